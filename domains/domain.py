@@ -1,0 +1,100 @@
+"""What a domain is: the contract that each file of this package keeps.
+
+A domain is pure. It says what a source may state about a SKU (`payload`), which statements a page may use (`admit`,
+`fits`), and how the statements of all sources become one section of one page (`fold`). It knows no store, no clock and
+no event loop.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+import orjson
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+
+Payload = TypeVar("Payload", bound=msgspec.Struct)
+
+
+class Invalid(ValueError):
+    """A payload breaks a rule that its type cannot express. `path` is inside the payload, such as `amount`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a domain may know of a channel.
+
+    `locales` is the chain to try for a text, most wanted first (`de-AT`, `de`, then the fallbacks); `currency` is the
+    ISO 4217 code of every price of the channel.
+    """
+
+    locales: tuple[str, ...]
+    currency: str
+
+
+class Contribution(NamedTuple, Generic[Payload]):
+    """One source's word for one section. Contributions come in the order in which the channel ranks its sources."""
+
+    source: str
+    payload: Payload
+
+
+class Body(NamedTuple):
+    """A section as it will be served: canonical JSON (keys sorted, no spaces), and whether the domain is ready."""
+
+    json: bytes
+    ready: bool = True
+
+
+def always_fits(_payload: msgspec.Struct, _view: View) -> str | None:
+    """The rule of the domains whose statements suit every channel."""
+    return None
+
+
+def nothing_of(_view: View) -> Hashable:
+    """The answer of the domains whose sections are the same in every channel."""
+    return None
+
+
+def encode(body: JSON) -> bytes:
+    """Canonical JSON: keys sorted at every level, no spaces, UTF-8 unescaped."""
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain(Generic[Payload]):
+    """One domain. Everything the rest of Pagefold needs to know of it.
+
+    `payload` is a msgspec struct that forbids unknown fields and omits defaults; its JSON with sorted keys is the
+    canonical content by which two statements of one version are compared.
+
+    `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `Invalid`.
+
+    `fits(payload, view)` says why a payload cannot be meant for a channel, or None when it can. A statement made for
+    that very channel is refused with this reason; one made for every channel (`*`) merely does not count there.
+
+    `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
+    It must not depend on anything but its arguments.
+
+    `depends_on(view)` is what of the channel `fold` looks at: channels that agree on it share the folded bytes.
+
+    `gives_identity` marks the domain without which a page is not shown at all.
+    """
+
+    name: str
+    payload: type[Payload]
+    fold: Callable[[Sequence[Contribution[Payload]], View], Body | None]
+    admit: Callable[[Payload], Payload] = lambda payload: payload
+    fits: Callable[[Payload, View], str | None] = always_fits
+    depends_on: Callable[[View], Hashable] = nothing_of
+    gives_identity: bool = False
+
+
+AnyDomain: TypeAlias = Domain[Any]
+"""A domain whose payload type does not matter. `Any`, because a domain both takes and gives its payload (invariant)."""

@@ -1,0 +1,88 @@
+"""Pricing: what a product costs in a channel, as the first source that has a price for it says."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from domains.domain import Body, Contribution, Domain, Invalid, View
+from domains.values import Moment, check_amount, check_currency, in_utc
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
+    """The price of one piece when at least `min_quantity` are bought."""
+
+    min_quantity: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+    amount: str
+
+
+class Scheduled(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    rename={"from_": "from"},
+):
+    """A price for a time: `from` inclusive, `until` exclusive, either of them open when absent."""
+
+    amount: str
+    from_: Moment | None = None
+    until: Moment | None = None
+
+
+class Pricing(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
+):
+    """What a source may state. Amounts are decimal strings in `currency`."""
+
+    currency: str
+    amount: str
+    compare_at: str | None = None
+    tax_included: bool | None = None
+    tax_class: str | None = None
+    tiers: list[Tier] = []
+    customer_groups: dict[str, str] = {}
+    scheduled: list[Scheduled] = []
+
+
+def admit(payload: Pricing) -> Pricing:
+    """Every amount is a decimal string, the currency a code, a schedule ends after it begins."""
+    check_currency("currency", payload.currency)
+    check_amount("amount", payload.amount)
+    check_amount("compareAt", payload.compare_at)
+    for index, tier in enumerate(payload.tiers):
+        check_amount(f"tiers[{index}].amount", tier.amount)
+    for group, amount in payload.customer_groups.items():
+        check_amount(f"customerGroups.{group}", amount)
+    if not payload.scheduled:
+        return payload
+    scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
+    return msgspec.structs.replace(payload, scheduled=scheduled)
+
+
+def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
+    check_amount(f"{path}.amount", scheduled.amount)
+    begin: datetime | None = in_utc(f"{path}.from", scheduled.from_)
+    end: datetime | None = in_utc(f"{path}.until", scheduled.until)
+    if begin is not None and end is not None and begin >= end:
+        raise Invalid(f"{path}.until", "must be later than `from`")
+    return Scheduled(scheduled.amount, begin, end)
+
+
+def fits(payload: Pricing, view: View) -> str | None:
+    """A price is for the channels of its currency."""
+    if payload.currency == view.currency:
+        return None
+    return f"the price is in {payload.currency}, the channel's currency is {view.currency}"
+
+
+def fold(contributions: Sequence[Contribution[Pricing]], _view: View) -> Body | None:
+    """The payload of the first source, as it stands."""
+    return Body(_canonical.encode(contributions[0].payload))
+
+
+PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, fold=fold)

@@ -1,0 +1,88 @@
+"""Values that several domains share: amounts of money, moments, texts by locale, free-form JSON, and their rules."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from domains.domain import JSON, Invalid
+
+LARGEST_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
+
+DEEPEST_NESTING = 64
+"""How many objects and arrays may stand inside each other, counted from the event itself."""
+
+Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+TextByLocale: TypeAlias = dict[str, str]
+
+_amount = re.compile(r"\d{1,15}(?:\.\d{1,6})?", re.ASCII)
+_currency = re.compile(r"[A-Z]{3}", re.ASCII)
+
+
+def check_amount(path: str, amount: str | None) -> None:
+    """Money is a decimal string, never negative: up to 15 digits, then up to 6 decimals. None is no amount."""
+    if amount is not None and _amount.fullmatch(amount) is None:
+        raise Invalid(path, f"{amount!r} is not an amount; write a decimal string such as '149.90'")
+
+
+def check_currency(path: str, currency: str) -> None:
+    """A currency is an ISO 4217 code in capitals."""
+    if _currency.fullmatch(currency) is None:
+        raise Invalid(path, f"{currency!r} is not a currency; write an ISO 4217 code such as 'EUR'")
+
+
+def in_utc(path: str, moment: datetime | None) -> datetime | None:
+    """The same moment in UTC, so that one moment has one spelling."""
+    if moment is None:
+        return None
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(path, f"{moment.isoformat()} is outside the years 1 to 9999 in UTC") from None
+
+
+def resolve(text: Mapping[str, str], locales: Iterable[str]) -> str | None:
+    """The text in the first of the locales that has one, or None."""
+    for locale in locales:
+        if locale in text:
+            return text[locale]
+    return None
+
+
+def check_json(path: str, value: object, depth: int) -> None:
+    """Free-form JSON that every reader reads alike: finite numbers, exact integers, bounded nesting.
+
+    `depth` is how many objects and arrays stand around the value. Raises `Invalid` with the path of the offender.
+    """
+    match value:
+        case None | bool() | str():
+            return
+        case int():
+            if abs(value) > LARGEST_INTEGER:
+                raise Invalid(path, f"{value} is beyond 2^53-1; write a larger integer as a string")
+        case float():
+            if not math.isfinite(value):
+                raise Invalid(path, f"{value} is not a JSON number")
+        case dict() | list():
+            _check_container(path, value, depth + 1)
+        case _:
+            raise Invalid(path, f"a {type(value).__name__} is not JSON")
+
+
+def _check_container(path: str, value: Mapping[str, JSON] | list[JSON], depth: int) -> None:
+    if depth > DEEPEST_NESTING:
+        raise Invalid(path, f"nested deeper than {DEEPEST_NESTING}")
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            check_json(f"{path}[{index}]", item, depth)
+        return
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise Invalid(path, f"the key {key!r} is not a string")
+        check_json(f"{path}.{key}", item, depth)

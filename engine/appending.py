@@ -1,0 +1,204 @@
+"""Appending with group commit: many callers share a transaction, and each learns what became of its events."""
+
+from collections import deque
+from collections.abc import Sequence
+from hashlib import blake2b
+from uuid import uuid4
+
+import anyio
+import msgspec
+import stamina
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
+
+from engine.clock import now
+from engine.config import AppendConfig
+from engine.door import Admission, Door, State
+from engine.errors import RETRYABLE, PagefoldError, Refused
+from engine.events import AppendResult, DomainEvent
+from engine.stores.store import NewLetter, Store, StoredEvent
+
+RETRY_SECONDS = 20.0
+"""How long a transaction is tried again before its callers are told that the store is unavailable."""
+
+FEW = 200
+"""Up to so many events are admitted on the event loop; more would hold it up."""
+
+_state = msgspec.json.Decoder(State)
+
+
+class _Request:
+    """The admitted events of one call, and what became of them."""
+
+    def __init__(self, admissions: list[Admission]) -> None:
+        self.admissions = admissions
+        self.results: list[AppendResult] | None = None
+        self.error: PagefoldError | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.results is not None or self.error is not None
+
+
+class Appender:
+    """Appends events to the log of one store.
+
+    Whoever has the turn commits what everybody has queued by then, up to `batch` events, in one transaction. The queue is
+    bounded: callers wait for room.
+    """
+
+    def __init__(self, store: Store, door: Door, config: AppendConfig) -> None:
+        self._store = store
+        self._door = door
+        self._config = config
+        self._queue: deque[_Request] = deque()
+        self._queued = 0
+        self._turn = anyio.Lock()
+        self._room = anyio.Event()
+
+    async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+        """One result an event, in order. When it returns, every `appended` is durable.
+
+        Raises `StoreUnavailable` when the store does not come back in time: any of the events may or may not be in the
+        log then, and sending them again is safe.
+        """
+        results: list[AppendResult] = []
+        size = self._config.batch
+        for start in range(0, len(events), size):
+            results += await self._append(events[start : start + size])
+        return results
+
+    async def _append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+        admit = self._admit
+        admitted = admit(events) if len(events) <= FEW else await run_sync(admit, events)
+        request = _Request([each for each in admitted if isinstance(each, Admission)])
+        if request.admissions:
+            await self._commit(request)
+        committed = iter(request.results or ())
+        return [each if isinstance(each, AppendResult) else next(committed) for each in admitted]
+
+    def _admit(self, events: Sequence[DomainEvent]) -> list[Admission | AppendResult]:
+        admitted: list[Admission | AppendResult] = []
+        recorded_at, call = now(), uuid4().hex
+        for index, event in enumerate(events):
+            try:
+                admitted.append(self._door.admit(event, recorded_at, f"{call}-{index}"))
+            except Refused as refused:
+                admitted.append(AppendResult("rejected", path=refused.path, reason=refused.reason))
+        return admitted
+
+    async def _commit(self, request: _Request) -> None:
+        while self._queued and self._queued + len(request.admissions) > self._config.queue:
+            await self._room.wait()
+        self._queue.append(request)
+        self._queued += len(request.admissions)
+        async with self._turn:
+            if not request.settled:
+                await self._wait_for_company()
+            while not request.settled:
+                with anyio.CancelScope(shield=True):  # what was taken from the queue must be settled
+                    await self._settle(self._take())
+        if request.error is not None:
+            raise request.error
+
+    async def _wait_for_company(self) -> None:
+        if self._config.delay_seconds:
+            await anyio.sleep(self._config.delay_seconds)
+        else:
+            await checkpoint()
+
+    def _take(self) -> list[_Request]:
+        """The requests that stand longest, together at most a batch; no request alone is larger."""
+        taken = [self._queue.popleft()]
+        size = len(taken[0].admissions)
+        while self._queue and size + len(self._queue[0].admissions) <= self._config.batch:
+            taken.append(self._queue.popleft())
+            size += len(taken[-1].admissions)
+        self._queued -= size
+        room, self._room = self._room, anyio.Event()
+        room.set()
+        return taken
+
+    async def _settle(self, requests: Sequence[_Request]) -> None:
+        try:
+            results = iter(await self._insert([each for request in requests for each in request.admissions]))
+        except PagefoldError as error:
+            for request in requests:
+                request.error = error
+            return
+        for request in requests:
+            request.results = [next(results) for _ in request.admissions]
+
+    async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
+        async for attempt in stamina.retry_context(
+            on=tuple(RETRYABLE), attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=2.0, wait_jitter=0.05
+        ):
+            with attempt:
+                positions = await self._store.log.insert(admissions)
+                if None not in positions:
+                    return [AppendResult("appended", position) for position in positions]
+                return await self._explain(admissions, positions)
+        raise AssertionError("stamina either returns from the attempt or raises")
+
+    async def _explain(
+        self, admissions: Sequence[Admission], positions: Sequence[int | None]
+    ) -> list[AppendResult]:
+        """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer."""
+        stored: dict[tuple[str, int], list[StoredEvent]] = {}
+        taken = {each.key for each, position in zip(admissions, positions, strict=True) if position is None}
+        for event in await self._store.log.at(taken):
+            stored.setdefault((event.originator_id, event.originator_version), []).append(event)
+        answered: set[tuple[str, int]] = set()
+        results: list[AppendResult] = []
+        letters: list[NewLetter] = []
+        for admission, position in zip(admissions, positions, strict=True):
+            if position is not None:
+                result = AppendResult("appended", position)
+            else:
+                result = _compare(admission, stored[admission.key], fresh=admission.key not in answered)
+            answered.add(admission.key)
+            results.append(result)
+            if result.outcome == "conflict":
+                letters.append(_letter(admission, stored[admission.key][-1], result.reason or ""))
+        if letters:
+            await self._store.dead_letters.keep(letters)
+        return results
+
+
+def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
+    """What an event is to those that stand at its version.
+
+    `fresh`: nothing at this version was answered in this transaction yet. The very same state is then our own, committed by
+    an attempt whose acknowledgement was lost: no duplicate, but appended.
+    """
+    for event in stored:
+        if fresh and event.state == admission.state:
+            return AppendResult("appended", event.notification_id)
+    for event in stored:
+        if _content(event) == admission.content:
+            return AppendResult("duplicate", event.notification_id)
+    version = admission.originator_version
+    reason = f"another content stands at version {version} of {admission.originator_id}"
+    return AppendResult("conflict", stored[-1].notification_id, reason=reason)
+
+
+def _content(event: StoredEvent) -> bytes | None:
+    try:
+        return bytes(_state.decode(event.state).payload)
+    except msgspec.MsgspecError:  # an application of the eventsourcing library wrote it
+        return None
+
+
+def _letter(admission: Admission, stands: StoredEvent, reason: str) -> NewLetter:
+    return NewLetter(
+        kind="ingest",
+        domain=admission.topic,
+        originator_id=admission.originator_id,
+        originator_version=admission.originator_version,
+        revision=stands.revision,
+        digest=blake2b(admission.content, digest_size=16).digest(),
+        error=reason,
+        state=admission.state,
+        recorded_at=now(),
+    )
+

@@ -1,0 +1,243 @@
+"""The configuration: one TOML file, checked as a whole before anything starts. Every error names the key.
+
+The environment overrides where the store is (`PAGEFOLD_STORE`), and names the file (`PAGEFOLD_CONFIG`).
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from domains import DOMAINS, AnyDomain
+from engine.errors import ConfigurationError
+from projections import Channel, fingerprint_parts
+from projections.streams import EVERY_CHANNEL
+
+CONFIG_VARIABLE = "PAGEFOLD_CONFIG"
+STORE_VARIABLE = "PAGEFOLD_STORE"
+DEFAULT_FILE = "pagefold.toml"
+
+_name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_currency = re.compile(r"[A-Z]{3}", re.ASCII)
+_locale = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
+_schema = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """A table of the file. Unknown keys are errors."""
+
+
+class StoreConfig(_Strict):
+    """Where the log and the pages are kept.
+
+    `url` is `sqlite:///folder` (below the working directory), `sqlite:////folder` (absolute) or `postgresql://…`;
+    `schema` is the PostgreSQL schema that holds everything.
+    """
+
+    url: str
+    schema: str = "pagefold"
+
+
+class SourceConfig(_Strict):
+    """A system that owns facts, and the domains it may write."""
+
+    domains: list[str]
+
+
+class ChannelConfig(_Strict):
+    """A storefront or marketplace, as the file has it. `sources` absent: every source of the domain, in the file's order."""
+
+    locale: str
+    currency: str
+    fallbacks: list[str] = []
+    requires: list[str] = []
+    sources: dict[str, list[str]] = {}
+
+
+class WorkConfig(_Strict):
+    """The pace of the consumers.
+
+    `batch` is how many positions of the log one transaction folds at most when far behind, `poll_seconds` how often a
+    consumer looks for changes that nobody announced, `lease_seconds` after what silence a frozen worker is replaced.
+    """
+
+    batch: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 8_000
+    poll_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 0.5
+    lease_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
+
+
+class AppendConfig(_Strict):
+    """Group commit: how long an append may wait for company, and how many events one transaction takes at most."""
+
+    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=0.005)] = 0.0
+    batch: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 5_000
+    queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
+
+
+class Config(_Strict):
+    """A whole configuration. Make one with `Config.load` (a file) or `Config.parse` (TOML text, or what it would hold)."""
+
+    store: StoreConfig
+    sources: dict[str, SourceConfig]
+    channels: dict[str, ChannelConfig]
+    work: WorkConfig = WorkConfig()
+    append: AppendConfig = AppendConfig()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
+        """The configuration in a TOML file: `path`, else `PAGEFOLD_CONFIG`, else `pagefold.toml`.
+
+        `store`, else `PAGEFOLD_STORE`, is used in place of the file's `store.url`. Raises `ConfigurationError`.
+        """
+        file = Path(path or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            problem = f"no configuration at {file}; `pagefold init` writes one, --config or {CONFIG_VARIABLE} names one"
+            raise ConfigurationError("", problem) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError("", f"cannot read {file}: {error}") from error
+        return cls.parse(text, store=store)
+
+    @classmethod
+    def parse(cls, source: str | Mapping[str, object], *, store: str | None = None) -> "Config":
+        """The configuration in TOML text, or in what such text holds. `store` as in `load`. Raises `ConfigurationError`."""
+        try:
+            document = tomllib.loads(source) if isinstance(source, str) else dict(source)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError("", f"this is not TOML: {error}") from error
+        url = store or os.environ.get(STORE_VARIABLE)
+        if url:
+            table = document.get("store")
+            document["store"] = (table if isinstance(table, dict) else {}) | {"url": url}
+        try:
+            config = msgspec.convert(document, cls)
+        except msgspec.ValidationError as error:
+            raise _readable(str(error), document) from None
+        _check(config)
+        return config
+
+    @cached_property
+    def made_for(self) -> tuple[Channel, ...]:
+        """The channels, with every default filled in, in the file's order."""
+        return tuple(self._channel(name, channel) for name, channel in self.channels.items())
+
+    def writers(self, domain: str) -> tuple[str, ...]:
+        """The sources that may write a domain, in the file's order."""
+        return tuple(name for name, source in self.sources.items() if domain in source.domains)
+
+    def fingerprint(self, domain: AnyDomain) -> str:
+        """Equal for two configurations exactly when they give the domain's sections the same bytes."""
+        parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.made_for)])
+        return sha256(parts).hexdigest()[:16]
+
+    def _channel(self, name: str, channel: ChannelConfig) -> Channel:
+        return Channel(
+            name=name,
+            locale=channel.locale,
+            fallbacks=tuple(channel.fallbacks),
+            currency=channel.currency,
+            requires=frozenset(channel.requires),
+            sources={
+                domain.name: tuple(channel.sources.get(domain.name, self.writers(domain.name))) for domain in DOMAINS
+            },
+        )
+
+
+def _readable(message: str, document: Mapping[str, object]) -> ConfigurationError:
+    """msgspec's error with its `$.a.b` turned into a key, and the wildcards of tables into the names in the file."""
+    problem, _, path = message.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    if "[...]" in key:
+        key = _first_fault(key, document)
+    if problem.startswith("Object contains unknown field"):
+        unknown = problem.split("`")[1]
+        return ConfigurationError(".".join(filter(None, (key, unknown))), "unknown key; is it a misspelling?")
+    if problem.startswith("Object missing required field"):
+        missing = problem.split("`")[1]
+        return ConfigurationError(".".join(filter(None, (key, missing))), "is required")
+    return ConfigurationError(key, problem[0].lower() + problem[1:])
+
+
+def _first_fault(key: str, document: Mapping[str, object]) -> str:
+    """msgspec does not say which entry of a table is wrong: try them one at a time."""
+    table, _, rest = key.partition("[...]")
+    kind = {"sources": SourceConfig, "channels": ChannelConfig}.get(table)
+    entries = document.get(table)
+    if kind is None or not isinstance(entries, dict):
+        return key
+    for name, entry in entries.items():
+        try:
+            msgspec.convert(entry, kind)
+        except msgspec.ValidationError:
+            return f"{table}.{name}{rest}"
+    return key
+
+
+def _check(config: Config) -> None:
+    """Everything that types cannot say. Raises `ConfigurationError` for the first thing that is wrong."""
+    _check_store(config.store)
+    for name, source in config.sources.items():
+        _check_name("sources", name)
+        _check_domains(f"sources.{name}.domains", source.domains)
+    for name, channel in config.channels.items():
+        _check_name("channels", name)
+        _check_channel(f"channels.{name}", channel, config)
+
+
+def _check_store(store: StoreConfig) -> None:
+    scheme = urlsplit(store.url).scheme
+    if scheme not in {"sqlite", "postgresql", "postgres"}:
+        raise ConfigurationError("store.url", f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…")
+    if scheme == "sqlite" and not re.fullmatch(r"sqlite:///.+", store.url):
+        raise ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
+    if _schema.fullmatch(store.schema) is None:
+        raise ConfigurationError("store.schema", f"{store.schema!r}: use small letters, digits and _, at most 63")
+
+
+def _check_name(table: str, name: str) -> None:
+    if _name.fullmatch(name) is None:
+        allowed = "use 1 to 64 letters, digits, '.', '_' and '-'"
+        hint = f" ({EVERY_CHANNEL!r} in an event means every channel)" if name == EVERY_CHANNEL else ""
+        raise ConfigurationError(f"{table}.{name}", f"is not a name; {allowed}{hint}")
+
+
+def _check_domains(key: str, names: Sequence[str]) -> None:
+    known = [domain.name for domain in DOMAINS]
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(key, f"{name!r} is no domain; there are {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise ConfigurationError(key, "names a domain twice")
+
+
+def _check_channel(key: str, channel: ChannelConfig, config: Config) -> None:
+    if _currency.fullmatch(channel.currency) is None:
+        raise ConfigurationError(f"{key}.currency", f"{channel.currency!r} is not an ISO 4217 code such as 'EUR'")
+    for where, locale in [("locale", channel.locale), *(("fallbacks", tag) for tag in channel.fallbacks)]:
+        if _locale.fullmatch(locale) is None:
+            raise ConfigurationError(f"{key}.{where}", f"{locale!r} is not a BCP 47 tag such as 'de-AT'")
+    _check_domains(f"{key}.requires", channel.requires)
+    _check_domains(f"{key}.sources", list(channel.sources))
+    for domain, names in channel.sources.items():
+        _check_sources(f"{key}.sources.{domain}", names, config.writers(domain))
+
+
+def _check_sources(key: str, names: Sequence[str], writers: Sequence[str]) -> None:
+    for name in names:
+        if name not in writers:
+            raise ConfigurationError(key, f"{name!r} is not a source of this domain; there are {', '.join(writers) or 'none'}")
+    if len(set(names)) < len(names):
+        raise ConfigurationError(key, "names a source twice")
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, fit for logs and messages."""
+    return re.sub(r"(?<=://)([^:/@]*):[^@]*@", r"\1:***@", url)

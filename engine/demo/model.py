@@ -1,0 +1,296 @@
+"""What every page must be, kept in plain dictionaries.
+
+The model shares no code with what it judges: no import from `domains`, `projections` or `engine`. It remembers what was
+accepted and folds a page from scratch each time it is asked, one line a rule of the design where that can be, so that a
+person can check it against the page's definition.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import orjson
+
+Document: TypeAlias = dict[str, Any]
+"""A JSON object as Python has it. `Any`, because its shape is the business of whoever wrote it."""
+
+Fate: TypeAlias = Literal["appended", "duplicate", "conflict"]
+
+DOMAINS = ("catalog", "pricing", "inventory", "media")
+
+DEFAULTS: Document = {
+    "attributes": {},
+    "localized": {},
+    "categories": [],
+    "enabled": True,
+    "tiers": [],
+    "customerGroups": {},
+    "scheduled": [],
+    "safetyStock": 0,
+    "backorderable": False,
+    "assets": [],
+    "position": 0,
+    "alt": {},
+}
+"""What a field of a payload, a scheduled price or an asset says when it is left out. All others say nothing (null)."""
+
+MOMENTS = ("from", "until", "restockAt")
+
+
+class Stream(NamedTuple):
+    """Where versions are ordered: what one source says of one domain of one SKU, for a channel or for all (`*`)."""
+
+    sku: str
+    channel: str
+    domain: str
+    source: str
+
+
+class Statement(NamedTuple):
+    """One accepted event: `payload` is canonical, or None when it takes the source's word back."""
+
+    version: int
+    occurred_at: datetime
+    payload: Document | None
+
+
+class Word(NamedTuple):
+    """One source's payload, as one input to a section."""
+
+    source: str
+    payload: Document
+
+
+class Row(NamedTuple):
+    """One domain's part of one page. `body` is None when the section is disabled."""
+
+    versions: dict[str, int]
+    occurred_at: datetime
+    body: Document | None
+    ready: bool
+
+
+class Model:
+    """The accepted events, and the pages that follow from them and from the configuration.
+
+    `config` is what `tomllib` reads from the configuration's file.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._sources: Mapping[str, Document] = config["sources"]
+        self._channels: Mapping[str, Document] = config["channels"]
+        self._contents: dict[tuple[Stream, int], bytes] = {}
+        self._heads: dict[Stream, Statement] = {}
+
+    def submit(self, event: Mapping[str, Any]) -> Fate:
+        """Takes one well-formed event and says what must become of it: the first content at a version stands."""
+        stream = Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
+        version: int = event["sourceVersion"]
+        payload = None if event["payload"] is None else canonical(event["payload"])
+        content = encoded(payload)
+        if (stream, version) in self._contents:
+            return "duplicate" if self._contents[stream, version] == content else "conflict"
+        self._contents[stream, version] = content
+        if stream not in self._heads or version > self._heads[stream].version:
+            self._heads[stream] = Statement(version, moment(event["occurredAt"]), payload)
+        return "appended"
+
+    def events(self, domain: str | None = None) -> int:
+        """How many events are in the log, of one domain or of all."""
+        return sum(domain in (None, stream.domain) for stream, _ in self._contents)
+
+    def pages(self) -> Iterator[tuple[str, str]]:
+        """The (SKU, channel) of every page, disabled ones too."""
+        for sku in sorted({stream.sku for stream in self._heads}):
+            for channel in self._channels:
+                if any(self._statements(sku, channel, domain) for domain in DOMAINS):
+                    yield sku, channel
+
+    def page(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
+        """The document. None where there is none, nor for a disabled page unless `disabled` asks for it."""
+        if channel not in self._channels:
+            return None
+        rows = self._rows(normal(sku), channel)
+        catalog = rows.get("catalog")
+        live = catalog is None or catalog.body is not None
+        if not rows or not (live or disabled):
+            return None
+        readiness = {domain: domain in rows and rows[domain].ready for domain in DOMAINS}
+        document: Document = {
+            "sku": normal(sku),
+            "channel": channel,
+            "status": "live" if live else "disabled",
+            "ready": all(readiness[domain] for domain in self._channels[channel].get("requires", [])),
+            "readiness": readiness,
+            "sourceVersions": {
+                f"{domain}/{source}": version
+                for domain, row in rows.items()
+                for source, version in sorted(row.versions.items())
+            },
+            "updatedAt": in_microseconds(max(row.occurred_at for row in rows.values())),
+        }
+        for domain in DOMAINS:
+            body = rows[domain].body if domain in rows else None
+            document[domain] = orjson.Fragment(encoded(body))
+        return orjson.dumps(document)
+
+    def _rows(self, sku: str, channel: str) -> dict[str, Row]:
+        """The page's sections, in the order of the domains. One exists once any statement applies to it."""
+        rows = {}
+        for domain in DOMAINS:
+            statements = self._statements(sku, channel, domain)
+            if statements:
+                rows[domain] = self._row(statements, domain, self._channels[channel])
+        return rows
+
+    def _statements(self, sku: str, channel: str, domain: str) -> dict[str, list[Statement]]:
+        """By source, in the channel's order: its newest word for the channel, then its newest for every channel."""
+        by_source = {}
+        for source in self._listens_to(channel, domain):
+            streams = (Stream(sku, channel, domain, source), Stream(sku, "*", domain, source))
+            said = [self._heads[stream] for stream in streams if stream in self._heads]
+            if said:
+                by_source[source] = said
+        return by_source
+
+    def _listens_to(self, channel: str, domain: str) -> list[str]:
+        """The sources of a domain, the most trusted first: the channel's own list, else all, in the file's order."""
+        chosen: Mapping[str, list[str]] = self._channels[channel].get("sources", {})
+        if domain in chosen:
+            return chosen[domain]
+        return [name for name, source in self._sources.items() if domain in source["domains"]]
+
+    def _row(self, by_source: dict[str, list[Statement]], domain: str, channel: Document) -> Row:
+        """A source's word is its first statement that counts. Where none does, the section still tells its version."""
+        versions, words = {}, []
+        for source, said in by_source.items():
+            counting = [statement for statement in said if counts(statement, domain, channel)]
+            versions[source] = (counting or said)[0].version
+            words += [Word(source, statement.payload) for statement in counting[:1] if statement.payload is not None]
+        newest = max(statement.occurred_at for said in by_source.values() for statement in said)
+        body = section(domain, words, channel) if words else None
+        ready = body is not None and (domain != "media" or body["assets"] != [])
+        return Row(versions, newest, body, ready)
+
+
+def counts(statement: Statement, domain: str, channel: Document) -> bool:
+    """A withdrawn statement does not count, nor a price in a currency that is not the channel's."""
+    if statement.payload is None:
+        return False
+    return domain != "pricing" or bool(statement.payload["currency"] == channel["currency"])
+
+
+def section(domain: str, words: Sequence[Word], channel: Document) -> Document | None:
+    """What one or more sources say together, or None when the section is disabled."""
+    if domain == "catalog":
+        return catalog_section(words, channel)
+    if domain == "pricing":
+        return words[0].payload
+    if domain == "inventory":
+        return inventory_section(words)
+    return media_section(words, channel)
+
+
+def catalog_section(words: Sequence[Word], channel: Document) -> Document | None:
+    """By attribute the first source that has it. One source that disables the product disables it."""
+    if any(word.payload.get("enabled") is False for word in words):
+        return None
+    attributes: Document = {}
+    for _, payload in reversed(words):
+        attributes |= payload.get("attributes", {})
+        texts = {code: text_for(channel, text) for code, text in payload.get("localized", {}).items()}
+        attributes |= {code: text for code, text in texts.items() if text is not None}
+    return {
+        "attributes": attributes,
+        "categories": first(words, "categories", []),
+        "family": first(words, "family", None),
+        "parent": first(words, "parent", None),
+    }
+
+
+def inventory_section(words: Sequence[Word]) -> Document:
+    """The sum of what each place can spare beyond its safety stock."""
+    locations = [
+        {"source": source, "available": max(payload["available"] - payload.get("safetyStock", 0), 0)}
+        for source, payload in words
+    ]
+    total = sum(location["available"] for location in locations)
+    backorderable = any("backorderable" in payload for _, payload in words)
+    body: Document = {
+        "available": total,
+        "locations": locations,
+        "status": "in_stock" if total > 0 else "backorder" if backorderable else "out_of_stock",
+    }
+    restocks = [payload["restockAt"] for _, payload in words if "restockAt" in payload]
+    if restocks:
+        body["restockAt"] = min(restocks, key=moment)
+    return body
+
+
+def media_section(words: Sequence[Word], channel: Document) -> Document:
+    """The assets of all sources by (position, url), each with its alternative text in the channel's language."""
+    assets = []
+    for _, payload in words:
+        for asset in payload.get("assets", []):
+            texts = {"alt": text_for(channel, asset.get("alt", {}))}
+            assets.append(stated({"position": asset.get("position", 0)} | asset | texts, defaults={}))
+    return {"assets": sorted(assets, key=lambda asset: (asset["position"], asset["url"]))}
+
+
+def first(words: Sequence[Word], field: str, default: object) -> object:
+    """What the first source that states the field says."""
+    return next((payload[field] for _, payload in words if field in payload), default)
+
+
+def text_for(channel: Document, text: Mapping[str, str]) -> str | None:
+    """The text in the channel's locale or its language (`de-AT`, then `de`), else in those of its fallbacks."""
+    for locale in [channel["locale"], *channel.get("fallbacks", [])]:
+        while locale:
+            if locale in text:
+                return text[locale]
+            locale = locale.rpartition("-")[0]  # noqa: PLW2901  # "de-AT" becomes "de", and "de" ends the search
+    return None
+
+
+def canonical(payload: Mapping[str, Any]) -> Document:
+    """A payload in the one form in which equal contents are equal: nothing that goes without saying, moments in UTC."""
+    fields = stated(payload, DEFAULTS)
+    for items in ("scheduled", "assets"):
+        if items in fields:
+            fields[items] = [stated(item, DEFAULTS) for item in fields[items]]
+    for item in [fields, *fields.get("scheduled", [])]:
+        for name in MOMENTS:
+            if name in item:
+                item[name] = in_utc(moment(item[name]))
+    return fields
+
+
+def stated(fields: Mapping[str, Any], defaults: Document) -> Document:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value is not None and value != defaults.get(name)}
+
+
+def normal(sku: str) -> str:
+    """A SKU in Unicode's NFC, in which two spellings of one SKU are one."""
+    return unicodedata.normalize("NFC", sku)
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 text, in UTC."""
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+def in_utc(at: datetime) -> str:
+    """A moment inside a payload: microseconds only where there are any."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def in_microseconds(at: datetime) -> str:
+    """A moment of a page: always with six digits."""
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def encoded(document: Document | None) -> bytes:
+    """Compact UTF-8 JSON, with the keys of every object sorted."""
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)

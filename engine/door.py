@@ -1,0 +1,237 @@
+"""The door: every rule that an event must keep to enter the log, the same for files, HTTP and Python callers.
+
+What passes here can be stored, folded and served: nothing that was accepted fails later for its form. The rules are
+those of the design's section 9.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from domains import DOMAINS, AnyDomain, Invalid
+from domains.values import LARGEST_INTEGER
+from engine.config import Config
+from engine.errors import Refused
+from engine.events import DomainEvent
+from engine.strict_json import check_keys, check_null_characters, find_repeated_key, refusal
+from projections.streams import EVERY_CHANNEL, encode_part, fault_of_sku, normalise_sku
+
+LARGEST_EVENT = 1024 * 1024
+"""Bytes of one event, as JSON."""
+
+LONGEST_IDENTIFIER = 200
+"""Characters of `id` and `correlationId`."""
+
+COLONS_OF_A_MOMENT = 2
+_NULL = b"null"
+
+
+class _Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
+    """An event as it is written in files and requests. The payload stays undecoded until its domain is known."""
+
+    type: str
+    sku: str
+    channel: str
+    source: str
+    source_version: int
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    payload: msgspec.Raw
+    id: str | None = None
+    correlation_id: str | None = None
+
+
+class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives."""
+
+    id: str
+    occurred_at: str
+    recorded_at: str
+    payload: msgspec.Raw
+    correlation_id: str | None = None
+
+
+class Admission(NamedTuple):
+    """An event that was admitted, in the form in which it is stored. `content` is its canonical payload."""
+
+    originator_id: str
+    originator_version: int
+    topic: str
+    state: bytes
+    content: bytes
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What is unique in the log, but for corrections."""
+        return self.originator_id, self.originator_version
+
+
+class _Gate(NamedTuple):
+    """One domain at the door: how its payloads are read, and by whom it may be written."""
+
+    domain: AnyDomain
+    decoder: msgspec.json.Decoder[msgspec.Struct]
+    writers: frozenset[str]
+
+
+_wire = msgspec.json.Decoder(_Wire)
+_canonical = msgspec.json.Encoder(order="sorted")
+_encoder = msgspec.json.Encoder()
+
+
+def format_moment(moment: datetime) -> str:
+    """Fixed-width UTC text with microseconds, which sorts as moments do. Raises `OverflowError` outside years 1 to 9999."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def read_event(line: bytes) -> DomainEvent:
+    """The event in one JSON document. Raises `Refused` for what is no JSON, or not of an event's form.
+
+    The payload is kept as the bytes that stood there; whether it suits its domain is for `Door.admit` to say.
+    """
+    if len(line) > LARGEST_EVENT:
+        raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
+    try:
+        wire = _wire.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal(error, line) from None
+    payload = bytes(wire.payload)
+    _check_envelope(line, payload, wire)
+    return DomainEvent(
+        type=wire.type,
+        sku=wire.sku,
+        channel=wire.channel,
+        source=wire.source,
+        source_version=wire.source_version,
+        occurred_at=wire.occurred_at,
+        payload=None if payload == _NULL else payload,
+        id=wire.id,
+        correlation_id=wire.correlation_id,
+    )
+
+
+def _check_envelope(line: bytes, payload: bytes, wire: _Wire) -> None:
+    """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
+    texts = (wire.type, wire.sku, wire.channel, wire.source, wire.id, wire.correlation_id)
+    given = [text for text in texts if text is not None]
+    expected = len(given) + 3 + COLONS_OF_A_MOMENT + sum([text.count(":") for text in given])
+    if b"\\u" in line or line.count(b":") - payload.count(b":") != expected:
+        find_repeated_key(line)
+
+
+class Door:
+    """Admits events under one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._gates = {
+            domain.name: _Gate(domain, msgspec.json.Decoder(domain.payload), frozenset(config.writers(domain.name)))
+            for domain in DOMAINS
+        }
+        self._views = {channel.name: channel.view() for channel in config.made_for}
+        self._sources = frozenset(config.sources)
+
+    def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
+        """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
+        gate = self._gate(event)
+        sku = _admit_sku(event.sku)
+        _check_version(event.source_version)
+        _check_identifier("id", event.id)
+        _check_identifier("correlationId", event.correlation_id)
+        content = _NULL if event.payload is None else self._content(event, event.payload, gate)
+        state = State(
+            event.id or made_id,
+            _admit_moment("occurredAt", event.occurred_at),
+            recorded_at,
+            msgspec.Raw(content),
+            event.correlation_id,
+        )
+        stream = f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}"
+        return Admission(stream, event.source_version, event.type, _encoder.encode(state), content)
+
+    def _gate(self, event: DomainEvent) -> _Gate:
+        gate = self._gates.get(event.type)
+        if gate is None:
+            raise Refused("type", f"{event.type!r} is no domain; there are {', '.join(self._gates)}")
+        if event.source not in gate.writers:
+            if event.source not in self._sources:
+                raise Refused("source", f"{event.source!r} is not in the configuration")
+            raise Refused("source", f"{event.source!r} was not given the domain {event.type}")
+        if event.channel != EVERY_CHANNEL and event.channel not in self._views:
+            raise Refused("channel", f"{event.channel!r} is neither '*' nor a channel of the configuration")
+        return gate
+
+    def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
+        """The canonical payload. Two statements are the same exactly when these bytes are."""
+        payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
+        try:
+            payload = gate.domain.admit(payload)
+            content = _canonical.encode(payload)
+        except Invalid as invalid:
+            raise Refused(f"payload.{invalid.path}", invalid.reason) from None
+        except UnicodeEncodeError:
+            raise Refused("payload", "must not contain a lone surrogate") from None
+        check_null_characters("payload", content)
+        if len(content) > LARGEST_EVENT:
+            raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
+        if event.channel != EVERY_CHANNEL:
+            misfit = gate.domain.fits(payload, self._views[event.channel])
+            if misfit is not None:
+                raise Refused("payload", misfit)
+        return content
+
+
+def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
+    try:
+        payload = gate.decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal(error, text, "payload") from None
+    check_keys(text)
+    return payload
+
+
+def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
+    try:
+        return msgspec.convert(dict(mapping), gate.domain.payload)
+    except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
+        raise refusal(error, b"", "payload") from None
+
+
+def _admit_sku(given: str) -> str:
+    if not isinstance(given, str):
+        raise Refused("sku", f"expected a string, got {type(given).__name__}")
+    sku = normalise_sku(given)
+    if (fault := fault_of_sku(sku)) is not None:
+        raise Refused("sku", fault)
+    return sku
+
+
+def _check_version(version: int) -> None:
+    if type(version) is not int:
+        raise Refused("sourceVersion", f"expected an integer, got {type(version).__name__}")
+    if not 0 <= version <= LARGEST_INTEGER:
+        raise Refused("sourceVersion", f"{version} is not between 0 and 2^53-1")
+
+
+def _check_identifier(path: str, identifier: str | None) -> None:
+    if identifier is None:
+        return
+    if not isinstance(identifier, str) or not 0 < len(identifier) <= LONGEST_IDENTIFIER:
+        raise Refused(path, f"must be a string of 1 to {LONGEST_IDENTIFIER} characters")
+    if "\0" in identifier:
+        raise Refused(path, "must not contain U+0000")
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:
+        raise Refused(path, "must not contain a lone surrogate") from None
+
+
+def _admit_moment(path: str, moment: datetime) -> str:
+    if not isinstance(moment, datetime):
+        raise Refused(path, f"expected a datetime, got {type(moment).__name__}")
+    if moment.tzinfo is None:
+        raise Refused(path, "needs its offset from UTC, such as '2026-01-01T00:00:00Z'")
+    try:
+        return format_moment(moment)
+    except OverflowError:
+        raise Refused(path, "is outside the years 1 to 9999 in UTC") from None

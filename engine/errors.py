@@ -1,0 +1,89 @@
+"""Every error that Pagefold raises on purpose.
+
+    PagefoldError
+    ├── ConfigurationError      the configuration is wrong; says which key, and what would be right
+    ├── Refused                 one event breaks a rule of the door; says where and why
+    └── StoreError              the store cannot do what was asked
+        ├── StoreUnavailable    it may work again later: the only error that is worth a retry
+        ├── StoreMissing        there is no store at this address
+        ├── StoreTooNew         the store was made by a newer Pagefold
+        ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
+        ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
+        └── LeaseLost           another worker has taken this domain over
+"""
+
+from collections.abc import Sequence
+
+
+class PagefoldError(Exception):
+    """The root of all of them."""
+
+
+class ConfigurationError(PagefoldError):
+    """The configuration is wrong. `key` is dotted, such as `channels.web-de.currency`."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+        self.problem = problem
+
+
+class Refused(PagefoldError):
+    """An event that may not enter the log. `path` is inside the event, such as `payload.amount`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = reason
+
+
+class StoreError(PagefoldError):
+    """The store cannot do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer, or not in time. Nothing is known of what was under way; everything can be repeated."""
+
+    def __init__(self, store: str, cause: BaseException) -> None:
+        super().__init__(f"the store {store} is unavailable: {type(cause).__name__}: {cause}")
+
+
+class StoreMissing(StoreError):
+    """There is no store at this address."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"there is no store at {store}; `pagefold init` or the first `pagefold ingest` makes one")
+
+
+class StoreTooNew(StoreError):
+    """The store's schema is one that this program does not know."""
+
+    def __init__(self, store: str, found: int, known: int) -> None:
+        super().__init__(
+            f"the store {store} has schema {found}, this program knows schemas up to {known}; install a newer Pagefold"
+        )
+
+
+class AlreadyRecorded(StoreError):
+    """A version that an application wants to record is taken, or its tracking position would not move forward."""
+
+
+class CheckpointAhead(StoreError):
+    """A checkpoint lies beyond the end of the log."""
+
+    def __init__(self, domain: str, position: int, end: int) -> None:
+        super().__init__(
+            f"{domain} was folded up to position {position}, but the log ends at {end}: it looks restored from an older "
+            "backup. Restore pages and log from the same backup, or empty the pages and fold them again"
+        )
+
+
+class LeaseLost(StoreError):
+    """Another worker has taken the domain over while this one was away."""
+
+    def __init__(self, domain: str) -> None:
+        super().__init__(f"another worker has taken over {domain}")
+
+
+RETRYABLE: Sequence[type[PagefoldError]] = (StoreUnavailable,)
+"""What may go away by itself. Everything else is reported and not tried again."""

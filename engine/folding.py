@@ -1,0 +1,190 @@
+"""Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from anyio.to_thread import run_sync
+
+from domains import AnyDomain
+from engine.clock import now
+from engine.stores.store import Folding, Log, NewLetter, StoredEvent
+from projections import Channel, ChannelFold, DomainFold, Misfit, Section, Word
+
+CHUNK = 2_000
+"""How many SKUs are read, folded and written at a time: what a transaction holds in memory."""
+
+FEW = 64
+"""Up to so many heads are folded on the event loop; more would hold it up."""
+
+OLDER = 50
+BEFORE_ALL = "0001-01-01T00:00:00.000000Z"
+
+Heads: TypeAlias = dict[str, StoredEvent]
+Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
+
+
+class Folded(NamedTuple):
+    """What one transaction folded: every head it saw, those that could not be folded, and how many sections changed."""
+
+    heads: list[StoredEvent]
+    bad: list[StoredEvent]
+    changed: int
+
+
+class _Trouble(NamedTuple):
+    """A stream whose head cannot be folded, and why."""
+
+    stream: str
+    error: str
+
+
+class Folder:
+    """Folds one domain under one configuration."""
+
+    def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: Log) -> None:
+        self._fold = DomainFold(domain, channels)
+        self._domain = domain.name
+        self._log = log
+        state: Any = msgspec.defstruct(  # the payload's type is known only now
+            "State", [("occurredAt", str), ("recordedAt", str), ("payload", domain.payload | None)], gc=False
+        )
+        self._decoder = msgspec.json.Decoder(state)
+
+    async def fold(self, folding: Folding, streams: Iterable[str]) -> Folded:
+        """Writes every section that the streams can change. Events that cannot be folded are buried, not raised."""
+        affected = self._fold.affected(streams)
+        skus = sorted(affected)
+        heads: list[StoredEvent] = []
+        bad: list[StoredEvent] = []
+        changed = 0
+        for start in range(0, len(skus), CHUNK):
+            chunk = {sku: affected[sku] for sku in skus[start : start + CHUNK]}
+            found = await self._log.heads(self._fold.wanted(chunk))
+            sections, troubled = await self._in_thread(found, chunk)
+            for sku in troubled:
+                mended, buried = await self._mend(sku, found, chunk[sku], folding)
+                sections += mended
+                bad += buried
+            changed += await folding.write(sections)
+            heads += found
+        await self._resolve(folding, heads, bad)
+        return Folded(heads, bad, changed)
+
+    async def _in_thread(self, heads: list[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
+        if len(heads) <= FEW:
+            return self._sections(heads, affected)
+        return await run_sync(self._sections, heads, affected)
+
+    def _sections(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
+        """The sections of the SKUs that fold without trouble, and the other SKUs."""
+        words: dict[str, dict[str, Word]] = {}
+        troubled: dict[str, None] = {}
+        decode = self._decoder.decode
+        for head in heads:
+            stream = head[1]
+            separator = stream.index("/")
+            sku = stream[:separator]
+            try:
+                state = decode(head[5])
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                troubled[sku] = None
+                continue
+            word = Word(head[2], state.payload, state.occurredAt, state.recordedAt)
+            if (known := words.get(sku)) is None:
+                words[sku] = {stream[separator:]: word}
+            else:
+                known[stream[separator:]] = word
+        sections: list[Section] = []
+        for sku, known in words.items():
+            if sku in troubled:
+                continue
+            try:
+                sections += self._fold.fold(sku, known, affected[sku])
+            except Exception:  # noqa: BLE001  # whatever a domain does wrong, the others go on; `_mend` finds and reports it
+                troubled[sku] = None
+        return sections, list(troubled)
+
+    async def _mend(
+        self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold], folding: Folding
+    ) -> tuple[list[Section], list[StoredEvent]]:
+        """Folds one SKU from the newest events that can be folded, and buries the heads that cannot."""
+        current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
+        first = dict(current)
+        words: dict[str, Word] = {}
+        buried: dict[str, StoredEvent] = {}
+        letters: list[NewLetter] = []
+        for stream, head in current.items():
+            word = self._word(head)
+            if isinstance(word, Word):
+                words[stream] = word
+            else:
+                buried[stream] = first[stream]
+                letters.append(_letter(self._domain, first[stream], word))
+                words[stream] = await self._older(current, stream)
+        while True:
+            outcome = self._try(sku, words, channels)
+            if not isinstance(outcome, _Trouble):
+                await folding.bury(letters)
+                return outcome, list(buried.values())
+            stream = outcome.stream
+            if stream not in buried:
+                buried[stream] = first[stream]
+                letters.append(_letter(self._domain, first[stream], outcome.error))
+            words[stream] = await self._older(current, stream)
+
+    def _word(self, event: StoredEvent) -> Word | str:
+        """The event, decoded, or why it cannot be."""
+        try:
+            state = self._decoder.decode(event.state)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return f"{type(error).__name__}: {error}"
+        return Word(event.originator_version, state.payload, state.occurredAt, state.recordedAt)
+
+    async def _older(self, current: Heads, stream: str) -> Word:
+        """The word of the next older event of the stream that can be decoded; when there is none, silence."""
+        while older := await self._log.before(current[stream], OLDER):
+            for event in older:
+                current[stream] = event
+                word = self._word(event)
+                if isinstance(word, Word):
+                    return word
+        return Word(current[stream].originator_version, None, BEFORE_ALL, BEFORE_ALL)
+
+    def _try(self, sku: str, words: Mapping[str, Word], channels: Sequence[ChannelFold]) -> list[Section] | _Trouble:
+        """The sections of a SKU, or one stream that is in the way."""
+        by_tail = {stream.removeprefix(sku): word for stream, word in words.items()}
+        try:
+            return self._fold.fold(sku, by_tail, channels)
+        except Misfit as misfit:
+            return _Trouble(sku + misfit.tail, misfit.reason)
+        except Exception as error:  # noqa: BLE001  # a domain's own fault must not stop the consumer
+            reason = f"{type(error).__name__}: {error}"
+        for tail, word in by_tail.items():
+            try:
+                self._fold.fold(sku, {tail: word}, channels)
+            except Exception as error:  # noqa: BLE001  # the same, for one contribution alone
+                return _Trouble(sku + tail, f"{type(error).__name__}: {error}")
+        live = [stream for stream, word in words.items() if word.payload is not None]
+        return _Trouble(live[0], f"only together with {', '.join(live[1:])}: {reason}")
+
+    async def _resolve(self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent]) -> None:
+        """A head that folds clears what was buried of its stream."""
+        if heads and await folding.has_letters():
+            fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
+            if fine:
+                await folding.resolve(fine)
+
+
+def _letter(domain: str, event: StoredEvent, error: str) -> NewLetter:
+    return NewLetter(
+        kind="projection",
+        domain=domain,
+        originator_id=event.originator_id,
+        originator_version=event.originator_version,
+        revision=event.revision,
+        digest=b"",
+        error=error,
+        state=event.state,
+        recorded_at=now(),
+    )

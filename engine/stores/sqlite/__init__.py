@@ -1,0 +1,48 @@
+"""The embedded store: two SQLite files in one folder, for a laptop or a single machine."""
+
+from pathlib import Path
+from typing import Self
+
+from anyio.to_thread import run_sync
+
+from engine.config import Config
+from engine.stores.sqlite.connections import Connections, translated
+from engine.stores.sqlite.dead_letters import SQLiteDeadLetters
+from engine.stores.sqlite.lease import SQLiteConsumption
+from engine.stores.sqlite.log import SQLiteLog
+from engine.stores.sqlite.pages import SQLitePages
+from engine.stores.sqlite.records import SQLiteRecords
+from engine.stores.sqlite.schema import prepare
+from engine.stores.store import Store
+
+
+class SQLiteStore(Store):
+    """A log in `events.db`, pages in `pages.db`."""
+
+    def __init__(self, connections: Connections, config: Config, *, disposable: bool) -> None:
+        self._connections = connections
+        self.name = connections.name
+        self.log = SQLiteLog(connections)
+        self.pages = SQLitePages(connections)
+        self.consumption = SQLiteConsumption(connections, config.work.lease_seconds, disposable=disposable)
+        self.dead_letters = SQLiteDeadLetters(connections)
+        self.records = SQLiteRecords(connections, self.log)
+
+    @classmethod
+    async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:
+        """Opens the folder of `config.store.url`, made and migrated as needed.
+
+        `disposable` allows a standby to kill this process, should it be found frozen inside a transaction.
+        """
+        folder = folder_of(config.store.url)
+        await run_sync(lambda: prepare(folder, create=create))
+        with translated(f"sqlite:///{folder}"):
+            return cls(Connections(folder), config, disposable=disposable)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+
+def folder_of(url: str) -> Path:
+    """`sqlite:///var/shop` is below the working directory, `sqlite:////var/shop` is absolute."""
+    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()

@@ -1,0 +1,187 @@
+"""Connections to the two files of a SQLite store, and who may use them.
+
+`events.db` is written with `synchronous = FULL`: what was acknowledged survives a power loss. `pages.db` is written with
+`NORMAL`: it can always be folded again. Bulk work runs in threads, one at a time a connection; point reads stay on the
+event loop, where a thread would cost five times the read.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import anyio
+import apsw
+from anyio.to_thread import run_sync
+
+from engine.errors import StoreUnavailable
+from engine.stores.sql import statements
+
+EVENTS = "events.db"
+PAGES = "pages.db"
+
+SQL = statements("engine.stores.sqlite")
+
+BUSY_MILLISECONDS = 10_000
+"""How long a writer waits for another process's transaction."""
+
+BUSY_MILLISECONDS_ON_LOOP = 1_000
+"""A point read waits for nobody but a recovery after a crash, and holds the event loop while it does."""
+
+_SETUP = """
+PRAGMA journal_mode = WAL;
+PRAGMA wal_autocheckpoint = 8000;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA cache_size = -65536;
+PRAGMA temp_store = MEMORY;
+"""
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Row: TypeAlias = tuple[Any, ...]
+
+_PASSING = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+    apsw.ProtocolError,
+    apsw.ConnectionClosedError,
+)
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turns what may pass by itself (a lock, a full disk) into `StoreUnavailable`."""
+    try:
+        yield
+    except _PASSING as error:
+        raise StoreUnavailable(name, error) from error
+
+
+def connect(file: Path, *, synchronous: str) -> apsw.Connection:
+    """A connection that may write. Makes the file when there is none."""
+    connection = apsw.Connection(str(file))
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    if connection.pragma("page_count") == 0:
+        connection.pragma("page_size", 8192)
+    for _ in connection.execute(_SETUP):
+        pass
+    connection.pragma("synchronous", synchronous)
+    return connection
+
+
+def connect_reader(file: Path, busy_milliseconds: int) -> apsw.Connection:
+    """A connection that only reads."""
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(busy_milliseconds)
+    for _ in connection.execute("PRAGMA query_only = TRUE; PRAGMA cache_size = -65536;"):
+        pass
+    return connection
+
+
+class Threaded:
+    """One connection, used in a thread by one task at a time."""
+
+    def __init__(self, name: str, connection: apsw.Connection) -> None:
+        self._name = name
+        self._connection = connection
+        self._lock = anyio.Lock()
+
+    async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Does the work in a thread, when it is this task's turn."""
+        async with self._lock:
+            return await self.run_reserved(work)
+
+    async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Does the work in a thread. For a task that holds the reservation."""
+
+        def translate() -> Result:
+            with translated(self._name):
+                return work(self._connection)
+
+        return await run_sync(translate)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Reserves the connection and holds SQLite's write lock: `BEGIN IMMEDIATE`, for a deferred one cannot be upgraded."""
+        async with self._lock:
+            await self.run_reserved(begin)
+            try:
+                yield
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await self.run_reserved(rollback)
+                raise
+            with anyio.CancelScope(shield=True):
+                await self.run_reserved(commit)
+
+    async def close(self) -> None:
+        """Waits for its turn, and closes."""
+        async with self._lock:
+            await run_sync(self._connection.close)
+
+
+def begin(connection: apsw.Connection) -> None:
+    """Begins a transaction that writes."""
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def commit(connection: apsw.Connection) -> None:
+    """Commits, or rolls back and raises: a transaction never stays open behind a failed commit."""
+    try:
+        connection.execute("COMMIT")
+    except apsw.Error:
+        rollback(connection)
+        raise
+
+
+def rollback(connection: apsw.Connection) -> None:
+    """Rolls back, unless SQLite already has."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
+    """The same work, in one transaction that writes."""
+
+    def wrapped(connection: apsw.Connection) -> Result:
+        begin(connection)
+        try:
+            result = work(connection)
+        except BaseException:
+            rollback(connection)
+            raise
+        commit(connection)
+        return result
+
+    return wrapped
+
+
+def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
+    """All rows of a named statement."""
+    return connection.execute(SQL[name], bindings).fetchall()
+
+
+class Connections:
+    """Every connection of one open store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"sqlite:///{folder}"
+        self.folder = folder
+        events, pages = folder / EVENTS, folder / PAGES
+        self.events = Threaded(self.name, connect(events, synchronous="FULL"))
+        self.pages = Threaded(self.name, connect(pages, synchronous="NORMAL"))
+        self.events_reader = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
+        self.pages_reader = Threaded(self.name, connect_reader(pages, BUSY_MILLISECONDS))
+        self.events_on_loop = connect_reader(events, BUSY_MILLISECONDS_ON_LOOP)
+        self.pages_on_loop = connect_reader(pages, BUSY_MILLISECONDS_ON_LOOP)
+
+    async def close(self) -> None:
+        """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""
+        self.events_on_loop.close()
+        self.pages_on_loop.close()
+        for connection in (self.events_reader, self.pages_reader, self.events, self.pages):
+            await connection.close()

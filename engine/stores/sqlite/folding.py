@@ -1,0 +1,61 @@
+"""Checkpoints and the transactions that fold, in `pages.db`."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import apsw
+
+from engine.errors import LeaseLost
+from engine.stores.sqlite.connections import SQL, Connections, Threaded, fetch
+from engine.stores.sqlite.dead_letters import letter_row
+from engine.stores.store import Checkpoint, Folding, NewLetter
+from projections.sections import Section
+
+
+class SQLiteFolding(Folding):
+    """Holds the write lock of `pages.db` from before the heads are read until the commit."""
+
+    def __init__(self, pages: Threaded, checkpoint: Checkpoint) -> None:
+        self._pages = pages
+        self.checkpoint = checkpoint
+
+    async def write(self, sections: Sequence[Section]) -> int:
+        rows = sorted(sections)
+
+        def write(connection: apsw.Connection) -> int:
+            before = connection.total_changes()
+            connection.executemany(SQL["write_section"], rows)
+            return connection.total_changes() - before
+
+        return await self._pages.run_reserved(write)
+
+    async def bury(self, letters: Sequence[NewLetter]) -> None:
+        rows = [letter_row(letter) for letter in letters]
+        await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
+
+    async def has_letters(self) -> bool:
+        domain = self.checkpoint.domain
+        return bool((await self._pages.run_reserved(lambda connection: fetch(connection, "has_letters", domain)))[0][0])
+
+    async def resolve(self, streams: Collection[str]) -> None:
+        names = apsw.carray(tuple(streams))
+        await self._pages.run_reserved(lambda connection: fetch(connection, "resolve_letters", names))
+
+    async def advance(self, checkpoint: Checkpoint) -> None:
+        row = (*checkpoint[1:6], checkpoint.domain)
+        await self._pages.run_reserved(lambda connection: fetch(connection, "advance", *row))
+
+
+@asynccontextmanager
+async def folding(connections: Connections, domain: str, holder: str | None) -> AsyncIterator[Folding]:
+    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`."""
+    async with connections.pages.transaction():
+        checkpoint = await connections.pages.run_reserved(lambda connection: _checkpoint(connection, domain))
+        if holder is not None and checkpoint.holder != holder:
+            raise LeaseLost(domain)
+        yield SQLiteFolding(connections.pages, checkpoint)
+
+
+def _checkpoint(connection: apsw.Connection, domain: str) -> Checkpoint:
+    fetch(connection, "create_checkpoint", domain)
+    return Checkpoint._make(fetch(connection, "checkpoint", domain)[0])

@@ -1,0 +1,101 @@
+"""The log in `events.db`."""
+
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import anyio
+import apsw
+import orjson
+
+from engine.stores.sqlite.connections import SQL, Connections, fetch, in_transaction, translated
+from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
+
+PAGE = 1_000
+TICK_SECONDS = 0.02
+"""How often the log is looked at for what another process appended: no one can tell us."""
+
+
+class SQLiteLog(Log):
+    """One writer at a time; positions are handed out inside its transaction, so they appear in order."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._grown = anyio.Event()
+
+    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
+        rows = [(event.originator_id, event.originator_version, event.topic, event.state) for event in events]
+
+        def insert(connection: apsw.Connection) -> dict[tuple[str, int], int]:
+            inserted = connection.executemany(SQL["insert_event"], rows)
+            return {(originator_id, version): position for position, originator_id, version in inserted}
+
+        positions = await self._connections.events.run(in_transaction(insert))
+        self.announce()
+        return [positions.pop((row[0], row[1]), None) for row in rows]
+
+    def announce(self) -> None:
+        """Wakes those who wait for the log to grow."""
+        grown, self._grown = self._grown, anyio.Event()
+        grown.set()
+
+    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+        return await self._read("events_at", orjson.dumps(list(versions)).decode())
+
+    async def end(self) -> int:
+        with translated(self._connections.name):
+            return int(self._connections.events_on_loop.execute(SQL["log_end"]).get)
+
+    async def touched(self, domain: str, after: int, limit: int) -> Touched:
+        def read(connection: apsw.Connection) -> Touched:
+            window = {"domain": domain, "after": after, "limit": limit}
+            scanned, events, end = connection.execute(SQL["window"], window).fetchall()[0]
+            if not events:
+                return Touched([], 0, scanned, end)
+            streams = connection.execute(SQL["touched"], {"domain": domain, "after": after, "end": end}).fetchall()
+            return Touched([stream for (stream,) in streams], events, scanned, end)
+
+        return await self._connections.events_reader.run(read)
+
+    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
+        return await self._read("heads", apsw.carray(tuple(streams))) if streams else []
+
+    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+        return await self._read(
+            "older_events", event.originator_id, event.originator_version, event.revision, limit
+        )
+
+    async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
+        last: tuple[str, int, int] = (prefix, -1, -1)
+        beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        while True:
+            page = await self._read("history", *last, beyond, PAGE)
+            for event in page:
+                yield event
+            if len(page) < PAGE:
+                return
+            last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
+
+    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
+        def read(connection: apsw.Connection) -> list[StoredEvent]:
+            rows = connection.execute(SQL["scan"], {"after": after, "limit": limit}).fetchall()
+            return list(map(StoredEvent._make, rows))
+
+        return await self._connections.events_reader.run(read)
+
+    async def lag(self, domain: str, after: int) -> Lag:
+        def read(connection: apsw.Connection) -> Lag:
+            return Lag._make(connection.execute(SQL["lag"], {"domain": domain, "after": after}).fetchall()[0])
+
+        return await self._connections.events_reader.run(read)
+
+    async def wait(self, after: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while await self.end() <= after and (left := deadline - time.monotonic()) > 0:
+            with anyio.move_on_after(min(left, TICK_SECONDS)):
+                await self._grown.wait()
+
+    async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
+        def read(connection: apsw.Connection) -> list[StoredEvent]:
+            return list(map(StoredEvent._make, fetch(connection, statement, *bindings)))
+
+        return await self._connections.events_reader.run(read)

@@ -1,0 +1,41 @@
+"""The sections in `pages.db`, as readers see them."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+from engine.stores.sqlite.connections import SQL, Connections, fetch, translated
+from engine.stores.store import Pages
+from projections.pages import StoredSection
+
+PAGE = 1_000
+
+
+class SQLitePages(Pages):
+    """Point reads happen on the event loop: they take some microseconds."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._statement = SQL["page_sections"]
+
+    async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
+        with translated(self._connections.name):
+            return self._connections.pages_on_loop.execute(self._statement, (sku, channel)).fetchall()
+
+    def moment(self, rows: Sequence[StoredSection]) -> str:
+        return max([row[5] for row in rows])
+
+    async def keys(self) -> AsyncIterator[tuple[str, str]]:
+        last = ("", "")
+        while True:
+            page = await self._connections.pages_reader.run(lambda connection: fetch(connection, "page_keys", *last, PAGE))
+            for sku, channel in page:
+                yield sku, channel
+            if len(page) < PAGE:
+                return
+            last = (page[-1][0], page[-1][1])
+
+    async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        rows = await self._connections.pages_reader.run(lambda connection: fetch(connection, "section_counts"))
+        return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
+
+    async def publish_layout(self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]) -> None:
+        """SQLite serves no pages by itself."""

@@ -1,0 +1,71 @@
+"""Makes the two files of a store, and brings their schema up to date."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from engine.errors import StoreMissing, StoreTooNew
+from engine.stores.sql import Migration, migrations
+from engine.stores.sqlite.connections import EVENTS, PAGES, connect, in_transaction, translated
+
+PACKAGE = "engine.stores.sqlite"
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS migrations (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+) STRICT
+"""
+
+
+def prepare(folder: Path, *, create: bool) -> None:
+    """Brings both files up to date, under a lock, whoever else does the same. Idempotent.
+
+    Raises `StoreMissing` when there is no store and none may be made, `StoreTooNew`, `StoreUnavailable`.
+    """
+    name = f"sqlite:///{folder}"
+    if not (folder / EVENTS).exists() and not create:
+        raise StoreMissing(name)
+    with translated(name):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _exclusively(folder / "schema.lock"):
+            _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"), "FULL")
+            _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"), "FULL")
+
+
+@contextmanager
+def _exclusively(file: Path) -> Iterator[None]:
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) -> None:
+    connection = connect(file, synchronous=synchronous)
+    try:
+        version = current_version(connection)
+        if version > known[-1].number:
+            raise StoreTooNew(name, version, known[-1].number)
+        if version < known[-1].number:
+            in_transaction(lambda connection: _apply(connection, known))(connection)
+    finally:
+        connection.close()
+
+
+def current_version(connection: apsw.Connection) -> int:
+    """The number of the newest migration that was applied, 0 for a new file."""
+    if connection.table_exists(None, "migrations"):
+        return int(connection.execute("SELECT coalesce(max(number), 0) FROM migrations").get)
+    return 0
+
+
+def _apply(connection: apsw.Connection, known: list[Migration]) -> None:
+    connection.execute(_TABLE)
+    version = current_version(connection)
+    for migration in known:
+        if migration.number > version:
+            for _ in connection.execute(migration.sql):
+                pass
+            connection.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (migration.number, migration.name))

@@ -1,0 +1,317 @@
+"""The contract of a store: what the log, the pages, the consumers' transactions and the dead letters promise.
+
+`engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
+
+Every method may raise `StoreUnavailable`, after which nothing is known of what was under way: every write here can be
+repeated. None of them answers a failure with an empty result.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from projections.pages import StoredSection
+from projections.sections import Section
+
+Kind: TypeAlias = Literal["ingest", "projection"]
+KINDS: tuple[Kind, ...] = ("ingest", "projection")
+
+
+class NewEvent(Protocol):
+    """What `Log.insert` needs of an event."""
+
+    @property
+    def originator_id(self) -> str: ...
+    @property
+    def originator_version(self) -> int: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def state(self) -> bytes: ...
+
+
+class StoredEvent(NamedTuple):
+    """A row of the log. (originator_id, originator_version, revision) is unique, and so is notification_id."""
+
+    notification_id: int
+    originator_id: str
+    originator_version: int
+    revision: int
+    topic: str
+    state: bytes
+
+
+class Touched(NamedTuple):
+    """A window of the log, as one domain sees it.
+
+    `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds; `scanned` how
+    many of any topic; `end` the position it ends at, which is the position asked for when the window is empty.
+    """
+
+    streams: list[str]
+    events: int
+    scanned: int
+    end: int
+
+
+class Checkpoint(NamedTuple):
+    """How far a domain has been folded, and what became of the events up to there.
+
+    `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their stream,
+    overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
+    configuration that folded first; `holder` names the worker that folds now, or did last.
+    """
+
+    domain: str
+    position: int = 0
+    applied: int = 0
+    stale: int = 0
+    dead: int = 0
+    fingerprint: str | None = None
+    holder: str | None = None
+
+
+class NewLetter(NamedTuple):
+    """An event to be kept in dead letters, with the reason.
+
+    `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are one.
+    """
+
+    kind: Kind
+    domain: str
+    originator_id: str
+    originator_version: int
+    revision: int
+    digest: bytes
+    error: str
+    state: bytes
+    recorded_at: str
+
+
+class DeadLetter(NamedTuple):
+    """An event that is kept in dead letters. `recorded_at` is when it came there, as fixed-width UTC text."""
+
+    kind: Kind
+    number: int
+    domain: str
+    originator_id: str
+    originator_version: int
+    revision: int
+    error: str
+    state: bytes
+    recorded_at: str
+
+    @property
+    def id(self) -> str:
+        """What operators call it by: `ingest-7`, `projection-12`."""
+        return f"{self.kind}-{self.number}"
+
+
+class Lag(NamedTuple):
+    """What a domain has not folded yet: how many events, and the `state` of the oldest, or None when there is none."""
+
+    events: int
+    oldest: bytes | None
+
+
+class Log(ABC):
+    """The events, append-only, in the order of their positions. Positions become visible in ascending order."""
+
+    @abstractmethod
+    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
+        """Appends, durably and in one transaction, the events whose (stream, version) is not taken yet.
+
+        For each, in order: its position, or None when its version was taken, be it by an earlier one of these.
+        """
+
+    @abstractmethod
+    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+        """The events at these (stream, version), every revision, in no order."""
+
+    @abstractmethod
+    async def end(self) -> int:
+        """The position of the newest event, 0 when there is none."""
+
+    @abstractmethod
+    async def touched(self, domain: str, after: int, limit: int) -> Touched:
+        """What of a domain stands in the next `limit` events of the log behind `after`."""
+
+    @abstractmethod
+    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
+        """The event with the highest (version, revision) of each stream that has one, in no order."""
+
+    @abstractmethod
+    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+        """The newest events of the same stream that are older than this one by (version, revision), newest first."""
+
+    @abstractmethod
+    def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
+        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages."""
+
+    @abstractmethod
+    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
+        """The heads of the next streams by name behind `after`, at most `limit`, in that order. "" begins."""
+
+    @abstractmethod
+    async def lag(self, domain: str, after: int) -> Lag:
+        """What the log holds of a domain behind a position."""
+
+    @abstractmethod
+    async def wait(self, after: int, seconds: float) -> None:
+        """Returns when the log has grown past `after`, or may have, or when the time is over."""
+
+
+class Pages(ABC):
+    """The sections, as readers see them: always whole, never an older state than before."""
+
+    @abstractmethod
+    async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
+        """The rows of one page: domain, enabled, ready, versions, body, occurred_at. Empty when there is none."""
+
+    @abstractmethod
+    def moment(self, rows: Sequence[StoredSection]) -> str:
+        """The newest occurred_at of such rows, of which there is at least one, as fixed-width UTC text."""
+
+    @abstractmethod
+    def keys(self) -> AsyncIterator[tuple[str, str]]:
+        """(sku, channel) of every page that there is, by sku and channel. Read in pages."""
+
+    @abstractmethod
+    async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """By (channel, domain): how many sections there are, and how many of them are ready."""
+
+    @abstractmethod
+    async def publish_layout(self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]) -> None:
+        """Tells readers inside the database the order of the sections and what each channel requires.
+
+        A no-op where the database cannot serve pages by itself, or when it knows already.
+        """
+
+
+class Folding(ABC):
+    """One transaction that folds a domain. While it lasts, nobody else writes this domain's sections."""
+
+    checkpoint: Checkpoint
+    """As it was when the transaction began."""
+
+    @abstractmethod
+    async def write(self, sections: Sequence[Section]) -> int:
+        """Puts the sections in place and tells how many of them differ from what stood there. Each key at most once."""
+
+    @abstractmethod
+    async def bury(self, letters: Sequence[NewLetter]) -> None:
+        """Keeps events in dead letters. One that is there already keeps its number and gets the new reason."""
+
+    @abstractmethod
+    async def has_letters(self) -> bool:
+        """Whether any event of the domain is in dead letters of kind `projection`."""
+
+    @abstractmethod
+    async def resolve(self, streams: Collection[str]) -> None:
+        """Takes the events of these streams out of the dead letters of kind `projection`."""
+
+    @abstractmethod
+    async def advance(self, checkpoint: Checkpoint) -> None:
+        """Moves the checkpoint, with its counts and fingerprint. The holder stays who it is."""
+
+
+class Lease(ABC):
+    """The right to fold a domain. There is at most one that can change anything."""
+
+    holder: str
+
+    @abstractmethod
+    def folding(self) -> AbstractAsyncContextManager[Folding]:
+        """A transaction under this lease, committed at the end, rolled back on any error. Raises `LeaseLost`."""
+
+
+class Consumption(ABC):
+    """Checkpoints, leases and the transactions that fold."""
+
+    @abstractmethod
+    async def checkpoints(self) -> list[Checkpoint]:
+        """Those of all domains that were ever folded, by name."""
+
+    @abstractmethod
+    def lease(self, domain: str, *, wait: bool = True) -> AbstractAsyncContextManager[Lease | None]:
+        """The domain's lease. While another worker lives and has it: waits, or gives None.
+
+        A holder that died is replaced within a second or so; one that is frozen, after the configured `lease_seconds`.
+        """
+
+    @abstractmethod
+    def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
+        """A transaction beside the domain's lease, for a repair: it waits for the holder's current batch, no longer."""
+
+
+class DeadLetters(ABC):
+    """Events that need a person."""
+
+    @abstractmethod
+    async def keep(self, letters: Sequence[NewLetter]) -> None:
+        """Keeps events of kind `ingest`, durably. One whose content is kept at this version already is not kept twice."""
+
+    @abstractmethod
+    async def newest(self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """The newest letters, the newest first."""
+
+    @abstractmethod
+    async def get(self, kind: Kind, number: int) -> DeadLetter | None:
+        """One of them."""
+
+    @abstractmethod
+    async def discard(self, kind: Kind, number: int) -> None:
+        """Takes one of them out."""
+
+    @abstractmethod
+    async def counts(self) -> Mapping[tuple[Kind, str], int]:
+        """How many there are, by kind and domain."""
+
+
+RecordTable: TypeAlias = Literal["stored_events", "stored_snapshots"]
+
+
+class Records(ABC):
+    """The log as the `eventsourcing` library sees it: raw events of any topic, snapshots, tracking."""
+
+    @abstractmethod
+    async def insert(
+        self, table: RecordTable, events: Sequence[NewEvent], tracking: tuple[str, int] | None
+    ) -> list[int]:
+        """Inserts all of the events and moves the tracking position, or nothing. Gives positions, [] for snapshots.
+
+        Raises `AlreadyRecorded` when a version is taken, or when tracking would not move forward.
+        """
+
+    @abstractmethod
+    async def select(
+        self, table: RecordTable, originator_id: str, *, after: int, upto: int, descending: bool, limit: int
+    ) -> list[StoredEvent]:
+        """Events of one stream with after < version <= upto, by (version, revision). A snapshot has no position: 0."""
+
+    @abstractmethod
+    async def notifications(self, start: int, stop: int, topics: Sequence[str], limit: int) -> list[StoredEvent]:
+        """Events with start <= position <= stop, of these topics or of any when there are none, in order."""
+
+    @abstractmethod
+    async def tracked(self, application: str) -> int | None:
+        """How far a downstream application has come, None when it has not begun."""
+
+
+class Store(ABC):
+    """A log, the pages folded from it, and what stands between them. Opened by `engine.stores.open_store`."""
+
+    name: str
+    """Where it is, without passwords: for people."""
+
+    log: Log
+    pages: Pages
+    consumption: Consumption
+    dead_letters: DeadLetters
+    records: Records
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Gives every connection back. What is under way should have ended before."""
+

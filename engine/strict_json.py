@@ -1,0 +1,100 @@
+"""JSON as every reader must read it alike: where decoders differ, or are silent, the document is refused.
+
+The decoder of the core (msgspec) refuses NaN, invalid UTF-8 and lone surrogates by itself. It keeps the last of two equal
+keys, passes U+0000 (which PostgreSQL's text cannot hold), and explains some faults poorly: that is mended here.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import orjson
+
+from domains.values import DEEPEST_NESTING
+from engine.errors import Refused
+
+_escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+
+
+def check_keys(text: bytes) -> None:
+    """Refuses a document in which an object names a key twice. `text` must be valid JSON.
+
+    Most documents are cleared by counting colons: a dropped pair takes at least its own along. An escape could hide one,
+    so documents with escapes, like those whose count differs, are read again by a decoder that shows every pair.
+    """
+    if b"\\u" not in text and orjson.dumps(orjson.loads(text)).count(b":") == text.count(b":"):
+        return
+    find_repeated_key(text)
+
+
+def find_repeated_key(text: bytes) -> None:
+    """The slow half of `check_keys`: looks at every pair of every object."""
+    try:
+        _pair_scanner.decode(text.decode())
+    except _Repeated as repeated:
+        raise Refused("", f"the key {repeated.args[0]!r} stands twice in one object") from None
+
+
+def check_null_characters(path: str, text: bytes) -> None:
+    """Refuses JSON with U+0000 in any string. JSON can only write it as an escape."""
+    if b"\\u0000" in text and any(escape[1] == b"0000" for escape in _escape.finditer(text)):
+        raise Refused(path, "must not contain U+0000")
+
+
+def refusal(error: Exception, text: bytes, prefix: str = "") -> Refused:
+    """The decoder's error, as where and why. `prefix` is where in the event the text stands."""
+    match error:
+        case UnicodeDecodeError():
+            return Refused(prefix, f"is not UTF-8: {error.reason} at byte {error.start}")
+        case RecursionError():
+            return Refused(prefix, f"is nested deeper than {DEEPEST_NESTING}")
+        case _ if _has_lone_surrogate(text):
+            return Refused(prefix, "must not contain a lone surrogate")
+    problem, _, where = str(error).partition(" - at `$")
+    path = ".".join(filter(None, (prefix, where.rstrip("`").lstrip("."))))
+    return _in_words(path, problem)
+
+
+def _in_words(path: str, problem: str) -> Refused:
+    if problem.startswith("Object contains unknown field"):
+        name = problem.split("`")[1]
+        return Refused(".".join(filter(None, (path, name))), "unknown field")
+    if problem.startswith("Object missing required field"):
+        name = problem.split("`")[1]
+        return Refused(".".join(filter(None, (path, name))), "is required")
+    reason = problem[0].lower() + problem[1:] if problem.startswith(("Expected", "Input", "Number")) else problem
+    if "`str" in problem and problem.endswith(("got `float`", "got `int`")):
+        reason += '; money is a decimal string such as "149.90"' if _names_money(path) else ""
+    return Refused(path, reason)
+
+
+def _names_money(path: str) -> bool:
+    return path.endswith(("amount", "compareAt")) or ".customerGroups" in path
+
+
+def _has_lone_surrogate(text: bytes) -> bool:
+    """Python's decoder lets lone surrogates through, so that they can be told from other faults."""
+    if b"\\u" not in text:
+        return False
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+class _Repeated(Exception):  # noqa: N818  # carries a key out of the decoder, never seen outside
+    pass
+
+
+def _pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    if len(pairs) > 1:
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        if count > 1:
+            raise _Repeated(key)
+
+
+_pair_scanner = json.JSONDecoder(object_pairs_hook=_pairs)

@@ -1,0 +1,47 @@
+"""Channels: the storefronts and marketplaces that pages are made for, and what each of them listens to."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from domains import AnyDomain, View
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """A storefront or marketplace.
+
+    `locale` is a BCP 47 tag and `fallbacks` are tried after it; `currency` is an ISO 4217 code; a page is ready when every
+    domain in `requires` is; `sources` ranks, by domain, the sources whose word counts, the first one most.
+    """
+
+    name: str
+    locale: str
+    fallbacks: tuple[str, ...]
+    currency: str
+    requires: frozenset[str]
+    sources: Mapping[str, tuple[str, ...]]
+
+    def view(self) -> View:
+        """What a domain may know of this channel."""
+        return View(locale_chain(self.locale, self.fallbacks), self.currency)
+
+
+def locale_chain(locale: str, fallbacks: Sequence[str]) -> tuple[str, ...]:
+    """The locales to try, each after its more specific form: `de-AT` with `en` gives `de-AT`, `de`, `en`."""
+    chain: dict[str, None] = {}
+    for tag in (locale, *fallbacks):
+        parts = tag.split("-")
+        chain.update(dict.fromkeys("-".join(parts[:length]) for length in range(len(parts), 0, -1)))
+    return tuple(chain)
+
+
+def fingerprint_parts(domain: AnyDomain, channels: Sequence[Channel]) -> list[object]:
+    """Everything of the channels that the sections of a domain are made from, as plain JSON, channels in name order.
+
+    Two configurations with equal parts give equal sections. What a channel requires is not among them: readiness of
+    a page is decided when it is read.
+    """
+    return [
+        [channel.name, list(channel.view().locales), channel.currency, list(channel.sources.get(domain.name, ()))]
+        for channel in sorted(channels, key=lambda channel: channel.name)
+    ]

@@ -1,0 +1,1 @@
+"""The tests of Pagefold, and what they run on."""

@@ -1,0 +1,304 @@
+"""The tree keeps the rules of its own style, as far as a program can tell."""
+
+import ast
+import io
+import re
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ("domains", "projections")
+PACKAGES = (*CORE, "engine")
+CODE = (*PACKAGES, "tests", "benchmarks")
+TEXT_SUFFIXES = ("", ".md", ".py", ".sql", ".toml", ".typed")
+LONGEST_FUNCTION = 60
+LONGEST_MODULE = 500
+
+STORES = ("sqlite", "postgres")
+STATEMENT_HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*) --$")
+SQL_START = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|WITH|COPY|MERGE)\s")
+CLOCKS = {"now", "utcnow", "today", "fromtimestamp"}
+
+TYPE_IGNORE = re.compile(r"#\s*type:\s*ignore(?!\[[a-z-]+(, ?[a-z-]+)*\]\s+# \w)")
+NOQA = re.compile(r"#\s*((ruff|flake8):\s*)?noqa(?!: [A-Z]+[0-9]+)", re.IGNORECASE)
+UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
+
+
+def relative(path: Path) -> str:
+    """The path as a reader of the repository names it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def python_files(*folders: str) -> list[Path]:
+    """Every module in those folders; each folder that exists has one."""
+    present = [ROOT / folder for folder in folders if (ROOT / folder).is_dir()]
+    files = [path for folder in present for path in sorted(folder.rglob("*.py"))]
+    empty = [folder for folder in present if not any(path.is_relative_to(folder) for path in files)]
+    assert not empty, f"no modules in {empty}"
+    return files
+
+
+def text_files() -> list[Path]:
+    """Every file that people write, except caches and what git keeps."""
+    folders = [ROOT / name for name in (*CODE, "scripts", ".ci") if (ROOT / name).is_dir()]
+    nested = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml")]
+    return [path for path in sorted(nested + top) if path.suffix in TEXT_SUFFIXES]
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The module, parsed."""
+    return ast.parse(path.read_text("utf-8"), relative(path))
+
+
+def nodes(*folders: str) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of the modules in those folders, with the place to look it up."""
+    for path in python_files(*folders):
+        for node in ast.walk(tree_of(path)):
+            yield f"{relative(path)}:{getattr(node, 'lineno', 0)}", node
+
+
+def comments(path: Path) -> Iterator[tuple[str, str]]:
+    """Every comment of the module, with its place."""
+    readline = io.StringIO(path.read_text("utf-8")).readline
+    for token in tokenize.generate_tokens(readline):
+        if token.type == tokenize.COMMENT:
+            yield f"{relative(path)}:{token.start[0]}", token.string
+
+
+def statement_files(store: str) -> dict[str, Path]:
+    """A store's files of SQL statements, by name; there are some as soon as there are stores."""
+    files = (ROOT / "engine" / "stores" / store / "statements").glob("*.sql")
+    found = {path.name: path for path in sorted(files)}
+    assert bool(found) == (ROOT / "engine" / "stores").is_dir()
+    return found
+
+
+def statements(path: Path) -> dict[str, list[str]]:
+    """The lines below each header of a file of statements; what stands above the first is ""."""
+    found: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in path.read_text("utf-8").splitlines():
+        header = STATEMENT_HEADER.match(line)
+        if header:
+            name = header[1]
+            assert name not in found, f"{relative(path)} has two statements named {name}"
+            found[name] = []
+        else:
+            found[name].append(line)
+    return found
+
+
+def sentence_of(lines: list[str]) -> str:
+    """The comment that a statement opens with."""
+    words = []
+    for line in lines:
+        if not line.startswith("-- "):
+            break
+        words.append(line.removeprefix("-- ").strip())
+    return " ".join(words)
+
+
+# --- Python ---------------------------------------------------------------------------------------
+
+
+def test_functions_are_short() -> None:
+    """No function is longer than what fits on a screen, decorators and docstring included."""
+    for place, node in nodes(*CODE):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            length = (node.end_lineno or first) - first + 1
+            assert length <= LONGEST_FUNCTION, f"{place} {node.name} has {length} lines"
+
+
+def test_modules_are_short() -> None:
+    """No module is longer than one sitting."""
+    for path in python_files(*CODE):
+        length = len(path.read_text("utf-8").splitlines())
+        assert length < LONGEST_MODULE, f"{relative(path)} has {length} lines"
+
+
+def test_type_ignores_say_what_and_why() -> None:
+    """An exception from the types names its code, then its reason: `[code]  # reason`."""
+    for path in python_files(*CODE):
+        for place, comment in comments(path):
+            assert not TYPE_IGNORE.search(comment), f"{place} {comment}"
+
+
+def test_lint_exceptions_say_what() -> None:
+    """An exception from the lint names its code."""
+    for path in python_files(*CODE):
+        for place, comment in comments(path):
+            assert not NOQA.search(comment), f"{place} {comment}"
+
+
+def test_every_test_has_a_sentence() -> None:
+    """A test's docstring opens with a sentence: what holds when the test passes."""
+    for place, node in nodes("tests"):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if node.name.startswith("test_"):
+            docstring = (ast.get_docstring(node) or "").partition("\n\n")[0]
+            assert docstring.endswith((".", "?", "!")), f"{place} {node.name}"
+
+
+def test_only_the_command_line_prints() -> None:
+    """Below the command line, results are returned and events are logged."""
+    for place, node in nodes(*PACKAGES):
+        if place.startswith(("engine/command/", "engine/command.py")):
+            continue
+        is_print = isinstance(node, ast.Name) and node.id == "print"
+        assert not is_print, f"{place} prints"
+
+
+def test_the_core_reads_no_clock() -> None:
+    """`domains` and `projections` use the types of datetime and never the time of day."""
+    for place, node in nodes(*CORE):
+        reads = isinstance(node, ast.Attribute) and node.attr in CLOCKS
+        assert not reads, f"{place} reads a clock"
+
+
+def test_packages_are_typed() -> None:
+    """Every package says that it has types."""
+    for name in PACKAGES:
+        if (ROOT / name).is_dir():
+            assert (ROOT / name / "py.typed").is_file()
+
+
+def test_nothing_is_left_unfinished() -> None:
+    """What is still to be done is not kept in the code."""
+    files = text_files()
+    assert Path(__file__).resolve() in files
+    for path in files:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+            assert not UNFINISHED.search(line), f"{relative(path)}:{number} {line.strip()}"
+
+
+# --- SQL ------------------------------------------------------------------------------------------
+
+
+def is_sql(node: ast.AST) -> bool:
+    """Whether an expression is a string that starts like an SQL statement."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return is_sql(node.values[0])
+    if isinstance(node, ast.BinOp):
+        return is_sql(node.left)
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and SQL_START.match(node.value) is not None
+    )
+
+
+def puts_sql_together(node: ast.AST) -> bool:
+    """Whether an expression makes an SQL statement from parts when the program runs."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr == "format" and is_sql(node.func.value)
+    if isinstance(node, ast.JoinedStr):
+        return is_sql(node) and any(isinstance(part, ast.FormattedValue) for part in node.values)
+    return isinstance(node, ast.BinOp) and is_sql(node.left)
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('f"SELECT {column} FROM pages"', True),
+        ('"DELETE FROM " + table', True),
+        ('"UPDATE %s SET" % table', True),
+        ('"""\n  INSERT INTO {} VALUES (1)""".format(table)', True),
+        ('f"page of {sku}"', False),
+        ('"SELECT 1"', False),
+    ],
+)
+def test_sql_in_pieces_is_recognised(expression: str, *, expected: bool) -> None:
+    """The rule about pieces of SQL sees each way to put strings together."""
+    tree = ast.parse(expression, mode="eval")
+    assert any(puts_sql_together(node) for node in ast.walk(tree)) is expected
+
+
+def test_no_sql_is_put_together() -> None:
+    """Statements come whole from their files; what varies is a parameter."""
+    for place, node in nodes("engine"):
+        assert not puts_sql_together(node), f"{place} puts SQL together"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_every_statement_has_a_sentence(store: str) -> None:
+    """Under its name, a statement says in a sentence what it does; then it does something."""
+    for path in statement_files(store).values():
+        by_name = statements(path)
+        above = by_name.pop("")
+        assert by_name, f"{relative(path)} has no statement"
+        stray = [line for line in above if line.strip() and not line.startswith("--")]
+        assert not stray, f"{relative(path)} has SQL without a name: {stray[0]}"
+        for name, lines in by_name.items():
+            place = f"{relative(path)} {name}"
+            assert re.fullmatch(r"[A-Z`].*\.", sentence_of(lines)), f"{place} has no sentence"
+            code = [line for line in lines if line.strip() and not line.startswith("--")]
+            assert code, f"{place} has no SQL"
+
+
+def test_stores_have_the_same_statements() -> None:
+    """Both stores have the same files and, in each, the same statements in the same order."""
+    sqlite, postgres = (
+        {name: list(statements(path)) for name, path in statement_files(store).items()}
+        for store in STORES
+    )
+    assert sqlite == postgres
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_statement_names_are_unique(store: str) -> None:
+    """A name is one statement's in the whole store."""
+    files = statement_files(store).values()
+    names = [name for path in files for name in statements(path) if name]
+    assert sorted(names) == sorted(set(names))
+
+
+# --- the tools' settings --------------------------------------------------------------------------
+
+
+def test_every_lint_rule_left_out_has_its_reason() -> None:
+    """In pyproject.toml, each rule that is left out stands on a line of its own, with a reason."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+    ignored = [
+        *lint["ignore"],
+        *(code for codes in lint["per-file-ignores"].values() for code in codes),
+    ]
+    reasoned = re.findall(r'^    "([A-Z]+[0-9]*)", +# \S.+$', text, re.MULTILINE)
+    assert reasoned == ignored
+    assert not {"extend-ignore", "extend-per-file-ignores"} & lint.keys()
+
+
+def requirement_names(requirements: list[str]) -> set[str]:
+    """The normalised names in a list of requirements."""
+    names = (
+        re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements
+    )
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+
+
+def test_the_lock_has_hashes_and_everything_asked_for() -> None:
+    """Each package of the lock is pinned and hashed; none that pyproject.toml names is missing."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    logical = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", lock, flags=re.MULTILINE)).splitlines()
+    pinned = {line.split("==")[0] for line in logical}
+    for line in logical:
+        assert re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}\b", line), line
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert requirement_names(wanted) <= pinned
+
+
+def test_the_lock_names_no_place() -> None:
+    """The lock says what to install and never from where."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    for trace in ("://", "--index", "--extra-index", "--find-links", "--trusted-host", "@ ", " /"):
+        assert trace not in lock
