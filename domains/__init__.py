@@ -1,4 +1,7 @@
-"""What a change means: one file a domain, each ending in one `Domain` value. A new domain is its file and a line here."""
+"""What a change means.
+
+One file a domain, each ending in one `Domain` value. A new domain is its file and a line here.
+"""
 
 from domains.catalog import CATALOG
 from domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, View

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, View, encode
-from domains.values import TextByLocale, check_json, resolve
+from domains.domain import JSON, Body, Contribution, Domain, View, encode
+from domains.values import TextByLocale, check_json
 
 DEPTH_OF_ATTRIBUTES = 3
 """The event, its payload, `attributes`: what stands around an attribute's value."""
@@ -33,29 +33,34 @@ def admit(payload: Catalog) -> Catalog:
 
 
 def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | None:
-    """By attribute, and for family, parent and categories: the first source that has it. One that disables, disables."""
-    attributes: dict[str, object] = {}
-    categories: list[str] = []
+    """By attribute, and for family, parent and categories.
+
+    The first source that has it. One that disables, disables.
+    """
+    attributes: dict[str, JSON] = {}
+    categories: list[JSON] = []
     family = parent = None
-    for _, payload in contributions:
+    for contribution in contributions:
+        payload = contribution.payload
         if not payload.enabled:
             return None
-        attributes = _attributes(payload, view) | attributes
-        categories = categories or payload.categories
+        own = _attributes(payload, view)
+        attributes = own | attributes if attributes else own
+        categories = categories or [*payload.categories]
         family = payload.family if family is None else family
         parent = payload.parent if parent is None else parent
-    return Body(
-        encode({"attributes": attributes, "categories": categories, "family": family, "parent": parent})  # type: ignore[dict-item]  # decoded JSON
-    )
+    return Body(encode({"attributes": attributes, "categories": categories, "family": family, "parent": parent}))
 
 
-def _attributes(payload: Catalog, view: View) -> dict[str, object]:
+def _attributes(payload: Catalog, view: View) -> dict[str, JSON]:
     """One source's attributes, its texts resolved for the channel. A text that no locale has is absent."""
-    attributes = dict(payload.attributes)
+    attributes = payload.attributes.copy()
     for code, text in payload.localized.items():
-        if (resolved := resolve(text, view.locales)) is not None:
-            attributes[code] = resolved
-    return attributes
+        for locale in view.locales:
+            if locale in text:
+                attributes[code] = text[locale]
+                break
+    return attributes  # type: ignore[return-value]  # what was decoded from JSON is JSON
 
 
 CATALOG = Domain(

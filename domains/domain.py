@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import msgspec
 import orjson
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 Payload = TypeVar("Payload", bound=msgspec.Struct)
 
@@ -38,7 +38,7 @@ class View:
     currency: str
 
 
-class Contribution(NamedTuple, Generic[Payload]):
+class Contribution(msgspec.Struct, Generic[Payload], frozen=True, gc=False):
     """One source's word for one section. Contributions come in the order in which the channel ranks its sources."""
 
     source: str
@@ -50,11 +50,6 @@ class Body(NamedTuple):
 
     json: bytes
     ready: bool = True
-
-
-def always_fits(_payload: msgspec.Struct, _view: View) -> str | None:
-    """The rule of the domains whose statements suit every channel."""
-    return None
 
 
 def nothing_of(_view: View) -> Hashable:
@@ -77,7 +72,8 @@ class Domain(Generic[Payload]):
     `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `Invalid`.
 
     `fits(payload, view)` says why a payload cannot be meant for a channel, or None when it can. A statement made for
-    that very channel is refused with this reason; one made for every channel (`*`) merely does not count there.
+    that very channel is refused with this reason; one made for every channel (`*`) merely does not count there. Without
+    it, every statement suits every channel.
 
     `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
     It must not depend on anything but its arguments.
@@ -91,7 +87,7 @@ class Domain(Generic[Payload]):
     payload: type[Payload]
     fold: Callable[[Sequence[Contribution[Payload]], View], Body | None]
     admit: Callable[[Payload], Payload] = lambda payload: payload
-    fits: Callable[[Payload, View], str | None] = always_fits
+    fits: Callable[[Payload, View], str | None] | None = None
     depends_on: Callable[[View], Hashable] = nothing_of
     gives_identity: bool = False
 

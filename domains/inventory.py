@@ -31,16 +31,16 @@ def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body 
     """The sum over the places of what each can spare beyond its safety stock."""
     locations: list[JSON] = []
     total = 0
-    for source, payload in contributions:
-        available = max(payload.available - payload.safety_stock, 0)
+    for contribution in contributions:
+        available = max(contribution.payload.available - contribution.payload.safety_stock, 0)
         total += available
-        locations.append({"available": available, "source": source})
+        locations.append({"available": available, "source": contribution.source})
     section: dict[str, JSON] = {
         "available": total,
         "locations": locations,
         "status": _status(total, contributions),
     }
-    restocks = [payload.restock_at for _, payload in contributions if payload.restock_at is not None]
+    restocks = [each.payload.restock_at for each in contributions if each.payload.restock_at is not None]
     if restocks:
         section["restockAt"] = msgspec.to_builtins(min(restocks))
     return Body(encode(section))
@@ -51,7 +51,7 @@ def _status(
 ) -> Literal["in_stock", "backorder", "out_of_stock"]:
     if total > 0:
         return "in_stock"
-    return "backorder" if any(payload.backorderable for _, payload in contributions) else "out_of_stock"
+    return "backorder" if any(each.payload.backorderable for each in contributions) else "out_of_stock"
 
 
 INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold)

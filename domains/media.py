@@ -38,22 +38,24 @@ def admit(payload: Media) -> Media:
 
 def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | None:
     """All assets by (position, url); equal ones in the order of their sources. Ready when there is at least one."""
-    assets = [asset for _, payload in contributions for asset in payload.assets]
+    assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=lambda asset: (asset.position, asset.url))
     return Body(encode({"assets": [_asset(asset, view) for asset in assets]}), ready=bool(assets))
 
 
 def _asset(asset: Asset, view: View) -> dict[str, JSON]:
-    served: dict[str, JSON] = {
-        "url": asset.url,
-        "position": asset.position,
-        "role": asset.role,
-        "alt": resolve(asset.alt, view.locales),
-        "width": asset.width,
-        "height": asset.height,
-        "mimeType": asset.mime_type,
-    }
-    return {name: value for name, value in served.items() if value is not None}
+    served: dict[str, JSON] = {"position": asset.position, "url": asset.url}
+    if asset.role is not None:
+        served["role"] = asset.role
+    if asset.alt and (alt := resolve(asset.alt, view.locales)) is not None:
+        served["alt"] = alt
+    if asset.width is not None:
+        served["width"] = asset.width
+    if asset.height is not None:
+        served["height"] = asset.height
+    if asset.mime_type is not None:
+        served["mimeType"] = asset.mime_type
+    return served
 
 
 MEDIA = Domain(name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales)

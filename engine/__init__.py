@@ -9,6 +9,7 @@ What is named here is the public surface; everything else may change.
 """
 
 from engine.config import Config
+from engine.door import read_event
 from engine.errors import (
     CheckpointAhead,
     ConfigurationError,
@@ -20,7 +21,6 @@ from engine.errors import (
     StoreUnavailable,
 )
 from engine.events import AppendResult, DomainEvent
-from engine.door import read_event
 from engine.history import FieldChange, HistoryEntry
 from engine.reading import ProductPage
 from engine.shop import Shop, open  # noqa: A004  # `engine.open` is the name that reads well where it is used

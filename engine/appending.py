@@ -43,8 +43,8 @@ class _Request:
 class Appender:
     """Appends events to the log of one store.
 
-    Whoever has the turn commits what everybody has queued by then, up to `batch` events, in one transaction. The queue is
-    bounded: callers wait for room.
+    Whoever has the turn commits what everybody has queued by then, up to `batch` events, in one transaction. The
+    queue is bounded: callers wait for room.
     """
 
     def __init__(self, store: Store, door: Door, config: AppendConfig) -> None:
@@ -131,18 +131,16 @@ class Appender:
 
     async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
         async for attempt in stamina.retry_context(
-            on=tuple(RETRYABLE), attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=2.0, wait_jitter=0.05
+            on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=2.0, wait_jitter=0.05
         ):
             with attempt:
                 positions = await self._store.log.insert(admissions)
                 if None not in positions:
                     return [AppendResult("appended", position) for position in positions]
                 return await self._explain(admissions, positions)
-        raise AssertionError("stamina either returns from the attempt or raises")
+        raise AssertionError  # stamina returns from the attempt, or raises
 
-    async def _explain(
-        self, admissions: Sequence[Admission], positions: Sequence[int | None]
-    ) -> list[AppendResult]:
+    async def _explain(self, admissions: Sequence[Admission], positions: Sequence[int | None]) -> list[AppendResult]:
         """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer."""
         stored: dict[tuple[str, int], list[StoredEvent]] = {}
         taken = {each.key for each, position in zip(admissions, positions, strict=True) if position is None}
@@ -168,8 +166,8 @@ class Appender:
 def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
     """What an event is to those that stand at its version.
 
-    `fresh`: nothing at this version was answered in this transaction yet. The very same state is then our own, committed by
-    an attempt whose acknowledgement was lost: no duplicate, but appended.
+    `fresh`: nothing at this version was answered in this transaction yet. The very same state is then our own,
+    committed by an attempt whose acknowledgement was lost: no duplicate, but appended.
     """
     for event in stored:
         if fresh and event.state == admission.state:
@@ -201,4 +199,3 @@ def _letter(admission: Admission, stands: StoredEvent, reason: str) -> NewLetter
         state=admission.state,
         recorded_at=now(),
     )
-

@@ -34,7 +34,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the file. Unknown keys are errors."""
 
 
-class StoreConfig(_Strict):
+class StoreConfig(_Strict, frozen=True):
     """Where the log and the pages are kept.
 
     `url` is `sqlite:///folder` (below the working directory), `sqlite:////folder` (absolute) or `postgresql://…`;
@@ -45,14 +45,17 @@ class StoreConfig(_Strict):
     schema: str = "pagefold"
 
 
-class SourceConfig(_Strict):
+class SourceConfig(_Strict, frozen=True):
     """A system that owns facts, and the domains it may write."""
 
     domains: list[str]
 
 
-class ChannelConfig(_Strict):
-    """A storefront or marketplace, as the file has it. `sources` absent: every source of the domain, in the file's order."""
+class ChannelConfig(_Strict, frozen=True):
+    """A storefront or marketplace, as the file has it.
+
+    `sources` absent: every source of the domain, in the file's order.
+    """
 
     locale: str
     currency: str
@@ -61,7 +64,7 @@ class ChannelConfig(_Strict):
     sources: dict[str, list[str]] = {}
 
 
-class WorkConfig(_Strict):
+class WorkConfig(_Strict, frozen=True):
     """The pace of the consumers.
 
     `batch` is how many positions of the log one transaction folds at most when far behind, `poll_seconds` how often a
@@ -73,7 +76,7 @@ class WorkConfig(_Strict):
     lease_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
 
 
-class AppendConfig(_Strict):
+class AppendConfig(_Strict, frozen=True):
     """Group commit: how long an append may wait for company, and how many events one transaction takes at most."""
 
     delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=0.005)] = 0.0
@@ -81,8 +84,11 @@ class AppendConfig(_Strict):
     queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
 
 
-class Config(_Strict):
-    """A whole configuration. Make one with `Config.load` (a file) or `Config.parse` (TOML text, or what it would hold)."""
+class Config(_Strict, frozen=True):
+    """A whole configuration.
+
+    Make one with `Config.load` (a file) or `Config.parse` (TOML text, or what it would hold).
+    """
 
     store: StoreConfig
     sources: dict[str, SourceConfig]
@@ -108,7 +114,10 @@ class Config(_Strict):
 
     @classmethod
     def parse(cls, source: str | Mapping[str, object], *, store: str | None = None) -> "Config":
-        """The configuration in TOML text, or in what such text holds. `store` as in `load`. Raises `ConfigurationError`."""
+        """The configuration in TOML text, or in what such text holds.
+
+        `store` as in `load`. Raises `ConfigurationError`.
+        """
         try:
             document = tomllib.loads(source) if isinstance(source, str) else dict(source)
         except tomllib.TOMLDecodeError as error:
@@ -233,7 +242,9 @@ def _check_channel(key: str, channel: ChannelConfig, config: Config) -> None:
 def _check_sources(key: str, names: Sequence[str], writers: Sequence[str]) -> None:
     for name in names:
         if name not in writers:
-            raise ConfigurationError(key, f"{name!r} is not a source of this domain; there are {', '.join(writers) or 'none'}")
+            raise ConfigurationError(
+                key, f"{name!r} is not a source of this domain; there are {', '.join(writers) or 'none'}"
+            )
     if len(set(names)) < len(names):
         raise ConfigurationError(key, "names a source twice")
 

@@ -18,6 +18,9 @@ SMALLEST_WINDOW = 500
 
 STANDBY_SECONDS = 0.1
 
+PASSING = (*RETRYABLE, LeaseLost)
+"""What a consumer gets over by itself."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,7 +41,12 @@ class Consumer:
         """
         while True:
             async for attempt in stamina.retry_context(
-                on=(*RETRYABLE, LeaseLost), attempts=None, timeout=None, wait_initial=0.1, wait_max=10.0, wait_jitter=0.5
+                on=PASSING,
+                attempts=None,
+                timeout=None,
+                wait_initial=0.1,
+                wait_max=10.0,
+                wait_jitter=0.5,
             ):
                 with attempt:
                     await self._hold()
@@ -46,7 +54,8 @@ class Consumer:
     async def _hold(self) -> None:
         """Takes the lease and folds until something fails. A failure after progress begins the backoff anew."""
         async with self._store.consumption.lease(self._domain) as lease:
-            assert lease is not None
+            if lease is None:  # it waits until it has one
+                return
             tail = await self._tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
             progressed = False
@@ -57,7 +66,7 @@ class Consumer:
                     else:
                         await self._store.log.wait(tail.position, self._work.poll_seconds)
                         await tail.settle()
-            except (*RETRYABLE, LeaseLost) as error:
+            except PASSING as error:
                 if not progressed:
                     raise
                 log.warning("interrupted", domain=self._domain, error=str(error))
@@ -100,7 +109,10 @@ class Consumer:
 
 
 class _Tail:
-    """Follows the log under a lease. `position` is what was seen, which may be ahead of the checkpoint where nothing matched."""
+    """Follows the log under a lease.
+
+    `position` is what was seen, which may be ahead of the checkpoint where nothing matched.
+    """
 
     def __init__(
         self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, fingerprint: str, largest: int

@@ -37,7 +37,9 @@ class DeadLetterOffice:
         self._append = append
         self._folders = {domain.name: Folder(domain, config.made_for, store.log) for domain in DOMAINS}
 
-    async def newest(self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def newest(
+        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
+    ) -> list[DeadLetter]:
         """The newest letters, the newest first."""
         return await self._store.dead_letters.newest(kind=kind, domain=domain, limit=limit)
 
@@ -50,7 +52,7 @@ class DeadLetterOffice:
         return letter
 
     async def retry(self, letter: DeadLetter) -> Retried:
-        """Folds the stream of the letter again, or appends its event again, and takes the letter out when that helps."""
+        """Folds the letter's stream again, or appends its event again, and takes the letter out when that helps."""
         match letter.kind:
             case "projection":
                 return await self._fold_again(letter)

@@ -81,7 +81,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def format_moment(moment: datetime) -> str:
-    """Fixed-width UTC text with microseconds, which sorts as moments do. Raises `OverflowError` outside years 1 to 9999."""
+    """Fixed-width UTC text with microseconds, which sorts as moments do.
+
+    Raises `OverflowError` outside years 1 to 9999.
+    """
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
@@ -174,7 +177,7 @@ class Door:
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
             raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
-        if event.channel != EVERY_CHANNEL:
+        if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
             misfit = gate.domain.fits(payload, self._views[event.channel])
             if misfit is not None:
                 raise Refused("payload", misfit)
@@ -192,9 +195,10 @@ def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
 
 def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
     try:
-        return msgspec.convert(dict(mapping), gate.domain.payload)
+        payload: msgspec.Struct = msgspec.convert(dict(mapping), gate.domain.payload)
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
         raise refusal(error, b"", "payload") from None
+    return payload
 
 
 def _admit_sku(given: str) -> str:
@@ -216,7 +220,7 @@ def _check_version(version: int) -> None:
 def _check_identifier(path: str, identifier: str | None) -> None:
     if identifier is None:
         return
-    if not isinstance(identifier, str) or not 0 < len(identifier) <= LONGEST_IDENTIFIER:
+    if type(identifier) is not str or not 0 < len(identifier) <= LONGEST_IDENTIFIER:
         raise Refused(path, f"must be a string of 1 to {LONGEST_IDENTIFIER} characters")
     if "\0" in identifier:
         raise Refused(path, "must not contain U+0000")

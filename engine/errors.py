@@ -1,18 +1,16 @@
 """Every error that Pagefold raises on purpose.
 
-    PagefoldError
-    ├── ConfigurationError      the configuration is wrong; says which key, and what would be right
-    ├── Refused                 one event breaks a rule of the door; says where and why
-    └── StoreError              the store cannot do what was asked
-        ├── StoreUnavailable    it may work again later: the only error that is worth a retry
-        ├── StoreMissing        there is no store at this address
-        ├── StoreTooNew         the store was made by a newer Pagefold
-        ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
-        ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
-        └── LeaseLost           another worker has taken this domain over
+PagefoldError
+├── ConfigurationError      the configuration is wrong; says which key, and what would be right
+├── Refused                 one event breaks a rule of the door; says where and why
+└── StoreError              the store cannot do what was asked
+    ├── StoreUnavailable    it may work again later: the only error that is worth a retry
+    ├── StoreMissing        there is no store at this address
+    ├── StoreTooNew         the store was made by a newer Pagefold
+    ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
+    ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
+    └── LeaseLost           another worker has taken this domain over
 """
-
-from collections.abc import Sequence
 
 
 class PagefoldError(Exception):
@@ -60,12 +58,15 @@ class StoreTooNew(StoreError):
 
     def __init__(self, store: str, found: int, known: int) -> None:
         super().__init__(
-            f"the store {store} has schema {found}, this program knows schemas up to {known}; install a newer Pagefold"
+            f"the store {store} has schema {found}, this program knows up to {known}; install a newer Pagefold"
         )
 
 
 class AlreadyRecorded(StoreError):
     """A version that an application wants to record is taken, or its tracking position would not move forward."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"already recorded: {what}")
 
 
 class CheckpointAhead(StoreError):
@@ -73,8 +74,8 @@ class CheckpointAhead(StoreError):
 
     def __init__(self, domain: str, position: int, end: int) -> None:
         super().__init__(
-            f"{domain} was folded up to position {position}, but the log ends at {end}: it looks restored from an older "
-            "backup. Restore pages and log from the same backup, or empty the pages and fold them again"
+            f"{domain} was folded up to position {position}, but the log ends at {end}: was it restored from an older "
+            "backup? Restore pages and log from the same backup, or empty the pages and fold them again"
         )
 
 
@@ -85,5 +86,5 @@ class LeaseLost(StoreError):
         super().__init__(f"another worker has taken over {domain}")
 
 
-RETRYABLE: Sequence[type[PagefoldError]] = (StoreUnavailable,)
+RETRYABLE = (StoreUnavailable,)
 """What may go away by itself. Everything else is reported and not tried again."""

@@ -13,9 +13,9 @@ OUTCOMES: tuple[Outcome, ...] = ("appended", "duplicate", "conflict", "rejected"
 class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The full current state of one domain of one SKU according to one source, at that source's version.
 
-    `type` is the domain; `channel` may be `*`, for every channel; `occurred_at` carries its offset from UTC. `payload` is
-    a mapping, or the JSON text of one as bytes, or None, which takes the source's earlier statement back. `id` is made
-    when absent. Nothing is checked here: `Shop.append` does, and says what it refused and why.
+    `type` is the domain; `channel` may be `*`, for every channel; `occurred_at` carries its offset from UTC.
+    `payload` is a mapping, or the JSON text of one as bytes, or None, which takes the source's earlier statement
+    back. `id` is made when absent. Nothing is checked here: `Shop.append` does, and says what it refused and why.
     """
 
     type: str
@@ -32,9 +32,10 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class AppendResult(msgspec.Struct, frozen=True, gc=False):
     """What became of one event.
 
-    `appended`: it is in the log, at `position`, whatever happens now. `duplicate`: this content was there at this version
-    already, at `position`; nothing was done. `conflict`: another content stands at this version, at `position`; this one
-    is kept in dead letters. `rejected`: it broke a rule, at `path`, because of `reason`; nothing was kept.
+    `appended`: it is in the log, at `position`, whatever happens now. `duplicate`: this content was there at this
+    version already, at `position`; nothing was done. `conflict`: another content stands at this version, at
+    `position`; this one is kept in dead letters. `rejected`: it broke a rule, at `path`, because of `reason`; nothing
+    was kept.
     """
 
     outcome: Outcome

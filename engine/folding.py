@@ -1,7 +1,7 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from anyio.to_thread import run_sync
@@ -19,6 +19,8 @@ FEW = 64
 
 OLDER = 50
 BEFORE_ALL = "0001-01-01T00:00:00.000000Z"
+
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Heads: TypeAlias = dict[str, StoredEvent]
 Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
@@ -46,10 +48,8 @@ class Folder:
         self._fold = DomainFold(domain, channels)
         self._domain = domain.name
         self._log = log
-        state: Any = msgspec.defstruct(  # the payload's type is known only now
-            "State", [("occurredAt", str), ("recordedAt", str), ("payload", domain.payload | None)], gc=False
-        )
-        self._decoder = msgspec.json.Decoder(state)
+        word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
+        self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
 
     async def fold(self, folding: Folding, streams: Iterable[str]) -> Folded:
         """Writes every section that the streams can change. Events that cannot be folded are buried, not raised."""
@@ -86,11 +86,11 @@ class Folder:
             separator = stream.index("/")
             sku = stream[:separator]
             try:
-                state = decode(head[5])
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                word = decode(head[5])
+            except _UNDECODABLE:
                 troubled[sku] = None
                 continue
-            word = Word(head[2], state.payload, state.occurredAt, state.recordedAt)
+            word.version = head[2]
             if (known := words.get(sku)) is None:
                 words[sku] = {stream[separator:]: word}
             else:
@@ -136,10 +136,11 @@ class Folder:
     def _word(self, event: StoredEvent) -> Word | str:
         """The event, decoded, or why it cannot be."""
         try:
-            state = self._decoder.decode(event.state)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            word = self._decoder.decode(event.state)
+        except _UNDECODABLE as error:
             return f"{type(error).__name__}: {error}"
-        return Word(event.originator_version, state.payload, state.occurredAt, state.recordedAt)
+        word.version = event.originator_version
+        return word
 
     async def _older(self, current: Heads, stream: str) -> Word:
         """The word of the next older event of the stream that can be decoded; when there is none, silence."""
@@ -149,7 +150,7 @@ class Folder:
                 word = self._word(event)
                 if isinstance(word, Word):
                     return word
-        return Word(current[stream].originator_version, None, BEFORE_ALL, BEFORE_ALL)
+        return Word(BEFORE_ALL, BEFORE_ALL, None, current[stream].originator_version)
 
     def _try(self, sku: str, words: Mapping[str, Word], channels: Sequence[ChannelFold]) -> list[Section] | _Trouble:
         """The sections of a SKU, or one stream that is in the way."""

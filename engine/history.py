@@ -21,9 +21,10 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """One event of the log. `changes` are against the version before it in its stream; `withdrawn` is a payload of null.
+    """One event of the log.
 
-    `head` marks the version that counts.
+    `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
+    version that counts.
     """
 
     position: int
@@ -46,7 +47,8 @@ async def history_of(
     """Every event of a SKU, by stream and version. `channel` may be `*`."""
     prefix = encode_part(normalise_sku(sku)) + "/"
     pending: HistoryEntry | None = None
-    stream, before = "", {}
+    stream = ""
+    before: dict[str, JSON] = {}
     async for event in store.log.history(prefix):
         name = parse_stream_id(event.originator_id)
         if channel not in (None, name.channel) or domain not in (None, name.domain):

@@ -17,8 +17,8 @@ from projections.streams import fault_of_sku
 class ProductPage(msgspec.Struct, frozen=True):
     """One ready-made page. `sections` has every domain, None where there is nothing to show.
 
-    `source_versions` maps `domain/source` to the version that is shown; `updated_at` is when the newest change of the page
-    occurred, in UTC.
+    `source_versions` maps `domain/source` to the version that is shown; `updated_at` is when the newest change of the
+    page occurred, in UTC.
     """
 
     sku: str
@@ -40,8 +40,7 @@ class PageReader:
 
     def __init__(self, pages: Pages, config: Config) -> None:
         self._sections = pages.sections
-        self._moment = pages.moment
-        self._splicer = Splicer(DOMAINS, config.made_for)
+        self._splicer = Splicer(DOMAINS, config.made_for, pages.newest)
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served, or None when there is none, or none to show.
@@ -55,7 +54,7 @@ class PageReader:
         rows = await self._sections(sku, channel)
         if not rows or channel not in self._splicer:
             return None
-        return self._splicer.splice(sku, channel, rows, self._moment(rows), disabled=disabled)
+        return self._splicer.splice(sku, channel, rows, disabled=disabled)
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded, or None when there is none, or none to show."""

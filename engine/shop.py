@@ -19,6 +19,7 @@ from engine.reading import PageReader
 from engine.status import Status, status_of
 from engine.stores import open_store
 from engine.stores.store import Store
+from engine.tasks import together
 
 
 class Shop:
@@ -37,28 +38,27 @@ class Shop:
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.
 
-        Concurrent callers share transactions. Sending the same events again is safe. Raises `StoreUnavailable`, after which
-        any of them may or may not be in the log.
+        Concurrent callers share transactions. Sending the same events again is safe. Raises `StoreUnavailable`, after
+        which any of them may or may not be in the log.
         """
         return await self._appender.append(events)
 
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
         """Folds what is in the log by now, in all domains or in some; waits where another worker is at it."""
         await self._publish_layout()
-        consumers = self._consumers(domains)
-        async with anyio.create_task_group() as group:
-            for consumer in consumers:
-                group.start_soon(consumer.catch_up)
+        await together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None) -> None:
-        """Folds what comes, in all domains or in some, until it is cancelled; a cancellation waits for the current batch."""
-        await self._publish_layout()
-        consumers = self._consumers(domains)
-        async with anyio.create_task_group() as group:
-            for consumer in consumers:
-                group.start_soon(consumer.run)
+        """Folds what comes, in all domains or in some, until it is cancelled.
 
-    def history(self, sku: str, *, channel: str | None = None, domain: str | None = None) -> AsyncIterator[HistoryEntry]:
+        A cancellation waits for the current batch.
+        """
+        await self._publish_layout()
+        await together(*(consumer.run for consumer in self._consumers(domains)))
+
+    def history(
+        self, sku: str, *, channel: str | None = None, domain: str | None = None
+    ) -> AsyncIterator[HistoryEntry]:
         """What each source said about a SKU, by stream and version."""
         return history_of(self.store, sku, channel=channel, domain=domain)
 
@@ -71,7 +71,9 @@ class Shop:
         for name in names or ():
             if name not in known:
                 raise ConfigurationError("", f"{name!r} is no domain; there are {', '.join(sorted(known))}")
-        return [Consumer(self.store, domain, self.config) for domain in DOMAINS if names is None or domain.name in names]
+        return [
+            Consumer(self.store, domain, self.config) for domain in DOMAINS if names is None or domain.name in names
+        ]
 
     async def _publish_layout(self) -> None:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
@@ -85,9 +87,10 @@ async def open(  # noqa: A001  # `engine.open` is the name that reads well where
 ) -> AsyncIterator[Shop]:
     """A shop, for the length of an `async with`.
 
-    `config` is a `Config`, or the path of a TOML file, or None for `PAGEFOLD_CONFIG` or `pagefold.toml`. Its store is made,
-    or brought up to date, unless `create` is false. `disposable` allows a standby on the same machine to kill this process
-    should it find it frozen inside a transaction (SQLite); leave it false where the process does anything else.
+    `config` is a `Config`, or the path of a TOML file, or None for `PAGEFOLD_CONFIG` or `pagefold.toml`. Its store is
+    made, or brought up to date, unless `create` is false. `disposable` allows a standby on the same machine to kill
+    this process should it find it frozen inside a transaction (SQLite); leave it false where the process does
+    anything else.
 
     Raises `ConfigurationError`, `StoreMissing`, `StoreTooNew`, `StoreUnavailable`.
     """

@@ -9,9 +9,10 @@ from engine.stores.store import Checkpoint, Store
 
 
 class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """One domain. `lag_events` counts its events that are not folded yet, `lag_seconds` is how long the oldest has waited.
+    """One domain.
 
-    `applied + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed` tells that pages were
+    `lag_events` counts its events that are not folded yet, `lag_seconds` is how long the oldest has waited. `applied
+    + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed` tells that pages were
     folded under another configuration than this one.
     """
 

@@ -1,7 +1,7 @@
 """JSON as every reader must read it alike: where decoders differ, or are silent, the document is refused.
 
-The decoder of the core (msgspec) refuses NaN, invalid UTF-8 and lone surrogates by itself. It keeps the last of two equal
-keys, passes U+0000 (which PostgreSQL's text cannot hold), and explains some faults poorly: that is mended here.
+The decoder of the core (msgspec) refuses NaN, invalid UTF-8 and lone surrogates by itself. It keeps the last of two
+equal keys, passes U+0000 (which PostgreSQL's text cannot hold), and explains some faults poorly: that is mended here.
 """
 
 import json
@@ -20,8 +20,8 @@ _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 def check_keys(text: bytes) -> None:
     """Refuses a document in which an object names a key twice. `text` must be valid JSON.
 
-    Most documents are cleared by counting colons: a dropped pair takes at least its own along. An escape could hide one,
-    so documents with escapes, like those whose count differs, are read again by a decoder that shows every pair.
+    Most documents are cleared by counting colons: a dropped pair takes at least its own along. An escape could hide
+    one, so documents with escapes, like those whose count differs, are read again by a decoder that shows every pair.
     """
     if b"\\u" not in text and orjson.dumps(orjson.loads(text)).count(b":") == text.count(b":"):
         return
@@ -44,13 +44,12 @@ def check_null_characters(path: str, text: bytes) -> None:
 
 def refusal(error: Exception, text: bytes, prefix: str = "") -> Refused:
     """The decoder's error, as where and why. `prefix` is where in the event the text stands."""
-    match error:
-        case UnicodeDecodeError():
-            return Refused(prefix, f"is not UTF-8: {error.reason} at byte {error.start}")
-        case RecursionError():
-            return Refused(prefix, f"is nested deeper than {DEEPEST_NESTING}")
-        case _ if _has_lone_surrogate(text):
-            return Refused(prefix, "must not contain a lone surrogate")
+    if isinstance(error, UnicodeDecodeError):
+        return Refused(prefix, f"is not UTF-8: {error.reason}")
+    if isinstance(error, RecursionError):
+        return Refused(prefix, f"is nested deeper than {DEEPEST_NESTING}")
+    if _has_lone_surrogate(text):
+        return Refused(prefix, "must not contain a lone surrogate")
     problem, _, where = str(error).partition(" - at `$")
     path = ".".join(filter(None, (prefix, where.rstrip("`").lstrip("."))))
     return _in_words(path, problem)
@@ -86,7 +85,7 @@ def _has_lone_surrogate(text: bytes) -> bool:
     return False
 
 
-class _Repeated(Exception):  # noqa: N818  # carries a key out of the decoder, never seen outside
+class _Repeated(Exception):  # carries a key out of the decoder, never seen outside
     pass
 
 

@@ -1,4 +1,7 @@
-"""How changes become pages: streams and channels, the fold of contributions into sections, the splice. All of it pure."""
+"""How changes become pages.
+
+Streams and channels, the fold of contributions into sections, the splice. All of it pure.
+"""
 
 from projections.channels import Channel, fingerprint_parts
 from projections.pages import Splicer

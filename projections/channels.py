@@ -10,8 +10,8 @@ from domains import AnyDomain, View
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A storefront or marketplace.
 
-    `locale` is a BCP 47 tag and `fallbacks` are tried after it; `currency` is an ISO 4217 code; a page is ready when every
-    domain in `requires` is; `sources` ranks, by domain, the sources whose word counts, the first one most.
+    `locale` is a BCP 47 tag and `fallbacks` are tried after it; `currency` is an ISO 4217 code; a page is ready when
+    every domain in `requires` is; `sources` ranks, by domain, the sources whose word counts, the first one most.
     """
 
     name: str

@@ -1,20 +1,28 @@
 """The splice: from the stored bytes of a page's sections to the page's JSON, without parsing any of them. Pure."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from domains import AnyDomain
 from projections.channels import Channel
 
-Status: TypeAlias = Literal["live", "disabled"]
-
 StoredSection: TypeAlias = Sequence[Any]
 """A row: domain, enabled, ready, versions, body, occurred_at. `Any`, because each driver has a row type of its own."""
 
-_FLAGS = (b"false", b"true")
-_ABSENT: StoredSection = ("", False, False, b"{}", None, None)
+Newest: TypeAlias = Callable[[Sequence[Any]], bytes]
+"""The newest of some moments as a driver gives them, as fixed-width UTC text."""
+
+_Flags: TypeAlias = tuple[bool, ...]
+
+
+class _Shape(NamedTuple):
+    """What pages with the same sections in the same state share: everything but the sections' own bytes."""
+
+    template: bytes
+    live: bool
 
 
 class Splicer:
@@ -23,49 +31,65 @@ class Splicer:
     The result is compact JSON with its keys in a fixed order; equal sections give equal bytes.
     """
 
-    def __init__(self, domains: Sequence[AnyDomain], channels: Iterable[Channel]) -> None:
+    def __init__(self, domains: Sequence[AnyDomain], channels: Iterable[Channel], newest: Newest) -> None:
         self._domains = tuple(domain.name for domain in domains)
-        self._prefixes = tuple(f'"{name}/'.encode() for name in self._domains)
         self._identity = next(domain.name for domain in domains if domain.gives_identity)
-        self._templates = {channel.name: self._template(channel.name) for channel in channels}
         self._requires = {channel.name: channel.requires for channel in channels}
+        self._newest = newest
+        by_name = sorted(self._domains)
+        self._in_order = itemgetter(*(by_name.index(name) for name in self._domains))
+        self._shapes: dict[tuple[str, tuple[str, ...], _Flags, _Flags], _Shape] = {}
 
     def __contains__(self, channel: object) -> bool:
         """Whether the channel is one of the configuration's."""
-        return channel in self._templates
+        return channel in self._requires
 
-    def splice(self, sku: str, channel: str, rows: Iterable[StoredSection], updated_at: str, *, disabled: bool) -> bytes | None:
-        """The page made of these section rows, in whatever order they come. There must be at least one.
+    def splice(self, sku: str, channel: str, rows: Sequence[StoredSection], *, disabled: bool) -> bytes | None:
+        """The page made of these rows, of which there is at least one, sorted by the names of their domains.
 
         None when the page is disabled, unless disabled pages are asked for.
         """
-        sections = {row[0]: row for row in rows}
-        identity = sections.get(self._identity)
-        live = identity is None or identity[1]
-        if not (live or disabled):
+        if len(rows) == len(self._domains):
+            rows, names = self._in_order(rows), self._domains
+        else:
+            rows = [row for name in self._domains for row in rows if row[0] == name]
+            names = tuple([row[0] for row in rows])
+        _, enabled, ready, versions, bodies, moments = zip(*rows, strict=False)
+        shape = self._shapes.get((channel, names, enabled, ready)) or self._shape(channel, names, enabled, ready)
+        if not (shape.live or disabled):
             return None
-        ready = True
-        requires = self._requires[channel]
-        flags, versions, bodies = [], [], []
-        for domain, prefix in zip(self._domains, self._prefixes, strict=True):
-            row = sections.get(domain, _ABSENT)
-            if not row[2] and domain in requires:
-                ready = False
-            flags.append(_FLAGS[row[2]])
-            bodies.append(b"null" if row[4] is None else row[4])
-            if row[0]:
-                versions.append(prefix + row[3][2:-1].replace(b',"', b"," + prefix))
-        return self._templates[channel] % (
+        if None in bodies:
+            bodies = tuple(body for body in bodies if body is not None)
+        return shape.template % (
             orjson.dumps(sku),
-            b"live" if live else b"disabled",
-            _FLAGS[ready],
-            *flags,
-            b",".join(versions),
-            updated_at.encode(),
+            b"".join(versions).replace(b"}{", b","),
+            self._newest(moments),
             *bodies,
         )
 
-    def _template(self, channel: str) -> bytes:
-        flags = ",".join(f'"{name}":%b' for name in self._domains)
-        head = f'{{"sku":%b,"channel":"{channel}","status":"%b","ready":%b,"readiness":{{{flags}}},'
-        return (head + f'"sourceVersions":{{%b}},"updatedAt":"%b",{flags}}}').encode()
+    def _shape(self, channel: str, names: tuple[str, ...], enabled: _Flags, ready: _Flags) -> _Shape:
+        """Made once for each combination that occurs; there are few."""
+        is_enabled = dict(zip(names, enabled, strict=True))
+        is_ready = dict(zip(names, ready, strict=True))
+        live = bool(is_enabled.get(self._identity, True))
+        fields = {
+            "sku": "%b",
+            "channel": f'"{channel}"',
+            "status": '"live"' if live else '"disabled"',
+            "ready": _json(all(is_ready.get(name) for name in self._requires[channel])),
+            "readiness": _object({name: _json(is_ready.get(name)) for name in self._domains}),
+            "sourceVersions": "%b",
+            "updatedAt": '"%b"',
+        }
+        bodies = {name: "%b" if is_enabled.get(name) else "null" for name in self._domains}
+        shape = _Shape(_object(fields | bodies).encode(), live)
+        self._shapes[channel, names, enabled, ready] = shape
+        return shape
+
+
+def _object(fields: dict[str, str]) -> str:
+    return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
+
+
+def _json(flag: object) -> str:
+    return "true" if flag else "false"

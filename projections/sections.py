@@ -1,25 +1,28 @@
 """The fold: from the heads of a SKU's streams to the sections of its pages. Pure."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from domains import AnyDomain, Body, Contribution, View
+from domains import AnyDomain, Contribution
 from projections.channels import Channel
 from projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
 
-class Word(NamedTuple):
-    """The head of one stream, decoded. `payload` is None when the source has taken its statement back.
+class Word(msgspec.Struct, eq=False, gc=False, rename="camel"):
+    """The head of one stream, as its `state` is decoded.
 
-    The two moments are text in one fixed-width form of UTC, so that they compare as text.
+    `payload` is None when the source has taken its statement back. The two moments are text in one fixed-width form
+    of UTC, so that they compare as text. `version` is not part of the state: whoever decodes sets it. Compared by
+    identity.
     """
 
-    version: int
-    payload: msgspec.Struct | None
     occurred_at: str
     recorded_at: str
+    payload: msgspec.Struct | None
+    version: int = -1
 
 
 Words: TypeAlias = Mapping[str, Word]
@@ -27,7 +30,11 @@ Words: TypeAlias = Mapping[str, Word]
 
 
 class Section(NamedTuple):
-    """One domain's part of one page, as it is stored. `body` is None exactly when the section is disabled."""
+    """One domain's part of one page, as it is stored.
+
+    `versions` and `body` are JSON as a page shows it: `{"pricing/erp":9}`; `body` is None exactly when the section is
+    disabled. The moments are fixed-width UTC text.
+    """
 
     sku: str
     channel: str
@@ -40,6 +47,13 @@ class Section(NamedTuple):
     recorded_at: str
 
 
+Content: TypeAlias = tuple[bool, bool, bytes, bytes | None, str, str]
+"""A section but for whose it is: `enabled` and everything behind it."""
+
+Memory: TypeAlias = dict[Hashable, Content | None]
+"""What was folded for one SKU: channels that agree on what matters to a domain share it."""
+
+
 class Misfit(ValueError):
     """A statement made for a channel does not suit it (any more: its configuration has changed since)."""
 
@@ -49,92 +63,71 @@ class Misfit(ValueError):
         self.reason = reason
 
 
-class _Listening(NamedTuple):
-    """One source that a channel listens to: where it speaks for the channel, and where for every channel."""
-
-    source: str
-    own: str
-    shared: str
-
-
 class ChannelFold:
-    """Folds one domain of one channel. `shares` tells which channels get the same bytes from the same words."""
+    """Folds one domain of one channel.
 
-    def __init__(self, domain: AnyDomain, channel: Channel) -> None:
-        self.domain = domain
+    `alike` is equal for channels that give the same words the same content.
+    """
+
+    def __init__(self, domain: AnyDomain, channel: Channel, alike: int) -> None:
         self.channel = channel.name
-        self.view: View = channel.view()
-        self.shares: Hashable = domain.depends_on(self.view)
-        self.listens = [
-            _Listening(source, tail_of(channel.name, domain.name, source), tail_of(EVERY_CHANNEL, domain.name, source))
-            for source in channel.sources.get(domain.name, ())
-        ]
-        self.tails = [tail for listening in self.listens for tail in (listening.own, listening.shared)]
+        self._name = domain.name
+        self._fits = domain.fits
+        self._fold = domain.fold
+        self._view = channel.view()
+        self._alike = alike
+        sources = channel.sources.get(domain.name, ())
+        own = [tail_of(channel.name, domain.name, source) for source in sources]
+        shared = [tail_of(EVERY_CHANNEL, domain.name, source) for source in sources]
+        labels = [f'"{domain.name}/{source}":' for source in sources]
+        self._listens = list(zip(sources, labels, own, shared, strict=True))
+        self.tails = [*own, *shared]
 
-    def fold(self, sku: str, words: Words, bodies: dict[Hashable, Body | None]) -> Section | None:
-        """The section for a SKU, or None when nobody whom the channel listens to has ever spoken.
+    def fold(self, sku: str, words: Words, memory: Memory) -> Section | None:
+        """The section for a SKU, or None when nobody whom the channel listens to has ever spoken. Raises `Misfit`."""
+        key = (self._alike, *map(words.get, self.tails))
+        if key in memory:
+            content = memory[key]
+        else:
+            content = memory[key] = self._content(words)
+        return None if content is None else Section(sku, self.channel, self._name, *content)
 
-        `bodies` remembers what was folded for this SKU, for channels that share it. Raises `Misfit`.
-        """
-        contributions: list[Contribution[msgspec.Struct]] = []
-        versions: list[tuple[str, int]] = []
+    def _content(self, words: Words) -> Content | None:
         occurred_at = recorded_at = ""
-        counting: list[str] = []
-        for source, own_tail, shared_tail in self.listens:
-            own, shared = words.get(own_tail), words.get(shared_tail)
-            for word in (own, shared):
-                if word is not None:
-                    occurred_at = max(occurred_at, word.occurred_at)
-                    recorded_at = max(recorded_at, word.recorded_at)
-            if own is not None and self._counts_own(own, own_tail):
-                counts, tail = own, own_tail
-            elif shared is not None and self._counts_shared(shared):
-                counts, tail = shared, shared_tail
-            else:
-                silent = own or shared
-                if silent is not None:
-                    versions.append((source, silent.version))
+        versions: list[str] = []
+        contributions: list[Contribution[msgspec.Struct]] = []
+        for source, label, own_tail, shared_tail in self._listens:
+            counting = silent = None
+            for tail, own in ((own_tail, True), (shared_tail, False)):
+                if (word := words.get(tail)) is None:
+                    continue
+                occurred_at = max(occurred_at, word.occurred_at)
+                recorded_at = max(recorded_at, word.recorded_at)
+                silent = silent or word
+                if counting is None and self._counts(word, tail, own=own):
+                    counting = word
+            if counting is not None and counting.payload is not None:
+                contributions.append(Contribution(source, counting.payload))
+            elif silent is None:
                 continue
-            versions.append((source, counts.version))
-            counting.append(tail)
-            contributions.append(Contribution(source, counts.payload))  # type: ignore[arg-type]  # counting words have one
+            versions.append(f"{label}{(counting or silent).version}")  # type: ignore[union-attr]  # one of them spoke
         if not versions:
             return None
-        body = self._body(contributions, tuple(counting), bodies)
-        return Section(
-            sku,
-            self.channel,
-            self.domain.name,
-            body is not None,
-            body is not None and body.ready,
-            encode_versions(versions),
-            None if body is None else body.json,
-            occurred_at,
-            recorded_at,
-        )
+        body = self._fold(contributions, self._view) if contributions else None
+        shown = ("{" + ",".join(sorted(versions)) + "}").encode()
+        if body is None:
+            return False, False, shown, None, occurred_at, recorded_at
+        return True, body.ready, shown, body.json, occurred_at, recorded_at
 
-    def _counts_own(self, word: Word, tail: str) -> bool:
+    def _counts(self, word: Word, tail: str, *, own: bool) -> bool:
+        """A word that was taken back does not count, nor one for every channel that does not suit this one."""
         if word.payload is None:
             return False
-        if (reason := self.domain.fits(word.payload, self.view)) is not None:
+        if self._fits is None or (reason := self._fits(word.payload, self._view)) is None:
+            return True
+        if own:
             raise Misfit(tail, reason)
-        return True
-
-    def _counts_shared(self, word: Word) -> bool:
-        return word.payload is not None and self.domain.fits(word.payload, self.view) is None
-
-    def _body(
-        self,
-        contributions: Sequence[Contribution[msgspec.Struct]],
-        counting: tuple[str, ...],
-        bodies: dict[Hashable, Body | None],
-    ) -> Body | None:
-        if not contributions:
-            return None
-        key = (counting, self.shares)
-        if key not in bodies:
-            bodies[key] = self.domain.fold(contributions, self.view)
-        return bodies[key]
+        return False
 
 
 def tail_of(channel: str, domain: str, source: str) -> str:
@@ -142,27 +135,26 @@ def tail_of(channel: str, domain: str, source: str) -> str:
     return "/" + "/".join(map(encode_part, (channel, domain, source)))
 
 
-def encode_versions(versions: Iterable[tuple[str, int]]) -> bytes:
-    """Source -> version, as compact JSON. Names of sources need no escaping: the configuration sees to it."""
-    return ("{" + ",".join([f'"{source}":{version}' for source, version in sorted(versions)]) + "}").encode()
-
-
 class DomainFold:
     """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give."""
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
-        self.domain = domain
-        self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
-        self._tails = list(dict.fromkeys(tail for fold in self._channels.values() for tail in fold.tails))
+        kinds: dict[Hashable, int] = {}
+        self._channels: dict[str, ChannelFold] = {}
+        for channel in channels:
+            view = channel.view()
+            kind = (channel.sources.get(domain.name), view.currency, domain.depends_on(view))
+            self._channels[channel.name] = ChannelFold(domain, channel, kinds.setdefault(kind, len(kinds)))
+        self._everywhere = list(self._channels.values())
+        self._tails = list(dict.fromkeys(chain.from_iterable(fold.tails for fold in self._everywhere)))
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
         """By SKU (as encoded in the log), the channels whose sections the streams can change."""
-        everywhere = list(self._channels.values())
         affected: dict[str, list[ChannelFold]] = {}
         for stream in streams:
             sku, channel, _ = stream.split("/", 2)
             if channel == EVERY_CHANNEL:
-                affected[sku] = everywhere
+                affected[sku] = self._everywhere
                 continue
             known = affected.setdefault(sku, [])
             fold = self._channels.get(decode_part(channel))
@@ -174,19 +166,18 @@ class DomainFold:
         """The streams whose heads decide those sections."""
         wanted: list[str] = []
         for sku, folds in affected.items():
-            if len(folds) == len(self._channels):
-                wanted += [sku + tail for tail in self._tails]
+            if len(folds) == len(self._everywhere):
+                tails: Iterable[str] = self._tails
             elif len(folds) == 1:
-                wanted += [sku + tail for tail in folds[0].tails]
+                tails = folds[0].tails
             else:
-                wanted += dict.fromkeys(sku + tail for fold in folds for tail in fold.tails)
+                tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in folds))
+            wanted += [sku + tail for tail in tails]
         return wanted
 
     def fold(self, sku: str, words: Words, channels: Iterable[ChannelFold]) -> list[Section]:
         """The sections of one SKU (as encoded in the log), in the order of the channels given. Raises `Misfit`."""
-        bodies: dict[Hashable, Body | None] = {}
+        memory: Memory = {}
         name = decode_part(sku)
-        sections = [fold.fold(name, words, bodies) for fold in channels]
+        sections = [fold.fold(name, words, memory) for fold in channels]
         return [section for section in sections if section is not None]
-
-

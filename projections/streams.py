@@ -18,6 +18,13 @@ class Stream(NamedTuple):
     source: str
 
 
+class NotAStreamError(ValueError):
+    """A name in the log that is not one of a stream of domain events."""
+
+    def __init__(self, identifier: str) -> None:
+        super().__init__(f"{identifier!r} is not sku/channel/domain/source")
+
+
 def encode_part(part: str) -> str:
     """Only `%` and `/` are encoded: identifiers stay readable, and sort as the SKUs do."""
     if "%" in part or "/" in part:
@@ -38,10 +45,10 @@ def stream_id(stream: Stream) -> str:
 
 
 def parse_stream_id(identifier: str) -> Stream:
-    """The inverse of `stream_id`. Raises `ValueError` for what is no stream of domain events."""
+    """The inverse of `stream_id`. Raises `NotAStreamError`."""
     parts = identifier.split("/")
     if len(parts) != len(Stream._fields):
-        raise ValueError(f"{identifier!r} is not sku/channel/domain/source")
+        raise NotAStreamError(identifier)
     return Stream(*map(decode_part, parts))
 
 

@@ -1,6 +1,11 @@
-"""Where events and pages are kept: one contract (`engine.stores.store`), and a package for each database that keeps it."""
+"""Where events and pages are kept.
+
+One contract (`engine.stores.store`), and a package for each database that keeps it.
+"""
 
 from engine.config import Config
+from engine.stores.postgres import PostgresStore
+from engine.stores.sqlite import SQLiteStore
 from engine.stores.store import Store
 
 
@@ -11,10 +16,5 @@ async def open_store(config: Config, *, create: bool = True, disposable: bool = 
 
     Raises `StoreMissing` when there is none and `create` is false, `StoreTooNew`, `StoreUnavailable`.
     """
-    if config.store.url.startswith("sqlite:"):
-        from engine.stores.sqlite import SQLiteStore
-
-        return await SQLiteStore.open(config, create=create, disposable=disposable)
-    from engine.stores.postgres import PostgresStore
-
-    return await PostgresStore.open(config, create=create, disposable=disposable)
+    kind = SQLiteStore if config.store.url.startswith("sqlite:") else PostgresStore
+    return await kind.open(config, create=create, disposable=disposable)

@@ -17,14 +17,14 @@ class Migration(NamedTuple):
     sql: str
 
 
-def statements(package: str) -> Mapping[str, str]:
-    """Every statement in the `.sql` files of a package's `statements` folder, by name."""
+def statements(package: str, folder: str = "statements") -> Mapping[str, str]:
+    """Every statement in the `.sql` files of a folder of a package, by name."""
     found: dict[str, str] = {}
-    for file in _sql_files(files(package) / "statements"):
+    for file in _sql_files(files(package) / folder):
         pieces = _header.split(file.read_text(encoding="utf-8"))
         for name, sql in zip(pieces[1::3], pieces[3::3], strict=True):
             if name in found:
-                raise ValueError(f"two statements are named {name}")
+                raise ValueError(name)  # two statements of one name
             found[name] = sql.strip()
     return found
 

@@ -9,8 +9,9 @@ repeated. None of them answers a failure with an empty result.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
+from engine.config import Config
 from projections.pages import StoredSection
 from projections.sections import Section
 
@@ -22,13 +23,20 @@ class NewEvent(Protocol):
     """What `Log.insert` needs of an event."""
 
     @property
-    def originator_id(self) -> str: ...
+    def originator_id(self) -> str:
+        """Its stream."""
+
     @property
-    def originator_version(self) -> int: ...
+    def originator_version(self) -> int:
+        """Its version in the stream."""
+
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """Its domain, or the topic that an application gave it."""
+
     @property
-    def state(self) -> bytes: ...
+    def state(self) -> bytes:
+        """What it says."""
 
 
 class StoredEvent(NamedTuple):
@@ -45,8 +53,9 @@ class StoredEvent(NamedTuple):
 class Touched(NamedTuple):
     """A window of the log, as one domain sees it.
 
-    `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds; `scanned` how
-    many of any topic; `end` the position it ends at, which is the position asked for when the window is empty.
+    `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds;
+    `scanned` how many of any topic; `end` the position it ends at, which is the position asked for when the window is
+    empty.
     """
 
     streams: list[str]
@@ -58,8 +67,8 @@ class Touched(NamedTuple):
 class Checkpoint(NamedTuple):
     """How far a domain has been folded, and what became of the events up to there.
 
-    `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their stream,
-    overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
+    `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their
+    stream, overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
     configuration that folded first; `holder` names the worker that folds now, or did last.
     """
 
@@ -75,7 +84,8 @@ class Checkpoint(NamedTuple):
 class NewLetter(NamedTuple):
     """An event to be kept in dead letters, with the reason.
 
-    `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are one.
+    `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are
+    one.
     """
 
     kind: Kind
@@ -167,10 +177,14 @@ class Pages(ABC):
 
     @abstractmethod
     async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
-        """The rows of one page: domain, enabled, ready, versions, body, occurred_at. Empty when there is none."""
+        """The rows of one page, sorted by domain.
 
+        Domain, enabled, ready, versions, body, occurred_at. Empty when none.
+        """
+
+    @staticmethod
     @abstractmethod
-    def moment(self, rows: Sequence[StoredSection]) -> str:
+    def newest(moments: Sequence[Any]) -> bytes:
         """The newest occurred_at of such rows, of which there is at least one, as fixed-width UTC text."""
 
     @abstractmethod
@@ -182,7 +196,9 @@ class Pages(ABC):
         """By (channel, domain): how many sections there are, and how many of them are ready."""
 
     @abstractmethod
-    async def publish_layout(self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]) -> None:
+    async def publish_layout(
+        self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
+    ) -> None:
         """Tells readers inside the database the order of the sections and what each channel requires.
 
         A no-op where the database cannot serve pages by itself, or when it knows already.
@@ -250,10 +266,15 @@ class DeadLetters(ABC):
 
     @abstractmethod
     async def keep(self, letters: Sequence[NewLetter]) -> None:
-        """Keeps events of kind `ingest`, durably. One whose content is kept at this version already is not kept twice."""
+        """Keeps events of kind `ingest`, durably.
+
+        One whose content is kept at this version already is not kept twice.
+        """
 
     @abstractmethod
-    async def newest(self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def newest(
+        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
+    ) -> list[DeadLetter]:
         """The newest letters, the newest first."""
 
     @abstractmethod
@@ -311,7 +332,11 @@ class Store(ABC):
     dead_letters: DeadLetters
     records: Records
 
+    @classmethod
+    @abstractmethod
+    async def open(cls, config: Config, *, create: bool, disposable: bool) -> Self:
+        """Opens it, its schema up to date. See `engine.stores.open_store`."""
+
     @abstractmethod
     async def close(self) -> None:
         """Gives every connection back. What is under way should have ended before."""
-

@@ -1,11 +1,11 @@
 """Connections to the two files of a SQLite store, and who may use them.
 
-`events.db` is written with `synchronous = FULL`: what was acknowledged survives a power loss. `pages.db` is written with
-`NORMAL`: it can always be folded again. Bulk work runs in threads, one at a time a connection; point reads stay on the
-event loop, where a thread would cost five times the read.
+`events.db` is written with `synchronous = FULL`: what was acknowledged survives a power loss. `pages.db` is written
+with `NORMAL`: it can always be folded again. Bulk work runs in threads, one at a time a connection; point reads stay
+on the event loop, where a thread would cost five times the read.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -40,7 +40,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
 
-_PASSING = (
+PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.BusyError,
     apsw.LockedError,
     apsw.FullError,
@@ -54,10 +54,10 @@ _PASSING = (
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turns what may pass by itself (a lock, a full disk) into `StoreUnavailable`."""
+    """Turns what may pass by itself into `StoreUnavailable`."""
     try:
         yield
-    except _PASSING as error:
+    except PASSING as error:
         raise StoreUnavailable(name, error) from error
 
 
@@ -104,9 +104,20 @@ class Threaded:
 
         return await run_sync(translate)
 
+    async def fetch(self, name: str, *bindings: object) -> list[Row]:
+        """All rows of a named statement, read when it is this task's turn."""
+        return await self.run(lambda connection: fetch(connection, name, *bindings))
+
+    async def fetch_reserved(self, name: str, *bindings: object) -> list[Row]:
+        """All rows of a named statement. For a task that holds the reservation."""
+        return await self.run_reserved(lambda connection: fetch(connection, name, *bindings))
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Reserves the connection and holds SQLite's write lock: `BEGIN IMMEDIATE`, for a deferred one cannot be upgraded."""
+        """Reserves the connection and holds SQLite's write lock.
+
+        `BEGIN IMMEDIATE`, for a deferred one cannot be upgraded.
+        """
         async with self._lock:
             await self.run_reserved(begin)
             try:
@@ -163,6 +174,12 @@ def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.
 def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
     """All rows of a named statement."""
     return connection.execute(SQL[name], bindings).fetchall()
+
+
+def one(rows: Iterable[Row]) -> Row:
+    """The row of a statement that gives exactly one."""
+    [row] = rows
+    return row
 
 
 class Connections:

@@ -1,8 +1,11 @@
-"""Dead letters: those of the door in `events.db`, because nothing can make them again; those of the fold in `pages.db`."""
+"""Dead letters.
+
+Those of the door in `events.db`, because nothing can make them again; those of the fold in `pages.db`.
+"""
 
 from collections.abc import Mapping, Sequence
 
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, fetch, in_transaction
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, in_transaction
 from engine.stores.store import KINDS, DeadLetter, DeadLetters, Kind, NewLetter
 
 
@@ -23,26 +26,28 @@ class SQLiteDeadLetters(DeadLetters):
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
-    async def newest(self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100) -> list[DeadLetter]:
+    async def newest(
+        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
+    ) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
         for each in KINDS if kind is None else (kind,):
-            rows = await self._reader(each).run(lambda connection: fetch(connection, "list_letters", domain, limit))
+            rows = await self._reader(each).fetch("list_letters", domain, limit)
             letters += [DeadLetter(each, *row) for row in rows]
         letters.sort(key=lambda letter: (letter.recorded_at, letter.number), reverse=True)
         return letters[:limit]
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        rows = await self._reader(kind).run(lambda connection: fetch(connection, "get_letter", number))
+        rows = await self._reader(kind).fetch("get_letter", number)
         return DeadLetter(kind, *rows[0]) if rows else None
 
     async def discard(self, kind: Kind, number: int) -> None:
         writer = self._connections.events if kind == "ingest" else self._connections.pages
-        await writer.run(lambda connection: fetch(connection, "discard_letter", number))
+        await writer.fetch("discard_letter", number)
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         counts: dict[tuple[Kind, str], int] = {}
         for kind in KINDS:
-            rows = await self._reader(kind).run(lambda connection: fetch(connection, "count_letters"))
+            rows = await self._reader(kind).fetch("count_letters")
             counts |= {(kind, domain): count for domain, count in rows}
         return counts
 

@@ -35,15 +35,15 @@ class SQLiteFolding(Folding):
 
     async def has_letters(self) -> bool:
         domain = self.checkpoint.domain
-        return bool((await self._pages.run_reserved(lambda connection: fetch(connection, "has_letters", domain)))[0][0])
+        return bool((await self._pages.fetch_reserved("has_letters", domain))[0][0])
 
     async def resolve(self, streams: Collection[str]) -> None:
         names = apsw.carray(tuple(streams))
-        await self._pages.run_reserved(lambda connection: fetch(connection, "resolve_letters", names))
+        await self._pages.fetch_reserved("resolve_letters", names)
 
     async def advance(self, checkpoint: Checkpoint) -> None:
         row = (*checkpoint[1:6], checkpoint.domain)
-        await self._pages.run_reserved(lambda connection: fetch(connection, "advance", *row))
+        await self._pages.fetch_reserved("advance", *row)
 
 
 @asynccontextmanager

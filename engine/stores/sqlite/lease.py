@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import time
 
@@ -25,6 +26,7 @@ from engine.errors import StoreUnavailable
 from engine.stores.sqlite.connections import Connections, fetch, in_transaction
 from engine.stores.sqlite.folding import folding
 from engine.stores.store import Checkpoint, Consumption, Folding, Lease
+from engine.tasks import beside
 
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
@@ -53,7 +55,7 @@ class SQLiteConsumption(Consumption):
         self._disposable = disposable
 
     async def checkpoints(self) -> list[Checkpoint]:
-        rows = await self._connections.pages_reader.run(lambda connection: fetch(connection, "checkpoints"))
+        rows = await self._connections.pages_reader.fetch("checkpoints")
         return list(map(Checkpoint._make, rows))
 
     def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
@@ -73,10 +75,8 @@ class SQLiteConsumption(Consumption):
             holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
             lock.describe(holder, disposable=self._disposable)
             await self._take_over(domain, holder)
-            async with anyio.create_task_group() as heart:
-                heart.start_soon(self._beat, lock)
+            async with beside(partial(self._beat, lock)):
                 yield SQLiteLease(self._connections, domain, holder)
-                heart.cancel_scope.cancel()
         finally:
             lock.release()
 
@@ -101,7 +101,7 @@ class SQLiteConsumption(Consumption):
             return
         if LockFile.age(file) > self._lease_seconds:
             log.warning("replacing a frozen worker", domain=domain, **LockFile.description(file))
-            file.unlink(missing_ok=True)
+            LockFile.discard(file)
 
 
 class LockFile:
@@ -138,6 +138,11 @@ class LockFile:
     def release(self) -> None:
         """Lets go. The file stays: deleting it would let two have it."""
         os.close(self._descriptor)
+
+    @staticmethod
+    def discard(file: Path) -> None:
+        """Makes the lock of whoever has it one of a file that is no longer there."""
+        file.unlink(missing_ok=True)
 
     @staticmethod
     def age(file: Path) -> float:

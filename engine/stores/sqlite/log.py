@@ -7,7 +7,7 @@ import anyio
 import apsw
 import orjson
 
-from engine.stores.sqlite.connections import SQL, Connections, fetch, in_transaction, translated
+from engine.stores.sqlite.connections import SQL, Connections, fetch, in_transaction, one, translated
 from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
 
 PAGE = 1_000
@@ -48,11 +48,8 @@ class SQLiteLog(Log):
     async def touched(self, domain: str, after: int, limit: int) -> Touched:
         def read(connection: apsw.Connection) -> Touched:
             window = {"domain": domain, "after": after, "limit": limit}
-            scanned, events, end = connection.execute(SQL["window"], window).fetchall()[0]
-            if not events:
-                return Touched([], 0, scanned, end)
-            streams = connection.execute(SQL["touched"], {"domain": domain, "after": after, "end": end}).fetchall()
-            return Touched([stream for (stream,) in streams], events, scanned, end)
+            end, scanned, events, streams = one(connection.execute(SQL["touched"], window))
+            return Touched(sorted(orjson.loads(streams)), events, scanned, end)
 
         return await self._connections.events_reader.run(read)
 
@@ -60,9 +57,7 @@ class SQLiteLog(Log):
         return await self._read("heads", apsw.carray(tuple(streams))) if streams else []
 
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        return await self._read(
-            "older_events", event.originator_id, event.originator_version, event.revision, limit
-        )
+        return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
 
     async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
         last: tuple[str, int, int] = (prefix, -1, -1)
@@ -84,7 +79,7 @@ class SQLiteLog(Log):
 
     async def lag(self, domain: str, after: int) -> Lag:
         def read(connection: apsw.Connection) -> Lag:
-            return Lag._make(connection.execute(SQL["lag"], {"domain": domain, "after": after}).fetchall()[0])
+            return Lag._make(one(connection.execute(SQL["lag"], {"domain": domain, "after": after})))
 
         return await self._connections.events_reader.run(read)
 

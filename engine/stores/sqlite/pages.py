@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from engine.stores.sqlite.connections import SQL, Connections, fetch, translated
+from engine.errors import StoreUnavailable
+from engine.stores.sqlite.connections import PASSING, SQL, Connections
 from engine.stores.store import Pages
 from projections.pages import StoredSection
 
@@ -15,18 +16,22 @@ class SQLitePages(Pages):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._statement = SQL["page_sections"]
+        self._execute = connections.pages_on_loop.cursor().execute
 
     async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
-        with translated(self._connections.name):
-            return self._connections.pages_on_loop.execute(self._statement, (sku, channel)).fetchall()
+        try:
+            return self._execute(self._statement, (sku, channel)).fetchall()
+        except PASSING as error:
+            raise StoreUnavailable(self._connections.name, error) from error
 
-    def moment(self, rows: Sequence[StoredSection]) -> str:
-        return max([row[5] for row in rows])
+    @staticmethod
+    def newest(moments: Sequence[str]) -> bytes:
+        return max(moments).encode()
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
         while True:
-            page = await self._connections.pages_reader.run(lambda connection: fetch(connection, "page_keys", *last, PAGE))
+            page = await self._connections.pages_reader.fetch("page_keys", *last, PAGE)
             for sku, channel in page:
                 yield sku, channel
             if len(page) < PAGE:
@@ -34,8 +39,10 @@ class SQLitePages(Pages):
             last = (page[-1][0], page[-1][1])
 
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        rows = await self._connections.pages_reader.run(lambda connection: fetch(connection, "section_counts"))
+        rows = await self._connections.pages_reader.fetch("section_counts")
         return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
 
-    async def publish_layout(self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]) -> None:
+    async def publish_layout(
+        self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
+    ) -> None:
         """SQLite serves no pages by itself."""

@@ -36,7 +36,8 @@ class SQLiteRecords(Records):
             except apsw.ConstraintError as error:
                 raise AlreadyRecorded(str(error)) from error
             if tracking is not None and not fetch(connection, "track", *tracking):
-                raise AlreadyRecorded(f"{tracking[0]} has been tracked beyond {tracking[1]} already")
+                application, position = tracking
+                raise AlreadyRecorded(f"{application} at {position}")
             return positions
 
         positions = await self._connections.events.run(in_transaction(insert))
@@ -54,9 +55,9 @@ class SQLiteRecords(Records):
         return await self._read("notifications_of_topics", start, stop, apsw.carray(tuple(topics)), limit)
 
     async def tracked(self, application: str) -> int | None:
-        rows = await self._connections.events_reader.run(lambda connection: fetch(connection, "tracked", application))
+        rows = await self._connections.events_reader.fetch("tracked", application)
         return int(rows[0][0]) if rows else None
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
-        rows = await self._connections.events_reader.run(lambda connection: fetch(connection, statement, *bindings))
+        rows = await self._connections.events_reader.fetch(statement, *bindings)
         return list(map(StoredEvent._make, rows))

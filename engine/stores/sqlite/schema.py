@@ -68,4 +68,6 @@ def _apply(connection: apsw.Connection, known: list[Migration]) -> None:
         if migration.number > version:
             for _ in connection.execute(migration.sql):
                 pass
-            connection.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (migration.number, migration.name))
+            connection.execute(
+                "INSERT INTO migrations (number, name) VALUES (?, ?)", (migration.number, migration.name)
+            )

@@ -18,21 +18,17 @@ CROSS JOIN stored_events
 -- The position of the newest event.
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
--- window --
--- The next events behind a position: how many, how many of a domain, and where the window ends.
-SELECT count(*), coalesce(sum(topic = :domain), 0), coalesce(max(notification_id), :after)
-FROM (
-    SELECT notification_id, topic FROM stored_events
+-- touched --
+-- The next events behind a position: where the window ends, how many there are, and what of it a domain has.
+WITH next_events AS (
+    SELECT notification_id, originator_id, topic FROM stored_events
     WHERE notification_id > :after
     ORDER BY notification_id
     LIMIT :limit
-);
-
--- touched --
--- The distinct streams of a domain in a window.
-SELECT DISTINCT originator_id FROM stored_events
-WHERE notification_id > :after AND notification_id <= :end AND topic = :domain
-ORDER BY originator_id;
+)
+SELECT coalesce(max(notification_id), :after), count(*), count(*) FILTER (WHERE topic = :domain),
+       json_group_array(DISTINCT originator_id) FILTER (WHERE topic = :domain)
+FROM next_events;
 
 -- heads --
 -- The newest event of each stream in an array.

@@ -1,6 +1,6 @@
 -- page_sections --
 -- The sections of one page.
-SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = ? AND channel = ?;
+SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = ? AND channel = ? ORDER BY domain;
 
 -- page_keys --
 -- The next pages by (sku, channel).

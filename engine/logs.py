@@ -1,0 +1,103 @@
+"""What the program says while it works: one line a batch, on standard error.
+
+A terminal gets coloured text, anything else JSON, one object a line. Moments are UTC. Payloads are never among it above
+the level `debug`, and an error is shown without the values of its variables, for the same reason.
+"""
+
+import logging
+import sys
+from contextlib import suppress
+from typing import Literal, TypeAlias
+
+import orjson
+import structlog
+from structlog.types import EventDict, Processor, WrappedLogger
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+
+
+def configure(level: Level, *, as_json: bool | None = None) -> None:
+    """Sends every log line of this process to standard error, those of the standard library's loggers too.
+
+    `as_json` absent: as JSON unless standard error is a terminal. May be called again; the last call counts.
+    """
+    if as_json is None:
+        as_json = not sys.stderr.isatty()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    after = _as_json() if as_json else _as_text()
+    structlog.configure(
+        processors=[*before, *after],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_Line,
+        cache_logger_on_first_use=False,
+    )
+    _adopt_standard_library(before, after, number)
+
+
+def _as_json() -> list[Processor]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+
+
+def _as_text() -> list[Processor]:
+    """Without rich's tracebacks: they print local variables, and a payload may be among them."""
+    return [_drop_logger, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _adopt_standard_library(before: list[Processor], after: list[Processor], level: int) -> None:
+    """Libraries that log by themselves, and Python's warnings, come out in the same form."""
+    handler = _StandardError()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+
+
+def _dumps(event: EventDict, **_options: object) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop("logger", None)
+    return event
+
+
+def _write(line: str) -> None:
+    """Writes to what standard error is at that moment: a progress display may stand in for it.
+
+    A line that cannot be written must not stop the work.
+    """
+    with suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+class _Line:
+    """What structlog writes its lines with."""
+
+    def __init__(self, name: str = "pagefold") -> None:
+        self.name = name
+
+    def msg(self, message: str) -> None:
+        """One line."""
+        _write(message)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _StandardError(logging.Handler):
+    """What the standard library's loggers write with."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(self.format(record))
