@@ -65,7 +65,7 @@ def check_json(path: str, value: object, depth: int) -> None:
             return
         case int():
             if abs(value) > LARGEST_INTEGER:
-                raise Invalid(path, f"{value} is beyond 2^53-1; write a larger integer as a string")
+                raise Invalid(path, "is beyond 2^53-1; write a larger integer as a string")
         case float():
             if not math.isfinite(value):
                 raise Invalid(path, f"{value} is not a JSON number")
@@ -77,7 +77,7 @@ def check_json(path: str, value: object, depth: int) -> None:
 
 def _check_container(path: str, value: Mapping[str, JSON] | list[JSON], depth: int) -> None:
     if depth > DEEPEST_NESTING:
-        raise Invalid(path, f"nested deeper than {DEEPEST_NESTING}")
+        raise Invalid(f"{path[:40]}…", f"nested deeper than {DEEPEST_NESTING}")
     if isinstance(value, list):
         for index, item in enumerate(value):
             check_json(f"{path}[{index}]", item, depth)

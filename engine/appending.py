@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from engine.clock import now
 from engine.config import AppendConfig
 from engine.door import Admission, Door, State
-from engine.errors import RETRYABLE, PagefoldError, Refused
+from engine.errors import RETRYABLE, Refused
 from engine.events import AppendResult, DomainEvent
 from engine.stores.store import NewLetter, Store, StoredEvent
 
@@ -33,7 +33,7 @@ class _Request:
     def __init__(self, admissions: list[Admission]) -> None:
         self.admissions = admissions
         self.results: list[AppendResult] | None = None
-        self.error: PagefoldError | None = None
+        self.error: Exception | None = None
 
     @property
     def settled(self) -> bool:
@@ -122,10 +122,14 @@ class Appender:
     async def _settle(self, requests: Sequence[_Request]) -> None:
         try:
             results = iter(await self._insert([each for request in requests for each in request.admissions]))
-        except PagefoldError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
             for request in requests:
                 request.error = error
             return
+        except BaseException:  # asyncio cancels through shields: whoever else was taken along still waits for an answer
+            self._queue.extendleft(reversed(requests))
+            self._queued += sum([len(request.admissions) for request in requests])
+            raise
         for request in requests:
             request.results = [next(results) for _ in request.admissions]
 

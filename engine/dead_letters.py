@@ -17,6 +17,9 @@ from projections.streams import parse_stream_id
 
 Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
 
+LONGEST_NUMBER = 18
+"""Digits that every database takes as an integer."""
+
 _state = msgspec.json.Decoder(State)
 
 
@@ -70,6 +73,7 @@ class DeadLetterOffice:
     async def _append_again(self, letter: DeadLetter) -> Retried:
         state = _state.decode(letter.state)
         stream = parse_stream_id(letter.originator_id)
+        payload = bytes(state.payload)
         event = DomainEvent(
             type=stream.domain,
             sku=stream.sku,
@@ -77,7 +81,7 @@ class DeadLetterOffice:
             source=stream.source,
             source_version=letter.originator_version,
             occurred_at=datetime.fromisoformat(state.occurred_at),
-            payload=bytes(state.payload),
+            payload=None if payload == b"null" else payload,
             id=state.id,
             correlation_id=state.correlation_id,
         )
@@ -91,6 +95,6 @@ class DeadLetterOffice:
 def _parse(identifier: str) -> tuple[Kind, int]:
     name, _, number = identifier.partition("-")
     for kind in KINDS:
-        if name == kind and number.isascii() and number.isdigit():
+        if name == kind and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
             return kind, int(number)
     raise UnknownLetter(identifier)

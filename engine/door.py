@@ -153,6 +153,9 @@ class Door:
         return Admission(stream, event.source_version, event.type, _encoder.encode(state), content)
 
     def _gate(self, event: DomainEvent) -> _Gate:
+        for name, value in (("type", event.type), ("channel", event.channel), ("source", event.source)):
+            if type(value) is not str:
+                raise Refused(name, f"expected a string, got {type(value).__name__}")
         gate = self._gates.get(event.type)
         if gate is None:
             raise Refused("type", f"{event.type!r} is no domain; there are {', '.join(self._gates)}")
@@ -174,6 +177,8 @@ class Door:
             raise Refused(f"payload.{invalid.path}", invalid.reason) from None
         except UnicodeEncodeError:
             raise Refused("payload", "must not contain a lone surrogate") from None
+        except TypeError as error:  # a subclass of str, int or float, which no encoder takes
+            raise Refused("payload", f"is not JSON: {error}") from None
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
             raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
@@ -189,11 +194,13 @@ def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
         payload = gate.decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, text, "payload") from None
-    check_keys(text)
+    check_keys(text, "payload")
     return payload
 
 
 def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
+    if not isinstance(mapping, Mapping):
+        raise Refused("payload", f"expected a mapping, or JSON as bytes, got {type(mapping).__name__}")
     try:
         payload: msgspec.Struct = msgspec.convert(dict(mapping), gate.domain.payload)
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ PagefoldError
 └── StoreError              the store cannot do what was asked
     ├── StoreUnavailable    it may work again later: the only error that is worth a retry
     ├── StoreMissing        there is no store at this address
+    ├── StoreUnfit          the server refuses, or is none that can keep a store
     ├── StoreTooNew         the store was made by a newer Pagefold
     ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
     ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
@@ -51,6 +52,13 @@ class StoreMissing(StoreError):
 
     def __init__(self, store: str) -> None:
         super().__init__(f"there is no store at {store}; `pagefold init` or the first `pagefold ingest` makes one")
+
+
+class StoreUnfit(StoreError):
+    """The database server refuses what a store needs, or is none that can keep one: something for a person to mend."""
+
+    def __init__(self, store: str, problem: object) -> None:
+        super().__init__(f"the store {store} cannot be used: {problem}")
 
 
 class StoreTooNew(StoreError):

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from domains import DOMAINS
 from domains.domain import JSON
 from engine.door import State
 from engine.stores.store import Store
 from projections.streams import encode_part, normalise_sku, parse_stream_id
 
+_DOMAINS = frozenset(domain.name for domain in DOMAINS)
 _state = msgspec.json.Decoder(State)
 
 
@@ -50,6 +52,8 @@ async def history_of(
     stream = ""
     before: dict[str, JSON] = {}
     async for event in store.log.history(prefix):
+        if event.topic not in _DOMAINS:  # an application's own
+            continue
         name = parse_stream_id(event.originator_id)
         if channel not in (None, name.channel) or domain not in (None, name.domain):
             continue

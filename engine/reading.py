@@ -47,12 +47,14 @@ class PageReader:
 
         A disabled page is given only when asked for. Raises `StoreUnavailable`.
         """
+        if channel not in self._splicer:
+            return None
         if not (sku.isascii() and sku.isprintable()):
             sku = normalise_sku(sku)
             if fault_of_sku(sku) is not None:
                 return None
         rows = await self._sections(sku, channel)
-        if not rows or channel not in self._splicer:
+        if not rows:
             return None
         return self._splicer.splice(sku, channel, rows, disabled=disabled)
 

@@ -17,23 +17,33 @@ from engine.errors import Refused
 _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
-def check_keys(text: bytes) -> None:
-    """Refuses a document in which an object names a key twice. `text` must be valid JSON.
+def check_keys(text: bytes, path: str = "") -> None:
+    """Refuses a document in which an object names a key twice. `text` must be valid JSON, and stands at `path`.
 
     Most documents are cleared by counting colons: a dropped pair takes at least its own along. An escape could hide
     one, so documents with escapes, like those whose count differs, are read again by a decoder that shows every pair.
     """
-    if b"\\u" not in text and orjson.dumps(orjson.loads(text)).count(b":") == text.count(b":"):
+    if b"\\u" not in text and _colons_survive(text):
         return
-    find_repeated_key(text)
+    find_repeated_key(text, path)
 
 
-def find_repeated_key(text: bytes) -> None:
+def _colons_survive(text: bytes) -> bool:
+    """Whether a decoder that drops repeated pairs drops none. False where its own limits keep it from telling."""
+    try:
+        return orjson.dumps(orjson.loads(text)).count(b":") == text.count(b":")
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # numbers beyond a float, nesting beyond 254
+        return False
+
+
+def find_repeated_key(text: bytes, path: str = "") -> None:
     """The slow half of `check_keys`: looks at every pair of every object."""
     try:
         _pair_scanner.decode(text.decode())
     except _Repeated as repeated:
-        raise Refused("", f"the key {repeated.args[0]!r} stands twice in one object") from None
+        raise Refused(path, f"the key {repeated.args[0]!r} stands twice in one object") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise refusal(error, text, path) from None
 
 
 def check_null_characters(path: str, text: bytes) -> None:
@@ -96,4 +106,4 @@ def _pairs(pairs: Sequence[tuple[str, object]]) -> None:
             raise _Repeated(key)
 
 
-_pair_scanner = json.JSONDecoder(object_pairs_hook=_pairs)
+_pair_scanner = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=str)  # Python limits the digits of an integer

@@ -1,10 +1,33 @@
 """What every test may ask for."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
+import engine
+from engine import Config, Shop
+from engine.config import CONFIG_VARIABLE, STORE_VARIABLE
+from engine.stores import open_store
+from engine.stores.sqlite import folder_of
+from engine.stores.store import Store
 from tests.postgres import PostgresServer
+from tests.shops import configured
+
+STORES = ("sqlite", "postgres")
+SECONDS_TO_HANG_UP = 5.0
+
+settings.register_profile(
+    "pagefold",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("pagefold")
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +46,69 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the caller's environment says of stores is not for tests."""
+    monkeypatch.delenv(STORE_VARIABLE, raising=False)
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+
+
+@pytest.fixture(params=STORES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of store in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'shop'}" if kind == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def config(store_url: str) -> Config:
+    """The small shop of `tests.shops`, on each kind of store."""
+    return configured(store_url)
+
+
+@pytest.fixture
+async def store(config: Config) -> AsyncIterator[Store]:
+    """A new store, which leaves nothing open behind."""
+    opened = await open_store(config)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+    assert_nothing_is_open(config)
+
+
+@pytest.fixture
+async def shop(config: Config) -> AsyncIterator[Shop]:
+    """A new shop, which leaves nothing open behind."""
+    async with engine.open(config) as opened:
+        yield opened
+    assert_nothing_is_open(config)
+
+
+def assert_nothing_is_open(config: Config) -> None:
+    """No connection to the store is left, and with it no lock."""
+    if config.store.url.startswith("sqlite:"):
+        # The last connection to close folds the write-ahead log into the file, and removes it.
+        assert not list(folder_of(config.store.url).glob("*-wal"))
+        return
+    deadline = time.monotonic() + SECONDS_TO_HANG_UP
+    while left := sessions(config.store.url):
+        assert time.monotonic() < deadline, f"still connected: {left}"
+        time.sleep(0.01)
+
+
+def sessions(url: str) -> list[str]:
+    """What the other sessions of a PostgreSQL database did last."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        )
+        return [query for (query,) in rows]

@@ -14,7 +14,7 @@ import anyio
 import apsw
 from anyio.to_thread import run_sync
 
-from engine.errors import StoreUnavailable
+from engine.errors import StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
 
 EVENTS = "events.db"
@@ -51,14 +51,25 @@ PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.ConnectionClosedError,
 )
 
+LASTING = (  # what a person must mend
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.AuthError,
+    OSError,
+)
+
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turns what may pass by itself into `StoreUnavailable`."""
+    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnfit`."""
     try:
         yield
     except PASSING as error:
         raise StoreUnavailable(name, error) from error
+    except LASTING as error:
+        raise StoreUnfit(name, f"{type(error).__name__}: {error}") from error
 
 
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:

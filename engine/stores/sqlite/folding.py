@@ -38,8 +38,8 @@ class SQLiteFolding(Folding):
         return bool((await self._pages.fetch_reserved("has_letters", domain))[0][0])
 
     async def resolve(self, streams: Collection[str]) -> None:
-        names = apsw.carray(tuple(streams))
-        await self._pages.fetch_reserved("resolve_letters", names)
+        if streams:
+            await self._pages.fetch_reserved("resolve_letters", apsw.carray(tuple(streams)))
 
     async def advance(self, checkpoint: Checkpoint) -> None:
         row = (*checkpoint[1:6], checkpoint.domain)

@@ -23,13 +23,16 @@ import apsw
 import structlog
 
 from engine.errors import StoreUnavailable
-from engine.stores.sqlite.connections import Connections, fetch, in_transaction
+from engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction
 from engine.stores.sqlite.folding import folding
 from engine.stores.store import Checkpoint, Consumption, Folding, Lease
 from engine.tasks import beside
 
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
+
+PATIENCE_MILLISECONDS = 1_000
+"""How long a standby waits for the write lock before it holds that a frozen worker has it."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,17 +88,24 @@ class SQLiteConsumption(Consumption):
             lock.touch()
             await anyio.sleep(self._lease_seconds / BEATS_A_LEASE)
 
-    async def _take_over(self, domain: str, holder: str) -> None:
+    async def _take_over(self, domain: str, holder: str, patience: int = BUSY_MILLISECONDS) -> None:
         def take_over(connection: apsw.Connection) -> None:
             fetch(connection, "create_checkpoint", domain)
             fetch(connection, "take_over", holder, domain)
 
-        await self._connections.pages.run(in_transaction(take_over))
+        def patiently(connection: apsw.Connection) -> None:
+            connection.set_busy_timeout(patience)
+            try:
+                in_transaction(take_over)(connection)
+            finally:
+                connection.set_busy_timeout(BUSY_MILLISECONDS)
+
+        await self._connections.pages.run(patiently)
 
     async def _replace_frozen(self, domain: str, file: Path) -> None:
         """Makes the frozen holder's word worthless, and its lock file no longer the one that counts."""
         try:
-            await self._take_over(domain, "nobody: the holder is frozen")
+            await self._take_over(domain, "nobody: the holder is frozen", PATIENCE_MILLISECONDS)
         except StoreUnavailable:
             LockFile.kill_holder(file, domain)
             return

@@ -36,8 +36,7 @@ class SQLiteRecords(Records):
             except apsw.ConstraintError as error:
                 raise AlreadyRecorded(str(error)) from error
             if tracking is not None and not fetch(connection, "track", *tracking):
-                application, position = tracking
-                raise AlreadyRecorded(f"{application} at {position}")
+                raise AlreadyRecorded(tracking[0])
             return positions
 
         positions = await self._connections.events.run(in_transaction(insert))

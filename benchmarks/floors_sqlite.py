@@ -1,0 +1,88 @@
+"""The floor of the SQLite store: apsw, called directly, with the store's connections and statements."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import apsw
+import orjson
+
+from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, next_window, rows_of
+from engine.door import Admission
+from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, connect, connect_reader
+from engine.stores.sqlite.schema import prepare
+
+BUSY_MILLISECONDS = 10_000
+
+
+class SQLiteFloor(Floor):
+    """The two files of a store, each with one connection that writes; one that reads the log, one that reads pages."""
+
+    def __init__(self, folder: Path) -> None:
+        prepare(folder, create=True)
+        self._events = connect(folder / EVENTS, synchronous="FULL")
+        self._pages = connect(folder / PAGES, synchronous="NORMAL")
+        self._events_reader = connect_reader(folder / EVENTS, BUSY_MILLISECONDS)
+        self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
+
+    async def append(self, events: Sequence[Admission]) -> None:
+        self._append(events)
+
+    async def apply(self) -> None:
+        self._apply()
+
+    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+        """Two threads, because the two files have two writers."""
+        appending = asyncio.create_task(asyncio.to_thread(self._append_all, batches))
+        while not appending.done():
+            await asyncio.to_thread(self._apply)
+        await appending
+        await asyncio.to_thread(self._apply)
+
+    async def read(self, keys: Iterable[tuple[str, str]]) -> None:
+        execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
+        for key in keys:
+            execute(statement, key).fetchall()
+
+    async def close(self) -> None:
+        for connection in (self._events_reader, self._pages_reader, self._events, self._pages):
+            connection.close()
+
+    def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
+        for batch in batches:
+            self._append(batch)
+
+    def _append(self, events: Sequence[Admission]) -> None:
+        self._events.execute("BEGIN IMMEDIATE")
+        for _ in self._events.executemany(SQL["insert_event"], [event[:4] for event in events]):
+            pass
+        self._events.execute("COMMIT")
+
+    def _apply(self) -> None:
+        for domain in DOMAINS:
+            fetch(self._pages, "create_checkpoint", domain)
+            after = fetch(self._pages, "checkpoint", domain)[0][1]
+            window = SMALLEST_WINDOW
+            while (read := self._fold(domain, after, window))[0]:
+                scanned, after = read
+                window = next_window(window, scanned)
+
+    def _fold(self, domain: str, after: int, limit: int) -> tuple[int, int]:
+        """One window, one transaction. Gives how much was scanned, and up to where."""
+        window = {"domain": domain, "after": after, "limit": limit}
+        end, scanned, events, found = self._events_reader.execute(SQL["touched"], window).fetchall()[0]
+        if not events:
+            return scanned, end
+        streams = orjson.loads(found)
+        self._pages.execute("BEGIN IMMEDIATE")
+        checkpoint = fetch(self._pages, "checkpoint", domain)[0]
+        rows = rows_of(fetch(self._events_reader, "heads", apsw.carray(tuple(streams))))
+        self._pages.executemany(SQL["write_section"], rows)
+        fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", domain)
+        self._pages.execute("COMMIT")
+        return scanned, end
+
+
+def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[tuple[object, ...]]:
+    """All rows of a named statement."""
+    return connection.execute(SQL[name], bindings).fetchall()

@@ -1,0 +1,168 @@
+"""The work: a shop of 20,000 SKUs on four channels, in three locales and two currencies, and a stream of its changes.
+
+A few SKUs are hot: the one at rank r has a share of 1/r. Of the changes 15 % are of the catalog (0.9 to 1.3 KB of
+payload), 35 % of prices (0.3 to 0.5 KB), 45 % of stock (some 0.1 KB, which is all that a warehouse has to say) and 5 %
+of media (0.6 to 1.3 KB); the log adds some 150 bytes to each. Every change has new content, and versions count on.
+Everything follows from the seed. Making the changes is never part of a measurement.
+"""
+
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from engine import Config, DomainEvent
+from engine.door import Admission, Door
+
+SKUS = 20_000
+BATCH = 5_000
+"""Events in one append, of Pagefold, of the floor and of the library alike."""
+
+CHANNELS: Mapping[str, Mapping[str, object]] = {
+    "marketplace-de": {"locale": "de-DE", "currency": "EUR", "sources": {"inventory": ["wms-berlin"]}},
+    "web-de": {"locale": "de-DE", "currency": "EUR", "sources": {"inventory": ["wms-berlin", "wms-reno"]}},
+    "web-fr": {"locale": "fr-FR", "currency": "EUR", "sources": {"inventory": ["wms-berlin", "wms-reno"]}},
+    "web-us": {"locale": "en-US", "currency": "USD", "sources": {"inventory": ["wms-berlin", "wms-reno"]}},
+}
+
+SOURCES: Mapping[str, str] = {
+    "pim": "catalog",
+    "erp": "pricing",
+    "wms-berlin": "inventory",
+    "wms-reno": "inventory",
+    "dam": "media",
+}
+
+BEGINS = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
+RECORDED_AT = "2026-01-12T06:00:00.000000Z"
+"""A log that is made before the clock starts has this moment in all of its events."""
+
+SHARES = {"catalog": 15, "pricing": 35, "inventory": 45, "media": 5}
+
+_WORDS = (
+    "Baumwolle Leinen Merinowolle Steinzeug Bienenwachs Marineblau Olivgrün Rostrot handgefertigt nachhaltig "
+    "waschbar weich robust zeitlos leicht warm gewebt gestrickt gefärbt geprüft Porto Lübeck Nîmes Kraków"
+).split()
+
+
+def config(store: str) -> Config:
+    """The shop's configuration, with its store at that URL."""
+    channels = {
+        name: {"fallbacks": ["en"], "requires": ["catalog", "pricing", "inventory"], **channel}
+        for name, channel in CHANNELS.items()
+    }
+    sources = {name: {"domains": [domain]} for name, domain in SOURCES.items()}
+    return Config.parse({"store": {"url": store}, "sources": sources, "channels": channels}, store=store)
+
+
+def sku_of(number: int) -> str:
+    """The name of a SKU, as long as such names are."""
+    return f"HF-{number % 97:02d}-{number:06d}-{('NAVY', 'OLIVE', 'RUST', 'SAND')[number % 4]}-M"
+
+
+class Workload:
+    """An endless stream of changes. The same seed gives the same stream."""
+
+    def __init__(self, seed: int = 7, skus: int = SKUS) -> None:
+        self._luck = random.Random(seed)
+        self._skus = [sku_of(number) for number in self._luck.sample(range(skus), skus)]
+        self._popularity = list(itertools.accumulate(1 / rank for rank in range(1, skus + 1)))
+        self._versions: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._phrases = [" ".join(self._luck.choices(_WORDS, k=12)) for _ in range(256)]
+        self._now = BEGINS
+        self._makers: Mapping[str, Callable[[int], tuple[str, str, str]]] = {
+            "catalog": self._catalog,
+            "pricing": self._pricing,
+            "inventory": self._inventory,
+            "media": self._media,
+        }
+
+    def batches(self, count: int, size: int = BATCH) -> Iterator[list[DomainEvent]]:
+        """The next `count` changes, in lists of `size`."""
+        for start in range(0, count, size):
+            yield self.take(min(size, count - start))
+
+    def take(self, count: int) -> list[DomainEvent]:
+        """The next changes."""
+        domains = self._luck.choices(tuple(SHARES), weights=tuple(SHARES.values()), k=count)
+        skus = self._luck.choices(self._skus, cum_weights=self._popularity, k=count)
+        return [self._event(domain, sku) for domain, sku in zip(domains, skus, strict=True)]
+
+    def keys(self, count: int) -> list[tuple[str, str]]:
+        """Pages to read, the hot ones more often."""
+        skus = self._luck.choices(self._skus, cum_weights=self._popularity, k=count)
+        channels = self._luck.choices(tuple(CHANNELS), k=count)
+        return list(zip(skus, channels, strict=True))
+
+    def _event(self, domain: str, sku: str) -> DomainEvent:
+        self._now += timedelta(milliseconds=2)
+        source, channel, payload = self._makers[domain](self._luck.randrange(1 << 30))
+        self._versions[sku, channel, source] += 1
+        return DomainEvent(
+            type=domain,
+            sku=sku,
+            channel=channel,
+            source=source,
+            source_version=self._versions[sku, channel, source],
+            occurred_at=self._now,
+            payload=payload.encode(),
+        )
+
+    def _catalog(self, chance: int) -> tuple[str, str, str]:
+        """What a product is: a dozen attributes, most of them the same in every language, and three texts."""
+        phrase, other = self._phrases[chance % 256], self._phrases[chance // 256 % 256]
+        attributes = ",".join(f'"feature{number}":"{phrase[number * 4 :][: 48 + chance % 24]}"' for number in range(9))
+        texts = ",".join(
+            f'"{code}":{{"de":"{other[:length]}","en":"{phrase[:length]}","fr":"{other[-length:]}"}}'
+            for code, length in (("claim", 30), ("name", 24))
+        )
+        number = f'"weight":{{"unit":"g","value":{chance % 4000}}},"edition":{chance}'
+        return (
+            "pim",
+            "*",
+            f'{{"attributes":{{{attributes},{number}}},"categories":["home/textiles","models/m{chance % 500}"],'
+            f'"family":"textiles","localized":{{{texts}}},"parent":"HF-{chance % 900:03d}"}}',
+        )
+
+    def _pricing(self, chance: int) -> tuple[str, str, str]:
+        """What it costs: two in ten changes are of the dollar price, which is one channel's own."""
+        dollars = chance % 10 < 2
+        cents = 500 + chance % 40_000
+        tiers = ",".join(
+            f'{{"minQuantity":{6 * step},"amount":"{cents * (100 - 5 * step) // 100 / 100:.2f}"}}' for step in (1, 2, 3, 4)
+        )
+        scheduled = ""
+        if chance % 3 == 0:
+            sale = f'"amount":"{cents * 0.008:.2f}","from":"2026-02-01T00:00:00Z","until":"2026-02-08T00:00:00Z"'
+            scheduled = f',"scheduled":[{{{sale}}}]'
+        return (
+            "erp",
+            "web-us" if dollars else "*",
+            f'{{"currency":"{"USD" if dollars else "EUR"}","amount":"{cents / 100:.2f}","taxIncluded":true,'
+            f'"taxClass":"standard","customerGroups":{{"dealers":"{cents * 0.0066:.2f}","staff":"{cents * 0.006:.2f}","trade":"{cents * 0.0072:.2f}"}},'
+            f'"tiers":[{tiers}]{scheduled}}}',
+        )
+
+    def _inventory(self, chance: int) -> tuple[str, str, str]:
+        """How many there are, in one of two places."""
+        source = "wms-berlin" if chance % 5 < 3 else "wms-reno"
+        soon = f',"restockAt":"2026-03-{chance % 28 + 1:02d}T08:00:00Z"' if chance % 8 == 0 else ""
+        return source, "*", f'{{"available":{chance % 5000},"safetyStock":3,"backorderable":true{soon}}}'
+
+    def _media(self, chance: int) -> tuple[str, str, str]:
+        """What it looks like: pictures, the first with a text in every language."""
+        phrase = self._phrases[chance % 256]
+        alt = f'{{"de":"{phrase[:30]}","en":"{phrase[10:40]}","fr":"{phrase[20:50]}"}}'
+        assets = ",".join(
+            f'{{"url":"https://media.example/{chance:010d}/{number}.webp","role":"detail","position":{number},'
+            f'"width":1600,"height":2000,"mimeType":"image/webp"}}'
+            for number in range(1, 4 + chance % 5)
+        )
+        main = f'{{"url":"https://media.example/{chance:010d}/0.webp","role":"main","alt":{alt}}}'
+        return "dam", "*", f'{{"assets":[{main},{assets}]}}'
+
+
+def admitted(door: Door, events: Sequence[DomainEvent]) -> list[Admission]:
+    """The events as the log keeps them: what floors write, and what logs are filled with."""
+    return [door.admit(event, RECORDED_AT, f"{number:032x}") for number, event in enumerate(events)]

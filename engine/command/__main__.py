@@ -1,0 +1,5 @@
+"""`python -m engine.command` is `pagefold`."""
+
+from engine.command import main
+
+main()

@@ -1,0 +1,145 @@
+"""The command `pagefold`: every command in its place, and what becomes of their errors."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from signal import SIGINT
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from engine.command.ingest import ingest
+from engine.command.init import init
+from engine.command.letters import letters
+from engine.command.options import Exit, Options, UsageError
+from engine.command.output import complain
+from engine.command.pages import get, history
+from engine.command.status import status
+from engine.command.work import work
+from engine.dead_letters import UnknownLetter
+from engine.errors import ConfigurationError, PagefoldError
+
+HELP = """\
+One ready-made page document per SKU and channel, folded from a log of every change.
+
+Results go to standard output; progress, errors and logs to standard error. Exit codes: 0 done; 1 done, but some items
+were refused, or nothing was found; 2 bad usage or configuration; 3 the store or a source failed; 130 or 143 ended early
+by Ctrl-C or SIGTERM.
+"""
+
+EXAMPLES = """\
+**Examples**
+
+```text
+pagefold demo                           # watch a whole shop at work
+pagefold init                           # write pagefold.toml, make its store
+pagefold ingest prices.ndjson stock.gz  # append the events in two files
+erp-export | pagefold ingest -          # append what a program writes
+pagefold work                           # fold what comes, until Ctrl-C
+pagefold get TSHIRT-M web-de --pretty   # one page
+pagefold history TSHIRT-M               # who said what about it, and when
+pagefold status --json                  # how far behind, for a monitor
+```
+"""
+
+
+def program_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return f"pagefold {version('pagefold')}"
+    except PackageNotFoundError:
+        return "pagefold, not installed"
+
+
+app = App(
+    name="pagefold",
+    help=HELP,
+    help_format="markdown",
+    help_epilogue=EXAMPLES,
+    version=program_version,
+    default_parameter=Parameter(negative=()),
+)
+app.command("engine.demo.run:demo", name="demo", help="Show a whole shop at work, on a throwaway store.")
+app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
+for command in (init, work, get, history):
+    app.command(command, help_epilogue="")
+app.command(letters)
+app.command(status, help_epilogue="")
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    options: Annotated[Options, Parameter(name="*")] = Options(),  # noqa: B008  # it is immutable
+) -> object:
+    """Runs the command in `tokens`, with the options that every command takes."""
+    options.start_logging()
+    command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    more = {"options": options} if "options" in injected else {}
+    return command(*bound.args, **bound.kwargs, **more)
+
+
+def main() -> None:
+    """The entry point: runs a command, and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command to its exit code. Errors become lines on standard error."""
+    try:
+        code = app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  # whatever it is, people get a sentence
+        return _explain(error)
+    return code if isinstance(code, int) else Exit.DONE
+
+
+def _explain(error: BaseException) -> int:
+    """Says what went wrong, once each, and gives the exit code for it."""
+    found = list(_leaves(error))
+    if any(isinstance(each, BrokenPipeError) for each in found):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return Exit.BROKEN_PIPE
+    if any(isinstance(each, KeyboardInterrupt) for each in found):
+        return 128 + SIGINT
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    for message in dict.fromkeys(map(_sentence, found)):
+        complain(message)
+    return max(map(_exit_code, found))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors themselves, out of the groups in which concurrent tasks raise them."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _sentence(error: BaseException) -> str:
+    match error:
+        case PagefoldError():
+            return str(error)
+        case CycloptsError():
+            return f"{error} `--help` shows what there is."
+        case OSError():
+            return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        case _:
+            return f"unexpected {type(error).__name__}: {error}; `--log-level debug` shows where"
+
+
+def _exit_code(error: BaseException) -> int:
+    match error:
+        case UnknownLetter():
+            return Exit.REFUSED
+        case ConfigurationError() | CycloptsError() | UsageError():
+            return Exit.USAGE
+        case _:
+            return Exit.FAILED

@@ -1,0 +1,63 @@
+"""`pagefold init`: a configuration to begin with, and the store."""
+
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import engine
+from engine.command.options import Exit, Injected, Options, UsageError
+from engine.command.output import say
+from engine.command.running import run
+from engine.config import CONFIG_VARIABLE, DEFAULT_FILE, Config, redacted
+
+SAMPLE_URL = 'url = "sqlite:///var/shop"'
+
+
+def init(
+    *,
+    force: Annotated[bool, Parameter(show_default=False)] = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Write a commented pagefold.toml, and make the store's tables.
+
+    A configuration that is there already stays as it is; the store that it names is made, or brought up to date. So it
+    is safe to run again, and what to run after an upgrade.
+
+    Parameters
+    ----------
+    force
+        Replace a configuration that is there already.
+    """
+    file = Path(options.config or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+    written = force or not file.exists()
+    if written:
+        _write(file, sample(options.store), force=force)
+    say(f"wrote {file}: change it to your sources and channels" if written else f"{file} is there already, and stays")
+    return run(lambda: _make_store(options.load()))
+
+
+def sample(url: str | None = None) -> str:
+    """The configuration to begin with, for the store at `url`. A URL with a password is not written into a file."""
+    text = (files("engine.command") / "sample.toml").read_text(encoding="utf-8")
+    if url is None or redacted(url) != url:
+        return text
+    Config.parse(text, store=url)
+    return text.replace(SAMPLE_URL, f"url = {json.dumps(url, ensure_ascii=False)}")
+
+
+def _write(file: Path, text: str, *, force: bool) -> None:
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise UsageError("--config", f"cannot write {file}: {error.strerror}") from error
+
+
+async def _make_store(config: Config) -> int:
+    async with engine.open(config) as shop:
+        say(f"the store at {shop.store.name} is ready: `pagefold ingest FILE` appends, `pagefold work` folds")
+    return Exit.DONE

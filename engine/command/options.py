@@ -1,0 +1,88 @@
+"""What every command takes, and what its exit code means."""
+
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from domains import DOMAINS
+from engine import logs
+from engine.config import Config
+from engine.errors import ConfigurationError, PagefoldError
+
+LOG_LEVEL_VARIABLE = "PAGEFOLD_LOG_LEVEL"
+
+_everywhere = Group("Options of every command", sort_key=99)
+
+
+class Exit(IntEnum):
+    """Exit codes. A command that SIGINT or SIGTERM ended early gives 130 or 143 instead."""
+
+    DONE = 0
+    REFUSED = 1
+    """Done, but some items were refused, or nothing was found."""
+    USAGE = 2
+    """Bad usage or configuration; nothing was done."""
+    FAILED = 3
+    """The store or a source failed."""
+    BROKEN_PIPE = 141
+    """Whoever read the output has gone: what a shell reports of SIGPIPE."""
+
+
+class UsageError(PagefoldError):
+    """The command was called in a way that cannot be meant."""
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(f"{argument}: {problem}")
+
+
+class SourceError(PagefoldError):
+    """A file cannot be read, or not to its end."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.problem = problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What may stand before or behind every command."""
+
+    config: Annotated[Path | None, Parameter(name="--config", group=_everywhere, metavar="FILE")] = None
+    """The configuration, instead of PAGEFOLD_CONFIG or ./pagefold.toml."""
+
+    store: Annotated[str | None, Parameter(name="--store", group=_everywhere, metavar="URL")] = None
+    """The store, instead of PAGEFOLD_STORE or the configuration's: sqlite:///folder or postgresql://…"""
+
+    log_level: Annotated[logs.Level | None, Parameter(name="--log-level", group=_everywhere)] = None
+    """The least of what is logged, instead of PAGEFOLD_LOG_LEVEL; usually `warning`, and `info` for work."""
+
+    def load(self) -> Config:
+        """The configuration. Raises `ConfigurationError`."""
+        return Config.load(self.config, store=self.store)
+
+    def start_logging(self, usual: logs.Level = "warning") -> None:
+        """Logs from now on; at the level `usual` unless another was asked for. Raises `ConfigurationError`."""
+        logs.configure(self.level() or usual)
+
+    def level(self) -> logs.Level | None:
+        """The level that was asked for. Raises `ConfigurationError`."""
+        if self.log_level is not None:
+            return self.log_level
+        given = os.environ.get(LOG_LEVEL_VARIABLE, "").lower()
+        for level in logs.LEVELS:
+            if given == level:
+                return level
+        if given:
+            raise ConfigurationError(LOG_LEVEL_VARIABLE, f"{given!r} is none of {', '.join(logs.LEVELS)}")
+        return None
+
+
+Injected = Annotated[Options, Parameter(parse=False)]
+"""A command's parameter `options`: filled in from what stood before or behind the command."""
+
+AsJSON = Annotated[bool, Parameter(name="--json", show_default=False)]
+DomainName = Annotated[str, Parameter(choices=[domain.name for domain in DOMAINS])]

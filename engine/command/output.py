@@ -1,0 +1,114 @@
+"""What people and programs see: results on standard output, everything else on standard error.
+
+A terminal gets colours and boxes; anything else plain lines with aligned columns. Text that comes from outside is never
+read as markup.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+GAP = "  "
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+@cache
+def results() -> Console:
+    """The console of standard output, where results go."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+@cache
+def messages() -> Console:
+    """The console of standard error, where everything else goes; only one, so that lines appear above bars."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(message: str | Text) -> None:
+    """A line on standard error."""
+    messages().print(message, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """An error: one line on standard error, whatever it holds."""
+    text = Text.assemble(("pagefold: ", "bold red"), " ".join(message.split()))
+    messages().print(text, soft_wrap=True)
+
+
+def write_json(document: object) -> None:
+    """A line of JSON on standard output."""
+    write_bytes(orjson.dumps(document))
+
+
+def write_bytes(line: bytes) -> None:
+    """The bytes as they are, and the end of a line, on standard output."""
+    if sys.stdout.isatty():
+        print(line.decode())  # by way of a progress display, should there be one
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(line + b"\n")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: Iterable[str] = ()) -> None:
+    """A table on standard output; the columns in `numbers` are aligned to the right."""
+    console, right = results(), set(numbers)
+    if console.is_terminal:
+        table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
+        for line in _aligned([columns, *([str(cell) for cell in row] for row in rows)], columns, right):
+            print(line)
+
+
+def _aligned(rows: Sequence[Sequence[str]], columns: Sequence[str], right: set[str]) -> list[str]:
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    lines: list[str] = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        ]
+        lines.append(GAP.join(cells).rstrip())
+    return lines
+
+
+def count(number: int, noun: str) -> str:
+    """`1 line`, `1,234 lines`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def pace(number: int, noun: str, seconds: float, *, complete: bool) -> str:
+    """`8 lines in 20 ms`; from a second on with the rate: `9,000 lines in 1.5 s (6,000 lines/s)`."""
+    rate = f" ({number / seconds:,.0f} {noun}s/s)" if seconds >= 1 else ""
+    return f"{count(number, noun)} in {duration(seconds)}{rate}" + ("" if complete else ", not to the end")
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: `20 ms`, `1.5 s`, `4 min`, `3 h`, `2 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    for unit, name, following in ((MINUTE, "min", HOUR), (HOUR, "h", DAY)):
+        if seconds < following:
+            return f"{seconds / unit:.0f} {name}" if seconds >= 10 * unit else f"{seconds / unit:.1f} {name}"
+    return f"{seconds / DAY:.1f} d"
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what comes from outside must not steer the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """At most so many characters, with an ellipsis where some are missing."""
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,54 @@
+"""Running a command: one event loop, and signals that end it after the current batch."""
+
+import importlib.util
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from signal import SIGINT, SIGTERM, Signals
+
+import anyio
+from anyio.abc import TaskStatus
+
+from engine.command.output import say
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Runs a command to its exit code, on uvloop where there is one."""
+    return anyio.run(main, backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None})
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM has come. `scope` is cancelled then: what must not be interrupted shields itself."""
+
+    def __init__(self) -> None:
+        self.signal: Signals | None = None
+        self.scope = anyio.CancelScope()
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What shells expect of a program that was ended by this signal: 130 or 143."""
+        return 128 + (self.signal or SIGINT)
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Waits for the first signal. A second Ctrl-C ends the process at once, which loses nothing acknowledged."""
+        with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                self.signal = number
+                break
+        signal.signal(SIGINT, signal.SIG_DFL)
+        self.scope.cancel()
+        say(f"{Signals(number).name}: stopping after the current batch")
+
+
+@asynccontextmanager
+async def stoppable() -> AsyncIterator[Stop]:
+    """Watches for signals while the block lasts."""
+    stop = Stop()
+    async with anyio.create_task_group() as group:
+        await group.start(stop.watch)
+        yield stop
+        group.cancel_scope.cancel()

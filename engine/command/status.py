@@ -1,0 +1,84 @@
+"""`pagefold status`: how far each domain is, how far behind, and what waits for a person."""
+
+import msgspec
+from rich.text import Text
+
+import engine
+from engine.command.options import AsJSON, Exit, Injected, Options
+from engine.command.output import duration, results, say, show_table, write_bytes
+from engine.command.running import run
+from engine.status import ChannelStatus, DomainStatus, Status
+
+_NUMBERS = ("checkpoint", "lag", "waiting", "applied", "stale", "dead", "dead letters", "conflicts")
+
+
+def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
+    """Show how far each domain is, how far behind, and what waits for a person.
+
+    Of each domain: its checkpoint in the log; its lag, in events that are not folded yet and in how long the oldest of
+    them has waited; what became of the events up to the checkpoint (applied, stale and dead are all of them); dead
+    letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: store, domains, channels.
+    """
+    return run(lambda: _status(options, as_json=as_json))
+
+
+async def _status(options: Options, *, as_json: bool) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        found = await shop.status()
+    if as_json:
+        write_bytes(msgspec.json.encode(found))
+    else:
+        _show(found)
+    return Exit.DONE
+
+
+def _show(found: Status) -> None:
+    end = max((domain.log_end for domain in found.domains), default=0)
+    results().print(Text.assemble(found.store, "  ", (f"log end {end:,}", "bold")), soft_wrap=True)
+    results().print()
+    show_table(("domain", *_NUMBERS, "worker"), map(_domain_row, found.domains), numbers=_NUMBERS)
+    results().print()
+    names = [domain.domain for domain in found.domains]
+    show_table(("channel", *names), (_channel_row(channel, names) for channel in found.channels), numbers=names)
+    _hint(found)
+
+
+def _domain_row(domain: DomainStatus) -> list[str | Text]:
+    behind = "yellow" if domain.lag_events else "green"
+    return [
+        Text(domain.domain, style="bold"),
+        f"{domain.checkpoint:,}",
+        Text(f"{domain.lag_events:,}", style=behind),
+        Text(duration(domain.lag_seconds) if domain.lag_events else "-", style=behind),
+        f"{domain.applied:,}",
+        f"{domain.stale:,}",
+        _alarming(domain.dead),
+        _alarming(domain.dead_letters),
+        _alarming(domain.conflicts),
+        domain.holder or "-",
+    ]
+
+
+def _alarming(number: int) -> Text:
+    return Text(f"{number:,}", style="red" if number else "")
+
+
+def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
+    """Ready sections of all sections."""
+    return [
+        Text(channel.channel, style="bold"),
+        *(f"{channel.ready[name]:,} of {channel.sections[name]:,} ready" for name in names),
+    ]
+
+
+def _hint(found: Status) -> None:
+    changed = [domain.domain for domain in found.domains if domain.configuration_changed]
+    if changed:
+        say(f"configuration changed since the pages of {', '.join(changed)} were folded: they are as it was then")
+    if any(domain.dead_letters or domain.conflicts for domain in found.domains):
+        say("`pagefold dead-letters list` shows what could not be folded or appended")

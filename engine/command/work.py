@@ -1,0 +1,153 @@
+"""`pagefold work`: the consumers, for ever or until they have caught up."""
+
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, NamedTuple
+
+import anyio
+import structlog
+from cyclopts import Parameter
+
+import engine
+from domains import DOMAINS
+from engine.command.options import AsJSON, DomainName, Exit, Injected, Options
+from engine.command.output import messages, pace, say, show_table, write_json
+from engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
+from engine.command.running import run, stoppable
+from engine.shop import Shop
+from engine.stores.store import Checkpoint
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+def work(
+    *,
+    once: Annotated[bool, Parameter(show_default=False)] = False,
+    domain: Annotated[list[DomainName] | None, Parameter(name="--domain")] = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Run the consumers, which fold what is appended into pages.
+
+    Several workers may run: one folds a domain, the others stand by and take over when it dies. Ctrl-C and SIGTERM
+    finish the current batch. With --once, it ends when everything that was in the log at its start is folded; ended
+    earlier by a signal, its exit code is 130 or 143.
+
+    Parameters
+    ----------
+    once
+        Fold what is in the log, and end.
+    domain
+        Only this domain; may be given several times.
+    as_json
+        With --once: print what was folded as one JSON document.
+    """
+    chosen = list(domain) if domain else [each.name for each in DOMAINS]
+    if not once:
+        options.start_logging("info")
+        return run(lambda: _work(chosen, options))
+    options.start_logging("warning" if messages().is_terminal else "info")
+    return run(lambda: _work_once(chosen, options, as_json=as_json))
+
+
+async def _work(domains: Collection[str], options: Options) -> int:
+    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+        log.info("working", store=shop.store.name, domains=list(domains))
+        with stop.scope:
+            await shop.work(domains)
+    log.info("stopped", signal=stop.signal and stop.signal.name)
+    return Exit.DONE
+
+
+class _Progress(NamedTuple):
+    """What a run began with: checkpoints, and by domain how many events were not folded."""
+
+    before: Mapping[str, Checkpoint]
+    behind: Mapping[str, int]
+
+
+async def _work_once(domains: Collection[str], options: Options, *, as_json: bool) -> int:
+    started = time.monotonic()
+    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+        before = await _checkpoints(shop, domains)
+        behind = {name: (await shop.store.log.lag(name, before[name].position)).events for name in domains}
+        async with _watched(shop, _Progress(before, behind)):
+            with stop.scope:
+                await shop.catch_up(domains)
+        after = await _checkpoints(shop, domains)
+    folded = {name: _difference(before[name], after[name]) for name in domains}
+    _report(folded, time.monotonic() - started, complete=not stop, as_json=as_json)
+    return stop.exit_code if stop else Exit.DONE
+
+
+async def _checkpoints(shop: Shop, domains: Collection[str]) -> dict[str, Checkpoint]:
+    found = {each.domain: each for each in await shop.store.consumption.checkpoints()}
+    return {name: found.get(name, Checkpoint(name)) for name in domains}
+
+
+def _difference(before: Checkpoint, after: Checkpoint) -> Checkpoint:
+    """What was counted between two checkpoints of a domain, at the position of the later one."""
+    return after._replace(
+        applied=after.applied - before.applied, stale=after.stale - before.stale, dead=after.dead - before.dead
+    )
+
+
+def _events(checkpoint: Checkpoint) -> int:
+    return checkpoint.applied + checkpoint.stale + checkpoint.dead
+
+
+@asynccontextmanager
+async def _watched(shop: Shop, progress: _Progress) -> AsyncIterator[None]:
+    """Shows how far the folding is while the block lasts."""
+    show = _show_bars if messages().is_terminal else _log_lag
+    async with anyio.create_task_group() as group:
+        group.start_soon(show, shop, progress)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _show_bars(shop: Shop, progress: _Progress) -> None:
+    with fold_bars() as bars:
+        tasks = {name: bars.add_task(name, total=total) for name, total in progress.behind.items()}
+        try:
+            while True:
+                await anyio.sleep(SECONDS_BETWEEN_LOOKS)
+                for name, done in (await _done(shop, progress)).items():
+                    bars.update(tasks[name], completed=done)
+        finally:
+            with anyio.CancelScope(shield=True):
+                for name, done in (await _done(shop, progress)).items():
+                    bars.update(tasks[name], completed=done, total=max(done, progress.behind[name]))
+
+
+async def _log_lag(shop: Shop, progress: _Progress) -> None:
+    while True:
+        await anyio.sleep(SECONDS_BETWEEN_LINES)
+        done = await _done(shop, progress)
+        log.info("catching up", behind={name: max(0, progress.behind[name] - done[name]) for name in done})
+
+
+async def _done(shop: Shop, progress: _Progress) -> dict[str, int]:
+    now = await _checkpoints(shop, progress.before)
+    return {name: _events(_difference(progress.before[name], now[name])) for name in now}
+
+
+def _report(folded: Mapping[str, Checkpoint], seconds: float, *, complete: bool, as_json: bool) -> None:
+    if as_json:
+        domains = [
+            {"domain": name, "checkpoint": each.position, "events": _events(each)}
+            | {"applied": each.applied, "stale": each.stale, "dead": each.dead}
+            for name, each in folded.items()
+        ]
+        write_json({"domains": domains, "seconds": seconds, "complete": complete})
+        return
+    total = sum(map(_events, folded.values()))
+    say("folded " + pace(total, "event", seconds, complete=complete))
+    numbers = ("checkpoint", "applied", "stale", "dead")
+    rows = ((name, *(f"{number:,}" for number in each[1:5])) for name, each in folded.items())
+    show_table(("domain", *numbers), rows, numbers=numbers)
+    if any(each.dead for each in folded.values()):
+        say("`pagefold dead-letters list` shows what could not be folded")

@@ -1,0 +1,104 @@
+"""A store for callers without an event loop: one runs beside them, in a thread, behind a blocking portal."""
+
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from threading import RLock, Thread, get_ident, main_thread
+from typing import Any, TypeVar
+
+from anyio.from_thread import start_blocking_portal
+from eventsourcing.persistence import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+)
+
+from engine.config import Config
+from engine.errors import AlreadyRecorded, ConfigurationError, StoreMissing, StoreTooNew, StoreUnavailable
+from engine.stores import open_store
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the errors of a store into the library's of the same meaning. A wrong configuration stays what it is."""
+    try:
+        yield
+    except (CancelledError, ConfigurationError):
+        raise
+    except AlreadyRecorded as error:
+        raise IntegrityError(str(error)) from error
+    except (StoreUnavailable, StoreMissing) as error:
+        raise OperationalError(str(error)) from error
+    except StoreTooNew as error:
+        raise NotSupportedError(str(error)) from error
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise DatabaseError(problem) from error
+
+
+class Datastore:
+    """One open store, and how the identifiers in it are read: as UUIDs where they are some, or always as text.
+
+    It is closed by `close`, or when nobody has it any more, or when the program ends.
+    """
+
+    def __init__(self, config: Config, *, create: bool = True, uuids: bool = True) -> None:
+        self.uuids = uuids
+        self.poll_seconds = config.work.poll_seconds
+        self._lock = RLock()
+        self._waiting: set[Future[Any]] = set()
+        with translated(), ExitStack() as opening:
+            self._portal = opening.enter_context(start_blocking_portal(name="pagefold-recorders"))
+            self.store = self._portal.call(partial(open_store, config, create=create))
+            opening.callback(self._portal.call, self.store.close)
+            thread = self._portal.call(get_ident)
+            self._close = weakref.finalize(self, _close, opening.pop_all(), self._lock, self._waiting, thread)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be read or written any more."""
+        return not self._close.alive
+
+    def call(self, function: Callable[[], Awaitable[Result]]) -> Result:
+        """What an asynchronous function gives. Raises the library's errors."""
+        self._check_open()
+        with translated():
+            return self._portal.call(function)
+
+    def start(self, function: Callable[[], Awaitable[Result]]) -> "Future[Result]":
+        """The same without waiting, for what may be cancelled, by `close` too. Raises the store's own errors."""
+        with self._lock:
+            self._check_open()
+            future = self._portal.start_task_soon(function)
+            self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
+
+    def close(self) -> None:
+        """Ends what waits, closes the store, and ends the thread. Without effect when it is closed."""
+        self._close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            problem = f"the store {self.store.name} has been closed"
+            raise InterfaceError(problem)
+
+
+def _close(opened: ExitStack, lock: AbstractContextManager[object], waiting: "set[Future[Any]]", thread: int) -> None:
+    if get_ident() == thread:  # the garbage collector may call from anywhere, and a thread cannot wait for its own end
+        Thread(target=_close, args=(opened, lock, waiting, 0), name="pagefold-recorders-close").start()
+        return
+    with lock:
+        for future in tuple(waiting):
+            future.cancel()
+    try:
+        opened.close()
+    except RuntimeError:  # as the program ends, no thread can be had in which SQLite's connections would be closed
+        if main_thread().is_alive():
+            raise

@@ -1,0 +1,119 @@
+"""The factory that an application finds by the name of this package, and what it reads from the environment."""
+
+from typing import ClassVar, TypeVar, cast
+
+import msgspec
+from eventsourcing.persistence import (
+    AggregateRecorder,
+    ApplicationRecorder,
+    InfrastructureFactory,
+    InfrastructureFactoryError,
+    ProcessRecorder,
+    Recorder,
+)
+from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
+
+from engine.config import CONFIG_VARIABLE, STORE_VARIABLE, Config
+from engine.recorders.datastore import Datastore
+from engine.recorders.recording import (
+    PagefoldAggregateRecorder,
+    PagefoldApplicationRecorder,
+    PagefoldProcessRecorder,
+    PagefoldTrackingRecorder,
+)
+from engine.stores.store import RecordTable
+
+AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)
+
+
+class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
+    """Recorders over one open store, which `close` closes.
+
+    Raises `OSError` when the environment is not enough, `ConfigurationError` when what it names is wrong, and
+    `OperationalError` when there is no answer there.
+    """
+
+    PAGEFOLD_STORE = STORE_VARIABLE
+    PAGEFOLD_CONFIG = CONFIG_VARIABLE
+    PAGEFOLD_SCHEMA = "PAGEFOLD_SCHEMA"
+    ORIGINATOR_ID_TYPE = "ORIGINATOR_ID_TYPE"
+    CREATE_TABLE = "CREATE_TABLE"
+
+    aggregate_recorder_class: ClassVar[type[PagefoldAggregateRecorder]] = PagefoldAggregateRecorder
+    application_recorder_class: ClassVar[type[PagefoldApplicationRecorder]] = PagefoldApplicationRecorder
+    tracking_recorder_class: ClassVar[type[PagefoldTrackingRecorder]] = PagefoldTrackingRecorder
+    process_recorder_class: ClassVar[type[PagefoldProcessRecorder]] = PagefoldProcessRecorder
+
+    def __init__(self, env: Environment | EnvType | None) -> None:
+        super().__init__(env)
+        kind = self.env.get(self.ORIGINATOR_ID_TYPE, "uuid").lower()
+        if kind not in {"uuid", "text"}:
+            problem = f"{self._named(self.ORIGINATOR_ID_TYPE)} is {kind!r}; it may be 'uuid' or 'text'"
+            raise OSError(problem)
+        create = strtobool(self.env.get(self.CREATE_TABLE) or "yes")
+        self.datastore = Datastore(self._config(), create=create, uuids=kind == "uuid")
+
+    def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
+        """A recorder of `events`, or of `snapshots`."""
+        if purpose not in {"events", "snapshots"}:
+            problem = f"there are tables for 'events' and 'snapshots', none for {purpose!r}"
+            raise InfrastructureFactoryError(problem)
+        return self.aggregate_recorder_class(self.datastore, cast("RecordTable", f"stored_{purpose}"))
+
+    def application_recorder(self) -> ApplicationRecorder:
+        """A recorder for an application, of the class that the environment names."""
+        return self._class(self.APPLICATION_RECORDER_TOPIC, self.application_recorder_class)(self.datastore)
+
+    def tracking_recorder(
+        self, tracking_recorder_class: type[PagefoldTrackingRecorder] | None = None
+    ) -> PagefoldTrackingRecorder:
+        """A recorder for a projection, of the given class, else of the class that the environment names."""
+        if tracking_recorder_class is None:
+            tracking_recorder_class = self._class(self.TRACKING_RECORDER_TOPIC, self.tracking_recorder_class)
+        _check_class("the tracking recorder", tracking_recorder_class, self.tracking_recorder_class)
+        return tracking_recorder_class(self.datastore)
+
+    def process_recorder(self) -> ProcessRecorder:
+        """A recorder for an application that follows others, of the class that the environment names."""
+        return self._class(self.PROCESS_RECORDER_TOPIC, self.process_recorder_class)(self.datastore)
+
+    def close(self) -> None:
+        """Ends subscriptions, closes the store, and ends its thread. Without effect when it is closed."""
+        self.datastore.close()
+
+    def _config(self) -> Config:
+        url, file = self.env.get(self.PAGEFOLD_STORE), self.env.get(self.PAGEFOLD_CONFIG)
+        if file:
+            config = Config.load(file, store=url)
+        elif url:
+            config = Config.parse({"store": {"url": url}, "sources": {}, "channels": {}}, store=url)
+        else:
+            store, path = self._named(self.PAGEFOLD_STORE), self._named(self.PAGEFOLD_CONFIG)
+            problem = f"set {store} to a store's URL, or {path} to a configuration: the environment has neither"
+            raise OSError(problem)
+        return self._in_schema(config)
+
+    def _in_schema(self, config: Config) -> Config:
+        schema = self.env.get(self.PAGEFOLD_SCHEMA)
+        if not schema:
+            return config
+        document = msgspec.to_builtins(config)
+        document["store"]["schema"] = schema
+        return Config.parse(document, store=config.store.url)
+
+    def _class(self, key: str, default: type[AnyRecorder]) -> type[AnyRecorder]:
+        topic = self.env.get(key)
+        if not topic:
+            return default
+        found = resolve_topic(topic)
+        _check_class(key, found, default)
+        return cast("type[AnyRecorder]", found)
+
+    def _named(self, key: str) -> str:
+        return " or ".join(self.env.create_keys(key))
+
+
+def _check_class(name: str, found: object, base: type[Recorder]) -> None:
+    if not (isinstance(found, type) and issubclass(found, base)):
+        problem = f"{name} is {found!r}, which is no subclass of {base.__qualname__}"
+        raise InfrastructureFactoryError(problem)

@@ -1,0 +1,49 @@
+"""The store for a shop of any size: one schema in a PostgreSQL database, next to whatever else is in there.
+
+Connect to the server itself, or through a pooler in session mode. One in transaction mode, as pgbouncer is often run,
+takes away what belongs to a session: the locks that leases are made of, LISTEN, prepared statements, and settings.
+"""
+
+from typing import Self
+
+from engine.config import Config
+from engine.stores.postgres.connections import Connections
+from engine.stores.postgres.dead_letters import PostgresDeadLetters
+from engine.stores.postgres.lease import PostgresConsumption
+from engine.stores.postgres.log import PostgresLog
+from engine.stores.postgres.pages import PostgresPages
+from engine.stores.postgres.records import PostgresRecords
+from engine.stores.postgres.schema import prepare
+from engine.stores.store import Store
+
+
+class PostgresStore(Store):
+    """A log and its pages in one schema."""
+
+    log: PostgresLog
+    pages: PostgresPages
+
+    def __init__(self, connections: Connections, config: Config) -> None:
+        self._connections = connections
+        self.name = connections.name
+        self.log = PostgresLog(connections)
+        self.pages = PostgresPages(connections)
+        self.consumption = PostgresConsumption(connections, config.work.lease_seconds)
+        self.dead_letters = PostgresDeadLetters(connections)
+        self.records = PostgresRecords(connections, self.log)
+
+    @classmethod
+    async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker; nobody need kill it
+        """Opens the schema `config.store.schema` at `config.store.url`, made and migrated as needed."""
+        connections = Connections(config)
+        try:
+            await prepare(connections, create=create)
+        except BaseException:
+            await connections.close()
+            raise
+        return cls(connections, config)
+
+    async def close(self) -> None:
+        await self.pages.close()
+        await self.log.close()
+        await self._connections.close()

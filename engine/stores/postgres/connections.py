@@ -1,0 +1,259 @@
+"""Connections to a PostgreSQL store, and who may use them.
+
+Every connection works in the schema of the store and nowhere else, waits for the disk with every commit, and looks rows
+up by index whatever the statistics say. There are few: one that writes the log, some that read, one that listens, one
+that serves point reads, and one for each lease.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import anyio
+import asyncpg
+
+from engine.config import Config, redacted
+from engine.errors import ConfigurationError, StoreUnavailable, StoreUnfit
+from engine.stores.sql import statements
+
+PACKAGE = "engine.stores.postgres"
+
+SQL: Mapping[str, str] = {**statements(PACKAGE), **statements(PACKAGE, "server")}
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+READERS = 4
+CONNECT_SECONDS = 10.0
+COMMAND_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
+
+_SETTINGS = {
+    "application_name": "pagefold",
+    "timezone": "UTC",
+    "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
+    "jit": "off",
+    # One plan a statement, made once, by index: no table that was empty then, and no stale statistics, spoil it.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    # A server notices clients whose machine is gone.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+_PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InternalClientError,  # the server ended the session between two statements, and asyncpg tripped over it
+    asyncpg.exceptions.TargetServerAttributeNotMatched,
+    OSError,
+    TimeoutError,
+)
+
+_OUTDATED = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+)
+
+_LASTING = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.ReservedNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnfit`."""
+    try:
+        yield
+    except _PASSING as error:
+        raise StoreUnavailable(name, error) from error
+    except _LASTING as error:
+        raise StoreUnfit(name, error) from error
+    except asyncpg.InterfaceError as error:
+        if outdated(error):
+            raise StoreUnavailable(name, error) from error
+        raise
+
+
+def outdated(error: Exception) -> bool:
+    """Whether the connection is of no use any more, while a new one may be."""
+    if type(error) is asyncpg.InterfaceError:  # there is no class of its own for this
+        return "closed" in str(error)
+    return isinstance(error, _OUTDATED)
+
+
+class Session:
+    """One connection. Who uses it takes a turn first, where there may be others."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self.name = name
+        self.connection = connection
+        self.turn = asyncio.Lock()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.is_closed()
+
+    async def fetch(self, statement: str, *bindings: object) -> list[Record]:
+        """All rows of a named statement."""
+        with translated(self.name):
+            return await self.connection.fetch(SQL[statement], *bindings)
+
+    async def execute(self, statement: str, *bindings: object) -> int:
+        """Runs a named statement that writes, and tells how many rows it wrote."""
+        return int((await self.run(SQL[statement], *bindings)).rpartition(" ")[2])
+
+    async def run(self, sql: str, *bindings: object) -> str:
+        """Runs SQL, several statements when there are no bindings, and gives the server's word on the last."""
+        with translated(self.name):
+            return await self.connection.execute(sql, *bindings)
+
+    async def listen(self, channel: str, hear: Callable[[], None]) -> None:
+        """Calls `hear` with every notification on the channel, as long as the connection lives."""
+        with translated(self.name):
+            await self.connection.add_listener(channel, lambda *_: hear())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A transaction that is committed at the end, and rolled back on any error."""
+        try:
+            await self.run("BEGIN")
+            yield
+        except BaseException:
+            await self._roll_back()
+            raise
+        await self._commit()
+
+    async def close(self) -> None:
+        """Ends the connection, politely while the server answers."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.connection.close(timeout=CLOSE_SECONDS)
+            except (*_PASSING, asyncpg.InterfaceError):
+                self.connection.terminate()
+
+    async def _commit(self) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                outcome = await self.run("COMMIT")
+            except BaseException:
+                self.connection.terminate()
+                raise
+        if outcome != "COMMIT":
+            raise StoreUnfit(self.name, f"a transaction ended with {outcome} in place of COMMIT")
+
+    async def _roll_back(self) -> None:
+        """Also when nothing has begun, as far as we know: a BEGIN that was cancelled may have."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.run("ROLLBACK")
+            except StoreUnavailable:
+                self.connection.terminate()
+
+
+class Pool:
+    """At most so many connections, made when they are needed, and made anew when they were lost."""
+
+    def __init__(self, connections: "Connections", size: int) -> None:
+        self._connections = connections
+        self._turns = asyncio.Semaphore(size)
+        self._idle: list[Session] = []
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection that nobody else uses meanwhile."""
+        async with self._turns:
+            while self._idle and self._idle[-1].closed:
+                self._idle.pop()
+            session = self._idle.pop() if self._idle else await self._connections.session()
+            try:
+                yield session
+            finally:
+                self._idle.append(session)
+
+    async def fetch(self, statement: str, *bindings: object) -> list[Record]:
+        """All rows of a named statement."""
+        async with self.session() as session:
+            return await session.fetch(statement, *bindings)
+
+    async def execute(self, statement: str, *bindings: object) -> int:
+        """Runs a named statement and tells how many rows it wrote."""
+        async with self.session() as session:
+            return await session.execute(statement, *bindings)
+
+    async def close(self) -> None:
+        """Ends the connections that nobody uses."""
+        while self._idle:
+            await self._idle.pop().close()
+
+
+class Connections:
+    """Every connection of one open store."""
+
+    def __init__(self, config: Config) -> None:
+        self.name = redacted(config.store.url)
+        self.schema = config.store.schema
+        self._url = config.store.url
+        self._lease_seconds = config.work.lease_seconds
+        self.writer = Pool(self, 1)
+        self.readers = Pool(self, READERS)
+
+    async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
+        """A new connection, on which no command takes longer than that."""
+        return await self._connect(_SETTINGS, command_seconds)
+
+    async def worker(self) -> Session:
+        """A new connection for transactions that fold. The server ends it when its client is frozen."""
+        lease = round(self._lease_seconds * 1000)
+        return await self._connect(
+            _SETTINGS
+            | {
+                "idle_in_transaction_session_timeout": str(lease),
+                "idle_session_timeout": str(2 * lease),
+                "lock_timeout": "30s",
+            },
+            COMMAND_SECONDS,
+        )
+
+    async def _connect(self, settings: Mapping[str, str], command_seconds: float | None) -> Session:
+        try:
+            with translated(self.name):
+                connection = await asyncpg.connect(
+                    self._url,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=command_seconds,
+                    server_settings={**settings, "search_path": self.schema},
+                )
+        except ValueError as error:  # not shown unless it is asyncpg's own: it may quote a part of the password
+            reason = error if isinstance(error, asyncpg.ClientConfigurationError) else "is not a PostgreSQL URL"
+            raise ConfigurationError("store.url", str(reason)) from None
+        return Session(self.name, connection)
+
+    async def close(self) -> None:
+        """Closes all that are not a worker's."""
+        await self.writer.close()
+        await self.readers.close()

@@ -1,0 +1,54 @@
+"""Checkpoints and the transactions that fold."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from engine.errors import LeaseLost
+from engine.stores.postgres.connections import Session
+from engine.stores.postgres.dead_letters import letter_columns
+from engine.stores.store import Checkpoint, Folding, NewLetter
+from projections.sections import Section
+
+
+class PostgresFolding(Folding):
+    """Holds the lock of the checkpoint's row from before the heads are read until the commit."""
+
+    def __init__(self, session: Session, checkpoint: Checkpoint) -> None:
+        self._session = session
+        self.checkpoint = checkpoint
+
+    async def write(self, sections: Sequence[Section]) -> int:
+        if not sections:
+            return 0
+        return await self._session.execute("write_section", *zip(*sorted(sections), strict=True))
+
+    async def bury(self, letters: Sequence[NewLetter]) -> None:
+        if letters:
+            await self._session.execute("keep_letter", *letter_columns(letters))
+
+    async def has_letters(self) -> bool:
+        return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
+
+    async def resolve(self, streams: Collection[str]) -> None:
+        await self._session.execute("resolve_letters", list(streams))
+
+    async def advance(self, checkpoint: Checkpoint) -> None:
+        await self._session.execute("advance", *checkpoint[1:6], checkpoint.domain)
+
+
+@asynccontextmanager
+async def folding(session: Session, domain: str, holder: str | None) -> AsyncIterator[Folding]:
+    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`."""
+    async with session.turn, session.transaction():
+        checkpoint = await _checkpoint(session, domain)
+        if holder is not None and checkpoint.holder != holder:
+            raise LeaseLost(domain)
+        yield PostgresFolding(session, checkpoint)
+
+
+async def _checkpoint(session: Session, domain: str) -> Checkpoint:
+    rows = await session.fetch("checkpoint", domain)
+    if not rows:
+        await session.execute("create_checkpoint", domain)
+        rows = await session.fetch("checkpoint", domain)
+    return Checkpoint._make(rows[0])

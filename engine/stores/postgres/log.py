@@ -1,0 +1,95 @@
+"""The log in the table `stored_events`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+
+import anyio
+
+from engine.stores.postgres.connections import Connections
+from engine.stores.postgres.listening import Listener
+from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
+
+PAGE = 1_000
+TICK_SECONDS = 0.25
+"""How often the log is looked at for what no notification told us."""
+
+
+def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], list[str], list[bytes]]:
+    """What the function `append_events` wants."""
+    return (
+        [event.originator_id for event in events],
+        [event.originator_version for event in events],
+        [event.topic for event in events],
+        [event.state for event in events],
+    )
+
+
+class PostgresLog(Log):
+    """The function `append_events` sees to it that positions appear in order, whoever calls it."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._grown = asyncio.Event()
+        self._listener = Listener(connections, self.announce)
+
+    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
+        streams, versions, topics, states = event_columns(events)
+        rows = await self._connections.writer.fetch("insert_event", streams, versions, topics, states)
+        self.announce()
+        positions = {(stream, version): position for position, stream, version in rows}
+        return [positions.pop(key, None) for key in zip(streams, versions, strict=True)]
+
+    def announce(self) -> None:
+        """Wakes those who wait for the log to grow."""
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+        return await self._read("events_at", [each[0] for each in versions], [each[1] for each in versions])
+
+    async def end(self) -> int:
+        return int((await self._connections.readers.fetch("log_end"))[0][0])
+
+    async def touched(self, domain: str, after: int, limit: int) -> Touched:
+        return Touched._make((await self._connections.readers.fetch("touched", domain, after, limit))[0])
+
+    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
+        return await self._read("heads", streams) if streams else []
+
+    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+        return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
+
+    async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
+        last: tuple[str, int, int] = (prefix, -1, -1)
+        beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        while True:
+            page = await self._read("history", *last, beyond, PAGE)
+            for event in page:
+                yield event
+            if len(page) < PAGE:
+                return
+            last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
+
+    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
+        return await self._read("scan", after, limit)
+
+    async def lag(self, domain: str, after: int) -> Lag:
+        return Lag._make((await self._connections.readers.fetch("lag", domain, after))[0])
+
+    async def wait(self, after: int, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        await self._listener.listen()
+        while True:
+            grown = self._grown
+            if await self.end() > after or (left := deadline - time.monotonic()) <= 0:
+                return
+            with anyio.move_on_after(min(left, TICK_SECONDS)):
+                await grown.wait()
+
+    async def close(self) -> None:
+        """Stops listening."""
+        await self._listener.close()
+
+    async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
+        return list(map(StoredEvent._make, await self._connections.readers.fetch(statement, *bindings)))

@@ -1,0 +1,132 @@
+"""Concurrent point reads, merged: those that are asked for while a query is under way share the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from engine.stores.postgres.connections import SQL, Connections, Session, outdated, translated
+
+MOST = 200
+"""How many pages one query reads at most."""
+
+READ_SECONDS = 10.0
+"""A query that takes longer than this, or at the worst twice as long, loses its connection."""
+
+Key: TypeAlias = tuple[str, str]
+Rows: TypeAlias = list[Any]
+Query: TypeAlias = Callable[..., Awaitable[Rows]]
+
+
+class MergedReads:
+    """Reads the sections of pages over one connection, made when it is needed, and anew when it was lost.
+
+    A reader who finds it idle asks for itself, at the cost of its query alone. One who is cancelled takes nobody along.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._session: Session | None = None
+        self._queries: dict[str, Query] = dict.fromkeys(("page_sections", "sections_of_pages"), _not_connected)
+        self._waiting: dict[Key, list[asyncio.Future[Rows]]] = {}
+        self._merging: asyncio.Task[None] | None = None
+        self._busy = False
+        self._number = 0
+        self._watch: asyncio.TimerHandle | None = None
+
+    async def sections(self, sku: str, channel: str) -> Rows:
+        """The rows of one page, sorted by domain. Raises `StoreUnavailable` when a new connection does not help."""
+        if self._busy:
+            waiter: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault((sku, channel), []).append(waiter)
+            return await waiter
+        self._begin()
+        try:
+            return await self._queries["page_sections"](sku, channel)
+        except Exception as error:  # noqa: BLE001  # it is raised again, unless a new connection helps
+            return await self._again(error, "page_sections", sku, channel)
+        finally:
+            if self._waiting:
+                self._merging = asyncio.create_task(self._merge())
+            else:
+                self._busy = False
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._session is not None:
+            await self._session.close()
+
+    def _begin(self) -> None:
+        """Marks the beginning of a query. One timer watches over many: one for each would cost a tenth of the query."""
+        self._busy = True
+        self._number += 1
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(READ_SECONDS, self._look, self._number)
+
+    def _look(self, number: int) -> None:
+        """Gives up the connection, when the query that was under way a while ago still is."""
+        self._watch = None
+        if self._busy and self._number == number and self._session is not None:
+            self._session.connection.terminate()
+
+    async def _merge(self) -> None:
+        """Answers those who wait, until nobody does."""
+        try:
+            while self._waiting:
+                batch = {key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST))}
+                waiters = [waiter for each in batch.values() for waiter in each]
+                try:
+                    pages = await self._pages(batch)
+                except BaseException as error:
+                    _fail(waiters, error)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    for key, each in batch.items():
+                        _answer(each, pages.get(key, []))
+        finally:
+            self._busy = False
+
+    async def _pages(self, keys: Iterable[Key]) -> dict[Key, Rows]:
+        skus, channels = zip(*keys, strict=True)
+        self._begin()
+        try:
+            rows = await self._queries["sections_of_pages"](skus, channels)
+        except Exception as error:  # noqa: BLE001  # as above
+            rows = await self._again(error, "sections_of_pages", skus, channels)
+        pages: dict[Key, Rows] = {}
+        for row in rows:
+            pages.setdefault((row[6], row[7]), []).append(row[:6])
+        return pages
+
+    async def _again(self, error: Exception, statement: str, *bindings: object) -> Rows:
+        """The same query over a new connection, if the error says that the old one is of no use any more."""
+        with translated(self._connections.name):
+            if not outdated(error):
+                raise error
+            await self.close()
+            self._session = await self._connections.session(command_seconds=None)
+            for name in self._queries:
+                self._queries[name] = (await self._session.connection.prepare(SQL[name])).fetch
+            return await self._queries[statement](*bindings)
+
+
+async def _not_connected(*_: object) -> Rows:
+    raise asyncpg.InterfaceError("the connection is closed")
+
+
+def _answer(waiters: Iterable[asyncio.Future[Rows]], rows: Rows) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(rows)
+
+
+def _fail(waiters: Iterable[asyncio.Future[Rows]], error: BaseException) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)

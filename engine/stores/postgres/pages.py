@@ -1,0 +1,43 @@
+"""The sections in the table `sections`, as readers see them."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+from engine.stores.postgres.merging import MergedReads
+from engine.stores.store import Pages
+
+PAGE = 1_000
+
+
+class PostgresPages(MergedReads, Pages):
+    """Point reads go over a connection of their own; those that come together share a query."""
+
+    @staticmethod
+    def newest(moments: Sequence[str]) -> bytes:
+        return max(moments).encode()
+
+    async def keys(self) -> AsyncIterator[tuple[str, str]]:
+        last = ("", "")
+        while True:
+            page = await self._connections.readers.fetch("page_keys", *last, PAGE)
+            for sku, channel in page:
+                yield sku, channel
+            if len(page) < PAGE:
+                return
+            last = (page[-1][0], page[-1][1])
+
+    async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        rows = await self._connections.readers.fetch("section_counts")
+        return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
+
+    async def publish_layout(
+        self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
+    ) -> None:
+        wanted = {channel: (list(domains), identity, sorted(names)) for channel, names in requires.items()}
+        rows = await self._connections.readers.fetch("layouts")
+        published = {channel: (order, identity, names) for channel, order, identity, names in rows}
+        if published == wanted:
+            return
+        async with self._connections.writer.session() as session, session.transaction():
+            for channel in sorted(wanted):
+                await session.execute("keep_layout", channel, *wanted[channel])
+            await session.execute("drop_layouts", list(wanted))

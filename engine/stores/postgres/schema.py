@@ -1,0 +1,68 @@
+"""Makes the schema of a store, and brings it up to date."""
+
+from functools import cache
+
+import structlog
+
+from engine.errors import StoreMissing, StoreTooNew, StoreUnfit
+from engine.stores.postgres.connections import PACKAGE, Connections, Session
+from engine.stores.sql import Migration, migrations
+
+OLDEST_SERVER = 14
+"""The first that has functions with a body that stays bound to its tables, and ends sessions that are idle."""
+
+log = structlog.get_logger(__name__)
+
+
+async def prepare(connections: Connections, *, create: bool) -> None:
+    """Brings the schema up to date, under a lock, whoever else does the same. Idempotent.
+
+    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreMissing` when
+    there is no store and none may be made, `StoreTooNew`, `StoreUnfit`, `StoreUnavailable`.
+    """
+    known = migrations(PACKAGE)
+    async with connections.writer.session() as session:
+        await _check_server(session)
+        version = await current_version(session)
+        if version == 0 and not create:
+            raise StoreMissing(connections.name)
+        if version > known[-1].number:
+            raise StoreTooNew(connections.name, version, known[-1].number)
+        if version < known[-1].number:
+            await _apply(session, known)
+
+
+async def current_version(session: Session) -> int:
+    """The number of the newest migration that was applied, 0 where there is no store."""
+    if (await session.fetch("has_migrations"))[0][0]:
+        return int((await session.fetch("current_version"))[0][0])
+    return 0
+
+
+async def _check_server(session: Session) -> None:
+    server = (await session.fetch("server"))[0]
+    if server["version"] < OLDEST_SERVER * 10_000:
+        raise StoreUnfit(session.name, f"this is PostgreSQL {server['name']}; {OLDEST_SERVER} or newer is needed")
+    if server["encoding"] != "UTF8":
+        raise StoreUnfit(session.name, f"the database is encoded in {server['encoding']}; UTF8 is needed")
+    for setting in ("fsync", "full_page_writes"):
+        if server[setting] == "off":
+            _warn(session.name, setting)
+
+
+@cache
+def _warn(store: str, setting: str) -> None:
+    """Once a process: what is not durable is not the log's to promise."""
+    log.warning("a crash of the server's machine may lose what it acknowledged", store=store, turned_off=setting)
+
+
+async def _apply(session: Session, known: list[Migration]) -> None:
+    async with session.transaction():
+        await session.fetch("lock_schema")
+        await session.fetch("create_schema")
+        await session.fetch("create_migrations")
+        version = await current_version(session)
+        for migration in known:
+            if migration.number > version:
+                await session.run(migration.sql)
+                await session.execute("migrated", migration.number, migration.name)

@@ -1,0 +1,21 @@
+-- sections_of_pages --
+-- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page.
+SELECT section.domain, enabled, ready, versions, body, occurred_at, wanted.sku, wanted.channel
+FROM unnest($1::text[], $2::text[]) AS wanted (sku, channel)
+CROSS JOIN LATERAL (
+    SELECT * FROM sections WHERE sections.sku = wanted.sku AND sections.channel = wanted.channel ORDER BY domain
+) AS section;
+
+-- layouts --
+-- What `page` knows of the configuration.
+SELECT channel, domains, identity, requires FROM layouts;
+
+-- keep_layout --
+-- Tells `page` what it must know of a channel.
+INSERT INTO layouts (channel, domains, identity, requires) VALUES ($1, $2, $3, $4)
+ON CONFLICT (channel) DO UPDATE SET
+    domains = excluded.domains, identity = excluded.identity, requires = excluded.requires;
+
+-- drop_layouts --
+-- Forgets the channels that are not in an array.
+DELETE FROM layouts WHERE channel <> ALL ($1::text[]);

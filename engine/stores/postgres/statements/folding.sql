@@ -1,0 +1,33 @@
+-- checkpoints --
+-- Those of all domains.
+SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints ORDER BY domain;
+
+-- checkpoint --
+-- That of one domain, locked until the transaction ends: its sections have one writer at a time.
+SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints WHERE domain = $1 FOR UPDATE;
+
+-- create_checkpoint --
+-- Makes the checkpoint of a domain that was never folded.
+INSERT INTO checkpoints (domain) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- take_over --
+-- Names the worker that folds a domain from now on. Any other finds its lease lost.
+UPDATE checkpoints SET holder = $1 WHERE domain = $2;
+
+-- advance --
+-- Moves a checkpoint.
+UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5 WHERE domain = $6;
+
+-- write_section --
+-- Puts sections in place, in the order given, unless the same ones stand there.
+INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]
+)
+ON CONFLICT (sku, channel, domain) DO UPDATE SET
+    enabled = excluded.enabled, ready = excluded.ready, versions = excluded.versions, body = excluded.body,
+    occurred_at = excluded.occurred_at, recorded_at = excluded.recorded_at
+WHERE sections.versions IS DISTINCT FROM excluded.versions OR sections.body IS DISTINCT FROM excluded.body
+    OR sections.occurred_at IS DISTINCT FROM excluded.occurred_at
+    OR sections.recorded_at IS DISTINCT FROM excluded.recorded_at
+    OR sections.enabled IS DISTINCT FROM excluded.enabled OR sections.ready IS DISTINCT FROM excluded.ready;

@@ -1,0 +1,407 @@
+"""The log, the pages, the dead letters and the records: what `engine.stores.store` promises, on both stores."""
+
+import time
+
+import anyio
+import pytest
+
+from engine import Config
+from engine.errors import AlreadyRecorded
+from engine.stores import open_store
+from engine.stores.store import Lag, RecordTable, Store, StoredEvent, Touched
+from tests.shops import MOMENT, SKU, Raw, a_letter, a_section, everything, folded, insert, keys_of
+
+ODD_SKUS = [
+    "A",
+    "A-1",
+    "A%",
+    "A%25",
+    "A%252F",
+    "AB",
+    "A ",
+    "A_",
+    "a",
+    "Ä",
+    "\uff21",
+    "🎽",
+    "\U0010ffff",
+    "\ufffd",
+    "A'\"\\",
+]
+
+
+# --- the log: appending ---------------------------------------------------------------------------
+
+
+async def test_insert_tells_ascending_positions_in_the_order_given(store: Store) -> None:
+    """Each event gets the next position, in the order in which the events were given."""
+    first = await insert(store, "C", "A", "B")
+    second = await insert(store, "Z", "D")
+    assert first + second == sorted(set(first + second))
+    assert [(event.notification_id, event.originator_id) for event in await everything(store)] == list(
+        zip(first + second, "CABZD", strict=True)
+    )
+
+
+async def test_insert_of_nothing_is_nothing(store: Store) -> None:
+    """No events give no positions."""
+    assert await store.log.insert([]) == []
+    assert await store.log.end() == 0
+
+
+async def test_insert_takes_a_version_once(store: Store) -> None:
+    """A version that is taken, by an earlier call or by an earlier event of this one, gets None and changes nothing."""
+    [position] = await insert(store, "A")
+    positions = await store.log.insert([Raw("A", 1, state=b"2"), Raw("B"), Raw("B", state=b"2"), Raw("A", 0)])
+    assert [position is None for position in positions] == [True, False, True, False]
+    assert {event.state for event in await everything(store)} == {b"{}"}
+    [first] = await store.log.at({("A", 1)})
+    assert first == StoredEvent(position, "A", 1, 0, "inventory", b"{}")
+
+
+async def test_insert_is_one_transaction(store: Store) -> None:
+    """When one event cannot be stored, none of them is."""
+    broken = Raw("C", topic=None)  # type: ignore[arg-type]  # what no door lets through
+    with pytest.raises(Exception, match=r"(?i)null"):
+        await store.log.insert([Raw("A"), Raw("B"), broken])
+    assert await everything(store) == []
+    assert await store.log.end() == 0
+    assert len(await insert(store, "A")) == 1
+
+
+async def test_a_large_insert_keeps_its_order(store: Store) -> None:
+    """Thousands of events in one call, a third of them twice, get their own positions."""
+    streams = [f"S{number:05}" for number in range(6_000)]
+    batch = [Raw(stream) for stream in streams] + [Raw(stream, state=b"2") for stream in streams[::3]]
+    positions = await store.log.insert(batch)
+    assert positions[6_000:] == [None] * 2_000
+    taken = [position for position in positions[:6_000] if position is not None]
+    assert len(taken) == 6_000
+    assert taken == sorted(taken)
+
+
+async def test_concurrent_inserts_append_each_version_once(store: Store) -> None:
+    """Of many callers with the same versions, exactly one gets each position."""
+    results: list[list[int | None]] = []
+
+    async def append() -> None:
+        results.append(await store.log.insert([Raw(f"S{number}") for number in range(50)]))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(append)
+    for answers in zip(*results, strict=True):
+        assert sum(answer is not None for answer in answers) == 1
+    assert len(await everything(store)) == 50
+
+
+async def test_states_come_back_as_they_were(store: Store) -> None:
+    """States are bytes to the store, and versions go up to 2^53 - 1."""
+    states = [b"", b"\x00\xff\xfe", '{"a":"ü \U0001f3bd"}'.encode(), b'{"a":"\\u0000"}', b" { } ", b"x" * 1_000_000]
+    events = [Raw(f"S{number}", 2**53 - 1, "a topic", state) for number, state in enumerate(states)]
+    await store.log.insert(events)
+    assert [(event.originator_version, event.topic, event.state) for event in await everything(store)] == [
+        (2**53 - 1, "a topic", state) for state in states
+    ]
+
+
+# --- the log: reading -----------------------------------------------------------------------------
+
+
+async def test_at_gives_what_stands_at_versions(store: Store) -> None:
+    """Only the versions asked for, each once; a version that nothing has is no error."""
+    await insert(store, "A", "B", version=1)
+    await insert(store, "A", version=2)
+    found = await store.log.at({("A", 1), ("B", 1), ("B", 2), ("C", 1)})
+    assert sorted((event.originator_id, event.originator_version) for event in found) == [("A", 1), ("B", 1)]
+    assert await store.log.at([]) == []
+
+
+async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
+    """The domain's streams, sorted and each once; events and scanned count what the window holds."""
+    for version in range(3):
+        await insert(store, "B", "A", version=version)
+        await insert(store, "P", version=version, topic="pricing")
+    end = await store.log.end()
+    assert await store.log.touched("inventory", 0, 100) == Touched(["A", "B"], 6, 9, end)
+    assert await store.log.touched("pricing", 0, 100) == Touched(["P"], 3, 9, end)
+
+
+async def test_touched_advances_where_nothing_matches(store: Store) -> None:
+    """A window full of other domains' events ends behind them."""
+    positions = await insert(store, *"ABCD", topic="pricing")
+    assert await store.log.touched("inventory", 0, 3) == Touched([], 0, 3, positions[2])
+    assert await store.log.touched("inventory", positions[2], 3) == Touched([], 0, 1, positions[3])
+
+
+async def test_touched_ends_where_it_began_when_there_is_nothing(store: Store) -> None:
+    """An empty window ends at the position that was asked for, in an empty log and beyond its end."""
+    assert await store.log.touched("inventory", 0, 10) == Touched([], 0, 0, 0)
+    [position] = await insert(store, "A")
+    assert await store.log.touched("inventory", position, 10) == Touched([], 0, 0, position)
+    assert await store.log.touched("inventory", position + 1_000, 10) == Touched([], 0, 0, position + 1_000)
+
+
+async def test_touched_walks_the_log_without_a_gap(store: Store) -> None:
+    """Windows of any size, one behind the other, hold every event of the domain once."""
+    for number in range(25):
+        await insert(store, f"S{number}", topic="pricing" if number % 3 else "inventory")
+    for limit in (1, 2, 7, 25, 1_000):
+        position, streams = 0, []
+        while (window := await store.log.touched("inventory", position, limit)).scanned:
+            assert window.scanned <= limit
+            assert window.end > position
+            streams += window.streams
+            position = window.end
+        assert sorted(streams) == sorted(f"S{number}" for number in range(0, 25, 3))
+        assert position == await store.log.end()
+
+
+async def test_heads_are_the_newest_versions_not_the_last_arrivals(store: Store) -> None:
+    """The head of a stream has its highest version, however late an older one came."""
+    await insert(store, "A", version=9)
+    await insert(store, "A", "B", version=2)
+    heads = await store.log.heads(["B", "A", "nobody's"])
+    assert sorted((head.originator_id, head.originator_version) for head in heads) == [("A", 9), ("B", 2)]
+    assert await store.log.heads([]) == []
+    assert await store.log.heads(["nobody's"]) == []
+
+
+async def test_heads_of_many_streams(store: Store) -> None:
+    """Thousands of streams with odd names are asked for at once."""
+    streams = [f"{sku}/{number}" for number in range(200) for sku in ODD_SKUS]
+    await insert(store, *streams)
+    assert {head.originator_id for head in await store.log.heads(streams)} == set(streams)
+
+
+async def test_before_goes_back_in_one_stream(store: Store) -> None:
+    """Older events of the same stream, the newest first, at most as many as asked for."""
+    for version in (5, 1, 3, 4, 2):
+        await insert(store, "A", version=version)
+    await insert(store, "AA", "B", version=1)
+    [head] = await store.log.heads(["A"])
+    assert [event.originator_version for event in await store.log.before(head, 3)] == [4, 3, 2]
+    older = await store.log.before((await store.log.before(head, 3))[-1], 3)
+    assert [(event.originator_id, event.originator_version) for event in older] == [("A", 1)]
+    assert await store.log.before(older[0], 3) == []
+
+
+async def test_history_is_of_one_prefix_alone(store: Store) -> None:
+    """A SKU that begins another's, or has a wildcard in it, finds its own streams only, by name and version."""
+    for sku in ODD_SKUS:
+        await insert(store, f"{sku}/web-de/pricing/erp", f"{sku}/*/inventory/wms-a", version=2)
+        await insert(store, f"{sku}/web-de/pricing/erp", version=1)
+    for sku in ODD_SKUS:
+        found = [(event.originator_id, event.originator_version) async for event in store.log.history(f"{sku}/")]
+        own = f"{sku}/*/inventory/wms-a", f"{sku}/web-de/pricing/erp"
+        assert found == [(own[0], 2), (own[1], 1), (own[1], 2)]
+
+
+async def test_history_is_read_in_pages(store: Store) -> None:
+    """A history longer than a page is whole and in order, also when it changes stream at the end of a page."""
+    await store.log.insert([Raw("A/1", version) for version in range(1_000)])
+    await store.log.insert([Raw("A/2", version) for version in range(1_500)])
+    found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
+    assert found == [("A/1", version) for version in range(1_000)] + [("A/2", version) for version in range(1_500)]
+
+
+async def test_scan_goes_through_heads_by_name(store: Store) -> None:
+    """Each stream's head once, in the order of their UTF-8 bytes, whatever the size of the pages."""
+    streams = [f"{sku}/*/inventory/wms-a" for sku in ODD_SKUS]
+    for version in (2, 3, 1):
+        await insert(store, *streams, version=version)
+    for limit in (1, 4, len(streams), 100):
+        after, found = "", []
+        while page := await store.log.scan(after, limit):
+            assert len(page) <= limit
+            found += page
+            after = page[-1].originator_id
+        assert [head.originator_id for head in found] == sorted(streams, key=str.encode)
+        assert {head.originator_version for head in found} == {3}
+    assert await store.log.scan("", 0) == []
+
+
+async def test_lag_counts_a_domain(store: Store) -> None:
+    """The number of the domain's events behind a position, and the state of the oldest."""
+    assert await store.log.lag("inventory", 0) == Lag(0, None)
+    await store.log.insert([Raw("P", topic="pricing"), Raw("A", state=b"a"), Raw("B", state=b"b")])
+    first, second, third = [event.notification_id for event in await everything(store)]
+    assert await store.log.lag("inventory", 0) == await store.log.lag("inventory", first) == Lag(2, b"a")
+    assert await store.log.lag("inventory", second) == Lag(1, b"b")
+    assert await store.log.lag("inventory", third) == Lag(0, None)
+
+
+async def test_wait_returns_at_once_when_the_log_is_longer(store: Store) -> None:
+    """What has grown already is not waited for."""
+    await insert(store, "A")
+    with anyio.fail_after(2):
+        await store.log.wait(0, 60)
+
+
+async def test_wait_ends_with_its_time(store: Store) -> None:
+    """A log that does not grow is waited for as long as was said."""
+    started = time.perf_counter()
+    await store.log.wait(0, 0.2)
+    assert 0.15 < time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_wait_is_woken_by_an_append(store: Store, config: Config, *, elsewhere: bool) -> None:
+    """An append wakes those who wait, promptly, also when it comes through another connection."""
+    other = await open_store(config) if elsewhere else store
+    try:
+        await store.log.wait(0, 0.05)  # a listener that is made when first needed is there now
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.log.wait, await store.log.end(), 60)
+            await anyio.sleep(0.1)
+            await insert(other, "A")
+            started = time.perf_counter()
+        assert time.perf_counter() - started < 0.5
+    finally:
+        if elsewhere:
+            await other.close()
+
+
+# --- the pages ------------------------------------------------------------------------------------
+
+
+async def test_sections_are_those_of_one_page(store: Store) -> None:
+    """A page's rows come as domain, enabled, ready, versions, body and moment, with the bytes that were written."""
+    await folded(store, a_section(body=b'{"b":1.0,"a":"\xc3\xa4"}'), a_section(SKU + "L"), a_section(channel="web-us"))
+    await folded(store, a_section(domain="media", body=None), domain="media")
+    rows = await store.pages.sections(SKU, "web-de")
+    assert {row[0]: (bool(row[1]), bool(row[2]), row[3], row[4]) for row in rows} == {
+        "catalog": (True, True, b'{"pim":1}', b'{"b":1.0,"a":"\xc3\xa4"}'),
+        "media": (False, False, b'{"pim":1}', None),
+    }
+    assert [row[0] for row in rows] == ["catalog", "media"]
+    assert store.pages.newest([row[5] for row in rows]) == MOMENT.encode()
+    assert not await store.pages.sections(SKU.lower(), "web-de")
+
+
+async def test_moment_is_the_newest(store: Store) -> None:
+    """The moment of a page is that of its newest section, with six digits, in any year that the door admits."""
+    moments = ["0001-01-01T00:00:00.000000Z", "1999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"]
+    for number, moment in enumerate(moments):
+        written = a_section(channel=f"c{number}")._replace(occurred_at=moment, recorded_at=moment)
+        await folded(store, written, a_section(channel=f"c{number}", domain="media")._replace(occurred_at=moments[0]))
+        rows = await store.pages.sections(SKU, f"c{number}")
+        assert store.pages.newest([row[5] for row in rows]) == moment.encode()
+
+
+async def test_keys_are_every_page_once(store: Store) -> None:
+    """(SKU, channel) of every page, disabled ones too, in the order of their UTF-8 bytes, however many there are."""
+    skus = ODD_SKUS + [f"S{number:04}" for number in range(1_100)]
+    for channel in ("web-us", "web-de"):
+        await folded(store, *[a_section(sku, channel, body=None) for sku in skus])
+    await folded(store, a_section("A", "web-de", "media"), domain="media")
+    expected = [(sku, channel) for sku in sorted(skus, key=str.encode) for channel in ("web-de", "web-us")]
+    assert await keys_of(store) == expected
+
+
+async def test_counts_of_sections(store: Store) -> None:
+    """By channel and domain, how many sections there are and how many are ready."""
+    assert dict(await store.pages.counts()) == {}
+    await folded(store, a_section("A"), a_section("B"), a_section("C", body=None), a_section("A", "web-us"))
+    assert dict(await store.pages.counts()) == {("web-de", "catalog"): (3, 2), ("web-us", "catalog"): (1, 1)}
+
+
+async def test_publishing_a_layout_can_be_repeated(store: Store) -> None:
+    """The same layout again, and another one, are both fine."""
+    for requires in ({"web-de": ["catalog"]}, {"web-de": ["catalog"]}, {"web-us": frozenset({"media"})}):
+        await store.pages.publish_layout(["catalog", "media"], "catalog", requires)
+
+
+# --- dead letters ---------------------------------------------------------------------------------
+
+
+async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
+    """The same content at the same version is one letter, in one call and in two; another content is another."""
+    await store.dead_letters.keep([a_letter(), a_letter(digest=b"2"), a_letter()])
+    await store.dead_letters.keep([a_letter(error="wrong again")])
+    kept = await store.dead_letters.newest()
+    assert len(kept) == 2
+    assert dict(await store.dead_letters.counts()) == {("ingest", "inventory"): 2}
+    assert {letter.number for letter in kept} == {
+        letter.number for letter in await store.dead_letters.newest(kind="ingest", domain="inventory")
+    }
+
+
+async def test_a_letter_is_found_and_taken_out(store: Store) -> None:
+    """A letter has all that was kept, is got by its number, and is gone when discarded. Numbers are not used again."""
+    await store.dead_letters.keep([a_letter()])
+    [letter] = await store.dead_letters.newest()
+    assert letter[2:] == (*a_letter()[1:5], *a_letter()[6:])
+    assert letter.id == f"ingest-{letter.number}"
+    assert await store.dead_letters.get("ingest", letter.number) == letter
+    assert await store.dead_letters.get("projection", letter.number) is None
+    await store.dead_letters.discard("projection", letter.number)
+    assert await store.dead_letters.get("ingest", letter.number) == letter
+    for _ in range(2):
+        await store.dead_letters.discard("ingest", letter.number)
+        assert await store.dead_letters.get("ingest", letter.number) is None
+    await store.dead_letters.keep([a_letter()])
+    assert [each.number > letter.number for each in await store.dead_letters.newest()] == [True]
+
+
+async def test_newest_letters_come_first(store: Store) -> None:
+    """Of each kind, domain and limit: the newest, by when they came there."""
+    moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 15, 13)]
+    last = "2999-12-31T00:00:00.000000Z"
+    await store.dead_letters.keep(
+        [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
+    )
+    async with store.consumption.folding("pricing") as folding:
+        await folding.bury([a_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])])
+        await folding.bury([a_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)])
+    assert [letter.originator_version for letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
+    ingest = await store.dead_letters.newest(kind="ingest")
+    assert [letter.originator_version for letter in ingest] == [1, 2, 0]
+    assert [letter.originator_version for letter in await store.dead_letters.newest(domain="pricing")] == [8, 9]
+    assert await store.dead_letters.newest(kind="ingest", domain="pricing") == []
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+async def test_records_are_all_or_nothing(store: Store) -> None:
+    """A version that is taken, or tracking that would not move forward, leaves nothing of the call behind."""
+    assert await store.records.insert("stored_events", [Raw("A", 0), Raw("A", 1)], ("up", 5)) == [1, 2]
+    with pytest.raises(AlreadyRecorded):
+        await store.records.insert("stored_events", [Raw("B", 0), Raw("A", 1)], ("up", 6))
+    for position in (5, 4):
+        with pytest.raises(AlreadyRecorded):
+            await store.records.insert("stored_events", [Raw("B", 0)], ("up", position))
+    assert await store.records.tracked("up") == 5
+    assert await store.records.tracked("down") is None
+    assert [event.originator_id for event in await everything(store)] == ["A", "A"]
+
+
+@pytest.mark.parametrize("table", ["stored_events", "stored_snapshots"])
+async def test_records_are_selected_by_version(store: Store, table: RecordTable) -> None:
+    """Events and snapshots of one stream: behind a version, up to a version, from either end, at most so many."""
+    await store.records.insert(table, [Raw("A", version) for version in range(5)] + [Raw("AB", 0)], None)
+
+    async def versions(after: int, upto: int, limit: int, *, descending: bool) -> list[int]:
+        found = await store.records.select(table, "A", after=after, upto=upto, descending=descending, limit=limit)
+        return [event.originator_version for event in found]
+
+    assert await versions(-1, 2**53, 100, descending=False) == [0, 1, 2, 3, 4]
+    assert await versions(0, 3, 100, descending=True) == [3, 2, 1]
+    assert await versions(-1, 2**53, 2, descending=True) == [4, 3]
+
+
+async def test_notifications_are_selected_by_position(store: Store) -> None:
+    """Both ends are included; topics are all that are asked for, or any; snapshots are none."""
+    await insert(store, *"AB", topic="x")
+    await insert(store, *"CD", topic="y")
+    await store.records.insert("stored_snapshots", [Raw("A", 0)], None)
+    first, second, third, fourth = [event.notification_id for event in await everything(store)]
+
+    async def positions(start: int, stop: int, *topics: str, limit: int = 100) -> list[int]:
+        return [each.notification_id for each in await store.records.notifications(start, stop, topics, limit)]
+
+    assert await positions(second, third) == [second, third]
+    assert await positions(first, fourth, "y") == [third, fourth]
+    assert await positions(first, fourth, "y", "x", limit=3) == [first, second, third]
+    assert await positions(first, fourth, "z") == []

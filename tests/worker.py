@@ -1,0 +1,77 @@
+"""A worker process: `python -m tests.worker CONFIG` folds all domains until SIGTERM, and says in JSON lines what it does.
+
+`--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file exists while a batch stands written in an open
+transaction, the worker removes it and sends itself the signal that it names.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import anyio
+import structlog
+
+import engine
+from engine.folding import Folded, Folder
+from engine.stores.store import Folding
+from tests.processes import die_with_parent
+
+log = structlog.get_logger(__name__)
+
+
+def speak_json() -> None:
+    """Lets every log line go to standard output at once."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+    )
+
+
+def set_trap(file: Path) -> None:
+    """Makes every fold look at the trap before its transaction is committed."""
+    fold_in_peace = Folder.fold
+
+    async def fold(self: Folder, folding: Folding, streams: Iterable[str]) -> Folded:
+        folded = await fold_in_peace(self, folding, streams)
+        if file.exists():
+            name = file.read_text(encoding="utf-8")
+            file.unlink()
+            os.kill(os.getpid(), signal.Signals[name])
+        return folded
+
+    Folder.fold = fold  # type: ignore[method-assign]  # the one place inside every store's transaction
+
+
+async def main(config: Path, *, disposable: bool) -> None:
+    """Works until SIGTERM."""
+    async with engine.open(config, disposable=disposable) as shop, anyio.create_task_group() as group:
+        group.start_soon(_end_on_request, group.cancel_scope)
+        log.info("working")
+        await shop.work()
+
+
+async def _end_on_request(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    speak_json()
+    parser = argparse.ArgumentParser(prog="tests.worker")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--trap", type=Path)
+    options = parser.parse_args()
+    if options.trap is not None:
+        set_trap(options.trap)
+    anyio.run(lambda: main(options.config, disposable=not options.keep))
