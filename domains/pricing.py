@@ -6,10 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, Invalid, View
+from domains.domain import Body, Contribution, Domain, Invalid, View, encode
 from domains.values import Moment, check_amount, check_currency, in_utc
-
-_canonical = msgspec.json.Encoder(order="sorted")
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -82,7 +80,7 @@ def fits(payload: Pricing, view: View) -> str | None:
 
 def fold(contributions: Sequence[Contribution[Pricing]], _view: View) -> Body | None:
     """The payload of the first source, as it stands."""
-    return Body(_canonical.encode(contributions[0].payload))
+    return Body(encode(contributions[0].payload))
 
 
 PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, fold=fold)

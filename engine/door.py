@@ -6,12 +6,13 @@ those of the design's section 9.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from domains import DOMAINS, AnyDomain, Invalid
-from domains.values import LARGEST_INTEGER
+from domains.domain import encode
+from domains.values import LARGEST_INTEGER, Moment
 from engine.config import Config
 from engine.errors import Refused
 from engine.events import DomainEvent
@@ -24,8 +25,8 @@ LARGEST_EVENT = 1024 * 1024
 LONGEST_IDENTIFIER = 200
 """Characters of `id` and `correlationId`."""
 
-COLONS_OF_A_MOMENT = 2
 _NULL = b"null"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -36,7 +37,7 @@ class _Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, r
     channel: str
     source: str
     source_version: int
-    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    occurred_at: msgspec.Raw
     payload: msgspec.Raw
     id: str | None = None
     correlation_id: str | None = None
@@ -76,7 +77,7 @@ class _Gate(NamedTuple):
 
 
 _wire = msgspec.json.Decoder(_Wire)
-_canonical = msgspec.json.Encoder(order="sorted")
+_moment = msgspec.json.Decoder(Moment)
 _encoder = msgspec.json.Encoder()
 
 
@@ -97,8 +98,12 @@ def read_event(line: bytes) -> DomainEvent:
         raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
         wire = _wire.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise refusal(error, line) from None
+    try:
+        occurred_at = _moment.decode(wire.occurred_at)
+    except _UNREADABLE as error:
+        raise refusal(error, line, "occurredAt") from None
     payload = bytes(wire.payload)
     _check_envelope(line, payload, wire)
     return DomainEvent(
@@ -107,7 +112,7 @@ def read_event(line: bytes) -> DomainEvent:
         channel=wire.channel,
         source=wire.source,
         source_version=wire.source_version,
-        occurred_at=wire.occurred_at,
+        occurred_at=occurred_at,
         payload=None if payload == _NULL else payload,
         id=wire.id,
         correlation_id=wire.correlation_id,
@@ -118,7 +123,7 @@ def _check_envelope(line: bytes, payload: bytes, wire: _Wire) -> None:
     """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
     texts = (wire.type, wire.sku, wire.channel, wire.source, wire.id, wire.correlation_id)
     given = [text for text in texts if text is not None]
-    expected = len(given) + 3 + COLONS_OF_A_MOMENT + sum([text.count(":") for text in given])
+    expected = len(given) + 3 + bytes(wire.occurred_at).count(b":") + sum([text.count(":") for text in given])
     if b"\\u" in line or line.count(b":") - payload.count(b":") != expected:
         find_repeated_key(line)
 
@@ -172,7 +177,7 @@ class Door:
         payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
         try:
             payload = gate.domain.admit(payload)
-            content = _canonical.encode(payload)
+            content = encode(payload)
         except Invalid as invalid:
             raise Refused(f"payload.{invalid.path}", invalid.reason) from None
         except UnicodeEncodeError:
@@ -192,7 +197,7 @@ class Door:
 def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
     try:
         payload = gate.decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise refusal(error, text, "payload") from None
     check_keys(text, "payload")
     return payload
@@ -221,7 +226,7 @@ def _check_version(version: int) -> None:
     if type(version) is not int:
         raise Refused("sourceVersion", f"expected an integer, got {type(version).__name__}")
     if not 0 <= version <= LARGEST_INTEGER:
-        raise Refused("sourceVersion", f"{version} is not between 0 and 2^53-1")
+        raise Refused("sourceVersion", "is not between 0 and 2^53-1")
 
 
 def _check_identifier(path: str, identifier: str | None) -> None:
@@ -240,7 +245,7 @@ def _check_identifier(path: str, identifier: str | None) -> None:
 def _admit_moment(path: str, moment: datetime) -> str:
     if not isinstance(moment, datetime):
         raise Refused(path, f"expected a datetime, got {type(moment).__name__}")
-    if moment.tzinfo is None:
+    if moment.utcoffset() is None:
         raise Refused(path, "needs its offset from UTC, such as '2026-01-01T00:00:00Z'")
     try:
         return format_moment(moment)

@@ -42,12 +42,15 @@ def configure(level: Level, *, as_json: bool | None = None) -> None:
 
 
 def _as_json() -> list[Processor]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_dumps)]
+    return [structlog.processors.format_exc_info, _in_order, structlog.processors.JSONRenderer(_dumps)]
 
 
 def _as_text() -> list[Processor]:
     """Without rich's tracebacks: they print local variables, and a payload may be among them."""
-    return [_drop_logger, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    renderer = structlog.dev.ConsoleRenderer(
+        sort_keys=False, timestamp_key="at", pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+    )
+    return [_drop_logger, renderer]
 
 
 def _adopt_standard_library(before: list[Processor], after: list[Processor], level: int) -> None:
@@ -66,6 +69,12 @@ def _adopt_standard_library(before: list[Processor], after: list[Processor], lev
 
 def _dumps(event: EventDict, **_options: object) -> str:
     return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What every line has, before what only some have."""
+    first = {key: event[key] for key in ("at", "level", "event") if key in event}
+    return {**first, **event}
 
 
 def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -152,7 +152,10 @@ class DomainFold:
         """By SKU (as encoded in the log), the channels whose sections the streams can change."""
         affected: dict[str, list[ChannelFold]] = {}
         for stream in streams:
-            sku, channel, _ = stream.split("/", 2)
+            sku, _, rest = stream.partition("/")
+            channel, separator, _ = rest.partition("/")
+            if not separator:  # an application's own, under a topic that is also a domain's name
+                continue
             if channel == EVERY_CHANNEL:
                 affected[sku] = self._everywhere
                 continue

@@ -1,8 +1,9 @@
-"""An appender process: `python -m tests.appender CONFIG LINES ACKNOWLEDGED` appends a file's lines, from line `--start` on.
+"""An appender process: `python -m tests.appender CONFIG LINES ACKNOWLEDGED` appends the lines of a file.
 
-What it was told of each line is in ACKNOWLEDGED, on disk, before it sends the next. Lines of one SKU stay in their order; the SKUs are dealt
-out to `--tasks` tasks, which append at the same time, `--batch` lines at once, with `--pause` seconds between. A
-batch whose fate is unknown after `--patience` seconds is sent again, until the store is back. It begins when the file `--gate` is there.
+What it was told of each line is in ACKNOWLEDGED, on disk, before it sends the next. It begins with line `--start`, once
+the file `--gate` is there. Lines of one SKU stay in their order; the SKUs are dealt out to `--tasks` tasks that append
+at the same time, `--batch` lines at once, with `--pause` seconds between. A batch whose fate is unknown after
+`--patience` seconds is sent again, until the store is back.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import structlog
 import engine
 import engine.appending
 from engine import AppendResult, DomainEvent, Refused, Shop, StoreUnavailable
-from tests.processes import die_with_parent
+from tests.processes import die_with_parent, eventually
 from tests.worker import speak_json
 
 Numbered: TypeAlias = tuple[int, bytes]
@@ -39,8 +40,8 @@ async def main(options: argparse.Namespace) -> None:
     paper = os.open(options.acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     async with _opened(options.config) as shop, anyio.create_task_group() as group:
         log.info("appending", lines=len(lines))
-        while options.gate is not None and not options.gate.exists():
-            await anyio.sleep(0.005)
+        if options.gate is not None:
+            await eventually(options.gate.exists, "an open gate", SECONDS_TO_OPEN)
         for hand in hands:
             batches = [hand[start : start + options.batch] for start in range(0, len(hand), options.batch)]
             group.start_soon(_append_all, shop, batches, paper, options.pause)

@@ -1,8 +1,8 @@
-"""A machine that loses power: `python -m tests.power CONFIG LINES TOLD DISK --seed N` appends and folds until the power goes.
+"""A machine that loses power: `python -m tests.power CONFIG LINES TOLD DISK` appends and folds until the power goes.
 
-All of SQLite's files go through a virtual file system that knows what was synced. At a moment that the seed chooses, the
-process ends, and DISK is what a disk would hold then: everything that was synced, and of what was written since, by
-the seed, nothing, some of it, or pieces of it.
+All of SQLite's files go through a virtual file system that knows what was synced. At one of the changes between the two
+`--changes`, chosen by `--seed`, the process ends, and the folder DISK is what a disk would hold then: everything
+that was synced, and of what was written since, nothing, some of it, or pieces of it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 import anyio
 import apsw
 import orjson
+from anyio.lowlevel import checkpoint
 
 import engine
 from engine import Config, Shop
@@ -30,6 +31,9 @@ FATES: tuple[Fate, ...] = ("dropped", "some", "torn")
 SECTOR = 512
 POWER_LOST = 75
 """The exit code of a process whose power went."""
+
+SYSTEM = apsw.vfs_names()[0]
+"""The file system that SQLite uses without us."""
 
 BATCH = 20
 SMALL_CHECKPOINT = 40
@@ -125,11 +129,11 @@ class WatchedFile(apsw.VFSFile):
     """A file whose every change the disk is told of. It is written all the same: other connections read it."""
 
     def __init__(self, name: str | apsw.URIFilename, flags: list[int], disk: Disk) -> None:
-        super().__init__("", name, flags)
+        super().__init__(SYSTEM, name, flags)
         self._disk = disk
         self._file = disk.opened(name if isinstance(name, str) else name.filename())
 
-    def xWrite(self, data: apsw.Buffer, offset: int) -> None:  # noqa: N802  # SQLite's name
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # SQLite's name
         """A write that is not safe yet."""
         self._disk.change(self._file, (offset, bytes(data)))
         super().xWrite(data, offset)
@@ -150,7 +154,7 @@ class WatchedFiles(apsw.VFS):
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        super().__init__("watched", "", makedefault=True)
+        super().__init__("watched", SYSTEM, makedefault=True)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # SQLite's name
         """A watched file, unless it is a temporary one, which has no name."""
@@ -183,11 +187,11 @@ async def _append(shop: Shop, lines: list[bytes], told: Path) -> None:
                 orjson.dumps([number, result.outcome, result.position]) for number, result in enumerate(results, start)
             ]
             paper.write(b"".join(row + b"\n" for row in rows))
-            await anyio.sleep(0)
+            await checkpoint()
 
 
-def unplug(options: argparse.Namespace) -> None:
-    """Puts the watched file system under everything that follows."""
+def watch(options: argparse.Namespace) -> WatchedFiles:
+    """Puts the watched file system under everything that follows, for as long as it is kept."""
     luck = random.Random(f"{options.seed} power")
 
     def lose_power() -> None:
@@ -195,7 +199,19 @@ def unplug(options: argparse.Namespace) -> None:
         os._exit(POWER_LOST)
 
     disk = Disk(luck.randint(*options.changes), lose_power)
-    unplug.files = WatchedFiles(disk)  # type: ignore[attr-defined]  # SQLite keeps no reference to it
+    return WatchedFiles(disk)
+
+
+def connect_otherwise(*, careless: bool) -> None:
+    """Makes checkpoints come often, and the log as careless as the pages when that is asked for."""
+    connect = connections.connect
+
+    def connect_for_test(file: Path, *, synchronous: str) -> apsw.Connection:
+        connection = connect(file, synchronous="NORMAL" if careless else synchronous)
+        connection.wal_autocheckpoint(SMALL_CHECKPOINT)
+        return connection
+
+    connections.connect = connect_for_test
 
 
 if __name__ == "__main__":
@@ -205,7 +221,9 @@ if __name__ == "__main__":
     for name in ("config", "lines", "told", "disk"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--changes", type=int, nargs=2, default=(50, 3000))
+    parser.add_argument("--changes", type=int, nargs=2, required=True)
     parser.add_argument("--careless", action="store_true", help="the log is written as carelessly as the pages are")
     arguments = parser.parse_args()
-    unplug(arguments)
+    connect_otherwise(careless=arguments.careless)
+    files = watch(arguments)
+    anyio.run(main, arguments)

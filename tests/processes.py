@@ -88,6 +88,11 @@ class Process:
         stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
         return stat.rpartition(")")[2].split()[0] in {"T", "t"}
 
+    @property
+    def exit_code(self) -> int | None:
+        """None as long as it is alive; below zero, the signal that ended it."""
+        return self._process.poll()
+
     def kill(self) -> None:
         """Ends it as `kill -9` does, frozen or not. Without effect where it has ended."""
         self._process.kill()
@@ -111,7 +116,7 @@ class Process:
         self._process.send_signal(signal.SIGCONT)
 
     async def ended(self, seconds: float = 60.0) -> int:
-        """Waits for its end and gives its exit code: below zero, the signal that ended it."""
+        """Waits for its end and gives its exit code."""
         await eventually(lambda: not self.alive, f"the end of {self}", seconds)
         return self._process.wait()
 
@@ -124,7 +129,7 @@ class Process:
         complete = self.log.read_bytes().rpartition(b"\n")[0].split(b"\n")
         return [orjson.loads(line) for line in complete if line.startswith(b"{")]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"process {self.pid}, which said last:\n{self.log.read_text(errors='replace')[-3000:]}"
 
 
@@ -175,6 +180,11 @@ class Processes:
         """A process that appends the lines of a file, and writes down what was acknowledged. See `tests.appender`."""
         arguments = (str(config), str(lines), str(acknowledged), *options)
         return self._start(Process("tests.appender", *arguments, log=self._new_log()))
+
+    def machine(self, config: Path, lines: Path, acknowledged: Path, disk: Path, *options: str) -> Process:
+        """A process that appends and folds until its power goes. See `tests.power`."""
+        arguments = (str(config), str(lines), str(acknowledged), str(disk), *options)
+        return self._start(Process("tests.power", *arguments, log=self._new_log()))
 
     def _new_log(self) -> Path:
         return self._folder / f"process-{len(self._started)}.log"

@@ -158,7 +158,8 @@ def _is_first(delivery: Delivery) -> bool:
 async def judge_pages(shop: Shop, model: Model) -> None:
     """Every page is what the model says, byte for byte, and there is no other page."""
     expected = set(model.pages())
-    assert {key async for key in shop.store.pages.keys()} == expected
+    pages = shop.store.pages.keys()
+    assert {key async for key in pages} == expected
     for sku, channel in sorted(expected):
         for disabled in (True, False):
             page = await shop.pages.get_json(sku, channel, disabled=disabled)

@@ -1,4 +1,4 @@
-"""Processes are killed, and a server is, while events are appended and folded: nothing acknowledged is lost, and every page is right."""
+"""Processes are killed, and a server is, under appends and folding: nothing acknowledged is lost, pages are right."""
 
 import random
 import signal
@@ -67,25 +67,21 @@ class Crew:
         for worker in self.members:
             worker.set_trap(signal.SIGKILL)
         await eventually(lambda: not all(worker.alive for worker in self.members), "a death in a transaction")
-        self._replace_the_dead()
+        self.replace_the_dead()
 
     async def lose_one_anywhere(self) -> None:
         """One of them dies, wherever it is."""
         await anyio.sleep(self.luck.uniform(0.1, 0.6))
         self.luck.choice(self.members).kill()
-        self._replace_the_dead()
+        self.replace_the_dead()
 
-    def _replace_the_dead(self) -> None:
+    def replace_the_dead(self) -> None:
+        """Nobody has died of anything but what was done to him; somebody takes his place."""
         for number, worker in enumerate(self.members):
             worker.remove_trap()
             if not worker.alive:
-                worker.kill()
+                assert worker.exit_code == -signal.SIGKILL, worker
                 self.members[number] = self._processes.worker(self._scene.config)
-
-    def judge(self) -> None:
-        """Nobody died of anything else."""
-        for worker in self.members:
-            assert worker.alive, worker
 
 
 async def kill_workers(scene: Scene, processes: Processes, kills: int) -> None:
@@ -97,7 +93,7 @@ async def kill_workers(scene: Scene, processes: Processes, kills: int) -> None:
     for number in range(kills):
         await (crew.lose_one_anywhere() if number % 3 == 2 else crew.lose_one_in_a_transaction())
     assert await appender.ended(60 + kills * 2) == 0, appender
-    crew.judge()
+    crew.replace_the_dead()
     judge_acknowledgements(deliveries, acknowledged(told), again=False)
     assert len(acknowledged(told)) == len(deliveries)
     async with engine.open(scene.config) as shop:
@@ -121,7 +117,7 @@ async def test_workers_are_killed_for_long(scene: Scene, processes: Processes) -
 
 
 async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None:
-    """An appender dies again and again, mid-flight, and goes on a little before where it died; a worker folds meanwhile."""
+    """An appender dies again and again, mid-flight; the next begins a little before where it died. A worker folds."""
     luck = random.Random(f"{scene.seed} appenders")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * kills)
     lines, told = scene.write(deliveries), scene.folder / "told"
@@ -197,7 +193,9 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
     async with engine.open(scene.config) as shop:
         await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
     assert all(worker.alive for worker in workers)
-    assert any(line for worker in workers for line in (*worker.said("interrupted"), *worker.said("stamina.retry_scheduled")))
+    assert any(
+        line for worker in workers for line in (*worker.said("interrupted"), *worker.said("stamina.retry_scheduled"))
+    )
 
 
 @on("postgres")

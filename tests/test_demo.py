@@ -14,7 +14,9 @@ import pytest
 
 import engine
 from domains.domain import JSON
-from engine.demo import command, generator, run
+from engine.command import app
+from engine.command.options import Exit
+from engine.demo import generator, play
 from engine.demo.delivering import Ledger
 from engine.demo.display import LiveScreen, make_console, screen_for
 from engine.demo.faults import BROKEN, Delivery
@@ -32,6 +34,11 @@ WIDTH = 110
 MISSPELL = "UPDATE sections SET body = CAST(replace(CAST(body AS TEXT), 'attributes', 'attributed') AS BLOB)"
 
 
+def demo(*arguments: str, skus: int = SKUS, changes: int = CHANGES) -> int:
+    """The exit code of `pagefold demo`, with a small shop."""
+    return app.run(["demo", "--skus", str(skus), "--changes", str(changes), *arguments])
+
+
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where throwaway stores go."""
@@ -41,7 +48,7 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_demo_on_sqlite(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A small shop ends well, tells everything in plain words, and leaves nothing behind."""
-    assert command.demo(skus=SKUS, changes=CHANGES, plain=True) == 0
+    assert demo("--plain") == Exit.DONE
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert "All 600 pages are, byte for byte, what an independent model says" in out
@@ -56,15 +63,15 @@ def test_demo_on_sqlite(temporary_folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_demo_on_postgres(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The same on PostgreSQL, whose store is kept: a second demo refuses to play in it."""
-    assert command.demo(skus=SKUS, changes=CHANGES, store=postgres_url, json=True) == 0
+    assert demo("--store", postgres_url, "--json") == Exit.DONE
     assert json.loads(capsys.readouterr().out)["pages"]["pages"] == 4 * SKUS
-    with pytest.raises(engine.ConfigurationError, match="needs an empty one"):
-        command.demo(skus=SKUS, changes=0, store=postgres_url)
+    assert demo("--store", postgres_url) == Exit.USAGE
+    assert "needs an empty one" in capsys.readouterr().err
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     """The report adds up."""
-    assert command.demo(skus=SKUS, changes=CHANGES, seed=3, json=True) == 0
+    assert demo("--seed", "3", "--json") == Exit.DONE
     report = json.loads(capsys.readouterr().out)
     assert report["problems"] == []
     assert report["lines"] == sum(report["outcomes"].values()) == sum(fault["sent"] for fault in report["faults"])
@@ -82,7 +89,7 @@ def test_kept_store(
 ) -> None:
     """`--keep` leaves a store and a configuration to look around in. A configured store is never touched."""
     monkeypatch.setenv("PAGEFOLD_STORE", f"sqlite:///{temporary_folder}/precious")
-    assert command.demo(skus=100, changes=100, keep=True, plain=True) == 0
+    assert demo("--keep", "--plain", changes=0) == Exit.DONE
     [folder] = temporary_folder.iterdir()
     assert f"export PAGEFOLD_CONFIG={folder}/pagefold.toml" in capsys.readouterr().err
     monkeypatch.delenv("PAGEFOLD_STORE")
@@ -104,8 +111,8 @@ def test_corrupted_page(
         corrupt(temporary_folder, "UPDATE sections SET sku = 'GHOST', channel = 'web-us'", last, channel="web-fr")
         return await compare_pages(shop, model)
 
-    monkeypatch.setattr(run, "compare_pages", corrupt_and_compare)
-    assert command.demo(skus=100, changes=100, plain=True) == 1
+    monkeypatch.setattr(play, "compare_pages", corrupt_and_compare)
+    assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
     out = capsys.readouterr().out
     assert f"✘ {first} in web-de, as its storefront reads it, differs from byte " in out
     assert '"attributes"' in out
@@ -121,6 +128,15 @@ def corrupt(folder: Path, statement: str, sku: str, channel: str = "web-de") -> 
     connection = apsw.Connection(str(file))
     connection.execute(statement + " WHERE sku = ? AND channel = ?", (sku, channel))
     connection.close()
+
+
+def test_usage(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shop that is too small, and a configuration, are refused before anything is made."""
+    assert demo(skus=99) == Exit.USAGE
+    assert "100" in capsys.readouterr().err
+    assert demo("--config", "pagefold.toml") == Exit.USAGE
+    assert "brings its own configuration" in capsys.readouterr().err
+    assert list(temporary_folder.iterdir()) == []
 
 
 def test_surprises_are_counted() -> None:
@@ -145,15 +161,17 @@ def test_surprises_are_counted() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(number: signal.Signals, temporary_folder: Path) -> None:
     """Ctrl-C and SIGTERM end the demo at once, without a traceback, and leave nothing behind."""
-    program = "from engine.demo.command import demo; raise SystemExit(demo(changes=10_000_000, plain=True))"
+    program = "from engine.command import main; main()"
     environment = os.environ | {"TMPDIR": str(temporary_folder)}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "demo", "--plain"], env=environment, stderr=subprocess.PIPE
+    ) as process:
         assert process.stderr is not None
         assert b"Delivering" in process.stderr.readline()
         process.send_signal(number)
         rest = process.stderr.read()
-    assert process.returncode == command.INTERRUPTED
-    assert rest.endswith(b"Stopped.\n")
+    assert process.returncode == 128 + number
+    assert number.name.encode() in rest
     assert b"Traceback" not in rest
     assert list(temporary_folder.iterdir()) == []
 
@@ -163,12 +181,12 @@ def test_live_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     assert isinstance(screen_for(make_console(plain=False, stderr=True), plain=False), LiveScreen)
-    assert command.demo(skus=100, changes=100) == 0
+    assert demo(skus=100, changes=100) == Exit.DONE
     out, err = capsys.readouterr()
     assert "\x1b[1" in out
     assert "\x1b[?25l" in err
     assert err.rindex("\x1b[?25h") > err.rindex("marketplace-de")
-    assert command.demo(skus=100, changes=0, plain=True) == 0
+    assert demo("--plain", skus=100, changes=0) == Exit.DONE
     assert "\x1b" not in "".join(capsys.readouterr())
 
 

@@ -39,7 +39,6 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
-
 class Play:
     """A shop and its workers, with deliveries that arrive in acts. Between the acts workers can be hurt."""
 
@@ -97,7 +96,7 @@ async def staged(scene: Scene, folder: Path, acts: int) -> AsyncIterator[Play]:
 
 @on(*STORES)
 async def test_one_frozen_between_batches_is_replaced(scene: Scene, tmp_path: Path) -> None:
-    """A frozen worker loses its domains within the lease, stands by when it wakes, and is good for the next takeover."""
+    """A frozen worker loses its domains within the lease, stands by when it wakes, and can take over again."""
     async with staged(scene, tmp_path, 4) as play:
         first = await play.enter()
         await play.append()
@@ -137,7 +136,7 @@ async def test_one_frozen_before_it_folded_anything_is_replaced(scene: Scene, tm
 
 @on(*STORES)
 async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: Path) -> None:
-    """It cannot hold on to what it had locked: SQLite's is killed, PostgreSQL's loses its session, and its batch with it."""
+    """It cannot hold on to its locks: on SQLite it is killed, on PostgreSQL it loses its session, and its batch."""
     async with staged(scene, tmp_path, 4) as play:
         first = await play.enter()
         await play.append()
@@ -159,12 +158,13 @@ async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: P
 
 @on("sqlite")
 async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Path) -> None:
-    """A frozen process that is not disposable takes no harm: appends and reads go on, and it finishes when it wakes."""
+    """A frozen process that is not disposable takes no harm: appends and reads go on, and it finishes later."""
     async with staged(scene, tmp_path, 3) as play:
         first = await play.enter(disposable=False)
         await play.append()
         await play.judge()
-        pages = [key async for key in play.shop.store.pages.keys()]
+        keys = play.shop.store.pages.keys()
+        pages = [key async for key in keys]
         second = await play.enter()
         first.set_trap(signal.SIGSTOP)
         await play.append()
@@ -184,7 +184,7 @@ async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Pa
 
 
 async def freeze_at_random(play: Play, freezes: int, luck: random.Random) -> None:
-    """Two workers, one of which stands still now and then, for less than a lease or for more, while somebody appends."""
+    """Somebody appends; one of two workers stands still now and then, for less than a lease or for more."""
     crew = [await play.enter(), await play.enter()]
     appender = play.begin_append("--pause", str(freezes / 20), "--tasks", "2")
     for _ in range(freezes):

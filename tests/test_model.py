@@ -282,11 +282,11 @@ def test_two_spellings_of_a_sku(model: Model) -> None:
 
 
 def test_model_is_independent() -> None:
-    """The model imports the standard library and orjson, and nothing that it judges."""
+    """The model imports the standard library and two codecs, and nothing that it judges."""
     tree = ast.parse(Path(model_module.__file__).read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} - sys.stdlib_module_names == {"orjson"}
+    assert {name.partition(".")[0] for name in imported} - sys.stdlib_module_names == {"msgspec", "orjson"}
 
 
 # --- the shop -----------------------------------------------------------------------------------------------------

@@ -183,7 +183,9 @@ def held_in_postgres(url: str) -> Iterator[Callable[[], bool]]:
         connection.execute("SELECT pg_advisory_lock(4711)")
 
         def waits() -> bool:
-            return connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND objid = 4711").fetchone() is not None
+            return (
+                connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND objid = 4711").fetchone() is not None
+            )
 
         yield waits
 

@@ -1,7 +1,7 @@
-"""A worker process: `python -m tests.worker CONFIG` folds all domains until SIGTERM, and says in JSON lines what it does.
+"""A worker process: `python -m tests.worker CONFIG` folds all domains until SIGTERM, and logs in JSON lines.
 
-`--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file exists while a batch stands written in an open
-transaction, the worker removes it and sends itself the signal that it names.
+`--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file is there while a batch is written
+and not committed, the worker removes it and sends itself the signal that it names.
 """
 
 import argparse
@@ -41,13 +41,20 @@ def set_trap(file: Path) -> None:
 
     async def fold(self: Folder, folding: Folding, streams: Iterable[str]) -> Folded:
         folded = await fold_in_peace(self, folding, streams)
-        if file.exists():
-            name = file.read_text(encoding="utf-8")
-            file.unlink()
-            os.kill(os.getpid(), signal.Signals[name])
+        spring(file)
         return folded
 
     Folder.fold = fold  # type: ignore[method-assign]  # the one place inside every store's transaction
+
+
+def spring(trap: Path) -> None:
+    """Sends the signal that is in the trap, where there is one."""
+    try:
+        name = trap.read_text(encoding="utf-8")
+        trap.unlink()
+    except FileNotFoundError:  # there is none, or it was just taken away
+        return
+    os.kill(os.getpid(), signal.Signals[name])
 
 
 async def main(config: Path, *, disposable: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from signal import SIGINT
 from typing import Annotated
 
@@ -84,6 +85,9 @@ def launch(
 
 def main() -> None:
     """The entry point: runs a command, and exits with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal of another age cannot show is spelt out
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -20,8 +20,11 @@ from engine.errors import Refused
 from engine.events import DomainEvent
 
 STANDARD_INPUT = "-"
-CHUNK = 512 * 1024
-"""Bytes that are read, or unpacked, at a time."""
+READ_BYTES = 128 * 1024
+"""Bytes that are read at a time."""
+
+UNPACK_BYTES = 512 * 1024
+"""Bytes that are unpacked at a time: a small file may hold a very large one."""
 
 BATCH_LINES = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -74,7 +77,7 @@ class Source:
         if self._waits:
             await wait_readable(self._file)
         try:
-            data = await run_sync(os.read, self._file, CHUNK)
+            data = await run_sync(os.read, self._file, READ_BYTES)
         except OSError as error:
             raise SourceError(self.name, error.strerror or str(error)) from error
         self.position += len(data)
@@ -226,12 +229,12 @@ def _gunzip(data: Iterator[bytes | None], name: str) -> Iterator[bytes | None]:
                     break
                 member = zlib.decompressobj(_GZIP_WINDOW)
             try:
-                plain = member.decompress(packed, CHUNK)
+                plain = member.decompress(packed, UNPACK_BYTES)
             except zlib.error as error:
                 raise SourceError(name, f"the gzip data is damaged: {error}") from error
             if plain:
                 yield plain
             packed = member.unused_data if member.eof else member.unconsumed_tail
-            more = bool(packed) or len(plain) == CHUNK
+            more = bool(packed) or len(plain) == UNPACK_BYTES
     if not member.eof:
         raise SourceError(name, "the gzip data ends too early; the file is incomplete")

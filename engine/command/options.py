@@ -85,4 +85,5 @@ Injected = Annotated[Options, Parameter(parse=False)]
 """A command's parameter `options`: filled in from what stood before or behind the command."""
 
 AsJSON = Annotated[bool, Parameter(name="--json", show_default=False)]
-DomainName = Annotated[str, Parameter(choices=[domain.name for domain in DOMAINS])]
+DOMAIN_NAMES = [domain.name for domain in DOMAINS]
+DomainName = Annotated[str, Parameter(choices=DOMAIN_NAMES)]

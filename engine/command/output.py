@@ -17,16 +17,28 @@ GAP = "  "
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads the results any more: the command ends."""
+        raise BrokenPipeError
+
+
+class _Messages(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads the messages any more: the work goes on."""
+        self.quiet = True
+
+
 @cache
 def results() -> Console:
     """The console of standard output, where results go."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Results(highlight=False, markup=False, emoji=False)
 
 
 @cache
 def messages() -> Console:
     """The console of standard error, where everything else goes; only one, so that lines appear above bars."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _Messages(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str | Text) -> None:

@@ -13,7 +13,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -63,8 +62,8 @@ def bars(*columns: ProgressColumn) -> Progress:
 
 
 def fold_bars() -> Progress:
-    """Bars of folding: events, and the share that is done."""
-    return bars(BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    """Bars of folding, a domain each: events that are done, of how many."""
+    return bars(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 class _Bar:

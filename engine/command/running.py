@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from signal import SIGINT, SIGTERM, Signals
 
 import anyio
+import structlog
 from anyio.abc import TaskStatus
 
-from engine.command.output import say
+log = structlog.get_logger(__name__)
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:
@@ -37,11 +38,11 @@ class Stop:
         with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
             task_status.started()
             async for number in signals:
-                self.signal = number
+                self.signal = Signals(number)
                 break
         signal.signal(SIGINT, signal.SIG_DFL)
         self.scope.cancel()
-        say(f"{Signals(number).name}: stopping after the current batch")
+        log.warning("stopping after the current batch", signal=self.signal and self.signal.name)
 
 
 @asynccontextmanager

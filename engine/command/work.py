@@ -10,8 +10,7 @@ import structlog
 from cyclopts import Parameter
 
 import engine
-from domains import DOMAINS
-from engine.command.options import AsJSON, DomainName, Exit, Injected, Options
+from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
 from engine.command.output import messages, pace, say, show_table, write_json
 from engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
 from engine.command.running import run, stoppable
@@ -26,7 +25,7 @@ log = structlog.get_logger(__name__)
 def work(
     *,
     once: Annotated[bool, Parameter(show_default=False)] = False,
-    domain: Annotated[list[DomainName] | None, Parameter(name="--domain")] = None,
+    domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -45,7 +44,7 @@ def work(
     as_json
         With --once: print what was folded as one JSON document.
     """
-    chosen = list(domain) if domain else [each.name for each in DOMAINS]
+    chosen = domain or DOMAIN_NAMES
     if not once:
         options.start_logging("info")
         return run(lambda: _work(chosen, options))
@@ -145,7 +144,10 @@ def _report(folded: Mapping[str, Checkpoint], seconds: float, *, complete: bool,
         write_json({"domains": domains, "seconds": seconds, "complete": complete})
         return
     total = sum(map(_events, folded.values()))
-    say("folded " + pace(total, "event", seconds, complete=complete))
+    if messages().is_terminal:
+        say("folded " + pace(total, "event", seconds, complete=complete))
+    else:
+        log.info("caught up" if complete else "not caught up", events=total, seconds=round(seconds, 3))
     numbers = ("checkpoint", "applied", "stale", "dead")
     rows = ((name, *(f"{number:,}" for number in each[1:5])) for name, each in folded.items())
     show_table(("domain", *numbers), rows, numbers=numbers)

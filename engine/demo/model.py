@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import orjson
 
 Document: TypeAlias = dict[str, Any]
@@ -293,4 +294,4 @@ def in_microseconds(at: datetime) -> str:
 
 def encoded(document: Document | None) -> bytes:
     """Compact UTF-8 JSON, with the keys of every object sorted."""
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    return msgspec.json.encode(document, order="sorted")

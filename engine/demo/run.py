@@ -1,153 +1,134 @@
-"""The demo, act by act: sources deliver and consumers fold; every page is compared with the model; the report."""
+"""`pagefold demo`: a whole shop at work, live, on a throwaway store."""
 
-import itertools
-import time
-import tomllib
-from collections import Counter
-from dataclasses import dataclass
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
-import anyio
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.text import Text
 
-from engine.config import Config
+from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from engine.command.output import write_bytes
+from engine.command.running import run, stoppable
 from engine.demo import generator
-from engine.demo.delivering import Ledger, Sources
-from engine.demo.display import Scene, Screen
-from engine.demo.faults import Faults, deliver
-from engine.demo.model import Model
-from engine.demo.report import Report, Throughput, fault_reports, hot_product, problems_of
-from engine.demo.verify import Verdict, check_counters, compare_pages, reads_a_second
-from engine.demo.watching import Listener, Pace, Storefront
-from engine.errors import ConfigurationError
-from engine.shop import Shop
-from engine.shop import open as open_shop
+from engine.demo.display import make_console, screen_for
+from engine.demo.play import Size, play
+from engine.demo.rendering import tell
+from engine.demo.report import Report
 
-LOOKS = 10
-"""Looking at the status of the store takes at most one part in so many of the time."""
+DEFAULT = Size()
+CONFIGURATION = "pagefold.toml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large the shop is, how much happens in it, and, by its seed, which of all such shops it is."""
+def demo(  # noqa: PLR0913  # a command has an argument for each of its options
+    *,
+    skus: Annotated[int, Parameter(validator=Number(gte=100))] = DEFAULT.skus,
+    changes: Annotated[int, Parameter(validator=Number(gte=0))] = DEFAULT.changes,
+    seed: int = DEFAULT.seed,
+    keep: Annotated[bool, Parameter(show_default=False)] = False,
+    plain: Annotated[bool, Parameter(show_default=False)] = False,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Show a whole shop at work, live, in well under a minute.
 
-    skus: int = 2_000
-    changes: int = 50_000
-    seed: int = 7
+    Five sources deliver a catalog and a day of changes, some of it late, out of order, twice, contradictory or broken.
+    Consumers fold it into pages meanwhile, and a storefront reads them. In the end every page is compared with an
+    independent model, byte for byte: exit code 1 if a single one differs.
+
+    It happens in a SQLite store of its own, in a temporary folder that is removed in the end, whatever PAGEFOLD_STORE
+    says. With --store it happens there, if that store is empty, and everything stays.
+
+    Parameters
+    ----------
+    skus
+        How many products the shop has, 100 or more. Each has a page in four channels.
+    changes
+        How many changes follow the catalog. Faults come on top.
+    seed
+        Another number gives another shop and another day, the same number the same.
+    keep
+        Keep the temporary store, and say where it is.
+    plain
+        Plain lines even in a terminal: no colours, nothing that moves.
+    as_json
+        Print the report as one JSON document.
+    """
+    if options.config is not None:
+        raise UsageError("--config", "the demo brings its own configuration")
+    size = Size(skus=skus, changes=changes, seed=seed)
+    with _place(options.store, size, keep=keep) as place:
+        return run(lambda: _demo(size, place, plain=plain, as_json=as_json))
 
 
-async def run(size: Size, url: str, screen: Screen) -> Report:
-    """Plays the whole demo on an empty store. Raises `ConfigurationError` when it is not empty."""
-    story = generator.Shop(size.seed, size.skus)
-    text = story.config(url)
-    listener = Listener()
-    listener.warn = screen.note
-    with listener.listening():
-        async with open_shop(Config.parse(text, store=url)) as shop:
-            await _check_empty(shop)
-            return await _Play(shop, size, story, Model(tomllib.loads(text)), listener, screen).play()
+class _Place(NamedTuple):
+    """Where the demo happens. `folder` is None for a store that was there before."""
+
+    url: str
+    folder: Path | None
+    keep: bool
+
+    def farewell(self, report: Report) -> str:
+        """What becomes of the store now, and what to do with it."""
+        if self.folder is None:
+            return f"Everything is kept in {report.store}."
+        if self.keep:
+            return _way_in(self.folder / CONFIGURATION, report)
+        if report.ok:
+            return "The store is removed. `pagefold demo --keep` leaves it behind, to look around in."
+        return f"The store is removed. `pagefold demo --keep --seed {report.seed}` leaves it behind, to look into this."
 
 
-async def _check_empty(shop: Shop) -> None:
-    used = await shop.store.log.end() > 0
-    async for _ in shop.store.pages.keys():
-        used = True
-        break
-    if used:
-        problem = "the demo compares everything in its store with what it put there, so it needs an empty one"
-        raise ConfigurationError("store.url", f"{shop.store.name} is in use; {problem}")
+@contextmanager
+def _place(store: str | None, size: Size, *, keep: bool) -> Iterator[_Place]:
+    """The given store, or one in a temporary folder, which goes away in the end, whatever happens, unless kept."""
+    if store is not None:
+        yield _Place(store, None, keep=True)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="pagefold-demo-"))
+    url = f"sqlite:///{folder / 'store'}"
+    try:
+        (folder / CONFIGURATION).write_text(generator.Shop(size.seed, size.skus).config(url), encoding="utf-8")
+        yield _Place(url, folder, keep)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Play:
-    """One performance."""
+async def _demo(size: Size, place: _Place, *, plain: bool, as_json: bool) -> int:
+    report = None
+    progress = make_console(plain=plain, stderr=True)
+    async with stoppable() as stop:
+        with stop.scope:
+            report = await play(size, place.url, screen_for(progress, plain=plain))
+    if report is None:
+        if place.folder is not None and place.keep:
+            progress.print(Text(f"What there is of the store is kept in {place.folder}."), soft_wrap=True)
+        return stop.exit_code
+    if as_json:
+        write_bytes(msgspec.json.encode(report))
+    else:
+        tell(report, make_console(plain=plain))
+    progress.print()
+    progress.print(Text(place.farewell(report), style="dim"), soft_wrap=place.keep)
+    return Exit.DONE if report.ok else Exit.REFUSED
 
-    def __init__(
-        self, shop: Shop, size: Size, story: generator.Shop, model: Model, listener: Listener, screen: Screen
-    ) -> None:
-        self._shop = shop
-        self._size = size
-        self._story = story
-        self._model = model
-        self._screen = screen
-        self._ledger = Ledger()
-        self._looked_until = 0.0
-        channels = list(shop.config.channels)
-        self._scene = Scene(
-            title=f"Halm & Faden, {size.skus:,} SKUs in {len(channels)} channels, on {shop.store.name}",
-            channels=dict.fromkeys(channels, size.skus),
-            ledger=self._ledger,
-            listener=listener,
-            storefront=Storefront(shop.pages, [product.sku for product in story.products], channels),
-            pace=Pace(),
-        )
 
-    async def play(self) -> Report:
-        """Every act, one after the other, while the screen shows them."""
-        with self._screen.showing():
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._watch)
-                rates = await self._trade()
-                verdict = await self._judge()
-                reads = await reads_a_second(self._shop, self._model)
-                group.cancel_scope.cancel()
-            self._looked_until = 0.0
-            await self._look()
-        return await self._report(verdict, Throughput(lines=rates[0], folded=rates[1], reads=reads))
-
-    async def _trade(self) -> tuple[float, float]:
-        """The sources deliver, the consumers fold, a storefront reads. Gives lines and folded events a second."""
-        events = sum(1 for _ in self._story.catalog()) + self._size.changes
-        said = itertools.chain(self._story.catalog(), self._story.changes(self._size.changes))
-        deliveries = deliver(said, Faults(), self._size.seed)
-        self._scene.begin("Delivering and folding", events, "events")
-        started = time.perf_counter()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._shop.work)
-            group.start_soon(self._scene.storefront.browse)
-            await Sources(self._shop, self._model, self._ledger, self._scene.advance).deliver(deliveries)
-            delivered = time.perf_counter() - started
-            await self._shop.catch_up()
-            folded = time.perf_counter() - started
-            self._scene.pace.settle(folded)
-            group.cancel_scope.cancel()
-        return self._ledger.lines / delivered, events / folded
-
-    async def _judge(self) -> Verdict:
-        """Every page against the model."""
-        self._scene.begin("Comparing with the model", self._size.skus * len(self._scene.channels), "pages")
-        verdict = await compare_pages(self._shop, self._model, self._scene.advance)
-        self._scene.storefront.ready = Counter(verdict.ready)
-        return verdict
-
-    async def _watch(self) -> None:
-        while True:
-            await self._look()
-            await anyio.sleep(self._screen.pause)
-
-    async def _look(self) -> None:
-        started = time.perf_counter()
-        if started >= self._looked_until:
-            status = self._scene.status = await self._shop.status()
-            self._scene.pace.look(status)
-            self._looked_until = started + (time.perf_counter() - started) * LOOKS
-        self._screen.show(self._scene)
-
-    async def _report(self, verdict: Verdict, throughput: Throughput) -> Report:
-        status = await self._shop.status()
-        counters = check_counters(status, self._model, self._ledger.conflicts)
-        return Report(
-            seed=self._size.seed,
-            skus=self._size.skus,
-            changes=self._size.changes,
-            store=self._shop.store.name,
-            seconds=self._scene.seconds,
-            lines=self._ledger.lines,
-            outcomes=dict(self._ledger.outcomes),
-            faults=fault_reports(self._ledger),
-            surprised=self._ledger.surprised,
-            surprises=self._ledger.surprises,
-            domains=status.domains,
-            sections_written=dict(self._scene.listener.written),
-            pages=verdict,
-            throughput=throughput,
-            product=await hot_product(self._shop, self._ledger.hottest()),
-            problems=problems_of(self._ledger, verdict, counters),
-        )
+def _way_in(configuration: Path, report: Report) -> str:
+    """How to look around."""
+    sku = shlex.quote(report.product.sku)
+    lines = (
+        "The store is kept. To look around:",
+        f"  export PAGEFOLD_CONFIG={shlex.quote(str(configuration))}",
+        "  pagefold status",
+        f"  pagefold get {sku} {report.product.channel}",
+        f"  pagefold history {sku}",
+        "  pagefold dead-letters list",
+    )
+    return "\n".join(lines)

@@ -75,8 +75,8 @@ class Listener:
         if line.get("event") == "folded":
             self.written[line["domain"]] += line["changed"]
         elif level not in {"debug", "info"}:
-            details = " ".join(f"{name}={value}" for name, value in line.items() if name != "event")
-            self.warn(f"{level}: {line.get('event')} {details}".rstrip())
+            details = ", ".join(f"{name} {value}" for name, value in line.items() if name != "event")
+            self.warn(f"{line.get('event')}: {details}" if details else str(line.get("event")))
         raise structlog.DropEvent
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from threading import RLock, Thread, get_ident, main_thread
 from typing import Any, TypeVar
 
@@ -45,7 +46,8 @@ def translated() -> Iterator[None]:
 class Datastore:
     """One open store, and how the identifiers in it are read: as UUIDs where they are some, or always as text.
 
-    It is closed by `close`, or when nobody has it any more, or when the program ends.
+    It is closed by `close`, or when nobody has it any more, or when the program ends. Its threads are daemons:
+    a program that closes nothing can end.
     """
 
     def __init__(self, config: Config, *, create: bool = True, uuids: bool = True) -> None:
@@ -54,7 +56,9 @@ class Datastore:
         self._lock = RLock()
         self._waiting: set[Future[Any]] = set()
         with translated(), ExitStack() as opening:
-            self._portal = opening.enter_context(start_blocking_portal(name="pagefold-recorders"))
+            options = {"use_uvloop": find_spec("uvloop") is not None}
+            portal = start_blocking_portal(backend_options=options, name="pagefold-recorders")
+            self._portal = opening.enter_context(portal)
             self.store = self._portal.call(partial(open_store, config, create=create))
             opening.callback(self._portal.call, self.store.close)
             thread = self._portal.call(get_ident)

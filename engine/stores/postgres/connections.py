@@ -246,6 +246,7 @@ class Connections:
                     self._url,
                     timeout=CONNECT_SECONDS,
                     command_timeout=command_seconds,
+                    max_cached_statement_lifetime=0,
                     server_settings={**settings, "search_path": self.schema},
                 )
         except ValueError as error:  # not shown unless it is asyncpg's own: it may quote a part of the password

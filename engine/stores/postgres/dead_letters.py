@@ -8,7 +8,7 @@ from engine.stores.store import DeadLetter, DeadLetters, Kind, NewLetter
 
 def letter_columns(letters: Iterable[NewLetter]) -> list[tuple[object, ...]]:
     """What the statement `keep_letter` wants, in key order and each key once: a statement cannot change a row twice."""
-    by_key = {(each.kind, *each[2:6]): each for each in letters}
+    by_key = {each[:6]: each for each in letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
 
 

@@ -30,7 +30,7 @@ class PostgresFolding(Folding):
         return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
 
     async def resolve(self, streams: Collection[str]) -> None:
-        await self._session.execute("resolve_letters", list(streams))
+        await self._session.execute("resolve_letters", self.checkpoint.domain, list(streams))
 
     async def advance(self, checkpoint: Checkpoint) -> None:
         await self._session.execute("advance", *checkpoint[1:6], checkpoint.domain)

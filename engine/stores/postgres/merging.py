@@ -117,7 +117,8 @@ class MergedReads:
 
 
 async def _not_connected(*_: object) -> Rows:
-    raise asyncpg.InterfaceError("the connection is closed")
+    """What a query says before there is a connection, which is what it says after."""
+    raise asyncpg.InterfaceError("closed")
 
 
 def _answer(waiters: Iterable[asyncio.Future[Rows]], rows: Rows) -> None:

@@ -194,7 +194,10 @@ def one(rows: Iterable[Row]) -> Row:
 
 
 class Connections:
-    """Every connection of one open store."""
+    """Every connection of one open store.
+
+    `events_reader` is for the consumers; `events_browser` for those who look around, and should not wait for them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.name = f"sqlite:///{folder}"
@@ -203,6 +206,7 @@ class Connections:
         self.events = Threaded(self.name, connect(events, synchronous="FULL"))
         self.pages = Threaded(self.name, connect(pages, synchronous="NORMAL"))
         self.events_reader = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
+        self.events_browser = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
         self.pages_reader = Threaded(self.name, connect_reader(pages, BUSY_MILLISECONDS))
         self.events_on_loop = connect_reader(events, BUSY_MILLISECONDS_ON_LOOP)
         self.pages_on_loop = connect_reader(pages, BUSY_MILLISECONDS_ON_LOOP)
@@ -211,5 +215,5 @@ class Connections:
         """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""
         self.events_on_loop.close()
         self.pages_on_loop.close()
-        for connection in (self.events_reader, self.pages_reader, self.events, self.pages):
+        for connection in (self.events_reader, self.events_browser, self.pages_reader, self.events, self.pages):
             await connection.close()

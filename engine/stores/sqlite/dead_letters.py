@@ -52,4 +52,4 @@ class SQLiteDeadLetters(DeadLetters):
         return counts
 
     def _reader(self, kind: Kind) -> Threaded:
-        return self._connections.events_reader if kind == "ingest" else self._connections.pages_reader
+        return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader

@@ -7,7 +7,7 @@ import anyio
 import apsw
 import orjson
 
-from engine.stores.sqlite.connections import SQL, Connections, fetch, in_transaction, one, translated
+from engine.stores.sqlite.connections import SQL, Connections, Threaded, fetch, in_transaction, one, translated
 from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
 
 PAGE = 1_000
@@ -39,7 +39,7 @@ class SQLiteLog(Log):
         grown.set()
 
     async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
-        return await self._read("events_at", orjson.dumps(list(versions)).decode())
+        return await self._read(self._connections.events, "events_at", orjson.dumps(list(versions)).decode())
 
     async def end(self) -> int:
         with translated(self._connections.name):
@@ -54,16 +54,19 @@ class SQLiteLog(Log):
         return await self._connections.events_reader.run(read)
 
     async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
-        return await self._read("heads", apsw.carray(tuple(streams))) if streams else []
+        if not streams:
+            return []
+        return await self._read(self._connections.events_reader, "heads", apsw.carray(tuple(streams)))
 
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
+        place = (event.originator_id, event.originator_version, event.revision)
+        return await self._read(self._connections.events_reader, "older_events", *place, limit)
 
     async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
         last: tuple[str, int, int] = (prefix, -1, -1)
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
-            page = await self._read("history", *last, beyond, PAGE)
+            page = await self._read(self._connections.events_browser, "history", *last, beyond, PAGE)
             for event in page:
                 yield event
             if len(page) < PAGE:
@@ -75,13 +78,13 @@ class SQLiteLog(Log):
             rows = connection.execute(SQL["scan"], {"after": after, "limit": limit}).fetchall()
             return list(map(StoredEvent._make, rows))
 
-        return await self._connections.events_reader.run(read)
+        return await self._connections.events_browser.run(read)
 
     async def lag(self, domain: str, after: int) -> Lag:
         def read(connection: apsw.Connection) -> Lag:
             return Lag._make(one(connection.execute(SQL["lag"], {"domain": domain, "after": after})))
 
-        return await self._connections.events_reader.run(read)
+        return await self._connections.events_browser.run(read)
 
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -89,8 +92,8 @@ class SQLiteLog(Log):
             with anyio.move_on_after(min(left, TICK_SECONDS)):
                 await self._grown.wait()
 
-    async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
+    async def _read(self, connection: Threaded, statement: str, *bindings: object) -> list[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:
             return list(map(StoredEvent._make, fetch(connection, statement, *bindings)))
 
-        return await self._connections.events_reader.run(read)
+        return await connection.run(read)

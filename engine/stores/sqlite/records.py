@@ -54,9 +54,9 @@ class SQLiteRecords(Records):
         return await self._read("notifications_of_topics", start, stop, apsw.carray(tuple(topics)), limit)
 
     async def tracked(self, application: str) -> int | None:
-        rows = await self._connections.events_reader.fetch("tracked", application)
+        rows = await self._connections.events_browser.fetch("tracked", application)
         return int(rows[0][0]) if rows else None
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
-        rows = await self._connections.events_reader.fetch(statement, *bindings)
+        rows = await self._connections.events_browser.fetch(statement, *bindings)
         return list(map(StoredEvent._make, rows))

@@ -24,7 +24,8 @@ CREATE TABLE tracking (
     notification_id bigint NOT NULL
 );
 
--- Events that need a person: kept at the door, or impossible to fold.
+-- Events that need a person: kept at the door, or impossible to fold. A stream is of one domain; its name in the key lets
+-- one index serve every question.
 CREATE TABLE dead_letters (
     kind text COLLATE "C" NOT NULL,
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -36,10 +37,8 @@ CREATE TABLE dead_letters (
     error text NOT NULL,
     state bytea NOT NULL,
     recorded_at timestamptz NOT NULL,
-    UNIQUE (kind, originator_id, originator_version, revision, digest)
+    CONSTRAINT dead_letters_key UNIQUE (kind, domain, originator_id, originator_version, revision, digest)
 );
-
-CREATE INDEX dead_letters_by_domain ON dead_letters (kind, domain);
 
 -- The only way into the log. Numbers of an identity are handed out before the commit that makes them visible: two
 -- transactions at a time would let a reader see the later position first, and never look back for the earlier one. So

@@ -6,7 +6,7 @@ SELECT kind, domain, originator_id, originator_version, revision, digest, error,
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[]
 ) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
-ON CONFLICT (kind, originator_id, originator_version, revision, digest) DO UPDATE SET error = excluded.error;
+ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET error = excluded.error;
 
 -- list_letters --
 -- The newest dead letters, of one kind and domain or of all.
@@ -37,5 +37,5 @@ SELECT kind, domain, count(*) FROM dead_letters GROUP BY kind, domain;
 SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = $1);
 
 -- resolve_letters --
--- Takes out the dead letters of some streams that could not be folded.
-DELETE FROM dead_letters WHERE kind = 'projection' AND originator_id = ANY ($1::text[]);
+-- Takes out the dead letters of some streams of a domain that could not be folded.
+DELETE FROM dead_letters WHERE kind = 'projection' AND domain = $1 AND originator_id = ANY ($2::text[]);

@@ -1,0 +1,92 @@
+"""What the README shows is run, and what it says comes out comes out."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECONDS = 60
+
+
+def blocks(section: str, *languages: str) -> Iterator[tuple[str, str]]:
+    """The code blocks of a section, as (language, text), in order."""
+    text = README.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield language, block
+
+
+def commands(block: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a console block, each with the lines that it is said to print."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, *lines = part.rstrip("\n").split("\n")
+        yield command, lines
+
+
+def matches(expected: list[str], printed: list[str]) -> bool:
+    """Whether the lines are the same; `…` stands for anything, and alone on a line for any lines."""
+    pattern = "\n".join(expected)
+    regex = ".*".join(map(re.escape, pattern.split("…")))
+    flags = re.DOTALL if "…" in expected else 0
+    return re.fullmatch(regex, "\n".join(printed), flags) is not None
+
+
+def run(command: str, folder: Path) -> list[str]:
+    """What a shell command prints, standard output first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder), "COLUMNS": "200"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return (done.stdout + done.stderr).rstrip("\n").split("\n")
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the whole tour was run, each command checked on the way."""
+    folder = tmp_path_factory.mktemp("tour")
+    ran = 0
+    for language, block in blocks("A tour in five minutes", "sh", "console"):
+        if language == "sh":
+            assert run(block, folder) == [""]
+            continue
+        for command, expected in commands(block):
+            printed = run(command, folder)
+            assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+            ran += 1
+    assert ran > 5
+    return folder
+
+
+def test_the_tour(toured: Path) -> None:
+    """Every command of the tour prints what the README shows."""
+    assert (toured / "pagefold.toml").exists()
+
+
+def test_the_program(toured: Path) -> None:
+    """The program in the README runs as it stands, in the shop of the tour."""
+    [(_, program)] = blocks("In a program", "python")
+    (toured / "program.py").write_text(program, encoding="utf-8")
+    printed = run(f"{sys.executable} program.py", toured)
+    assert printed[0].startswith("appended ")
+    assert "'available': 10" in printed[1]
+
+
+def test_the_scripts_that_are_named_exist() -> None:
+    """Every script that the README names is there and can be run."""
+    names = set(re.findall(r"scripts/(\w+)", README))
+    assert {"demo", "test", "check", "soak", "install"} <= names
+    for name in names:
+        assert os.access(ROOT / "scripts" / name, os.X_OK)
