@@ -71,6 +71,7 @@ class PostgresFloor(Floor):
         self._writer = writer
         self._reader = reader
         self._folders = folders
+        self._reads: dict[str, PreparedStatement[Record]] = {}
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -94,13 +95,13 @@ class PostgresFloor(Floor):
         await self.apply()
 
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
-        statement = await self._reader.prepare(SQL["page_sections"])
+        statement = await self._prepared("page_sections")
         for sku, channel in keys:
             await statement.fetch(sku, channel)
 
     async def read_together(self, keys: Sequence[tuple[str, str]], readers: int) -> None:
         """As many pages in one query as there are readers."""
-        statement = await self._reader.prepare(SQL["sections_of_pages"])
+        statement = await self._prepared("sections_of_pages")
         for start in range(0, len(keys), readers):
             skus, channels = zip(*keys[start : start + readers], strict=True)
             await statement.fetch(skus, channels)
@@ -110,6 +111,11 @@ class PostgresFloor(Floor):
         await self._reader.close()
         for folder in self._folders:
             await folder.close()
+
+    async def _prepared(self, name: str) -> "PreparedStatement[Record]":
+        if name not in self._reads:
+            self._reads[name] = await self._reader.prepare(SQL[name])
+        return self._reads[name]
 
     async def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
         for batch in batches:

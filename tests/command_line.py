@@ -81,7 +81,7 @@ def spawn(
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
     )
 
 

@@ -175,7 +175,7 @@ def test_a_missing_file_is_3_before_anything_is_appended(workplace: Path) -> Non
 @pytest.mark.parametrize("keep", [0.5, 0.98], ids=["middle", "end"])
 @on_sqlite
 def test_an_incomplete_gzip_is_3_after_what_was_read(keep: float, workplace: Path) -> None:
-    """What was read is appended and counted, the line that was cut is not refused, and the error says how far it came."""
+    """What was read is appended and counted, the line that was cut is not refused; the error says how far it came."""
     packed = gzip.compress(ndjson(many(3_000)), mtime=0)
     (workplace / "events.gz").write_bytes(packed[: int(len(packed) * keep)])
     ran = ingest("events.gz")
@@ -193,7 +193,7 @@ def test_a_damaged_gzip_is_3(workplace: Path) -> None:
     packed[-6] ^= 1
     (workplace / "events.gz").write_bytes(packed)
     ran = ingest("events.gz")
-    assert (ran.code, ran.counts) == (3, {"appended": 3})
+    assert (ran.code, ran.document["complete"]) == (3, False)
     assert "damaged" in ran.err
 
 
@@ -242,9 +242,9 @@ def test_the_limit_of_a_line(over: int, event_type: type) -> None:
     """A line may have exactly 1 MiB, its end and a byte order mark aside."""
     bare = orjson.dumps(event(version=1))
     line = bare[:-1] + b" " * (LARGEST_EVENT - len(bare) + over) + b"}"
-    [(number, text)], [found] = read(BYTE_ORDER_MARK + line + b"\r\n", 1_000)
-    assert (number, text) == (1, line)
-    assert isinstance(found, event_type)
+    for content in (line, line + b"\r\n", BYTE_ORDER_MARK + line + b"\r\n"):
+        [_], [found] = read(content, 10_000)
+        assert isinstance(found, event_type)
 
 
 def test_a_long_line_is_not_held() -> None:
@@ -265,10 +265,10 @@ def test_a_long_line_is_not_held() -> None:
 def test_a_small_file_may_hold_a_large_one() -> None:
     """Gzip is unpacked in pieces: a thousandfold expansion is never held whole."""
     reader = LineReader("test")
-    reader.feed(gzip.compress(b"[]\n" * 5_000_000))
+    reader.feed(gzip.compress(b"[]\n" * 2_000_000))
     assert len(reader.batch(partial=False) or []) == BATCH_LINES
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(200):
+    for _ in range(50):
         assert len(reader.batch(partial=False) or []) == BATCH_LINES
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000
 
@@ -287,7 +287,8 @@ def test_what_follows_gzip_must_be_gzip() -> None:
 
 def resident(arguments: Sequence[str]) -> tuple[int, Ran]:
     """The most memory that a command used, in KiB, and what it left."""
-    script = "import resource, sys; from engine.command.app import run; code = run(sys.argv[1:]); " + (
+    script = (
+        "import resource, sys; from engine.command.app import run; code = run(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(
@@ -364,6 +365,7 @@ def test_a_log_from_an_older_backup_is_3(workplace: Path, tmp_path: Path) -> Non
     pagefold("work", "--once")
     for name in ("events.db", "events.db-wal", "events.db-shm"):
         (tmp_path / "shop" / name).unlink(missing_ok=True)
+    pagefold("init")
     for arguments in (("work",), ("work", "--once")):
         ran = finished(spawn(*arguments, "--log-level", "error"))
         assert ran.code == 3
@@ -381,7 +383,8 @@ def test_sunrise(tmp_path: Path, store_url: str) -> None:
     where = ("--config", str(DATA / "pagefold.toml"), "--store", store_url)
     files = [str(DATA / f"{name}.ndjson") for name in ("catalog", "pricing", "inventory", "media")]
     ran = pagefold(*where, "ingest", "--json", *files)
-    assert (ran.code, ran.counts.keys()) == (0, {"appended"})
+    assert ran.code == 0
+    assert ran.counts == {"appended": ran.document["lines"]}
     assert pagefold(*where, "work", "--once").code == 0
     page = pagefold(*where, "get", "M0E20000000DLYA", "de").document
     assert page["ready"]

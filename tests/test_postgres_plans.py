@@ -1,16 +1,14 @@
-"""How the server answers the statements that are asked again and again: by index, however large the tables and stale the statistics."""
+"""How the server answers what it is asked all the time: by index, however large the tables and stale the statistics."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
 
-from engine import Config
-from engine.stores.postgres import PostgresStore
 from engine.stores.postgres.connections import SQL, Session
+from tests.databases import opened
 from tests.postgres import PostgresServer
 from tests.shops import configured
 
@@ -94,16 +92,6 @@ async def session(full_database: str) -> AsyncIterator[Session]:
         yield session
 
 
-@asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[PostgresStore]:
-    """An open store."""
-    store = await PostgresStore.open(config)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A node of a plan, and all below it."""
     yield plan
@@ -136,7 +124,7 @@ def judge(plan: dict[str, Any], hot: Hot) -> None:
 
 @pytest.mark.parametrize("statistics", [False, True])
 async def test_hot_statements_read_by_index(session: Session, *, statistics: bool) -> None:
-    """Prepared on empty tables and never analysed, or analysed: the plan is the same, and what it touches is bounded."""
+    """Prepared on empty tables and never analysed, or analysed: the indexes are the same, what they touch is bounded."""
     for number, hot in enumerate(HOT):
         await session.run(f"PREPARE hot_{number} AS {SQL[hot.name]}")
         await explained(session, hot, number)

@@ -1,10 +1,8 @@
-"""What is PostgreSQL's alone: pages from inside the database, merged reads, the end of frozen sessions, its errors."""
+"""What is PostgreSQL's alone: leases that are sessions, the lock of the log, servers that will not do, its errors."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, closing, suppress
-from typing import Any
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 
 import anyio
 import asyncpg
@@ -12,269 +10,23 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from domains import DOMAINS
 from engine import Config, ConfigurationError
 from engine.errors import StoreError, StoreUnavailable, StoreUnfit
 from engine.stores import open_store
-from engine.stores.postgres import PostgresStore, merging
+from engine.stores.postgres import PostgresStore
 from engine.stores.postgres.connections import PACKAGE, SQL, outdated, translated
 from engine.stores.sql import statements
-from projections import Section, Splicer
+from tests.databases import database, end_sessions, opened, query
 from tests.postgres import PostgresServer
 from tests.shops import SKU, Raw, a_section, configured, folded, insert
 
-SKUS = ["TSHIRT-M", 'in"quotes"', "back\\slash\\", "Ünïcödé-ﬀ-🎽", "a'b", "{%b}%s$1", "</script>&amp;", "❤️"]
-STATES = {"absent": None, "disabled": (False, False), "unready": (True, False), "ready": (True, True)}
 HOLDERS = ("idle", "in a transaction", "not reading")
 
 
 @pytest.fixture
-def config(postgres_url: str) -> Config:
-    """The small shop of `tests.shops`, on PostgreSQL."""
-    return configured(postgres_url)
-
-
-@asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[PostgresStore]:
-    """An open store."""
-    store = await PostgresStore.open(config)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-@pytest.fixture
-async def store(config: Config) -> AsyncIterator[PostgresStore]:
-    """A new store."""
-    async with opened(config) as store:
-        yield store
-
-
-def query(url: str, statement: str, *bindings: object, search_path: str = "public") -> list[tuple[Any, ...]]:
-    """The rows of a statement, by a connection that knows nothing of the store."""
-    with psycopg.connect(url, autocommit=True, options=f"-c search_path={search_path}") as connection:
-        cursor = connection.execute(statement.encode(), bindings)
-        return cursor.fetchall() if cursor.description else []
-
-
-# --- page(sku, channel) ---------------------------------------------------------------------------
-
-
-def pages_of_every_kind() -> list[Section]:
-    """A page for each combination of what a section can be, named by it, and some with odd names."""
-    names = [domain.name for domain in DOMAINS]
-    sections = []
-    for index, combination in enumerate(itertools.product(STATES, repeat=len(names))):
-        sku = SKUS[index] if index < len(SKUS) else "/".join(combination)
-        for number, (domain, state) in enumerate(zip(names, combination, strict=True)):
-            if (flags := STATES[state]) is None:
-                continue
-            body = f'{{"of":"ä\\"\\\\\\n","is":{number}.50}}'.encode() if flags[0] else None
-            versions = f'{{"{domain}/erp":{number},"{domain}/x-1":9007199254740991}}'.encode()
-            moment = f"{2026 - number}-0{number + 1}-01T00:00:00.00000{index % 10}Z"
-            sections.append(Section(sku, "web-de", domain, *flags, versions, body, moment, moment))
-    return sections
-
-
-async def published(store: PostgresStore, config: Config) -> Splicer:
-    """Tells the database the layout, and gives what splices the same pages outside of it."""
-    requires = {channel.name: channel.requires for channel in config.made_for}
-    await store.pages.publish_layout([domain.name for domain in DOMAINS], "catalog", requires)
-    return Splicer(DOMAINS, config.made_for, store.pages.newest)
-
-
-async def test_page_is_the_spliced_page(store: PostgresStore, config: Config) -> None:
-    """`page(sku, channel)` gives byte for byte what the library splices, and NULL where that shows nothing."""
-    splicer = await published(store, config)
-    sections = pages_of_every_kind()
-    await folded(store, *sections)
-    ask = "SELECT sku, pagefold.page(sku, 'web-de')::text FROM unnest(%s::text[]) AS sku"
-    pages = dict(query(config.store.url, ask, list({section.sku for section in sections})))
-    for sku, page in pages.items():
-        rows = await store.pages.sections(sku, "web-de")
-        expected = splicer.splice(sku, "web-de", rows, disabled=False)
-        assert page == (None if expected is None else expected.decode())
-    assert len(pages) == len(STATES) ** len(DOMAINS) - 1
-    assert 0 < list(pages.values()).count(None) < len(pages)
-
-
-@pytest.mark.parametrize(("sku", "channel"), [("nobody's", "web-de"), (SKU, "web-us"), (SKU, "nowhere"), (SKU, None)])
-async def test_page_is_null_when_there_is_none(
-    store: PostgresStore, config: Config, sku: str, channel: str | None
-) -> None:
-    """An unknown SKU, one without a page in the channel, an unknown channel and no channel give NULL."""
-    await published(store, config)
-    await folded(store, a_section(SKU))
-    assert query(config.store.url, "SELECT pagefold.page(%s, %s)", sku, channel) == [(None,)]
-
-
-async def test_page_takes_a_sku_in_any_form(store: PostgresStore, config: Config) -> None:
-    """A SKU in decomposed Unicode finds the page, which shows it composed, as the library does."""
-    await published(store, config)
-    await folded(store, a_section("Ünï"))
-    [(page,)] = query(config.store.url, "SELECT pagefold.page(%s, 'web-de') ->> 'sku'", "U\u0308ni\u0308")
-    assert page == "Ünï"
-
-
-async def test_page_reads_its_own_tables(store: PostgresStore, config: Config) -> None:
-    """From a session that finds other tables of these names first, it is the same page."""
-    await published(store, config)
-    await folded(store, a_section(SKU))
-    ask = f"SELECT pagefold.page('{SKU}', 'web-de')::text"
-    query(config.store.url, "CREATE SCHEMA decoy; CREATE TABLE decoy.sections (); CREATE TABLE decoy.layouts ()")
-    assert query(config.store.url, ask, search_path="decoy") == query(config.store.url, ask, search_path="pagefold")
-
-
-async def test_page_follows_the_layout(store: PostgresStore, config: Config) -> None:
-    """Another order, other requirements and fewer channels show at once; the same layout again is not written."""
-    await folded(store, a_section(SKU), a_section(SKU, "web-us"))
-    layout = ["media", "catalog"], "catalog", {"web-de": ["catalog", "media"]}
-    await published(store, config)
-    await store.pages.publish_layout(*layout)
-    [(page,)] = query(config.store.url, f"SELECT pagefold.page('{SKU}', 'web-de')::text")
-    assert page.endswith('"media":null,"catalog":{}}')
-    assert '"ready":false,"readiness":{"media":false,"catalog":true}' in page
-    assert query(config.store.url, f"SELECT pagefold.page('{SKU}', 'web-us')") == [(None,)]
-    written = query(config.store.url, "SELECT xmin, xmax, * FROM pagefold.layouts")
-    await store.pages.publish_layout(*layout)
-    assert query(config.store.url, "SELECT xmin, xmax, * FROM pagefold.layouts") == written
-
-
-# --- merged reads ---------------------------------------------------------------------------------
-
-
-class Counted:
-    """How often each of the two queries was asked, and a gate that holds answers back."""
-
-    def __init__(self, store: PostgresStore) -> None:
-        self.asked: list[int] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        for name, ask in store.pages._queries.items():
-            store.pages._queries[name] = self._counted(ask)
-
-    def _counted(self, ask: merging.Query) -> merging.Query:
-        async def counted(skus: str | Sequence[str], channels: str | Sequence[str]) -> merging.Rows:
-            self.asked.append(1 if isinstance(skus, str) else len(skus))
-            await self.gate.wait()
-            return await ask(skus, channels)
-
-        return counted
-
-
-async def counted(store: PostgresStore, *skus: str) -> Counted:
-    """Some pages, and the count of the queries that read them."""
-    await folded(store, *[a_section(sku, body=f'"{sku}"'.encode()) for sku in skus])
-    await store.pages.sections("nobody's", "web-de")
-    return Counted(store)
-
-
-async def bodies(store: PostgresStore, sku: str) -> list[bytes]:
-    """What the sections of one page hold."""
-    return [row[4] for row in await store.pages.sections(sku, "web-de")]
-
-
-async def test_reads_at_the_same_time_share_queries(store: PostgresStore) -> None:
-    """Of a crowd, the first asks for itself and the others together, each page once; everybody gets their own."""
-    skus = [f"S{number}" for number in range(2 * merging.MOST)]
-    queries = await counted(store, *skus)
-    wanted = [*skus, *skus[1:50], "nobody's"]
-    results = await asyncio.gather(*[bodies(store, sku) for sku in wanted])
-    assert results == [[f'"{sku}"'.encode()] for sku in wanted[:-1]] + [[]]
-    assert queries.asked == [1, merging.MOST, merging.MOST]
-
-
-async def test_reads_alone_are_not_merged(store: PostgresStore) -> None:
-    """One after the other, each is a query of its own."""
-    queries = await counted(store, "A", "B")
-    assert [await bodies(store, sku) for sku in "ABA"] == [[b'"A"'], [b'"B"'], [b'"A"']]
-    assert queries.asked == [1, 1, 1]
-
-
-async def test_merged_rows_are_as_rows_alone(store: PostgresStore) -> None:
-    """A page's rows are the same and in the same order, however they were asked for."""
-    domains = [domain.name for domain in DOMAINS]
-    await folded(store, *[a_section(sku, domain=domain) for sku in "AB" for domain in domains])
-    alone = await store.pages.sections("A", "web-de")
-    first, second = await asyncio.gather(*[store.pages.sections(sku, "web-de") for sku in "BA"])
-    assert [row[0] for row in alone] == sorted(domains)
-    assert list(map(tuple, second)) == list(map(tuple, first)) == list(map(tuple, alone))
-
-
-@pytest.mark.parametrize("cancelled", [0, 1, 2])
-async def test_a_cancelled_read_takes_nobody_along(store: PostgresStore, cancelled: int) -> None:
-    """Whoever is cancelled, the one that asks or one that waits, even for the same page: the others get theirs."""
-    queries = await counted(store, "A", "B")
-    queries.gate.clear()
-    tasks = [asyncio.create_task(bodies(store, sku)) for sku in "ABB"]
-    await asyncio.sleep(0.01)
-    tasks[cancelled].cancel()
-    queries.gate.set()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    expected: list[object] = [[b'"A"'], [b'"B"'], [b'"B"']]
-    assert isinstance(results.pop(cancelled), asyncio.CancelledError)
-    assert results == expected[:cancelled] + expected[cancelled + 1 :]
-    assert await bodies(store, "A") == [b'"A"']
-
-
-async def test_a_cancelled_query_is_no_obstacle(store: PostgresStore) -> None:
-    """Reads that are cancelled while the server works on them leave the connection good for the next."""
-    await counted(store, "A")
-    for _ in range(20):
-        task = asyncio.create_task(bodies(store, "A"))
-        await asyncio.sleep(0)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        assert await bodies(store, "A") == [b'"A"']
-
-
-async def test_a_lost_connection_is_made_anew(store: PostgresStore, config: Config) -> None:
-    """When the server ends the sessions, reads go on, alone and together; the rest says so, and goes on when asked again."""
-    await counted(store, "A", "B")
-    for _ in range(3):
-        end_sessions(config)
-        assert await asyncio.gather(*[bodies(store, sku) for sku in "ABAB"]) == [[b'"A"'], [b'"B"']] * 2
-        with suppress(StoreUnavailable):
-            await store.log.end()
-        assert await store.log.end() == 0
-
-
-async def test_a_lost_server_is_told_to_everybody() -> None:
-    """Without a server, every reader gets `StoreUnavailable`; when it is back, all of it works again."""
-    with PostgresServer() as server:
-        store = await PostgresStore.open(configured(server.create_database()))
-        await counted(store, "A")
-        server.stop("immediate")
-        results = await asyncio.gather(*[bodies(store, "A") for _ in range(5)], return_exceptions=True)
-        assert [type(result) for result in results] == [StoreUnavailable] * 5
-        with pytest.raises(StoreUnavailable):
-            await store.log.insert([Raw("A")])
-        with pytest.raises(StoreUnavailable):
-            await store.log.wait(0, 1)
-        server.start()
-        assert await bodies(store, "A") == [b'"A"']
-        assert await store.log.insert([Raw("A")]) == [1]
-        await store.log.wait(0, 1)
-        await store.close()
-
-
-async def test_a_read_that_hangs_is_given_up(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query that does not come back loses its connection, and the page is read over a new one."""
-    monkeypatch.setattr(merging, "READ_SECONDS", 0.1)
-    await counted(store, "A")
-    assert store.pages._session is not None
-    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(60), $1::text, $2::text")
-    store.pages._queries["page_sections"] = hanging.fetch
-    with anyio.fail_after(5):
-        assert await bodies(store, "A") == [b'"A"']
-
-
-def end_sessions(config: Config) -> None:
-    """Ends every session of the store, as an administrator may."""
-    ask = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pagefold'"
-    assert query(config.store.url, ask)[0][0] > 0
+def kind() -> str:
+    """PostgreSQL alone."""
+    return "postgres"
 
 
 # --- leases ---------------------------------------------------------------------------------------
@@ -295,7 +47,7 @@ async def test_a_session_whose_client_is_frozen_is_ended(
         with capture_logs() as logs, anyio.fail_after(5):
             started = anyio.current_time()
             while not await holds(store, "catalog", wait=wait):
-                await anyio.sleep(0.05)
+                await anyio.sleep(0.05)  # noqa: ASYNC110  # nothing tells that a lease became free but the lease
             took = anyio.current_time() - started
     assert config.work.lease_seconds * 0.8 < took < config.work.lease_seconds + 1.5
     assert [(each["event"], each["domain"]) for each in logs] == [("replacing a frozen worker", "catalog")]
@@ -311,7 +63,7 @@ async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, 
     """Its transactions raise `StoreUnavailable`, and the next lease can be had at once."""
     async with store.consumption.lease("catalog") as lease:
         assert lease is not None
-        end_sessions(config)
+        end_sessions(config.store.url)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 async with lease.folding() as folding:
@@ -325,7 +77,7 @@ async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresSto
     with pytest.raises(StoreUnavailable):
         async with store.consumption.folding("catalog") as folding:
             await folding.write([a_section(SKU)])
-            end_sessions(config)
+            end_sessions(config.store.url)
     assert await store.pages.sections(SKU, "web-de") == []
 
 
@@ -349,7 +101,9 @@ async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresS
 
 async def test_an_append_that_nobody_announced_is_found(store: PostgresStore, config: Config) -> None:
     """A row that comes without a notification ends the wait for it all the same."""
-    add = "INSERT INTO pagefold.stored_events (originator_id, originator_version, topic, state) VALUES ('A', 1, 'x', '')"
+    add = (
+        "INSERT INTO pagefold.stored_events (originator_id, originator_version, topic, state) VALUES ('A', 1, 'x', '')"
+    )
     waiting = asyncio.create_task(store.log.wait(0, 60))
     await asyncio.sleep(0.1)
     query(config.store.url, add)
@@ -358,7 +112,7 @@ async def test_an_append_that_nobody_announced_is_found(store: PostgresStore, co
 
 @pytest.mark.parametrize("what", ["insert", "layout", "records"])
 async def test_an_append_after_a_cancelled_one_is_committed(store: PostgresStore, config: Config, what: str) -> None:
-    """Whatever was cancelled on the connection, at whatever step, what is acknowledged after it can be seen by others."""
+    """Whatever was cancelled on the connection, at whatever step: what is acknowledged after it, others can see."""
     calls: dict[str, Callable[[int], Coroutine[object, object, object]]] = {
         "insert": lambda step: store.log.insert([Raw(f"A{step}")]),
         "layout": lambda step: store.pages.publish_layout(["catalog"], "catalog", {f"c{step}": []}),
@@ -388,14 +142,14 @@ async def refusal(config: Config, *, create: bool = True) -> str:
 
 async def test_a_missing_database_is_told(config: Config) -> None:
     """A database that does not exist is an error that names it; waiting would not make it."""
-    url = config.store.url.replace(f"/{database(config)}", "/nowhere")
+    url = config.store.url.replace(f"/{database(config.store.url)}", "/nowhere")
     assert 'database "nowhere" does not exist' in await refusal(configured(url))
 
 
 async def test_another_encoding_is_told(config: Config) -> None:
     """A database that is not in UTF-8 cannot keep every SKU, and is refused before anything is made in it."""
     query(config.store.url, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
-    url = config.store.url.replace(f"/{database(config)}", "/ascii")
+    url = config.store.url.replace(f"/{database(config.store.url)}", "/ascii")
     try:
         assert "SQL_ASCII; UTF8 is needed" in await refusal(configured(url))
         assert query(url, "SELECT to_regnamespace('pagefold')") == [(None,)]
@@ -420,8 +174,8 @@ async def test_a_url_that_makes_no_sense_is_a_configuration_error(url: str) -> N
 
 
 async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, config: Config) -> None:
-    """Where the schema is up to date, a role that may only read and write rows opens it, and serves; else it is told."""
-    role = f"role_of_{database(config)}"
+    """Where the schema is up to date, a role that may only read and write rows can serve; elsewhere it is told."""
+    role = f"role_of_{database(config.store.url)}"
     query(
         config.store.url,
         f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA pagefold TO {role};"
@@ -442,7 +196,7 @@ async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, conf
 
 async def test_a_schema_of_an_administrator_will_do(config: Config) -> None:
     """A role that may not make schemas uses one that was made for it."""
-    role = f"role_of_{database(config)}"
+    role = f"role_of_{database(config.store.url)}"
     query(config.store.url, f"CREATE ROLE {role} LOGIN; CREATE SCHEMA pagefold AUTHORIZATION {role}")
     url = config.store.url.replace("postgres@", f"{role}@")
     try:
@@ -459,11 +213,6 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
         with capture_logs() as logs:
             async with opened(config):
                 assert [each["turned_off"] for each in logs] == expected
-
-
-def database(config: Config) -> str:
-    """The name of the test's database."""
-    return str(query(config.store.url, "SELECT current_database()")[0][0])
 
 
 # --- errors, statements ---------------------------------------------------------------------------
@@ -498,7 +247,7 @@ def database(config: Config) -> str:
     ],
 )
 def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
-    """What may pass is `StoreUnavailable`, what a person must mend is `StoreUnfit`, and a fault of ours stays itself."""
+    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnfit`, and a fault of ours stays itself."""
     with pytest.raises(expected or type(error)) as caught, translated("here"):
         raise error
     assert (caught.value is error) == (expected is None)
@@ -510,7 +259,7 @@ async def test_every_statement_is_one_that_the_server_knows(store: PostgresStore
     async with store._connections.readers.session() as session:
         for name, text in SQL.items():
             if not name.startswith("create_") or name == "create_checkpoint":
-                assert await session.connection.prepare(text), name
+                assert (await session.connection.prepare(text)).get_query() == text
 
 
 def test_statements_beside_the_contract_have_a_sentence() -> None:

@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: every line, on both stores, beside its floor and the `eventsourcing` library.
+
+    python -m benchmarks --quick                       # does everything work? about a minute
+    python -m benchmarks                               # 100,000 and 1,000,000 events: a quarter of an hour
+    python -m benchmarks --only apply --store sqlite   # one line
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import appending, applying, freshness, reading
+from benchmarks.bench import Bench
+from benchmarks.machine import describe
+from benchmarks.measures import Line
+from benchmarks.quiet import be_quiet
+from benchmarks.report import Report, as_json, chart, show
+from benchmarks.stores import PostgresStores, SQLiteStores, Stores
+
+LINES = ("append", "singles", "apply", "memory", "together", "freshness", "reads")
+SUFFIXES = {"k": 1_000, "M": 1_000_000}
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Pagefold beside its floor.")
+    parser.add_argument("--quick", action="store_true", help="few events and rounds: about a minute")
+    parser.add_argument("--only", nargs="+", choices=LINES, default=LINES, metavar="NAME", help=", ".join(LINES))
+    parser.add_argument("--store", choices=("sqlite", "postgres", "both"), default="both")
+    parser.add_argument("--events", type=sizes, help="such as 100k,1M")
+    parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
+    parser.add_argument("--json", metavar="FILE", help="also as JSON; - is standard output, without the table")
+    parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="also as a chart")
+    return parser.parse_args(arguments)
+
+
+def sizes(text: str) -> list[int]:
+    """`100k,1M` as numbers, the smallest first."""
+    return sorted(int(part.rstrip("kM")) * SUFFIXES.get(part[-1], 1) for part in text.split(","))
+
+
+async def measure(bench: Bench, only: Sequence[str]) -> list[Line]:
+    """Line by line, store by store. Stores are filled once."""
+    found: list[Line] = []
+    for stores in bench.stores:
+        for name in only:
+            print(f"{stores.name}: {name} …", file=sys.stderr)
+            found += await _lines(bench, stores, name)
+    return found
+
+
+async def _lines(bench: Bench, stores: Stores, name: str) -> list[Line]:
+    match name:
+        case "append":
+            return [await appending.batches(bench, stores, events) for events in bench.sizes]
+        case "singles":
+            return [await appending.singles(bench, stores)]
+        case "apply":
+            return await applying.lines(bench, stores)
+        case "memory":
+            return await applying.memory(bench, stores)
+        case "together":
+            return [await appending.together(bench, stores, events) for events in bench.sizes]
+        case "freshness":
+            return [await freshness.line(bench, stores)]
+        case _:
+            return [line for events in bench.sizes for line in await reading.singles(bench, stores, events)]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs what was asked for, and shows it."""
+    asked = parse(arguments)
+    be_quiet()
+    with ExitStack() as stack:
+        stores: list[Stores] = []
+        if asked.store != "postgres":
+            stores.append(SQLiteStores(stack))
+        if asked.store != "sqlite":
+            stores.append(PostgresStores(stack))
+        default = [2_000, 10_000] if asked.quick else [100_000, 1_000_000]
+        bench = Bench(asked.events or default, asked.rounds or (2 if asked.quick else 5), asked.quick, stores)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            lines = runner.run(measure(bench, asked.only))
+        server = next((each.server.url() for each in stores if isinstance(each, PostgresStores)), None)
+        settings = {"rounds": f"{bench.rounds}, at most 3 with more than 100,000 events", "event loop": "uvloop"}
+        report = Report(describe(server), settings, lines)
+    if asked.json == "-":
+        sys.stdout.buffer.write(as_json(report))
+    else:
+        show(report)
+    if asked.json not in (None, "-"):
+        Path(asked.json).write_bytes(as_json(report))
+    if asked.chart:
+        chart(report, asked.chart)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,143 @@
+"""What is promised about the shape of the program: its public surface, and that a domain is one file and one line."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import engine
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("domains", "projections", "engine")
+
+REVIEWS = '''\
+"""Reviews: what customers think. The sum over all sources."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from domains.domain import Body, Contribution, Domain, View, encode
+from domains.values import Count
+
+
+class Reviews(
+    msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
+):
+    """How many stars were given, and by how many."""
+
+    stars: Count
+    voices: Count = 1
+
+
+def fold(contributions: Sequence[Contribution[Reviews]], _view: View) -> Body | None:
+    """All voices together."""
+    stars = sum(each.payload.stars for each in contributions)
+    return Body(encode({"stars": stars, "voices": sum(each.payload.voices for each in contributions)}), ready=stars > 0)
+
+
+REVIEWS = Domain(name="reviews", payload=Reviews, fold=fold)
+'''
+
+PROGRAM = """
+import asyncio, json, sys
+from datetime import UTC, datetime
+import domains, engine, projections
+
+EVERY = {"domains": ["catalog", "reviews"]}
+CONFIG = engine.Config.parse({
+    "store": {"url": sys.argv[1]},
+    "sources": {"pim": EVERY, "forum": {"domains": ["reviews"]}},
+    "channels": {"web": {"locale": "de", "currency": "EUR", "requires": ["reviews"]}},
+})
+
+
+def says(source, domain, payload, version=1):
+    at = datetime(2026, 1, version, tzinfo=UTC)
+    return engine.DomainEvent(type=domain, sku="A", channel="*", source=source, source_version=version,
+                              occurred_at=at, payload=payload)
+
+
+async def main():
+    async with engine.open(CONFIG) as shop:
+        results = await shop.append([
+            says("pim", "catalog", {"family": "shirts"}),
+            says("pim", "reviews", {"stars": 5}),
+            says("forum", "reviews", {"stars": 1}),
+            says("forum", "reviews", {"stars": 7, "voices": 2}, 2),
+            says("forum", "reviews", {"stars": -1}, 3),
+        ])
+        await shop.catch_up()
+        page = await shop.pages.get_json("A", "web")
+        status = await shop.status()
+    print(json.dumps({
+        "from": [module.__file__ for module in (domains, engine, projections)],
+        "outcomes": [[result.outcome, result.path] for result in results],
+        "page": json.loads(page),
+        "domains": [domain.domain for domain in status.domains],
+    }))
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def copy_with_reviews(tmp_path: Path) -> Path:
+    """A copy of the program with a fifth domain: one new file, and one import and entry in the list of domains."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "domains" / "reviews.py").write_text(REVIEWS)
+    listing = tmp_path / "domains" / "__init__.py"
+    text = listing.read_text()
+    with_import = text.replace("\n\nDOMAINS", "\nfrom domains.reviews import REVIEWS\n\nDOMAINS", 1)
+    listing.write_text(re.sub(r"(DOMAINS[^(]*\((?:\n    \w+,)+)", r"\1\n    REVIEWS,", with_import, count=1))
+    assert len(listing.read_text().splitlines()) == len(text.splitlines()) + 2
+    return tmp_path
+
+
+def test_a_fifth_domain_is_one_file(copy_with_reviews: Path, store_url: str) -> None:
+    """With the file of a new domain and its line, a shop takes its events, folds them, and serves its section."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, store_url.replace("/shop", "/reviewed")],
+        cwd=copy_with_reviews,
+        env={"PYTHONPATH": str(copy_with_reviews), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert all(Path(file).is_relative_to(copy_with_reviews) for file in told["from"])
+    assert told["outcomes"] == [["appended", None]] * 4 + [["rejected", "payload.stars"]]
+    assert told["domains"] == ["catalog", "pricing", "inventory", "media", "reviews"]
+    page = told["page"]
+    assert page["reviews"] == {"stars": 12, "voices": 3}
+    assert list(page)[-5:] == ["catalog", "pricing", "inventory", "media", "reviews"]
+    assert page["readiness"] == {
+        "catalog": True,
+        "pricing": False,
+        "inventory": False,
+        "media": False,
+        "reviews": True,
+    }
+    assert page["ready"]
+    assert page["sourceVersions"] == {"catalog/pim": 1, "reviews/forum": 2, "reviews/pim": 1}
+
+
+def test_the_public_surface_is_what_it_names() -> None:
+    """Everything in `engine.__all__` is there, sorted, documented, and no submodule."""
+    assert list(engine.__all__) == sorted(engine.__all__)
+    for name in engine.__all__:
+        assert getattr(engine, name).__doc__, name
+    public = {name for name, value in vars(engine).items() if not name.startswith("_") and not _is_module(value)}
+    assert public == set(engine.__all__)
+
+
+def _is_module(value: object) -> bool:
+    return type(value).__name__ == "module"
