@@ -1,1 +1,1 @@
-"""How fast Pagefold is, beside what its databases can do and beside the `eventsourcing` library: ratios, not numbers."""
+"""How fast Pagefold is, beside what its databases can do and beside the `eventsourcing` library: in ratios."""

@@ -1,14 +1,14 @@
 """`python -m benchmarks`: every line, on both stores, beside its floor and the `eventsourcing` library.
 
-    python -m benchmarks --quick                       # does everything work? about a minute
-    python -m benchmarks                               # 100,000 and 1,000,000 events: a quarter of an hour
-    python -m benchmarks --only apply --store sqlite   # one line
+python -m benchmarks --quick                       # does everything work? about a minute
+python -m benchmarks                               # 100,000 and 1,000,000 events: a quarter of an hour
+python -m benchmarks --only apply --store sqlite   # one line
 """
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +22,38 @@ from benchmarks.quiet import be_quiet
 from benchmarks.report import Report, as_json, chart, show
 from benchmarks.stores import PostgresStores, SQLiteStores, Stores
 
-LINES = ("append", "singles", "apply", "memory", "together", "freshness", "reads")
+
+async def _append(bench: Bench, stores: Stores) -> list[Line]:
+    return [await appending.batches(bench, stores, events) for events in bench.sizes]
+
+
+async def _singles(bench: Bench, stores: Stores) -> list[Line]:
+    return [await appending.singles(bench, stores)]
+
+
+async def _together(bench: Bench, stores: Stores) -> list[Line]:
+    return [await appending.together(bench, stores, events) for events in bench.sizes]
+
+
+async def _freshness(bench: Bench, stores: Stores) -> list[Line]:
+    return [await freshness.line(bench, stores)]
+
+
+async def _reads(bench: Bench, stores: Stores) -> list[Line]:
+    return [line for events in bench.sizes for line in await reading.lines(bench, stores, events)]
+
+
+LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
+    "append": _append,
+    "singles": _singles,
+    "apply": applying.lines,
+    "memory": applying.memory,
+    "together": _together,
+    "freshness": _freshness,
+    "reads": _reads,
+}
+"""What `--only` can name."""
+
 SUFFIXES = {"k": 1_000, "M": 1_000_000}
 
 
@@ -30,7 +61,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Pagefold beside its floor.")
     parser.add_argument("--quick", action="store_true", help="few events and rounds: about a minute")
-    parser.add_argument("--only", nargs="+", choices=LINES, default=LINES, metavar="NAME", help=", ".join(LINES))
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(LINES), default=tuple(LINES), metavar="NAME", help=", ".join(LINES)
+    )
     parser.add_argument("--store", choices=("sqlite", "postgres", "both"), default="both")
     parser.add_argument("--events", type=sizes, help="such as 100k,1M")
     parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
@@ -50,26 +83,8 @@ async def measure(bench: Bench, only: Sequence[str]) -> list[Line]:
     for stores in bench.stores:
         for name in only:
             print(f"{stores.name}: {name} …", file=sys.stderr)
-            found += await _lines(bench, stores, name)
+            found += await LINES[name](bench, stores)
     return found
-
-
-async def _lines(bench: Bench, stores: Stores, name: str) -> list[Line]:
-    match name:
-        case "append":
-            return [await appending.batches(bench, stores, events) for events in bench.sizes]
-        case "singles":
-            return [await appending.singles(bench, stores)]
-        case "apply":
-            return await applying.lines(bench, stores)
-        case "memory":
-            return await applying.memory(bench, stores)
-        case "together":
-            return [await appending.together(bench, stores, events) for events in bench.sizes]
-        case "freshness":
-            return [await freshness.line(bench, stores)]
-        case _:
-            return [line for events in bench.sizes for line in await reading.singles(bench, stores, events)]
 
 
 def main(arguments: Sequence[str]) -> None:

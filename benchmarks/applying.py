@@ -36,7 +36,7 @@ async def lines(bench: Bench, stores: Stores) -> list[Line]:
     async with library_sides(bench, stores, "apply") as library:
         sides = [side for events in bench.sizes for side in await _sides(stores, events)]
         rates = await interleave([*sides, *library], rounds)
-    return [*[_line(bench, stores, events, rates) for events in bench.sizes], *_growth(bench, stores, rates)]
+    return [*[_line(stores, events, rates) for events in bench.sizes], *_growth(bench, stores, rates)]
 
 
 async def _sides(stores: Stores, events: int) -> list[Side]:
@@ -67,7 +67,7 @@ def _name(side: str, events: int) -> str:
     return f"{side}, {events:,}"
 
 
-def _line(bench: Bench, stores: Stores, events: int, rates: Rates) -> Line:
+def _line(stores: Stores, events: int, rates: Rates) -> Line:
     own = {PAGEFOLD: rates[_name(PAGEFOLD, events)], FLOOR: rates[_name(FLOOR, events)]}
     claims = [ratio(own, PAGEFOLD, FLOOR, at_least=0.7)]
     if LIBRARY in rates:
@@ -100,7 +100,17 @@ async def memory(bench: Bench, stores: Stores) -> list[Line]:
     growth = [one - other for one, other in zip(large, small, strict=True)]
     claim = Claim(f"MB more at {largest:,} than at {smallest:,}", Spread.of(growth), at_most=50)
     sides = {f"peak at {largest:,}": Spread.of(large), f"peak at {smallest:,}": Spread.of(small)}
-    return [Line("apply, memory", stores.name, largest, "MB", sides, [claim], "peak resident size of a process that only folds")]
+    return [
+        Line(
+            "apply, memory",
+            stores.name,
+            largest,
+            "MB",
+            sides,
+            [claim],
+            "peak resident size of a process that only folds",
+        )
+    ]
 
 
 async def _peak(stores: Stores, events: int) -> float:

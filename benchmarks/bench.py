@@ -77,5 +77,3 @@ async def caught_up(shop: engine.Shop) -> None:
         if len(checkpoints) == len(shop.config.sources) - 1 and all(each.position >= end for each in checkpoints):
             return
         await anyio.sleep(POLL_SECONDS)
-
-

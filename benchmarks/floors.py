@@ -8,17 +8,21 @@ dead letters, no contributions of other sources, no readiness: what is left is w
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from benchmarks.workload import CHANNELS, SOURCES
 from engine.config import WorkConfig
-from engine.consuming import SMALLEST_WINDOW
+from engine.consuming import SMALLEST_WINDOW as FIRST_WINDOW
 from engine.door import Admission
 
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")
-LARGEST_WINDOW = WorkConfig().batch
+SMALLEST_WINDOW: Final = FIRST_WINDOW
+LARGEST_WINDOW: Final = WorkConfig().batch
+
+Head: TypeAlias = Any
+"""A row of the log, in whatever type its driver has for rows."""
 
 Row: TypeAlias = tuple[str, str, str, bool, bool, bytes, bytes, str, str]
 """A row of `sections`: sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at."""
@@ -71,12 +75,12 @@ LISTENERS: Mapping[str, tuple[str, ...]] = {
 """Who hears what a source says to every channel, by source."""
 
 
-def rows_of(heads: Iterable[Sequence[object]]) -> list[Row]:
+def rows_of(heads: Iterable[Head]) -> list[Row]:
     """As many rows as a consumer writes for these heads, in key order, with payloads as bodies."""
     rows: dict[tuple[str, str], Row] = {}
     for _, stream, version, _, _, state in heads:
-        sku, channel, domain, source = stream.split("/")  # type: ignore[attr-defined]  # the columns of the log
-        said = _decode(state)  # type: ignore[arg-type]  # the same
+        sku, channel, domain, source = stream.split("/")
+        said = _decode(state)
         versions = b'{"%b/%b":%d}' % (domain.encode(), source.encode(), version)
         body = bytes(said.payload)
         for name in LISTENERS[source] if channel == "*" else (channel,):
@@ -86,4 +90,4 @@ def rows_of(heads: Iterable[Sequence[object]]) -> list[Row]:
 
 def next_window(window: int, scanned: int) -> int:
     """A consumer's windows grow while they are full."""
-    return min(window * 2, LARGEST_WINDOW) if scanned >= window else SMALLEST_WINDOW
+    return min(window * 2, LARGEST_WINDOW) if scanned >= window else FIRST_WINDOW

@@ -22,9 +22,7 @@ STATEMENTS = ("create_checkpoint", "checkpoint", "touched", "heads", "write_sect
 class Folder:
     """One connection that folds one domain."""
 
-    def __init__(
-        self, domain: str, connection: Connection, prepared: "dict[str, PreparedStatement[Record]]"
-    ) -> None:
+    def __init__(self, domain: str, connection: Connection, prepared: "dict[str, PreparedStatement[Record]]") -> None:
         self._domain = domain
         self._connection = connection
         self._prepared = prepared
@@ -81,13 +79,16 @@ class PostgresFloor(Floor):
         return cls(found[0], found[1], [await Folder.open(*pair) for pair in zip(DOMAINS, found[2:], strict=True)])
 
     async def append(self, events: Sequence[Admission]) -> None:
+        """One durable transaction."""
         streams, versions, topics, states, _ = zip(*events, strict=True)
         await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states)
 
     async def apply(self) -> None:
+        """Every domain at the same time."""
         await asyncio.gather(*[folder.apply() for folder in self._folders])
 
     async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+        """One connection appends, the others fold."""
         appending = asyncio.create_task(self._append_all(batches))
         while not appending.done():
             await self.apply()
@@ -95,6 +96,7 @@ class PostgresFloor(Floor):
         await self.apply()
 
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
+        """One after the other."""
         statement = await self._prepared("page_sections")
         for sku, channel in keys:
             await statement.fetch(sku, channel)
@@ -107,6 +109,7 @@ class PostgresFloor(Floor):
             await statement.fetch(skus, channels)
 
     async def close(self) -> None:
+        """Closes every connection."""
         await self._writer.close()
         await self._reader.close()
         for folder in self._folders:

@@ -9,7 +9,7 @@ import orjson
 
 from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, next_window, rows_of
 from engine.door import Admission
-from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, connect, connect_reader
+from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, Row, connect, connect_reader
 from engine.stores.sqlite.schema import prepare
 
 BUSY_MILLISECONDS = 10_000
@@ -26,9 +26,11 @@ class SQLiteFloor(Floor):
         self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
 
     async def append(self, events: Sequence[Admission]) -> None:
+        """One durable transaction."""
         self._append(events)
 
     async def apply(self) -> None:
+        """One domain after the other: there is one writer."""
         self._apply()
 
     async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
@@ -40,11 +42,13 @@ class SQLiteFloor(Floor):
         await asyncio.to_thread(self._apply)
 
     async def read(self, keys: Iterable[tuple[str, str]]) -> None:
+        """One after the other."""
         execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
         for key in keys:
             execute(statement, key).fetchall()
 
     async def close(self) -> None:
+        """Closes every connection."""
         for connection in (self._events_reader, self._pages_reader, self._events, self._pages):
             connection.close()
 
@@ -70,7 +74,7 @@ class SQLiteFloor(Floor):
     def _fold(self, domain: str, after: int, limit: int) -> tuple[int, int]:
         """One window, one transaction. Gives how much was scanned, and up to where."""
         window = {"domain": domain, "after": after, "limit": limit}
-        end, scanned, events, found = self._events_reader.execute(SQL["touched"], window).fetchall()[0]
+        end, scanned, events, found = one(self._events_reader.execute(SQL["touched"], window))
         if not events:
             return scanned, end
         streams = orjson.loads(found)
@@ -83,6 +87,12 @@ class SQLiteFloor(Floor):
         return scanned, end
 
 
-def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[tuple[object, ...]]:
+def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
     """All rows of a named statement."""
     return connection.execute(SQL[name], bindings).fetchall()
+
+
+def one(rows: Iterable[Row]) -> Row:
+    """The only row."""
+    (row,) = rows
+    return row

@@ -24,7 +24,7 @@ class Timed(NamedTuple):
     """How long it took, and how much was done."""
 
     seconds: float
-    count: int
+    events: int
 
 
 class Side(NamedTuple):
@@ -87,9 +87,9 @@ async def interleave(sides: Sequence[Side], rounds: int, pieces: int = 1) -> dic
                 if pieces == 1:
                     gc.collect()  # the garbage of one side is not the other's to clear away
                 seconds, count = await side.run()
-                spent[side.name] = Timed(spent[side.name].seconds + seconds, spent[side.name].count + count)
+                spent[side.name] = Timed(spent[side.name].seconds + seconds, spent[side.name].events + count)
         for name, timed in spent.items():
-            rates[name].append(timed.count / timed.seconds)
+            rates[name].append(timed.events / timed.seconds)
     return rates
 
 

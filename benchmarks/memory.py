@@ -1,4 +1,4 @@
-"""A process that folds a whole log and tells how much memory it took at its peak, in MB: `python -m benchmarks.memory URL`."""
+"""`python -m benchmarks.memory URL`: folds a whole log and tells how much memory that took at its peak, in MB."""
 
 import asyncio
 import resource

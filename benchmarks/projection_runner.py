@@ -1,4 +1,4 @@
-"""The `eventsourcing` library doing the same work: its own PostgreSQL recorder, its `ProjectionRunner`, a view of pages.
+"""The `eventsourcing` library doing the same work: its PostgreSQL recorder, its `ProjectionRunner`, a view of pages.
 
 The library is used as its documentation shows, in the fastest way that is: events are inserted in large batches,
 straight into the recorder, in the very bytes that Pagefold keeps; the transcoder is orjson; a projection
@@ -64,8 +64,8 @@ class PageView(PostgresTrackingRecorder):
         super().__init__(datastore, **kwargs)
         self.sql_create_statements.append(
             SQL(
-                "CREATE TABLE IF NOT EXISTS page_sections (sku text, channel text, domain text, versions bytea, body bytea,"
-                " occurred_at timestamptz, PRIMARY KEY (sku, channel, domain))"
+                "CREATE TABLE IF NOT EXISTS page_sections (sku text, channel text, domain text, versions bytea,"
+                " body bytea, occurred_at timestamptz, PRIMARY KEY (sku, channel, domain))"
             ).format()
         )
 

@@ -19,14 +19,17 @@ KEYS = 1_000
 Keys: TypeAlias = Sequence[tuple[str, str]]
 
 
-async def singles(bench: Bench, stores: Stores, events: int) -> list[Line]:
+async def lines(bench: Bench, stores: Stores, events: int) -> list[Line]:
     """`get_json` one after the other, against the bare fetch of the same rows; hot pages more often than others."""
     url = await stores.log(events)
     async with engine.open(config(url)) as shop:
         await shop.catch_up()
         keys = await _existing(shop, events, 50 if bench.quick else KEYS)
         floor = await stores.floor(url)
-        sides = [Side(PAGEFOLD, lambda: _timed(keys, _read(shop, keys))), Side(FLOOR, lambda: _timed(keys, floor.read(keys)))]
+        sides = [
+            Side(PAGEFOLD, lambda: _timed(keys, _read(shop, keys))),
+            Side(FLOOR, lambda: _timed(keys, floor.read(keys))),
+        ]
         rates = await interleave(sides, bench.rounds, PIECES)
         claims = [ratio(rates, PAGEFOLD, FLOOR, at_least=0.75)]
         found = [Line("read a page", stores.name, events, "pages/s", spreads(rates), claims)]

@@ -13,6 +13,7 @@ from rich.text import Text
 from benchmarks.measures import Claim, Line, Spread
 
 WIDTH = 150
+FONT = 'font-family="sans-serif" font-size="12"'
 LEFT, RIGHT, ROW, TOP = 430, 930, 22, 60
 
 
@@ -51,7 +52,9 @@ def verdict(claim: Claim) -> str:
 def show(report: Report) -> None:
     """The table, and below it the machine."""
     console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
-    table = Table(title="Pagefold beside its floor and the eventsourcing library: median (lowest–highest) of the rounds")
+    table = Table(
+        title="Pagefold beside its floor and the eventsourcing library: median (lowest–highest) of the rounds"
+    )
     for heading in ("line", "store", "events", "absolute", "", "compared", "target", ""):
         table.add_column(heading, justify="right" if heading in {"events", "target"} else "left")
     for line in report.lines:
@@ -75,9 +78,7 @@ def _add(table: Table, line: Line) -> None:
 
 def as_json(report: Report) -> bytes:
     """Everything, with whether each target was met."""
-    lines = [
-        {**msgspec.to_builtins(line), "claims": [_claim(claim) for claim in line.claims]} for line in report.lines
-    ]
+    lines = [{**msgspec.to_builtins(line), "claims": [_claim(claim) for claim in line.claims]} for line in report.lines]
     document = {"machine": report.machine, "settings": report.settings, "lines": lines}
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
@@ -98,10 +99,9 @@ def _svg(found: Sequence[tuple[Line, Claim]], machine: dict[str, str]) -> str:
     low = math.floor(math.log10(min(values, default=1)))
     high = max(math.ceil(math.log10(max(values, default=10))), low + 1)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{RIGHT + 90}" height="{height}" '
-        f'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{RIGHT + 90}" height="{height}" {FONT}>',
         '<rect width="100%" height="100%" fill="white"/>',
-        '<text x="12" y="24" font-size="15">Pagefold: median and spread of each comparison; the bar is its target</text>',
+        '<text x="12" y="24" font-size="15">Pagefold: median and spread of each comparison, and its target</text>',
     ]
     for power in range(low, high + 1):
         x = _x(10.0**power, low, high)
@@ -118,9 +118,7 @@ def _marks(line: Line, claim: Claim, y: float, low: int, high: int) -> list[str]
     colour = {True: "#1a7f37", False: "#b42318", None: "#475467"}[claim.met]
     events = f", {line.events:,}" if line.events else ""
     label = f"{line.name}, {line.store}{events}: {claim.what}"
-    begin, middle, end = (
-        _x(value, low, high) for value in (claim.spread.low, claim.spread.median, claim.spread.high)
-    )
+    begin, middle, end = (_x(value, low, high) for value in (claim.spread.low, claim.spread.median, claim.spread.high))
     marks = [
         f'<text x="{LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(label)}</text>',
         f'<line x1="{begin:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',

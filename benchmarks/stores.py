@@ -70,20 +70,24 @@ class SQLiteStores(Stores):
         self._numbers = count(1)
 
     async def new(self) -> str:
+        """A new folder."""
         folder = self.folder / f"store-{next(self._numbers)}"
         folder.mkdir()
         await _make(f"sqlite:///{folder}")
         return f"sqlite:///{folder}"
 
     async def floor(self, url: str) -> Floor:
+        """Its files, bare."""
         return SQLiteFloor(_folder(url))
 
     async def forget_pages(self, url: str) -> None:
+        """A new `pages.db`."""
         for file in _folder(url).glob("pages.db*"):
             file.unlink()
         await _make(url)
 
     async def drop(self, url: str) -> None:
+        """Removes the folder."""
         shutil.rmtree(_folder(url))
 
 
@@ -97,17 +101,21 @@ class PostgresStores(Stores):
         self.server = stack.enter_context(PostgresServer(fsync=True, settings=SERVER_SETTINGS))
 
     async def new(self) -> str:
+        """A new database."""
         url = self.server.create_database()
         await _make(url)
         return url
 
     async def floor(self, url: str) -> Floor:
+        """Its tables, bare."""
         return await PostgresFloor.open(url)
 
     async def forget_pages(self, url: str) -> None:
+        """Empty tables, and nothing left to be written from before."""
         self._administer(url, "TRUNCATE pagefold.sections, pagefold.checkpoints", "CHECKPOINT")
 
     async def drop(self, url: str) -> None:
+        """Removes the database."""
         self.server.drop_database(url)
 
     async def _fill(self, url: str, events: int) -> None:
@@ -127,5 +135,3 @@ async def _make(url: str) -> None:
 
 def _folder(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
-
-

@@ -41,9 +41,10 @@ RECORDED_AT = "2026-01-12T06:00:00.000000Z"
 SHARES = {"catalog": 15, "pricing": 35, "inventory": 45, "media": 5}
 
 _WORDS = (
-    "Baumwolle Leinen Merinowolle Steinzeug Bienenwachs Marineblau Olivgrün Rostrot handgefertigt nachhaltig "
-    "waschbar weich robust zeitlos leicht warm gewebt gestrickt gefärbt geprüft Porto Lübeck Nîmes Kraków"
-).split()
+    "Baumwolle", "Leinen", "Merinowolle", "Steinzeug", "Bienenwachs", "Marineblau", "Olivgrün", "Rostrot", "gewebt",
+    "handgefertigt", "nachhaltig", "waschbar", "weich", "robust", "zeitlos", "leicht", "warm", "gestrickt", "gefärbt",
+    "geprüft", "Porto", "Lübeck", "Nîmes", "Kraków",
+)  # fmt: skip
 
 
 def config(store: str) -> Config:
@@ -118,31 +119,26 @@ class Workload:
             for code, length in (("claim", 30), ("name", 24))
         )
         number = f'"weight":{{"unit":"g","value":{chance % 4000}}},"edition":{chance}'
-        return (
-            "pim",
-            "*",
-            f'{{"attributes":{{{attributes},{number}}},"categories":["home/textiles","models/m{chance % 500}"],'
-            f'"family":"textiles","localized":{{{texts}}},"parent":"HF-{chance % 900:03d}"}}',
-        )
+        place = f'"categories":["home/textiles","models/m{chance % 500}"],"parent":"HF-{chance % 900:03d}"'
+        payload = f'{{"attributes":{{{attributes},{number}}},{place},"family":"textiles","localized":{{{texts}}}}}'
+        return "pim", "*", payload
 
     def _pricing(self, chance: int) -> tuple[str, str, str]:
         """What it costs: two in ten changes are of the dollar price, which is one channel's own."""
         dollars = chance % 10 < 2
         cents = 500 + chance % 40_000
         tiers = ",".join(
-            f'{{"minQuantity":{6 * step},"amount":"{cents * (100 - 5 * step) // 100 / 100:.2f}"}}' for step in (1, 2, 3, 4)
+            f'{{"minQuantity":{6 * step},"amount":"{cents * (100 - 5 * step) // 100 / 100:.2f}"}}'
+            for step in (1, 2, 3, 4)
         )
         scheduled = ""
         if chance % 3 == 0:
             sale = f'"amount":"{cents * 0.008:.2f}","from":"2026-02-01T00:00:00Z","until":"2026-02-08T00:00:00Z"'
             scheduled = f',"scheduled":[{{{sale}}}]'
-        return (
-            "erp",
-            "web-us" if dollars else "*",
-            f'{{"currency":"{"USD" if dollars else "EUR"}","amount":"{cents / 100:.2f}","taxIncluded":true,'
-            f'"taxClass":"standard","customerGroups":{{"dealers":"{cents * 0.0066:.2f}","staff":"{cents * 0.006:.2f}","trade":"{cents * 0.0072:.2f}"}},'
-            f'"tiers":[{tiers}]{scheduled}}}',
-        )
+        groups = ",".join(f'"{group}":"{cents * share:.2f}"' for group, share in (("staff", 0.006), ("trade", 0.0072)))
+        price = f'"currency":"{"USD" if dollars else "EUR"}","amount":"{cents / 100:.2f}","taxIncluded":true'
+        rest = f'"taxClass":"standard","customerGroups":{{{groups}}},"tiers":[{tiers}]{scheduled}'
+        return "erp", "web-us" if dollars else "*", f"{{{price},{rest}}}"
 
     def _inventory(self, chance: int) -> tuple[str, str, str]:
         """How many there are, in one of two places."""

@@ -52,7 +52,7 @@ class Appender:
         self._door = door
         self._config = config
         self._queue: deque[_Request] = deque()
-        self._queued = 0
+        self.queued = 0
         self._turn = anyio.Lock()
         self._room = anyio.Event()
 
@@ -88,10 +88,10 @@ class Appender:
         return admitted
 
     async def _commit(self, request: _Request) -> None:
-        while self._queued and self._queued + len(request.admissions) > self._config.queue:
+        while self.queued and self.queued + len(request.admissions) > self._config.queue:
             await self._room.wait()
         self._queue.append(request)
-        self._queued += len(request.admissions)
+        self.queued += len(request.admissions)
         async with self._turn:
             if not request.settled:
                 await self._wait_for_company()
@@ -114,7 +114,7 @@ class Appender:
         while self._queue and size + len(self._queue[0].admissions) <= self._config.batch:
             taken.append(self._queue.popleft())
             size += len(taken[-1].admissions)
-        self._queued -= size
+        self.queued -= size
         room, self._room = self._room, anyio.Event()
         room.set()
         return taken
@@ -128,7 +128,7 @@ class Appender:
             return
         except BaseException:  # asyncio cancels through shields: whoever else was taken along still waits for an answer
             self._queue.extendleft(reversed(requests))
-            self._queued += sum([len(request.admissions) for request in requests])
+            self.queued += sum([len(request.admissions) for request in requests])
             raise
         for request in requests:
             request.results = [next(results) for _ in request.admissions]

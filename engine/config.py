@@ -251,5 +251,5 @@ def _check_sources(key: str, names: Sequence[str], writers: Sequence[str]) -> No
 
 def redacted(url: str) -> str:
     """The URL without its password, fit for logs and messages."""
-    url = re.sub(r"(?<=://)([^:/@]*):[^@]*@", r"\1:***@", url)
+    url = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)

@@ -4,6 +4,7 @@ A terminal gets coloured text, anything else JSON, one object a line. Moments ar
 the level `debug`, and an error is shown without the values of its variables, for the same reason.
 """
 
+import json
 import logging
 import sys
 from contextlib import suppress
@@ -26,6 +27,7 @@ def configure(level: Level, *, as_json: bool | None = None) -> None:
         as_json = not sys.stderr.isatty()
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
+        _drop_arguments,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -68,13 +70,24 @@ def _adopt_standard_library(before: list[Processor], after: list[Processor], lev
 
 
 def _dumps(event: EventDict, **_options: object) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # an integer of more than 64 bits, a lone surrogate
+        return json.dumps(event, default=repr)
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What every line has, before what only some have."""
     first = {key: event[key] for key in ("at", "level", "event") if key in event}
     return {**first, **event}
+
+
+def _drop_arguments(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Stamina would log what the function that it retries was called with, and a payload may be among that."""
+    if event.get("event") == "stamina.retry_scheduled":
+        event.pop("args", None)
+        event.pop("kwargs", None)
+    return event
 
 
 def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

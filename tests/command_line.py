@@ -59,6 +59,7 @@ def settle(folder: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(place)
     monkeypatch.delenv(LOG_LEVEL_VARIABLE, raising=False)
     monkeypatch.setenv(STORE_VARIABLE, store_url)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for processes of their own
     assert pagefold("init").code == 0
     return place
 
@@ -81,7 +82,7 @@ def spawn(
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        env={**os.environ, **(environment or {})},
     )
 
 

@@ -166,9 +166,10 @@ def utc(text: str) -> datetime:
 
 def defaults_of(domain: str) -> Mapping[str, object]:
     """What a field says when it is left out, where that is something."""
-    return {
+    defaults: dict[str, dict[str, object]] = {
         "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
         "pricing": {"tiers": [], "customerGroups": {}, "scheduled": []},
         "inventory": {"safetyStock": 0, "backorderable": False},
         "media": {"assets": []},
-    }[domain]
+    }
+    return defaults[domain]

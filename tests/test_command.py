@@ -1,15 +1,21 @@
 """The command line: what each command prints, where, and with what exit code."""
 
+import contextlib
+import os
+import pty
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
+import anyio
 import orjson
 import pytest
 
+import engine
 from engine.command.init import sample
 from engine.config import Config
-from tests.command_line import Ran, event, finished, lines_file, on_sqlite, pagefold, product, settle, spawn
+from tests.command_line import PROGRAM, Ran, event, finished, lines_file, on_sqlite, pagefold, product, settle, spawn
 
 
 @pytest.fixture
@@ -279,6 +285,50 @@ def test_dead_letters(workplace: Path) -> None:
     assert pagefold("dead-letters", "retry", "ingest-1").out == "ingest-1  still dead\n"
 
 
+class Stored(NamedTuple):
+    """An event that goes past the door."""
+
+    originator_id: str
+    originator_version: int
+    topic: str
+    state: bytes
+
+
+async def smuggle(*events: Stored) -> None:
+    """Puts events into the log that no door would admit."""
+    async with engine.open() as shop:
+        await shop.store.log.insert(events)
+
+
+def test_what_cannot_be_folded(workplace: Path) -> None:
+    """An event that cannot be folded is reported, shown, tried again, and resolved by a newer good one."""
+    ingest(workplace, event())
+    state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":{"amount":1}}'
+    moment = b"2026-01-01T00:00:00.000000Z"
+    anyio.run(smuggle, Stored("A/*/pricing/erp", 2, "pricing", state % (moment, moment)))
+    assert pagefold("work", "--once", "--json").document["domains"][1]["dead"] == 1
+    [letter] = pagefold("dead-letters", "list", "--kind", "projection", "--json").documents
+    assert (letter["id"], letter["version"]) == ("projection-1", 2)
+    assert pagefold("dead-letters", "show", "projection-1", "--json").document["event"]["payload"] == {"amount": 1}
+    assert pagefold("dead-letters", "retry", "projection-1", "--json").document["result"] == "still dead"
+    assert "dead-letters list" in pagefold("status").err
+    ingest(workplace, event(version=3))
+    ran = pagefold("dead-letters", "retry", "--all")
+    assert (ran.code, ran.out) == (0, "projection-1  resolved\n")
+    assert pagefold("dead-letters", "list").err == "no dead letters\n"
+
+
+@on_sqlite
+def test_only_the_newest_dead_letters_are_listed(workplace: Path) -> None:
+    """The list says how many older ones there are."""
+    ingest(workplace, event(), *(event(amount=f"{number}.00") for number in range(2, 7)))
+    ran = pagefold("dead-letters", "list", "--limit", "2", "--json")
+    assert [letter["id"] for letter in ran.documents] == ["ingest-5", "ingest-4"]
+    ran = pagefold("dead-letters", "list", "--limit", "2")
+    assert "and 3 older" in ran.err
+    assert len(ran.out.splitlines()) == 3
+
+
 @on_sqlite
 def test_an_unknown_dead_letter_is_1(workplace: Path) -> None:
     """Nothing is tried when one of the names is wrong."""
@@ -301,7 +351,7 @@ def test_status_tells_the_lag(workplace: Path) -> None:
     [channel] = [each for each in status["channels"] if each["channel"] == "web-de"]
     assert (channel["sections"]["pricing"], channel["ready"]["catalog"]) == (2, 1)
     text = pagefold("status").out
-    assert "2 of 2 ready" in text
+    assert "2/2" in text
     assert all(not line.endswith(" ") for line in text.splitlines())
 
 
@@ -333,6 +383,27 @@ def test_a_closed_pipe_is_quiet(workplace: Path) -> None:
         assert process.stderr.read() == ""
         process.stderr.close()
         assert process.wait(60) == 141
+
+
+@on_sqlite
+def test_a_terminal_gets_bars(workplace: Path) -> None:
+    """On a terminal, progress is a bar and logs are text; standard output has the result alone."""
+    file = lines_file(workplace / "events.ndjson", event(), b"nonsense")
+    terminal, other_end = pty.openpty()
+    for arguments in (("ingest", file, "--json"), ("work", "--once", "--json")):
+        ran = subprocess.run([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=other_end, check=False)
+        assert orjson.loads(ran.stdout)["complete"]
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's answer at the end of a terminal
+        while piece := os.read(terminal, 100_000):
+            shown += piece
+    os.close(terminal)
+    text = shown.decode()
+    assert f"{file}:2: JSON is malformed" in text.replace("\r\n", "")
+    assert "━━━" in text
+    assert "pricing" in text
+    assert '"event":' not in text
 
 
 @on_sqlite

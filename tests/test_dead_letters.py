@@ -55,7 +55,7 @@ def dollars(config: Config) -> Config:
 
 
 async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, dollars: Config) -> None:
-    """When the channel's currency changes, the next fold keeps its old price in dead letters and disables the section."""
+    """When the channel's currency changes, the next fold buries its old price in dead letters: nothing is shown."""
     async with engine.open(config) as shop:
         await say(shop, own("10.00", 1), catalog("shirt"))
         assert await amount(shop) == "10.00"

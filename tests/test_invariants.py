@@ -11,6 +11,7 @@ import anyio
 import apsw
 import psycopg
 import pytest
+from anyio.lowlevel import checkpoint
 
 import engine
 from domains import DOMAINS
@@ -46,6 +47,7 @@ TRIGGER = {
     "events": "CREATE TRIGGER faulty AFTER INSERT ON pagefold.stored_events EXECUTE FUNCTION pagefold.break_up()",
     "pages": "CREATE TRIGGER faulty AFTER INSERT OR UPDATE ON pagefold.sections EXECUTE FUNCTION pagefold.break_up()",
 }
+LOST = StoreUnavailable("the store", ConnectionError("lost"))
 MEND = "DROP FUNCTION pagefold.break_up() CASCADE"
 
 
@@ -82,7 +84,7 @@ def fails_once(call: Callable[..., Awaitable[Any]], *, after: bool) -> Callable[
             return await call(*arguments, **named)
         if after:
             await call(*arguments, **named)
-        raise StoreUnavailable("the store", ConnectionError("lost"))
+        raise LOST
 
     return wrapped
 
@@ -156,9 +158,7 @@ async def test_i12_everybody_in_a_failed_transaction_is_told(shop: Shop) -> None
     await append(shop, *events)
 
 
-async def test_i12_an_error_that_nobody_expected_reaches_everybody(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_i12_an_error_that_nobody_expected_reaches_everybody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the driver's own, which is not retried, reaches every caller as it is."""
     errors: list[Exception] = []
 
@@ -242,7 +242,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
         while True:
             page = await shop.pages.get(SKU, "web-de")
             seen.append(page.source_versions["inventory/wms-a"] if page else 0)
-            await anyio.sleep(0)
+            await checkpoint()
 
     async def mend() -> None:
         while True:
@@ -257,7 +257,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
             await shop.append([stock(version, version=version) for version in batch])
             await anyio.sleep(0.002)
         with anyio.fail_after(10):
-            while not seen or seen[-1] < 120:
+            while not seen or seen[-1] < 120:  # noqa: ASYNC110  # the reader polls, as readers do
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
     assert seen == sorted(seen)
@@ -329,7 +329,9 @@ async def test_i8_conflicts_are_told_and_kept_once(shop: Shop) -> None:
         assert {result.position for result in results} == {first.position}
     letters = await shop.dead_letters.newest()
     assert len(letters) == 2
-    assert {(letter.kind, letter.domain, letter.originator_version) for letter in letters} == {("ingest", "inventory", 1)}
+    assert {(letter.kind, letter.domain, letter.originator_version) for letter in letters} == {
+        ("ingest", "inventory", 1)
+    }
     await shop.catch_up()
     assert (await section(shop, "inventory"))["available"] == 1
     assert [await shop.dead_letters.retry(letter) for letter in letters] == ["still dead", "still dead"]
@@ -442,7 +444,7 @@ async def test_i11_lag_ends_when_faults_do(shop: Shop, monkeypatch: pytest.Monke
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         with anyio.fail_after(15):
-            while set((await positions(shop.store)).values()) != {7}:
+            while set((await positions(shop.store)).values()) != {7}:  # noqa: ASYNC110  # the store tells nobody
                 await anyio.sleep(0.02)
         group.cancel_scope.cancel()
     await assert_pages(shop, shop.config, events)

@@ -1,4 +1,4 @@
-"""What was accepted is stored, folded and served as it was: strings that break software, and whatever Hypothesis draws."""
+"""What was accepted is stored, folded and served as it was: naughty strings, and whatever Hypothesis draws."""
 
 import json
 import re
@@ -65,7 +65,7 @@ async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
 
 @pytest.mark.parametrize("by_line", [True, False])
 async def test_naughty_values(shop: Shop, naughty: list[str], *, by_line: bool) -> None:
-    """Each as a code, an attribute, a text, a category, a role and a URL is served as it came, in one page and in many."""
+    """Each as a code, an attribute, a text, a category, a role and a URL is served as it came."""
     codes = {f"{number} {text}": [text, {text: text}] for number, text in enumerate(naughty)}
     plain = dict.fromkeys(naughty, "code")
     whole = [event("catalog", {"attributes": plain | codes, "categories": naughty, "family": "all"}, sku="ALL")]
@@ -95,7 +95,7 @@ async def test_naughty_values(shop: Shop, naughty: list[str], *, by_line: bool) 
 
 
 def test_naughty_strings_in_place_of_names(naughty: list[str]) -> None:
-    """Each as a type, source, channel, currency or amount is refused with its place, or is what the configuration has."""
+    """Each as a type, source, channel, currency or amount is refused with its place; a few are amounts."""
     price = event("pricing", {"currency": "EUR", "amount": "1"})
     for text in naughty:
         for field in ("type", "source", "channel"):

@@ -187,6 +187,14 @@ async def test_a_cancelled_read_takes_nobody_along(store: PostgresStore, cancell
     assert await bodies(store, "A") == [b'"A"']
 
 
+async def test_a_key_that_makes_no_sense_is_an_error_for_its_reader_alone(store: PostgresStore) -> None:
+    """What the server cannot even be asked for does not spoil the query of those who ask at the same time."""
+    await counted(store, "A", "B")
+    results = await asyncio.gather(*[bodies(store, sku) for sku in ("A", "B", "\0", "A")], return_exceptions=True)
+    assert isinstance(results.pop(2), Exception)
+    assert results == [[b'"A"'], [b'"B"'], [b'"A"']]
+
+
 async def test_a_cancelled_query_is_no_obstacle(store: PostgresStore) -> None:
     """Reads that are cancelled while the server works on them leave the connection good for the next."""
     await counted(store, "A")
@@ -233,7 +241,7 @@ async def test_a_read_that_hangs_is_given_up(store: PostgresStore, monkeypatch: 
     monkeypatch.setattr(merging, "READ_SECONDS", 0.1)
     await counted(store, "A")
     assert store.pages._session is not None
-    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(60), $1::text, $2::text")
+    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(2), $1::text, $2::text")
     store.pages._queries["page_sections"] = hanging.fetch
     with anyio.fail_after(5):
         assert await bodies(store, "A") == [b'"A"']

@@ -124,7 +124,7 @@ def judge(plan: dict[str, Any], hot: Hot) -> None:
 
 @pytest.mark.parametrize("statistics", [False, True])
 async def test_hot_statements_read_by_index(session: Session, *, statistics: bool) -> None:
-    """Prepared on empty tables and never analysed, or analysed: the indexes are the same, what they touch is bounded."""
+    """Prepared on empty tables, never analysed or analysed: the indexes are the same, what they touch is bounded."""
     for number, hot in enumerate(HOT):
         await session.run(f"PREPARE hot_{number} AS {SQL[hot.name]}")
         await explained(session, hot, number)

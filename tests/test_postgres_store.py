@@ -46,8 +46,8 @@ async def test_a_session_whose_client_is_frozen_is_ended(
             frozen.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 1000000)")
         with capture_logs() as logs, anyio.fail_after(5):
             started = anyio.current_time()
-            while not await holds(store, "catalog", wait=wait):
-                await anyio.sleep(0.05)  # noqa: ASYNC110  # nothing tells that a lease became free but the lease
+            while not await holds(store, "catalog", wait=wait):  # noqa: ASYNC110  # only the lease itself can tell
+                await anyio.sleep(0.05)
             took = anyio.current_time() - started
     assert config.work.lease_seconds * 0.8 < took < config.work.lease_seconds + 1.5
     assert [(each["event"], each["domain"]) for each in logs] == [("replacing a frozen worker", "catalog")]
@@ -74,10 +74,14 @@ async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, 
 
 async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresStore, config: Config) -> None:
     """When the server ends the session before the commit, nothing of the transaction is there, and it is told."""
-    with pytest.raises(StoreUnavailable):
+
+    async def interrupted() -> None:
         async with store.consumption.folding("catalog") as folding:
             await folding.write([a_section(SKU)])
             end_sessions(config.store.url)
+
+    with pytest.raises(StoreUnavailable):
+        await interrupted()
     assert await store.pages.sections(SKU, "web-de") == []
 
 

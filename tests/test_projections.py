@@ -214,7 +214,7 @@ def test_the_splice_is_json(history: list[DomainEvent]) -> None:
         } | {name: orjson.loads(rows[name].body or b"null") if name in rows else None for name in names}
         assert orjson.loads(page) == expected
         assert list(orjson.loads(page)) == list(expected)
-        assert orjson.dumps(orjson.loads(page)) == page, "compact"
+        assert msgspec.json.encode(orjson.loads(page)) == page, "compact"
         hidden = SPLICER.splice(sku, channel, [row[2:8] for _, row in sorted(rows.items())], disabled=False)
         assert hidden == (page if live else None)
 

@@ -68,7 +68,12 @@ async def _list(kind: Kind | None, domain: str | None, limit: int, options: Opti
             write_json(_document(letter))
         return Exit.DONE
     if found:
-        show_table(("id", "since", "stream", "version", "error"), map(_row, found), numbers=("version",))
+        show_table(
+            ("id", "since", "stream", "version", "error"),
+            map(_row, found),
+            numbers=("version",),
+            wrapped=("stream", "error"),
+        )
     total = sum(n for (k, d), n in counts.items() if kind in (None, k) and domain in (None, d))
     if total > len(found):
         say(f"… and {total - len(found):,} older; --limit shows more")

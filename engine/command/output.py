@@ -5,11 +5,11 @@ read as markup.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 
 import orjson
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -66,27 +66,34 @@ def write_bytes(line: bytes) -> None:
         sys.stdout.buffer.write(line + b"\n")
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, numbers: Iterable[str] = ()) -> None:
-    """A table on standard output; the columns in `numbers` are aligned to the right."""
-    console, right = results(), set(numbers)
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    numbers: Collection[str] = (),
+    wrapped: Collection[str] = (),
+) -> None:
+    """A table on standard output. Columns in `numbers` are aligned to the right, those in `wrapped` may break."""
+    console = results()
     if console.is_terminal:
         table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in columns:
-            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+            justify: JustifyMethod = "right" if column in numbers else "left"
+            table.add_column(column, justify=justify, overflow="fold", no_wrap=column not in wrapped)
         for row in rows:
             table.add_row(*row)
         console.print(table)
     else:
-        for line in _aligned([columns, *([str(cell) for cell in row] for row in rows)], columns, right):
+        for line in _aligned([columns, *([str(cell) for cell in row] for row in rows)], columns, numbers):
             print(line)
 
 
-def _aligned(rows: Sequence[Sequence[str]], columns: Sequence[str], right: set[str]) -> list[str]:
+def _aligned(rows: Sequence[Sequence[str]], columns: Sequence[str], numbers: Collection[str]) -> list[str]:
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     lines: list[str] = []
     for row in rows:
         cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
+            cell.rjust(width) if column in numbers else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
         ]
         lines.append(GAP.join(cells).rstrip())

@@ -9,8 +9,6 @@ from engine.command.output import duration, results, say, show_table, write_byte
 from engine.command.running import run
 from engine.status import ChannelStatus, DomainStatus, Status
 
-_NUMBERS = ("checkpoint", "lag", "waiting", "applied", "stale", "dead", "dead letters", "conflicts")
-
 
 def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
     """Show how far each domain is, how far behind, and what waits for a person.
@@ -41,27 +39,29 @@ def _show(found: Status) -> None:
     end = max((domain.log_end for domain in found.domains), default=0)
     results().print(Text.assemble(found.store, "  ", (f"log end {end:,}", "bold")), soft_wrap=True)
     results().print()
-    show_table(("domain", *_NUMBERS, "worker"), map(_domain_row, found.domains), numbers=_NUMBERS)
-    results().print()
     names = [domain.domain for domain in found.domains]
-    show_table(("channel", *names), (_channel_row(channel, names) for channel in found.channels), numbers=names)
+    facts = [_facts(domain) for domain in found.domains]
+    rows = ([name, *(each[name] for each in facts)] for name in facts[0])
+    show_table(("", *names), rows, numbers=names, wrapped=names)
+    results().print()
+    channels = (_channel_row(channel, names) for channel in found.channels)
+    show_table(("ready/all sections", *names), channels, numbers=names)
     _hint(found)
 
 
-def _domain_row(domain: DomainStatus) -> list[str | Text]:
+def _facts(domain: DomainStatus) -> dict[str, str | Text]:
     behind = "yellow" if domain.lag_events else "green"
-    return [
-        Text(domain.domain, style="bold"),
-        f"{domain.checkpoint:,}",
-        Text(f"{domain.lag_events:,}", style=behind),
-        Text(duration(domain.lag_seconds) if domain.lag_events else "-", style=behind),
-        f"{domain.applied:,}",
-        f"{domain.stale:,}",
-        _alarming(domain.dead),
-        _alarming(domain.dead_letters),
-        _alarming(domain.conflicts),
-        domain.holder or "-",
-    ]
+    return {
+        "checkpoint": f"{domain.checkpoint:,}",
+        "lag, events": Text(f"{domain.lag_events:,}", style=behind),
+        "lag, time": Text(duration(domain.lag_seconds) if domain.lag_events else "-", style=behind),
+        "applied": f"{domain.applied:,}",
+        "stale": f"{domain.stale:,}",
+        "dead": _alarming(domain.dead),
+        "dead letters": _alarming(domain.dead_letters),
+        "conflicts": _alarming(domain.conflicts),
+        "last worker": domain.holder or "-",
+    }
 
 
 def _alarming(number: int) -> Text:
@@ -69,11 +69,7 @@ def _alarming(number: int) -> Text:
 
 
 def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
-    """Ready sections of all sections."""
-    return [
-        Text(channel.channel, style="bold"),
-        *(f"{channel.ready[name]:,} of {channel.sections[name]:,} ready" for name in names),
-    ]
+    return [channel.channel, *(f"{channel.ready[name]:,}/{channel.sections[name]:,}" for name in names)]
 
 
 def _hint(found: Status) -> None:

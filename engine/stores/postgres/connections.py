@@ -218,28 +218,24 @@ class Connections:
         self.name = redacted(config.store.url)
         self.schema = config.store.schema
         self._url = config.store.url
-        self._lease_seconds = config.work.lease_seconds
+        self._lease_milliseconds = round(config.work.lease_seconds * 1000)
         self.writer = Pool(self, 1)
         self.readers = Pool(self, READERS)
 
     async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
         """A new connection, on which no command takes longer than that."""
-        return await self._connect(_SETTINGS, command_seconds)
+        return await self._connect({}, command_seconds)
 
     async def worker(self) -> Session:
         """A new connection for transactions that fold. The server ends it when its client is frozen."""
-        lease = round(self._lease_seconds * 1000)
-        return await self._connect(
-            _SETTINGS
-            | {
-                "idle_in_transaction_session_timeout": str(lease),
-                "idle_session_timeout": str(2 * lease),
-                "lock_timeout": "30s",
-            },
-            COMMAND_SECONDS,
-        )
+        silence = f"{2 * self._lease_milliseconds}ms"
+        return await self._connect({"idle_session_timeout": silence, "lock_timeout": "30s"}, COMMAND_SECONDS)
 
     async def _connect(self, settings: Mapping[str, str], command_seconds: float | None) -> Session:
+        own = {
+            "search_path": self.schema,
+            "idle_in_transaction_session_timeout": f"{self._lease_milliseconds}ms",  # it holds others up
+        }
         try:
             with translated(self.name):
                 connection = await asyncpg.connect(
@@ -247,7 +243,7 @@ class Connections:
                     timeout=CONNECT_SECONDS,
                     command_timeout=command_seconds,
                     max_cached_statement_lifetime=0,
-                    server_settings={**settings, "search_path": self.schema},
+                    server_settings={**_SETTINGS, **own, **settings},
                 )
         except ValueError as error:  # not shown unless it is asyncpg's own: it may quote a part of the password
             reason = error if isinstance(error, asyncpg.ClientConfigurationError) else "is not a PostgreSQL URL"

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from engine.errors import StoreUnavailable
+from engine.errors import StoreError
 from engine.stores.postgres.connections import Connections, Session
 
 AGAIN_SECONDS = 1.0
@@ -18,20 +18,22 @@ class Listener:
         self._connections = connections
         self._hear = hear
         self._session: Session | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._not_before = 0.0
-        self._turn = asyncio.Lock()
 
-    async def listen(self) -> None:
-        """Sees to it that notifications are heard from now on, if that can be had."""
+    def listen(self) -> None:
+        """Sees to it, in the background, that notifications are heard."""
         if self._session is not None and not self._session.closed:
             return
-        async with self._turn:
-            if (self._session is None or self._session.closed) and time.monotonic() >= self._not_before:
-                self._not_before = time.monotonic() + AGAIN_SECONDS
-                await self._connect()
+        if (self._connecting is None or self._connecting.done()) and time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+            self._connecting = asyncio.create_task(self._connect())
 
     async def close(self) -> None:
         """Stops listening."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         if self._session is not None:
             await self._session.close()
 
@@ -39,5 +41,6 @@ class Listener:
         try:
             self._session = await self._connections.session()
             await self._session.listen(self._connections.schema, self._hear)
-        except StoreUnavailable:
-            await self.close()
+        except StoreError:  # whoever waits looks for himself until the next try, and tells what is wrong
+            return
+        self._hear()

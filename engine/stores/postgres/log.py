@@ -79,7 +79,7 @@ class PostgresLog(Log):
 
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        await self._listener.listen()
+        self._listener.listen()
         while True:
             grown = self._grown
             if await self.end() > after or (left := deadline - time.monotonic()) <= 0:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from engine.errors import StoreError
 from engine.stores.postgres.connections import SQL, Connections, Session, outdated, translated
 
 MOST = 200
@@ -17,6 +18,8 @@ READ_SECONDS = 10.0
 
 Key: TypeAlias = tuple[str, str]
 Rows: TypeAlias = list[Any]
+Waiters: TypeAlias = list[asyncio.Future[Rows]]
+Batch: TypeAlias = dict[Key, Waiters]
 Query: TypeAlias = Callable[..., Awaitable[Rows]]
 
 
@@ -30,7 +33,7 @@ class MergedReads:
         self._connections = connections
         self._session: Session | None = None
         self._queries: dict[str, Query] = dict.fromkeys(("page_sections", "sections_of_pages"), _not_connected)
-        self._waiting: dict[Key, list[asyncio.Future[Rows]]] = {}
+        self._waiting: Batch = {}
         self._merging: asyncio.Task[None] | None = None
         self._busy = False
         self._number = 0
@@ -78,19 +81,26 @@ class MergedReads:
         """Answers those who wait, until nobody does."""
         try:
             while self._waiting:
-                batch = {key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST))}
-                waiters = [waiter for each in batch.values() for waiter in each]
-                try:
-                    pages = await self._pages(batch)
-                except BaseException as error:
-                    _fail(waiters, error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    for key, each in batch.items():
-                        _answer(each, pages.get(key, []))
+                await self._settle({key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST))})
         finally:
             self._busy = False
+
+    async def _settle(self, batch: Batch) -> None:
+        """Answers a batch. A page that the server cannot even be asked for must not be an error for the others."""
+        try:
+            pages = await self._pages(batch)
+        except BaseException as error:
+            if len(batch) > 1 and isinstance(error, Exception) and not isinstance(error, StoreError):
+                for key, waiters in batch.items():
+                    await self._settle({key: waiters})
+                return
+            for waiters in batch.values():
+                _fail(waiters, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for key, waiters in batch.items():
+                _answer(waiters, pages.get(key, []))
 
     async def _pages(self, keys: Iterable[Key]) -> dict[Key, Rows]:
         skus, channels = zip(*keys, strict=True)
@@ -113,6 +123,7 @@ class MergedReads:
             self._session = await self._connections.session(command_seconds=None)
             for name in self._queries:
                 self._queries[name] = (await self._session.connection.prepare(SQL[name])).fetch
+            self._begin()
             return await self._queries[statement](*bindings)
 
 
@@ -121,13 +132,13 @@ async def _not_connected(*_: object) -> Rows:
     raise asyncpg.InterfaceError("closed")
 
 
-def _answer(waiters: Iterable[asyncio.Future[Rows]], rows: Rows) -> None:
+def _answer(waiters: Waiters, rows: Rows) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(rows)
 
 
-def _fail(waiters: Iterable[asyncio.Future[Rows]], error: BaseException) -> None:
+def _fail(waiters: Waiters, error: BaseException) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_exception(error)

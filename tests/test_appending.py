@@ -1,0 +1,116 @@
+"""Group commit: who shares a transaction, who waits for room, and who is told when somebody gives up."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from engine import AppendResult, Config, Shop
+from engine.appending import Appender
+from engine.door import Door
+from engine.stores.store import Store
+from tests.shops import event
+
+
+class SlowLog:
+    """Stands before a log, counts its transactions, and holds each until it is let go."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        self.go = anyio.Event()
+        insert = store.log.insert
+
+        async def slow(events: Sequence[Any]) -> list[int | None]:
+            self.sizes.append(len(events))
+            await self.go.wait()
+            return await insert(events)
+
+        monkeypatch.setattr(store.log, "insert", slow)
+
+    async def began(self, transactions: int) -> None:
+        """Returns when so many transactions have begun."""
+        with anyio.fail_after(10):
+            while len(self.sizes) < transactions:
+                await anyio.sleep(0.001)
+
+
+@pytest.fixture
+def slow(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> SlowLog:
+    """The log of the shop, held."""
+    return SlowLog(shop.store, monkeypatch)
+
+
+def appender(store: Store, config: Config, **settings: object) -> Appender:
+    """An appender with other settings than the shop's."""
+    return Appender(store, Door(config), msgspec.structs.replace(config.append, **settings))
+
+
+async def test_many_callers_share_a_transaction(shop: Shop, slow: SlowLog) -> None:
+    """Who comes while a transaction is under way shares the next one, and each gets its own answer."""
+    tasks = [asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku="FIRST")]))]
+    await slow.began(1)
+    tasks += [
+        asyncio.create_task(shop.append([event("inventory", {"available": number}, sku=f"SKU-{number}")]))
+        for number in range(63)
+    ]
+    await asyncio.sleep(0.01)
+    slow.go.set()
+    results = [result for [result] in await asyncio.gather(*tasks)]
+    assert slow.sizes == [1, 63]
+    assert {result.outcome for result in results} == {"appended"}
+    assert len({result.position for result in results}) == 64
+
+
+async def test_a_transaction_has_a_largest_size(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call with more events than a transaction takes gets several, and its answers in order."""
+    slow = SlowLog(store, monkeypatch)
+    slow.go.set()
+    events = [event("inventory", {"available": 1}, version=number) for number in range(25)]
+    results = await appender(store, config, batch=10).append(events)
+    assert slow.sizes == [10, 10, 5]
+    positions = [result.position for result in results if result.position is not None]
+    assert positions == sorted(positions)
+    assert len(positions) == 25
+
+
+async def test_the_queue_has_a_bound(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers wait for room, and get it: nothing is refused for being too much at once."""
+    slow = SlowLog(store, monkeypatch)
+    small = appender(store, config, queue=2, batch=2)
+    calls = [small.append([event("inventory", {"available": 1}, version=number)]) for number in range(9)]
+    tasks = [asyncio.create_task(call) for call in calls]
+    await slow.began(1)
+    await asyncio.sleep(0.01)
+    assert small.queued <= 2
+    slow.go.set()
+    with anyio.fail_after(20):
+        results = [result for [result] in await asyncio.gather(*tasks)]
+    assert [result.outcome for result in results] == ["appended"] * 9
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["the one who commits", "one who waits"])
+async def test_one_who_is_cancelled_takes_nobody_along(shop: Shop, slow: SlowLog, who: int) -> None:
+    """A caller that gives up, even in the middle of the transaction of others, leaves them their answers."""
+    first = asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku="A")]))
+    await slow.began(1)
+    others = [asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku=sku)])) for sku in "BCD"]
+    await asyncio.sleep(0.01)
+    given_up, *kept = [first, *others] if who == 0 else [others[0], first, *others[1:]]
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    slow.go.set()
+    with anyio.fail_after(10):
+        results: list[list[AppendResult]] = await asyncio.gather(*kept)
+    assert [result.outcome for [result] in results] == ["appended"] * 3
+
+
+async def test_refused_events_do_not_hold_up_the_others(shop: Shop) -> None:
+    """In one call, what is refused is answered beside what is appended, in order."""
+    good, bad = event("inventory", {"available": 1}), event("inventory", {"available": "many"})
+    results = await shop.append([bad, good, bad])
+    assert [result.outcome for result in results] == ["rejected", "appended", "rejected"]
+    assert results[0].path == "payload.available"

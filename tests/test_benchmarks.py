@@ -1,0 +1,146 @@
+"""The benchmarks run, on both stores, and say what they must. How fast anything is, is not for a test to say."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks.__main__ import LINES, sizes
+from benchmarks.floors import LISTENERS, rows_of
+from benchmarks.measures import Claim, Spread, Timed, interleave, percentile, ratio
+from benchmarks.measures import Side as Subject
+from benchmarks.report import bound, number, verdict
+from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
+from engine.door import Door
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL, LARGE = 300, 600
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    """What one tiny run of everything printed, its JSON and its chart."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    report, chart = folder / "report.json", folder / "chart.svg"
+    command = ["-m", "benchmarks", "--quick", "--rounds", "1", "--events", f"{SMALL},{LARGE}"]
+    done = subprocess.run(
+        [sys.executable, *command, "--json", str(report), "--chart", str(chart)],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PAGEFOLD_STORE")},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(report.read_text("utf-8")), chart
+
+
+def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Each line stands beside its floor, and on PostgreSQL beside the library where it can do the work."""
+    _, report, _ = run
+    for store, beside in (("sqlite", {"floor"}), ("postgres", {"floor", "ProjectionRunner"})):
+        lines = [line for line in report["lines"] if line["store"] == store]
+        by_name = {line["name"]: line for line in lines}
+        for name in ("append, in batches", "apply", "append and apply together"):
+            assert beside | {"pagefold"} == set(by_name[name]["sides"])
+            assert {line["events"] for line in lines if line["name"] == name} == {SMALL, LARGE}
+        assert {"append, single events", "append to readable", "read a page", "apply, memory"} <= set(by_name)
+    assert any(line["name"] == "read pages, 64 at a time" for line in report["lines"])
+
+
+def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Spreads are in order, rates are positive, and every target is said to be met or missed."""
+    _, report, _ = run
+    targets = 0
+    for line in report["lines"]:
+        for values in line["sides"].values():
+            assert 0 < values["low"] <= values["median"] <= values["high"]
+        for claim in line["claims"]:
+            assert claim["spread"]["low"] <= claim["spread"]["median"] <= claim["spread"]["high"]
+            limited = claim["at_least"] is not None or claim["at_most"] is not None
+            assert claim["met"] in ((True, False) if limited else (None,))
+            targets += limited
+    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2
+
+
+def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Absolute numbers never stand without what they were measured on."""
+    table, report, _ = run
+    for name in ("processor", "kernel", "python", "sqlite", "postgresql", "fsync"):
+        assert report["machine"][name]
+        assert f"{name}: " in table
+    assert "fsync on" in report["machine"]["postgresql"]
+    assert "met" in table
+
+
+def test_the_chart_is_drawn(run: tuple[str, dict[str, Any], Path]) -> None:
+    """One dot a comparison, in SVG that parses."""
+    _, report, chart = run
+    root = ET.fromstring(chart.read_text("utf-8"))  # noqa: S314  # it is our own
+    dots = root.findall("{http://www.w3.org/2000/svg}circle")
+    drawn = [claim for line in report["lines"] for claim in line["claims"] if claim["spread"]["low"] > 0]
+    assert len(dots) == len(drawn)
+
+
+def test_the_workload_is_what_it_says() -> None:
+    """The same seed gives the same changes, every one of which the door admits, in the shares that are stated."""
+    events = Workload().take(4_000)
+    assert events == Workload().take(4_000)
+    for domain, share in SHARES.items():
+        assert abs(sum(event.type == domain for event in events) / 40 - share) < 3
+    rows = admitted(Door(config("sqlite:///nowhere")), events)
+    assert len({row.key for row in rows}) == len(rows)
+    assert all(RECORDED_AT.encode() in row.state for row in rows)
+
+
+def test_a_floor_writes_as_many_rows_as_a_consumer() -> None:
+    """One row for each channel that listens to the source, in key order, each key once."""
+    rows = admitted(Door(config("sqlite:///nowhere")), Workload().take(500))
+    heads = {row.originator_id: (0, row.originator_id, row.originator_version, 0, row.topic, row.state) for row in rows}
+    pricing = [head for head in heads.values() if head[4] == "pricing"]
+    written = rows_of(pricing)
+    keys = [row[:2] for row in written]
+    assert keys == sorted(set(keys))
+    assert {row[1] for row in written} == set(LISTENERS["erp"])
+
+
+async def test_sides_take_turns() -> None:
+    """A B A B, also within a round that is cut into pieces; ratios are taken round by round."""
+    order: list[str] = []
+
+    def side(name: str, seconds: float) -> Subject:
+        async def run() -> Timed:
+            order.append(name)
+            return Timed(seconds, 10)
+
+        return Subject(name, run)
+
+    rates = await interleave([side("a", 1.0), side("b", 4.0)], rounds=2, pieces=2)
+    assert order == ["a", "b"] * 4
+    assert rates == {"a": [10.0, 10.0], "b": [2.5, 2.5]}
+    claim = ratio(rates, "a", "b", at_least=4)
+    assert (claim.spread, claim.met) == (Spread(4.0, 4.0, 4.0), True)
+
+
+def test_verdicts() -> None:
+    """The median decides, from above or from below."""
+    spread = Spread.of([1.0, 2.0, 9.0])
+    assert (spread.median, spread.low, spread.high) == (2.0, 1.0, 9.0)
+    assert verdict(Claim("x", spread, at_least=3)) == "missed"
+    assert verdict(Claim("x", spread, at_most=3)) == "met"
+    assert verdict(Claim("x", spread)) == bound(Claim("x", spread)) == ""
+    assert (number(12345.6), number(12.34), number(1.234)) == ("12,346", "12.3", "1.23")
+    assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
+
+
+def test_the_command_line_reads_sizes() -> None:
+    """As people write them, the smallest first."""
+    assert sizes("1M,100k") == [100_000, 1_000_000]
+    assert sizes("500") == [500]
+    assert len(LINES) == 7
