@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import anyio
 import stamina
-import structlog
 
 from domains import AnyDomain
 from engine.config import Config
 from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
 from engine.folding import Folded, Folder
+from engine.logs import Logger
 from engine.stores.store import Checkpoint, Lease, Store, StoredEvent, Touched
 
 SMALLEST_WINDOW = 500
@@ -21,7 +21,7 @@ STANDBY_SECONDS = 0.1
 PASSING = (*RETRYABLE, LeaseLost)
 """What a consumer gets over by itself."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class Consumer:

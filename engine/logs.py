@@ -1,7 +1,8 @@
-"""What the program says while it works: one line a batch, on standard error.
+"""What the program says while it works: one line a batch.
 
-A terminal gets coloured text, anything else JSON, one object a line. Moments are UTC. Payloads are never among it above
-the level `debug`, and an error is shown without the values of its variables, for the same reason.
+The command line sends it to standard error: a terminal gets coloured text, anything else JSON, one object a line.
+Inside another program it goes where that program's logs go. Moments are UTC. Payloads are never among it above the level
+`debug`, and an error is shown without the values of its variables, for the same reason.
 """
 
 import json
@@ -16,6 +17,33 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+
+
+class Logger:
+    """Speaks through structlog where the program has configured it, and through the standard library where not.
+
+    So a program that embeds Pagefold hears it the way it hears every other library, and never on standard output.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._structured: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
+        self._standard: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+            logging.getLogger(name),
+            wrapper_class=structlog.stdlib.BoundLogger,
+            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+        )
+
+    def info(self, event: str, **fields: object) -> None:
+        """The work goes on as it should."""
+        (self._structured if structlog.is_configured() else self._standard).info(event, **fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """The work goes on, and somebody should know."""
+        (self._structured if structlog.is_configured() else self._standard).warning(event, **fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Somebody should do something."""
+        (self._structured if structlog.is_configured() else self._standard).error(event, **fields)
 
 
 def configure(level: Level, *, as_json: bool | None = None) -> None:

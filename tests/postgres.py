@@ -291,9 +291,7 @@ def _can(user: str | None, command: str, folder: Path) -> bool:
     """Whether that user, in that folder, runs the shell command with success and no complaint."""
     options = _process_options(user, folder)
     try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command], capture_output=True, check=False, **options
-        )
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, **options)
     except PermissionError:
         return False
     return done.returncode == 0 and not done.stderr

@@ -172,3 +172,18 @@ def test_loops_log_nothing_of_themselves(capsys: pytest.CaptureFixture[str]) -> 
     logs.configure("info")
     asyncio.run(asyncio.sleep(0))
     assert capsys.readouterr().err == ""
+
+
+def test_an_embedding_program_hears_us_by_the_standard_library(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where structlog is not configured, lines go to Python's logging with their fields, none to standard output."""
+    structlog.reset_defaults()
+    log = logs.Logger("engine.test")
+    with caplog.at_level("INFO", logger="engine.test"):
+        log.info("folded", domain="pricing", position=7)
+        log.warning("interrupted", reason="a test")
+        log.error("frozen", pid=1)
+    assert [record.getMessage() for record in caplog.records] == ["folded", "interrupted", "frozen"]
+    assert (vars(caplog.records[0])["domain"], vars(caplog.records[0])["position"]) == ("pricing", 7)
+    assert capsys.readouterr().out == ""

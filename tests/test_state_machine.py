@@ -22,6 +22,7 @@ from engine.config import WorkConfig
 from engine.stores.postgres.folding import PostgresFolding
 from engine.stores.sqlite.folding import SQLiteFolding
 from engine.stores.store import Store
+from projections import parse_stream_id
 from tests.shops import (
     SPEAKS,
     Raw,
@@ -175,7 +176,13 @@ class ShopMachine(RuleBasedStateMachine):
         assert self.run(pages_of(self.shop)) == pages_in(self.model)
         self.run(assert_every_event_is_counted(self.shop.store))
         letters = self.run(self.shop.dead_letters.newest(kind="projection"))
-        assert {letter.originator_id for letter in letters} == set(self.bad)
+        assert {letter.originator_id for letter in letters} == {stream for stream in self.bad if self.is_heard(stream)}
+
+    def is_heard(self, stream: str) -> bool:
+        """Whether any channel listens to the stream. What nobody listens to is not looked at."""
+        _, channel, domain, source = parse_stream_id(stream)
+        concerned = [each for each in self.config.made_for if channel in ("*", each.name)]
+        return any(source in each.sources[domain] for each in concerned)
 
     @rule(window=windows, domain=st.sampled_from(sorted(SPEAKS)), step=st.sampled_from(["write", "advance"]))
     def crash_while_folding(self, window: int, domain: str, step: str) -> None:
@@ -250,12 +257,12 @@ def a_postgres_shop(url: str) -> Config:
 
 def test_sqlite_against_the_model(tmp_path: Path) -> None:
     """Whatever is done to it in whatever order, a SQLite store holds what the model holds."""
-    run_machine(lambda: a_sqlite_shop(tmp_path), examples=40, steps=20)
+    run_machine(lambda: a_sqlite_shop(tmp_path), examples=60, steps=20)
 
 
 def test_postgres_against_the_model(postgres_url: str) -> None:
     """Whatever is done to it in whatever order, a PostgreSQL store holds what the model holds."""
-    run_machine(lambda: a_postgres_shop(postgres_url), examples=12, steps=20)
+    run_machine(lambda: a_postgres_shop(postgres_url), examples=20, steps=20)
 
 
 @pytest.mark.soak

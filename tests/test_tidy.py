@@ -189,11 +189,7 @@ def is_sql(node: ast.AST) -> bool:
         return is_sql(node.values[0])
     if isinstance(node, ast.BinOp):
         return is_sql(node.left)
-    return (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and SQL_START.match(node.value) is not None
-    )
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_START.match(node.value) is not None
 
 
 def puts_sql_together(node: ast.AST) -> bool:
@@ -247,8 +243,7 @@ def test_every_statement_has_a_sentence(store: str) -> None:
 def test_stores_have_the_same_statements() -> None:
     """Both stores have the same files and, in each, the same statements in the same order."""
     sqlite, postgres = (
-        {name: list(statements(path)) for name, path in statement_files(store).items()}
-        for store in STORES
+        {name: list(statements(path)) for name, path in statement_files(store).items()} for store in STORES
     )
     assert sqlite == postgres
 
@@ -279,9 +274,7 @@ def test_every_lint_rule_left_out_has_its_reason() -> None:
 
 def requirement_names(requirements: list[str]) -> set[str]:
     """The normalised names in a list of requirements."""
-    names = (
-        re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements
-    )
+    names = (re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements)
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 

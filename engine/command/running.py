@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from signal import SIGINT, SIGTERM, Signals
 
 import anyio
-import structlog
 from anyio.abc import TaskStatus
 
-log = structlog.get_logger(__name__)
+from engine.logs import Logger
+
+log = Logger(__name__)
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:

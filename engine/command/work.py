@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated, NamedTuple
 
 import anyio
-import structlog
 from cyclopts import Parameter
 
 import engine
@@ -14,12 +13,13 @@ from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
 from engine.command.output import messages, pace, say, show_table, write_json
 from engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
 from engine.command.running import run, stoppable
+from engine.logs import Logger
 from engine.shop import Shop
 from engine.stores.store import Checkpoint
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 def work(

@@ -4,8 +4,6 @@ One contract (`engine.stores.store`), and a package for each database that keeps
 """
 
 from engine.config import Config
-from engine.stores.postgres import PostgresStore
-from engine.stores.sqlite import SQLiteStore
 from engine.stores.store import Store
 
 
@@ -16,5 +14,10 @@ async def open_store(config: Config, *, create: bool = True, disposable: bool = 
 
     Raises `StoreMissing` when there is none and `create` is false, `StoreTooNew`, `StoreUnavailable`.
     """
-    kind = SQLiteStore if config.store.url.startswith("sqlite:") else PostgresStore
-    return await kind.open(config, create=create, disposable=disposable)
+    if config.store.url.startswith("sqlite:"):
+        from engine.stores.sqlite import SQLiteStore  # noqa: PLC0415  # a command waits for one driver, not for both
+
+        return await SQLiteStore.open(config, create=create, disposable=disposable)
+    from engine.stores.postgres import PostgresStore  # noqa: PLC0415  # likewise
+
+    return await PostgresStore.open(config, create=create, disposable=disposable)

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import anyio
-import structlog
 
 from engine.errors import StoreUnavailable
+from engine.logs import Logger
 from engine.stores.postgres.connections import Connections, Session
 from engine.stores.postgres.folding import folding
 from engine.stores.store import Checkpoint, Consumption, Folding, Lease
@@ -23,7 +23,7 @@ from engine.stores.store import Checkpoint, Consumption, Folding, Lease
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class PostgresLease(Lease):

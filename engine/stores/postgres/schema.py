@@ -2,16 +2,15 @@
 
 from functools import cache
 
-import structlog
-
 from engine.errors import StoreMissing, StoreTooNew, StoreUnfit
+from engine.logs import Logger
 from engine.stores.postgres.connections import PACKAGE, Connections, Session
 from engine.stores.sql import Migration, migrations
 
 OLDEST_SERVER = 14
 """The first that has functions with a body that stays bound to its tables, and ends sessions that are idle."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 async def prepare(connections: Connections, *, create: bool) -> None:

@@ -20,9 +20,9 @@ from time import time
 
 import anyio
 import apsw
-import structlog
 
 from engine.errors import StoreUnavailable
+from engine.logs import Logger
 from engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction
 from engine.stores.sqlite.folding import folding
 from engine.stores.store import Checkpoint, Consumption, Folding, Lease
@@ -34,7 +34,7 @@ BEATS_A_LEASE = 8
 PATIENCE_MILLISECONDS = 1_000
 """How long a standby waits for the write lock before it holds that a frozen worker has it."""
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 
 class SQLiteLease(Lease):
