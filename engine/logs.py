@@ -1,8 +1,8 @@
 """What the program says while it works: one line a batch.
 
 The command line sends it to standard error: a terminal gets coloured text, anything else JSON, one object a line.
-Inside another program it goes where that program's logs go. Moments are UTC. Payloads are never among it above the level
-`debug`, and an error is shown without the values of its variables, for the same reason.
+Inside another program it goes where that program's logs go. Moments are UTC. Payloads are never among it above the
+level `debug`, and an error is shown without the values of its variables, for the same reason.
 """
 
 import json
