@@ -30,7 +30,11 @@ class Folder:
     @classmethod
     async def open(cls, domain: str, connection: Connection) -> Self:
         """With every statement prepared."""
-        return cls(domain, connection, {name: await connection.prepare(SQL[name]) for name in STATEMENTS})
+        prepared = {name: await connection.prepare(SQL[name]) for name in STATEMENTS}
+        await connection.execute(
+            "SELECT"
+        )  # a bare prepare leaves a transaction open, and its locks, until the next word
+        return cls(domain, connection, prepared)
 
     async def apply(self) -> None:
         """To the end of the log."""

@@ -69,12 +69,17 @@ class MergedReads:
         self._busy = True
         self._number += 1
         if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(READ_SECONDS, self._look, self._number)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(READ_SECONDS, self._look, self._number)
 
     def _look(self, number: int) -> None:
-        """Gives up the connection, when the query that was under way a while ago still is."""
+        """Gives up the connection when the query that was under way a while ago still is."""
         self._watch = None
-        if self._busy and self._number == number and self._session is not None:
+        if self._busy and self._number != number:
+            self._look_later()
+        elif self._busy and self._session is not None:
             self._session.connection.terminate()
 
     async def _merge(self) -> None:

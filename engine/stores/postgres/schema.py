@@ -44,15 +44,15 @@ async def _check_server(session: Session) -> None:
         raise StoreUnfit(session.name, f"this is PostgreSQL {server['name']}; {OLDEST_SERVER} or newer is needed")
     if server["encoding"] != "UTF8":
         raise StoreUnfit(session.name, f"the database is encoded in {server['encoding']}; UTF8 is needed")
-    for setting in ("fsync", "full_page_writes"):
-        if server[setting] == "off":
-            _warn(session.name, setting)
+    turned_off = [setting for setting in ("fsync", "full_page_writes") if server[setting] == "off"]
+    if turned_off:
+        _warn(session.name, ", ".join(turned_off))
 
 
 @cache
-def _warn(store: str, setting: str) -> None:
-    """Once a process: what is not durable is not the log's to promise."""
-    log.warning("a crash of the server's machine may lose what it acknowledged", store=store, turned_off=setting)
+def _warn(store: str, turned_off: str) -> None:
+    """Once a process: without these, what was acknowledged is not durable, and no client can help it."""
+    log.warning("a crash of the server's machine may lose what was acknowledged", store=store, turned_off=turned_off)
 
 
 async def _apply(session: Session, known: list[Migration]) -> None:
