@@ -207,8 +207,9 @@ def _check_store(store: StoreConfig) -> None:
         raise ConfigurationError("store.url", f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…")
     if scheme == "sqlite" and not re.fullmatch(r"sqlite:///.+", store.url):
         raise ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
-    if _schema.fullmatch(store.schema) is None:
-        raise ConfigurationError("store.schema", f"{store.schema!r}: use small letters, digits and _, at most 63")
+    if _schema.fullmatch(store.schema) is None or store.schema.startswith("pg_"):
+        problem = f"{store.schema!r}: use small letters, digits and _, at most 63; pg_ is PostgreSQL's own"
+        raise ConfigurationError("store.schema", problem)
 
 
 def _check_name(table: str, name: str) -> None:

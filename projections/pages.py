@@ -49,12 +49,13 @@ class Splicer:
 
         None when the page is disabled, unless disabled pages are asked for.
         """
-        if len(rows) == len(self._domains):
-            rows, names = self._in_order(rows), self._domains
-        else:
+        columns = list(zip(*self._in_order(rows), strict=False)) if len(rows) == len(self._domains) else None
+        if columns is None or columns[0] != self._domains:
             rows = [row for name in self._domains for row in rows if row[0] == name]
-            names = tuple([row[0] for row in rows])
-        _, enabled, ready, versions, bodies, moments = zip(*rows, strict=False)
+            if not rows:  # all of them of domains that there are no more
+                return None
+            columns = list(zip(*rows, strict=True))
+        names, enabled, ready, versions, bodies, moments = columns
         shape = self._shapes.get((channel, names, enabled, ready)) or self._shape(channel, names, enabled, ready)
         if not (shape.live or disabled):
             return None

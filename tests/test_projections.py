@@ -228,6 +228,18 @@ def test_the_splice_leaves_bodies_alone(attributes: dict[str, str]) -> None:
     assert orjson.loads(page)["catalog"]["attributes"] == attributes
 
 
+def test_sections_of_a_domain_that_is_gone_are_not_shown() -> None:
+    """Rows that a removed domain left behind change no page, however many there are."""
+    sections = sections_of([event("catalog", {"family": "shirts"}), event("media", {"assets": [{"url": "a.webp"}]})])
+    rows = [row[2:8] for row in sections if row.channel == "web-de"]
+    gone = [(name, True, True, b"{}", b"{}", MOMENT) for name in ("bundles", "reviews")]
+    page = SPLICER.splice(SKU, "web-de", rows, disabled=False)
+    assert page is not None
+    assert SPLICER.splice(SKU, "web-de", sorted([*rows, *gone[:1]]), disabled=False) == page
+    assert SPLICER.splice(SKU, "web-de", sorted([*rows, *gone]), disabled=False) == page
+    assert SPLICER.splice(SKU, "web-de", gone, disabled=False) is None
+
+
 # --- streams, SKUs, locales, versions ------------------------------------------------------------------------
 
 

@@ -477,5 +477,6 @@ def test_a_program_that_closes_nothing_ends(store_url: str, store: Store) -> Non
     """An application that was never closed does not keep its program from ending, cleanly."""
     command = [sys.executable, "-X", "dev", "-c", FORGETFUL, store_url]
     done = subprocess.run(command, capture_output=True, check=False, timeout=30, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    complaints = [line for line in done.stderr.splitlines() if "a crash of the server's machine" not in line]
+    assert (done.returncode, complaints) == (0, []), "the test server runs without fsync, and may say so"
     assert done.stdout.splitlines()[-1] == "1"
