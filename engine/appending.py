@@ -1,14 +1,15 @@
 """Appending with group commit: many callers share a transaction, and each learns what became of its events."""
 
+import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 from uuid import uuid4
 
-import anyio
 import msgspec
 import stamina
-from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from engine.clock import now
@@ -27,24 +28,19 @@ FEW = 200
 _state = msgspec.json.Decoder(State)
 
 
-class _Request:
-    """The admitted events of one call, and what became of them."""
+class _Request(NamedTuple):
+    """The admitted events of one call, and the promise of what becomes of them."""
 
-    def __init__(self, admissions: list[Admission]) -> None:
-        self.admissions = admissions
-        self.results: list[AppendResult] | None = None
-        self.error: Exception | None = None
-
-    @property
-    def settled(self) -> bool:
-        return self.results is not None or self.error is not None
+    admissions: list[Admission]
+    results: asyncio.Future[list[AppendResult]]
 
 
 class Appender:
     """Appends events to the log of one store.
 
-    Whoever has the turn commits what everybody has queued by then, up to `batch` events, in one transaction. The
-    queue is bounded: callers wait for room.
+    What callers have queued is committed by one task, up to `batch` events in a transaction, for as long as there is
+    any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room. `queued` is how
+    many events wait.
     """
 
     def __init__(self, store: Store, door: Door, config: AppendConfig) -> None:
@@ -52,9 +48,11 @@ class Appender:
         self._door = door
         self._config = config
         self._queue: deque[_Request] = deque()
+        self._room = asyncio.Event()
+        self._committing: asyncio.Task[None] | None = None
+        self._calls = itertools.count()
+        self._name = uuid4().hex
         self.queued = 0
-        self._turn = anyio.Lock()
-        self._room = anyio.Event()
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """One result an event, in order. When it returns, every `appended` is durable.
@@ -68,18 +66,23 @@ class Appender:
             results += await self._append(events[start : start + size])
         return results
 
+    async def close(self) -> None:
+        """Waits until what was queued is committed."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+
     async def _append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         admit = self._admit
         admitted = admit(events) if len(events) <= FEW else await run_sync(admit, events)
-        request = _Request([each for each in admitted if isinstance(each, Admission)])
-        if request.admissions:
-            await self._commit(request)
-        committed = iter(request.results or ())
+        admissions = [each for each in admitted if isinstance(each, Admission)]
+        if len(admissions) == len(admitted):
+            return await self._commit(admissions)
+        committed = iter(await self._commit(admissions) if admissions else ())
         return [each if isinstance(each, AppendResult) else next(committed) for each in admitted]
 
     def _admit(self, events: Sequence[DomainEvent]) -> list[Admission | AppendResult]:
         admitted: list[Admission | AppendResult] = []
-        recorded_at, call = now(), uuid4().hex
+        recorded_at, call = now(), f"{self._name}-{next(self._calls)}"
         for index, event in enumerate(events):
             try:
                 admitted.append(self._door.admit(event, recorded_at, f"{call}-{index}"))
@@ -87,25 +90,28 @@ class Appender:
                 admitted.append(AppendResult("rejected", path=refused.path, reason=refused.reason))
         return admitted
 
-    async def _commit(self, request: _Request) -> None:
-        while self.queued and self.queued + len(request.admissions) > self._config.queue:
+    async def _commit(self, admissions: list[Admission]) -> list[AppendResult]:
+        while self.queued and self.queued + len(admissions) > self._config.queue:
             await self._room.wait()
+        request = _Request(admissions, asyncio.get_running_loop().create_future())
         self._queue.append(request)
-        self.queued += len(request.admissions)
-        async with self._turn:
-            if not request.settled:
-                await self._wait_for_company()
-            while not request.settled:
-                with anyio.CancelScope(shield=True):  # what was taken from the queue must be settled
-                    await self._settle(self._take())
-        if request.error is not None:
-            raise request.error
+        self.queued += len(admissions)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+        return await request.results
 
-    async def _wait_for_company(self) -> None:
-        if self._config.delay_seconds:
-            await anyio.sleep(self._config.delay_seconds)
-        else:
-            await checkpoint()
+    async def _commit_all(self) -> None:
+        """Commits what is queued, until nothing is. Every request is settled, whatever happens."""
+        taken: list[_Request] = []
+        try:
+            await asyncio.sleep(self._config.delay_seconds)
+            while self._queue:
+                taken = self._take()
+                await self._settle(taken)
+        finally:
+            self._committing = None
+            for request in (*taken, *self._queue):  # none is left but when the event loop is being torn down
+                request.results.cancel()
 
     def _take(self) -> list[_Request]:
         """The requests that stand longest, together at most a batch; no request alone is larger."""
@@ -115,7 +121,7 @@ class Appender:
             taken.append(self._queue.popleft())
             size += len(taken[-1].admissions)
         self.queued -= size
-        room, self._room = self._room, anyio.Event()
+        room, self._room = self._room, asyncio.Event()
         room.set()
         return taken
 
@@ -124,14 +130,13 @@ class Appender:
             results = iter(await self._insert([each for request in requests for each in request.admissions]))
         except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
             for request in requests:
-                request.error = error
+                if not request.results.done():
+                    request.results.set_exception(error)
             return
-        except BaseException:  # asyncio cancels through shields: whoever else was taken along still waits for an answer
-            self._queue.extendleft(reversed(requests))
-            self.queued += sum([len(request.admissions) for request in requests])
-            raise
         for request in requests:
-            request.results = [next(results) for _ in request.admissions]
+            outcomes = [next(results) for _ in request.admissions]
+            if not request.results.done():  # its caller gave up; the events are in the log all the same
+                request.results.set_result(outcomes)
 
     async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
         async for attempt in stamina.retry_context(

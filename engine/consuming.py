@@ -1,7 +1,7 @@
 """Consumers: one a domain, each with its own checkpoint, lease, pace and failures."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import anyio
 import stamina
@@ -9,7 +9,7 @@ import stamina
 from domains import AnyDomain
 from engine.config import Config
 from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
-from engine.folding import Folded, Folder
+from engine.folding import Folder
 from engine.logs import Logger
 from engine.stores.store import Checkpoint, Lease, Store, StoredEvent, Touched
 
@@ -17,6 +17,9 @@ SMALLEST_WINDOW = 500
 """Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
 
 STANDBY_SECONDS = 0.1
+
+MOST_AHEAD = 50_000
+"""How many streams a consumer remembers to have folded further than it has come: some megabytes."""
 
 PASSING = (*RETRYABLE, LeaseLost)
 """What a consumer gets over by itself."""
@@ -124,6 +127,7 @@ class _Tail:
         self._fingerprint = checkpoint.fingerprint or fingerprint
         self._largest = largest
         self._window = min(SMALLEST_WINDOW, largest)
+        self._ahead = _Ahead()
         self.position = checkpoint.position
 
     async def step(self) -> bool:
@@ -135,6 +139,8 @@ class _Tail:
             full = touched.scanned >= self._window
             self._window = min(self._window * 2, self._largest) if full else min(SMALLEST_WINDOW, self._largest)
             if touched.streams:
+                if touched.end > self._ahead.horizon:
+                    self._ahead = _Ahead(await self._store.log.end() if full else touched.end)
                 await self._fold(touched)
             self.position = touched.end
         return True
@@ -150,10 +156,12 @@ class _Tail:
     async def _fold(self, touched: Touched) -> None:
         started = time.perf_counter()
         async with self._lease.folding() as folding:
-            folded = await self._folder.fold(folding, touched.streams)
-            moved = self._moved(touched.end, _counted(self._checkpoint, touched, self.position, folded))
+            folded = await self._folder.fold(folding, self._ahead.without_settled(touched.streams))
+            heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
+            moved = self._moved(touched.end, _counted(self._checkpoint, touched, self.position, heads, folded.bad))
             await folding.advance(moved)
         self._checkpoint = moved
+        self._ahead.remember(folded.settled, touched.end)
         log.info(
             "folded",
             domain=moved.domain,
@@ -169,16 +177,42 @@ class _Tail:
         return checkpoint._replace(position=position, fingerprint=self._fingerprint)
 
 
-def _counted(checkpoint: Checkpoint, touched: Touched, after: int, folded: Folded) -> Checkpoint:
+class _Ahead:
+    """Which streams were folded further than the consumer has come, when it is far behind.
+
+    A fold takes the newest event of a stream, wherever in the log it stands. So whatever else the log held of the
+    stream by then, up to the `horizon`, is folded with it, and the stream need not be folded again on the way there.
+    """
+
+    def __init__(self, horizon: int = 0) -> None:
+        self.horizon = horizon
+        self._heads: dict[str, int] = {}
+
+    def without_settled(self, streams: Sequence[str]) -> Sequence[str]:
+        """The streams of a window that are left to fold."""
+        return [stream for stream in streams if stream not in self._heads] if self._heads else streams
+
+    def reached(self, window: Touched) -> set[int]:
+        """The positions of heads in a window that were folded before it."""
+        known = [self._heads[stream] for stream in window.streams if stream in self._heads] if self._heads else []
+        return {position for position in known if position <= window.end}
+
+    def remember(self, heads: Sequence[StoredEvent], position: int) -> None:
+        """Heads behind a position, up to the horizon, with which their streams are settled until there."""
+        if position < self.horizon and len(self._heads) < MOST_AHEAD:
+            self._heads |= {
+                head.originator_id: head.notification_id for head in heads if head.notification_id > position
+            }
+
+
+def _counted(
+    checkpoint: Checkpoint, touched: Touched, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
+) -> Checkpoint:
     """Every event of the window is counted once: as a head, good or bad, or as overtaken."""
-    good = _inside(folded.heads, after, touched.end)
-    bad = _inside(folded.bad, after, touched.end)
+    found = sum([after < position <= touched.end for position in heads])
+    dead = sum([after < event.notification_id <= touched.end for event in bad])
     return checkpoint._replace(
-        applied=checkpoint.applied + good - bad,
-        stale=checkpoint.stale + touched.events - good,
-        dead=checkpoint.dead + bad,
+        applied=checkpoint.applied + found - dead,
+        stale=checkpoint.stale + touched.events - found,
+        dead=checkpoint.dead + dead,
     )
-
-
-def _inside(events: Sequence[StoredEvent], after: int, end: int) -> int:
-    return sum([after < event.notification_id <= end for event in events])

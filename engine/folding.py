@@ -27,10 +27,15 @@ Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
 
 
 class Folded(NamedTuple):
-    """What one transaction folded: every head it saw, those that could not be folded, and how many sections changed."""
+    """What one transaction folded.
+
+    `heads` are all that it saw, `bad` those that could not be folded, `settled` those which it leaves nothing to do
+    for; `changed` is how many sections it changed.
+    """
 
     heads: list[StoredEvent]
     bad: list[StoredEvent]
+    settled: list[StoredEvent]
     changed: int
 
 
@@ -57,6 +62,7 @@ class Folder:
         skus = sorted(affected)
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
+        settled: list[StoredEvent] = []
         changed = 0
         for start in range(0, len(skus), CHUNK):
             chunk = {sku: affected[sku] for sku in skus[start : start + CHUNK]}
@@ -68,8 +74,11 @@ class Folder:
                 bad += buried
             changed += await folding.write(sections)
             heads += found
+            if not troubled:
+                is_whole = self._fold.is_whole
+                settled += [head for head in found if is_whole(head[1], chunk[head[1].partition("/")[0]])]
         await self._resolve(folding, heads, bad)
-        return Folded(heads, bad, changed)
+        return Folded(heads, bad, settled, changed)
 
     async def _in_thread(self, heads: list[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
         if len(heads) <= FEW:

@@ -40,7 +40,7 @@ class PageReader:
 
     def __init__(self, pages: Pages, config: Config) -> None:
         self._sections = pages.sections
-        self._splicer = Splicer(DOMAINS, config.made_for, pages.newest)
+        self._splicer = Splicer(DOMAINS, config.made_for)
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served, or None when there is none, or none to show.

@@ -66,6 +66,11 @@ class Shop:
         """How far each domain is, and how far behind."""
         return await status_of(self.store, self.config)
 
+    async def close(self) -> None:
+        """Commits what was appended and gives the store back. `engine.open` does it."""
+        await self._appender.close()
+        await self.store.close()
+
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
         known = {domain.name for domain in DOMAINS}
         for name in names or ():
@@ -96,8 +101,9 @@ async def open(  # noqa: A001  # `engine.open` is the name that reads well where
     """
     settings = config if isinstance(config, Config) else Config.load(config)
     store = await open_store(settings, create=create, disposable=disposable)
+    shop = Shop(store, settings)
     try:
-        yield Shop(store, settings)
+        yield shop
     finally:
         with anyio.CancelScope(shield=True):
-            await store.close()
+            await shop.close()

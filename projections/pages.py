@@ -1,6 +1,6 @@
 """The splice: from the stored bytes of a page's sections to the page's JSON, without parsing any of them. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,10 +10,10 @@ from domains import AnyDomain
 from projections.channels import Channel
 
 StoredSection: TypeAlias = Sequence[Any]
-"""A row: domain, enabled, ready, versions, body, occurred_at. `Any`, because each driver has a row type of its own."""
+"""A row: domain, enabled, ready, versions, body, occurred_at. `Any`, because each driver has a row type of its own.
 
-Newest: TypeAlias = Callable[[Sequence[Any]], bytes]
-"""The newest of some moments as a driver gives them, as fixed-width UTC text."""
+The moment is fixed-width UTC text, which sorts as moments do.
+"""
 
 _Flags: TypeAlias = tuple[bool, ...]
 
@@ -31,11 +31,10 @@ class Splicer:
     The result is compact JSON with its keys in a fixed order; equal sections give equal bytes.
     """
 
-    def __init__(self, domains: Sequence[AnyDomain], channels: Iterable[Channel], newest: Newest) -> None:
+    def __init__(self, domains: Sequence[AnyDomain], channels: Iterable[Channel]) -> None:
         self._domains = tuple(domain.name for domain in domains)
         self._identity = next(domain.name for domain in domains if domain.gives_identity)
         self._requires = {channel.name: channel.requires for channel in channels}
-        self._newest = newest
         by_name = sorted(self._domains)
         self._in_order = itemgetter(*(by_name.index(name) for name in self._domains))
         self._shapes: dict[tuple[str, tuple[str, ...], _Flags, _Flags], _Shape] = {}
@@ -64,7 +63,7 @@ class Splicer:
         return shape.template % (
             orjson.dumps(sku),
             b"".join(versions).replace(b"}{", b","),
-            self._newest(moments),
+            max(moments).encode(),
             *bodies,
         )
 

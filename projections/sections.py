@@ -50,8 +50,8 @@ class Section(NamedTuple):
 Content: TypeAlias = tuple[bool, bool, bytes, bytes | None, str, str]
 """A section but for whose it is: `enabled` and everything behind it."""
 
-Memory: TypeAlias = dict[Hashable, Content | None]
-"""What was folded for one SKU: channels that agree on what matters to a domain share it."""
+_Source: TypeAlias = tuple[str, str, tuple[tuple[str, bool], ...]]
+"""A source that a channel listens to: name, label in `versions`, and where it speaks, for the channel or for all."""
 
 
 class Misfit(ValueError):
@@ -64,41 +64,50 @@ class Misfit(ValueError):
 
 
 class ChannelFold:
-    """Folds one domain of one channel.
+    """Folds one domain of one channel."""
 
-    `alike` is equal for channels that give the same words the same content.
-    """
-
-    def __init__(self, domain: AnyDomain, channel: Channel, alike: int) -> None:
+    def __init__(self, domain: AnyDomain, channel: Channel) -> None:
         self.channel = channel.name
         self._name = domain.name
         self._fits = domain.fits
         self._fold = domain.fold
-        self._view = channel.view()
-        self._alike = alike
+        self._view = view = channel.view()
         sources = channel.sources.get(domain.name, ())
         own = [tail_of(channel.name, domain.name, source) for source in sources]
         shared = [tail_of(EVERY_CHANNEL, domain.name, source) for source in sources]
         labels = [f'"{domain.name}/{source}":' for source in sources]
-        self._listens = list(zip(sources, labels, own, shared, strict=True))
+        self.own_tails = frozenset(own)
         self.tails = [*own, *shared]
+        self._hears = [
+            (source, label, ((for_channel, True), (for_all, False)))
+            for source, label, for_channel, for_all in zip(sources, labels, own, shared, strict=True)
+        ]
+        self._hears_shared = [
+            (source, label, ((for_all, False),)) for source, label, for_all in zip(sources, labels, shared, strict=True)
+        ]
+        self.kind: Hashable = (sources, view.currency if domain.fits else None, domain.depends_on(view))
+        """Equal for channels that give the same content to words that are meant for every channel."""
 
-    def fold(self, sku: str, words: Words, memory: Memory) -> Section | None:
+    def fold(self, sku: str, words: Words) -> Section | None:
         """The section for a SKU, or None when nobody whom the channel listens to has ever spoken. Raises `Misfit`."""
-        key = (self._alike, *map(words.get, self.tails))
-        if key in memory:
-            content = memory[key]
-        else:
-            content = memory[key] = self._content(words)
-        return None if content is None else Section(sku, self.channel, self._name, *content)
+        content = self._content(words, self._hears)
+        return None if content is None else self.section(sku, content)
 
-    def _content(self, words: Words) -> Content | None:
+    def fold_shared(self, words: Words) -> Content | None:
+        """What `fold` would put into the section, where nobody has a word for this channel alone."""
+        return self._content(words, self._hears_shared)
+
+    def section(self, sku: str, content: Content) -> Section:
+        """The content as this channel's section."""
+        return Section(sku, self.channel, self._name, *content)
+
+    def _content(self, words: Words, hears: Sequence[_Source]) -> Content | None:
         occurred_at = recorded_at = ""
         versions: list[str] = []
         contributions: list[Contribution[msgspec.Struct]] = []
-        for source, label, own_tail, shared_tail in self._listens:
+        for source, label, tails in hears:
             counting = silent = None
-            for tail, own in ((own_tail, True), (shared_tail, False)):
+            for tail, own in tails:
                 if (word := words.get(tail)) is None:
                     continue
                 occurred_at = max(occurred_at, word.occurred_at)
@@ -108,13 +117,14 @@ class ChannelFold:
                     counting = word
             if counting is not None and counting.payload is not None:
                 contributions.append(Contribution(source, counting.payload))
-            elif silent is None:
-                continue
-            versions.append(f"{label}{(counting or silent).version}")  # type: ignore[union-attr]  # one of them spoke
+                versions.append(f"{label}{counting.version}")
+            elif silent is not None:
+                versions.append(f"{label}{silent.version}")
         if not versions:
             return None
+        versions.sort()
         body = self._fold(contributions, self._view) if contributions else None
-        shown = ("{" + ",".join(sorted(versions)) + "}").encode()
+        shown = ("{" + ",".join(versions) + "}").encode()
         if body is None:
             return False, False, shown, None, occurred_at, recorded_at
         return True, body.ready, shown, body.json, occurred_at, recorded_at
@@ -139,13 +149,13 @@ class DomainFold:
     """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give."""
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
-        kinds: dict[Hashable, int] = {}
-        self._channels: dict[str, ChannelFold] = {}
-        for channel in channels:
-            view = channel.view()
-            kind = (channel.sources.get(domain.name), view.currency, domain.depends_on(view))
-            self._channels[channel.name] = ChannelFold(domain, channel, kinds.setdefault(kind, len(kinds)))
+        self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
         self._everywhere = list(self._channels.values())
+        kinds: dict[Hashable, list[ChannelFold]] = {}
+        for fold in self._everywhere:
+            kinds.setdefault(fold.kind, []).append(fold)
+        self._kinds = list(kinds.values())
+        self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self._everywhere))
         self._tails = list(dict.fromkeys(chain.from_iterable(fold.tails for fold in self._everywhere)))
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
@@ -178,9 +188,18 @@ class DomainFold:
             wanted += [sku + tail for tail in tails]
         return wanted
 
-    def fold(self, sku: str, words: Words, channels: Iterable[ChannelFold]) -> list[Section]:
-        """The sections of one SKU (as encoded in the log), in the order of the channels given. Raises `Misfit`."""
-        memory: Memory = {}
+    def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> list[Section]:
+        """The sections of one SKU (as encoded in the log) in some channels. Raises `Misfit`."""
         name = decode_part(sku)
-        sections = [fold.fold(name, words, memory) for fold in channels]
-        return [section for section in sections if section is not None]
+        if channels is not self._everywhere or not self._own_tails.isdisjoint(words):
+            found = [fold.fold(name, words) for fold in channels]
+            return [section for section in found if section is not None]
+        sections: list[Section] = []
+        for alike in self._kinds:
+            if (content := alike[0].fold_shared(words)) is not None:
+                sections += [fold.section(name, content) for fold in alike]
+        return sections
+
+    def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
+        """Whether a fold for these channels leaves nothing that the stream's head could still change."""
+        return channels is self._everywhere or f"/{EVERY_CHANNEL}/" not in stream

@@ -50,7 +50,7 @@ async def published(store: PostgresStore, config: Config) -> Splicer:
     """Tells the database the layout, and gives what splices the same pages outside of it."""
     requires = {channel.name: channel.requires for channel in config.made_for}
     await store.pages.publish_layout([domain.name for domain in DOMAINS], "catalog", requires)
-    return Splicer(DOMAINS, config.made_for, store.pages.newest)
+    return Splicer(DOMAINS, config.made_for)
 
 
 async def test_page_is_the_spliced_page(store: PostgresStore, config: Config) -> None:

@@ -40,12 +40,7 @@ CONFIG = Config.parse(document())
 DOOR = Door(CONFIG)
 
 
-def newest(moments: Sequence[str]) -> bytes:
-    """The newest of some moments."""
-    return max(moments).encode()
-
-
-SPLICER = Splicer(DOMAINS, CONFIG.made_for, newest)
+SPLICER = Splicer(DOMAINS, CONFIG.made_for)
 
 
 def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, Word]]:

@@ -274,7 +274,7 @@ def test_sqlite_against_the_model_for_long(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_postgres_against_the_model_for_long(postgres_url: str) -> None:
     """The same with other choices each time, for as long as a soak is."""
-    run_machine(lambda: a_postgres_shop(postgres_url), examples=300, steps=50, derandomize=False)
+    run_machine(lambda: a_postgres_shop(postgres_url), examples=100, steps=50, derandomize=False)
 
 
 def test_the_machine_says_what_a_person_expects(tmp_path: Path) -> None:

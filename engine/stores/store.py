@@ -9,7 +9,7 @@ repeated. None of them answers a failure with an empty result.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from engine.config import Config
 from projections.pages import StoredSection
@@ -181,11 +181,6 @@ class Pages(ABC):
 
         Domain, enabled, ready, versions, body, occurred_at. Empty when none.
         """
-
-    @staticmethod
-    @abstractmethod
-    def newest(moments: Sequence[Any]) -> bytes:
-        """The newest occurred_at of such rows, of which there is at least one, as fixed-width UTC text."""
 
     @abstractmethod
     def keys(self) -> AsyncIterator[tuple[str, str]]:

@@ -11,10 +11,6 @@ PAGE = 1_000
 class PostgresPages(MergedReads, Pages):
     """Point reads go over a connection of their own; those that come together share a query."""
 
-    @staticmethod
-    def newest(moments: Sequence[str]) -> bytes:
-        return max(moments).encode()
-
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
         while True:

@@ -24,10 +24,6 @@ class SQLitePages(Pages):
         except PASSING as error:
             raise StoreUnavailable(self._connections.name, error) from error
 
-    @staticmethod
-    def newest(moments: Sequence[str]) -> bytes:
-        return max(moments).encode()
-
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
         while True:
