@@ -60,8 +60,10 @@ class Appender:
         Raises `StoreUnavailable` when the store does not come back in time: any of the events may or may not be in the
         log then, and sending them again is safe.
         """
-        results: list[AppendResult] = []
         size = self._config.batch
+        if len(events) <= size:
+            return await self._append(events)
+        results: list[AppendResult] = []
         for start in range(0, len(events), size):
             results += await self._append(events[start : start + size])
         return results

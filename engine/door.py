@@ -86,7 +86,9 @@ def format_moment(moment: datetime) -> str:
 
     Raises `OverflowError` outside years 1 to 9999.
     """
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def read_event(line: bytes) -> DomainEvent:
@@ -158,19 +160,24 @@ class Door:
         return Admission(stream, event.source_version, event.type, _encoder.encode(state), content)
 
     def _gate(self, event: DomainEvent) -> _Gate:
-        for name, value in (("type", event.type), ("channel", event.channel), ("source", event.source)):
+        if type(event.type) is type(event.source) is type(event.channel) is str:
+            gate = self._gates.get(event.type)
+            listens = event.channel == EVERY_CHANNEL or event.channel in self._views
+            if gate is not None and event.source in gate.writers and listens:
+                return gate
+        raise self._why_not(event)
+
+    def _why_not(self, event: DomainEvent) -> Refused:
+        for name, value in (("type", event.type), ("source", event.source), ("channel", event.channel)):
             if type(value) is not str:
-                raise Refused(name, f"expected a string, got {type(value).__name__}")
-        gate = self._gates.get(event.type)
-        if gate is None:
-            raise Refused("type", f"{event.type!r} is no domain; there are {', '.join(self._gates)}")
-        if event.source not in gate.writers:
-            if event.source not in self._sources:
-                raise Refused("source", f"{event.source!r} is not in the configuration")
-            raise Refused("source", f"{event.source!r} was not given the domain {event.type}")
-        if event.channel != EVERY_CHANNEL and event.channel not in self._views:
-            raise Refused("channel", f"{event.channel!r} is neither '*' nor a channel of the configuration")
-        return gate
+                return Refused(name, f"expected a string, got {type(value).__name__}")
+        if event.type not in self._gates:
+            return Refused("type", f"{event.type!r} is no domain; there are {', '.join(self._gates)}")
+        if event.source not in self._sources:
+            return Refused("source", f"{event.source!r} is not in the configuration")
+        if event.source not in self._gates[event.type].writers:
+            return Refused("source", f"{event.source!r} was not given the domain {event.type}")
+        return Refused("channel", f"{event.channel!r} is neither '*' nor a channel of the configuration")
 
     def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
         """The canonical payload. Two statements are the same exactly when these bytes are."""
@@ -184,6 +191,8 @@ class Door:
             raise Refused("payload", "must not contain a lone surrogate") from None
         except TypeError as error:  # a subclass of str, int or float, which no encoder takes
             raise Refused("payload", f"is not JSON: {error}") from None
+        if isinstance(given, bytes):
+            check_keys(given, content, "payload")
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
             raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
@@ -199,7 +208,6 @@ def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
         payload = gate.decoder.decode(text)
     except _UNREADABLE as error:
         raise refusal(error, text, "payload") from None
-    check_keys(text, "payload")
     return payload
 
 

@@ -40,14 +40,15 @@ class PageReader:
 
     def __init__(self, pages: Pages, config: Config) -> None:
         self._sections = pages.sections
-        self._splicer = Splicer(DOMAINS, config.made_for)
+        self._channels = frozenset(config.channels)
+        self._splice = Splicer(DOMAINS, config.made_for).splice
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served, or None when there is none, or none to show.
 
         A disabled page is given only when asked for. Raises `StoreUnavailable`.
         """
-        if channel not in self._splicer:
+        if channel not in self._channels:
             return None
         if not (sku.isascii() and sku.isprintable()):
             sku = normalise_sku(sku)
@@ -56,7 +57,7 @@ class PageReader:
         rows = await self._sections(sku, channel)
         if not rows:
             return None
-        return self._splicer.splice(sku, channel, rows, disabled=disabled)
+        return self._splice(sku, channel, rows, disabled=disabled)
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded, or None when there is none, or none to show."""

@@ -17,13 +17,15 @@ from engine.errors import Refused
 _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
-def check_keys(text: bytes, path: str = "") -> None:
+def check_keys(text: bytes, canonical: bytes, path: str = "") -> None:
     """Refuses a document in which an object names a key twice. `text` must be valid JSON, and stands at `path`.
 
-    Most documents are cleared by counting colons: a dropped pair takes at least its own along. An escape could hide
-    one, so documents with escapes, like those whose count differs, are read again by a decoder that shows every pair.
+    `canonical` is what was made of it: it may leave pairs out, and adds none. So most documents are cleared by counting
+    colons: a dropped pair takes at least its own along. Where nulls or defaults were left out, a generic decoder is
+    asked. An escape could hide a colon, so documents with escapes, like those whose count differs, are read again by a
+    decoder that shows every pair.
     """
-    if b"\\u" not in text and _colons_survive(text):
+    if b"\\u" not in text and (text.count(b":") == canonical.count(b":") or _colons_survive(text)):
         return
     find_repeated_key(text, path)
 

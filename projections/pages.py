@@ -39,10 +39,6 @@ class Splicer:
         self._in_order = itemgetter(*(by_name.index(name) for name in self._domains))
         self._shapes: dict[tuple[str, tuple[str, ...], _Flags, _Flags], _Shape] = {}
 
-    def __contains__(self, channel: object) -> bool:
-        """Whether the channel is one of the configuration's."""
-        return channel in self._requires
-
     def splice(self, sku: str, channel: str, rows: Sequence[StoredSection], *, disabled: bool) -> bytes | None:
         """The page made of these rows, of which there is at least one, sorted by the names of their domains.
 
