@@ -73,9 +73,9 @@ class Domain(Generic[Payload]):
 
     `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `Invalid`.
 
-    `fits(payload, view)` says why a payload cannot be meant for a channel, or None when it can. A statement made for
-    that very channel is refused with this reason; one made for every channel (`*`) merely does not count there. Without
-    it, every statement suits every channel.
+    `fits(payload, view)` gives what keeps a payload from being meant for a channel, or None when it can be. A
+    statement made for that very channel is refused with this reason; one made for every channel (`*`) merely does
+    not count there. Without it, every statement suits every channel.
 
     `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
     It must not depend on anything but its arguments.
@@ -89,7 +89,7 @@ class Domain(Generic[Payload]):
     payload: type[Payload]
     fold: Callable[[Sequence[Contribution[Payload]], View], Body | None]
     admit: Callable[[Payload], Payload] = lambda payload: payload
-    fits: Callable[[Payload, View], str | None] | None = None
+    fits: Callable[[Payload, View], Invalid | None] | None = None
     depends_on: Callable[[View], Hashable] = nothing_of
     gives_identity: bool = False
 

@@ -71,11 +71,11 @@ def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
     return Scheduled(scheduled.amount, begin, end)
 
 
-def fits(payload: Pricing, view: View) -> str | None:
+def fits(payload: Pricing, view: View) -> Invalid | None:
     """A price is for the channels of its currency."""
     if payload.currency == view.currency:
         return None
-    return f"the price is in {payload.currency}, the channel's currency is {view.currency}"
+    return Invalid("currency", f"the price is in {payload.currency}, the channel's currency is {view.currency}")
 
 
 def fold(contributions: Sequence[Contribution[Pricing]], _view: View) -> Body | None:

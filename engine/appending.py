@@ -168,7 +168,7 @@ class Appender:
             answered.add(admission.key)
             results.append(result)
             if result.outcome == "conflict":
-                letters.append(_letter(admission, stored[admission.key][-1], result.reason or ""))
+                letters.append(_letter(admission, _newest(stored[admission.key]), result.reason or ""))
         if letters:
             await self._store.dead_letters.keep(letters)
         return results
@@ -188,7 +188,11 @@ def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool
             return AppendResult("duplicate", event.notification_id)
     version = admission.originator_version
     reason = f"another content stands at version {version} of {admission.originator_id}"
-    return AppendResult("conflict", stored[-1].notification_id, reason=reason)
+    return AppendResult("conflict", _newest(stored).notification_id, reason=reason)
+
+
+def _newest(stored: Sequence[StoredEvent]) -> StoredEvent:
+    return max(stored, key=lambda event: event.revision)
 
 
 def _content(event: StoredEvent) -> bytes | None:

@@ -199,7 +199,7 @@ class Door:
         if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
             misfit = gate.domain.fits(payload, self._views[event.channel])
             if misfit is not None:
-                raise Refused("payload", misfit)
+                raise Refused(f"payload.{misfit.path}", misfit.reason)
         return content
 
 

@@ -1,6 +1,6 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -56,9 +56,10 @@ class Folder:
         word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
         self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
 
-    async def fold(self, folding: Folding, streams: Iterable[str]) -> Folded:
+    async def fold(self, folding: Folding, streams: Collection[str]) -> Folded:
         """Writes every section that the streams can change. Events that cannot be folded are buried, not raised."""
         affected = self._fold.affected(streams)
+        unheard = self._fold.unheard(streams)
         skus = sorted(affected)
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
@@ -66,7 +67,8 @@ class Folder:
         changed = 0
         for start in range(0, len(skus), CHUNK):
             chunk = {sku: affected[sku] for sku in skus[start : start + CHUNK]}
-            found = await self._log.heads(self._fold.wanted(chunk))
+            silent = [stream for stream in unheard if stream.partition("/")[0] in chunk]
+            found = await self._log.heads(self._fold.wanted(chunk) + silent)
             sections, troubled = await self._in_thread(found, chunk)
             for sku in troubled:
                 mended, buried = await self._mend(sku, found, chunk[sku], folding)

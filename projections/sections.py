@@ -133,10 +133,10 @@ class ChannelFold:
         """A word that was taken back does not count, nor one for every channel that does not suit this one."""
         if word.payload is None:
             return False
-        if self._fits is None or (reason := self._fits(word.payload, self._view)) is None:
+        if self._fits is None or (misfit := self._fits(word.payload, self._view)) is None:
             return True
         if own:
-            raise Misfit(tail, reason)
+            raise Misfit(tail, misfit.reason)
         return False
 
 
@@ -156,7 +156,7 @@ class DomainFold:
             kinds.setdefault(fold.kind, []).append(fold)
         self._kinds = list(kinds.values())
         self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self._everywhere))
-        self._tails = list(dict.fromkeys(chain.from_iterable(fold.tails for fold in self._everywhere)))
+        self._tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self._everywhere))
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
         """By SKU (as encoded in the log), the channels whose sections the streams can change."""
@@ -187,6 +187,10 @@ class DomainFold:
                 tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in folds))
             wanted += [sku + tail for tail in tails]
         return wanted
+
+    def unheard(self, streams: Iterable[str]) -> list[str]:
+        """Those of the streams that no channel listens to: they give no section, but their heads are looked at."""
+        return [stream for stream in streams if stream[stream.find("/") :] not in self._tails]
 
     def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> list[Section]:
         """The sections of one SKU (as encoded in the log) in some channels. Raises `Misfit`."""

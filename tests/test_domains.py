@@ -168,9 +168,9 @@ def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
     """A price suits a channel exactly when the currencies are the same, and the reason names both."""
     decoded = msgspec.json.decode(json.dumps(price), type=BY_NAME["pricing"].payload)
     assert BY_NAME["pricing"].fits is not None
-    reason = BY_NAME["pricing"].fits(decoded, AUSTRIA)
-    assert (reason is None) == (price["currency"] == "EUR")
-    assert reason is None or (price["currency"] in reason and "EUR" in reason)
+    misfit = BY_NAME["pricing"].fits(decoded, AUSTRIA)
+    assert (misfit is None) == (price["currency"] == "EUR")
+    assert misfit is None or (price["currency"] in misfit.reason and "EUR" in misfit.reason)
 
 
 @pytest.mark.parametrize(

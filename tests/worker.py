@@ -8,7 +8,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import anyio
@@ -39,7 +39,7 @@ def set_trap(file: Path) -> None:
     """Makes every fold look at the trap before its transaction is committed."""
     fold_in_peace = Folder.fold
 
-    async def fold(self: Folder, folding: Folding, streams: Iterable[str]) -> Folded:
+    async def fold(self: Folder, folding: Folding, streams: Collection[str]) -> Folded:
         folded = await fold_in_peace(self, folding, streams)
         spring(file)
         return folded
