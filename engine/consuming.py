@@ -18,6 +18,9 @@ SMALLEST_WINDOW = 500
 
 STANDBY_SECONDS = 0.1
 
+SETTLE_SECONDS = 0.5
+"""How far a checkpoint may fall behind what was seen while a busy log holds nothing for its domain."""
+
 MOST_AHEAD = 50_000
 """How many streams a consumer remembers to have folded further than it has come: some megabytes."""
 
@@ -128,6 +131,7 @@ class _Tail:
         self._largest = largest
         self._window = min(SMALLEST_WINDOW, largest)
         self._ahead = _Ahead()
+        self._moved_at = time.monotonic()
         self.position = checkpoint.position
 
     async def step(self) -> bool:
@@ -143,15 +147,18 @@ class _Tail:
                     self._ahead = _Ahead(await self._store.log.end() if full else touched.end)
                 await self._fold(touched)
             self.position = touched.end
+            if time.monotonic() - self._moved_at > SETTLE_SECONDS:
+                await self.settle()
         return True
 
     async def settle(self) -> None:
         """Moves the checkpoint to what was seen."""
         if self._checkpoint.position < self.position:
             with anyio.CancelScope(shield=True):
+                moved = self._moved(self.position, self._checkpoint)
                 async with self._lease.folding() as folding:
-                    self._checkpoint = self._moved(self.position, self._checkpoint)
-                    await folding.advance(self._checkpoint)
+                    await folding.advance(moved)
+                self._committed(moved)
 
     async def _fold(self, touched: Touched) -> None:
         started = time.perf_counter()
@@ -160,7 +167,7 @@ class _Tail:
             heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
             moved = self._moved(touched.end, _counted(self._checkpoint, touched, self.position, heads, folded.bad))
             await folding.advance(moved)
-        self._checkpoint = moved
+        self._committed(moved)
         self._ahead.remember(folded.settled, touched.end)
         log.info(
             "folded",
@@ -175,6 +182,10 @@ class _Tail:
 
     def _moved(self, position: int, checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint._replace(position=position, fingerprint=self._fingerprint)
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._moved_at = time.monotonic()
 
 
 class _Ahead:

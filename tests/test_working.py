@@ -24,6 +24,23 @@ async def test_catching_up_beside_a_worker(shop: Shop) -> None:
     await assert_every_event_is_counted(shop.store)
 
 
+async def test_catching_up_where_the_worker_never_rests(shop: Shop) -> None:
+    """A domain of which a busy log holds nothing is caught up too: its checkpoint follows what its consumer saw."""
+
+    async def keep_busy() -> None:
+        for version in range(1, 100_000):
+            await append(shop, stock(version, version=version))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.work)
+        group.start_soon(keep_busy)
+        await anyio.sleep(0.3)
+        with anyio.fail_after(10):
+            await shop.catch_up(["media"])
+        group.cancel_scope.cancel()
+    await assert_every_event_is_counted(shop.store)
+
+
 async def test_many_catch_up_at_once(shop: Shop) -> None:
     """Several callers, in two processes' place, all return when everything is folded, once."""
     await append(shop, *[stock(number, sku=f"S{number}") for number in range(200)], catalog("shirt"))
