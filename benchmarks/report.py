@@ -14,7 +14,7 @@ from benchmarks.measures import Claim, Line, Spread
 
 WIDTH = 150
 FONT = 'font-family="sans-serif" font-size="12"'
-LEFT, RIGHT, ROW, TOP = 430, 930, 22, 60
+LEFT, RIGHT, ROW, TOP = 520, 1020, 22, 60
 
 
 class Report(msgspec.Struct, frozen=True):
