@@ -15,7 +15,7 @@ from engine.folding import Folder
 from engine.stores.store import KINDS, DeadLetter, Kind, Store
 from projections.streams import parse_stream_id
 
-Retried: TypeAlias = Literal["resolved", "still dead"]
+Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
 
 LONGEST_NUMBER = 18
 """Digits that every database takes as an integer."""
