@@ -16,6 +16,7 @@ from engine.stores import open_store
 from engine.stores.postgres import PostgresStore
 from engine.stores.postgres.connections import PACKAGE, SQL, outdated, translated
 from engine.stores.sql import statements
+from engine.stores.store import Correction
 from tests.databases import database, end_sessions, opened, query
 from tests.postgres import PostgresServer
 from tests.shops import SKU, Raw, a_section, configured, folded, insert
@@ -72,6 +73,19 @@ async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, 
     assert await store.pages.sections(SKU, "web-de") == []
 
 
+async def test_a_claim_is_held_in_silence(postgres_url: str) -> None:
+    """Its session outlives the database's time for idle ones, and does not outlive being ended."""
+    query(postgres_url, f"ALTER DATABASE {database(postgres_url)} SET idle_session_timeout = '100ms'")
+    async with opened(configured(postgres_url)) as store, store.consumption.claim("rebuild") as claimed:
+        assert claimed
+        await anyio.sleep(0.5)
+        async with store.consumption.claim("rebuild") as second:
+            assert not second
+        end_sessions(postgres_url)
+        async with store.consumption.claim("rebuild") as second:
+            assert second
+
+
 async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresStore, config: Config) -> None:
     """When the server ends the session before the commit, nothing of the transaction is there, and it is told."""
 
@@ -99,6 +113,9 @@ async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresS
             with anyio.move_on_after(0.2):
                 await store.log.insert([Raw("B")])
                 pytest.fail("an append overtook one that had not committed")
+            with anyio.move_on_after(0.2):
+                await store.log.correct([Correction("B", 1, 1, "inventory", b"{}")])
+                pytest.fail("a correction overtook an append that had not committed")
             hanging.rollback()
         assert await store.log.insert([Raw("B")]) != [1]
 
@@ -114,11 +131,12 @@ async def test_an_append_that_nobody_announced_is_found(store: PostgresStore, co
     await asyncio.wait_for(waiting, 2)
 
 
-@pytest.mark.parametrize("what", ["insert", "layout", "records"])
+@pytest.mark.parametrize("what", ["insert", "correct", "layout", "records"])
 async def test_an_append_after_a_cancelled_one_is_committed(store: PostgresStore, config: Config, what: str) -> None:
     """Whatever was cancelled on the connection, at whatever step: what is acknowledged after it, others can see."""
     calls: dict[str, Callable[[int], Coroutine[object, object, object]]] = {
         "insert": lambda step: store.log.insert([Raw(f"A{step}")]),
+        "correct": lambda step: store.log.correct([Correction(f"A{step}", 1, 1, "inventory", b"{}")]),
         "layout": lambda step: store.pages.publish_layout(["catalog"], "catalog", {f"c{step}": []}),
         "records": lambda step: store.records.insert("stored_events", [Raw(f"A{step}")], ("app", step)),
     }

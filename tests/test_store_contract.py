@@ -205,22 +205,6 @@ async def test_history_is_read_in_pages(store: Store) -> None:
     assert found == [("A/1", version) for version in range(1_000)] + [("A/2", version) for version in range(1_500)]
 
 
-async def test_scan_goes_through_heads_by_name(store: Store) -> None:
-    """Each stream's head once, in the order of their UTF-8 bytes, whatever the size of the pages."""
-    streams = [f"{sku}/*/inventory/wms-a" for sku in ODD_SKUS]
-    for version in (2, 3, 1):
-        await insert(store, *streams, version=version)
-    for limit in (1, 4, len(streams), 100):
-        after, found = "", []
-        while page := await store.log.scan(after, limit):
-            assert len(page) <= limit
-            found += page
-            after = page[-1].originator_id
-        assert [head.originator_id for head in found] == sorted(streams, key=str.encode)
-        assert {head.originator_version for head in found} == {3}
-    assert await store.log.scan("", 0) == []
-
-
 async def test_lag_counts_a_domain(store: Store) -> None:
     """The number of the domain's events behind a position, and the state of the oldest."""
     assert await store.log.lag("inventory", 0) == Lag(0, None)
@@ -297,6 +281,21 @@ async def test_keys_are_every_page_once(store: Store) -> None:
     await folded(store, a_section("A", "web-de", "media"), domain="media")
     expected = [(sku, channel) for sku in sorted(skus, key=str.encode) for channel in ("web-de", "web-us")]
     assert await keys_of(store) == expected
+
+
+async def test_skus_of_sections(store: Store) -> None:
+    """Each SKU that has a section of the domain, once, in the order of their UTF-8 bytes, whatever the page."""
+    for channel in ("web-us", "web-de"):
+        await folded(store, *[a_section(sku, channel, body=None) for sku in ODD_SKUS])
+    await folded(store, a_section("A", "web-de", "media"), a_section("ZZ", "web-de", "media"), domain="media")
+    for limit in (1, 4, len(ODD_SKUS), 100):
+        found: list[str] = []
+        while page := await store.pages.skus("catalog", found[-1] if found else "", limit):
+            assert len(page) <= limit
+            found += page
+        assert found == sorted(ODD_SKUS, key=str.encode)
+    assert await store.pages.skus("media", "A", 10) == ["ZZ"]
+    assert await store.pages.skus("pricing", "", 10) == []
 
 
 async def test_counts_of_sections(store: Store) -> None:

@@ -11,7 +11,7 @@ from engine import Config
 from engine.errors import LeaseLost
 from engine.stores import open_store
 from engine.stores.sqlite import SQLiteStore
-from engine.stores.store import Checkpoint, Lease, NewLetter, Store
+from engine.stores.store import Checkpoint, Lease, NewLetter, Store, Streak
 from tests.shops import MOMENT, SKU, a_letter, a_section, folded, insert, keys_of
 
 MOVED = Checkpoint("catalog", 7, 4, 2, 1, "fingerprint")
@@ -96,6 +96,67 @@ async def test_two_domains_of_one_page_are_two_rows(store: Store) -> None:
     }
 
 
+async def test_sections_are_the_domains_as_they_stand(store: Store) -> None:
+    """Those of some SKUs, with what this transaction wrote, by SKU and channel, in the types that the fold gives."""
+    written = [a_section("A", "web-us"), a_section("A", body=None), a_section("B"), a_section("Ä", body=b"[]")]
+    await folded(store, *written, a_section("C"))
+    await folded(store, a_section("A", domain="media"), domain="media")
+    async with store.consumption.folding("catalog") as folding:
+        found = await folding.sections({"Ä", "B", "A", "nobody's"})
+        assert found == sorted(written)
+        assert [list(map(type, section)) for section in found] == [list(map(type, each)) for each in sorted(written)]
+        await folding.write([a_section("B", body=b"1")])
+        assert await folding.sections(["B"]) == [a_section("B", body=b"1")]
+        assert await folding.sections([]) == []
+
+
+async def test_sections_of_many_skus(store: Store) -> None:
+    """Thousands of SKUs are asked for, and taken away, at once."""
+    sections = [a_section(f"S{number:05}") for number in range(5_000)]
+    await folded(store, *sections)
+    async with store.consumption.folding("catalog") as folding:
+        assert await folding.sections([section.sku for section in sections]) == sections
+        await folding.remove([(section.sku, section.channel) for section in sections[1:]])
+    assert await keys_of(store) == [("S00000", "web-de")]
+
+
+async def test_removing_takes_away_a_domains_own(store: Store) -> None:
+    """The sections with these keys, if they are there; not those of another channel, SKU or domain."""
+    await folded(store, a_section("A"), a_section("A", "web-us"), a_section("B"), a_section("Ä"))
+    await folded(store, a_section("A", domain="media"), domain="media")
+    async with store.consumption.folding("catalog") as folding:
+        await folding.remove([])
+        await folding.remove({("A", "web-de"), ("Ä", "web-de"), ("B", "web-us"), ("nobody's", "web-de")})
+        assert [section.channel for section in await folding.sections(["A", "Ä"])] == ["web-us"]
+    assert [row[0] for row in await store.pages.sections("A", "web-de")] == ["media"]
+    assert await keys_of(store) == [("A", "web-de"), ("A", "web-us"), ("B", "web-de")]
+    assert await folded(store, a_section("A")) == 1
+
+
+# --- streaks --------------------------------------------------------------------------------------
+
+
+async def test_streaks_are_kept_by_source(store: Store) -> None:
+    """Each source's last one, until it is 0; those of other sources and domains stay."""
+    assert await store.consumption.streaks() == []
+    async with store.consumption.folding("pricing") as folding:
+        await folding.keep_streaks({"erp": 3})
+    async with store.consumption.folding("catalog") as folding:
+        assert await folding.streaks() == {}
+        await folding.keep_streaks({})
+        await folding.keep_streaks({"pim": 1, "erp": 2**40, "other": 0})
+        await folding.keep_streaks({"pim": 2})
+        assert await folding.streaks() == {"pim": 2, "erp": 2**40}
+    assert await store.consumption.streaks() == [
+        Streak("catalog", "erp", 2**40),
+        Streak("catalog", "pim", 2),
+        Streak("pricing", "erp", 3),
+    ]
+    async with store.consumption.folding("catalog") as folding:
+        await folding.keep_streaks({"erp": 0})
+    assert await store.consumption.streaks() == [Streak("catalog", "pim", 2), Streak("pricing", "erp", 3)]
+
+
 # --- transactions ---------------------------------------------------------------------------------
 
 
@@ -115,12 +176,14 @@ async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
 
 
 async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
-    """When the body raises, sections, letters and the checkpoint are as they were, and the error comes through."""
+    """When the body raises, sections, letters, streaks and checkpoint are as they were, and the error comes through."""
     await folded(store, a_section())
 
     async def broken_off() -> None:
         async with store.consumption.folding("catalog") as folding:
             await folding.write([a_section(body=None), a_section("NEW")])
+            await folding.remove([(SKU, "web-de")])
+            await folding.keep_streaks({"pim": 1})
             await folding.bury([buried()])
             await folding.advance(MOVED)
             raise Interrupted
@@ -129,6 +192,7 @@ async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
         await broken_off()
     assert [row[4] for row in await store.pages.sections(SKU, "web-de")] == [b"{}"]
     assert not await store.pages.sections("NEW", "web-de")
+    assert await store.consumption.streaks() == []
     assert await store.dead_letters.newest() == []
     assert await checkpoint_of(store) == Checkpoint("catalog")
     assert await folded(store, a_section("NEW")) == 1

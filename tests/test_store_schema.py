@@ -13,8 +13,9 @@ import pytest
 import engine
 from engine import Config, StoreError, StoreMissing, StoreTooNew
 from engine.stores import open_store
+from engine.stores.sql import Migration, migrations
 from engine.stores.sqlite import SQLiteStore, folder_of
-from engine.stores.store import Store
+from engine.stores.store import Correction, Store
 from tests.shops import Raw, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
@@ -100,6 +101,31 @@ async def test_opening_again_changes_nothing(store: Store, config: Config) -> No
         again = await open_store(config, create=False)
         await again.close()
     assert contents(config) == before
+
+
+async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps what it has, and what is new works there; a program that has it open goes on appending."""
+
+    def first_release(package: str, folder: str = "migrations") -> list[Migration]:
+        return migrations(package, folder)[: 2 if folder == "migrations" else 1]
+
+    with monkeypatch.context() as patch:
+        for kind in ("sqlite", "postgres"):
+            patch.setattr(f"engine.stores.{kind}.schema.migrations", first_release)
+        old = await open_store(config)
+        await insert(old, "A")
+        before = contents(config)
+    new = await open_store(config, create=False)
+    try:
+        assert contents(config) != before
+        assert await new.log.correct([Correction("A", 1, 1, "inventory", b"2")]) == [2]
+        assert await insert(old, "B") == [3]
+        assert await insert(new, "C") == [4]
+        assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
+        assert await new.consumption.streaks() == []
+    finally:
+        await old.close()
+        await new.close()
 
 
 async def test_many_may_open_a_new_store_at_once(config: Config) -> None:

@@ -39,6 +39,16 @@ class NewEvent(Protocol):
         """What it says."""
 
 
+class Correction(NamedTuple):
+    """An event for a version that has one already: it takes the place of the head of its version, as `revision`."""
+
+    originator_id: str
+    originator_version: int
+    revision: int
+    topic: str
+    state: bytes
+
+
 class StoredEvent(NamedTuple):
     """A row of the log. (originator_id, originator_version, revision) is unique, and so is notification_id."""
 
@@ -62,6 +72,28 @@ class Touched(NamedTuple):
     events: int
     scanned: int
     end: int
+
+
+class Scanned(NamedTuple):
+    """A step of a walk through the streams of the log.
+
+    `heads` are those of the streams that were asked for, by name; `end` is the name of the last stream that was looked
+    at, None when there are no more.
+    """
+
+    heads: list[StoredEvent]
+    end: str | None
+
+
+class Streak(NamedTuple):
+    """How many events of a source were overtaken before they came, in a row, with none that was news between them.
+
+    Late deliveries are not counted: only what occurred no earlier than the newer version that stands.
+    """
+
+    domain: str
+    source: str
+    stale: int
 
 
 class Checkpoint(NamedTuple):
@@ -136,6 +168,13 @@ class Log(ABC):
         """
 
     @abstractmethod
+    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
+        """Appends, durably and in one transaction, the corrections whose (stream, version, revision) is not taken yet.
+
+        For each, in order: its position, or None.
+        """
+
+    @abstractmethod
     async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         """The events at these (stream, version), every revision, in no order."""
 
@@ -160,8 +199,26 @@ class Log(ABC):
         """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages."""
 
     @abstractmethod
-    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
-        """The heads of the next streams by name behind `after`, at most `limit`, in that order. "" begins."""
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+        """Looks at the next `limit` streams by name with after < name < below, and gives the heads of some of them.
+
+        Those whose name ends in one of the `tails`, such as `/pricing/erp`. "" begins; "" as `below` is no bound.
+        """
+
+    @abstractmethod
+    async def skus(self, after: str, limit: int) -> list[str]:
+        """The next SKUs that have streams, as they are written in the log, in the order of their streams. "" begins.
+
+        So `A-1` comes before `A`: its streams do. Streams without a slash, as applications have, are of no SKU.
+        """
+
+    @abstractmethod
+    async def window(self, domain: str, after: int, upto: int) -> list[StoredEvent]:
+        """The events of a domain with after < position <= upto, in order."""
+
+    @abstractmethod
+    async def untouched(self, streams: Collection[str], since: int) -> set[str]:
+        """Those of the streams that have no event behind a position."""
 
     @abstractmethod
     async def lag(self, domain: str, after: int) -> Lag:
@@ -187,6 +244,10 @@ class Pages(ABC):
         """(sku, channel) of every page that there is, by sku and channel. Read in pages."""
 
     @abstractmethod
+    async def skus(self, domain: str, after: str, limit: int) -> list[str]:
+        """The next SKUs that have a section of a domain, by name. "" begins."""
+
+    @abstractmethod
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         """By (channel, domain): how many sections there are, and how many of them are ready."""
 
@@ -209,6 +270,22 @@ class Folding(ABC):
     @abstractmethod
     async def write(self, sections: Sequence[Section]) -> int:
         """Puts the sections in place and tells how many of them differ from what stood there. Each key at most once."""
+
+    @abstractmethod
+    async def sections(self, skus: Collection[str]) -> list[Section]:
+        """The domain's sections of these SKUs, as they stand, by (sku, channel)."""
+
+    @abstractmethod
+    async def remove(self, keys: Collection[tuple[str, str]]) -> None:
+        """Takes away the domain's sections of these (sku, channel): those that nothing in the log accounts for."""
+
+    @abstractmethod
+    async def streaks(self) -> dict[str, int]:
+        """By source, the domain's streak of stale events, of those that have one. See `Streak`."""
+
+    @abstractmethod
+    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+        """Remembers the streaks of some sources; those of others stay as they are."""
 
     @abstractmethod
     async def bury(self, letters: Sequence[NewLetter]) -> None:
@@ -254,6 +331,17 @@ class Consumption(ABC):
     @abstractmethod
     def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
         """A transaction beside the domain's lease, for a repair: it waits for the holder's current batch, no longer."""
+
+    @abstractmethod
+    async def streaks(self) -> list[Streak]:
+        """The streaks of all sources that have one, by domain and source."""
+
+    @abstractmethod
+    def claim(self, task: str) -> AbstractAsyncContextManager[bool]:
+        """The right to do a named task, held until the block ends or the process dies; False while another has it.
+
+        `task` is of letters, digits, `.`, `_` and `-`.
+        """
 
 
 class DeadLetters(ABC):

@@ -2,7 +2,7 @@
 
 Every connection works in the schema of the store and nowhere else, waits for the disk with every commit, and looks rows
 up by index whatever the statistics say. There are few: one that writes the log, some that read, one that listens, one
-that serves point reads, and one for each lease.
+that serves point reads, and one for each lease and each claim.
 """
 
 import asyncio
@@ -230,6 +230,10 @@ class Connections:
         """A new connection for transactions that fold. The server ends it when its client is frozen."""
         silence = f"{2 * self._lease_milliseconds}ms"
         return await self._connect({"idle_session_timeout": silence, "lock_timeout": "30s"}, COMMAND_SECONDS)
+
+    async def keeper(self) -> Session:
+        """A new connection for a lock that is held in silence. The server ends it when its client is gone."""
+        return await self._connect({"idle_session_timeout": "0"}, COMMAND_SECONDS)
 
     async def _connect(self, settings: Mapping[str, str], command_seconds: float | None) -> Session:
         own = {

@@ -1,6 +1,6 @@
 """Checkpoints and the transactions that fold."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from engine.errors import LeaseLost
@@ -21,6 +21,25 @@ class PostgresFolding(Folding):
         if not sections:
             return 0
         return await self._session.execute("write_section", *zip(*sorted(sections), strict=True))
+
+    async def sections(self, skus: Collection[str]) -> list[Section]:
+        rows = await self._session.fetch("domain_sections", self.checkpoint.domain, list(skus))
+        return list(map(Section._make, rows))
+
+    async def remove(self, keys: Collection[tuple[str, str]]) -> None:
+        by_channel: dict[str, list[str]] = {}
+        for sku, channel in keys:
+            by_channel.setdefault(channel, []).append(sku)
+        for channel, skus in by_channel.items():
+            await self._session.execute("remove_section", self.checkpoint.domain, channel, skus)
+
+    async def streaks(self) -> dict[str, int]:
+        rows = await self._session.fetch("domain_streaks", self.checkpoint.domain)
+        return {row["source"]: row["stale"] for row in rows}
+
+    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+        if streaks:
+            await self._session.execute("keep_streak", self.checkpoint.domain, list(streaks), list(streaks.values()))
 
     async def bury(self, letters: Sequence[NewLetter]) -> None:
         if letters:

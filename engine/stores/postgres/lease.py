@@ -3,6 +3,8 @@
 A worker that is frozen keeps its connection. The server ends it after a while, and a standby has it ended sooner: a
 holder that lives is heard every eighth of a lease. The next one names itself in the checkpoint, which every transaction
 of a holder looks at first, so the frozen one can change nothing when it wakes.
+
+A task is claimed by such a lock alone: it is free again when the claimant's connection ends, and nobody ends that.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from engine.errors import StoreUnavailable
 from engine.logs import Logger
 from engine.stores.postgres.connections import Connections, Session
 from engine.stores.postgres.folding import folding
-from engine.stores.store import Checkpoint, Consumption, Folding, Lease
+from engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
 
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
@@ -64,6 +66,18 @@ class PostgresConsumption(Consumption):
             await _take_over(session, domain, holder)
             async with self._beating(session):
                 yield PostgresLease(session, domain, holder)
+
+    async def streaks(self) -> list[Streak]:
+        rows = await self._connections.readers.fetch("streaks")
+        return list(map(Streak._make, rows))
+
+    @asynccontextmanager
+    async def claim(self, task: str) -> AsyncIterator[bool]:
+        session = await self._connections.keeper()
+        try:
+            yield bool((await session.fetch("try_claim", task))[0][0])
+        finally:
+            await session.close()
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[Session]:

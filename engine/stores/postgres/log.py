@@ -3,16 +3,19 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from operator import itemgetter
 
 import anyio
 
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.listening import Listener
-from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
+from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
+
+_number = itemgetter(6)
 
 
 def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], list[str], list[bytes]]:
@@ -39,6 +42,13 @@ class PostgresLog(Log):
         self.announce()
         positions = {(stream, version): position for position, stream, version in rows}
         return [positions.pop(key, None) for key in zip(streams, versions, strict=True)]
+
+    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
+        columns = (*event_columns(corrections), [each.revision for each in corrections])
+        rows = await self._connections.writer.fetch("correct_event", *columns)
+        self.announce()
+        positions = {(stream, version, revision): position for position, stream, version, revision in rows}
+        return [positions.pop(each[:3], None) for each in corrections]
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""
@@ -71,8 +81,22 @@ class PostgresLog(Log):
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
 
-    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
-        return await self._read("scan", after, limit)
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+        rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit)
+        rows.sort(key=_number)
+        end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
+        return Scanned([StoredEvent._make(row[:6]) for row in rows if row[0] is not None], end)
+
+    async def skus(self, after: str, limit: int) -> list[str]:
+        rows = await self._connections.readers.fetch("stream_skus", after, limit)
+        return [sku for (sku,) in rows]
+
+    async def window(self, domain: str, after: int, upto: int) -> list[StoredEvent]:
+        return await self._read("events_between", domain, after, upto)
+
+    async def untouched(self, streams: Collection[str], since: int) -> set[str]:
+        rows = await self._connections.readers.fetch("untouched", list(streams), since)
+        return {stream for (stream,) in rows}
 
     async def lag(self, domain: str, after: int) -> Lag:
         return Lag._make((await self._connections.readers.fetch("lag", domain, after))[0])

@@ -21,6 +21,10 @@ class PostgresPages(MergedReads, Pages):
                 return
             last = (page[-1][0], page[-1][1])
 
+    async def skus(self, domain: str, after: str, limit: int) -> list[str]:
+        rows = await self._connections.readers.fetch("section_skus", domain, after, limit)
+        return [sku for (sku,) in rows]
+
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         rows = await self._connections.readers.fetch("section_counts")
         return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}

@@ -1,6 +1,6 @@
 """Checkpoints and the transactions that fold, in `pages.db`."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import apsw
@@ -28,6 +28,23 @@ class SQLiteFolding(Folding):
             return connection.total_changes() - before
 
         return await self._pages.run_reserved(write)
+
+    async def sections(self, skus: Collection[str]) -> list[Section]:
+        if not skus:
+            return []
+        rows = await self._pages.fetch_reserved("domain_sections", self.checkpoint.domain, apsw.carray(tuple(skus)))
+        return [Section._make((*row[:3], bool(row[3]), bool(row[4]), *row[5:])) for row in rows]
+
+    async def remove(self, keys: Collection[tuple[str, str]]) -> None:
+        rows = [(*key, self.checkpoint.domain) for key in keys]
+        await self._pages.run_reserved(lambda connection: connection.executemany(SQL["remove_section"], rows))
+
+    async def streaks(self) -> dict[str, int]:
+        return dict(await self._pages.fetch_reserved("domain_streaks", self.checkpoint.domain))
+
+    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+        rows = [(self.checkpoint.domain, *streak) for streak in streaks.items()]
+        await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_streak"], rows))
 
     async def bury(self, letters: Sequence[NewLetter]) -> None:
         rows = [letter_row(letter) for letter in letters]

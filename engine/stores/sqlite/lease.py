@@ -4,6 +4,8 @@ A worker that is frozen keeps its lock. Its file grows old then, and a standby t
 checkpoint, which every transaction of a holder looks at first, so the frozen one can change nothing when it wakes. One
 that was frozen inside a transaction holds SQLite's write lock, which nobody can take away: a process that declared
 itself disposable (`pagefold work`) is killed then, any other is reported.
+
+A task is claimed by such a file alone: it is free again when the claimant's process ends, and nobody ends that.
 """
 
 import fcntl
@@ -23,9 +25,9 @@ import apsw
 
 from engine.errors import StoreUnavailable
 from engine.logs import Logger
-from engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction
+from engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction, translated
 from engine.stores.sqlite.folding import folding
-from engine.stores.store import Checkpoint, Consumption, Folding, Lease
+from engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
 from engine.tasks import beside
 
 RETRY_SECONDS = 0.25
@@ -80,6 +82,22 @@ class SQLiteConsumption(Consumption):
             await self._take_over(domain, holder)
             async with beside(partial(self._beat, lock)):
                 yield SQLiteLease(self._connections, domain, holder)
+        finally:
+            lock.release()
+
+    async def streaks(self) -> list[Streak]:
+        rows = await self._connections.pages_reader.fetch("streaks")
+        return list(map(Streak._make, rows))
+
+    @asynccontextmanager
+    async def claim(self, task: str) -> AsyncIterator[bool]:
+        with translated(self._connections.name):
+            lock = LockFile.acquire(self._connections.folder / f"task-{task}.lock")
+        if lock is None:
+            yield False
+            return
+        try:
+            yield True
         finally:
             lock.release()
 

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from operator import itemgetter
 
 import anyio
 import apsw
 import orjson
 
-from engine.stores.sqlite.connections import SQL, Connections, Threaded, fetch, in_transaction, one, translated
-from engine.stores.store import Lag, Log, NewEvent, StoredEvent, Touched
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, fetch, in_transaction, one, translated
+from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
 TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
+
+_number = itemgetter(6)
 
 
 class SQLiteLog(Log):
@@ -32,6 +35,15 @@ class SQLiteLog(Log):
         positions = await self._connections.events.run(in_transaction(insert))
         self.announce()
         return [positions.pop((row[0], row[1]), None) for row in rows]
+
+    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
+        def correct(connection: apsw.Connection) -> dict[tuple[str, int, int], int]:
+            inserted = connection.executemany(SQL["correct_event"], corrections)
+            return {(stream, version, revision): position for position, stream, version, revision in inserted}
+
+        positions = await self._connections.events.run(in_transaction(correct))
+        self.announce()
+        return [positions.pop(each[:3], None) for each in corrections]
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""
@@ -73,12 +85,33 @@ class SQLiteLog(Log):
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
 
-    async def scan(self, after: str, limit: int) -> list[StoredEvent]:
-        def read(connection: apsw.Connection) -> list[StoredEvent]:
-            rows = connection.execute(SQL["scan"], {"after": after, "limit": limit}).fetchall()
-            return list(map(StoredEvent._make, rows))
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "limit": limit}
+
+        def read(connection: apsw.Connection) -> Scanned:
+            rows: list[Row] = connection.execute(SQL["scan"], bindings).fetchall()
+            rows.sort(key=_number)
+            end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
+            return Scanned([StoredEvent._make(row[:6]) for row in rows if row[0] is not None], end)
 
         return await self._connections.events_browser.run(read)
+
+    async def skus(self, after: str, limit: int) -> list[str]:
+        bindings = {"after": after, "limit": limit}
+
+        def read(connection: apsw.Connection) -> list[str]:
+            return [sku for (sku,) in connection.execute(SQL["stream_skus"], bindings)]
+
+        return await self._connections.events_browser.run(read)
+
+    async def window(self, domain: str, after: int, upto: int) -> list[StoredEvent]:
+        return await self._read(self._connections.events_browser, "events_between", after, upto, domain)
+
+    async def untouched(self, streams: Collection[str], since: int) -> set[str]:
+        if not streams:
+            return set()
+        rows = await self._connections.events_browser.fetch("untouched", apsw.carray(tuple(streams)), since)
+        return {stream for (stream,) in rows}
 
     async def lag(self, domain: str, after: int) -> Lag:
         def read(connection: apsw.Connection) -> Lag:

@@ -2,6 +2,11 @@
 -- Takes the lock of a domain for as long as this connection lives, or tells that another has it.
 SELECT pg_try_advisory_lock(hashtext(current_schema()), hashtext($1));
 
+-- try_claim --
+-- Takes the lock of a task for as long as this connection lives, or tells that another has it. Its key is a single number,
+-- as that of no domain is.
+SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || $1, 2));
+
 -- end_frozen_holder --
 -- Ends the connection that has the lock of a domain when the server has waited for its client for too many seconds.
 SELECT pg_locks.pid, pg_terminate_backend(pg_locks.pid)

@@ -18,6 +18,12 @@ UPDATE checkpoints SET holder = $1 WHERE domain = $2;
 -- Moves a checkpoint.
 UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5 WHERE domain = $6;
 
+-- domain_sections --
+-- A domain's sections of some SKUs.
+SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections
+WHERE sku = ANY ($2::text[]) AND domain = $1
+ORDER BY sku, channel;
+
 -- write_section --
 -- Puts sections in place, in the order given, unless the same ones stand there.
 INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
@@ -31,3 +37,21 @@ WHERE sections.versions IS DISTINCT FROM excluded.versions OR sections.body IS D
     OR sections.occurred_at IS DISTINCT FROM excluded.occurred_at
     OR sections.recorded_at IS DISTINCT FROM excluded.recorded_at
     OR sections.enabled IS DISTINCT FROM excluded.enabled OR sections.ready IS DISTINCT FROM excluded.ready;
+
+-- remove_section --
+-- Takes away a domain's sections of some SKUs in one channel. Pairs, given as two arrays, might be joined the wrong way.
+DELETE FROM sections WHERE sku = ANY ($3::text[]) AND channel = $2 AND domain = $1;
+
+-- domain_streaks --
+-- The streaks of a domain, by source.
+SELECT source, stale FROM streaks WHERE domain = $1 AND stale > 0;
+
+-- keep_streak --
+-- Remembers streaks, unless they are the same.
+INSERT INTO streaks (domain, source, stale)
+SELECT $1, source, stale FROM unnest($2::text[], $3::bigint[]) AS streak (source, stale)
+ON CONFLICT (domain, source) DO UPDATE SET stale = excluded.stale WHERE streaks.stale <> excluded.stale;
+
+-- streaks --
+-- Those of all domains.
+SELECT domain, source, stale FROM streaks WHERE stale > 0 ORDER BY domain, source;

@@ -3,6 +3,11 @@
 SELECT notification_id, originator_id, originator_version
 FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[]);
 
+-- correct_event --
+-- Appends the corrections whose (stream, version, revision) is free, likewise.
+SELECT notification_id, originator_id, originator_version, revision
+FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::integer[]);
+
 -- events_at --
 -- Every revision at some (stream, version), given as two arrays.
 SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
@@ -52,11 +57,15 @@ ORDER BY originator_id, originator_version, revision
 LIMIT $5;
 
 -- scan --
--- The heads of the next streams by name: one step through the index a stream, however long its history.
-WITH RECURSIVE streams (originator_id, number) AS (
+-- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
+-- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large.
+-- There may be hundreds of tails: each is found by hash (`IS TRUE` keeps it from becoming a join), once for each length.
+WITH RECURSIVE sizes (size) AS MATERIALIZED (
+    SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
+), streams (originator_id, number) AS (
     (
         SELECT originator_id, 1 FROM stored_events
-        WHERE originator_id > $1 AND $2 > 0 ORDER BY originator_id LIMIT 1
+        WHERE originator_id > $2 AND $4 > 0 ORDER BY originator_id LIMIT 1
     )
     UNION ALL
     SELECT (
@@ -64,18 +73,60 @@ WITH RECURSIVE streams (originator_id, number) AS (
         WHERE next.originator_id > streams.originator_id ORDER BY next.originator_id LIMIT 1
     ), streams.number + 1
     FROM streams
-    WHERE streams.number <= $2 AND streams.originator_id IS NOT NULL
+    WHERE streams.number < $4 AND streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
 )
-SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic, head.state
+SELECT head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic, head.state,
+       streams.number
 FROM streams
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT * FROM stored_events
     WHERE stored_events.originator_id = streams.originator_id
+        AND EXISTS (
+            SELECT FROM sizes WHERE (right(streams.originator_id, size) IN (SELECT unnest($1::text[]))) IS TRUE
+        )
     ORDER BY originator_version DESC, revision DESC
     LIMIT 1
-) AS head
-WHERE streams.number <= $2
-ORDER BY streams.number;
+) AS head ON true
+WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
+    AND (head.notification_id IS NOT NULL OR streams.number = $4);
+
+-- stream_skus --
+-- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
+-- one stream that has no SKU, as those of applications.
+WITH RECURSIVE steps (originator_id, before) AS (
+    (
+        SELECT originator_id, 0 FROM stored_events
+        WHERE originator_id >= CASE WHEN $1 = '' THEN '' ELSE $1 || '0' END ORDER BY originator_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.originator_id FROM stored_events AS next
+        WHERE next.originator_id >= CASE
+            WHEN strpos(steps.originator_id, '/') > 0 THEN split_part(steps.originator_id, '/', 1) || '0'
+            ELSE steps.originator_id || chr(1)
+        END
+        ORDER BY next.originator_id LIMIT 1
+    ), steps.before + (strpos(steps.originator_id, '/') > 1)::integer
+    FROM steps
+    WHERE steps.before < $2 AND steps.originator_id IS NOT NULL
+)
+SELECT split_part(originator_id, '/', 1) FROM steps
+WHERE before < $2 AND strpos(originator_id, '/') > 1
+ORDER BY before;
+
+-- events_between --
+-- The events of a domain between two positions.
+SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events
+WHERE notification_id > $2 AND notification_id <= $3 AND topic = $1
+ORDER BY notification_id;
+
+-- untouched --
+-- Those of the streams in an array that have no event behind a position.
+SELECT wanted.originator_id FROM unnest($1::text[]) AS wanted (originator_id)
+WHERE NOT EXISTS (
+    SELECT FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id AND stored_events.notification_id > $2
+);
 
 -- lag --
 -- How many events of a domain stand behind a position, and the oldest of them.

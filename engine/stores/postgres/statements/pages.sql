@@ -9,6 +9,13 @@ WHERE (sku, channel) > ($1, $2)
 ORDER BY sku, channel
 LIMIT $3;
 
+-- section_skus --
+-- The next SKUs that have a section of a domain.
+SELECT DISTINCT sku FROM sections
+WHERE sku > $2 AND domain = $1
+ORDER BY sku
+LIMIT $3;
+
 -- section_counts --
 -- How many sections each channel has of each domain, and how many are ready.
 SELECT channel, domain, count(*), count(*) FILTER (WHERE ready) FROM sections GROUP BY channel, domain;

@@ -18,6 +18,12 @@ UPDATE checkpoints SET holder = ? WHERE domain = ?;
 -- Moves a checkpoint.
 UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerprint = ? WHERE domain = ?;
 
+-- domain_sections --
+-- A domain's sections of some SKUs.
+SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections
+WHERE domain = ? AND sku IN carray(?)
+ORDER BY sku, channel;
+
 -- write_section --
 -- Puts a section in place, unless the same one stands there.
 INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
@@ -28,3 +34,20 @@ ON CONFLICT (sku, channel, domain) DO UPDATE SET
 WHERE sections.versions IS NOT excluded.versions OR sections.body IS NOT excluded.body
     OR sections.occurred_at IS NOT excluded.occurred_at OR sections.recorded_at IS NOT excluded.recorded_at
     OR sections.enabled IS NOT excluded.enabled OR sections.ready IS NOT excluded.ready;
+
+-- remove_section --
+-- Takes away a domain's section.
+DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?;
+
+-- domain_streaks --
+-- The streaks of a domain, by source.
+SELECT source, stale FROM streaks WHERE domain = ? AND stale > 0;
+
+-- keep_streak --
+-- Remembers a streak, unless it is the same.
+INSERT INTO streaks (domain, source, stale) VALUES (?, ?, ?)
+ON CONFLICT (domain, source) DO UPDATE SET stale = excluded.stale WHERE streaks.stale <> excluded.stale;
+
+-- streaks --
+-- Those of all domains.
+SELECT domain, source, stale FROM streaks WHERE stale > 0 ORDER BY domain, source;

@@ -5,6 +5,13 @@ VALUES (?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 RETURNING notification_id, originator_id, originator_version;
 
+-- correct_event --
+-- Appends a correction whose (stream, version, revision) is free, likewise.
+INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+RETURNING notification_id, originator_id, originator_version, revision;
+
 -- events_at --
 -- Every revision at some (stream, version), given as a JSON array of pairs.
 SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
@@ -57,8 +64,12 @@ ORDER BY originator_id, originator_version, revision
 LIMIT ?;
 
 -- scan --
--- The heads of the next streams by name: one step through the index a stream, however long its history.
-WITH RECURSIVE streams (originator_id, number) AS (
+-- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
+-- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large.
+-- There may be hundreds of tails: each is found by an index of its own, once for each length.
+WITH RECURSIVE sizes (size) AS MATERIALIZED (
+    SELECT DISTINCT length(value) FROM json_each(:tails)
+), streams (originator_id, number) AS (
     SELECT * FROM (
         SELECT originator_id, 1 FROM stored_events
         WHERE originator_id > :after AND :limit > 0 ORDER BY originator_id LIMIT 1
@@ -69,19 +80,66 @@ WITH RECURSIVE streams (originator_id, number) AS (
         WHERE next.originator_id > streams.originator_id ORDER BY next.originator_id LIMIT 1
     ), streams.number + 1
     FROM streams
-    WHERE streams.number <= :limit AND streams.originator_id IS NOT NULL
+    WHERE streams.number < :limit AND streams.originator_id IS NOT NULL
+        AND (:below = '' OR streams.originator_id < :below)
 )
-SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
-       stored_events.revision, stored_events.topic, stored_events.state
+SELECT head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic, head.state,
+       streams.number
 FROM streams
-CROSS JOIN stored_events ON stored_events.notification_id = (
-    SELECT newest.notification_id FROM stored_events AS newest
-    WHERE newest.originator_id = streams.originator_id
-    ORDER BY newest.originator_version DESC, newest.revision DESC
-    LIMIT 1
+LEFT JOIN stored_events AS head ON head.notification_id = CASE
+    WHEN EXISTS (
+        SELECT 1 FROM sizes
+        WHERE substr(streams.originator_id, 1 + length(streams.originator_id) - size)
+            IN (SELECT value FROM json_each(:tails))
+    )
+    THEN (
+        SELECT newest.notification_id FROM stored_events AS newest
+        WHERE newest.originator_id = streams.originator_id
+        ORDER BY newest.originator_version DESC, newest.revision DESC
+        LIMIT 1
+    )
+END
+WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_id < :below)
+    AND (head.notification_id IS NOT NULL OR streams.number = :limit);
+
+-- stream_skus --
+-- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
+-- one stream that has no SKU, as those of applications.
+WITH RECURSIVE steps (originator_id, before) AS (
+    SELECT * FROM (
+        SELECT originator_id, 0 FROM stored_events
+        WHERE originator_id >= CASE WHEN :after = '' THEN '' ELSE :after || '0' END ORDER BY originator_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.originator_id FROM stored_events AS next
+        WHERE next.originator_id >= CASE
+            WHEN instr(steps.originator_id, '/') > 0
+            THEN substr(steps.originator_id, 1, instr(steps.originator_id, '/') - 1) || '0'
+            ELSE steps.originator_id || char(1)
+        END
+        ORDER BY next.originator_id LIMIT 1
+    ), steps.before + (instr(steps.originator_id, '/') > 1)
+    FROM steps
+    WHERE steps.before < :limit AND steps.originator_id IS NOT NULL
 )
-WHERE streams.number <= :limit
-ORDER BY stored_events.originator_id;
+SELECT substr(originator_id, 1, instr(originator_id, '/') - 1) FROM steps
+WHERE before < :limit AND instr(originator_id, '/') > 1
+ORDER BY before;
+
+-- events_between --
+-- The events of a domain between two positions.
+SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events
+WHERE notification_id > ? AND notification_id <= ? AND topic = ?
+ORDER BY notification_id;
+
+-- untouched --
+-- Those of the streams in an array that have no event behind a position.
+SELECT wanted.value FROM carray(:streams) AS wanted
+WHERE NOT EXISTS (
+    SELECT 1 FROM stored_events
+    WHERE stored_events.originator_id = wanted.value AND stored_events.notification_id > :since
+);
 
 -- lag --
 -- How many events of a domain stand behind a position, and the oldest of them.
