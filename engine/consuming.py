@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import anyio
 import stamina
@@ -11,7 +12,10 @@ from engine.config import Config
 from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
 from engine.folding import Folder
 from engine.logs import Logger
+from engine.refolding import Refolder
+from engine.staleness import Streaks
 from engine.stores.store import Checkpoint, Lease, Store, StoredEvent, Touched
+from engine.tasks import beside
 
 SMALLEST_WINDOW = 500
 """Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
@@ -31,12 +35,17 @@ log = Logger(__name__)
 
 
 class Consumer:
-    """Folds one domain, from its checkpoint to the end of the log."""
+    """Folds one domain, from its checkpoint to the end of the log.
+
+    Where the checkpoint's fingerprint tells that pages were folded under another configuration, it folds every page of
+    the domain again, beside what comes.
+    """
 
     def __init__(self, store: Store, domain: AnyDomain, config: Config) -> None:
         self._store = store
         self._domain = domain.name
         self._folder = Folder(domain, config.made_for, store.log)
+        self._refolder = Refolder(store, domain, config)
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 
@@ -66,12 +75,13 @@ class Consumer:
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
             progressed = False
             try:
-                while True:
-                    if await tail.step():
-                        progressed = True
-                    else:
-                        await self._store.log.wait(tail.position, self._work.poll_seconds)
-                        await tail.settle()
+                async with beside(partial(self._refold, tail)):
+                    while True:
+                        if await tail.step():
+                            progressed = True
+                        else:
+                            await self._store.log.wait(tail.position, self._work.poll_seconds)
+                            await tail.settle()
             except PASSING as error:
                 if not progressed:
                     raise
@@ -80,34 +90,50 @@ class Consumer:
     async def catch_up(self) -> None:
         """Folds everything that is in the log by now, or waits until the worker that has the lease did."""
         target = await self._store.log.end()
-        while not await self._caught_up(target):
+        while True:
+            checkpoint = await self._checkpoint()
+            caught_up = checkpoint.position >= target
+            if caught_up and not self._is_outdated(checkpoint):
+                return
             async with self._store.consumption.lease(self._domain, wait=False) as lease:
                 if lease is not None:
                     tail = await self._tail(lease)
                     while tail.position < target and await tail.step():
                         pass
+                    await self._refold(tail)
                     await tail.settle()
                     continue
+            if caught_up:
+                log.warning("another worker folds with another configuration", domain=self._domain)
+                return
             await anyio.sleep(STANDBY_SECONDS)
 
-    async def _caught_up(self, target: int) -> bool:
+    async def _checkpoint(self) -> Checkpoint:
         checkpoints = {each.domain: each for each in await self._store.consumption.checkpoints()}
         checkpoint = checkpoints.get(self._domain, Checkpoint(self._domain))
         self._check_end(checkpoint, await self._store.log.end())
-        return checkpoint.position >= target
+        return checkpoint
 
     async def _tail(self, lease: Lease) -> "_Tail":
         async with lease.folding() as folding:
             checkpoint = folding.checkpoint
+            streaks = Streaks(self._store.log, self._domain, await folding.streaks())
         self._check_end(checkpoint, await self._store.log.end())
-        if checkpoint.fingerprint not in (None, self._fingerprint):
-            log.warning(
-                "the configuration has changed: pages that were folded before are as it was then",
-                domain=self._domain,
-                folded_with=checkpoint.fingerprint,
-                configured=self._fingerprint,
-            )
-        return _Tail(self._store, lease, self._folder, checkpoint, self._fingerprint, self._work.batch)
+        tail = _Tail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
+        tail.fingerprint = checkpoint.fingerprint or self._fingerprint
+        return tail
+
+    async def _refold(self, tail: "_Tail") -> None:
+        """Folds every page again when the configuration has changed since, and remembers that it did."""
+        if not self._is_outdated(tail.checkpoint):
+            return
+        log.warning("the configuration has changed: folding every page again", domain=self._domain)
+        found = await self._refolder.run()
+        tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
+        log.warning("every page is folded again", domain=self._domain, sections=found.sections, changed=found.changed)
+
+    def _is_outdated(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.fingerprint not in (None, self._fingerprint)
 
     def _check_end(self, checkpoint: Checkpoint, end: int) -> None:
         if checkpoint.position > end:
@@ -117,18 +143,20 @@ class Consumer:
 class _Tail:
     """Follows the log under a lease.
 
-    `position` is what was seen, which may be ahead of the checkpoint where nothing matched.
+    `position` is what was seen, which may be ahead of the `checkpoint` where nothing matched; `fingerprint` is that of
+    the configuration under which all pages are folded.
     """
 
     def __init__(
-        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, fingerprint: str, largest: int
+        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: Streaks, largest: int
     ) -> None:
         self._store = store
         self._lease = lease
         self._folder = folder
-        self._checkpoint = checkpoint
-        self._fingerprint = checkpoint.fingerprint or fingerprint
+        self._streaks = streaks
         self._largest = largest
+        self.checkpoint = checkpoint
+        self.fingerprint = checkpoint.fingerprint
         self._window = min(SMALLEST_WINDOW, largest)
         self._ahead = _Ahead()
         self._moved_at = time.monotonic()
@@ -137,7 +165,7 @@ class _Tail:
     async def step(self) -> bool:
         """Folds the next window, in one transaction that a cancellation waits for. False at the end of the log."""
         with anyio.CancelScope(shield=True):
-            touched = await self._store.log.touched(self._checkpoint.domain, self.position, self._window)
+            touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
             if touched.scanned == 0:
                 return False
             full = touched.scanned >= self._window
@@ -153,9 +181,9 @@ class _Tail:
 
     async def settle(self) -> None:
         """Moves the checkpoint to what was seen."""
-        if self._checkpoint.position < self.position:
+        if self.checkpoint.position < self.position or self.checkpoint.fingerprint != self.fingerprint:
             with anyio.CancelScope(shield=True):
-                moved = self._moved(self.position, self._checkpoint)
+                moved = self._moved(self.position, self.checkpoint)
                 async with self._lease.folding() as folding:
                     await folding.advance(moved)
                 self._committed(moved)
@@ -163,11 +191,17 @@ class _Tail:
     async def _fold(self, touched: Touched) -> None:
         started = time.perf_counter()
         async with self._lease.folding() as folding:
-            folded = await self._folder.fold(folding, self._ahead.without_settled(touched.streams))
+            left = self._ahead.without_settled(touched.streams)
+            folded = await self._folder.fold(folding, left)
+            ahead = () if left is touched.streams else set(touched.streams).difference(left)
+            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead)
+            if streaks:
+                await folding.keep_streaks(streaks)
             heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
-            moved = self._moved(touched.end, _counted(self._checkpoint, touched, self.position, heads, folded.bad))
+            moved = self._moved(touched.end, _counted(self.checkpoint, touched, self.position, heads, folded.bad))
             await folding.advance(moved)
         self._committed(moved)
+        self._streaks.keep(streaks)
         self._ahead.remember(folded.settled, touched.end)
         log.info(
             "folded",
@@ -181,10 +215,10 @@ class _Tail:
         )
 
     def _moved(self, position: int, checkpoint: Checkpoint) -> Checkpoint:
-        return checkpoint._replace(position=position, fingerprint=self._fingerprint)
+        return checkpoint._replace(position=position, fingerprint=self.fingerprint)
 
     def _committed(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._moved_at = time.monotonic()
 
 

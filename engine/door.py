@@ -6,7 +6,7 @@ those of the design's section 9.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -43,14 +43,38 @@ class _Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, r
     correlation_id: str | None = None
 
 
+Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
+"""Why a rebuild made an event: the log had none; had an older version; had other content; the snapshot has none."""
+
+
 class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives."""
+    """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
+
+    An event that a rebuild made has the id of its run, and why it was made.
+    """
 
     id: str
     occurred_at: str
     recorded_at: str
     payload: msgspec.Raw
     correlation_id: str | None = None
+    run_id: str | None = None
+    drift: Drift | None = None
+
+
+class Statement(NamedTuple):
+    """An event that keeps to every rule, before it is stored. `content` is its canonical payload.
+
+    Two statements of one version are the same exactly when their contents are.
+    """
+
+    originator_id: str
+    originator_version: int
+    topic: str
+    content: bytes
+    occurred_at: str
+    id: str | None
+    correlation_id: str | None
 
 
 class Admission(NamedTuple):
@@ -66,6 +90,15 @@ class Admission(NamedTuple):
     def key(self) -> tuple[str, int]:
         """What is unique in the log, but for corrections."""
         return self.originator_id, self.originator_version
+
+
+def state_of_drift(statement: Statement, recorded_at: str, made_id: str, run_id: str, drift: Drift) -> bytes:
+    """The `state` of an event that a rebuild makes from a statement."""
+    content = msgspec.Raw(statement.content)
+    identifier = statement.id or made_id
+    return _encoder.encode(
+        State(identifier, statement.occurred_at, recorded_at, content, statement.correlation_id, run_id, drift)
+    )
 
 
 class _Gate(NamedTuple):
@@ -143,21 +176,34 @@ class Door:
 
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
-        gate = self._gate(event)
-        sku = _admit_sku(event.sku)
+        stream, version, topic, content, occurred_at, identifier, correlation_id = self.examine(event)
+        state = State(identifier or made_id, occurred_at, recorded_at, msgspec.Raw(content), correlation_id)
+        return Admission(stream, version, topic, _encoder.encode(state), content)
+
+    def examine(self, event: DomainEvent) -> Statement:
+        """What the event states, when it keeps to every rule. Raises `Refused`."""
+        stream, gate = self._place(event)
         _check_version(event.source_version)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
         content = _NULL if event.payload is None else self._content(event, event.payload, gate)
-        state = State(
-            event.id or made_id,
+        return Statement(
+            stream,
+            event.source_version,
+            event.type,
+            content,
             _admit_moment("occurredAt", event.occurred_at),
-            recorded_at,
-            msgspec.Raw(content),
+            event.id,
             event.correlation_id,
         )
-        stream = f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}"
-        return Admission(stream, event.source_version, event.type, _encoder.encode(state), content)
+
+    def stream_of(self, event: DomainEvent) -> str:
+        """The stream of an event, whatever it states there. Raises `Refused` when it can be in none."""
+        return self._place(event)[0]
+
+    def _place(self, event: DomainEvent) -> tuple[str, _Gate]:
+        gate = self._gate(event)
+        return f"{encode_part(_admit_sku(event.sku))}/{event.channel}/{event.type}/{event.source}", gate
 
     def _gate(self, event: DomainEvent) -> _Gate:
         if type(event.type) is type(event.source) is type(event.channel) is str:
@@ -180,7 +226,7 @@ class Door:
         return Refused("channel", f"{event.channel!r} is neither '*' nor a channel of the configuration")
 
     def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
-        """The canonical payload. Two statements are the same exactly when these bytes are."""
+        """The canonical payload."""
         payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
         try:
             payload = gate.domain.admit(payload)

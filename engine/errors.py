@@ -3,6 +3,8 @@
 PagefoldError
 ├── ConfigurationError      the configuration is wrong; says which key, and what would be right
 ├── Refused                 one event breaks a rule of the door; says where and why
+├── SourceFailed            a file, an endpoint or a database of a source cannot be read
+│   └── SourceIncomplete    it was read as far as it goes: what follows is cut off or damaged
 └── StoreError              the store cannot do what was asked
     ├── StoreUnavailable    it may work again later: the only error that is worth a retry
     ├── StoreMissing        there is no store at this address
@@ -34,6 +36,19 @@ class Refused(PagefoldError):
         super().__init__(f"{path}: {reason}" if path else reason)
         self.path = path
         self.reason = reason
+
+
+class SourceFailed(PagefoldError):
+    """A file, an endpoint or a database of a source cannot be read, or not any further for now. `name` tells which."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
+class SourceIncomplete(SourceFailed):
+    """Compressed data is cut off or damaged. What came before was read; reading it again gives no more."""
 
 
 class StoreError(PagefoldError):

@@ -39,6 +39,14 @@ class Folded(NamedTuple):
     changed: int
 
 
+class Sections(NamedTuple):
+    """What heads give: the sections, and which of the heads could not be folded, with the letters that say why."""
+
+    sections: list[Section]
+    bad: list[StoredEvent]
+    letters: list[NewLetter]
+
+
 class _Trouble(NamedTuple):
     """A stream whose head cannot be folded, and why."""
 
@@ -47,12 +55,17 @@ class _Trouble(NamedTuple):
 
 
 class Folder:
-    """Folds one domain under one configuration."""
+    """Folds one domain under one configuration.
+
+    `tails` are the ends of the names of all streams that can give a section; `everywhere` are all channels.
+    """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel], log: Log) -> None:
         self._fold = DomainFold(domain, channels)
         self._domain = domain.name
         self._log = log
+        self.tails = self._fold.tails
+        self.everywhere = self._fold.everywhere
         word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
         self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
 
@@ -69,23 +82,29 @@ class Folder:
             chunk = {sku: affected[sku] for sku in skus[start : start + CHUNK]}
             silent = [stream for stream in unheard if stream.partition("/")[0] in chunk]
             found = await self._log.heads(self._fold.wanted(chunk) + silent)
-            sections, troubled = await self._in_thread(found, chunk)
-            for sku in troubled:
-                mended, buried = await self._mend(sku, found, chunk[sku], folding)
-                sections += mended
-                bad += buried
+            sections, troubled, letters = await self.sections(found, chunk)
+            if letters:
+                await folding.bury(letters)
             changed += await folding.write(sections)
             heads += found
+            bad += troubled
             if not troubled:
                 is_whole = self._fold.is_whole
                 settled += [head for head in found if is_whole(head[1], chunk[head[1].partition("/")[0]])]
-        await self._resolve(folding, heads, bad)
+        await self.resolve(folding, heads, bad)
         return Folded(heads, bad, settled, changed)
 
-    async def _in_thread(self, heads: list[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
-        if len(heads) <= FEW:
-            return self._sections(heads, affected)
-        return await run_sync(self._sections, heads, affected)
+    async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
+        """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
+        few = len(heads) <= FEW
+        sections, troubled = self._sections(heads, affected) if few else await run_sync(self._sections, heads, affected)
+        found = Sections(sections, [], [])
+        for sku in troubled:
+            mended = await self._mend(sku, heads, affected[sku])
+            found.sections.extend(mended.sections)
+            found.bad.extend(mended.bad)
+            found.letters.extend(mended.letters)
+        return found
 
     def _sections(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
         """The sections of the SKUs that fold without trouble, and the other SKUs."""
@@ -116,10 +135,8 @@ class Folder:
                 troubled[sku] = None
         return sections, list(troubled)
 
-    async def _mend(
-        self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold], folding: Folding
-    ) -> tuple[list[Section], list[StoredEvent]]:
-        """Folds one SKU from the newest events that can be folded, and buries the heads that cannot."""
+    async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> Sections:
+        """Folds one SKU from the newest events that can be folded."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
         words: dict[str, Word] = {}
@@ -136,8 +153,7 @@ class Folder:
         while True:
             outcome = self._try(sku, words, channels)
             if not isinstance(outcome, _Trouble):
-                await folding.bury(letters)
-                return outcome, list(buried.values())
+                return Sections(outcome, list(buried.values()), letters)
             stream = outcome.stream
             if stream not in buried:
                 buried[stream] = first[stream]
@@ -180,7 +196,7 @@ class Folder:
         live = [stream for stream, word in words.items() if word.payload is not None]
         return _Trouble(live[0], f"only together with {', '.join(live[1:])}: {reason}")
 
-    async def _resolve(self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent]) -> None:
+    async def resolve(self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent]) -> None:
         """A head that folds clears what was buried of its stream."""
         if heads and await folding.has_letters():
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}

@@ -6,7 +6,7 @@ import msgspec
 
 from domains import DOMAINS
 from domains.domain import JSON
-from engine.door import State
+from engine.door import Drift, State
 from engine.stores.store import Store
 from projections.streams import encode_part, normalise_sku, parse_stream_id
 
@@ -26,7 +26,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     """One event of the log.
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
-    version that counts.
+    version that counts. An event that a rebuild made has its run, and why it was made; others have None.
     """
 
     position: int
@@ -41,6 +41,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     withdrawn: bool
     head: bool
     changes: list[FieldChange]
+    run_id: str | None = None
+    drift: Drift | None = None
 
 
 async def history_of(
@@ -78,6 +80,8 @@ async def history_of(
             withdrawn=bytes(state.payload) == b"null",
             head=False,
             changes=changes_between(before, after),
+            run_id=state.run_id,
+            drift=state.drift,
         )
         before = after
     if pending is not None:

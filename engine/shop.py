@@ -3,10 +3,12 @@
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 
-from domains import DOMAINS
+from domains import DOMAINS, AnyDomain
 from engine.appending import Appender
 from engine.config import Config
 from engine.consuming import Consumer
@@ -16,10 +18,14 @@ from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
 from engine.history import HistoryEntry, history_of
 from engine.reading import PageReader
+from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
 from engine.status import Status, status_of
 from engine.stores import open_store
 from engine.stores.store import Store
 from engine.tasks import together
+
+if TYPE_CHECKING:
+    from engine.rebuild.office import RebuildOffice
 
 
 class Shop:
@@ -56,6 +62,59 @@ class Shop:
         await self._publish_layout()
         await together(*(consumer.run for consumer in self._consumers(domains)))
 
+    @asynccontextmanager
+    async def rebuilds(self) -> AsyncIterator["RebuildOffice"]:
+        """Where rebuilds are begun, resumed and reported, for the length of an `async with`."""
+        from engine.rebuild.office import RebuildOffice  # noqa: PLC0415  # others need not wait for these libraries
+        from engine.rebuild.runs import open_runs  # noqa: PLC0415  # likewise
+
+        async with open_runs(self.store) as runs:
+            yield RebuildOffice(self.store, self.config, runs)
+
+    async def fold_again(
+        self,
+        domains: Collection[str] | None = None,
+        *,
+        prefix: str = "",
+        write: bool = True,
+        tell: Tell = ignore,
+        advance: Advance = ignore,
+    ) -> Refolded:
+        """Folds every page again from the log, in all domains or in some, in place, and beside live consumers.
+
+        `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
+        has drifted, `advance` of how many more are done.
+        """
+        await self._publish_layout()
+        found: list[Refolded] = []
+
+        async def refold(domain: AnyDomain) -> None:
+            refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
+            found.append(await refolder.run(prefix=prefix, write=write))
+
+        await together(*(partial(refold, domain) for domain in self._chosen(domains)))
+        return sum(found, Refolded())
+
+    async def verify(
+        self,
+        domains: Collection[str] | None = None,
+        *,
+        sample: int | None = None,
+        tell: Tell = ignore,
+        advance: Advance = ignore,
+    ) -> Refolded:
+        """Folds pages from the log and compares them with what stands, without writing: all, or those of some SKUs.
+
+        A `sample` takes so many SKUs at random, each as likely as any other.
+        """
+        if sample is None:
+            return await self.fold_again(domains, write=False, tell=tell, advance=advance)
+        skus = await sampled(self.store.log, sample)
+        found = Refolded()
+        for domain in self._chosen(domains):
+            found += await Refolder(self.store, domain, self.config, tell=tell, advance=advance).sample(skus)
+        return found
+
     def history(
         self, sku: str, *, channel: str | None = None, domain: str | None = None
     ) -> AsyncIterator[HistoryEntry]:
@@ -72,13 +131,14 @@ class Shop:
         await self.store.close()
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
+        return [Consumer(self.store, domain, self.config) for domain in self._chosen(names)]
+
+    def _chosen(self, names: Collection[str] | None) -> list[AnyDomain]:
         known = {domain.name for domain in DOMAINS}
         for name in names or ():
             if name not in known:
                 raise ConfigurationError("", f"{name!r} is no domain; there are {', '.join(sorted(known))}")
-        return [
-            Consumer(self.store, domain, self.config) for domain in DOMAINS if names is None or domain.name in names
-        ]
+        return [domain for domain in DOMAINS if names is None or domain.name in names]
 
     async def _publish_layout(self) -> None:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)

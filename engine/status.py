@@ -5,6 +5,7 @@ import msgspec
 from domains import DOMAINS
 from engine.clock import seconds_since
 from engine.config import Config
+from engine.staleness import LOOKS_RESET
 from engine.stores.store import Checkpoint, Store
 
 
@@ -30,6 +31,14 @@ class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
     holder: str | None
 
 
+class ResetStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A source whose counter looks reset: its last `stale` events of a domain in a row were older than what stood."""
+
+    source: str
+    domain: str
+    stale: int
+
+
 class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One channel: how many sections it has of each domain, and how many of them are ready."""
 
@@ -44,6 +53,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     store: str
     domains: list[DomainStatus]
     channels: list[ChannelStatus]
+    looks_reset: list[ResetStatus]
 
     @property
     def lag_events(self) -> int:
@@ -76,7 +86,13 @@ async def status_of(store: Store, config: Config) -> Status:
                 holder=checkpoint.holder,
             )
         )
-    return Status(store.name, domains, await _channels(store, config))
+    return Status(store.name, domains, await _channels(store, config), await looks_reset(store))
+
+
+async def looks_reset(store: Store) -> list[ResetStatus]:
+    """The sources whose counters look reset."""
+    streaks = await store.consumption.streaks()
+    return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= LOOKS_RESET]
 
 
 async def _channels(store: Store, config: Config) -> list[ChannelStatus]:

@@ -146,17 +146,20 @@ def tail_of(channel: str, domain: str, source: str) -> str:
 
 
 class DomainFold:
-    """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give."""
+    """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give.
+
+    `everywhere` are all channels, `tails` the ends of the names of all streams that any of them listens to.
+    """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
         self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
-        self._everywhere = list(self._channels.values())
+        self.everywhere = list(self._channels.values())
         kinds: dict[Hashable, list[ChannelFold]] = {}
-        for fold in self._everywhere:
+        for fold in self.everywhere:
             kinds.setdefault(fold.kind, []).append(fold)
         self._kinds = list(kinds.values())
-        self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self._everywhere))
-        self._tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self._everywhere))
+        self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self.everywhere))
+        self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
         """By SKU (as encoded in the log), the channels whose sections the streams can change."""
@@ -167,7 +170,7 @@ class DomainFold:
             if not separator:  # an application's own, under a topic that is also a domain's name
                 continue
             if channel == EVERY_CHANNEL:
-                affected[sku] = self._everywhere
+                affected[sku] = self.everywhere
                 continue
             known = affected.setdefault(sku, [])
             fold = self._channels.get(decode_part(channel))
@@ -179,8 +182,8 @@ class DomainFold:
         """The streams whose heads decide those sections."""
         wanted: list[str] = []
         for sku, folds in affected.items():
-            if len(folds) == len(self._everywhere):
-                tails: Iterable[str] = self._tails
+            if len(folds) == len(self.everywhere):
+                tails: Iterable[str] = self.tails
             elif len(folds) == 1:
                 tails = folds[0].tails
             else:
@@ -190,12 +193,12 @@ class DomainFold:
 
     def unheard(self, streams: Iterable[str]) -> list[str]:
         """Those of the streams that no channel listens to: they give no section, but their heads are looked at."""
-        return [stream for stream in streams if stream[stream.find("/") :] not in self._tails]
+        return [stream for stream in streams if stream[stream.find("/") :] not in self.tails]
 
     def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> list[Section]:
         """The sections of one SKU (as encoded in the log) in some channels. Raises `Misfit`."""
         name = decode_part(sku)
-        if channels is not self._everywhere or not self._own_tails.isdisjoint(words):
+        if channels is not self.everywhere or not self._own_tails.isdisjoint(words):
             found = [fold.fold(name, words) for fold in channels]
             return [section for section in found if section is not None]
         sections: list[Section] = []
@@ -206,4 +209,4 @@ class DomainFold:
 
     def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
         """Whether a fold for these channels leaves nothing that the stream's head could still change."""
-        return channels is self._everywhere or f"/{EVERY_CHANNEL}/" not in stream
+        return channels is self.everywhere or f"/{EVERY_CHANNEL}/" not in stream

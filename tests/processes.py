@@ -186,6 +186,10 @@ class Processes:
         arguments = (str(config), str(lines), str(acknowledged), str(disk), *options)
         return self._start(Process("tests.power", *arguments, log=self._new_log()))
 
+    def rebuilder(self, config: Path, source: str, *options: str) -> Process:
+        """A process that rebuilds one source. See `tests.rebuilder`."""
+        return self._start(Process("tests.rebuilder", str(config), source, *options, log=self._new_log()))
+
     def _new_log(self) -> Path:
         return self._folder / f"process-{len(self._started)}.log"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from engine.command.lines import BATCH_LINES, UNPACK_BYTES, LineReader, unpack
-from engine.command.options import SourceError
 from engine.door import LARGEST_EVENT
-from engine.errors import Refused
+from engine.errors import Refused, SourceIncomplete
 from engine.events import DomainEvent
+from engine.files import UNPACK_BYTES, unpack
+from engine.ndjson import BATCH_LINES, LineReader
 from tests.command_line import (
     ROOT,
     Ran,
@@ -253,7 +253,7 @@ def test_a_long_line_is_not_held() -> None:
     for _ in range(200):
         reader.feed(chunk)
         assert reader.batch(partial=False) is None
-        assert sum(map(len, reader._held)) <= 2 * LARGEST_EVENT
+        assert sum(map(len, reader._splitter._held)) <= 2 * LARGEST_EVENT
     reader.feed(b"\n" + orjson.dumps(event()))
     reader.feed(b"")
     long, good = reader.batch(partial=True) or []
@@ -274,7 +274,7 @@ def test_what_follows_gzip_must_be_gzip() -> None:
     """Anything but zeros behind a member is damage."""
     reader = LineReader("test")
     reader.feed(gzip.compress(PLAIN) + b"trailing")
-    with pytest.raises(SourceError, match="damaged"):
+    with pytest.raises(SourceIncomplete, match="damaged"):
         reader.batch(partial=True)
     assert len(reader.rest()) == 3
 

@@ -10,12 +10,12 @@ from cyclopts import Parameter
 
 import engine
 from engine.command.intake import SHOWN, Intake, Refusals
-from engine.command.lines import STANDARD_INPUT, size_of
 from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import count, pace, say, show_table, write_json
 from engine.command.progress import byte_meter
 from engine.command.running import run, stoppable
 from engine.events import OUTCOMES
+from engine.files import STANDARD_INPUT, size_of
 
 
 def ingest(
@@ -26,9 +26,9 @@ def ingest(
 ) -> int:
     """Append the events in NDJSON files to the log.
 
-    One event a line; gzip is unpacked, blank lines are skipped. The store is made when there is none. Every line is
-    appended, found to be a duplicate, refused as a conflict (its version stands in the log with another content), or
-    rejected because it breaks a rule; the counts of each go to standard output.
+    One event a line; gzip and zstd are unpacked, blank lines are skipped. The store is made when there is none. Every
+    line is appended, found to be a duplicate, refused as a conflict (its version stands in the log with another
+    content), or rejected because it breaks a rule; the counts of each go to standard output.
 
     Running it again is safe: what is in the log already counts as a duplicate. Ctrl-C and SIGTERM finish the current
     batch and print the counts so far (exit code 130 or 143); what was counted as appended stays.
@@ -36,7 +36,7 @@ def ingest(
     Parameters
     ----------
     files
-        NDJSON files, compressed with gzip or not; - is standard input.
+        NDJSON files, compressed with gzip or zstd or not; - is standard input.
     rejects
         Write every refused line to this file, as NDJSON: file, line, path, reason, outcome, and the line itself as text
         (base64 when it is not UTF-8, neither when it is above 1 MiB).

@@ -13,14 +13,14 @@ from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from engine.clock import now
-from engine.command.lines import Line, LineReader, Source
-from engine.command.options import SourceError
 from engine.command.output import printable, say
 from engine.command.progress import Meter
 from engine.command.running import Stop
 from engine.door import Door, State
-from engine.errors import PagefoldError
+from engine.errors import PagefoldError, SourceFailed
 from engine.events import AppendResult, DomainEvent, Outcome
+from engine.files import InputFile
+from engine.ndjson import Line, LineReader
 from engine.shop import Shop
 
 SHOWN = 10
@@ -74,14 +74,14 @@ class Intake:
             async with send:
                 for name in names:
                     try:
-                        with Source(name) as source:
+                        with InputFile(name) as source:
                             await self._read_source(source, send)
-                    except SourceError as error:
+                    except SourceFailed as error:
                         self.error = error
                         return
                     self._position += source.position
 
-    async def _read_source(self, source: Source, send: Batches) -> None:
+    async def _read_source(self, source: InputFile, send: Batches) -> None:
         reader = LineReader(source.name)
         while True:
             data = await source.read()
@@ -91,16 +91,16 @@ class Intake:
             if not data:
                 return
 
-    async def _batch(self, reader: LineReader, source: Source, send: Batches, *, last: bool) -> list[Line] | None:
+    async def _batch(self, reader: LineReader, source: InputFile, send: Batches, *, last: bool) -> list[Line] | None:
         """The next batch, not a full one only at the end, or when nobody is writing at the moment."""
         try:
             return await run_sync(partial(reader.batch, partial=last or source.idle))
-        except SourceError as error:
+        except SourceFailed as error:
             if rest := reader.rest():
                 await self._send(rest, source, send)
-            raise SourceError(source.name, f"{error.problem}; read up to line {reader.number:,}") from error
+            raise SourceFailed(source.name, f"{error.problem}; read up to line {reader.number:,}") from error
 
-    async def _send(self, lines: list[Line], source: Source, send: Batches) -> None:
+    async def _send(self, lines: list[Line], source: InputFile, send: Batches) -> None:
         await send.send(Batch(source.name, lines, self._position + source.position))
 
     async def _append(self, batch: Batch) -> None:

@@ -39,14 +39,6 @@ class UsageError(PagefoldError):
         super().__init__(f"{argument}: {problem}")
 
 
-class SourceError(PagefoldError):
-    """A file cannot be read, or not to its end."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
-        self.problem = problem
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What may stand before or behind every command."""

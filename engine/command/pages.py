@@ -14,12 +14,21 @@ from domains.domain import JSON
 from engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
 from engine.command.output import printable, results, say, shortened, write_bytes
 from engine.command.running import run
+from engine.door import Drift
 from engine.history import FieldChange, HistoryEntry
 from engine.shop import Shop
 from projections.streams import EVERY_CHANNEL, fault_of_sku, normalise_sku
 
 WIDEST_VALUE = 60
 """Characters of a value that a terminal or a log should show."""
+
+
+_WHY: dict[Drift, str] = {
+    "missing": "the log did not have it",
+    "newer": "the log had an older version",
+    "changed": "the source's snapshot has another content at this version",
+    "orphan": "the source's snapshot does not have it any more",
+}
 
 
 def get(
@@ -109,7 +118,8 @@ def history(
         Only this domain.
     as_json
         Print one JSON object a line: position, domain, channel, source, version, revision, id, occurredAt, recordedAt,
-        withdrawn, head, and changes (path, before, after; a side that had no such field is null).
+        withdrawn, head, changes (path, before, after; a side that had no such field is null), and, of an event that a
+        rebuild made, runId and drift (missing, newer, changed or orphan).
     """
     return run(lambda: _history(sku, channel, domain, options, as_json=as_json))
 
@@ -164,6 +174,8 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
         ("  head" if entry.head else "", "green"),
         ("  withdrawn" if entry.withdrawn else "", "red"),
     )
+    if entry.drift is not None:
+        yield Text(f"    by rebuild {entry.run_id}: {_WHY[entry.drift]}", style="magenta")
     if not entry.withdrawn:
         yield from map(_change, entry.changes)
         if not entry.changes:

@@ -5,9 +5,9 @@ from rich.text import Text
 
 import engine
 from engine.command.options import AsJSON, Exit, Injected, Options
-from engine.command.output import duration, results, say, show_table, write_bytes
+from engine.command.output import count, duration, results, say, show_table, write_bytes
 from engine.command.running import run
-from engine.status import ChannelStatus, DomainStatus, Status
+from engine.status import ChannelStatus, DomainStatus, ResetStatus, Status
 
 
 def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
@@ -16,11 +16,12 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     Of each domain: its checkpoint in the log; its lag, in events that are not folded yet and in how long the oldest of
     them has waited; what became of the events up to the checkpoint (applied, stale and dead are all of them); dead
     letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
+    Below that, what needs somebody: sources whose counters look reset, a configuration that has changed, dead letters.
 
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels.
+        Print one JSON document: store, domains, channels, looksReset.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -75,6 +76,17 @@ def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
 def _hint(found: Status) -> None:
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
-        say(f"configuration changed since the pages of {', '.join(changed)} were folded: they are as it was then")
+        names = ", ".join(changed)
+        say(f"configuration changed since the pages of {names} were folded: `pagefold work` folds them again")
+    for reset in found.looks_reset:
+        say(Text(reset_warning(reset), style="red"))
     if any(domain.dead_letters or domain.conflicts for domain in found.domains):
         say("`pagefold dead-letters list` shows what could not be folded or appended")
+
+
+def reset_warning(reset: ResetStatus) -> str:
+    """What is wrong with a source, and what to do."""
+    return (
+        f"source looks reset: the last {count(reset.stale, 'event')} of {reset.source} about {reset.domain} had older "
+        "versions than what stands, and change no page; has its counter been restarted?"
+    )

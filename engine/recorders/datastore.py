@@ -1,4 +1,4 @@
-"""A store for callers without an event loop: one runs beside them, in a thread, behind a blocking portal."""
+"""A store for callers without an event loop: one runs in another thread, behind a blocking portal."""
 
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from threading import RLock, Thread, get_ident, main_thread
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from anyio.from_thread import start_blocking_portal
+from anyio import CancelScope
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from eventsourcing.persistence import (
     DatabaseError,
     IntegrityError,
@@ -18,11 +19,15 @@ from eventsourcing.persistence import (
     OperationalError,
 )
 
-from engine.config import Config
+from engine.config import Config, WorkConfig
 from engine.errors import AlreadyRecorded, ConfigurationError, StoreMissing, StoreTooNew, StoreUnavailable
 from engine.stores import open_store
+from engine.stores.store import Store
 
 Result = TypeVar("Result")
+
+POLL_SECONDS = WorkConfig().poll_seconds
+"""How long a subscription waits at most before it looks at the log again."""
 
 
 @contextmanager
@@ -46,23 +51,44 @@ def translated() -> Iterator[None]:
 class Datastore:
     """One open store, and how the identifiers in it are read: as UUIDs where they are some, or always as text.
 
-    It is closed by `close`, or when nobody has it any more, or when the program ends. Its threads are daemons:
-    a program that closes nothing can end.
+    It is for every thread but the one of its portal's event loop, and is made in such a thread too. Over a store that
+    somebody else has opened, in a program with an event loop of its own, closing it leaves the store open; `open` makes
+    one whose store ends with it.
+
+    It is closed by `close`, or when nobody has it any more, or when the program ends.
     """
 
-    def __init__(self, config: Config, *, create: bool = True, uuids: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        portal: BlockingPortal,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        uuids: bool = True,
+        opened: ExitStack | None = None,
+    ) -> None:
+        self.store = store
         self.uuids = uuids
-        self.poll_seconds = config.work.poll_seconds
+        self.poll_seconds = poll_seconds
+        self._portal = portal
         self._lock = RLock()
         self._waiting: set[Future[Any]] = set()
+        own = ExitStack() if opened is None else opened
+        self._close = weakref.finalize(self, _close, own, self._lock, self._waiting, portal.call(get_ident))
+
+    @classmethod
+    def open(cls, config: Config, *, create: bool = True, uuids: bool = True) -> Self:
+        """One with a store and an event loop of its own.
+
+        Its threads are daemons: a program that closes nothing can end.
+        """
         with translated(), ExitStack() as opening:
             options = {"use_uvloop": find_spec("uvloop") is not None}
-            portal = start_blocking_portal(backend_options=options, name="pagefold-recorders")
-            self._portal = opening.enter_context(portal)
-            self.store = self._portal.call(partial(open_store, config, create=create))
-            opening.callback(self._portal.call, self.store.close)
-            thread = self._portal.call(get_ident)
-            self._close = weakref.finalize(self, _close, opening.pop_all(), self._lock, self._waiting, thread)
+            portal = opening.enter_context(start_blocking_portal(backend_options=options, name="pagefold-recorders"))
+            store = portal.call(partial(open_store, config, create=create))
+            opening.callback(portal.call, store.close)
+            poll_seconds = config.work.poll_seconds
+            return cls(store, portal, poll_seconds=poll_seconds, uuids=uuids, opened=opening.pop_all())
 
     @property
     def closed(self) -> bool:
@@ -70,10 +96,14 @@ class Datastore:
         return not self._close.alive
 
     def call(self, function: Callable[[], Awaitable[Result]]) -> Result:
-        """What an asynchronous function gives. Raises the library's errors."""
+        """What an asynchronous function gives. Raises the library's errors.
+
+        What was begun is finished, also while the program around the portal is being cancelled: the thread that waits
+        for it cannot be.
+        """
         self._check_open()
         with translated():
-            return self._portal.call(function)
+            return self._portal.call(_finished, function)
 
     def start(self, function: Callable[[], Awaitable[Result]]) -> "Future[Result]":
         """The same without waiting, for what may be cancelled, by `close` too. Raises the store's own errors."""
@@ -85,13 +115,19 @@ class Datastore:
         return future
 
     def close(self) -> None:
-        """Ends what waits, closes the store, and ends the thread. Without effect when it is closed."""
+        """Ends what waits, and the store and its thread where they are its own. Without effect when it is closed."""
         self._close()
 
     def _check_open(self) -> None:
         if self.closed:
             problem = f"the store {self.store.name} has been closed"
             raise InterfaceError(problem)
+
+
+async def _finished(function: Callable[[], Awaitable[Result]]) -> Result:
+    with CancelScope(shield=True):
+        result = await function()
+    return result  # noqa: RET504  # for all that mypy knows, a scope may swallow an error
 
 
 def _close(opened: ExitStack, lock: AbstractContextManager[object], waiting: "set[Future[Any]]", thread: int) -> None:

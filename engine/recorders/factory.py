@@ -27,10 +27,11 @@ AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)
 
 
 class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
-    """Recorders over one open store, which `close` closes.
+    """Recorders over one open store: the one that the environment names, or that of a given datastore.
 
-    Raises `OSError` when the environment is not enough, `ConfigurationError` when what it names is wrong, and
-    `OperationalError` when there is no answer there.
+    A given datastore says itself where the store is and how identifiers are read. Without one, raises `OSError` when
+    the environment is not enough, `ConfigurationError` when what it names is wrong, and `OperationalError` when there
+    is no answer there.
     """
 
     PAGEFOLD_STORE = STORE_VARIABLE
@@ -44,14 +45,9 @@ class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
     tracking_recorder_class: ClassVar[type[PagefoldTrackingRecorder]] = PagefoldTrackingRecorder
     process_recorder_class: ClassVar[type[PagefoldProcessRecorder]] = PagefoldProcessRecorder
 
-    def __init__(self, env: Environment | EnvType | None) -> None:
+    def __init__(self, env: Environment | EnvType | None, datastore: Datastore | None = None) -> None:
         super().__init__(env)
-        kind = self.env.get(self.ORIGINATOR_ID_TYPE, "uuid").lower()
-        if kind not in {"uuid", "text"}:
-            problem = f"{self._named(self.ORIGINATOR_ID_TYPE)} is {kind!r}; it may be 'uuid' or 'text'"
-            raise OSError(problem)
-        create = strtobool(self.env.get(self.CREATE_TABLE) or "yes")
-        self.datastore = Datastore(self._config(), create=create, uuids=kind == "uuid")
+        self.datastore = self._opened() if datastore is None else datastore
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """A recorder of `events`, or of `snapshots`."""
@@ -78,8 +74,16 @@ class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
         return self._class(self.PROCESS_RECORDER_TOPIC, self.process_recorder_class)(self.datastore)
 
     def close(self) -> None:
-        """Ends subscriptions, closes the store, and ends its thread. Without effect when it is closed."""
+        """Ends subscriptions and closes the datastore. Without effect when it is closed."""
         self.datastore.close()
+
+    def _opened(self) -> Datastore:
+        kind = self.env.get(self.ORIGINATOR_ID_TYPE, "uuid").lower()
+        if kind not in {"uuid", "text"}:
+            problem = f"{self._named(self.ORIGINATOR_ID_TYPE)} is {kind!r}; it may be 'uuid' or 'text'"
+            raise OSError(problem)
+        create = strtobool(self.env.get(self.CREATE_TABLE) or "yes")
+        return Datastore.open(self._config(), create=create, uuids=kind == "uuid")
 
     def _config(self) -> Config:
         url, file = self.env.get(self.PAGEFOLD_STORE), self.env.get(self.PAGEFOLD_CONFIG)

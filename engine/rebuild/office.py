@@ -1,0 +1,252 @@
+"""The office of rebuilds: begins runs, goes on with those that were interrupted, and reports."""
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from domains.domain import JSON
+from engine.config import Config
+from engine.door import Drift, format_moment
+from engine.errors import ConfigurationError, PagefoldError, SourceFailed
+from engine.rebuild.rebuilding import SourceRebuild, Watcher
+from engine.rebuild.run import Counts, Plan, Rebuild
+from engine.rebuild.runs import Runs
+from engine.snapshots import open_snapshot
+from engine.snapshots.snapshot import Snapshot
+from engine.staleness import LOOKS_RESET
+from engine.stores.store import Store
+
+Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
+"""How a run stands; an interrupted one is running, as far as it knows, but its process is gone."""
+
+
+class BeingRebuilt(PagefoldError):
+    """The source is being rebuilt already."""
+
+    def __init__(self, source: str, run: Rebuild | None) -> None:
+        by = f"by {run.id}, in {run.process}, since {run.started_at}" if run else "by another process"
+        super().__init__(f"{source} is being rebuilt {by}; a source is rebuilt by one run at a time")
+
+
+class CannotResume(PagefoldError):
+    """The run cannot be gone on with."""
+
+    def __init__(self, run: Rebuild, why: str) -> None:
+        instead = f"`pagefold rebuild --source {run.source}` begins another"
+        super().__init__(f"the rebuild {run.id} cannot be resumed: {why}; {instead}")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of a rebuild.
+
+    `domains` are those to look at, None for all that the source may write; `prefix` is what SKUs begin with;
+    `max_orphans` overrides the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing.
+    """
+
+    domains: Collection[str] | None = None
+    prefix: str = ""
+    max_orphans: int | str | None = None
+    confirmed: bool = False
+    dry_run: bool = False
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A run: what it was about, how it stands, what it has found.
+
+    `run` is None for a dry run. `complete` tells whether the snapshot was read to its end; `reason` why not, or why the
+    run has failed. `live` streams of the source were in the log; of the orphans, `held_limit` could have been withdrawn
+    unasked. `looks_reset`: everything that the snapshot says is older than the log. `seconds` is of this process alone.
+    `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
+    """
+
+    run: str | None
+    source: str
+    domains: list[str]
+    prefix: str
+    snapshot: str
+    dry_run: bool
+    state: Condition
+    complete: bool
+    reason: str
+    started_at: str
+    counts: Counts
+    live: int
+    held_limit: int
+    looks_reset: bool
+    seconds: float
+    samples: list[JSON]
+    refusals: list[JSON]
+
+    @property
+    def drifted(self) -> int:
+        """Streams in which the log did not say what the snapshot says, orphans not among them."""
+        return self.counts.missing + self.counts.newer + self.counts.changed
+
+
+def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
+    """How a run stands. `alive` tells whether its process is still at it."""
+    counts = run.counts
+    all_older = counts.older >= LOOKS_RESET and not counts.equal + counts.newer + counts.changed
+    return RunReport(
+        run=None if dry_run else run.id,
+        source=run.source,
+        domains=list(run.domains),
+        prefix=run.prefix,
+        snapshot=run.snapshot,
+        dry_run=dry_run,
+        state="interrupted" if run.state == "running" and not alive else run.state,
+        complete=run.complete_snapshot,
+        reason=run.failed_because or run.incomplete_because,
+        started_at=run.started_at,
+        counts=counts,
+        live=run.live,
+        held_limit=run.held_limit,
+        looks_reset=all_older,
+        seconds=seconds,
+        samples=run.samples,
+        refusals=run.refusals,
+    )
+
+
+class RebuildOffice:
+    """Rebuilds the sources of one shop, one run a source."""
+
+    def __init__(self, store: Store, config: Config, runs: Runs) -> None:
+        self._store = store
+        self._config = config
+        self.runs = runs
+
+    def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
+        """The sources to rebuild: those that are named, else all with a snapshot; of those, the ones with such domains.
+
+        Raises `ConfigurationError` for one that there is not, or that has no snapshot.
+        """
+        configured = self._config.sources
+        for name in names or ():
+            if name not in configured:
+                raise ConfigurationError("--source", f"{name!r} is no source; there are {', '.join(configured)}")
+            if configured[name].snapshot is None:
+                raise ConfigurationError(f"sources.{name}.snapshot", "is missing: where is the source's snapshot?")
+        return [
+            name
+            for name, source in configured.items()
+            if (name in names if names else source.snapshot is not None)
+            and (domains is None or not frozenset(domains).isdisjoint(source.domains))
+        ]
+
+    async def rebuild(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+        """A new run. An unfinished one of the same source whose process is gone is superseded.
+
+        Raises `BeingRebuilt`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
+        """
+        if order.dry_run:
+            return await self._begin(source, order, watcher)
+        async with self._claimed(source):
+            return await self._begin(source, order, watcher)
+
+    async def resume(self, run_id: str, watcher: Watcher, *, confirmed: bool) -> RunReport:
+        """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
+
+        Raises `UnknownRun`, `CannotResume`, and what `rebuild` raises.
+        """
+        run = await self.runs.get(run_id)
+        if run.state == "completed" or (run.state == "held" and not confirmed):
+            return report_of(run)
+        async with self._claimed(run.source):
+            run = await self.runs.get(run_id)
+            if not run.resumable:
+                raise CannotResume(run, run.failed_because or f"it is {run.state}")
+            if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
+                raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
+            run.resume(_process(), confirmed=confirmed)
+            async with open_snapshot(self._config, run.source) as snapshot:
+                if run.phase == "comparing" and snapshot.identity != run.identity:
+                    raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
+                await self.runs.save(run)
+                return await self._go(run, snapshot, self.runs, watcher)
+
+    async def report(self, run_id: str) -> RunReport:
+        """How a run stands."""
+        return await self._reported(await self.runs.get(run_id))
+
+    async def newest(self, limit: int, source: str | None = None) -> list[RunReport]:
+        """The runs that were started last, the newest first."""
+        return [await self._reported(run) for run in await self.runs.list(limit, source)]
+
+    async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Drift]]:
+        """Every stream that a run found drifted, in order, and then every orphan, in order."""
+        async for page in self.runs.drifted(run_id):
+            for stream, drift in page:
+                yield stream, drift
+        async for streams in self.runs.orphans(run_id):
+            for stream in streams:
+                yield stream, "orphan"
+
+    async def _reported(self, run: Rebuild) -> RunReport:
+        alive = True
+        if run.state == "running":
+            async with self._store.consumption.claim(_task(run.source)) as free:
+                alive = not free
+        return report_of(run, alive=alive)
+
+    async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+        start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
+        async with open_snapshot(self._config, source) as snapshot:
+            plan = self._plan(source, order, snapshot, start)
+            if order.dry_run:
+                return await self._go(Rebuild.start(plan), snapshot, None, watcher, confirmed=order.confirmed)
+            former = await self.runs.latest(source)
+            run = await self.runs.start(plan)
+            if former is not None and former.resumable:
+                former.supersede(run.id)
+                await self.runs.save(former)
+            return await self._go(run, snapshot, self.runs, watcher, confirmed=order.confirmed)
+
+    def _plan(self, source: str, order: Order, snapshot: Snapshot, start: int) -> Plan:
+        settings = self._config.sources[source]
+        usual = msgspec.to_builtins(settings.snapshot)["max_orphans"]
+        return Plan(
+            source=source,
+            domains=[name for name in settings.domains if order.domains is None or name in order.domains],
+            start_position=start,
+            snapshot=snapshot.name,
+            identity=snapshot.identity,
+            process=_process(),
+            prefix=order.prefix,
+            max_orphans=usual if order.max_orphans is None else order.max_orphans,
+            written_at=None if snapshot.written_at is None else format_moment(snapshot.written_at),
+        )
+
+    async def _go(
+        self, run: Rebuild, snapshot: Snapshot, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
+    ) -> RunReport:
+        started = time.monotonic()
+        rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, confirmed=confirmed)
+        try:
+            await rebuild.go(snapshot)
+        except SourceFailed as error:
+            if runs is not None:
+                run.fail(str(error))
+                await runs.save(run)
+            raise
+        return report_of(run, dry_run=runs is None, seconds=time.monotonic() - started)
+
+    @asynccontextmanager
+    async def _claimed(self, source: str) -> AsyncIterator[None]:
+        async with self._store.consumption.claim(_task(source)) as mine:
+            if not mine:
+                raise BeingRebuilt(source, await self.runs.latest(source))
+            yield
+
+
+def _task(source: str) -> str:
+    return f"rebuild-{source}"
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

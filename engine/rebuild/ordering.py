@@ -1,0 +1,267 @@
+"""The rows of a snapshot in the order of their streams, in bounded memory.
+
+Snapshots that come in that order are taken as they come. The rows of any other are spilled to a temporary SQLite file,
+and read back in order.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter, le, lt
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import apsw
+import msgspec
+from anyio.to_thread import run_sync
+
+from domains.domain import JSON
+from engine.door import Door, Statement
+from engine.errors import PagefoldError, Refused
+from engine.events import DomainEvent
+from engine.snapshots.snapshot import Batch, Row, Snapshot
+from projections.streams import normalise_sku
+
+PAGE_ROWS = 5_000
+
+SHOWN = 20
+"""So many refusals are kept to be shown; the others are counted."""
+
+_SETUP = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -16384;
+PRAGMA temp_store = FILE;
+CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB)
+"""
+_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?)"
+_IN_ORDER = "SELECT stream, number, event FROM named ORDER BY stream, version DESC, number"
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(DomainEvent)
+
+Progress: TypeAlias = Callable[[Batch], None]
+
+
+class Refusal(NamedTuple):
+    """A row that was refused: its number, the path in it, and why."""
+
+    number: int
+    path: str
+    reason: str
+
+
+class Named(NamedTuple):
+    """A stream that the snapshot names, in which row, and what that says, which has not been examined yet."""
+
+    stream: str
+    number: int
+    event: DomainEvent
+
+
+class Aside(NamedTuple):
+    """Rows that are not compared.
+
+    `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
+    the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant.
+    """
+
+    refused: int = 0
+    unreadable: int = 0
+    repeated: int = 0
+    refusals: tuple[Refusal, ...] = ()
+
+    def __add__(self, other: object) -> "Aside":
+        """Both together."""
+        if not isinstance(other, Aside):
+            return NotImplemented
+        return Aside(
+            self.refused + other.refused,
+            self.unreadable + other.unreadable,
+            self.repeated + other.repeated,
+            (self.refusals + other.refusals)[:SHOWN],
+        )
+
+
+_NOTHING = Aside()
+
+
+class Page(NamedTuple):
+    """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
+
+    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew.
+    """
+
+    named: list[Named]
+    aside: Aside
+    cursor: JSON
+
+
+class Scope(NamedTuple):
+    """Which rows of a source are looked at: not those of some domains, and those of SKUs with a prefix."""
+
+    left_out: frozenset[str]
+    prefix: str
+
+
+class Disorder(PagefoldError):
+    """The rows do not come in the order of their streams."""
+
+    def __init__(self) -> None:
+        super().__init__("the rows do not come in the order of their streams")
+
+
+class SpillFailed(PagefoldError):
+    """The temporary file cannot be written or read."""
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        super().__init__(f"cannot sort the snapshot in {folder}: {error}; TMPDIR names another folder")
+
+
+class Usher:
+    """Gives the rows of a source their places. Rows out of scope are passed over."""
+
+    def __init__(self, door: Door, scope: Scope) -> None:
+        self._stream_of = door.stream_of
+        self._examine = door.examine
+        self._left_out, self._prefix = scope
+
+    def place(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
+        """The rows with their streams, as they come, and what cannot have one."""
+        named: list[Named] = []
+        refusals: list[Refusal] = []
+        prefix, left_out, stream_of = self._prefix, self._left_out, self._stream_of
+        for number, event in rows:
+            if isinstance(event, Refused):
+                refusals.append(Refusal(number, event.path, event.reason))
+                continue
+            if event.type in left_out or (prefix and not normalise_sku(event.sku).startswith(prefix)):
+                continue
+            try:
+                named.append(Named(stream_of(event), number, event))
+            except Refused as refused:
+                refusals.append(Refusal(number, refused.path, refused.reason))
+        return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
+
+    def distinct(self, rows: Iterable[Named]) -> Iterator[tuple[Named, Aside]]:
+        """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
+        for _, group in groupby(rows, key=itemgetter(0)):
+            first, *others = group
+            yield self._choose([first, *others]) if others else (first, _NOTHING)
+
+    def _choose(self, rows: Sequence[Named]) -> tuple[Named, Aside]:
+        """Of several rows of one stream, the one that counts, and what becomes of the others.
+
+        The highest version counts, and of several rows of that version the first; another content at the same version
+        is refused. Rows that break a rule count only where there is no other.
+        """
+        refusals: list[Refusal] = []
+        fine: list[tuple[Named, Statement]] = []
+        for named in rows:
+            try:
+                fine.append((named, self._examine(named.event)))
+            except Refused as refused:
+                refusals.append(Refusal(named.number, refused.path, refused.reason))
+        if not fine:
+            return rows[0], Aside(len(rows) - 1, 0, 0, tuple(refusals[1 : SHOWN + 1]))
+        chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
+        for named, statement in fine:
+            if statement[1] == stands[1] and statement[3] != stands[3]:
+                reason = f"row {chosen.number:,} says something else of {chosen.stream} at the same version"
+                refusals.append(Refusal(named.number, "payload", reason))
+        repeated = len(rows) - 1 - len(refusals)
+        return chosen, Aside(len(refusals), 0, repeated, tuple(refusals[:SHOWN]))
+
+
+async def as_they_come(snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress) -> AsyncIterator[Page]:
+    """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
+    last = ""
+    async for batch in snapshot.batches(cursor):
+        named, aside = await run_sync(usher.place, batch.rows)
+        streams = [each[0] for each in named]
+        ascending = all(map(lt, streams, streams[1:]))
+        if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
+            raise Disorder
+        if not ascending:
+            pairs = list(usher.distinct(named))
+            named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
+        last = streams[-1] if streams else last
+        progress(batch)
+        yield Page(named, aside, batch.cursor)
+
+
+async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncIterator[Page]:
+    """All rows, in order, when the whole snapshot has been read. What was put aside meanwhile is in the first page."""
+    aside = Aside()
+    with _spill() as spill:
+        async for batch in snapshot.batches():
+            aside += await run_sync(spill.add, usher, batch.rows)
+            progress(batch)
+        pages = spill.pages(usher)
+        while (page := await run_sync(next, pages, None)) is not None:
+            yield page._replace(aside=aside + page.aside)
+            aside = Aside()
+    if aside.refused:
+        yield Page([], aside, None)
+
+
+class _Spill:
+    """Rows in a temporary file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._connection = apsw.Connection(str(folder / "rows.db"))
+        for _ in self._connection.execute(_SETUP):
+            pass
+
+    def add(self, usher: Usher, rows: Sequence[Row]) -> Aside:
+        """Keeps what has a place, and gives what has none."""
+        named, aside = usher.place(rows)
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_INSERT, map(_spilt, named))
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise SpillFailed(self._folder, error) from error
+        return aside
+
+    def pages(self, usher: Usher) -> Iterator[Page]:
+        """Everything that was kept, in order, each stream once."""
+        page: list[Named] = []
+        aside = _NOTHING
+        try:
+            rows = map(_unspilt, self._connection.execute(_IN_ORDER))
+            for named, more in usher.distinct(rows):
+                page.append(named)
+                aside = aside if more is _NOTHING else aside + more
+                if len(page) == PAGE_ROWS:
+                    yield Page(page, aside, None)
+                    page, aside = [], _NOTHING
+        except apsw.Error as error:
+            raise SpillFailed(self._folder, error) from error
+        if page:
+            yield Page(page, aside, None)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()
+
+
+@contextmanager
+def _spill() -> Iterator[_Spill]:
+    with tempfile.TemporaryDirectory(prefix="pagefold-rebuild-") as folder:
+        spill = _Spill(Path(folder))
+        try:
+            yield spill
+        finally:
+            spill.close()
+
+
+def _spilt(named: Named) -> tuple[str, int, int, bytes]:
+    stream, number, event = named
+    return stream, event.source_version, number, _encoder.encode(event)
+
+
+def _unspilt(row: tuple[str, int, bytes]) -> Named:
+    return Named(row[0], row[1], _decoder.decode(row[2]))

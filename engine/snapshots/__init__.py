@@ -1,0 +1,49 @@
+"""Where a source says everything that it says now: a file, an endpoint, or a query against its database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+from engine.config import Config
+from engine.errors import ConfigurationError
+from engine.snapshots.snapshot import Snapshot
+from engine.snapshots.traffic import Traffic
+from engine.tasks import ungrouped
+
+
+@asynccontextmanager
+async def open_snapshot(config: Config, source: str, *, traffic: Traffic | None = None) -> AsyncIterator[Snapshot]:
+    """The snapshot of a source, for the length of an `async with`.
+
+    Snapshots that are read at once share a `traffic`: together they ask no more of a server than they may.
+
+    Raises `ConfigurationError`, for a secret that is missing in the environment too, and `SourceFailed`.
+    """
+    with ungrouped():
+        async with anyio.create_task_group() as group:
+            yield _snapshot(config, source, group, traffic or Traffic())
+            group.cancel_scope.cancel()
+
+
+def _snapshot(config: Config, source: str, group: TaskGroup, traffic: Traffic) -> Snapshot:
+    key = f"sources.{source}"
+    if source not in config.sources:
+        raise ConfigurationError(key, f"is not in the configuration; there are {', '.join(config.sources)}")
+    settings = config.sources[source].snapshot
+    if settings is None:
+        raise ConfigurationError(f"{key}.snapshot", "is not in the configuration: the source has no snapshot")
+    match settings.kind:
+        case "file":
+            from engine.snapshots.files import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only
+
+            return FileSnapshot(config, source, group)
+        case "url":
+            from engine.snapshots.http import HTTPSnapshot  # noqa: PLC0415  # likewise
+
+            return HTTPSnapshot(config, source, group, traffic)
+        case "query":
+            from engine.snapshots.sql import SQLSnapshot  # noqa: PLC0415  # likewise
+
+            return SQLSnapshot(config, source, group)

@@ -1,0 +1,68 @@
+"""Snapshots that are read one batch ahead: the next is made while the former is used."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from domains.domain import JSON
+from engine.snapshots.snapshot import Batch, End, Snapshot
+
+
+class Reading(ABC):
+    """One pass over a snapshot. `taken_at` is known with the first batch, `end` when there are no more."""
+
+    taken_at: datetime | None = None
+    end: End = End(complete=False, reason="was not read to its end")
+
+    @abstractmethod
+    def batches(self) -> AsyncGenerator[Batch, None]:
+        """Every batch. Raises `SourceFailed`."""
+
+
+class ReadAhead(Snapshot):
+    """A snapshot whose batches are made by a task of the group. Reading it again ends the former pass."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._scope = anyio.CancelScope()
+
+    @abstractmethod
+    def reading(self, cursor: JSON) -> Reading:
+        """A pass over what is behind the cursor."""
+
+    async def batches(self, cursor: JSON = None) -> AsyncIterator[Batch]:
+        """Every batch behind the cursor."""
+        self._scope.cancel()
+        self._scope = anyio.CancelScope()
+        self.taken_at = self.end = None
+        reading = self.reading(cursor)
+        failures: list[Exception] = []
+        send, receive = anyio.create_memory_object_stream[Batch](0)
+        self._group.start_soon(_make, reading, send, failures, self._scope)
+        async with receive:
+            async for batch in receive:
+                self.taken_at = reading.taken_at
+                yield batch
+        if failures:
+            raise failures[0]
+        self.taken_at, self.end = reading.taken_at, reading.end
+
+
+async def _make(
+    reading: Reading, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
+) -> None:
+    """Makes batches until there are no more, or nobody takes them. What fails is told to whoever takes them."""
+    with scope, send:
+        async with aclosing(reading.batches()) as batches:
+            try:
+                async for batch in batches:
+                    await send.send(batch)
+            except anyio.BrokenResourceError:
+                return
+            except Exception as error:  # noqa: BLE001  # it is raised where the batches are taken
+                failures.append(error)

@@ -1,0 +1,55 @@
+"""Snapshots in files: NDJSON and CSV, plain or compressed."""
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from anyio.abc import TaskGroup
+
+from domains.domain import JSON
+from engine.config import Config, SnapshotConfig
+from engine.errors import SourceFailed
+from engine.files import size_of
+from engine.snapshots.ahead import ReadAhead, Reading
+from engine.snapshots.columns import Columns
+from engine.snapshots.csv import CSVReading
+from engine.snapshots.lines import FileToRead, NDJSONReading, Place
+from engine.snapshots.rows import JSONRows
+
+
+class FileSnapshot(ReadAhead):
+    """A file. Raises `SourceFailed` when there is none, or none that can be read twice."""
+
+    unit = "bytes"
+
+    def __init__(self, config: Config, source: str, group: TaskGroup) -> None:
+        super().__init__(group)
+        self._settings = config.sources[source].snapshot or SnapshotConfig()
+        self._source = source
+        self._rows = JSONRows(config, source)
+        self._columns = Columns(config, source)
+        self.name = self._settings.file or ""
+        self.identity, self.written_at = _look_at(self.name)
+
+    def reading(self, cursor: JSON) -> Reading:
+        """A pass over the whole file, or over what is behind a line."""
+        place = Place() if cursor is None else msgspec.convert(cursor, Place)
+        file = FileToRead(self.name, self._check)
+        if self._settings.file_format == "csv":
+            bind = partial(self._columns.bind, where=self.name)
+            return CSVReading(file, place, self._source, bind, self._settings.delimiter)
+        return NDJSONReading(file, place, self._source, self._rows)
+
+    def _check(self) -> None:
+        if _look_at(self.name)[0] != self.identity:
+            raise SourceFailed(self.name, "is not the file any more that it was when the snapshot was opened")
+
+
+def _look_at(name: str) -> tuple[str, datetime]:
+    """What tells the file from another in its place, and when it was written."""
+    if size_of(name) is None:
+        raise SourceFailed(name, "is no regular file; a snapshot may have to be read twice")
+    path = Path(name).resolve()
+    found = path.stat()
+    return f"{path}:{found.st_size}:{found.st_mtime_ns}", datetime.fromtimestamp(found.st_mtime, UTC)

@@ -1,0 +1,249 @@
+"""Snapshots from an endpoint that gives its rows in pages of JSON."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from hashlib import sha256
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+from anyio.abc import TaskGroup
+from anyio.to_thread import run_sync
+
+from domains.domain import JSON
+from domains.values import Count, Moment
+from engine.config import Config, SnapshotConfig
+from engine.errors import SourceFailed
+from engine.snapshots.ahead import ReadAhead, Reading
+from engine.snapshots.columns import Columns, FlatJSON
+from engine.snapshots.endpoint import Answer, Endpoint, token_in
+from engine.snapshots.rows import UNREADABLE, Found, JSONRows, Tally, members_of
+from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+from engine.snapshots.traffic import Traffic
+
+EMPTY_PAGES = 100
+"""After so many pages without a row, one after the other, the next one is not asked for."""
+
+LONGEST_COUNT = 16
+"""Digits."""
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Where reading goes on: at a page, behind so many of its rows, with so many rows before that in all.
+
+    `page` is the cursor of the page, or its address; None is the first one.
+    """
+
+    page: str | None = None
+    skip: Count = 0
+    rows: Count = 0
+    taken_at: Moment | None = None
+
+
+class Page(NamedTuple):
+    """What was in the body of a page."""
+
+    rows: list[msgspec.Raw]
+    next: str | None
+    total: int | None
+
+
+class HTTPSnapshot(ReadAhead):
+    """An endpoint. Raises `ConfigurationError` when the environment does not have its token."""
+
+    unit = "rows"
+
+    def __init__(self, config: Config, source: str, group: TaskGroup, traffic: Traffic) -> None:
+        super().__init__(group)
+        self._settings = config.sources[source].snapshot or SnapshotConfig()
+        self._source = source
+        self._traffic = traffic
+        address = self._settings.url or ""
+        parts = urlsplit(address)
+        self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self.identity = f"{self.name}:{sha256(address.encode()).hexdigest()[:16]}"
+        key = f"sources.{source}.snapshot.token_variable"
+        self._token = token_in(os.environ, key, self._settings.token_variable)
+        columns = Columns(config, source)
+        self._read = FlatJSON(columns, self.name).read if columns.by_target else JSONRows(config, source).read
+
+    def reading(self, cursor: JSON) -> Reading:
+        """A pass over all pages, or from one of them on."""
+        place = Place() if cursor is None else msgspec.convert(cursor, Place)
+        endpoint = Endpoint(self.name, self._settings, self._token, self._traffic)
+        return PageReading(endpoint, PageReader(self.name, self._settings), self._read, place, self._source)
+
+
+class PageReading(Reading):
+    """A pass over pages, one after the other."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pages: "PageReader",
+        read: Callable[[bytes], Found],
+        place: Place,
+        source: str,
+    ) -> None:
+        self._endpoint = endpoint
+        self._pages = pages
+        self._read = read
+        self._place = place
+        self._tally = Tally(source, place.rows, place.taken_at)
+        self._total: int | None = None
+        self._seen: set[str] = set()
+        self._empty = 0
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Every page, those with very many rows in several batches."""
+        place = self._place
+        async with self._endpoint as endpoint:
+            while True:
+                url = self._pages.address(endpoint, place.page)
+                self._seen |= {place.page or "", str(url)}
+                page = await run_sync(self._pages.read, await endpoint.get(url))
+                page = page._replace(next=self._pages.following(endpoint, page.next, url))
+                if page.total is not None:
+                    self._total = page.total
+                for start in range(place.skip, len(page.rows), BATCH_ROWS):
+                    batch = await run_sync(self._batch, page, place, start)
+                    if batch.rows:
+                        yield batch
+                if (end := self._end(page)) is not None:
+                    break
+                place = Place(page.next)
+        self.taken_at, self.end = self._tally.taken_at, end
+
+    def _batch(self, page: Page, place: Place, start: int) -> Batch:
+        """Rows of a page. Who goes on behind the last one sees an end marker again."""
+        rows: list[Row] = []
+        behind = start
+        for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
+            if (row := self._tally.row(self._read(bytes(raw)))) is not None:
+                rows.append(row)
+                behind = number
+        self.taken_at = taken_at = self._tally.taken_at
+        if behind == len(page.rows) and page.next is not None:
+            goes_on = Place(page.next, 0, self._tally.rows, taken_at)
+        else:
+            goes_on = Place(place.page, behind, self._tally.rows, taken_at)
+        return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
+
+    def _end(self, page: Page) -> End | None:
+        """How it ended with this page, or None when it goes on."""
+        self._empty = 0 if page.rows else self._empty + 1
+        if self._tally.over:
+            return self._tally.end()
+        if page.next is None:
+            return self._last()
+        if page.next in self._seen:
+            return End(
+                complete=False, reason="the cursor does not move on: it leads back to a page that was read before"
+            )
+        if self._empty >= EMPTY_PAGES:
+            return End(complete=False, reason=f"the cursor leads nowhere: {EMPTY_PAGES} pages in a row were empty")
+        return None
+
+    def _last(self) -> End:
+        rows = self._tally.rows
+        if self._tally.marked:
+            return self._tally.end()
+        if self._total is None:
+            return End(complete=False, reason="has neither an end marker nor a total")
+        if self._total != rows:
+            return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")
+        return End(complete=True)
+
+
+class PageReader:
+    """Finds the rows, the next page and the total in an answer. Raises `SourceFailed` where it cannot."""
+
+    def __init__(self, name: str, settings: SnapshotConfig) -> None:
+        self._name = name
+        self._settings = settings
+
+    def address(self, endpoint: Endpoint, page: str | None) -> httpx2.URL:
+        """Where a page is."""
+        first = httpx2.URL(self._settings.url or "")
+        if page is None:
+            return first
+        if self._settings.cursor_parameter is not None:
+            return first.copy_set_param(self._settings.cursor_parameter, page)
+        return endpoint.address(page, first)
+
+    def following(self, endpoint: Endpoint, page: str | None, url: httpx2.URL) -> str | None:
+        """The next page as it can be named anywhere, not only beside this one."""
+        if page is None or self._settings.cursor_parameter is not None:
+            return page
+        return str(endpoint.address(page, url))
+
+    def read(self, answer: Answer) -> Page:
+        """What is in an answer."""
+        try:
+            rows = self._rows(answer.body)
+            following = (
+                answer.next if self._settings.cursor is None else self._cursor(answer.body, self._settings.cursor)
+            )
+            total = answer.total if self._settings.total is None else self._count(answer.body, self._settings.total)
+        except UNREADABLE as error:
+            raise SourceFailed(self._name, f"the answer is not JSON: {error}") from error
+        return Page(rows, following, total)
+
+    def _rows(self, body: bytes) -> list[msgspec.Raw]:
+        path = self._settings.items or ""
+        try:
+            return _array.decode(_at(body, path) or b"null")
+        except msgspec.ValidationError:
+            place = f"at {path!r} in the answer" if path else "as the answer"
+            hint = "" if path else "; items names the path of the rows in it"
+        raise SourceFailed(self._name, f"expected an array {place}, which is {_outline(body)}{hint}")
+
+    def _cursor(self, body: bytes, path: str) -> str | None:
+        match _value_at(body, path):
+            case None | False | "":
+                return None
+            case str() | int() as value:
+                return str(value)
+            case _:
+                pass
+        raise SourceFailed(self._name, f"the cursor at {path!r} in the answer is neither text nor a whole number")
+
+    def _count(self, body: bytes, path: str) -> int | None:
+        match _value_at(body, path):
+            case None:
+                return None
+            case int() as value:
+                return value
+            case str() as text if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT:
+                return int(text)
+            case _:
+                pass
+        raise SourceFailed(self._name, f"the total at {path!r} in the answer is no whole number")
+
+
+def _at(body: bytes, path: str) -> bytes | msgspec.Raw | None:
+    """What stands at a dotted path, undecoded; None when nothing does."""
+    found: bytes | msgspec.Raw = body
+    for name in path.split(".") if path else ():
+        try:
+            found = members_of(found)[name]
+        except (msgspec.ValidationError, KeyError):
+            return None
+    return found
+
+
+def _value_at(body: bytes, path: str) -> object:
+    raw = _at(body, path)
+    return None if raw is None else msgspec.json.decode(raw)
+
+
+def _outline(body: bytes) -> str:
+    """What an answer looks like, to help with the configuration."""
+    try:
+        names = list(members_of(body))
+    except msgspec.ValidationError:
+        return "no object"
+    return f"an object with {', '.join(names[:10])}" if names else "an empty object"

@@ -1,0 +1,202 @@
+"""What the rows of a snapshot say: events, in which the plain may be left out, and the markers around them.
+
+A snapshot may open with `{"snapshot":"begin","takenAt":"…"}` and is complete when it ends with
+`{"snapshot":"end","count":…}`, where the count is that of the rows between the two.
+"""
+
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from domains.values import Count, Moment
+from engine.config import Config
+from engine.door import read_event
+from engine.errors import Refused
+from engine.events import DomainEvent
+from engine.snapshots.snapshot import End, Row
+from engine.strict_json import find_repeated_key, refusal
+from projections.streams import EVERY_CHANNEL
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_LONGEST_MARKER = 4_096
+"""Bytes. What has the form of a marker and is longer is a row."""
+
+
+class Begin(NamedTuple):
+    """The marker in front of the rows, and when the source began to write them down."""
+
+    taken_at: datetime | None
+
+
+class Finish(NamedTuple):
+    """The marker behind the rows, and how many there are."""
+
+    rows: int
+    taken_at: datetime | None
+
+
+Found: TypeAlias = DomainEvent | Refused | Begin | Finish
+"""What stands in one place of a snapshot."""
+
+
+class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    snapshot: Literal["begin", "end"]
+    count: Count | None = None
+    taken_at: Moment | None = None
+
+
+class _Given(msgspec.Struct):
+    """Which parts that may be left out are there."""
+
+    type: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    channel: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    source: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_marker = msgspec.json.Decoder(_Marker)
+_given = msgspec.json.Decoder(_Given)
+members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""The members of a JSON object, undecoded. Of two with the same key, the last."""
+
+
+def made_plain(config: Config, source: str) -> dict[str, str]:
+    """What a row of a source may leave out, and what holds then."""
+    domains = config.sources[source].domains
+    plain = {"source": source, "channel": EVERY_CHANNEL}
+    return plain | {"type": domains[0]} if len(domains) == 1 else plain
+
+
+class JSONRows:
+    """Reads rows that are JSON.
+
+    Those that leave something out are alike: where one was read with something filled in, the next is tried with it.
+    """
+
+    def __init__(self, config: Config, source: str) -> None:
+        self._plain = {name: msgspec.json.encode(value) for name, value in made_plain(config, source).items()}
+        self._filled_in = b""
+
+    def read(self, text: bytes) -> Found:
+        """What one JSON document says."""
+        try:
+            if self._filled_in and text.startswith(b"{"):
+                return read_event(self._filled_in + text[1:])
+            return read_event(text)
+        except Refused as refused:
+            return self._again(text, refused)
+
+    def _again(self, text: bytes, refused: Refused) -> Found:
+        if self._filled_in:
+            try:
+                return read_event(text)
+            except Refused as plain:
+                refused = plain
+        if (marker := read_marker(text)) is not None:
+            return marker
+        if not (filled_in := self._left_out(text)):
+            return refused.with_traceback(None)
+        try:
+            event = read_event(filled_in + text.lstrip()[1:])
+        except Refused as still:
+            return still.with_traceback(None)
+        self._filled_in = filled_in
+        return event
+
+    def _left_out(self, text: bytes) -> bytes:
+        """The beginning of an object with what `text` leaves out; empty when that is nothing, or `text` no object."""
+        try:
+            given = _given.decode(text)
+        except UNREADABLE:
+            return b""
+        if not text.lstrip()[1:].lstrip().startswith(b'"'):  # it has no key at all
+            return b""
+        pairs = [
+            b'"%s":%s,' % (name.encode(), value)
+            for name, value in self._plain.items()
+            if getattr(given, name) is msgspec.UNSET
+        ]
+        return b"{" + b"".join(pairs) if pairs else b""
+
+
+def read_marker(text: bytes) -> Begin | Finish | Refused | None:
+    """The marker in a row, or what is wrong with it; None when it is none."""
+    if b'"snapshot"' not in text or len(text) > _LONGEST_MARKER:
+        return None
+    try:
+        if "snapshot" not in members_of(text):
+            return None
+        find_repeated_key(text)
+        marker = _marker.decode(text)
+    except UNREADABLE as error:
+        return refusal(error, text)
+    except Refused as refused:
+        return refused.with_traceback(None)
+    if marker.snapshot == "begin":
+        return Begin(marker.taken_at) if marker.count is None else Refused("count", "belongs to the end marker")
+    return Refused("count", "is required") if marker.count is None else Finish(marker.count, marker.taken_at)
+
+
+def moment_in(text: str, path: str) -> datetime:
+    """A moment with its offset, as RFC 3339 has it. Raises `Refused`."""
+    try:
+        moment: datetime = msgspec.convert(text, Moment)
+    except msgspec.ValidationError as error:
+        raise refusal(error, b"", path) from None
+    return moment
+
+
+class Tally:
+    """Numbers the rows of one source's snapshot, and tells at its end whether it was complete.
+
+    `rows` of them have been numbered; `taken_at` is what markers said. When it is `over`, nothing more may come.
+    """
+
+    def __init__(self, source: str, rows: int = 0, taken_at: datetime | None = None) -> None:
+        self._source = source
+        self._count: int | None = None
+        self._fault = ""
+        self.rows = rows
+        self.taken_at = taken_at
+
+    @property
+    def over(self) -> bool:
+        """Whether something stood behind the end marker, so that there is no point in reading on."""
+        return bool(self._fault)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the end marker was there."""
+        return self._count is not None
+
+    def row(self, found: Found) -> Row | None:
+        """What was found, as the next row; None when it is a marker, or stands behind the end marker."""
+        if self._count is not None:
+            self._fault = "goes on behind its end marker"
+            return None
+        if isinstance(found, DomainEvent):
+            self.rows += 1
+            if found.source == self._source:
+                return Row(self.rows, found)
+            return Row(self.rows, Refused("source", f"{found.source!r}: this is the snapshot of {self._source!r}"))
+        if isinstance(found, Finish):
+            self._count = found.rows
+            self.taken_at = self.taken_at or found.taken_at
+            return None
+        if isinstance(found, Begin):
+            if self.rows == 0:
+                self.taken_at = found.taken_at
+                return None
+            found = Refused("", "is a begin marker, which only stands in front of the first row")
+        self.rows += 1
+        return Row(self.rows, found)
+
+    def end(self) -> End:
+        """How the snapshot ended, when nothing more comes."""
+        if self._fault:
+            return End(complete=False, reason=self._fault)
+        if self._count is None:
+            return End(complete=False, reason="has no end marker")
+        if self._count != self.rows:
+            return End(complete=False, reason=f"its end marker counts {self._count:,} rows; it has {self.rows:,}")
+        return End(complete=True)

@@ -1,0 +1,76 @@
+"""The contract of a snapshot: everything that a source says now, row by row, and whether it was said to its end.
+
+A row is an event. Whoever reads a snapshot holds one batch of it, never the whole.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import NamedTuple
+
+from domains.domain import JSON
+from engine.errors import Refused
+from engine.events import DomainEvent
+
+BATCH_ROWS = 5_000
+"""A batch has at most so many rows."""
+
+
+class Row(NamedTuple):
+    """A row by its place in the snapshot, from 1, and the event in it, or why there is none."""
+
+    number: int
+    event: DomainEvent | Refused
+
+
+class Batch(NamedTuple):
+    """The next rows.
+
+    `cursor` is where reading goes on behind them, in another process too, or None where it can only begin anew.
+    `done` of `total` is how far it is, in the unit of the snapshot's `unit`; `total` is None when nobody knows it.
+    """
+
+    rows: list[Row]
+    cursor: JSON
+    done: int
+    total: int | None
+
+
+class End(NamedTuple):
+    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why."""
+
+    complete: bool
+    reason: str = ""
+
+
+class Snapshot(ABC):
+    """One snapshot of one source, open. Made by `engine.snapshots.open_snapshot`."""
+
+    name: str
+    """Where it is, without secrets: for people."""
+
+    identity: str
+    """Equal for two openings exactly when they read the same snapshot, as far as can be told."""
+
+    unit: str
+    """What `done` and `total` count: `bytes` or `rows`."""
+
+    taken_at: datetime | None = None
+    """Since when a change may be missing in it, as the source says; None when it does not say.
+
+    Known with the first batch.
+    """
+
+    written_at: datetime | None = None
+    """When it was written, by the clock of the machine that holds it: a file's modification time. None when live."""
+
+    end: End | None = None
+    """How it ended; None until `batches` has ended."""
+
+    @abstractmethod
+    def batches(self, cursor: JSON = None) -> AsyncIterator[Batch]:
+        """Every batch behind the cursor; None begins. What markers say is in `taken_at` and `end`.
+
+        A snapshot that stops short ends like any other, with `end.complete` false. Raises `SourceFailed` when it
+        cannot be read at all, or not any further for now.
+        """

@@ -1,0 +1,52 @@
+"""How much is asked of a server at a time, by all who ask it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+
+class Traffic:
+    """What the snapshots of one command ask of each server, together.
+
+    Where several of them are configured for the same server, the strictest holds for all.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+
+    @asynccontextmanager
+    async def request(self, origin: str, *, concurrency: int, per_second: float) -> AsyncIterator[None]:
+        """Waits until one more request may be sent to an origin; it may be under way for the length of the block."""
+        lane = self._lanes.setdefault(origin, _Lane(concurrency))
+        lane.narrow(concurrency, per_second)
+        async with lane.places:
+            await lane.pace()
+            yield
+
+
+class _Lane:
+    """One origin: how many requests may be under way, and how soon one may follow another."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.places = anyio.CapacityLimiter(concurrency)
+        self._per_second = float("inf")
+        self._limiter: AsyncLimiter | None = None
+
+    def narrow(self, concurrency: int, per_second: float) -> None:
+        """Keeps to these limits as well."""
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415  # only snapshots over HTTP need it
+
+        self.places.total_tokens = min(self.places.total_tokens, concurrency)
+        if per_second < self._per_second:
+            self._per_second = per_second
+            self._limiter = AsyncLimiter(1, 1 / per_second)  # one at a time: no bursts
+
+    async def pace(self) -> None:
+        """Waits for the next moment at which a request may be sent."""
+        if self._limiter is not None:
+            await self._limiter.acquire()
