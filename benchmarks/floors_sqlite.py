@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import orjson
 
-from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, next_window, rows_of
+from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, Head, next_window, rows_of
 from engine.door import Admission
 from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, Row, connect, connect_reader
 from engine.stores.sqlite.schema import prepare
@@ -80,7 +80,7 @@ class SQLiteFloor(Floor):
         streams = orjson.loads(found)
         self._pages.execute("BEGIN IMMEDIATE")
         checkpoint = fetch(self._pages, "checkpoint", domain)[0]
-        rows = rows_of(fetch(self._events_reader, "heads", apsw.carray(tuple(streams))))
+        rows = rows_of(heads(self._events_reader, streams))
         self._pages.executemany(SQL["write_section"], rows)
         fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", domain)
         self._pages.execute("COMMIT")
@@ -90,6 +90,12 @@ class SQLiteFloor(Floor):
 def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
     """All rows of a named statement."""
     return connection.execute(SQL[name], bindings).fetchall()
+
+
+def heads(connection: apsw.Connection, streams: Sequence[str]) -> list[Head]:
+    """The newest event of each stream, which the statement packs into one value."""
+    packed = orjson.loads(one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))[0])
+    return [(*head[:5], head[5].encode()) for head in packed]
 
 
 def one(rows: Iterable[Row]) -> Row:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import apsw
 
 from engine.errors import LeaseLost
-from engine.stores.sqlite.connections import SQL, Connections, Threaded, fetch
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, blob, fetch, packed
 from engine.stores.sqlite.dead_letters import letter_row
 from engine.stores.store import Checkpoint, Folding, NewLetter
 from projections.sections import Section
@@ -32,8 +32,12 @@ class SQLiteFolding(Folding):
     async def sections(self, skus: Collection[str]) -> list[Section]:
         if not skus:
             return []
-        rows = await self._pages.fetch_reserved("domain_sections", self.checkpoint.domain, apsw.carray(tuple(skus)))
-        return [Section._make((*row[:3], bool(row[3]), bool(row[4]), *row[5:])) for row in rows]
+        bindings = (self.checkpoint.domain, apsw.carray(tuple(skus)))
+
+        def read(connection: apsw.Connection) -> list[Section]:
+            return sorted(map(_unpacked, packed(connection, "domain_sections", bindings)))
+
+        return await self._pages.run_reserved(read)
 
     async def remove(self, keys: Collection[tuple[str, str]]) -> None:
         rows = [(*key, self.checkpoint.domain) for key in keys]
@@ -76,3 +80,9 @@ async def folding(connections: Connections, domain: str, holder: str | None) -> 
 def _checkpoint(connection: apsw.Connection, domain: str) -> Checkpoint:
     fetch(connection, "create_checkpoint", domain)
     return Checkpoint._make(fetch(connection, "checkpoint", domain)[0])
+
+
+def _unpacked(row: Row) -> Section:
+    sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at = row
+    shown = None if body is None else blob(body)
+    return Section(sku, channel, domain, bool(enabled), bool(ready), blob(versions), shown, occurred_at, recorded_at)

@@ -8,7 +8,18 @@ import anyio
 import apsw
 import orjson
 
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, fetch, in_transaction, one, translated
+from engine.stores.sqlite.connections import (
+    SQL,
+    Connections,
+    Row,
+    Threaded,
+    blob,
+    fetch,
+    in_transaction,
+    one,
+    packed,
+    translated,
+)
 from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
@@ -16,6 +27,11 @@ TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
 
 _number = itemgetter(6)
+
+
+def unpacked(row: Row) -> StoredEvent:
+    """An event from a packed row."""
+    return StoredEvent(row[0], row[1], row[2], row[3], row[4], blob(row[5]))
 
 
 class SQLiteLog(Log):
@@ -68,7 +84,11 @@ class SQLiteLog(Log):
     async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
         if not streams:
             return []
-        return await self._read(self._connections.events_reader, "heads", apsw.carray(tuple(streams)))
+
+        def read(connection: apsw.Connection) -> list[StoredEvent]:
+            return list(map(unpacked, packed(connection, "heads", (apsw.carray(tuple(streams)),))))
+
+        return await self._connections.events_reader.run(read)
 
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         place = (event.originator_id, event.originator_version, event.revision)
@@ -89,10 +109,10 @@ class SQLiteLog(Log):
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "limit": limit}
 
         def read(connection: apsw.Connection) -> Scanned:
-            rows: list[Row] = connection.execute(SQL["scan"], bindings).fetchall()
+            rows = packed(connection, "scan", bindings)
             rows.sort(key=_number)
             end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
-            return Scanned([StoredEvent._make(row[:6]) for row in rows if row[0] is not None], end)
+            return Scanned([unpacked(row) for row in rows if row[0] is not None], end)
 
         return await self._connections.events_browser.run(read)
 

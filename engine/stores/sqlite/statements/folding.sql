@@ -19,10 +19,11 @@ UPDATE checkpoints SET holder = ? WHERE domain = ?;
 UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerprint = ? WHERE domain = ?;
 
 -- domain_sections --
--- A domain's sections of some SKUs.
-SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections
-WHERE domain = ? AND sku IN carray(?)
-ORDER BY sku, channel;
+-- A domain's sections of some SKUs, all of them in one value: see `packed`.
+SELECT CAST(json_group_array(json_array(
+    sku, channel, domain, enabled, ready, CAST(versions AS TEXT), CAST(body AS TEXT), occurred_at, recorded_at
+)) AS BLOB)
+FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- write_section --
 -- Puts a section in place, unless the same one stands there.
