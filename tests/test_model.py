@@ -6,6 +6,7 @@ import random
 import sys
 import tomllib
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from engine.demo import model as model_module
 from engine.demo.faults import BROKEN, NEAR, Faults, deliver
 from engine.demo.generator import WAREHOUSES, Shop
-from engine.demo.model import Document, Model
+from engine.demo.model import Document, Drift, Model, Stream, stream_of
 
 CONFIG = """
 [sources.pim]
@@ -281,6 +282,85 @@ def test_two_spellings_of_a_sku(model: Model) -> None:
     assert model.page("CAFE\N{COMBINING ACUTE ACCENT}-250", "web-de") == model.page("CAFÉ-250", "web-de") is not None
 
 
+PRICE = Stream("TSHIRT-M", "*", "pricing", "erp")
+IN_DE = Stream("TSHIRT-M", "web-de", "pricing", "erp")
+
+
+def test_snapshot(model: Model) -> None:
+    """A snapshot is what a source says now: the newest of each stream, canonical, what was taken back too."""
+    tell(
+        model,
+        says("erp", "pricing", EUROS, version=3, at="2026-01-01T13:00:00.5+01:00"),
+        says("erp", "pricing", EUROS | {"amount": "9.90"}, version=2),
+        says("erp", "pricing", EUROS, version=7, channel="web-de"),
+        says("erp", "pricing", None, version=8, channel="web-de"),
+        says("erp", "pricing", EUROS, sku="TSHIRT-L"),
+        says("pim", "catalog", NAME),
+    )
+    at = "2026-01-01T12:00:00.500000Z"
+    rows = [
+        says("erp", "pricing", EUROS, version=3, at=at),
+        says("erp", "pricing", None, version=8, channel="web-de", at="2026-01-01T12:00:00.000000Z"),
+    ]
+    assert list(model.snapshot("erp", {"TSHIRT-L"})) == rows
+    assert [row["sku"] for row in model.snapshot("erp")] == ["TSHIRT-M", "TSHIRT-M", "TSHIRT-L"]
+    assert list(model.snapshot("dam")) == []
+
+
+def test_snapshot_gives_the_same_pages(model: Model) -> None:
+    """Whoever was told nothing but the snapshots has the same pages, byte for byte."""
+    shop = Shop(skus=30)
+    said = itertools.chain(shop.catalog(), shop.changes(1_000))
+    config = tomllib.loads(shop.config("sqlite:///shop"))
+    model, other = Model(config), Model(config)
+    for delivery in deliver(said, ROUGH):
+        if delivery.event is not None:
+            model.submit(delivery.event)
+    tell(other, *itertools.chain.from_iterable(map(model.snapshot, config["sources"])))
+    assert all(other.page(*page, disabled=True) == model.page(*page, disabled=True) for page in model.pages())
+    assert not model.drift(other)
+
+
+def test_drift(model: Model) -> None:
+    """Each way to be behind a source has its name; who was told everything is behind in nothing."""
+    tell(model, says("pim", "catalog", NAME), says("erp", "pricing", EUROS, version=4))
+    tell(model, says("erp", "pricing", EUROS, sku="GONE"), says("erp", "pricing", None, sku="GONE", channel="web-de"))
+    told = model.copy()
+    assert not model.drift(told)
+    tell(model, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
+    tell(model, says("pim", "catalog", NAME, version=2))
+    tell(told, says("pim", "catalog", SHIRT, version=2))
+    expected: dict[Stream, Drift] = {
+        Stream("TSHIRT-M", "*", "catalog", "pim"): "changed",
+        PRICE: "newer",
+        IN_DE: "missing",
+        Stream("GONE", "*", "pricing", "erp"): "orphan",
+    }
+    assert model.drift(told, {"GONE"}) == expected
+    assert (model.events(), told.events()) == (7, 5)
+    tell(told, says("erp", "pricing", EUROS, version=5), says("erp", "pricing", EUROS, channel="web-de"))
+    assert set(model.drift(told).values()) == {"changed"}
+
+
+def test_withdraw(model: Model) -> None:
+    """A stream that is withdrawn keeps its version, says null from then on, and dates the page; a newer one counts."""
+    tell(model, says("erp", "pricing", EUROS, version=4), says("wms-berlin", "inventory", {"available": 1}))
+    told = model.copy()
+    model.withdraw(PRICE, datetime(2026, 2, 1, tzinfo=UTC))
+    assert model.page("TSHIRT-M", "web-de") == (
+        b'{"sku":"TSHIRT-M","channel":"web-de","status":"live","ready":false,'
+        b'"readiness":{"catalog":false,"pricing":false,"inventory":true,"media":false},'
+        b'"sourceVersions":{"pricing/erp":4,"inventory/wms-berlin":1},"updatedAt":"2026-02-01T00:00:00.000000Z",'
+        b'"catalog":null,"pricing":null,"inventory":'
+        b'{"available":1,"locations":[{"available":1,"source":"wms-berlin"}],"status":"in_stock"},"media":null}'
+    )
+    assert model.drift(told) == {PRICE: "changed"}
+    assert not told.drift(model, {"TSHIRT-M"}).keys() & {PRICE}
+    assert model.events() == 2
+    tell(model, says("erp", "pricing", EUROS, version=5))
+    assert section(model, "pricing") == b'{"amount":"24.90","currency":"EUR"}'
+
+
 def test_model_is_independent() -> None:
     """The model imports the standard library and two codecs, and nothing that it judges."""
     tree = ast.parse(Path(model_module.__file__).read_text(encoding="utf-8"))
@@ -290,11 +370,6 @@ def test_model_is_independent() -> None:
 
 
 # --- the shop -----------------------------------------------------------------------------------------------------
-
-
-def stream_of(event: Document) -> tuple[str, ...]:
-    """Where the event's version counts."""
-    return event["sku"], event["channel"], event["type"], event["source"]
 
 
 def test_shop_has_what_it_promises() -> None:

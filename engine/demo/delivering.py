@@ -87,6 +87,10 @@ class Ledger:
         """The SKU of which most was said."""
         return max(self.changes, key=lambda sku: (self.changes[sku], sku))
 
+    def quietest(self) -> str:
+        """The SKU of which least was said."""
+        return min(self.changes, key=lambda sku: (self.changes[sku], sku))
+
     def enter(self, delivery: Delivery, fate: Expected, result: AppendResult) -> None:
         """Takes down one line: `fate` is what the model says of it, `result` what the shop did."""
         self.outcomes[result.outcome] += 1

@@ -2,6 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from domains import DOMAINS
 from engine.demo.delivering import Ledger
+from engine.demo.losses import Loss
 from engine.demo.watching import Listener, Pace, Storefront
 from engine.status import Status
 
@@ -40,6 +42,8 @@ class Scene:
     done: int = 0
     total: int = 1
     status: Status | None = None
+    lost: Counter[Loss] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -88,13 +92,15 @@ class PlainScreen(Screen):
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in scene.ledger.outcomes.items())
         behind = sum(_lag(scene.status, domain.name) for domain in DOMAINS)
         folded = sum(scene.pace.rates.values())
-        parts = (
+        parts = [
             f"{scene.seconds:5.1f} s  {scene.act}: {scene.done:,}/{scene.total:,} {scene.unit}",
             outcomes,
             f"folded {folded:,.0f}/s",
             f"lag {behind:,}",
             f"ready {scene.storefront.ready.total():,} of {sum(scene.channels.values()):,} pages",
-        )
+        ]
+        if scene.lost:
+            parts.append(_losses(scene))
         self._console.print(Text(" · ".join(parts)), soft_wrap=True)
 
 
@@ -136,7 +142,7 @@ def make_console(*, plain: bool, stderr: bool = False) -> Console:
 
 
 def picture(scene: Scene) -> RenderableType:
-    """The whole live view: 20 lines, for the smallest terminals."""
+    """The whole live view: 21 lines, for the smallest terminals."""
     rows = (_headline(scene), Text(), _domains(scene), Text(), _channels(scene), Text(), _counters(scene))
     return Padding(Group(*rows), (1, 1))
 
@@ -194,7 +200,16 @@ def _counters(scene: Scene) -> RenderableType:
     letters = sum(domain.dead_letters + domain.conflicts for domain in scene.status.domains) if scene.status else 0
     others = Text(f"{letters:,} dead letters", style="yellow" if letters else "")
     others.append(f", {scene.storefront.reads:,} pages read by a storefront meanwhile", style="default")
-    return Group(outcomes, others)
+    return Group(outcomes, others, Text(_losses(scene), style="red" if +scene.found else "dim"))
+
+
+def _losses(scene: Scene) -> str:
+    """What was lost on its way, and what the rebuild has found of it so far."""
+    if not scene.lost:
+        return ""
+    found = [f"{count:,} {kind}{'s' * (kind == 'section')}" for kind, count in scene.found.items() if count]
+    lost = f"{scene.lost.total() - scene.lost['garbled']:,} lines lost, {scene.lost['garbled']:,} garbled"
+    return f"{lost}; drift found: {', '.join(found)}" if found else lost
 
 
 def _lag(status: Status | None, name: str) -> int:

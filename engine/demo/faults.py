@@ -121,7 +121,7 @@ class _Post:
             arrived, older = before
             self._send(max(after, arrived + 1), Delivery(orjson.dumps(older), fault, None, "duplicate", older))
         elif fault == "conflicting" and event["payload"] is not None:
-            other = _contradicted(event)
+            other = contradicted(event)
             self._send(after, Delivery(orjson.dumps(other), fault, None, "conflict", other))
 
     def _send(self, due: int, delivery: Delivery) -> None:
@@ -164,7 +164,7 @@ def _respelt(event: Document) -> bytes:
     return json.dumps(event | {"payload": payload}, sort_keys=True).encode()
 
 
-def _contradicted(event: Document) -> Document:
+def contradicted(event: Document) -> Document:
     """The same version of the same stream with other content."""
     payload = event["payload"]
     other: Document

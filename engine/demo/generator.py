@@ -11,6 +11,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -67,10 +68,35 @@ requires = ["catalog", "pricing", "inventory", "media"]
 inventory = ["wms-reno", "wms-berlin"]
 """
 
+SNAPSHOTS = """
+# Where each source says everything that it says now.
+[sources.pim.snapshot]
+file = {pim}
+[sources.erp.snapshot]
+file = {erp}
+[sources.wms-berlin.snapshot]
+file = {berlin}
+[sources.wms-reno.snapshot]
+file = {reno}
+[sources.dam.snapshot]
+file = {dam}
+"""
+
+SNAPSHOT_FILES = {
+    "pim": "pim.ndjson.gz",
+    "erp": "erp.ndjson",
+    "berlin": "wms-berlin.ndjson",
+    "reno": "wms-reno.ndjson.gz",
+    "dam": "dam.ndjson.gz",
+}
+
 WAREHOUSES = ("wms-berlin", "wms-reno")
 
 OPENING = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
 """When the day of changes begins. The catalog was stated the night before."""
+
+LAUNCH = OPENING + timedelta(hours=12)
+"""When the new products are introduced."""
 
 CLOCKS = {"wms-berlin": timezone(timedelta(hours=1)), "wms-reno": timezone(timedelta(hours=-8))}
 """Each warehouse writes its own time of day, with its offset; the head office writes UTC."""
@@ -180,20 +206,35 @@ PRAISE = (
 
 
 class Shop:
-    """The shop that a seed stands for: `skus` products, what is said of them first, and what changes in a day."""
+    """The shop that a seed stands for: `skus` products, what is said of them first, and what changes in a day.
 
-    def __init__(self, seed: int = 7, skus: int = 2000) -> None:
+    The last so many of the products are launched at the end of the day: neither the catalog nor a change is of them.
+    """
+
+    def __init__(self, seed: int = 7, skus: int = 2000, launched: int = 0) -> None:
         self.seed = seed
-        self.products: Sequence[Product] = tuple(itertools.islice(_range(random.Random(f"{seed} range")), skus))
+        products = tuple(itertools.islice(_range(random.Random(f"{seed} range")), skus))
+        self.products: Sequence[Product] = products[: skus - launched]
+        self.launched: Sequence[Product] = products[skus - launched :]
 
-    def config(self, url: str) -> str:
-        """The shop's configuration, as TOML."""
-        return CONFIG.format(url=json.dumps(url))
+    def config(self, url: str, snapshots: Path | None = None) -> str:
+        """The shop's configuration, as TOML. With a folder of snapshots, every source has a file in it."""
+        text = CONFIG.format(url=json.dumps(url))
+        if snapshots is None:
+            return text
+        files = {name: json.dumps(str(snapshots / file)) for name, file in SNAPSHOT_FILES.items()}
+        return text + SNAPSHOTS.format(**files)
 
     def catalog(self) -> Iterator[Document]:
         """The first statement of every stream, at version 1: about six events a SKU. The same at every call."""
         day = Day(self.seed, self.products, OPENING - timedelta(hours=8), stated=0)
         for product in self.products:
+            yield from day.introduces(product)
+
+    def launches(self) -> Iterator[Document]:
+        """The first statement of every stream of the products that are launched. The same at every call."""
+        day = Day(f"{self.seed} launch", self.launched, LAUNCH, stated=0)
+        for product in self.launched:
             yield from day.introduces(product)
 
     def changes(self, count: int) -> Iterator[Document]:
@@ -218,7 +259,7 @@ class Day:
     `stated` is the version that every stream has when the day begins.
     """
 
-    def __init__(self, seed: int, products: Sequence[Product], begins: datetime, stated: int) -> None:
+    def __init__(self, seed: int | str, products: Sequence[Product], begins: datetime, stated: int) -> None:
         self._now = begins
         self._luck = random.Random(f"{seed} day")
         self._versions: defaultdict[tuple[str, str, str, str], int] = defaultdict(lambda: stated)

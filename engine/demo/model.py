@@ -6,7 +6,7 @@ person can check it against the page's definition.
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -17,6 +17,10 @@ Document: TypeAlias = dict[str, Any]
 """A JSON object as Python has it. `Any`, because its shape is the business of whoever wrote it."""
 
 Fate: TypeAlias = Literal["appended", "duplicate", "conflict"]
+
+Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
+"""How a listener is behind a source: it never heard of a stream; it heard an older version of it, or another content at
+the same version; or it still believes what the source does not have any more."""
 
 DOMAINS = ("catalog", "pricing", "inventory", "media")
 
@@ -86,7 +90,7 @@ class Model:
 
     def submit(self, event: Mapping[str, Any]) -> Fate:
         """Takes one well-formed event and says what must become of it: the first content at a version stands."""
-        stream = Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
+        stream = stream_of(event)
         version: int = event["sourceVersion"]
         payload = None if event["payload"] is None else canonical(event["payload"])
         content = encoded(payload)
@@ -96,6 +100,51 @@ class Model:
         if stream not in self._heads or version > self._heads[stream].version:
             self._heads[stream] = Statement(version, moment(event["occurredAt"]), payload)
         return "appended"
+
+    def copy(self) -> "Model":
+        """Another model that was told the same so far."""
+        other = Model({"sources": self._sources, "channels": self._channels})
+        other._contents = self._contents.copy()
+        other._heads = self._heads.copy()
+        return other
+
+    def head(self, stream: Stream) -> Statement | None:
+        """The newest statement of a stream, None when nothing was said in it."""
+        return self._heads.get(stream)
+
+    def snapshot(self, source: str, gone: Collection[str] = ()) -> Iterator[Document]:
+        """All that a source says now: the newest statement of each of its streams, but for the SKUs that are gone."""
+        for stream, statement in self._heads.items():
+            if stream.source == source and stream.sku not in gone:
+                yield {
+                    "type": stream.domain,
+                    "sku": stream.sku,
+                    "channel": stream.channel,
+                    "source": source,
+                    "sourceVersion": statement.version,
+                    "occurredAt": in_microseconds(statement.occurred_at),
+                    "payload": statement.payload,
+                }
+
+    def drift(self, told: "Model", gone: Collection[str] = ()) -> dict[Stream, Drift]:
+        """Where another model, which was told a part of the same, is behind the snapshots of this one, and how."""
+        drift: dict[Stream, Drift] = {}
+        for stream, statement in self._heads.items():
+            heard = told.head(stream)
+            if stream.sku in gone:
+                if heard is not None and heard.payload is not None:
+                    drift[stream] = "orphan"
+            elif heard is None:
+                drift[stream] = "missing"
+            elif heard.version < statement.version:
+                drift[stream] = "newer"
+            elif encoded(heard.payload) != encoded(statement.payload):
+                drift[stream] = "changed"
+        return drift
+
+    def withdraw(self, stream: Stream, at: datetime) -> None:
+        """The stream's newest word is taken back at a moment: its version stays, and says null."""
+        self._heads[stream] = Statement(self._heads[stream].version, at, None)
 
     def events(self, domain: str | None = None) -> int:
         """How many events are in the log, of one domain or of all."""
@@ -173,6 +222,11 @@ class Model:
         body = section(domain, words, channel) if words else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
         return Row(versions, newest, body, ready)
+
+
+def stream_of(event: Mapping[str, Any]) -> Stream:
+    """Where an event's version counts."""
+    return Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
 
 
 def counts(statement: Statement, domain: str, channel: Document) -> bool:

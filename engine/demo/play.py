@@ -1,21 +1,27 @@
-"""The demo, act by act: sources deliver while consumers fold; then every page is compared with the model."""
+"""The demo, act by act: sources deliver while consumers fold; then every page is compared with the model.
+
+In the evening some of what is said is lost, and a rebuild finds it.
+"""
 
 import itertools
 import time
 import tomllib
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
 from engine.config import Config
 from engine.demo import generator
-from engine.demo.delivering import Ledger, Sources
+from engine.demo.delivering import Ledger
 from engine.demo.display import Scene, Screen
+from engine.demo.evening import Evening, Rebuilt
 from engine.demo.faults import Faults, deliver
-from engine.demo.model import Model
-from engine.demo.report import Report, Throughput, fault_reports, hot_product, problems_of
-from engine.demo.verify import Verdict, check_counters, compare_pages, reads_a_second
+from engine.demo.model import DOMAINS, Document, Model
+from engine.demo.report import Report, Throughput, fault_reports, hot_product, problems_of, rebuild_report
+from engine.demo.stage import Stage
+from engine.demo.verify import Verdict, check_counters, reads_a_second
 from engine.demo.watching import Listener, Pace, Storefront
 from engine.errors import ConfigurationError
 from engine.shop import Shop
@@ -24,6 +30,12 @@ from engine.shop import open as open_shop
 LOOKS = 10
 LONGEST_WAIT = 1.0
 """Looking at the status of the store takes one part in so many of the time; a look is never put off by more seconds."""
+
+EVENING = 20
+"""One in so many changes comes in the evening."""
+
+LAUNCHED = 50
+"""One in so many products is launched in the evening."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +46,23 @@ class Size:
     changes: int = 50_000
     seed: int = 7
 
+    @property
+    def evening(self) -> int:
+        """How many of the changes come in the evening, when some of what is said is lost."""
+        return self.changes // EVENING
 
-async def play(size: Size, url: str, screen: Screen) -> Report:
-    """Plays the whole demo on an empty store. Raises `ConfigurationError` when it is not empty."""
-    story = generator.Shop(size.seed, size.skus)
-    text = story.config(url)
+    def story(self) -> generator.Shop:
+        """The shop itself."""
+        return generator.Shop(self.seed, self.skus, launched=self.skus // LAUNCHED)
+
+
+async def play(size: Size, url: str, snapshots: Path, screen: Screen) -> Report:
+    """Plays the whole demo on an empty store. Raises `ConfigurationError` when it is not empty.
+
+    The sources write their snapshots into a folder, which must be there.
+    """
+    story = size.story()
+    text = story.config(url, snapshots)
     listener = Listener()
     listener.warn = screen.note
     with listener.listening():
@@ -71,52 +95,44 @@ class _Play:
         self._ledger = Ledger()
         self._looked_until = 0.0
         channels = list(shop.config.channels)
+        skus = [product.sku for product in (*story.products, *story.launched)]
         self._scene = Scene(
             title=f"Halm & Faden, {size.skus:,} SKUs in {len(channels)} channels, on {shop.store.name}",
             channels=dict.fromkeys(channels, size.skus),
             ledger=self._ledger,
             listener=listener,
-            storefront=Storefront(shop.pages, [product.sku for product in story.products], channels),
+            storefront=Storefront(shop.pages, skus, channels),
             pace=Pace(),
         )
+        self._stage = Stage(shop, self._scene, self._ledger)
 
     async def play(self) -> Report:
-        """Every act, one after the other, while the screen shows them."""
+        """Every act, one after the other, while the screen shows them. For a shop that is wrong, no evening comes."""
+        rebuilt = None
+        changes = self._story.changes(self._size.changes)
         with self._screen.showing():
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch)
-                rates = await self._trade()
+                await self._trade(changes, self._size.changes - self._size.evening)
                 verdict = await self._judge()
+                if not verdict.differing:
+                    rebuilt = await Evening(self._stage, self._story, self._model).play(changes, self._size.evening)
+                    verdict = rebuilt.after
                 reads = await reads_a_second(self._shop, self._model)
                 group.cancel_scope.cancel()
             self._looked_until = 0.0
             await self._look()
-        return await self._report(verdict, Throughput(lines=rates[0], folded=rates[1], reads=reads))
+        return await self._report(verdict, rebuilt, reads)
 
-    async def _trade(self) -> tuple[float, float]:
-        """The sources deliver, the consumers fold, a storefront reads. Gives lines and folded events a second."""
-        events = sum(1 for _ in self._story.catalog()) + self._size.changes
-        said = itertools.chain(self._story.catalog(), self._story.changes(self._size.changes))
-        deliveries = deliver(said, Faults(), self._size.seed)
-        self._scene.begin("Delivering and folding", events, "events")
-        started = time.perf_counter()
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._shop.work)
-            group.start_soon(self._scene.storefront.browse)
-            await Sources(self._shop, self._model, self._ledger, self._scene.advance).deliver(deliveries)
-            delivered = time.perf_counter() - started
-            await self._shop.catch_up()
-            folded = time.perf_counter() - started
-            self._scene.pace.settle(folded)
-            group.cancel_scope.cancel()
-        return self._ledger.lines / delivered, events / folded
+    async def _trade(self, changes: Iterator[Document], count: int) -> None:
+        """The catalog, and the day's changes."""
+        self._scene.begin("Delivering and folding", sum(1 for _ in self._story.catalog()) + count, "events")
+        said = itertools.chain(self._story.catalog(), itertools.islice(changes, count))
+        await self._stage.deliver(deliver(said, Faults(), self._size.seed), self._model)
 
     async def _judge(self) -> Verdict:
-        """Every page against the model."""
-        self._scene.begin("Comparing with the model", self._size.skus * len(self._scene.channels), "pages")
-        verdict = await compare_pages(self._shop, self._model, self._scene.advance)
-        self._scene.storefront.ready = Counter(verdict.ready)
-        return verdict
+        self._scene.begin("Comparing with the model", len(self._story.products) * len(self._scene.channels), "pages")
+        return await self._stage.judge(self._model)
 
     async def _watch(self) -> None:
         while True:
@@ -131,9 +147,11 @@ class _Play:
             self._looked_until = started + min((time.perf_counter() - started) * LOOKS, LONGEST_WAIT)
         self._screen.show(self._scene)
 
-    async def _report(self, verdict: Verdict, throughput: Throughput) -> Report:
+    async def _report(self, verdict: Verdict, rebuilt: Rebuilt | None, reads: float) -> Report:
         status = await self._shop.status()
-        counters = check_counters(status, self._model, self._ledger.conflicts)
+        events = rebuilt.events if rebuilt else {domain: self._model.events(domain) for domain in DOMAINS}
+        counters = check_counters(status, events, self._ledger.conflicts)
+        problems = problems_of(self._ledger, verdict, rebuilt)
         return Report(
             seed=self._size.seed,
             skus=self._size.skus,
@@ -148,7 +166,12 @@ class _Play:
             domains=status.domains,
             sections_written=dict(self._scene.listener.written),
             pages=verdict,
-            throughput=throughput,
+            throughput=Throughput(
+                lines=self._ledger.lines / self._stage.delivering,
+                folded=self._ledger.outcomes["appended"] / self._stage.folding,
+                reads=reads,
+            ),
+            rebuild=None if rebuilt is None else await rebuild_report(self._shop, rebuilt),
             product=await hot_product(self._shop, self._ledger.hottest()),
-            problems=problems_of(self._ledger, verdict, counters),
+            problems=problems + counters,
         )

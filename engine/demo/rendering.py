@@ -1,5 +1,7 @@
 """The report as people read it: one page, its history, what became of every line, how fast, and the verdict."""
 
+import itertools
+
 import orjson
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -9,7 +11,9 @@ from rich.text import Text
 
 from domains.domain import JSON
 from engine.demo.display import OUTCOME_STYLES, table_of
-from engine.demo.report import FaultReport, HotProduct, Report
+from engine.demo.losses import Loss
+from engine.demo.model import Drift
+from engine.demo.report import FaultReport, HotProduct, MendedStream, RebuildReport, Report
 from engine.demo.verify import Difference
 from engine.history import FieldChange, HistoryEntry
 
@@ -30,12 +34,31 @@ STORIES = {
 }
 
 
+LOSSES: dict[Loss, str] = {
+    "first": "the first event of a stream",
+    "newer": "a newer version",
+    "withdrawn": "a source's word taken back",
+    "older": "a version that others had overtaken",
+    "copy": "a copy of one of these",
+    "garbled": "not lost, but garbled",
+}
+
+DRIFTS: dict[Drift, str] = {
+    "missing": "the log had no such stream: appended",
+    "newer": "the log had an older version: appended",
+    "changed": "the log had another content: corrected",
+    "orphan": "no source has it any more: withdrawn",
+}
+
+
 def tell(report: Report, console: Console) -> None:
     """Prints the whole report."""
     _tell_page(report.product, console)
     _tell_history(report.product, console)
     _tell_faults(report, console)
     _tell_throughput(report, console)
+    if report.rebuild is not None:
+        _tell_rebuild(report.rebuild, console)
     _tell_verdict(report, console)
 
 
@@ -173,6 +196,46 @@ def _tell_throughput(report: Report, console: Console) -> None:
     _show(table, console)
 
 
+def _tell_rebuild(rebuild: RebuildReport, console: Console) -> None:
+    lost = sum(rebuild.losses.values()) - rebuild.losses.get("garbled", 0)
+    pages = f"{rebuild.pages_differing:,} pages were wrong"
+    _heading(console, "What was lost, and found again", f"{lost:,} lines lost, {rebuild.gone} gone: {pages}")
+    table = table_of("what did not arrive", "lines", "what the rebuild found", "found", "")
+    table.columns[1].justify = table.columns[3].justify = "right"
+    losses = [(text, f"{rebuild.losses[kind]:,}") for kind, text in LOSSES.items() if kind in rebuild.losses]
+    drifts = [(text, f"{rebuild.found[kind]:,}") for kind, text in DRIFTS.items() if kind in rebuild.found]
+    drifts.append(("sections that somebody had spoilt", f"{rebuild.repaired:,}"))
+    for loss, drift in itertools.zip_longest(losses, drifts, fillvalue=("", "")):
+        table.add_row(*loss, *drift)
+    _show(table, console)
+    console.print()
+    compared = f"{rebuild.rows:,} rows of snapshots beside the log in {rebuild.seconds:.1f} s"
+    folded = f"{rebuild.sections:,} sections folded again in {rebuild.folding_seconds:.1f} s"
+    _indented(console, Text(f"{compared}, {rebuild.rows_per_second:,.0f}/s; {folded}."))
+    _tell_stream(rebuild.stream, console)
+
+
+def _tell_stream(stream: MendedStream, console: Console) -> None:
+    where = "every channel" if stream.channel == "*" else stream.channel
+    name = f"{stream.domain} of {stream.sku} for {where}"
+    _heading(console, f"How {name} was mended", f"the latest {len(stream.latest)} of {stream.said:,} events")
+    table = table_of("occurred", "version", "", "said by", "what changed")
+    table.columns[1].justify = "right"
+    for entry in stream.latest:
+        table.add_row(
+            entry.occurred_at[11:19],
+            f"{entry.version:,}",
+            Text("head" if entry.head else "", style="green"),
+            Text(entry.source if entry.run_id is None else f"by rebuild {entry.run_id}", style=_by(entry)),
+            _cut(changes_of(entry)),
+        )
+    _show(table, console)
+
+
+def _by(entry: HistoryEntry) -> str:
+    return "" if entry.run_id is None else "magenta"
+
+
 def _tell_verdict(report: Report, console: Console) -> None:
     console.print()
     for difference in report.pages.differences:
@@ -189,6 +252,10 @@ def _tell_verdict(report: Report, console: Console) -> None:
         f"Every line became what it had to, and each of {events:,} events was counted once; {report.seconds:.1f} s."
     )
     console.print(Text(f"✔ {counts}", style="bold green"))
+    if report.rebuild is not None:
+        found = f"all {report.rebuild.events:,} streams that had drifted, and no other"
+        wrong = f"{report.rebuild.pages_differing:,} wrong pages are right again"
+        console.print(Text(f"✔ A rebuild found {found}: {wrong}.", style="bold green"))
 
 
 def _tell_difference(difference: Difference, console: Console) -> None:

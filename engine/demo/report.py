@@ -2,8 +2,12 @@
 
 import msgspec
 
+from engine.demo import recovering
 from engine.demo.delivering import Ledger, Surprise
+from engine.demo.evening import Rebuilt
 from engine.demo.faults import Expected
+from engine.demo.losses import Loss
+from engine.demo.model import Drift, Stream
 from engine.demo.verify import Verdict
 from engine.events import Outcome
 from engine.history import HistoryEntry
@@ -11,7 +15,8 @@ from engine.shop import Shop
 from engine.status import DomainStatus
 
 LATEST = 8
-"""How many entries of a history are shown."""
+MENDED_LATEST = 4
+"""How many entries of a history are shown, of a product and of a stream that was mended."""
 
 
 class _Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,6 +45,42 @@ class HotProduct(_Figures, frozen=True):
     page: msgspec.Raw
     said: int
     latest: list[HistoryEntry]
+
+
+class MendedStream(_Figures, frozen=True):
+    """A stream that the rebuild has mended, with the latest of its `said` events. The rebuild's have its run."""
+
+    sku: str
+    channel: str
+    domain: str
+    source: str
+    said: int
+    latest: list[HistoryEntry]
+
+
+class RebuildReport(_Figures, frozen=True):
+    """What was lost, and how it was found.
+
+    `losses` are lines by kind; `gone` is the SKU that no source has any more. `pages_differing` were not what the model
+    says, before. `rows` were compared with the log in the `seconds` that the sources took, `sections` with the log in
+    `folding_seconds`. `found` are streams that had drifted, and `events` so many mended them; `damaged` sections were
+    spoilt, and `repaired` found so. The runs are those of the sources, by id.
+    """
+
+    losses: dict[Loss, int]
+    gone: str
+    pages_differing: int
+    rows: int
+    seconds: float
+    rows_per_second: float
+    sections: int
+    folding_seconds: float
+    found: dict[Drift, int]
+    events: int
+    damaged: int
+    repaired: int
+    runs: list[str]
+    stream: MendedStream
 
 
 class Throughput(_Figures, frozen=True):
@@ -71,6 +112,7 @@ class Report(_Figures, frozen=True):
     sections_written: dict[str, int]
     pages: Verdict
     throughput: Throughput
+    rebuild: RebuildReport | None
     product: HotProduct
     problems: list[str]
 
@@ -80,14 +122,19 @@ class Report(_Figures, frozen=True):
         return not self.problems
 
 
-def problems_of(ledger: Ledger, verdict: Verdict, counters: list[str]) -> list[str]:
+def problems_of(ledger: Ledger, verdict: Verdict, rebuilt: Rebuilt | None) -> list[str]:
     """Everything that is not as it must be, in sentences."""
     problems = []
     if verdict.differing:
         problems.append(f"{verdict.differing:,} of {verdict.pages:,} pages are not what the model says")
     if ledger.surprised:
         problems.append(f"{ledger.surprised:,} of {ledger.lines:,} lines did not become what they had to")
-    return problems + counters
+    if rebuilt is not None:
+        if not rebuilt.before.differing:
+            problems.append("lines were lost, and before the rebuild every page was what the model says all the same")
+        problems += recovering.problems_of(rebuilt.looked, rebuilt.expected, "a dry run")
+        problems += recovering.problems_of(rebuilt.mended, rebuilt.expected, "the rebuild")
+    return problems
 
 
 def fault_reports(ledger: Ledger) -> list[FaultReport]:
@@ -123,4 +170,39 @@ async def hot_product(shop: Shop, sku: str) -> HotProduct:
         page=msgspec.Raw(page or b"null"),
         said=len(entries),
         latest=entries[-LATEST:],
+    )
+
+
+async def rebuild_report(shop: Shop, rebuilt: Rebuilt) -> RebuildReport:
+    """What the rebuild has found, as figures."""
+    mended = rebuilt.mended
+    return RebuildReport(
+        losses=dict(rebuilt.losses),
+        gone=rebuilt.gone,
+        pages_differing=rebuilt.before.differing,
+        rows=mended.rows,
+        seconds=mended.seconds,
+        rows_per_second=mended.rows / mended.seconds,
+        sections=mended.pages.sections,
+        folding_seconds=mended.folding_seconds,
+        found=dict(mended.by_kind()),
+        events=mended.events,
+        damaged=rebuilt.expected.sections,
+        repaired=mended.pages.changed,
+        runs=[run.run for run in mended.runs if run.run is not None],
+        stream=await mended_stream(shop, rebuilt.example),
+    )
+
+
+async def mended_stream(shop: Shop, stream: Stream) -> MendedStream:
+    """One stream with its latest events, those of the rebuild among them."""
+    history = shop.history(stream.sku, channel=stream.channel, domain=stream.domain)
+    entries = [entry async for entry in history if entry.source == stream.source]
+    return MendedStream(
+        sku=stream.sku,
+        channel=stream.channel,
+        domain=stream.domain,
+        source=stream.source,
+        said=len(entries),
+        latest=entries[-MENDED_LATEST:],
     )

@@ -16,7 +16,6 @@ from rich.text import Text
 from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import write_bytes
 from engine.command.running import run, stoppable
-from engine.demo import generator
 from engine.demo.display import make_console, screen_for
 from engine.demo.play import Size, play
 from engine.demo.rendering import tell
@@ -39,8 +38,12 @@ def demo(  # noqa: PLR0913  # a command has an argument for each of its options
     """Show a whole shop at work, live, in well under a minute.
 
     Five sources deliver a catalog and a day of changes, some of it late, out of order, twice, contradictory or broken.
-    Consumers fold it into pages meanwhile, and a storefront reads them. In the end every page is compared with an
-    independent model, byte for byte: exit code 1 if a single one differs.
+    Consumers fold it into pages meanwhile, and a storefront reads them. Every page is compared with an independent
+    model, byte for byte.
+
+    In the evening lines are lost on their way, sections are spoilt by hand, and a product disappears. A rebuild from
+    the sources' snapshots must find every stream that has drifted, and no other. Then every page is compared again:
+    exit code 1 if a single one differs.
 
     It happens in a SQLite store of its own, in a temporary folder that is removed in the end, whatever PAGEFOLD_STORE
     says. With --store it happens there, if that store is empty, and everything stays.
@@ -68,10 +71,11 @@ def demo(  # noqa: PLR0913  # a command has an argument for each of its options
 
 
 class _Place(NamedTuple):
-    """Where the demo happens. `folder` is None for a store that was there before."""
+    """Where the demo happens. `folder` is None for a store that was there before. `snapshots` is a folder."""
 
     url: str
     folder: Path | None
+    snapshots: Path
     keep: bool
 
     def farewell(self, report: Report) -> str:
@@ -88,16 +92,19 @@ class _Place(NamedTuple):
 @contextmanager
 def _place(store: str | None, size: Size, *, keep: bool) -> Iterator[_Place]:
     """The given store, or one in a temporary folder, which goes away in the end, whatever happens, unless kept."""
-    if store is not None:
-        yield _Place(store, None, keep=True)
-        return
     folder = Path(tempfile.mkdtemp(prefix="pagefold-demo-"))
-    url = f"sqlite:///{folder / 'store'}"
+    stays = keep and store is None
     try:
-        (folder / CONFIGURATION).write_text(generator.Shop(size.seed, size.skus).config(url), encoding="utf-8")
-        yield _Place(url, folder, keep)
+        snapshots = folder / "snapshots"
+        snapshots.mkdir()
+        if store is not None:
+            yield _Place(store, None, snapshots, keep=True)
+            return
+        url = f"sqlite:///{folder / 'store'}"
+        (folder / CONFIGURATION).write_text(size.story().config(url, snapshots), encoding="utf-8")
+        yield _Place(url, folder, snapshots, keep)
     finally:
-        if not keep:
+        if not stays:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,7 +113,7 @@ async def _demo(size: Size, place: _Place, *, plain: bool, as_json: bool) -> int
     progress = make_console(plain=plain, stderr=True)
     async with stoppable() as stop:
         with stop.scope:
-            report = await play(size, place.url, screen_for(progress, plain=plain))
+            report = await play(size, place.url, place.snapshots, screen_for(progress, plain=plain))
     if report is None:
         if place.folder is not None and place.keep:
             progress.print(Text(f"What there is of the store is kept in {place.folder}."), soft_wrap=True)
@@ -130,5 +137,7 @@ def _way_in(configuration: Path, report: Report) -> str:
         f"  pagefold get {sku} {report.product.channel}",
         f"  pagefold history {sku}",
         "  pagefold dead-letters list",
+        "  pagefold rebuilds list",
+        "  pagefold rebuild",
     )
     return "\n".join(lines)

@@ -76,14 +76,13 @@ async def compare_pages(shop: Shop, model: Model, progress: Callable[[int], None
     return verdict
 
 
-def check_counters(status: Status, model: Model, conflicts: Mapping[str, int]) -> list[str]:
-    """What does not add up, in sentences. `conflicts` is how many contradictions each domain was sent."""
+def check_counters(status: Status, events: Mapping[str, int], conflicts: Mapping[str, int]) -> list[str]:
+    """What does not add up, in sentences: `events` must be in each domain, and it was sent so many `conflicts`."""
     wrong = []
     for domain in status.domains:
         folded = domain.applied + domain.stale + domain.dead
-        events = model.events(domain.domain)
         counts = {
-            "events applied, stale or dead": (folded, events),
+            "events applied, stale or dead": (folded, events[domain.domain]),
             "events behind": (domain.lag_events, 0),
             "events that could not be folded": (domain.dead, 0),
             "contradictions in dead letters": (domain.conflicts, conflicts.get(domain.domain, 0)),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import anyio
+import anyio.lowlevel
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
@@ -21,7 +22,10 @@ READY = b',"ready":true,"readiness":{'
 
 
 class Storefront:
-    """Reads page after page, round and round. `ready` counts by channel those that were ready when last read."""
+    """Reads page after page, round and round. `ready` counts by channel those that were ready when last read.
+
+    `reads` counts the pages that were read while others were at work.
+    """
 
     def __init__(self, pages: PageReader, skus: Sequence[str], channels: Sequence[str]) -> None:
         self._pages = pages
@@ -32,15 +36,25 @@ class Storefront:
 
     async def browse(self) -> None:
         """Reads until it is cancelled."""
-        for number, (sku, channel) in enumerate(itertools.cycle(self._keys), start=1):
-            page = await self._pages.get_json(sku, channel)
-            self.reads = number
-            ready = page is not None and READY in page
-            if ready is not self._ready[sku, channel]:
-                self._ready[sku, channel] = ready
-                self.ready[channel] += 1 if ready else -1
-            if number % AT_ONCE == 0:
+        for key in itertools.cycle(self._keys):
+            await self._read(*key)
+            self.reads += 1
+            if self.reads % AT_ONCE == 0:
                 await anyio.sleep(REST_SECONDS)
+
+    async def look_around(self) -> None:
+        """Reads every page once: `ready` is as things are now."""
+        for number, key in enumerate(self._keys, start=1):
+            await self._read(*key)
+            if number % AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+
+    async def _read(self, sku: str, channel: str) -> None:
+        page = await self._pages.get_json(sku, channel)
+        ready = page is not None and READY in page
+        if ready is not self._ready[sku, channel]:
+            self._ready[sku, channel] = ready
+            self.ready[channel] += 1 if ready else -1
 
 
 class Listener:
