@@ -371,7 +371,7 @@ def _check_snapshot(key: str, snapshot: SnapshotConfig) -> None:
         if value == "":
             raise ConfigurationError(f"{key}.{field.name}", "is empty")
         if field.name.endswith("_variable") and value is not None and _variable.fullmatch(value) is None:
-            problem = "is not the name of an environment variable; the secret itself has no place here"
+            problem = "is not the name of an environment variable; what it holds has no place here"
             raise ConfigurationError(f"{key}.{field.name}", problem)
     {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
     _check_targets(key, snapshot)

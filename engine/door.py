@@ -26,10 +26,10 @@ LONGEST_IDENTIFIER = 200
 """Characters of `id` and `correlationId`."""
 
 _NULL = b"null"
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class _Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
+class Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
     """An event as it is written in files and requests. The payload stays undecoded until its domain is known."""
 
     type: str
@@ -109,9 +109,13 @@ class _Gate(NamedTuple):
     writers: frozenset[str]
 
 
-_wire = msgspec.json.Decoder(_Wire)
+_wire = msgspec.json.Decoder(Wire)
 _moment = msgspec.json.Decoder(Moment)
 _encoder = msgspec.json.Encoder()
+
+
+read_wire = _wire.decode
+"""Reads the envelope of an event and no more. Raises one of `UNREADABLE`."""
 
 
 def format_moment(moment: datetime) -> str:
@@ -132,12 +136,19 @@ def read_event(line: bytes) -> DomainEvent:
     if len(line) > LARGEST_EVENT:
         raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
-        wire = _wire.decode(line)
-    except _UNREADABLE as error:
+        wire = read_wire(line)
+    except UNREADABLE as error:
         raise refusal(error, line) from None
+    return finish_reading(wire, line)
+
+
+def finish_reading(wire: Wire, line: bytes) -> DomainEvent:
+    """The event in a line of which the envelope was read before. Raises `Refused`."""
+    if len(line) > LARGEST_EVENT:
+        raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
         occurred_at = _moment.decode(wire.occurred_at)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise refusal(error, line, "occurredAt") from None
     payload = bytes(wire.payload)
     _check_envelope(line, payload, wire)
@@ -154,7 +165,7 @@ def read_event(line: bytes) -> DomainEvent:
     )
 
 
-def _check_envelope(line: bytes, payload: bytes, wire: _Wire) -> None:
+def _check_envelope(line: bytes, payload: bytes, wire: Wire) -> None:
     """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
     texts = (wire.type, wire.sku, wire.channel, wire.source, wire.id, wire.correlation_id)
     given = [text for text in texts if text is not None]
@@ -197,15 +208,15 @@ class Door:
             event.correlation_id,
         )
 
-    def stream_of(self, event: DomainEvent) -> str:
+    def stream_of(self, event: DomainEvent | Wire) -> str:
         """The stream of an event, whatever it states there. Raises `Refused` when it can be in none."""
         return self._place(event)[0]
 
-    def _place(self, event: DomainEvent) -> tuple[str, _Gate]:
+    def _place(self, event: DomainEvent | Wire) -> tuple[str, _Gate]:
         gate = self._gate(event)
         return f"{encode_part(_admit_sku(event.sku))}/{event.channel}/{event.type}/{event.source}", gate
 
-    def _gate(self, event: DomainEvent) -> _Gate:
+    def _gate(self, event: DomainEvent | Wire) -> _Gate:
         if type(event.type) is type(event.source) is type(event.channel) is str:
             gate = self._gates.get(event.type)
             listens = event.channel == EVERY_CHANNEL or event.channel in self._views
@@ -213,7 +224,7 @@ class Door:
                 return gate
         raise self._why_not(event)
 
-    def _why_not(self, event: DomainEvent) -> Refused:
+    def _why_not(self, event: DomainEvent | Wire) -> Refused:
         for name, value in (("type", event.type), ("source", event.source), ("channel", event.channel)):
             if type(value) is not str:
                 return Refused(name, f"expected a string, got {type(value).__name__}")
@@ -252,7 +263,7 @@ class Door:
 def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
     try:
         payload = gate.decoder.decode(text)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise refusal(error, text, "payload") from None
     return payload
 

@@ -12,6 +12,8 @@ from engine.config import (
     AppendConfig,
     ChannelConfig,
     Config,
+    OrphanLimit,
+    SnapshotConfig,
     SourceConfig,
     StoreConfig,
     WorkConfig,
@@ -38,6 +40,18 @@ def edited(before: str, after: str) -> str:
     """The good configuration with one thing changed."""
     assert before in GOOD
     return GOOD.replace(before, after, 1)
+
+
+SNAPSHOT = "sources.erp.snapshot"
+FILE = 'file = "prices.ndjson"'
+CSV = 'file = "prices.csv"'
+URL = 'url = "https://erp.example/prices"'
+QUERY = 'query = "SELECT 1"'
+
+
+def with_snapshot(*lines: str) -> str:
+    """The good configuration with a snapshot of the source erp."""
+    return "\n".join([GOOD, f"[{SNAPSHOT}]", *lines])
 
 
 WRONG = [
@@ -67,6 +81,50 @@ WRONG = [
     (edited('inventory = ["erp"]', 'inventory = ["wms"]'), "channels.web-de.sources.inventory", "there are erp"),
     (edited('inventory = ["erp"]', 'media = ["erp"]'), "channels.web-de.sources.media", "there are none"),
     (edited('inventory = ["erp"]', 'inventory = ["erp", "erp"]'), "channels.web-de.sources.inventory", "twice"),
+    (with_snapshot(""), SNAPSHOT, "exactly one of file, url and query; it has none"),
+    (with_snapshot(FILE, URL), SNAPSHOT, "it has file and url"),
+    (with_snapshot(FILE, "pages = 3"), f"{SNAPSHOT}.pages", "unknown key"),
+    (with_snapshot('file = ""'), f"{SNAPSHOT}.file", "is empty"),
+    (with_snapshot('file = "prices.txt"'), f"{SNAPSHOT}.format", 'write format = "ndjson" or "csv"'),
+    (with_snapshot('file = "prices.txt.gz"', 'format = "xml"'), f"{SNAPSHOT}.format", "xml"),
+    (with_snapshot(FILE, 'delimiter = "ab"'), f"{SNAPSHOT}.delimiter", "such as ',' or ';'"),
+    (with_snapshot(FILE, 'delimiter = ";"'), f"{SNAPSHOT}.delimiter", "goes with CSV"),
+    (with_snapshot(FILE, 'columns = {sku = "A"}'), f"{SNAPSHOT}.columns", "goes with CSV"),
+    (
+        with_snapshot(FILE, 'token_variable = "T"'),
+        f"{SNAPSHOT}.token_variable",
+        "goes with url; this snapshot has file",
+    ),
+    (with_snapshot(FILE, 'database = "postgresql://h/d"'), f"{SNAPSHOT}.database", "goes with query"),
+    (with_snapshot(URL, 'format = "csv"'), f"{SNAPSHOT}.format", "goes with file"),
+    (with_snapshot('url = "ftp://erp/prices"'), f"{SNAPSHOT}.url", "such as 'https://erp.example/api/prices'"),
+    (with_snapshot('url = "https://[erp/prices"'), f"{SNAPSHOT}.url", "is not an address"),
+    (with_snapshot('url = "https://me:secret@erp/prices"'), f"{SNAPSHOT}.url", "token_variable"),
+    (with_snapshot(URL, 'token_variable = "my secret"'), f"{SNAPSHOT}.token_variable", "environment variable"),
+    (with_snapshot(URL, 'items = "data..items"'), f"{SNAPSHOT}.items", "dotted path"),
+    (with_snapshot(URL, 'cursor_parameter = "after"'), f"{SNAPSHOT}.cursor_parameter", "needs cursor"),
+    (with_snapshot(URL, 'constants = {type = "pricing"}'), f"{SNAPSHOT}.constants", "goes with columns"),
+    (with_snapshot(URL, "requests_per_second = 0"), f"{SNAPSHOT}.requests_per_second", "> 0"),
+    (with_snapshot(URL, "concurrency = 0"), f"{SNAPSHOT}.concurrency", ">= 1"),
+    (with_snapshot(QUERY), f"{SNAPSHOT}.database", "database_variable"),
+    (with_snapshot(QUERY, 'database = "mysql://me:secret@db/x"'), f"{SNAPSHOT}.database", "'mysql://me:***@db/x'"),
+    (with_snapshot(CSV, 'columns = {SKU = "A"}'), f"{SNAPSHOT}.columns.SKU", "there are type, sku, channel"),
+    (with_snapshot(CSV, 'columns = {"payload." = "A"}'), f"{SNAPSHOT}.columns.payload.", "no part of an event"),
+    (with_snapshot(CSV, "columns = {sku = 7}"), f"{SNAPSHOT}.columns.sku", "the name of a column, got 7"),
+    (
+        with_snapshot(CSV, 'columns = {sku = "A"}', 'constants = {sku = "B"}'),
+        f"{SNAPSHOT}.constants.sku",
+        "columns.sku gives it already",
+    ),
+    (
+        with_snapshot(CSV, 'columns = {payload = "A", "payload.amount" = "B"}'),
+        f"{SNAPSHOT}.columns.payload.amount",
+        "columns.payload gives it already",
+    ),
+    (with_snapshot(FILE, "max_orphans = []"), f"{SNAPSHOT}.max_orphans", "is empty"),
+    (with_snapshot(FILE, "max_orphans = -1"), f"{SNAPSHOT}.max_orphans", "a number such as 500"),
+    (with_snapshot(FILE, 'max_orphans = ["5%", "half"]'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
+    (with_snapshot(FILE, 'max_orphans = "101%"'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
     (GOOD + "[work]\nbatch = 0", "work.batch", ">= 1"),
     (GOOD + "[work]\nbatch = 60000", "work.batch", "<= 50000"),
     (GOOD + "[work]\npoll_seconds = 0", "work.poll_seconds", "> 0"),
@@ -163,43 +221,109 @@ def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
 
 
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def snapshot_in(text: str) -> SnapshotConfig:
+    """The snapshot of the source erp."""
+    snapshot = Config.parse(text).sources["erp"].snapshot
+    assert snapshot is not None
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.ndjson", "ndjson"),
+        ("a.jsonl.gz", "ndjson"),
+        ("b.x/a.JSON.ZST", "ndjson"),
+        ("a.csv", "csv"),
+        ("a.ndjson.csv.gz", "csv"),
+    ],
+)
+def test_the_name_of_a_snapshot_tells_its_format(name: str, format: str) -> None:  # the key's name
+    """By its ending, below that of the compression; `format` goes before it."""
+    assert snapshot_in(with_snapshot(f'file = "{name}"')).file_format == format
+    assert snapshot_in(with_snapshot(f'file = "{name}"', 'format = "csv"')).file_format == "csv"
+
+
+def test_columns_may_be_written_in_either_form() -> None:
+    """TOML reads a dotted key as tables, and a quoted one as one key: both are the same target."""
+    quoted = snapshot_in(with_snapshot(CSV, 'columns = {sku = "A", "payload.amount" = "B"}'))
+    dotted = snapshot_in(with_snapshot(CSV, f"[{SNAPSHOT}.columns]", 'sku = "A"', 'payload.amount = "B"'))
+    assert quoted.column_of == dotted.column_of == {"sku": "A", "payload.amount": "B"}
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "limit"),
+    [
+        (500, 10, 500),
+        ("500", 10, 500),
+        ("5%", 1_000, 50),
+        ("5 %", 19, 0),
+        ("2.5%", 1_000, 25),
+        ("0%", 1_000, 0),
+        (["5%", 500], 1_000, 50),
+        (["5%", 500], 1_000_000, 500),
+        (["10%", "5%", 7, 9], 100, 5),
+    ],
+)
+def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, limit: int) -> None:
+    """A number, a share of what is live, rounded down, or the smallest of several."""
+    assert OrphanLimit.parse(given).of(live) == limit
+    assert OrphanLimit.parse(["5%", 500]) == snapshot_in(with_snapshot(FILE)).orphan_limit
+
+
 # --- the file that `pagefold init` writes ---------------------------------------------------------
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "store": StoreConfig,
     "sources.": SourceConfig,
+    "sources.snapshot.": SnapshotConfig,
     "channels.": ChannelConfig,
     "work": WorkConfig,
     "append": AppendConfig,
 }
+EXAMPLE = re.compile(r"^#   (?=[a-z_]+ = |\[|# )", re.MULTILINE)
+"""How the lines of an example begin: without this, they are a part of the configuration."""
 
 
 def documented() -> dict[str, dict[str, bool]]:
     """By table: the keys that the sample has, commented out or not, and whether a comment stands above each."""
-    found: dict[str, dict[str, bool]] = {}
+    found: dict[str, dict[str, bool]] = {name: {} for name in TABLES}
     table, above = "", ""
-    for line in sample().splitlines():
-        if header := re.fullmatch(r"\[([\w.-]+)\]", line):
-            table = header[1]
-            if parts := re.fullmatch(r"(channels)\.[\w-]+\.(sources)", table):
-                known = found.setdefault("channels.", {})
-                known[parts[2]] = known.get(parts[2], False) or above.startswith("# ")
-                table = ""
-        elif key := re.match(r"(?:# )?([a-z_]+) = ", line):
-            name = table if table in TABLES else table.partition(".")[0] + "."
-            known = found.setdefault(name, {})
-            known[key[1]] = known.get(key[1], False) or above.startswith("# ")
+    for line in EXAMPLE.sub("", sample()).splitlines():
+        key = None
+        if header := re.fullmatch(r"\[(\w+)(\.[\w-]+)?(?:\.(\w+))?\]", line):
+            outer, name, inner = header.groups()
+            table = outer + ("." if name else "") + (f"{inner}." if inner else "")
+            if inner:
+                table, key, within = table if table in TABLES else "", inner, f"{outer}."
+        elif match := re.match(r"(?:# )?([a-z_]+) = ", line):
+            key, within = match[1], table
+        if key is not None and within:
+            found[within][key] = found[within].get(key, False) or above.startswith("# ")
         above = line
     return found
 
 
 def test_the_sample_documents_every_key() -> None:
     """Every table and key of the configuration is in the file that `pagefold init` writes, with a comment above it."""
-    assert {name.rstrip(".") for name in TABLES} == set(Config.__struct_fields__)
+    assert {name.partition(".")[0] for name in TABLES} == set(Config.__struct_fields__)
     found = documented()
     for name, table in TABLES.items():
         assert found[name].keys() == set(table.__struct_fields__), name
         assert all(found[name].values()), name
+
+
+def test_the_examples_in_the_sample_are_configurations() -> None:
+    """With its three examples taken in it is a configuration, of one snapshot of each kind, with the defaults."""
+    config = Config.parse(EXAMPLE.sub("", sample()))
+    snapshots = [source.snapshot for source in config.sources.values() if source.snapshot is not None]
+    assert [snapshot.kind for snapshot in snapshots] == ["url", "file", "query"]
+    for name in ("requests_per_second", "concurrency", "timeout_seconds", "max_orphans"):
+        assert len({str(getattr(snapshot, name)) for snapshot in snapshots}) == 1
+        assert re.search(rf"^#   {name} = ", sample(), re.MULTILINE)
 
 
 def test_the_sample_is_a_configuration() -> None:
@@ -217,10 +341,13 @@ def test_the_sample_is_a_configuration() -> None:
 
 def test_the_sample_states_the_limits() -> None:
     """The ranges that its comments state are those that are enforced."""
-    for table, struct in (("work", WorkConfig), ("append", AppendConfig)):
-        section = sample().partition(f"[{table}]")[2]
+    text = EXAMPLE.sub("# ", sample())
+    for table, struct in (("work", WorkConfig), ("append", AppendConfig), ("sources.pim.snapshot", SnapshotConfig)):
+        section = text.partition(f"[{table}]")[2]
         for field in msgspec.structs.fields(struct):
-            [meta] = field.type.__metadata__
+            [meta] = getattr(field.type, "__metadata__", [None])
+            if meta is None:
+                continue
             comment = section.partition(f"# {field.name} = ")[0].splitlines()[-1]
             low = f"above {meta.gt:g}, up to" if meta.gt is not None else f"{meta.ge:g} to"
             assert f"({low} {meta.le!s})" in comment, field.name

@@ -66,9 +66,9 @@ class Comparison:
 
     def merge(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> None:
         """Compares rows with heads, both in the order of their streams, and each stream at most once in either."""
-        position, total, equal = 0, len(heads), 0
+        position, total, equal, live = 0, len(heads), 0, 0
         for named in rows:
-            stream, _, event = named
+            stream = named[0]
             while position < total and heads[position][1] < stream:
                 self._miss(heads[position])
                 position += 1
@@ -78,20 +78,22 @@ class Comparison:
             head = heads[position]
             position += 1
             state = head[5]
-            if event.source_version == head[2] and says_the_same(event.payload, state) and self._mark not in state:
+            payload = named.payload
+            if named[2].source_version == head[2] and says_the_same(payload, state) and self._mark not in state:
                 equal += 1
-                self.live += event.payload is not None
+                live += payload is not None
             else:
                 self.live += not _is_withdrawn(head)
                 self._compare(named, head)
         self.counts.equal += equal
+        self.live += live
         for head in heads[position:]:
             self._miss(head)
 
     def _compare(self, named: Named, head: StoredEvent | None) -> None:
         """A row that is not known to be equal, or that this run may have mended: only now it is examined."""
         try:
-            statement = self._examine(named.event)
+            statement = self._examine(named.whole())
         except Refused as refused:
             self.counts.refused += 1
             self.refusals.append(Refusal(named.number, refused.path, refused.reason))

@@ -4,8 +4,9 @@ Snapshots that come in that order are taken as they come. The rows of any other 
 and read back in order.
 """
 
+import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter, le, lt
@@ -17,7 +18,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.door import Door, Statement
+from engine.door import Door, Statement, Wire, finish_reading, read_wire
 from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
@@ -33,10 +34,13 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -16384;
 PRAGMA temp_store = FILE;
-CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB)
+CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, line BLOB)
 """
-_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?)"
-_IN_ORDER = "SELECT stream, number, event FROM named ORDER BY stream, version DESC, number"
+_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?)"
+_IN_ORDER = "SELECT stream, number, event, line FROM named ORDER BY stream, version DESC, number"
+
+_plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
+"""SKUs that are written in the log as they are."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
@@ -53,11 +57,29 @@ class Refusal(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A stream that the snapshot names, in which row, and what that says, which has not been examined yet."""
+    """A stream that the snapshot names, in which row, and what that says, which has not been examined yet.
+
+    Of some rows only the envelope was read: then `line` is the whole.
+    """
 
     stream: str
     number: int
-    event: DomainEvent
+    event: DomainEvent | Wire
+    line: bytes
+
+    @property
+    def payload(self) -> Mapping[str, object] | bytes | None:
+        """What it states, as it stands there."""
+        payload = self.event.payload
+        if type(payload) is msgspec.Raw:
+            text = bytes(payload)
+            return None if text == b"null" else text
+        return payload
+
+    def whole(self) -> DomainEvent:
+        """The event. Raises `Refused`."""
+        event = self.event
+        return event if isinstance(event, DomainEvent) else finish_reading(event, self.line)
 
 
 class Aside(NamedTuple):
@@ -126,23 +148,36 @@ class Usher:
         self._stream_of = door.stream_of
         self._examine = door.examine
         self._left_out, self._prefix = scope
+        self._ends: dict[tuple[str, str, str], str] = {}
 
     def place(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
         """The rows with their streams, as they come, and what cannot have one."""
         named: list[Named] = []
         refusals: list[Refusal] = []
-        prefix, left_out, stream_of = self._prefix, self._left_out, self._stream_of
-        for number, event in rows:
+        prefix, left_out, ends = self._prefix, self._left_out, self._ends
+        for number, event, line in rows:
             if isinstance(event, Refused):
                 refusals.append(Refusal(number, event.path, event.reason))
                 continue
             if event.type in left_out or (prefix and not normalise_sku(event.sku).startswith(prefix)):
                 continue
+            end = ends.get((event.channel, event.type, event.source))
+            if end is not None and _plain(event.sku):
+                named.append(Named(event.sku + end, number, event, line))
+                continue
             try:
-                named.append(Named(stream_of(event), number, event))
+                stream = self._stream(event)
             except Refused as refused:
                 refusals.append(Refusal(number, refused.path, refused.reason))
+            else:
+                named.append(Named(stream, number, event, line))
         return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
+
+    def _stream(self, event: DomainEvent | Wire) -> str:
+        """The stream of an event, when there is such a one. Its end is remembered: there are few."""
+        stream = self._stream_of(event)
+        self._ends[event.channel, event.type, event.source] = stream[stream.index("/") :]
+        return stream
 
     def distinct(self, rows: Iterable[Named]) -> Iterator[tuple[Named, Aside]]:
         """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
@@ -160,7 +195,7 @@ class Usher:
         fine: list[tuple[Named, Statement]] = []
         for named in rows:
             try:
-                fine.append((named, self._examine(named.event)))
+                fine.append((named, self._examine(named.whole())))
             except Refused as refused:
                 refusals.append(Refusal(named.number, refused.path, refused.reason))
         if not fine:
@@ -258,10 +293,12 @@ def _spill() -> Iterator[_Spill]:
             spill.close()
 
 
-def _spilt(named: Named) -> tuple[str, int, int, bytes]:
-    stream, number, event = named
-    return stream, event.source_version, number, _encoder.encode(event)
+def _spilt(named: Named) -> tuple[str, int, int, bytes | None, bytes]:
+    stream, number, event, line = named
+    packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
+    return stream, event.source_version, number, packed, line
 
 
-def _unspilt(row: tuple[str, int, bytes]) -> Named:
-    return Named(row[0], row[1], _decoder.decode(row[2]))
+def _unspilt(row: tuple[str, int, bytes | None, bytes]) -> Named:
+    stream, number, packed, line = row
+    return Named(stream, number, read_wire(line) if packed is None else _decoder.decode(packed), line)

@@ -18,9 +18,10 @@ from msgspec import UNSET, inspect
 
 from domains import DOMAINS
 from engine.config import Config, SnapshotConfig, fault_of_target
+from engine.door import UNREADABLE
 from engine.errors import ConfigurationError, Refused, SourceFailed
 from engine.events import DomainEvent
-from engine.snapshots.rows import UNREADABLE, Found, made_plain, members_of, moment_in, read_marker
+from engine.snapshots.rows import Found, made_plain, members_of, moment_in, read_marker
 from engine.strict_json import find_repeated_key, refusal
 
 _integer = re.compile(r"([+-]?\d{1,40})(?:\.0+)?", re.ASCII)

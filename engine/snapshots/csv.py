@@ -151,8 +151,11 @@ def _found(cells: list[str], bound: Bound, columns: int) -> Found:
 
 
 def _marker(cells: Sequence[str]) -> Found | None:
-    """The marker in a record, or what is wrong with it; None when it is none. Empty cells may follow."""
-    name, *given = [cell.strip() for cell in cells]
+    """The marker in a record, or what is wrong with it; None when it is none.
+
+    It may have commas where the cells have another delimiter, and empty cells may follow.
+    """
+    name, *given = [part.strip() for cell in cells for part in cell.split(",")]
     if name not in {"#begin", "#end"}:
         return None
     while given and not given[-1]:

@@ -184,7 +184,7 @@ def _retry_after(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        seconds = float(header) if header.strip().isdecimal() else _until(header)
+        seconds = float(header) if header.isascii() and header.isdecimal() else _until(header)
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

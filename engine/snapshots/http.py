@@ -3,10 +3,8 @@
 import os
 from collections.abc import AsyncGenerator, Callable
 from hashlib import sha256
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import httpx2
 import msgspec
 from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
@@ -14,21 +12,16 @@ from anyio.to_thread import run_sync
 from domains.domain import JSON
 from domains.values import Count, Moment
 from engine.config import Config, SnapshotConfig
-from engine.errors import SourceFailed
 from engine.snapshots.ahead import ReadAhead, Reading
 from engine.snapshots.columns import Columns, FlatJSON
-from engine.snapshots.endpoint import Answer, Endpoint, token_in
-from engine.snapshots.rows import UNREADABLE, Found, JSONRows, Tally, members_of
+from engine.snapshots.endpoint import Endpoint, token_in
+from engine.snapshots.pages import Page, PageReader
+from engine.snapshots.rows import Found, JSONRows, Tally
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 from engine.snapshots.traffic import Traffic
 
 EMPTY_PAGES = 100
 """After so many pages without a row, one after the other, the next one is not asked for."""
-
-LONGEST_COUNT = 16
-"""Digits."""
-
-_array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -41,14 +34,6 @@ class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     skip: Count = 0
     rows: Count = 0
     taken_at: Moment | None = None
-
-
-class Page(NamedTuple):
-    """What was in the body of a page."""
-
-    rows: list[msgspec.Raw]
-    next: str | None
-    total: int | None
 
 
 class HTTPSnapshot(ReadAhead):
@@ -83,7 +68,7 @@ class PageReading(Reading):
     def __init__(
         self,
         endpoint: Endpoint,
-        pages: "PageReader",
+        pages: PageReader,
         read: Callable[[bytes], Found],
         place: Place,
         source: str,
@@ -156,94 +141,3 @@ class PageReading(Reading):
         if self._total != rows:
             return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")
         return End(complete=True)
-
-
-class PageReader:
-    """Finds the rows, the next page and the total in an answer. Raises `SourceFailed` where it cannot."""
-
-    def __init__(self, name: str, settings: SnapshotConfig) -> None:
-        self._name = name
-        self._settings = settings
-
-    def address(self, endpoint: Endpoint, page: str | None) -> httpx2.URL:
-        """Where a page is."""
-        first = httpx2.URL(self._settings.url or "")
-        if page is None:
-            return first
-        if self._settings.cursor_parameter is not None:
-            return first.copy_set_param(self._settings.cursor_parameter, page)
-        return endpoint.address(page, first)
-
-    def following(self, endpoint: Endpoint, page: str | None, url: httpx2.URL) -> str | None:
-        """The next page as it can be named anywhere, not only beside this one."""
-        if page is None or self._settings.cursor_parameter is not None:
-            return page
-        return str(endpoint.address(page, url))
-
-    def read(self, answer: Answer) -> Page:
-        """What is in an answer."""
-        try:
-            rows = self._rows(answer.body)
-            following = (
-                answer.next if self._settings.cursor is None else self._cursor(answer.body, self._settings.cursor)
-            )
-            total = answer.total if self._settings.total is None else self._count(answer.body, self._settings.total)
-        except UNREADABLE as error:
-            raise SourceFailed(self._name, f"the answer is not JSON: {error}") from error
-        return Page(rows, following, total)
-
-    def _rows(self, body: bytes) -> list[msgspec.Raw]:
-        path = self._settings.items or ""
-        try:
-            return _array.decode(_at(body, path) or b"null")
-        except msgspec.ValidationError:
-            place = f"at {path!r} in the answer" if path else "as the answer"
-            hint = "" if path else "; items names the path of the rows in it"
-        raise SourceFailed(self._name, f"expected an array {place}, which is {_outline(body)}{hint}")
-
-    def _cursor(self, body: bytes, path: str) -> str | None:
-        match _value_at(body, path):
-            case None | False | "":
-                return None
-            case str() | int() as value:
-                return str(value)
-            case _:
-                pass
-        raise SourceFailed(self._name, f"the cursor at {path!r} in the answer is neither text nor a whole number")
-
-    def _count(self, body: bytes, path: str) -> int | None:
-        match _value_at(body, path):
-            case None:
-                return None
-            case int() as value:
-                return value
-            case str() as text if text.isascii() and text.isdecimal() and len(text) < LONGEST_COUNT:
-                return int(text)
-            case _:
-                pass
-        raise SourceFailed(self._name, f"the total at {path!r} in the answer is no whole number")
-
-
-def _at(body: bytes, path: str) -> bytes | msgspec.Raw | None:
-    """What stands at a dotted path, undecoded; None when nothing does."""
-    found: bytes | msgspec.Raw = body
-    for name in path.split(".") if path else ():
-        try:
-            found = members_of(found)[name]
-        except (msgspec.ValidationError, KeyError):
-            return None
-    return found
-
-
-def _value_at(body: bytes, path: str) -> object:
-    raw = _at(body, path)
-    return None if raw is None else msgspec.json.decode(raw)
-
-
-def _outline(body: bytes) -> str:
-    """What an answer looks like, to help with the configuration."""
-    try:
-        names = list(members_of(body))
-    except msgspec.ValidationError:
-        return "no object"
-    return f"an object with {', '.join(names[:10])}" if names else "an empty object"

@@ -52,8 +52,8 @@ class LineReading(Reading):
         self._tally = Tally(source, place.rows, place.taken_at)
 
     @abstractmethod
-    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | None]:
-        """What stands in the lines behind `place`; None now and then where that is nothing.
+    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | Row | None]:
+        """What stands in the lines behind `place`, as a row where it is one; None now and then where that is nothing.
 
         Raises `SourceIncomplete` when there can be no more.
         """
@@ -74,7 +74,7 @@ class LineReading(Reading):
         lines = Splitter(LONGEST_LINE).lines(unpack(file.pieces(), self.name))
         try:
             for found in self.found(lines):
-                row = None if found is None else tally.row(found)
+                row = found if found is None or isinstance(found, Row) else tally.row(found)
                 if row is not None:
                     rows.append(row)
                     line = self.line  # not that of the end marker: who goes on from here must see it again
@@ -104,9 +104,9 @@ class NDJSONReading(LineReading):
         super().__init__(file, place, source)
         self._rows = rows
 
-    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | None]:
+    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | Row | None]:
         """What each line says."""
-        read, behind = self._rows.read, self.place.line
+        read, envelope, row_of, behind = self._rows.read, self._rows.envelope, self._tally.row_of, self.place.line
         for self.line, held in enumerate(lines, 1):
             if self.line <= behind:
                 if self.line % STEP_LINES == 0:
@@ -115,6 +115,8 @@ class NDJSONReading(LineReading):
                 yield too_long(held.size if held else 0)
             else:
                 self.size += len(held)
-                text = held.removesuffix(b"\r") if self.line > 1 else bare(1, held)
-                if text and not text.isspace():
-                    yield read(text)
+                text = held if self.line > 1 else bare(1, held)
+                if (opened := envelope(text)) is not None and (row := row_of(*opened)) is not None:
+                    yield row
+                elif text and not text.isspace():
+                    yield read(text.removesuffix(b"\r"))

@@ -11,14 +11,13 @@ import msgspec
 
 from domains.values import Count, Moment
 from engine.config import Config
-from engine.door import read_event
+from engine.door import UNREADABLE, Wire, read_event, read_wire
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import End, Row
 from engine.strict_json import find_repeated_key, refusal
 from projections.streams import EVERY_CHANNEL
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _LONGEST_MARKER = 4_096
 """Bytes. What has the form of a marker and is longer is a row."""
 
@@ -76,6 +75,18 @@ class JSONRows:
     def __init__(self, config: Config, source: str) -> None:
         self._plain = {name: msgspec.json.encode(value) for name, value in made_plain(config, source).items()}
         self._filled_in = b""
+        self._names_filled_in: list[bytes] = []
+
+    def envelope(self, text: bytes) -> tuple[Wire, bytes] | None:
+        """The envelope of an event, and its text with what it left out; None for what must be looked at closer."""
+        if self._filled_in:  # a key that stood twice then would only come to light when it is too late to look again
+            if b"\\u" in text or not text.startswith(b"{") or any(name in text for name in self._names_filled_in):
+                return None
+            text = self._filled_in + text[1:]
+        try:
+            return read_wire(text), text
+        except UNREADABLE:
+            return None
 
     def read(self, text: bytes) -> Found:
         """What one JSON document says."""
@@ -89,34 +100,37 @@ class JSONRows:
     def _again(self, text: bytes, refused: Refused) -> Found:
         if self._filled_in:
             try:
-                return read_event(text)
+                event = read_event(text)
             except Refused as plain:
                 refused = plain
+            else:
+                self._filled_in = b""
+                return event
         if (marker := read_marker(text)) is not None:
             return marker
-        if not (filled_in := self._left_out(text)):
+        if not (left_out := self._left_out(text)):
             return refused.with_traceback(None)
+        filled_in = b"{" + b"".join(b"%s:%s," % pair for pair in left_out.items())
         try:
             event = read_event(filled_in + text.lstrip()[1:])
         except Refused as still:
             return still.with_traceback(None)
-        self._filled_in = filled_in
+        self._filled_in, self._names_filled_in = filled_in, list(left_out)
         return event
 
-    def _left_out(self, text: bytes) -> bytes:
-        """The beginning of an object with what `text` leaves out; empty when that is nothing, or `text` no object."""
+    def _left_out(self, text: bytes) -> dict[bytes, bytes]:
+        """What `text` leaves out, as JSON; nothing when `text` is no object, or one without a key."""
         try:
             given = _given.decode(text)
         except UNREADABLE:
-            return b""
-        if not text.lstrip()[1:].lstrip().startswith(b'"'):  # it has no key at all
-            return b""
-        pairs = [
-            b'"%s":%s,' % (name.encode(), value)
+            return {}
+        if not text.lstrip()[1:].lstrip().startswith(b'"'):
+            return {}
+        return {
+            msgspec.json.encode(name): value
             for name, value in self._plain.items()
             if getattr(given, name) is msgspec.UNSET
-        ]
-        return b"{" + b"".join(pairs) if pairs else b""
+        }
 
 
 def read_marker(text: bytes) -> Begin | Finish | Refused | None:
@@ -168,6 +182,13 @@ class Tally:
     def marked(self) -> bool:
         """Whether the end marker was there."""
         return self._count is not None
+
+    def row_of(self, wire: Wire, line: bytes) -> Row | None:
+        """The next row, of which the envelope was read; None when `row` must tell what becomes of it."""
+        if wire.source != self._source or self._count is not None:
+            return None
+        self.rows += 1
+        return Row(self.rows, wire, line)
 
     def row(self, found: Found) -> Row | None:
         """What was found, as the next row; None when it is a marker, or stands behind the end marker."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domains.domain import JSON
+from engine.door import Wire
 from engine.errors import Refused
 from engine.events import DomainEvent
 
@@ -17,10 +18,14 @@ BATCH_ROWS = 5_000
 
 
 class Row(NamedTuple):
-    """A row by its place in the snapshot, from 1, and the event in it, or why there is none."""
+    """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
+
+    Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole.
+    """
 
     number: int
-    event: DomainEvent | Refused
+    event: DomainEvent | Wire | Refused
+    line: bytes = b""
 
 
 class Batch(NamedTuple):
