@@ -17,6 +17,7 @@ from engine.rebuild.run import Counts
 from engine.stores.store import Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
+_decode = msgspec.json.Decoder().decode
 
 _NULL = b"null"
 _PAYLOAD = b'"payload":'
@@ -77,14 +78,15 @@ class Comparison:
                 continue
             head = heads[position]
             position += 1
-            state = head[5]
-            payload = named.payload
-            if named[2].source_version == head[2] and says_the_same(payload, state) and self._mark not in state:
-                equal += 1
-                live += payload is not None
-            else:
-                self.live += not _is_withdrawn(head)
-                self._compare(named, head)
+            if named[2].source_version == head[2]:
+                payload = named.payload
+                end = end_of_the_same(payload, head[5])
+                if end and (end == len(head[5]) - 1 or self._mark not in head[5]):
+                    equal += 1
+                    live += payload is not None
+                    continue
+            self.live += not _is_withdrawn(head)
+            self._compare(named, head)
         self.counts.equal += equal
         self.live += live
         for head in heads[position:]:
@@ -122,37 +124,33 @@ class Comparison:
             self.absent.append(head)
 
 
-def says_the_same(payload: Mapping[str, object] | bytes | None, state: bytes) -> bool:
-    """Whether a payload is plainly the one in a state. False may mean yes: then the row is examined.
+def end_of_the_same(payload: Mapping[str, object] | bytes | None, state: bytes) -> int:
+    """Where a state's payload ends, when it is plainly this one; 0 when the row must be examined to know.
 
     What is in the log was let in through the door. A payload whose JSON with sorted keys is the same is as good.
-    """
-    if payload is None:
-        return says(state, _NULL)
-    if not isinstance(payload, bytes):
-        return False
-    if says(state, payload):
-        return True
-    try:
-        canonical = encode(msgspec.json.decode(payload))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    # a key that stands twice takes its colon along when it is dropped; an escape could hide one
-    return says(state, canonical) and payload.count(b":") == canonical.count(b":") and b"\\u" not in payload
-
-
-def says(state: bytes, content: bytes) -> bool:
-    """Whether a state has this content, which is a whole JSON object or null.
 
     The first `"payload":` of a state is its key: the texts before it have their quotes escaped. And no JSON object is
     the beginning of another one.
     """
-    begin = state.find(_PAYLOAD)
-    return begin >= 0 and state.startswith(content, begin + len(_PAYLOAD))
+    begin = state.find(_PAYLOAD) + len(_PAYLOAD)
+    if payload is None:
+        return begin + len(_NULL) if state.startswith(_NULL, begin) else 0
+    if not isinstance(payload, bytes):
+        return 0
+    if state.startswith(payload, begin):
+        return begin + len(payload)
+    try:
+        canonical = encode(_decode(payload))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0
+    # a key that stands twice takes its colon along when it is dropped, and an escape could hide one
+    if state.startswith(canonical, begin) and payload.count(b":") == canonical.count(b":") and b"\\u" not in payload:
+        return begin + len(canonical)
+    return 0
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:
-    return says(head[5], _NULL)
+    return end_of_the_same(None, head[5]) > 0
 
 
 def decoded(event: StoredEvent) -> State | None:

@@ -39,6 +39,7 @@ CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, li
 _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?)"
 _IN_ORDER = "SELECT stream, number, event, line FROM named ORDER BY stream, version DESC, number"
 
+_new = tuple.__new__  # a third of the time that the class itself would take
 _plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
 """SKUs that are written in the log as they are."""
 
@@ -163,7 +164,7 @@ class Usher:
                 continue
             end = ends.get((event.channel, event.type, event.source))
             if end is not None and _plain(event.sku):
-                named.append(Named(event.sku + end, number, event, line))
+                named.append(_new(Named, (event.sku + end, number, event, line)))
                 continue
             try:
                 stream = self._stream(event)

@@ -138,7 +138,11 @@ class SourceRebuild:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them."""
         beyond = self._run.cursor["stream"]
         after, below = self._bounds
-        walk = HeadWalk(self._store.log, self._tails, max(after, beyond), below)
+        async with HeadWalk.of(self._store.log, self._tails, max(after, beyond), below) as walk:
+            findings = await self._compare_rows(walk, snapshot, beyond)
+            await self._compare_rest(walk, snapshot, findings)
+
+    async def _compare_rows(self, walk: HeadWalk, snapshot: Snapshot, beyond: str) -> _Findings:
         findings = _Findings()
         with ungrouped():
             send, receive = anyio.create_memory_object_stream[Page](1)
@@ -146,7 +150,7 @@ class SourceRebuild:
                 group.start_soon(self._read, snapshot, send)
                 async for page in receive:
                     findings = await self._compare_page(page, walk, snapshot, findings, beyond)
-        await self._compare_rest(walk, snapshot, findings)
+        return findings
 
     async def _read(self, snapshot: Snapshot, send: MemoryObjectSendStream[Page]) -> None:
         cursor = self._run.cursor

@@ -1,13 +1,15 @@
 """A walk through the heads of a source's streams, in their order, as far as each page of a snapshot reaches."""
 
+import asyncio
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from engine.stores.store import Log, StoredEvent
+from engine.stores.store import Log, Scanned, StoredEvent
 
-STREAMS = 10_000
+STREAMS = 5_000
 """How many streams are looked at in one read."""
 
 _name = itemgetter(1)
@@ -22,7 +24,7 @@ class Stretch(NamedTuple):
 
 
 class HeadWalk:
-    """Goes through the heads of the streams whose names end in one of the `tails`. Holds one read's worth of them."""
+    """Goes through the heads of the streams whose names end in one of the `tails`, reading one step ahead."""
 
     def __init__(self, log: Log, tails: Collection[str], after: str, below: str) -> None:
         self._log = log
@@ -31,6 +33,18 @@ class HeadWalk:
         self._below = below
         self._ended = False
         self._heads: list[StoredEvent] = []
+        self._coming: asyncio.Task[Scanned] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, log: Log, tails: Collection[str], after: str, below: str) -> AsyncIterator[Self]:
+        """A walk from one name to another; "" is no bound."""
+        walk = cls(log, tails, after, below)
+        walk._look_ahead()
+        try:
+            yield walk
+        finally:
+            await walk._stop()
 
     async def stretch(self, upto: str | None) -> Stretch:
         """The heads of the next streams, up to a name or, when it is None, to the end."""
@@ -44,9 +58,23 @@ class HeadWalk:
         return Stretch(heads, upto, reached=True)
 
     async def _read(self) -> None:
-        scanned = await self._log.scan(self._tails, after=self._after, below=self._below, limit=STREAMS)
+        coming = self._coming or self._look_ahead()
+        self._coming = None
+        scanned = await coming
         self._heads += scanned.heads
         if scanned.end is None:
             self._ended = True
         else:
             self._after = scanned.end
+            self._look_ahead()
+
+    def _look_ahead(self) -> "asyncio.Task[Scanned]":
+        scan = self._log.scan(self._tails, after=self._after, below=self._below, limit=STREAMS)
+        self._coming = asyncio.create_task(scan)
+        return self._coming
+
+    async def _stop(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._coming

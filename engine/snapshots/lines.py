@@ -8,6 +8,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from domains.values import Count, Moment
+from engine.door import UNREADABLE, Wire, read_wire
 from engine.errors import SourceIncomplete
 from engine.files import InputFile, Overlong, Splitter, unpack
 from engine.ndjson import LONGEST_LINE, bare, too_long
@@ -106,7 +107,7 @@ class NDJSONReading(LineReading):
 
     def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | Row | None]:
         """What each line says."""
-        read, envelope, row_of, behind = self._rows.read, self._rows.envelope, self._tally.row_of, self.place.line
+        read, row_of, behind = self._rows.read, self._tally.row_of, self.place.line
         for self.line, held in enumerate(lines, 1):
             if self.line <= behind:
                 if self.line % STEP_LINES == 0:
@@ -116,7 +117,15 @@ class NDJSONReading(LineReading):
             else:
                 self.size += len(held)
                 text = held if self.line > 1 else bare(1, held)
-                if (opened := envelope(text)) is not None and (row := row_of(*opened)) is not None:
+                if (row := self._row(text, row_of)) is not None:
                     yield row
                 elif text and not text.isspace():
                     yield read(text.removesuffix(b"\r"))
+
+    def _row(self, text: bytes, row_of: Callable[[Wire, bytes], Row | None]) -> Row | None:
+        """The row in a line, of which only the envelope is read; None for what must be looked at closer."""
+        try:
+            return row_of(read_wire(text), text)
+        except UNREADABLE:
+            opened = self._rows.open(text)
+            return None if opened is None else row_of(*opened)

@@ -16,10 +16,8 @@ _LONGEST_COUNT = 16
 """Digits."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
-_escape = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
-_cover_escape = re.compile(rb"\\(?:u([eE][0-7][0-9a-fA-F]{2})|.)")
+_half = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+_covered = re.compile(rb"\\(?:u([eE][0-7][0-9a-fA-F]{2})|.)", re.DOTALL)
 _SURROGATES, _COVERS = 0xD800, 0xE000
 """Where surrogates begin, and the characters for private use that stand in for them."""
 
@@ -134,11 +132,11 @@ def _cover(body: bytes) -> bytes:
 
     One row that was cut in the middle of a character is no reason to read none: it will be refused alone.
     """
-    return _escape.sub(lambda match: _shifted(match, _COVERS - _SURROGATES), body)
+    return _half.sub(lambda match: _shifted(match, _COVERS - _SURROGATES), body)
 
 
 def _uncover(row: msgspec.Raw) -> msgspec.Raw:
-    return msgspec.Raw(_cover_escape.sub(lambda match: _shifted(match, _SURROGATES - _COVERS), bytes(row)))
+    return msgspec.Raw(_covered.sub(lambda match: _shifted(match, _SURROGATES - _COVERS), bytes(row)))
 
 
 def _shifted(match: re.Match[bytes], distance: int) -> bytes:

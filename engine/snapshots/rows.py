@@ -53,6 +53,7 @@ class _Given(msgspec.Struct):
     source: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+_new = tuple.__new__  # a third of the time that the class itself would take
 _marker = msgspec.json.Decoder(_Marker)
 _given = msgspec.json.Decoder(_Given)
 members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -77,12 +78,11 @@ class JSONRows:
         self._filled_in = b""
         self._names_filled_in: list[bytes] = []
 
-    def envelope(self, text: bytes) -> tuple[Wire, bytes] | None:
-        """The envelope of an event, and its text with what it left out; None for what must be looked at closer."""
-        if self._filled_in:  # a key that stood twice then would only come to light when it is too late to look again
-            if b"\\u" in text or not text.startswith(b"{") or any(name in text for name in self._names_filled_in):
-                return None
-            text = self._filled_in + text[1:]
+    def open(self, text: bytes) -> tuple[Wire, bytes] | None:
+        """The envelope of an event that leaves something out, and its whole text; None for what must be looked at."""
+        if not (self._filled_in and text.startswith(b"{")):
+            return None
+        text = self._filled_in + text[1:]
         try:
             return read_wire(text), text
         except UNREADABLE:
@@ -188,7 +188,7 @@ class Tally:
         if wire.source != self._source or self._count is not None:
             return None
         self.rows += 1
-        return Row(self.rows, wire, line)
+        return _new(Row, (self.rows, wire, line))
 
     def row(self, found: Found) -> Row | None:
         """What was found, as the next row; None when it is a marker, or stands behind the end marker."""
