@@ -130,7 +130,7 @@ class Consumer:
         log.warning("the configuration has changed: folding every page again", domain=self._domain)
         found = await self._refolder.run()
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
-        log.warning("every page is folded again", domain=self._domain, sections=found.sections, changed=found.changed)
+        log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 
     def _is_outdated(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.fingerprint not in (None, self._fingerprint)

@@ -228,7 +228,7 @@ class Refolder:
     async def _surplus(self, prefix: str, *, write: bool) -> Refolded:
         """The rows of SKUs of which the log knows nothing in this domain."""
         found = Refolded()
-        skus = [prefix] if prefix else await self._store.pages.skus(self._domain, "", SAMPLED_SKUS)
+        skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._store.consumption.folding(self._domain) as folding:
                 step = await self._heads_of(mine)

@@ -1,16 +1,28 @@
-"""Snapshots for tests, and rebuilds from them."""
+"""Snapshots for tests, and rebuilds from them; and a hand in the table of sections, behind the shop's back."""
 
+import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import apsw
 import msgspec
+import psycopg
 
 from engine import Config, DomainEvent, Shop
 from engine.door import Drift
 from engine.rebuild.office import Order, RunReport
+from engine.refolding import SectionDriftKind
 from engine.snapshots.snapshot import Batch
+from engine.stores.sqlite import folder_of
+from engine.stores.sqlite.connections import PAGES
+from projections import Section
 from tests.shops import Document, as_line, document
+
+SectionKey: TypeAlias = tuple[str, str, str]
+"""SKU, channel, domain."""
 
 WHOLE = Order()
 
@@ -84,6 +96,12 @@ def file_of(config: Config, source: str) -> Path:
     return Path(settings.file)
 
 
+def export_lines(config: Config, source: str, lines: Iterable[bytes], *, taken_at: str | None = None) -> None:
+    """Puts a whole snapshot of these rows where it belongs, compressed when its name says so."""
+    file, content = file_of(config, source), marked(lines, taken_at=taken_at)
+    file.write_bytes(gzip.compress(content, compresslevel=1) if file.suffix == ".gz" else content)
+
+
 def export(config: Config, source: str, *events: DomainEvent, taken_at: str | None = None, end: bool = True) -> None:
     """Puts a snapshot where it belongs."""
     file_of(config, source).write_bytes(lines_of(events, taken_at=taken_at, end=end))
@@ -109,3 +127,59 @@ async def resume(shop: Shop, run_id: str | None, *, confirmed: bool = False) -> 
 def counts_of(report: RunReport) -> dict[str, int]:
     """The counts that are not 0."""
     return report.counts.as_dict()
+
+
+# --- behind the shop's back -------------------------------------------------------------------------
+
+_READ = "SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections"
+_REMOVE = "DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?"
+_PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Intruder:
+    """Somebody with the key to a store, who reads and writes the table of sections as any program can."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def sections(self) -> dict[SectionKey, Section]:
+        """Every row."""
+        rows = self._run(_READ, None)
+        sections = (Section(*row)._replace(enabled=bool(row[3]), ready=bool(row[4])) for row in rows)
+        return {section[:3]: section for section in sections}
+
+    def remove(self, keys: Iterable[SectionKey]) -> None:
+        """Takes rows away."""
+        self._run(_REMOVE, list(keys))
+
+    def put(self, sections: Collection[Section]) -> None:
+        """Writes rows, in the place of those that stand there."""
+        self.remove(section[:3] for section in sections)
+        self._run(_PUT, list(sections))
+
+    def _run(self, statement: str, bindings: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
+        """One transaction, or the rows of a query without bindings."""
+        if self._url.startswith("sqlite:"):
+            with closing(apsw.Connection(str(folder_of(self._url) / PAGES))) as file, file:
+                file.set_busy_timeout(10_000)
+                return list(file.execute(statement) if bindings is None else file.executemany(statement, bindings))
+        with psycopg.connect(self._url, options="-c search_path=pagefold") as connection, connection.cursor() as cursor:
+            if bindings is None:
+                return cursor.execute(statement.encode()).fetchall()
+            cursor.executemany(statement.replace("?", "%s").encode(), list(bindings))
+            return []
+
+
+def harm(
+    before: Mapping[SectionKey, Section], after: Mapping[SectionKey, Section]
+) -> dict[SectionKey, SectionDriftKind]:
+    """What was done to a table in between, row by row."""
+    done: dict[SectionKey, SectionDriftKind] = {}
+    for key in before.keys() | after.keys():
+        if key not in after:
+            done[key] = "lost"
+        elif key not in before:
+            done[key] = "surplus"
+        elif before[key] != after[key]:
+            done[key] = "differs"
+    return done

@@ -34,7 +34,7 @@ class Read(NamedTuple):
     @property
     def rows(self) -> list[Row]:
         """All rows, each read as a whole."""
-        return [whole(row) for batch in self.batches for row in batch.rows]
+        return [row for batch in self.batches for row in batch.rows]
 
     @property
     def events(self) -> list[DomainEvent]:
@@ -70,19 +70,10 @@ def configured(domains: Sequence[str] = ("pricing",), /, **snapshot: object) -> 
     )
 
 
-def finished(row: Row) -> Row:
-    """The row with its event, also where a reader left the end of reading it to whoever compares it."""
-    try:
-        event = finish_reading(row.event, row.line) if isinstance(row.event, Wire) else row.event
-    except Refused as refused:
-        event = refused
-    return Row(row.number, event)
-
-
 async def read(config: Config, cursor: JSON = None, *, traffic: Traffic | None = None) -> Read:
     """Reads the snapshot of erp to its end."""
     async with open_snapshot(config, "erp", traffic=traffic) as snapshot:
-        batches = [batch._replace(rows=list(map(finished, batch.rows))) async for batch in snapshot.batches(cursor)]
+        batches = [batch._replace(rows=list(map(whole, batch.rows))) async for batch in snapshot.batches(cursor)]
         assert all(0 < len(batch.rows) <= BATCH_ROWS for batch in batches)
         return Read(batches, snapshot.end, snapshot.taken_at)
 

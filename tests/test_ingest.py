@@ -33,6 +33,11 @@ from tests.command_line import (
     wait_for,
 )
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DATA = Path(os.environ.get("PAGEFOLD_DATA", ROOT.parent / "shared" / "data")) / "sunrise"
 
@@ -141,8 +146,9 @@ PLAIN = ndjson([event("A"), event("B"), event("C")])
         gzip.compress(PLAIN),
         gzip.compress(PLAIN[:100]) + gzip.compress(b"") + gzip.compress(PLAIN[100:]) + b"\0" * 512,
         gzip.compress(BYTE_ORDER_MARK + PLAIN),
+        zstd.compress(PLAIN[:100]) + zstd.compress(PLAIN[100:]),
     ],
-    ids=["plain", "no last end", "CRLF", "blank lines", "BOM", "gzip", "members and padding", "gzip and BOM"],
+    ids=["plain", "no last end", "CRLF", "blank lines", "BOM", "gzip", "members and padding", "gzip and BOM", "zstd"],
 )
 @on_sqlite
 def test_forms_of_files(content: bytes, workplace: Path) -> None:

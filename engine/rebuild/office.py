@@ -18,6 +18,7 @@ from engine.rebuild.run import Counts, Plan, Rebuild
 from engine.rebuild.runs import Runs
 from engine.snapshots import open_snapshot
 from engine.snapshots.snapshot import Snapshot
+from engine.snapshots.traffic import Traffic
 from engine.staleness import LOOKS_RESET
 from engine.stores.store import Store
 
@@ -60,7 +61,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `run` is None for a dry run. `complete` tells whether the snapshot was read to its end; `reason` why not, or why the
     run has failed. `live` streams of the source were in the log; of the orphans, `held_limit` could have been withdrawn
-    unasked. `looks_reset`: everything that the snapshot says is older than the log. `seconds` is of this process alone.
+    unasked. `looks_reset`: everything that the snapshot says is older than the log. `lasted` is how many seconds have
+    passed from its beginning to what happened to it last, `seconds` how many this process has worked on it.
     `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
 
@@ -78,6 +80,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     live: int
     held_limit: int
     looks_reset: bool
+    lasted: float
     seconds: float
     samples: list[JSON]
     refusals: list[JSON]
@@ -107,6 +110,7 @@ def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, aliv
         live=run.live,
         held_limit=run.held_limit,
         looks_reset=all_older,
+        lasted=seconds if dry_run else (run.modified_on - run.created_on).total_seconds(),
         seconds=seconds,
         samples=run.samples,
         refusals=run.refusals,
@@ -119,6 +123,7 @@ class RebuildOffice:
     def __init__(self, store: Store, config: Config, runs: Runs) -> None:
         self._store = store
         self._config = config
+        self._traffic = Traffic()
         self.runs = runs
 
     def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
@@ -164,7 +169,7 @@ class RebuildOffice:
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
                 raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
             run.resume(_process(), confirmed=confirmed)
-            async with open_snapshot(self._config, run.source) as snapshot:
+            async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
                 if run.phase == "comparing" and snapshot.identity != run.identity:
                     raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
                 await self.runs.save(run)
@@ -196,7 +201,7 @@ class RebuildOffice:
 
     async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
         start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
-        async with open_snapshot(self._config, source) as snapshot:
+        async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
             plan = self._plan(source, order, snapshot, start)
             if order.dry_run:
                 return await self._go(Rebuild.start(plan), snapshot, None, watcher, confirmed=order.confirmed)

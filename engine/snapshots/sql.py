@@ -124,9 +124,10 @@ class QueryReading(Reading):
                 statement_cache_size=0,  # poolers between us and the server may not keep prepared statements
                 server_settings={"application_name": "pagefold rebuild"},
             )
-            for kind in ("json", "jsonb"):
-                await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=_raw)
         try:
+            with self._explained():
+                for kind in ("json", "jsonb"):
+                    await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=_raw)
             yield connection
         finally:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
