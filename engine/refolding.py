@@ -112,8 +112,8 @@ class Refolder:
         after, below = bounds(prefix)
         place = _Place(after, below)
         while not place.ended:
-            step, seen = await self._transaction(place, write=write)
-            found, rows = found + step, rows + seen
+            step, standing = await self._transaction(place, write=write)
+            found, rows = found + step, rows + standing
         if not prefix and rows == await self._count():
             return found
         return found + await self._surplus(prefix, write=write)
@@ -128,7 +128,7 @@ class Refolder:
         return found
 
     async def _transaction(self, place: "_Place", *, write: bool) -> tuple[Refolded, int]:
-        """Some steps from a place on: what they found, and how many rows they saw.
+        """Some steps from a place on: what they found, and how many rows stand there behind them.
 
         While one is settled, the streams of the next are read.
         """
@@ -141,8 +141,8 @@ class Refolder:
                 async with anyio.create_task_group() as group:
                     if not place.ended and time.monotonic() - began < HOLD_SECONDS:
                         group.start_soon(self._look_ahead, place, coming)
-                    settled, seen = await self._settle(folding, step, write=write)
-                found, rows = found + settled, rows + seen
+                    settled, standing = await self._settle(folding, step, write=write)
+                found, rows = found + settled, rows + standing
         return found, rows
 
     async def _look_ahead(self, place: "_Place", coming: list[_Step]) -> None:
@@ -167,7 +167,7 @@ class Refolder:
         return _Step(list(skus), await self._store.log.heads(wanted))
 
     async def _settle(self, folding: Folding, step: _Step, *, write: bool) -> tuple[Refolded, int]:
-        """Compares what stands with what must be, and makes it so."""
+        """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too."""
         rows, folded = await self._both(folding, step)
         stood = {(row[0], row[1]): row for row in rows}
         surplus = dict(stood)
@@ -177,7 +177,8 @@ class Refolder:
         behind = self._told(wrong, surplus, stood, _ahead_of(folding, step.heads))
         self._advance(len(folded.sections))
         total = len(folded.sections) + len(surplus)
-        return Refolded(total, len(wrong) + len(surplus) - behind, behind), len(rows)
+        standing = len(folded.sections) if write else len(rows)
+        return Refolded(total, len(wrong) + len(surplus) - behind, behind), standing
 
     async def _both(self, folding: Folding, step: _Step) -> tuple[list[Section], Sections]:
         """The sections as they stand, and as they must be: read and folded at the same time."""

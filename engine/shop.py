@@ -85,7 +85,8 @@ class Shop:
         `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
         has drifted, `advance` of how many more are done.
         """
-        await self._publish_layout()
+        if write:
+            await self._publish_layout()
         found: list[Refolded] = []
 
         async def refold(domain: AnyDomain) -> None:

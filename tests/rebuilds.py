@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ import psycopg
 from engine import Config, DomainEvent, Shop
 from engine.door import Drift
 from engine.rebuild.office import Order, RunReport
+from engine.rebuild.rebuilding import Watcher
 from engine.refolding import SectionDriftKind
 from engine.snapshots.snapshot import Batch
 from engine.stores.sqlite import folder_of
@@ -27,13 +28,24 @@ SectionKey: TypeAlias = tuple[str, str, str]
 WHOLE = Order()
 
 
-class Witness:
+class Witness(Watcher):
     """A watcher that remembers what it is told."""
 
     def __init__(self) -> None:
         self.drift: dict[str, Drift] = {}
         self.rows = 0
         self.restarts = 0
+        self.sorted = 0
+        self.run_id = ""
+
+    def begun(self, run_id: str) -> None:
+        """Its name."""
+        self.run_id = run_id
+
+    def compared(self, rows: int, total: int) -> None:
+        """Nothing goes back, and nothing beyond the end."""
+        assert self.sorted < rows <= total
+        self.sorted = rows
 
     def read(self, batch: Batch) -> None:
         """Counts its rows."""
@@ -168,6 +180,23 @@ class Intruder:
                 return cursor.execute(statement.encode()).fetchall()
             cursor.executemany(statement.replace("?", "%s").encode(), list(bindings))
             return []
+
+
+SPOIL: Mapping[str, Callable[[Section], Section]] = {
+    "other bytes": lambda section: section._replace(body=b'{"spoilt":true}'),
+    "readiness": lambda section: section._replace(ready=not section.ready),
+    "state": lambda section: section._replace(enabled=not section.enabled),
+    "versions": lambda section: section._replace(versions=b'{"pricing/erp":999}'),
+    "no versions": lambda section: section._replace(versions=b""),
+    "half a body": lambda section: section._replace(body=(section.body or b'{"a":1}')[:-3]),
+    "no body": lambda section: section._replace(body=b"" if section.body is None else None),
+    "no UTF-8": lambda section: section._replace(body=b'{"name":"\xff\xfe\xc3('),
+    "half a surrogate": lambda section: section._replace(body=b'{"name":"\xed\xa0\x80"}'),
+    "zeros": lambda section: section._replace(body=bytes(512)),
+    "moment": lambda section: section._replace(occurred_at="1999-12-31T23:59:59.999999Z"),
+    "no moment": lambda section: section._replace(recorded_at="yesterday"),
+}
+"""What can be wrong with a row."""
 
 
 def harm(

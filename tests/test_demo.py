@@ -33,9 +33,9 @@ from engine.demo.rendering import pretty, shortened
 from engine.demo.verify import Verdict, compare_pages
 from engine.events import AppendResult
 from engine.rebuild.office import Order, RunReport
+from engine.rebuild.rebuilding import Watcher
 from engine.refolding import Refolded
 from engine.shop import Shop
-from engine.snapshots.snapshot import Batch
 from engine.stores.sqlite.connections import PAGES
 
 SKUS = 150
@@ -208,23 +208,10 @@ def test_kept_store(
         assert found.counts.equal == found.counts.rows > 0
 
 
-class Nobody:
-    """Watches a rebuild, and cares for nothing."""
-
-    def read(self, batch: Batch) -> None:
-        """A batch was read."""
-
-    def found(self, stream: str, drift: object) -> None:
-        """A stream has drifted."""
-
-    def start_over(self) -> None:
-        """It starts over."""
-
-
 async def rebuilt_again(config: engine.Config) -> list[RunReport]:
     """A rebuild of every source, after the demo's own."""
     async with engine.open(config) as shop, shop.rebuilds() as office:
-        return [await office.rebuild(source, Order(), Nobody()) for source in office.sources(None, None)]
+        return [await office.rebuild(source, Order(), Watcher()) for source in office.sources(None, None)]
 
 
 def test_corrupted_page(

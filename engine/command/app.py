@@ -12,13 +12,17 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+import engine.demo
 from engine.command.ingest import ingest
 from engine.command.init import init
 from engine.command.letters import letters
 from engine.command.options import Exit, Options, UsageError
 from engine.command.output import complain
 from engine.command.pages import get, history
+from engine.command.rebuild import rebuild
+from engine.command.rebuilds import rebuilds
 from engine.command.status import status
+from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError
@@ -42,6 +46,10 @@ erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold what comes, until Ctrl-C
 pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold history TSHIRT-M               # who said what about it, and when
+pagefold rebuild --dry-run              # what differs from the snapshots
+pagefold rebuild --source erp           # mend it, for one source
+pagefold rebuilds list                  # what was rebuilt, and when
+pagefold verify                         # are the pages what the log says?
 pagefold status --json                  # how far behind, for a monitor
 ```
 """
@@ -63,12 +71,12 @@ app = App(
     version=program_version,
     default_parameter=Parameter(negative=()),
 )
-app.command("engine.demo.run:demo", name="demo", help="Show a whole shop at work, on a throwaway store.")
+app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # whose code is loaded when it is wanted
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, work, get, history):
+for command in (init, work, get, history, rebuild, verify, status):
     app.command(command, help_epilogue="")
-app.command(letters)
-app.command(status, help_epilogue="")
+for group in (letters, rebuilds):
+    app.command(group)
 
 
 @app.meta.default

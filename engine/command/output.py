@@ -5,8 +5,11 @@ read as markup.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import Self
 
 import orjson
 from rich.console import Console, JustifyMethod
@@ -15,6 +18,9 @@ from rich.text import Text
 
 GAP = "  "
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+HELD_BYTES = 4 * 1024 * 1024
+SMALLEST_SHARE = 0.01
+"""In percent: what is less is shown as less than that."""
 
 
 class _Results(Console):
@@ -66,6 +72,50 @@ def write_bytes(line: bytes) -> None:
         sys.stdout.buffer.write(line + b"\n")
 
 
+def write_pieces(pieces: Iterable[bytes]) -> None:
+    """The pieces one behind the other, as one line on standard output. No progress display may be under way."""
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+class JSONList:
+    """The items of a JSON array that may be too long for memory: then they are in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(HELD_BYTES)  # noqa: SIM115  # it is closed with the list
+        self._empty = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, item: bytes) -> None:
+        """Adds an item, which is JSON already."""
+        self._file.write(item if self._empty else b"," + item)
+        self._empty = False
+
+    def clear(self) -> None:
+        """Nothing is left in it."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._empty = True
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole array, in pieces."""
+        self._file.seek(0)
+        yield b"["
+        while piece := self._file.read(HELD_BYTES):
+            yield piece
+        yield b"]"
+
+
 def show_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[str | Text]],
@@ -109,6 +159,13 @@ def pace(number: int, noun: str, seconds: float, *, complete: bool) -> str:
     """`8 lines in 20 ms`; from a second on with the rate: `9,000 lines in 1.5 s (6,000 lines/s)`."""
     rate = f" ({number / seconds:,.0f} {noun}s/s)" if seconds >= 1 else ""
     return f"{count(number, noun)} in {duration(seconds)}{rate}" + ("" if complete else ", not to the end")
+
+
+def percent(number: float) -> str:
+    """`0 %`, `0.25 %`, `12 %`; what is more than nothing never looks like nothing."""
+    if 0 < number < SMALLEST_SHARE:
+        return f"less than {SMALLEST_SHARE} %"
+    return f"{number:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 def duration(seconds: float) -> str:

@@ -177,12 +177,13 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
     if entry.drift is not None:
         yield Text(f"    by rebuild {entry.run_id}: {_WHY[entry.drift]}", style="magenta")
     if not entry.withdrawn:
-        yield from map(_change, entry.changes)
+        yield from map(change_line, entry.changes)
         if not entry.changes:
             yield Text("    nothing changed", style="dim")
 
 
-def _change(change: FieldChange) -> Text:
+def change_line(change: FieldChange) -> Text:
+    """A field that has come, gone, or become another."""
     before, after = value(change.before), value(change.after)
     path = printable(change.path)
     if change.before is None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from engine.demo.model import Drift, Stream
 from engine.rebuild.office import Order, RebuildOffice, RunReport
+from engine.rebuild.rebuilding import Watcher
 from engine.refolding import Refolded, SectionDrift
 from engine.shop import Shop
 from engine.snapshots.snapshot import Batch
@@ -50,7 +51,7 @@ class Findings:
         return Counter(self.drift.values())
 
 
-class Ears:
+class Ears(Watcher):
     """Hears what a run does. What it has found so far is added to `kinds`, which a screen may show meanwhile."""
 
     def __init__(self, kinds: Counter[str], advance: Callable[[int], None]) -> None:

@@ -21,6 +21,8 @@ _decode = msgspec.json.Decoder().decode
 
 _NULL = b"null"
 _PAYLOAD = b'"payload":'
+_ESCAPED_COLON = b"\\u003"
+"""How one begins, in small letters or capitals."""
 
 
 class Mark(NamedTuple):
@@ -143,10 +145,11 @@ def end_of_the_same(payload: Mapping[str, object] | bytes | None, state: bytes) 
         canonical = encode(_decode(payload))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return 0
-    # a key that stands twice takes its colon along when it is dropped, and an escape could hide one
-    if state.startswith(canonical, begin) and payload.count(b":") == canonical.count(b":") and b"\\u" not in payload:
-        return begin + len(canonical)
-    return 0
+    if not state.startswith(canonical, begin):
+        return 0
+    # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
+    whole = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
+    return begin + len(canonical) if whole else 0
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:

@@ -60,9 +60,10 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A run: what it was about, how it stands, what it has found.
 
     `run` is None for a dry run. `complete` tells whether the snapshot was read to its end; `reason` why not, or why the
-    run has failed. `live` streams of the source were in the log; of the orphans, `held_limit` could have been withdrawn
-    unasked. `looks_reset`: everything that the snapshot says is older than the log. `lasted` is how many seconds have
-    passed from its beginning to what happened to it last, `seconds` how many this process has worked on it.
+    run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in the log; of
+    the orphans, `held_limit` could have been withdrawn unasked. `looks_reset`: everything that the snapshot says is
+    older than the log. `lasted` is how many seconds have passed from its beginning to what happened to it last,
+    `seconds` how many this process has worked on it.
     `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
 
@@ -75,6 +76,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: Condition
     complete: bool
     reason: str
+    superseded_by: str
     started_at: str
     counts: Counts
     live: int
@@ -105,6 +107,7 @@ def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, aliv
         state="interrupted" if run.state == "running" and not alive else run.state,
         complete=run.complete_snapshot,
         reason=run.failed_because or run.incomplete_because,
+        superseded_by=run.superseded_by,
         started_at=run.started_at,
         counts=counts,
         live=run.live,
@@ -173,6 +176,7 @@ class RebuildOffice:
                 if run.phase == "comparing" and snapshot.identity != run.identity:
                     raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
                 await self.runs.save(run)
+                watcher.begun(run.id)
                 return await self._go(run, snapshot, self.runs, watcher)
 
     async def report(self, run_id: str) -> RunReport:
@@ -207,6 +211,7 @@ class RebuildOffice:
                 return await self._go(Rebuild.start(plan), snapshot, None, watcher, confirmed=order.confirmed)
             former = await self.runs.latest(source)
             run = await self.runs.start(plan)
+            watcher.begun(run.id)
             if former is not None and former.resumable:
                 former.supersede(run.id)
                 await self.runs.save(former)

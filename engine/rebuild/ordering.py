@@ -113,12 +113,14 @@ _NOTHING = Aside()
 class Page(NamedTuple):
     """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
 
-    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew.
+    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew. `sorted` tells, of
+    rows that had to be sorted, how many have come so far, and how many there are.
     """
 
     named: list[Named]
     aside: Aside
     cursor: JSON
+    sorted: tuple[int, int] | None = None
 
 
 class Scope(NamedTuple):
@@ -247,6 +249,7 @@ class _Spill:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept = 0
         self._connection = apsw.Connection(str(folder / "rows.db"))
         for _ in self._connection.execute(_SETUP):
             pass
@@ -260,24 +263,27 @@ class _Spill:
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise SpillFailed(self._folder, error) from error
+        self._kept += len(named)
         return aside
 
     def pages(self, usher: Usher) -> Iterator[Page]:
         """Everything that was kept, in order, each stream once."""
         page: list[Named] = []
         aside = _NOTHING
+        come = 0
         try:
             rows = map(_unspilt, self._connection.execute(_IN_ORDER))
             for named, more in usher.distinct(rows):
                 page.append(named)
                 aside = aside if more is _NOTHING else aside + more
                 if len(page) == PAGE_ROWS:
-                    yield Page(page, aside, None)
+                    come += len(page)
+                    yield Page(page, aside, None, (come, self._kept))
                     page, aside = [], _NOTHING
         except apsw.Error as error:
             raise SpillFailed(self._folder, error) from error
         if page:
-            yield Page(page, aside, None)
+            yield Page(page, aside, None, (self._kept, self._kept))
 
     def close(self) -> None:
         """Lets go of the file."""

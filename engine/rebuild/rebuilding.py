@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import anyio
 import stamina
@@ -57,8 +57,11 @@ Result = TypeVar("Result")
 _name = itemgetter(0)
 
 
-class Watcher(Protocol):
-    """Who is told what a run does, while it does it."""
+class Watcher:
+    """Who is told what a run does, while it does it. This one does not care; others care for what they override."""
+
+    def begun(self, run_id: str) -> None:
+        """It is recorded, or gone on with, under this name. A dry run has none."""
 
     def read(self, batch: Batch) -> None:
         """A batch of the snapshot was read."""
@@ -66,8 +69,11 @@ class Watcher(Protocol):
     def found(self, stream: str, drift: Drift) -> None:
         """A stream has drifted."""
 
+    def compared(self, rows: int, total: int) -> None:
+        """Of rows that had to be sorted, so many are compared, and there are that many in all."""
+
     def start_over(self) -> None:
-        """What was found does not count: everything is compared again."""
+        """What was found does not count: everything is read again, to be sorted, and then compared."""
 
 
 @dataclass(slots=True)
@@ -180,6 +186,8 @@ class SourceRebuild:
             cursor = page.cursor if done == len(rows) else self._run.cursor["snapshot"]
             await self._settle(comparison, stretch.upto, cursor, snapshot, findings)
             findings = _Findings()
+        if page.sorted is not None:
+            self._watcher.compared(*page.sorted)
         return findings
 
     def _with_aside(self, findings: _Findings, page: Page, beyond: str) -> _Findings:

@@ -1,0 +1,125 @@
+"""`pagefold rebuild`: what the sources say now beside the log, what differs mended, and every page gone over."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, UsageError
+from engine.command.output import printable
+from engine.command.running import run
+from engine.config import OrphanLimit
+from projections.streams import fault_of_sku, normalise_sku
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is asked for."""
+
+    source: Annotated[list[str] | None, Parameter(metavar="SOURCE")] = None
+    """Only this source; may be given several times."""
+
+    domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None
+    """Only this domain; may be given several times."""
+
+    sku: Annotated[str | None, Parameter(metavar="PREFIX", allow_leading_hyphen=True)] = None
+    """Only products whose SKU begins with this."""
+
+    dry_run: Annotated[bool, Parameter(show_default=False)] = False
+    """Compare and report; change nothing, neither the log nor a page."""
+
+    max_orphans: Annotated[str | None, Parameter(metavar="N|P%")] = None
+    """How many orphans of a source may be withdrawn unasked: a number, or a share of its streams such as 5%. Usually
+    what the configuration says, and without that 5% or 500, whichever is less."""
+
+    resume: Annotated[str | None, Parameter(metavar="RUN", allow_leading_hyphen=True)] = None
+    """Go on with this run, which was interrupted, held or has failed."""
+
+    yes: Annotated[bool, Parameter(show_default=False)] = False
+    """Withdraw the orphans, however many they are."""
+
+    origin: Annotated[Literal["log"] | None, Parameter(name="--from", show_choices=False, metavar="log")] = None
+    """Only go over the pages, and fold again from the log what has drifted; no source is asked."""
+
+    @property
+    def prefix(self) -> str:
+        """What SKUs begin with, as they are in the log; "" for all."""
+        return normalise_sku(self.sku or "")
+
+
+def rebuild(
+    *,
+    wish: Annotated[Wish, Parameter(name="*")] = Wish(),
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Compare what the sources say now with the log, mend what differs, and go over the pages.
+
+    Every source that has a snapshot in the configuration is read, one after the other, while workers and readers go
+    on. What the log does not have is appended, and so is a version newer than the log's; another content at the same
+    version becomes a correction, its next revision; where the log is newer, it stays. What the source no longer has, an
+    orphan, is withdrawn: it no longer counts on any page, stays in the log, and comes back when its source names it
+    again. Then all that is folded, and sections that were damaged or lost in the store are folded again.
+
+    Nothing is withdrawn when the snapshot has no end marker or is cut off, nor when one of its rows cannot be read as
+    far as to tell its product. What the source has spoken of since stays as well. A run that would withdraw more than
+    --max-orphans is held: it has mended the rest, and waits for `--resume RUN --yes`.
+
+    Each source has a run of its own, which is recorded: `pagefold rebuilds` lists and shows them. Ctrl-C and SIGTERM
+    end it at once, and `--resume RUN` goes on where it was, whatever has ended it. Running it again is safe.
+
+    Exit codes:
+
+    * 0: all is done.
+    * 1: done, but something needs a look: refused rows, an incomplete snapshot, a run that is held, a source that looks
+      reset; in a dry run, any drift. Or nothing was done: another process is at it, or the run cannot be resumed.
+    * 2: bad usage or configuration.
+    * 3: a source or the store failed. Other sources are rebuilt all the same.
+    * 130 or 143: ended early by Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: runs (each with counts, samples, refusals, and drift, which names every drifted
+        stream), pages (sections, changed, behind, and drift, which names every drifted section), errors, seconds,
+        exitCode.
+    """
+    _check(wish)
+    return run(lambda: _run(wish, options, as_json=as_json))
+
+
+async def _run(wish: Wish, options: Options, *, as_json: bool) -> int:
+    from engine.command.rebuilding import do  # noqa: PLC0415  # other commands need not wait for what it imports
+
+    return await do(wish, options, as_json=as_json)
+
+
+def _check(wish: Wish) -> None:
+    """Raises `UsageError` for what cannot be meant."""
+    given = {
+        "--source": wish.source is not None,
+        "--domain": wish.domain is not None,
+        "--sku": wish.sku is not None,
+        "--dry-run": wish.dry_run,
+        "--max-orphans": wish.max_orphans is not None,
+        "--resume": wish.resume is not None,
+        "--yes": wish.yes,
+    }
+    if wish.origin is not None:
+        _alone("--from log", "asks no source", ("--source", "--max-orphans", "--resume", "--yes"), given)
+    if wish.resume is not None:
+        others = ("--source", "--domain", "--sku", "--dry-run", "--max-orphans")
+        _alone("--resume", "goes on with a run as it was begun", others, given)
+    if wish.sku is not None and (fault := fault_of_sku(wish.prefix.rstrip())) is not None:
+        raise UsageError("--sku", f"'{printable(wish.sku)}' {fault}")
+    if wish.max_orphans is not None:
+        try:
+            OrphanLimit.parse(wish.max_orphans)
+        except ValueError as error:
+            raise UsageError("--max-orphans", str(error)) from None
+
+
+def _alone(option: str, why: str, others: Sequence[str], given: Mapping[str, bool]) -> None:
+    if too_much := [name for name in others if given[name]]:
+        raise UsageError(option, f"{why}; {' and '.join(too_much)} cannot go with it")

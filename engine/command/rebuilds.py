@@ -1,0 +1,326 @@
+"""`pagefold rebuilds`: the record of what was rebuilt, and how a run is shown."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import msgspec
+import orjson
+from cyclopts import App, Parameter
+from rich.text import Text
+
+import engine
+from domains.domain import JSON
+from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from engine.command.output import (
+    JSONList,
+    complain,
+    count,
+    duration,
+    printable,
+    say,
+    show_table,
+    write_json,
+    write_pieces,
+)
+from engine.command.running import run
+from engine.command.verify import SHOWN_FIELDS, change_lines, show_lines
+from engine.door import Drift
+from engine.history import FieldChange
+
+if TYPE_CHECKING:
+    from engine.rebuild.office import Condition, RebuildOffice, RunReport
+
+SHOWN_ORPHANS = 10
+"""How many orphans are named to people when they are to decide about them."""
+
+ALL = 1_000
+"""More than a run keeps of anything."""
+
+_STYLES: "Mapping[Condition, str]" = {
+    "running": "cyan",
+    "interrupted": "yellow",
+    "held": "yellow",
+    "completed": "green",
+    "failed": "red",
+}
+_ALARMING = {"refused", "unreadable"}
+
+rebuilds = App(
+    name="rebuilds",
+    help="""\
+List and show the runs of `pagefold rebuild`: what each has found, what it has changed, and how it stands.
+
+A run is *running*; *interrupted*, when its process is gone; *held*, when somebody must confirm what it would withdraw;
+*completed*; or *failed*. Each but a completed one can be gone on with: `pagefold rebuild --resume RUN`.
+""",
+    help_epilogue="",
+)
+
+
+@rebuilds.command(name="list")
+def list_runs(
+    *,
+    source: Annotated[str | None, Parameter(metavar="SOURCE")] = None,
+    limit: int = 20,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """List the runs, the newest first.
+
+    Drifted are the streams of which the log did not say what the snapshot says. Orphans are those that the snapshot
+    does not have; withdrawn are the orphans that were taken off their pages.
+
+    Parameters
+    ----------
+    source
+        Only runs of this source.
+    limit
+        At most so many, the newest.
+    as_json
+        Print one JSON object a line: a run, as `pagefold rebuild --json` has it, without the list of drifted streams.
+    """
+    return run(lambda: _list(source, limit, options, as_json=as_json))
+
+
+async def _list(source: str | None, limit: int, options: Options, *, as_json: bool) -> int:
+    if limit < 1:
+        raise UsageError("--limit", f"{limit} is less than 1")
+    async with engine.open(options.load(), create=False) as shop, shop.rebuilds() as office:
+        found = await office.newest(limit + 1, source)
+    shown = found[:limit]
+    if as_json:
+        for report in shown:
+            write_json(run_document(report))
+        return Exit.DONE
+    numbers = ("rows", "drifted", "withdrawn", "orphans")
+    if shown:
+        show_table(("run", "state", "started", "lasted", *numbers), map(_row, shown), numbers=("lasted", *numbers))
+    if len(found) > limit:
+        say("there are older ones; --limit shows more")
+    elif not found:
+        say("nothing was rebuilt so far" + ("" if source is None else f" from {printable(source)}"))
+    return Exit.DONE
+
+
+def _row(report: "RunReport") -> list[str | Text]:
+    counts = report.counts
+    numbers = (counts.rows, report.drifted, counts.withdrawn, counts.orphans)
+    state = Text(report.state, style=_STYLES[report.state])
+    began, lasted = _moment(report.started_at), duration(report.lasted)
+    return [report.run or "", state, began, lasted, *(f"{number:,}" for number in numbers)]
+
+
+def _moment(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+@rebuilds.command
+def show(
+    identifier: Annotated[str, Parameter(name="RUN", allow_leading_hyphen=True)],
+    /,
+    *,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Show a run whole: how it stands, what it has counted, and samples of what had drifted, field by field.
+
+    Of a field, the first value is what the log had, the second what the snapshot says. Exit code 1 when there is no
+    such run.
+
+    Parameters
+    ----------
+    identifier
+        Such as `erp-20261123T020000-7f3a`; `pagefold rebuilds list` shows them.
+    as_json
+        Print one JSON document: a run, as `pagefold rebuild --json` has it, with every drifted stream.
+    """
+    return run(lambda: _show(identifier, options, as_json=as_json))
+
+
+async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
+    from engine.rebuild.runs import UnknownRun  # noqa: PLC0415  # others need not wait for its libraries
+
+    async with engine.open(options.load(), create=False) as shop, shop.rebuilds() as office:
+        try:
+            report = await office.report(identifier)
+        except UnknownRun as error:
+            complain(str(error))
+            return Exit.REFUSED
+        if as_json:
+            with JSONList() as drift:
+                await list_drift(office, report, drift)
+                write_pieces(run_pieces(report, drift))
+            return Exit.DONE
+        orphans = await first_orphans(office, report)
+    show_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=ALL), *_facts(report))
+    if (hint := way_on(report)) is not None:
+        say(hint)
+    return Exit.DONE
+
+
+def _facts(report: "RunReport") -> Iterator[Text]:
+    """What a run was about, which whoever has just started it knows."""
+    facts = {
+        "started": f"{_moment(report.started_at)}Z, lasted {duration(report.lasted)}",
+        "domains": ", ".join(report.domains),
+        "SKUs": f"those that begin with {printable(report.prefix)}" if report.prefix else "all",
+        "snapshot": "complete" if report.complete else report.reason or "not compared to its end",
+        "in the log": f"{count(report.live, 'stream')} of {report.source}",
+    }
+    yield from (Text.assemble((f"  {name:<12}", "dim"), fact) for name, fact in facts.items())
+
+
+# --- a run, for people ----------------------------------------------------------------------------
+
+
+def run_lines(report: "RunReport", rows: str, orphans: list[str], *, shown: int) -> Iterator[Text]:
+    """What a run has found: its state, its counts, what needs a look, and samples.
+
+    `rows` says how many there were, and how fast; at most `shown` samples, and as many refusals, are given.
+    """
+    name = "dry run" if report.run is None else report.run
+    state = (report.state, _STYLES[report.state])
+    yield Text.assemble((report.source, "bold"), "  ", state, "  ", name)
+    yield Text(f"  {printable(report.snapshot)}: {rows}")
+    yield _counts(report)
+    yield from (Text(f"  {line}", style="red") for line in warnings(report))
+    for sample in report.samples[:shown]:
+        stream, drift, changes = _sample(sample)
+        yield Text.assemble("  ", (printable(stream), "bold"), f"  {drift}")
+        yield from change_lines(changes, ALL if shown == ALL else SHOWN_FIELDS)
+    if shown and report.samples:
+        yield from _more("  ", report.drifted - len(report.samples[:shown]), f"; {_naming(report)}")
+    if orphans:
+        yield from _orphans(report, orphans)
+    yield from _refusals(report, shown)
+
+
+def _more(indent: str, number: int, where: str = "") -> Iterator[Text]:
+    if number > 0:
+        yield Text(f"{indent}… and {number:,} more{where}", style="dim")
+
+
+def _counts(report: "RunReport") -> Text:
+    numbers = {"equal": report.counts.equal} | report.counts.as_dict()
+    numbers.pop("rows", None)
+    if numbers.get("orphans") == 1:
+        numbers = {"orphan" if name == "orphans" else name: number for name, number in numbers.items()}
+    parts = [Text(f"{number:,} {name}", style="red" if name in _ALARMING else "") for name, number in numbers.items()]
+    return Text("  ") + Text(", ").join(parts)
+
+
+def warnings(report: "RunReport") -> Iterator[str]:
+    """What needs somebody to look at it."""
+    counts = report.counts
+    if report.state == "failed":
+        yield f"failed: {printable(report.reason)}"
+    if report.looks_reset:
+        yield (
+            f"source looks reset: everything that the snapshot of {report.source} says is older than the log; has its "
+            "counter been restarted?"
+        )
+    if report.state == "completed" and not report.complete:
+        yield f"the snapshot is incomplete ({printable(report.reason)}): nothing is withdrawn"
+    if counts.unreadable:
+        whose = "its" if counts.unreadable == 1 else "their"
+        rows = count(counts.unreadable, "row")
+        yield f"{rows} could not be read as far as {whose} stream: nothing is withdrawn"
+    if report.state == "held":
+        yield (
+            f"held: the snapshot does not have {counts.orphans:,} of the {count(report.live, 'stream')} of "
+            f"{report.source} in the log; {report.held_limit:,} may be withdrawn unasked, so nothing is withdrawn"
+        )
+
+
+def needs_a_look(report: "RunReport") -> bool:
+    """Whether a run is done, and yet somebody should look at it; a dry run also when anything has drifted."""
+    drifted = report.run is None and bool(report.drifted or report.counts.orphans)
+    return drifted or bool(report.counts.refused) or any(warnings(report))
+
+
+def way_on(report: "RunReport") -> str | None:
+    """What to do about a run that is not completed."""
+    if report.state == "held" and report.run is None:
+        return f"`pagefold rebuild --source {report.source} --yes` withdraws them"
+    if report.state == "held":
+        return f"`pagefold rebuild --resume {report.run} --yes` withdraws them"
+    if report.state == "interrupted" or (report.state == "failed" and not report.superseded_by):
+        return f"`pagefold rebuild --resume {report.run}` goes on where it was"
+    return None
+
+
+def _sample(sample: JSON) -> tuple[str, Drift, list[FieldChange]]:
+    stream, drift, changes = cast("list[Any]", sample)
+    return stream, drift, [FieldChange(*change) for change in changes]
+
+
+def _naming(report: "RunReport") -> str:
+    where = "--json" if report.run is None else f"`pagefold rebuilds show {report.run} --json`"
+    return f"{where} names all of them"
+
+
+def _orphans(report: "RunReport", orphans: list[str]) -> Iterator[Text]:
+    yield Text("  not in the snapshot:")
+    yield from (Text(f"    {printable(stream)}") for stream in orphans)
+    yield from _more("    ", report.counts.orphans - len(orphans), f"; {_naming(report)}")
+
+
+def _refusals(report: "RunReport", shown: int) -> Iterator[Text]:
+    refusals = cast("list[list[Any]]", report.refusals[:shown])
+    for row, path, reason in refusals:
+        yield Text.assemble("  ", (f"row {row}: ", "red"), printable(f"{path}: {reason}" if path else reason))
+    if refusals:
+        yield from _more("  ", report.counts.refused - len(refusals))
+
+
+def proves_orphans(report: "RunReport") -> bool:
+    """Whether what the snapshot does not have is known: it is complete, and each row could be read."""
+    return report.complete and not report.counts.unreadable
+
+
+async def first_orphans(office: "RebuildOffice", report: "RunReport") -> list[str]:
+    """The first orphans of a run that is recorded, when they are some."""
+    found: list[str] = []
+    if report.run is not None and report.counts.orphans and proves_orphans(report):
+        async for streams in office.runs.orphans(report.run):
+            found += streams[: SHOWN_ORPHANS - len(found)]
+            if len(found) >= SHOWN_ORPHANS:
+                break
+    return found
+
+
+# --- a run, for machines --------------------------------------------------------------------------
+
+
+def run_document(report: "RunReport") -> dict[str, object]:
+    """A run as JSON has it."""
+    document: dict[str, object] = msgspec.to_builtins(report)
+    document["samples"] = [_sample_document(*_sample(each)) for each in report.samples]
+    refusals = cast("list[list[Any]]", report.refusals)
+    document["refusals"] = [{"row": row, "path": path, "reason": reason} for row, path, reason in refusals]
+    return document
+
+
+def _sample_document(stream: str, drift: Drift, changes: list[FieldChange]) -> dict[str, object]:
+    fields = [{"path": each.path, "log": each.before, "snapshot": each.after} for each in changes]
+    return {"stream": stream, "drift": drift, "changes": fields}
+
+
+def run_pieces(report: "RunReport", drift: JSONList) -> Iterator[bytes]:
+    """The same with every drifted stream, as JSON in pieces."""
+    yield orjson.dumps(run_document(report))[:-1]
+    yield b',"drift":'
+    yield from drift.pieces()
+    yield b"}"
+
+
+async def list_drift(office: "RebuildOffice", report: "RunReport", into: JSONList) -> None:
+    """Lists every stream that a recorded run found drifted."""
+    if report.run is not None:
+        async for stream, drift in office.drifted(report.run):
+            into.add(drift_item(stream, drift))
+
+
+def drift_item(stream: str, drift: Drift) -> bytes:
+    """A drifted stream as JSON."""
+    return orjson.dumps({"stream": stream, "drift": drift})

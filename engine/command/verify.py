@@ -1,0 +1,162 @@
+"""`pagefold verify`: whether the pages are what the log says. How folding pages again is watched and shown."""
+
+import time
+from collections.abc import Collection, Iterator
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.text import Text
+
+import engine
+from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
+from engine.command.output import count, pace, percent, printable, results, say, write_json
+from engine.command.pages import change_line
+from engine.command.progress import Meter, share_meter
+from engine.command.running import run, stoppable
+from engine.history import FieldChange
+from engine.refolding import Refolded, SectionDrift, SectionDriftKind
+from engine.shop import Shop
+
+SHOWN = 5
+"""How many differences are shown; the others are counted."""
+
+SHOWN_FIELDS = 8
+"""How many fields of one are."""
+
+LISTED = 100
+"""How many differences the JSON document of `verify` names."""
+
+_STOOD: dict[SectionDriftKind, str] = {
+    "differs": "differs from the log",
+    "lost": "is lost",
+    "surplus": "is not in the log",
+}
+
+
+def verify(
+    *,
+    sample: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None,
+    max_drift: Annotated[float, Parameter(validator=Number(gte=0, lte=100))] = 0.0,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Compare the pages with the log, section by section, and change none.
+
+    Every section is folded from the log and compared with the one that stands in the store, byte for byte. One that
+    differs, is lost, or has nothing in the log to account for it has drifted: somebody has written into the store, or
+    it was damaged. Sections that wait for their consumer are behind, which is no drift. Workers may go on meanwhile.
+
+    `pagefold rebuild --from log` repairs what has drifted. Exit code 1 when more than --max-drift has.
+
+    Parameters
+    ----------
+    sample
+        Only so many SKUs, chosen at random: quick, and enough to notice damage that is widespread.
+    domain
+        Only this domain; may be given several times.
+    max_drift
+        How many percent of the sections may have drifted before the exit code is 1.
+    as_json
+        Print one JSON document: sections, changed, behind, drift (in percent), differences (the first 100: sku,
+        channel, domain, kind, changes), seconds.
+    """
+    return run(lambda: _verify(sample, domain, max_drift, options, as_json=as_json))
+
+
+async def _verify(
+    sample: int | None, domains: Collection[str] | None, max_drift: float, options: Options, *, as_json: bool
+) -> int:
+    started = time.monotonic()
+    found: Refolded | None = None
+    differences: list[SectionDrift] = []
+    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+        with stop.scope:
+            total = await section_count(shop, domains) if sample is None else None
+            with share_meter("verifying", total) as meter:
+                tally = Tally(meter, differences, LISTED)
+                found = await shop.verify(domains, sample=sample, tell=tally.tell, advance=tally.advance)
+    if found is None:
+        return stop.exit_code
+    seconds = time.monotonic() - started
+    if as_json:
+        document = msgspec.to_builtins(found) | {"drift": found.drift}
+        write_json(document | {"differences": msgspec.to_builtins(differences), "seconds": seconds})
+    else:
+        _show(found, differences, seconds)
+    return Exit.REFUSED if found.drift > max_drift else Exit.DONE
+
+
+def _show(found: Refolded, differences: list[SectionDrift], seconds: float) -> None:
+    share = f"{found.changed:,} drifted, {percent(found.drift)}" if found.changed else "none has drifted"
+    compared = f"{pace(found.sections, 'section', seconds, complete=True)}: "
+    show_lines(Text.assemble(compared, (share, "red" if found.changed else "green"), behind(found)))
+    show_lines(*drift_lines(differences, found.changed))
+    if found.changed:
+        say("`pagefold rebuild --from log` repairs them")
+
+
+class Tally:
+    """Hears of a folding: shows how far it is, and keeps the first sections that have drifted in `kept`."""
+
+    def __init__(self, meter: Meter, kept: list[SectionDrift], most: int) -> None:
+        self._meter = meter
+        self._kept = kept
+        self._most = most
+        self._started = time.monotonic()
+        self._sections = 0
+        self._drifted = 0
+
+    def tell(self, drift: SectionDrift) -> None:
+        """A section has drifted."""
+        self._drifted += 1
+        if len(self._kept) < self._most:
+            self._kept.append(drift)
+
+    def advance(self, sections: int) -> None:
+        """So many more are done."""
+        self._sections += sections
+        drifted = f", {self._drifted:,} drifted" if self._drifted else ""
+        self._meter.update(self._sections, rate(self._sections, "section", self._started) + drifted)
+
+
+def rate(number: int, noun: str, started: float) -> str:
+    """How many there have been since a moment of the monotonic clock, and how fast: `12,000 rows, 6,000/s`."""
+    return f"{count(number, noun)}, {number / max(time.monotonic() - started, 0.001):,.0f}/s"
+
+
+async def section_count(shop: Shop, domains: Collection[str] | None) -> int:
+    """How many sections there are in these domains."""
+    counts = await shop.store.pages.counts()
+    return sum(sections for (_, domain), (sections, _) in counts.items() if domains is None or domain in domains)
+
+
+def behind(found: Refolded) -> str:
+    """How many sections wait, if any."""
+    wait = "waits for its consumer" if found.behind == 1 else "wait for their consumer"
+    return f", {found.behind:,} {wait}" if found.behind else ""
+
+
+def drift_lines(samples: list[SectionDrift], total: int) -> Iterator[Text]:
+    """The first sections that have drifted, with their fields: what stood there, and what the log says."""
+    for drift in samples[:SHOWN]:
+        name = "  ".join(map(printable, (drift.sku, drift.channel, drift.domain, "")))
+        yield Text.assemble("  ", (name, "bold"), _STOOD[drift.kind])
+        yield from change_lines(drift.changes)
+    if total > SHOWN:
+        yield Text(f"  … and {total - SHOWN:,} more", style="dim")
+
+
+def change_lines(changes: list[FieldChange], most: int = SHOWN_FIELDS) -> Iterator[Text]:
+    """A line a field: what it was, and what it is instead."""
+    yield from map(change_line, changes[:most])
+    if len(changes) > most:
+        yield Text(f"    … and {count(len(changes) - most, 'more field')}", style="dim")
+
+
+def show_lines(*lines: Text) -> None:
+    """Lines on standard output, however long."""
+    for line in lines:
+        results().print(line, soft_wrap=True)
