@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import anyio
@@ -14,7 +15,7 @@ from engine.folding import Folder
 from engine.logs import Logger
 from engine.refolding import Refolder
 from engine.staleness import Streaks
-from engine.stores.store import Checkpoint, Lease, Store, StoredEvent, Touched
+from engine.stores.store import Checkpoint, Folding, Lease, Store, StoredEvent, Touched
 from engine.tasks import beside
 
 SMALLEST_WINDOW = 500
@@ -45,7 +46,7 @@ class Consumer:
         self._store = store
         self._domain = domain.name
         self._folder = Folder(domain, config.made_for, store.log)
-        self._refolder = Refolder(store, domain, config)
+        self._refolder = partial(Refolder, store, domain, config)
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 
@@ -128,7 +129,7 @@ class Consumer:
         if not self._is_outdated(tail.checkpoint):
             return
         log.warning("the configuration has changed: folding every page again", domain=self._domain)
-        found = await self._refolder.run()
+        found = await self._refolder(begin=tail.folding).run()
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 
@@ -178,6 +179,10 @@ class _Tail:
             if time.monotonic() - self._moved_at > SETTLE_SECONDS:
                 await self.settle()
         return True
+
+    def folding(self) -> AbstractAsyncContextManager[Folding]:
+        """A transaction under the lease."""
+        return self._lease.folding()
 
     async def settle(self) -> None:
         """Moves the checkpoint to what was seen."""

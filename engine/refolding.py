@@ -8,6 +8,8 @@ older one.
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from random import SystemRandom
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -55,6 +57,7 @@ class SectionDrift(msgspec.Struct, frozen=True):
 _Stood: TypeAlias = Mapping[tuple[str, str], Section]
 Tell: TypeAlias = Callable[[SectionDrift], None]
 Advance: TypeAlias = Callable[[int], None]
+Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[Folding]]
 
 
 class Refolded(msgspec.Struct, frozen=True):
@@ -95,14 +98,27 @@ def ignore(_: object) -> None:
 
 
 class Refolder:
-    """Folds the pages of one domain again. Writes what had drifted, unless it is only asked to look."""
+    """Folds the pages of one domain again. Writes what had drifted, unless it is only asked to look.
 
-    def __init__(
-        self, store: Store, domain: AnyDomain, config: Config, *, tell: Tell = ignore, advance: Advance = ignore
+    `begin` begins its transactions: those of a repair, unless others are given.
+    """
+
+    def __init__(  # all but three can be left out
+        self,
+        store: Store,
+        domain: AnyDomain,
+        config: Config,
+        *,
+        begin: Begin | None = None,
+        tell: Tell = ignore,
+        advance: Advance = ignore,
     ) -> None:
         self._store = store
         self._domain = domain.name
+        self._begin = begin or partial(store.consumption.folding, domain.name)
         self._folder = Folder(domain, config.made_for, store.log)
+        sources = config.writers(domain.name)  # whether a channel listens or not: of the others, letters are resolved
+        self._tails = [f"/{domain.name}/{encode_part(source)}" for source in sources]
         self._tell = tell
         self._advance = advance
 
@@ -122,7 +138,7 @@ class Refolder:
         """The sections of some SKUs, as they are written in the log, without writing."""
         found = Refolded()
         for start in range(0, len(skus), SAMPLED_SKUS):
-            async with self._store.consumption.folding(self._domain) as folding:
+            async with self._begin() as folding:
                 step = await self._heads_of(skus[start : start + SAMPLED_SKUS])
                 found += (await self._settle(folding, step, write=False))[0]
         return found
@@ -133,7 +149,7 @@ class Refolder:
         While one is settled, the streams of the next are read.
         """
         found, rows = Refolded(), 0
-        async with self._store.consumption.folding(self._domain) as folding:
+        async with self._begin() as folding:
             began = time.monotonic()
             coming = [await self._next(place)]
             while coming:
@@ -152,14 +168,15 @@ class Refolder:
         """The next SKUs with all of their heads. Moves the place behind them."""
         limit = STREAMS
         while True:
-            scanned = await self._store.log.scan(self._folder.tails, after=place.after, below=place.below, limit=limit)
+            scanned = await self._store.log.scan(self._tails, after=place.after, below=place.below, limit=limit)
+            heads = [head for head in scanned.heads if head.topic == self._domain]
             if scanned.end is None:
                 place.ended = True
-                return _step(scanned.heads)
+                return _step(heads)
             begun = scanned.end[: scanned.end.find("/") + 1] or scanned.end
             if begun > place.after:  # else one SKU has more streams than that
                 place.after = begun
-                return _step([head for head in scanned.heads if not head.originator_id.startswith(begun)])
+                return _step([head for head in heads if not head.originator_id.startswith(begun)])
             limit *= 2
 
     async def _heads_of(self, skus: Sequence[str]) -> _Step:
@@ -231,7 +248,7 @@ class Refolder:
         found = Refolded()
         skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
-            async with self._store.consumption.folding(self._domain) as folding:
+            async with self._begin() as folding:
                 step = await self._heads_of(mine)
                 known = {head.originator_id.partition("/")[0] for head in step.heads}
                 unknown = [sku for sku in mine if sku not in known]

@@ -4,11 +4,11 @@ Of nearly all rows the log says the same. They are told by their bytes, and not 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
-from domains.domain import encode
 from engine.door import Door, Drift, State, Statement, state_of_drift
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
@@ -18,8 +18,12 @@ from engine.stores.store import Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 _NULL = b"null"
+SHORT = 512
+"""Payloads of so many bytes, at most, are remembered: longer ones are hardly ever the same."""
+
 _PAYLOAD = b'"payload":'
 _ESCAPED_COLON = b"\\u003"
 """How one begins, in small letters or capitals."""
@@ -80,12 +84,12 @@ class Comparison:
                 continue
             head = heads[position]
             position += 1
-            if named[2].source_version == head[2]:
-                payload = named.payload
-                end = end_of_the_same(payload, head[5])
-                if end and (end == len(head[5]) - 1 or self._mark not in head[5]):
+            event, state = named[2], head[5]
+            if event.source_version == head[2]:
+                end = end_of_the_same(event.payload, state)
+                if end and (end == len(state) - 1 or self._mark not in state):
                     equal += 1
-                    live += payload is not None
+                    live += not state.startswith(_NULL, end - len(_NULL))
                     continue
             self.live += not _is_withdrawn(head)
             self._compare(named, head)
@@ -126,7 +130,7 @@ class Comparison:
             self.absent.append(head)
 
 
-def end_of_the_same(payload: Mapping[str, object] | bytes | None, state: bytes) -> int:
+def end_of_the_same(payload: msgspec.Raw | Mapping[str, object] | bytes | None, state: bytes) -> int:
     """Where a state's payload ends, when it is plainly this one; 0 when the row must be examined to know.
 
     What is in the log was let in through the door. A payload whose JSON with sorted keys is the same is as good.
@@ -137,19 +141,28 @@ def end_of_the_same(payload: Mapping[str, object] | bytes | None, state: bytes) 
     begin = state.find(_PAYLOAD) + len(_PAYLOAD)
     if payload is None:
         return begin + len(_NULL) if state.startswith(_NULL, begin) else 0
-    if not isinstance(payload, bytes):
+    if isinstance(payload, Mapping):
         return 0
-    if state.startswith(payload, begin):
-        return begin + len(payload)
+    text = bytes(payload)
+    if state.startswith(text, begin):
+        return begin + len(text)
+    canonical = _remembered(text) if len(text) <= SHORT else _canonical(text)
+    return begin + len(canonical) if canonical and state.startswith(canonical, begin) else 0
+
+
+def _canonical(text: bytes) -> bytes:
+    """The same JSON with its keys sorted; empty for what must be looked at closer."""
     try:
-        canonical = encode(_decode(payload))
+        canonical = _encode(_decode(text))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return 0
-    if not state.startswith(canonical, begin):
-        return 0
+        return b""
     # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
-    whole = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
-    return begin + len(canonical) if whole else 0
+    whole = text.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in text
+    return canonical if whole else b""
+
+
+_remembered = lru_cache(4_096)(_canonical)
+"""Prices and stocks repeat themselves."""
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:

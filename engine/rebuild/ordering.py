@@ -6,7 +6,7 @@ and read back in order.
 
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter, le, lt
@@ -67,15 +67,6 @@ class Named(NamedTuple):
     number: int
     event: DomainEvent | Wire
     line: bytes
-
-    @property
-    def payload(self) -> Mapping[str, object] | bytes | None:
-        """What it states, as it stands there."""
-        payload = self.event.payload
-        if type(payload) is msgspec.Raw:
-            text = bytes(payload)
-            return None if text == b"null" else text
-        return payload
 
     def whole(self) -> DomainEvent:
         """The event. Raises `Refused`."""
