@@ -15,6 +15,7 @@ from engine.errors import (
     ConfigurationError,
     PagefoldError,
     Refused,
+    SourceFailed,
     StoreError,
     StoreMissing,
     StoreTooNew,
@@ -23,6 +24,7 @@ from engine.errors import (
 from engine.events import AppendResult, DomainEvent
 from engine.history import FieldChange, HistoryEntry
 from engine.reading import ProductPage
+from engine.refolding import Refolded, SectionDrift
 from engine.shop import Shop, open  # noqa: A004  # `engine.open` is the name that reads well where it is used
 from engine.status import Status
 
@@ -36,8 +38,11 @@ __all__ = [
     "HistoryEntry",
     "PagefoldError",
     "ProductPage",
+    "Refolded",
     "Refused",
+    "SectionDrift",
     "Shop",
+    "SourceFailed",
     "Status",
     "StoreError",
     "StoreMissing",

@@ -56,6 +56,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+EVERYTHING = Order()
+NOBODY = Watcher()
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A run: what it was about, how it stands, what it has found.
 
@@ -147,7 +151,7 @@ class RebuildOffice:
             and (domains is None or not frozenset(domains).isdisjoint(source.domains))
         ]
 
-    async def rebuild(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+    async def rebuild(self, source: str, order: Order = EVERYTHING, watcher: Watcher = NOBODY) -> RunReport:
         """A new run. An unfinished one of the same source whose process is gone is superseded.
 
         Raises `BeingRebuilt`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
@@ -157,7 +161,7 @@ class RebuildOffice:
         async with self._claimed(source):
             return await self._begin(source, order, watcher)
 
-    async def resume(self, run_id: str, watcher: Watcher, *, confirmed: bool) -> RunReport:
+    async def resume(self, run_id: str, watcher: Watcher = NOBODY, *, confirmed: bool = False) -> RunReport:
         """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
 
         Raises `UnknownRun`, `CannotResume`, and what `rebuild` raises.

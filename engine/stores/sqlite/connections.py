@@ -206,7 +206,10 @@ def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> list[R
 
 def blob(text: str) -> bytes:
     """A blob from its text in a packed row."""
-    return text.encode(errors="surrogateescape")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape")
 
 
 def one(rows: Iterable[Row]) -> Row:

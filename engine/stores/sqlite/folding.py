@@ -1,6 +1,6 @@
 """Checkpoints and the transactions that fold, in `pages.db`."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import apsw
@@ -10,6 +10,8 @@ from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, bl
 from engine.stores.sqlite.dead_letters import letter_row
 from engine.stores.store import Checkpoint, Folding, NewLetter
 from projections.sections import Section
+
+_new = tuple.__new__  # a third of the time that the class itself would take
 
 
 class SQLiteFolding(Folding):
@@ -35,7 +37,7 @@ class SQLiteFolding(Folding):
         bindings = (self.checkpoint.domain, apsw.carray(tuple(skus)))
 
         def read(connection: apsw.Connection) -> list[Section]:
-            return sorted(map(_unpacked, packed(connection, "domain_sections", bindings)))
+            return sorted(_unpacked(packed(connection, "domain_sections", bindings)))
 
         return await self._pages.run_reserved(read)
 
@@ -82,7 +84,10 @@ def _checkpoint(connection: apsw.Connection, domain: str) -> Checkpoint:
     return Checkpoint._make(fetch(connection, "checkpoint", domain)[0])
 
 
-def _unpacked(row: Row) -> Section:
-    sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at = row
-    shown = None if body is None else blob(body)
-    return Section(sku, channel, domain, bool(enabled), bool(ready), blob(versions), shown, occurred_at, recorded_at)
+def _unpacked(rows: Iterable[Row]) -> Iterator[Section]:
+    """Sections from packed rows."""
+    for sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at in rows:
+        shown = None if body is None else blob(body)
+        yield _new(
+            Section, (sku, channel, domain, enabled == 1, ready == 1, blob(versions), shown, occurred_at, recorded_at)
+        )
