@@ -3,6 +3,7 @@
 python -m benchmarks --quick                       # does everything work? about a minute
 python -m benchmarks                               # 100,000 and 1,000,000 events: a quarter of an hour
 python -m benchmarks --only apply --store sqlite   # one line
+python -m benchmarks --only compare mend refold rebuild-memory   # what concerns rebuilds
 """
 
 import argparse
@@ -14,13 +15,14 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import appending, applying, freshness, reading
+from benchmarks import appending, applying, freshness, reading, rebuilding, refolding
 from benchmarks.bench import Bench
 from benchmarks.machine import describe
 from benchmarks.measures import Line
 from benchmarks.quiet import be_quiet
 from benchmarks.report import Report, as_json, chart, show
 from benchmarks.stores import PostgresStores, SQLiteStores, Stores
+from engine.command.running import collect_less
 
 
 async def _append(bench: Bench, stores: Stores) -> list[Line]:
@@ -51,6 +53,10 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "together": _together,
     "freshness": _freshness,
     "reads": _reads,
+    "compare": rebuilding.compare,
+    "mend": rebuilding.mend,
+    "refold": refolding.lines,
+    "rebuild-memory": rebuilding.memory,
 }
 """What `--only` can name."""
 
@@ -91,6 +97,7 @@ def main(arguments: Sequence[str]) -> None:
     """Runs what was asked for, and shows it."""
     asked = parse(arguments)
     be_quiet()
+    collect_less()
     with ExitStack() as stack:
         stores: list[Stores] = []
         if asked.store != "postgres":

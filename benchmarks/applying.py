@@ -1,11 +1,7 @@
 """The apply loop: a whole log that nobody has folded yet, and what it takes of memory."""
 
-import sys
-from asyncio.subprocess import PIPE, create_subprocess_exec
-from collections.abc import Sequence
-
 import engine
-from benchmarks.bench import Bench, library_sides
+from benchmarks.bench import Bench, library_sides, peak
 from benchmarks.measures import (
     FLOOR,
     LIBRARY,
@@ -116,8 +112,4 @@ async def memory(bench: Bench, stores: Stores) -> list[Line]:
 async def _peak(stores: Stores, events: int) -> float:
     url = await stores.log(events)
     await stores.forget_pages(url)
-    command: Sequence[str] = (sys.executable, "-m", "benchmarks.memory", url)
-    process = await create_subprocess_exec(*command, stdout=PIPE)
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return float(output)
+    return await peak(url)

@@ -1,5 +1,7 @@
 """What every line of the table needs: which stores, how many events, how many rounds."""
 
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -67,6 +69,14 @@ async def fresh(stores: Stores, number: int) -> AsyncIterator[list[str]]:
         for url in urls:
             stack.push_async_callback(stores.drop, url)
         yield urls
+
+
+async def peak(*arguments: str) -> float:
+    """How many megabytes a process took that did what `benchmarks.memory` does with these arguments."""
+    process = await create_subprocess_exec(sys.executable, "-m", "benchmarks.memory", *arguments, stdout=PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return float(output)
 
 
 async def caught_up(shop: engine.Shop) -> None:

@@ -4,11 +4,14 @@ A floor appends with the store's own insert statement and never looks at what ca
 the transactions of a consumer, and with a consumer's statements: but it asks only for the heads of the streams that
 were touched, decodes nothing of a payload, and writes it as it stands as the body of one row a channel. No lease, no
 dead letters, no contributions of other sources, no readiness: what is left is what the database and its driver cost.
+
+It walks through the log with the store's own scan, and looks only at the names and versions of what it finds.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -20,6 +23,11 @@ from engine.door import Admission
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")
 SMALLEST_WINDOW: Final = FIRST_WINDOW
 LARGEST_WINDOW: Final = WorkConfig().batch
+STREAMS: Final = 5_000
+"""How many streams are looked at in one read of a walk."""
+
+TAILS: Final = {domain: [f"/{domain}/{name}" for name, of in SOURCES.items() if of == domain] for domain in DOMAINS}
+"""How the names of a domain's streams end."""
 
 Head: TypeAlias = Any
 """A row of the log, in whatever type its driver has for rows."""
@@ -34,6 +42,23 @@ class State(msgspec.Struct, gc=False, rename="camel"):
     occurred_at: str
     recorded_at: str
     payload: msgspec.Raw
+
+
+class Stretch(NamedTuple):
+    """The next heads in the order of their streams, and the stream behind which a walk goes on; None at its end."""
+
+    heads: list[Head]
+    end: str | None
+
+
+class Walker(Protocol):
+    """Whoever can walk through the log, and read what is folded from it."""
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """The next heads of the streams whose names end in one of the tails."""
+
+    async def sections(self, domain: str, skus: Sequence[str]) -> Sequence[object]:
+        """A domain's rows of some SKUs."""
 
 
 class Floor(ABC):
@@ -56,11 +81,20 @@ class Floor(ABC):
         """Fetches the rows of each page, one after the other."""
 
     @abstractmethod
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """The next heads of the streams whose names end in one of the tails."""
+
+    @abstractmethod
+    async def reread(self) -> int:
+        """Reads every head and every section, and tells how many sections that were."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Closes its connections."""
 
 
 _decode = msgspec.json.Decoder(State).decode
+_number = itemgetter(6)
 
 LISTENERS: Mapping[str, tuple[str, ...]] = {
     source: tuple(
@@ -91,3 +125,21 @@ def rows_of(heads: Iterable[Head]) -> list[Row]:
 def next_window(window: int, scanned: int) -> int:
     """A consumer's windows grow while they are full."""
     return min(window * 2, LARGEST_WINDOW) if scanned >= window else FIRST_WINDOW
+
+
+def stretch(rows: list[Head]) -> Stretch:
+    """What a scan's rows are: numbered, in no order, the last of all perhaps without a head."""
+    rows.sort(key=_number)
+    end = rows[-1][1] if rows and _number(rows[-1]) == STREAMS else None
+    return Stretch([row for row in rows if row[0] is not None], end)
+
+
+async def reread(walker: Walker, domain: str) -> int:
+    """Reads a domain's heads, and the sections of their SKUs. Those of a SKU that two reads share are read twice."""
+    sections = 0
+    after: str | None = ""
+    while after is not None:
+        heads, after = await walker.scan(TAILS[domain], after)
+        skus = dict.fromkeys(head[1].partition("/")[0] for head in heads)
+        sections += len(await walker.sections(domain, list(skus)))
+    return sections

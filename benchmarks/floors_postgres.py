@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, next_window, rows_of
+from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch, next_window, reread, rows_of, stretch
 from benchmarks.workload import config
 from engine.door import Admission
 from engine.stores.postgres.connections import SQL, Connection, Connections
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from asyncpg import Record
     from asyncpg.prepared_stmt import PreparedStatement
 
-STATEMENTS = ("create_checkpoint", "checkpoint", "touched", "heads", "write_section", "advance")
+STATEMENTS = (
+    "create_checkpoint",
+    "checkpoint",
+    "touched",
+    "heads",
+    "write_section",
+    "advance",
+    "scan",
+    "domain_sections",
+)
 
 
 class Folder:
@@ -44,6 +53,18 @@ class Folder:
         while (read := await self._fold(after, window))[0]:
             scanned, after = read
             window = next_window(window, scanned)
+
+    async def reread(self) -> int:
+        """Every head, and every section of their SKUs."""
+        return await reread(self, self._domain)
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One query."""
+        return stretch(await self._fetch("scan", tails, after, "", STREAMS))
+
+    async def sections(self, domain: str, skus: Sequence[str]) -> "list[Record]":
+        """One query."""
+        return await self._fetch("domain_sections", domain, skus)
 
     async def _fold(self, after: int, limit: int) -> tuple[int, int]:
         """One window, one transaction. Gives how much was scanned, and up to where."""
@@ -111,6 +132,14 @@ class PostgresFloor(Floor):
         for start in range(0, len(keys), readers):
             skus, channels = zip(*keys[start : start + readers], strict=True)
             await statement.fetch(skus, channels)
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One query."""
+        return await self._folders[0].scan(tails, after)
+
+    async def reread(self) -> int:
+        """Every domain at the same time, as they are folded."""
+        return sum(await asyncio.gather(*[folder.reread() for folder in self._folders]))
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -7,7 +7,18 @@ from pathlib import Path
 import apsw
 import orjson
 
-from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, Floor, Head, next_window, rows_of
+from benchmarks.floors import (
+    DOMAINS,
+    SMALLEST_WINDOW,
+    STREAMS,
+    Floor,
+    Head,
+    Stretch,
+    next_window,
+    reread,
+    rows_of,
+    stretch,
+)
 from engine.door import Admission
 from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, Row, connect, connect_reader
 from engine.stores.sqlite.schema import prepare
@@ -46,6 +57,21 @@ class SQLiteFloor(Floor):
         execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
         for key in keys:
             execute(statement, key).fetchall()
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One read."""
+        window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
+        return stretch(orjson.loads(one(self._events_reader.execute(SQL["scan"], window))[0]))
+
+    async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
+        """One read."""
+        rows = self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus))))
+        found: list[Row] = orjson.loads(one(rows)[0])
+        return found
+
+    async def reread(self) -> int:
+        """One domain after the other, as they are folded."""
+        return sum([await reread(self, domain) for domain in DOMAINS])
 
     async def close(self) -> None:
         """Closes every connection."""

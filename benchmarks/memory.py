@@ -1,4 +1,8 @@
-"""`python -m benchmarks.memory URL`: folds a whole log and tells how much memory that took at its peak, in MB."""
+"""How much memory a process takes at its peak, in MB, that folds a whole log or rebuilds a source from its snapshot.
+
+python -m benchmarks.memory URL
+python -m benchmarks.memory URL FILE
+"""
 
 import asyncio
 import resource
@@ -10,6 +14,7 @@ import uvloop
 import engine
 from benchmarks.quiet import be_quiet
 from benchmarks.workload import config
+from engine.command.running import collect_less
 
 STATUS = Path("/proc/self/status")
 
@@ -18,6 +23,16 @@ async def fold(url: str) -> None:
     """Everything that is in the log."""
     async with engine.open(config(url)) as shop:
         await shop.catch_up()
+
+
+async def rebuild(url: str, snapshot: Path) -> None:
+    """One run, which finds nothing."""
+    from benchmarks.prices import SOURCE, WHOLE, Bystander  # noqa: PLC0415  # who folds has no use for what this brings
+
+    async with engine.open(config(url, snapshot)) as shop, shop.rebuilds() as office:
+        report = await office.rebuild(SOURCE, WHOLE, Bystander())
+    assert report.complete
+    assert report.counts.equal == report.counts.rows > 0
 
 
 def peak_megabytes() -> float:
@@ -33,6 +48,7 @@ def peak_megabytes() -> float:
 
 if __name__ == "__main__":
     be_quiet()
+    collect_less()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(fold(sys.argv[1]))
+        runner.run(rebuild(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else fold(sys.argv[1]))
     print(peak_megabytes())

@@ -3,17 +3,21 @@
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import count
+from itertools import chain, count, islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
 import engine
+from benchmarks import prices
 from benchmarks.floors import Floor
 from benchmarks.floors_postgres import PostgresFloor
 from benchmarks.floors_sqlite import SQLiteFloor
-from benchmarks.workload import Workload, admitted, config
+from benchmarks.workload import BATCH, Workload, admitted, config
+from engine import DomainEvent
 from engine.door import Door
 from tests.postgres import PostgresServer
 
@@ -28,6 +32,7 @@ class Stores(ABC):
 
     def __init__(self) -> None:
         self._logs: dict[int, str] = {}
+        self._prices: dict[int, str] = {}
 
     @abstractmethod
     async def new(self) -> str:
@@ -42,6 +47,10 @@ class Stores(ABC):
         """Back to a log that nobody has folded."""
 
     @abstractmethod
+    async def copy(self, url: str) -> str:
+        """The URL of another store with the same in it. Nobody may be at the first one meanwhile."""
+
+    @abstractmethod
     async def drop(self, url: str) -> None:
         """Removes a store."""
 
@@ -49,12 +58,20 @@ class Stores(ABC):
         """The URL of a store with so many events in its log, made when first asked for."""
         if events not in self._logs:
             self._logs[events] = url = await self.new()
-            await self._fill(url, events)
+            await self.fill(url, chain.from_iterable(Workload().batches(events)))
         return self._logs[events]
 
-    async def _fill(self, url: str, events: int) -> None:
-        door, floor, workload = Door(config(url)), await self.floor(url), Workload()
-        for batch in workload.batches(events):
+    async def prices(self, rows: int) -> str:
+        """The URL of a store with the prices of so many SKUs in its log, made when first asked for."""
+        if rows not in self._prices:
+            self._prices[rows] = url = await self.new()
+            await self.fill(url, prices.events(rows))
+        return self._prices[rows]
+
+    async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
+        """Appends events that come through the door."""
+        door, floor = Door(config(url)), await self.floor(url)
+        while batch := list(islice(events, BATCH)):
             await floor.append(admitted(door, batch))
         await floor.close()
 
@@ -71,10 +88,10 @@ class SQLiteStores(Stores):
 
     async def new(self) -> str:
         """A new folder."""
-        folder = self.folder / f"store-{next(self._numbers)}"
+        folder = self._folder()
         folder.mkdir()
-        await _make(f"sqlite:///{folder}")
-        return f"sqlite:///{folder}"
+        await _make(_url(folder))
+        return _url(folder)
 
     async def floor(self, url: str) -> Floor:
         """Its files, bare."""
@@ -86,9 +103,18 @@ class SQLiteStores(Stores):
             file.unlink()
         await _make(url)
 
+    async def copy(self, url: str) -> str:
+        """Another folder with the same files."""
+        copied = self._folder()
+        shutil.copytree(_folder(url), copied)
+        return _url(copied)
+
     async def drop(self, url: str) -> None:
         """Removes the folder."""
         shutil.rmtree(_folder(url))
+
+    def _folder(self) -> Path:
+        return self.folder / f"store-{next(self._numbers)}"
 
 
 class PostgresStores(Stores):
@@ -114,12 +140,19 @@ class PostgresStores(Stores):
         """Empty tables, and nothing left to be written from before."""
         self._administer(url, "TRUNCATE pagefold.sections, pagefold.checkpoints", "CHECKPOINT")
 
+    async def copy(self, url: str) -> str:
+        """Another database, with the first as its template."""
+        copied = self.server.create_database(urlsplit(url).path.removeprefix("/"))
+        self._administer(copied, "CHECKPOINT")
+        return copied
+
     async def drop(self, url: str) -> None:
         """Removes the database."""
         self.server.drop_database(url)
 
-    async def _fill(self, url: str, events: int) -> None:
-        await super()._fill(url, events)
+    async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
+        """Likewise, with statistics, and nothing left to be written."""
+        await super().fill(url, events)
         self._administer(url, "VACUUM ANALYZE", "CHECKPOINT")
 
     def _administer(self, url: str, *statements: str) -> None:
@@ -131,6 +164,10 @@ class PostgresStores(Stores):
 async def _make(url: str) -> None:
     async with engine.open(config(url)):
         pass
+
+
+def _url(folder: Path) -> str:
+    return f"sqlite:///{folder}"
 
 
 def _folder(url: str) -> Path:

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from engine import Config, DomainEvent
 from engine.door import Admission, Door
@@ -47,13 +48,15 @@ _WORDS = (
 )  # fmt: skip
 
 
-def config(store: str) -> Config:
-    """The shop's configuration, with its store at that URL."""
+def config(store: str, prices: Path | None = None) -> Config:
+    """The shop's configuration, with its store at that URL, and the file where the ERP's snapshot is."""
     channels = {
         name: {"fallbacks": ["en"], "requires": ["catalog", "pricing", "inventory"], **channel}
         for name, channel in CHANNELS.items()
     }
-    sources = {name: {"domains": [domain]} for name, domain in SOURCES.items()}
+    sources: dict[str, dict[str, object]] = {name: {"domains": [domain]} for name, domain in SOURCES.items()}
+    if prices is not None:
+        sources["erp"]["snapshot"] = {"file": str(prices)}
     return Config.parse({"store": {"url": store}, "sources": sources, "channels": channels}, store=store)
 
 

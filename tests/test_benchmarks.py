@@ -10,13 +10,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks import prices
 from benchmarks.__main__ import LINES, sizes
-from benchmarks.floors import LISTENERS, rows_of
+from benchmarks.floors import LISTENERS, STREAMS, Stretch, rows_of, stretch
 from benchmarks.measures import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measures import Side as Subject
+from benchmarks.rebuilding import Merge
 from benchmarks.report import bound, number, verdict
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
-from engine.door import Door
+from engine.door import Door, read_event
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL, LARGE = 300, 600
@@ -54,6 +56,21 @@ def test_every_line_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path
     assert any(line["name"] == "read pages, 64 at a time" for line in report["lines"])
 
 
+def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """What a rebuild reads stands beside its floor at each size, folding again beside the consumers as well."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        lines = [line for line in report["lines"] if line["store"] == store]
+        for name, others in (
+            ("rebuild, nothing drifted", {"floor"}),
+            ("fold again from the log", {"floor", "consumers"}),
+        ):
+            found = [line for line in lines if line["name"] == name]
+            assert [line["events"] for line in found] == [SMALL, LARGE]
+            assert all(others | {"pagefold"} == set(line["sides"]) for line in found)
+        assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
+
+
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
     """Spreads are in order, rates are positive, and every target is said to be met or missed."""
     _, report, _ = run
@@ -66,7 +83,7 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             limited = claim["at_least"] is not None or claim["at_most"] is not None
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
-    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2
+    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -110,6 +127,47 @@ def test_a_floor_writes_as_many_rows_as_a_consumer() -> None:
     assert {row[1] for row in written} == set(LISTENERS["erp"])
 
 
+def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
+    """The door admits every row, a stream each; in order, the names of the streams ascend; no keys are sorted."""
+    file, shuffled = tmp_path / "prices.ndjson", tmp_path / "shuffled.ndjson"
+    prices.export(file, 300, 4)
+    prices.export(shuffled, 300, 4, shuffled=True)
+    *lines, end = file.read_bytes().splitlines()
+    assert json.loads(end) == {"snapshot": "end", "count": len(lines)}
+    others = shuffled.read_bytes().splitlines()[:-1]
+    assert others != lines == sorted(others)
+    events = list(prices.events(300, 4))
+    assert [read_event(line) for line in lines] == events
+    door = Door(config("sqlite:///nowhere"))
+    rows = admitted(door, events)
+    streams = [row.originator_id for row in rows]
+    assert streams == sorted(set(streams))
+    assert all(row.content not in line for row, line in zip(rows, lines, strict=True))
+    newer = admitted(door, list(prices.events(300, 5)))
+    assert all(row.content != then.content for row, then in zip(rows, newer, strict=True))
+
+
+def test_a_floor_merges_what_it_reads() -> None:
+    """Rows that the log has are told apart by their versions, wherever its heads are cut; others are passed over."""
+    lines = [prices.line(number, 2 if number == 4 else 1) for number in range(1, 8)]
+    heads = [(number, f"SKU-{number:08d}/*/pricing/erp", 1) for number in (0, 1, 3, 4, 6, 9)]
+    for cut in range(len(heads) + 1):
+        merge = Merge(lines)
+        newer = merge.step(heads[:cut]) + merge.step(heads[cut:])
+        assert (merge.equal, merge.newer, newer) == (3, 1, 1)
+
+
+def test_a_walk_goes_on_behind_its_last_stream() -> None:
+    """A scan's rows come sorted by number; one that was full has more behind it, with or without a head there."""
+    rows = [(number, f"s{number}", 1, 0, "pricing", "{}", number) for number in range(1, STREAMS + 1)]
+    *others, last = rows
+    headless = (None, last[1], None, None, None, None, STREAMS)
+    assert stretch(others[::-1]) == Stretch(others, None)
+    assert stretch(rows[::-1]) == Stretch(rows, last[1])
+    assert stretch([headless, *others]) == Stretch(others, last[1])
+    assert stretch([]) == Stretch([], None)
+
+
 async def test_sides_take_turns() -> None:
     """A B A B, also within a round that is cut into pieces; ratios are taken round by round."""
     order: list[str] = []
@@ -143,4 +201,4 @@ def test_the_command_line_reads_sizes() -> None:
     """As people write them, the smallest first."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 7
+    assert len(LINES) == 11

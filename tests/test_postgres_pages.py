@@ -13,6 +13,7 @@ from engine import Config
 from engine.errors import StoreUnavailable
 from engine.stores.postgres import PostgresStore, merging
 from projections import Section, Splicer
+from tests.conftest import assert_nothing_is_open
 from tests.databases import end_sessions, opened, query
 from tests.postgres import PostgresServer
 from tests.shops import SKU, Raw, a_section, configured, folded
@@ -205,6 +206,20 @@ async def test_a_cancelled_query_is_no_obstacle(store: PostgresStore) -> None:
         with suppress(asyncio.CancelledError):
             await task
         assert await bodies(store, "A") == [b'"A"']
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_readers_that_gave_up_leave_nothing_behind(config: Config, turns: int) -> None:
+    """A store that is closed while a merged query of cancelled readers is under way opens no connection again."""
+    async with opened(config) as store:
+        await store.pages.sections(SKU, "web-de")
+        readers = [asyncio.create_task(store.pages.sections(SKU, f"web-{number}")) for number in range(20)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+    assert_nothing_is_open(config)
 
 
 async def test_a_lost_connection_is_made_anew(store: PostgresStore, config: Config) -> None:

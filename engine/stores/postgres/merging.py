@@ -57,7 +57,16 @@ class MergedReads:
                 self._busy = False
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection for good. Whoever still waits for an answer is cancelled: readers should have ended."""
+        if self._merging is not None:
+            self._merging.cancel()  # readers that gave up have left it behind, and it would connect anew
+            await asyncio.wait([self._merging])
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.cancel()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -124,7 +133,7 @@ class MergedReads:
         with translated(self._connections.name):
             if not outdated(error):
                 raise error
-            await self.close()
+            await self._hang_up()
             self._session = await self._connections.session(command_seconds=None)
             for name in self._queries:
                 self._queries[name] = (await self._session.connection.prepare(SQL[name])).fetch
