@@ -103,7 +103,7 @@ class Refolder:
     `begin` begins its transactions: those of a repair, unless others are given.
     """
 
-    def __init__(  # all but three can be left out
+    def __init__(
         self,
         store: Store,
         domain: AnyDomain,

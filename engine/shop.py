@@ -23,6 +23,7 @@ from engine.status import Status, status_of
 from engine.stores import open_store
 from engine.stores.store import Store
 from engine.tasks import together
+from projections import normalise_sku
 
 if TYPE_CHECKING:
     from engine.rebuild.office import RebuildOffice
@@ -91,7 +92,7 @@ class Shop:
 
         async def refold(domain: AnyDomain) -> None:
             refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
-            found.append(await refolder.run(prefix=prefix, write=write))
+            found.append(await refolder.run(prefix=normalise_sku(prefix), write=write))
 
         await together(*(partial(refold, domain) for domain in self._chosen(domains)))
         return sum(found, Refolded())

@@ -20,7 +20,7 @@ from engine.snapshots.snapshot import Batch
 from engine.stores.sqlite import folder_of
 from engine.stores.sqlite.connections import PAGES
 from projections import Section
-from tests.shops import Document, as_line, document
+from tests.shops import Document, as_line, document, with_channel
 
 SectionKey: TypeAlias = tuple[str, str, str]
 """SKU, channel, domain."""
@@ -145,6 +145,7 @@ def counts_of(report: RunReport) -> dict[str, int]:
 
 _READ = "SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections"
 _REMOVE = "DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?"
+_USURP = "UPDATE checkpoints SET holder = 'somebody else'"
 _PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -168,6 +169,10 @@ class Intruder:
         """Writes rows, in the place of those that stand there."""
         self.remove(section[:3] for section in sections)
         self._run(_PUT, list(sections))
+
+    def take_leases_away(self) -> None:
+        """Names another holder of every domain, as a standby does that takes over."""
+        self._run(_USURP, [()])
 
     def _run(self, statement: str, bindings: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
         """One transaction, or the rows of a query without bindings."""
@@ -212,3 +217,37 @@ def harm(
         elif before[key] != after[key]:
             done[key] = "differs"
     return done
+
+
+# --- another configuration --------------------------------------------------------------------------
+
+
+def with_source_order(config: Config, *names: str) -> Config:
+    """The same configuration with its sources in another order."""
+    first = {name: config.sources[name] for name in names}
+    return msgspec.structs.replace(config, sources=first | config.sources)
+
+
+def without_channel(config: Config, name: str) -> Config:
+    """The same configuration without a channel."""
+    channels = {each: channel for each, channel in config.channels.items() if each != name}
+    return msgspec.structs.replace(config, channels=channels)
+
+
+def with_new_channel(config: Config, name: str) -> Config:
+    """The same configuration with a channel more."""
+    france = msgspec.structs.replace(config.channels["web-de"], locale="fr-FR", fallbacks=["en"])
+    return msgspec.structs.replace(config, channels={name: france, **config.channels})
+
+
+CHANGES: Mapping[str, Callable[[Config], Config]] = {
+    "locale": lambda config: with_channel(config, "web-de", locale="fr-FR", fallbacks=["en"]),
+    "fallbacks": lambda config: with_channel(config, "web-us", locale="fr-FR", fallbacks=["de"]),
+    "rank": lambda config: with_channel(config, "web-us", sources={"catalog": ["pim", "pim2"], "media": []}),
+    "order": lambda config: with_source_order(config, "pim2"),
+    "silenced": lambda config: with_channel(config, "web-de", sources={"inventory": ["wms-b"], "catalog": ["pim2"]}),
+    "currency": lambda config: with_channel(config, "market-at", currency="USD"),
+    "removed": lambda config: without_channel(config, "outlet-de"),
+    "new": lambda config: with_new_channel(config, "web-fr"),
+}
+"""What can change in a configuration so that pages do, too."""

@@ -1,0 +1,70 @@
+"""Counters that were restarted: when nothing that a source says is news any more, on both stores."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+import engine
+from engine import Config, DomainEvent, Shop
+from engine.status import ResetStatus
+from tests.shops import SKU, append, price, say, stock
+
+
+def again(version: int, *, source: str = "wms-a", sku: str = SKU) -> DomainEvent:
+    """A source says a small version when it has said greater ones, and says that it was later."""
+    later = stock(version, version=100, sku=sku, source=source).occurred_at + timedelta(hours=version)
+    return msgspec.structs.replace(stock(version, version=version, sku=sku, source=source), occurred_at=later)
+
+
+async def streaks(shop: Shop) -> dict[str, int]:
+    """By source, how many events in a row were overtaken before they came."""
+    return {each.source: each.stale for each in await shop.store.consumption.streaks()}
+
+
+async def reset(shop: Shop) -> dict[str, int]:
+    """The sources whose counters look reset, as the status shows them."""
+    return {each.source: each.stale for each in (await shop.status()).looks_reset}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_late_deliveries_are_no_alarm(shop: Shop, *, at_once: bool) -> None:
+    """Versions that also occurred before what stands have merely been late, and however many there are, none counts."""
+    await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
+    late = [stock(version, version=version, sku=sku) for version in range(5) for sku in (SKU, "OTHER")]
+    for events in [late] if at_once else [[each] for each in late]:
+        await say(shop, *events)
+    assert (await streaks(shop), await reset(shop)) == ({}, {})
+
+
+async def test_three_that_occurred_later_are_an_alarm(config: Config) -> None:
+    """Late deliveries between them neither count nor end it; it outlives the process; one event of news ends it."""
+    async with engine.open(config) as shop:
+        await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
+        await say(shop, again(1))
+        await say(shop, stock(5, version=5), again(2, sku="OTHER"))
+        assert (await streaks(shop), await reset(shop)) == ({"wms-a": 2}, {})
+        await append(shop, again(3))
+    async with engine.open(config) as shop:
+        await shop.catch_up()
+        assert (await shop.status()).looks_reset == [ResetStatus("wms-a", "inventory", 3)]
+    async with engine.open(config) as shop:
+        assert await reset(shop) == {"wms-a": 3}
+        await say(shop, again(4), again(4, sku="OTHER"))
+        assert await reset(shop) == {"wms-a": 5}
+        await say(shop, stock(10, version=10, sku="OTHER"))
+        assert (await streaks(shop), await reset(shop)) == ({}, {})
+        await say(shop, again(6))
+        assert (await streaks(shop), await reset(shop)) == ({"wms-a": 1}, {})
+
+
+async def test_two_sources_are_counted_apart(shop: Shop) -> None:
+    """News of one of a domain's sources say nothing about the counter of the other, not even in the same batch."""
+    await say(shop, stock(9, version=9), stock(9, version=9, source="wms-b"))
+    for version in (1, 2, 3):
+        await say(shop, again(version), stock(9, version=9 + version, source="wms-b"))
+    assert await reset(shop) == {"wms-a": 3}
+    await say(shop, *(again(version, source="wms-b") for version in range(4)), price("1.00"))
+    assert await reset(shop) == {"wms-a": 3, "wms-b": 4}
+    await say(shop, stock(10, version=10))
+    assert await reset(shop) == {"wms-b": 4}
