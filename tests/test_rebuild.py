@@ -277,6 +277,7 @@ async def test_a_run_that_would_withdraw_too_much_is_held(shop: Shop, config: Co
     assert (held.state, held.counts.orphans, held.held_limit, held.counts.withdrawn) == ("held", 3, 2, 0)
     assert (await resume(shop, held.run)).state == "held"
     assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "1.00"
+    file_of(config, "erp").unlink()  # it has been read
     done = await resume(shop, held.run, confirmed=True)
     assert (done.state, done.counts.withdrawn) == ("completed", 3)
     assert await section(shop, "pricing", sku=SKUS[0]) is None

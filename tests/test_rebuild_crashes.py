@@ -16,7 +16,7 @@ from tests.postgres import PostgresServer
 from tests.processes import Processes
 from tests.rebuilds import export, toml_of, with_snapshots
 from tests.scenes import SOAK_SEED
-from tests.shops import everything, pages_of, stock
+from tests.shops import event, everything, pages_of, stock
 
 KILLS = 3
 SOAK_KILLS = 30
@@ -74,7 +74,17 @@ def what_was_said(luck: random.Random) -> tuple[list[DomainEvent], list[DomainEv
         if fate < 0.97:  # else it is an orphan
             newer, changed = fate < 0.12, fate < 0.16
             rows.append(stock(number + changed, version=6 if newer else 5, sku=sku))
+            rows += what_is_put_aside(sku, luck.random())
     return log, rows
+
+
+def what_is_put_aside(sku: str, fate: float) -> list[DomainEvent]:
+    """Now and then, another row of the same stream: an older one, one that contradicts it, one that breaks a rule."""
+    if fate < 0.01:
+        return [stock(7, version=2, sku=sku)]
+    if fate < 0.02:
+        return [stock(1_000_000, version=5, sku=sku), stock(1_000_001, version=5, sku=sku)]
+    return [event("inventory", {"available": "many"}, version=9, sku=sku)] if fate < 0.03 else []
 
 
 async def prepared(url: str, folder: Path, log: Sequence[DomainEvent], rows: Sequence[DomainEvent]) -> Path:

@@ -14,7 +14,7 @@ from engine.config import Config
 from engine.door import Drift, format_moment
 from engine.errors import ConfigurationError, PagefoldError, SourceFailed
 from engine.rebuild.rebuilding import SourceRebuild, Watcher
-from engine.rebuild.run import Counts, Plan, Rebuild
+from engine.rebuild.run import Counts, Plan, Rebuild, clean
 from engine.rebuild.runs import Runs
 from engine.snapshots import open_snapshot
 from engine.snapshots.snapshot import Snapshot
@@ -176,12 +176,12 @@ class RebuildOffice:
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
                 raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
             run.resume(_process(), confirmed=confirmed)
-            async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
-                if run.phase == "comparing" and snapshot.identity != run.identity:
-                    raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
-                await self.runs.save(run)
-                watcher.begun(run.id)
-                return await self._go(run, snapshot, self.runs, watcher)
+            if run.phase == "comparing":
+                async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
+                    if clean(snapshot.identity) != run.identity:
+                        raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
+                    return await self._go_on(run, snapshot, watcher)
+            return await self._go_on(run, None, watcher)
 
     async def report(self, run_id: str) -> RunReport:
         """How a run stands."""
@@ -236,8 +236,13 @@ class RebuildOffice:
             written_at=None if snapshot.written_at is None else format_moment(snapshot.written_at),
         )
 
+    async def _go_on(self, run: Rebuild, snapshot: Snapshot | None, watcher: Watcher) -> RunReport:
+        await self.runs.save(run)
+        watcher.begun(run.id)
+        return await self._go(run, snapshot, self.runs, watcher)
+
     async def _go(
-        self, run: Rebuild, snapshot: Snapshot, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
+        self, run: Rebuild, snapshot: Snapshot | None, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
     ) -> RunReport:
         started = time.monotonic()
         rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, confirmed=confirmed)

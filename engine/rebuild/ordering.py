@@ -221,18 +221,17 @@ async def as_they_come(snapshot: Snapshot, usher: Usher, cursor: JSON, progress:
 
 
 async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncIterator[Page]:
-    """All rows, in order, when the whole snapshot has been read. What was put aside meanwhile is in the first page."""
-    aside = Aside()
+    """All rows, in order, once the snapshot has been read. What was put aside until then is a page without rows."""
+    aside = _NOTHING
     with _spill() as spill:
         async for batch in snapshot.batches():
             aside += await run_sync(spill.add, usher, batch.rows)
             progress(batch)
+        if aside.refused:
+            yield Page([], aside, None)
         pages = spill.pages(usher)
         while (page := await run_sync(next, pages, None)) is not None:
-            yield page._replace(aside=aside + page.aside)
-            aside = Aside()
-    if aside.refused:
-        yield Page([], aside, None)
+            yield page
 
 
 class _Spill:

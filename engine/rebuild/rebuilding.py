@@ -32,7 +32,7 @@ from engine.rebuild.comparing import (
     mended,
     withdrawn,
 )
-from engine.rebuild.ordering import SHOWN, Disorder, Named, Page, Refusal, Scope, Usher, as_they_come, spilled
+from engine.rebuild.ordering import SHOWN, Aside, Disorder, Named, Page, Refusal, Scope, Usher, as_they_come, spilled
 from engine.rebuild.run import Counts, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import HeadWalk
@@ -107,13 +107,15 @@ class SourceRebuild:
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._bounds = bounds(prefix)
 
-    async def go(self, snapshot: Snapshot) -> None:
+    async def go(self, snapshot: Snapshot | None) -> None:
         """Compares what is not compared yet, and withdraws what the snapshot does not have, unless that must be asked.
+
+        The snapshot may be None when all is compared.
 
         The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTaken`; the run can be
         resumed.
         """
-        if self._run.phase == "comparing":
+        if snapshot is not None:
             await self._compare_all(snapshot)
         if self._may_withdraw():
             if await self._must_ask():
@@ -171,37 +173,31 @@ class SourceRebuild:
     async def _compare_page(
         self, page: Page, walk: HeadWalk, snapshot: Snapshot, findings: _Findings, beyond: str
     ) -> _Findings:
-        """Compares a page of rows with all heads up to its last one, and gives what is still to be recorded."""
+        """Compares a page of rows with all heads up to its last one, and gives what is still to be recorded.
+
+        What was put aside on the way to the page is recorded with the last of it: with that the page is done, and
+        whoever resumes the run counts it neither twice nor not at all.
+        """
         rows = page.named
-        if beyond:  # what was compared before the run was resumed
-            rows = rows[bisect_right(rows, beyond, key=_name) :]
-        findings = self._with_aside(findings, page, beyond)
+        if not rows:
+            again = self._run.spilled and beyond  # while all rows were read, which is before anything was recorded
+            return findings if again else _with_aside(findings, page.aside)
+        left = rows[bisect_right(rows, beyond, key=_name) :] if beyond else rows
         done = 0
-        while done < len(rows):
-            stretch = await walk.stretch(rows[-1].stream)
-            upto = len(rows) if stretch.reached else bisect_right(rows, stretch.upto, lo=done, key=_name)
+        while done < len(left):
+            stretch = await walk.stretch(left[-1].stream)
+            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto, lo=done, key=_name)
             comparison = Comparison(self._run.id, self._door)
-            comparison.merge(rows[done:upto], stretch.heads)
+            comparison.merge(left[done:upto], stretch.heads)
             done = upto
-            cursor = page.cursor if done == len(rows) else self._run.cursor["snapshot"]
+            is_last = done == len(left)
+            findings = _with_aside(findings, page.aside) if is_last else findings
+            cursor = page.cursor if is_last else self._run.cursor["snapshot"]
             await self._settle(comparison, stretch.upto, cursor, snapshot, findings)
             findings = _Findings()
         if page.sorted is not None:
             self._watcher.compared(*page.sorted)
         return findings
-
-    def _with_aside(self, findings: _Findings, page: Page, beyond: str) -> _Findings:
-        """Adds what was put aside on the way to a page, unless it was recorded before the run was resumed."""
-        if self._run.spilled and beyond:
-            return findings
-        aside = page.aside
-        counts = Counts(
-            rows=aside.refused + aside.repeated,
-            refused=aside.refused,
-            unreadable=aside.unreadable,
-            repeated=aside.repeated,
-        )
-        return _Findings(findings.counts + counts, [*findings.refusals, *aside.refusals])
 
     async def _compare_rest(self, walk: HeadWalk, snapshot: Snapshot, findings: _Findings) -> None:
         """What the log has behind the last row."""
@@ -371,3 +367,14 @@ class SourceRebuild:
 
 def _sample(found: Difference) -> JSON:
     return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
+
+
+def _with_aside(findings: _Findings, aside: Aside) -> _Findings:
+    """Adds rows that are not compared."""
+    counts = Counts(
+        rows=aside.refused + aside.repeated,
+        refused=aside.refused,
+        unreadable=aside.unreadable,
+        repeated=aside.repeated,
+    )
+    return _Findings(findings.counts + counts, [*findings.refusals, *aside.refusals])
