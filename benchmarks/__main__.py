@@ -1,7 +1,7 @@
 """`python -m benchmarks`: every line, on both stores, beside its floor and the `eventsourcing` library.
 
 python -m benchmarks --quick                       # does everything work? about a minute
-python -m benchmarks                               # 100,000 and 1,000,000 events: a quarter of an hour
+python -m benchmarks                               # 100,000 and 1,000,000 events: half an hour
 python -m benchmarks --only apply --store sqlite   # one line
 python -m benchmarks --only compare mend refold rebuild-memory   # what concerns rebuilds
 """

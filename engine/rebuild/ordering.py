@@ -32,7 +32,7 @@ SHOWN = 20
 _SETUP = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-PRAGMA cache_size = -16384;
+PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
 CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, line BLOB)
 """
