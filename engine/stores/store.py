@@ -200,9 +200,10 @@ class Log(ABC):
 
     @abstractmethod
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
-        """Looks at the next `limit` streams by name with after < name < below, and gives the heads of some of them.
+        """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
 
-        Those whose name ends in one of the `tails`, such as `/pricing/erp`. "" begins; "" as `below` is no bound.
+        Those whose name ends in one of the `tails`, such as `/pricing/erp`; it looks at fewer streams where heads are
+        very large. "" begins; "" as `below` is no bound.
         """
 
     @abstractmethod

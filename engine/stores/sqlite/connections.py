@@ -38,6 +38,9 @@ PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
 """
 
+LARGEST_VALUE = 128 * 1024 * 1024
+"""Bytes of a value. Events and sections have a few megabytes at most; this bounds what is read in one step."""
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
@@ -78,6 +81,7 @@ def translated(name: str) -> Iterator[None]:
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     """A connection that may write. Makes the file when there is none."""
     connection = apsw.Connection(str(file))
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     if connection.pragma("page_count") == 0:
         connection.pragma("page_size", 8192)
@@ -90,6 +94,7 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
 def connect_reader(file: Path, busy_milliseconds: int) -> apsw.Connection:
     """A connection that only reads."""
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
     connection.set_busy_timeout(busy_milliseconds)
     for _ in connection.execute("PRAGMA query_only = TRUE; PRAGMA cache_size = -65536;"):
         pass
@@ -202,6 +207,18 @@ def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> list[R
     except orjson.JSONDecodeError:
         rows = json.loads(text.decode(errors="surrogateescape"))
     return rows
+
+
+def packed_of(connection: apsw.Connection, name: str, items: Sequence[str], *bindings: object) -> list[Row]:
+    """The packed rows of a statement for an array of texts, in several goes where one value cannot hold them all."""
+    try:
+        return packed(connection, name, (*bindings, apsw.carray(tuple(items))))
+    except apsw.TooBigError:
+        if len(items) == 1:
+            raise
+    middle = len(items) // 2
+    halves = (items[:middle], items[middle:])
+    return [row for half in halves for row in packed_of(connection, name, half, *bindings)]
 
 
 def blob(text: str) -> bytes:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import apsw
 
 from engine.errors import LeaseLost
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, blob, fetch, packed
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, blob, fetch, packed_of
 from engine.stores.sqlite.dead_letters import letter_row
 from engine.stores.store import Checkpoint, Folding, NewLetter
 from projections.sections import Section
@@ -34,10 +34,10 @@ class SQLiteFolding(Folding):
     async def sections(self, skus: Collection[str]) -> list[Section]:
         if not skus:
             return []
-        bindings = (self.checkpoint.domain, apsw.carray(tuple(skus)))
+        domain, wanted = self.checkpoint.domain, list(skus)
 
         def read(connection: apsw.Connection) -> list[Section]:
-            return sorted(_unpacked(packed(connection, "domain_sections", bindings)))
+            return sorted(_unpacked(packed_of(connection, "domain_sections", wanted, domain)))
 
         return await self._pages.run_reserved(read)
 

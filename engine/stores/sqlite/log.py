@@ -18,6 +18,7 @@ from engine.stores.sqlite.connections import (
     in_transaction,
     one,
     packed,
+    packed_of,
     translated,
 )
 from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
@@ -90,7 +91,7 @@ class SQLiteLog(Log):
             return []
 
         def read(connection: apsw.Connection) -> list[StoredEvent]:
-            return unpacked(packed(connection, "heads", (apsw.carray(tuple(streams)),)))
+            return unpacked(packed_of(connection, "heads", streams))
 
         return await self._connections.events_reader.run(read)
 
@@ -110,10 +111,15 @@ class SQLiteLog(Log):
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
 
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
-        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "limit": limit}
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below}
 
-        def read(connection: apsw.Connection) -> Scanned:
-            rows = packed(connection, "scan", bindings)
+        def read(connection: apsw.Connection, limit: int = limit) -> Scanned:
+            try:
+                rows = packed(connection, "scan", {**bindings, "limit": limit})
+            except apsw.TooBigError:
+                if limit == 1:
+                    raise
+                return read(connection, limit // 2)
             rows.sort(key=_number)
             end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
             return Scanned(unpacked([row for row in rows if row[0] is not None]), end)
