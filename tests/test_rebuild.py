@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 
 import engine
 from engine import Config, DomainEvent, Shop
-from engine.errors import SourceFailed
+from engine.errors import SourceFailed, StoreUnavailable
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order
 from engine.rebuild.run import Plan
+from engine.stores.store import Correction
 from tests.rebuilds import Witness, counts_of, export, file_of, marked, rebuild, resume, with_snapshots
 from tests.shops import (
     SKU,
@@ -179,6 +181,26 @@ async def test_an_orphan_is_withdrawn_and_comes_back(shop: Shop, config: Config)
     page = await shop.pages.get(SKUS[7], "web-de")
     assert page is not None
     assert page["pricing"] == {"amount": "8.00", "currency": "EUR"}
+
+
+async def test_a_withdrawal_whose_answer_was_lost_is_counted(
+    shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried again, it finds its own event there, and reports it as withdrawn, once."""
+    await append(shop, *prices())
+    export(config, "erp", *prices()[1:], taken_at=soon())
+    correct, calls = shop.store.log.correct, []
+
+    async def lose_the_answer(corrections: Sequence[Correction]) -> list[int | None]:
+        positions = await correct(corrections)
+        calls.append(positions)
+        if len(calls) == 1:
+            raise StoreUnavailable(shop.store.name, OSError())
+        return positions
+
+    monkeypatch.setattr(shop.store.log, "correct", lose_the_answer)
+    report = await rebuild(shop, "erp")
+    assert (len(calls), report.counts.withdrawn, report.counts.spared) == (2, 1, 0)
 
 
 async def test_an_orphan_is_live_again_with_the_next_version(shop: Shop, config: Config) -> None:

@@ -339,6 +339,9 @@ class SourceRebuild:
         corrections = [withdrawn(head, since, mark) for head in left]
         positions = await self._retried(partial(self._store.log.correct, corrections)) if corrections else []
         done += [head.originator_id for head, position in zip(left, positions, strict=True) if position is not None]
+        if None in positions:  # somebody was faster, or the answer to an earlier try was lost
+            again = [head.originator_id for head, position in zip(left, positions, strict=True) if position is None]
+            done += [head.originator_id for head in await self._store.log.heads(again) if self._was_withdrawn(head)]
         self._run.withdraw(streams=done, spared=len(streams) - len(done), after=streams[-1])
         await self._save()
 
