@@ -473,10 +473,17 @@ print(next(dogs.recorder.subscribe()).id)
 """
 
 
+REMARKS = (
+    "a crash of the server's machine",  # the test server runs without fsync
+    "Executing <",  # on a busy machine, asyncio's debug mode finds a step slow
+)
+"""What may be said on standard error all the same."""
+
+
 def test_a_program_that_closes_nothing_ends(store_url: str, store: Store) -> None:
     """An application that was never closed does not keep its program from ending, cleanly."""
     command = [sys.executable, "-X", "dev", "-c", FORGETFUL, store_url]
     done = subprocess.run(command, capture_output=True, check=False, timeout=30, text=True)
-    complaints = [line for line in done.stderr.splitlines() if "a crash of the server's machine" not in line]
-    assert (done.returncode, complaints) == (0, []), "the test server runs without fsync, and may say so"
+    complaints = [line for line in done.stderr.splitlines() if not any(remark in line for remark in REMARKS)]
+    assert (done.returncode, complaints) == (0, [])
     assert done.stdout.splitlines()[-1] == "1"
