@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -14,6 +15,7 @@ from anyio.to_thread import run_sync
 
 from engine.clock import now
 from engine.config import AppendConfig
+from engine.counting import Counts
 from engine.door import Admission, Door, State
 from engine.errors import RETRYABLE, Refused
 from engine.events import AppendResult, DomainEvent
@@ -40,10 +42,11 @@ class Appender:
 
     What callers have queued is committed by one task, up to `batch` events in a transaction, for as long as there is
     any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room. `queued` is how
-    many events wait.
+    many events wait. What it does is counted in `counts`.
     """
 
-    def __init__(self, store: Store, door: Door, config: AppendConfig) -> None:
+    def __init__(self, store: Store, door: Door, config: AppendConfig, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self._store = store
         self._door = door
         self._config = config
@@ -61,11 +64,11 @@ class Appender:
         log then, and sending them again is safe.
         """
         size = self._config.batch
-        if len(events) <= size:
-            return await self._append(events)
         results: list[AppendResult] = []
         for start in range(0, len(events), size):
-            results += await self._append(events[start : start + size])
+            some = await self._append(events[start : start + size] if len(events) > size else events)
+            self._counts.answered(some)
+            results += some
         return results
 
     async def close(self) -> None:
@@ -128,13 +131,16 @@ class Appender:
         return taken
 
     async def _settle(self, requests: Sequence[_Request]) -> None:
+        started = time.perf_counter()
+        admissions = [each for request in requests for each in request.admissions]
         try:
-            results = iter(await self._insert([each for request in requests for each in request.admissions]))
+            results = iter(await self._insert(admissions))
         except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
             for request in requests:
                 if not request.results.done():
                     request.results.set_exception(error)
             return
+        self._counts.appends.add(len(admissions), time.perf_counter() - started)
         for request in requests:
             outcomes = [next(results) for _ in request.admissions]
             if not request.results.done():  # its caller gave up; the events are in the log all the same

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from domains import DOMAINS, AnyDomain
+from engine.config_http import HttpConfig
 from engine.errors import ConfigurationError
 from projections import Channel, fingerprint_parts
 from projections.streams import EVERY_CHANNEL
@@ -166,7 +167,8 @@ class SourceConfig(_Strict, frozen=True):
 class ChannelConfig(_Strict, frozen=True):
     """A storefront or marketplace, as the file has it.
 
-    `sources` absent: every source of the domain, in the file's order.
+    `sources` absent: every source of the domain, in the file's order. `cache_seconds` and
+    `stale_while_revalidate_seconds` absent: those of `[http]`.
     """
 
     locale: str
@@ -174,6 +176,8 @@ class ChannelConfig(_Strict, frozen=True):
     fallbacks: list[str] = []
     requires: list[str] = []
     sources: dict[str, list[str]] = {}
+    cache_seconds: Annotated[int, msgspec.Meta(ge=0, le=31_536_000)] | None = None
+    stale_while_revalidate_seconds: Annotated[int, msgspec.Meta(ge=0, le=31_536_000)] | None = None
 
 
 class WorkConfig(_Strict, frozen=True):
@@ -207,6 +211,7 @@ class Config(_Strict, frozen=True):
     channels: dict[str, ChannelConfig]
     work: WorkConfig = WorkConfig()
     append: AppendConfig = AppendConfig()
+    http: HttpConfig = HttpConfig()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":

@@ -10,6 +10,7 @@ import stamina
 
 from domains import AnyDomain
 from engine.config import Config
+from engine.counting import Counts
 from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
 from engine.folding import Folder
 from engine.logs import Logger
@@ -42,8 +43,9 @@ class Consumer:
     the domain again, beside what comes.
     """
 
-    def __init__(self, store: Store, domain: AnyDomain, config: Config) -> None:
+    def __init__(self, store: Store, domain: AnyDomain, config: Config, counts: Counts | None = None) -> None:
         self._store = store
+        self._counts = counts or Counts()
         self._domain = domain.name
         self._folder = Folder(domain, config.made_for, store.log)
         self._refolder = partial(Refolder, store, domain, config)
@@ -122,6 +124,7 @@ class Consumer:
         self._check_end(checkpoint, await self._store.log.end())
         tail = _Tail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = checkpoint.fingerprint or self._fingerprint
+        tail.counts = self._counts
         return tail
 
     async def _refold(self, tail: "_Tail") -> None:
@@ -130,6 +133,7 @@ class Consumer:
             return
         log.warning("the configuration has changed: folding every page again", domain=self._domain)
         found = await self._refolder(begin=tail.folding).run()
+        self._counts.drifted[self._domain] += found.changed
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 
@@ -145,7 +149,7 @@ class _Tail:
     """Follows the log under a lease.
 
     `position` is what was seen, which may be ahead of the `checkpoint` where nothing matched; `fingerprint` is that of
-    the configuration under which all pages are folded.
+    the configuration under which all pages are folded. What it does is counted in `counts`.
     """
 
     def __init__(
@@ -158,6 +162,7 @@ class _Tail:
         self._largest = largest
         self.checkpoint = checkpoint
         self.fingerprint = checkpoint.fingerprint
+        self.counts = Counts()
         self._window = min(SMALLEST_WINDOW, largest)
         self._ahead = _Ahead()
         self._moved_at = time.monotonic()
@@ -208,6 +213,8 @@ class _Tail:
         self._committed(moved)
         self._streaks.keep(streaks)
         self._ahead.remember(folded.settled, touched.end)
+        seconds = time.perf_counter() - started
+        self.counts.folded(moved.domain, touched.events, folded.changed, seconds)
         log.info(
             "folded",
             domain=moved.domain,
@@ -216,7 +223,7 @@ class _Tail:
             streams=len(touched.streams),
             changed=folded.changed,
             bad=len(folded.bad),
-            milliseconds=round((time.perf_counter() - started) * 1000, 1),
+            milliseconds=round(seconds * 1000, 1),
         )
 
     def _moved(self, position: int, checkpoint: Checkpoint) -> Checkpoint:

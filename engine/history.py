@@ -1,25 +1,29 @@
 """The audit trail of a SKU: what each source said, when, and what it changed."""
 
 from collections.abc import AsyncIterator
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from domains import DOMAINS
 from domains.domain import JSON
 from engine.door import Drift, State
-from engine.stores.store import Store
-from projections.streams import encode_part, normalise_sku, parse_stream_id
+from engine.stores.store import Store, StoredEvent
+from projections.streams import Stream, encode_part, normalise_sku, parse_stream_id
+
+Leaves: TypeAlias = dict[str, JSON]
+"""The leaves of a document, by dotted path."""
 
 _DOMAINS = frozenset(domain.name for domain in DOMAINS)
 _state = msgspec.json.Decoder(State)
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """A field that a version changed. `path` is dotted; a side that had no such field is None."""
+    """A field that a version changed. `path` is dotted; the sides are JSON, None where there was no such field."""
 
     path: str
-    before: JSON
-    after: JSON
+    before: object
+    after: object
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,47 +49,116 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     drift: Drift | None = None
 
 
+class Cursor(NamedTuple):
+    """A place in the history of an SKU: an event of it, by (stream, version, revision)."""
+
+    stream: str
+    version: int
+    revision: int
+
+
+LOOKED_AT = 5_000
+"""How many events `history_page` looks at, where few of them are wanted."""
+
+
 async def history_of(
     store: Store, sku: str, *, channel: str | None = None, domain: str | None = None
 ) -> AsyncIterator[HistoryEntry]:
     """Every event of a SKU, by stream and version. `channel` may be `*`."""
+    async for _, entry in _walk(store, sku, _Wanted(channel, domain)):
+        if entry is not None:
+            yield entry
+
+
+async def history_page(  # what is wanted of a history has that many parts
+    store: Store, sku: str, *, channel: str | None, domain: str | None, after: Cursor | None, limit: int
+) -> tuple[list[HistoryEntry], Cursor | None]:
+    """The next entries behind a place, `limit` at most, and the place where they end: None when there are no more.
+
+    A place that is in the history of another SKU is before all of this one.
+    """
+    entries: list[HistoryEntry] = []
+    looked_at, reached = 0, after
+    async for cursor, entry in _walk(store, sku, _Wanted(channel, domain), after):
+        if (entry is not None and len(entries) == limit) or looked_at == LOOKED_AT:
+            return entries, reached
+        if entry is not None:
+            entries.append(entry)
+        looked_at, reached = looked_at + 1, cursor
+    return entries, None
+
+
+class _Wanted(NamedTuple):
+    """What of a history is wanted; None is everything."""
+
+    channel: str | None
+    domain: str | None
+
+    def has(self, stream: Stream) -> bool:
+        return self.channel in (None, stream.channel) and self.domain in (None, stream.domain)
+
+
+async def _walk(
+    store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None
+) -> AsyncIterator[tuple[Cursor, HistoryEntry | None]]:
+    """Every event behind a place, with its entry if it is wanted: one step late, for then it is known for a head."""
     prefix = encode_part(normalise_sku(sku)) + "/"
-    pending: HistoryEntry | None = None
-    stream = ""
-    before: dict[str, JSON] = {}
-    async for event in store.log.history(prefix):
-        if event.topic not in _DOMAINS:  # an application's own
-            continue
-        name = parse_stream_id(event.originator_id)
-        if channel not in (None, name.channel) or domain not in (None, name.domain):
-            continue
-        if event.originator_id != stream:
-            if pending is not None:
-                yield msgspec.structs.replace(pending, head=True)
-            stream, before, pending = event.originator_id, {}, None
+    if after is not None and not after.stream.startswith(prefix):
+        after = None
+    stream, before = await _standing(store, after)
+    pending: tuple[Cursor, HistoryEntry | None] | None = None
+    async for event in store.log.history(prefix, after):
         if pending is not None:
-            yield pending
-        state = _state.decode(event.state)
-        after = flatten(msgspec.json.decode(state.payload))
-        pending = HistoryEntry(
-            position=event.notification_id,
-            domain=name.domain,
-            channel=name.channel,
-            source=name.source,
-            version=event.originator_version,
-            revision=event.revision,
-            id=state.id,
-            occurred_at=state.occurred_at,
-            recorded_at=state.recorded_at,
-            withdrawn=bytes(state.payload) == b"null",
-            head=False,
-            changes=changes_between(before, after),
-            run_id=state.run_id,
-            drift=state.drift,
-        )
-        before = after
+            yield _marked(pending) if event.originator_id != stream else pending
+        if event.originator_id != stream:
+            stream, before = event.originator_id, {}
+        entry, before = _entry(event, wanted, before)
+        pending = Cursor(event.originator_id, event.originator_version, event.revision), entry
     if pending is not None:
-        yield msgspec.structs.replace(pending, head=True)
+        yield _marked(pending)
+
+
+async def _standing(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
+    """What was said last, at a place, in its stream."""
+    if after is None:
+        return "", {}
+    found = await store.log.at({(after.stream, after.version)})
+    states = [event.state for event in found if event.revision == after.revision and event.topic in _DOMAINS]
+    return after.stream, _leaves(_state.decode(states[0])) if states else {}
+
+
+def _marked(pending: tuple[Cursor, HistoryEntry | None]) -> tuple[Cursor, HistoryEntry | None]:
+    cursor, entry = pending
+    return cursor, None if entry is None else msgspec.structs.replace(entry, head=True)
+
+
+def _leaves(state: State) -> Leaves:
+    return flatten(msgspec.json.decode(state.payload))
+
+
+def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[HistoryEntry | None, Leaves]:
+    """The entry of an event, and what is said since. None for an application's own, and for what is not wanted."""
+    if event.topic not in _DOMAINS or not wanted.has(name := parse_stream_id(event.originator_id)):
+        return None, before
+    state = _state.decode(event.state)
+    after = _leaves(state)
+    entry = HistoryEntry(
+        position=event.notification_id,
+        domain=name.domain,
+        channel=name.channel,
+        source=name.source,
+        version=event.originator_version,
+        revision=event.revision,
+        id=state.id,
+        occurred_at=state.occurred_at,
+        recorded_at=state.recorded_at,
+        withdrawn=bytes(state.payload) == b"null",
+        head=False,
+        changes=changes_between(before, after),
+        run_id=state.run_id,
+        drift=state.drift,
+    )
+    return entry, after
 
 
 def changes_between(before: dict[str, JSON], after: dict[str, JSON]) -> list[FieldChange]:

@@ -1,5 +1,6 @@
 """Reading pages: one local read, spliced from stored bytes."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -9,9 +10,13 @@ import orjson
 from domains import DOMAINS
 from domains.domain import JSON
 from engine.config import Config
-from engine.stores.store import Pages
-from projections import Splicer, normalise_sku
-from projections.streams import fault_of_sku
+from engine.door import State
+from engine.stores.store import ListedPage, Pages, Store, StoredEvent
+from projections import Splicer, Stream, normalise_sku, stream_id
+from projections.streams import EVERY_CHANNEL, fault_of_sku
+
+VERSIONS_LOOKED_AT = 50
+"""How far back a disabled page is asked whether it was ever live: so many versions of each source."""
 
 
 class ProductPage(msgspec.Struct, frozen=True):
@@ -39,9 +44,11 @@ class PageReader:
     """Reads the pages of one store under one configuration."""
 
     def __init__(self, pages: Pages, config: Config) -> None:
+        self._pages = pages
         self._sections = pages.sections
         self._channels = frozenset(config.channels)
         self._splice = Splicer(DOMAINS, config.made_for).splice
+        self._requires = {channel.name: channel.requires for channel in config.made_for}
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served, or None when there is none, or none to show.
@@ -63,6 +70,95 @@ class PageReader:
         """The page, decoded, or None when there is none, or none to show."""
         text = await self.get_json(sku, channel, disabled=disabled)
         return None if text is None else decode_page(text)
+
+    async def get_many_json(self, skus: Sequence[str], channel: str) -> dict[str, bytes]:
+        """The pages of several SKUs as they are served, by SKU as it was asked for. Without those that are not shown.
+
+        One query, whatever their number. Raises `StoreUnavailable`.
+        """
+        if channel not in self._channels:
+            return {}
+        wanted = {sku: normalise_sku(sku) for sku in skus}
+        names = sorted({name for name in wanted.values() if fault_of_sku(name) is None})
+        rows = await self._pages.sections_of(names, channel) if names else {}
+        pages = {name: self._splice(name, channel, rows[name], disabled=False) for name in rows}
+        found = {sku: pages.get(name) for sku, name in wanted.items()}
+        return {sku: page for sku, page in found.items() if page is not None}
+
+    async def listing(self, channel: str, after: str, limit: int) -> "list[PageSummary]":
+        """How the pages of the next SKUs stand in a channel. `limit` bounds the SKUs, some of which may have no page.
+
+        Such an SKU has a summary all the same, so that the last one tells where to go on. "" begins.
+        """
+        listed = await self._pages.listing(channel, after, limit)
+        return [_summary(page, self._requires[channel]) for page in listed]
+
+
+class PageSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """How one page stands. `status` is `absent`, and `updated_at` None, where there is none."""
+
+    sku: str
+    status: Literal["live", "disabled", "absent"]
+    ready: bool
+    readiness: dict[str, bool]
+    updated_at: str | None
+
+
+_IDENTITY = next(domain for domain in DOMAINS if domain.gives_identity)
+
+
+def _summary(page: ListedPage, requires: Collection[str]) -> PageSummary:
+    if not page.sections:
+        return PageSummary(page.sku, "absent", ready=False, readiness={}, updated_at=None)
+    readiness = {domain.name: False for domain in DOMAINS}
+    readiness |= {each.domain: each.ready for each in page.sections if each.domain in readiness}
+    live = all(each.enabled for each in page.sections if each.domain == _IDENTITY.name)
+    return PageSummary(
+        page.sku,
+        "live" if live else "disabled",
+        ready=all(readiness[name] for name in requires),
+        readiness=readiness,
+        updated_at=max(each.occurred_at for each in page.sections),
+    )
+
+
+_state = msgspec.json.Decoder(State)
+
+
+class _Published(msgspec.Struct):
+    """What a statement of the domain that gives pages their identity says of being shown."""
+
+    enabled: bool = True
+
+
+async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool:
+    """Whether a page that is not shown now was to be shown once, as the log has it.
+
+    It was when its catalog says no more, and one of the sources that the channel listens to has had a statement of it,
+    for the channel or for every channel, that did not disable it: among the last `VERSIONS_LOOKED_AT` of each. So the
+    answer does not depend on the order in which events arrived, nor on whether anybody saw the page.
+    """
+    sku = normalise_sku(sku)
+    if fault_of_sku(sku) is not None:
+        return False
+    listens = next(each.sources.get(_IDENTITY.name, ()) for each in config.made_for if each.name == channel)
+    streams = [
+        stream_id(Stream(sku, where, _IDENTITY.name, source))
+        for source in listens
+        for where in (channel, EVERY_CHANNEL)
+    ]
+    for head in await store.log.heads(streams) if streams else ():
+        if any(_was_shown(each) for each in (head, *await store.log.before(head, VERSIONS_LOOKED_AT))):
+            return True
+    return False
+
+
+def _was_shown(event: StoredEvent) -> bool:
+    try:
+        published = msgspec.json.decode(_state.decode(event.state).payload, type=_Published | None)
+    except msgspec.MsgspecError:  # it was never folded either
+        return False
+    return published is not None and published.enabled
 
 
 def decode_page(text: bytes) -> ProductPage:

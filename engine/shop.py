@@ -12,6 +12,7 @@ from domains import DOMAINS, AnyDomain
 from engine.appending import Appender
 from engine.config import Config
 from engine.consuming import Consumer
+from engine.counting import Counts
 from engine.dead_letters import DeadLetterOffice
 from engine.door import Door
 from engine.errors import ConfigurationError
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
-    `pages` reads pages; `dead_letters` is what needs a person; `store` is what all of it stands on.
+    `pages` reads pages; `dead_letters` is what needs a person; `store` is what all of it stands on; `counts` is what
+    this process has done.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -40,7 +42,8 @@ class Shop:
         self.store = store
         self.pages = PageReader(store.pages, config)
         self.dead_letters = DeadLetterOffice(store, config, self.append)
-        self._appender = Appender(store, Door(config), config.append)
+        self.counts = Counts()
+        self._appender = Appender(store, Door(config), config.append, self.counts)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.
@@ -49,6 +52,11 @@ class Shop:
         which any of them may or may not be in the log.
         """
         return await self._appender.append(events)
+
+    @property
+    def queued(self) -> int:
+        """How many events wait to be appended."""
+        return self._appender.queued
 
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
         """Folds what is in the log by now, in all domains or in some; waits where another worker is at it."""
@@ -92,7 +100,9 @@ class Shop:
 
         async def refold(domain: AnyDomain) -> None:
             refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
-            found.append(await refolder.run(prefix=normalise_sku(prefix), write=write))
+            drift = await refolder.run(prefix=normalise_sku(prefix), write=write)
+            self.counts.drifted[domain.name] += drift.changed
+            found.append(drift)
 
         await together(*(partial(refold, domain) for domain in self._chosen(domains)))
         return sum(found, Refolded())
@@ -133,7 +143,7 @@ class Shop:
         await self.store.close()
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
-        return [Consumer(self.store, domain, self.config) for domain in self._chosen(names)]
+        return [Consumer(self.store, domain, self.config, self.counts) for domain in self._chosen(names)]
 
     def _chosen(self, names: Collection[str] | None) -> list[AnyDomain]:
         known = {domain.name for domain in DOMAINS}

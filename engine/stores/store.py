@@ -7,9 +7,9 @@ repeated. None of them answers a failure with an empty result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from engine.config import Config
 from projections.pages import StoredSection
@@ -157,6 +157,33 @@ class Lag(NamedTuple):
     oldest: bytes | None
 
 
+class SectionFlags(NamedTuple):
+    """How one section stands, without what it shows."""
+
+    domain: str
+    enabled: bool
+    ready: bool
+    occurred_at: str
+
+
+class ListedPage(NamedTuple):
+    """How the sections of one SKU stand in one channel. None of them where the SKU has a page in others alone."""
+
+    sku: str
+    sections: list[SectionFlags]
+
+
+def listed(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
+    """Pages from rows of (sku, domain, enabled, ready, occurred_at), by SKU; `Any`, for each driver has its own rows."""
+    pages: list[ListedPage] = []
+    for sku, domain, enabled, ready, occurred_at in rows:
+        if not pages or pages[-1].sku != sku:
+            pages.append(ListedPage(sku, []))
+        if domain is not None:
+            pages[-1].sections.append(SectionFlags(domain, bool(enabled), bool(ready), occurred_at))
+    return pages
+
+
 class Log(ABC):
     """The events, append-only, in the order of their positions. Positions become visible in ascending order."""
 
@@ -195,8 +222,11 @@ class Log(ABC):
         """The newest events of the same stream that are older than this one by (version, revision), newest first."""
 
     @abstractmethod
-    def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
-        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages."""
+    def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
+        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages.
+
+        Those behind `after` alone, where it is given.
+        """
 
     @abstractmethod
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
@@ -239,6 +269,14 @@ class Pages(ABC):
 
         Domain, enabled, ready, versions, body, occurred_at. Empty when none.
         """
+
+    @abstractmethod
+    async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
+        """The rows of the pages of several SKUs in a channel, as `sections` has them, of those that have any."""
+
+    @abstractmethod
+    async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
+        """How the pages of the next SKUs stand in a channel, by SKU. "" begins. SKUs without one there count too."""
 
     @abstractmethod
     def keys(self) -> AsyncIterator[tuple[str, str]]:
@@ -420,6 +458,10 @@ class Store(ABC):
     @abstractmethod
     async def open(cls, config: Config, *, create: bool, disposable: bool) -> Self:
         """Opens it, its schema up to date. See `engine.stores.open_store`."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Returns when the store answers, and its schema is the one that this program has. Raises `StoreError`."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from engine.stores.postgres.lease import PostgresConsumption
 from engine.stores.postgres.log import PostgresLog
 from engine.stores.postgres.pages import PostgresPages
 from engine.stores.postgres.records import PostgresRecords
-from engine.stores.postgres.schema import prepare
+from engine.stores.postgres.schema import check, prepare
 from engine.stores.store import Store
 
 
@@ -42,6 +42,10 @@ class PostgresStore(Store):
             await connections.close()
             raise
         return cls(connections, config)
+
+    async def check(self) -> None:
+        async with self._connections.readers.session() as session:
+            await check(session)
 
     async def close(self) -> None:
         await self.pages.close()

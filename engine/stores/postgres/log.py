@@ -70,8 +70,8 @@ class PostgresLog(Log):
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
 
-    async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
-        last: tuple[str, int, int] = (prefix, -1, -1)
+    async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
+        last = after or (prefix, -1, -1)
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
             page = await self._read("history", *last, beyond, PAGE)

@@ -3,13 +3,26 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from engine.stores.postgres.merging import MergedReads
-from engine.stores.store import Pages
+from engine.stores.store import ListedPage, Pages, listed
+from projections.pages import StoredSection
 
 PAGE = 1_000
 
 
 class PostgresPages(MergedReads, Pages):
     """Point reads go over a connection of their own; those that come together share a query."""
+
+    async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
+        if not skus:
+            return {}
+        rows = await self._connections.readers.fetch("sections_of_pages", list(skus), [channel] * len(skus))
+        pages: dict[str, list[StoredSection]] = {}
+        for row in rows:
+            pages.setdefault(row["sku"], []).append(row[:6])
+        return pages
+
+    async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
+        return listed(await self._connections.readers.fetch("listed_pages", channel, after, limit))
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")

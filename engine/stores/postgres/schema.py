@@ -31,6 +31,16 @@ async def prepare(connections: Connections, *, create: bool) -> None:
             await _apply(session, known)
 
 
+async def check(session: Session) -> None:
+    """Raises `StoreTooNew` or `StoreUnfit` for a schema that is not the one of this program, `StoreUnavailable`."""
+    known = migrations(PACKAGE)[-1].number
+    version = await current_version(session)
+    if version > known:
+        raise StoreTooNew(session.name, version, known)
+    if version < known:
+        raise StoreUnfit(session.name, f"it has schema {version}, {known} is needed; was it put back while in use?")
+
+
 async def current_version(session: Session) -> int:
     """The number of the newest migration that was applied, 0 where there is no store."""
     if (await session.fetch("has_migrations"))[0][0]:

@@ -12,7 +12,7 @@ from engine.stores.sqlite.lease import SQLiteConsumption
 from engine.stores.sqlite.log import SQLiteLog
 from engine.stores.sqlite.pages import SQLitePages
 from engine.stores.sqlite.records import SQLiteRecords
-from engine.stores.sqlite.schema import prepare
+from engine.stores.sqlite.schema import check, prepare
 from engine.stores.store import Store
 
 
@@ -38,6 +38,10 @@ class SQLiteStore(Store):
         await run_sync(lambda: prepare(folder, create=create))
         with translated(f"sqlite:///{folder}"):
             return cls(Connections(folder), config, disposable=disposable)
+
+    async def check(self) -> None:
+        for reader in (self._connections.events_browser, self._connections.pages_reader):
+            await reader.run(lambda connection: check(self.name, connection))
 
     async def close(self) -> None:
         await self._connections.close()

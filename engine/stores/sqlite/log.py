@@ -99,8 +99,8 @@ class SQLiteLog(Log):
         place = (event.originator_id, event.originator_version, event.revision)
         return await self._read(self._connections.events_reader, "older_events", *place, limit)
 
-    async def history(self, prefix: str) -> AsyncIterator[StoredEvent]:
-        last: tuple[str, int, int] = (prefix, -1, -1)
+    async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
+        last = after or (prefix, -1, -1)
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
             page = await self._read(self._connections.events_browser, "history", *last, beyond, PAGE)

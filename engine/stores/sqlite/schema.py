@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from engine.errors import StoreMissing, StoreTooNew
+from engine.errors import StoreMissing, StoreTooNew, StoreUnfit
 from engine.stores.sql import Migration, migrations
 from engine.stores.sqlite.connections import EVENTS, PAGES, connect, in_transaction, translated
 
@@ -52,6 +52,17 @@ def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) ->
             in_transaction(lambda connection: _apply(connection, known))(connection)
     finally:
         connection.close()
+
+
+def check(name: str, connection: apsw.Connection) -> None:
+    """Raises `StoreTooNew` or `StoreUnfit` for a file that has not the schema of this program."""
+    folder = "events" if Path(connection.filename).name == EVENTS else "pages"
+    known = migrations(PACKAGE, f"migrations/{folder}")[-1].number
+    version = current_version(connection)
+    if version > known:
+        raise StoreTooNew(name, version, known)
+    if version < known:
+        raise StoreUnfit(name, f"{folder} has schema {version}, {known} is needed; was it put back while in use?")
 
 
 def current_version(connection: apsw.Connection) -> int:

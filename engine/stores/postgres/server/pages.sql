@@ -1,11 +1,3 @@
--- sections_of_pages --
--- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page.
-SELECT section.domain, enabled, ready, versions, body, occurred_at, wanted.sku, wanted.channel
-FROM unnest($1::text[], $2::text[]) AS wanted (sku, channel)
-CROSS JOIN LATERAL (
-    SELECT * FROM sections WHERE sections.sku = wanted.sku AND sections.channel = wanted.channel ORDER BY domain
-) AS section;
-
 -- layouts --
 -- What `page` knows of the configuration.
 SELECT channel, domains, identity, requires FROM layouts;

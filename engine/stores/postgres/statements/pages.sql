@@ -2,6 +2,23 @@
 -- The sections of one page.
 SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = $1 AND channel = $2 ORDER BY domain;
 
+-- sections_of_pages --
+-- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page.
+SELECT section.domain, enabled, ready, versions, body, occurred_at, wanted.sku, wanted.channel
+FROM unnest($1::text[], $2::text[]) AS wanted (sku, channel)
+CROSS JOIN LATERAL (
+    SELECT * FROM sections WHERE sections.sku = wanted.sku AND sections.channel = wanted.channel ORDER BY domain
+) AS section;
+
+-- listed_pages --
+-- How the sections of a channel stand, of the next SKUs; an SKU without any has one row, with nulls.
+SELECT page.sku, section.domain, section.enabled, section.ready, section.occurred_at
+FROM (SELECT DISTINCT sku FROM sections WHERE sku > $2 ORDER BY sku LIMIT $3) AS page
+LEFT JOIN LATERAL (
+    SELECT * FROM sections WHERE sections.sku = page.sku AND sections.channel = $1 ORDER BY domain
+) AS section ON TRUE
+ORDER BY page.sku;
+
 -- page_keys --
 -- The next pages by (sku, channel).
 SELECT DISTINCT sku, channel FROM sections

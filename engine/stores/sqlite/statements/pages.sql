@@ -2,6 +2,20 @@
 -- The sections of one page.
 SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = ? AND channel = ? ORDER BY domain;
 
+-- sections_of_pages --
+-- The sections of several SKUs in a channel, with the columns of `page_sections` first, all in one value: see `packed`.
+SELECT CAST(json_group_array(json_array(
+    domain, enabled, ready, CAST(versions AS TEXT), CAST(body AS TEXT), occurred_at, sku
+)) AS BLOB)
+FROM sections WHERE channel = ? AND sku IN carray(?);
+
+-- listed_pages --
+-- How the sections of a channel stand, of the next SKUs; an SKU without any has one row, with nulls.
+SELECT page.sku, section.domain, section.enabled, section.ready, section.occurred_at
+FROM (SELECT DISTINCT sku FROM sections WHERE sku > :after ORDER BY sku LIMIT :limit) AS page
+LEFT JOIN sections AS section ON section.sku = page.sku AND section.channel = :channel
+ORDER BY page.sku, section.domain;
+
 -- page_keys --
 -- The next pages by (sku, channel).
 SELECT DISTINCT sku, channel FROM sections

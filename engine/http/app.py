@@ -1,0 +1,106 @@
+"""The application: page reads in front, every other route behind, and whatever goes wrong answered as a problem."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from starlette.responses import Response
+from starlette.routing import Route as Path
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
+
+from engine.grants import Grant
+from engine.http.access import admitted
+from engine.http.bodies import check_encoding, read_query
+from engine.http.headers import Header, value_of
+from engine.http.openapi import document
+from engine.http.problems import ClientGone, Problem, not_found, problem_of, response
+from engine.http.reads import Application, PageReads, decoded
+from engine.http.routes import Call, Route
+from engine.http.service import Service
+from engine.http.table import ROUTES
+
+NOBODY = Grant("anybody", frozenset(), None)
+"""Who asks for what anybody may ask for."""
+
+UNKNOWN = "none"
+"""What is counted and logged in place of a route where there is none."""
+
+
+def application(service: Service, routes: Sequence[Route] = ROUTES) -> Application:
+    """The whole server as one ASGI application."""
+    service.description = document(routes)
+    by_path: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, {})[route.method] = route
+    paths = [Path(path, Endpoint(service, path, methods)) for path, methods in by_path.items()]
+    router = Router(paths, redirect_slashes=False, default=Endpoint(service, UNKNOWN, {}))
+    return PageReads(service, _Behind(router))
+
+
+class _Behind:
+    """Hands requests to the router with the path as it came, so that an encoded slash is none."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._router({**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._router(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+
+class Endpoint:
+    """All operations of one path."""
+
+    def __init__(self, service: Service, path: str, routes: Mapping[str, Route]) -> None:
+        self._service = service
+        self._path = path
+        self._routes = {**routes, **({"HEAD": routes["GET"]} if "GET" in routes else {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        traffic = self._service.traffic
+        started = time.perf_counter() if traffic.logs_next() else None
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientGone:
+            traffic.gone += 1
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            answer = response(problem_of(error))
+        await answer(scope, receive, send)
+        method = scope["method"] if scope["method"] in self._routes else UNKNOWN
+        traffic.note(method, self._path, answer.status_code, len(answer.body), started)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        route = self._route(scope["method"])
+        headers: list[Header] = scope["headers"]
+        grant = NOBODY
+        if route.scope is not None:
+            authorization = value_of(headers, b"authorization")
+            grant = await admitted(self._service.access, authorization, route.scope, private=route.private)
+        path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
+        query = read_query(scope["query_string"], route.query)
+        _check_media_type(route, headers)
+        return await route.handler(Call(self._service, route, grant, path, query, headers, receive))
+
+    def _route(self, method: str) -> Route:
+        if not self._routes:
+            raise not_found("there is no such route; /openapi.json has them all")
+        if method not in self._routes:
+            allowed = ", ".join(sorted(self._routes))
+            raise Problem(405, f"there is no {method} here", headers=[(b"allow", allowed.encode())])
+        return self._routes[method]
+
+
+def _check_media_type(route: Route, headers: list[Header]) -> None:
+    if not route.bodies:
+        return
+    check_encoding(headers)
+    given = (value_of(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+    if given not in route.bodies:
+        taken = ", ".join(route.bodies)
+        raise Problem(415, f"the body must be {taken}", headers=[(b"accept", taken.encode())])

@@ -1,0 +1,85 @@
+"""Reading what a request says: its body, within limits, and the parameters behind the question mark."""
+
+from collections import Counter
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive
+
+from engine.errors import Refused
+from engine.http.headers import Header, value_of, values_of
+from engine.http.problems import ClientGone, Problem, invalid
+from engine.strict_json import find_repeated_key, refusal
+
+Value = TypeVar("Value")
+
+MOST_PARAMETERS = 20
+
+
+async def read_body(headers: list[Header], receive: Receive, limit: int) -> bytes:
+    """The body, whole. Raises `Problem` for one that is compressed or too large, `ClientGone`."""
+    check_encoding(headers)
+    length = value_of(headers, b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise too_large(limit)
+    message = await receive()
+    body = _part(message)
+    while message.get("more_body"):
+        message = await receive()
+        body += _part(message)
+        if len(body) > limit:
+            raise too_large(limit)
+    if len(body) > limit:
+        raise too_large(limit)
+    return bytes(body)
+
+
+def _part(message: dict[str, object] | object) -> bytearray:
+    assert isinstance(message, dict)  # noqa: S101  # a message is a dictionary, says ASGI
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return bytearray(message.get("body", b""))
+
+
+def check_encoding(headers: list[Header]) -> None:
+    """Nothing is unpacked: a kilobyte may hold a gigabyte. Raises `Problem`, 415."""
+    for value in values_of(headers, b"content-encoding"):
+        if value.strip().lower() not in {b"", b"identity"}:
+            raise Problem(415, "the body must not be compressed", headers=[(b"accept-encoding", b"identity")])
+
+
+def too_large(limit: int) -> Problem:
+    """The body has more bytes than are taken. What is left of it is not read."""
+    return Problem(413, f"the body has more than {limit} bytes", headers=[(b"connection", b"close")])
+
+
+def read_json(body: bytes, kind: type[Value]) -> Value:
+    """A JSON document of that type. Raises `Problem`, 400 for what is no JSON, else 422 with the place of the fault."""
+    try:
+        value = msgspec.json.decode(body, type=kind)
+        find_repeated_key(body)
+    except msgspec.ValidationError as error:
+        fault = refusal(error, body)
+        raise invalid(fault.path, fault.reason) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {refusal(error, body)}") from None
+    except Refused as refused:
+        raise Problem(400, str(refused)) from None
+    return value
+
+
+def read_query(text: bytes, kind: type[Value]) -> Value:
+    """The parameters behind the question mark. Raises `Problem`, 422 for one that is unknown, doubled or wrong."""
+    try:
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:  # among them those of its text and of its count
+        raise invalid("", "the parameters behind the question mark cannot be read") from None
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise invalid(name, "is given twice")
+    try:
+        return msgspec.convert(dict(pairs), kind, strict=False)
+    except msgspec.ValidationError as error:
+        fault = refusal(error, b"")
+        raise invalid(fault.path, fault.reason) from None

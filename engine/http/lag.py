@@ -1,0 +1,34 @@
+"""How far folding is behind, looked up at most once a second, however many ask."""
+
+import time
+
+import anyio
+
+from engine.shop import Shop
+from engine.status import DomainStatus, domains_of
+
+FRESH_SECONDS = 1.0
+
+
+class LagWatch:
+    """The status of the domains, as it was a second ago at most."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._known: list[DomainStatus] = []
+        self._until = 0.0
+        self._turn = anyio.Lock()
+
+    async def domains(self) -> list[DomainStatus]:
+        """How far each domain is. Raises `StoreUnavailable`."""
+        if time.monotonic() < self._until:
+            return self._known
+        async with self._turn:
+            if time.monotonic() >= self._until:
+                self._known = await domains_of(self._shop.store, self._shop.config)
+                self._until = time.monotonic() + FRESH_SECONDS
+        return self._known
+
+    async def seconds(self) -> float:
+        """How long the oldest event of any domain has waited."""
+        return max((each.lag_seconds for each in await self.domains()), default=0.0)

@@ -1,0 +1,129 @@
+"""`/metrics`: what was counted, in the form that Prometheus reads.
+
+Everything is counted in plain numbers where it happens, a batch at a time, and turned into metrics only when somebody
+asks. No label is an SKU. Where several processes share a port, each answers for itself, under its own `worker`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from engine.counting import Histogram
+from engine.events import OUTCOMES
+from engine.http.service import Service
+from engine.status import DomainStatus
+
+__all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
+
+
+async def exposition(service: Service) -> bytes:
+    """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ShopCollector(service, await service.lag.domains()))
+    return generate_latest(registry)
+
+
+class ShopCollector(Collector):
+    """Turns the numbers of a server, and the status of the domains, into metrics."""
+
+    def __init__(self, service: Service, domains: Iterable[DomainStatus]) -> None:
+        self._service = service
+        self._domains = list(domains)
+        self._worker = str(service.worker)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric."""
+        yield from self._requests()
+        yield from self._appends()
+        yield from self._folds()
+        yield from self._standing()
+
+    def _requests(self) -> Iterator[Metric]:
+        traffic = self._service.traffic
+        requests = CounterMetricFamily(
+            "pagefold_http_requests", "Requests answered.", labels=["worker", "method", "route", "status"]
+        )
+        for (method, route, status), number in traffic.requests.items():
+            requests.add_metric([self._worker, method, route, str(status)], number)
+        yield requests
+        yield self._counter("pagefold_page_reads", "Pages found for readers, 304s among them.", traffic.reads)
+        yield self._counter("pagefold_page_not_modified", "Page reads answered with 304.", traffic.not_modified)
+        yield self._counter("pagefold_http_gone", "Requests whose sender hung up before they were whole.", traffic.gone)
+
+    def _appends(self) -> Iterator[Metric]:
+        counts = self._service.shop.counts
+        yield self._by(
+            "pagefold_events",
+            "Events answered, by outcome.",
+            "outcome",
+            {each: counts.outcomes[each] for each in OUTCOMES},
+        )
+        yield self._histogram("pagefold_append_batch_events", "Events in a transaction.", {"": counts.appends.events})
+        yield self._histogram("pagefold_append_seconds", "Time of a transaction.", {"": counts.appends.seconds})
+        queued = GaugeMetricFamily(
+            "pagefold_append_queue_events", "Events that wait to be appended.", labels=["worker"]
+        )
+        queued.add_metric([self._worker], self._service.shop.queued)
+        yield queued
+
+    def _folds(self) -> Iterator[Metric]:
+        counts = self._service.shop.counts
+        events = {domain: each.events for domain, each in counts.folds.items()}
+        seconds = {domain: each.seconds for domain, each in counts.folds.items()}
+        yield self._histogram("pagefold_fold_batch_events", "Events in a batch of a consumer.", events, "domain")
+        yield self._histogram("pagefold_fold_seconds", "Time of a batch of a consumer.", seconds, "domain")
+        yield self._by("pagefold_sections_changed", "Sections that consumers changed.", "domain", counts.changed)
+        yield self._by("pagefold_rebuild_drift", "Sections that folding again found drifted.", "domain", counts.drifted)
+
+    def _standing(self) -> Iterator[Metric]:
+        """What the store says: the same whichever process answers."""
+        lag_events = GaugeMetricFamily("pagefold_lag_events", "Events that are not folded yet.", labels=["domain"])
+        lag_seconds = GaugeMetricFamily("pagefold_lag_seconds", "Age of the oldest of them.", labels=["domain"])
+        checkpoint = GaugeMetricFamily("pagefold_checkpoint", "Position that is folded.", labels=["domain"])
+        log_end = GaugeMetricFamily("pagefold_log_end", "Position of the newest event.")
+        folded = CounterMetricFamily(
+            "pagefold_folded_events",
+            "Events behind the checkpoint, by what became of them.",
+            labels=["domain", "outcome"],
+        )
+        letters = GaugeMetricFamily("pagefold_dead_letters", "Events that need a person.", labels=["kind", "domain"])
+        for each in self._domains:
+            lag_events.add_metric([each.domain], each.lag_events)
+            lag_seconds.add_metric([each.domain], each.lag_seconds)
+            checkpoint.add_metric([each.domain], each.checkpoint)
+            for outcome, number in (("applied", each.applied), ("stale", each.stale), ("dead", each.dead)):
+                folded.add_metric([each.domain, outcome], number)
+            letters.add_metric(["projection", each.domain], each.dead_letters)
+            letters.add_metric(["ingest", each.domain], each.conflicts)
+        log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
+        yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
+
+    def _counter(self, name: str, text: str, number: int) -> Metric:
+        family = CounterMetricFamily(name, text, labels=["worker"])
+        family.add_metric([self._worker], number)
+        return family
+
+    def _by(self, name: str, text: str, label: str, numbers: Mapping[str, int]) -> Metric:
+        family = CounterMetricFamily(name, text, labels=["worker", label])
+        for value, number in numbers.items():
+            family.add_metric([self._worker, value], number)
+        return family
+
+    def _histogram(self, name: str, text: str, values: Mapping[str, Histogram], label: str = "") -> Metric:
+        family = HistogramMetricFamily(name, text, labels=["worker", label] if label else ["worker"])
+        for value, histogram in values.items():
+            family.add_metric([self._worker, value] if label else [self._worker], _buckets(histogram), histogram.total)
+        return family
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus wants them."""
+    found: list[tuple[str, float]] = []
+    total = 0
+    for bound, number in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
+        total += number
+        found.append((bound, total))
+    return found

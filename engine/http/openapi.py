@@ -1,0 +1,141 @@
+"""The OpenAPI 3.1 document, made of the routes and the types that they use: what it says is what the server checks."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeAlias
+
+import msgspec
+import orjson
+
+from engine.http.problems import MEDIA_TYPE, ProblemDetails
+from engine.http.routes import Route
+
+Document: TypeAlias = dict[str, Any]  # `Any`, because JSON Schema is any JSON
+
+REFERENCE = "#/components/schemas/{name}"
+_parameter = re.compile(r"\{(\w+)\}")
+
+ALWAYS = {
+    400: "It is not HTTP, or no JSON where JSON is wanted",
+    408: "It was not complete in time",
+    429: "There are too many connections, or too much waits to be done",
+    431: "Its headers are too large, or too many",
+    500: "The server failed, and has logged why",
+    503: "The store is unavailable: the same request may be sent again",
+}
+SCOPED = {401: "There is no token, or none that is valid", 403: "The token has not the scope"}
+WITH_BODY = {413: "The body is too large", 415: "The body is of another type, or compressed", 422: "It cannot be meant"}
+WITH_PARAMETERS = {422: "A parameter cannot be meant"}
+
+
+def document(routes: Sequence[Route]) -> bytes:
+    """The document, as JSON."""
+    schemas, components = msgspec.json.schema_components(_types(routes), schema_hook=_any, ref_template=REFERENCE)
+    of = dict(zip(map(_key, _types(routes)), schemas, strict=True))
+    paths: dict[str, Document] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, of)
+    return orjson.dumps(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Pagefold", "version": _version(), "summary": "Ready-made product pages"},
+            "paths": paths,
+            "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        }
+    )
+
+
+def _any(kind: object) -> Document:
+    """What is declared as `object` is any JSON."""
+    return {"description": "Any JSON."}
+
+
+def _version() -> str:
+    try:
+        return version("pagefold")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _types(routes: Iterable[Route]) -> list[Any]:
+    """Every type that a body or an answer has."""
+    return [ProblemDetails, *(each for route in routes for each in _types_of(route))]
+
+
+def _types_of(route: Route) -> Iterator[object]:
+    yield from route.bodies.values()
+    yield from (answer.content for answer in route.answers if answer.content is not None)
+
+
+def _key(kind: object) -> str:
+    return repr(kind)
+
+
+def _operation(route: Route, of: Mapping[str, Document]) -> Document:
+    parameters = [*_in_path(route), *_in_query(route)]
+    found: Document = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "responses": dict(_answers(route, of)),
+        "security": [] if route.scope is None else [{"token": [route.scope]}],
+    }
+    if parameters:
+        found["parameters"] = parameters
+    if route.bodies:
+        content = {media_type: {"schema": of[_key(kind)]} for media_type, kind in route.bodies.items()}
+        found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _in_path(route: Route) -> Iterator[Document]:
+    for name in _parameter.findall(route.path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _in_query(route: Route) -> Iterator[Document]:
+    [schema], components = msgspec.json.schema_components([route.query], ref_template=REFERENCE)
+    properties = components[schema["$ref"].rpartition("/")[2]]["properties"]
+    for field in msgspec.structs.fields(route.query):
+        yield {
+            "name": field.encode_name,
+            "in": "query",
+            "required": field.required,
+            "schema": _without_null(properties[field.encode_name]),
+        }
+
+
+def _without_null(schema: Document) -> Document:
+    """A parameter is left out, and never null."""
+    choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    if "enum" in schema:
+        return {**schema, "enum": [each for each in schema["enum"] if each is not None]}
+    return choices[0] if len(choices) == 1 else {key: value for key, value in schema.items() if value is not None}
+
+
+def _answers(route: Route, of: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
+    declared: dict[str, Document] = {}
+    for status, description in sorted(_problems(route).items()):
+        declared[str(status)] = _problem(description)
+    for answer in route.answers:
+        found: Document = {"description": answer.description}
+        if answer.content is not None:
+            found["content"] = {answer.media_type: {"schema": of[_key(answer.content)]}}
+        declared[str(answer.status)] = found
+    yield from sorted(declared.items())
+
+
+def _problems(route: Route) -> dict[int, str]:
+    found = {**ALWAYS, **(SCOPED if route.scope is not None else {}), **(WITH_BODY if route.bodies else {})}
+    if not route.bodies and msgspec.structs.fields(route.query):
+        found |= WITH_PARAMETERS
+    elif not route.bodies:
+        found |= {422: "A parameter cannot be meant"}
+    return {**found, **route.problems}
+
+
+def _problem(description: str) -> Document:
+    return {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="ProblemDetails")}}},
+    }

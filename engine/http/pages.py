@@ -1,0 +1,151 @@
+"""Pages: one of them, some hundred at once, and a channel's list for those who look after it."""
+
+from typing import Annotated, Literal
+
+import msgspec
+import orjson
+from starlette.responses import Response
+
+from domains import DOMAINS
+from engine.http.problems import Problem, not_found
+from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.reading import PageSummary
+
+MOST_SKUS = 500
+MOST_LISTED = 500
+LOOKED_AT = 2_000
+"""How many SKUs one request for a list looks at, where few of them are wanted."""
+
+LONGEST_TEXT = 256
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+
+PageDocument = msgspec.defstruct(
+    "PageDocument",
+    [
+        ("sku", str),
+        ("channel", str),
+        ("status", Literal["live", "disabled"]),
+        ("ready", bool),
+        ("readiness", dict[str, bool]),
+        ("sourceVersions", dict[str, int]),
+        ("updatedAt", str),
+        *((domain.name, dict[str, object] | None) for domain in DOMAINS),
+    ],
+)
+"""A page, as it is spliced: what a store has of a section stands in it unread."""
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which pages are asked for."""
+
+    channel: Text
+    skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MOST_SKUS)]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The pages that there are, by SKU as it was asked for, and the SKUs that have none to show."""
+
+    found: dict[str, PageDocument]  # type: ignore[valid-type]  # it is made of the domains that there are
+    missing: list[str]
+
+
+class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which pages are listed: behind an SKU, ready or not, live or not."""
+
+    after: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LISTED)] = 100
+    ready: bool | None = None
+    status: Literal["live", "disabled"] | None = None
+
+
+class PageList(msgspec.Struct, frozen=True):
+    """Some pages, by SKU, and what `after` is for the next of them: null when there are no more.
+
+    There may be more although these are few, or none: one request looks at so many SKUs and no more.
+    """
+
+    items: list[PageSummary]
+    next: str | None
+
+
+async def one(call: Call) -> Response:
+    """One page. The server answers this in front of the router; the table has it for its description."""
+    body = await call.service.shop.pages.get_json(call.path["sku"], call.path["channel"])
+    if body is None:
+        raise not_found("there is no such page in this channel")
+    return reply(body)
+
+
+async def batch(call: Call) -> Response:
+    """Some hundred pages, with one query, spliced into one document without being read."""
+    wanted = await call.json(Wanted)
+    _check_channel(call, wanted.channel)
+    found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel)
+    call.service.traffic.reads += len(found)
+    missing = [sku for sku in dict.fromkeys(wanted.skus) if sku not in found]
+    pages = b",".join(orjson.dumps(sku) + b":" + body for sku, body in found.items())
+    return reply(b'{"found":{%b},"missing":%b}' % (pages, orjson.dumps(missing)))
+
+
+async def listing(call: Call) -> Response:
+    """How the pages of a channel stand, by SKU."""
+    query, channel = call.query(ListQuery), call.path["channel"]
+    _check_channel(call, channel)
+    looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
+    listed = await call.service.shop.pages.listing(channel, query.after, looked_at)
+    items = [page for page in listed if _is_wanted(page, query)]
+    if len(items) > query.limit:
+        items = items[: query.limit]
+        return reply(PageList(items, items[-1].sku))
+    return reply(PageList(items, listed[-1].sku if len(listed) == looked_at else None))
+
+
+def _is_wanted(page: PageSummary, query: ListQuery) -> bool:
+    if page.status == "absent":
+        return False
+    return query.ready in (None, page.ready) and query.status in (None, page.status)
+
+
+def _check_channel(call: Call, channel: str) -> None:
+    if channel not in call.service.config.channels:
+        raise Problem(404, "there is no such channel")
+
+
+NO_PAGE = {404: "There is no such channel or page, or the page is disabled and never was live", 410: "It was live once"}
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/pages/{channel}/{sku}",
+        one,
+        "getPage",
+        "One page, with an entity tag, fresh for as long as its channel says",
+        scope="read",
+        answers=[Answer(200, "The page", PageDocument), Answer(304, "It is what `If-None-Match` names")],
+        problems=NO_PAGE,
+    ),
+    Route(
+        "POST",
+        "/v1/pages:batchGet",
+        batch,
+        "batchGetPages",
+        f"Up to {MOST_SKUS} pages of a channel",
+        scope="read",
+        bodies={JSON_TYPE: Wanted},
+        answers=[Answer(200, "What was found, and what was not", Batch)],
+        problems={404: "There is no such channel"},
+    ),
+    Route(
+        "GET",
+        "/v1/pages/{channel}",
+        listing,
+        "listPages",
+        "How the pages of a channel stand, by SKU",
+        scope="read",
+        private=True,
+        query=ListQuery,
+        answers=[Answer(200, "Some of them, and where to go on", PageList)],
+        problems={404: "There is no such channel"},
+    ),
+)

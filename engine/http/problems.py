@@ -1,0 +1,118 @@
+"""What went wrong, for the one who asked: problem details (RFC 9457), for every error that there is.
+
+An error that is not expected is logged with where it happened, and answered without a word of what it was.
+"""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Literal, TypeAlias
+
+import msgspec
+from starlette.responses import Response
+
+from engine.errors import PagefoldError, Refused, StoreError, StoreUnavailable
+from engine.http.headers import NO_STORE, SECURITY, Header
+from engine.logs import Logger
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+"""When it is worth asking again, where nothing better is known."""
+
+CONTENT_TYPE = (b"content-type", MEDIA_TYPE.encode())
+
+log = Logger(__name__)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a request. `path` is inside its body, or names a parameter."""
+
+    path: str
+    reason: str
+
+
+class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong. `title` and `status` are HTTP's own; `detail` is for people; `errors` are the single faults."""
+
+    title: str
+    status: int
+    type: Literal["about:blank"] = "about:blank"
+    detail: str = ""
+    errors: list[Fault] = []
+
+
+class Problem(PagefoldError):
+    """A request that is answered with an error. `headers` come on top of those that every problem has."""
+
+    def __init__(
+        self, status: int, detail: str = "", *, errors: Sequence[Fault] = (), headers: Sequence[Header] = ()
+    ) -> None:
+        super().__init__(detail or HTTPStatus(status).phrase)
+        self.status = status
+        self.details = ProblemDetails(HTTPStatus(status).phrase, status, detail=detail, errors=list(errors))
+        self.headers = tuple(headers)
+
+
+Sent: TypeAlias = tuple[int, list[Header], bytes]
+"""An answer as it goes out: status, headers, body."""
+
+
+class ClientGone(Exception):  # it is named for what happened
+    """Whoever asked has hung up before the request was complete: there is nobody to answer."""
+
+
+def not_found(detail: str) -> Problem:
+    """There is no such thing."""
+    return Problem(404, detail)
+
+
+def invalid(path: str, reason: str) -> Problem:
+    """The request is understood, and cannot be meant."""
+    return Problem(422, f"{path}: {reason}" if path else reason, errors=[Fault(path, reason)])
+
+
+def unavailable(reason: str, seconds: int = RETRY_SECONDS) -> Problem:
+    """The server cannot do it now, and may later."""
+    return Problem(503, reason, headers=[retry_after(seconds)])
+
+
+def overloaded(reason: str, seconds: int = RETRY_SECONDS) -> Problem:
+    """There is more to do than can be done: nothing was taken, and it is to be sent again."""
+    return Problem(429, reason, headers=[retry_after(seconds)])
+
+
+def retry_after(seconds: int) -> Header:
+    """When it is worth asking again."""
+    return (b"retry-after", b"%d" % seconds)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What the one who asked is told of an error. What nobody expected is logged, and not told."""
+    match error:
+        case Problem():
+            return error
+        case Refused():
+            return invalid(error.path, error.reason)
+        case StoreUnavailable():
+            log.warning("the store is unavailable", error=str(error))
+            return unavailable("the store is unavailable; the same request may be sent again")
+        case StoreError():
+            log.error("the store cannot be used", error=str(error))
+            return unavailable("the store cannot be used; its operator has been told", 60)
+        case _:
+            log.error("unexpected", error=type(error).__name__, exc_info=error)
+            return Problem(500, "the server could not answer, and has logged why")
+
+
+def sent(problem: Problem) -> Sent:
+    """The answer that a problem is."""
+    body = msgspec.json.encode(problem.details)
+    length = (b"content-length", b"%d" % len(body))
+    return problem.status, [CONTENT_TYPE, length, NO_STORE, *SECURITY, *problem.headers], body
+
+
+def response(problem: Problem) -> Response:
+    """The same, for a router."""
+    status, headers, body = sent(problem)
+    answer = Response(body, status)
+    answer.raw_headers = headers
+    return answer

@@ -1,0 +1,110 @@
+"""`GET /v1/pages/{channel}/{sku}`: what storefronts ask all the time, answered in front of the router.
+
+Whatever is known beforehand is made beforehand. What is rare (no page, a token, an escape in the path) is left to
+functions of its own, so that the usual answer is one read, one splice, one hash and two messages.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Receive, Scope, Send
+
+from engine.http.access import admitted
+from engine.http.caching import etag_of, matches
+from engine.http.headers import JSON, SECURITY, Header
+from engine.http.problems import ClientGone, Problem, not_found, problem_of, sent
+from engine.http.service import Service
+from engine.reading import was_live
+
+PREFIX = b"/v1/pages/"
+TEMPLATE = "/v1/pages/{channel}/{sku}"
+METHODS = frozenset(["GET", "HEAD"])
+
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Message: TypeAlias = dict[str, Any]  # `Any`, as ASGI has it: bytes, numbers and lists of pairs
+
+_END: Message = {"type": "http.response.body", "body": b""}
+
+
+def segments_of(scope: Scope) -> tuple[bytes, bytes] | None:
+    """The channel and the SKU in a path of this route, still encoded; None in any other path."""
+    path: bytes = scope["raw_path"]
+    if not path.startswith(PREFIX):
+        return None
+    channel, slash, sku = path[len(PREFIX) :].partition(b"/")
+    return (channel, sku) if slash and sku and b"/" not in sku else None
+
+
+def decoded(segment: bytes) -> str:
+    """A segment of a path as the text it stands for, encoded slashes and all. Raises `Problem` for what is no text."""
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "the path is not UTF-8") from None
+
+
+class PageReads:
+    """Answers page reads; everything else goes to the application behind it."""
+
+    def __init__(self, service: Service, behind: Application) -> None:
+        self._service = service
+        self._behind = behind
+        self._get_json = service.shop.pages.get_json
+        self._cache_control = service.caching.header
+        self._traffic = service.traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or (found := segments_of(scope)) is None:
+            await self._behind(scope, receive, send)
+            return
+        traffic = self._traffic
+        started = time.perf_counter() if traffic.logs_next() else None
+        method: str = scope["method"]
+        try:
+            status, headers, body = await self._answer(method, found, scope["headers"])
+        except ClientGone:
+            traffic.gone += 1
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            status, headers, body = sent(problem_of(error))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body} if method != "HEAD" else _END)
+        traffic.note(method, TEMPLATE, status, len(body), started)
+
+    async def _answer(
+        self, method: str, found: tuple[bytes, bytes], headers: list[Header]
+    ) -> tuple[int, list[Header], bytes]:
+        condition = authorization = None
+        for name, value in headers:
+            if name == b"if-none-match":
+                condition = value if condition is None else condition + b"," + value
+            elif name == b"authorization":
+                authorization = value
+        if method not in METHODS:
+            raise Problem(405, f"there is no {method} here", headers=[(b"allow", b"GET, HEAD")])
+        if not self._service.reads_open:
+            await admitted(self._service.access, authorization, "read")
+        channel, sku = decoded(found[0]), decoded(found[1])
+        body = await self._get_json(sku, channel)
+        if body is None:
+            raise await self._missing(sku, channel)
+        self._traffic.reads += 1
+        etag = etag_of(body)
+        if condition is not None and matches(condition, etag):
+            self._traffic.not_modified += 1
+            return 304, [(b"etag", etag), self._cache_control(channel, body), *SECURITY], b""
+        length = b"%d" % len(body)
+        cached = self._cache_control(channel, body)
+        return 200, [JSON, (b"content-length", length), (b"etag", etag), cached, *SECURITY], body
+
+    async def _missing(self, sku: str, channel: str) -> Problem:
+        """There is no page, or none to show: one that was live is gone, anything else was not found."""
+        shop = self._service.shop
+        if channel not in shop.config.channels:
+            return not_found("there is no such channel")
+        if await was_live(shop.store, shop.config, sku, channel):
+            return Problem(410, "the product is not offered in this channel any more")
+        return not_found("there is no such page in this channel")

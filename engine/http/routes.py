@@ -1,0 +1,122 @@
+"""What a route is: one operation of the server, described once, for the router and for the OpenAPI document.
+
+To add one, write a handler, `async def handler(call: Call) -> Response`, and describe it in the `ROUTES` of its module:
+
+    Route("POST", "/v1/events", append, "appendEvents", "Append events", scope="ingest",
+          bodies={"application/json": list[Event]}, answers=[Answer(202, "All were taken", Outcomes)])
+
+and put these `ROUTES` into `engine/http/table.py`. By the time that the handler runs, the caller has the scope, and the
+parameters are what they are declared to be. It raises `Problem`, or any error of the store: what is answered then is
+decided in `problems.py`. What every route of a kind may answer (401, 403, 413 and so on) need not be declared.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive
+
+from engine.grants import Grant, Scope
+from engine.http.bodies import read_body, read_json
+from engine.http.headers import JSON, NO_STORE, SECURITY, Header, value_of
+
+if TYPE_CHECKING:
+    from engine.http.service import Service
+
+Value = TypeVar("Value")
+Handler: TypeAlias = "Callable[[Call], Awaitable[Response]]"
+Query = TypeVar("Query", bound=msgspec.Struct)
+
+JSON_TYPE = "application/json"
+
+
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The parameters of a route that has none."""
+
+
+class Answer(NamedTuple):
+    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none."""
+
+    status: int
+    description: str
+    content: object = None
+    media_type: str = JSON_TYPE
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One operation. `path` has its parameters in braces; `name` is the operation's in the OpenAPI document.
+
+    `scope` is what its caller must have been granted, None where anybody may ask; `private` ones need a token for it
+    even where reads are open. `query` has a field for each
+    parameter behind the question mark; `bodies` the type of the body by media type, and none where there is no body.
+    `problems` are the errors of this very route, by status, beside those that every such route has.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    name: str
+    summary: str
+    scope: Scope | None = None
+    private: bool = False
+    query: type[msgspec.Struct] = NoQuery
+    bodies: Mapping[str, object] = {}
+    answers: Sequence[Answer] = ()
+    problems: Mapping[int, str] = {}
+
+
+class Call:
+    """One request, as its handler gets it. `path` has the parameters of the path, decoded."""
+
+    def __init__(  # noqa: PLR0913  # a request has that many parts
+        self,
+        service: "Service",
+        route: Route,
+        grant: Grant,
+        path: Mapping[str, str],
+        query: msgspec.Struct,
+        headers: list[Header],
+        receive: Receive,
+    ) -> None:
+        self.service = service
+        self.route = route
+        self.grant = grant
+        self.path = path
+        self.headers = headers
+        self._query = query
+        self._receive = receive
+
+    def query(self, kind: type[Query]) -> Query:
+        """The parameters behind the question mark, as the route declares them."""
+        assert isinstance(self._query, kind)  # noqa: S101  # a handler that asks for another type is wrong itself
+        return self._query
+
+    def header(self, name: str) -> str | None:
+        """A header, by its name in small letters."""
+        value = value_of(self.headers, name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body, in small letters and without parameters; one of those that the route takes."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    async def body(self) -> bytes:
+        """The body as it came. Raises `Problem` for one that is too large or compressed, `ClientGone`."""
+        return await read_body(self.headers, self._receive, self.service.config.http.max_body_bytes)
+
+    async def json(self, kind: type[Value]) -> Value:
+        """The body, decoded. Raises `Problem`, 422 with the place of the fault, as well."""
+        return read_json(await self.body(), kind)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def reply(value: object, status: int = 200, headers: Sequence[Header] = ()) -> Response:
+    """An answer with a value as JSON. Bytes are JSON already."""
+    body = value if isinstance(value, bytes) else _encoder.encode(value)
+    answer = Response(body, status)
+    answer.raw_headers = [JSON, (b"content-length", b"%d" % len(body)), NO_STORE, *SECURITY, *headers]
+    return answer

@@ -1,0 +1,30 @@
+"""What every handler stands on: the shop, who may do what, and what is counted."""
+
+from engine.config import Config
+from engine.http.access import Authenticator
+from engine.http.caching import CachePolicy
+from engine.http.lag import LagWatch
+from engine.http.traffic import Traffic
+from engine.shop import Shop
+
+
+class Service:
+    """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
+
+    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document.
+    """
+
+    def __init__(self, shop: Shop, access: Authenticator, *, reads_open: bool = False, worker: int = 1) -> None:
+        self.shop = shop
+        self.access = access
+        self.reads_open = reads_open
+        self.worker = worker
+        self.traffic = Traffic(shop.config.http.access_log_sample)
+        self.lag = LagWatch(shop)
+        self.caching = CachePolicy(shop.config, public=reads_open)
+        self.description = b""
+
+    @property
+    def config(self) -> Config:
+        """The shop's."""
+        return self.shop.config

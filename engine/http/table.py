@@ -1,0 +1,8 @@
+"""Every route of the server."""
+
+from collections.abc import Sequence
+
+from engine.http import history, operations, pages
+from engine.http.routes import Route
+
+ROUTES: Sequence[Route] = (*pages.ROUTES, *history.ROUTES, *operations.ROUTES)
