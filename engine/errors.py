@@ -5,6 +5,7 @@ PagefoldError
 ├── Refused                 one event breaks a rule of the door; says where and why
 ├── SourceFailed            a file, an endpoint or a database of a source cannot be read
 │   └── SourceIncomplete    it was read as far as it goes: what follows is cut off or damaged
+├── CannotListen            the server's address cannot be had
 └── StoreError              the store cannot do what was asked
     ├── StoreUnavailable    it may work again later: the only error that is worth a retry
     ├── StoreMissing        there is no store at this address
@@ -49,6 +50,13 @@ class SourceFailed(PagefoldError):
 
 class SourceIncomplete(SourceFailed):
     """Compressed data is cut off or damaged. What came before was read; reading it again gives no more."""
+
+
+class CannotListen(PagefoldError):
+    """The server cannot listen at its address: another program does, or it is no address of this machine."""
+
+    def __init__(self, host: str, port: int, problem: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {problem}; --host and --port choose another")
 
 
 class StoreError(PagefoldError):

@@ -19,6 +19,7 @@ from engine.config import (
     WorkConfig,
     redacted,
 )
+from engine.config_http import HttpConfig
 from engine.errors import ConfigurationError
 
 GOOD = """
@@ -132,6 +133,10 @@ WRONG = [
     (GOOD + "[work]\nspeed = 9", "work.speed", "unknown key"),
     (GOOD + "[append]\nbatch = 9000", "append.batch", "<= 5000"),
     (GOOD + "[append]\ndelay_seconds = 1.0", "append.delay_seconds", "<= 0.005"),
+    (GOOD + '[http]\nreads = "closed"', "http.reads", "closed"),
+    (GOOD + "[http]\ncache_seconds = -1", "http.cache_seconds", ">= 0"),
+    (GOOD + "[http]\nport = 80", "http.port", "unknown key"),
+    (edited('"EUR"', '"EUR"\ncache_seconds = -1'), "channels.web-de.cache_seconds", ">= 0"),
     (GOOD + '[append]\nqueue = "long"', "append.queue", "expected `int`, got `str`"),
 ]
 
@@ -283,6 +288,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "channels.": ChannelConfig,
     "work": WorkConfig,
     "append": AppendConfig,
+    "http": HttpConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+ = |\[|# )", re.MULTILINE)
 """How the lines of an example begin: without this, they are a part of the configuration."""
@@ -342,7 +348,8 @@ def test_the_sample_is_a_configuration() -> None:
 def test_the_sample_states_the_limits() -> None:
     """The ranges that its comments state are those that are enforced."""
     text = EXAMPLE.sub("# ", sample())
-    for table, struct in (("work", WorkConfig), ("append", AppendConfig), ("sources.pim.snapshot", SnapshotConfig)):
+    limited = {"work": WorkConfig, "append": AppendConfig, "http": HttpConfig, "sources.pim.snapshot": SnapshotConfig}
+    for table, struct in limited.items():
         section = text.partition(f"[{table}]")[2]
         for field in msgspec.structs.fields(struct):
             [meta] = getattr(field.type, "__metadata__", [None])

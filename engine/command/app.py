@@ -44,6 +44,7 @@ pagefold init                           # write pagefold.toml, make its store
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold what comes, until Ctrl-C
+pagefold serve --work                   # the same, and answer HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold history TSHIRT-M               # who said what about it, and when
 pagefold rebuild --dry-run              # what differs from the snapshots
@@ -71,6 +72,7 @@ app = App(
     version=program_version,
     default_parameter=Parameter(negative=()),
 )
+app.command("engine.command.serve:serve", name="serve", help_epilogue="")  # as below
 app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # whose code is loaded when it is wanted
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, status):

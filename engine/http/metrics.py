@@ -51,6 +51,8 @@ class ShopCollector(Collector):
         yield requests
         yield self._counter("pagefold_page_reads", "Pages found for readers, 304s among them.", traffic.reads)
         yield self._counter("pagefold_page_not_modified", "Page reads answered with 304.", traffic.not_modified)
+        refused = {str(status): number for status, number in traffic.refused.items()}
+        yield self._by("pagefold_http_refused", "Requests and connections refused unread.", "status", refused)
         yield self._counter("pagefold_http_gone", "Requests whose sender hung up before they were whole.", traffic.gone)
 
     def _appends(self) -> Iterator[Metric]:

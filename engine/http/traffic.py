@@ -13,13 +13,14 @@ log = Logger(__name__)
 
 
 class Traffic:
-    """The requests of one process. Every n-th is logged, where 1/n is the `sample`; those that failed, all."""
+    """The requests of one process; `refused` are those that reached no application. Every n-th is logged, where 1/n is the `sample`; those that failed, all."""
 
     def __init__(self, sample: float) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.reads = 0
         self.not_modified = 0
         self.gone = 0
+        self.refused: Counter[int] = Counter()
         self._every = round(1 / sample) if sample > 0 else 0
         self._left = 1 if self._every else -1
 

@@ -1,0 +1,158 @@
+"""`pagefold serve`: pages over HTTP, and with --work the consumers as well."""
+
+import os
+import signal
+import socket
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+import engine
+from engine.command.options import Exit, Injected, Options
+from engine.command.output import say
+from engine.command.running import Stop, run, stoppable
+from engine.config import Config
+from engine.http.access import EVERYTHING, READS, Access, anonymous_grant
+from engine.http.server import address_of, listen, serving
+from engine.http.service import Service
+from engine.logs import Logger
+from engine.shop import Shop
+from engine.tasks import beside
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often one process of several looks whether the one that started it is still there."""
+
+log = Logger(__name__)
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8080,
+    work: Annotated[bool, Parameter(show_default=False)] = False,
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Answer HTTP: storefront reads, change ingest, operations. With --work, a whole shop in one command.
+
+    Ctrl-C and SIGTERM let nobody in any more, finish the requests under way and the current batch, and end. While
+    there are no tokens it listens on this machine only, where everybody may do everything; `pagefold tokens create`
+    makes one. GET /openapi.json tells what it can be asked.
+
+    Parameters
+    ----------
+    host
+        The address to listen on.
+    port
+        The port; 0 takes a free one.
+    work
+        Run the consumers too, as `pagefold work` does.
+    workers
+        How many processes share the port. With --work, the first of them runs the consumers.
+    """
+    options.start_logging("info")
+    config = options.load()
+    listener = listen(host, port)
+    say(f"listening on {address_of(listener)}")
+    if workers == 1:
+        return run(lambda: _serve(config, listener, host, work=work, number=1))
+    return _supervise(config, listener, host, work=work, workers=workers)
+
+
+async def _serve(
+    config: Config, listener: socket.socket, host: str, *, work: bool, number: int, parent: int | None = None
+) -> int:
+    async with engine.open(config, create=False) as shop, stoppable() as stop:
+        service = await service_of(shop, host, number)
+        async with _consumers(shop, work=work), serving(service, listener):
+            log.info("serving", address=address_of(listener), store=shop.store.name, worker=number, work=work)
+            await _stopped(stop, parent)
+    log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
+    return Exit.DONE
+
+
+async def service_of(shop: Shop, host: str, number: int = 1) -> Service:
+    """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
+    anonymous = anonymous_grant(shop.config.http, host, has_tokens=False)
+    log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
+    return Service(shop, Access(anonymous), reads_open=anonymous in (EVERYTHING, READS), worker=number)
+
+
+def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
+    """The consumers, who finish their batch at the end of the block, after the last request was answered."""
+    return beside(shop.work) if work else nullcontext()
+
+
+async def _stopped(stop: Stop, parent: int | None) -> None:
+    """Returns when a signal has come, or the process that started this one is gone."""
+    with stop.scope:
+        while parent in (None, os.getppid()):
+            await anyio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def _supervise(config: Config, listener: socket.socket, host: str, *, work: bool, workers: int) -> int:
+    """Runs the processes, puts another in the place of one that was killed, and ends all of them when told to.
+
+    One that ends by itself has a reason that the next one would have too: then all of them end, with its exit code.
+    """
+    running: dict[int, int] = {}
+    told = _Told(running)
+    for number in range(1, workers + 1):
+        running[_start(config, listener, host, work=work and number == 1, number=number)] = number
+    code: int = Exit.DONE
+    while running:
+        process, status = os.wait()
+        number = running.pop(process)
+        exit_code = os.waitstatus_to_exitcode(status)
+        if told.signal is None and exit_code < 0:
+            log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
+            running[_start(config, listener, host, work=work and number == 1, number=number)] = number
+        elif exit_code != 0:
+            code = code or abs(exit_code)
+            told.pass_on(signal.SIGTERM, None)
+    return code
+
+
+class _Told:
+    """Passes SIGINT and SIGTERM on to every process."""
+
+    def __init__(self, running: dict[int, int]) -> None:
+        self.signal: int | None = None
+        self._running = running
+        for number in ENDING:
+            signal.signal(number, self.pass_on)
+
+    def pass_on(self, number: int, _frame: object) -> None:
+        """As it came, to all that still run."""
+        self.signal = number
+        for process in list(self._running):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+
+def _start(config: Config, listener: socket.socket, host: str, *, work: bool, number: int) -> int:
+    """One more process, by its id. It is made before there is a thread or an event loop to be torn apart."""
+    parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    process = os.fork()
+    if process:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return process
+    code: int = Exit.FAILED
+    try:
+        os.setpgid(0, 0)  # what a terminal sends reaches the parent alone, which passes it on, once
+        for each in ENDING:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        code = run(lambda: _serve(config, listener, host, work=work, number=number, parent=parent))
+    except BaseException as error:  # nobody is above to explain it
+        log.error("failed", worker=number, error=str(error), exc_info=error)
+    finally:
+        os._exit(code)

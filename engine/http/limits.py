@@ -1,0 +1,220 @@
+"""What uvicorn does not limit: the size of a request's head, how long a request may take to arrive, and connections.
+
+uvicorn reads whatever comes for as long as it comes. This protocol counts while it reads, and a look at all connections
+once in a while finds those whose time is over: no timer for each request, which would cost as much as reading a page.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import anyio
+from uvicorn.config import Config as ServerConfig
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from engine.config_http import HttpConfig
+from engine.http.problems import Problem, overloaded, sent
+from engine.http.traffic import Traffic
+
+LOOKS_IN_A_LIMIT = 10
+"""How often all connections are looked at in the time that the shortest limit gives them."""
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.05, 1.0
+
+_REFUSED = {
+    400: "this is not HTTP",
+    408: "the request was not complete in time",
+    414: "the address is too long",
+    431: "the headers are too large, or too many",
+}
+
+
+class Gate:
+    """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols."""
+
+    def __init__(self, limits: HttpConfig, traffic: Traffic) -> None:
+        self.limits = limits
+        self.traffic = traffic
+        self.open: set[LimitedProtocol] = set()
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, connection: "LimitedProtocol", address: str | None) -> str | None:
+        """Counts a connection. Gives the reason when there is one too many."""
+        self.open.add(connection)
+        if address is not None:
+            self._by_address[address] += 1
+        if len(self.open) > self.limits.connections:
+            return "there are too many connections"
+        if address is not None and self._by_address[address] > self.limits.connections_per_address:
+            return "there are too many connections from your address"
+        return None
+
+    def leave(self, connection: "LimitedProtocol", address: str | None) -> None:
+        """Counts it no more."""
+        self.open.discard(connection)
+        if address is not None:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    async def watch(self) -> None:
+        """Closes what has been silent or slow for too long, until it is cancelled."""
+        shortest = min(self.limits.receive_seconds, self.limits.idle_seconds)
+        pause = min(max(shortest / LOOKS_IN_A_LIMIT, SHORTEST_LOOK), LONGEST_LOOK)
+        while True:
+            await anyio.sleep(pause)
+            now = time.monotonic()
+            for connection in list(self.open):
+                connection.look(now)
+
+
+class TooMuch(Exception):  # it only ends the parser's work
+    """A limit is passed. Raised inside the parser, which gives up."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection, within limits.
+
+    `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
+    answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._gate = gate
+        self._limits = gate.limits
+        self._since: float | None = time.monotonic()
+        self._idle_since: float | None = None
+        self._writing_since: float | None = None
+        self._in_head = True
+        self._head_bytes = 0
+        self._headers = 0
+        self._unparsed = 0
+        self._status = 400
+        self._address: str | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
+        """Lets a connection in, or tells it why not and closes it."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else None
+        reason = self._gate.enter(self, self._address)
+        if reason is not None:
+            self._refuse(overloaded(reason))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Counts it no more."""
+        self._gate.leave(self, self._address)
+        self._since = self._idle_since = self._writing_since = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads, unless the head of a request has grown too large without coming to its end."""
+        if self.transport.is_closing():
+            return
+        if self._since is None and self._idle_since is not None:
+            self._since, self._idle_since = time.monotonic(), None
+        if self._in_head:
+            self._unparsed += len(data)
+        super().data_received(data)
+        if self._in_head and self._unparsed > self._limits.max_header_bytes and not self.transport.is_closing():
+            self._status = 431
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """A request begins to arrive."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = self._headers = 0
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's address."""
+        self._count(len(url), 414)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._headers += 1
+        if self._headers > self._limits.max_headers:
+            self._give_up(431)
+        self._count(len(name) + len(value), 431)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._in_head = False
+        self._unparsed = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is there: from now on it waits for us."""
+        self._since = None
+        self._in_head = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is out. What uvicorn would set a timer for is found by the next look."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        self._idle_since = time.monotonic()
+
+    def pause_writing(self) -> None:
+        """The client takes the answer more slowly than it is made."""
+        self._writing_since = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        self._writing_since = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
+        """Refuses what the parser could not read, or what was too much for it, and closes."""
+        self._refuse(Problem(self._status, _REFUSED[self._status]))
+
+    def look(self, now: float) -> None:
+        """Closes the connection if its time is over."""
+        limits = self._limits
+        if self._since is not None and now - self._since > limits.receive_seconds:
+            self._time_out()
+        elif self._writing_since is not None and now - self._writing_since > limits.receive_seconds:
+            self.transport.abort()
+        elif self._idle_since is not None and now - self._idle_since > limits.idle_seconds:
+            self._idle_since = None
+            self.transport.close()
+
+    def _time_out(self) -> None:
+        self._since = None
+        has_begun = self._unparsed or not self._in_head
+        if has_begun and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
+            self._refuse(Problem(408, _REFUSED[408]))
+        else:
+            self.transport.close()
+
+    def _count(self, size: int, status: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_header_bytes:
+            self._give_up(status)
+
+    def _give_up(self, status: int) -> None:
+        self._status = status
+        raise TooMuch
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers by ourselves, and closes: there is no request that an application could answer."""
+        status, headers, body = sent(problem)
+        self._gate.traffic.refused[status] += 1
+        lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in lines)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        self.transport.close()

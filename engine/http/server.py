@@ -1,0 +1,105 @@
+"""uvicorn as we run it: within limits, without words of its own, ended by whoever has started it."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+import uvicorn
+
+from engine.errors import CannotListen
+from engine.http.app import application
+from engine.http.limits import Gate, LimitedProtocol
+from engine.http.reads import Application
+from engine.http.service import Service
+from engine.tasks import ungrouped
+
+BACKLOG = 2_048
+DRAIN_SECONDS = 20
+"""How long requests under way are waited for at the end."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; at any free port for port 0. Raises `CannotListen`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(host, port, error.strerror or str(error)) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003  # it has no name there
+    except OSError as error:
+        listener.close()
+        raise CannotListen(host, port, error.strerror or str(error)) from None
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where clients find it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Signals are for the one who has started it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(service: Service, listener: socket.socket) -> AsyncIterator[None]:
+    """Answers requests while the block lasts.
+
+    At its end nobody is let in any more, and requests under way are finished, for `DRAIN_SECONDS` at most.
+    """
+    gate = Gate(service.config.http, service.traffic)
+    server = _Server(_configuration(application(service), gate))
+    with ungrouped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(gate.watch)
+            ended = anyio.Event()
+            group.start_soon(_serve, server, listener, ended)
+            while not server.started:
+                await anyio.sleep(0.005)
+            try:
+                yield
+            finally:
+                server.should_exit = True
+                with anyio.CancelScope(shield=True):
+                    await ended.wait()
+            group.cancel_scope.cancel()
+
+
+async def _serve(server: _Server, listener: socket.socket, ended: anyio.Event) -> None:
+    with anyio.CancelScope(shield=True):  # it is ended by its flag, and then waits for those who are being answered
+        try:
+            await server.serve([listener])
+        finally:
+            ended.set()
+
+
+def _configuration(app: Application, gate: Gate) -> uvicorn.Config:
+    protocol: Any = partial(LimitedProtocol, gate)  # uvicorn calls it as it would call the class
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",  # of what clients send it warns a line each
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
