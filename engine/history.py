@@ -1,7 +1,7 @@
 """The audit trail of a SKU: what each source said, when, and what it changed."""
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,11 @@ from engine.door import Drift, State
 from engine.stores.store import Store, StoredEvent
 from projections.streams import Stream, encode_part, normalise_sku, parse_stream_id
 
+if TYPE_CHECKING:
+    Leaf: TypeAlias = JSON
+else:
+    Leaf = object  # msgspec cannot describe a type that is made of itself
+
 Leaves: TypeAlias = dict[str, JSON]
 """The leaves of a document, by dotted path."""
 
@@ -19,11 +24,11 @@ _state = msgspec.json.Decoder(State)
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """A field that a version changed. `path` is dotted; the sides are JSON, None where there was no such field."""
+    """A field that a version changed. `path` is dotted; a side that had no such field is None."""
 
     path: str
-    before: object
-    after: object
+    before: Leaf
+    after: Leaf
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):

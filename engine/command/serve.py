@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 import engine
 from engine.command.options import Exit, Injected, Options
-from engine.command.output import say
+from engine.command.output import complain, say
 from engine.command.running import Stop, run, stoppable
 from engine.config import Config
 from engine.http.access import EVERYTHING, READS, Access, anonymous_grant
@@ -90,7 +90,7 @@ def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
 async def _stopped(stop: Stop, parent: int | None) -> None:
     """Returns when a signal has come, or the process that started this one is gone."""
     with stop.scope:
-        while parent in (None, os.getppid()):
+        while parent in (None, os.getppid()):  # noqa: ASYNC110  # nobody tells a process that its parent has died
             await anyio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -153,6 +153,6 @@ def _start(config: Config, listener: socket.socket, host: str, *, work: bool, nu
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         code = run(lambda: _serve(config, listener, host, work=work, number=number, parent=parent))
     except BaseException as error:  # nobody is above to explain it
-        log.error("failed", worker=number, error=str(error), exc_info=error)
+        complain(str(error))
     finally:
         os._exit(code)

@@ -67,25 +67,32 @@ async def admitted(
     if grant is not None and scope in grant.scopes and not (private and grant is READS):
         return grant
     if authorization is None:
-        raise _challenge(f"this needs a token of the scope {scope}", b'Bearer realm="pagefold"')
+        raise _needed(scope)
     if grant is None:
-        raise _challenge("the token is unknown, expired or revoked", b'Bearer realm="pagefold", error="invalid_token"')
-    raise Problem(403, f"the token has not the scope {scope}", headers=[_too_little(scope)])
+        raise _unknown()
+    raise _too_little(scope)
 
 
 def check_source(grant: Grant, source: str) -> None:
     """A token that is bound to a source writes for no other. Raises `Problem`, 403."""
     if grant.source is not None and grant.source != source:
-        raise Problem(403, f"the token is for the source {grant.source}, not for {source}")
+        detail = f"the token is for the source {grant.source}, not for {source}"
+        raise Problem(403, detail)
 
 
-def _challenge(detail: str, value: bytes) -> Problem:
-    return Problem(401, detail, headers=[(b"www-authenticate", value)])
+def _needed(scope: Scope) -> Problem:
+    challenge = (b"www-authenticate", b'Bearer realm="pagefold"')
+    return Problem(401, f"this needs a token of the scope {scope}", headers=[challenge])
 
 
-def _too_little(scope: Scope) -> tuple[bytes, bytes]:
+def _unknown() -> Problem:
+    challenge = (b"www-authenticate", b'Bearer realm="pagefold", error="invalid_token"')
+    return Problem(401, "the token is unknown, expired or revoked", headers=[challenge])
+
+
+def _too_little(scope: Scope) -> Problem:
     value = f'Bearer realm="pagefold", error="insufficient_scope", scope="{scope}"'
-    return b"www-authenticate", value.encode()
+    return Problem(403, f"the token has not the scope {scope}", headers=[(b"www-authenticate", value.encode())])
 
 
 def anonymous_grant(settings: HttpConfig, host: str, *, has_tokens: bool) -> Grant | None:

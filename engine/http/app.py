@@ -13,7 +13,7 @@ from engine.http.access import admitted
 from engine.http.bodies import check_encoding, read_query
 from engine.http.headers import Header, value_of
 from engine.http.openapi import document
-from engine.http.problems import ClientGone, Problem, not_found, problem_of, response
+from engine.http.problems import ClientGone, no_route, not_allowed, problem_of, response, unsupported
 from engine.http.reads import Application, PageReads, decoded
 from engine.http.routes import Call, Route
 from engine.http.service import Service
@@ -89,10 +89,9 @@ class Endpoint:
 
     def _route(self, method: str) -> Route:
         if not self._routes:
-            raise not_found("there is no such route; /openapi.json has them all")
+            raise no_route()
         if method not in self._routes:
-            allowed = ", ".join(sorted(self._routes))
-            raise Problem(405, f"there is no {method} here", headers=[(b"allow", allowed.encode())])
+            raise not_allowed(method, ", ".join(sorted(self._routes)))
         return self._routes[method]
 
 
@@ -102,5 +101,4 @@ def _check_media_type(route: Route, headers: list[Header]) -> None:
     check_encoding(headers)
     given = (value_of(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
     if given not in route.bodies:
-        taken = ", ".join(route.bodies)
-        raise Problem(415, f"the body must be {taken}", headers=[(b"accept", taken.encode())])
+        raise unsupported(", ".join(route.bodies))

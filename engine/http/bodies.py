@@ -5,7 +5,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from engine.errors import Refused
 from engine.http.headers import Header, value_of, values_of
@@ -35,8 +35,7 @@ async def read_body(headers: list[Header], receive: Receive, limit: int) -> byte
     return bytes(body)
 
 
-def _part(message: dict[str, object] | object) -> bytearray:
-    assert isinstance(message, dict)  # noqa: S101  # a message is a dictionary, says ASGI
+def _part(message: Message) -> bytearray:
     if message["type"] == "http.disconnect":
         raise ClientGone
     return bytearray(message.get("body", b""))

@@ -2,7 +2,7 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from projections import normalise_sku
 from projections.streams import fault_of_sku
 
 MOST_ENTRIES = 500
-DomainName = Literal[tuple(domain.name for domain in DOMAINS)]  # type: ignore[valid-type]  # a choice made by the program
+DomainName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(domain.name for domain in DOMAINS)})$")]
 
 _cursor = msgspec.json.Decoder(Cursor)
 _alphabet = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from uvicorn.config import Config as ServerConfig
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from engine.config_http import HttpConfig
@@ -195,8 +195,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._since = None
+        cycle: RequestResponseCycle | None = self.cycle
         has_begun = self._unparsed or not self._in_head
-        if has_begun and (self.cycle is None or self.cycle.response_complete or not self.cycle.response_started):
+        if has_begun and (cycle is None or cycle.response_complete or not cycle.response_started):
             self._refuse(Problem(408, _REFUSED[408]))
         else:
             self.transport.close()

@@ -7,7 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from domains import DOMAINS
-from engine.http.problems import Problem, not_found
+from engine.http.problems import no_channel, no_page
 from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
 from engine.reading import PageSummary
 
@@ -73,7 +73,7 @@ async def one(call: Call) -> Response:
     """One page. The server answers this in front of the router; the table has it for its description."""
     body = await call.service.shop.pages.get_json(call.path["sku"], call.path["channel"])
     if body is None:
-        raise not_found("there is no such page in this channel")
+        raise no_page()
     return reply(body)
 
 
@@ -109,7 +109,7 @@ def _is_wanted(page: PageSummary, query: ListQuery) -> bool:
 
 def _check_channel(call: Call, channel: str) -> None:
     if channel not in call.service.config.channels:
-        raise Problem(404, "there is no such channel")
+        raise no_channel()
 
 
 NO_PAGE = {404: "There is no such channel or page, or the page is disabled and never was live", 410: "It was live once"}

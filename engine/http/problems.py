@@ -60,14 +60,34 @@ class ClientGone(Exception):  # it is named for what happened
     """Whoever asked has hung up before the request was complete: there is nobody to answer."""
 
 
-def not_found(detail: str) -> Problem:
-    """There is no such thing."""
-    return Problem(404, detail)
+def no_route() -> Problem:
+    """The path is none of ours."""
+    return Problem(404, "there is no such route; /openapi.json has them all")
+
+
+def no_channel() -> Problem:
+    """The configuration has no channel of that name."""
+    return Problem(404, "there is no such channel")
+
+
+def no_page() -> Problem:
+    """There is no page of that SKU in the channel, or none that ever was to be shown."""
+    return Problem(404, "there is no such page in this channel")
 
 
 def invalid(path: str, reason: str) -> Problem:
     """The request is understood, and cannot be meant."""
     return Problem(422, f"{path}: {reason}" if path else reason, errors=[Fault(path, reason)])
+
+
+def not_allowed(method: str, allowed: str) -> Problem:
+    """There is such a thing, and this cannot be done with it."""
+    return Problem(405, f"there is no {method} here", headers=[(b"allow", allowed.encode())])
+
+
+def unsupported(taken: str) -> Problem:
+    """The body is of another type than is taken."""
+    return Problem(415, f"the body must be {taken}", headers=[(b"accept", taken.encode())])
 
 
 def unavailable(reason: str, seconds: int = RETRY_SECONDS) -> Problem:

@@ -6,15 +6,15 @@ functions of its own, so that the usual answer is one read, one splice, one hash
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
-from engine.http.problems import ClientGone, Problem, not_found, problem_of, sent
+from engine.http.problems import ClientGone, Problem, no_channel, no_page, not_allowed, problem_of, sent
 from engine.http.service import Service
 from engine.reading import was_live
 
@@ -23,7 +23,6 @@ TEMPLATE = "/v1/pages/{channel}/{sku}"
 METHODS = frozenset(["GET", "HEAD"])
 
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-Message: TypeAlias = dict[str, Any]  # `Any`, as ASGI has it: bytes, numbers and lists of pairs
 
 _END: Message = {"type": "http.response.body", "body": b""}
 
@@ -84,7 +83,7 @@ class PageReads:
             elif name == b"authorization":
                 authorization = value
         if method not in METHODS:
-            raise Problem(405, f"there is no {method} here", headers=[(b"allow", b"GET, HEAD")])
+            raise not_allowed(method, "GET, HEAD")
         if not self._service.reads_open:
             await admitted(self._service.access, authorization, "read")
         channel, sku = decoded(found[0]), decoded(found[1])
@@ -104,7 +103,7 @@ class PageReads:
         """There is no page, or none to show: one that was live is gone, anything else was not found."""
         shop = self._service.shop
         if channel not in shop.config.channels:
-            return not_found("there is no such channel")
+            return no_channel()
         if await was_live(shop.store, shop.config, sku, channel):
             return Problem(410, "the product is not offered in this channel any more")
-        return not_found("there is no such page in this channel")
+        return no_page()

@@ -69,7 +69,7 @@ class Route(msgspec.Struct, frozen=True):
 class Call:
     """One request, as its handler gets it. `path` has the parameters of the path, decoded."""
 
-    def __init__(  # noqa: PLR0913  # a request has that many parts
+    def __init__(  # noqa: PLR0913, PLR0917  # a request has that many parts
         self,
         service: "Service",
         route: Route,

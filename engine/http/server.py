@@ -48,7 +48,16 @@ def address_of(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Signals are for the one who has started it."""
+    """Signals are for the one who has started it, who is told when it is `up` and when it has `ended`."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = anyio.Event()
+        self.ended = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -66,25 +75,23 @@ async def serving(service: Service, listener: socket.socket) -> AsyncIterator[No
     with ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)
-            ended = anyio.Event()
-            group.start_soon(_serve, server, listener, ended)
-            while not server.started:
-                await anyio.sleep(0.005)
+            group.start_soon(_serve, server, listener)
+            await server.up.wait()
             try:
                 yield
             finally:
                 server.should_exit = True
                 with anyio.CancelScope(shield=True):
-                    await ended.wait()
+                    await server.ended.wait()
             group.cancel_scope.cancel()
 
 
-async def _serve(server: _Server, listener: socket.socket, ended: anyio.Event) -> None:
+async def _serve(server: _Server, listener: socket.socket) -> None:
     with anyio.CancelScope(shield=True):  # it is ended by its flag, and then waits for those who are being answered
         try:
             await server.serve([listener])
         finally:
-            ended.set()
+            server.ended.set()
 
 
 def _configuration(app: Application, gate: Gate) -> uvicorn.Config:

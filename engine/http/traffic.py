@@ -13,7 +13,10 @@ log = Logger(__name__)
 
 
 class Traffic:
-    """The requests of one process; `refused` are those that reached no application. Every n-th is logged, where 1/n is the `sample`; those that failed, all."""
+    """The requests of one process, and those `refused` before there was one.
+
+    Every n-th is logged, where 1/n is the `sample`; those that failed, all.
+    """
 
     def __init__(self, sample: float) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()

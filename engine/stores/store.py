@@ -174,7 +174,7 @@ class ListedPage(NamedTuple):
 
 
 def listed(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
-    """Pages from rows of (sku, domain, enabled, ready, occurred_at), by SKU; `Any`, for each driver has its own rows."""
+    """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
     pages: list[ListedPage] = []
     for sku, domain, enabled, ready, occurred_at in rows:
         if not pages or pages[-1].sku != sku:

@@ -22,7 +22,8 @@ class PostgresPages(MergedReads, Pages):
         return pages
 
     async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
-        return listed(await self._connections.readers.fetch("listed_pages", channel, after, limit))
+        rows = await self._connections.readers.fetch("listed_pages", channel, after, limit)
+        return listed(map(tuple, rows))
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
