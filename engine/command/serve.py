@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from cyclopts.validators import Number
 
 import engine
 from engine.command.options import Exit, Injected, Options
-from engine.command.output import complain, say
+from engine.command.output import say
 from engine.command.running import Stop, run, stoppable
 from engine.config import Config
 from engine.http.access import EVERYTHING, READS, Access, anonymous_grant
@@ -57,18 +58,22 @@ def serve(
     options.start_logging("info")
     config = options.load()
     listener = listen(host, port)
-    say(f"listening on {address_of(listener)}")
-    if workers == 1:
-        return run(lambda: _serve(config, listener, host, work=work, number=1))
-    return _supervise(config, listener, host, work=work, workers=workers)
+
+    def one(number: int, parent: int | None) -> int:
+        """One process of several, or the only one."""
+        return run(lambda: _serve(config, listener, host, number, parent, work=work and number == 1))
+
+    return one(1, None) if workers == 1 else _supervise(workers, one)
 
 
-async def _serve(
-    config: Config, listener: socket.socket, host: str, *, work: bool, number: int, parent: int | None = None
+async def _serve(  # a process is told that much
+    config: Config, listener: socket.socket, host: str, number: int, parent: int | None, *, work: bool
 ) -> int:
     async with engine.open(config, create=False) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
         async with _consumers(shop, work=work), serving(service, listener):
+            if number == 1:
+                say(f"listening on {address_of(listener)}")
             log.info("serving", address=address_of(listener), store=shop.store.name, worker=number, work=work)
             await _stopped(stop, parent)
     log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
@@ -97,23 +102,27 @@ async def _stopped(stop: Stop, parent: int | None) -> None:
 # --- several processes ----------------------------------------------------------------------------
 
 
-def _supervise(config: Config, listener: socket.socket, host: str, *, work: bool, workers: int) -> int:
+def _supervise(workers: int, one: Callable[[int, int], int]) -> int:
     """Runs the processes, puts another in the place of one that was killed, and ends all of them when told to.
 
-    One that ends by itself has a reason that the next one would have too: then all of them end, with its exit code.
+    One that ends by itself has a reason that the next one would have too: then all of them end, with its exit code. In
+    a process of its own it runs `one`, with its number and its parent's id, and gives what that gives.
     """
-    running: dict[int, int] = {}
+    parent, running, code = os.getpid(), dict[int, int](), int(Exit.DONE)
     told = _Told(running)
-    for number in range(1, workers + 1):
-        running[_start(config, listener, host, work=work and number == 1, number=number)] = number
-    code: int = Exit.DONE
-    while running:
+    missing = list(range(1, workers + 1))
+    while missing or running:
+        if missing:
+            number = missing.pop(0)
+            if (process := _fork()) == 0:
+                return one(number, parent)
+            running[process] = number
+            continue
         process, status = os.wait()
-        number = running.pop(process)
-        exit_code = os.waitstatus_to_exitcode(status)
+        number, exit_code = running.pop(process), os.waitstatus_to_exitcode(status)
         if told.signal is None and exit_code < 0:
             log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
-            running[_start(config, listener, host, work=work and number == 1, number=number)] = number
+            missing.append(number)
         elif exit_code != 0:
             code = code or abs(exit_code)
             told.pass_on(signal.SIGTERM, None)
@@ -137,22 +146,13 @@ class _Told:
                 os.kill(process, number)
 
 
-def _start(config: Config, listener: socket.socket, host: str, *, work: bool, number: int) -> int:
-    """One more process, by its id. It is made before there is a thread or an event loop to be torn apart."""
-    parent = os.getpid()
+def _fork() -> int:
+    """One more process, by its id; 0 in the new one. There is no thread or event loop yet that it could tear apart."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     process = os.fork()
-    if process:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        return process
-    code: int = Exit.FAILED
-    try:
+    if process == 0:
         os.setpgid(0, 0)  # what a terminal sends reaches the parent alone, which passes it on, once
         for each in ENDING:
-            signal.signal(each, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        code = run(lambda: _serve(config, listener, host, work=work, number=number, parent=parent))
-    except BaseException as error:  # nobody is above to explain it
-        complain(str(error))
-    finally:
-        os._exit(code)
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    return process
