@@ -1,7 +1,7 @@
 """The HTTP server under test: its application in this process, or a server on a port of its own."""
 
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +11,10 @@ from engine import Shop
 from engine.grants import SCOPES, Grant
 from engine.http.access import EVERYTHING, Access
 from engine.http.app import application
+from engine.http.routes import Route
 from engine.http.server import address_of, listen, serving
 from engine.http.service import Service
+from engine.http.table import ROUTES
 
 SECRETS: Mapping[str, Grant] = {
     "reader": Grant("tok_reader", frozenset(["read"]), None),
@@ -38,10 +40,12 @@ def service_of(shop: Shop, anonymous: Grant | None = EVERYTHING, **settings: Any
 
 
 @asynccontextmanager
-async def client_of(service: Service, secret: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+async def client_of(
+    service: Service, secret: str | None = None, routes: Sequence[Route] = ROUTES
+) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the application, in this process."""
     headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
-    transport = httpx2.ASGITransport(app=application(service))
+    transport = httpx2.ASGITransport(app=application(service, routes))
     async with httpx2.AsyncClient(transport=transport, base_url="http://shop.test", headers=headers) as client:
         yield client
 

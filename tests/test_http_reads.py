@@ -90,7 +90,9 @@ async def test_an_sku_is_found_in_any_normal_form(shop: Shop, client: httpx2.Asy
     assert answer.json()["sku"] == "Ä"
 
 
-@pytest.mark.parametrize("path", ["/v1/pages/web-de/x", "/v1/pages/nowhere/x", "/v1/pages/%2A/x", "/v1/pages/web-de/%20"])
+@pytest.mark.parametrize(
+    "path", ["/v1/pages/web-de/x", "/v1/pages/nowhere/x", "/v1/pages/%2A/x", "/v1/pages/web-de/%20"]
+)
 async def test_what_is_not_there_is_not_found(client: httpx2.AsyncClient, path: str) -> None:
     """No page, no channel, no SKU that there can be: 404."""
     answer = await client.get(path)
@@ -183,7 +185,8 @@ def scheduled(*spans: tuple[float | None, float | None]) -> dict[str, object]:
     now = datetime.now(UTC)
     at = lambda seconds: (now + timedelta(seconds=seconds)).isoformat()  # noqa: E731  # a word, not a function
     prices = [
-        {"amount": "1.00"} | {name: at(each) for name, each in zip(("from", "until"), span, strict=True) if each is not None}
+        {"amount": "1.00"}
+        | {name: at(each) for name, each in zip(("from", "until"), span, strict=True) if each is not None}
         for span in spans
     ]
     return {"currency": "EUR", "amount": "2.00", "scheduled": prices}
