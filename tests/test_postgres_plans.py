@@ -71,6 +71,7 @@ HOT = [
     Hot("notifications_of_topics", "40000, 50000, ARRAY['inventory'], 100", {BY_POSITION}, 100),
     Hot("page_sections", "'S7', 'web-de'", {BY_PAGE}, 12),
     Hot("sections_of_pages", "ARRAY['S7', 'S8'], ARRAY['web-de', 'web-de']", {BY_PAGE}, 24),
+    Hot("listed_pages", "'web-de', 'S7', 100", {BY_PAGE}, 1_500),
     Hot("page_keys", "'S7', 'web-de', 100", {BY_PAGE}, 500),
     Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
     Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),

@@ -283,6 +283,48 @@ async def test_keys_are_every_page_once(store: Store) -> None:
     assert await keys_of(store) == expected
 
 
+async def test_sections_of_several_pages(store: Store) -> None:
+    """Those of the SKUs that have any in the channel, each as the single page has them; odd names and bytes alike."""
+    odd = [*ODD_SKUS, "none"]
+    sections = [a_section(sku, body=f'{{"x":"{number}ä"}}'.encode()) for number, sku in enumerate(ODD_SKUS)]
+    await folded(store, *sections, a_section(channel="c9"), a_section("A", "c9"))
+    await folded(store, *(a_section(sku, domain="media", body=None) for sku in ODD_SKUS[:3]), domain="media")
+    found = await store.pages.sections_of(odd, "web-de")
+    assert found.keys() == set(ODD_SKUS)
+    for sku, rows in found.items():
+        assert [tuple(row) for row in rows] == [tuple(row) for row in await store.pages.sections(sku, "web-de")]
+    assert await store.pages.sections_of(["A"], "nowhere") == {}
+    assert await store.pages.sections_of([], "web-de") == {}
+
+
+async def test_pages_are_listed(store: Store) -> None:
+    """By SKU, behind one: how the sections of one channel stand; an SKU that is in others alone has none."""
+    await folded(store, a_section("A"), a_section("B", "c9"), a_section("C")._replace(ready=False))
+    await folded(store, a_section("A", domain="pricing", body=None), domain="pricing")
+    found = await store.pages.listing("web-de", "", 10)
+    assert {each.occurred_at for page in found for each in page.sections} == {MOMENT}
+    flags = [[(each.domain, each.enabled, each.ready) for each in page.sections] for page in found]
+    assert [page.sku for page in found] == ["A", "B", "C"]
+    assert flags == [[("catalog", True, True), ("pricing", False, False)], [], [("catalog", True, False)]]
+    assert [page.sku for page in await store.pages.listing("web-de", "A", 1)] == ["B"]
+    assert await store.pages.listing("web-de", "C", 10) == []
+
+
+async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
+    """It returns while the store answers with this program's schema."""
+    await store.check()
+
+
+async def test_history_goes_on_behind_an_event(store: Store) -> None:
+    """Behind (stream, version, revision) comes what stands there, to the end of the prefix."""
+    for version in range(3):
+        await store.log.insert([Raw("A/1", version), Raw("A/2", version), Raw("B/1", version)])
+    everything_of = [event async for event in store.log.history("A/")]
+    last = everything_of[2]
+    behind = (last.originator_id, last.originator_version, last.revision)
+    assert [event async for event in store.log.history("A/", behind)] == everything_of[3:]
+
+
 async def test_skus_of_sections(store: Store) -> None:
     """Each SKU that has a section of the domain, once, in the order of their UTF-8 bytes, whatever the page."""
     for channel in ("web-us", "web-de"):

@@ -123,7 +123,7 @@ def _supervise(workers: int, one: Callable[[int, int], int]) -> int:
         if told.signal is None and exit_code < 0:
             log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
             missing.append(number)
-        elif exit_code != 0:
+        elif exit_code not in (0, -(told.signal or 0)):  # one that had not begun yet may end by the signal itself
             code = code or abs(exit_code)
             told.pass_on(signal.SIGTERM, None)
     return code

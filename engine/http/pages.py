@@ -69,12 +69,9 @@ class PageList(msgspec.Struct, frozen=True):
     next: str | None
 
 
-async def one(call: Call) -> Response:
-    """One page. The server answers this in front of the router; the table has it for its description."""
-    body = await call.service.shop.pages.get_json(call.path["sku"], call.path["channel"])
-    if body is None:
-        raise no_page()
-    return reply(body)
+async def one(_call: Call) -> Response:
+    """One page. The server answers this in front of the router: the table has it for its description alone."""
+    raise no_page()
 
 
 async def batch(call: Call) -> Response:

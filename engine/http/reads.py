@@ -104,6 +104,7 @@ class PageReads:
         shop = self._service.shop
         if channel not in shop.config.channels:
             return no_channel()
-        if await was_live(shop.store, shop.config, sku, channel):
+        is_disabled = await shop.pages.get_json(sku, channel, disabled=True) is not None
+        if is_disabled and await was_live(shop.store, shop.config, sku, channel):
             return Problem(410, "the product is not offered in this channel any more")
         return no_page()

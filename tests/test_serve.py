@@ -1,0 +1,185 @@
+"""`pagefold serve` as a process: a whole shop in one command, several processes on one port, and how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from engine.http.server import listen
+from tests.command_line import event, finished, lines_file, on_sqlite, pagefold, product, settle, spawn, wait_for
+
+MEGABYTE = 1024 * 1024
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture
+def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a configuration and an empty store."""
+    return settle(tmp_path, store_url, monkeypatch)
+
+
+class Server:
+    """`pagefold serve`, and where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said = wait_for(process, "listening on ")
+        found = re.search(r"listening on (http://127\.0\.0\.1:(\d+))", self.said)
+        assert found is not None
+        self.url, self.port = found[1], int(found[2])
+
+    def get(self, path: str) -> httpx2.Response:
+        """The answer, over a connection of its own."""
+        return httpx2.get(self.url + path, timeout=10)
+
+    def ended(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code, when it is told to end."""
+        self.process.send_signal(number)
+        return finished(self.process).code
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[Server]:
+    """A server that does not outlive the block."""
+    process = spawn("serve", "--port", "0", *options, environment={"COLUMNS": "200"})
+    try:
+        yield Server(process)
+    finally:
+        process.kill()
+        finished(process)
+
+
+def within(seconds: float, condition: str, holds: object) -> None:
+    """Waits until it holds."""
+    deadline = time.monotonic() + seconds
+    assert callable(holds)
+    while not holds():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.02)
+
+
+def test_a_whole_shop_in_one_command(place: Path) -> None:
+    """With --work, what is appended is soon a page; SIGTERM ends it, with exit code 0."""
+    with serving("--work") as server:
+        assert pagefold("ingest", lines_file(place / "a.ndjson", product(), event())).code == 0
+        within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
+        within(10, "nothing lags", lambda: 'pagefold_lag_events{domain="pricing"} 0.0' in server.get("/metrics").text)
+        assert server.get("/readyz").json() == {"status": "ready"}
+        assert server.get("/v1/pages/web-de/A").content == pagefold("get", "A", "web-de").out.rstrip("\n").encode()
+        assert server.ended() == 0
+    with pytest.raises(httpx2.ConnectError):
+        server.get("/healthz")
+
+
+@on_sqlite
+def test_without_work_nothing_is_folded(place: Path) -> None:
+    """It serves what others fold. Ctrl-C ends it as SIGTERM does."""
+    pagefold("ingest", lines_file(place / "a.ndjson", product()))
+    with serving() as server:
+        assert server.get("/v1/pages/web-de/A").status_code == 404
+        pagefold("work", "--once")
+        assert server.get("/v1/pages/web-de/A").status_code == 200
+        assert server.ended(signal.SIGINT) == 0
+
+
+@on_linux
+def test_several_processes_share_a_port(place: Path) -> None:
+    """Each answers; one that is killed is replaced; all of them end together, and none is left."""
+    pagefold("ingest", lines_file(place / "a.ndjson", product()))
+    with serving("--work", "--workers", "3") as server:
+        within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
+        within(10, "there are three", lambda: len(children(server.process.pid)) == 3)
+        before = children(server.process.pid)
+        victim = sorted(before)[-1]
+        kill(victim)
+        within(10, "another takes its place", lambda: len(children(server.process.pid) - {victim}) == 3)
+        assert server.get("/v1/pages/web-de/A").status_code == 200
+        after = children(server.process.pid)
+        assert server.ended() == 0
+    assert not [process for process in before | after if Path(f"/proc/{process}").exists()]
+
+
+@on_linux
+@on_sqlite
+def test_processes_end_with_the_one_that_started_them(place: Path) -> None:
+    """When the first process is killed, the others do not stay and hold the port."""
+    assert place.is_dir()
+    with serving("--workers", "2") as server:
+        within(10, "there are two", lambda: len(children(server.process.pid)) == 2)
+        left = children(server.process.pid)
+        server.process.kill()
+        within(10, "they end", lambda: not [each for each in left if Path(f"/proc/{each}").exists()])
+
+
+@on_linux
+@on_sqlite
+def test_an_endless_head_takes_no_memory(place: Path) -> None:
+    """Twenty megabytes of a header are not read to their end, and the server goes on."""
+    assert place.is_dir()
+    with serving() as server:
+        assert server.get("/healthz").status_code == 200
+        before = peak_memory(server.process.pid)
+        for _ in range(5):
+            send_endless_head(server.port)
+        assert server.get("/healthz").status_code == 200
+        assert peak_memory(server.process.pid) - before < 4 * MEGABYTE
+
+
+def send_endless_head(port: int) -> None:
+    """Twenty megabytes, or what the server takes of them."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        try:
+            line.sendall(b"GET / HTTP/1.1\r\nx: ")
+            for _ in range(20):
+                line.sendall(b"a" * MEGABYTE)
+        except ConnectionError:
+            return
+    raise AssertionError("it took all of it")
+
+
+def children(process: int) -> set[int]:
+    """The processes that one has started, and that still run."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+    return {int(each) for each in listed if " Z " not in Path(f"/proc/{each}/stat").read_text(encoding="utf-8")}
+
+
+def kill(process: int) -> None:
+    """Ends it as `kill -9` does."""
+    signal.pidfd_send_signal(os.pidfd_open(process), signal.SIGKILL)
+
+
+def peak_memory(process: int) -> int:
+    """The most memory that it had, in bytes."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@on_sqlite
+def test_what_cannot_be_served_is_told(place: Path) -> None:
+    """A taken port, a store that there is not, an address that others reach: a sentence each, and no server."""
+    assert place.is_dir()
+    taken = listen("127.0.0.1", 0)
+    with taken:
+        port = str(taken.getsockname()[1])
+        ran = finished(spawn("serve", "--port", port))
+        assert ran.code == 3
+        assert f"cannot listen on 127.0.0.1 port {port}" in ran.err
+    ran = finished(spawn("serve", "--port", "0", "--store", f"sqlite:///{place}/nothing"))
+    assert ran.code == 3
+    assert "`pagefold init`" in ran.err
+    for options in ((), ("--workers", "2")):
+        ran = finished(spawn("serve", "--port", "0", "--host", "0.0.0.0", *options))  # noqa: S104  # it is refused
+        assert ran.code == 2
+        assert "pagefold tokens create" in ran.err
+    assert finished(spawn("serve", "--port", "70000")).code == 2
