@@ -348,7 +348,12 @@ def test_the_sample_is_a_configuration() -> None:
 def test_the_sample_states_the_limits() -> None:
     """The ranges that its comments state are those that are enforced."""
     text = EXAMPLE.sub("# ", sample())
-    limited = {"work": WorkConfig, "append": AppendConfig, "http": HttpConfig, "sources.pim.snapshot": SnapshotConfig}
+    limited: dict[str, type[msgspec.Struct]] = {
+        "work": WorkConfig,
+        "append": AppendConfig,
+        "http": HttpConfig,
+        "sources.pim.snapshot": SnapshotConfig,
+    }
     for table, struct in limited.items():
         section = text.partition(f"[{table}]")[2]
         for field in msgspec.structs.fields(struct):

@@ -1,6 +1,6 @@
-"""Page reads over HTTP: what is served, how long it may be kept, and what is answered where there is nothing to serve."""
+"""Page reads over HTTP: what is served, for how long it may be kept, and what is answered where there is nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -182,14 +182,21 @@ async def test_what_nobody_expected_is_not_told(shop: Shop, monkeypatch: pytest.
 
 def scheduled(*spans: tuple[float | None, float | None]) -> dict[str, object]:
     """A price, and others for a time, each from and until so many seconds from now."""
-    now = datetime.now(UTC)
-    at = lambda seconds: (now + timedelta(seconds=seconds)).isoformat()  # noqa: E731  # a word, not a function
     prices = [
-        {"amount": "1.00"}
-        | {name: at(each) for name, each in zip(("from", "until"), span, strict=True) if each is not None}
+        {"amount": "1.00"} | {name: in_seconds(each) for name, each in named(span) if each is not None}
         for span in spans
     ]
     return {"currency": "EUR", "amount": "2.00", "scheduled": prices}
+
+
+def named(span: tuple[float | None, float | None]) -> Iterator[tuple[str, float | None]]:
+    """The two ends of a span by their names."""
+    yield from zip(("from", "until"), span, strict=True)
+
+
+def in_seconds(seconds: float) -> str:
+    """So many seconds from now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 @pytest.mark.parametrize(

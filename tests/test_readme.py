@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,33 @@ def test_the_program(toured: Path) -> None:
     printed = run(f"{sys.executable} program.py", toured)
     assert printed[0].startswith("appended ")
     assert "'available': 10" in printed[1]
+
+
+@pytest.fixture
+def port(toured: Path) -> Iterator[int]:
+    """Where `pagefold serve --work` answers for the shop of the tour."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.command", "serve", "--work", "--port", "0", "--log-level", "error"],
+        cwd=toured,
+        env={"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        yield int(process.stderr.readline().rpartition(":")[2])
+        process.terminate()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_requests(toured: Path, port: int) -> None:
+    """Every request of the README is answered as it shows, by the server that it starts."""
+    [(_, start), (_, block)] = blocks("HTTP", "sh", "console")
+    assert start.startswith("pagefold serve --work ")
+    for command, expected in commands(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")):
+        printed = run(command, toured)
+        assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
 def test_the_scripts_that_are_named_exist() -> None:
