@@ -8,8 +8,10 @@ import asyncio
 import time
 from collections import Counter
 from typing import Any
+from urllib.parse import unquote
 
 import anyio
+import httptools
 from uvicorn.config import Config as ServerConfig
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -17,6 +19,7 @@ from uvicorn.server import ServerState
 from engine.config_http import HttpConfig
 from engine.http.problems import Problem, overloaded, sent
 from engine.http.traffic import Traffic
+from engine.http.whole import OFFER, Cycle
 
 LOOKS_IN_A_LIMIT = 10
 """How often all connections are looked at in the time that the shortest limit gives them."""
@@ -151,10 +154,40 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
         self._in_head = False
         self._unparsed = 0
-        super().on_headers_complete()
+        url = httptools.parse_url(self.url)
+        version, scope = self.parser.get_http_version(), self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["raw_path"] = url.path
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        scope["extensions"] = OFFER
+        before: RequestResponseCycle | None = self.cycle
+        self.cycle = self._cycle(keep_alive=version != "1.0" and self.parser.should_keep_alive())
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # it was sent before the answer to the one before: it waits
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _cycle(self, *, keep_alive: bool) -> Cycle:
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
 
     def on_message_complete(self) -> None:
         """The request is there: from now on it waits for us."""

@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
 from engine.http.problems import ClientGone, Problem, no_channel, no_page, not_allowed, problem_of, sent
 from engine.http.service import Service
+from engine.http.whole import send_whole
 from engine.reading import was_live
 
 PREFIX = b"/v1/pages/"
@@ -23,8 +24,6 @@ TEMPLATE = "/v1/pages/{channel}/{sku}"
 METHODS = frozenset(["GET", "HEAD"])
 
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_END: Message = {"type": "http.response.body", "body": b""}
 
 
 def segments_of(scope: Scope) -> tuple[bytes, bytes] | None:
@@ -69,8 +68,7 @@ class PageReads:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
             status, headers, body = sent(problem_of(error))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body} if method != "HEAD" else _END)
+        await send_whole(scope, send, status, headers, body)
         traffic.note(method, TEMPLATE, status, len(body), started)
 
     async def _answer(
