@@ -2,17 +2,73 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from operator import itemgetter
+from typing import TypeAlias
 
 import apsw
 
 from engine.errors import StoreUnavailable
-from engine.stores.sqlite.connections import PASSING, SQL, Connections, blob, packed_of
+from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, blob, packed_of
 from engine.stores.store import ListedPage, Pages, listed
 from projections.pages import StoredSection
 
 PAGE = 1_000
 
+CHANGES = "PRAGMA data_version"
+"""A number that is another one when another connection, of whatever process, has changed anything since."""
+
 _domain = itemgetter(0)
+
+Rows: TypeAlias = Sequence[StoredSection]
+
+
+class RecentReads:
+    """Reads pages, and remembers those that it has read since the file has changed last.
+
+    To ask whether it has changed takes a quarter of the time of a read. Where that does not pay, because everything
+    changes, or everybody reads something else, nothing is remembered for a while. What is remembered is bounded:
+    `MOST` pages and those of one trial, none of them larger than `LARGEST`.
+    """
+
+    TRIAL = 1_000
+    """Reads after which it is seen whether it pays: when one in four was remembered."""
+    REST = 20_000
+    """Reads without a memory, when it does not."""
+    MOST = 2_000
+    LARGEST = 16_384
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.cursor().execute
+        self._statement = SQL["page_sections"]
+        self._version: list[Row] = []
+        self._rows: dict[tuple[str, str], Rows] = {}
+        self._hits = self._reads = self._resting = 0
+
+    def read(self, key: tuple[str, str]) -> Rows:
+        """The rows of a page, as they are now."""
+        if self._resting:
+            self._resting -= 1
+            return self._execute(self._statement, key).fetchall()
+        version = self._execute(CHANGES).fetchall()
+        if version != self._version:  # seen before the read: what is read then is as new, or newer
+            self._version = version
+            self._rows.clear()
+        self._reads += 1
+        if self._reads == self.TRIAL:
+            self._look_back()
+        if (rows := self._rows.get(key)) is not None:
+            self._hits += 1
+            return rows
+        rows = self._execute(self._statement, key).fetchall()
+        if sum(len(row[4] or b"") for row in rows) <= self.LARGEST:
+            self._rows[key] = rows
+        return rows
+
+    def _look_back(self) -> None:
+        if self._hits < self.TRIAL / 4:
+            self._resting = self.REST
+        if self._resting or len(self._rows) > self.MOST:
+            self._rows.clear()
+        self._hits = self._reads = 0
 
 
 class SQLitePages(Pages):
@@ -20,12 +76,11 @@ class SQLitePages(Pages):
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._statement = SQL["page_sections"]
-        self._execute = connections.pages_on_loop.cursor().execute
+        self._read = RecentReads(connections.pages_on_loop).read
 
-    async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
+    async def sections(self, sku: str, channel: str) -> Rows:
         try:
-            return self._execute(self._statement, (sku, channel)).fetchall()
+            return self._read((sku, channel))
         except PASSING as error:
             raise StoreUnavailable(self._connections.name, error) from error
 

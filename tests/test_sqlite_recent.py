@@ -1,0 +1,84 @@
+"""What the SQLite store remembers of pages: never an older state, never without a bound, and only where it pays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from engine.stores.sqlite.connections import PAGES, connect, connect_reader
+from engine.stores.sqlite.pages import RecentReads
+from engine.stores.sqlite.schema import prepare
+
+WRITE = "INSERT OR REPLACE INTO sections VALUES (?, 'web', 'catalog', 1, 1, x'7b7d', ?, '', '')"
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[apsw.Connection]:
+    """A connection that writes."""
+    prepare(tmp_path, create=True)
+    connection = connect(tmp_path / PAGES, synchronous="OFF")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[RecentReads]:
+    """Reads over another connection."""
+    assert writer.in_transaction is False
+    connection = connect_reader(tmp_path / PAGES, 1_000)
+    yield RecentReads(connection)
+    connection.close()
+
+
+def body(recent: RecentReads, sku: str) -> bytes | None:
+    """What a page's section has."""
+    rows = recent.read((sku, "web"))
+    return bytes(rows[0][4]) if rows else None
+
+
+def test_a_change_is_seen_at_once(recent: RecentReads, writer: apsw.Connection) -> None:
+    """Each read after a commit has what was committed, and none before it; nothing is an answer as well."""
+    assert body(recent, "A") is None
+    for number in range(50):
+        content = b"%d" % number
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(WRITE, ("A", content))
+        before = body(recent, "A")
+        assert before == (b"%d" % (number - 1) if number else None)
+        writer.execute("COMMIT")
+        assert body(recent, "A") == body(recent, "A") == content
+
+
+def test_what_has_not_changed_is_not_read_again(recent: RecentReads, writer: apsw.Connection) -> None:
+    """The rows are the very same, until something changes."""
+    writer.execute(WRITE, ("A", b"1"))
+    first = recent.read(("A", "web"))
+    assert recent.read(("A", "web")) is first
+    writer.execute(WRITE, ("B", b"1"))
+    assert recent.read(("A", "web")) is not first
+
+
+def test_a_large_page_is_not_kept(recent: RecentReads, writer: apsw.Connection) -> None:
+    """What has more bytes than the bound is read each time."""
+    writer.execute(WRITE, ("A", b"x" * (RecentReads.LARGEST + 1)))
+    assert recent.read(("A", "web")) is not recent.read(("A", "web"))
+
+
+def test_a_memory_that_does_not_pay_is_given_up_for_a_while(recent: RecentReads, writer: apsw.Connection) -> None:
+    """When everybody reads something else nothing is kept, and after a while it is tried again."""
+    writer.execute(WRITE, ("A", b"1"))
+    for number in range(RecentReads.TRIAL):
+        recent.read((f"S{number}", "web"))
+    assert recent.read(("A", "web")) is not recent.read(("A", "web"))
+    for _ in range(RecentReads.REST):
+        recent.read(("A", "web"))
+    assert recent.read(("A", "web")) is recent.read(("A", "web"))
+
+
+def test_a_memory_is_bounded(recent: RecentReads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pages are read, so many are kept, and those of a trial."""
+    monkeypatch.setattr(RecentReads, "MOST", 100)
+    for number in range(20_000):
+        recent.read((f"S{number // 2}", "web"))
+        assert len(recent._rows) <= 100 + RecentReads.TRIAL
