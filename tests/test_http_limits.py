@@ -157,6 +157,15 @@ async def test_a_request_that_trickles_is_given_up(store_url: str) -> None:
 
 
 @on_sqlite
+async def test_who_was_answered_before_the_end_is_not_answered_again(store_url: str) -> None:
+    """A body that goes on behind its answer, and never ends, is closed without another word."""
+    async with limited(store_url, receive_seconds=0.3) as server:
+        answer = await server.says(POST.replace(b"application/json", b"text/plain") + b"content-length: 100\r\n\r\n{")
+        assert status(answer) == 415
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@on_sqlite
 async def test_an_idle_connection_is_closed(store_url: str) -> None:
     """After an answer, a connection waits for the next request for a while; each request begins it anew."""
     async with limited(store_url, idle_seconds=0.6, receive_seconds=10.0) as server:

@@ -18,12 +18,10 @@ from engine.http.reads import Application, PageReads, decoded
 from engine.http.routes import Call, Route
 from engine.http.service import Service
 from engine.http.table import ROUTES
+from engine.http.traffic import UNKNOWN
 
 NOBODY = Grant("anybody", frozenset(), None)
 """Who asks for what anybody may ask for."""
-
-UNKNOWN = "none"
-"""What is counted and logged in place of a route where there is none."""
 
 
 def application(service: Service, routes: Sequence[Route] = ROUTES) -> Application:

@@ -229,8 +229,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def _time_out(self) -> None:
         self._since = None
         cycle: RequestResponseCycle | None = self.cycle
-        has_begun = self._unparsed or not self._in_head
-        if has_begun and (cycle is None or cycle.response_complete or not cycle.response_started):
+        if self._in_head:
+            may_answer = self._unparsed > 0 and (cycle is None or cycle.response_complete)
+        else:
+            may_answer = cycle is not None and not cycle.response_started
+        if may_answer:
             self._refuse(Problem(408, _REFUSED[408]))
         else:
             self.transport.close()

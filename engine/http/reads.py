@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
-from engine.http.problems import ClientGone, Problem, no_channel, no_page, not_allowed, problem_of, sent
+from engine.http.problems import Problem, no_channel, no_page, not_allowed, problem_of, sent
 from engine.http.service import Service
+from engine.http.traffic import UNKNOWN
 from engine.http.whole import send_whole
 from engine.reading import was_live
 
@@ -63,13 +64,10 @@ class PageReads:
         method: str = scope["method"]
         try:
             status, headers, body = await self._answer(method, found, scope["headers"])
-        except ClientGone:
-            traffic.gone += 1
-            return
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
             status, headers, body = sent(problem_of(error))
         await send_whole(scope, send, status, headers, body)
-        traffic.note(method, TEMPLATE, status, len(body), started)
+        traffic.note(method if method in METHODS else UNKNOWN, TEMPLATE, status, len(body), started)
 
     async def _answer(
         self, method: str, found: tuple[bytes, bytes], headers: list[Header]

@@ -9,6 +9,9 @@ from collections import Counter
 from engine.logs import Logger
 
 FAILED = 500
+UNKNOWN = "none"
+"""What is counted and logged in place of a route or a method that there is not."""
+
 log = Logger(__name__)
 
 

@@ -5,7 +5,6 @@ from its first header to its last byte, and all of its headers are the server's 
 scope does not offer the extension, as under another server, the same answer goes out in parts.
 """
 
-from collections.abc import Mapping, MutableMapping
 from typing import Any, cast
 
 from starlette.types import Message, Scope, Send
@@ -14,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from engine.http.headers import Header
 
 WHOLE = "pagefold.http.response.whole"
-OFFER: Mapping[str, MutableMapping[str, object]] = {WHOLE: {}}
+OFFER: dict[str, dict[object, object]] = {WHOLE: {}}
 """What a scope's `extensions` have where whole answers are taken."""
 
 

@@ -58,10 +58,10 @@ class RecentReads:
         if (rows := self._rows.get(key)) is not None:
             self._hits += 1
             return rows
-        rows = self._execute(self._statement, key).fetchall()
-        if sum(len(row[4] or b"") for row in rows) <= self.LARGEST:
-            self._rows[key] = rows
-        return rows
+        found: Rows = self._execute(self._statement, key).fetchall()
+        if sum([len(row[4] or b"") for row in found]) <= self.LARGEST:
+            self._rows[key] = found
+        return found
 
     def _look_back(self) -> None:
         if self._hits < self.TRIAL / 4:
