@@ -99,7 +99,8 @@ class TokenOffice:
     ) -> tuple[Secret, Token]:
         """Makes a token, durably. This is the only time that its secret is told.
 
-        With `ingest` it is bound to a source of the configuration, without to none. Raises `TokenRefused`.
+        With `ingest` it is bound to a source of the configuration, without to none. Raises `TokenRefused`, and
+        `StoreUnavailable`, after which the store may have a token whose secret nobody knows: harmless, and listed.
         """
         allowed = frozenset(scopes)
         _check_scopes(allowed)
@@ -152,7 +153,7 @@ class TokenOffice:
         return self._remember(digest, await self._tokens.of(digest), asked)
 
     def _remember(self, digest: bytes, token: Token | None, asked: float) -> Token | None:
-        """Trusts a token from before it was looked up, and forgets the one that nobody has asked for the longest."""
+        """Trusts a token from before it was looked up, and forgets the one that was looked up the longest ago."""
         self._trusted.pop(digest, None)
         if token is None or token.revoked_at is not None:
             return None

@@ -27,7 +27,7 @@ from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError
-from engine.tokens import TokenRefused, UnknownToken
+from engine.tokens import TokenRefused, UnknownToken, without_secrets
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -125,7 +125,7 @@ def _explain(error: BaseException) -> int:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         traceback.print_exception(error)
     for message in dict.fromkeys(map(_sentence, found)):
-        complain(message)
+        complain(without_secrets(message))
     return max(map(_exit_code, found))
 
 
