@@ -32,6 +32,7 @@ from tests.shops import configured
 from tests.tokens import GUESS, READ, Scene, digest_of, kept, moment
 
 SHAPE = r"pagefold_[A-Za-z0-9_-]{43}"
+SECONDS = 10.0
 
 
 @pytest.fixture
@@ -169,12 +170,13 @@ async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
     secret, token = await scene.office.create(["read"])
     other = scene.another()
     scene.watched.hold()
-    async with anyio.create_task_group() as group:
-        group.start_soon(other.verify, secret)
-        await scene.watched.reached.wait()
-        await scene.office.revoke(token.name)
-        scene.seconds = TRUSTED_SECONDS
-        scene.watched.gate.set()
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(other.verify, secret)
+            await scene.watched.reached.wait()
+            await scene.office.revoke(token.name)
+            scene.seconds = TRUSTED_SECONDS
+            scene.watched.gate.set()
     assert await other.verify(secret) is None
 
 
@@ -186,11 +188,12 @@ async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
     assert scene.watched.asked == 1
     scene.watched.hold()
     scene.seconds = TRUSTED_SECONDS / 2
-    async with anyio.create_task_group() as group:
-        group.start_soon(scene.office.verify, secret)
-        await scene.watched.reached.wait()
-        assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
-        scene.watched.gate.set()
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(scene.office.verify, secret)
+            await scene.watched.reached.wait()
+            assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
+            scene.watched.gate.set()
     assert scene.watched.asked == 2
     scene.seconds = TRUSTED_SECONDS - 0.001
     assert await scene.office.verify(secret) == token.grant
