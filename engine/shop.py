@@ -24,6 +24,7 @@ from engine.status import Status, status_of
 from engine.stores import open_store
 from engine.stores.store import Store
 from engine.tasks import together
+from engine.tokens import TokenOffice
 from projections import normalise_sku
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
-    `pages` reads pages; `dead_letters` is what needs a person; `store` is what all of it stands on; `counts` is what
-    this process has done.
+    `pages` reads pages; `dead_letters` is what needs a person; `tokens` is who has access; `store` is what all of it
+    stands on; `counts` is what this process has done.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -42,6 +43,7 @@ class Shop:
         self.store = store
         self.pages = PageReader(store.pages, config)
         self.dead_letters = DeadLetterOffice(store, config, self.append)
+        self.tokens = TokenOffice(store, config)
         self.counts = Counts()
         self._appender = Appender(store, Door(config), config.append, self.counts)
 

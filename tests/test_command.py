@@ -41,6 +41,9 @@ COMMANDS = (
     ("dead-letters", "list"),
     ("dead-letters", "show"),
     ("dead-letters", "retry"),
+    ("tokens", "create"),
+    ("tokens", "list"),
+    ("tokens", "revoke"),
 )
 
 
@@ -60,7 +63,7 @@ def test_help_shows_every_command_with_examples() -> None:
     """The main help lists every command, exit codes and examples, without importing the demo."""
     ran = pagefold("--help")
     names = ("demo", "init", "ingest", "work", "get", "history", "rebuild", "verify", "dead-letters", "status")
-    for name in (*names, "rebuilds"):
+    for name in (*names, "rebuilds", "tokens"):
         assert f"│ {name} " in ran.out
         assert name in ran.out.partition("Examples")[2] or name == "dead-letters"
     assert "Exit codes" in ran.out.replace("\n", " ")
@@ -91,6 +94,14 @@ def test_version() -> None:
         (("dead-letters", "list", "--kind", "lost"), '"ingest", "projection"'),
         (("dead-letters", "retry"), "--all"),
         (("dead-letters", "retry", "ingest-1", "--all"), "--all"),
+        (("tokens", "create"), "--scope"),
+        (("tokens", "create", "--scope", "all"), '"read", "ingest", "operate"'),
+        (("tokens", "create", "--scope", "ingest"), "source: a token with the scope ingest needs one; there are pim"),
+        (("tokens", "create", "--scope", "ingest", "--source", "mars"), "source: 'mars' is none; there are pim"),
+        (("tokens", "create", "--scope", "read", "--source", "erp"), "source: only a token with the scope ingest"),
+        (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires"),
+        (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be from now on"),
+        (("tokens", "revoke"), "NAME"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -122,6 +133,9 @@ READERS = (
     ("dead-letters", "list"),
     ("dead-letters", "show", "ingest-1"),
     ("dead-letters", "retry", "--all"),
+    ("tokens", "create", "--scope", "read"),
+    ("tokens", "list"),
+    ("tokens", "revoke", "tok_1"),
 )
 
 

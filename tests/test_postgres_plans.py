@@ -28,6 +28,8 @@ FROM generate_series(1, {PAGES}) AS i, unnest(ARRAY['catalog', 'pricing', 'inven
 INSERT INTO dead_letters (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
 SELECT 'ingest', 'catalog', 'S' || i, 1, 0, '', '', '', now() FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO checkpoints (domain) VALUES ('catalog');
+INSERT INTO tokens (name, digest, label, scopes, created_at)
+SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(1, {EVENTS}) AS i;
 """  # noqa: S608  # numbers of ours
 
 BY_POSITION = "stored_events_notification_id_key"
@@ -80,6 +82,8 @@ HOT = [
     Hot("resolve_letters", f"'catalog', {array(NAMES)}", {"dead_letters_key"}, 4 * len(NAMES)),
     Hot("checkpoint", "'catalog'", {"checkpoints_pkey"}, 10),
     Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey"}, 20),
+    Hot("token_of", "sha256('7')", {"tokens_digest_key"}, 10),
+    Hot("revoke_token", "'', 'tok_7'", {"tokens_pkey"}, 20),
 ]
 
 
@@ -95,8 +99,8 @@ def full_database(postgres_server: PostgresServer) -> Iterator[str]:
 async def session(full_database: str) -> AsyncIterator[Session]:
     """A session of the store, with every hot statement prepared while the tables were empty; they are full now."""
     async with opened(configured(full_database)) as store, store._connections.readers.session() as session:
-        await session.run("TRUNCATE stored_events, sections, dead_letters, checkpoints RESTART IDENTITY")
-        for table in ("stored_events", "sections", "dead_letters", "checkpoints"):
+        await session.run("TRUNCATE stored_events, sections, dead_letters, checkpoints, tokens RESTART IDENTITY")
+        for table in ("stored_events", "sections", "dead_letters", "checkpoints", "tokens"):
             await session.run(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         yield session
 

@@ -76,6 +76,14 @@ def test_the_tour(toured: Path) -> None:
     assert (toured / "pagefold.toml").exists()
 
 
+def test_tokens(toured: Path) -> None:
+    """Tokens are made, listed and revoked as the README shows, in the shop of the tour."""
+    [(_, block)] = blocks("Tokens", "console")
+    for command, expected in commands(block):
+        printed = run(command, toured)
+        assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
 def test_the_program(toured: Path) -> None:
     """The program in the README runs as it stands, in the shop of the tour."""
     [(_, program)] = blocks("In a program", "python")

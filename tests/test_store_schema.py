@@ -123,6 +123,7 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         assert await insert(new, "C") == [4]
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
         assert await new.consumption.streaks() == []
+        assert await new.tokens.all() == []
     finally:
         await old.close()
         await new.close()

@@ -22,10 +22,12 @@ from engine.command.pages import get, history
 from engine.command.rebuild import rebuild
 from engine.command.rebuilds import rebuilds
 from engine.command.status import status
+from engine.command.tokens import tokens
 from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError
+from engine.tokens import TokenRefused, UnknownToken, without_secrets
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -51,6 +53,7 @@ pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # mend it, for one source
 pagefold rebuilds list                  # what was rebuilt, and when
 pagefold verify                         # are the pages what the log says?
+pagefold tokens create --scope read     # a secret for the HTTP server
 pagefold status --json                  # how far behind, for a monitor
 ```
 """
@@ -77,7 +80,7 @@ app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # wh
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, status):
     app.command(command, help_epilogue="")
-for group in (letters, rebuilds):
+for group in (letters, rebuilds, tokens):
     app.command(group)
 
 
@@ -124,7 +127,7 @@ def _explain(error: BaseException) -> int:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         traceback.print_exception(error)
     for message in dict.fromkeys(map(_sentence, found)):
-        complain(message)
+        complain(without_secrets(message))
     return max(map(_exit_code, found))
 
 
@@ -151,9 +154,9 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter():
+        case UnknownLetter() | UnknownToken():
             return Exit.REFUSED
-        case ConfigurationError() | CycloptsError() | UsageError():
+        case ConfigurationError() | CycloptsError() | TokenRefused() | UsageError():
             return Exit.USAGE
         case _:
             return Exit.FAILED

@@ -1,4 +1,4 @@
-"""The contract of a store: what the log, the pages, the consumers' transactions and the dead letters promise.
+"""The contract of a store: what the log, the pages, the consumers' transactions, dead letters and tokens promise.
 
 `engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
 
@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from engine.config import Config
+from engine.grants import Token
 from projections.pages import StoredSection
 from projections.sections import Section
 
@@ -442,6 +443,26 @@ class Records(ABC):
         """How far a downstream application has come, None when it has not begun."""
 
 
+class Tokens(ABC):
+    """Who was given access. Of its secret, a token has the SHA-256 alone. None is ever deleted."""
+
+    @abstractmethod
+    async def add(self, token: Token, digest: bytes) -> None:
+        """Keeps a token, durably. One whose digest is there already changes nothing."""
+
+    @abstractmethod
+    async def of(self, digest: bytes) -> Token | None:
+        """The token whose secret has this digest, expired and revoked ones too."""
+
+    @abstractmethod
+    async def all(self) -> list[Token]:
+        """Every token, in the order in which they were made. People make them, so there are few."""
+
+    @abstractmethod
+    async def revoke(self, name: str, moment: str) -> bool:
+        """Revokes a token, durably, and tells whether there is one of this name. The first revocation stands."""
+
+
 class Store(ABC):
     """A log, the pages folded from it, and what stands between them. Opened by `engine.stores.open_store`."""
 
@@ -453,6 +474,7 @@ class Store(ABC):
     consumption: Consumption
     dead_letters: DeadLetters
     records: Records
+    tokens: Tokens
 
     @classmethod
     @abstractmethod

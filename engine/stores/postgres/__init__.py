@@ -14,6 +14,7 @@ from engine.stores.postgres.log import PostgresLog
 from engine.stores.postgres.pages import PostgresPages
 from engine.stores.postgres.records import PostgresRecords
 from engine.stores.postgres.schema import check, prepare
+from engine.stores.postgres.tokens import PostgresTokens
 from engine.stores.store import Store
 
 
@@ -31,6 +32,7 @@ class PostgresStore(Store):
         self.consumption = PostgresConsumption(connections, config.work.lease_seconds)
         self.dead_letters = PostgresDeadLetters(connections)
         self.records = PostgresRecords(connections, self.log)
+        self.tokens = PostgresTokens(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker; nobody need kill it

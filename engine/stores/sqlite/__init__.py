@@ -13,6 +13,7 @@ from engine.stores.sqlite.log import SQLiteLog
 from engine.stores.sqlite.pages import SQLitePages
 from engine.stores.sqlite.records import SQLiteRecords
 from engine.stores.sqlite.schema import check, prepare
+from engine.stores.sqlite.tokens import SQLiteTokens
 from engine.stores.store import Store
 
 
@@ -27,6 +28,7 @@ class SQLiteStore(Store):
         self.consumption = SQLiteConsumption(connections, config.work.lease_seconds, disposable=disposable)
         self.dead_letters = SQLiteDeadLetters(connections)
         self.records = SQLiteRecords(connections, self.log)
+        self.tokens = SQLiteTokens(connections)
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:

@@ -1,0 +1,181 @@
+"""`pagefold tokens`: who may do what over HTTP."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+import engine
+from engine import clock
+from engine.command.options import AsJSON, Exit, Injected, Options
+from engine.command.output import complain, printable, say, show_table, write_json
+from engine.command.running import run
+from engine.grants import Scope, Token, TokenState, scope_text
+from engine.tokens import TRUSTED_SECONDS, UnknownToken, without_secrets
+
+_STYLES: Mapping[TokenState, str] = {"live": "green", "expired": "yellow", "revoked": "red"}
+
+tokens = App(
+    name="tokens",
+    help="""\
+Create, list and revoke the tokens that clients of the HTTP server show.
+
+A token has scopes: *read* (pages, their history), *ingest* (append events, of one source), *operate* (dead letters,
+listings, metrics). Its secret is shown once, by `create`; the store has no more than its SHA-256. Its name, such as
+`tok_7f3a90b1c2d4`, is no secret.
+""",
+    help_epilogue="""\
+**Examples**
+
+```text
+pagefold tokens create --source erp --scope ingest --expires 90d --label "ERP, production"
+pagefold tokens create --scope read --scope operate > operator.token
+pagefold tokens list
+pagefold tokens revoke tok_7f3a90b1c2d4
+```
+""",
+)
+
+
+@tokens.command(help_epilogue="")
+def create(
+    *,
+    scope: list[Scope],
+    source: Annotated[str | None, Parameter(metavar="SOURCE")] = None,
+    expires: Annotated[timedelta | None, Parameter(metavar="TIME")] = None,
+    label: Annotated[str, Parameter(metavar="TEXT", show_default=False)] = "",
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Create a token and print its secret, which nobody can look up later.
+
+    The secret is all that goes to standard output, so that it can be piped to where it is kept; what the token may do
+    is told on standard error.
+
+    Parameters
+    ----------
+    scope
+        What it may do; may be given several times.
+    source
+        The source that it writes: needed for the scope ingest, and for no other.
+    expires
+        After what time it is worth nothing, such as `90d` or `12h`. Without it, when it is revoked.
+    label
+        Who has it and what for, in your words.
+    as_json
+        Print one JSON object: secret, and what list has.
+    """
+    return run(lambda: _create(scope, source, expires, label, options, as_json=as_json))
+
+
+async def _create(
+    scopes: Sequence[Scope],
+    source: str | None,
+    expires: timedelta | None,
+    label: str,
+    options: Options,
+    *,
+    as_json: bool,
+) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        secret, token = await shop.tokens.create(scopes, source, expires, label)
+    if as_json:
+        write_json({"secret": str(secret)} | _document(token, clock.now()))
+    else:
+        print(secret)
+    bound = "" if token.source is None else f" for {token.source}"
+    ends = "until it is revoked" if token.expires_at is None else f"until {_moment(token.expires_at)} UTC"
+    say(f"{token.name} may {' and '.join(scope_text(token.scopes).split())}{bound}, {ends}")
+    say("its secret is shown this once: keep it where secrets are kept")
+    return Exit.DONE
+
+
+@tokens.command(name="list", help_epilogue="")
+def list_tokens(
+    *,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """List every token in the order in which they were made, expired and revoked ones too.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object a line: name, label, scopes, source, createdAt, expiresAt, revokedAt, state.
+    """
+    return run(lambda: _list(options, as_json=as_json))
+
+
+async def _list(options: Options, *, as_json: bool) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        found = await shop.tokens.tokens()
+    moment = clock.now()
+    if as_json:
+        for token in found:
+            write_json(_document(token, moment))
+    elif found:
+        columns = ("name", "state", "scopes", "source", "created", "expires", "label")
+        show_table(columns, [_row(token, moment) for token in found], wrapped=("label",))
+    else:
+        say("no tokens; `pagefold tokens create` makes one")
+    return Exit.DONE
+
+
+def _row(token: Token, moment: str) -> tuple[str | Text, ...]:
+    state = token.state(moment)
+    created, expires = _moment(token.created_at), _moment(token.expires_at or "")
+    styled = Text(state, style=_STYLES[state])
+    return token.name, styled, scope_text(token.scopes), token.source or "", created, expires, printable(token.label)
+
+
+def _document(token: Token, moment: str) -> dict[str, object]:
+    return {
+        "name": token.name,
+        "label": token.label,
+        "scopes": scope_text(token.scopes).split(),
+        "source": token.source,
+        "createdAt": token.created_at,
+        "expiresAt": token.expires_at,
+        "revokedAt": token.revoked_at,
+        "state": token.state(moment),
+    }
+
+
+def _moment(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+@tokens.command(usage="pagefold tokens revoke [OPTIONS] NAME...", help_epilogue="")
+def revoke(
+    *names: Annotated[str, Parameter(name="NAME", required=True)],
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Revoke tokens, for ever. Servers that run let nobody in with them any more within seconds.
+
+    A token that is revoked already stays as it is. Exit code 1 when there is none of a name; the others are revoked all
+    the same.
+
+    Parameters
+    ----------
+    names
+        Such as `tok_7f3a90b1c2d4`; `pagefold tokens list` shows them. A secret that was found somewhere does as well.
+    """
+    return run(lambda: _revoke(names, options))
+
+
+async def _revoke(names: Sequence[str], options: Options) -> int:
+    revoked = 0
+    async with engine.open(options.load(), create=False) as shop:
+        for name in names:
+            try:
+                await shop.tokens.revoke(name)
+            except UnknownToken as error:
+                complain(str(error))
+            else:
+                print(f"{without_secrets(name)}  revoked")
+                revoked += 1
+    if revoked:
+        say(f"in servers that run, this counts within {TRUSTED_SECONDS:g} s")
+    return Exit.DONE if revoked == len(names) else Exit.REFUSED

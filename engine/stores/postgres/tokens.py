@@ -1,0 +1,36 @@
+"""Tokens: one table beside the log."""
+
+from engine.grants import Token, scope_text, scopes_in
+from engine.stores.postgres.connections import Connections, Record
+from engine.stores.store import Tokens
+
+
+def token_row(token: Token, digest: bytes) -> tuple[object, ...]:
+    """What the statement `add_token` wants."""
+    return token.name, digest, token.label, scope_text(token.scopes), *token[3:]
+
+
+def token_from(row: Record) -> Token:
+    """The token in a row of `token_of` or `all_tokens`."""
+    name, label, scopes, *rest = row
+    return Token(name, label, scopes_in(scopes), *rest)
+
+
+class PostgresTokens(Tokens):
+    """A token is looked up through the connections of all readers."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, token: Token, digest: bytes) -> None:
+        await self._connections.writer.execute("add_token", *token_row(token, digest))
+
+    async def of(self, digest: bytes) -> Token | None:
+        rows = await self._connections.readers.fetch("token_of", digest)
+        return token_from(rows[0]) if rows else None
+
+    async def all(self) -> list[Token]:
+        return list(map(token_from, await self._connections.readers.fetch("all_tokens")))
+
+    async def revoke(self, name: str, moment: str) -> bool:
+        return bool(await self._connections.writer.fetch("revoke_token", moment, name))
