@@ -24,8 +24,8 @@ from engine.command.rebuilds import rebuilds
 from engine.command.status import status
 from engine.command.verify import verify
 from engine.command.work import work
-from engine.dead_letters import UnknownLetter
-from engine.errors import ConfigurationError, PagefoldError
+from engine.dead_letters import LetterResolved, UnknownLetter
+from engine.errors import ConfigurationError, PagefoldError, Refused
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -149,7 +149,7 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter():
+        case UnknownLetter() | LetterResolved() | Refused():
             return Exit.REFUSED
         case ConfigurationError() | CycloptsError() | UsageError():
             return Exit.USAGE
