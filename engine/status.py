@@ -48,12 +48,13 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """A whole store."""
+    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain."""
 
     store: str
     domains: list[DomainStatus]
     channels: list[ChannelStatus]
     looks_reset: list[ResetStatus]
+    deliveries: int
 
     @property
     def lag_events(self) -> int:
@@ -86,7 +87,8 @@ async def status_of(store: Store, config: Config) -> Status:
                 holder=checkpoint.holder,
             )
         )
-    return Status(store.name, domains, await _channels(store, config), await looks_reset(store))
+    deliveries = letters.get(("ingest", ""), 0)
+    return Status(store.name, domains, await _channels(store, config), await looks_reset(store), deliveries)
 
 
 async def looks_reset(store: Store) -> list[ResetStatus]:
