@@ -2,6 +2,7 @@
 
 import base64
 import getpass
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,9 +143,8 @@ def test_a_conflict_is_corrected(workplace: Path) -> None:
 def test_a_correction_from_standard_input(workplace: Path) -> None:
     """`-` reads the payload from standard input; the login name stands for the operator; JSON for programs."""
     ingest(workplace, event(), event(amount="9.99"))
-    process = spawn(
-        "dead-letters", "correct", "ingest-1", "--payload", "-", "--source-version", "4", "--json", stdin=-1
-    )
+    arguments = ("ingest-1", "--payload", "-", "--source-version", "4", "--json")
+    process = spawn("dead-letters", "correct", *arguments, stdin=subprocess.PIPE)
     ran = finished(process, '{"currency":"EUR","amount":"9.90"}')
     assert ran.code == 0, ran.err
     document = ran.document
@@ -163,9 +163,8 @@ def test_letters_are_discarded(workplace: Path) -> None:
     assert letters("discard", "ingest-1", "--reason", "again").out == "ingest-1  gone\n"
     assert letters("list").err == "no dead letters\n"
     listed = letters("list", "--resolved", "--json").documents
-    assert [(each["id"], each["resolution"], each["resolvedBy"], each["reason"]) for each in listed] == [
-        (f"ingest-{n}", "discarded", "ada", "a test\x1b[31m") for n in (2, 1)
-    ]
+    told = sorted((each["id"], each["resolution"], each["resolvedBy"], each["reason"]) for each in listed)
+    assert told == [(f"ingest-{number}", "discarded", "ada", "a test\x1b[31m") for number in (1, 2)]
     assert "discarded by ada at 20" in letters("list", "--resolved").out
     shown = letters("show", "ingest-1").out
     assert ": a test\\x1b[31m" in shown
