@@ -45,7 +45,7 @@ LONGEST_NUMBER = 18
 LONGEST_REASON = 1_000
 """Characters of the reason for which a letter is discarded."""
 
-LARGEST_PAGE = 500
+LARGEST_PAGE = 100
 """Letters of a page. Each may have a megabyte."""
 
 STEP = 20

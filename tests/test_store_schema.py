@@ -13,10 +13,11 @@ import pytest
 import engine
 from engine import Config, StoreError, StoreMissing, StoreTooNew
 from engine.stores import open_store
+from engine.stores.letters import Resolution
 from engine.stores.sql import Migration, migrations
 from engine.stores.sqlite import SQLiteStore, folder_of
 from engine.stores.store import Correction, Store
-from tests.shops import Raw, configured, insert
+from tests.shops import MOMENT, Raw, a_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
 SECTIONS = ["sku", "channel", "domain", "enabled", "ready", "versions", "body", "occurred_at", "recorded_at"]
@@ -200,6 +201,29 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
         assert await threaded.run(lambda each: each.pragma("journal_mode")) == "wal"
     for reader in (connections.events_on_loop, connections.pages_on_loop):
         assert reader.pragma("query_only") == 1
+    await sqlite_store.close()
+
+
+async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
+    """What an operator decides about a letter in `pages.db` is written as durably as the log, and nothing else there."""
+    pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
+    async with sqlite_store.consumption.folding("inventory") as folding:
+        await folding.bury([a_letter()._replace(kind="projection")])
+    [letter] = await letters.newest()
+    seen: list[object] = []
+
+    def watch(connection: apsw.Connection) -> None:
+        def committing() -> bool:
+            seen.append(connection.pragma("synchronous"))
+            return False
+
+        connection.set_commit_hook(committing)
+
+    await pages.run(watch)
+    assert await letters.resolve("projection", letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
+    async with sqlite_store.consumption.folding("inventory") as folding:
+        await folding.bury([a_letter(version=2)._replace(kind="projection")])
+    assert seen == [DURABLE, DURABLE - 1]
     await sqlite_store.close()
 
 

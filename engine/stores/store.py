@@ -331,7 +331,7 @@ class DeadLetters(ABC):
 
     @abstractmethod
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
-        """Resolves one of them; False when there is none, or an operator decided it before.
+        """Resolves one of them, durably; False when there is none, or an operator decided it before.
 
         An operator may still decide what was resolved by itself.
         """

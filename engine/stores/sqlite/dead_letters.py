@@ -6,6 +6,8 @@ Those of the door in `events.db`, because nothing can make them again; those of 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import apsw
+
 from engine.stores.letters import (
     BEFORE_ALL,
     BEHIND_ALL,
@@ -18,7 +20,7 @@ from engine.stores.letters import (
     Resolution,
     Wanted,
 )
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, in_transaction
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
 from engine.stores.store import DeadLetters
 from projections.streams import encode_part
 
@@ -53,8 +55,12 @@ class SQLiteDeadLetters(DeadLetters):
         return DeadLetter(kind, *rows[0]) if rows else None
 
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
-        writer = self._connections.events if kind == "ingest" else self._connections.pages
-        return bool(await writer.fetch("resolve_letter", *resolution, number))
+        def resolve(connection: apsw.Connection) -> bool:
+            return bool(fetch(connection, "resolve_letter", *resolution, number))
+
+        if kind == "ingest":
+            return await self._connections.events.run(resolve)
+        return await self._connections.pages.run(durably(resolve))
 
     async def count(self, wanted: Wanted = OPEN) -> int:
         return sum([(await self._rows(kind, "count_letters_of", wanted))[0][0] for kind in _kinds(wanted)])
