@@ -140,6 +140,21 @@ def test_a_conflict_is_corrected(workplace: Path) -> None:
 
 
 @on_sqlite
+def test_a_rebuild_puts_the_sources_word_back(workplace: Path) -> None:
+    """A correction counts until the source's snapshot, which says something else, is compared with the log."""
+    ingest(workplace, event(), event(amount="9.99"))
+    good = payload_file(workplace, {"currency": "EUR", "amount": "9.90"})
+    assert letters("correct", "ingest-1", "--payload", good, "--as", "ada").code == 0
+    with (workplace / "pagefold.toml").open("a", encoding="utf-8") as config:
+        config.write('\n[sources.erp.snapshot]\nfile = "prices.ndjson"\n')
+    for amount, revisions in (("9.90", 2), ("1.00", 3)):
+        lines_file(workplace / "prices.ndjson", event(amount=amount), {"snapshot": "end", "count": 1})
+        assert pagefold("rebuild").code == 0
+        assert len(pagefold("history", "A", "--json").documents) == revisions
+    assert pagefold("history", "A", "--json").documents[-1]["drift"] == "changed"
+
+
+@on_sqlite
 def test_a_correction_from_standard_input(workplace: Path) -> None:
     """`-` reads the payload from standard input; the login name stands for the operator; JSON for programs."""
     ingest(workplace, event(), event(amount="9.99"))
@@ -180,8 +195,8 @@ def test_some_are_tried_again(workplace: Path) -> None:
     ingest(workplace, event(), event(amount="9.99"))
     for arguments in (("--kind", "projection"), ("--domain", "media"), ("--source", "pim")):
         assert letters("retry", *arguments) == (0, "", "no dead letters\n")
-    for arguments in (("--kind", "ingest"), ("--domain", "pricing"), ("--source", "erp", "--kind", "ingest")):
-        assert letters("retry", *arguments).out == "ingest-1  still dead\n"
+    for wanted in (["--kind", "ingest"], ["--domain", "pricing"], ["--source", "erp", "--kind", "ingest"]):
+        assert letters("retry", *wanted).out == "ingest-1  still dead\n"
     assert letters("list", "--source", "pim").err == "no dead letters\n"
     assert len(letters("list", "--source", "erp", "--json").documents) == 1
 
