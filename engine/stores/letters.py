@@ -9,11 +9,9 @@ How: TypeAlias = Literal["folded", "appended", "corrected", "discarded"]
 """How a letter ended.
 
 `folded`: its stream can be folded. `appended`: the log says the same by now. `corrected`: an operator put another
-content in its place. `discarded`: an operator gave a reason why nothing is to be done.
+content in its place. `discarded`: an operator gave a reason why nothing is to be done. The last two stay: the same event
+that fails again tells nothing new.
 """
-
-DECIDED: tuple[How, ...] = ("corrected", "discarded")
-"""What an operator decided stays decided: the same event that fails again tells nothing new."""
 
 NOWHERE = "///"
 """What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
