@@ -9,8 +9,8 @@ How: TypeAlias = Literal["folded", "appended", "corrected", "discarded"]
 """How a letter ended.
 
 `folded`: its stream can be folded. `appended`: the log says the same by now. `corrected`: an operator put another
-content in its place. `discarded`: an operator gave a reason why nothing is to be done. The last two stay: the same event
-that fails again tells nothing new.
+content in its place. `discarded`: an operator gave a reason why nothing is to be done. The last two stay: the same
+event that fails again tells nothing new.
 """
 
 NOWHERE = "///"
