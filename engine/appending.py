@@ -19,7 +19,8 @@ from engine.counting import Counts
 from engine.door import Admission, Door, State
 from engine.errors import RETRYABLE, Refused
 from engine.events import AppendResult, DomainEvent
-from engine.stores.store import NewLetter, Store, StoredEvent
+from engine.stores.letters import NewLetter
+from engine.stores.store import Store, StoredEvent
 
 RETRY_SECONDS = 20.0
 """How long a transaction is tried again before its callers are told that the store is unavailable."""
@@ -174,7 +175,7 @@ class Appender:
             answered.add(admission.key)
             results.append(result)
             if result.outcome == "conflict":
-                letters.append(_letter(admission, _newest(stored[admission.key]), result.reason or ""))
+                letters.append(_letter(admission, newest_of(stored[admission.key]), result.reason or ""))
         if letters:
             await self._store.dead_letters.keep(letters)
         return results
@@ -190,18 +191,20 @@ def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool
         if fresh and event.state == admission.state:
             return AppendResult("appended", event.notification_id)
     for event in stored:
-        if _content(event) == admission.content:
+        if content_of(event) == admission.content:
             return AppendResult("duplicate", event.notification_id)
     version = admission.originator_version
     reason = f"another content stands at version {version} of {admission.originator_id}"
-    return AppendResult("conflict", _newest(stored).notification_id, reason=reason)
+    return AppendResult("conflict", newest_of(stored).notification_id, reason=reason)
 
 
-def _newest(stored: Sequence[StoredEvent]) -> StoredEvent:
+def newest_of(stored: Sequence[StoredEvent]) -> StoredEvent:
+    """Of the revisions of one version, the one that stands."""
     return max(stored, key=lambda event: event.revision)
 
 
-def _content(event: StoredEvent) -> bytes | None:
+def content_of(event: StoredEvent) -> bytes | None:
+    """The canonical payload of an event; None for what an application wrote."""
     try:
         return bytes(_state.decode(event.state).payload)
     except msgspec.MsgspecError:  # an application of the eventsourcing library wrote it

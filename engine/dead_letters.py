@@ -1,26 +1,55 @@
-"""What needs a person: events that were kept instead of being folded or appended, and trying them again."""
+"""What needs a person: events that were kept instead of being folded or appended, and what can be done about them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from domains import DOMAINS
+from engine.clock import now
 from engine.config import Config
-from engine.door import State
-from engine.errors import PagefoldError
+from engine.correcting import Corrector, Payload, corrected, event_in
+from engine.door import LONGEST_IDENTIFIER, Door, check_text, format_moment
+from engine.errors import PagefoldError, Refused
 from engine.events import AppendResult, DomainEvent
 from engine.folding import Folder
-from engine.stores.store import KINDS, DeadLetter, Kind, Store
-from projections.streams import parse_stream_id
+from engine.letter_views import LetterDetail, detail_of
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    KINDS,
+    NOWHERE,
+    OPEN,
+    DeadLetter,
+    Kind,
+    NewLetter,
+    Place,
+    Resolution,
+    Wanted,
+)
+from engine.stores.store import Store
+from projections.streams import encode_part
 
 Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
+"""What became of a letter that was tried again. `gone`: somebody else resolved it before."""
+
+Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
+Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[Retried]]
 
 LONGEST_NUMBER = 18
 """Digits that every database takes as an integer."""
 
-_state = msgspec.json.Decoder(State)
+LONGEST_REASON = 1_000
+"""Characters of the reason for which a letter is discarded."""
+
+LARGEST_PAGE = 100
+"""Letters of a page. Each may have a megabyte."""
+
+STEP = 20
+"""Letters that are in memory while many are tried again."""
 
 
 class UnknownLetter(PagefoldError):
@@ -30,66 +59,210 @@ class UnknownLetter(PagefoldError):
         super().__init__(f"there is no dead letter {identifier!r}; `pagefold dead-letters list` shows them")
 
 
-class DeadLetterOffice:
-    """Lists dead letters and tries them again."""
+class LetterResolved(PagefoldError):
+    """The letter was resolved before: nothing is left to decide."""
 
-    def __init__(
-        self, store: Store, config: Config, append: Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
-    ) -> None:
+    def __init__(self, letter: DeadLetter) -> None:
+        by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
+        super().__init__(f"dead letter {letter.id} is no longer open: {letter.resolution}{by} at {letter.resolved_at}")
+
+
+class UnknownCursor(PagefoldError):
+    """A page of letters was asked for behind a place that no page has named."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"{cursor!r} is no cursor; a page's `next` is one")
+
+
+class LetterPage(NamedTuple):
+    """Some letters, the newest first, and the cursor of the next page, None on the last one."""
+
+    letters: list[DeadLetter]
+    next: str | None
+
+
+class DeadLetterOffice:
+    """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
+
+    def __init__(self, store: Store, config: Config, door: Door, append: Append) -> None:
         self._store = store
+        self._letters = store.dead_letters
         self._append = append
+        self._corrector = Corrector(store.log, door)
         self._folders = {domain.name: Folder(domain, config.made_for, store.log) for domain in DOMAINS}
+        self._deliver: Deliver | None = None
+
+    # --- looking ----------------------------------------------------------------------------------
 
     async def newest(
         self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
     ) -> list[DeadLetter]:
-        """The newest letters, the newest first."""
-        return await self._store.dead_letters.newest(kind=kind, domain=domain, limit=limit)
+        """The newest open letters, the newest first."""
+        return await self._letters.newest(Wanted(kind, domain), limit=limit)
+
+    async def page(self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = 100) -> LetterPage:
+        """The next letters behind a cursor, the newest first, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
+
+        A letter that comes, or comes back, in the meantime is on the first page.
+        """
+        limit = max(1, min(limit, LARGEST_PAGE))
+        place = BEHIND_ALL if after is None else _place(after)
+        found = await self._letters.newest(wanted, after=place, limit=limit + 1)
+        letters = found[:limit]
+        return LetterPage(letters, _cursor(letters[-1].place) if len(found) > limit else None)
+
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        """How many there are."""
+        return await self._letters.count(wanted)
 
     async def get(self, identifier: str) -> DeadLetter:
-        """A letter by its name, such as `projection-12`. Raises `UnknownLetter`."""
+        """A letter by its name, such as `projection-12`, open or resolved. Raises `UnknownLetter`."""
         kind, number = _parse(identifier)
-        letter = await self._store.dead_letters.get(kind, number)
+        letter = await self._letters.get(kind, number)
         if letter is None:
             raise UnknownLetter(identifier)
         return letter
 
-    async def retry(self, letter: DeadLetter) -> Retried:
-        """Folds the letter's stream again, or appends its event again, and takes the letter out when that helps."""
-        match letter.kind:
-            case "projection":
-                return await self._fold_again(letter)
-            case "ingest":
-                return await self._append_again(letter)
+    async def describe(self, letter: DeadLetter) -> LetterDetail:
+        """A letter whole, as it is shown; of a conflict, also how it differs from what stands."""
+        return await detail_of(letter, self._store.log)
 
-    async def _fold_again(self, letter: DeadLetter) -> Retried:
+    # --- trying again -----------------------------------------------------------------------------
+
+    def deliver_with(self, deliver: Deliver) -> None:
+        """From now on, deliveries that could not be made events are tried again with this. It appends what it can."""
+        self._deliver = deliver
+
+    async def retry(self, letter: DeadLetter, *, by: str | None = None) -> Retried:
+        """Folds the letter's stream again, or appends its event again, and resolves the letter when that helps.
+
+        `by` is the operator.
+        """
+        current = await self._letters.get(letter.kind, letter.number)
+        if current is None or current.resolution is not None:
+            return "gone"
+        if current.is_delivery:
+            return await self._deliver_again(current, by)
+        match current.kind:
+            case "projection":
+                return await self._fold_again(current, by)
+            case "ingest":
+                return await self._append_again(current, by)
+
+    async def retry_all(
+        self, wanted: Wanted = OPEN, *, by: str | None = None
+    ) -> AsyncGenerator[tuple[str, Retried], None]:
+        """Tries all open letters that there are by now, the oldest first, each once, and tells what became of each.
+
+        It ends, whatever comes or comes back meanwhile: that is behind the newest letter of the beginning.
+        """
+        wanted = wanted._replace(resolved=False)
+        newest = await self._letters.newest(wanted, limit=1)
+        place, end = BEFORE_ALL, newest[0].place if newest else BEFORE_ALL
+        while place < end:
+            letters = await self._letters.oldest(wanted, after=place, limit=STEP)
+            for letter in letters:
+                if letter.place <= end:
+                    yield letter.id, await self.retry(letter, by=by)
+            place = letters[-1].place if letters else end
+
+    async def _fold_again(self, letter: DeadLetter, by: str | None) -> Retried:
         folder = self._folders.get(letter.domain)
         if folder is None:
             return "still dead"
         async with self._store.consumption.folding(letter.domain) as folding:
-            await folder.fold(folding, [letter.originator_id])
-        return "still dead" if await self._store.dead_letters.get(letter.kind, letter.number) else "resolved"
+            await folder.fold(folding, [letter.originator_id], by=by)
+        current = await self._letters.get(letter.kind, letter.number)
+        return "still dead" if current is not None and current.resolution is None else "resolved"
 
-    async def _append_again(self, letter: DeadLetter) -> Retried:
-        state = _state.decode(letter.state)
-        stream = parse_stream_id(letter.originator_id)
-        payload = bytes(state.payload)
-        event = DomainEvent(
-            type=stream.domain,
-            sku=stream.sku,
-            channel=stream.channel,
-            source=stream.source,
-            source_version=letter.originator_version,
-            occurred_at=datetime.fromisoformat(state.occurred_at),
-            payload=None if payload == b"null" else payload,
-            id=state.id,
-            correlation_id=state.correlation_id,
-        )
+    async def _append_again(self, letter: DeadLetter, by: str | None) -> Retried:
+        try:
+            event = event_in(letter)
+        except Refused:
+            return "still dead"
         [result] = await self._append([event])
         if result.outcome not in ("appended", "duplicate"):
             return "still dead"
-        await self._store.dead_letters.discard(letter.kind, letter.number)
+        await self._resolve(letter, Resolution("appended", now(), by, position=result.position))
         return "resolved"
+
+    async def _deliver_again(self, letter: DeadLetter, by: str | None) -> Retried:
+        result = "still dead" if self._deliver is None else await self._deliver(letter)
+        if result == "resolved":
+            await self._resolve(letter, Resolution("appended", now(), by))
+        return result
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    async def correct(
+        self, letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
+    ) -> AppendResult:
+        """Puts another payload in the place of the letter's, for ever, as an event of the operator's, and resolves it.
+
+        The event is the next revision of the letter's version, or of another `version` of its stream; it has the
+        operator's name and the letter's. The letter keeps what it has. A payload of None, or of `null`, withdraws. Of a
+        delivery, the payload is the whole event, as JSON, from the delivery's source.
+
+        `appended` or `duplicate` (what stands says so already): the letter is resolved. `rejected`, `conflict`, and
+        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `LetterResolved`, `Refused`
+        for an operator without a name.
+        """
+        check_text("operator", operator, LONGEST_IDENTIFIER)
+        await self._check_open(letter)
+        try:
+            event = corrected(letter, payload, version)
+        except Refused as refused:
+            return AppendResult("rejected", path=refused.path, reason=refused.reason)
+        result = await self._corrector.append(letter, event, operator)
+        if result.outcome in ("appended", "duplicate") and result.reason is None:
+            await self._resolve(letter, Resolution("corrected", now(), operator, position=result.position))
+        return result
+
+    async def discard(self, letter: DeadLetter, reason: str, operator: str) -> None:
+        """Nothing is to be done about the letter, for this reason. It stays so when the same event fails again.
+
+        Raises `LetterResolved`, `Refused` without a reason or an operator's name.
+        """
+        check_text("operator", operator, LONGEST_IDENTIFIER)
+        check_text("reason", reason, LONGEST_REASON)
+        await self._check_open(letter)
+        if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
+            raise LetterResolved(await self.get(letter.id))
+
+    async def _check_open(self, letter: DeadLetter) -> None:
+        current = await self.get(letter.id)
+        if current.resolution is not None:
+            raise LetterResolved(current)
+
+    async def _resolve(self, letter: DeadLetter, resolution: Resolution) -> bool:
+        return await self._letters.resolve(letter.kind, letter.number, resolution)
+
+
+def undeliverable(
+    source: str,
+    body: bytes,
+    error: str,
+    *,
+    identifier: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> NewLetter:
+    """The letter for a request's body of which no event could be made, to be kept as it came.
+
+    Its sender's `identifier`, if any, and the body tell one delivery from another: sent again, it is the same letter.
+    """
+    digest = blake2b(identifier.encode(errors="surrogatepass") + b"\0" + body, digest_size=16).digest()
+    return NewLetter(
+        kind="ingest",
+        domain="",
+        originator_id=NOWHERE + encode_part(source),
+        originator_version=0,
+        revision=0,
+        digest=digest,
+        error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
+        state=body,
+        recorded_at=now(),
+        headers=msgspec.json.encode(dict(headers)),
+    )
 
 
 def _parse(identifier: str) -> tuple[Kind, int]:
@@ -98,3 +271,19 @@ def _parse(identifier: str) -> tuple[Kind, int]:
         if name == kind and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
             return kind, int(number)
     raise UnknownLetter(identifier)
+
+
+def _cursor(place: Place) -> str:
+    return f"{place.recorded_at}.{place.kind}-{place.number}"
+
+
+def _place(cursor: str) -> Place:
+    moment, _, identifier = cursor.rpartition(".")
+    try:
+        recorded_at = format_moment(datetime.fromisoformat(moment))
+        place = Place(recorded_at, *_parse(identifier))
+    except (ValueError, OverflowError, UnknownLetter):
+        raise UnknownCursor(cursor) from None
+    if _cursor(place) != cursor:
+        raise UnknownCursor(cursor)
+    return place

@@ -50,7 +50,8 @@ Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
 class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
 
-    An event that a rebuild made has the id of its run, and why it was made.
+    An event that a rebuild made has the id of its run, and why it was made; one by which an operator corrects a dead
+    letter has the operator's name, and the letter's.
     """
 
     id: str
@@ -60,6 +61,8 @@ class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults
     correlation_id: str | None = None
     run_id: str | None = None
     drift: Drift | None = None
+    operator: str | None = None
+    corrects: str | None = None
 
 
 class Statement(NamedTuple):
@@ -98,6 +101,21 @@ def state_of_drift(statement: Statement, recorded_at: str, made_id: str, run_id:
     identifier = statement.id or made_id
     return _encoder.encode(
         State(identifier, statement.occurred_at, recorded_at, content, statement.correlation_id, run_id, drift)
+    )
+
+
+def state_of_correction(statement: Statement, recorded_at: str, made_id: str, operator: str, corrects: str) -> bytes:
+    """The `state` of an event by which an operator corrects a dead letter."""
+    return _encoder.encode(
+        State(
+            id=statement.id or made_id,
+            occurred_at=statement.occurred_at,
+            recorded_at=recorded_at,
+            payload=msgspec.Raw(statement.content),
+            correlation_id=statement.correlation_id,
+            operator=operator,
+            corrects=corrects,
+        )
     )
 
 
@@ -295,14 +313,18 @@ def _check_version(version: int) -> None:
 
 
 def _check_identifier(path: str, identifier: str | None) -> None:
-    if identifier is None:
-        return
-    if type(identifier) is not str or not 0 < len(identifier) <= LONGEST_IDENTIFIER:
-        raise Refused(path, f"must be a string of 1 to {LONGEST_IDENTIFIER} characters")
-    if "\0" in identifier:
+    if identifier is not None:
+        check_text(path, identifier, LONGEST_IDENTIFIER)
+
+
+def check_text(path: str, text: str, longest: int) -> None:
+    """Raises `Refused` for what is no text of 1 to `longest` characters, or none that every store can keep."""
+    if type(text) is not str or not 0 < len(text) <= longest:
+        raise Refused(path, f"must be a string of 1 to {longest} characters")
+    if "\0" in text:
         raise Refused(path, "must not contain U+0000")
     try:
-        identifier.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise Refused(path, "must not contain a lone surrogate") from None
 

@@ -8,7 +8,8 @@ from anyio.to_thread import run_sync
 
 from domains import AnyDomain
 from engine.clock import now
-from engine.stores.store import Folding, Log, NewLetter, StoredEvent
+from engine.stores.letters import NewLetter, Resolution
+from engine.stores.store import Folding, Log, StoredEvent
 from projections import Channel, ChannelFold, DomainFold, Misfit, Section, Word
 
 CHUNK = 2_000
@@ -69,8 +70,11 @@ class Folder:
         word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
         self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
 
-    async def fold(self, folding: Folding, streams: Collection[str]) -> Folded:
-        """Writes every section that the streams can change. Events that cannot be folded are buried, not raised."""
+    async def fold(self, folding: Folding, streams: Collection[str], *, by: str | None = None) -> Folded:
+        """Writes every section that the streams can change. Events that cannot be folded are buried, not raised.
+
+        `by` is the operator who asked for it.
+        """
         affected = self._fold.affected(streams)
         unheard = self._fold.unheard(streams)
         skus = sorted(affected)
@@ -91,7 +95,7 @@ class Folder:
             if not troubled:
                 is_whole = self._fold.is_whole
                 settled += [head for head in found if is_whole(head[1], chunk[head[1].partition("/")[0]])]
-        await self.resolve(folding, heads, bad)
+        await self.resolve(folding, heads, bad, by=by)
         return Folded(heads, bad, settled, changed)
 
     async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
@@ -196,12 +200,14 @@ class Folder:
         live = [stream for stream, word in words.items() if word.payload is not None]
         return _Trouble(live[0], f"only together with {', '.join(live[1:])}: {reason}")
 
-    async def resolve(self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent]) -> None:
+    async def resolve(
+        self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent], *, by: str | None = None
+    ) -> None:
         """A head that folds clears what was buried of its stream."""
         if heads and await folding.has_letters():
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
             if fine:
-                await folding.resolve(fine)
+                await folding.resolve(fine, Resolution("folded", now(), by))
 
 
 def _letter(domain: str, event: StoredEvent, error: str) -> NewLetter:

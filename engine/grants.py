@@ -9,7 +9,7 @@ TokenState: TypeAlias = Literal["live", "expired", "revoked"]
 
 
 class Grant(NamedTuple):
-    """What a caller may do. `name` is the token's, fit for logs; `source` the only one that it may write, None is any."""
+    """What a caller may do. `name` is the token's, fit for logs; it writes for its `source` alone, None is any."""
 
     name: str
     scopes: frozenset[Scope]

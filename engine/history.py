@@ -35,7 +35,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     """One event of the log.
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
-    version that counts. An event that a rebuild made has its run, and why it was made; others have None.
+    version that counts. An event that a rebuild made has its run, and why it was made; one that an operator made has
+    the operator's name, and the dead letter that it corrects; others have None.
     """
 
     position: int
@@ -52,6 +53,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     changes: list[FieldChange]
     run_id: str | None = None
     drift: Drift | None = None
+    operator: str | None = None
+    corrects: str | None = None
 
 
 class Cursor(NamedTuple):
@@ -162,6 +165,8 @@ def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[History
         changes=changes_between(before, after),
         run_id=state.run_id,
         drift=state.drift,
+        operator=state.operator,
+        corrects=state.corrects,
     )
     return entry, after
 

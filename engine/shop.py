@@ -42,10 +42,11 @@ class Shop:
         self.config = config
         self.store = store
         self.pages = PageReader(store.pages, config)
-        self.dead_letters = DeadLetterOffice(store, config, self.append)
+        door = Door(config)
+        self.dead_letters = DeadLetterOffice(store, config, door, self.append)
         self.tokens = TokenOffice(store, config)
         self.counts = Counts()
-        self._appender = Appender(store, Door(config), config.append, self.counts)
+        self._appender = Appender(store, door, config.append, self.counts)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.

@@ -1,5 +1,7 @@
 """How things stand: how far each domain is, how far behind, and what waits for a person."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from domains import DOMAINS
@@ -48,12 +50,13 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """A whole store."""
+    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain."""
 
     store: str
     domains: list[DomainStatus]
     channels: list[ChannelStatus]
     looks_reset: list[ResetStatus]
+    deliveries: int
 
     @property
     def lag_events(self) -> int:
@@ -61,14 +64,21 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
         return sum(domain.lag_events for domain in self.domains)
 
 
+class Standing(NamedTuple):
+    """How far each domain is, and the deliveries in dead letters."""
+
+    domains: list[DomainStatus]
+    deliveries: int
+
+
 async def status_of(store: Store, config: Config) -> Status:
     """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
-    domains = await domains_of(store, config)
-    return Status(store.name, domains, await _channels(store, config), await looks_reset(store))
+    domains, deliveries = await standing_of(store, config)
+    return Status(store.name, domains, await _channels(store, config), await looks_reset(store), deliveries)
 
 
-async def domains_of(store: Store, config: Config) -> list[DomainStatus]:
-    """The status of every domain, which takes no look at the pages."""
+async def standing_of(store: Store, config: Config) -> Standing:
+    """The part of the status that takes no look at the pages."""
     checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
     letters = await store.dead_letters.counts()
     end = await store.log.end()
@@ -92,7 +102,7 @@ async def domains_of(store: Store, config: Config) -> list[DomainStatus]:
                 holder=checkpoint.holder,
             )
         )
-    return domains
+    return Standing(domains, letters.get(("ingest", ""), 0))
 
 
 async def looks_reset(store: Store) -> list[ResetStatus]:

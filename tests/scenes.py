@@ -16,6 +16,7 @@ from engine import Config, Shop
 from engine.demo import generator
 from engine.demo.faults import Delivery, Faults, deliver
 from engine.demo.model import DOMAINS, Document, Model, canonical, encoded, normal
+from engine.stores.letters import Wanted
 from engine.stores.store import StoredEvent
 from projections.streams import Stream, stream_id
 from tests.postgres import PostgresServer
@@ -179,7 +180,7 @@ async def judge_counters(shop: Shop, model: Model) -> None:
 
 async def judge_conflicts(shop: Shop, deliveries: Sequence[Delivery]) -> None:
     """Every contradiction is kept in dead letters, once, however often it was sent."""
-    kept = await shop.store.dead_letters.newest(kind="ingest", limit=READ_AT_ONCE)
+    kept = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
     expected = [each.event for each in deliveries if each.expected == "conflict" and each.event is not None]
     assert sorted((each.originator_id, each.originator_version) for each in kept) == sorted(map(key_of, expected))
 

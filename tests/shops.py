@@ -9,7 +9,8 @@ import msgspec
 
 from engine import AppendResult, Config, DomainEvent, Shop
 from engine.demo.model import Model
-from engine.stores.store import NewLetter, Store, StoredEvent
+from engine.stores.letters import NewLetter
+from engine.stores.store import Store, StoredEvent
 from projections import Section, Stream, stream_id
 
 Document: TypeAlias = dict[str, Any]

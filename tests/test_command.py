@@ -6,13 +6,10 @@ import pty
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
 
-import anyio
 import orjson
 import pytest
 
-import engine
 from engine.command.init import sample
 from engine.config import Config
 from tests.command_line import PROGRAM, Ran, event, finished, lines_file, on_sqlite, pagefold, product, settle, spawn
@@ -41,6 +38,8 @@ COMMANDS = (
     ("dead-letters", "list"),
     ("dead-letters", "show"),
     ("dead-letters", "retry"),
+    ("dead-letters", "correct"),
+    ("dead-letters", "discard"),
     ("tokens", "create"),
     ("tokens", "list"),
     ("tokens", "revoke"),
@@ -102,6 +101,12 @@ def test_version() -> None:
         (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires"),
         (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be from now on"),
         (("tokens", "revoke"), "NAME"),
+        (("dead-letters", "retry", "ingest-1", "--kind", "ingest"), "--all"),
+        (("dead-letters", "retry", "--source", "erp", "--all"), "--all"),
+        (("dead-letters", "correct", "ingest-1"), "--payload"),
+        (("dead-letters", "correct", "ingest-1", "--payload", "no/such/file"), "--payload: no/such/file: No such file"),
+        (("dead-letters", "discard", "ingest-1"), "--reason"),
+        (("dead-letters", "discard", "--reason", "none"), "ID"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -277,79 +282,7 @@ def test_what_comes_from_outside_is_no_markup(workplace: Path) -> None:
     assert "\x1b" not in pagefold("get", "A\x1b[31m", "web-de").err
 
 
-# --- dead letters, status -------------------------------------------------------------------------
-
-
-def test_dead_letters(workplace: Path) -> None:
-    """A conflict is listed, shown with its difference, tried again, and stays dead with exit code 1."""
-    assert pagefold("dead-letters", "list") == (0, "", "no dead letters\n")
-    ran = ingest(workplace, event(), event(amount="9.99"))
-    assert ran.code == 1
-    assert "kept as dead letter ingest-1" in ran.err
-    [listed] = pagefold("dead-letters", "list", "--kind", "ingest", "--domain", "pricing", "--json").documents
-    assert (listed["id"], listed["sku"], listed["channel"], listed["version"]) == ("ingest-1", "A", "*", 1)
-    assert pagefold("dead-letters", "list", "--domain", "media", "--json").out == ""
-    assert "ingest-1" in pagefold("dead-letters", "list").out
-    shown = pagefold("dead-letters", "show", "ingest-1", "--json").document
-    assert shown["differences"] == [{"path": "amount", "before": "1.00", "after": "9.99"}]
-    assert shown["event"]["payload"]["amount"] == "9.99"
-    assert 'amount: "1.00" → "9.99"' in pagefold("dead-letters", "show", "ingest-1").out
-    ran = pagefold("dead-letters", "retry", "--all", "--json")
-    assert (ran.code, ran.document) == (1, {"id": "ingest-1", "result": "still dead"})
-    assert pagefold("dead-letters", "retry", "ingest-1").out == "ingest-1  still dead\n"
-
-
-class Stored(NamedTuple):
-    """An event that goes past the door."""
-
-    originator_id: str
-    originator_version: int
-    topic: str
-    state: bytes
-
-
-async def smuggle(*events: Stored) -> None:
-    """Puts events into the log that no door would admit."""
-    async with engine.open() as shop:
-        await shop.store.log.insert(events)
-
-
-def test_what_cannot_be_folded(workplace: Path) -> None:
-    """An event that cannot be folded is reported, shown, tried again, and resolved by a newer good one."""
-    ingest(workplace, event())
-    state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":{"amount":1}}'
-    moment = b"2026-01-01T00:00:00.000000Z"
-    anyio.run(smuggle, Stored("A/*/pricing/erp", 2, "pricing", state % (moment, moment)))
-    assert pagefold("work", "--once", "--json").document["domains"][1]["dead"] == 1
-    [letter] = pagefold("dead-letters", "list", "--kind", "projection", "--json").documents
-    assert (letter["id"], letter["version"]) == ("projection-1", 2)
-    assert pagefold("dead-letters", "show", "projection-1", "--json").document["event"]["payload"] == {"amount": 1}
-    assert pagefold("dead-letters", "retry", "projection-1", "--json").document["result"] == "still dead"
-    assert "dead-letters list" in pagefold("status").err
-    ingest(workplace, event(version=3))
-    ran = pagefold("dead-letters", "retry", "--all")
-    assert (ran.code, ran.out) == (0, "projection-1  resolved\n")
-    assert pagefold("dead-letters", "list").err == "no dead letters\n"
-
-
-@on_sqlite
-def test_only_the_newest_dead_letters_are_listed(workplace: Path) -> None:
-    """The list says how many older ones there are."""
-    ingest(workplace, event(), *(event(amount=f"{number}.00") for number in range(2, 7)))
-    ran = pagefold("dead-letters", "list", "--limit", "2", "--json")
-    assert [letter["id"] for letter in ran.documents] == ["ingest-5", "ingest-4"]
-    ran = pagefold("dead-letters", "list", "--limit", "2")
-    assert "and 3 older" in ran.err
-    assert len(ran.out.splitlines()) == 3
-
-
-@on_sqlite
-def test_an_unknown_dead_letter_is_1(workplace: Path) -> None:
-    """Nothing is tried when one of the names is wrong."""
-    for arguments in (("show", "ingest-7"), ("show", "nonsense"), ("retry", "ingest-7")):
-        code, out, err = pagefold("dead-letters", *arguments)
-        assert (code, out) == (1, "")
-        assert "there is no dead letter" in err
+# --- status ---------------------------------------------------------------------------------------
 
 
 def test_status_tells_the_lag(workplace: Path) -> None:

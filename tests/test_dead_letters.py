@@ -6,6 +6,7 @@ import pytest
 import engine
 from engine import Config, DomainEvent, Shop
 from engine.dead_letters import UnknownLetter
+from engine.stores.store import Correction
 from tests.shops import (
     SKU,
     Raw,
@@ -141,10 +142,12 @@ async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config)
         assert await shop.dead_letters.get(letter.id) == letter
         assert await amount(shop) is None
     async with engine.open(config) as shop:
-        assert await shop.dead_letters.retry(letter) == "resolved"
+        assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
         assert await amount(shop) == "11.00"
-        with pytest.raises(UnknownLetter, match=letter.id):
-            await shop.dead_letters.get(letter.id)
+        kept = await shop.dead_letters.get(letter.id)
+        assert kept[:10] == letter[:10]
+        assert (kept.resolution, kept.resolved_by) == ("folded", "ada")
+        assert await shop.dead_letters.retry(letter) == "gone"
         await assert_every_event_is_counted(shop.store)
 
 
@@ -162,8 +165,11 @@ async def test_a_conflict_is_resolved_when_the_log_agrees(shop: Shop) -> None:
     [letter] = await shop.dead_letters.newest()
     assert await shop.dead_letters.retry(letter) == "still dead"
     [stands] = await everything(shop.store)
-    await shop.store.dead_letters.discard(letter.kind, letter.number)
-    assert await shop.dead_letters.retry(letter._replace(originator_version=2)) == "resolved"
+    mended = Correction(stands.originator_id, 1, 1, stands.topic, letter.state)
+    [position] = await shop.store.log.correct([mended])
+    assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
+    kept = await shop.dead_letters.get(letter.id)
+    assert (kept.resolution, kept.resolved_by, kept.position) == ("appended", "ada", position)
     await shop.catch_up()
     assert await section(shop, "inventory") is None
     assert (await everything(shop.store))[0] == stands

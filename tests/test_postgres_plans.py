@@ -25,8 +25,11 @@ FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO sections
 SELECT 'S' || i, 'web-de', domain, true, true, '{{"x/y":1}}', '{{}}', '', ''
 FROM generate_series(1, {PAGES}) AS i, unnest(ARRAY['catalog', 'pricing', 'inventory', 'media']) AS domain;
-INSERT INTO dead_letters (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
-SELECT 'ingest', 'catalog', 'S' || i, 1, 0, '', '', '', now() FROM generate_series(1, {EVENTS}) AS i;
+INSERT INTO dead_letters
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, resolution)
+SELECT (ARRAY['ingest', 'projection'])[i % 2 + 1], 'catalog', 'S' || i, 1, 0, '', '', '', now() + i * interval '1 s',
+       CASE WHEN i % 501 > 0 THEN 'folded' END
+FROM generate_series(1, {EVENTS}) AS i;
 INSERT INTO checkpoints (domain) VALUES ('catalog');
 INSERT INTO tokens (name, digest, label, scopes, created_at)
 SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(1, {EVENTS}) AS i;
@@ -35,6 +38,10 @@ SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(
 BY_POSITION = "stored_events_notification_id_key"
 BY_STREAM = "stored_events_pkey"
 BY_PAGE = "sections_pkey"
+BY_AGE = "dead_letters_by_age"
+RESOLUTION = "'folded', '2026-01-01T00:00:00.000000Z', NULL, NULL, NULL"
+FIRST = "'0001-01-01T00:00:00.000000Z', '', 0"
+LAST = "'9999-12-31T23:59:59.999999Z', '~', 0"
 NAMES = [f"S{number:05}/*/inventory/wms" for number in range(0, STREAMS, 100)]
 
 
@@ -78,8 +85,14 @@ HOT = [
     Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
     Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
     Hot("remove_section", "'media', 'web-de', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
-    Hot("has_letters", "'catalog'", {"dead_letters_key"}, 10),
-    Hot("resolve_letters", f"'catalog', {array(NAMES)}", {"dead_letters_key"}, 4 * len(NAMES)),
+    Hot("has_letters", "'catalog'", {"dead_letters_open"}, 10),
+    Hot("resolve_letters", f"{RESOLUTION}, 'catalog', {array(NAMES)}", {"dead_letters_open"}, 4 * len(NAMES)),
+    Hot("resolve_letter", f"{RESOLUTION}, 'ingest', 500", {"dead_letters_pkey"}, 50),
+    Hot("get_letter", "'ingest', 500", {"dead_letters_pkey"}, 10),
+    Hot("count_letters", "", {"dead_letters_open"}, 2 * EVENTS // 500),
+    Hot("newest_letters", f"NULL, NULL, NULL, false, {LAST}, 50", {BY_AGE}, 4 * 50),
+    Hot("newest_letters", f"NULL, NULL, NULL, true, {LAST}, 50", {BY_AGE}, 50),
+    Hot("oldest_letters", f"NULL, NULL, NULL, false, {FIRST}, 50", {BY_AGE}, 4 * 50),
     Hot("checkpoint", "'catalog'", {"checkpoints_pkey"}, 10),
     Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey"}, 20),
     Hot("token_of", "sha256('7')", {"tokens_digest_key"}, 10),

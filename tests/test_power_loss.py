@@ -9,6 +9,7 @@ import pytest
 import engine
 from engine import Shop
 from engine.demo.faults import Delivery, Faults
+from engine.stores.letters import Wanted
 from engine.stores.store import StoredEvent
 from tests.power import POWER_LOST
 from tests.processes import Acknowledgement, Processes, acknowledged
@@ -91,7 +92,7 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Delivery], told: 
 
 async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
     """A contradiction that was answered as one is in dead letters."""
-    letters = await shop.store.dead_letters.newest(kind="ingest", limit=READ_AT_ONCE)
+    letters = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
     kept = {(each.originator_id, each.originator_version) for each in letters}
     for line, outcome, _ in told:
         event = deliveries[line].event

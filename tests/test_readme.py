@@ -120,6 +120,14 @@ def test_the_requests(toured: Path, port: int) -> None:
         assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
+def test_the_dead_letters(toured: Path) -> None:
+    """Every command about dead letters prints what the README shows, in the shop of the tour."""
+    for _, block in blocks("Dead letters", "console"):
+        for command, expected in commands(block):
+            printed = run(command, toured)
+            assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
 def test_the_scripts_that_are_named_exist() -> None:
     """Every script that the README names is there and can be run."""
     names = set(re.findall(r"scripts/(\w+)", README))

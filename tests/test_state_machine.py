@@ -1,10 +1,11 @@
-"""A real store driven at random against the model: appends, repetitions, conflicts, crashes, folds, retries."""
+"""A real store driven at random against the model: appends, conflicts, crashes, folds, retries, decisions."""
 
 import asyncio
 import itertools
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -57,6 +58,7 @@ class ShopMachine(RuleBasedStateMachine):
         self.model = a_model(config)
         self.accepted: list[DomainEvent] = []
         self.bad: dict[str, int] = {}
+        self.decided: dict[str, int] = {}
         self.positions: list[int] = []
         self.runner = asyncio.Runner()
         self.open: list[AbstractAsyncContextManager[Shop]] = []
@@ -161,6 +163,41 @@ class ShopMachine(RuleBasedStateMachine):
             if random.Random(seed).random() < 0.5 or letter.kind == "ingest":
                 assert self.run(self.shop.dead_letters.retry(letter)) == "still dead"
 
+    @precondition(lambda self: self.bad)
+    @rule(seed=st.integers(0, 999))
+    def discard_letters(self, seed: int) -> None:
+        """What somebody discarded stays out of the way, until its stream gets another bad event."""
+        self.fold_everything(500)
+        stream = random.Random(seed).choice(sorted(self.bad))
+        for letter in self.run(self.shop.dead_letters.newest(kind="projection")):
+            if letter.originator_id == stream:
+                self.run(self.shop.dead_letters.discard(letter, "a test", "ada"))
+        self.decided[stream] = self.bad[stream]
+
+    @precondition(lambda self: self.bad)
+    @rule(seed=st.integers(0, 999))
+    def correct_a_letter(self, seed: int) -> None:
+        """What somebody said in the place of a bad event counts as if its source had said it."""
+        self.fold_everything(500)
+        stream = random.Random(seed).choice(sorted(self.bad))
+        version = self.bad[stream]
+        like = next(each for each in self.accepted if stream_of(each) == stream)
+        for letter in self.run(self.shop.dead_letters.newest(kind="projection")):
+            if (letter.originator_id, letter.originator_version) == (stream, version):
+                result = self.run(self.shop.dead_letters.correct(letter, like.payload, "ada"))
+                assert result.outcome == "appended"
+                self.positions.append(result.position)
+                corrected = msgspec.structs.replace(
+                    like, source_version=version, occurred_at=self.run(self.moment_of(stream)), id=None
+                )
+                self.compare([corrected], ["appended"])
+        self.decided[stream] = version
+
+    async def moment_of(self, stream: str) -> datetime:
+        """When the newest event of a stream occurred, as it says itself."""
+        [head] = await self.shop.store.log.heads([stream])
+        return datetime.fromisoformat(msgspec.json.decode(head.state)["occurredAt"])
+
     # --- folding
 
     @rule(window=windows, domain=st.sampled_from(sorted(SPEAKS)))
@@ -175,7 +212,8 @@ class ShopMachine(RuleBasedStateMachine):
         assert self.run(pages_of(self.shop)) == pages_in(self.model)
         self.run(assert_every_event_is_counted(self.shop.store))
         letters = self.run(self.shop.dead_letters.newest(kind="projection"))
-        assert {letter.originator_id for letter in letters} == set(self.bad)
+        undecided = {stream for stream, version in self.bad.items() if self.decided.get(stream) != version}
+        assert {letter.originator_id for letter in letters} == undecided
 
     @rule(window=windows, domain=st.sampled_from(sorted(SPEAKS)), step=st.sampled_from(["write", "advance"]))
     def crash_while_folding(self, window: int, domain: str, step: str) -> None:

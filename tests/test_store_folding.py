@@ -10,8 +10,9 @@ import pytest
 from engine import Config
 from engine.errors import LeaseLost
 from engine.stores import open_store
+from engine.stores.letters import NewLetter, Resolution
 from engine.stores.sqlite import SQLiteStore
-from engine.stores.store import Checkpoint, Lease, NewLetter, Store, Streak
+from engine.stores.store import Checkpoint, Lease, Store, Streak
 from tests.shops import MOMENT, SKU, a_letter, a_section, folded, insert, keys_of
 
 MOVED = Checkpoint("catalog", 7, 4, 2, 1, "fingerprint")
@@ -285,15 +286,18 @@ async def test_burying_the_same_twice_in_one_call(store: Store) -> None:
     assert dict(await store.dead_letters.counts()) == {("projection", "catalog"): 2}
 
 
-async def test_resolving_takes_out_the_letters_of_streams(store: Store) -> None:
+RESOLVED = Resolution("folded", MOMENT, "ada")
+
+
+async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
     """All letters of kind `projection` of these streams, and no others: not those of the door, nor of like names."""
     await store.dead_letters.keep([a_letter("A/*/catalog/pim")])
     async with store.consumption.folding("catalog") as folding:
         assert not await folding.has_letters()
         await folding.bury([buried(), buried(version=2), buried("B/*/catalog/pim"), buried("A/*/catalog/pim2")])
         assert await folding.has_letters()
-        await folding.resolve([])
-        await folding.resolve(["A/*/catalog/pim", "nobody's"])
+        await folding.resolve([], RESOLVED)
+        await folding.resolve(["A/*/catalog/pim", "nobody's"], RESOLVED)
     left = await store.dead_letters.newest()
     assert sorted((letter.kind, letter.originator_id) for letter in left) == [
         ("ingest", "A/*/catalog/pim"),

@@ -13,10 +13,11 @@ import pytest
 import engine
 from engine import Config, StoreError, StoreMissing, StoreTooNew
 from engine.stores import open_store
+from engine.stores.letters import Resolution
 from engine.stores.sql import Migration, migrations
 from engine.stores.sqlite import SQLiteStore, folder_of
 from engine.stores.store import Correction, Store
-from tests.shops import Raw, configured, insert
+from tests.shops import MOMENT, Raw, a_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
 SECTIONS = ["sku", "channel", "domain", "enabled", "ready", "versions", "body", "occurred_at", "recorded_at"]
@@ -103,6 +104,15 @@ async def test_opening_again_changes_nothing(store: Store, config: Config) -> No
     assert contents(config) == before
 
 
+OLD_LETTER = {
+    True: "INSERT INTO dead_letters "
+    "VALUES (1, 'pricing', 'A/*/pricing/erp', 1, 0, x'', 'wrong', x'', '2026-01-01T12:00:00.000000Z')",
+    False: "INSERT INTO dead_letters OVERRIDING SYSTEM VALUE "
+    "VALUES ('ingest', 1, 'pricing', 'A/*/pricing/erp', 1, 0, '', 'wrong', '', '2026-01-01T12:00:00.000000Z')",
+}
+"""A letter as the first release kept it, on SQLite and on PostgreSQL."""
+
+
 async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps what it has, and what is new works there; a program that has it open goes on appending."""
 
@@ -114,6 +124,7 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
             patch.setattr(f"engine.stores.{kind}.schema.migrations", first_release)
         old = await open_store(config)
         await insert(old, "A")
+        run(config, "events.db", OLD_LETTER[is_sqlite(config)])
         before = contents(config)
     new = await open_store(config, create=False)
     try:
@@ -124,6 +135,8 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
         assert await new.consumption.streaks() == []
         assert await new.tokens.all() == []
+        [letter] = await new.dead_letters.newest()
+        assert (letter.id, letter.error, letter.headers, letter.resolution) == ("ingest-1", "wrong", b"{}", None)
     finally:
         await old.close()
         await new.close()
@@ -201,6 +214,29 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
         assert await threaded.run(lambda each: each.pragma("journal_mode")) == "wal"
     for reader in (connections.events_on_loop, connections.pages_on_loop):
         assert reader.pragma("query_only") == 1
+    await sqlite_store.close()
+
+
+async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
+    """What an operator decides about a letter in `pages.db` is as durable as the log, and nothing else there is."""
+    pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
+    async with sqlite_store.consumption.folding("inventory") as folding:
+        await folding.bury([a_letter()._replace(kind="projection")])
+    [letter] = await letters.newest()
+    seen: list[object] = []
+
+    def watch(connection: apsw.Connection) -> None:
+        def committing() -> bool:
+            seen.append(connection.pragma("synchronous"))
+            return False
+
+        connection.set_commit_hook(committing)
+
+    await pages.run(watch)
+    assert await letters.resolve("projection", letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
+    async with sqlite_store.consumption.folding("inventory") as folding:
+        await folding.bury([a_letter(version=2)._replace(kind="projection")])
+    assert seen == [DURABLE, DURABLE - 1]
     await sqlite_store.close()
 
 

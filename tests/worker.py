@@ -39,8 +39,8 @@ def set_trap(file: Path) -> None:
     """Makes every fold look at the trap before its transaction is committed."""
     fold_in_peace = Folder.fold
 
-    async def fold(self: Folder, folding: Folding, streams: Collection[str]) -> Folded:
-        folded = await fold_in_peace(self, folding, streams)
+    async def fold(self: Folder, folding: Folding, streams: Collection[str], *, by: str | None = None) -> Folded:
+        folded = await fold_in_peace(self, folding, streams, by=by)
         spring(file)
         return folded
 

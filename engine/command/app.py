@@ -25,8 +25,8 @@ from engine.command.status import status
 from engine.command.tokens import tokens
 from engine.command.verify import verify
 from engine.command.work import work
-from engine.dead_letters import UnknownLetter
-from engine.errors import ConfigurationError, PagefoldError
+from engine.dead_letters import LetterResolved, UnknownLetter
+from engine.errors import ConfigurationError, PagefoldError, Refused
 from engine.tokens import TokenRefused, UnknownToken, without_secrets
 
 HELP = """\
@@ -154,7 +154,7 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter() | UnknownToken():
+        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused():
             return Exit.REFUSED
         case ConfigurationError() | CycloptsError() | TokenRefused() | UsageError():
             return Exit.USAGE

@@ -1,48 +1,61 @@
 """`pagefold dead-letters`: what was kept because it needs a person."""
 
-from collections.abc import Sequence
-from typing import Annotated
+import getpass
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-import orjson
 from cyclopts import App, Parameter
 from rich.text import Text
 
 import engine
-from domains.domain import JSON
 from engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
-from engine.command.output import count, printable, results, say, shortened, show_table, write_json
+from engine.command.output import count, printable, results, say, shortened, show_table, write_bytes, write_json
 from engine.command.pages import value
 from engine.command.progress import item_meter
 from engine.command.running import run, stoppable
-from engine.dead_letters import Retried, UnknownLetter
-from engine.door import State
-from engine.history import FieldChange, changes_between, flatten
+from engine.dead_letters import LARGEST_PAGE, LetterResolved, Retried
+from engine.door import LARGEST_EVENT
+from engine.events import AppendResult
+from engine.letter_views import LetterDetail, summary_of
 from engine.shop import Shop
-from engine.stores.store import DeadLetter, Kind, StoredEvent
-from projections.streams import Stream, parse_stream_id
+from engine.stores.letters import DeadLetter, Kind, Wanted
 
 WIDEST_ERROR = 100
 
-_state = msgspec.json.Decoder(State)
+Decided: TypeAlias = Literal["discarded", "gone"]
+KindOption = Annotated[
+    Kind | None, Parameter(name="--kind", help="Only those kept at ingest, or only those kept at projection.")
+]
+DomainOption = Annotated[DomainName | None, Parameter(name="--domain", help="Only this domain.")]
+SourceOption = Annotated[str | None, Parameter(name="--source", help="Only what this source said.")]
+Operator = Annotated[
+    str | None, Parameter(name="--as", help="The name under which the decision is kept; the login name unless given.")
+]
 
 letters = App(
     name="dead-letters",
     help="""\
-List, show and retry what was kept because it needs a person.
+List, show, retry, correct and discard what was kept because it needs a person.
 
-`ingest-7` is an event whose version stands in the log with another content; the log keeps the first.
-`projection-12` is an event in the log that could not be folded; the page shows the newest one that could.
+`ingest-7` is an event whose version stands in the log with another content; the log keeps the first. Or it is a request
+of which no event could be made. `projection-12` is an event in the log that could not be folded; the page shows the
+newest one that could. None is ever deleted: what is resolved is kept with who did it, when and how.
 """,
     help_epilogue="",
 )
 
 
 @letters.command(name="list")
-def list_letters(
+def list_letters(  # noqa: PLR0913  # the command's options
     *,
-    kind: Annotated[Kind | None, Parameter(help="Only those kept at ingest, or only those kept at projection.")] = None,
-    domain: Annotated[DomainName | None, Parameter(help="Only this domain.")] = None,
+    kind: KindOption = None,
+    domain: DomainOption = None,
+    source: SourceOption = None,
+    resolved: Annotated[bool, Parameter(help="Those that are resolved, instead.", show_default=False)] = False,
     limit: Annotated[int, Parameter(help="At most so many, the newest.")] = 100,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -52,63 +65,64 @@ def list_letters(
     Parameters
     ----------
     as_json
-        Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt.
+        Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
+        null while it is open, resolution (folded, appended, corrected or discarded), resolvedAt, resolvedBy, reason,
+        position. Of a request that could not be made an event, domain, sku, channel, version and revision are null.
     """
-    return run(lambda: _list(kind, domain, limit, options, as_json=as_json))
+    wanted = Wanted(kind, domain, source, resolved)
+    return run(lambda: _list(wanted, limit, options, as_json=as_json))
 
 
-async def _list(kind: Kind | None, domain: str | None, limit: int, options: Options, *, as_json: bool) -> int:
+async def _list(wanted: Wanted, limit: int, options: Options, *, as_json: bool) -> int:
     if limit < 1:
         raise UsageError("--limit", f"{limit} is less than 1")
     async with engine.open(options.load(), create=False) as shop:
-        found = await shop.dead_letters.newest(kind=kind, domain=domain, limit=limit)
-        counts = await shop.store.dead_letters.counts()
-    if as_json:
-        for letter in found:
-            write_json(_document(letter))
-        return Exit.DONE
-    if found:
-        show_table(
-            ("id", "since", "stream", "version", "error"),
-            map(_row, found),
-            numbers=("version",),
-            wrapped=("stream", "error"),
-        )
-    total = sum(n for (k, d), n in counts.items() if kind in (None, k) and domain in (None, d))
-    if total > len(found):
-        say(f"… and {total - len(found):,} older; --limit shows more")
-    elif not found:
+        if as_json:
+            async for letter in _newest(shop, wanted, limit):
+                write_bytes(msgspec.json.encode(summary_of(letter)))
+            return Exit.DONE
+        rows = [_row(letter, resolved=wanted.resolved) async for letter in _newest(shop, wanted, limit)]
+        total = await shop.dead_letters.count(wanted)
+    if rows:
+        columns = ("id", "since", "stream", "version", "resolution" if wanted.resolved else "error")
+        show_table(columns, rows, numbers=("version",), wrapped=("stream", columns[-1]))
+    if total > len(rows):
+        say(f"… and {total - len(rows):,} older; --limit shows more")
+    elif not rows:
         say("no dead letters")
     return Exit.DONE
 
 
-def _row(letter: DeadLetter) -> tuple[str, str, str, str, str]:
-    since = letter.recorded_at[:19].replace("T", " ")
-    error = shortened(printable(letter.error), WIDEST_ERROR)
-    return letter.id, since, printable(letter.originator_id), str(letter.originator_version), error
+async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[DeadLetter]:
+    """So many of the newest letters, at most; a page of them is in memory."""
+    after: str | None = None
+    while limit > 0:
+        page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, LARGEST_PAGE))
+        for letter in page.letters:
+            yield letter
+        if page.next is None:
+            return
+        after, limit = page.next, limit - len(page.letters)
 
 
-def _document(letter: DeadLetter) -> dict[str, object]:
-    stream = _stream(letter)
-    return {
-        "id": letter.id,
-        "kind": letter.kind,
-        "domain": letter.domain,
-        "sku": stream and stream.sku,
-        "channel": stream and stream.channel,
-        "source": stream and stream.source,
-        "version": letter.originator_version,
-        "revision": letter.revision,
-        "error": letter.error,
-        "recordedAt": letter.recorded_at,
-    }
+def _row(letter: DeadLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
+    since = _moment(letter.recorded_at)
+    summary = summary_of(letter)
+    stream = f"a request of {summary.source}" if letter.is_delivery else letter.originator_id
+    said = _resolution(letter) if resolved else letter.error
+    version = "-" if summary.version is None else str(summary.version)
+    return letter.id, since, printable(stream), version, shortened(printable(said), WIDEST_ERROR)
 
 
-def _stream(letter: DeadLetter) -> Stream | None:
-    try:
-        return parse_stream_id(letter.originator_id)
-    except ValueError:  # an application of the eventsourcing library wrote it
-        return None
+def _moment(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+def _resolution(letter: DeadLetter | LetterDetail) -> str:
+    """How a letter ended: `discarded by ada at 2026-01-01 12:00:00: a test`."""
+    by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
+    because = f": {letter.reason}" if letter.reason is not None else ""
+    return f"{letter.resolution}{by} at {_moment(letter.resolved_at or '')}{because}"
 
 
 @letters.command
@@ -126,74 +140,67 @@ def show(
     identifier
         Such as `projection-12`.
     as_json
-        Print one JSON document: as list does, and event, and for a conflict differences (path, before, after: what
-        stands, what this one says).
+        Print one JSON document: as list does, and event, headers, and for an open conflict differences (path, before,
+        after: what stands, what this one says). What is no JSON is shown as text, and whole in base64.
     """
     return run(lambda: _show(identifier, options, as_json=as_json))
 
 
 async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
     async with engine.open(options.load(), create=False) as shop:
-        letter = await shop.dead_letters.get(identifier)
-        differences = await _differences(shop, letter) if letter.kind == "ingest" else None
-    event = _decoded(letter.state)
+        detail = await shop.dead_letters.describe(await shop.dead_letters.get(identifier))
     if as_json:
-        document = _document(letter) | {"event": event}
-        if differences is not None:
-            document["differences"] = [msgspec.structs.asdict(each) for each in differences]
-        write_json(document)
-        return Exit.DONE
-    _print_letter(letter, event, differences)
+        write_bytes(msgspec.json.encode(detail))
+    else:
+        _print_letter(detail)
     return Exit.DONE
 
 
-def _decoded(state: bytes) -> JSON:
-    try:
-        event: JSON = msgspec.json.decode(state)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return state.decode(errors="backslashreplace")
-    return event
+_FACTS = ("kind", "domain", "sku", "channel", "source", "version", "revision")
 
 
-async def _differences(shop: Shop, letter: DeadLetter) -> list[FieldChange]:
-    """How the event of a conflict differs from the one that stands at its version."""
-    found = await shop.store.log.at([(letter.originator_id, letter.originator_version)])
-    stands = max(found, key=lambda event: event.revision, default=None)
-    return changes_between(_fields(stands), _fields(letter))
-
-
-def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:
-    return {} if event is None else flatten(msgspec.json.decode(_state.decode(event.state).payload))
-
-
-def _print_letter(letter: DeadLetter, event: JSON, differences: list[FieldChange] | None) -> None:
-    facts = {key: item for key, item in _document(letter).items() if key not in ("id", "error")}
-    lines = [Text(letter.id, style="bold"), Text(printable(letter.error), style="red")]
-    lines += [Text.assemble((f"  {key:<12}", "dim"), printable(str(item))) for key, item in facts.items()]
-    if differences is not None:
-        lines.append(Text("what stands → what this one says"))
-        lines += [
-            Text.assemble(
-                f"  {printable(each.path)}: ", (value(each.before), "green"), " → ", (value(each.after), "red")
-            )
-            for each in differences
-        ]
-    lines.append(Text("event"))
-    lines.append(Text(orjson.dumps(event, option=orjson.OPT_INDENT_2).decode()))
+def _print_letter(detail: LetterDetail) -> None:
+    facts: dict[str, object] = {name: getattr(detail, name) for name in _FACTS}
+    facts |= {"recordedAt": detail.recorded_at} | detail.headers
+    lines = [Text(detail.id, style="bold"), Text(printable(detail.error), style="red")]
+    if detail.resolution is not None:
+        lines.append(Text(printable(_resolution(detail)), style="green"))
+    lines += [
+        Text.assemble((f"  {printable(name):<12}", "dim"), printable(str(fact)))
+        for name, fact in facts.items()
+        if fact is not None
+    ]
+    lines += _differing(detail)
+    lines.append(Text("body" if detail.domain is None else "event"))
+    text = msgspec.json.format(msgspec.json.encode(detail.event), indent=2).decode()
+    lines += [Text(printable(line)) for line in text.split("\n")]
     for line in lines:
         results().print(line, soft_wrap=True)
 
 
+def _differing(detail: LetterDetail) -> list[Text]:
+    if detail.differences is None:
+        return []
+    changes = [
+        Text.assemble(f"  {printable(each.path)}: ", (value(each.before), "green"), " → ", (value(each.after), "red"))
+        for each in detail.differences
+    ]
+    return [Text("what stands → what this one says"), *changes]
+
+
 @letters.command
-def retry(
+def retry(  # the command's options
     *identifiers: Annotated[str, Parameter(name="ID")],
     everything: Annotated[bool, Parameter(name="--all", show_default=False)] = False,
+    kind: KindOption = None,
+    domain: DomainOption = None,
+    source: SourceOption = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Try dead letters again: fold their stream, or append their event.
+    """Try dead letters again: fold their stream, append their event, or make an event of their request.
 
-    Prints what became of each: resolved, still dead, or gone (somebody else was faster). Exit code 1 when any is still
+    Prints what became of each: resolved, still dead, or gone (it was resolved before). Exit code 1 when any is still
     dead. A newer good event resolves a letter by itself; nothing needs to be tried again then.
 
     Parameters
@@ -205,23 +212,26 @@ def retry(
     as_json
         Print one JSON object a line: id, result.
     """
-    if bool(identifiers) == everything:
-        raise UsageError("ID", "name dead letters, or give --all instead")
-    return run(lambda: _retry(identifiers, options, as_json=as_json))
+    wanted = Wanted(kind, domain, source)
+    if bool(identifiers) + everything + (wanted != Wanted()) != 1:
+        raise UsageError("ID", "name dead letters, or say which with --kind, --domain and --source, or --all")
+    return run(lambda: _retry(identifiers, wanted, options, as_json=as_json))
 
 
-async def _retry(identifiers: Sequence[str], options: Options, *, as_json: bool) -> int:
+async def _retry(identifiers: Sequence[str], wanted: Wanted, options: Options, *, as_json: bool) -> int:
     counts: dict[Retried, int] = {"resolved": 0, "still dead": 0, "gone": 0}
     async with engine.open(options.load(), create=False) as shop, stoppable() as stop:
-        names = await _names(shop, identifiers)
-        with item_meter("retrying", len(names)) as meter:
-            for done, name in enumerate(names, 1):
-                result = await _try_again(shop, name)
-                counts[result] += 1
-                _tell(name, result, as_json=as_json)
-                meter.update(done, f"{counts['still dead']:,} still dead")
-                if stop:
-                    break
+        found = await _found(shop, identifiers)
+        total = len(found) if identifiers else await shop.dead_letters.count(wanted)
+        tried = _each(shop, found) if identifiers else shop.dead_letters.retry_all(wanted, by=_known_name())
+        with item_meter("retrying", total) as meter:
+            async with aclosing(tried):
+                async for name, result in tried:
+                    counts[result] += 1
+                    _tell(name, result, as_json=as_json)
+                    meter.update(sum(counts.values()), f"{counts['still dead']:,} still dead")
+                    if stop:
+                        break
     summary = ", ".join(f"{number:,} {result}" for result, number in counts.items() if number)
     say(f"{count(sum(counts.values()), 'dead letter')} tried again: {summary}" if summary else "no dead letters")
     if stop:
@@ -229,23 +239,139 @@ async def _retry(identifiers: Sequence[str], options: Options, *, as_json: bool)
     return Exit.REFUSED if counts["still dead"] else Exit.DONE
 
 
-async def _names(shop: Shop, identifiers: Sequence[str]) -> list[str]:
-    """The letters that were asked for, or all of them, the oldest first. Raises `UnknownLetter`."""
-    if identifiers:
-        return [(await shop.dead_letters.get(identifier)).id for identifier in dict.fromkeys(identifiers)]
-    total = sum((await shop.store.dead_letters.counts()).values())
-    return [letter.id for letter in reversed(await shop.dead_letters.newest(limit=total))] if total else []
+async def _found(shop: Shop, identifiers: Sequence[str]) -> list[DeadLetter]:
+    """The letters that were asked for, each once. Raises `UnknownLetter`."""
+    return [await shop.dead_letters.get(identifier) for identifier in dict.fromkeys(identifiers)]
 
 
-async def _try_again(shop: Shop, name: str) -> Retried:
-    try:
-        return await shop.dead_letters.retry(await shop.dead_letters.get(name))
-    except UnknownLetter:
-        return "gone"
+async def _each(shop: Shop, found: Sequence[DeadLetter]) -> AsyncGenerator[tuple[str, Retried], None]:
+    for letter in found:
+        yield letter.id, await shop.dead_letters.retry(letter, by=_known_name())
 
 
-def _tell(name: str, result: Retried, *, as_json: bool) -> None:
+def _tell(name: str, result: Retried | Decided, *, as_json: bool) -> None:
     if as_json:
         write_json({"id": name, "result": result})
     else:
         print(f"{name}  {result}")
+
+
+@letters.command
+def correct(  # the command's options
+    identifier: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    payload: Annotated[str, Parameter(name="--payload", allow_leading_hyphen=True)],
+    operator: Operator = None,
+    version: Annotated[int | None, Parameter(name="--source-version")] = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Put another payload in the place of a dead letter's.
+
+    It is checked as whatever comes in, and appended to the log as an event of yours: the next revision of the letter's
+    version. `pagefold history` shows it. The letter is resolved and keeps what it has. Exit code 1 when the payload
+    was refused.
+
+    Parameters
+    ----------
+    identifier
+        Such as `ingest-7`.
+    payload
+        A file with the payload as JSON, `null` to withdraw; `-` reads standard input. Where the letter is a request of
+        which no event could be made: with the whole event.
+    version
+        Another version of the same stream, instead of the letter's.
+    as_json
+        Print one JSON object: id, outcome, position, path, reason.
+    """
+    name = operator or _login_name()
+    return run(lambda: _correct(identifier, payload, name, version, options, as_json=as_json))
+
+
+async def _correct(
+    identifier: str, payload: str, operator: str, version: int | None, options: Options, *, as_json: bool
+) -> int:
+    given = _read(payload)
+    async with engine.open(options.load(), create=False) as shop:
+        letter = await shop.dead_letters.get(identifier)
+        result = await shop.dead_letters.correct(letter, given, operator, version=version)
+    if as_json:
+        write_json({"id": letter.id} | msgspec.structs.asdict(result))
+    else:
+        _tell_result(letter.id, result)
+    return Exit.REFUSED if result.reason is not None else Exit.DONE
+
+
+def _read(payload: str) -> bytes:
+    """The payload in a file, or on standard input; of one that is too large, as much as shows that."""
+    if payload == "-":
+        return sys.stdin.buffer.read(LARGEST_EVENT + 1)
+    try:
+        with Path(payload).open("rb") as file:
+            return file.read(LARGEST_EVENT + 1)
+    except OSError as error:
+        raise UsageError("--payload", f"{payload}: {error.strerror}") from None
+
+
+def _tell_result(name: str, result: AppendResult) -> None:
+    if result.reason is not None:
+        place = f"{result.path}: " if result.path else ""
+        say(printable(f"{name} stays as it is: {place}{result.reason}"))
+    elif result.outcome == "duplicate":
+        print(f"{name}  corrected: position {result.position} says so already")
+    else:
+        print(f"{name}  corrected by the event at position {result.position}")
+
+
+@letters.command
+def discard(
+    *identifiers: Annotated[str, Parameter(name="ID", required=True)],
+    reason: Annotated[str, Parameter(name="--reason")],
+    operator: Operator = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Decide that nothing is to be done about dead letters.
+
+    They are kept, with the reason, and stay resolved when the same events come or fail again. Prints what became of
+    each: discarded, or gone (it was resolved before).
+
+    Parameters
+    ----------
+    identifiers
+        Such as `ingest-7`.
+    reason
+        Why, for whoever asks later.
+    as_json
+        Print one JSON object a line: id, result.
+    """
+    name = operator or _login_name()
+    return run(lambda: _discard(identifiers, reason, name, options, as_json=as_json))
+
+
+async def _discard(identifiers: Sequence[str], reason: str, operator: str, options: Options, *, as_json: bool) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        for letter in await _found(shop, identifiers):
+            result: Decided = "discarded"
+            try:
+                await shop.dead_letters.discard(letter, reason, operator)
+            except LetterResolved:
+                result = "gone"
+            _tell(letter.id, result, as_json=as_json)
+    return Exit.DONE
+
+
+def _login_name() -> str:
+    """Who is at work here. Raises `UsageError` where nobody knows, as in some containers."""
+    name = _known_name()
+    if name is None:
+        raise UsageError("--as", "nobody knows the login name here: give a name")
+    return name
+
+
+def _known_name() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None

@@ -119,7 +119,8 @@ def history(
     as_json
         Print one JSON object a line: position, domain, channel, source, version, revision, id, occurredAt, recordedAt,
         withdrawn, head, changes (path, before, after; a side that had no such field is null), and, of an event that a
-        rebuild made, runId and drift (missing, newer, changed or orphan).
+        rebuild made, runId and drift (missing, newer, changed or orphan); of one by which an operator corrected a dead
+        letter, operator and corrects.
     """
     return run(lambda: _history(sku, channel, domain, options, as_json=as_json))
 
@@ -176,6 +177,8 @@ def _entry(entry: HistoryEntry) -> Iterator[Text]:
     )
     if entry.drift is not None:
         yield Text(f"    by rebuild {entry.run_id}: {_WHY[entry.drift]}", style="magenta")
+    if entry.corrects is not None:
+        yield Text(f"    by {printable(entry.operator or '')}: corrects dead letter {entry.corrects}", style="magenta")
     if not entry.withdrawn:
         yield from map(change_line, entry.changes)
         if not entry.changes:

@@ -21,7 +21,7 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels, looksReset.
+        Print one JSON document: store, domains, channels, looksReset, deliveries.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -80,7 +80,9 @@ def _hint(found: Status) -> None:
         say(f"configuration changed since the pages of {names} were folded: `pagefold work` folds them again")
     for reset in found.looks_reset:
         say(Text(reset_warning(reset), style="red"))
-    if any(domain.dead_letters or domain.conflicts for domain in found.domains):
+    if found.deliveries:
+        say(f"no event could be made of {count(found.deliveries, 'request')}")
+    if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
         say("`pagefold dead-letters list` shows what could not be folded or appended")
 
 

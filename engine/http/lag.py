@@ -5,30 +5,30 @@ import time
 import anyio
 
 from engine.shop import Shop
-from engine.status import DomainStatus, domains_of
+from engine.status import Standing, standing_of
 
 FRESH_SECONDS = 1.0
 
 
 class LagWatch:
-    """The status of the domains, as it was a second ago at most."""
+    """Where the domains and dead letters stand, as it was a second ago at most."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
-        self._known: list[DomainStatus] = []
+        self._known = Standing([], 0)
         self._until = 0.0
         self._turn = anyio.Lock()
 
-    async def domains(self) -> list[DomainStatus]:
-        """How far each domain is. Raises `StoreUnavailable`."""
+    async def standing(self) -> Standing:
+        """How far each domain is, and what waits for a person. Raises `StoreUnavailable`."""
         if time.monotonic() < self._until:
             return self._known
         async with self._turn:
             if time.monotonic() >= self._until:
-                self._known = await domains_of(self._shop.store, self._shop.config)
+                self._known = await standing_of(self._shop.store, self._shop.config)
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known
 
     async def seconds(self) -> float:
         """How long the oldest event of any domain has waited."""
-        return max((each.lag_seconds for each in await self.domains()), default=0.0)
+        return max((each.lag_seconds for each in (await self.standing()).domains), default=0.0)

@@ -4,7 +4,7 @@ Everything is counted in plain numbers where it happens, a batch at a time, and 
 asks. No label is an SKU. Where several processes share a port, each answers for itself, under its own `worker`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from engine.counting import Histogram
 from engine.events import OUTCOMES
 from engine.http.service import Service
-from engine.status import DomainStatus
+from engine.status import Standing
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 
@@ -22,16 +22,17 @@ __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 async def exposition(service: Service) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ShopCollector(service, await service.lag.domains()))
+    registry.register(ShopCollector(service, await service.lag.standing()))
     return generate_latest(registry)
 
 
 class ShopCollector(Collector):
-    """Turns the numbers of a server, and the status of the domains, into metrics."""
+    """Turns the numbers of a server, and what its store says, into metrics."""
 
-    def __init__(self, service: Service, domains: Iterable[DomainStatus]) -> None:
+    def __init__(self, service: Service, standing: Standing) -> None:
         self._service = service
-        self._domains = list(domains)
+        self._domains = standing.domains
+        self._deliveries = standing.deliveries
         self._worker = str(service.worker)
 
     def collect(self) -> Iterator[Metric]:
@@ -91,7 +92,9 @@ class ShopCollector(Collector):
             "Events behind the checkpoint, by what became of them.",
             labels=["domain", "outcome"],
         )
-        letters = GaugeMetricFamily("pagefold_dead_letters", "Events that need a person.", labels=["kind", "domain"])
+        letters = GaugeMetricFamily(
+            "pagefold_dead_letters", "Those that need a person; a delivery has no domain.", labels=["kind", "domain"]
+        )
         for each in self._domains:
             lag_events.add_metric([each.domain], each.lag_events)
             lag_seconds.add_metric([each.domain], each.lag_seconds)
@@ -100,6 +103,7 @@ class ShopCollector(Collector):
                 folded.add_metric([each.domain, outcome], number)
             letters.add_metric(["projection", each.domain], each.dead_letters)
             letters.add_metric(["ingest", each.domain], each.conflicts)
+        letters.add_metric(["ingest", ""], self._deliveries)
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
 

@@ -40,7 +40,7 @@ async def not_ready(service: Service) -> list[str]:
     limit = service.config.http.lag_seconds
     try:
         await service.shop.store.check()
-        domains = await service.lag.domains()
+        domains = (await service.lag.standing()).domains
     except StoreError as error:
         return [f"the store cannot be used: {type(error).__name__}"]
     return [

@@ -13,11 +13,9 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 from engine.config import Config
 from engine.grants import Token
+from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
 from projections.pages import StoredSection
 from projections.sections import Section
-
-Kind: TypeAlias = Literal["ingest", "projection"]
-KINDS: tuple[Kind, ...] = ("ingest", "projection")
 
 
 class NewEvent(Protocol):
@@ -112,43 +110,6 @@ class Checkpoint(NamedTuple):
     dead: int = 0
     fingerprint: str | None = None
     holder: str | None = None
-
-
-class NewLetter(NamedTuple):
-    """An event to be kept in dead letters, with the reason.
-
-    `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are
-    one.
-    """
-
-    kind: Kind
-    domain: str
-    originator_id: str
-    originator_version: int
-    revision: int
-    digest: bytes
-    error: str
-    state: bytes
-    recorded_at: str
-
-
-class DeadLetter(NamedTuple):
-    """An event that is kept in dead letters. `recorded_at` is when it came there, as fixed-width UTC text."""
-
-    kind: Kind
-    number: int
-    domain: str
-    originator_id: str
-    originator_version: int
-    revision: int
-    error: str
-    state: bytes
-    recorded_at: str
-
-    @property
-    def id(self) -> str:
-        """What operators call it by: `ingest-7`, `projection-12`."""
-        return f"{self.kind}-{self.number}"
 
 
 class Lag(NamedTuple):
@@ -329,15 +290,15 @@ class Folding(ABC):
 
     @abstractmethod
     async def bury(self, letters: Sequence[NewLetter]) -> None:
-        """Keeps events in dead letters. One that is there already keeps its number and gets the new reason."""
+        """Keeps events in dead letters, as `DeadLetters.keep` does."""
 
     @abstractmethod
     async def has_letters(self) -> bool:
-        """Whether any event of the domain is in dead letters of kind `projection`."""
+        """Whether any event of the domain is in open dead letters of kind `projection`."""
 
     @abstractmethod
-    async def resolve(self, streams: Collection[str]) -> None:
-        """Takes the events of these streams out of the dead letters of kind `projection`."""
+    async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
+        """Resolves the open dead letters of kind `projection` of these streams."""
 
     @abstractmethod
     async def advance(self, checkpoint: Checkpoint) -> None:
@@ -385,32 +346,42 @@ class Consumption(ABC):
 
 
 class DeadLetters(ABC):
-    """Events that need a person."""
+    """Events that need a person, and what became of them. A letter is resolved, never deleted."""
 
     @abstractmethod
     async def keep(self, letters: Sequence[NewLetter]) -> None:
         """Keeps events of kind `ingest`, durably.
 
-        One whose content is kept at this version already is not kept twice.
+        One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
+        reason. Where it was resolved by itself, it is open again, and came just now; what an operator decided stays.
         """
 
     @abstractmethod
-    async def newest(
-        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
-    ) -> list[DeadLetter]:
-        """The newest letters, the newest first."""
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
+        """The next letters behind a place, `limit` at most, the newest first."""
+
+    @abstractmethod
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
+        """The next letters behind a place, `limit` at most, the oldest first."""
 
     @abstractmethod
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        """One of them."""
+        """One of them, open or resolved."""
 
     @abstractmethod
-    async def discard(self, kind: Kind, number: int) -> None:
-        """Takes one of them out."""
+    async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
+        """Resolves one of them, durably; False when there is none, or an operator decided it before.
+
+        An operator may still decide what was resolved by itself.
+        """
+
+    @abstractmethod
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        """How many there are."""
 
     @abstractmethod
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
-        """How many there are, by kind and domain."""
+        """How many open ones there are, by kind and domain. Deliveries have the domain ""."""
 
 
 RecordTable: TypeAlias = Literal["stored_events", "stored_snapshots"]

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
 from engine.stores.postgres.connections import Connections
-from engine.stores.store import DeadLetter, DeadLetters, Kind, NewLetter
+from engine.stores.store import DeadLetters
+from projections.streams import encode_part
 
 
 def letter_columns(letters: Iterable[NewLetter]) -> list[tuple[object, ...]]:
@@ -22,19 +24,29 @@ class PostgresDeadLetters(DeadLetters):
         if letters:
             await self._connections.writer.execute("keep_letter", *letter_columns(letters))
 
-    async def newest(
-        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
-    ) -> list[DeadLetter]:
-        rows = await self._connections.readers.fetch("list_letters", kind, domain, limit)
-        return list(map(DeadLetter._make, rows))
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
+        return await self._read("newest_letters", *_which(wanted), *after, limit)
+
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
+        return await self._read("oldest_letters", *_which(wanted), *after, limit)
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        rows = await self._connections.readers.fetch("get_letter", kind, number)
-        return DeadLetter._make(rows[0]) if rows else None
+        return next(iter(await self._read("get_letter", kind, number)), None)
 
-    async def discard(self, kind: Kind, number: int) -> None:
-        await self._connections.writer.execute("discard_letter", kind, number)
+    async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
+        return await self._connections.writer.execute("resolve_letter", *resolution, kind, number) > 0
+
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        return int((await self._connections.readers.fetch("count_letters_of", *_which(wanted)))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         rows = await self._connections.readers.fetch("count_letters")
         return {(kind, domain): count for kind, domain, count in rows}
+
+    async def _read(self, statement: str, *bindings: object) -> list[DeadLetter]:
+        return list(map(DeadLetter._make, await self._connections.readers.fetch(statement, *bindings)))
+
+
+def _which(wanted: Wanted) -> Wanted:
+    """What the statements want: the source as the names of streams end."""
+    return wanted if wanted.source is None else wanted._replace(source=encode_part(wanted.source))

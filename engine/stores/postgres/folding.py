@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from engine.errors import LeaseLost
+from engine.stores.letters import NewLetter, Resolution
 from engine.stores.postgres.connections import Session
 from engine.stores.postgres.dead_letters import letter_columns
-from engine.stores.store import Checkpoint, Folding, NewLetter
+from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
 
@@ -48,8 +49,8 @@ class PostgresFolding(Folding):
     async def has_letters(self) -> bool:
         return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
 
-    async def resolve(self, streams: Collection[str]) -> None:
-        await self._session.execute("resolve_letters", self.checkpoint.domain, list(streams))
+    async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
+        await self._session.execute("resolve_letters", *resolution, self.checkpoint.domain, list(streams))
 
     async def advance(self, checkpoint: Checkpoint) -> None:
         await self._session.execute("advance", *checkpoint[1:6], checkpoint.domain)

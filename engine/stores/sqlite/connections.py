@@ -190,6 +190,19 @@ def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.
     return wrapped
 
 
+def durably(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
+    """The same work in `pages.db`, which waits for the disk: for what a fold cannot give again."""
+
+    def wrapped(connection: apsw.Connection) -> Result:
+        connection.pragma("synchronous", "FULL")
+        try:
+            return work(connection)
+        finally:
+            connection.pragma("synchronous", "NORMAL")
+
+    return wrapped
+
+
 def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
     """All rows of a named statement."""
     return connection.execute(SQL[name], bindings).fetchall()

@@ -4,9 +4,25 @@ Those of the door in `events.db`, because nothing can make them again; those of 
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, in_transaction
-from engine.stores.store import KINDS, DeadLetter, DeadLetters, Kind, NewLetter
+import apsw
+
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    KINDS,
+    OPEN,
+    DeadLetter,
+    Kind,
+    NewLetter,
+    Place,
+    Resolution,
+    Wanted,
+)
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
+from engine.stores.store import DeadLetters
+from projections.streams import encode_part
 
 
 def letter_row(letter: NewLetter) -> Row:
@@ -26,23 +42,28 @@ class SQLiteDeadLetters(DeadLetters):
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
-    async def newest(
-        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
-    ) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
-        for each in KINDS if kind is None else (kind,):
-            rows = await self._reader(each).fetch("list_letters", domain, limit)
-            letters += [DeadLetter(each, *row) for row in rows]
-        letters.sort(key=lambda letter: (letter.recorded_at, letter.number), reverse=True)
-        return letters[:limit]
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
+        letters = await self._read("newest_letters", wanted, after, limit)
+        return sorted(letters, key=_place, reverse=True)[:limit]
+
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
+        letters = await self._read("oldest_letters", wanted, after, limit)
+        return sorted(letters, key=_place)[:limit]
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
         rows = await self._reader(kind).fetch("get_letter", number)
         return DeadLetter(kind, *rows[0]) if rows else None
 
-    async def discard(self, kind: Kind, number: int) -> None:
-        writer = self._connections.events if kind == "ingest" else self._connections.pages
-        await writer.fetch("discard_letter", number)
+    async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
+        def resolve(connection: apsw.Connection) -> bool:
+            return bool(fetch(connection, "resolve_letter", *resolution, number))
+
+        if kind == "ingest":
+            return await self._connections.events.run(resolve)
+        return await self._connections.pages.run(durably(resolve))
+
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        return sum([(await self._rows(kind, "count_letters_of", wanted))[0][0] for kind in _kinds(wanted)])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         counts: dict[tuple[Kind, str], int] = {}
@@ -51,5 +72,29 @@ class SQLiteDeadLetters(DeadLetters):
             counts |= {(kind, domain): count for domain, count in rows}
         return counts
 
+    async def _read(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[DeadLetter]:
+        """Those of either file, each its first so many."""
+        letters: list[DeadLetter] = []
+        place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
+        for kind in _kinds(wanted):
+            rows = await self._rows(kind, statement, wanted, {"kind": kind, **place})
+            letters += [DeadLetter(kind, *row) for row in rows]
+        return letters
+
+    async def _rows(
+        self, kind: Kind, statement: str, wanted: Wanted, more: Mapping[str, object] = MappingProxyType({})
+    ) -> list[Row]:
+        source = None if wanted.source is None else encode_part(wanted.source)
+        bindings = {"domain": wanted.domain, "source": source, "resolved": wanted.resolved, **more}
+        return await self._reader(kind).run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
+
     def _reader(self, kind: Kind) -> Threaded:
         return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader
+
+
+def _kinds(wanted: Wanted) -> Sequence[Kind]:
+    return KINDS if wanted.kind is None else (wanted.kind,)
+
+
+def _place(letter: DeadLetter) -> Place:
+    return letter.place

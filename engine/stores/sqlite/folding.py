@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 import apsw
 
 from engine.errors import LeaseLost
+from engine.stores.letters import NewLetter, Resolution
 from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, blob, fetch, packed_of
 from engine.stores.sqlite.dead_letters import letter_row
-from engine.stores.store import Checkpoint, Folding, NewLetter
+from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
 _new = tuple.__new__  # a third of the time that the class itself would take
@@ -60,9 +61,9 @@ class SQLiteFolding(Folding):
         domain = self.checkpoint.domain
         return bool((await self._pages.fetch_reserved("has_letters", domain))[0][0])
 
-    async def resolve(self, streams: Collection[str]) -> None:
+    async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
         if streams:
-            await self._pages.fetch_reserved("resolve_letters", apsw.carray(tuple(streams)))
+            await self._pages.fetch_reserved("resolve_letters", *resolution, apsw.carray(tuple(streams)))
 
     async def advance(self, checkpoint: Checkpoint) -> None:
         row = (*checkpoint[1:6], checkpoint.domain)

@@ -1,41 +1,72 @@
 -- keep_letter --
--- Keeps events in dead letters; one that is there already gets the new reason.
+-- Keeps events in dead letters; one that is there already gets the new reason, and is open again unless it was decided.
 INSERT INTO dead_letters
-    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
-SELECT kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at::timestamptz
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers)
+SELECT kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at::timestamptz, headers
 FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[]
-) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
-ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET error = excluded.error;
+    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[],
+    $10::bytea[]
+) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers)
+ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET
+    error = excluded.error,
+    recorded_at = CASE
+        WHEN dead_letters.resolution IS NULL THEN dead_letters.recorded_at ELSE excluded.recorded_at
+    END,
+    resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
+WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
--- list_letters --
--- The newest dead letters, of one kind and domain or of all.
+-- newest_letters --
+-- The next letters behind a place, open or resolved, the newest first. A stream ends in its source.
 SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
-       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
 FROM dead_letters
-WHERE ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
-ORDER BY recorded_at DESC, number DESC
-LIMIT $3;
+WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at DESC, kind DESC, number DESC
+LIMIT $8;
+
+-- oldest_letters --
+-- The next letters behind a place, open or resolved, the oldest first.
+SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
+FROM dead_letters
+WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
+    AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3)
+ORDER BY recorded_at, kind, number
+LIMIT $8;
 
 -- get_letter --
--- One dead letter.
+-- One dead letter. By its number, not by the key that begins with its kind: half of the letters have that.
 SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
-       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
 FROM dead_letters
-WHERE kind = $1 AND number = $2;
+WHERE kind IS NOT DISTINCT FROM $1 AND number = $2;
 
--- discard_letter --
--- Takes one dead letter out.
-DELETE FROM dead_letters WHERE kind = $1 AND number = $2;
+-- resolve_letter --
+-- Resolves one dead letter that no operator has decided, likewise.
+UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
+WHERE kind IS NOT DISTINCT FROM $6 AND number = $7 AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'));
+
+-- count_letters_of --
+-- How many dead letters there are, of one kind, domain and source or of all, open or resolved.
+SELECT count(*) FROM dead_letters
+WHERE (resolution IS NOT NULL) = $4::boolean AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
+    AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3);
 
 -- count_letters --
--- How many dead letters each domain has, by kind.
-SELECT kind, domain, count(*) FROM dead_letters GROUP BY kind, domain;
+-- How many open dead letters each domain has, by kind.
+SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
 -- has_letters --
--- Whether a domain has any dead letter that could not be folded.
-SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = $1);
+-- Whether a domain has any open dead letter that could not be folded.
+SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = $1 AND resolution IS NULL);
 
 -- resolve_letters --
--- Takes out the dead letters of some streams of a domain that could not be folded.
-DELETE FROM dead_letters WHERE kind = 'projection' AND domain = $1 AND originator_id = ANY ($2::text[]);
+-- Resolves the open dead letters of some streams of a domain that could not be folded.
+UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
+WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) AND resolution IS NULL;

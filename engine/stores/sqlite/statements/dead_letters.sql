@@ -1,33 +1,66 @@
 -- keep_letter --
--- Keeps an event in dead letters; one that is there already gets the new reason.
-INSERT INTO dead_letters (domain, originator_id, originator_version, revision, digest, error, state, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET error = excluded.error;
+-- Keeps an event in dead letters; one that is there already gets the new reason, and is open again unless it was decided.
+INSERT INTO dead_letters
+    (domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
+    error = excluded.error,
+    recorded_at = iif(dead_letters.resolution IS NULL, dead_letters.recorded_at, excluded.recorded_at),
+    resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
+WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
--- list_letters --
--- The newest dead letters, of one domain or of all.
-SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at FROM dead_letters
-WHERE ?1 IS NULL OR domain = ?1
+-- newest_letters --
+-- The next letters behind a place, open or resolved, the newest first. A stream ends in its source.
+SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
+       resolution, resolved_at, resolved_by, reason, position
+FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at
+    AND (recorded_at, :kind, number) < (:recorded_at, :after_kind, :number)
+    AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
 ORDER BY recorded_at DESC, number DESC
-LIMIT ?2;
+LIMIT :limit;
+
+-- oldest_letters --
+-- The next letters behind a place, open or resolved, the oldest first.
+SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
+       resolution, resolved_at, resolved_by, reason, position
+FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at
+    AND (recorded_at, :kind, number) > (:recorded_at, :after_kind, :number)
+    AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source)
+ORDER BY recorded_at, number
+LIMIT :limit;
 
 -- get_letter --
 -- One dead letter.
-SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at FROM dead_letters
+SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
+       resolution, resolved_at, resolved_by, reason, position
+FROM dead_letters
 WHERE number = ?;
 
--- discard_letter --
--- Takes one dead letter out.
-DELETE FROM dead_letters WHERE number = ?;
+-- resolve_letter --
+-- Resolves one dead letter that no operator has decided.
+UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
+WHERE number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
+RETURNING number;
+
+-- count_letters_of --
+-- How many dead letters there are, of one domain and source or of all, open or resolved.
+SELECT count(*) FROM dead_letters
+WHERE (resolution IS NOT NULL) = :resolved AND (:domain IS NULL OR domain = :domain)
+    AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
 -- count_letters --
--- How many dead letters each domain has.
-SELECT domain, count(*) FROM dead_letters GROUP BY domain;
+-- How many open dead letters each domain has.
+SELECT domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY domain;
 
 -- has_letters --
--- Whether a domain has any dead letter.
-SELECT EXISTS (SELECT 1 FROM dead_letters WHERE domain = ?);
+-- Whether a domain has any open dead letter.
+SELECT EXISTS (SELECT 1 FROM dead_letters WHERE domain = ? AND resolution IS NULL);
 
 -- resolve_letters --
--- Takes out the dead letters of some streams.
-DELETE FROM dead_letters WHERE originator_id IN carray(?);
+-- Resolves the open dead letters of some streams.
+UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
+WHERE originator_id IN carray(?) AND resolution IS NULL;

@@ -1,0 +1,117 @@
+"""Dead letters as they are shown, to people and to programs."""
+
+from base64 import b64encode
+
+import msgspec
+
+from domains.domain import JSON
+from engine.door import UNREADABLE, State
+from engine.history import FieldChange, changes_between, flatten
+from engine.stores.letters import DeadLetter, How, Kind
+from engine.stores.store import Log, StoredEvent
+from projections.streams import NotAStreamError, Stream, parse_stream_id
+
+_state = msgspec.json.Decoder(State)
+
+
+class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """A letter in a list.
+
+    Of a delivery that could not be made an event, nothing but the source is known. `resolution` is null while the
+    letter is open; `position` is where in the log the event stands that resolved it.
+    """
+
+    id: str
+    kind: Kind
+    domain: str | None
+    sku: str | None
+    channel: str | None
+    source: str | None
+    version: int | None
+    revision: int | None
+    error: str
+    recorded_at: str
+    resolution: How | None
+    resolved_at: str | None
+    resolved_by: str | None
+    reason: str | None
+    position: int | None
+
+
+class LetterDetail(LetterSummary, frozen=True, kw_only=True):
+    """A letter whole.
+
+    `event` is its event, or its body where it is a delivery; what is no JSON is shown as text, and is in `base64` byte
+    by byte. `differences` of an open conflict are from what stands in the log to what the letter says.
+    """
+
+    event: JSON
+    base64: str | None
+    headers: dict[str, str]
+    differences: list[FieldChange] | None
+
+
+def summary_of(letter: DeadLetter) -> LetterSummary:
+    """The letter as it stands in a list."""
+    stream = _stream(letter)
+    return LetterSummary(
+        id=letter.id,
+        kind=letter.kind,
+        domain=letter.domain or None,
+        sku=stream.sku or None if stream else None,
+        channel=stream.channel or None if stream else None,
+        source=stream.source if stream else None,
+        version=None if letter.is_delivery else letter.originator_version,
+        revision=None if letter.is_delivery else letter.revision,
+        error=letter.error,
+        recorded_at=letter.recorded_at,
+        resolution=letter.resolution,
+        resolved_at=letter.resolved_at,
+        resolved_by=letter.resolved_by,
+        reason=letter.reason,
+        position=letter.position,
+    )
+
+
+async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
+    """The letter whole; of a conflict, beside what stands in the log."""
+    event, base64 = _decoded(letter.state)
+    conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_delivery
+    return LetterDetail(
+        **msgspec.structs.asdict(summary_of(letter)),
+        event=event,
+        base64=base64,
+        headers=msgspec.json.decode(letter.headers, type=dict[str, str]),
+        differences=await _differences(letter, log) if conflict else None,
+    )
+
+
+def _stream(letter: DeadLetter) -> Stream | None:
+    try:
+        return parse_stream_id(letter.originator_id)
+    except NotAStreamError:  # an application of the eventsourcing library wrote it
+        return None
+
+
+def _decoded(state: bytes) -> tuple[JSON, str | None]:
+    """What the state says, and, where that is no JSON, its text and its bytes in base64."""
+    try:
+        event: JSON = msgspec.json.decode(state)
+    except UNREADABLE:
+        return state.decode(errors="backslashreplace"), b64encode(state).decode()
+    return event, None
+
+
+async def _differences(letter: DeadLetter, log: Log) -> list[FieldChange]:
+    found = await log.at([(letter.originator_id, letter.originator_version)])
+    stands = max(found, key=lambda event: event.revision, default=None)
+    return changes_between(_fields(stands), _fields(letter))
+
+
+def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:
+    if event is None:
+        return {}
+    try:
+        return flatten(msgspec.json.decode(_state.decode(event.state).payload))
+    except UNREADABLE:
+        return {}
