@@ -12,13 +12,12 @@ from engine.config import (
     AppendConfig,
     ChannelConfig,
     Config,
-    OrphanLimit,
-    SnapshotConfig,
     SourceConfig,
     StoreConfig,
     WorkConfig,
-    redacted,
 )
+from engine.configuration.snapshots import OrphanLimit, SnapshotConfig
+from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError
 
 GOOD = """

@@ -8,7 +8,8 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from domains.domain import JSON
-from engine.config import Config, SnapshotConfig
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.errors import SourceFailed
 from engine.files import size_of
 from engine.snapshots.ahead import ReadAhead, Reading

@@ -11,7 +11,8 @@ from anyio.to_thread import run_sync
 
 from domains.domain import JSON
 from domains.values import Count, Moment
-from engine.config import Config, SnapshotConfig
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.snapshots.ahead import ReadAhead, Reading
 from engine.snapshots.columns import Columns, FlatJSON
 from engine.snapshots.endpoint import Endpoint, token_in

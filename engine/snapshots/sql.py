@@ -14,7 +14,9 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.config import Config, SnapshotConfig, redacted
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
+from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError, Refused, SourceFailed
 from engine.events import DomainEvent
 from engine.snapshots.ahead import ReadAhead, Reading
