@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from domains import DOMAINS, AnyDomain
+from engine.configuration.doors import CdcConfig, WebhookConfig, check_cdc, check_webhook
 from engine.configuration.snapshots import SnapshotConfig, check_snapshot
 from engine.configuration.tables import Table, redacted
 from engine.errors import ConfigurationError
@@ -44,10 +45,12 @@ class StoreConfig(Table, frozen=True):
 
 
 class SourceConfig(Table, frozen=True):
-    """A system that owns facts, the domains it may write, and where it says all of them at once."""
+    """A system that owns facts, the domains it may write, where it says all of them at once, and how it sends changes."""
 
     domains: list[str]
     snapshot: SnapshotConfig | None = None
+    webhook: WebhookConfig | None = None
+    cdc: CdcConfig | None = None
 
 
 class ChannelConfig(Table, frozen=True):
@@ -197,6 +200,10 @@ def _check(config: Config) -> None:
         _check_domains(f"sources.{name}.domains", source.domains)
         if source.snapshot is not None:
             check_snapshot(f"sources.{name}.snapshot", source.snapshot)
+        if source.webhook is not None:
+            check_webhook(f"sources.{name}.webhook", source.webhook)
+        if source.cdc is not None:
+            check_cdc(f"sources.{name}.cdc", source.cdc)
     for name, channel in config.channels.items():
         _check_name("channels", name)
         _check_channel(f"channels.{name}", channel, config)
