@@ -45,7 +45,7 @@ class StoreConfig(Table, frozen=True):
 
 
 class SourceConfig(Table, frozen=True):
-    """A system that owns facts, the domains it may write, where it says all of them at once, and how it sends changes."""
+    """A system that owns facts, the domains it may write, where it says all of them at once, how it sends changes."""
 
     domains: list[str]
     snapshot: SnapshotConfig | None = None

@@ -1,0 +1,96 @@
+"""Webhooks: bodies of any form, in which the configuration says where the parts of an event stand.
+
+A path is names with dots between them; in an array, a name is an index. Where a delivery has several items, each is an
+event, and paths start at the item; those that begin with `$.` start at the delivery. What is null or not there is left
+out, as in a snapshot's columns; only where `payload` itself has a path does a null there withdraw.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from domains.domain import encode
+from engine.config import Config
+from engine.configuration.doors import WHOLE, WebhookConfig
+from engine.errors import ConfigurationError, Refused
+from engine.events import DomainEvent
+from engine.formats.documents import read_document
+from engine.mapping.columns import Columns, Naming
+
+_index = re.compile(r"\d{1,9}", re.ASCII)
+
+
+class Unmapped(NamedTuple):
+    """Why nothing of a delivery became an event. The sender cannot mend it: whoever wrote the paths can."""
+
+    reason: str
+
+
+class _Path(NamedTuple):
+    """The names on the way to a value. `whole` starts at the delivery."""
+
+    names: Sequence[str]
+    whole: bool
+
+
+class Webhooks:
+    """Reads the deliveries of one source. Raises `ConfigurationError` for paths that cannot work."""
+
+    def __init__(self, config: Config, source: str) -> None:
+        settings = _settings(config, source)
+        columns = Columns(config, source, Naming("webhook", "paths", settings.path_of, settings.constant_of))
+        paths = list(dict.fromkeys(settings.path_of.values()))
+        self._paths = [_Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE)) for path in paths]
+        self._items = None if settings.items is None else settings.items.split(".")
+        self._bound = columns.bind(paths, f"sources.{source}.webhook")
+
+    def read(self, body: bytes) -> list[DomainEvent | Refused] | Unmapped:
+        """The events of a delivery, and why each of the other items is none; `Unmapped` when there is no event in it.
+
+        A delivery without items is one item. One whose array is empty says nothing, and that is no fault.
+        """
+        try:
+            delivery = read_document(body)
+        except Refused as refused:
+            return Unmapped(str(refused))
+        items = [delivery] if self._items is None else value_at(delivery, self._items)
+        if not isinstance(items, list):
+            return Unmapped(f"there is no array at {'.'.join(self._items or ())!r}")
+        found = [self._read(item, delivery) for item in items]
+        if found and all(isinstance(each, Refused) for each in found):
+            return Unmapped(str(found[0]))
+        return found
+
+    def _read(self, item: object, delivery: object) -> DomainEvent | Refused:
+        values = [value_at(delivery if path.whole else item, path.names) for path in self._paths]
+        try:
+            return self._bound.event([_as_written(value) for value in values])
+        except Refused as refused:
+            return refused.with_traceback(None)
+
+
+def _settings(config: Config, source: str) -> WebhookConfig:
+    settings = config.sources[source].webhook
+    if settings is None:
+        raise ConfigurationError(f"sources.{source}.webhook", "is required: without it, webhooks cannot be read")
+    return settings
+
+
+def value_at(value: object, names: Sequence[str]) -> object:
+    """What stands at the end of a path; UNSET when there is no such place."""
+    for name in names:
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and _index.fullmatch(name) and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return UNSET
+    return value
+
+
+def _as_written(value: object) -> object:
+    """Objects, arrays and numbers with a fraction go on as JSON: nothing inside them has a target."""
+    return msgspec.Raw(encode(value)) if isinstance(value, dict | list | float) else value
