@@ -5,22 +5,16 @@ event, and paths start at the item; those that begin with `$.` start at the deli
 out, as in a snapshot's columns; only where `payload` itself has a path does a null there withdraw.
 """
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-from msgspec import UNSET
-
-from domains.domain import encode
 from engine.config import Config
 from engine.configuration.doors import WHOLE, WebhookConfig
 from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.formats.documents import read_document
 from engine.mapping.columns import Columns, Naming
-
-_index = re.compile(r"\d{1,9}", re.ASCII)
+from engine.mapping.values import as_written, value_at
 
 
 class Unmapped(NamedTuple):
@@ -67,7 +61,7 @@ class Webhooks:
     def _read(self, item: object, delivery: object) -> DomainEvent | Refused:
         values = [value_at(delivery if path.whole else item, path.names) for path in self._paths]
         try:
-            return self._bound.event([_as_written(value) for value in values])
+            return self._bound.event([as_written(value) for value in values])
         except Refused as refused:
             return refused.with_traceback(None)
 
@@ -77,20 +71,3 @@ def _settings(config: Config, source: str) -> WebhookConfig:
     if settings is None:
         raise ConfigurationError(f"sources.{source}.webhook", "is required: without it, webhooks cannot be read")
     return settings
-
-
-def value_at(value: object, names: Sequence[str]) -> object:
-    """What stands at the end of a path; UNSET when there is no such place."""
-    for name in names:
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and _index.fullmatch(name) and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            return UNSET
-    return value
-
-
-def _as_written(value: object) -> object:
-    """Objects, arrays and numbers with a fraction go on as JSON: nothing inside them has a target."""
-    return msgspec.Raw(encode(value)) if isinstance(value, dict | list | float) else value

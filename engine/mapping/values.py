@@ -6,6 +6,7 @@ number on its way. What does not suit is passed on as it is, for the door to ref
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from uuid import UUID
@@ -19,6 +20,7 @@ from engine.mapping.wanted import Wanted
 from engine.strict_json import refusal
 
 _integer = re.compile(r"([+-]?\d{1,40})(?:\.0+)?", re.ASCII)
+_index = re.compile(r"\d{1,9}", re.ASCII)
 _NULL = b"null"
 
 
@@ -142,3 +144,20 @@ def member(raw: msgspec.Raw | None) -> object:
         return raw
     value: object = msgspec.json.decode(text)
     return value
+
+
+def value_at(value: object, names: Sequence[str]) -> object:
+    """What stands at the end of a path; UNSET when there is no such place."""
+    for name in names:
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and _index.fullmatch(name) and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return UNSET
+    return value
+
+
+def as_written(value: object) -> object:
+    """Objects, arrays and numbers with a fraction go on as JSON: nothing inside them has a target."""
+    return msgspec.Raw(msgspec.json.encode(value)) if isinstance(value, dict | list | float) else value
