@@ -12,6 +12,7 @@ from engine.errors import ConfigurationError
 
 Scheme: TypeAlias = Literal["standard", "hmac-sha256"]
 Encoding: TypeAlias = Literal["base64", "hex"]
+Version: TypeAlias = Literal["integer", "moment"]
 
 WHOLE = "$."
 """What a path begins with that starts at the delivery, where others start at each of its items."""
@@ -26,7 +27,8 @@ class WebhookConfig(Table, frozen=True):
     `secret_variables` names the environment variables that hold the secrets, two while one replaces the other.
     `scheme` is that of Standard Webhooks, or one `header` with the body's HMAC-SHA256 in an `encoding`. `items` is
     the path of the array in a delivery that has several. `paths` has dotted paths by target, in which an index stands
-    for an element of an array; `constants` has values by target.
+    for an element of an array; `constants` has values by target. Where `version` is a moment, because the source counts
+    nothing, versions are its microseconds since 1970.
     """
 
     secret_variables: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
@@ -34,6 +36,7 @@ class WebhookConfig(Table, frozen=True):
     header: str | None = None
     encoding: Encoding | None = None
     items: str | None = None
+    version: Version = "integer"
     paths: dict[str, object] = msgspec.field(default_factory=dict)
     constants: dict[str, object] = msgspec.field(default_factory=dict)
 
@@ -81,7 +84,11 @@ def check_webhook(key: str, webhook: WebhookConfig) -> None:
     _check_scheme(key, webhook)
     if webhook.items is not None:
         check_path(f"{key}.items", webhook.items, "data.items")
+    if not webhook.paths:
+        raise ConfigurationError(f"{key}.paths", "is required: where the parts of an event stand")
     check_names(f"{key}.paths", webhook.paths, "a dotted path such as 'product.sku'")
+    if webhook.version == "moment" and "sourceVersion" not in webhook.path_of:
+        raise ConfigurationError(f"{key}.version", "needs paths.sourceVersion: where the moment stands")
     for target, path in webhook.path_of.items():
         _check_path(f"{key}.paths.{target}", path, webhook)
     _check_parts(key, {"paths": webhook.paths, "constants": webhook.constants})
@@ -115,6 +122,8 @@ def check_cdc(key: str, cdc: CdcConfig) -> None:
             raise ConfigurationError(f"{key}.tables[{index}]", f"{name!r} is not a table such as 'public.prices'")
     if not cdc.unavailable_value:
         raise ConfigurationError(f"{key}.unavailable_value", "is empty")
+    if not cdc.columns:
+        raise ConfigurationError(f"{key}.columns", "is required: which columns give the parts of an event")
     check_names(f"{key}.columns", cdc.columns, "the name of a column")
     _check_parts(key, {"columns": cdc.columns, "constants": cdc.constants})
 

@@ -33,7 +33,7 @@ LSN, MOMENT = "source.lsn", "source.ts_us"
 
 _IDENTITY = ("sku", "channel", "type")
 _FULL = "with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
-_AS_TEXT = "with decimal.handling.mode=string it is sent as text, which is exact"
+_AS_TEXT = "with decimal.handling.mode=string a decimal is sent as text, which is exact"
 _WRAPPED = frozenset({"schema", "payload"})
 
 Row: TypeAlias = Mapping[str, object]
@@ -201,7 +201,7 @@ class Debezium:
         target = self._target_of[name]
         plain = plain_value(target, value, kinds.get(name))
         if name in self._texts and isinstance(plain, msgspec.Raw):
-            raise Refused(self._texts[name], f"is a text, and came as {kind_of(plain)}; {_AS_TEXT}")
+            raise Refused(self._texts[name], f"came as {kind_of(plain)}, and is a text here; {_AS_TEXT}")
         return plain
 
     def _lsn_of(self, origin: _Origin) -> int:

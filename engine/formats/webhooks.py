@@ -3,10 +3,16 @@
 A path is names with dots between them; in an array, a name is an index. Where a delivery has several items, each is an
 event, and paths start at the item; those that begin with `$.` start at the delivery. What is null or not there is left
 out, as in a snapshot's columns; only where `payload` itself has a path does a null there withdraw.
+
+Many senders count no versions, and have a moment instead. It can stand for one: two states of one product within the
+same tick of the sender's clock are then a conflict, of which the first to arrive stands and the other is reported.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+from msgspec import UNSET
 
 from engine.config import Config
 from engine.configuration.doors import WHOLE, WebhookConfig
@@ -14,7 +20,10 @@ from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.formats.documents import read_document
 from engine.mapping.columns import Columns, Naming
-from engine.mapping.values import as_written, value_at
+from engine.mapping.values import as_written, moment_of, value_at
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
 
 
 class Unmapped(NamedTuple):
@@ -24,10 +33,11 @@ class Unmapped(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """The names on the way to a value. `whole` starts at the delivery."""
+    """The names on the way to a value. `whole` starts at the delivery; a moment that is `counted` becomes a version."""
 
     names: Sequence[str]
     whole: bool
+    counted: bool
 
 
 class Webhooks:
@@ -35,11 +45,11 @@ class Webhooks:
 
     def __init__(self, config: Config, source: str) -> None:
         settings = _settings(config, source)
-        columns = Columns(config, source, Naming("webhook", "paths", settings.path_of, settings.constant_of))
-        paths = list(dict.fromkeys(settings.path_of.values()))
-        self._paths = [_Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE)) for path in paths]
+        targets = list(settings.path_of)
+        naming = Naming("webhook", "paths", {target: target for target in targets}, settings.constant_of)
+        self._paths = [_path(target, settings) for target in targets]
         self._items = None if settings.items is None else settings.items.split(".")
-        self._bound = columns.bind(paths, f"sources.{source}.webhook")
+        self._bound = Columns(config, source, naming).bind(targets, f"sources.{source}.webhook")
 
     def read(self, body: bytes) -> list[DomainEvent | Refused] | Unmapped:
         """The events of a delivery, and why each of the other items is none; `Unmapped` when there is no event in it.
@@ -59,9 +69,8 @@ class Webhooks:
         return found
 
     def _read(self, item: object, delivery: object) -> DomainEvent | Refused:
-        values = [value_at(delivery if path.whole else item, path.names) for path in self._paths]
         try:
-            return self._bound.event([as_written(value) for value in values])
+            return self._bound.event([_value(path, item, delivery) for path in self._paths])
         except Refused as refused:
             return refused.with_traceback(None)
 
@@ -71,3 +80,16 @@ def _settings(config: Config, source: str) -> WebhookConfig:
     if settings is None:
         raise ConfigurationError(f"sources.{source}.webhook", "is required: without it, webhooks cannot be read")
     return settings
+
+
+def _path(target: str, settings: WebhookConfig) -> _Path:
+    path = settings.path_of[target]
+    counted = target == "sourceVersion" and settings.version == "moment"
+    return _Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE), counted)
+
+
+def _value(path: _Path, item: object, delivery: object) -> object:
+    value = value_at(delivery if path.whole else item, path.names)
+    if path.counted and value is not UNSET and value is not None:
+        return (moment_of("sourceVersion", value) - _EPOCH) // _TICK
+    return as_written(value)
