@@ -95,8 +95,9 @@ class CloudEvents:
         """The event in one JSON document."""
         try:
             members = _read(body)
-            data = _data_in(members)
-            return self._event(_attributes_in(members), data)
+            attributes = _attributes_in(members)
+            _check_head(attributes)
+            return self._event(attributes, _data_in(members))
         except Refused as refused:
             return refused.with_traceback(None)
 
@@ -111,14 +112,12 @@ class CloudEvents:
         """The event whose attributes are headers, and whose data is the body: an empty one is no data."""
         try:
             attributes = _attributes_of(headers)
-            _check_content_type(attributes)
+            _check_head(attributes)
             return self._event(attributes, _data_of(body))
         except Refused as refused:
             return refused.with_traceback(None)
 
     def _event(self, attributes: Attributes, data: bytes) -> DomainEvent:
-        if (version := _required(attributes, "specversion")) != "1.0":
-            raise Refused("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
         return DomainEvent(
             type=_domain_in(_required(attributes, "type")),
             sku=_required(attributes, "subject"),
@@ -190,7 +189,10 @@ def _time_in(given: str) -> datetime:
     return moment_in(given, "time")
 
 
-def _check_content_type(attributes: Attributes) -> None:
+def _check_head(attributes: Attributes) -> None:
+    """What must be known before anything else can be understood."""
+    if (version := _required(attributes, "specversion")) != "1.0":
+        raise Refused("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
     given = _optional(attributes, "datacontenttype")
     if given is None:
         return
@@ -241,9 +243,7 @@ def _value_of(name: str, raw: msgspec.Raw) -> object:
 
 
 def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
-    """The text of the payload. Where it is told that this is no JSON, it is refused before it is looked at."""
-    if "datacontenttype" in members:
-        _check_content_type({"datacontenttype": _value_of("datacontenttype", members["datacontenttype"])})
+    """The text of the payload."""
     encoded = members.get("data_base64")
     if encoded is None or bytes(encoded) == _NULL:
         if "data" not in members:
