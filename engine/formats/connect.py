@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from domains.domain import JSON
 from engine.errors import Refused
 from engine.mapping.values import as_written
 
@@ -45,7 +44,7 @@ class Kind(NamedTuple):
 class _Field(msgspec.Struct, frozen=True):
     field: str | None = None
     name: str | None = None
-    parameters: dict[str, JSON] | None = None
+    parameters: dict[str, object] | None = None
     fields: list["_Field"] | None = None
 
 

@@ -32,7 +32,8 @@ def read_document(text: bytes) -> object:
 def documents_in(body: bytes) -> list[bytes]:
     """The documents of a body: the elements of an array, the lines of NDJSON, or the whole, which may be no JSON."""
     if body.lstrip(_SPACE).startswith(b"["):
-        return elements_of(body) or [body]
+        elements = elements_of(body)
+        return [body] if elements is None else elements
     lines = [line for line in body.split(b"\n") if line.strip(_SPACE)]
     if len(lines) < 2 or _is_one(body):  # noqa: PLR2004  # one line is one document
         return [body]
