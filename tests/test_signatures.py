@@ -165,6 +165,27 @@ def test_a_plain_header_in_either_encoding(body: bytes) -> None:
     assert str(fault(plain(), {}, body)) == "X-Shopify-Hmac-Sha256: is required"
 
 
+def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
+    """As Akeneo sends it, in a header of its own: it counts for five minutes, and is not to be changed."""
+    settings = WebhookConfig(
+        secret_variables=["PLAIN"],
+        scheme="hmac-sha256",
+        header="X-Akeneo-Request-Signature",
+        encoding="hex",
+        timestamp_header="X-Akeneo-Request-Timestamp",
+    )
+    signatures = Signatures(KEY, settings, ENVIRONMENT)
+    moment = str(int(NOW.timestamp()))
+    digest = hmac.new("hush, große".encode(), f"{moment}.".encode() + BODY, hashlib.sha256).hexdigest()
+    headers = {"X-Akeneo-Request-Signature": digest, "X-Akeneo-Request-Timestamp": moment}
+    assert fault(signatures, headers) is None
+    late = fault(signatures, headers, now=NOW + TOLERANCE + timedelta(seconds=1))
+    assert str(late) == "X-Akeneo-Request-Timestamp: is too far in the past; at most 5 minutes are allowed"
+    for value, problem in (("", "is required"), ("soon", "is no moment"), (str(int(moment) + 1), "does not match")):
+        refused = fault(signatures, headers | {"X-Akeneo-Request-Timestamp": value})
+        assert problem in str(refused)
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 

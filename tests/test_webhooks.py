@@ -124,7 +124,8 @@ def test_the_items_of_a_delivery_are_events_of_their_own() -> None:
     assert str(found[2]) == "sku: is required"
     assert read(DELIVERY | {"variants": []}, items="variants", paths=paths) == []
     assert reason(read(DELIVERY | {"variants": [{}, 7]}, items="variants", paths=paths)) == "sku: is required"
-    for variants in (None, {}, "x"):
+    others: list[object] = [None, {}, "x"]
+    for variants in others:
         problem = "there is no array at 'variants'"
         assert reason(read(DELIVERY | {"variants": variants}, items="variants", paths=paths)) == problem
 
@@ -150,6 +151,28 @@ def test_a_version_that_is_no_moment_is_refused() -> None:
     for moment, problem in ((17, "expected a moment"), ("2026-01-01T00:00:00", ""), (None, "is required")):
         found = reason(read(DELIVERY | {"revision": moment}, version="moment"))
         assert found.startswith(f"sourceVersion: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("action", "withdrawn"),
+    [("removed", True), (7, True), (False, True), (0, False), (7.0, False), ("updated", False), (None, False)],
+)
+def test_a_declared_value_withdraws(action: object, *, withdrawn: bool) -> None:
+    """Exactly one of those that are declared, at its path, whatever else the item has."""
+    withdrawals = {"event.action": ["removed", 7, False]}
+    event = only(read(DELIVERY | {"event": {"action": action}}, withdrawals=withdrawals))
+    assert (event.payload is None) is withdrawn
+    assert (event.sku, event.source_version) == ("TSHIRT-M", 17)
+    assert only(read(DELIVERY, withdrawals=withdrawals)).payload is not None
+
+
+def test_a_delivery_may_withdraw_all_of_its_items() -> None:
+    """By a path that starts at the delivery."""
+    settings: Document = {"items": "variants", "withdrawals": {"$.action": ["removed"]}}
+    paths = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.updated_at", "payload": {"amount": "price"}}
+    found = read(DELIVERY | {"action": "removed"}, paths=paths, **settings)
+    assert isinstance(found, list)
+    assert [each.payload for each in found if isinstance(each, DomainEvent)] == [None, None]
 
 
 def test_money_stays_text() -> None:
@@ -208,7 +231,10 @@ def test_a_source_without_webhooks_has_none() -> None:
         Webhooks(configured(), "pim")
 
 
-READERS = [Webhooks(configured(), "erp"), Webhooks(configured(items="variants", version="moment"), "erp")]
+READERS = [
+    Webhooks(configured(), "erp"),
+    Webhooks(configured(items="variants", version="moment", withdrawals={"taxed": [True]}), "erp"),
+]
 
 
 @given(delivery=st.dictionaries(st.sampled_from([*DELIVERY, "0"]), json_values), body=st.binary(max_size=40))

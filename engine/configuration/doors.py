@@ -25,19 +25,23 @@ class WebhookConfig(Table, frozen=True):
     """What a source's webhooks are signed with, and where in their bodies the parts of an event stand.
 
     `secret_variables` names the environment variables that hold the secrets, two while one replaces the other.
-    `scheme` is that of Standard Webhooks, or one `header` with the body's HMAC-SHA256 in an `encoding`. `items` is
-    the path of the array in a delivery that has several. `paths` has dotted paths by target, in which an index stands
+    `scheme` is that of Standard Webhooks, or one `header` with the body's HMAC-SHA256 in an `encoding`; where there is
+    a `timestamp_header`, its value and a dot are signed in front of the body. `items` is the path of the array in a
+    delivery that has several. `paths` has dotted paths by target, in which an index stands
     for an element of an array; `constants` has values by target. Where `version` is a moment, because the source counts
-    nothing, versions are its microseconds since 1970.
+    nothing, versions are its microseconds since 1970. An item withdraws where, by path, one of the values of
+    `withdrawals` stands.
     """
 
     secret_variables: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
     scheme: Scheme = "standard"
     header: str | None = None
+    timestamp_header: str | None = None
     encoding: Encoding | None = None
     items: str | None = None
     version: Version = "integer"
     paths: dict[str, object] = msgspec.field(default_factory=dict)
+    withdrawals: dict[str, object] = msgspec.field(default_factory=dict)
     constants: dict[str, object] = msgspec.field(default_factory=dict)
 
     @cached_property
@@ -49,6 +53,11 @@ class WebhookConfig(Table, frozen=True):
     def constant_of(self) -> dict[str, object]:
         """The value of each target that has one."""
         return dict(flat(self.constants))
+
+    @cached_property
+    def withdrawn_by(self) -> dict[str, list[object]]:
+        """The values of each path that withdraw."""
+        return {path: values for path, values in flat(self.withdrawals) if isinstance(values, list)}
 
 
 class CdcConfig(Table, frozen=True):
@@ -92,19 +101,27 @@ def check_webhook(key: str, webhook: WebhookConfig) -> None:
     for target, path in webhook.path_of.items():
         _check_path(f"{key}.paths.{target}", path, webhook)
     _check_parts(key, {"paths": webhook.paths, "constants": webhook.constants})
+    for path, values in flat(webhook.withdrawals):
+        _check_path(f"{key}.withdrawals.{path}", path, webhook)
+        if not isinstance(values, list) or not values or any(isinstance(value, list | dict) for value in values):
+            problem = f"expected the values that withdraw, such as ['product.removed'], got {values!r}"
+            raise ConfigurationError(f"{key}.withdrawals.{path}", problem)
 
 
 def _check_scheme(key: str, webhook: WebhookConfig) -> None:
     if webhook.scheme == "standard":
-        for name in ("header", "encoding"):
+        for name in ("header", "timestamp_header", "encoding"):
             if getattr(webhook, name) is not None:
                 problem = 'goes with scheme = "hmac-sha256"; Standard Webhooks has headers of its own'
                 raise ConfigurationError(f"{key}.{name}", problem)
-    elif webhook.header is None:
+        return
+    if webhook.header is None:
         raise ConfigurationError(f"{key}.header", "is required: the header that has the signature")
-    elif _header.fullmatch(webhook.header) is None:
-        problem = f"{webhook.header!r} is not the name of a header such as 'X-Shopify-Hmac-Sha256'"
-        raise ConfigurationError(f"{key}.header", problem)
+    for name in ("header", "timestamp_header"):
+        header: str | None = getattr(webhook, name)
+        if header is not None and _header.fullmatch(header) is None:
+            problem = f"{header!r} is not the name of a header such as 'X-Shopify-Hmac-Sha256'"
+            raise ConfigurationError(f"{key}.{name}", problem)
 
 
 def _check_path(key: str, path: str, webhook: WebhookConfig) -> None:

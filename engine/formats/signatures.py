@@ -1,7 +1,8 @@
 """Who sent a webhook: its signature, over the bytes as they came, by one of the source's secrets.
 
 Two schemes: Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`), which signs the moment
-as well and so cannot be played again later, and one header with the body's HMAC-SHA256, as Shopify and Akeneo send.
+as well and so cannot be played again later, and one header with an HMAC-SHA256: of the body, as Shopify sends it, or of
+a moment, a dot and the body, as Akeneo does.
 While a secret is being replaced, the old one counts beside the new one.
 """
 
@@ -49,13 +50,13 @@ class Signatures:
         if self._settings.scheme == "standard":
             self._check_standard(given, body, now)
         else:
-            self._check_plain(given, body)
+            self._check_plain(given, body, now)
 
     def _check_standard(self, headers: Headers, body: bytes, now: datetime) -> None:
         identifier = _required(headers, "webhook-id")
         moment = _required(headers, "webhook-timestamp")
         signatures = _required(headers, "webhook-signature").split(b" ")[:MOST_SIGNATURES]
-        _check_moment(moment, now)
+        _check_moment("webhook-timestamp", moment, now)
         signed = b"%b.%b.%b" % (identifier, moment, body)
         expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         given = [each.removeprefix(_VERSION) for each in signatures if each.startswith(_VERSION)]
@@ -64,14 +65,19 @@ class Signatures:
         if not _has_match(expected, given):
             raise Refused("webhook-signature", "does not match")
 
-    def _check_plain(self, headers: Headers, body: bytes) -> None:
+    def _check_plain(self, headers: Headers, body: bytes, now: datetime) -> None:
         name = self._settings.header or ""
         given = _required(headers, name)
+        signed = body
+        if self._settings.timestamp_header is not None:
+            moment = _required(headers, self._settings.timestamp_header)
+            _check_moment(self._settings.timestamp_header, moment, now)
+            signed = b"%b.%b" % (moment, body)
         if self._settings.encoding == "hex":
-            expected = [binascii.hexlify(_digest(secret, body)) for secret in self._secrets]
+            expected = [binascii.hexlify(_digest(secret, signed)) for secret in self._secrets]
             given = given.lower()
         else:
-            expected = [base64.b64encode(_digest(secret, body)) for secret in self._secrets]
+            expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         if not _has_match(expected, [given]):
             raise Refused(name, "does not match")
 
@@ -101,13 +107,13 @@ def _required(headers: Headers, name: str) -> bytes:
     return value
 
 
-def _check_moment(given: bytes, now: datetime) -> None:
+def _check_moment(header: str, given: bytes, now: datetime) -> None:
     if _seconds.fullmatch(given) is None:
-        raise Refused("webhook-timestamp", "is no moment in seconds since 1970")
+        raise Refused(header, "is no moment in seconds since 1970")
     seconds = int(given) - now.timestamp()
     if abs(seconds) > TOLERANCE.total_seconds():
         word = "past" if seconds < 0 else "future"
-        raise Refused("webhook-timestamp", f"is too far in the {word}; at most {TOLERANCE} are allowed")
+        raise Refused(header, f"is too far in the {word}; at most {TOLERANCE.seconds // 60} minutes are allowed")
 
 
 def _digest(secret: bytes, signed: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 A path is names with dots between them; in an array, a name is an index. Where a delivery has several items, each is an
 event, and paths start at the item; those that begin with `$.` start at the delivery. What is null or not there is left
-out, as in a snapshot's columns; only where `payload` itself has a path does a null there withdraw.
+out, as in a snapshot's columns. An item withdraws where a value stands that is declared to say so, and where `payload`
+itself has a path and a null stands there.
 
 Many senders count no versions, and have a moment instead. It can stand for one: two states of one product within the
 same tick of the sender's clock are then a conflict, of which the first to arrive stands and the other is reported.
@@ -37,7 +38,7 @@ class _Path(NamedTuple):
 
     names: Sequence[str]
     whole: bool
-    counted: bool
+    counted: bool = False
 
 
 class Webhooks:
@@ -48,6 +49,7 @@ class Webhooks:
         targets = list(settings.path_of)
         naming = Naming("webhook", "paths", {target: target for target in targets}, settings.constant_of)
         self._paths = [_path(target, settings) for target in targets]
+        self._withdrawn_by = [(_way(path), values) for path, values in settings.withdrawn_by.items()]
         self._items = None if settings.items is None else settings.items.split(".")
         self._bound = Columns(config, source, naming).bind(targets, f"sources.{source}.webhook")
 
@@ -70,9 +72,14 @@ class Webhooks:
 
     def _read(self, item: object, delivery: object) -> DomainEvent | Refused:
         try:
-            return self._bound.event([_value(path, item, delivery) for path in self._paths])
+            values = [_value(path, item, delivery) for path in self._paths]
+            return self._bound.withdrawal(values) if self._withdraws(item, delivery) else self._bound.event(values)
         except Refused as refused:
             return refused.with_traceback(None)
+
+    def _withdraws(self, item: object, delivery: object) -> bool:
+        found = [(_found(path, item, delivery), values) for path, values in self._withdrawn_by]
+        return any(value == each and type(value) is type(each) for value, values in found for each in values)
 
 
 def _settings(config: Config, source: str) -> WebhookConfig:
@@ -83,13 +90,20 @@ def _settings(config: Config, source: str) -> WebhookConfig:
 
 
 def _path(target: str, settings: WebhookConfig) -> _Path:
-    path = settings.path_of[target]
     counted = target == "sourceVersion" and settings.version == "moment"
-    return _Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE), counted)
+    return _way(settings.path_of[target])._replace(counted=counted)
+
+
+def _way(path: str) -> _Path:
+    return _Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE))
+
+
+def _found(path: _Path, item: object, delivery: object) -> object:
+    return value_at(delivery if path.whole else item, path.names)
 
 
 def _value(path: _Path, item: object, delivery: object) -> object:
-    value = value_at(delivery if path.whole else item, path.names)
+    value = _found(path, item, delivery)
     if path.counted and value is not UNSET and value is not None:
         return (moment_of("sourceVersion", value) - _EPOCH) // _TICK
     return as_written(value)
