@@ -311,6 +311,8 @@ def test_the_events_of_a_batch_stand_for_themselves() -> None:
     for body in (b"{}", b"", b"[1", b"null"):
         with pytest.raises(Refused, match="a batch is a JSON array"):
             READER.batch(body)
+    with pytest.raises(Refused, match="has 5001 parts; at most 5000 are allowed"):
+        READER.batch(b"[" + b"0," * 5_000 + b"0]")
     assert refused(READER.batch(b"[7]")[0]) == "expected `object`, got `int`"
 
 

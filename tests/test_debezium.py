@@ -314,6 +314,8 @@ def test_a_body_may_have_several_messages() -> None:
         assert [type(each) for each in found] == [Change, Refused, Ignored, Change]
     assert reader().read(json.dumps(envelope("c", None, ROW), indent=1).encode()) == found[:1]
     assert reader().read(b"[]") == []
+    assert len(reader().read(b"null\n" * 5_000)) == 5_000
+    assert str(reader().read(b"null\n" * 5_001)[0]) == "has 5001 parts; at most 5000 are allowed"
 
 
 # --- schemas --------------------------------------------------------------------------------------

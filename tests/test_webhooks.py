@@ -124,6 +124,8 @@ def test_the_items_of_a_delivery_are_events_of_their_own() -> None:
     assert str(found[2]) == "sku: is required"
     assert read(DELIVERY | {"variants": []}, items="variants", paths=paths) == []
     assert reason(read(DELIVERY | {"variants": [{}, 7]}, items="variants", paths=paths)) == "sku: is required"
+    problem = "has 5001 parts; at most 5000 are allowed"
+    assert reason(read(DELIVERY | {"variants": [{}] * 5_001}, items="variants", paths=paths)) == problem
     others: list[object] = [None, {}, "x"]
     for variants in others:
         problem = "there is no array at 'variants'"

@@ -33,7 +33,7 @@ from domains.values import LARGEST_INTEGER
 from engine.door import LARGEST_EVENT, UNREADABLE
 from engine.errors import Refused
 from engine.events import DomainEvent
-from engine.formats.documents import Headers, elements_of
+from engine.formats.documents import Headers, elements_of, too_many
 from engine.mapping.values import moment_in
 from engine.strict_json import find_repeated_key, refusal
 from projections.streams import EVERY_CHANNEL
@@ -102,10 +102,12 @@ class CloudEvents:
             return refused.with_traceback(None)
 
     def batch(self, body: bytes) -> list[DomainEvent | Refused]:
-        """The events of an array, each one by itself. Raises `Refused` when the body is none."""
+        """The events of an array, each one by itself. Raises `Refused` when the body is none, or too many."""
         elements = elements_of(body)
         if elements is None:
             raise Refused("", "a batch is a JSON array of events")
+        if (refused := too_many(len(elements))) is not None:
+            raise refused
         return [self.structured(element) for element in elements]
 
     def binary(self, headers: Headers, body: bytes) -> DomainEvent | Refused:

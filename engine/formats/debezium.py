@@ -6,7 +6,8 @@ states the new one. Truncations, messages, tombstones, heartbeats and the marks 
 
 A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
 column, it is the one behind the row's last. A row is as it is since the column of `occurredAt`, else since when the
-database says; a deletion is always of the latter moment.
+database says; a deletion is always of the latter moment. An update of a primary key comes as a deletion and a creation
+of one LSN: where that happens to rows that keep their SKU, the version needs a column.
 """
 
 import base64
@@ -22,7 +23,7 @@ from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.formats.changes import Change
 from engine.formats.connect import Kind, kinds_in, moment_at, plain_value
-from engine.formats.documents import documents_in, read_document
+from engine.formats.documents import documents_in, read_document, too_many
 from engine.mapping.columns import Columns, Naming
 from engine.mapping.values import kind_of
 from engine.strict_json import refusal
@@ -31,7 +32,7 @@ from projections.streams import normalise_sku
 LSN, MOMENT = "source.lsn", "source.ts_us"
 """What stands in place of the columns of `sourceVersion` and `occurredAt` where none are named."""
 
-_IDENTITY = ("sku", "channel", "type")
+_ALWAYS, _PERHAPS = frozenset({"sku", "sourceVersion"}), frozenset({"channel", "type"})
 _FULL = "with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
 _AS_TEXT = "with decimal.handling.mode=string a decimal is sent as text, which is exact"
 _WRAPPED = frozenset({"schema", "payload"})
@@ -79,6 +80,8 @@ class Debezium:
     def __init__(self, config: Config, source: str) -> None:
         self._settings = _settings(config, source)
         self._key = f"sources.{source}.cdc"
+        word = self._settings.unavailable_value
+        self._placeholders = (word, [word], base64.b64encode(word.encode()).decode())
         constants = self._settings.constant_of
         supplied = {"sourceVersion": LSN, "occurredAt": MOMENT}
         plain = {target: name for target, name in supplied.items() if target not in constants}
@@ -91,7 +94,10 @@ class Debezium:
 
     def read(self, body: bytes) -> list[Read]:
         """What each message of a body says, in order: one envelope, an array of them, or one a line."""
-        return [each for text in documents_in(body) for each in self._read(text)]
+        texts = documents_in(body)
+        if (refused := too_many(len(texts))) is not None:
+            return [refused]
+        return [each for text in texts for each in self._read(text)]
 
     def _read(self, text: bytes) -> list[Read]:
         try:
@@ -164,16 +170,18 @@ class Debezium:
         before = envelope.before
         if before is None:
             raise Refused("before", f"is required: the row in front of the change; {_FULL}")
-        whole = self._is_whole(before)
-        for target in ("sourceVersion", *_IDENTITY):
-            name = self._column_of.get(target)
-            nowhere = target in {"sku", "sourceVersion"} or not whole
-            if name not in {None, LSN} and before.get(str(name)) is None and nowhere:
-                raise Refused(target, f"is not in the row in front of the change; {_FULL}")
+        if (missing := self._missing_in(before)) is not None:
+            raise Refused(missing, f"is not in the row in front of the change; {_FULL}")
         row = {name: value for name, value in before.items() if name in self._names and not self._is_placeholder(value)}
         event = self._bound.withdrawal(self._values(row, envelope.source, kinds_in(schema, "before"), ended=True))
         behind = int(self._column_of.get("sourceVersion", LSN) != LSN)
         return msgspec.structs.replace(event, source_version=event.source_version + behind)
+
+    def _missing_in(self, before: Row) -> str | None:
+        """What must be known of a row that is gone, and was not sent, or perhaps not."""
+        needed = _ALWAYS if self._is_whole(before) else _ALWAYS | _PERHAPS
+        columns = [(target, name) for target, name in self._column_of.items() if target in needed and name != LSN]
+        return next((target for target, name in columns if before.get(name) is None), None)
 
     def _is_whole(self, before: Row) -> bool:
         """Whether more than the row's key was sent. Of a key alone, a column that is null says nothing."""
@@ -212,8 +220,7 @@ class Debezium:
 
     def _is_placeholder(self, value: object) -> bool:
         """Whether a value is the word for one that did not change: as text, in base64, or in an array."""
-        word = self._settings.unavailable_value
-        return value in (word, [word], base64.b64encode(word.encode()).decode())
+        return value in self._placeholders
 
 
 def _settings(config: Config, source: str) -> CdcConfig:

@@ -12,6 +12,9 @@ from engine.strict_json import check_keys, refusal
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """The headers of a request as they were received: names in small letters, and values."""
 
+MOST_DOCUMENTS = 5_000
+"""Documents, or items of one, that are looked at in one body."""
+
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
 _SPACE = b" \t\r\n"
@@ -54,6 +57,11 @@ def _is_one(body: bytes) -> bool:
     except UNREADABLE:
         return False
     return True
+
+
+def too_many(count: int) -> Refused | None:
+    """Why so many are not looked at; None when they are."""
+    return Refused("", f"has {count} parts; at most {MOST_DOCUMENTS} are allowed") if count > MOST_DOCUMENTS else None
 
 
 def header_of(headers: Headers, name: str) -> bytes | None:

@@ -19,7 +19,7 @@ from engine.config import Config
 from engine.configuration.doors import WHOLE, WebhookConfig
 from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
-from engine.formats.documents import read_document
+from engine.formats.documents import read_document, too_many
 from engine.mapping.columns import Columns, Naming
 from engine.mapping.values import as_written, moment_of, value_at
 
@@ -60,11 +60,13 @@ class Webhooks:
         """
         try:
             delivery = read_document(body)
-        except Refused as refused:
-            return Unmapped(str(refused))
+        except Refused as error:
+            return Unmapped(str(error))
         items = [delivery] if self._items is None else value_at(delivery, self._items)
         if not isinstance(items, list):
             return Unmapped(f"there is no array at {'.'.join(self._items or ())!r}")
+        if (refused := too_many(len(items))) is not None:
+            return Unmapped(str(refused))
         found = [self._read(item, delivery) for item in items]
         if found and all(isinstance(each, Refused) for each in found):
             return Unmapped(str(found[0]))
