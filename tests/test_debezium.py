@@ -448,6 +448,7 @@ def test_columns_that_cannot_work_are_a_fault_of_the_configuration() -> None:
 
 
 READER = reader()
+KIND_OF_JSON = "io.debezium.data.Json"
 KINDS = schema_of(price=Decimal(2), tax="io.debezium.time.Date", tiers="io.debezium.data.Json")
 rows = st.none() | st.dictionaries(st.sampled_from(list(ROW)), json_values | st.just(WORD))
 
@@ -466,6 +467,24 @@ def test_no_message_is_an_error(op: str, before: Document | None, after: Documen
             assert isinstance(found, Change | Ignored | Refused)
             if isinstance(found, Change):
                 assert isinstance(complete(found, b'{"tiers":[1],"taxClass":{}}'), DomainEvent)
+
+
+@pytest.mark.parametrize(("depth", "found"), [(62, Change), (63, Refused), (970, Refused), (5_000, Refused)])
+def test_nesting_is_bounded(depth: int, found: type[Read]) -> None:
+    """At 64, counted from the message; deeper is refused, and never an error, whatever the depth."""
+    message = json.dumps(envelope("c", None, ROW | {"more": "here"})).replace('"here"', "[" * depth + "]" * depth)
+    assert [type(each) for each in READER.read(message.encode())] == [found]
+
+
+def test_a_column_of_json_may_be_of_any_depth() -> None:
+    """It is the door that refuses it, also where something beside it is kept."""
+    row = ROW | {"tiers": "[" * 980 + "]" * 980, "tax": WORD}
+    [found] = READER.read(
+        json.dumps({"schema": schema_of(tiers=KIND_OF_JSON), "payload": envelope("u", None, row)}).encode()
+    )
+    assert isinstance(found, Change)
+    with pytest.raises(Refused, match=r"nested deeper than 64|expected"):
+        Door(configured()).examine(complete(found, b"{}"))
 
 
 @given(body=st.binary(max_size=60), schema=json_values, payload=json_values)

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from engine.door import UNREADABLE
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.mapping.values import value_at
+from engine.strict_json import refusal
 
 _NULL = b"null"
 
@@ -38,13 +40,20 @@ def complete(change: Change, standing: bytes | None) -> DomainEvent:
         raise Refused(keeps[0], problem)
     if "payload" in keeps or not isinstance(event.payload, bytes):
         return msgspec.structs.replace(event, payload=standing)
-    payload = msgspec.json.decode(event.payload, type=dict[str, object])
+    try:
+        return msgspec.structs.replace(event, payload=_joined(event.payload, standing, keeps))
+    except UNREADABLE as error:
+        raise refusal(error, event.payload, "payload") from None
+
+
+def _joined(new: bytes, standing: bytes, keeps: Sequence[str]) -> bytes:
+    payload = msgspec.json.decode(new, type=dict[str, object])
     stood: object = msgspec.json.decode(standing)
     for target in keeps:
         _, *path = target.split(".")
         if (value := value_at(stood, path)) is not UNSET:
             _put(payload, path, value)
-    return msgspec.structs.replace(event, payload=msgspec.json.encode(payload))
+    return msgspec.json.encode(payload)
 
 
 def _put(payload: dict[str, object], path: Sequence[str], value: object) -> None:

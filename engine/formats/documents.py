@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from domains.values import DEEPEST_NESTING
 from engine.door import LARGEST_EVENT, UNREADABLE
 from engine.errors import Refused
 from engine.strict_json import check_keys, refusal
@@ -28,8 +29,22 @@ def read_document(text: bytes) -> object:
         document: object = _any.decode(text)
     except UNREADABLE as error:
         raise refusal(error, text) from None
+    _check_nesting(document)
     check_keys(text, b"")
     return document
+
+
+def _check_nesting(document: object) -> None:
+    level = [document]
+    for _ in range(DEEPEST_NESTING):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise Refused("", f"is nested deeper than {DEEPEST_NESTING}")
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def documents_in(body: bytes) -> list[bytes]:
