@@ -2,95 +2,38 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import Config, ConfigurationError, DomainEvent, Refused
+from engine import ConfigurationError, DomainEvent, Refused
 from engine.door import Door
 from engine.formats.changes import Change, complete
 from engine.formats.debezium import Debezium, Ignored, Read
 from tests.data import data_file
-from tests.shops import Document, document
+from tests.debezium import (
+    AT,
+    COLUMNS,
+    KEY,
+    KEY_ONLY,
+    ORIGIN,
+    ROW,
+    WORD,
+    change,
+    configured,
+    envelope,
+    event,
+    ignored,
+    payload_of,
+    read,
+    reader,
+    refused,
+    schema_of,
+)
+from tests.shops import Document
 from tests.strategies import json_values
-
-KEY = "sources.erp.cdc"
-WORD = "__debezium_unavailable_value"
-COLUMNS: Document = {"sku": "item_no", "payload": {"amount": "price", "taxClass": "tax", "tiers": "tiers"}}
-CONSTANTS: Document = {"payload": {"currency": "EUR"}}
-ORIGIN: Document = {
-    "connector": "postgresql",
-    "db": "erp",
-    "schema": "public",
-    "table": "prices",
-    "lsn": 24023128,
-    "ts_ms": 1559033904863,
-    "ts_us": 1559033904863123,
-}
-AT = datetime(2019, 5, 28, 8, 58, 24, 863123, tzinfo=UTC)
-ROW: Document = {"id": 1, "item_no": "TSHIRT-M", "price": "149.90", "tax": None, "tiers": None}
-KEY_ONLY: Document = {"id": None, "item_no": "TSHIRT-M", "price": None}
-
-
-def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
-    """The shop with changes of one source's tables."""
-    parsed = document()
-    cdc = {"columns": COLUMNS, "constants": CONSTANTS} | settings
-    parsed["sources"][source] = {"domains": domains.split(), "cdc": cdc}
-    return Config.parse(parsed)
-
-
-def reader(**settings: object) -> Debezium:
-    """The changes of the source erp."""
-    return Debezium(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
-
-
-def envelope(op: str, before: Document | None = None, after: Document | None = None, **origin: object) -> Document:
-    """One change of a row."""
-    return {"op": op, "before": before, "after": after, "source": ORIGIN | origin, "ts_ms": 1559033904999}
-
-
-def read(message: object, **settings: object) -> list[Read]:
-    """What a message says."""
-    return reader(**settings).read(json.dumps(message).encode())
-
-
-def change(message: object, **settings: object) -> Change:
-    """The one change that it tells of."""
-    [found] = read(message, **settings)
-    assert isinstance(found, Change), found
-    return found
-
-
-def event(message: object, **settings: object) -> DomainEvent:
-    """The same, where it leaves nothing out."""
-    found = change(message, **settings)
-    assert not found.keeps
-    return found.event
-
-
-def payload_of(event: DomainEvent) -> object:
-    """The payload, which came as JSON."""
-    assert isinstance(event.payload, bytes)
-    return json.loads(event.payload)
-
-
-def refused(message: object, **settings: object) -> str:
-    """Why it says nothing, though it should."""
-    [found] = read(message, **settings)
-    assert isinstance(found, Refused), found
-    return str(found)
-
-
-def ignored(message: object, **settings: object) -> str:
-    """Why it says nothing, and need not."""
-    [found] = read(message, **settings)
-    assert isinstance(found, Ignored), found
-    return found.reason
-
 
 # --- rows -----------------------------------------------------------------------------------------
 
@@ -316,102 +259,6 @@ def test_a_body_may_have_several_messages() -> None:
     assert reader().read(b"[]") == []
     assert len(reader().read(b"null\n" * 5_000)) == 5_000
     assert str(reader().read(b"null\n" * 5_001)[0]) == "has 5001 parts; at most 5000 are allowed"
-
-
-# --- schemas --------------------------------------------------------------------------------------
-
-
-def schema_of(**kinds: str | Decimal) -> Document:
-    """A schema of columns by the names of their types; a number is the scale of a decimal."""
-    fields = [
-        {"field": column, "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": str(kind)}}
-        if isinstance(kind, Decimal)
-        else {"field": column, "name": kind, "type": "int64"}
-        for column, kind in kinds.items()
-    ]
-    row = {"type": "struct", "fields": [{"field": "id", "type": "int32"}, *fields]}
-    return {"type": "struct", "fields": [row | {"field": "before"}, row | {"field": "after"}, {"field": "op"}]}
-
-
-def in_bytes(unscaled: int) -> str:
-    """An integer as Java writes it."""
-    size = max(1, (unscaled.bit_length() + 8) // 8)
-    return base64.b64encode(unscaled.to_bytes(size, "big", signed=True)).decode()
-
-
-@given(unscaled=st.integers(-(10**40), 10**40), scale=st.integers(0, 30))
-def test_precise_decimals_are_exact(unscaled: int, scale: int) -> None:
-    """Bytes with a scale are the text of the number, down to its last digit."""
-    message = {
-        "schema": schema_of(price=Decimal(scale)),
-        "payload": envelope("c", None, ROW | {"price": in_bytes(unscaled)}),
-    }
-    payload = payload_of(event(message))
-    assert isinstance(payload, dict)
-    digits = f"{abs(unscaled):0{scale + 1}}"
-    sign = "-" if unscaled < 0 else ""
-    point = len(digits) - scale
-    assert payload["amount"] == sign + digits[:point] + (f".{digits[point:]}" if scale else "")
-
-
-def test_decimals_of_any_scale_are_exact() -> None:
-    """With their own scale in the value, and the schema to say so."""
-    kinds = schema_of(price="io.debezium.data.VariableScaleDecimal")
-    row = ROW | {"price": {"scale": 2, "value": in_bytes(14990)}}
-    assert payload_of(event({"schema": kinds, "payload": envelope("c", None, row)})) == {
-        "amount": "149.90",
-        "currency": "EUR",
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        ("%", Decimal(2)),
-        ("", Decimal(2)),
-        (in_bytes(1 << 900), Decimal(2)),
-        (in_bytes(1), Decimal(10**9)),
-        ({}, "io.debezium.data.VariableScaleDecimal"),
-        ({"scale": [], "value": 7}, "io.debezium.data.VariableScaleDecimal"),
-    ],
-)
-def test_decimals_that_are_none_are_refused(value: object, kind: str | Decimal) -> None:
-    """Whatever stands in their place."""
-    message = {"schema": schema_of(price=kind), "payload": envelope("c", None, ROW | {"price": value})}
-    assert refused(message).startswith("payload.amount: is")
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "moment"),
-    [
-        ("io.debezium.time.Timestamp", 1767225600500, "2026-01-01T00:00:00.500000Z"),
-        ("org.apache.kafka.connect.data.Timestamp", 1767225600500, "2026-01-01T00:00:00.500000Z"),
-        ("io.debezium.time.MicroTimestamp", 1767225600000001, "2026-01-01T00:00:00.000001Z"),
-        ("io.debezium.time.NanoTimestamp", 1767225600000001999, "2026-01-01T00:00:00.000001Z"),
-        ("io.debezium.time.ZonedTimestamp", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.500000Z"),
-    ],
-)
-def test_moments_are_numbers_of_a_known_unit(kind: str, value: object, moment: str) -> None:
-    """With the schema, columns without a time zone are in UTC."""
-    columns = COLUMNS | {"occurredAt": "changed"}
-    message = {"schema": schema_of(changed=kind), "payload": envelope("c", None, ROW | {"changed": value})}
-    found = event(message, columns=columns)
-    assert Door(configured()).examine(found).occurred_at == moment
-    if isinstance(value, int):
-        assert refused(message["payload"], columns=columns).startswith("occurredAt: expected a moment")
-        message["payload"] = envelope("c", None, ROW | {"changed": value * 10**6})
-        assert refused(message, columns=columns).startswith("occurredAt: is outside the years")
-
-
-def test_json_and_dates_are_what_they_mean() -> None:
-    """A column of JSON is not a text with quotes in it, and a date is not a number."""
-    attributes: Document = {"payload": {"attributes": {"care": "care", "since": "since", "note": "note"}}}
-    config = configured("pim", "catalog", columns={"sku": "item_no"} | attributes, constants={})
-    kinds = schema_of(care="io.debezium.data.Json", since="io.debezium.time.Date", note="io.debezium.data.Json")
-    row = ROW | {"care": '{"wash":[30]}', "since": 20454, "note": "{"}
-    [found] = Debezium(config, "pim").read(json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode())
-    assert isinstance(found, Change)
-    assert payload_of(found.event) == {"attributes": {"care": {"wash": [30]}, "since": "2026-01-01", "note": "{"}}
 
 
 # --- the examples, and anything -------------------------------------------------------------------
