@@ -12,15 +12,17 @@ from engine.config import (
     AppendConfig,
     ChannelConfig,
     Config,
-    OrphanLimit,
-    SnapshotConfig,
     SourceConfig,
     StoreConfig,
     WorkConfig,
-    redacted,
 )
-from engine.config_http import HttpConfig
+from engine.configuration.doors import CdcConfig, WebhookConfig
+from engine.configuration.http import HttpConfig
+from engine.configuration.snapshots import OrphanLimit, SnapshotConfig
+from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError
+from engine.formats.debezium import Debezium
+from engine.formats.webhooks import Webhooks
 
 GOOD = """
 [store]
@@ -53,6 +55,22 @@ QUERY = 'query = "SELECT 1"'
 def with_snapshot(*lines: str) -> str:
     """The good configuration with a snapshot of the source erp."""
     return "\n".join([GOOD, f"[{SNAPSHOT}]", *lines])
+
+
+WEBHOOK, CDC = "sources.erp.webhook", "sources.erp.cdc"
+SIGNED = 'secret_variables = ["ERP_SECRET"]'
+PATHS = 'paths = {sku = "sku"}'
+PLAIN = 'scheme = "hmac-sha256"'
+
+
+def with_webhook(*lines: str) -> str:
+    """The good configuration with webhooks of the source erp."""
+    return "\n".join([GOOD, f"[{WEBHOOK}]", *lines])
+
+
+def with_cdc(*lines: str) -> str:
+    """The good configuration with changes of the tables of the source erp."""
+    return "\n".join([GOOD, f"[{CDC}]", *lines])
 
 
 WRONG = [
@@ -126,6 +144,58 @@ WRONG = [
     (with_snapshot(FILE, "max_orphans = -1"), f"{SNAPSHOT}.max_orphans", "a number such as 500"),
     (with_snapshot(FILE, 'max_orphans = ["5%", "half"]'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
     (with_snapshot(FILE, 'max_orphans = "101%"'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
+    (with_webhook(SIGNED, PATHS, 'secret_variable = "B"'), f"{WEBHOOK}.secret_variable", "unknown key"),
+    (with_webhook(PATHS), f"{WEBHOOK}.secret_variables", "is required"),
+    (with_webhook(PATHS, "secret_variables = []"), f"{WEBHOOK}.secret_variables", "length >= 1"),
+    (with_webhook(PATHS, 'secret_variables = ["A", "B", "C"]'), f"{WEBHOOK}.secret_variables", "length <= 2"),
+    (with_webhook(PATHS, 'secret_variables = ["A", "A"]'), f"{WEBHOOK}.secret_variables", "twice"),
+    (
+        with_webhook(PATHS, 'secret_variables = ["A", "whsec_secret/"]'),
+        f"{WEBHOOK}.secret_variables[1]",
+        "environment variable",
+    ),
+    (with_webhook(SIGNED, PATHS, 'scheme = "rsa"'), f"{WEBHOOK}.scheme", "rsa"),
+    (with_webhook(SIGNED, PATHS, 'header = "X-Hmac"'), f"{WEBHOOK}.header", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, PATHS, 'encoding = "hex"'), f"{WEBHOOK}.encoding", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, PATHS, PLAIN), f"{WEBHOOK}.header", "is required"),
+    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "X Hmac"'), f"{WEBHOOK}.header", "'X-Shopify-Hmac-Sha256'"),
+    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'encoding = "utf"'), f"{WEBHOOK}.encoding", "utf"),
+    (
+        with_webhook(SIGNED, PATHS, 'timestamp_header = "X-Time"'),
+        f"{WEBHOOK}.timestamp_header",
+        'goes with scheme = "hmac-sha256"',
+    ),
+    (
+        with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'timestamp_header = ""'),
+        f"{WEBHOOK}.timestamp_header",
+        "is not the name of a header",
+    ),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = true}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = []}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = [[1]]}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, 'withdrawals = {"a." = [1]}'), f"{WEBHOOK}.withdrawals.a.", "is not a dotted path"),
+    (with_webhook(SIGNED, PATHS, 'withdrawals = {"$.a" = [1]}'), f"{WEBHOOK}.withdrawals.$.a", "leave out '$.'"),
+    (with_webhook(SIGNED, PATHS, 'items = "a..b"'), f"{WEBHOOK}.items", "dotted path such as 'data.items'"),
+    (with_webhook(SIGNED, PATHS, 'version = "date"'), f"{WEBHOOK}.version", "date"),
+    (with_webhook(SIGNED), f"{WEBHOOK}.paths", "is required: where the parts"),
+    (with_webhook(SIGNED, PATHS, 'version = "moment"'), f"{WEBHOOK}.version", "needs paths.sourceVersion"),
+    (with_webhook(SIGNED, "paths = {sku = 7}"), f"{WEBHOOK}.paths.sku", "a dotted path such as 'product.sku', got 7"),
+    (with_webhook(SIGNED, 'paths = {sku = "a."}'), f"{WEBHOOK}.paths.sku", "is not a dotted path"),
+    (with_webhook(SIGNED, 'paths = {sku = "$.a"}'), f"{WEBHOOK}.paths.sku", "leave out '$.'"),
+    (with_webhook(SIGNED, 'paths = {SKU = "a"}'), f"{WEBHOOK}.paths.SKU", "there are type, sku"),
+    (with_webhook(SIGNED, 'paths = {source = "a"}'), f"{WEBHOOK}.paths.source", "is known"),
+    (
+        with_webhook(SIGNED, 'paths = {sku = "a"}', 'constants = {sku = "b"}'),
+        f"{WEBHOOK}.constants.sku",
+        "paths.sku gives it already",
+    ),
+    (with_cdc(""), f"{CDC}.columns", "is required: which columns"),
+    (with_cdc('tables = ["prices"]'), f"{CDC}.tables[0]", "'public.prices'"),
+    (with_cdc('unavailable_value = ""'), f"{CDC}.unavailable_value", "is empty"),
+    (with_cdc("columns = {sku = 7}"), f"{CDC}.columns.sku", "the name of a column, got 7"),
+    (with_cdc('columns = {price = "a"}'), f"{CDC}.columns.price", "there are type, sku"),
+    (with_cdc('columns = {sku = "a"}', 'constants = {source = "a"}'), f"{CDC}.constants.source", "is known"),
+    (with_cdc('table = "public.prices"'), f"{CDC}.table", "unknown key"),
     (GOOD + "[work]\nbatch = 0", "work.batch", ">= 1"),
     (GOOD + "[work]\nbatch = 60000", "work.batch", "<= 50000"),
     (GOOD + "[work]\npoll_seconds = 0", "work.poll_seconds", "> 0"),
@@ -148,8 +218,8 @@ def test_every_error_names_the_key_and_what_would_be_right(text: str, key: str, 
         Config.parse(text)
     assert caught.value.key == key
     assert problem in caught.value.problem
-    assert str(caught.value).startswith(f"{key}: ")
-    assert "secret" not in str(caught.value)
+    assert str(caught.value) == f"{key}: {caught.value.problem}"
+    assert "secret" not in caught.value.problem
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -285,12 +355,14 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "store": StoreConfig,
     "sources.": SourceConfig,
     "sources.snapshot.": SnapshotConfig,
+    "sources.webhook.": WebhookConfig,
+    "sources.cdc.": CdcConfig,
     "channels.": ChannelConfig,
     "work": WorkConfig,
     "append": AppendConfig,
     "http": HttpConfig,
 }
-EXAMPLE = re.compile(r"^#   (?=[a-z_]+ = |\[|# )", re.MULTILINE)
+EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
 """How the lines of an example begin: without this, they are a part of the configuration."""
 
 
@@ -305,7 +377,7 @@ def documented() -> dict[str, dict[str, bool]]:
             table = outer + ("." if name else "") + (f"{inner}." if inner else "")
             if inner:
                 table, key, within = table if table in TABLES else "", inner, f"{outer}."
-        elif match := re.match(r"(?:# )?([a-z_]+) = ", line):
+        elif match := re.match(r"(?:# )?([a-z_]+)(?:\.[A-Za-z.]+)? = ", line):
             key, within = match[1], table
         if key is not None and within:
             found[within][key] = found[within].get(key, False) or above.startswith("# ")
@@ -323,13 +395,15 @@ def test_the_sample_documents_every_key() -> None:
 
 
 def test_the_examples_in_the_sample_are_configurations() -> None:
-    """With its three examples taken in it is a configuration, of one snapshot of each kind, with the defaults."""
+    """With its examples taken in it is a configuration, of one snapshot of each kind, with the defaults."""
     config = Config.parse(EXAMPLE.sub("", sample()))
     snapshots = [source.snapshot for source in config.sources.values() if source.snapshot is not None]
     assert [snapshot.kind for snapshot in snapshots] == ["url", "file", "query"]
     for name in ("requests_per_second", "concurrency", "timeout_seconds", "max_orphans"):
         assert len({str(getattr(snapshot, name)) for snapshot in snapshots}) == 1
         assert re.search(rf"^#   {name} = ", sample(), re.MULTILINE)
+    Webhooks(config, "pim")  # paths that cannot work would raise
+    Debezium(config, "erp")
 
 
 def test_the_sample_is_a_configuration() -> None:

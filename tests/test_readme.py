@@ -1,5 +1,6 @@
 """What the README shows is run, and what it says comes out comes out."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from engine import Config, DomainEvent
+from engine.command.init import sample
+from engine.door import Door
+from engine.formats.changes import Change
+from engine.formats.debezium import Debezium
+from engine.formats.webhooks import Webhooks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,6 +134,26 @@ def test_the_dead_letters(toured: Path) -> None:
         for command, expected in commands(block):
             printed = run(command, toured)
             assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
+def test_the_sources_that_send_in_their_own_form() -> None:
+    """With the tables of the README in the sample, such deliveries and changes are events that the door admits."""
+    tables = [block for _, block in blocks("Sources that send in their own form", "toml")]
+    config = Config.parse("\n".join([sample(), *tables]))
+    at = "2026-01-01T00:00:00-05:00"
+    delivery = {"id": 1, "updated_at": at, "variants": [{"sku": "A", "price": "9.90"}, {"sku": "B", "price": "19.90"}]}
+    prices = Webhooks(config, "erp").read(json.dumps(delivery).encode())
+    source = {"schema": "public", "table": "stock", "lsn": 5, "ts_ms": 1767225600000}
+    message = {"op": "c", "before": None, "after": {"item_no": "A", "on_hand": 3, "reserve": None}, "source": source}
+    [stock] = Debezium(config, "wms-berlin").read(json.dumps(message).encode())
+    assert isinstance(prices, list)
+    assert isinstance(stock, Change)
+    events = [event for event in (*prices, stock.event) if isinstance(event, DomainEvent)]
+    assert [Door(config).examine(event).content for event in events] == [
+        b'{"amount":"9.90","currency":"EUR"}',
+        b'{"amount":"19.90","currency":"EUR"}',
+        b'{"available":3}',
+    ]
 
 
 def test_the_scripts_that_are_named_exist() -> None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, UsageError
 from engine.command.output import printable
 from engine.command.running import run
-from engine.config import OrphanLimit
+from engine.configuration.snapshots import OrphanLimit
 from projections.streams import fault_of_sku, normalise_sku
 
 

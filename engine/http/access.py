@@ -7,7 +7,7 @@ there is one, only what `[http] reads` leaves open may be done without.
 from ipaddress import ip_address
 from typing import Protocol
 
-from engine.config_http import HttpConfig
+from engine.configuration.http import HttpConfig
 from engine.errors import ConfigurationError
 from engine.grants import SCOPES, Grant, Scope
 from engine.http.problems import Problem

@@ -16,7 +16,7 @@ from uvicorn.config import Config as ServerConfig
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from engine.config_http import HttpConfig
+from engine.configuration.http import HttpConfig
 from engine.http.problems import Problem, overloaded, sent
 from engine.http.traffic import Traffic
 from engine.http.whole import OFFER, Cycle

@@ -17,7 +17,8 @@ from anyio.to_thread import run_sync
 
 from domains.domain import JSON
 from engine.clock import now
-from engine.config import Config, OrphanLimit
+from engine.config import Config
+from engine.configuration.snapshots import OrphanLimit
 from engine.door import Door, Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger

@@ -12,10 +12,11 @@ from msgspec import UNSET
 from engine.door import LARGEST_EVENT
 from engine.errors import Refused, SourceFailed, SourceIncomplete
 from engine.files import BYTE_ORDER_MARK, Overlong
+from engine.mapping.columns import Bound
+from engine.mapping.values import moment_in
 from engine.ndjson import LONGEST_LINE
-from engine.snapshots.columns import Bound
 from engine.snapshots.lines import STEP_LINES, FileToRead, LineReading, Place
-from engine.snapshots.rows import Begin, Finish, Found, moment_in
+from engine.snapshots.rows import Begin, Finish, Found
 
 _LONGEST_COUNT = 16
 """Digits."""

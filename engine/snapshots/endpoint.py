@@ -13,7 +13,7 @@ import httpx2
 import stamina
 
 from engine.clock import now
-from engine.config import SnapshotConfig
+from engine.configuration.snapshots import SnapshotConfig
 from engine.errors import ConfigurationError, SourceFailed
 from engine.snapshots.traffic import Traffic
 

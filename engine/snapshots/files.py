@@ -8,11 +8,12 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from domains.domain import JSON
-from engine.config import Config, SnapshotConfig
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.errors import SourceFailed
 from engine.files import size_of
 from engine.snapshots.ahead import ReadAhead, Reading
-from engine.snapshots.columns import Columns
+from engine.snapshots.columns import columns_of
 from engine.snapshots.csv import CSVReading
 from engine.snapshots.lines import FileToRead, NDJSONReading, Place
 from engine.snapshots.rows import JSONRows
@@ -28,7 +29,7 @@ class FileSnapshot(ReadAhead):
         self._settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
         self._rows = JSONRows(config, source)
-        self._columns = Columns(config, source)
+        self._columns = columns_of(config, source)
         self.name = self._settings.file or ""
         self.identity, self.written_at = _look_at(self.name)
 

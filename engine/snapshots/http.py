@@ -11,9 +11,10 @@ from anyio.to_thread import run_sync
 
 from domains.domain import JSON
 from domains.values import Count, Moment
-from engine.config import Config, SnapshotConfig
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.snapshots.ahead import ReadAhead, Reading
-from engine.snapshots.columns import Columns, FlatJSON
+from engine.snapshots.columns import FlatJSON, columns_of
 from engine.snapshots.endpoint import Endpoint, token_in
 from engine.snapshots.pages import Page, PageReader
 from engine.snapshots.rows import Found, JSONRows, Tally
@@ -52,7 +53,7 @@ class HTTPSnapshot(ReadAhead):
         self.identity = f"{self.name}:{sha256(address.encode()).hexdigest()[:16]}"
         key = f"sources.{source}.snapshot.token_variable"
         self._token = token_in(os.environ, key, self._settings.token_variable)
-        columns = Columns(config, source)
+        columns = columns_of(config, source)
         self._read = FlatJSON(columns, self.name).read if columns.by_target else JSONRows(config, source).read
 
     def reading(self, cursor: JSON) -> Reading:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import httpx2
 import msgspec
 
-from engine.config import SnapshotConfig
+from engine.configuration.snapshots import SnapshotConfig
 from engine.door import UNREADABLE
 from engine.errors import SourceFailed
 from engine.snapshots.endpoint import Answer, Endpoint

@@ -14,9 +14,9 @@ from engine.config import Config
 from engine.door import UNREADABLE, Wire, read_event, read_wire
 from engine.errors import Refused
 from engine.events import DomainEvent
+from engine.mapping.columns import made_plain
 from engine.snapshots.snapshot import End, Row
 from engine.strict_json import find_repeated_key, refusal
-from projections.streams import EVERY_CHANNEL
 
 _LONGEST_MARKER = 4_096
 """Bytes. What has the form of a marker and is longer is a row."""
@@ -58,13 +58,6 @@ _marker = msgspec.json.Decoder(_Marker)
 _given = msgspec.json.Decoder(_Given)
 members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """The members of a JSON object, undecoded. Of two with the same key, the last."""
-
-
-def made_plain(config: Config, source: str) -> dict[str, str]:
-    """What a row of a source may leave out, and what holds then."""
-    domains = config.sources[source].domains
-    plain = {"source": source, "channel": EVERY_CHANNEL}
-    return plain | {"type": domains[0]} if len(domains) == 1 else plain
 
 
 class JSONRows:
@@ -151,15 +144,6 @@ def read_marker(text: bytes) -> Begin | Finish | Refused | None:
     if marker.snapshot == "begin":
         return Begin(marker.taken_at) if marker.count is None else Refused("count", "belongs to the end marker")
     return Refused("count", "is required") if marker.count is None else Finish(marker.count, marker.taken_at)
-
-
-def moment_in(text: str, path: str) -> datetime:
-    """A moment with its offset, as RFC 3339 has it. Raises `Refused`."""
-    try:
-        moment: datetime = msgspec.convert(text, Moment)
-    except msgspec.ValidationError as error:
-        raise refusal(error, b"", path) from None
-    return moment
 
 
 class Tally:

@@ -14,11 +14,14 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.config import Config, SnapshotConfig, redacted
+from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
+from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError, Refused, SourceFailed
 from engine.events import DomainEvent
+from engine.mapping.columns import Bound, Columns
 from engine.snapshots.ahead import ReadAhead, Reading
-from engine.snapshots.columns import Bound, Columns
+from engine.snapshots.columns import columns_of
 from engine.snapshots.rows import Tally
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
@@ -51,7 +54,7 @@ class SQLSnapshot(ReadAhead):
         super().__init__(group)
         settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
-        self._columns = Columns(config, source)
+        self._columns = columns_of(config, source)
         self._database = _database(settings, f"sources.{source}.snapshot.database_variable")
         self._query = settings.query or ""
         self.name = redacted(self._database)

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import anyio
 import asyncpg
 
-from engine.config import Config, redacted
+from engine.config import Config
+from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError, StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
 

@@ -1,11 +1,16 @@
 """The table `[http]` of the configuration: what `pagefold serve` allows, and how much of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from engine.configuration.tables import Table
 
-class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+CacheSeconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=31_536_000)]
+"""How long a page may be kept by those in between: a year at most."""
+
+
+class HttpConfig(Table, frozen=True):
     """The server's settings.
 
     `reads` tells whether pages may be read without a token. `cache_seconds` and `stale_while_revalidate_seconds` are
@@ -16,8 +21,8 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     reads: Literal["open", "token"] = "token"
-    cache_seconds: Annotated[int, msgspec.Meta(ge=0, le=31_536_000)] = 60
-    stale_while_revalidate_seconds: Annotated[int, msgspec.Meta(ge=0, le=31_536_000)] = 0
+    cache_seconds: CacheSeconds = 60
+    stale_while_revalidate_seconds: CacheSeconds = 0
     max_header_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_048_576)] = 16_384
     max_headers: Annotated[int, msgspec.Meta(ge=8, le=1_000)] = 100
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=67_108_864)] = 1_048_576

@@ -1,0 +1,196 @@
+"""`[sources.X.snapshot]`: where a source says everything that it says now."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from pathlib import PurePath
+from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.configuration.tables import Table, check_names, check_path, check_targets, check_variable, flat, redacted
+from engine.errors import ConfigurationError
+
+DEFAULT_ORPHANS: Sequence[int | str] = ("5%", 500)
+
+Format: TypeAlias = Literal["ndjson", "csv"]
+_FORMATS: Mapping[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
+_COMPRESSED = (".gz", ".zst")
+
+_share = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
+
+
+class OrphanLimit(NamedTuple):
+    """How many products of a source a rebuild may withdraw without being asked: the smallest of all that is given."""
+
+    most: int | None
+    share: Decimal | None
+
+    @classmethod
+    def parse(cls, given: int | str | Sequence[int | str]) -> Self:
+        """A number, a share such as `5%`, or several of them. Raises `ValueError`, with what would be right."""
+        several = [given] if isinstance(given, int | str) else given
+        if not several:
+            problem = "is empty; write a number such as 500, a share such as '5%', or both"
+            raise ValueError(problem)
+        parts = [_limit(each) for each in several]
+        numbers = [part for part in parts if isinstance(part, int)]
+        shares = [part for part in parts if isinstance(part, Decimal)]
+        return cls(min(numbers, default=None), min(shares, default=None))
+
+    def of(self, live: int) -> int:
+        """The limit where so many are live."""
+        limits = [] if self.most is None else [self.most]
+        if self.share is not None:
+            limits.append(int(live * self.share / 100))
+        return min(limits)
+
+
+def _limit(given: int | str) -> int | Decimal:
+    text = str(given).strip()
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    if (share := _share.fullmatch(text)) is not None and Decimal(share[1]) <= 100:  # noqa: PLR2004  # per cent
+        return Decimal(share[1])
+    problem = f"{given!r} is neither a number such as 500 nor a share such as '5%'"
+    raise ValueError(problem)
+
+
+class SnapshotConfig(Table, frozen=True):
+    """Where a source says everything that it says now: exactly one of `file`, `url` and `query`.
+
+    `columns` names, by target, the column of a CSV file, of a query's result or of flat JSON that it is taken from;
+    without any, columns are named as their targets, and JSON rows are events. `constants` has values by target.
+    """
+
+    file: str | None = None
+    format: Format | None = None
+    delimiter: str = ","
+    url: str | None = None
+    items: str | None = None
+    cursor: str | None = None
+    cursor_parameter: str | None = None
+    total: str | None = None
+    token_variable: str | None = None
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 10.0
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
+    query: str | None = None
+    database: str | None = None
+    database_variable: str | None = None
+    max_orphans: int | str | list[int | str] = msgspec.field(default_factory=lambda: [*DEFAULT_ORPHANS])
+    columns: dict[str, object] = msgspec.field(default_factory=dict)
+    constants: dict[str, object] = msgspec.field(default_factory=dict)
+
+    @cached_property
+    def kind(self) -> Literal["file", "url", "query"]:
+        """Which of the three it is."""
+        return "file" if self.file is not None else "url" if self.url is not None else "query"
+
+    @cached_property
+    def file_format(self) -> Format | None:
+        """What `format` says, else the ending of the file's name; None when neither tells."""
+        path = PurePath(self.file or "")
+        if path.suffix.lower() in _COMPRESSED:
+            path = path.with_suffix("")
+        return self.format or _FORMATS.get(path.suffix.lower())
+
+    @cached_property
+    def column_of(self) -> dict[str, str]:
+        """The column of each target."""
+        return {target: str(column) for target, column in flat(self.columns)}
+
+    @cached_property
+    def constant_of(self) -> dict[str, object]:
+        """The value of each target that has one."""
+        return dict(flat(self.constants))
+
+    @cached_property
+    def orphan_limit(self) -> OrphanLimit:
+        """How many streams may be withdrawn without being asked."""
+        return OrphanLimit.parse(self.max_orphans)
+
+
+_KIND_OF = {
+    "format": "file",
+    "delimiter": "file",
+    "items": "url",
+    "cursor": "url",
+    "cursor_parameter": "url",
+    "total": "url",
+    "token_variable": "url",
+    "requests_per_second": "url",
+    "concurrency": "url",
+    "timeout_seconds": "url",
+    "database": "query",
+    "database_variable": "query",
+}
+
+
+def check_snapshot(key: str, snapshot: SnapshotConfig) -> None:
+    """Everything that types cannot say. Raises `ConfigurationError` for the first thing that is wrong."""
+    kinds = [name for name in ("file", "url", "query") if getattr(snapshot, name) is not None]
+    if len(kinds) != 1:
+        has = " and ".join(kinds) or "none"
+        raise ConfigurationError(key, f"needs exactly one of file, url and query; it has {has}")
+    for field in msgspec.structs.fields(SnapshotConfig):
+        value = getattr(snapshot, field.name)
+        if value != field.default and _KIND_OF.get(field.name, snapshot.kind) != snapshot.kind:
+            problem = f"goes with {_KIND_OF[field.name]}; this snapshot has {snapshot.kind}"
+            raise ConfigurationError(f"{key}.{field.name}", problem)
+        if value == "":
+            raise ConfigurationError(f"{key}.{field.name}", "is empty")
+        if field.name.endswith("_variable") and value is not None:
+            check_variable(f"{key}.{field.name}", value)
+    {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
+    check_names(f"{key}.columns", snapshot.columns, "the name of a column")
+    check_targets(key, {"columns": snapshot.columns, "constants": snapshot.constants})
+    try:
+        OrphanLimit.parse(snapshot.max_orphans)
+    except ValueError as error:
+        raise ConfigurationError(f"{key}.max_orphans", str(error)) from None
+
+
+def _check_file(key: str, snapshot: SnapshotConfig) -> None:
+    if snapshot.file_format is None:
+        problem = f'the name {snapshot.file!r} does not tell the format; write format = "ndjson" or "csv"'
+        raise ConfigurationError(f"{key}.format", problem)
+    if len(snapshot.delimiter) != 1 or snapshot.delimiter in '"\r\n':
+        raise ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
+    for name in ("columns", "constants"):
+        if snapshot.file_format == "ndjson" and getattr(snapshot, name):
+            raise ConfigurationError(f"{key}.{name}", "goes with CSV; each line of an NDJSON file is an event")
+    if snapshot.file_format == "ndjson" and snapshot.delimiter != ",":
+        raise ConfigurationError(f"{key}.delimiter", "goes with CSV; each line of an NDJSON file is an event")
+
+
+def _check_url(key: str, snapshot: SnapshotConfig) -> None:
+    try:
+        parts = urlsplit(snapshot.url or "")
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigurationError(f"{key}.url", "is not an address such as 'https://erp.example/api/prices'")
+    if parts.username is not None:
+        problem = "must not hold a user or a password; token_variable names an environment variable with a token"
+        raise ConfigurationError(f"{key}.url", problem)
+    for name in ("items", "cursor", "total"):
+        path: str | None = getattr(snapshot, name)
+        if path is not None:
+            check_path(f"{key}.{name}", path, f"data.{name}")
+    if snapshot.cursor_parameter is not None and snapshot.cursor is None:
+        problem = "needs cursor as well: the path of the value that it carries"
+        raise ConfigurationError(f"{key}.cursor_parameter", problem)
+    if snapshot.constants and not snapshot.columns:
+        raise ConfigurationError(f"{key}.constants", "goes with columns; without them each row is an event")
+
+
+def _check_query(key: str, snapshot: SnapshotConfig) -> None:
+    if (snapshot.database is None) == (snapshot.database_variable is None):
+        problem = "needs the source's database: either database, its URL, or database_variable, which names one"
+        raise ConfigurationError(f"{key}.database", problem)
+    if snapshot.database is not None and urlsplit(snapshot.database).scheme not in {"postgresql", "postgres"}:
+        raise ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} is not postgresql://…")

@@ -1,0 +1,71 @@
+"""What tables of the configuration share: their strictness, dotted keys, targets, and the names of secrets."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from engine.errors import ConfigurationError
+
+TARGETS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "id", "correlationId", "payload")
+"""The parts of an event that a column or a constant may give; inside the payload, `payload.` and dotted names."""
+
+_variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """A table of the file. Unknown keys are errors."""
+
+
+def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Each value by its dotted key. TOML reads `payload.amount = "PRICE"` as tables: here it is one key."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def check_targets(key: str, tables: Mapping[str, Mapping[str, object]]) -> None:
+    """What each of the tables at a key gives is a part of an event, which nothing else gives as well."""
+    taken: dict[str, str] = {}
+    for table, target in [(table, target) for table, given in tables.items() for target, _ in flat(given)]:
+        if (fault := fault_of_target(target)) is not None:
+            raise ConfigurationError(f"{key}.{table}.{target}", fault)
+        for other, place in taken.items():
+            if f"{target}.".startswith(f"{other}.") or f"{other}.".startswith(f"{target}."):
+                raise ConfigurationError(f"{key}.{table}.{target}", f"{place}.{other} gives it already")
+        taken[target] = table
+
+
+def check_names(key: str, table: Mapping[str, object], what: str) -> None:
+    """Every value of a table is a text, such as the name of a column."""
+    for target, name in flat(table):
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"{key}.{target}", f"expected {what}, got {name!r}")
+
+
+def fault_of_target(target: str) -> str | None:
+    """Why a column or a constant cannot have this target, or None when it can."""
+    first, _, rest = target.partition(".")
+    if target in TARGETS or (first == "payload" and all(rest.split("."))):
+        return None
+    return f"is no part of an event; there are {', '.join(TARGETS)}, and payload.… for what is inside"
+
+
+def check_path(key: str, path: str, example: str) -> None:
+    """A path into JSON is names with dots between them."""
+    if not all(path.split(".")):
+        raise ConfigurationError(key, f"{path!r} is not a dotted path such as {example!r}")
+
+
+def check_variable(key: str, name: str) -> None:
+    """What holds a secret is named, never told."""
+    if _variable.fullmatch(name) is None:
+        raise ConfigurationError(key, "is not the name of an environment variable; what it holds has no place here")
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, fit for logs and messages."""
+    url = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)

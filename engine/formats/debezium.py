@@ -1,0 +1,259 @@
+"""Debezium's change events: rows of a source's tables, in which the configuration says which columns count.
+
+An envelope stands alone or beside its schema (`{"schema": …, "payload": …}`). `c`, `u` and `r` state the row behind the
+change. `d` withdraws what the row said; so does a `u` that gives the row another SKU, channel or domain, before it
+states the new one. Truncations, messages, tombstones, heartbeats and the marks of transactions say nothing about a row.
+
+A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
+column, it is the one behind the row's last. A row is as it is since the column of `occurredAt`, else since when the
+database says; a deletion is always of the latter moment. An update of a primary key comes as a deletion and a creation
+of one LSN: where that happens to rows that keep their SKU, the version needs a column.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET
+
+from engine.config import Config
+from engine.configuration.doors import CdcConfig
+from engine.errors import ConfigurationError, Refused
+from engine.events import DomainEvent
+from engine.formats.changes import Change
+from engine.formats.connect import Kind, kinds_in, moment_at, plain_value
+from engine.formats.documents import documents_in, read_document, too_many
+from engine.mapping.columns import Columns, Naming
+from engine.mapping.values import kind_of
+from engine.strict_json import refusal
+from projections.streams import normalise_sku
+
+LSN, MOMENT = "source.lsn", "source.ts_us"
+"""What stands in place of the columns of `sourceVersion` and `occurredAt` where none are named."""
+
+_ALWAYS, _PERHAPS = frozenset({"sku", "sourceVersion"}), frozenset({"channel", "type"})
+_FULL = "with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
+_AS_TEXT = "with decimal.handling.mode=string a decimal is sent as text, which is exact"
+_WRAPPED = frozenset({"schema", "payload"})
+
+Row: TypeAlias = Mapping[str, object]
+Kinds: TypeAlias = Mapping[str, Kind]
+
+
+class Ignored(NamedTuple):
+    """Why a message says nothing about a row that counts. It is no fault, and there is nothing to take."""
+
+    reason: str
+
+
+Read: TypeAlias = Change | Ignored | Refused
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    """Where and when a change was made, as the connector says."""
+
+    schema: str | None = None
+    db: str | None = None
+    table: str | None = None
+    lsn: int | None = None
+    ts_ms: int | None = None
+    ts_us: int | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.schema or self.db or ''}.{self.table or ''}"
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """One change."""
+
+    op: str
+    source: _Origin
+    before: dict[str, object] | None = None
+    after: dict[str, object] | None = None
+
+
+class Debezium:
+    """Reads the changes of one source's tables. Raises `ConfigurationError` for columns that cannot work."""
+
+    def __init__(self, config: Config, source: str) -> None:
+        self._settings = _settings(config, source)
+        self._key = f"sources.{source}.cdc"
+        word = self._settings.unavailable_value
+        self._placeholders = (word, [word], base64.b64encode(word.encode()).decode())
+        constants = self._settings.constant_of
+        supplied = {"sourceVersion": LSN, "occurredAt": MOMENT}
+        plain = {target: name for target, name in supplied.items() if target not in constants}
+        self._column_of = plain | self._settings.column_of
+        columns = Columns(config, source, Naming("cdc", "columns", self._column_of, constants))
+        self._names = list(dict.fromkeys(self._column_of.values()))
+        self._bound = columns.bind(self._names, self._key)
+        self._texts = {name: target for target, name in self._column_of.items() if columns.is_text(target)}
+        self._target_of = {name: target for target, name in self._column_of.items()}
+
+    def read(self, body: bytes) -> list[Read]:
+        """What each message of a body says, in order: one envelope, an array of them, or one a line."""
+        texts = documents_in(body)
+        if (refused := too_many(len(texts))) is not None:
+            return [refused]
+        return [each for text in texts for each in self._read(text)]
+
+    def _read(self, text: bytes) -> list[Read]:
+        try:
+            document = read_document(text) if text.strip() else None
+            message, schema = _unwrapped(document)
+            if (ignored := _about_no_row(message)) is not None:
+                return [ignored]
+            return self._changes(msgspec.convert(message, _Envelope), schema)
+        except msgspec.ValidationError as error:
+            return [refusal(error, b"")]
+        except Refused as refused:
+            return [refused.with_traceback(None)]
+
+    def _changes(self, envelope: _Envelope, schema: object) -> list[Read]:
+        where = envelope.source.where
+        if self._settings.tables and envelope.op != "m" and where not in self._settings.tables:
+            return [Ignored(f"the table {where} is not among {self._key}.tables")]
+        match envelope.op:
+            case "c" | "r":
+                return [self._stated(envelope, schema)]
+            case "u":
+                return self._updated(envelope, schema)
+            case "d":
+                return [Change(self._withdrawn(envelope, schema))]
+            case "t":
+                return [Ignored(f"the table {where} was emptied; a rebuild finds what is not there any more")]
+            case "m":
+                return [Ignored("a message in the database's log is about no row")]
+            case _:
+                raise Refused("op", f"{envelope.op!r:.50} is not known; there are c, u, r, d, t and m")
+
+    # --- rows that are there ----------------------------------------------------------------------
+
+    def _stated(self, envelope: _Envelope, schema: object) -> Change:
+        """What the row behind the change says."""
+        if envelope.after is None:
+            raise Refused("after", "is required: the row behind the change")
+        after = {name: self._found(name, envelope.after, envelope.before) for name in self._names}
+        missing = {name for name, value in after.items() if self._is_placeholder(value)}
+        keeps = tuple(target for target, name in self._column_of.items() if name in missing)
+        for target in keeps:
+            if target.partition(".")[0] != "payload":
+                raise Refused(target, f"did not change, and so was not sent; {_FULL}")
+        row = {name: value for name, value in after.items() if name not in missing}
+        values = self._values(row, envelope.source, kinds_in(schema, "after"))
+        return Change(self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values), keeps)
+
+    def _found(self, name: str, after: Row, before: Row | None) -> object:
+        """A column's value: where it was too large to be sent again, the one before the change, if that was sent."""
+        value = after.get(name, UNSET)
+        if before is not None and self._is_placeholder(value) and before.get(name) is not None:
+            return before[name]
+        return value
+
+    def _updated(self, envelope: _Envelope, schema: object) -> list[Read]:
+        """What the row says now; in front of that, the end of what it said under another identity."""
+        stated = self._stated(envelope, schema)
+        if envelope.before is None or not self._is_whole(envelope.before):
+            return [stated]
+        try:
+            withdrawn = self._withdrawn(envelope, schema)
+        except Refused:  # such a row could state nothing
+            return [stated]
+        return [stated] if _stream(withdrawn) == _stream(stated.event) else [Change(withdrawn), stated]
+
+    # --- rows that are not there any more ---------------------------------------------------------
+
+    def _withdrawn(self, envelope: _Envelope, schema: object) -> DomainEvent:
+        """The end of what the row in front of the change said."""
+        before = envelope.before
+        if before is None:
+            raise Refused("before", f"is required: the row in front of the change; {_FULL}")
+        if (missing := self._missing_in(before)) is not None:
+            raise Refused(missing, f"is not in the row in front of the change; {_FULL}")
+        row = {name: value for name, value in before.items() if name in self._names and not self._is_placeholder(value)}
+        event = self._bound.withdrawal(self._values(row, envelope.source, kinds_in(schema, "before"), ended=True))
+        behind = int(self._column_of.get("sourceVersion", LSN) != LSN)
+        return msgspec.structs.replace(event, source_version=event.source_version + behind)
+
+    def _missing_in(self, before: Row) -> str | None:
+        """What must be known of a row that is gone, and was not sent, or perhaps not."""
+        needed = _ALWAYS if self._is_whole(before) else _ALWAYS | _PERHAPS
+        columns = [(target, name) for target, name in self._column_of.items() if target in needed and name != LSN]
+        return next((target for target, name in columns if before.get(name) is None), None)
+
+    def _is_whole(self, before: Row) -> bool:
+        """Whether more than the row's key was sent. Of a key alone, a column that is null says nothing."""
+        return any(
+            before.get(name) is not None for target, name in self._column_of.items() if target.startswith("payload")
+        )
+
+    # --- values -----------------------------------------------------------------------------------
+
+    def _values(self, row: Row, origin: _Origin, kinds: Kinds, *, ended: bool = False) -> list[object]:
+        """The values of the columns in their order. What has `ended` did so when the database says."""
+        moment = _moment_of(origin)
+        values = [self._value(name, row, kinds) for name in self._names]
+        for index, name in enumerate(self._names):
+            if name == MOMENT or (ended and moment is not UNSET and name == self._column_of.get("occurredAt")):
+                values[index] = moment
+            if name == LSN:
+                values[index] = self._lsn_of(origin)
+        return values
+
+    def _value(self, name: str, row: Row, kinds: Kinds) -> object:
+        value = row.get(name, UNSET)
+        if value is UNSET:
+            return UNSET
+        target = self._target_of[name]
+        plain = plain_value(target, value, kinds.get(name))
+        if name in self._texts and isinstance(plain, msgspec.Raw):
+            raise Refused(self._texts[name], f"came as {kind_of(plain)}, and is a text here; {_AS_TEXT}")
+        return plain
+
+    def _lsn_of(self, origin: _Origin) -> int:
+        if origin.lsn is None:
+            problem = f"the change has no {LSN}; name a column with the version in {self._key}.columns.sourceVersion"
+            raise Refused("sourceVersion", problem)
+        return origin.lsn
+
+    def _is_placeholder(self, value: object) -> bool:
+        """Whether a value is the word for one that did not change: as text, in base64, or in an array."""
+        return value in self._placeholders
+
+
+def _settings(config: Config, source: str) -> CdcConfig:
+    settings = config.sources[source].cdc
+    if settings is None:
+        raise ConfigurationError(f"sources.{source}.cdc", "is required: without it, changes of tables cannot be read")
+    return settings
+
+
+def _unwrapped(document: object) -> tuple[object, object]:
+    """A message and its schema, or None in its place."""
+    if isinstance(document, dict) and document.keys() == _WRAPPED:
+        return document["payload"], document["schema"]
+    return document, None
+
+
+def _about_no_row(message: object) -> Ignored | None:
+    """Why a message has no envelope, when there is nothing wrong with that."""
+    if message is None:
+        return Ignored("a tombstone only says that a row is gone, which its deletion said")
+    if isinstance(message, dict) and "op" not in message:
+        if "ts_ms" in message and message.keys() <= {"ts_ms", "ts_us", "ts_ns"}:
+            return Ignored("a heartbeat is about no row")
+        if message.get("status") in ("BEGIN", "END"):
+            return Ignored("the mark of a transaction is about no row")
+    return None
+
+
+def _moment_of(origin: _Origin) -> object:
+    if origin.ts_us is not None:
+        return moment_at("source.ts_us", origin.ts_us)
+    return UNSET if origin.ts_ms is None else moment_at("source.ts_ms", origin.ts_ms * 1_000)
+
+
+def _stream(event: DomainEvent) -> tuple[str, str, str]:
+    return normalise_sku(event.sku), event.channel, event.type
