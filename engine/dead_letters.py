@@ -51,6 +51,9 @@ LARGEST_PAGE = 100
 STEP = 20
 """Letters that are in memory while many are tried again."""
 
+BETWEEN = "_"
+"""Stands between the place that was reached and the last one, in the cursor of those who try many again."""
+
 
 class UnknownLetter(PagefoldError):
     """There is no dead letter of this name."""
@@ -78,6 +81,13 @@ class LetterPage(NamedTuple):
     """Some letters, the newest first, and the cursor of the next page, None on the last one."""
 
     letters: list[DeadLetter]
+    next: str | None
+
+
+class Retries(NamedTuple):
+    """What became of some letters, by name, the oldest first; the cursor of the next, None when all were tried."""
+
+    results: list[tuple[str, Retried]]
     next: str | None
 
 
@@ -156,15 +166,38 @@ class DeadLetterOffice:
 
         It ends, whatever comes or comes back meanwhile: that is behind the newest letter of the beginning.
         """
-        wanted = wanted._replace(resolved=False)
-        newest = await self._letters.newest(wanted, limit=1)
-        place, end = BEFORE_ALL, newest[0].place if newest else BEFORE_ALL
-        while place < end:
-            letters = await self._letters.oldest(wanted, after=place, limit=STEP)
+        after: str | None = None
+        while True:
+            letters, after = await self._next_to_retry(wanted, after, STEP)
             for letter in letters:
-                if letter.place <= end:
-                    yield letter.id, await self.retry(letter, by=by)
-            place = letters[-1].place if letters else end
+                yield letter.id, await self.retry(letter, by=by)
+            if after is None:
+                return
+
+    async def retry_some(
+        self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
+    ) -> Retries:
+        """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
+
+        Whoever goes on until there is no cursor has tried all that there were when they began, each once.
+        """
+        letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, LARGEST_PAGE)))
+        return Retries([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
+
+    async def _next_to_retry(
+        self, wanted: Wanted, after: str | None, limit: int
+    ) -> tuple[list[DeadLetter], str | None]:
+        """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
+        wanted = wanted._replace(resolved=False)
+        if after is None:
+            place, newest = BEFORE_ALL, await self._letters.newest(wanted, limit=1)
+            end = newest[0].place if newest else BEFORE_ALL
+        else:
+            place, end = _span(after)
+        letters = await self._letters.oldest(wanted, after=place, limit=limit) if place < end else []
+        is_last = len(letters) < limit or letters[-1].place >= end
+        following = None if is_last else _cursor(letters[-1].place) + BETWEEN + _cursor(end)
+        return [letter for letter in letters if letter.place <= end], following
 
     async def _fold_again(self, letter: DeadLetter, by: str | None) -> Retried:
         folder = self._folders.get(letter.domain)
@@ -287,3 +320,10 @@ def _place(cursor: str) -> Place:
     if _cursor(place) != cursor:
         raise UnknownCursor(cursor)
     return place
+
+
+def _span(cursor: str) -> tuple[Place, Place]:
+    reached, between, end = cursor.partition(BETWEEN)
+    if not between:
+        raise UnknownCursor(cursor)
+    return _place(reached), _place(end)

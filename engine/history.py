@@ -12,9 +12,9 @@ from engine.stores.store import Store, StoredEvent
 from projections.streams import Stream, encode_part, normalise_sku, parse_stream_id
 
 if TYPE_CHECKING:
-    Leaf: TypeAlias = JSON
+    AnyJSON: TypeAlias = JSON
 else:
-    Leaf = object  # msgspec cannot describe a type that is made of itself
+    AnyJSON = object  # msgspec cannot describe a type that is made of itself
 
 Leaves: TypeAlias = dict[str, JSON]
 """The leaves of a document, by dotted path."""
@@ -27,8 +27,8 @@ class FieldChange(msgspec.Struct, frozen=True):
     """A field that a version changed. `path` is dotted; a side that had no such field is None."""
 
     path: str
-    before: Leaf
-    after: Leaf
+    before: AnyJSON
+    after: AnyJSON
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):

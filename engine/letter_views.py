@@ -6,7 +6,7 @@ import msgspec
 
 from domains.domain import JSON
 from engine.door import UNREADABLE, State
-from engine.history import FieldChange, changes_between, flatten
+from engine.history import AnyJSON, FieldChange, changes_between, flatten
 from engine.stores.letters import DeadLetter, How, Kind
 from engine.stores.store import Log, StoredEvent
 from projections.streams import NotAStreamError, Stream, parse_stream_id
@@ -45,7 +45,7 @@ class LetterDetail(LetterSummary, frozen=True, kw_only=True):
     by byte. `differences` of an open conflict are from what stands in the log to what the letter says.
     """
 
-    event: JSON
+    event: AnyJSON
     base64: str | None
     headers: dict[str, str]
     differences: list[FieldChange] | None

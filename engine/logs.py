@@ -15,6 +15,8 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from engine.secrecy import without_secrets
+
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 
@@ -126,8 +128,9 @@ def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 def _write(line: str) -> None:
     """Writes to what standard error is at that moment: a progress display may stand in for it.
 
-    A line that cannot be written must not stop the work.
+    No secret of a token is told. A line that cannot be written must not stop the work.
     """
+    line = without_secrets(line)
     with suppress(OSError, ValueError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

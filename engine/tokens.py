@@ -11,20 +11,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from engine import clock
 from engine.config import Config
 from engine.door import format_moment
 from engine.errors import PagefoldError
 from engine.grants import SCOPES, Grant, Scope, Token
+from engine.secrecy import DIGITS_IN_NAME, PREFIX, SECRET, Secret, digest_of, name_of, without_secrets
 from engine.stores.store import Store
 
-PREFIX = "pagefold_"
-"""What every secret begins with, so that people and scanners of leaks recognise one."""
-
 SECRET_BYTES = 32
-DIGITS_IN_NAME = 12
 LONGEST_LABEL = 200
 LONGEST_LIFE = timedelta(days=3_650)
 
@@ -34,7 +30,6 @@ TRUSTED_SECONDS = 5.0
 MOST_TRUSTED = 4_096
 """How many tokens are remembered at once. Guesses are never among them."""
 
-_secret = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)
 _name = re.compile(rf"tok_[0-9a-f]{{{DIGITS_IN_NAME}}}", re.ASCII)
 
 
@@ -51,15 +46,6 @@ class UnknownToken(PagefoldError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no token {without_secrets(name)!r}; `pagefold tokens list` shows them")
-
-
-class Secret(str):
-    """What a client shows to be let in. Whole where it is printed on purpose; its `repr`, as in logs, does not tell."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<{PREFIX}…>"
 
 
 class _Trusted:
@@ -108,15 +94,20 @@ class TokenOffice:
         _check_life(expires_in)
         _check_label(label)
         secret = Secret(PREFIX + secrets.token_urlsafe(SECRET_BYTES))
-        digest = _digest(secret)
+        digest = digest_of(secret)
         created_at = self._now()
-        token = Token(_name_of(digest), label, allowed, source, created_at, _expiry(created_at, expires_in))
+        token = Token(name_of(digest), label, allowed, source, created_at, _expiry(created_at, expires_in))
         await self._tokens.add(token, digest)
         return secret, token
 
     async def tokens(self) -> list[Token]:
         """Every token, expired and revoked ones too, in the order in which they were made."""
         return await self._tokens.all()
+
+    async def any_live(self) -> bool:
+        """Whether there is a token that lets anybody in."""
+        now = self._now()
+        return any(token.state(now) == "live" for token in await self._tokens.all())
 
     async def revoke(self, name: str) -> None:
         """Revokes a token, durably and for ever; within `TRUSTED_SECONDS` nobody is let in with it, in any process.
@@ -135,9 +126,9 @@ class TokenOffice:
         A secret that was never given out costs one read by index, and is not remembered. An expiry counts at once, a
         revocation within `TRUSTED_SECONDS`. Raises `StoreUnavailable`.
         """
-        if _secret.fullmatch(secret) is None:
+        if SECRET.fullmatch(secret) is None:
             return None
-        token = await self._find(_digest(secret))
+        token = await self._find(digest_of(secret))
         if token is None or (token.expires_at is not None and token.state(self._now()) != "live"):
             return None
         return token.grant
@@ -172,11 +163,6 @@ class TokenOffice:
             raise TokenRefused("source", f"{problem}; there are {known}")
 
 
-def without_secrets(text: str) -> str:
-    """The text with the names of tokens where it has their secrets: fit for logs and messages."""
-    return _secret.sub(lambda found: _name_of(_digest(found[0])), text)
-
-
 def _check_scopes(scopes: frozenset[str]) -> None:
     if not scopes or not scopes <= {*SCOPES}:
         wrong = ", ".join(map(repr, sorted(scopes.difference(SCOPES)))) or "none"
@@ -195,11 +181,3 @@ def _check_label(label: str) -> None:
 
 def _expiry(created_at: str, expires_in: timedelta | None) -> str | None:
     return None if expires_in is None else format_moment(datetime.fromisoformat(created_at) + expires_in)
-
-
-def _digest(secret: str) -> bytes:
-    return sha256(secret.encode()).digest()
-
-
-def _name_of(digest: bytes) -> str:
-    return f"tok_{digest.hex()[:DIGITS_IN_NAME]}"

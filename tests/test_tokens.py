@@ -14,18 +14,16 @@ from hypothesis import strategies as st
 
 from engine import Config, Shop, StoreUnavailable
 from engine.grants import Grant, Scope, Token, TokenState
+from engine.secrecy import PREFIX, Secret, without_secrets
 from engine.stores.store import Store, Tokens
 from engine.tokens import (
     LONGEST_LABEL,
     LONGEST_LIFE,
     MOST_TRUSTED,
-    PREFIX,
     TRUSTED_SECONDS,
-    Secret,
     TokenOffice,
     TokenRefused,
     UnknownToken,
-    without_secrets,
 )
 from tests.data import data_file
 from tests.shops import configured

@@ -27,7 +27,8 @@ from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import LetterResolved, UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError, Refused
-from engine.tokens import TokenRefused, UnknownToken, without_secrets
+from engine.secrecy import without_secrets
+from engine.tokens import TokenRefused, UnknownToken
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -35,6 +36,14 @@ One ready-made page document per SKU and channel, folded from a log of every cha
 Results go to standard output; progress, errors and logs to standard error. Exit codes: 0 done; 1 done, but some items
 were refused, or nothing was found; 2 bad usage or configuration; 3 the store or a source failed; 130 or 143 ended early
 by Ctrl-C or SIGTERM.
+"""
+
+SERVE = """\
+Answer HTTP: storefront reads, change ingest, operations. With --work, a whole shop in one command.
+
+Ctrl-C and SIGTERM let nobody in any more, finish the requests under way and the current batch, and end. While there are
+no tokens it listens on this machine only, where everybody may do everything; `pagefold tokens create` makes one. GET
+/openapi.json tells what it can be asked.
 """
 
 EXAMPLES = """\
@@ -75,8 +84,8 @@ app = App(
     version=program_version,
     default_parameter=Parameter(negative=()),
 )
-app.command("engine.command.serve:serve", name="serve", help_epilogue="")  # as below
-app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # whose code is loaded when it is wanted
+app.command("engine.command.serve:serve", name="serve", help=SERVE, help_epilogue="")  # whose code is loaded when it is
+app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, status):
     app.command(command, help_epilogue="")

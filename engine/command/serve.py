@@ -16,7 +16,8 @@ from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
 from engine.command.running import Stop, run, stoppable
 from engine.config import Config
-from engine.http.access import EVERYTHING, READS, Access, anonymous_grant
+from engine.errors import StoreUnavailable
+from engine.http.access import EVERYTHING, Access, anonymous_grant
 from engine.http.server import address_of, listen, serving
 from engine.http.service import Service
 from engine.logs import Logger
@@ -26,6 +27,9 @@ from engine.tasks import beside
 ENDING = (signal.SIGINT, signal.SIGTERM)
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often one process of several looks whether the one that started it is still there."""
+
+SECONDS_TO_CLOSE = 2.0
+"""How long a server stays open, at most, when the first token is made."""
 
 log = Logger(__name__)
 
@@ -38,11 +42,7 @@ def serve(
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Answer HTTP: storefront reads, change ingest, operations. With --work, a whole shop in one command.
-
-    Ctrl-C and SIGTERM let nobody in any more, finish the requests under way and the current batch, and end. While
-    there are no tokens it listens on this machine only, where everybody may do everything; `pagefold tokens create`
-    makes one. GET /openapi.json tells what it can be asked.
+    """Runs the server until it is told to end.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ async def _serve(  # a process is told that much
 ) -> int:
     async with engine.open(config, create=False) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
-        async with _consumers(shop, work=work), serving(service, listener):
+        async with _consumers(shop, work=work), beside(lambda: closing(service, host)), serving(service, listener):
             if number == 1:
                 say(f"listening on {address_of(listener)}")
             log.info("serving", address=address_of(listener), store=shop.store.name, worker=number, work=work)
@@ -82,9 +82,30 @@ async def _serve(  # a process is told that much
 
 async def service_of(shop: Shop, host: str, number: int = 1) -> Service:
     """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
-    anonymous = anonymous_grant(shop.config.http, host, has_tokens=False)
+    anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_live())
     log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
-    return Service(shop, Access(anonymous), reads_open=anonymous in (EVERYTHING, READS), worker=number)
+    return Service(shop, Access(anonymous, shop.tokens), reads_open=anonymous is not None, worker=number)
+
+
+async def closing(service: Service, host: str) -> None:
+    """Takes from a server where everybody may do everything what is not to be done without a token, once there is one.
+
+    It looks every `SECONDS_TO_CLOSE`, and never opens again what was closed: tokens that expire do not let others in.
+    """
+    if service.access.anonymous is not EVERYTHING:
+        return
+    while not await _has_tokens(service.shop):  # noqa: ASYNC110  # it is made in another process, which tells nobody
+        await anyio.sleep(SECONDS_TO_CLOSE)
+    anonymous = anonymous_grant(service.config.http, host, has_tokens=True)
+    service.restrict(anonymous)
+    log.info("there are tokens now", anonymous_callers_may=sorted(anonymous.scopes) if anonymous else [])
+
+
+async def _has_tokens(shop: Shop) -> bool:
+    try:
+        return await shop.tokens.any_live()
+    except StoreUnavailable:  # while it is away, nothing can be done here
+        return False
 
 
 def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:

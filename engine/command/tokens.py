@@ -13,7 +13,8 @@ from engine.command.options import AsJSON, Exit, Injected, Options
 from engine.command.output import complain, printable, say, show_table, write_json
 from engine.command.running import run
 from engine.grants import Scope, Token, TokenState, scope_text
-from engine.tokens import TRUSTED_SECONDS, UnknownToken, without_secrets
+from engine.secrecy import without_secrets
+from engine.tokens import TRUSTED_SECONDS, UnknownToken
 
 _STYLES: Mapping[TokenState, str] = {"live": "green", "expired": "yellow", "revoked": "red"}
 

@@ -24,11 +24,13 @@ class Verifier(Protocol):
     """Knows tokens by their secrets: the token office."""
 
     async def verify(self, secret: str) -> Grant | None:
-        """What the token grants, or None when there is none, or none any more."""
+        """What the token grants, or None when there is none, or none any more. Raises `StoreUnavailable`."""
 
 
 class Authenticator(Protocol):
-    """Tells what a caller may do."""
+    """Tells what a caller may do; `anonymous` is what may be done without a token."""
+
+    anonymous: Grant | None
 
     async def grant(self, authorization: bytes | None) -> Grant | None:
         """What the caller with this `Authorization` may do; None for one who is nobody that we know."""
@@ -42,7 +44,7 @@ class Access:
         self._tokens = tokens
 
     async def grant(self, authorization: bytes | None) -> Grant | None:
-        """What the caller may do. A credential that is wrong is worth less than none."""
+        """What the caller may do. A credential that is wrong is worth less than none. Raises `StoreUnavailable`."""
         if authorization is None:
             return self.anonymous
         secret = _secret(authorization)

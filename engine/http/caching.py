@@ -38,8 +38,12 @@ class CachePolicy:
     """The `Cache-Control` of pages. `public` tells that anybody may read them, and so may whoever stands between."""
 
     def __init__(self, config: Config, *, public: bool) -> None:
-        self._who = b"public" if public else b"private"
         self._times = {name: _times(config, name) for name in config.channels}
+        self.share(public=public)
+
+    def share(self, *, public: bool) -> None:
+        """From now on, this is who may keep pages."""
+        self._who = b"public" if public else b"private"
         self._usual = {name: self._header(times) for name, times in self._times.items()}
 
     def header(self, channel: str, body: bytes) -> Header:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from domains import DOMAINS
 from engine.history import Cursor, HistoryEntry, history_page
-from engine.http.problems import invalid
+from engine.http.problems import NO_CURSOR, invalid
 from engine.http.routes import Answer, Call, Route, reply
 from projections import normalise_sku
 from projections.streams import fault_of_sku
@@ -63,7 +63,7 @@ def _read(text: str) -> Cursor:
             return _cursor.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, msgspec.MsgspecError):
         pass
-    raise invalid("after", "is not what `next` was")
+    raise invalid("after", NO_CURSOR)
 
 
 ROUTES = (

@@ -5,11 +5,12 @@ An error that is not expected is logged with where it happened, and answered wit
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 import msgspec
 from starlette.responses import Response
 
+from engine.dead_letters import LetterResolved, UnknownCursor, UnknownLetter
 from engine.errors import PagefoldError, Refused, StoreError, StoreUnavailable
 from engine.http.headers import NO_STORE, SECURITY, Header
 from engine.logs import Logger
@@ -19,6 +20,8 @@ RETRY_SECONDS = 1
 """When it is worth asking again, where nothing better is known."""
 
 CONTENT_TYPE = (b"content-type", MEDIA_TYPE.encode())
+
+NO_CURSOR = "is not what `next` was"
 
 log = Logger(__name__)
 
@@ -112,6 +115,8 @@ def problem_of(error: Exception) -> Problem:
             return error
         case Refused():
             return invalid(error.path, error.reason)
+        case UnknownLetter() | UnknownCursor() | LetterResolved():
+            return _of_letters(error)
         case StoreUnavailable():
             log.warning("the store is unavailable", error=str(error))
             return unavailable("the store is unavailable; the same request may be sent again")
@@ -121,6 +126,18 @@ def problem_of(error: Exception) -> Problem:
         case _:
             log.error("unexpected", error=type(error).__name__, exc_info=error)
             return Problem(500, "the server could not answer, and has logged why")
+
+
+def _of_letters(error: UnknownLetter | UnknownCursor | LetterResolved) -> Problem:
+    match error:
+        case UnknownLetter():
+            return Problem(404, "there is no such dead letter")
+        case UnknownCursor():
+            return invalid("after", NO_CURSOR)
+        case LetterResolved():
+            return Problem(409, str(error))
+        case _:
+            assert_never(error)
 
 
 def sent(problem: Problem) -> Sent:

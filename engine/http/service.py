@@ -1,6 +1,7 @@
 """What every handler stands on: the shop, who may do what, and what is counted."""
 
 from engine.config import Config
+from engine.grants import Grant
 from engine.http.access import Authenticator
 from engine.http.caching import CachePolicy
 from engine.http.lag import LagWatch
@@ -23,6 +24,12 @@ class Service:
         self.lag = LagWatch(shop)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
+
+    def restrict(self, anonymous: Grant | None) -> None:
+        """From now on, no more than this may be done without a token."""
+        self.access.anonymous = anonymous
+        self.reads_open = anonymous is not None
+        self.caching.share(public=self.reads_open)
 
     @property
     def config(self) -> Config:

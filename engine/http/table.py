@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.http import history, operations, pages
+from engine.http import history, letters, operations, pages
 from engine.http.routes import Route
 
-ROUTES: Sequence[Route] = (*pages.ROUTES, *history.ROUTES, *operations.ROUTES)
+ROUTES: Sequence[Route] = (*pages.ROUTES, *history.ROUTES, *letters.ROUTES, *operations.ROUTES)
