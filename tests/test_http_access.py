@@ -1,23 +1,37 @@
 """Who may do what over HTTP: every route with every token, and what may be done without one."""
 
+import anyio
 import pytest
 from starlette.responses import Response
 
-from engine import Shop
+import engine
+from engine import Config, Shop
+from engine.command.serve import closing
+from engine.command.serve import service_of as service_for
 from engine.errors import ConfigurationError
 from engine.grants import SCOPES, Grant
 from engine.http.access import EVERYTHING, READS, Access, admitted, anonymous_grant, check_source, is_loopback
 from engine.http.problems import Problem
 from engine.http.routes import Call, Route
+from engine.http.service import Service
 from engine.http.table import ROUTES
+from engine.stores.store import Store
+from engine.tasks import beside
 from tests.command_line import on_sqlite
 from tests.http_clients import SECRETS, Tokens, client_of, problem_in, service_of
-from tests.shops import configured
+from tests.shops import SKU, catalog, configured, say
+from tests.tokens import Watched
 
 
 def address(route: Route) -> str:
     """The route's path, with something in every place."""
-    return route.path.replace("{channel}", "web-de").replace("{sku}", "A").replace("{", "").replace("}", "")
+    return (
+        route.path.replace("{channel}", "web-de")
+        .replace("{sku}", "A")
+        .replace("{id}", "ingest-1")
+        .replace("{", "")
+        .replace("}", "")
+    )
 
 
 @on_sqlite
@@ -131,3 +145,65 @@ async def test_a_handler_knows_who_asks(shop: Shop) -> None:
     async with client_of(service, "reader", routes) as client:
         await client.get("/x")
     assert asked == [SECRETS["reader"]]
+
+
+# --- tokens of the store --------------------------------------------------------------------------
+
+
+async def test_tokens_of_the_store_let_in(shop: Shop) -> None:
+    """What a secret's token may do, its holder may do; what is revoked here lets nobody in any more."""
+    secret, token = await shop.tokens.create(["operate"])
+    service = Service(shop, Access(None, shop.tokens))
+    async with client_of(service, secret) as client:
+        assert (await client.get("/v1/dead-letters")).status_code == 200
+        assert (await client.get("/v1/pages/web-de/A")).status_code == 403
+        await shop.tokens.revoke(token.name)
+        assert (await client.get("/v1/dead-letters")).status_code == 401
+
+
+async def test_a_store_that_is_away_is_no_wrong_token(store: Store, config: Config) -> None:
+    """Whose token cannot be looked up is told to come again, and not that it is none."""
+    watched = Watched(store.tokens)
+    store.tokens = watched
+    shop = Shop(store, config)
+    secret, _ = await shop.tokens.create(["operate"])
+    watched.away = True
+    async with client_of(Service(shop, Access(None, shop.tokens)), secret) as client:
+        answer = await client.get("/v1/dead-letters")
+    assert problem_in(answer)["status"] == 503
+    assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("reads", ["open", "token"])
+async def test_the_first_token_closes_an_open_server(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Whoever has none may do no more than what is left open, while the server runs; caches are told, too."""
+    monkeypatch.setattr("engine.command.serve.SECONDS_TO_CLOSE", 0.01)
+    async with engine.open(configured(store_url, http={"reads": reads})) as shop:
+        await say(shop, catalog("a"))
+        service = await service_for(shop, "127.0.0.1")
+        page = f"/v1/pages/web-de/{SKU}"
+        async with client_of(service) as client, beside(lambda: closing(service, "127.0.0.1")):
+            assert (await client.get("/metrics")).status_code == 200
+            assert (await client.get(page)).headers["cache-control"].startswith("public")
+            secret, token = await shop.tokens.create(["read"])
+            with anyio.fail_after(10):
+                while (await client.get("/metrics")).status_code != 401:  # noqa: ASYNC110  # it is seen from outside
+                    await anyio.sleep(0.01)
+            assert (await client.get(page)).status_code == (200 if reads == "open" else 401)
+            held = await client.get(page, headers={"authorization": f"Bearer {secret}"})
+            assert held.headers["cache-control"].startswith("public" if reads == "open" else "private")
+            await shop.tokens.revoke(token.name)
+            await anyio.sleep(0.05)
+            assert (await client.get("/metrics")).status_code == 401
+        assert (await service_for(shop, "127.0.0.1")).access.anonymous is EVERYTHING
+
+
+async def test_a_server_with_tokens_asks_for_one_from_the_start(shop: Shop) -> None:
+    """A live token is enough, and then the server may listen elsewhere; one that is revoked does not count."""
+    _, token = await shop.tokens.create(["read"])
+    assert (await service_for(shop, "10.0.0.1")).access.anonymous is None
+    await shop.tokens.revoke(token.name)
+    with pytest.raises(ConfigurationError, match="pagefold tokens create"):
+        await service_for(shop, "10.0.0.1")

@@ -15,6 +15,7 @@ import stamina
 import structlog
 
 from engine import logs
+from engine.secrecy import PREFIX, without_secrets
 from tests.command_line import ROOT, event, lines_file, on_sqlite, pagefold, product, settle
 
 HIDDEN = "a-payload-that-nobody-should-read"
@@ -104,6 +105,18 @@ def test_an_exception_shows_no_variables(capsys: pytest.CaptureFixture[str], *, 
     assert "Traceback" in logged
     assert "test_logs.py" in logged
     assert HIDDEN not in logged
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_line_tells_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """Wherever in a line the secret of a token stands, the token's name stands there instead."""
+    secret = PREFIX + "x" * 43
+    logs.configure("info", as_json=as_json)
+    logs.Logger("tests").warning(f"about {secret}", authorization=f"Bearer {secret}", also={"secret": secret})
+    logging.getLogger("others").warning("about %s", secret)
+    written = capsys.readouterr().err
+    assert secret not in written
+    assert written.count(without_secrets(secret)) == 4
 
 
 def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from engine import Config
 from engine.grants import SCOPES, Scope, Token, scope_text, scopes_in
+from engine.secrecy import PREFIX
 from engine.stores import open_store
 from engine.stores.sqlite import folder_of
 from engine.stores.store import Store
-from engine.tokens import PREFIX, TokenOffice
+from engine.tokens import TokenOffice
 from tests.databases import query
 from tests.postgres import PostgresServer
 from tests.tokens import GUESS, READ, digest_of, kept, moment
