@@ -96,6 +96,7 @@ async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.Async
     ("query", "path"),
     [
         ("kind=lost", "kind"),
+        ("kind=null", "kind"),
         ("domain=weather", "domain"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),

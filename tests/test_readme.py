@@ -79,35 +79,46 @@ def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def folder(toured: Path, tmp_path: Path) -> Path:
+    """The folder of the tour, for one test alone: what a section does has no effect on the next."""
+    return shutil.copytree(toured, tmp_path / "tour")
+
+
 def test_the_tour(toured: Path) -> None:
     """Every command of the tour prints what the README shows."""
     assert (toured / "pagefold.toml").exists()
 
 
-def test_tokens(toured: Path) -> None:
+def test_tokens(folder: Path) -> None:
     """Tokens are made, listed and revoked as the README shows, in the shop of the tour."""
     [(_, block)] = blocks("Tokens", "console")
     for command, expected in commands(block):
-        printed = run(command, toured)
+        printed = run(command, folder)
         assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
-def test_the_program(toured: Path) -> None:
-    """The program in the README runs as it stands, in the shop of the tour."""
+def run_the_program(folder: Path) -> list[str]:
+    """What the program in the README prints, as it stands."""
     [(_, program)] = blocks("In a program", "python")
-    (toured / "program.py").write_text(program, encoding="utf-8")
-    printed = run(f"{sys.executable} program.py", toured)
+    (folder / "program.py").write_text(program, encoding="utf-8")
+    return run(f"{sys.executable} program.py", folder)
+
+
+def test_the_program(folder: Path) -> None:
+    """The program in the README runs in the shop of the tour."""
+    printed = run_the_program(folder)
     assert printed[0].startswith("appended ")
     assert "'available': 10" in printed[1]
 
 
 @pytest.fixture
-def port(toured: Path) -> Iterator[int]:
+def port(folder: Path) -> Iterator[int]:
     """Where `pagefold serve --work` answers for the shop of the tour."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         [sys.executable, "-m", "engine.command", "serve", "--work", "--port", "0", "--log-level", "error"],
-        cwd=toured,
+        cwd=folder,
         env={"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         stderr=subprocess.PIPE,
         text=True,
@@ -119,20 +130,21 @@ def port(toured: Path) -> Iterator[int]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_requests(toured: Path, port: int) -> None:
+def test_the_requests(folder: Path, port: int) -> None:
     """Every request of the README is answered as it shows, by the server that it starts."""
     [(_, start), (_, block)] = blocks("HTTP", "sh", "console")
     assert start.startswith("pagefold serve --work ")
     for command, expected in commands(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")):
-        printed = run(command, toured)
+        printed = run(command, folder)
         assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
-def test_the_dead_letters(toured: Path) -> None:
-    """Every command about dead letters prints what the README shows, in the shop of the tour."""
+def test_the_dead_letters(folder: Path) -> None:
+    """Every command about dead letters prints what the README shows, in the shop of the tour after the program."""
+    run_the_program(folder)
     for _, block in blocks("Dead letters", "console"):
         for command, expected in commands(block):
-            printed = run(command, toured)
+            printed = run(command, folder)
             assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 

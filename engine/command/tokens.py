@@ -23,8 +23,8 @@ tokens = App(
     help="""\
 Create, list and revoke the tokens that clients of the HTTP server show.
 
-A token has scopes: *read* (pages, their history), *ingest* (append events, of one source), *operate* (dead letters,
-listings, metrics). Its secret is shown once, by `create`; the store has no more than its SHA-256. Its name, such as
+A token has scopes: *read* (pages, their lists and histories), *ingest* (append events, of one source), *operate* (dead
+letters, metrics). Its secret is shown once, by `create`; the store has no more than its SHA-256. Its name, such as
 `tok_7f3a90b1c2d4`, is no secret.
 """,
     help_epilogue="""\

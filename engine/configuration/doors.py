@@ -7,7 +7,15 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from engine.configuration.tables import Table, check_names, check_path, check_targets, check_variable, flat
+from engine.configuration.tables import (
+    WithColumns,
+    WithConstants,
+    check_names,
+    check_path,
+    check_targets,
+    check_variable,
+    flat,
+)
 from engine.errors import ConfigurationError
 
 Scheme: TypeAlias = Literal["standard", "hmac-sha256"]
@@ -21,7 +29,7 @@ _header = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _table = re.compile(r"[^.\s]+\.[^.\s]+")
 
 
-class WebhookConfig(Table, frozen=True):
+class WebhookConfig(WithConstants, frozen=True, kw_only=True):
     """What a source's webhooks are signed with, and where in their bodies the parts of an event stand.
 
     `secret_variables` names the environment variables that hold the secrets, two while one replaces the other.
@@ -42,7 +50,6 @@ class WebhookConfig(Table, frozen=True):
     version: Version = "integer"
     paths: dict[str, object] = msgspec.field(default_factory=dict)
     withdrawals: dict[str, object] = msgspec.field(default_factory=dict)
-    constants: dict[str, object] = msgspec.field(default_factory=dict)
 
     @cached_property
     def path_of(self) -> dict[str, str]:
@@ -50,17 +57,12 @@ class WebhookConfig(Table, frozen=True):
         return {target: str(path) for target, path in flat(self.paths)}
 
     @cached_property
-    def constant_of(self) -> dict[str, object]:
-        """The value of each target that has one."""
-        return dict(flat(self.constants))
-
-    @cached_property
     def withdrawn_by(self) -> dict[str, list[object]]:
         """The values of each path that withdraw."""
         return {path: values for path, values in flat(self.withdrawals) if isinstance(values, list)}
 
 
-class CdcConfig(Table, frozen=True):
+class CdcConfig(WithColumns, frozen=True):
     """Which columns of a source's tables give the parts of an event, when Debezium tells of a row.
 
     `columns` and `constants` are as for snapshots. Without a column, `sourceVersion` is the LSN of the change, and
@@ -68,20 +70,8 @@ class CdcConfig(Table, frozen=True):
     `unavailable_value` is what Debezium writes in place of a large value that did not change.
     """
 
-    columns: dict[str, object] = msgspec.field(default_factory=dict)
-    constants: dict[str, object] = msgspec.field(default_factory=dict)
     tables: list[str] = msgspec.field(default_factory=list)
     unavailable_value: str = "__debezium_unavailable_value"
-
-    @cached_property
-    def column_of(self) -> dict[str, str]:
-        """The column of each target."""
-        return {target: str(column) for target, column in flat(self.columns)}
-
-    @cached_property
-    def constant_of(self) -> dict[str, object]:
-        """The value of each target that has one."""
-        return dict(flat(self.constants))
 
 
 def check_webhook(key: str, webhook: WebhookConfig) -> None:

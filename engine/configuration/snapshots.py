@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.configuration.tables import Table, check_names, check_path, check_targets, check_variable, flat, redacted
+from engine.configuration.tables import (
+    WithColumns,
+    check_names,
+    check_path,
+    check_targets,
+    check_variable,
+    redacted,
+)
 from engine.errors import ConfigurationError
 
 DEFAULT_ORPHANS: Sequence[int | str] = ("5%", 500)
@@ -58,7 +65,7 @@ def _limit(given: int | str) -> int | Decimal:
     raise ValueError(problem)
 
 
-class SnapshotConfig(Table, frozen=True):
+class SnapshotConfig(WithColumns, frozen=True):
     """Where a source says everything that it says now: exactly one of `file`, `url` and `query`.
 
     `columns` names, by target, the column of a CSV file, of a query's result or of flat JSON that it is taken from;
@@ -81,8 +88,6 @@ class SnapshotConfig(Table, frozen=True):
     database: str | None = None
     database_variable: str | None = None
     max_orphans: int | str | list[int | str] = msgspec.field(default_factory=lambda: [*DEFAULT_ORPHANS])
-    columns: dict[str, object] = msgspec.field(default_factory=dict)
-    constants: dict[str, object] = msgspec.field(default_factory=dict)
 
     @cached_property
     def kind(self) -> Literal["file", "url", "query"]:
@@ -96,16 +101,6 @@ class SnapshotConfig(Table, frozen=True):
         if path.suffix.lower() in _COMPRESSED:
             path = path.with_suffix("")
         return self.format or _FORMATS.get(path.suffix.lower())
-
-    @cached_property
-    def column_of(self) -> dict[str, str]:
-        """The column of each target."""
-        return {target: str(column) for target, column in flat(self.columns)}
-
-    @cached_property
-    def constant_of(self) -> dict[str, object]:
-        """The value of each target that has one."""
-        return dict(flat(self.constants))
 
     @cached_property
     def orphan_limit(self) -> OrphanLimit:

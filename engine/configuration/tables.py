@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import msgspec
 
@@ -15,6 +16,28 @@ _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """A table of the file. Unknown keys are errors."""
+
+
+class WithConstants(Table, frozen=True):
+    """A table that gives parts of every event: `constants` has values by target."""
+
+    constants: dict[str, object] = msgspec.field(default_factory=dict)
+
+    @cached_property
+    def constant_of(self) -> dict[str, object]:
+        """The value of each target that has one."""
+        return dict(flat(self.constants))
+
+
+class WithColumns(WithConstants, frozen=True):
+    """A table that tells what is in which column: `columns` has their names by target."""
+
+    columns: dict[str, object] = msgspec.field(default_factory=dict)
+
+    @cached_property
+    def column_of(self) -> dict[str, str]:
+        """The column of each target."""
+        return {target: str(column) for target, column in flat(self.columns)}
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

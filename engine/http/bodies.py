@@ -78,7 +78,11 @@ def read_query(text: bytes, kind: type[Value]) -> Value:
         if count > 1:
             raise invalid(name, "is given twice")
     try:
-        return msgspec.convert(dict(pairs), kind, strict=False)
+        value = msgspec.convert(dict(pairs), kind, strict=False)
     except msgspec.ValidationError as error:
         fault = refusal(error, b"")
         raise invalid(fault.path, fault.reason) from None
+    for name, _ in pairs:
+        if getattr(value, name) is None:  # the word `null` was taken for it
+            raise invalid(name, "cannot be null; leave it out")
+    return value
