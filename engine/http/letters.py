@@ -147,7 +147,6 @@ async def _letter(call: Call) -> DeadLetter:
     return await call.service.shop.dead_letters.get(call.path["id"])
 
 
-LETTER = "/v1/dead-letters/{id}"
 NO_LETTER = {404: "There is no such dead letter"}
 RESOLVED = {409: "It was resolved before, or others are at it: nothing has changed"}
 
