@@ -61,12 +61,13 @@ class SQLiteFloor(Floor):
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One read."""
         window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
-        return stretch(orjson.loads(one(self._events_reader.execute(SQL["scan"], window))[0]))
+        rows, _ = one(self._events_reader.execute(SQL["scan"], window))
+        return stretch(orjson.loads(rows))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
         """One read."""
-        rows = self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus))))
-        found: list[Row] = orjson.loads(one(rows)[0])
+        rows, _ = one(self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
+        found: list[Row] = orjson.loads(rows)
         return found
 
     async def reread(self) -> int:
@@ -119,9 +120,10 @@ def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row
 
 
 def heads(connection: apsw.Connection, streams: Sequence[str]) -> list[Head]:
-    """The newest event of each stream, which the statement packs into one value."""
-    packed = orjson.loads(one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))[0])
-    return [(*head[:5], head[5].encode()) for head in packed]
+    """The newest event of each stream. The statement gives all states one behind the other, and their lengths."""
+    rows, states = one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))
+    end = 0
+    return [(*head, states[end : (end := end + size)]) for *head, size in orjson.loads(rows)]
 
 
 def one(rows: Iterable[Row]) -> Row:

@@ -47,19 +47,29 @@ Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
 """Why a rebuild made an event: the log had none; had an older version; had other content; the snapshot has none."""
 
 
-class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
     """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
 
-    An event that a rebuild made has the id of its run, and why it was made.
+    An event that a rebuild made has the id of its run, and why it was made. The payload comes last: what a state says
+    can be told by how it ends, see `ending`.
     """
 
     id: str
     occurred_at: str
     recorded_at: str
-    payload: msgspec.Raw
     correlation_id: str | None = None
     run_id: str | None = None
     drift: Drift | None = None
+    payload: msgspec.Raw
+
+
+def ending(content: bytes) -> bytes:
+    """How a state ends that has this canonical payload, and no other one does.
+
+    `"payload":` is a key there: in a text its quotes would be escaped. And it is one of the state itself, not one
+    inside its payload: behind the content, which is balanced, a single brace is closed.
+    """
+    return b'"payload":%b}' % content
 
 
 class Statement(NamedTuple):
@@ -94,10 +104,16 @@ class Admission(NamedTuple):
 
 def state_of_drift(statement: Statement, recorded_at: str, made_id: str, run_id: str, drift: Drift) -> bytes:
     """The `state` of an event that a rebuild makes from a statement."""
-    content = msgspec.Raw(statement.content)
-    identifier = statement.id or made_id
     return _encoder.encode(
-        State(identifier, statement.occurred_at, recorded_at, content, statement.correlation_id, run_id, drift)
+        State(
+            id=statement.id or made_id,
+            occurred_at=statement.occurred_at,
+            recorded_at=recorded_at,
+            correlation_id=statement.correlation_id,
+            run_id=run_id,
+            drift=drift,
+            payload=msgspec.Raw(statement.content),
+        )
     )
 
 
@@ -188,7 +204,13 @@ class Door:
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
         stream, version, topic, content, occurred_at, identifier, correlation_id = self.examine(event)
-        state = State(identifier or made_id, occurred_at, recorded_at, msgspec.Raw(content), correlation_id)
+        state = State(
+            id=identifier or made_id,
+            occurred_at=occurred_at,
+            recorded_at=recorded_at,
+            correlation_id=correlation_id,
+            payload=msgspec.Raw(content),
+        )
         return Admission(stream, version, topic, _encoder.encode(state), content)
 
     def examine(self, event: DomainEvent) -> Statement:

@@ -4,29 +4,23 @@ Of nearly all rows the log says the same. They are told by their bytes, and not 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
-from engine.door import Door, Drift, State, Statement, state_of_drift
+from engine.door import Door, Drift, State, Statement, ending, state_of_drift
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
+from engine.rebuild.endings import Endings
 from engine.rebuild.ordering import Named, Refusal
 from engine.rebuild.run import Counts
 from engine.stores.store import Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder(order="sorted").encode
-
 _NULL = b"null"
-SHORT = 512
-"""Payloads of so many bytes, at most, are remembered: longer ones are hardly ever the same."""
-
-_PAYLOAD = b'"payload":'
-_ESCAPED_COLON = b"\\u003"
-"""How one begins, in small letters or capitals."""
+_WITHDRAWN = ending(_NULL)
+_WRITTEN = (msgspec.Raw, bytes)
+"""Types of payloads that are JSON."""
 
 
 class Mark(NamedTuple):
@@ -53,17 +47,43 @@ class Pending(NamedTuple):
     head: StoredEvent | None
 
 
+class Comparer:
+    """Compares pages of one run's snapshot with the log, which has not seen the run before a position."""
+
+    def __init__(self, run_id: str, since: int, door: Door) -> None:
+        self.run_id = run_id
+        self.since = since
+        self.examine = door.examine
+        self._endings = Endings()
+
+    def compare(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> "Comparison":
+        """Compares rows with heads, both in the order of their streams, and each stream at most once in either."""
+        comparison = Comparison(self)
+        comparison.merge(rows, heads)
+        return comparison
+
+    def endings(self, rows: Sequence[Named]) -> list[bytes]:
+        """How the state ends of whatever event says the same as a row; empty where the row must be examined to know.
+
+        What is in the log was let in through the door. A payload whose JSON with sorted keys is the same is as good.
+        """
+        payloads = [named[2].payload for named in rows]
+        return self._endings.of([each if isinstance(each, _WRITTEN) else _unwritten(each) for each in payloads])
+
+
+def _unwritten(payload: Mapping[str, object] | None) -> bytes:
+    return _NULL if payload is None else b""
+
+
 class Comparison:
-    """What comparing has shown so far. `counts` are by name; `live` counts streams of the log with something to say.
+    """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
     `pending` are to be mended; `handled` were, by the same run before; `absent` are heads of streams which the snapshot
     does not name; `refusals` are rows that broke a rule.
     """
 
-    def __init__(self, run_id: str, door: Door) -> None:
-        self._run_id = run_id
-        self._mark = f'"runId":"{run_id}"'.encode()
-        self._examine = door.examine
+    def __init__(self, comparer: Comparer) -> None:
+        self._comparer = comparer
         self.counts = Counts()
         self.live = 0
         self.pending: list[Pending] = []
@@ -73,35 +93,44 @@ class Comparison:
 
     def merge(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> None:
         """Compares rows with heads, both in the order of their streams, and each stream at most once in either."""
-        position, total, equal, live = 0, len(heads), 0, 0
-        for named in rows:
-            stream = named[0]
+        heads_of = self._heads_of(rows, heads)
+        since, equal, withdrawn = self._comparer.since, 0, 0
+        for named, head, end in zip(rows, heads_of, self._comparer.endings(rows), strict=True):
+            if head is None:
+                self._compare(named, None)
+            elif end and head[5].endswith(end) and named[2].source_version == head[2] and head[0] <= since:
+                equal += 1
+                withdrawn += end == _WITHDRAWN
+            else:
+                self.live += not _is_withdrawn(head)
+                self._compare(named, head)
+        self.counts.equal += equal
+        self.live += equal - withdrawn
+
+    def _heads_of(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> Sequence[StoredEvent | None]:
+        """The head of each row's stream. The others are absent from the snapshot."""
+        if [row[0] for row in rows] == [head[1] for head in heads]:
+            return heads
+        found: list[StoredEvent | None] = []
+        position, total = 0, len(heads)
+        for row in rows:
+            stream = row[0]
             while position < total and heads[position][1] < stream:
                 self._miss(heads[position])
                 position += 1
-            if position == total or heads[position][1] != stream:
-                self._compare(named, None)
-                continue
-            head = heads[position]
-            position += 1
-            event, state = named[2], head[5]
-            if event.source_version == head[2]:
-                end = end_of_the_same(event.payload, state)
-                if end and (end == len(state) - 1 or self._mark not in state):
-                    equal += 1
-                    live += not state.startswith(_NULL, end - len(_NULL))
-                    continue
-            self.live += not _is_withdrawn(head)
-            self._compare(named, head)
-        self.counts.equal += equal
-        self.live += live
+            if position < total and heads[position][1] == stream:
+                found.append(heads[position])
+                position += 1
+            else:
+                found.append(None)
         for head in heads[position:]:
             self._miss(head)
+        return found
 
     def _compare(self, named: Named, head: StoredEvent | None) -> None:
         """A row that is not known to be equal, or that this run may have mended: only now it is examined."""
         try:
-            statement = self._examine(named.whole())
+            statement = self._comparer.examine(named.whole())
         except Refused as refused:
             self.counts.refused += 1
             self.refusals.append(Refusal(named.number, refused.path, refused.reason))
@@ -119,7 +148,7 @@ class Comparison:
         state = decoded(head)
         if state is None or bytes(state.payload) != statement.content:
             self.pending.append(Pending(named, statement, "changed", head))
-        elif state.run_id == self._run_id and state.drift is not None:
+        elif state.run_id == self._comparer.run_id and state.drift is not None:
             self.handled.append((head.originator_id, state.drift))
         else:
             self.counts.equal += 1
@@ -130,43 +159,8 @@ class Comparison:
             self.absent.append(head)
 
 
-def end_of_the_same(payload: msgspec.Raw | Mapping[str, object] | bytes | None, state: bytes) -> int:
-    """Where a state's payload ends, when it is plainly this one; 0 when the row must be examined to know.
-
-    What is in the log was let in through the door. A payload whose JSON with sorted keys is the same is as good.
-
-    The first `"payload":` of a state is its key: the texts before it have their quotes escaped. And no JSON object is
-    the beginning of another one.
-    """
-    begin = state.find(_PAYLOAD) + len(_PAYLOAD)
-    if payload is None:
-        return begin + len(_NULL) if state.startswith(_NULL, begin) else 0
-    if isinstance(payload, Mapping):
-        return 0
-    text = bytes(payload)
-    if state.startswith(text, begin):
-        return begin + len(text)
-    canonical = _remembered(text) if len(text) <= SHORT else _canonical(text)
-    return begin + len(canonical) if canonical and state.startswith(canonical, begin) else 0
-
-
-def _canonical(text: bytes) -> bytes:
-    """The same JSON with its keys sorted; empty for what must be looked at closer."""
-    try:
-        canonical = _encode(_decode(text))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return b""
-    # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
-    whole = text.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in text
-    return canonical if whole else b""
-
-
-_remembered = lru_cache(4_096)(_canonical)
-"""Prices and stocks repeat themselves."""
-
-
 def _is_withdrawn(head: StoredEvent) -> bool:
-    return end_of_the_same(None, head[5]) > 0
+    return head[5].endswith(_WITHDRAWN)
 
 
 def decoded(event: StoredEvent) -> State | None:

@@ -8,8 +8,9 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
-from operator import itemgetter, le, lt
+from operator import add, itemgetter, le, lt
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -39,9 +40,8 @@ CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, li
 _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?)"
 _IN_ORDER = "SELECT stream, number, event, line FROM named ORDER BY stream, version DESC, number"
 
-_new = tuple.__new__  # a third of the time that the class itself would take
-_plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
-"""SKUs that are written in the log as they are."""
+_plain = re.compile(r"[0-9A-Za-z._-]{1,100}+(?:\n[0-9A-Za-z._-]{1,100}+)*+").fullmatch
+"""SKUs, a line each, that are written in the log as they are."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
@@ -72,6 +72,9 @@ class Named(NamedTuple):
         """The event. Raises `Refused`."""
         event = self.event
         return event if isinstance(event, DomainEvent) else finish_reading(event, self.line)
+
+
+_named = partial(tuple.__new__, Named)  # a third of the time that the class itself would take
 
 
 class Aside(NamedTuple):
@@ -146,18 +149,35 @@ class Usher:
 
     def place(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
         """The rows with their streams, as they come, and what cannot have one."""
+        if not (self._left_out or self._prefix) and (named := self._plain(rows)) is not None:
+            return named, _NOTHING
+        return self._one_by_one(rows)
+
+    def _plain(self, rows: Sequence[Row]) -> list[Named] | None:
+        """The rows, when there is nothing that must be looked at closer in any of them."""
+        if not rows:
+            return []
+        numbers, events, lines = zip(*rows, strict=True)
+        try:
+            skus = "\n".join([event.sku for event in events])
+            kinds = [(event.channel, event.type, event.source) for event in events]
+        except (AttributeError, TypeError):
+            return None
+        ends = list(map(self._ends.get, kinds))
+        if None in ends or skus.count("\n") != len(rows) - 1 or _plain(skus) is None:
+            return None
+        streams = map(add, skus.split("\n"), ends)
+        return list(map(_named, zip(streams, numbers, events, lines, strict=True)))
+
+    def _one_by_one(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
         named: list[Named] = []
         refusals: list[Refusal] = []
-        prefix, left_out, ends = self._prefix, self._left_out, self._ends
+        prefix, left_out = self._prefix, self._left_out
         for number, event, line in rows:
             if isinstance(event, Refused):
                 refusals.append(Refusal(number, event.path, event.reason))
                 continue
             if event.type in left_out or (prefix and not normalise_sku(event.sku).startswith(prefix)):
-                continue
-            end = ends.get((event.channel, event.type, event.source))
-            if end is not None and _plain(event.sku):
-                named.append(_new(Named, (event.sku + end, number, event, line)))
                 continue
             try:
                 stream = self._stream(event)

@@ -22,6 +22,7 @@ from engine.door import Door, Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.rebuild.comparing import (
+    Comparer,
     Comparison,
     Difference,
     Mark,
@@ -102,8 +103,9 @@ class SourceRebuild:
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        self._door = Door(config)
-        self._usher = Usher(self._door, Scope(left_out, prefix))
+        door = Door(config)
+        self._usher = Usher(door, Scope(left_out, prefix))
+        self._comparer = Comparer(run.id, run.start_position, door)
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._bounds = bounds(prefix)
 
@@ -187,8 +189,7 @@ class SourceRebuild:
         while done < len(left):
             stretch = await walk.stretch(left[-1].stream)
             upto = len(left) if stretch.reached else bisect_right(left, stretch.upto, lo=done, key=_name)
-            comparison = Comparison(self._run.id, self._door)
-            comparison.merge(left[done:upto], stretch.heads)
+            comparison = self._comparer.compare(left[done:upto], stretch.heads)
             done = upto
             is_last = done == len(left)
             findings = _with_aside(findings, page.aside) if is_last else findings
@@ -203,8 +204,7 @@ class SourceRebuild:
         """What the log has behind the last row."""
         while True:
             stretch = await walk.stretch(None)
-            comparison = Comparison(self._run.id, self._door)
-            comparison.merge((), stretch.heads)
+            comparison = self._comparer.compare((), stretch.heads)
             if comparison.absent or findings.counts.rows:
                 await self._settle(comparison, stretch.upto, self._run.cursor["snapshot"], snapshot, findings)
                 findings = _Findings()
@@ -280,11 +280,8 @@ class SourceRebuild:
 
     async def _compare_again(self, rows: Sequence[Named]) -> Comparison:
         """Rows with the heads that stand by now."""
-        comparison = Comparison(self._run.id, self._door)
-        if rows:
-            heads = await self._store.log.heads([named.stream for named in rows])
-            comparison.merge(rows, sorted(heads, key=lambda head: head.originator_id))
-        return comparison
+        heads = await self._store.log.heads([named.stream for named in rows])
+        return self._comparer.compare(rows, sorted(heads, key=lambda head: head.originator_id))
 
     # --- withdrawing ------------------------------------------------------------------------------
 

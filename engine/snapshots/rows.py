@@ -4,6 +4,7 @@ A snapshot may open with `{"snapshot":"begin","takenAt":"…"}` and is complete 
 `{"snapshot":"end","count":…}`, where the count is that of the rows between the two.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -185,12 +186,12 @@ class Tally:
         """Whether the end marker was there."""
         return self._count is not None
 
-    def row_of(self, wire: Wire, line: bytes) -> Row | None:
-        """The next row, of which the envelope was read; None when `row` must tell what becomes of it."""
-        if wire.source != self._source or self._count is not None:
+    def rows_of(self, wires: Sequence[Wire], lines: Sequence[bytes]) -> list[Row] | None:
+        """The next rows, of which the envelopes were read; None when `row` must tell what becomes of them."""
+        if self._count is not None or [wire.source for wire in wires].count(self._source) < len(wires):
             return None
-        self.rows += 1
-        return _new(Row, (self.rows, wire, line))
+        first, self.rows = self.rows + 1, self.rows + len(wires)
+        return [_new(Row, row) for row in zip(range(first, self.rows + 1), wires, lines, strict=True)]
 
     def row(self, found: Found) -> Row | None:
         """What was found, as the next row; None when it is a marker, or stands behind the end marker."""

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import apsw
 
 from engine.errors import LeaseLost
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, blob, fetch, packed_of
+from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, fetch, packed_of
 from engine.stores.sqlite.dead_letters import letter_row
 from engine.stores.store import Checkpoint, Folding, NewLetter
 from projections.sections import Section
@@ -37,7 +37,8 @@ class SQLiteFolding(Folding):
         domain, wanted = self.checkpoint.domain, list(skus)
 
         def read(connection: apsw.Connection) -> list[Section]:
-            return sorted(_unpacked(packed_of(connection, "domain_sections", wanted, domain)))
+            goes = packed_of(connection, "domain_sections", wanted, domain)
+            return sorted(section for rows in goes for section in _unpacked(*rows))
 
         return await self._pages.run_reserved(read)
 
@@ -84,10 +85,10 @@ def _checkpoint(connection: apsw.Connection, domain: str) -> Checkpoint:
     return Checkpoint._make(fetch(connection, "checkpoint", domain)[0])
 
 
-def _unpacked(rows: Iterable[Row]) -> Iterator[Section]:
+def _unpacked(rows: Iterable[Row], blobs: bytes) -> Iterator[Section]:
     """Sections from packed rows."""
-    for sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at in rows:
-        shown = None if body is None else blob(body)
-        yield _new(
-            Section, (sku, channel, domain, enabled == 1, ready == 1, blob(versions), shown, occurred_at, recorded_at)
-        )
+    end = 0
+    for sku, channel, domain, enabled, ready, size, length, occurred_at, recorded_at in rows:
+        versions = blobs[end : (end := end + size)]
+        body = None if length is None else blobs[end : (end := end + length)]
+        yield _new(Section, (sku, channel, domain, enabled == 1, ready == 1, versions, body, occurred_at, recorded_at))

@@ -38,11 +38,11 @@ SELECT coalesce(max(notification_id), :after), count(*), count(*) FILTER (WHERE 
 FROM next_events;
 
 -- heads --
--- The newest event of each stream in an array, all of them in one value: see `packed`.
-SELECT CAST(json_group_array(json_array(
+-- The newest event of each stream in an array, all of them in two values: see `packed`.
+SELECT json_group_array(json_array(
     stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
-    stored_events.revision, stored_events.topic, CAST(stored_events.state AS TEXT)
-)) AS BLOB)
+    stored_events.revision, stored_events.topic, octet_length(stored_events.state)
+)), CAST(group_concat(stored_events.state, '') AS BLOB)
 FROM carray(?) AS wanted
 CROSS JOIN stored_events ON stored_events.notification_id = (
     SELECT newest.notification_id FROM stored_events AS newest
@@ -68,7 +68,7 @@ LIMIT ?;
 -- scan --
 -- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
 -- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large;
--- all of them in one value: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
+-- all of them in two values: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(value) FROM json_each(:tails)
 ), streams (originator_id, number) AS (
@@ -85,10 +85,10 @@ WITH RECURSIVE sizes (size) AS MATERIALIZED (
     WHERE streams.number < :limit AND streams.originator_id IS NOT NULL
         AND (:below = '' OR streams.originator_id < :below)
 )
-SELECT CAST(json_group_array(json_array(
+SELECT json_group_array(json_array(
     head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic,
-    CAST(head.state AS TEXT), streams.number
-)) AS BLOB)
+    octet_length(head.state), streams.number
+)), CAST(group_concat(head.state, '') AS BLOB)
 FROM streams
 LEFT JOIN stored_events AS head ON head.notification_id = CASE
     WHEN EXISTS (
