@@ -7,6 +7,7 @@ on the event loop, where a thread would cost five times the read.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -220,6 +221,11 @@ def packed_of(
     middle = len(items) // 2
     for half in (items[:middle], items[middle:]):
         yield from packed_of(connection, name, half, *bindings)
+
+
+def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
+    """The blobs that stand one behind the other, by their lengths."""
+    return (blobs[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0)))
 
 
 def one(rows: Iterable[Row]) -> Row:

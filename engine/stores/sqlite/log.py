@@ -1,7 +1,8 @@
 """The log in `events.db`."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from functools import partial
 from operator import itemgetter
 
 import anyio
@@ -13,6 +14,7 @@ from engine.stores.sqlite.connections import (
     Connections,
     Row,
     Threaded,
+    cut,
     fetch,
     in_transaction,
     one,
@@ -27,16 +29,15 @@ TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
 
 _stream, _number = itemgetter(1), itemgetter(6)
-_new = tuple.__new__  # a third of the time that the class itself would take
+_event = partial(tuple.__new__, StoredEvent)  # a third of the time that the class itself would take
 
 
-def unpacked(rows: Iterable[Row], states: bytes) -> list[StoredEvent]:
+def unpacked(rows: Sequence[Row], states: bytes) -> list[StoredEvent]:
     """Events from packed rows, which may have more columns than an event."""
-    end = 0
-    return [
-        _new(StoredEvent, (position, stream, version, revision, topic, states[end : (end := end + size)]))
-        for position, stream, version, revision, topic, size, *_ in rows
-    ]
+    if not rows:
+        return []
+    positions, streams, versions, revisions, topics, sizes, *_ = zip(*rows, strict=True)
+    return list(map(_event, zip(positions, streams, versions, revisions, topics, cut(states, sizes), strict=True)))
 
 
 class SQLiteLog(Log):
