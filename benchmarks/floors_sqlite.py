@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import apsw
@@ -85,8 +86,10 @@ class SQLiteFloor(Floor):
 
     def _append(self, events: Sequence[Admission]) -> None:
         self._events.execute("BEGIN IMMEDIATE")
-        for _ in self._events.executemany(SQL["insert_event"], [event[:4] for event in events]):
-            pass
+        begins = accumulate((len(event[3]) for event in events), initial=1)
+        rows = [(*event[:2], 0, event[2], begin, len(event[3])) for event, begin in zip(events, begins, strict=False)]
+        states = b"".join([event[3] for event in events])
+        self._events.execute(SQL["insert_event"], {"events": orjson.dumps(rows).decode(), "states": states})
         self._events.execute("COMMIT")
 
     def _apply(self) -> None:

@@ -1,16 +1,16 @@
 -- insert_event --
--- Appends an event whose version is free, and tells its position; nothing when the version is taken.
+-- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, one behind the other.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
-VALUES (?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-RETURNING notification_id, originator_id, originator_version;
+SELECT value ->> 0, value ->> 1, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+WHERE true
+ON CONFLICT DO NOTHING;
 
 -- correct_event --
--- Appends a correction whose (stream, version, revision) is free, likewise.
+-- Appends the corrections whose (stream, version, revision) is free, likewise.
 INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
-VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-RETURNING notification_id, originator_id, originator_version, revision;
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+WHERE true
+ON CONFLICT DO NOTHING;
 
 -- events_at --
 -- Every revision at some (stream, version), given as a JSON array of pairs.
