@@ -3,24 +3,20 @@
 Of nearly all rows the log says the same. They are told by their bytes, and not examined any further.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from engine.door import Door, Drift, State, Statement, ending, state_of_drift
+from engine.door import NULL, Door, Drift, State, Statement, ending, state_of_drift
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
-from engine.rebuild.endings import Endings
 from engine.rebuild.ordering import Named, Refusal
 from engine.rebuild.run import Counts
-from engine.stores.store import Correction, StoredEvent
+from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
-_NULL = b"null"
-_WITHDRAWN = ending(_NULL)
-_WRITTEN = (msgspec.Raw, bytes)
-"""Types of payloads that are JSON."""
+_WITHDRAWN = ending(NULL)
 
 
 class Mark(NamedTuple):
@@ -47,32 +43,33 @@ class Pending(NamedTuple):
     head: StoredEvent | None
 
 
-class Comparer:
-    """Compares pages of one run's snapshot with the log, which has not seen the run before a position."""
+class Divided(NamedTuple):
+    """Rows and entries of one stretch of streams: how many are equal, and how many of those have something to say.
 
-    def __init__(self, run_id: str, since: int, door: Door) -> None:
-        self.run_id = run_id
-        self.since = since
-        self.examine = door.examine
-        self._endings = Endings()
+    `rows` are those for which the log has no equal entry, and `streams` those in it which no row equals.
+    """
 
-    def compare(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> "Comparison":
-        """Compares rows with heads, both in the order of their streams, and each stream at most once in either."""
-        comparison = Comparison(self)
-        comparison.merge(rows, heads)
-        return comparison
-
-    def endings(self, rows: Sequence[Named]) -> list[bytes]:
-        """How the state ends of whatever event says the same as a row; empty where the row must be examined to know.
-
-        What is in the log was let in through the door. A payload whose JSON with sorted keys is the same is as good.
-        """
-        payloads = [named[2].payload for named in rows]
-        return self._endings.of([each if isinstance(each, _WRITTEN) else _unwritten(each) for each in payloads])
+    equal: int
+    live: int
+    rows: list[Named]
+    streams: list[bytes]
 
 
-def _unwritten(payload: Mapping[str, object] | None) -> bytes:
-    return _NULL if payload is None else b""
+def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> Divided:
+    """Tells what is equal from what must be looked at. Each stream is at most once in either."""
+    mine = [row[4] for row in rows]
+    if mine == entries:
+        return Divided(len(mine), len(mine) - _withdrawn(mine), [], [])
+    known = set(entries)
+    different = [row for row in rows if row[4] not in known]
+    named = set(mine)
+    others = [entry[: entry.find(SEPARATOR)] for entry in entries if entry not in named]
+    equal = [entry for entry in mine if entry in known]
+    return Divided(len(equal), len(equal) - _withdrawn(equal), different, others)
+
+
+def _withdrawn(entries: Sequence[bytes]) -> int:
+    return sum([entry.endswith(_WITHDRAWN) for entry in entries])
 
 
 class Comparison:
@@ -82,8 +79,9 @@ class Comparison:
     does not name; `refusals` are rows that broke a rule.
     """
 
-    def __init__(self, comparer: Comparer) -> None:
-        self._comparer = comparer
+    def __init__(self, run_id: str, door: Door) -> None:
+        self._run_id = run_id
+        self._examine = door.examine
         self.counts = Counts()
         self.live = 0
         self.pending: list[Pending] = []
@@ -92,45 +90,21 @@ class Comparison:
         self.refusals: list[Refusal] = []
 
     def merge(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> None:
-        """Compares rows with heads, both in the order of their streams, and each stream at most once in either."""
-        heads_of = self._heads_of(rows, heads)
-        since, equal, withdrawn = self._comparer.since, 0, 0
-        for named, head, end in zip(rows, heads_of, self._comparer.endings(rows), strict=True):
-            if head is None:
-                self._compare(named, None)
-            elif end and head[5].endswith(end) and named[2].source_version == head[2] and head[0] <= since:
-                equal += 1
-                withdrawn += end == _WITHDRAWN
-            else:
-                self.live += not _is_withdrawn(head)
-                self._compare(named, head)
-        self.counts.equal += equal
-        self.live += equal - withdrawn
-
-    def _heads_of(self, rows: Sequence[Named], heads: Sequence[StoredEvent]) -> Sequence[StoredEvent | None]:
-        """The head of each row's stream. The others are absent from the snapshot."""
-        if [row[0] for row in rows] == [head[1] for head in heads]:
-            return heads
-        found: list[StoredEvent | None] = []
-        position, total = 0, len(heads)
-        for row in rows:
-            stream = row[0]
-            while position < total and heads[position][1] < stream:
-                self._miss(heads[position])
-                position += 1
-            if position < total and heads[position][1] == stream:
-                found.append(heads[position])
-                position += 1
-            else:
-                found.append(None)
-        for head in heads[position:]:
-            self._miss(head)
-        return found
+        """Compares rows with the heads of all their streams, and of others, each stream at most once in either."""
+        left = {head.originator_id.encode(): head for head in heads}
+        for named in rows:
+            head = left.pop(named.stream, None)
+            self.live += head is not None and not _is_withdrawn(head)
+            self._compare(named, head)
+        for head in left.values():
+            if not _is_withdrawn(head):
+                self.live += 1
+                self.absent.append(head)
 
     def _compare(self, named: Named, head: StoredEvent | None) -> None:
         """A row that is not known to be equal, or that this run may have mended: only now it is examined."""
         try:
-            statement = self._comparer.examine(named.whole())
+            statement = self._examine(named.whole())
         except Refused as refused:
             self.counts.refused += 1
             self.refusals.append(Refusal(named.number, refused.path, refused.reason))
@@ -148,15 +122,10 @@ class Comparison:
         state = decoded(head)
         if state is None or bytes(state.payload) != statement.content:
             self.pending.append(Pending(named, statement, "changed", head))
-        elif state.run_id == self._comparer.run_id and state.drift is not None:
+        elif state.run_id == self._run_id and state.drift is not None:
             self.handled.append((head.originator_id, state.drift))
         else:
             self.counts.equal += 1
-
-    def _miss(self, head: StoredEvent) -> None:
-        if not _is_withdrawn(head):
-            self.live += 1
-            self.absent.append(head)
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:
@@ -182,7 +151,7 @@ def mended(pending: Pending, mark: Mark) -> Correction:
 def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
     """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
-    statement = Statement(stream, version, head.topic, _NULL, occurred_at, None, None)
+    statement = Statement(stream, version, head.topic, NULL, occurred_at, None, None)
     made_id = f"{mark.run_id}-withdrawn-{head.notification_id}"
     state = state_of_drift(statement, mark.recorded_at, made_id, mark.run_id, "orphan")
     return Correction(stream, version, revision, head.topic, state)
@@ -193,7 +162,7 @@ def difference(pending: Pending) -> Difference:
     state = None if pending.head is None else decoded(pending.head)
     before = {} if state is None else flatten(msgspec.json.decode(state.payload))
     after = flatten(msgspec.json.decode(pending.statement.content))
-    return Difference(pending.named.stream, pending.drift, changes_between(before, after))
+    return Difference(pending.named.stream.decode(), pending.drift, changes_between(before, after))
 
 
 def counted(drifts: Iterable[Drift]) -> Counts:

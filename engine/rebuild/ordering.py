@@ -6,11 +6,10 @@ and read back in order.
 
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import groupby
-from operator import add, itemgetter, le, lt
+from operator import itemgetter, le, lt
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -19,10 +18,11 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.door import Door, Statement, Wire, finish_reading, read_wire
+from engine.door import NULL, Door, Statement, Wire, canonical_of, entry, finish_reading, read_wire
 from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
+from engine.stores.store import SEPARATOR
 from projections.streams import normalise_sku
 
 PAGE_ROWS = 5_000
@@ -35,13 +35,14 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
-CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, line BLOB)
+CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB)
 """
-_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?)"
-_IN_ORDER = "SELECT stream, number, event, line FROM named ORDER BY stream, version DESC, number"
+_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
+_IN_ORDER = "SELECT stream, number, event, line, entry FROM named ORDER BY stream, version DESC, number"
 
-_plain = re.compile(r"[0-9A-Za-z._-]{1,100}+(?:\n[0-9A-Za-z._-]{1,100}+)*+").fullmatch
-"""SKUs, a line each, that are written in the log as they are."""
+_new = tuple.__new__  # a third of the time that the class itself would take
+_plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
+"""SKUs that are written in the log as they are."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
@@ -58,23 +59,22 @@ class Refusal(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A stream that the snapshot names, in which row, and what that says, which has not been examined yet.
+    """A stream that the snapshot names, in UTF-8, in which row, and what that says, which has not been examined yet.
 
-    Of some rows only the envelope was read: then `line` is the whole.
+    Of some rows only the envelope was read, or not even that: then `line` is the whole. `entry` is what the log has
+    when it says the same, empty when that is only known of examined events.
     """
 
-    stream: str
+    stream: bytes
     number: int
-    event: DomainEvent | Wire
+    event: DomainEvent | Wire | None
     line: bytes
+    entry: bytes
 
     def whole(self) -> DomainEvent:
         """The event. Raises `Refused`."""
-        event = self.event
+        event = self.event or read_wire(self.line)
         return event if isinstance(event, DomainEvent) else finish_reading(event, self.line)
-
-
-_named = partial(tuple.__new__, Named)  # a third of the time that the class itself would take
 
 
 class Aside(NamedTuple):
@@ -149,31 +149,14 @@ class Usher:
 
     def place(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
         """The rows with their streams, as they come, and what cannot have one."""
-        if not (self._left_out or self._prefix) and (named := self._plain(rows)) is not None:
-            return named, _NOTHING
-        return self._one_by_one(rows)
-
-    def _plain(self, rows: Sequence[Row]) -> list[Named] | None:
-        """The rows, when there is nothing that must be looked at closer in any of them."""
-        if not rows:
-            return []
-        numbers, events, lines = zip(*rows, strict=True)
-        try:
-            skus = "\n".join([event.sku for event in events])
-            kinds = [(event.channel, event.type, event.source) for event in events]
-        except (AttributeError, TypeError):
-            return None
-        ends = list(map(self._ends.get, kinds))
-        if None in ends or skus.count("\n") != len(rows) - 1 or _plain(skus) is None:
-            return None
-        streams = map(add, skus.split("\n"), ends)
-        return list(map(_named, zip(streams, numbers, events, lines, strict=True)))
-
-    def _one_by_one(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
+        if not (self._left_out or self._prefix) and all(row[3] for row in rows):
+            streams = [row[3][: row[3].index(SEPARATOR)] for row in rows]
+            return [_new(Named, (stream, *row)) for stream, row in zip(streams, rows, strict=True)], _NOTHING
         named: list[Named] = []
         refusals: list[Refusal] = []
         prefix, left_out = self._prefix, self._left_out
-        for number, event, line in rows:
+        for number, given, line, _ in rows:
+            event = given or read_wire(line)
             if isinstance(event, Refused):
                 refusals.append(Refusal(number, event.path, event.reason))
                 continue
@@ -184,11 +167,14 @@ class Usher:
             except Refused as refused:
                 refusals.append(Refusal(number, refused.path, refused.reason))
             else:
-                named.append(Named(stream, number, event, line))
+                named.append(Named(stream.encode(), number, event, line, _entry(stream, event)))
         return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
 
     def _stream(self, event: DomainEvent | Wire) -> str:
         """The stream of an event, when there is such a one. Its end is remembered: there are few."""
+        end = self._ends.get((event.channel, event.type, event.source))
+        if end is not None and _plain(event.sku):
+            return event.sku + end
         stream = self._stream_of(event)
         self._ends[event.channel, event.type, event.source] = stream[stream.index("/") :]
         return stream
@@ -217,7 +203,7 @@ class Usher:
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
             if statement[1] == stands[1] and statement[3] != stands[3]:
-                reason = f"row {chosen.number:,} says something else of {chosen.stream} at the same version"
+                reason = f"row {chosen.number:,} says something else of {chosen.stream.decode()} at the same version"
                 refusals.append(Refusal(named.number, "payload", reason))
         repeated = len(rows) - 1 - len(refusals)
         return chosen, Aside(len(refusals), 0, repeated, tuple(refusals[:SHOWN]))
@@ -225,7 +211,7 @@ class Usher:
 
 async def as_they_come(snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress) -> AsyncIterator[Page]:
     """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
-    last = ""
+    last = b""
     async for batch in snapshot.batches(cursor):
         named, aside = await run_sync(usher.place, batch.rows)
         streams = [each[0] for each in named]
@@ -310,12 +296,22 @@ def _spill() -> Iterator[_Spill]:
             spill.close()
 
 
-def _spilt(named: Named) -> tuple[str, int, int, bytes | None, bytes]:
-    stream, number, event, line = named
+def _spilt(named: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
+    stream, number, event, line, entry = named
+    version = int(entry.split(SEPARATOR, 2)[1]) if event is None else event.source_version
     packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
-    return stream, event.source_version, number, packed, line
+    return stream, version, number, packed, line, entry
 
 
-def _unspilt(row: tuple[str, int, bytes | None, bytes]) -> Named:
-    stream, number, packed, line = row
-    return Named(stream, number, read_wire(line) if packed is None else _decoder.decode(packed), line)
+def _unspilt(row: tuple[bytes, int, bytes | None, bytes, bytes]) -> Named:
+    stream, number, packed, line, entry = row
+    return Named(stream, number, None if packed is None else _decoder.decode(packed), line, entry)
+
+
+def _entry(stream: str, event: DomainEvent | Wire) -> bytes:
+    """What is in the log when it says the same; empty where the event must be examined to know."""
+    payload = event.payload
+    if isinstance(payload, Mapping):
+        return b""
+    content = NULL if payload is None else canonical_of(bytes(payload))
+    return content and entry(stream, event.source_version, content)

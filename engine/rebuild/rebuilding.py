@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TypeVar, cast
 
 import anyio
@@ -22,7 +22,6 @@ from engine.door import Door, Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.rebuild.comparing import (
-    Comparer,
     Comparison,
     Difference,
     Mark,
@@ -30,13 +29,14 @@ from engine.rebuild.comparing import (
     counted,
     decoded,
     difference,
+    divided,
     mended,
     withdrawn,
 )
 from engine.rebuild.ordering import SHOWN, Aside, Disorder, Named, Page, Refusal, Scope, Usher, as_they_come, spilled
 from engine.rebuild.run import Counts, Rebuild
 from engine.rebuild.runs import Runs
-from engine.rebuild.walking import HeadWalk
+from engine.rebuild.walking import Span, Walk
 from engine.refolding import bounds
 from engine.snapshots.snapshot import Batch, Snapshot
 from engine.stores.store import Correction, Store, StoredEvent
@@ -56,6 +56,7 @@ log = Logger(__name__)
 Result = TypeVar("Result")
 
 _name = itemgetter(0)
+_stream_of = attrgetter("originator_id")
 
 
 class Watcher:
@@ -103,9 +104,8 @@ class SourceRebuild:
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        door = Door(config)
-        self._usher = Usher(door, Scope(left_out, prefix))
-        self._comparer = Comparer(run.id, run.start_position, door)
+        self._door = Door(config)
+        self._usher = Usher(self._door, Scope(left_out, prefix))
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._bounds = bounds(prefix)
 
@@ -148,11 +148,12 @@ class SourceRebuild:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them."""
         beyond = self._run.cursor["stream"]
         after, below = self._bounds
-        async with HeadWalk.of(self._store.log, self._tails, max(after, beyond), below) as walk:
+        span = Span(self._tails, max(after, beyond), below, self._run.start_position)
+        async with Walk.of(self._store.log, span) as walk:
             findings = await self._compare_rows(walk, snapshot, beyond)
             await self._compare_rest(walk, snapshot, findings)
 
-    async def _compare_rows(self, walk: HeadWalk, snapshot: Snapshot, beyond: str) -> _Findings:
+    async def _compare_rows(self, walk: Walk, snapshot: Snapshot, beyond: str) -> _Findings:
         findings = _Findings()
         with ungrouped():
             send, receive = anyio.create_memory_object_stream[Page](1)
@@ -173,7 +174,7 @@ class SourceRebuild:
                 await send.send(page)
 
     async def _compare_page(
-        self, page: Page, walk: HeadWalk, snapshot: Snapshot, findings: _Findings, beyond: str
+        self, page: Page, walk: Walk, snapshot: Snapshot, findings: _Findings, beyond: str
     ) -> _Findings:
         """Compares a page of rows with all heads up to its last one, and gives what is still to be recorded.
 
@@ -184,12 +185,12 @@ class SourceRebuild:
         if not rows:
             again = self._run.spilled and beyond  # while all rows were read, which is before anything was recorded
             return findings if again else _with_aside(findings, page.aside)
-        left = rows[bisect_right(rows, beyond, key=_name) :] if beyond else rows
+        left = rows[bisect_right(rows, beyond.encode(), key=_name) :] if beyond else rows
         done = 0
         while done < len(left):
-            stretch = await walk.stretch(left[-1].stream)
-            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto, lo=done, key=_name)
-            comparison = self._comparer.compare(left[done:upto], stretch.heads)
+            stretch = await walk.stretch(left[-1].stream.decode())
+            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), lo=done, key=_name)
+            comparison = await self._compare_entries(left[done:upto], stretch.entries)
             done = upto
             is_last = done == len(left)
             findings = _with_aside(findings, page.aside) if is_last else findings
@@ -200,11 +201,11 @@ class SourceRebuild:
             self._watcher.compared(*page.sorted)
         return findings
 
-    async def _compare_rest(self, walk: HeadWalk, snapshot: Snapshot, findings: _Findings) -> None:
+    async def _compare_rest(self, walk: Walk, snapshot: Snapshot, findings: _Findings) -> None:
         """What the log has behind the last row."""
         while True:
             stretch = await walk.stretch(None)
-            comparison = self._comparer.compare((), stretch.heads)
+            comparison = await self._compare_entries([], stretch.entries)
             if comparison.absent or findings.counts.rows:
                 await self._settle(comparison, stretch.upto, self._run.cursor["snapshot"], snapshot, findings)
                 findings = _Findings()
@@ -243,7 +244,7 @@ class SourceRebuild:
         """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""
         pending, comparison.pending = comparison.pending, []
         if self._runs is None:
-            return [(each.named.stream, each.drift) for each in pending]
+            return [(each.named.stream.decode(), each.drift) for each in pending]
         done: list[tuple[str, Drift]] = []
         for _ in range(TRIES):
             if not pending:
@@ -275,13 +276,25 @@ class SourceRebuild:
                 if position is None:
                     taken.append(each.named)
                 else:
-                    done.append((each.named.stream, each.drift))
+                    done.append((each.named.stream.decode(), each.drift))
         return taken
 
-    async def _compare_again(self, rows: Sequence[Named]) -> Comparison:
-        """Rows with the heads that stand by now."""
-        heads = await self._store.log.heads([named.stream for named in rows])
-        return self._comparer.compare(rows, sorted(heads, key=lambda head: head.originator_id))
+    async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+        """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
+        equal, live, different, others = divided(rows, entries)
+        comparison = await self._compare_again(different, others)
+        comparison.counts.equal += equal
+        comparison.live += live
+        return comparison
+
+    async def _compare_again(self, rows: Sequence[Named], others: Sequence[bytes] = ()) -> Comparison:
+        """Rows, and other streams, with the heads that stand by now."""
+        comparison = Comparison(self._run.id, self._door)
+        if streams := {named.stream for named in rows}.union(others):
+            heads = await self._store.log.heads([stream.decode() for stream in sorted(streams)])
+            merge = partial(comparison.merge, rows, sorted(heads, key=_stream_of))
+            merge() if len(rows) <= FEW else await run_sync(merge)
+        return comparison
 
     # --- withdrawing ------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from engine.files import InputFile, Overlong, Splitter, unpack
 from engine.ndjson import LONGEST_LINE, bare, too_long
 from engine.snapshots.ahead import Reading
 from engine.snapshots.rows import Found, JSONRows, Tally
+from engine.snapshots.shapes import Shapes
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -108,9 +109,10 @@ class LineReading(Reading):
 class NDJSONReading(LineReading):
     """A row a line. A byte order mark and blank lines are skipped."""
 
-    def __init__(self, file: FileToRead, place: Place, source: str, rows: JSONRows) -> None:
+    def __init__(self, file: FileToRead, place: Place, source: str, rows: JSONRows, shapes: Shapes) -> None:
         super().__init__(file, place, source)
         self._rows = rows
+        self._shapes = shapes
 
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
         """What the lines say."""
@@ -123,20 +125,30 @@ class NDJSONReading(LineReading):
                     yield from self._one_by_one(run)
 
     def _run(self, lines: Sequence[bytes | Overlong]) -> list[Row] | None:
-        """The rows in lines of which only the envelopes are read; None where any of them must be looked at closer."""
+        """The rows in lines that are not read, or only their envelopes; None where any must be looked at closer."""
         texts = [line for line in lines if not isinstance(line, Overlong)]
         size = sum(map(len, texts))
         if len(texts) < len(lines) or self.size + size > BATCH_BYTES:
             return None
+        entries = self._shapes.entries(texts)
         try:
-            wires = list(map(read_wire, texts))
+            wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
         except UNREADABLE:
             return None
-        if (rows := self._tally.rows_of(wires, texts)) is None:
+        if (rows := self._tally.rows_of(wires, texts, entries)) is None:
             return None
+        if b"" in entries:
+            self._learn(rows)
         self.line += len(rows)
         self.size += size
         return rows
+
+    def _learn(self, rows: Sequence[Row]) -> None:
+        """Makes the shape of the first line known whose shape is not."""
+        for _, wire, line, _ in rows:
+            if isinstance(wire, Wire):
+                return self._shapes.learn(wire, line)
+        return None
 
     def _one_by_one(self, lines: Sequence[bytes | Overlong]) -> Iterator[Found | list[Row] | None]:
         read, rows_of, behind = self._rows.read, self._tally.rows_of, self.place.line
@@ -150,7 +162,7 @@ class NDJSONReading(LineReading):
             else:
                 self.size += len(held)
                 text = held if self.line > 1 else bare(1, held)
-                if (opened := self._open(text)) and (rows := rows_of([opened[0]], [opened[1]])):
+                if (opened := self._open(text)) and (rows := rows_of([opened[0]], [opened[1]], [b""])):
                     yield rows
                 elif text and not text.isspace():
                     yield read(text.removesuffix(b"\r"))

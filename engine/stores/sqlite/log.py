@@ -24,7 +24,7 @@ from engine.stores.sqlite.connections import (
     packed_of,
     translated,
 )
-from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
+from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
 TICK_SECONDS = 0.02
@@ -160,6 +160,27 @@ class SQLiteLog(Log):
             heads = unpacked([row for row in rows if row[0] is not None], states)
             heads.sort(key=_stream)
             return Scanned(heads, end)
+
+        return await self._connections.events_browser.run(read)
+
+    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "since": since}
+
+        def read(connection: apsw.Connection, limit: int = limit) -> Entries:
+            window = {**bindings, "limit": limit, "payload": b'"payload":'}
+            try:
+                number, end, joined = one(connection.execute(SQL["scan_entries"], window))
+            except apsw.TooBigError:
+                if limit == 1:
+                    raise
+                return read(connection, limit // 2)
+            entries = joined.split(b"\x1e") if joined else []
+            if number == len(entries):
+                entries.sort()
+                return Entries(entries, end)
+            if limit == 1:  # the name of an application's stream may have any character
+                return Entries([joined], end)
+            return read(connection, limit // 2)
 
         return await self._connections.events_browser.run(read)
 

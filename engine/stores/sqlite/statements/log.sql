@@ -106,6 +106,48 @@ END
 WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_id < :below)
     AND (head.notification_id IS NOT NULL OR streams.number = :limit);
 
+-- scan_entries --
+-- As `scan`, but of each head only what it says, all of them in one value; how many, and the last stream when there may be more.
+WITH RECURSIVE sizes (size) AS MATERIALIZED (
+    SELECT DISTINCT length(value) FROM json_each(:tails)
+), streams (originator_id, number) AS (
+    SELECT * FROM (
+        SELECT originator_id, 1 FROM stored_events
+        WHERE originator_id > :after AND :limit > 0 ORDER BY originator_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.originator_id FROM stored_events AS next
+        WHERE next.originator_id > streams.originator_id ORDER BY next.originator_id LIMIT 1
+    ), streams.number + 1
+    FROM streams
+    WHERE streams.number < :limit AND streams.originator_id IS NOT NULL
+        AND (:below = '' OR streams.originator_id < :below)
+)
+SELECT count(head.notification_id), max(streams.originator_id) FILTER (WHERE streams.number = :limit),
+    CAST(group_concat(
+        streams.originator_id || char(31) || head.originator_version || char(31)
+        || iif(instr(head.state, :payload), substr(head.state, instr(head.state, :payload)), '')
+        || iif(head.notification_id > :since, char(31), ''),
+        char(30)
+    ) AS BLOB)
+FROM streams
+LEFT JOIN stored_events AS head ON head.notification_id = CASE
+    WHEN EXISTS (
+        SELECT 1 FROM sizes
+        WHERE substr(streams.originator_id, 1 + length(streams.originator_id) - size)
+            IN (SELECT value FROM json_each(:tails))
+    )
+    THEN (
+        SELECT newest.notification_id FROM stored_events AS newest
+        WHERE newest.originator_id = streams.originator_id
+        ORDER BY newest.originator_version DESC, newest.revision DESC
+        LIMIT 1
+    )
+END
+WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_id < :below)
+    AND (head.notification_id IS NOT NULL OR streams.number = :limit);
+
 -- stream_skus --
 -- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
 -- one stream that has no SKU, as those of applications.
