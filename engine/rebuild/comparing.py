@@ -11,7 +11,7 @@ import msgspec
 from engine.door import NULL, Door, Drift, State, Statement, ending, state_of_drift
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
-from engine.rebuild.ordering import Named, Refusal
+from engine.rebuild.ordering import Named, Refusal, event_in, stream_of
 from engine.rebuild.run import Counts
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
@@ -57,11 +57,11 @@ class Divided(NamedTuple):
 
 def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> Divided:
     """Tells what is equal from what must be looked at. Each stream is at most once in either."""
-    mine = [row[4] for row in rows]
+    mine = [row[3] for row in rows]
     if mine == entries:
         return Divided(len(mine), len(mine) - _withdrawn(mine), [], [])
     known = set(entries)
-    different = [row for row in rows if row[4] not in known]
+    different = [row for row in rows if row[3] not in known]
     named = set(mine)
     others = [entry[: entry.find(SEPARATOR)] for entry in entries if entry not in named]
     equal = [entry for entry in mine if entry in known]
@@ -93,7 +93,7 @@ class Comparison:
         """Compares rows with the heads of all their streams, and of others, each stream at most once in either."""
         left = {head.originator_id.encode(): head for head in heads}
         for named in rows:
-            head = left.pop(named.stream, None)
+            head = left.pop(stream_of(named), None)
             self.live += head is not None and not _is_withdrawn(head)
             self._compare(named, head)
         for head in left.values():
@@ -104,7 +104,7 @@ class Comparison:
     def _compare(self, named: Named, head: StoredEvent | None) -> None:
         """A row that is not known to be equal, or that this run may have mended: only now it is examined."""
         try:
-            statement = self._examine(named.whole())
+            statement = self._examine(event_in(named))
         except Refused as refused:
             self.counts.refused += 1
             self.refusals.append(Refusal(named.number, refused.path, refused.reason))
@@ -162,7 +162,7 @@ def difference(pending: Pending) -> Difference:
     state = None if pending.head is None else decoded(pending.head)
     before = {} if state is None else flatten(msgspec.json.decode(state.payload))
     after = flatten(msgspec.json.decode(pending.statement.content))
-    return Difference(pending.named.stream.decode(), pending.drift, changes_between(before, after))
+    return Difference(stream_of(pending.named).decode(), pending.drift, changes_between(before, after))
 
 
 def counted(drifts: Iterable[Drift]) -> Counts:

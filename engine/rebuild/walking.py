@@ -8,8 +8,11 @@ from typing import NamedTuple, Self
 
 from engine.stores.store import Entries, Log
 
-STREAMS = 5_000
+STREAMS = 10_000
 """How many streams are looked at in one read."""
+
+READ_AHEAD = 2
+"""So many reads are made before they are needed."""
 
 _BEHIND = b" "
 """Behind the separator in an entry, and before whatever may come in its place in a longer name."""
@@ -36,7 +39,7 @@ class Span(NamedTuple):
 
 
 class Walk:
-    """Goes through the entries of a span, reading one step ahead."""
+    """Goes through the entries of a span, reading ahead."""
 
     def __init__(self, log: Log, span: Span) -> None:
         self._log = log
@@ -44,23 +47,25 @@ class Walk:
         self._after = span.after
         self._ended = False
         self._entries: list[bytes] = []
-        self._coming: asyncio.Task[Entries] | None = None
+        self._read: asyncio.Queue[Entries | Exception] = asyncio.Queue(READ_AHEAD)
 
     @classmethod
     @asynccontextmanager
     async def of(cls, log: Log, span: Span) -> AsyncIterator[Self]:
         """A walk from one name to another."""
         walk = cls(log, span)
-        walk._look_ahead()
+        reading = asyncio.create_task(walk._read_ahead())
         try:
             yield walk
         finally:
-            await walk._stop()
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
 
     async def stretch(self, upto: str | None) -> Stretch:
         """The entries of the next streams, up to a name or, when it is None, to the end."""
         if not self._ended and (upto is None or self._after < upto):
-            await self._read()
+            await self._go_on()
         if upto is None or not (self._ended or self._after >= upto):
             entries, self._entries = self._entries, []
             return Stretch(entries, self._after, self._ended)
@@ -68,25 +73,24 @@ class Walk:
         entries, self._entries = self._entries[:index], self._entries[index:]
         return Stretch(entries, upto, reached=True)
 
-    async def _read(self) -> None:
-        coming = self._coming or self._look_ahead()
-        self._coming = None
-        read = await coming
-        self._entries += read.entries
-        if read.end is None:
-            self._ended = True
-        else:
-            self._after = read.end
-            self._look_ahead()
+    async def _go_on(self) -> None:
+        match await self._read.get():
+            case Exception() as error:
+                raise error
+            case Entries(entries, end):
+                self._entries += entries
+                self._ended = end is None
+                self._after = self._after if end is None else end
 
-    def _look_ahead(self) -> "asyncio.Task[Entries]":
-        tails, _, below, since = self._span
-        entries = self._log.entries(tails, after=self._after, below=below, limit=STREAMS, since=since)
-        self._coming = asyncio.create_task(entries)
-        return self._coming
-
-    async def _stop(self) -> None:
-        if self._coming is not None:
-            self._coming.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._coming
+    async def _read_ahead(self) -> None:
+        """Reads on until there is no more, or until it fails, which is told to whoever goes on."""
+        tails, after, below, since = self._span
+        end: str | None = after
+        while end is not None:
+            try:
+                read = await self._log.entries(tails, after=end, below=below, limit=STREAMS, since=since)
+            except Exception as error:  # noqa: BLE001  # it is raised where the entries are taken
+                await self._read.put(error)
+                return
+            end = read.end
+            await self._read.put(read)

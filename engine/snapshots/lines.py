@@ -132,7 +132,9 @@ class NDJSONReading(LineReading):
             return None
         entries = self._shapes.entries(texts)
         try:
-            wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
+            wires: list[Wire | None] = [None] * len(texts)
+            if b"" in entries:
+                wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
         except UNREADABLE:
             return None
         if (rows := self._tally.rows_of(wires, texts, entries)) is None:

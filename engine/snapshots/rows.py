@@ -194,7 +194,7 @@ class Tally:
 
         An envelope that was not read is of this source.
         """
-        if self._count is not None or any(wire is not None and wire.source != self._source for wire in wires):
+        if self._count is not None or [wire for wire in wires if wire is not None and wire.source != self._source]:
             return None
         first, self.rows = self.rows + 1, self.rows + len(wires)
         return list(map(_row, zip(range(first, self.rows + 1), wires, lines, entries, strict=True)))

@@ -20,7 +20,7 @@ HITS = 4
 """Beyond so many shapes, another one is learned when each of those before it has served so many lines."""
 
 # Values that are written in one way only: texts without an escape, whole numbers that any reader keeps, and words.
-_TEXT = rb'"[^"\\\x00-\x1f]*+"'
+_TEXT = rb'"[^"]*+"'  # where there is no backslash in the whole line
 _NUMBER = rb"0|-?[1-9][0-9]{0,14}+"
 _WORD = rb"true|false|null"
 _token = re.compile(rb"(?P<key>%b:)|(?P<text>%b)|(?P<number>%b)|(?P<word>%b)" % (_TEXT, _TEXT, _NUMBER, _WORD))
@@ -152,10 +152,16 @@ class Shapes:
             return [b""] * len(lines)
         match, template, order = self._shapes[0]
         other = self._other
-        return [template % found.group(*order) if (found := match(line)) is not None else other(line) for line in lines]
+        found = map(match, lines)
+        return [
+            template % values.group(*order) if values and b"\\" not in line else other(line)
+            for values, line in zip(found, lines, strict=True)
+        ]
 
     def _other(self, line: bytes) -> bytes:
         """Likewise, of a line that is not like the last one."""
+        if b"\\" in line:
+            return b""
         for place, (match, template, order) in enumerate(self._shapes):
             if (found := match(line)) is not None:
                 self._hits += 1
@@ -165,7 +171,7 @@ class Shapes:
 
     def learn(self, wire: Wire, line: bytes) -> None:
         """Makes the shape of a line known, when that is of use. Its envelope has been read."""
-        if wire.type not in self._domains or self._hits < HITS * (self._learned - MOST_SHAPES):
+        if b"\\" in line or wire.type not in self._domains or self._hits < HITS * (self._learned - MOST_SHAPES):
             return
         self._learned += 1
         try:
