@@ -28,6 +28,15 @@ _between = re.compile(rb"[\[\]{},\s]*+").fullmatch
 _VALUES = {name: b"(%b)" % form for name, form in (("text", _TEXT), ("number", _NUMBER), ("word", _WORD))}
 _SKU = rb'"([0-9A-Za-z._-]{1,100}+)"'
 """One that is written in the log as it is."""
+_DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_TIME = rb"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_MOMENT = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)
+"""One in RFC 3339. Leap days are left to be read."""
+
+_NAMES = ("sku", "channel", "sourceVersion")
+"""The values of an envelope that stand in an entry."""
+
+_IDENTIFIER = rb'"[ !#-\[\]-~]{1,200}+"'
 
 
 class _Parts(NamedTuple):
@@ -59,7 +68,7 @@ class _Shape(NamedTuple):
         if within is None or (found := [part for part in parts if part is not None]) != parts:
             return None
         groups = [group for part in found for group in part.groups]
-        names = ["sku", "channel", "sourceVersion", *within[2]]
+        names = [*_NAMES, *within[2]]
         if not set(names) <= set(groups):
             return None
         stream = f"%b/%b/{wire.type}/{wire.source}".encode()
@@ -85,7 +94,7 @@ def _envelope(part: bytes, values: dict[str, bytes]) -> _Parts | None:
             name = token[0][1:-2].decode(errors="replace")
             pattern += re.escape(token[0])
         else:
-            groups += [name] if b"(" in values.get(name, b"") else []
+            groups += [name] if name in _NAMES else []
             pattern += values.get(name) or re.escape(token[0])
     rest = part[end:]
     return None if _between(rest) is None else _Parts(pattern + re.escape(rest), groups)
@@ -137,9 +146,9 @@ class Shapes:
             "sku": _SKU,
             "channel": b'"(%b)"' % b"|".join(re.escape(name.encode()) for name in names),
             "sourceVersion": rb"(0|[1-9][0-9]{0,14}+)",
-            "occurredAt": _TEXT,
-            "id": _TEXT,
-            "correlationId": _TEXT,
+            "occurredAt": _MOMENT,
+            "id": _IDENTIFIER,
+            "correlationId": _IDENTIFIER,
         }
         self._domains = config.sources[source].domains
         self._shapes: list[_Shape] = []
