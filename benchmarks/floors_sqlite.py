@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import apsw
@@ -61,12 +62,13 @@ class SQLiteFloor(Floor):
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One read."""
         window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
-        return stretch(orjson.loads(one(self._events_reader.execute(SQL["scan"], window))[0]))
+        rows, _ = one(self._events_reader.execute(SQL["scan"], window))
+        return stretch(orjson.loads(rows))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
         """One read."""
-        rows = self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus))))
-        found: list[Row] = orjson.loads(one(rows)[0])
+        rows, _ = one(self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
+        found: list[Row] = orjson.loads(rows)
         return found
 
     async def reread(self) -> int:
@@ -84,8 +86,10 @@ class SQLiteFloor(Floor):
 
     def _append(self, events: Sequence[Admission]) -> None:
         self._events.execute("BEGIN IMMEDIATE")
-        for _ in self._events.executemany(SQL["insert_event"], [event[:4] for event in events]):
-            pass
+        begins = accumulate((len(event[3]) for event in events), initial=1)
+        rows = [(*event[:2], 0, event[2], begin, len(event[3])) for event, begin in zip(events, begins, strict=False)]
+        states = b"".join([event[3] for event in events])
+        self._events.execute(SQL["insert_event"], {"events": orjson.dumps(rows).decode(), "states": states})
         self._events.execute("COMMIT")
 
     def _apply(self) -> None:
@@ -119,9 +123,10 @@ def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row
 
 
 def heads(connection: apsw.Connection, streams: Sequence[str]) -> list[Head]:
-    """The newest event of each stream, which the statement packs into one value."""
-    packed = orjson.loads(one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))[0])
-    return [(*head[:5], head[5].encode()) for head in packed]
+    """The newest event of each stream. The statement gives all states one behind the other, and their lengths."""
+    rows, states = one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))
+    end = 0
+    return [(*head, states[end : (end := end + size)]) for *head, size in orjson.loads(rows)]
 
 
 def one(rows: Iterable[Row]) -> Row:

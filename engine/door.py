@@ -25,7 +25,14 @@ LARGEST_EVENT = 1024 * 1024
 LONGEST_IDENTIFIER = 200
 """Characters of `id` and `correlationId`."""
 
-_NULL = b"null"
+NULL = b"null"
+"""The payload of a statement that was taken back."""
+
+_ESCAPED_COLON = b"\\u003"
+"""How one begins, in small letters or capitals."""
+
+_decode_any = msgspec.json.Decoder().decode
+_sorted = msgspec.json.Encoder(order="sorted").encode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -47,22 +54,51 @@ Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
 """Why a rebuild made an event: the log had none; had an older version; had other content; the snapshot has none."""
 
 
-class State(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
     """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
 
     An event that a rebuild made has the id of its run, and why it was made; one by which an operator corrects a dead
-    letter has the operator's name, and the letter's.
+    letter has the operator's name, and the letter's. The payload comes last: what a state says can be told by how it
+    ends, see `ending`.
     """
 
     id: str
     occurred_at: str
     recorded_at: str
-    payload: msgspec.Raw
     correlation_id: str | None = None
     run_id: str | None = None
     drift: Drift | None = None
     operator: str | None = None
     corrects: str | None = None
+    payload: msgspec.Raw
+
+
+def ending(content: bytes) -> bytes:
+    """How a state ends that has this canonical payload, and no other one does.
+
+    `"payload":` is a key there: in a text its quotes would be escaped. And it is one of the state itself, not one
+    inside its payload: behind the content, which is balanced, a single brace is closed.
+    """
+    return b'"payload":%b}' % content
+
+
+def entry(stream: str, version: int, content: bytes) -> bytes:
+    """What a stream says with this canonical payload at this version, as `Log.entries` has it."""
+    return b"%b\x1f%d\x1f%b" % (stream.encode(), version, ending(content))
+
+
+def canonical_of(payload: bytes) -> bytes:
+    """The same JSON with its keys sorted; empty for what must be looked at closer.
+
+    A payload that came through the door is in the log as this gives it, or with what its domain leaves out.
+    """
+    try:
+        canonical = _sorted(_decode_any(payload))
+    except UNREADABLE:
+        return b""
+    # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
+    whole = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
+    return canonical if whole else b""
 
 
 class Statement(NamedTuple):
@@ -97,10 +133,16 @@ class Admission(NamedTuple):
 
 def state_of_drift(statement: Statement, recorded_at: str, made_id: str, run_id: str, drift: Drift) -> bytes:
     """The `state` of an event that a rebuild makes from a statement."""
-    content = msgspec.Raw(statement.content)
-    identifier = statement.id or made_id
     return _encoder.encode(
-        State(identifier, statement.occurred_at, recorded_at, content, statement.correlation_id, run_id, drift)
+        State(
+            id=statement.id or made_id,
+            occurred_at=statement.occurred_at,
+            recorded_at=recorded_at,
+            correlation_id=statement.correlation_id,
+            run_id=run_id,
+            drift=drift,
+            payload=msgspec.Raw(statement.content),
+        )
     )
 
 
@@ -177,7 +219,7 @@ def finish_reading(wire: Wire, line: bytes) -> DomainEvent:
         source=wire.source,
         source_version=wire.source_version,
         occurred_at=occurred_at,
-        payload=None if payload == _NULL else payload,
+        payload=None if payload == NULL else payload,
         id=wire.id,
         correlation_id=wire.correlation_id,
     )
@@ -206,7 +248,13 @@ class Door:
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
         stream, version, topic, content, occurred_at, identifier, correlation_id = self.examine(event)
-        state = State(identifier or made_id, occurred_at, recorded_at, msgspec.Raw(content), correlation_id)
+        state = State(
+            id=identifier or made_id,
+            occurred_at=occurred_at,
+            recorded_at=recorded_at,
+            correlation_id=correlation_id,
+            payload=msgspec.Raw(content),
+        )
         return Admission(stream, version, topic, _encoder.encode(state), content)
 
     def examine(self, event: DomainEvent) -> Statement:
@@ -215,7 +263,7 @@ class Door:
         _check_version(event.source_version)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
-        content = _NULL if event.payload is None else self._content(event, event.payload, gate)
+        content = NULL if event.payload is None else self._content(event, event.payload, gate)
         return Statement(
             stream,
             event.source_version,

@@ -242,18 +242,24 @@ class Splitter:
         self._held_bytes = 0
         self._dropped_quotes = 0
 
-    def lines(self, pieces: Iterator[bytes | None]) -> Iterator[bytes | Overlong | None]:
-        """Every line without its end of a line feed; None where there can be none before there are more pieces."""
+    def bunches(self, pieces: Iterator[bytes | None]) -> Iterator[list[bytes | Overlong] | None]:
+        """The lines of each piece, without their ends of a line feed; None where a piece is."""
         for piece in pieces:
             if piece is None:
                 yield None
                 continue
             *ended, begun = piece.split(b"\n")
-            for text in ended:
-                yield self._end(text) if self._held_bytes else text
+            bunch: list[bytes | Overlong] = [*ended]
+            if ended and self._held_bytes:
+                bunch[0] = self._end(ended[0])
             self._hold(begun)
+            yield bunch
         if self._held_bytes:
-            yield self._end(b"")
+            yield [self._end(b"")]
+
+    def lines(self, pieces: Iterator[bytes | None]) -> Iterator[bytes | Overlong | None]:
+        """Every line without its end of a line feed; None where there can be none before there are more pieces."""
+        return one_by_one(self.bunches(pieces))
 
     def _hold(self, begun: bytes) -> None:
         """Keeps the beginning of a line, or only counts its bytes when they are too many."""
@@ -269,3 +275,12 @@ class Splitter:
         size, quotes, whole = self._held_bytes, self._dropped_quotes, b"".join(self._held)
         self._held, self._held_bytes, self._dropped_quotes = [], 0, 0
         return Overlong(size, quotes) if size > self._longest else whole
+
+
+def one_by_one(bunches: Iterator[list[bytes | Overlong] | None]) -> Iterator[bytes | Overlong | None]:
+    """The lines of bunches; None where a bunch is."""
+    for bunch in bunches:
+        if bunch is None:
+            yield None
+        else:
+            yield from bunch

@@ -186,12 +186,16 @@ class Refolder:
     async def _settle(self, folding: Folding, step: _Step, *, write: bool) -> tuple[Refolded, int]:
         """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too."""
         rows, folded = await self._both(folding, step)
-        stood = {(row[0], row[1]): row for row in rows}
-        surplus = dict(stood)
-        wrong = [section for section in folded.sections if surplus.pop((section[0], section[1]), None) != section]
+        surplus: dict[tuple[str, str], Section] = {}
+        wrong: list[Section] = []
+        stood = surplus
+        if rows != folded.sections:  # both by SKU and channel
+            stood = {(row[0], row[1]): row for row in rows}
+            surplus = dict(stood)
+            wrong = [section for section in folded.sections if surplus.pop((section[0], section[1]), None) != section]
         if write:
             await self._write(folding, step, folded, wrong, surplus)
-        behind = self._told(wrong, surplus, stood, _ahead_of(folding, step.heads))
+        behind = self._told(wrong, surplus, stood, _ahead_of(folding, step.heads) if wrong else ())
         self._advance(len(folded.sections))
         total = len(folded.sections) + len(surplus)
         standing = len(folded.sections) if write else len(rows)
@@ -206,7 +210,9 @@ class Refolder:
             stood.extend(await folding.sections([decode_part(sku) for sku in step.skus]))
 
         async def fold() -> None:
-            folded.append(await self._folder.sections(step.heads, dict.fromkeys(step.skus, self._folder.everywhere)))
+            sections = await self._folder.sections(step.heads, dict.fromkeys(step.skus, self._folder.everywhere))
+            sections.sections.sort()
+            folded.append(sections)
 
         await together(read, fold)
         return stood, folded[0]

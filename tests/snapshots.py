@@ -10,7 +10,7 @@ import orjson
 
 from domains.domain import JSON
 from engine.config import Config
-from engine.door import Wire, finish_reading
+from engine.door import Wire, finish_reading, read_wire
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.snapshots import open_snapshot
@@ -51,10 +51,10 @@ class Read(NamedTuple):
 
 def whole(row: Row) -> Row:
     """The row, where only its envelope was read, with what the rest of it says."""
-    if not isinstance(row.event, Wire):
+    if not isinstance(row.event, Wire | None):
         return row
     try:
-        return Row(row.number, finish_reading(row.event, row.line))
+        return Row(row.number, finish_reading(row.event or read_wire(row.line), row.line))
     except Refused as refused:
         return Row(row.number, refused)
 

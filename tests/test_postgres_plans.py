@@ -70,6 +70,8 @@ HOT = [
     Hot("scan", "ARRAY['/*/inventory/wms'], 'S05000', '', 100", {BY_STREAM}, 15 * 100),
     Hot("scan", "ARRAY['/inventory/x', '/pricing/erp'], 'S05000', '', 100", {BY_STREAM}, 5 * 100),
     Hot("scan", "ARRAY['/inventory/wms'], 'S05000', 'S05010', 5000", {BY_STREAM}, 15 * 10),
+    Hot("scan_entries", "ARRAY['/*/inventory/wms'], 'S05000', '', 100, 0", {BY_STREAM}, 15 * 100),
+    Hot("scan_entries", "ARRAY['/inventory/wms'], 'S05000', 'S05010', 5000, 0", {BY_STREAM}, 15 * 10),
     Hot("stream_skus", "'S05000', 100", {BY_STREAM}, 5 * 100),
     Hot("events_between", "'inventory', 40000, 40500", {BY_POSITION}, 50),
     Hot("untouched", f"{array(NAMES)}, 40000", {BY_STREAM}, 10 * len(NAMES)),

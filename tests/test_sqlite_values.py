@@ -1,11 +1,11 @@
-"""Bulk reads of SQLite come in one value. Where they do not fit into it, they come in several."""
+"""What is read and written in bulk goes in one value. Where it does not fit into one, it goes in several."""
 
 from pathlib import Path
 
 import pytest
 
 from engine.config import Config
-from engine.stores.sqlite import SQLiteStore, connections
+from engine.stores.sqlite import SQLiteStore, connections, log
 from tests.shops import Raw, a_section, configured, folded
 
 STATE = b'{"payload":"' + b"x" * 1_000 + b'"}'
@@ -23,9 +23,12 @@ async def test_what_does_not_fit_into_a_value_is_read_in_several(
 ) -> None:
     """Heads, a walk and sections of a hundred SKUs are whole, though a value holds no more than some ten of them."""
     monkeypatch.setattr(connections, "LARGEST_VALUE", 20_000)
+    monkeypatch.setattr(log, "LARGEST_STATES", 10_000)
     store = await SQLiteStore.open(config)
     try:
-        await store.log.insert([Raw(stream, state=STATE) for stream in STREAMS])
+        events = [Raw(stream, state=STATE) for stream in STREAMS]
+        assert await store.log.insert(events) == [*range(1, 101)]
+        assert await store.log.insert(events) == [None] * 100
         assert sorted(head.originator_id for head in await store.log.heads(STREAMS)) == STREAMS
         walked: list[str] = []
         after: str | None = ""

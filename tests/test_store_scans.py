@@ -3,7 +3,7 @@
 import random
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import anyio
@@ -242,6 +242,65 @@ async def test_scan_sees_corrections(store: Store) -> None:
 async def test_scan_of_an_empty_log(store: Store) -> None:
     """There is nothing, and no more to come."""
     assert await store.log.scan(["/x"], after="", below="", limit=10) == Scanned([], None)
+
+
+# --- entries --------------------------------------------------------------------------------------
+
+
+async def walk_entries(store: Store, tails: Sequence[str], limit: int, since: int = 2**53) -> list[bytes]:
+    """The entries of all streams that end in a tail, so many streams at a time."""
+    found: list[bytes] = []
+    end: str | None = ""
+    while end is not None:
+        read = await store.log.entries(tails, after=end, below="", limit=limit, since=since)
+        assert read.entries == sorted(read.entries)
+        assert read.end is None or read.end > end
+        found += read.entries
+        end = read.end
+    return found
+
+
+def entries_of(heads: Sequence[StoredEvent]) -> list[bytes]:
+    """What the heads say."""
+    found = []
+    for head in heads:
+        begin = head.state.find(b'"payload":')
+        said = head.state[begin:] if begin >= 0 else b""
+        found.append(b"%b\x1f%d\x1f%b" % (head.originator_id.encode(), head.originator_version, said))
+    return found
+
+
+@pytest.mark.parametrize("tails", TAILS_ASKED_FOR)
+async def test_entries_are_what_the_heads_say(store: Store, tails: list[str]) -> None:
+    """As a scan finds them, in its order and in steps of any size: stream, version, and the end of the state."""
+    await insert(store, *STREAMS, *APPLICATIONS)
+    states = [b'{"id":"1","payload":{"a":"\\"payload\\":1","payload":2}}', b'{"payload":null}', b"\xff\x00", b""]
+    await store.log.insert(
+        [Raw(stream, 2 + number % 3, state=states[number % 4]) for number, stream in enumerate(STREAMS)]
+    )
+    expected = entries_of(await walk(store, tails))
+    for limit in (1, 3, 1_000):
+        assert await walk_entries(store, tails, limit) == expected
+
+
+async def test_entries_of_later_events_equal_none(store: Store) -> None:
+    """Those behind the position that was asked for bear a mark; the others are as they were."""
+    await insert(store, *STREAMS)
+    before = await walk_entries(store, TAILS, 1_000)
+    since = await store.log.end()
+    await insert(store, STREAMS[0], version=2)
+    [changed] = set(await walk_entries(store, TAILS, 1_000, since)) - set(before)
+    assert changed == f"{STREAMS[0]}\x1f2\x1f\x1f".encode()
+
+
+async def test_entries_keep_apart_whatever_applications_store(store: Store) -> None:
+    """Separators in names and states of an application make no entries of their own."""
+    streams = ["A\x1e/*/pricing/erp", "B\x1f/*/pricing/erp", "C/*/pricing/erp"]
+    forged = b'"payload":1\x1eX/*/pricing/erp\x1f1\x1f"payload":{}}'
+    await store.log.insert([Raw(stream, state=forged) for stream in streams])
+    expected = entries_of(await walk(store, ["/pricing/erp"]))
+    for limit in (1, 2, 1_000):
+        assert await walk_entries(store, ["/pricing/erp"], limit) == expected
 
 
 # --- SKUs, windows, streams that nobody touched ---------------------------------------------------

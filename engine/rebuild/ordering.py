@@ -6,10 +6,10 @@ and read back in order.
 
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from operator import itemgetter, le, lt
+from operator import le, lt
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -18,10 +18,11 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.door import Door, Statement, Wire, finish_reading, read_wire
+from engine.door import NULL, Door, Statement, Wire, canonical_of, entry, finish_reading, read_event
 from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
+from engine.stores.store import SEPARATOR
 from projections.streams import normalise_sku
 
 PAGE_ROWS = 5_000
@@ -34,12 +35,11 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
 PRAGMA temp_store = FILE;
-CREATE TABLE named (stream TEXT, version INTEGER, number INTEGER, event BLOB, line BLOB)
+CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB)
 """
-_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?)"
-_IN_ORDER = "SELECT stream, number, event, line FROM named ORDER BY stream, version DESC, number"
+_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
+_IN_ORDER = "SELECT number, event, line, entry FROM named ORDER BY stream, version DESC, number"
 
-_new = tuple.__new__  # a third of the time that the class itself would take
 _plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
 """SKUs that are written in the log as they are."""
 
@@ -57,21 +57,27 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Named(NamedTuple):
-    """A stream that the snapshot names, in which row, and what that says, which has not been examined yet.
+Named: TypeAlias = Row
+"""A row whose stream is known. Its entry begins with it, and ends there where it takes an examination to know more."""
 
-    Of some rows only the envelope was read: then `line` is the whole.
-    """
 
-    stream: str
-    number: int
-    event: DomainEvent | Wire
-    line: bytes
+def stream_of(row: Named) -> bytes:
+    """The stream that a row names, in UTF-8."""
+    entry = row[3]
+    return entry[: entry.index(SEPARATOR)]
 
-    def whole(self) -> DomainEvent:
-        """The event. Raises `Refused`."""
-        event = self.event
-        return event if isinstance(event, DomainEvent) else finish_reading(event, self.line)
+
+def event_in(row: Named) -> DomainEvent:
+    """What a row says, which has not been examined yet. Raises `Refused`."""
+    match row.event:
+        case None:
+            return read_event(row.line)
+        case Wire() as wire:
+            return finish_reading(wire, row.line)
+        case Refused() as refused:
+            raise refused
+        case event:
+            return event
 
 
 class Aside(NamedTuple):
@@ -144,38 +150,45 @@ class Usher:
         self._left_out, self._prefix = scope
         self._ends: dict[tuple[str, str, str], str] = {}
 
-    def place(self, rows: Sequence[Row]) -> tuple[list[Named], Aside]:
+    def is_work(self, rows: Iterable[Row]) -> bool:
+        """Whether there is more to do than to take the rows as they are."""
+        return bool(self._left_out or self._prefix) or b"" in [row[3] for row in rows]
+
+    def place(self, rows: list[Row]) -> tuple[list[Named], Aside]:
         """The rows with their streams, as they come, and what cannot have one."""
+        if not self.is_work(rows):
+            return rows, _NOTHING
         named: list[Named] = []
         refusals: list[Refusal] = []
-        prefix, left_out, ends = self._prefix, self._left_out, self._ends
-        for number, event, line in rows:
-            if isinstance(event, Refused):
-                refusals.append(Refusal(number, event.path, event.reason))
-                continue
-            if event.type in left_out or (prefix and not normalise_sku(event.sku).startswith(prefix)):
-                continue
-            end = ends.get((event.channel, event.type, event.source))
-            if end is not None and _plain(event.sku):
-                named.append(_new(Named, (event.sku + end, number, event, line)))
-                continue
+        for row in rows:
             try:
-                stream = self._stream(event)
+                if (placed := self._placed(row)) is not None:
+                    named.append(placed)
             except Refused as refused:
-                refusals.append(Refusal(number, refused.path, refused.reason))
-            else:
-                named.append(Named(stream, number, event, line))
+                refusals.append(Refusal(row.number, refused.path, refused.reason))
         return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
+
+    def _placed(self, row: Row) -> Named | None:
+        """The row with its stream; None where it is out of scope. Raises `Refused`."""
+        event = row.event or read_event(row.line)
+        if isinstance(event, Refused):
+            raise event
+        if event.type in self._left_out or not normalise_sku(event.sku).startswith(self._prefix):
+            return None
+        return row if row.entry else row._replace(entry=_entry(self._stream(event), event))
 
     def _stream(self, event: DomainEvent | Wire) -> str:
         """The stream of an event, when there is such a one. Its end is remembered: there are few."""
+        end = self._ends.get((event.channel, event.type, event.source))
+        if end is not None and _plain(event.sku):
+            return event.sku + end
         stream = self._stream_of(event)
         self._ends[event.channel, event.type, event.source] = stream[stream.index("/") :]
         return stream
 
     def distinct(self, rows: Iterable[Named]) -> Iterator[tuple[Named, Aside]]:
         """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
-        for _, group in groupby(rows, key=itemgetter(0)):
+        for _, group in groupby(rows, key=stream_of):
             first, *others = group
             yield self._choose([first, *others]) if others else (first, _NOTHING)
 
@@ -189,7 +202,7 @@ class Usher:
         fine: list[tuple[Named, Statement]] = []
         for named in rows:
             try:
-                fine.append((named, self._examine(named.whole())))
+                fine.append((named, self._examine(event_in(named))))
             except Refused as refused:
                 refusals.append(Refusal(named.number, refused.path, refused.reason))
         if not fine:
@@ -197,7 +210,9 @@ class Usher:
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
             if statement[1] == stands[1] and statement[3] != stands[3]:
-                reason = f"row {chosen.number:,} says something else of {chosen.stream} at the same version"
+                reason = (
+                    f"row {chosen.number:,} says something else of {stream_of(chosen).decode()} at the same version"
+                )
                 refusals.append(Refusal(named.number, "payload", reason))
         repeated = len(rows) - 1 - len(refusals)
         return chosen, Aside(len(refusals), 0, repeated, tuple(refusals[:SHOWN]))
@@ -205,10 +220,10 @@ class Usher:
 
 async def as_they_come(snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress) -> AsyncIterator[Page]:
     """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
-    last = ""
+    last = b""
     async for batch in snapshot.batches(cursor):
-        named, aside = await run_sync(usher.place, batch.rows)
-        streams = [each[0] for each in named]
+        named, aside = await run_sync(usher.place, batch.rows) if usher.is_work(batch.rows) else (batch.rows, _NOTHING)
+        streams = [entry[: entry.index(SEPARATOR)] for _, _, _, entry in named]
         ascending = all(map(lt, streams, streams[1:]))
         if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
             raise Disorder
@@ -244,7 +259,7 @@ class _Spill:
         for _ in self._connection.execute(_SETUP):
             pass
 
-    def add(self, usher: Usher, rows: Sequence[Row]) -> Aside:
+    def add(self, usher: Usher, rows: list[Row]) -> Aside:
         """Keeps what has a place, and gives what has none."""
         named, aside = usher.place(rows)
         try:
@@ -290,12 +305,25 @@ def _spill() -> Iterator[_Spill]:
             spill.close()
 
 
-def _spilt(named: Named) -> tuple[str, int, int, bytes | None, bytes]:
-    stream, number, event, line = named
+def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
+    number, event, line, entry = row
+    version = 0
+    if isinstance(event, DomainEvent | Wire):
+        version = event.source_version
+    elif event is None:
+        version = int(entry.split(SEPARATOR, 2)[1])
     packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
-    return stream, event.source_version, number, packed, line
+    return stream_of(row), version, number, packed, line, entry
 
 
-def _unspilt(row: tuple[str, int, bytes | None, bytes]) -> Named:
-    stream, number, packed, line = row
-    return Named(stream, number, read_wire(line) if packed is None else _decoder.decode(packed), line)
+def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> Named:
+    number, packed, line, entry = row
+    return Row(number, None if packed is None else _decoder.decode(packed), line, entry)
+
+
+def _entry(stream: str, event: DomainEvent | Wire) -> bytes:
+    payload = event.payload
+    content = b""
+    if not isinstance(payload, Mapping):
+        content = NULL if payload is None else canonical_of(bytes(payload))
+    return entry(stream, event.source_version, content) if content else stream.encode() + SEPARATOR

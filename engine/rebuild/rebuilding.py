@@ -5,9 +5,10 @@ Every step can be repeated: a page that was mended before its end was recorded i
 
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter
+from time import monotonic
 from typing import TypeVar, cast
 
 import anyio
@@ -30,13 +31,26 @@ from engine.rebuild.comparing import (
     counted,
     decoded,
     difference,
+    divided,
     mended,
     withdrawn,
 )
-from engine.rebuild.ordering import SHOWN, Aside, Disorder, Named, Page, Refusal, Scope, Usher, as_they_come, spilled
+from engine.rebuild.ordering import (
+    SHOWN,
+    Aside,
+    Disorder,
+    Named,
+    Page,
+    Refusal,
+    Scope,
+    Usher,
+    as_they_come,
+    spilled,
+    stream_of,
+)
 from engine.rebuild.run import Counts, Rebuild
 from engine.rebuild.runs import Runs
-from engine.rebuild.walking import HeadWalk
+from engine.rebuild.walking import Span, Walk
 from engine.refolding import bounds
 from engine.snapshots.snapshot import Batch, Snapshot
 from engine.stores.store import Correction, Store, StoredEvent
@@ -49,13 +63,16 @@ RETRY_SECONDS = 60.0
 TRIES = 5
 """How often streams are compared again with what came in meanwhile."""
 
+RECORD_SECONDS = 0.5
+"""Pages in which nothing has drifted are recorded together, so often."""
+
 FEW = 100
 
 log = Logger(__name__)
 
 Result = TypeVar("Result")
 
-_name = itemgetter(0)
+_stream = attrgetter("originator_id")
 
 
 class Watcher:
@@ -79,10 +96,25 @@ class Watcher:
 
 @dataclass(slots=True)
 class _Findings:
-    """What is to be recorded with the next page: what was put aside on the way is in `counts`."""
+    """What is still to be recorded: rows that were put aside, and pages in which nothing had drifted.
+
+    `place` is behind the last of these pages, None where there is none: in the snapshot, and in the log.
+    """
 
     counts: Counts = field(default_factory=Counts)
+    live: int = 0
     refusals: list[Refusal] = field(default_factory=list)
+    place: tuple[JSON, str] | None = None
+
+    def with_aside(self, aside: Aside) -> "_Findings":
+        """And rows that are not compared."""
+        counts = Counts(
+            rows=aside.refused + aside.repeated,
+            refused=aside.refused,
+            unreadable=aside.unreadable,
+            repeated=aside.repeated,
+        )
+        return replace(self, counts=self.counts + counts, refusals=[*self.refusals, *aside.refusals])
 
 
 class SourceRebuild:
@@ -107,6 +139,7 @@ class SourceRebuild:
         self._usher = Usher(self._door, Scope(left_out, prefix))
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._bounds = bounds(prefix)
+        self._recorded = monotonic()
 
     async def go(self, snapshot: Snapshot | None) -> None:
         """Compares what is not compared yet, and withdraws what the snapshot does not have, unless that must be asked.
@@ -147,11 +180,14 @@ class SourceRebuild:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them."""
         beyond = self._run.cursor["stream"]
         after, below = self._bounds
-        async with HeadWalk.of(self._store.log, self._tails, max(after, beyond), below) as walk:
+        span = Span(self._tails, max(after, beyond), below, self._run.start_position)
+        async with Walk.of(self._store.log, span) as walk:
             findings = await self._compare_rows(walk, snapshot, beyond)
-            await self._compare_rest(walk, snapshot, findings)
+            findings = await self._compare_rest(walk, snapshot, findings)
+        if findings.place is not None:
+            await self._record(findings)
 
-    async def _compare_rows(self, walk: HeadWalk, snapshot: Snapshot, beyond: str) -> _Findings:
+    async def _compare_rows(self, walk: Walk, snapshot: Snapshot, beyond: str) -> _Findings:
         findings = _Findings()
         with ungrouped():
             send, receive = anyio.create_memory_object_stream[Page](1)
@@ -172,7 +208,7 @@ class SourceRebuild:
                 await send.send(page)
 
     async def _compare_page(
-        self, page: Page, walk: HeadWalk, snapshot: Snapshot, findings: _Findings, beyond: str
+        self, page: Page, walk: Walk, snapshot: Snapshot, findings: _Findings, beyond: str
     ) -> _Findings:
         """Compares a page of rows with all heads up to its last one, and gives what is still to be recorded.
 
@@ -182,40 +218,41 @@ class SourceRebuild:
         rows = page.named
         if not rows:
             again = self._run.spilled and beyond  # while all rows were read, which is before anything was recorded
-            return findings if again else _with_aside(findings, page.aside)
-        left = rows[bisect_right(rows, beyond, key=_name) :] if beyond else rows
+            return findings if again else findings.with_aside(page.aside)
+        left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
         done = 0
         while done < len(left):
-            stretch = await walk.stretch(left[-1].stream)
-            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto, lo=done, key=_name)
-            comparison = Comparison(self._run.id, self._door)
-            comparison.merge(left[done:upto], stretch.heads)
+            stretch = await walk.stretch(stream_of(left[-1]).decode())
+            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), lo=done, key=stream_of)
+            comparison = await self._compare_entries(left[done:upto], stretch.entries)
             done = upto
             is_last = done == len(left)
-            findings = _with_aside(findings, page.aside) if is_last else findings
-            cursor = page.cursor if is_last else self._run.cursor["snapshot"]
-            await self._settle(comparison, stretch.upto, cursor, snapshot, findings)
-            findings = _Findings()
+            findings = findings.with_aside(page.aside) if is_last else findings
+            cursor = page.cursor if is_last else self._cursor(findings)
+            findings = await self._settle(comparison, (cursor, stretch.upto), snapshot, findings)
         if page.sorted is not None:
             self._watcher.compared(*page.sorted)
         return findings
 
-    async def _compare_rest(self, walk: HeadWalk, snapshot: Snapshot, findings: _Findings) -> None:
+    def _cursor(self, findings: _Findings) -> JSON:
+        """Where the snapshot goes on, as far as it is known."""
+        return self._run.cursor["snapshot"] if findings.place is None else findings.place[0]
+
+    async def _compare_rest(self, walk: Walk, snapshot: Snapshot, findings: _Findings) -> _Findings:
         """What the log has behind the last row."""
         while True:
             stretch = await walk.stretch(None)
-            comparison = Comparison(self._run.id, self._door)
-            comparison.merge((), stretch.heads)
+            comparison = await self._compare_entries([], stretch.entries)
             if comparison.absent or findings.counts.rows:
-                await self._settle(comparison, stretch.upto, self._run.cursor["snapshot"], snapshot, findings)
-                findings = _Findings()
+                place = (self._cursor(findings), stretch.upto)
+                findings = await self._settle(comparison, place, snapshot, findings)
             if stretch.reached:
-                return
+                return findings
 
     async def _settle(
-        self, comparison: Comparison, upto: str, cursor: JSON, snapshot: Snapshot, findings: _Findings
-    ) -> None:
-        """Mends what a comparison has shown, and records it."""
+        self, comparison: Comparison, place: tuple[JSON, str], snapshot: Snapshot, findings: _Findings
+    ) -> _Findings:
+        """Mends what a comparison has shown, and records it, or gives it back to be recorded with what comes next."""
         samples = [_sample(difference(each)) for each in comparison.pending[: SHOWN - len(self._run.samples)]]
         drifted = comparison.handled + await self._mend(comparison)
         for stream, drift in drifted:
@@ -228,23 +265,41 @@ class SourceRebuild:
         counts.rows = counts.equal + counts.older + counts.refused + len(drifted)
         counts.orphans = len(orphans)
         counts.spared = len(comparison.absent) - len(orphans)
+        live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
+        found = _Findings(findings.counts + counts, live, refusals, place)
+        if not drifted and not orphans and monotonic() < self._recorded + RECORD_SECONDS:
+            return found
+        await self._record(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
+        return _Findings()
+
+    async def _record(
+        self,
+        found: _Findings,
+        *,
+        drifted: Sequence[Sequence[str]] = (),
+        orphans: Sequence[str] = (),
+        samples: Sequence[JSON] = (),
+    ) -> None:
+        """With this, what was found is done: whoever resumes the run begins behind it."""
+        cursor, upto = found.place or (None, "")
         self._run.page_done(
             cursor={"snapshot": cursor, "stream": upto},
-            counts=counts + findings.counts,
-            live=comparison.live,
-            drifted=[list(each) for each in drifted],
+            counts=found.counts,
+            live=found.live,
+            drifted=drifted,
             orphans=orphans,
             samples=samples,
-            refusals=[list(each) for each in (*findings.refusals, *comparison.refusals)[:SHOWN]],
+            refusals=[list(each) for each in found.refusals[:SHOWN]],
             taken_at=self._taken_at,
         )
         await self._save()
+        self._recorded = monotonic()
 
     async def _mend(self, comparison: Comparison) -> list[tuple[str, Drift]]:
         """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""
         pending, comparison.pending = comparison.pending, []
         if self._runs is None:
-            return [(each.named.stream, each.drift) for each in pending]
+            return [(stream_of(each.named).decode(), each.drift) for each in pending]
         done: list[tuple[str, Drift]] = []
         for _ in range(TRIES):
             if not pending:
@@ -276,15 +331,24 @@ class SourceRebuild:
                 if position is None:
                     taken.append(each.named)
                 else:
-                    done.append((each.named.stream, each.drift))
+                    done.append((stream_of(each.named).decode(), each.drift))
         return taken
 
-    async def _compare_again(self, rows: Sequence[Named]) -> Comparison:
-        """Rows with the heads that stand by now."""
+    async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+        """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
+        equal, live, different, others = divided(rows, entries)
+        comparison = await self._compare_again(different, others)
+        comparison.counts.equal += equal
+        comparison.live += live
+        return comparison
+
+    async def _compare_again(self, rows: Sequence[Named], others: Sequence[bytes] = ()) -> Comparison:
+        """Rows, and other streams, with the heads that stand by now."""
         comparison = Comparison(self._run.id, self._door)
-        if rows:
-            heads = await self._store.log.heads([named.stream for named in rows])
-            comparison.merge(rows, sorted(heads, key=lambda head: head.originator_id))
+        if streams := set(map(stream_of, rows)).union(others):
+            heads = await self._store.log.heads([stream.decode() for stream in sorted(streams)])
+            merge = partial(comparison.merge, rows, sorted(heads, key=_stream))
+            merge() if len(rows) <= FEW else await run_sync(merge)
         return comparison
 
     # --- withdrawing ------------------------------------------------------------------------------
@@ -371,14 +435,3 @@ class SourceRebuild:
 
 def _sample(found: Difference) -> JSON:
     return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
-
-
-def _with_aside(findings: _Findings, aside: Aside) -> _Findings:
-    """Adds rows that are not compared."""
-    counts = Counts(
-        rows=aside.refused + aside.repeated,
-        refused=aside.refused,
-        unreadable=aside.unreadable,
-        repeated=aside.repeated,
-    )
-    return _Findings(findings.counts + counts, [*findings.refusals, *aside.refusals])

@@ -1,80 +1,96 @@
-"""A walk through the heads of a source's streams, in their order, as far as each page of a snapshot reaches."""
+"""A walk through the entries of a source's streams, in their order, as far as each page of a snapshot reaches."""
 
 import asyncio
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
-from operator import itemgetter
 from typing import NamedTuple, Self
 
-from engine.stores.store import Log, Scanned, StoredEvent
+from engine.stores.store import Entries, Log
 
-STREAMS = 5_000
+STREAMS = 10_000
 """How many streams are looked at in one read."""
 
-_name = itemgetter(1)
+READ_AHEAD = 2
+"""So many reads are made before they are needed."""
+
+_BEHIND = b" "
+"""Behind the separator in an entry, and before whatever may come in its place in a longer name."""
 
 
 class Stretch(NamedTuple):
-    """The next heads, all there are up to a name; `reached` tells whether that is the name that was asked for."""
+    """The next entries, all there are up to a name; `reached` tells whether that is the name that was asked for."""
 
-    heads: list[StoredEvent]
+    entries: list[bytes]
     upto: str
     reached: bool
 
 
-class HeadWalk:
-    """Goes through the heads of the streams whose names end in one of the `tails`, reading one step ahead."""
+class Span(NamedTuple):
+    """Which streams to walk through: their ends, and the names between which they are; "" is no bound.
 
-    def __init__(self, log: Log, tails: Collection[str], after: str, below: str) -> None:
+    `since` as in `Log.entries`.
+    """
+
+    tails: Collection[str]
+    after: str
+    below: str
+    since: int
+
+
+class Walk:
+    """Goes through the entries of a span, reading ahead."""
+
+    def __init__(self, log: Log, span: Span) -> None:
         self._log = log
-        self._tails = tails
-        self._after = after
-        self._below = below
+        self._span = span
+        self._after = span.after
         self._ended = False
-        self._heads: list[StoredEvent] = []
-        self._coming: asyncio.Task[Scanned] | None = None
+        self._entries: list[bytes] = []
+        self._read: asyncio.Queue[Entries | Exception] = asyncio.Queue(READ_AHEAD)
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, log: Log, tails: Collection[str], after: str, below: str) -> AsyncIterator[Self]:
-        """A walk from one name to another; "" is no bound."""
-        walk = cls(log, tails, after, below)
-        walk._look_ahead()
+    async def of(cls, log: Log, span: Span) -> AsyncIterator[Self]:
+        """A walk from one name to another."""
+        walk = cls(log, span)
+        reading = asyncio.create_task(walk._read_ahead())
         try:
             yield walk
         finally:
-            await walk._stop()
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
 
     async def stretch(self, upto: str | None) -> Stretch:
-        """The heads of the next streams, up to a name or, when it is None, to the end."""
+        """The entries of the next streams, up to a name or, when it is None, to the end."""
         if not self._ended and (upto is None or self._after < upto):
-            await self._read()
+            await self._go_on()
         if upto is None or not (self._ended or self._after >= upto):
-            heads, self._heads = self._heads, []
-            return Stretch(heads, self._after, self._ended)
-        index = bisect_right(self._heads, upto, key=_name)
-        heads, self._heads = self._heads[:index], self._heads[index:]
-        return Stretch(heads, upto, reached=True)
+            entries, self._entries = self._entries, []
+            return Stretch(entries, self._after, self._ended)
+        index = bisect_left(self._entries, upto.encode() + _BEHIND)
+        entries, self._entries = self._entries[:index], self._entries[index:]
+        return Stretch(entries, upto, reached=True)
 
-    async def _read(self) -> None:
-        coming = self._coming or self._look_ahead()
-        self._coming = None
-        scanned = await coming
-        self._heads += scanned.heads
-        if scanned.end is None:
-            self._ended = True
-        else:
-            self._after = scanned.end
-            self._look_ahead()
+    async def _go_on(self) -> None:
+        match await self._read.get():
+            case Exception() as error:
+                raise error
+            case Entries(entries, end):
+                self._entries += entries
+                self._ended = end is None
+                self._after = self._after if end is None else end
 
-    def _look_ahead(self) -> "asyncio.Task[Scanned]":
-        scan = self._log.scan(self._tails, after=self._after, below=self._below, limit=STREAMS)
-        self._coming = asyncio.create_task(scan)
-        return self._coming
-
-    async def _stop(self) -> None:
-        if self._coming is not None:
-            self._coming.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._coming
+    async def _read_ahead(self) -> None:
+        """Reads on until there is no more, or until it fails, which is told to whoever goes on."""
+        tails, after, below, since = self._span
+        end: str | None = after
+        while end is not None:
+            try:
+                read = await self._log.entries(tails, after=end, below=below, limit=STREAMS, since=since)
+            except Exception as error:  # noqa: BLE001  # it is raised where the entries are taken
+                await self._read.put(error)
+                return
+            end = read.end
+            await self._read.put(read)

@@ -11,11 +11,11 @@ from msgspec import UNSET
 
 from engine.door import LARGEST_EVENT
 from engine.errors import Refused, SourceFailed, SourceIncomplete
-from engine.files import BYTE_ORDER_MARK, Overlong
+from engine.files import BYTE_ORDER_MARK, Overlong, one_by_one
 from engine.mapping.columns import Bound
 from engine.mapping.values import moment_in
 from engine.ndjson import LONGEST_LINE
-from engine.snapshots.lines import STEP_LINES, FileToRead, LineReading, Place
+from engine.snapshots.lines import STEP_LINES, Bunches, FileToRead, LineReading, Place
 from engine.snapshots.rows import Begin, Finish, Found
 
 _LONGEST_COUNT = 16
@@ -32,11 +32,11 @@ class CSVReading(LineReading):
         self._bind = bind
         self._delimiter = delimiter
 
-    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | None]:
+    def found(self, bunches: Bunches) -> Iterator[Found | None]:
         """What each record says."""
         if csv.field_size_limit() < LONGEST_LINE:  # it is the whole process's: never made smaller
             csv.field_size_limit(LONGEST_LINE)
-        texts = _Texts(lines)
+        texts = _Texts(one_by_one(bunches))
         records = _records(texts, self._delimiter)
         header = self._header(records)
         bound = self._bind(header)

@@ -17,6 +17,7 @@ from engine.snapshots.columns import columns_of
 from engine.snapshots.csv import CSVReading
 from engine.snapshots.lines import FileToRead, NDJSONReading, Place
 from engine.snapshots.rows import JSONRows
+from engine.snapshots.shapes import Shapes
 
 
 class FileSnapshot(ReadAhead):
@@ -29,6 +30,7 @@ class FileSnapshot(ReadAhead):
         self._settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
         self._rows = JSONRows(config, source)
+        self._shapes = Shapes(config, source)
         self._columns = columns_of(config, source)
         self.name = self._settings.file or ""
         self.identity, self.written_at = _look_at(self.name)
@@ -40,7 +42,7 @@ class FileSnapshot(ReadAhead):
         if self._settings.file_format == "csv":
             bind = partial(self._columns.bind, where=self.name)
             return CSVReading(file, place, self._source, bind, self._settings.delimiter)
-        return NDJSONReading(file, place, self._source, self._rows)
+        return NDJSONReading(file, place, self._source, self._rows, self._shapes)
 
     def _check(self) -> None:
         if _look_at(self.name)[0] != self.identity:

@@ -1,8 +1,8 @@
 """Snapshots that are read by line: NDJSON, and what every other format of files has in common with it."""
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from anyio.to_thread import run_sync
@@ -14,13 +14,21 @@ from engine.files import InputFile, Overlong, Splitter, unpack
 from engine.ndjson import LONGEST_LINE, bare, too_long
 from engine.snapshots.ahead import Reading
 from engine.snapshots.rows import Found, JSONRows, Tally
+from engine.snapshots.shapes import Shapes
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch has at most so many bytes, unpacked; its last row may go beyond."""
 
+RUN_LINES = 250
+"""At most so many lines are read in one go, where nothing in them must be looked at closer."""
+
 STEP_LINES = 50_000
 """So many lines are passed over in one step. Between two steps a cancellation is heeded."""
+
+
+Bunches: TypeAlias = Iterator[list[bytes | Overlong] | None]
+"""Lines as they come, some at a time; None now and then where there are none."""
 
 
 class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -53,8 +61,8 @@ class LineReading(Reading):
         self._tally = Tally(source, place.rows, place.taken_at)
 
     @abstractmethod
-    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | Row | None]:
-        """What stands in the lines behind `place`, as a row where it is one; None now and then where that is nothing.
+    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+        """What stands in the lines behind `place`, as rows where it is some; None now and then where that is nothing.
 
         Raises `SourceIncomplete` when there can be no more.
         """
@@ -72,14 +80,14 @@ class LineReading(Reading):
         """Every batch; one without rows now and then where there are none."""
         rows: list[Row] = []
         tally, line = self._tally, 0
-        lines = Splitter(LONGEST_LINE).lines(unpack(file.pieces(), self.name))
+        bunches = Splitter(LONGEST_LINE).bunches(unpack(file.pieces(), self.name))
         try:
-            for found in self.found(lines):
-                row = found if found is None or isinstance(found, Row) else tally.row(found)
-                if row is not None:
-                    rows.append(row)
+            for found in self.found(bunches):
+                more = found if found is None or isinstance(found, list) else tally.row(found)
+                if more is not None:
+                    rows += more if isinstance(more, list) else (more,)
                     line = self.line  # not that of the end marker: who goes on from here must see it again
-                    if len(rows) < BATCH_ROWS and self.size < BATCH_BYTES:
+                    if len(rows) <= BATCH_ROWS - RUN_LINES and self.size < BATCH_BYTES:
                         continue
                 elif tally.over:
                     break
@@ -101,31 +109,69 @@ class LineReading(Reading):
 class NDJSONReading(LineReading):
     """A row a line. A byte order mark and blank lines are skipped."""
 
-    def __init__(self, file: FileToRead, place: Place, source: str, rows: JSONRows) -> None:
+    def __init__(self, file: FileToRead, place: Place, source: str, rows: JSONRows, shapes: Shapes) -> None:
         super().__init__(file, place, source)
         self._rows = rows
+        self._shapes = shapes
 
-    def found(self, lines: Iterator[bytes | Overlong | None]) -> Iterator[Found | Row | None]:
-        """What each line says."""
-        read, row_of, behind = self._rows.read, self._tally.row_of, self.place.line
-        for self.line, held in enumerate(lines, 1):
+    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+        """What the lines say."""
+        for bunch in bunches:
+            for start in range(0, len(bunch or ()), RUN_LINES):
+                run = (bunch or [])[start : start + RUN_LINES]
+                if self.line >= self.place.line and (rows := self._run(run)) is not None:
+                    yield rows
+                else:
+                    yield from self._one_by_one(run)
+
+    def _run(self, lines: Sequence[bytes | Overlong]) -> list[Row] | None:
+        """The rows in lines that are not read, or only their envelopes; None where any must be looked at closer."""
+        texts = [line for line in lines if not isinstance(line, Overlong)]
+        size = sum(map(len, texts))
+        if len(texts) < len(lines) or self.size + size > BATCH_BYTES:
+            return None
+        entries = self._shapes.entries(texts)
+        try:
+            wires: list[Wire | None] = [None] * len(texts)
+            if b"" in entries:
+                wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
+        except UNREADABLE:
+            return None
+        if (rows := self._tally.rows_of(wires, texts, entries)) is None:
+            return None
+        if b"" in entries:
+            self._learn(rows)
+        self.line += len(rows)
+        self.size += size
+        return rows
+
+    def _learn(self, rows: Sequence[Row]) -> None:
+        """Makes the shape of the first line known whose shape is not."""
+        for _, wire, line, _ in rows:
+            if isinstance(wire, Wire):
+                return self._shapes.learn(wire, line)
+        return None
+
+    def _one_by_one(self, lines: Sequence[bytes | Overlong]) -> Iterator[Found | list[Row] | None]:
+        read, rows_of, behind = self._rows.read, self._tally.rows_of, self.place.line
+        for held in lines:
+            self.line += 1
             if self.line <= behind:
                 if self.line % STEP_LINES == 0:
                     yield None
-            elif not isinstance(held, bytes):
-                yield too_long(held.size if held else 0)
+            elif isinstance(held, Overlong):
+                yield too_long(held.size)
             else:
                 self.size += len(held)
                 text = held if self.line > 1 else bare(1, held)
-                if (row := self._row(text, row_of)) is not None:
-                    yield row
+                if (opened := self._open(text)) and (rows := rows_of([opened[0]], [opened[1]], [b""])):
+                    yield rows
                 elif text and not text.isspace():
                     yield read(text.removesuffix(b"\r"))
 
-    def _row(self, text: bytes, row_of: Callable[[Wire, bytes], Row | None]) -> Row | None:
-        """The row in a line, of which only the envelope is read; None for what must be looked at closer."""
+    def _open(self, text: bytes) -> tuple[Wire, bytes] | None:
+        """The envelope of an event, and its whole text; None for what must be looked at closer."""
         try:
-            return row_of(read_wire(text), text)
+            return read_wire(text), text
         except UNREADABLE:
-            opened = self._rows.open(text)
-            return None if opened is None else row_of(*opened)
+            return self._rows.open(text)

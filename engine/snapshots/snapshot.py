@@ -20,12 +20,14 @@ BATCH_ROWS = 5_000
 class Row(NamedTuple):
     """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
 
-    Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole.
+    Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole. Where even that is known
+    to be fine, it is enough to tell its entry, see `Log.entries`: then `event` is None.
     """
 
     number: int
-    event: DomainEvent | Wire | Refused
+    event: DomainEvent | Wire | Refused | None
     line: bytes = b""
+    entry: bytes = b""
 
 
 class Batch(NamedTuple):

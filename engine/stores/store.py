@@ -84,6 +84,17 @@ class Scanned(NamedTuple):
     end: str | None
 
 
+class Entries(NamedTuple):
+    """A step of a walk through the streams of the log: their entries, in order, and `end` as in `Scanned`."""
+
+    entries: list[bytes]
+    end: str | None
+
+
+SEPARATOR = b"\x1f"
+"""Stands between the parts of an entry."""
+
+
 class Streak(NamedTuple):
     """How many events of a source were overtaken before they came, in a row, with none that was news between them.
 
@@ -196,6 +207,14 @@ class Log(ABC):
 
         Those whose name ends in one of the `tails`, such as `/pricing/erp`; it looks at fewer streams where heads are
         very large. "" begins; "" as `below` is no bound.
+        """
+
+    @abstractmethod
+    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+        """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
+
+        Of a domain event, that is what `engine.door.entry` gives. Entries sort as their streams do. One whose event
+        stands behind the position `since` equals none of those.
         """
 
     @abstractmethod

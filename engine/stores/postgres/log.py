@@ -9,7 +9,7 @@ import anyio
 
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.listening import Listener
-from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
+from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
 TICK_SECONDS = 0.25
@@ -86,6 +86,11 @@ class PostgresLog(Log):
         rows.sort(key=_number)
         end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
         return Scanned([StoredEvent._make(row[:6]) for row in rows if row[0] is not None], end)
+
+    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+        rows = await self._connections.readers.fetch("scan_entries", list(tails), after, below, limit, since)
+        end = next((stream for _, stream in reversed(rows) if stream is not None), None)
+        return Entries(sorted([entry for entry, _ in rows if entry is not None]), end)
 
     async def skus(self, after: str, limit: int) -> list[str]:
         rows = await self._connections.readers.fetch("stream_skus", after, limit)

@@ -5,9 +5,9 @@ with `NORMAL`: it can always be folded again. Bulk work runs in threads, one at 
 on the event loop, where a thread would cost five times the read.
 """
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -208,38 +208,45 @@ def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row
     return connection.execute(SQL[name], bindings).fetchall()
 
 
-def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> list[Row]:
-    """All rows of a named statement that gives them in one value: a JSON array of arrays, with texts for blobs.
+def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> tuple[list[Row], bytes]:
+    """All rows of a named statement that gives them in two values: JSON, and all blobs, one behind the other.
 
-    SQLite makes it in one step, without Python's lock. With a step a row, and another thread at work, each row would
-    wait for that lock, which is handed over every five milliseconds. What is no UTF-8 in a blob comes back as it was.
+    In the JSON, an array of arrays, the length of a blob stands in its place; None where there is none.
+
+    SQLite makes them in one step, without Python's lock. With a step a row, and another thread at work, each row would
+    wait for that lock, which is handed over every five milliseconds.
     """
-    text: bytes = one(connection.execute(SQL[name], bindings))[0]
-    try:
-        rows: list[Row] = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        rows = json.loads(text.decode(errors="surrogateescape"))
-    return rows
+    rows, blobs = one(connection.execute(SQL[name], bindings))
+    return orjson.loads(rows), blobs or b""
 
 
-def packed_of(connection: apsw.Connection, name: str, items: Sequence[str], *bindings: object) -> list[Row]:
+def packed_of(
+    connection: apsw.Connection, name: str, items: Sequence[str], *bindings: object
+) -> Iterator[tuple[list[Row], bytes]]:
     """The packed rows of a statement for an array of texts, in several goes where one value cannot hold them all."""
     try:
-        return packed(connection, name, (*bindings, apsw.carray(tuple(items))))
+        yield packed(connection, name, (*bindings, apsw.carray(tuple(items))))
     except apsw.TooBigError:
         if len(items) == 1:
             raise
+    else:
+        return
     middle = len(items) // 2
-    halves = (items[:middle], items[middle:])
-    return [row for half in halves for row in packed_of(connection, name, half, *bindings)]
+    for half in (items[:middle], items[middle:]):
+        yield from packed_of(connection, name, half, *bindings)
 
 
-def blob(text: str) -> bytes:
-    """A blob from its text in a packed row."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="surrogateescape")
+def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
+    """The blobs that stand one behind the other, by their lengths."""
+    return (blobs[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0)))
+
+
+def cut_sections(
+    blobs: bytes, sizes: Sequence[int], lengths: Sequence[int | None]
+) -> tuple[Iterator[bytes], Iterator[bytes | None]]:
+    """What sections have: all `versions`, by their sizes, and behind them all bodies, by their lengths."""
+    bodies = cut(blobs[sum(sizes) :], [length or 0 for length in lengths])
+    return cut(blobs, sizes), (None if length is None else body for length, body in zip(lengths, bodies, strict=True))
 
 
 def one(rows: Iterable[Row]) -> Row:

@@ -1,8 +1,11 @@
 """The log in `events.db`."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
 from operator import itemgetter
+from typing import TypeAlias
 
 import anyio
 import apsw
@@ -13,7 +16,7 @@ from engine.stores.sqlite.connections import (
     Connections,
     Row,
     Threaded,
-    blob,
+    cut,
     fetch,
     in_transaction,
     one,
@@ -21,22 +24,60 @@ from engine.stores.sqlite.connections import (
     packed_of,
     translated,
 )
-from engine.stores.store import Correction, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
+from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
 PAGE = 1_000
 TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
 
-_number = itemgetter(6)
-_new = tuple.__new__  # a third of the time that the class itself would take
+LARGEST_STATES = 16 * 1024 * 1024
+"""Bytes of states that are appended in one step, unless a single one is larger."""
+
+NewRow: TypeAlias = tuple[str, int, int, str, bytes]
+"""An event to be appended: stream, version, revision, topic, state."""
+
+_stream, _number = itemgetter(1), itemgetter(6)
+_event = partial(tuple.__new__, StoredEvent)  # a third of the time that the class itself would take
 
 
-def unpacked(rows: Iterable[Row]) -> list[StoredEvent]:
+def unpacked(rows: Sequence[Row], states: bytes) -> list[StoredEvent]:
     """Events from packed rows, which may have more columns than an event."""
-    try:
-        return [_new(StoredEvent, (a, b, c, d, e, state.encode())) for a, b, c, d, e, state, *_ in rows]
-    except UnicodeEncodeError:
-        return [_new(StoredEvent, (*row[:5], blob(row[5]))) for row in rows]
+    if not rows:
+        return []
+    positions, streams, versions, revisions, topics, sizes, *_ = zip(*rows, strict=True)
+    return list(map(_event, zip(positions, streams, versions, revisions, topics, cut(states, sizes), strict=True)))
+
+
+def append_packed(connection: apsw.Connection, name: str, rows: Sequence[NewRow]) -> list[int | None]:
+    """Appends, inside a transaction, what has a free place, and tells the positions: None where it was taken."""
+    [(before,)] = fetch(connection, "log_end")
+    changes = connection.total_changes()
+    for start, stop in _goes(rows):
+        connection.execute(SQL[name], _packed(rows[start:stop]))
+    if connection.total_changes() - changes == len(rows):  # then positions are one behind the other
+        last = connection.last_insert_rowid()
+        return list(range(last - len(rows) + 1, last + 1))
+    wanted = orjson.dumps([row[:2] for row in rows]).decode()
+    appended = {event[1:4]: event[0] for event in fetch(connection, "events_at", wanted) if event[0] > before}
+    return [appended.pop(row[:3], None) for row in rows]
+
+
+def _goes(rows: Sequence[NewRow]) -> Iterator[tuple[int, int]]:
+    """Where to begin and end, so that the states of each go fit into a value."""
+    start = size = 0
+    for place, row in enumerate(rows):
+        if place > start and size + len(row[4]) > LARGEST_STATES:
+            yield start, place
+            start, size = place, 0
+        size += len(row[4])
+    if rows:
+        yield start, len(rows)
+
+
+def _packed(rows: Sequence[NewRow]) -> dict[str, str | bytes]:
+    begins = accumulate((len(row[4]) for row in rows), initial=1)
+    events = [(*row[:4], begin, len(row[4])) for row, begin in zip(rows, begins, strict=False)]
+    return {"events": orjson.dumps(events).decode(), "states": b"".join([row[4] for row in rows])}
 
 
 class SQLiteLog(Log):
@@ -47,24 +88,19 @@ class SQLiteLog(Log):
         self._grown = anyio.Event()
 
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
-        rows = [(event.originator_id, event.originator_version, event.topic, event.state) for event in events]
-
-        def insert(connection: apsw.Connection) -> dict[tuple[str, int], int]:
-            inserted = connection.executemany(SQL["insert_event"], rows)
-            return {(originator_id, version): position for position, originator_id, version in inserted}
-
-        positions = await self._connections.events.run(in_transaction(insert))
-        self.announce()
-        return [positions.pop((row[0], row[1]), None) for row in rows]
+        rows = [(event.originator_id, event.originator_version, 0, event.topic, event.state) for event in events]
+        return await self._append("insert_event", rows)
 
     async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        def correct(connection: apsw.Connection) -> dict[tuple[str, int, int], int]:
-            inserted = connection.executemany(SQL["correct_event"], corrections)
-            return {(stream, version, revision): position for position, stream, version, revision in inserted}
+        return await self._append("correct_event", corrections)
 
-        positions = await self._connections.events.run(in_transaction(correct))
+    async def _append(self, name: str, rows: Sequence[NewRow]) -> list[int | None]:
+        def append(connection: apsw.Connection) -> list[int | None]:
+            return append_packed(connection, name, rows)
+
+        positions = await self._connections.events.run(in_transaction(append))
         self.announce()
-        return [positions.pop(each[:3], None) for each in corrections]
+        return positions
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""
@@ -91,7 +127,7 @@ class SQLiteLog(Log):
             return []
 
         def read(connection: apsw.Connection) -> list[StoredEvent]:
-            return unpacked(packed_of(connection, "heads", streams))
+            return [event for rows in packed_of(connection, "heads", streams) for event in unpacked(*rows)]
 
         return await self._connections.events_reader.run(read)
 
@@ -115,14 +151,36 @@ class SQLiteLog(Log):
 
         def read(connection: apsw.Connection, limit: int = limit) -> Scanned:
             try:
-                rows = packed(connection, "scan", {**bindings, "limit": limit})
+                rows, states = packed(connection, "scan", {**bindings, "limit": limit})
             except apsw.TooBigError:
                 if limit == 1:
                     raise
                 return read(connection, limit // 2)
-            rows.sort(key=_number)
-            end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
-            return Scanned(unpacked([row for row in rows if row[0] is not None]), end)
+            end = next((row[1] for row in reversed(rows) if _number(row) == limit), None)
+            heads = unpacked([row for row in rows if row[0] is not None], states)
+            heads.sort(key=_stream)
+            return Scanned(heads, end)
+
+        return await self._connections.events_browser.run(read)
+
+    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "since": since}
+
+        def read(connection: apsw.Connection, limit: int = limit) -> Entries:
+            window = {**bindings, "limit": limit, "payload": b'"payload":'}
+            try:
+                number, end, joined = one(connection.execute(SQL["scan_entries"], window))
+            except apsw.TooBigError:
+                if limit == 1:
+                    raise
+                return read(connection, limit // 2)
+            entries = joined.split(b"\x1e") if joined else []
+            if number == len(entries):
+                entries.sort()
+                return Entries(entries, end)
+            if limit == 1:  # the name of an application's stream may have any character
+                return Entries([joined], end)
+            return read(connection, limit // 2)
 
         return await self._connections.events_browser.run(read)
 

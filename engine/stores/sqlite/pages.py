@@ -1,13 +1,13 @@
 """The sections in `pages.db`, as readers see them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import apsw
 
 from engine.errors import StoreUnavailable
-from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, blob, packed_of
+from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, packed_of
 from engine.stores.store import ListedPage, Pages, listed
 from projections.pages import StoredSection
 
@@ -16,7 +16,10 @@ PAGE = 1_000
 CHANGES = "PRAGMA data_version"
 """A number that is another one when another connection, of whatever process, has changed anything since."""
 
-_domain = itemgetter(0)
+
+def _domain(pair: tuple[str, StoredSection]) -> str:
+    return pair[1][0]
+
 
 Rows: TypeAlias = Sequence[StoredSection]
 
@@ -87,11 +90,9 @@ class SQLitePages(Pages):
     async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
         def read(connection: apsw.Connection) -> dict[str, list[StoredSection]]:
             pages: dict[str, list[StoredSection]] = {}
-            for domain, enabled, ready, versions, body, occurred_at, sku in sorted(
-                packed_of(connection, "sections_of_pages", skus, channel), key=_domain
-            ):
-                shown = None if body is None else blob(body)
-                pages.setdefault(sku, []).append((domain, enabled, ready, blob(versions), shown, occurred_at))
+            goes = packed_of(connection, "sections_of_pages", skus, channel)
+            for sku, section in sorted(chain.from_iterable(_unpacked(*rows) for rows in goes), key=_domain):
+                pages.setdefault(sku, []).append(section)
             return pages
 
         return await self._connections.pages_reader.run(read) if skus else {}
@@ -126,3 +127,12 @@ class SQLitePages(Pages):
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
         """SQLite serves no pages by itself."""
+
+
+def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSection]]:
+    """SKUs with their sections, from packed rows."""
+    if not rows:
+        return ()
+    domains, enabled, ready, sizes, lengths, moments, skus = zip(*rows, strict=True)
+    versions, bodies = cut_sections(blobs, sizes, lengths)
+    return zip(skus, zip(domains, enabled, ready, versions, bodies, moments, strict=True), strict=True)

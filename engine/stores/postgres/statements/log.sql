@@ -90,6 +90,41 @@ LEFT JOIN LATERAL (
 WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
     AND (head.notification_id IS NOT NULL OR streams.number = $4);
 
+-- scan_entries --
+-- As `scan`, but of each head only what it says, and the last stream when there may be more.
+WITH RECURSIVE sizes (size) AS MATERIALIZED (
+    SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
+), streams (originator_id, number) AS (
+    (
+        SELECT originator_id, 1 FROM stored_events
+        WHERE originator_id > $2 AND $4 > 0 ORDER BY originator_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.originator_id FROM stored_events AS next
+        WHERE next.originator_id > streams.originator_id ORDER BY next.originator_id LIMIT 1
+    ), streams.number + 1
+    FROM streams
+    WHERE streams.number < $4 AND streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
+)
+SELECT convert_to(streams.originator_id || chr(31) || head.originator_version || chr(31), 'UTF8')
+       || CASE WHEN position('"payload":'::bytea IN head.state) > 0
+           THEN substring(head.state FROM position('"payload":'::bytea IN head.state)) ELSE '' END
+       || CASE WHEN head.notification_id > $5 THEN '\x1f'::bytea ELSE '' END,
+       CASE WHEN streams.number = $4 THEN streams.originator_id END
+FROM streams
+LEFT JOIN LATERAL (
+    SELECT * FROM stored_events
+    WHERE stored_events.originator_id = streams.originator_id
+        AND EXISTS (
+            SELECT FROM sizes WHERE (right(streams.originator_id, size) IN (SELECT unnest($1::text[]))) IS TRUE
+        )
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT 1
+) AS head ON true
+WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
+    AND (head.notification_id IS NOT NULL OR streams.number = $4);
+
 -- stream_skus --
 -- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
 -- one stream that has no SKU, as those of applications.

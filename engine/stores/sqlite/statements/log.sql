@@ -1,16 +1,16 @@
 -- insert_event --
--- Appends an event whose version is free, and tells its position; nothing when the version is taken.
+-- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, one behind the other.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
-VALUES (?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-RETURNING notification_id, originator_id, originator_version;
+SELECT value ->> 0, value ->> 1, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+WHERE true
+ON CONFLICT DO NOTHING;
 
 -- correct_event --
--- Appends a correction whose (stream, version, revision) is free, likewise.
+-- Appends the corrections whose (stream, version, revision) is free, likewise.
 INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
-VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-RETURNING notification_id, originator_id, originator_version, revision;
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+WHERE true
+ON CONFLICT DO NOTHING;
 
 -- events_at --
 -- Every revision at some (stream, version), given as a JSON array of pairs.
@@ -38,11 +38,11 @@ SELECT coalesce(max(notification_id), :after), count(*), count(*) FILTER (WHERE 
 FROM next_events;
 
 -- heads --
--- The newest event of each stream in an array, all of them in one value: see `packed`.
-SELECT CAST(json_group_array(json_array(
+-- The newest event of each stream in an array, all of them in two values: see `packed`.
+SELECT json_group_array(json_array(
     stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
-    stored_events.revision, stored_events.topic, CAST(stored_events.state AS TEXT)
-)) AS BLOB)
+    stored_events.revision, stored_events.topic, octet_length(stored_events.state)
+)), CAST(group_concat(stored_events.state, '') AS BLOB)
 FROM carray(?) AS wanted
 CROSS JOIN stored_events ON stored_events.notification_id = (
     SELECT newest.notification_id FROM stored_events AS newest
@@ -68,7 +68,7 @@ LIMIT ?;
 -- scan --
 -- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
 -- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large;
--- all of them in one value: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
+-- all of them in two values: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(value) FROM json_each(:tails)
 ), streams (originator_id, number) AS (
@@ -85,10 +85,52 @@ WITH RECURSIVE sizes (size) AS MATERIALIZED (
     WHERE streams.number < :limit AND streams.originator_id IS NOT NULL
         AND (:below = '' OR streams.originator_id < :below)
 )
-SELECT CAST(json_group_array(json_array(
+SELECT json_group_array(json_array(
     head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic,
-    CAST(head.state AS TEXT), streams.number
-)) AS BLOB)
+    octet_length(head.state), streams.number
+)), CAST(group_concat(head.state, '') AS BLOB)
+FROM streams
+LEFT JOIN stored_events AS head ON head.notification_id = CASE
+    WHEN EXISTS (
+        SELECT 1 FROM sizes
+        WHERE substr(streams.originator_id, 1 + length(streams.originator_id) - size)
+            IN (SELECT value FROM json_each(:tails))
+    )
+    THEN (
+        SELECT newest.notification_id FROM stored_events AS newest
+        WHERE newest.originator_id = streams.originator_id
+        ORDER BY newest.originator_version DESC, newest.revision DESC
+        LIMIT 1
+    )
+END
+WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_id < :below)
+    AND (head.notification_id IS NOT NULL OR streams.number = :limit);
+
+-- scan_entries --
+-- As `scan`, but of each head only what it says, all of them in one value; how many, and the last stream when there may be more.
+WITH RECURSIVE sizes (size) AS MATERIALIZED (
+    SELECT DISTINCT length(value) FROM json_each(:tails)
+), streams (originator_id, number) AS (
+    SELECT * FROM (
+        SELECT originator_id, 1 FROM stored_events
+        WHERE originator_id > :after AND :limit > 0 ORDER BY originator_id LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.originator_id FROM stored_events AS next
+        WHERE next.originator_id > streams.originator_id ORDER BY next.originator_id LIMIT 1
+    ), streams.number + 1
+    FROM streams
+    WHERE streams.number < :limit AND streams.originator_id IS NOT NULL
+        AND (:below = '' OR streams.originator_id < :below)
+)
+SELECT count(head.notification_id), max(streams.originator_id) FILTER (WHERE streams.number = :limit),
+    CAST(group_concat(
+        streams.originator_id || char(31) || head.originator_version || char(31)
+        || iif(instr(head.state, :payload), substr(head.state, instr(head.state, :payload)), '')
+        || iif(head.notification_id > :since, char(31), ''),
+        char(30)
+    ) AS BLOB)
 FROM streams
 LEFT JOIN stored_events AS head ON head.notification_id = CASE
     WHEN EXISTS (
