@@ -16,11 +16,6 @@ PAGE = 1_000
 CHANGES = "PRAGMA data_version"
 """A number that is another one when another connection, of whatever process, has changed anything since."""
 
-
-def _domain(pair: tuple[str, StoredSection]) -> str:
-    return pair[1][0]
-
-
 Rows: TypeAlias = Sequence[StoredSection]
 
 
@@ -136,3 +131,7 @@ def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSe
     domains, enabled, ready, sizes, lengths, moments, skus = zip(*rows, strict=True)
     versions, bodies = cut_sections(blobs, sizes, lengths)
     return zip(skus, zip(domains, enabled, ready, versions, bodies, moments, strict=True), strict=True)
+
+
+def _domain(pair: tuple[str, StoredSection]) -> str:
+    return pair[1][0]
