@@ -104,10 +104,9 @@ class TokenOffice:
         """Every token, expired and revoked ones too, in the order in which they were made."""
         return await self._tokens.all()
 
-    async def any_live(self) -> bool:
-        """Whether there is a token that lets anybody in."""
-        now = self._now()
-        return any(token.state(now) == "live" for token in await self._tokens.all())
+    async def any_made(self) -> bool:
+        """Whether a token was ever made. One that has expired, or was revoked, must not let everybody in."""
+        return bool(await self._tokens.all())
 
     async def revoke(self, name: str) -> None:
         """Revokes a token, durably and for ever; within `TRUSTED_SECONDS` nobody is let in with it, in any process.

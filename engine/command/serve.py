@@ -82,7 +82,7 @@ async def _serve(  # a process is told that much
 
 async def service_of(shop: Shop, host: str, number: int = 1) -> Service:
     """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
-    anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_live())
+    anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_made())
     log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
     return Service(shop, Access(anonymous, shop.tokens), reads_open=anonymous is not None, worker=number)
 
@@ -103,7 +103,7 @@ async def closing(service: Service, host: str) -> None:
 
 async def _has_tokens(shop: Shop) -> bool:
     try:
-        return await shop.tokens.any_live()
+        return await shop.tokens.any_made()
     except StoreUnavailable:  # while it is away, nothing can be done here
         return False
 
