@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -164,17 +165,21 @@ async def _served(log: Path, *command: str) -> AsyncIterator[str]:
     with log.open("wb") as said:
         process = await _started(sys.executable, *command, core=0, stdout=said.fileno(), stderr=said.fileno())
     try:
-        yield await asyncio.wait_for(_address(log), SECONDS_TO_START)
+        yield await asyncio.to_thread(_address, log)
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
 
 
-async def _address(log: Path) -> str:
-    while (found := re.search(r"listening on (\S+)\n", log.read_text("utf-8"))) is None:
-        await asyncio.sleep(0.05)
-    return found[1]
+def _address(log: Path) -> str:
+    given_up = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < given_up:
+        if found := re.search(r"listening on (\S+)\n", log.read_text("utf-8")):
+            return found[1]
+        time.sleep(0.05)
+    message = f"a server did not start: {log.read_text('utf-8')}"
+    raise RuntimeError(message)
 
 
 async def _started(
