@@ -36,7 +36,7 @@ def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
     etag = etag_of(page)
     found = text_of([JSON, (b"content-length", b"%d" % len(page)), (b"etag", etag)])
     unchanged = text_of([(b"etag", etag)])
-    return Answer(etag, STATUS_LINE[200] + found + SECURE, page, STATUS_LINE[304] + unchanged + SECURE)
+    return Answer(etag, STATUS_LINE[200] + found, page, STATUS_LINE[304] + unchanged)
 
 
 class AtOnce:
@@ -48,7 +48,7 @@ class AtOnce:
         self._traffic = service.traffic
 
     def answer(self, method: bytes, url: bytes, headers: list[Header]) -> tuple[bytes, bytes] | None:
-        """The head of the answer, but for what all have and the empty line, and its body; None where neither is known."""
+        """The head of the answer, but for what all have and the empty line, and its body; None for no answer."""
         read, name = self._read, METHODS.get(method)
         if read is None or name is None or not url.startswith(PREFIX):
             return None
@@ -68,7 +68,7 @@ class AtOnce:
             return None
         if found is None:
             return None
-        cached = b"cache-control: %b\r\n" % self._cache_control(channel, found.body)[1]
+        cached = b"cache-control: %b\r\n%b" % (self._cache_control(channel, found.body)[1], SECURE)
         traffic = self._traffic
         traffic.reads += 1
         status, head, body = 200, found.head, found.body
