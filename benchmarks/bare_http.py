@@ -29,7 +29,8 @@ from engine.http.headers import JSON
 from engine.http.server import BACKLOG, address_of, listen
 from engine.stores.postgres.connections import SQL as POSTGRES
 from engine.stores.postgres.connections import Connections
-from engine.stores.sqlite.connections import PAGES, connect, connect_reader
+from engine.stores.postgres.merging import Rows
+from engine.stores.sqlite.connections import PAGES, Row, connect, connect_reader
 from engine.stores.sqlite.connections import SQL as SQLITE
 from projections import Splicer
 
@@ -109,7 +110,8 @@ class SQLiteFinished(Finished):
         execute, statement = self._connection("finished.db").cursor().execute, FOUND.format("?", "?")
 
         async def read(channel: str, sku: str) -> bytes:
-            page: bytes = execute(statement, (channel, sku)).fetchall()[0][0]
+            found: list[Row] = execute(statement, (channel, sku)).fetchall()
+            page: bytes = found[0][0]
             return page
 
         return read
@@ -168,7 +170,8 @@ class PostgresFinished(Finished):
 
         async def read(channel: str, sku: str) -> bytes:
             statement = await statements.get()
-            page = self._splice(sku, channel, await statement.fetch(sku, channel), disabled=False)
+            rows: Rows = await statement.fetch(sku, channel)
+            page = self._splice(sku, channel, rows, disabled=False)
             statements.put_nowait(statement)
             assert page is not None
             return page

@@ -65,7 +65,7 @@ class RecentReads(Generic[Made]):
         if (found := self._made.get(key)) is not None:
             self._hits += 1
             return found[1]
-        rows = self._execute(self._statement, key).fetchall()
+        rows: Rows = self._execute(self._statement, key).fetchall()
         made = self._make(*key, rows)
         self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
         return made
