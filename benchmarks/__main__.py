@@ -4,6 +4,7 @@ python -m benchmarks --quick                       # does everything work? about
 python -m benchmarks                               # 100,000 and 1,000,000 events: half an hour
 python -m benchmarks --only apply --store sqlite   # one line
 python -m benchmarks --only compare mend refold rebuild-memory   # what concerns rebuilds
+python -m benchmarks --only http                   # pages over HTTP, asked for by `wrk`
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import appending, applying, freshness, reading, rebuilding, refolding
+from benchmarks import appending, applying, freshness, http, reading, rebuilding, refolding
 from benchmarks.bench import Bench
 from benchmarks.machine import describe
 from benchmarks.measures import Line
@@ -57,6 +58,7 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "mend": rebuilding.mend,
     "refold": refolding.lines,
     "rebuild-memory": rebuilding.memory,
+    "http": http.lines,
 }
 """What `--only` can name."""
 

@@ -1,6 +1,6 @@
 """Reading pages: one local read, spliced from stored bytes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -11,8 +11,9 @@ from domains import DOMAINS
 from domains.domain import JSON
 from engine.config import Config
 from engine.door import State
-from engine.stores.store import ListedPage, Pages, Store, StoredEvent
+from engine.stores.store import ListedPage, Made, Pages, Store, StoredEvent
 from projections import Splicer, Stream, normalise_sku, stream_id
+from projections.pages import StoredSection
 from projections.streams import EVERY_CHANNEL, fault_of_sku
 
 VERSIONS_LOOKED_AT = 50
@@ -65,6 +66,27 @@ class PageReader:
         if not rows:
             return None
         return self._splice(sku, channel, rows, disabled=disabled)
+
+    def at_once(self, make: Callable[[str, str, bytes], Made]) -> Callable[[str, str], Made | None] | None:
+        """Reads pages without waiting: a function of SKU and channel that gives what `make` makes of them and the page.
+
+        It gives None where `get_json` would, and where only `get_json` can tell: for an SKU beyond ASCII. What was made
+        is given again while no page has changed. None where the store can only be waited for.
+        """
+
+        def of_rows(sku: str, channel: str, rows: Sequence[StoredSection]) -> Made | None:
+            page = self._splice(sku, channel, rows, disabled=False) if rows else None
+            return None if page is None else make(sku, channel, page)
+
+        read = self._pages.at_once(of_rows)
+        channels = self._channels
+        if read is None:
+            return None
+
+        def found(sku: str, channel: str) -> Made | None:
+            return read(sku, channel) if channel in channels and sku.isascii() and sku.isprintable() else None
+
+        return found
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
         """The page, decoded, or None when there is none, or none to show."""

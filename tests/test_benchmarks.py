@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -12,11 +14,14 @@ import pytest
 
 from benchmarks import prices
 from benchmarks.__main__ import LINES, sizes
+from benchmarks.bench import Bench
 from benchmarks.floors import LISTENERS, STREAMS, Stretch, rows_of, stretch
+from benchmarks.http import BARE
 from benchmarks.measures import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measures import Side as Subject
 from benchmarks.rebuilding import Merge
 from benchmarks.report import bound, number, verdict
+from benchmarks.stores import SQLiteStores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
 from engine.door import Door, read_event
 
@@ -37,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], 
         capture_output=True,
         check=False,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(report.read_text("utf-8")), chart
@@ -71,6 +76,25 @@ def test_rebuilds_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]
         assert {"rebuild, everything drifted", "rebuild, memory"} <= {line["name"] for line in lines}
 
 
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks for the pages")
+def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """They stand beside bare servers that read one finished row, that splice rows, and that have all in memory."""
+    _, report, _ = run
+    found = [line for line in report["lines"] if line["name"] == "read a page over HTTP"]
+    assert [line["store"] for line in found] == ["sqlite", "postgres"]
+    assert all(set(line["sides"]) == {"pagefold", *BARE} for line in found)
+
+
+async def test_without_wrk_it_is_told_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line is left out, and the others are measured."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with ExitStack() as stack:
+        assert await LINES["http"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
+    assert "apt-get install wrk" in capsys.readouterr().err
+
+
 def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
     """Spreads are in order, rates are positive, and every target is said to be met or missed."""
     _, report, _ = run
@@ -83,7 +107,8 @@ def test_numbers_are_sane(run: tuple[str, dict[str, Any], Path]) -> None:
             limited = claim["at_least"] is not None or claim["at_most"] is not None
             assert claim["met"] in ((True, False) if limited else (None,))
             targets += limited
-    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2)
+    over_http = 2 * 2 if shutil.which("wrk") else 0
+    assert targets == 2 * (1 + 2 + 1 + 1 + 1 + 2) + 2 + 2 * (2 + 1 + 2 + 2) + over_http
 
 
 def test_the_table_names_the_machine(run: tuple[str, dict[str, Any], Path]) -> None:
@@ -201,4 +226,4 @@ def test_the_command_line_reads_sizes() -> None:
     """As people write them, the smallest first."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 11
+    assert len(LINES) == 12

@@ -1,7 +1,8 @@
 """What the SQLite store remembers of pages: never an older state, never without a bound, and only where it pays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from engine.stores.sqlite.connections import PAGES, connect, connect_reader
 from engine.stores.sqlite.pages import RecentReads
 from engine.stores.sqlite.schema import prepare
+from projections.pages import StoredSection
+
+Recent: TypeAlias = RecentReads[Sequence[StoredSection]]
 
 WRITE = "INSERT OR REPLACE INTO sections VALUES (?, 'web', 'catalog', 1, 1, x'7b7d', ?, '', '')"
 
@@ -23,21 +27,21 @@ def writer(tmp_path: Path) -> Iterator[apsw.Connection]:
 
 
 @pytest.fixture
-def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[RecentReads]:
+def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
     """Reads over another connection."""
     assert writer.in_transaction is False
     connection = connect_reader(tmp_path / PAGES, 1_000)
-    yield RecentReads(connection)
+    yield RecentReads(connection, lambda _sku, _channel, rows: rows)
     connection.close()
 
 
-def body(recent: RecentReads, sku: str) -> bytes | None:
+def body(recent: Recent, sku: str) -> bytes | None:
     """What a page's section has."""
     rows = recent.read((sku, "web"))
     return bytes(rows[0][4]) if rows else None
 
 
-def test_a_change_is_seen_at_once(recent: RecentReads, writer: apsw.Connection) -> None:
+def test_a_change_is_seen_at_once(recent: Recent, writer: apsw.Connection) -> None:
     """Each read after a commit has what was committed, and none before it; nothing is an answer as well."""
     assert body(recent, "A") is None
     for number in range(50):
@@ -50,7 +54,7 @@ def test_a_change_is_seen_at_once(recent: RecentReads, writer: apsw.Connection) 
         assert body(recent, "A") == body(recent, "A") == content
 
 
-def test_what_has_not_changed_is_not_read_again(recent: RecentReads, writer: apsw.Connection) -> None:
+def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Connection) -> None:
     """The rows are the very same, until something changes."""
     writer.execute(WRITE, ("A", b"1"))
     first = recent.read(("A", "web"))
@@ -59,14 +63,18 @@ def test_what_has_not_changed_is_not_read_again(recent: RecentReads, writer: aps
     assert recent.read(("A", "web")) is not first
 
 
-def test_a_large_page_is_not_kept(recent: RecentReads, writer: apsw.Connection) -> None:
+def test_a_large_page_is_not_kept(recent: Recent, writer: apsw.Connection) -> None:
     """What has more bytes than the bound is read each time."""
     writer.execute(WRITE, ("A", b"x" * (RecentReads.LARGEST + 1)))
     assert recent.read(("A", "web")) is not recent.read(("A", "web"))
 
 
-def test_a_memory_that_does_not_pay_is_given_up_for_a_while(recent: RecentReads, writer: apsw.Connection) -> None:
+def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
+    recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When everybody reads something else nothing is kept, and after a while it is tried again."""
+    monkeypatch.setattr(RecentReads, "TRIAL", 100)
+    monkeypatch.setattr(RecentReads, "REST", 1_000)
     writer.execute(WRITE, ("A", b"1"))
     for number in range(RecentReads.TRIAL):
         recent.read((f"S{number}", "web"))
@@ -76,9 +84,11 @@ def test_a_memory_that_does_not_pay_is_given_up_for_a_while(recent: RecentReads,
     assert recent.read(("A", "web")) is recent.read(("A", "web"))
 
 
-def test_a_memory_is_bounded(recent: RecentReads, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many pages are read, so many are kept, and those of a trial."""
-    monkeypatch.setattr(RecentReads, "MOST", 100)
-    for number in range(20_000):
+def test_a_memory_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pages are read, only so many bytes are kept; what came first goes first."""
+    monkeypatch.setattr(RecentReads, "MOST_BYTES", 50_000)
+    writer.execute(WRITE, ("S0", b"x" * 9_000))
+    for number in range(2_000):
         recent.read((f"S{number // 2}", "web"))
-        assert len(recent._rows) <= 100 + RecentReads.TRIAL
+        assert recent._bytes == sum(size for size, _ in recent._made.values()) <= RecentReads.MOST_BYTES
+    assert list(recent._made) == [(f"S{number}", "web") for number in range(950, 1_000)]

@@ -7,7 +7,8 @@ once in a while finds those whose time is over: no timer for each request, which
 import asyncio
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import anyio
@@ -17,9 +18,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from engine.configuration.http import HttpConfig
+from engine.http.headers import Header
 from engine.http.problems import Problem, overloaded, sent
 from engine.http.traffic import Traffic
-from engine.http.whole import OFFER, Cycle
+from engine.http.whole import OFFER, Cycle, text_of
 
 LOOKS_IN_A_LIMIT = 10
 """How often all connections are looked at in the time that the shortest limit gives them."""
@@ -34,12 +36,17 @@ _REFUSED = {
 }
 
 
+Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes] | None]
+"""Gives the head and the body of an answer to a method, an address and headers, or None where it takes more time."""
+
+
 class Gate:
     """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols."""
 
-    def __init__(self, limits: HttpConfig, traffic: Traffic) -> None:
+    def __init__(self, limits: HttpConfig, traffic: Traffic, at_once: Answerer) -> None:
         self.limits = limits
         self.traffic = traffic
+        self.at_once = at_once
         self.open: set[LimitedProtocol] = set()
         self._by_address: Counter[str] = Counter()
 
@@ -82,6 +89,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
     answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
+    `_settled` tells that the request is one that was answered at once.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._idle_since: float | None = None
         self._writing_since: float | None = None
         self._in_head = True
+        self._settled = False
         self._head_bytes = 0
         self._headers = 0
         self._unparsed = 0
@@ -136,6 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """A request begins to arrive."""
         super().on_message_begin()
         self._in_head = True
+        self._settled = False
         self._head_bytes = self._headers = 0
         if self._since is None:
             self._since = time.monotonic()
@@ -157,22 +167,42 @@ class LimitedProtocol(HttpToolsProtocol):
         """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
         self._in_head = False
         self._unparsed = 0
-        url = httptools.parse_url(self.url)
-        version, scope = self.parser.get_http_version(), self.scope
-        scope["method"] = self.parser.get_method().decode("ascii")
+        before: RequestResponseCycle | None = self.cycle
+        is_first = before is None or before.response_complete
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        if is_first and self._answer_at_once(method, keep_alive=keep_alive):
+            return
+        url, scope = httptools.parse_url(self.url), self.scope
+        scope["method"] = method.decode("ascii")
         scope["http_version"] = version
         scope["raw_path"] = url.path
         path = url.path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
         scope["extensions"] = OFFER
-        before: RequestResponseCycle | None = self.cycle
-        self.cycle = self._cycle(keep_alive=version != "1.0" and self.parser.should_keep_alive())
-        if before is None or before.response_complete:
+        self.cycle = self._cycle(keep_alive=keep_alive)
+        if is_first:
             self._start_asgi_task(self.cycle, self.app)
         else:  # it was sent before the answer to the one before: it waits
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
+        """Answers the request if it can be done here and now, when nobody else has to be answered before."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        answer = self._gate.at_once(method, self.url, self.headers)
+        if answer is None:
+            return False
+        self._settled = True
+        head, body = answer
+        every = text_of(self.server_state.default_headers)
+        self.transport.write(b"".join([head, every, b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body]))
+        self.server_state.total_requests += 1
+        if not keep_alive:
+            self.transport.close()
+        return True
 
     def _cycle(self, *, keep_alive: bool) -> Cycle:
         return Cycle(
@@ -193,7 +223,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """The request is there: from now on it waits for us."""
         self._since = None
         self._in_head = True
-        super().on_message_complete()
+        if self._settled:
+            self._idle_since = time.monotonic()
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The answer is out. What uvicorn would set a timer for is found by the next look."""

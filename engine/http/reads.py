@@ -27,9 +27,8 @@ METHODS = frozenset(["GET", "HEAD"])
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def segments_of(scope: Scope) -> tuple[bytes, bytes] | None:
+def segments_of(path: bytes) -> tuple[bytes, bytes] | None:
     """The channel and the SKU in a path of this route, still encoded; None in any other path."""
-    path: bytes = scope["raw_path"]
     if not path.startswith(PREFIX):
         return None
     channel, slash, sku = path[len(PREFIX) :].partition(b"/")
@@ -56,7 +55,7 @@ class PageReads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http" or (found := segments_of(scope)) is None:
+        if scope["type"] != "http" or (found := segments_of(scope["raw_path"])) is None:
             await self._behind(scope, receive, send)
             return
         traffic = self._traffic

@@ -11,6 +11,7 @@ import uvicorn
 
 from engine.errors import CannotListen
 from engine.http.app import application
+from engine.http.at_once import AtOnce
 from engine.http.limits import Gate, LimitedProtocol
 from engine.http.reads import Application
 from engine.http.service import Service
@@ -70,7 +71,7 @@ async def serving(service: Service, listener: socket.socket) -> AsyncIterator[No
 
     At its end nobody is let in any more, and requests under way are finished, for `DRAIN_SECONDS` at most.
     """
-    gate = Gate(service.config.http, service.traffic)
+    gate = Gate(service.config.http, service.traffic, AtOnce(service).answer)
     server = _Server(_configuration(application(service), gate))
     with ungrouped():
         async with anyio.create_task_group() as group:

@@ -5,6 +5,7 @@ from its first header to its last byte, and all of its headers are the server's 
 scope does not offer the extension, as under another server, the same answer goes out in parts.
 """
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from starlette.types import Message, Scope, Send
@@ -24,6 +25,11 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: list[Header
         return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def text_of(headers: Iterable[Header]) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 
 class Cycle(RequestResponseCycle):
@@ -48,8 +54,7 @@ class Cycle(RequestResponseCycle):
     def _text(self, message: Message) -> bytes:
         headers = cast("list[Header]", message["headers"])
         parts = [STATUS_LINE[message["status"]]]
-        parts += [b"%b: %b\r\n" % each for each in self.default_headers]
-        parts += [b"%b: %b\r\n" % each for each in headers]
+        parts += [text_of(self.default_headers), text_of(headers)]
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         if self.scope["method"] != "HEAD":
             parts.append(message["body"])

@@ -7,15 +7,18 @@ repeated. None of them answers a failure with an empty result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from engine.config import Config
 from engine.grants import Token
 from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
 from projections.pages import StoredSection
 from projections.sections import Section
+
+Made = TypeVar("Made")
+"""What a reader makes of a page's rows."""
 
 
 class NewEvent(Protocol):
@@ -249,6 +252,14 @@ class Pages(ABC):
         """The rows of one page, sorted by domain.
 
         Domain, enabled, ready, versions, body, occurred_at. Empty when none.
+        """
+
+    @abstractmethod
+    def at_once(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> Callable[[str, str], Made] | None:
+        """Reads that wait for nobody: a function that gives what `make` makes of SKU, channel and the rows as they are.
+
+        What was made may be given again while no page has changed; `make` has to give the same for the same.
+        None where a read can only be waited for.
         """
 
     @abstractmethod

@@ -1,9 +1,9 @@
 """The sections in the table `sections`, as readers see them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 from engine.stores.postgres.merging import MergedReads
-from engine.stores.store import ListedPage, Pages, listed
+from engine.stores.store import ListedPage, Made, Pages, listed
 from projections.pages import StoredSection
 
 PAGE = 1_000
@@ -11,6 +11,9 @@ PAGE = 1_000
 
 class PostgresPages(MergedReads, Pages):
     """Point reads go over a connection of their own; those that come together share a query."""
+
+    def at_once(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
+        """Every read is a query, and waits for the server."""
 
     async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
         if not skus:

@@ -1,14 +1,14 @@
 """The sections in `pages.db`, as readers see them."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import Generic, TypeAlias
 
 import apsw
 
 from engine.errors import StoreUnavailable
 from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, packed_of
-from engine.stores.store import ListedPage, Pages, listed
+from engine.stores.store import ListedPage, Made, Pages, listed
 from projections.pages import StoredSection
 
 PAGE = 1_000
@@ -19,53 +19,71 @@ CHANGES = "PRAGMA data_version"
 Rows: TypeAlias = Sequence[StoredSection]
 
 
-class RecentReads:
-    """Reads pages, and remembers those that it has read since the file has changed last.
+def _as_they_are(_sku: str, _channel: str, rows: Rows) -> Rows:
+    return rows
+
+
+class RecentReads(Generic[Made]):
+    """Reads pages, makes something of their rows, and remembers it until the file changes.
 
     To ask whether it has changed takes a quarter of the time of a read. Where that does not pay, because everything
-    changes, or everybody reads something else, nothing is remembered for a while. What is remembered is bounded:
-    `MOST` pages and those of one trial, none of them larger than `LARGEST`.
+    changes, or everybody reads something else, nothing is remembered for a while. What is remembered is bounded: the
+    rows that it was made of have `MOST_BYTES`, and none of them more than `LARGEST`. What came first goes first.
     """
 
-    TRIAL = 1_000
+    TRIAL = 10_000
     """Reads after which it is seen whether it pays: when one in four was remembered."""
-    REST = 20_000
+    REST = 100_000
     """Reads without a memory, when it does not."""
-    MOST = 2_000
+    MOST_BYTES = 16 * 1024 * 1024
     LARGEST = 16_384
+    OVERHEAD = 1_000
+    """Bytes of a page beside those that its sections show."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, make: Callable[[str, str, Rows], Made]) -> None:
         self._execute = connection.cursor().execute
         self._statement = SQL["page_sections"]
+        self._make = make
         self._version: list[Row] = []
-        self._rows: dict[tuple[str, str], Rows] = {}
-        self._hits = self._reads = self._resting = 0
+        self._made: dict[tuple[str, str], tuple[int, Made]] = {}
+        self._bytes = self._hits = self._reads = self._resting = 0
 
-    def read(self, key: tuple[str, str]) -> Rows:
-        """The rows of a page, as they are now."""
+    def read(self, key: tuple[str, str]) -> Made:
+        """What is made of the rows of a page, as they are now."""
         if self._resting:
             self._resting -= 1
-            return self._execute(self._statement, key).fetchall()
+            return self._make(*key, self._execute(self._statement, key).fetchall())
         version = self._execute(CHANGES).fetchall()
         if version != self._version:  # seen before the read: what is read then is as new, or newer
             self._version = version
-            self._rows.clear()
+            self._forget()
         self._reads += 1
         if self._reads == self.TRIAL:
             self._look_back()
-        if (rows := self._rows.get(key)) is not None:
+        if (found := self._made.get(key)) is not None:
             self._hits += 1
-            return rows
-        found: Rows = self._execute(self._statement, key).fetchall()
-        if sum([len(row[4] or b"") for row in found]) <= self.LARGEST:
-            self._rows[key] = found
-        return found
+            return found[1]
+        rows: Rows = self._execute(self._statement, key).fetchall()
+        made = self._make(*key, rows)
+        self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
+        return made
+
+    def _keep(self, key: tuple[str, str], size: int, made: Made) -> None:
+        if size > self.LARGEST:
+            return
+        self._made[key] = (size, made)
+        self._bytes += size
+        while self._bytes > self.MOST_BYTES:
+            self._bytes -= self._made.pop(next(iter(self._made)))[0]
+
+    def _forget(self) -> None:
+        self._made.clear()
+        self._bytes = 0
 
     def _look_back(self) -> None:
         if self._hits < self.TRIAL / 4:
             self._resting = self.REST
-        if self._resting or len(self._rows) > self.MOST:
-            self._rows.clear()
+            self._forget()
         self._hits = self._reads = 0
 
 
@@ -74,13 +92,24 @@ class SQLitePages(Pages):
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._read = RecentReads(connections.pages_on_loop).read
+        self._read = RecentReads(connections.pages_on_loop, _as_they_are).read
 
     async def sections(self, sku: str, channel: str) -> Rows:
         try:
             return self._read((sku, channel))
         except PASSING as error:
             raise StoreUnavailable(self._connections.name, error) from error
+
+    def at_once(self, make: Callable[[str, str, Rows], Made]) -> Callable[[str, str], Made]:
+        recent = RecentReads(self._connections.pages_on_loop, make)
+
+        def read(sku: str, channel: str) -> Made:
+            try:
+                return recent.read((sku, channel))
+            except PASSING as error:
+                raise StoreUnavailable(self._connections.name, error) from error
+
+        return read
 
     async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
         def read(connection: apsw.Connection) -> dict[str, list[StoredSection]]:
@@ -134,4 +163,5 @@ def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSe
 
 
 def _domain(pair: tuple[str, StoredSection]) -> str:
-    return pair[1][0]
+    domain: str = pair[1][0]
+    return domain
