@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from engine.dead_letters import LetterResolved, UnknownCursor, UnknownLetter
-from engine.errors import PagefoldError, Refused, StoreError, StoreUnavailable
+from engine.errors import Overloaded, PagefoldError, Refused, StoreError, StoreUnavailable
 from engine.http.headers import NO_STORE, SECURITY, Header
 from engine.logs import Logger
 
@@ -117,6 +117,8 @@ def problem_of(error: Exception) -> Problem:
             return invalid(error.path, error.reason)
         case UnknownLetter() | UnknownCursor() | LetterResolved():
             return _of_letters(error)
+        case Overloaded():
+            return overloaded(str(error))
         case StoreUnavailable():
             log.warning("the store is unavailable", error=str(error))
             return unavailable("the store is unavailable; the same request may be sent again")
