@@ -39,9 +39,9 @@ class Completer:
         except Refused:  # the door will say why
             return None
 
-    async def _complete(self, change: Change, lacking: Set[str | None]) -> DomainEvent | Refused:
+    async def _complete(self, change: Change, lacking: Set[str]) -> DomainEvent | Refused:
         stream = self._stream_of(change.event)
-        if stream not in lacking or not 0 <= change.event.source_version <= LARGEST_INTEGER:
+        if stream is None or stream not in lacking or not 0 <= change.event.source_version <= LARGEST_INTEGER:
             return change.event
         try:
             event = complete(change, await self._standing(stream, change.event.source_version))

@@ -117,6 +117,16 @@ def problem_of(error: Exception) -> Problem:
             return invalid(error.path, error.reason)
         case UnknownLetter() | UnknownCursor() | LetterResolved():
             return _of_letters(error)
+        case Overloaded() | StoreError():
+            return _for_now(error)
+        case _:
+            log.error("unexpected", error=type(error).__name__, exc_info=error)
+            return Problem(500, "the server could not answer, and has logged why")
+
+
+def _for_now(error: Overloaded | StoreError) -> Problem:
+    """What may be another answer later."""
+    match error:
         case Overloaded():
             return overloaded(str(error))
         case StoreUnavailable():
@@ -126,8 +136,7 @@ def problem_of(error: Exception) -> Problem:
             log.error("the store cannot be used", error=str(error))
             return unavailable("the store cannot be used; its operator has been told", 60)
         case _:
-            log.error("unexpected", error=type(error).__name__, exc_info=error)
-            return Problem(500, "the server could not answer, and has logged why")
+            assert_never(error)
 
 
 def _of_letters(error: UnknownLetter | UnknownCursor | LetterResolved) -> Problem:

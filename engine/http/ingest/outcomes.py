@@ -20,8 +20,8 @@ class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `appended`: it is in the log, at `position`, whatever happens now. `duplicate`: it was there already. `conflict`:
     another content stands at its version, at `position`; this one is kept in dead letters. `rejected`: it breaks a
-    rule, at `path`, for this `reason`. `kept`: no event could be made of a webhook; an operator sees to it. `ignored`: a
-    change says nothing about a row that counts.
+    rule, at `path`, for this `reason`. `kept`: no event could be made of it, and the webhook is kept whole for an
+    operator. `ignored`: it says nothing about a row that counts.
     """
 
     outcome: Word
@@ -39,7 +39,7 @@ class Outcomes(msgspec.Struct, frozen=True):
 class NothingTaken(ProblemDetails, frozen=True, omit_defaults=True):
     """The problem that none of the items was taken. Where they were not looked at, there are no `results`."""
 
-    results: list[ItemOutcome] = []
+    results: list[ItemOutcome] = msgspec.field(default_factory=list)
 
 
 ANSWERS = (
