@@ -1,6 +1,6 @@
 """Changes that leave out what did not change, completed with what the log has, and with those of the same request."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 
 from domains.values import LARGEST_INTEGER
 from engine.appending import content_of
@@ -39,7 +39,7 @@ class Completer:
         except Refused:  # the door will say why
             return None
 
-    async def _complete(self, change: Change, lacking: Set[str]) -> DomainEvent | Refused:
+    async def _complete(self, change: Change, lacking: Collection[str]) -> DomainEvent | Refused:
         stream = self._stream_of(change.event)
         if stream is None or stream not in lacking or not 0 <= change.event.source_version <= LARGEST_INTEGER:
             return change.event

@@ -17,7 +17,7 @@ from engine.formats.debezium import Debezium
 from engine.formats.signatures import Signatures
 from engine.formats.webhooks import Webhooks
 from engine.http.lag import LagWatch
-from engine.http.problems import overloaded
+from engine.http.problems import Problem, overloaded
 from engine.shop import Shop
 
 Value = TypeVar("Value")
@@ -63,10 +63,10 @@ class Intake:
         """
         self._shop.check_room()
         if self._turn.statistics().tasks_waiting >= MOST_WAITING:
-            raise overloaded("too many requests wait to be read")
+            raise _many_waiting()
         limit, behind = self._shop.config.http.lag_seconds, await self._lag.seconds()
         if behind > limit:
-            raise overloaded(f"folding is {behind:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
+            raise _far_behind(behind, limit)
 
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
@@ -84,6 +84,14 @@ class Intake:
             result for each, result in zip(found, results, strict=True) if isinstance(each, Refused)
         )
         return results
+
+
+def _many_waiting() -> Problem:
+    return overloaded(f"{MOST_WAITING} large requests wait to be read, and no more may")
+
+
+def _far_behind(seconds: float, limit: float) -> Problem:
+    return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
 
 
 def _hooks(config: Config, environment: Mapping[str, str]) -> dict[str, Hook]:
