@@ -122,7 +122,7 @@ async def test_naughty_strings_as_parts_and_bodies(shop: Shop, naughty: list[str
     """Each in place of a type, a source, a channel, a header, a path or the whole: refused, and no fault."""
     async with client_of(service_of(shop)) as client:
         for part in ("type", "source", "channel", "occurredAt", "id", "payload"):
-            await posted(client, [event(f"{part} {number}", **{part: each}) for number, each in enumerate(naughty)])
+            await posted(client, [event(f"{part} {number}") | {part: each} for number, each in enumerate(naughty)])
         for each in naughty:
             place = quote(each, safe="").replace(".", "%2E")
             for url in (EVENTS, f"/v1/cdc/{place}", f"/v1/webhooks/{place}"):

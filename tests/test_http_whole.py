@@ -125,7 +125,7 @@ def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
             before = len(senders.told)
             for thread in threads:
                 thread.start()
-            within(20, "something is answered", lambda before=before: len(senders.told) > before)  # type: ignore[misc]  # mypy cannot tell its type
+            within(20, "something is answered", lambda before=before: len(senders.told) > before)
             time.sleep(luck.uniform(0.0, 0.4))
             server.process.kill()
             for thread in threads:
