@@ -4,20 +4,21 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 import stamina
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from engine.clock import now
 from engine.config import AppendConfig
 from engine.counting import Counts
 from engine.door import Admission, Door, State
-from engine.errors import RETRYABLE, Refused
+from engine.errors import RETRYABLE, Overloaded, Refused
 from engine.events import AppendResult, DomainEvent
 from engine.stores.letters import NewLetter
 from engine.stores.store import Store, StoredEvent
@@ -42,8 +43,8 @@ class Appender:
     """Appends events to the log of one store.
 
     What callers have queued is committed by one task, up to `batch` events in a transaction, for as long as there is
-    any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room. `queued` is how
-    many events wait. What it does is counted in `counts`.
+    any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room, or are told that
+    there is none. `queued` is how many events wait. What it does is counted in `counts`.
     """
 
     def __init__(self, store: Store, door: Door, config: AppendConfig, counts: Counts | None = None) -> None:
@@ -56,6 +57,7 @@ class Appender:
         self._committing: asyncio.Task[None] | None = None
         self._calls = itertools.count()
         self._name = uuid4().hex
+        self._hands = CapacityLimiter(1)  # of several threads that compute, the event loop gets its turn too rarely
         self.queued = 0
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -72,15 +74,32 @@ class Appender:
             results += some
         return results
 
+    async def take(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+        """As `append`, but in one transaction however many they are, and without waiting for room.
+
+        Raises `Overloaded` when there is none, and nothing of it was taken; `StoreUnavailable` as `append` does.
+        """
+        self.check_room(len(events))
+        results = await self._append(events, patient=False)
+        self._counts.answered(results)
+        return results
+
+    def check_room(self, events: int = 1) -> None:
+        """Raises `Overloaded` when so many events would have to wait for room. An empty queue takes any number."""
+        if not self._has_room(events):
+            raise Overloaded(self.queued)
+
     async def close(self) -> None:
         """Waits until what was queued is committed."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
 
-    async def _append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+    async def _append(self, events: Sequence[DomainEvent], *, patient: bool = True) -> list[AppendResult]:
         admit = self._admit
-        admitted = admit(events) if len(events) <= FEW else await run_sync(admit, events)
+        admitted = admit(events) if len(events) <= FEW else await run_sync(admit, events, limiter=self._hands)
         admissions = [each for each in admitted if isinstance(each, Admission)]
+        if not patient:
+            self.check_room(len(admissions))
         if len(admissions) == len(admitted):
             return await self._commit(admissions)
         committed = iter(await self._commit(admissions) if admissions else ())
@@ -93,11 +112,11 @@ class Appender:
             try:
                 admitted.append(self._door.admit(event, recorded_at, f"{call}-{index}"))
             except Refused as refused:
-                admitted.append(AppendResult("rejected", path=refused.path, reason=refused.reason))
+                admitted.append(rejected(refused))
         return admitted
 
     async def _commit(self, admissions: list[Admission]) -> list[AppendResult]:
-        while self.queued and self.queued + len(admissions) > self._config.queue:
+        while not self._has_room(len(admissions)):
             await self._room.wait()
         request = _Request(admissions, asyncio.get_running_loop().create_future())
         self._queue.append(request)
@@ -105,6 +124,9 @@ class Appender:
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         return await request.results
+
+    def _has_room(self, events: int) -> bool:
+        return not self.queued or self.queued + events <= self._config.queue
 
     async def _commit_all(self) -> None:
         """Commits what is queued, until nothing is. Every request is settled, whatever happens."""
@@ -120,7 +142,7 @@ class Appender:
                 request.results.cancel()
 
     def _take(self) -> list[_Request]:
-        """The requests that stand longest, together at most a batch; no request alone is larger."""
+        """The requests that stand longest, together at most a batch; one alone may be larger, to be taken whole."""
         taken = [self._queue.popleft()]
         size = len(taken[0].admissions)
         while self._queue and size + len(self._queue[0].admissions) <= self._config.batch:
@@ -179,6 +201,20 @@ class Appender:
         if letters:
             await self._store.dead_letters.keep(letters)
         return results
+
+
+async def append_found(
+    found: Sequence[DomainEvent | Refused], append: Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
+) -> list[AppendResult]:
+    """What became of each of these, in order: events are appended, and what could not be read is rejected."""
+    events = [each for each in found if isinstance(each, DomainEvent)]
+    results = iter(await append(events) if events else ())
+    return [next(results) if isinstance(each, DomainEvent) else rejected(each) for each in found]
+
+
+def rejected(refused: Refused) -> AppendResult:
+    """The outcome of what was refused."""
+    return AppendResult("rejected", path=refused.path, reason=refused.reason)
 
 
 def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:

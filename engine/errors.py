@@ -6,6 +6,7 @@ PagefoldError
 ├── SourceFailed            a file, an endpoint or a database of a source cannot be read
 │   └── SourceIncomplete    it was read as far as it goes: what follows is cut off or damaged
 ├── CannotListen            the server's address cannot be had
+├── Overloaded              more waits to be done than may wait; nothing was taken, and sending it later is right
 └── StoreError              the store cannot do what was asked
     ├── StoreUnavailable    it may work again later: the only error that is worth a retry
     ├── StoreMissing        there is no store at this address
@@ -57,6 +58,13 @@ class CannotListen(PagefoldError):
 
     def __init__(self, host: str, port: int, problem: str) -> None:
         super().__init__(f"cannot listen on {host} port {port}: {problem}; --host and --port choose another")
+
+
+class Overloaded(PagefoldError):
+    """More waits to be done than may wait. Nothing of what was sent was taken: it is to be sent again, later."""
+
+    def __init__(self, queued: int) -> None:
+        super().__init__(f"{queued:,} events wait to be appended, and no more may")
 
 
 class StoreError(PagefoldError):

@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.consuming import Consumer
 from engine.counting import Counts
 from engine.dead_letters import DeadLetterOffice
+from engine.deliveries import Deliveries
 from engine.door import Door
 from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
@@ -44,6 +45,7 @@ class Shop:
         self.pages = PageReader(store.pages, config)
         door = Door(config)
         self.dead_letters = DeadLetterOffice(store, config, door, self.append)
+        self.dead_letters.deliver_with(Deliveries(config, self.append).try_again)
         self.tokens = TokenOffice(store, config)
         self.counts = Counts()
         self._appender = Appender(store, door, config.append, self.counts)
@@ -55,6 +57,17 @@ class Shop:
         which any of them may or may not be in the log.
         """
         return await self._appender.append(events)
+
+    async def take(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+        """As `append`, but all of them in one transaction, and at once or not at all.
+
+        Raises `Overloaded` when too many events wait already, and `StoreUnavailable`.
+        """
+        return await self._appender.take(events)
+
+    def check_room(self) -> None:
+        """Raises `Overloaded` when nothing would be taken now."""
+        self._appender.check_room()
 
     @property
     def queued(self) -> int:

@@ -11,6 +11,7 @@ import pytest
 from engine import AppendResult, Config, Shop
 from engine.appending import Appender
 from engine.door import Door
+from engine.errors import Overloaded
 from engine.stores.store import Store
 from tests.shops import event
 
@@ -89,6 +90,25 @@ async def test_the_queue_has_a_bound(store: Store, config: Config, monkeypatch: 
     with anyio.fail_after(20):
         results = [result for [result] in await asyncio.gather(*tasks)]
     assert [result.outcome for result in results] == ["appended"] * 9
+
+
+async def test_what_is_taken_is_taken_whole(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are, they are one transaction, for which nobody waits: without room, none of them is taken."""
+    slow = SlowLog(store, monkeypatch)
+    small = appender(store, config, queue=8, batch=2)
+    first = asyncio.create_task(small.append([event("inventory", {"available": 1}, sku="FIRST")]))
+    await slow.began(1)
+    events = [event("inventory", {"available": 1}, version=number) for number in range(5)]
+    second = asyncio.create_task(small.take(events))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overloaded):
+        await small.take([event("inventory", {"available": 1}, sku=f"SKU-{number}") for number in range(4)])
+    slow.go.set()
+    with anyio.fail_after(20):
+        assert [result.outcome for result in await second] == ["appended"] * 5
+        await first
+    assert slow.sizes == [1, 5]
+    assert len(await small.take([event("inventory", {"available": 1}, version=number) for number in range(20)])) == 20
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["the one who commits", "one who waits"])

@@ -18,6 +18,8 @@ from tests.shops import Document, catalog, configured, say
 
 GET = b"GET /v1/pages/web-de/TSHIRT-M HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /v1/pages:batchGet HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+INGEST = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+BEGUN = b"content-length: 100\r\n\r\n{"
 
 
 class Line:
@@ -130,7 +132,7 @@ async def test_what_is_too_much_or_no_http_is_refused(store_url: str, text: byte
 
 
 @on_sqlite
-@pytest.mark.parametrize("beginning", [GET, b"G", POST + b"content-length: 100\r\n\r\n{", b""])
+@pytest.mark.parametrize("beginning", [GET, b"G", POST + BEGUN, INGEST + BEGUN, b""])
 async def test_a_request_that_does_not_come_is_given_up(store_url: str, beginning: bytes) -> None:
     """A head or a body that is not there in time ends with 408; a connection on which nothing came is closed."""
     async with limited(store_url, receive_seconds=0.3) as server:

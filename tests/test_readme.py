@@ -139,6 +139,15 @@ def test_the_requests(folder: Path, port: int) -> None:
         assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_ingest(folder: Path, port: int) -> None:
+    """Everything that the README posts is answered as it shows."""
+    for _, block in blocks("Ingest", "console"):
+        for command, expected in commands(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")):
+            printed = run(command, folder)
+            assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
 def test_the_dead_letters(folder: Path) -> None:
     """Every command about dead letters prints what the README shows, in the shop of the tour after the program."""
     run_the_program(folder)

@@ -16,8 +16,8 @@ class HttpConfig(Table, frozen=True):
     `reads` tells whether pages may be read without a token. `cache_seconds` and `stale_while_revalidate_seconds` are
     those of channels that have none of their own. A request's head has at most `max_header_bytes` in `max_headers`, its
     body `max_body_bytes`; it is complete within `receive_seconds`, and a connection without one is closed after
-    `idle_seconds`. `lag_seconds` is how far folding may be behind before the server is not ready. `access_log_sample`
-    is the share of requests that are logged; of those that fail by the server's fault, all are.
+    `idle_seconds`. `lag_seconds` is how far folding may be behind before the server is not ready, and takes nothing in.
+    `access_log_sample` is the share of requests that are logged; of those that fail by the server's fault, all are.
     """
 
     reads: Literal["open", "token"] = "token"

@@ -98,5 +98,5 @@ def _check_media_type(route: Route, headers: list[Header]) -> None:
         return
     check_encoding(headers)
     given = (value_of(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
-    if given not in route.bodies:
+    if given not in route.bodies and not route.takes(headers):
         raise unsupported(", ".join(route.bodies))

@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import Response
 
 from engine.dead_letters import LetterResolved, UnknownCursor, UnknownLetter
-from engine.errors import PagefoldError, Refused, StoreError, StoreUnavailable
+from engine.errors import Overloaded, PagefoldError, Refused, StoreError, StoreUnavailable
 from engine.http.headers import NO_STORE, SECURITY, Header
 from engine.logs import Logger
 
@@ -117,6 +117,18 @@ def problem_of(error: Exception) -> Problem:
             return invalid(error.path, error.reason)
         case UnknownLetter() | UnknownCursor() | LetterResolved():
             return _of_letters(error)
+        case Overloaded() | StoreError():
+            return _for_now(error)
+        case _:
+            log.error("unexpected", error=type(error).__name__, exc_info=error)
+            return Problem(500, "the server could not answer, and has logged why")
+
+
+def _for_now(error: Overloaded | StoreError) -> Problem:
+    """What may be another answer later."""
+    match error:
+        case Overloaded():
+            return overloaded(str(error))
         case StoreUnavailable():
             log.warning("the store is unavailable", error=str(error))
             return unavailable("the store is unavailable; the same request may be sent again")
@@ -124,8 +136,7 @@ def problem_of(error: Exception) -> Problem:
             log.error("the store cannot be used", error=str(error))
             return unavailable("the store cannot be used; its operator has been told", 60)
         case _:
-            log.error("unexpected", error=type(error).__name__, exc_info=error)
-            return Problem(500, "the server could not answer, and has logged why")
+            assert_never(error)
 
 
 def _of_letters(error: UnknownLetter | UnknownCursor | LetterResolved) -> Problem:

@@ -31,6 +31,11 @@ Query = TypeVar("Query", bound=msgspec.Struct)
 JSON_TYPE = "application/json"
 
 
+def never(_headers: list[Header]) -> bool:
+    """No body is taken but of the types that the route declares."""
+    return False
+
+
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a route that has none."""
 
@@ -50,6 +55,7 @@ class Route(msgspec.Struct, frozen=True):
     `scope` is what its caller must have been granted, None where anybody may ask; `private` ones need a token for it
     even where reads are open. `query` has a field for each
     parameter behind the question mark; `bodies` the type of the body by media type, and none where there is no body.
+    A body of another type is taken all the same where `takes` says so of its headers.
     `problems` are the errors of this very route, by status, beside those that every such route has.
     """
 
@@ -62,6 +68,7 @@ class Route(msgspec.Struct, frozen=True):
     private: bool = False
     query: type[msgspec.Struct] = NoQuery
     bodies: Mapping[str, object] = {}
+    takes: Callable[[list[Header]], bool] = never
     answers: Sequence[Answer] = ()
     problems: Mapping[int, str] = {}
 

@@ -1,9 +1,13 @@
 """What every handler stands on: the shop, who may do what, and what is counted."""
 
+import os
+from collections.abc import Mapping
+
 from engine.config import Config
 from engine.grants import Grant
 from engine.http.access import Authenticator
 from engine.http.caching import CachePolicy
+from engine.http.ingest.intake import Intake
 from engine.http.lag import LagWatch
 from engine.http.traffic import Traffic
 from engine.shop import Shop
@@ -12,16 +16,26 @@ from engine.shop import Shop
 class Service:
     """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
 
-    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document.
+    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document. The
+    `environment` has the secrets of webhooks. Raises `ConfigurationError` when it has not, and as `Intake` does.
     """
 
-    def __init__(self, shop: Shop, access: Authenticator, *, reads_open: bool = False, worker: int = 1) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        access: Authenticator,
+        *,
+        reads_open: bool = False,
+        worker: int = 1,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.shop = shop
         self.access = access
         self.reads_open = reads_open
         self.worker = worker
         self.traffic = Traffic(shop.config.http.access_log_sample)
         self.lag = LagWatch(shop)
+        self.intake = Intake(shop, self.lag, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
 

@@ -3,6 +3,15 @@
 from collections.abc import Sequence
 
 from engine.http import history, letters, operations, pages
+from engine.http.ingest import cdc, events, webhooks
 from engine.http.routes import Route
 
-ROUTES: Sequence[Route] = (*pages.ROUTES, *history.ROUTES, *letters.ROUTES, *operations.ROUTES)
+ROUTES: Sequence[Route] = (
+    *pages.ROUTES,
+    *history.ROUTES,
+    *events.ROUTES,
+    *webhooks.ROUTES,
+    *cdc.ROUTES,
+    *letters.ROUTES,
+    *operations.ROUTES,
+)

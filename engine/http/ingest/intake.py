@@ -1,0 +1,103 @@
+"""What every way in stands on: what sources send is read in turn, and only while there is room for it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+
+from engine.appending import append_found
+from engine.config import Config
+from engine.configuration.doors import WebhookConfig
+from engine.errors import Refused
+from engine.events import AppendResult, DomainEvent
+from engine.formats.cloudevents import CloudEvents
+from engine.formats.debezium import Debezium
+from engine.formats.signatures import Signatures
+from engine.formats.webhooks import Webhooks
+from engine.http.lag import LagWatch
+from engine.http.problems import Problem, overloaded
+from engine.shop import Shop
+
+Value = TypeVar("Value")
+
+LARGE = 16 * 1024
+"""Bytes of a body from which on it is read in a thread: it would hold up the event loop."""
+
+MOST_WAITING = 32
+"""Large bodies that wait for their turn to be read."""
+
+SECONDS_BEHIND = 5
+"""When it is worth sending again while folding is too far behind."""
+
+
+class Hook(NamedTuple):
+    """How a source's webhooks are trusted, and how they are read."""
+
+    settings: WebhookConfig
+    signatures: Signatures
+    reader: Webhooks
+
+
+class Intake:
+    """The ways into one shop.
+
+    `hooks` and `tables` are those of the sources that have any. Raises `ConfigurationError` for paths and columns that
+    cannot work, and for secrets that the `environment` does not have.
+    """
+
+    def __init__(self, shop: Shop, lag: LagWatch, environment: Mapping[str, str]) -> None:
+        config = shop.config
+        self._shop = shop
+        self._lag = lag
+        self._turn = CapacityLimiter(1)  # of several threads that compute, the event loop gets its turn too rarely
+        self.cloudevents = CloudEvents(config.sources)
+        self.hooks = _hooks(config, environment)
+        self.tables = {name: Debezium(config, name) for name, source in config.sources.items() if source.cdc}
+
+    async def check_room(self) -> None:
+        """Raises `Overloaded` or `Problem`, 429, when nothing more is taken for the moment; `StoreUnavailable`.
+
+        To be asked before the body is read: whoever has to send it again has sent little.
+        """
+        self._shop.check_room()
+        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
+            raise _many_waiting()
+        limit, behind = self._shop.config.http.lag_seconds, await self._lag.seconds()
+        if behind > limit:
+            raise _far_behind(behind, limit)
+
+    async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
+        """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
+        if len(body) < LARGE:
+            return codec(body)
+        return await run_sync(partial(codec, body), limiter=self._turn)
+
+    async def append(self, found: Sequence[DomainEvent | Refused]) -> list[AppendResult]:
+        """What became of each, in order: the events are appended in one transaction. Raises `Overloaded` for none.
+
+        `StoreUnavailable` as well, after which any of them may be in the log.
+        """
+        results = await append_found(found, self._shop.take)
+        self._shop.counts.answered(
+            result for each, result in zip(found, results, strict=True) if isinstance(each, Refused)
+        )
+        return results
+
+
+def _many_waiting() -> Problem:
+    return overloaded(f"{MOST_WAITING} large requests wait to be read, and no more may")
+
+
+def _far_behind(seconds: float, limit: float) -> Problem:
+    return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
+
+
+def _hooks(config: Config, environment: Mapping[str, str]) -> dict[str, Hook]:
+    found: dict[str, Hook] = {}
+    for name, source in config.sources.items():
+        if source.webhook is not None:
+            signatures = Signatures(f"sources.{name}.webhook", source.webhook, environment)
+            found[name] = Hook(source.webhook, signatures, Webhooks(config, name))
+    return found

@@ -1,0 +1,191 @@
+"""A whole shop over HTTP: a real shop's files posted to a process, and a server that is killed under load."""
+
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import httpx2
+import pytest
+
+import engine
+from engine import Config
+from engine.config import CONFIG_VARIABLE, STORE_VARIABLE
+from tests.command_line import event, ndjson, on_sqlite, pagefold, settle
+from tests.data import data_file
+from tests.scenes import SOAK_ROUNDS, SOAK_SEED
+from tests.servers import Server, serving, within
+from tests.shops import everything
+from tests.test_sunrise import CHANNELS, FILES, Oracle
+
+EVENTS = "/v1/events"
+HEADERS = {"content-type": "application/x-ndjson"}
+KILLS = 3
+BATCH = 20
+SENDERS = 4
+
+
+# --- a real shop ----------------------------------------------------------------------------------
+
+
+def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
+    """Bodies of so many lines, below a megabyte."""
+    for start in range(0, len(lines), size):
+        yield b"\n".join(lines[start : start + size])
+
+
+def test_a_real_shop_over_http(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The four files are posted, and all 408 pages are what a person who reads the files expects."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CONFIG_VARIABLE, str(data_file("sunrise", "pagefold.toml")))
+    monkeypatch.setenv(STORE_VARIABLE, store_url)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    assert pagefold("status").code == 3
+    make_store(store_url)
+    oracle = Oracle()
+    with serving("--work") as server, httpx2.Client(base_url=server.url, timeout=30) as client:
+        for name in FILES:
+            for body in chunks(data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()):
+                answer = client.post(EVENTS, content=body, headers=HEADERS)
+                assert answer.status_code == 202, answer.text
+                assert {each["outcome"] for each in answer.json()["results"]} == {"appended"}
+        within(30, "everything is folded", lambda: folded(server) == 1_734)
+        for sku in oracle.catalog:
+            for channel in CHANNELS:
+                assert client.get(f"/v1/pages/{channel}/{sku}").json() == oracle.page(sku, channel)
+        assert server.ended() == 0
+
+
+def make_store(url: str) -> None:
+    """An empty store at that address."""
+
+    async def make() -> None:
+        async with engine.open(Config.load(data_file("sunrise", "pagefold.toml"), store=url)):
+            pass
+
+    anyio.run(make)
+
+
+def folded(server: Server) -> int:
+    """How many events of all domains are in the pages."""
+    lines = [line for line in server.get("/metrics").text.splitlines() if 'outcome="applied"' in line]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+
+# --- a server that is killed ----------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """What a sender was answered about an event."""
+
+    sku: str
+    version: int
+    outcome: str
+    position: int
+
+
+class Senders:
+    """Threads that post events as fast as they are answered, for as long as a server lives, and note every answer."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self.sent = 0
+        self._lock = threading.Lock()
+
+    def run(self, url: str, number: int) -> None:
+        """One of them: what was not answered is not counted, and is sent again with the next server."""
+        with httpx2.Client(base_url=url, timeout=10) as client:
+            while True:
+                with self._lock:
+                    first, self.sent = self.sent, self.sent + BATCH
+                events = [event(f"S{number}-{each}", each + 1) for each in range(first, first + BATCH)]
+                try:
+                    answer = client.post(EVENTS, content=ndjson(events), headers=HEADERS)
+                except httpx2.HTTPError:
+                    return
+                assert answer.status_code == 202, answer.text
+                results = answer.json()["results"]
+                with self._lock:
+                    self.told += [
+                        Told(str(each["sku"]), first + index + 1, result["outcome"], result["position"])
+                        for index, (each, result) in enumerate(zip(events, results, strict=True))
+                    ]
+
+
+def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
+    """A server is started and killed under load, again and again."""
+    for _ in range(kills):
+        with serving("--work") as server:
+            threads = [threading.Thread(target=senders.run, args=(server.url, each)) for each in range(SENDERS)]
+            before = len(senders.told)
+            for thread in threads:
+                thread.start()
+            within(20, "something is answered", lambda before=before: len(senders.told) > before)
+            time.sleep(luck.uniform(0.0, 0.4))
+            server.process.kill()
+            for thread in threads:
+                thread.join()
+
+
+async def judge(config: Config, told: list[Told]) -> None:
+    """Everything that was answered is in the log, where it was said to be; nothing is there twice."""
+    async with engine.open(config) as shop:
+        stored = {each.notification_id: each for each in await everything(shop.store)}
+        assert len({(each.originator_id, each.originator_version) for each in stored.values()}) == len(stored)
+        for each in told:
+            assert each.outcome == "appended"
+            found = stored[each.position]
+            assert (found.originator_id, found.originator_version) == (f"{each.sku}/*/pricing/erp", each.version)
+            assert json.loads(found.state)["payload"] == {"currency": "EUR", "amount": "1.00"}
+        await shop.catch_up()
+        assert await shop.dead_letters.newest() == []
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [(KILLS, "ordinary"), pytest.param(max(SOAK_ROUNDS, 20), SOAK_SEED, marks=pytest.mark.soak)],
+)
+def test_a_server_is_killed_under_load(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, kills: int, seed: object
+) -> None:
+    """Killed again and again while four senders post: whatever was answered 2xx is in the log."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    senders = Senders()
+    kill_servers(senders, random.Random(f"{seed}"), kills)
+    assert len(senders.told) >= kills
+    anyio.run(judge, Config.load(place / "pagefold.toml"), senders.told)
+
+
+# --- bodies that do not come ----------------------------------------------------------------------
+
+
+@on_sqlite
+def test_bodies_that_are_cut_short(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends before its length is not taken, though it is whole events; what comes in pieces is."""
+    settle(tmp_path, store_url, monkeypatch)
+    body = ndjson([event(f"S{number}") for number in range(3)])
+    head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"
+    with serving() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            line.sendall(head + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body)
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            line.sendall(head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body))
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            line.sendall(head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\nnothing\r\n\r\n" % (len(body), body))
+            assert line.makefile("rb").readline().startswith(b"HTTP/1.1 400")
+        time.sleep(0.2)
+        assert 'outcome="appended",worker="1"} 0.0' in server.get("/metrics").text
+        with socket.create_connection(("127.0.0.1", server.port)) as line:
+            line.sendall(head + b"transfer-encoding: chunked\r\n\r\n")
+            for start in range(0, len(body), 100):
+                piece = body[start : start + 100]
+                line.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+                time.sleep(0.01)
+            line.sendall(b"0\r\n\r\n")
+            assert line.makefile("rb").readline().startswith(b"HTTP/1.1 202")
+        assert server.ended() == 0
