@@ -1,14 +1,16 @@
 -- insert_event --
 -- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, one behind the other.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
-SELECT value ->> 0, value ->> 1, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+SELECT value ->> 0, value ->> 1, value ->> 3, coalesce(substr(:states, value ->> 4, value ->> 5), x'')
+FROM json_each(:events)
 WHERE true
 ON CONFLICT DO NOTHING;
 
 -- correct_event --
 -- Appends the corrections whose (stream, version, revision) is free, likewise.
 INSERT INTO stored_events (originator_id, originator_version, revision, topic, state)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, substr(:states, value ->> 4, value ->> 5) FROM json_each(:events)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, coalesce(substr(:states, value ->> 4, value ->> 5), x'')
+FROM json_each(:events)
 WHERE true
 ON CONFLICT DO NOTHING;
 
