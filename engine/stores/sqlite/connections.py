@@ -38,6 +38,9 @@ PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
 """
 
+BROWSED_KIB = 16_384
+"""What is kept of a file through which somebody walks from end to end: the next time, it has all to be read again."""
+
 LARGEST_VALUE = 128 * 1024 * 1024
 """Bytes of a value. Events and sections have a few megabytes at most; this bounds what is read in one step."""
 
@@ -91,12 +94,12 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     return connection
 
 
-def connect_reader(file: Path, busy_milliseconds: int) -> apsw.Connection:
+def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) -> apsw.Connection:
     """A connection that only reads."""
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
     connection.set_busy_timeout(busy_milliseconds)
-    for _ in connection.execute("PRAGMA query_only = TRUE; PRAGMA cache_size = -65536;"):
+    for _ in connection.execute(f"PRAGMA query_only = TRUE; PRAGMA cache_size = -{cache_kib};"):
         pass
     return connection
 
@@ -268,7 +271,7 @@ class Connections:
         self.events = Threaded(self.name, connect(events, synchronous="FULL"))
         self.pages = Threaded(self.name, connect(pages, synchronous="NORMAL"))
         self.events_reader = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
-        self.events_browser = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
+        self.events_browser = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS, BROWSED_KIB))
         self.pages_reader = Threaded(self.name, connect_reader(pages, BUSY_MILLISECONDS))
         self.events_on_loop = connect_reader(events, BUSY_MILLISECONDS_ON_LOOP)
         self.pages_on_loop = connect_reader(pages, BUSY_MILLISECONDS_ON_LOOP)
