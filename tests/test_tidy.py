@@ -60,16 +60,20 @@ def tree_of(path: Path) -> ast.Module:
 def nodes(*folders: str) -> Iterator[tuple[str, ast.AST]]:
     """Every node of the modules in those folders, with the place to look it up."""
     for path in python_files(*folders):
+        name = relative(path)
         for node in ast.walk(tree_of(path)):
-            yield f"{relative(path)}:{getattr(node, 'lineno', 0)}", node
+            yield f"{name}:{getattr(node, 'lineno', 0)}", node
 
 
-def comments(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def comments(path: Path) -> list[tuple[str, str]]:
     """Every comment of the module, with its place."""
     readline = io.StringIO(path.read_text("utf-8")).readline
-    for token in tokenize.generate_tokens(readline):
-        if token.type == tokenize.COMMENT:
-            yield f"{relative(path)}:{token.start[0]}", token.string
+    return [
+        (f"{relative(path)}:{token.start[0]}", token.string)
+        for token in tokenize.generate_tokens(readline)
+        if token.type == tokenize.COMMENT
+    ]
 
 
 def statement_files(store: str) -> dict[str, Path]:
