@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain, count, islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 
@@ -19,7 +18,7 @@ from benchmarks.floors_sqlite import SQLiteFloor
 from benchmarks.workload import BATCH, Workload, admitted, config
 from engine import DomainEvent
 from engine.door import Door
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, name_of
 
 SERVER_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
 """Room for a million events. The same for all sides; durability is as it should be."""
@@ -142,7 +141,7 @@ class PostgresStores(Stores):
 
     async def copy(self, url: str) -> str:
         """Another database, with the first as its template."""
-        copied = self.server.create_database(urlsplit(url).path.removeprefix("/"))
+        copied = self.server.create_database(name_of(url))
         self._administer(copied, "CHECKPOINT")
         return copied
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import anyio
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ from engine.config import CONFIG_VARIABLE, STORE_VARIABLE
 from engine.stores import open_store
 from engine.stores.sqlite import folder_of
 from engine.stores.store import Store
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, name_of
 from tests.shops import configured
 
 STORES = ("sqlite", "postgres")
@@ -48,6 +49,26 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def prepared_database(postgres_server: PostgresServer) -> str:
+    """The name of a database with an empty store, to be copied: that takes a third of the time of making one."""
+
+    async def prepare() -> None:
+        await (await open_store(configured(url))).close()
+
+    url = postgres_server.create_database()
+    anyio.run(prepare)
+    return name_of(url)
+
+
+@pytest.fixture
+def prepared_url(postgres_server: PostgresServer, prepared_database: str) -> Iterator[str]:
+    """The URL of a database with an empty store that is the test's own."""
+    url = postgres_server.create_database(prepared_database)
+    yield url
+    postgres_server.drop_database(url)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the caller's environment says of stores is not for tests."""
@@ -62,9 +83,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def new_store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a store that does not exist yet."""
     return f"sqlite:///{tmp_path / 'shop'}" if kind == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store. On SQLite whoever opens it makes it, which takes no time."""
+    return f"sqlite:///{tmp_path / 'shop'}" if kind == "sqlite" else str(request.getfixturevalue("prepared_url"))
 
 
 @pytest.fixture

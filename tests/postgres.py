@@ -171,8 +171,7 @@ class PostgresServer:
 
     def drop_database(self, url: str) -> None:
         """Remove the database of that URL, if it is there, and end the sessions in it."""
-        name = urlsplit(url).path.removeprefix("/")
-        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name_of(url))
 
     def _administer(self, statement: LiteralString, *names: str) -> None:
         command = sql.SQL(statement).format(*map(sql.Identifier, names))
@@ -218,6 +217,11 @@ class PostgresServer:
 
     def _end_of_log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-4000:]
+
+
+def name_of(url: str) -> str:
+    """The name of the database of a URL."""
+    return urlsplit(url).path.removeprefix("/")
 
 
 def find_binaries() -> Path:

@@ -26,6 +26,12 @@ DURABLE = 2
 """What `PRAGMA synchronous` gives for FULL."""
 
 
+@pytest.fixture
+def store_url(new_store_url: str) -> str:
+    """Here stores are made."""
+    return new_store_url
+
+
 @contextmanager
 def sqlite_file(config: Config, file: str) -> Iterator[apsw.Connection]:
     """One of the files of a SQLite store."""
