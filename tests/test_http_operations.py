@@ -20,6 +20,7 @@ from engine.http.table import ROUTES
 from engine.http.traffic import Traffic
 from tests.command_line import on_sqlite
 from tests.http_clients import client_of, problem_in, served, service_of
+from tests.scenes import SOAK_ROUNDS, SOAK_SEED
 from tests.shops import SKU, append, catalog, configured, price, say, stock
 
 
@@ -181,21 +182,45 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
     assert msgspec.json.decode(document(ROUTES)) == described
 
 
+PHASES = "examples,coverage,fuzzing"
+
 # Not among them: that whatever fits its schema is accepted. A cursor is a text, and not every text is a cursor.
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
 negative_data_rejection,unsupported_method,use_after_free,ignored_auth"
 
 
-@on_sqlite
-async def test_the_description_is_true(shop: Shop, tmp_path: Path) -> None:
-    """Whatever is asked, as described or not, the answer is one of those described, and no fault of the server."""
+async def hold_to_the_description(shop: Shop, folder: Path, examples: int, seed: int) -> None:
+    """Asks for every route in so many ways, as described and not, and compares the answers with the description."""
     await say(shop, catalog("a"), price("1.00"), stock(1))
     async with served(service_of(shop, None)) as (host, port):
         program = Path(sys.executable).parent / "schemathesis"
-        limits = ("--max-examples", "40", "--seed", "7", "--phases", "examples,coverage,fuzzing", "--checks", CHECKS)
+        limits = (
+            "--max-examples",
+            str(examples),
+            "--seed",
+            str(seed),
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--checks",
+            CHECKS,
+        )
         done = await run_process(
             [program, "run", f"http://{host}:{port}/openapi.json", "-H", "Authorization: Bearer all", *limits],
             check=False,
-            cwd=tmp_path,
+            cwd=folder,
         )
     assert done.returncode == 0, done.stdout.decode()[-5_000:]
+
+
+@on_sqlite
+async def test_the_description_is_true(shop: Shop, tmp_path: Path) -> None:
+    """Whatever is asked, as described or not, the answer is one of those described, and no fault of the server."""
+    await hold_to_the_description(shop, tmp_path, 10, seed=7)
+
+
+@pytest.mark.soak
+@on_sqlite
+@pytest.mark.parametrize("seed", [SOAK_SEED])
+async def test_the_description_is_true_for_long(shop: Shop, tmp_path: Path, seed: int) -> None:
+    """The same, asked in many more ways."""
+    await hold_to_the_description(shop, tmp_path, 40 * SOAK_ROUNDS, seed)

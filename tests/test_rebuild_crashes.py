@@ -18,10 +18,9 @@ from tests.rebuilds import export, toml_of, with_snapshots
 from tests.scenes import SOAK_SEED
 from tests.shops import event, everything, pages_of, stock
 
-KILLS = 3
-SOAK_KILLS = 30
-SKUS = 3_000
-ROWS = 100
+KILLS, SKUS = 3, 1_000
+SOAK_KILLS, SOAK_SKUS = 30, 3_000
+ROWS = 50
 """Rows of a page in the process that is killed, so that there are many pages."""
 
 MOST_WRITES = 4
@@ -63,11 +62,11 @@ class Outcome(NamedTuple):
     pages: dict[tuple[str, str], bytes | None]
 
 
-def what_was_said(luck: random.Random) -> tuple[list[DomainEvent], list[DomainEvent]]:
+def what_was_said(luck: random.Random, skus: int) -> tuple[list[DomainEvent], list[DomainEvent]]:
     """What the log has, and what the snapshot says: of each kind of drift there is plenty, and most is equal."""
     log: list[DomainEvent] = []
     rows: list[DomainEvent] = []
-    for number in range(SKUS):
+    for number in range(skus):
         sku, fate = f"SKU-{number:05}", luck.random()
         if fate > 0.05:  # else it is missing
             log.append(stock(number, version=5, sku=sku))
@@ -115,10 +114,12 @@ def _said(state: bytes) -> tuple[bytes, str | None]:
     return msgspec.json.encode(said["payload"]), said.get("drift")
 
 
-async def kill_rebuilds(urls: tuple[str, str], folder: Path, processes: Processes, kills: int, seed: int) -> None:
+async def kill_rebuilds(
+    urls: tuple[str, str], folder: Path, processes: Processes, kills: int, skus: int, seed: int
+) -> None:
     """A run is killed so many times and resumed, another is not: they leave the same."""
     luck = random.Random(seed)
-    log, rows = what_was_said(luck)
+    log, rows = what_was_said(luck, skus)
     if seed % 2:
         luck.shuffle(rows)
     outcomes: list[Outcome] = []
@@ -146,7 +147,7 @@ async def test_a_rebuild_is_killed(
     store_urls: tuple[str, str], tmp_path: Path, processes: Processes, seed: int
 ) -> None:
     """Killed before or behind a write, and resumed: the same counts, log and pages as of a run that was not."""
-    await kill_rebuilds(store_urls, tmp_path, processes, KILLS, seed)
+    await kill_rebuilds(store_urls, tmp_path, processes, KILLS, SKUS, seed)
 
 
 @pytest.mark.soak
@@ -154,5 +155,5 @@ async def test_a_rebuild_is_killed(
 async def test_a_rebuild_is_killed_many_times(
     store_urls: tuple[str, str], tmp_path: Path, processes: Processes, seed: int
 ) -> None:
-    """The same thirty times, with rows in order and in none."""
-    await kill_rebuilds(store_urls, tmp_path, processes, SOAK_KILLS, seed)
+    """The same thirty times, of a larger shop, with rows in order and in none."""
+    await kill_rebuilds(store_urls, tmp_path, processes, SOAK_KILLS, SOAK_SKUS, seed)

@@ -16,7 +16,6 @@ import anyio
 import msgspec
 import orjson
 import pytest
-from anyio.lowlevel import checkpoint
 
 import engine
 from engine import Config, Shop, read_event, refolding
@@ -37,11 +36,11 @@ from tests.shops import CHANNELS, assert_every_event_is_counted, pages_in, pages
 SOURCES = ("pim", "erp", "wms-a", "wms-b", "dam")
 DOMAIN_OF = {"pim": "catalog", "erp": "pricing", "wms-a": "inventory", "wms-b": "inventory", "dam": "media"}
 
-SKUS = 200
+SKUS = 120
 LATE_SKUS = 5
 """Created when the snapshots are taken and the rebuild has not begun."""
 
-ROWS = 50
+ROWS = 30
 """Rows of a page, so that a run has many."""
 
 STATED = 9
@@ -52,6 +51,9 @@ AT_ONCE = 8
 READERS = 2
 READ = 40
 """SKUs that are read, so that each is read often."""
+
+APPEND_SECONDS, READ_SECONDS = 0.01, 0.001
+"""Pauses: without them, what a rebuild has to read and to fold grows as fast as a slow machine reads and folds it."""
 
 NEW, TOUCHED, REPEATED = 0.02, 0.1, 0.5
 LEAST = 100
@@ -234,7 +236,7 @@ class Reader:
         while True:
             sku, channel = self._luck.choice(skus), self._luck.choice(CHANNELS)
             self._judge(sku, channel, await self._shop.pages.get_json(sku, channel, disabled=True))
-            await checkpoint()
+            await anyio.sleep(READ_SECONDS)
 
     def _judge(self, sku: str, channel: str, text: bytes | None) -> None:
         """It is a page of the versions that it names, none of them older than before, and was not replaced before."""
@@ -253,7 +255,7 @@ class Reader:
 
 
 class Traffic:
-    """Appenders at full speed, consumers, and readers with connections of their own."""
+    """Appenders, consumers, and readers with connections of their own."""
 
     def __init__(self, shop: Shop, storefront: Shop, world: World) -> None:
         self.readers = [Reader(storefront, world, number) for number in range(READERS)]
@@ -280,7 +282,7 @@ class Traffic:
     async def _append(self) -> None:
         while not self._over.is_set():
             self.appended += await tell(self._shop, [event for _ in range(AT_ONCE) for event in self._world.happens()])
-            await checkpoint()
+            await anyio.sleep(APPEND_SECONDS)
 
 
 async def tell(shop: Shop, said: Sequence[Document]) -> int:
