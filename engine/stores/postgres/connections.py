@@ -183,6 +183,7 @@ class Pool:
         self._connections = connections
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Session] = []
+        self._closed = False
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
@@ -194,7 +195,10 @@ class Pool:
             try:
                 yield session
             finally:
-                self._idle.append(session)
+                if self._closed:  # meanwhile
+                    await session.close()
+                else:
+                    self._idle.append(session)
 
     async def fetch(self, statement: str, *bindings: object) -> list[Record]:
         """All rows of a named statement."""
@@ -207,7 +211,8 @@ class Pool:
             return await session.execute(statement, *bindings)
 
     async def close(self) -> None:
-        """Ends the connections that nobody uses."""
+        """Ends the connections that nobody uses now. One that somebody uses ends with that."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().close()
 
