@@ -256,8 +256,8 @@ async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.Monkey
     monkeypatch.setattr(endpoint, "ATTEMPTS", 2)
     started = time.monotonic()
     with pytest.raises(SourceFailed, match="ReadTimeout"):
-        await taken(lambda _: Reply(b"[]", delay=5), timeout_seconds=0.1)
-    assert time.monotonic() - started < 2
+        await taken(lambda _: Reply(b"[]", delay=60), timeout_seconds=0.1)
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])

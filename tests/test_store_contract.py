@@ -218,29 +218,29 @@ async def test_lag_counts_a_domain(store: Store) -> None:
 async def test_wait_returns_at_once_when_the_log_is_longer(store: Store) -> None:
     """What has grown already is not waited for."""
     await insert(store, "A")
-    with anyio.fail_after(2):
+    with anyio.fail_after(20):
         await store.log.wait(0, 60)
 
 
 async def test_wait_ends_with_its_time(store: Store) -> None:
     """A log that does not grow is waited for as long as was said."""
     started = time.perf_counter()
-    await store.log.wait(0, 0.2)
-    assert 0.15 < time.perf_counter() - started < 2
+    with anyio.fail_after(20):
+        await store.log.wait(0, 0.2)
+    assert time.perf_counter() - started > 0.15
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_wait_is_woken_by_an_append(store: Store, config: Config, *, elsewhere: bool) -> None:
-    """An append wakes those who wait, promptly, also when it comes through another connection."""
+    """An append wakes those who wait, before their time, also when it comes through another connection."""
     other = await open_store(config) if elsewhere else store
     try:
         await store.log.wait(0, 0.05)  # a listener that is made when first needed is there now
-        async with anyio.create_task_group() as group:
-            group.start_soon(store.log.wait, await store.log.end(), 60)
-            await anyio.sleep(0.1)
-            await insert(other, "A")
-            started = time.perf_counter()
-        assert time.perf_counter() - started < 0.5
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(store.log.wait, await store.log.end(), 60)
+                await anyio.sleep(0.1)
+                await insert(other, "A")
     finally:
         if elsewhere:
             await other.close()

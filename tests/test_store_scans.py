@@ -157,7 +157,7 @@ async def test_wait_is_woken_by_a_correction(store: Store, config: Config, *, el
     try:
         await store.log.wait(0, 0.05)  # a listener that is made when first needed is there now
         [position] = await insert(store, "A")
-        with anyio.fail_after(2):
+        with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(store.log.wait, position, 60)
                 await anyio.sleep(0.1)
@@ -410,7 +410,7 @@ async def test_a_claim_is_exclusive(store: Store, config: Config) -> None:
             with pytest.raises(KeyError) if error else nullcontext():
                 async with store.consumption.claim("rebuild-erp_1.x") as claimed:
                     assert claimed
-                    with anyio.fail_after(2):
+                    with anyio.fail_after(20):
                         assert not await can_claim(store, "rebuild-erp_1.x")
                         assert not await can_claim(other, "rebuild-erp_1.x")
                         assert await can_claim(other, "rebuild-erp_1.y")

@@ -17,7 +17,7 @@ async def test_catching_up_beside_a_worker(shop: Shop) -> None:
         await anyio.sleep(0.1)
         for version in range(1, 6):
             await append(shop, stock(version, version=version))
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await shop.catch_up()
             assert (await section(shop, "inventory"))["available"] == version
         group.cancel_scope.cancel()
@@ -73,7 +73,7 @@ async def test_a_worker_sees_what_another_process_appends(shop: Shop) -> None:
         group.start_soon(shop.work)
         await anyio.sleep(0.2)
         await append(other, price("1.00"))
-        with anyio.fail_after(2):
+        with anyio.fail_after(20):
             while await other.pages.get(SKU, "web-de") is None:  # noqa: ASYNC110  # the reader polls, as readers do
                 await anyio.sleep(0.01)
         group.cancel_scope.cancel()
