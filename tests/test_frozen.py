@@ -17,7 +17,7 @@ from tests.processes import Process, Processes, Worker, acknowledged, eventually
 from tests.scenes import LEASE_SECONDS, SOAK_ROUNDS, SOAK_SEED, Scene, caught_up, holders, judge, on
 
 STORES = ("sqlite", "postgres")
-SECONDS_TO_NOTICE = 3.0
+SECONDS_TO_NOTICE = 10.0
 """Beyond the lease: what a standby needs on a busy machine to see that it is over, and to take all domains."""
 
 SKUS = 40
