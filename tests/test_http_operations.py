@@ -14,7 +14,9 @@ import engine
 from engine import Shop
 from engine.counting import Histogram
 from engine.errors import StoreUnavailable
+from engine.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
 from engine.http import traffic
+from engine.http.ingest.events import CloudEvent
 from engine.http.openapi import document
 from engine.http.table import ROUTES
 from engine.http.traffic import Traffic
@@ -179,6 +181,18 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
         assert {str(answer.status) for answer in route.answers} <= operation["responses"].keys()
         assert ("401" in operation["responses"]) is (route.scope is not None or 401 in route.problems)
     assert msgspec.json.decode(document(ROUTES)) == described
+
+
+async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClient) -> None:
+    """Those that the reader of binary mode knows, and of structured mode the same attributes."""
+    described = (await client.get("/openapi.json")).json()
+    parameters = described["paths"]["/v1/events"]["post"]["parameters"]
+    told = {each["name"]: "required" in each["description"] for each in parameters if each["in"] == "header"}
+    assert told == {name: each.required for name, each in BINARY_HEADERS.items()}
+    fields = {each.name: each.required for each in msgspec.structs.fields(CloudEvent)}
+    assert fields.pop(DATA)
+    assert fields.items() <= {name: each.required for name, each in ATTRIBUTES.items()}.items()
+    assert {name for name, each in ATTRIBUTES.items() if each.required} <= fields.keys()
 
 
 # Not among them: that whatever fits its schema is accepted. A cursor is a text, and not every text is a cursor.

@@ -75,7 +75,7 @@ def _key(kind: object) -> str:
 
 
 def _operation(route: Route, of: Mapping[str, Document]) -> Document:
-    parameters = [*_in_path(route), *_in_query(route)]
+    parameters = [*_in_path(route), *_in_query(route), *_in_headers(route)]
     found: Document = {
         "operationId": route.name,
         "summary": route.summary,
@@ -104,6 +104,17 @@ def _in_query(route: Route) -> Iterator[Document]:
             "in": "query",
             "required": field.required,
             "schema": _without_null(properties[field.encode_name]),
+        }
+
+
+def _in_headers(route: Route) -> Iterator[Document]:
+    for name, description in route.headers:
+        yield {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": {"type": "string"},
         }
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from domains import DOMAINS
 from engine.http.problems import no_channel, no_page
-from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.http.routes import JSON_TYPE, Answer, Call, HeaderField, Route, reply
 from engine.reading import PageSummary
 
 MOST_SKUS = 500
@@ -119,6 +119,7 @@ ROUTES = (
         "getPage",
         "One page, with an entity tag, fresh for as long as its channel says",
         scope="read",
+        headers=[HeaderField("if-none-match", "Entity tags that the caller has, or `*`.")],
         answers=[Answer(200, "The page", PageDocument), Answer(304, "It is what `If-None-Match` names")],
         problems=NO_PAGE,
     ),
