@@ -13,7 +13,18 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from engine.config import Config
 from engine.grants import Token
-from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    OPEN,
+    DeadLetter,
+    Kind,
+    ListedLetter,
+    NewLetter,
+    Place,
+    Resolution,
+    Wanted,
+)
 from projections.pages import StoredSection
 from projections.sections import Section
 
@@ -387,16 +398,16 @@ class DeadLetters(ABC):
         """
 
     @abstractmethod
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
-        """The next letters behind a place, `limit` at most, the newest first."""
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
 
     @abstractmethod
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
-        """The next letters behind a place, `limit` at most, the oldest first."""
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the oldest first, likewise."""
 
     @abstractmethod
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        """One of them, open or resolved."""
+        """One of them, open or resolved, whole."""
 
     @abstractmethod
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
