@@ -467,8 +467,8 @@ class Tokens(ABC):
         """The token whose secret has this digest, expired and revoked ones too."""
 
     @abstractmethod
-    async def all(self) -> list[Token]:
-        """Every token, in the order in which they were made. People make them, so there are few."""
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+        """The next tokens behind one of them, in the order in which they were made, expired and revoked ones too."""
 
     @abstractmethod
     async def revoke(self, name: str, moment: str) -> bool:
