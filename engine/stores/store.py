@@ -7,9 +7,9 @@ repeated. None of them answers a failure with an empty result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from engine.config import Config
 from engine.grants import Token
@@ -158,17 +158,6 @@ class ListedPage(NamedTuple):
 
     sku: str
     sections: list[SectionFlags]
-
-
-def listed(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
-    """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
-    pages: list[ListedPage] = []
-    for sku, domain, enabled, ready, occurred_at in rows:
-        if not pages or pages[-1].sku != sku:
-            pages.append(ListedPage(sku, []))
-        if domain is not None:
-            pages[-1].sections.append(SectionFlags(domain, bool(enabled), bool(ready), occurred_at))
-    return pages
 
 
 class Log(ABC):
