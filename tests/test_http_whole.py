@@ -225,7 +225,7 @@ def test_bodies_that_are_cut_short(tmp_path: Path, store_url: str, monkeypatch: 
     """What ends before its length is not taken, though it is whole events; what comes in pieces is."""
     settle(tmp_path, store_url, monkeypatch)
     body = ndjson([event(f"S{number}") for number in range(3)])
-    head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"
+    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"
     with serving() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as line:
             line.sendall(head + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body)

@@ -19,6 +19,7 @@ _parameter = re.compile(r"\{(\w+)\}")
 ALWAYS = {
     400: "It is not HTTP, or no JSON where JSON is wanted",
     408: "It was not complete in time",
+    421: "There are no tokens, and `Host` is no name of this machine, nor one in `hosts` of the configuration",
     429: "There are too many connections, or too much waits to be done",
     431: "Its headers are too large, or too many",
     500: "The server failed, and has logged why",
