@@ -212,6 +212,20 @@ async def test_the_history_is_the_librarys(shop: Shop, client: httpx2.AsyncClien
     ]
 
 
+@pytest.mark.parametrize("bytes_", [0, 500, 10**9])
+async def test_a_page_of_a_history_is_bounded_in_bytes(
+    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, bytes_: int
+) -> None:
+    """It ends before it says too much, but has one entry at least: so whoever goes on has all of them, each once."""
+    monkeypatch.setattr("engine.history.MOST_BYTES", bytes_)
+    await told(shop)
+    entries = [entry async for entry in shop.history(SKU)]
+    first = (await client.get(HISTORY)).json()["items"]
+    assert (len(first) == 1) is (bytes_ == 0)
+    assert (len(first) == len(entries)) is (bytes_ == 10**9)
+    assert [item["position"] for item in await walk(client, HISTORY)] == [entry.position for entry in entries]
+
+
 @pytest.mark.parametrize("looked_at", [1, 2, 5_000])
 async def test_the_history_is_of_what_was_asked_for(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, looked_at: int

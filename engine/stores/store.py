@@ -25,6 +25,7 @@ from engine.stores.letters import (
     Resolution,
     Wanted,
 )
+from engine.stores.listing import ListedPage
 from projections.pages import StoredSection
 from projections.sections import Section
 
@@ -144,22 +145,6 @@ class Lag(NamedTuple):
     oldest: bytes | None
 
 
-class SectionFlags(NamedTuple):
-    """How one section stands, without what it shows."""
-
-    domain: str
-    enabled: bool
-    ready: bool
-    occurred_at: str
-
-
-class ListedPage(NamedTuple):
-    """How the sections of one SKU stand in one channel. None of them where the SKU has a page in others alone."""
-
-    sku: str
-    sections: list[SectionFlags]
-
-
 class Log(ABC):
     """The events, append-only, in the order of their positions. Positions become visible in ascending order."""
 
@@ -199,7 +184,7 @@ class Log(ABC):
 
     @abstractmethod
     def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages.
+        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in bounded steps.
 
         Those behind `after` alone, where it is given.
         """
