@@ -195,9 +195,25 @@ async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClie
     assert {name for name, each in ATTRIBUTES.items() if each.required} <= fields.keys()
 
 
+async def test_the_headers_of_answers_are_described(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A page has those that its description promises, and whoever needs a token is told so in the one that it names."""
+    await say(shop, catalog("a"))
+    answers = (await client.get("/openapi.json")).json()["paths"]["/v1/pages/{channel}/{sku}"]["get"]["responses"]
+    page = f"/v1/pages/web-de/{SKU}"
+    found = await client.get(page)
+    unchanged = await client.get(page, headers={"if-none-match": found.headers["etag"]})
+    async with client_of(service_of(shop, None)) as stranger:
+        refused = await stranger.get(page)
+    for answer in (found, unchanged, refused):
+        headers = answers[str(answer.status_code)]["headers"]
+        assert headers
+        assert {name.lower() for name in headers} <= set(answer.headers)
+    assert answers["429"]["headers"] == answers["503"]["headers"]
+
+
 # Not among them: that whatever fits its schema is accepted. A cursor is a text, and not every text is a cursor.
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
-negative_data_rejection,unsupported_method,use_after_free,ignored_auth"
+negative_data_rejection,response_headers_conformance,unsupported_method,use_after_free,ignored_auth"
 
 
 @on_sqlite

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from engine.http.problems import MEDIA_TYPE, ProblemDetails
-from engine.http.routes import Route
+from engine.http.routes import HeaderField, Route
 
 Document: TypeAlias = dict[str, Any]  # `Any`, because JSON Schema is any JSON
 
@@ -25,6 +25,14 @@ ALWAYS = {
     500: "The server failed, and has logged why",
     503: "The store is unavailable: the same request may be sent again",
 }
+RETRY = [HeaderField("Retry-After", "In how many seconds it is worth asking again.")]
+HEADERS = {
+    401: [HeaderField("WWW-Authenticate", "What would let the caller in.")],
+    429: RETRY,
+    503: RETRY,
+}
+"""Of the problems of a status."""
+
 SCOPED = {401: "There is no token, or none that is valid", 403: "The token has not the scope"}
 WITH_BODY = {413: "The body is too large", 415: "The body is of another type, or compressed", 422: "It cannot be meant"}
 WITH_PARAMETERS = {422: "A parameter cannot be meant"}
@@ -130,9 +138,9 @@ def _without_null(schema: Document) -> Document:
 def _answers(route: Route, of: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
     declared: dict[str, Document] = {}
     for status, description in sorted(_problems(route).items()):
-        declared[str(status)] = _problem(description)
+        declared[str(status)] = _problem(status, description)
     for answer in route.answers:
-        found: Document = {"description": answer.description}
+        found: Document = {"description": answer.description, **_headers(answer.headers)}
         if answer.content is not None:
             found["content"] = {answer.media_type: {"schema": of[_key(answer.content)]}}
         declared[str(answer.status)] = found
@@ -141,15 +149,22 @@ def _answers(route: Route, of: Mapping[str, Document]) -> Iterator[tuple[str, Do
 
 def _problems(route: Route) -> dict[int, str]:
     found = {**ALWAYS, **(SCOPED if route.scope is not None else {}), **(WITH_BODY if route.bodies else {})}
-    if not route.bodies and msgspec.structs.fields(route.query):
+    if not route.bodies:
         found |= WITH_PARAMETERS
-    elif not route.bodies:
-        found |= {422: "A parameter cannot be meant"}
     return {**found, **route.problems}
 
 
-def _problem(description: str) -> Document:
+def _headers(headers: Iterable[HeaderField]) -> Document:
+    described = {
+        name: {"description": description, "required": True, "schema": {"type": "string"}}
+        for name, description in headers
+    }
+    return {"headers": described} if described else {}
+
+
+def _problem(status: int, description: str) -> Document:
     return {
         "description": description,
+        **_headers(HEADERS.get(status, ())),
         "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="ProblemDetails")}}},
     }

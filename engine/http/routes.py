@@ -40,20 +40,24 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a route that has none."""
 
 
+class HeaderField(NamedTuple):
+    """A header, in a request that may have it or in an answer that has it."""
+
+    name: str
+    description: str
+
+
 class Answer(NamedTuple):
-    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none."""
+    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none.
+
+    `headers` are those that belong to this very answer.
+    """
 
     status: int
     description: str
     content: object = None
     media_type: str = JSON_TYPE
-
-
-class HeaderField(NamedTuple):
-    """A header that a route makes something of. None has to be there in every request of its route."""
-
-    name: str
-    description: str
+    headers: Sequence[HeaderField] = ()
 
 
 class Route(msgspec.Struct, frozen=True):
