@@ -55,7 +55,7 @@ class AtOnce:
         if read is None or name is None or not url.startswith(PREFIX):
             return None
         started = time.perf_counter()
-        if (key := _key(url)) is None or (asked := _asked(headers)) is None or not self._admits(asked, headers):
+        if (key := _key(url)) is None or (asked := _asked(headers)) is None or not self._admits(asked):
             return None
         channel, sku = key
         try:
@@ -74,9 +74,9 @@ class AtOnce:
         traffic.note(name, TEMPLATE, status, len(body), started if traffic.logs_next() else None)
         return head + cached, b"" if name == "HEAD" else body
 
-    def _admits(self, asked: "Asked", headers: list[Header]) -> bool:
+    def _admits(self, asked: "Asked") -> bool:
         service = self._service
-        if not service.answers_to(headers):
+        if asked.host is not None and not service.is_called(asked.host):
             return False
         if service.reads_open:
             return True
@@ -85,23 +85,28 @@ class AtOnce:
 
 
 class Asked(NamedTuple):
-    """What the headers of a request have to say: the entity tags that it names, and its credential."""
+    """What the headers of a request have to say: whom it is for, the entity tags that it names, and its credential."""
 
+    host: bytes | None
     condition: bytes | None
     authorization: bytes | None
 
 
 def _asked(headers: list[Header]) -> Asked | None:
     """What is asked; None where it is more than a question."""
-    condition = authorization = None
+    host = condition = authorization = None
     for header, value in headers:
         if header in MORE_THAN_A_QUESTION:
             return None
-        if header == b"if-none-match":
+        if header == b"host":
+            if host is not None:
+                return None
+            host = value
+        elif header == b"if-none-match":
             condition = value if condition is None else condition + b"," + value
         elif header == b"authorization":
             authorization = value
-    return Asked(condition, authorization)
+    return Asked(host, condition, authorization)
 
 
 def _key(url: bytes) -> tuple[str, str] | None:

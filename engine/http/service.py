@@ -49,10 +49,12 @@ class Service:
         self.caching.share(public=self.reads_open)
 
     def answers_to(self, headers: list[Header]) -> bool:
-        """Whether a request is for this server by its `Host`. Where a token is needed, any name will do."""
-        if self.access.anonymous is not EVERYTHING:
-            return True
-        return all(map(self._hosts.admits, values_of(headers, b"host")))
+        """Whether a request is for this server."""
+        return all(map(self.is_called, values_of(headers, b"host")))
+
+    def is_called(self, host: bytes) -> bool:
+        """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
+        return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
 
     @property
     def config(self) -> Config:
