@@ -25,6 +25,7 @@ from engine.stores.letters import (
     OPEN,
     DeadLetter,
     Kind,
+    ListedLetter,
     NewLetter,
     Place,
     Resolution,
@@ -45,11 +46,17 @@ LONGEST_NUMBER = 18
 LONGEST_REASON = 1_000
 """Characters of the reason for which a letter is discarded."""
 
-LARGEST_PAGE = 100
-"""Letters of a page. Each may have a megabyte."""
+LARGEST_PAGE = 500
+"""Letters of a page."""
+
+MOST_TRIED = 100
+"""Letters that one call of `retry_some` tries again."""
+
+MOST_WHOLE = 100
+"""Letters that are given whole at once. Each may have a megabyte."""
 
 STEP = 20
-"""Letters that are in memory while many are tried again."""
+"""Letters that are named at a time while many are tried again; one of them is in memory."""
 
 BETWEEN = "_"
 """Stands between the place that was reached and the last one, in the cursor of those who try many again."""
@@ -65,7 +72,7 @@ class UnknownLetter(PagefoldError):
 class LetterResolved(PagefoldError):
     """The letter was resolved before: nothing is left to decide."""
 
-    def __init__(self, letter: DeadLetter) -> None:
+    def __init__(self, letter: ListedLetter) -> None:
         by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
         super().__init__(f"dead letter {letter.id} is no longer open: {letter.resolution}{by} at {letter.resolved_at}")
 
@@ -80,7 +87,7 @@ class UnknownCursor(PagefoldError):
 class LetterPage(NamedTuple):
     """Some letters, the newest first, and the cursor of the next page, None on the last one."""
 
-    letters: list[DeadLetter]
+    letters: list[ListedLetter]
     next: str | None
 
 
@@ -107,8 +114,10 @@ class DeadLetterOffice:
     async def newest(
         self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
     ) -> list[DeadLetter]:
-        """The newest open letters, the newest first."""
-        return await self._letters.newest(Wanted(kind, domain), limit=limit)
+        """The newest open letters, the newest first, at most `MOST_WHOLE`, whole."""
+        listed = await self._letters.newest(Wanted(kind, domain), limit=min(limit, MOST_WHOLE))
+        letters = [await self.get(letter.id) for letter in listed]
+        return [letter for letter in letters if letter.resolution is None]
 
     async def page(self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = 100) -> LetterPage:
         """The next letters behind a cursor, the newest first, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
@@ -143,7 +152,7 @@ class DeadLetterOffice:
         """From now on, deliveries that could not be made events are tried again with this. It appends what it can."""
         self._deliver = deliver
 
-    async def retry(self, letter: DeadLetter, *, by: str | None = None) -> Retried:
+    async def retry(self, letter: ListedLetter, *, by: str | None = None) -> Retried:
         """Folds the letter's stream again, or appends its event again, and resolves the letter when that helps.
 
         `by` is the operator.
@@ -177,16 +186,16 @@ class DeadLetterOffice:
     async def retry_some(
         self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
     ) -> Retries:
-        """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
+        """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `MOST_TRIED`. Raises `UnknownCursor`.
 
         Whoever goes on until there is no cursor has tried all that there were when they began, each once.
         """
-        letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, LARGEST_PAGE)))
+        letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, MOST_TRIED)))
         return Retries([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
 
     async def _next_to_retry(
         self, wanted: Wanted, after: str | None, limit: int
-    ) -> tuple[list[DeadLetter], str | None]:
+    ) -> tuple[list[ListedLetter], str | None]:
         """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
         wanted = wanted._replace(resolved=False)
         if after is None:
@@ -240,7 +249,7 @@ class DeadLetterOffice:
         `duplicate` with a reason (this is what could not be folded): it stays open. Raises `LetterResolved`, `Refused`
         for an operator without a name.
         """
-        check_text("operator", operator, LONGEST_IDENTIFIER)
+        _check_words("operator", operator, LONGEST_IDENTIFIER)
         await self._check_open(letter)
         try:
             event = corrected(letter, payload, version)
@@ -251,23 +260,23 @@ class DeadLetterOffice:
             await self._resolve(letter, Resolution("corrected", now(), operator, position=result.position))
         return result
 
-    async def discard(self, letter: DeadLetter, reason: str, operator: str) -> None:
+    async def discard(self, letter: ListedLetter, reason: str, operator: str) -> None:
         """Nothing is to be done about the letter, for this reason. It stays so when the same event fails again.
 
         Raises `LetterResolved`, `Refused` without a reason or an operator's name.
         """
-        check_text("operator", operator, LONGEST_IDENTIFIER)
-        check_text("reason", reason, LONGEST_REASON)
+        _check_words("operator", operator, LONGEST_IDENTIFIER)
+        _check_words("reason", reason, LONGEST_REASON)
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
             raise LetterResolved(await self.get(letter.id))
 
-    async def _check_open(self, letter: DeadLetter) -> None:
+    async def _check_open(self, letter: ListedLetter) -> None:
         current = await self.get(letter.id)
         if current.resolution is not None:
             raise LetterResolved(current)
 
-    async def _resolve(self, letter: DeadLetter, resolution: Resolution) -> bool:
+    async def _resolve(self, letter: ListedLetter, resolution: Resolution) -> bool:
         return await self._letters.resolve(letter.kind, letter.number, resolution)
 
 
@@ -296,6 +305,13 @@ def undeliverable(
         recorded_at=now(),
         headers=msgspec.json.encode(dict(headers)),
     )
+
+
+def _check_words(path: str, text: str, longest: int) -> None:
+    """Raises `Refused` for what nobody can read: as the door does, and for blanks alone."""
+    check_text(path, text, longest)
+    if text.isspace():
+        raise Refused(path, "must not be blank: somebody will want to know")
 
 
 def _parse(identifier: str) -> tuple[Kind, int]:

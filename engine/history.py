@@ -68,14 +68,17 @@ class Cursor(NamedTuple):
 LOOKED_AT = 5_000
 """How many events `history_page` looks at, where few of them are wanted."""
 
+MOST_BYTES = 8 * 1024 * 1024
+"""How much these events say together, unless the first of them says more."""
+
 
 async def history_of(
     store: Store, sku: str, *, channel: str | None = None, domain: str | None = None
 ) -> AsyncIterator[HistoryEntry]:
     """Every event of a SKU, by stream and version. `channel` may be `*`."""
-    async for _, entry in _walk(store, sku, _Wanted(channel, domain)):
-        if entry is not None:
-            yield entry
+    async for step in _walk(store, sku, _Wanted(channel, domain)):
+        if step.entry is not None:
+            yield step.entry
 
 
 async def history_page(  # what is wanted of a history has that many parts
@@ -83,17 +86,28 @@ async def history_page(  # what is wanted of a history has that many parts
 ) -> tuple[list[HistoryEntry], Cursor | None]:
     """The next entries behind a place, `limit` at most, and the place where they end: None when there are no more.
 
-    A place that is in the history of another SKU is before all of this one.
+    They are fewer, or none, where so many have to be looked at, or so many bytes, that the rest is for the next page. A
+    place that is in the history of another SKU is before all of this one.
     """
     entries: list[HistoryEntry] = []
-    looked_at, reached = 0, after
-    async for cursor, entry in _walk(store, sku, _Wanted(channel, domain), after):
-        if (entry is not None and len(entries) == limit) or looked_at == LOOKED_AT:
+    looked_at, size, reached = 0, 0, after
+    async for step in _walk(store, sku, _Wanted(channel, domain), after):
+        size += step.size
+        is_full = step.entry is not None and len(entries) == limit
+        if is_full or looked_at == LOOKED_AT or (looked_at and size > MOST_BYTES):
             return entries, reached
-        if entry is not None:
-            entries.append(entry)
-        looked_at, reached = looked_at + 1, cursor
+        if step.entry is not None:
+            entries.append(step.entry)
+        looked_at, reached = looked_at + 1, step.cursor
     return entries, None
+
+
+class _Step(NamedTuple):
+    """An event that was looked at: its place, its entry if it is wanted, and how many bytes it says."""
+
+    cursor: Cursor
+    entry: HistoryEntry | None
+    size: int
 
 
 class _Wanted(NamedTuple):
@@ -106,22 +120,21 @@ class _Wanted(NamedTuple):
         return self.channel in (None, stream.channel) and self.domain in (None, stream.domain)
 
 
-async def _walk(
-    store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None
-) -> AsyncIterator[tuple[Cursor, HistoryEntry | None]]:
-    """Every event behind a place, with its entry if it is wanted: one step late, for then it is known for a head."""
+async def _walk(store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None) -> AsyncIterator[_Step]:
+    """Every event behind a place: one step late, for then it is known for a head."""
     prefix = encode_part(normalise_sku(sku)) + "/"
     if after is not None and not after.stream.startswith(prefix):
         after = None
     stream, before = await _standing(store, after)
-    pending: tuple[Cursor, HistoryEntry | None] | None = None
+    pending: _Step | None = None
     async for event in store.log.history(prefix, after):
         if pending is not None:
             yield _marked(pending) if event.originator_id != stream else pending
         if event.originator_id != stream:
             stream, before = event.originator_id, {}
         entry, before = _entry(event, wanted, before)
-        pending = Cursor(event.originator_id, event.originator_version, event.revision), entry
+        cursor = Cursor(event.originator_id, event.originator_version, event.revision)
+        pending = _Step(cursor, entry, len(event.state))
     if pending is not None:
         yield _marked(pending)
 
@@ -135,9 +148,8 @@ async def _standing(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
     return after.stream, _leaves(_state.decode(states[0])) if states else {}
 
 
-def _marked(pending: tuple[Cursor, HistoryEntry | None]) -> tuple[Cursor, HistoryEntry | None]:
-    cursor, entry = pending
-    return cursor, None if entry is None else msgspec.structs.replace(entry, head=True)
+def _marked(step: _Step) -> _Step:
+    return step if step.entry is None else step._replace(entry=msgspec.structs.replace(step.entry, head=True))
 
 
 def _leaves(state: State) -> Leaves:

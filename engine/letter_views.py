@@ -7,7 +7,7 @@ import msgspec
 from domains.domain import JSON
 from engine.door import UNREADABLE, State
 from engine.history import AnyJSON, FieldChange, changes_between, flatten
-from engine.stores.letters import DeadLetter, How, Kind
+from engine.stores.letters import DeadLetter, How, Kind, ListedLetter
 from engine.stores.store import Log, StoredEvent
 from projections.streams import NotAStreamError, Stream, parse_stream_id
 
@@ -17,8 +17,8 @@ _state = msgspec.json.Decoder(State)
 class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     """A letter in a list.
 
-    Of a delivery that could not be made an event, nothing but the source is known. `resolution` is null while the
-    letter is open; `position` is where in the log the event stands that resolved it.
+    `error` may be cut short there. Of a delivery that could not be made an event, nothing but the source is known.
+    `resolution` is null while the letter is open; `position` is where in the log the event stands that resolved it.
     """
 
     id: str
@@ -51,7 +51,7 @@ class LetterDetail(LetterSummary, frozen=True, kw_only=True):
     differences: list[FieldChange] | None
 
 
-def summary_of(letter: DeadLetter) -> LetterSummary:
+def summary_of(letter: ListedLetter) -> LetterSummary:
     """The letter as it stands in a list."""
     stream = _stream(letter)
     return LetterSummary(
@@ -86,7 +86,7 @@ async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
     )
 
 
-def _stream(letter: DeadLetter) -> Stream | None:
+def _stream(letter: ListedLetter) -> Stream | None:
     try:
         return parse_stream_id(letter.originator_id)
     except NotAStreamError:  # an application of the eventsourcing library wrote it

@@ -11,7 +11,8 @@ from domains import DOMAINS
 from domains.domain import JSON
 from engine.config import Config
 from engine.door import State
-from engine.stores.store import ListedPage, Made, Pages, Store, StoredEvent
+from engine.stores.listing import ListedPage
+from engine.stores.store import Made, Pages, Store, StoredEvent
 from projections import Splicer, Stream, normalise_sku, stream_id
 from projections.pages import StoredSection
 from projections.streams import EVERY_CHANNEL, fault_of_sku

@@ -24,6 +24,9 @@ SECRET_BYTES = 32
 LONGEST_LABEL = 200
 LONGEST_LIFE = timedelta(days=3_650)
 
+LARGEST_PAGE = 500
+"""Tokens of a page."""
+
 TRUSTED_SECONDS = 5.0
 """How long a token that was found live is taken to be live. So a revocation counts everywhere after that, at most."""
 
@@ -100,13 +103,16 @@ class TokenOffice:
         await self._tokens.add(token, digest)
         return secret, token
 
-    async def tokens(self) -> list[Token]:
-        """Every token, expired and revoked ones too, in the order in which they were made."""
-        return await self._tokens.all()
+    async def tokens(self, *, after: Token | None = None, limit: int = 100) -> list[Token]:
+        """The next tokens behind one of them, at most `LARGEST_PAGE`, in the order in which they were made.
+
+        Expired and revoked ones are among them.
+        """
+        return await self._tokens.page(after, limit=max(1, min(limit, LARGEST_PAGE)))
 
     async def any_made(self) -> bool:
         """Whether a token was ever made. One that has expired, or was revoked, must not let everybody in."""
-        return bool(await self._tokens.all())
+        return bool(await self._tokens.page(limit=1))
 
     async def revoke(self, name: str) -> None:
         """Revokes a token, durably and for ever; within `TRUSTED_SECONDS` nobody is let in with it, in any process.
@@ -128,7 +134,17 @@ class TokenOffice:
         if SECRET.fullmatch(secret) is None:
             return None
         token = await self._find(digest_of(secret))
-        if token is None or (token.expires_at is not None and token.state(self._now()) != "live"):
+        return None if token is None else self._granted(token)
+
+    def known(self, secret: str) -> Grant | None:
+        """What `verify` gives, if it need not be waited for: when the token was looked up a moment ago. Else None."""
+        if SECRET.fullmatch(secret) is None:
+            return None
+        trusted = self._trusted.get(digest_of(secret))
+        return self._granted(trusted.token) if trusted is not None and self._ticks() < trusted.due else None
+
+    def _granted(self, token: Token) -> Grant | None:
+        if token.expires_at is not None and token.state(self._now()) != "live":
             return None
         return token.grant
 

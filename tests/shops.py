@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from zlib import crc32
 
 import msgspec
 
 from engine import AppendResult, Config, DomainEvent, Shop
 from engine.demo.model import Model
-from engine.stores.letters import NewLetter
+from engine.stores.letters import ListedLetter, NewLetter, Resolution
 from engine.stores.store import Store, StoredEvent
 from projections import Section, Stream, stream_id
 
 Document: TypeAlias = dict[str, Any]
+AnyLetter = TypeVar("AnyLetter", bound=ListedLetter)
 
 SKU = "TSHIRT-M"
 MOMENT = "2026-01-01T12:00:00.000000Z"
@@ -234,6 +235,20 @@ def a_letter(
 ) -> NewLetter:
     """A letter of the door."""
     return NewLetter("ingest", "inventory", stream, version, 0, digest, error, b"{}", MOMENT)
+
+
+def ended(letter: AnyLetter, resolution: Resolution) -> AnyLetter:
+    """The letter, had it ended like this."""
+    how, at, by, reason, position = resolution
+    return msgspec.structs.replace(
+        letter, resolution=how, resolved_at=at, resolved_by=by, reason=reason, position=position
+    )
+
+
+def undecided(letter: AnyLetter) -> AnyLetter:
+    """The letter, had it never ended."""
+    nothing = dict.fromkeys(("resolution", "resolved_at", "resolved_by", "reason", "position"))
+    return msgspec.structs.replace(letter, **nothing)
 
 
 async def insert(store: Store, *streams: str, version: int = 1, topic: str = "inventory") -> list[int]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine import Config, DomainEvent, Refused
 from engine.door import LARGEST_EVENT, Door
-from engine.formats.cloudevents import CloudEvents, in_its_words, mode_of
+from engine.formats.cloudevents import BINARY_HEADERS, CloudEvents, in_its_words, mode_of
 from projections import normalise_sku
 from tests.data import data_file
 from tests.shops import SOURCES, Document, document
@@ -242,6 +242,21 @@ def test_a_fault_is_named_by_its_attribute(changes: Document, problem: str) -> N
 def test_data_is_json_by_its_type(media_type: str, *, good: bool) -> None:
     """What says of itself that it is JSON is taken; without a type it is JSON."""
     assert isinstance(read(datacontenttype=media_type), DomainEvent) is good
+
+
+@pytest.mark.parametrize("header", BINARY_HEADERS)
+def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
+    """Without such a header the event is refused; without any other it is taken, and with it as well."""
+    whole = headers_of(sequencetype="Integer", channel="web-de", correlationid="order-1")
+    without = [each for each in whole if each[0] != header.encode()]
+    assert len(without) == len(whole) - 1
+    assert isinstance(READER.binary(whole, b"{}"), DomainEvent)
+    found = READER.binary(without, b"{}")
+    attribute = BINARY_HEADERS[header]
+    if attribute.required:
+        assert refused(found) == f"{attribute.name}: is required"
+    else:
+        assert isinstance(found, DomainEvent)
 
 
 # --- data -----------------------------------------------------------------------------------------

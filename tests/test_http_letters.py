@@ -99,7 +99,7 @@ async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.Async
         ("kind=null", "kind"),
         ("domain=weather", "domain"),
         ("limit=0", "limit"),
-        ("limit=101", "limit"),
+        ("limit=501", "limit"),
         ("resolved=perhaps", "resolved"),
         ("after=ingest-1", "after"),
         ("after=2026-01-01T12:00:00.000000Z.ingest", "after"),
@@ -260,7 +260,7 @@ async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient
         assert "discarded by tok_operator" in problem["detail"]
 
 
-@pytest.mark.parametrize("reason", ["", "\0", "x" * (LONGEST_REASON + 1), None])
+@pytest.mark.parametrize("reason", ["", " \t", "\u3000\n", "\0", "x" * (LONGEST_REASON + 1), None])
 async def test_a_reason_is_one(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
     """None, an empty one, one that no store keeps, one that is too long: the letter stays open."""
     await conflicts(shop, SKU)

@@ -16,9 +16,9 @@ from tests.http_clients import is_free, served, service_of
 from tests.processes import eventually
 from tests.shops import Document, catalog, configured, say
 
-GET = b"GET /v1/pages/web-de/TSHIRT-M HTTP/1.1\r\nhost: x\r\n"
-POST = b"POST /v1/pages:batchGet HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-INGEST = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+GET = b"GET /v1/pages/web-de/TSHIRT-M HTTP/1.1\r\nhost: localhost\r\n"
+POST = b"POST /v1/pages:batchGet HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+INGEST = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
 BEGUN = b"content-length: 100\r\n\r\n{"
 
 

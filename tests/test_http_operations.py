@@ -14,7 +14,9 @@ import engine
 from engine import Shop
 from engine.counting import Histogram
 from engine.errors import StoreUnavailable
+from engine.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
 from engine.http import traffic
+from engine.http.ingest.events import CloudEvent
 from engine.http.openapi import document
 from engine.http.table import ROUTES
 from engine.http.traffic import Traffic
@@ -182,11 +184,39 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
     assert msgspec.json.decode(document(ROUTES)) == described
 
 
+async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClient) -> None:
+    """Those that the reader of binary mode knows, and of structured mode the same attributes."""
+    described = (await client.get("/openapi.json")).json()
+    parameters = described["paths"]["/v1/events"]["post"]["parameters"]
+    told = {each["name"]: "required" in each["description"] for each in parameters if each["in"] == "header"}
+    assert told == {name: each.required for name, each in BINARY_HEADERS.items()}
+    fields = {each.name: each.required for each in msgspec.structs.fields(CloudEvent)}
+    assert fields.pop(DATA)
+    assert fields.items() <= {name: each.required for name, each in ATTRIBUTES.items()}.items()
+    assert {name for name, each in ATTRIBUTES.items() if each.required} <= fields.keys()
+
+
+async def test_the_headers_of_answers_are_described(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A page has those that its description promises, and whoever needs a token is told so in the one that it names."""
+    await say(shop, catalog("a"))
+    answers = (await client.get("/openapi.json")).json()["paths"]["/v1/pages/{channel}/{sku}"]["get"]["responses"]
+    page = f"/v1/pages/web-de/{SKU}"
+    found = await client.get(page)
+    unchanged = await client.get(page, headers={"if-none-match": found.headers["etag"]})
+    async with client_of(service_of(shop, None)) as stranger:
+        refused = await stranger.get(page)
+    for answer in (found, unchanged, refused):
+        headers = answers[str(answer.status_code)]["headers"]
+        assert headers
+        assert {name.lower() for name in headers} <= set(answer.headers)
+    assert answers["429"]["headers"] == answers["503"]["headers"]
+
+
 PHASES = "examples,coverage,fuzzing"
 
 # Not among them: that whatever fits its schema is accepted. A cursor is a text, and not every text is a cursor.
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
-negative_data_rejection,unsupported_method,use_after_free,ignored_auth"
+negative_data_rejection,response_headers_conformance,unsupported_method,use_after_free,ignored_auth"
 
 
 async def hold_to_the_description(shop: Shop, folder: Path, examples: int, seed: int) -> None:

@@ -66,6 +66,20 @@ async def test_as_many_pages_as_may_be_asked_for(shop: Shop, client: httpx2.Asyn
     assert problem_in(answer)["errors"][0]["path"] == "skus"
 
 
+async def test_the_pages_of_an_answer_are_bounded_in_bytes(
+    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the bound they are answered; beyond it one is told to ask for fewer."""
+    await say(shop, catalog("a", sku="A"), catalog("b", sku="B"))
+    sizes = [len((await client.get(f"/v1/pages/web-de/{sku}")).content) for sku in ("A", "B")]
+    monkeypatch.setattr("engine.http.pages.MOST_BYTES", sum(sizes))
+    assert (await client.post(BATCH, json=asked("A", "B"))).json()["found"].keys() == {"A", "B"}
+    monkeypatch.setattr("engine.http.pages.MOST_BYTES", sum(sizes) - 1)
+    problem = problem_in(await client.post(BATCH, json=asked("A", "B")))
+    assert [(each["path"], "ask for fewer" in each["reason"]) for each in problem["errors"]] == [("skus", True)]
+    assert (await client.post(BATCH, json=asked("A"))).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "status", "path"),
     [
@@ -210,6 +224,20 @@ async def test_the_history_is_the_librarys(shop: Shop, client: httpx2.AsyncClien
     assert [[(each["path"], each["before"], each["after"]) for each in item["changes"]] for item in items] == [
         [(each.path, each.before, each.after) for each in entry.changes] for entry in entries
     ]
+
+
+@pytest.mark.parametrize("bytes_", [0, 500, 10**9])
+async def test_a_page_of_a_history_is_bounded_in_bytes(
+    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, bytes_: int
+) -> None:
+    """It ends before it says too much, but has one entry at least: so whoever goes on has all of them, each once."""
+    monkeypatch.setattr("engine.history.MOST_BYTES", bytes_)
+    await told(shop)
+    entries = [entry async for entry in shop.history(SKU)]
+    first = (await client.get(HISTORY)).json()["items"]
+    assert (len(first) == 1) is (bytes_ == 0)
+    assert (len(first) == len(entries)) is (bytes_ == 10**9)
+    assert [item["position"] for item in await walk(client, HISTORY)] == [entry.position for entry in entries]
 
 
 @pytest.mark.parametrize("looked_at", [1, 2, 5_000])

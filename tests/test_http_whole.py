@@ -1,21 +1,26 @@
-"""A whole shop over HTTP: a real shop's files posted to a process, and a server that is killed under load."""
+"""A whole shop over HTTP: its events posted to a process, and a server that is killed under load."""
 
 import json
 import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import anyio
 import httpx2
+import msgspec
 import pytest
 
 import engine
 from engine import Config
 from engine.config import CONFIG_VARIABLE, STORE_VARIABLE
+from engine.demo import generator
+from engine.demo.model import Document, Model
 from tests.command_line import event, ndjson, on_sqlite, pagefold, settle
 from tests.data import data_file
 from tests.scenes import SOAK_ROUNDS, SOAK_SEED
@@ -25,12 +30,46 @@ from tests.test_sunrise import CHANNELS, FILES, Oracle
 
 EVENTS = "/v1/events"
 HEADERS = {"content-type": "application/x-ndjson"}
+SKUS, CHANGES = 160, 400
+"""Of the demo's shop."""
+
 KILLS = 3
 BATCH = 20
 SENDERS = 4
 
 
-# --- a real shop ----------------------------------------------------------------------------------
+# --- a whole shop ---------------------------------------------------------------------------------
+
+
+class Story(NamedTuple):
+    """A shop that is told over HTTP: its configuration, a line an event, and every page that this makes.
+
+    Of a page that is not to be shown, nothing.
+    """
+
+    config: Path
+    lines: list[bytes]
+    pages: Mapping[tuple[str, str], Document | None]
+
+
+def of_the_files(_folder: Path) -> Story:
+    """The four files of a real shop; the pages are what a person who reads them expects."""
+    lines = [line for name in FILES for line in data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()]
+    oracle = Oracle()
+    pages = {(sku, channel): oracle.page(sku, channel) for sku in oracle.catalog for channel in CHANNELS}
+    return Story(data_file("sunrise", "pagefold.toml"), lines, pages)
+
+
+def of_the_demo(folder: Path) -> Story:
+    """The demo's shop and some of its day; the pages are the model's, which shares nothing with the program."""
+    shop = generator.Shop(skus=SKUS)
+    config = folder / "demo.toml"
+    config.write_text(shop.config("sqlite:///unused"), encoding="utf-8")
+    events = [*shop.catalog(), *shop.changes(CHANGES)]
+    model = Model(tomllib.loads(config.read_text(encoding="utf-8")))
+    assert {model.submit(each) for each in events} == {"appended"}
+    pages = {key: None if (page := model.page(*key)) is None else json.loads(page) for key in model.pages()}
+    return Story(config, [msgspec.json.encode(each) for each in events], pages)
 
 
 def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
@@ -39,41 +78,58 @@ def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
         yield b"\n".join(lines[start : start + size])
 
 
-def test_a_real_shop_over_http(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The four files are posted, and all 408 pages are what a person who reads the files expects."""
+@pytest.mark.parametrize("tell", [of_the_files, of_the_demo])
+def test_a_shop_over_http(
+    tell: Callable[[Path], Story], tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every event is posted to a process, and every page that it serves is the oracle's."""
+    story = tell(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CONFIG_VARIABLE, str(data_file("sunrise", "pagefold.toml")))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(story.config))
     monkeypatch.setenv(STORE_VARIABLE, store_url)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
     assert pagefold("status").code == 3
-    make_store(store_url)
-    oracle = Oracle()
+    make_store(story.config, store_url)
     with serving("--work") as server, httpx2.Client(base_url=server.url, timeout=30) as client:
-        for name in FILES:
-            for body in chunks(data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()):
-                answer = client.post(EVENTS, content=body, headers=HEADERS)
-                assert answer.status_code == 202, answer.text
-                assert {each["outcome"] for each in answer.json()["results"]} == {"appended"}
-        within(30, "everything is folded", lambda: folded(server) == 1_734)
-        for sku in oracle.catalog:
-            for channel in CHANNELS:
-                assert client.get(f"/v1/pages/{channel}/{sku}").json() == oracle.page(sku, channel)
+        for body in chunks(story.lines):
+            answer = client.post(EVENTS, content=body, headers=HEADERS)
+            assert answer.status_code == 202, answer.text
+            assert {each["outcome"] for each in answer.json()["results"]} == {"appended"}
+        within(30, "everything is folded", lambda: folded(server) == len(story.lines))
+        assert {key: page_of(client, *key) for key in story.pages} == story.pages
         assert server.ended() == 0
 
 
-def make_store(url: str) -> None:
+def test_the_stories_have_something_to_tell(tmp_path: Path) -> None:
+    """The demo's has pages of every channel, some that are not to be shown, and SKUs that a path has to encode."""
+    story = of_the_demo(tmp_path)
+    assert len(story.lines) > SKUS * 6
+    assert len(story.pages) == SKUS * 4
+    assert 0 < sum(page is None for page in story.pages.values()) < SKUS
+    assert any(quote(sku, safe="") != sku for sku, _ in story.pages)
+
+
+def page_of(client: httpx2.Client, sku: str, channel: str) -> Document | None:
+    """A page as it is served; nothing where the server says that there is none to show."""
+    answer = client.get(f"/v1/pages/{channel}/{quote(sku, safe='')}")
+    assert answer.status_code in {200, 404, 410}
+    page: Document = answer.json()
+    return page if answer.status_code == 200 else None
+
+
+def make_store(config: Path, url: str) -> None:
     """An empty store at that address."""
 
     async def make() -> None:
-        async with engine.open(Config.load(data_file("sunrise", "pagefold.toml"), store=url)):
+        async with engine.open(Config.load(config, store=url)):
             pass
 
     anyio.run(make)
 
 
 def folded(server: Server) -> int:
-    """How many events of all domains are in the pages."""
-    lines = [line for line in server.get("/metrics").text.splitlines() if 'outcome="applied"' in line]
+    """How many events of all domains were folded, or overtaken before they were."""
+    lines = [line for line in server.get("/metrics").text.splitlines() if line.startswith("pagefold_folded_events_to")]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
 
@@ -169,7 +225,7 @@ def test_bodies_that_are_cut_short(tmp_path: Path, store_url: str, monkeypatch: 
     """What ends before its length is not taken, though it is whole events; what comes in pieces is."""
     settle(tmp_path, store_url, monkeypatch)
     body = ndjson([event(f"S{number}") for number in range(3)])
-    head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"
+    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"
     with serving() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as line:
             line.sendall(head + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body)

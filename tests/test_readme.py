@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,40 +113,69 @@ def test_the_program(folder: Path) -> None:
     assert "'available': 10" in printed[1]
 
 
-@pytest.fixture
-def port(folder: Path) -> Iterator[int]:
-    """Where `pagefold serve --work` answers for the shop of the tour."""
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[int]:
+    """The port where `pagefold serve --work` answers for the shop in a folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
         [sys.executable, "-m", "engine.command", "serve", "--work", "--port", "0", "--log-level", "error"],
         cwd=folder,
-        env={"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
         stderr=subprocess.PIPE,
         text=True,
     )
     with process:
         assert process.stderr is not None
-        yield int(process.stderr.readline().rpartition(":")[2])
-        process.terminate()
+        try:
+            yield int(process.stderr.readline().rpartition(":")[2])
+        finally:
+            process.terminate()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_requests(folder: Path, port: int) -> None:
-    """Every request of the README is answered as it shows, by the server that it starts."""
-    [(_, start), (_, block)] = blocks("HTTP", "sh", "console")
-    assert start.startswith("pagefold serve --work ")
-    for command, expected in commands(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")):
-        printed = run(command, folder)
-        assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_ingest(folder: Path, port: int) -> None:
-    """Everything that the README posts is answered as it shows."""
-    for _, block in blocks("Ingest", "console"):
+def check_requests(folder: Path, port: int, section: str) -> None:
+    """Every command of a section's console blocks prints what the README shows, with the server at this port."""
+    for _, block in blocks(section, "console"):
         for command, expected in commands(block.replace("127.0.0.1:8080", f"127.0.0.1:{port}")):
             printed = run(command, folder)
             assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """For a test of what these programs send."""
+    missing = [each for each in programs if shutil.which(each) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"there is no {', '.join(missing)}")
+
+
+@needs("curl")
+def test_the_requests(folder: Path) -> None:
+    """Every request of the README is answered as it shows, by the server that it starts."""
+    [(_, start)] = blocks("HTTP", "sh")
+    assert start.startswith("pagefold serve --work ")
+    with serving(folder) as port:
+        check_requests(folder, port, "HTTP")
+
+
+@needs("curl")
+def test_the_ingest(folder: Path) -> None:
+    """Everything that the README posts is answered as it shows."""
+    with serving(folder) as port:
+        check_requests(folder, port, "Ingest")
+
+
+@needs("curl", "openssl")
+def test_the_deliveries(folder: Path) -> None:
+    """A webhook that is signed and a change of a table are taken, with the tables of the README in the tour's file."""
+    section = "Sources that send in their own form"
+    tables = [block for _, block in blocks(section, "toml")]
+    assert len(tables) == 2
+    with (folder / "pagefold.toml").open("a", encoding="utf-8") as file:
+        file.writelines(tables)
+    [(_, start)] = blocks(section, "sh")
+    variable, equals, secret = start.split()[0].partition("=")
+    assert equals
+    assert start.split()[1:4] == ["pagefold", "serve", "--work"]
+    with serving(folder, **{variable: secret}) as port:
+        check_requests(folder, port, section)
 
 
 def test_the_dead_letters(folder: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from engine import Config
 from engine.errors import AlreadyRecorded
-from engine.stores import open_store
+from engine.stores import listing, open_store
+from engine.stores.listing import BYTES_OF_STEP, FIRST_STEP, LARGEST_STEP, following
 from engine.stores.store import Lag, RecordTable, Store, StoredEvent, Touched
 from tests.shops import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of
 
@@ -203,6 +204,23 @@ async def test_history_is_read_in_pages(store: Store) -> None:
     await store.log.insert([Raw("A/2", version) for version in range(1_500)])
     found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
     assert found == [("A/1", version) for version in range(1_000)] + [("A/2", version) for version in range(1_500)]
+
+
+async def test_a_history_of_large_events_is_read_in_small_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few of them one step has, it is whole and in order."""
+    monkeypatch.setattr(listing, "BYTES_OF_STEP", 100)
+    await store.log.insert([Raw(f"A/{version % 2}", version, state=b"x" * 50) for version in range(60)])
+    found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
+    assert found == [(f"A/{rest}", version) for rest in range(2) for version in range(rest, 60, 2)]
+
+
+def test_steps_follow_the_size_of_the_rows() -> None:
+    """They grow up to a bound where rows are small, and shrink down to one row where they are large."""
+    small, large = [FIRST_STEP], [LARGEST_STEP]
+    for _ in range(10):
+        small.append(following(small[-1], 1))
+        large.append(following(large[-1], BYTES_OF_STEP + 1))
+    assert (small[1], small[-1], large[1], large[-1]) == (FIRST_STEP * 4, LARGEST_STEP, LARGEST_STEP // 4, 1)
 
 
 async def test_lag_counts_a_domain(store: Store) -> None:

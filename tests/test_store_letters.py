@@ -1,10 +1,18 @@
 """What a store promises of dead letters."""
 
+import msgspec
 import pytest
 
-from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, DeadLetter, How, Resolution, Wanted
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    LONGEST_LISTED,
+    How,
+    Resolution,
+    Wanted,
+)
 from engine.stores.store import Store
-from tests.shops import MOMENT, a_letter
+from tests.shops import MOMENT, a_letter, ended
 
 DISCARDED = Resolution("discarded", MOMENT, "ada", "a test", None)
 
@@ -25,16 +33,19 @@ async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
 async def test_a_letter_is_found_and_resolved(store: Store) -> None:
     """A letter has all that was kept, and is got by its number; resolved, it has what became of it, and is not open."""
     await store.dead_letters.keep([a_letter()._replace(headers=b'{"a":"b"}')])
-    [letter] = await store.dead_letters.newest()
-    assert letter[2:10] == (*a_letter()[1:5], *a_letter()[6:9], b'{"a":"b"}')
-    assert letter[10:] == (None, None, None, None, None)
+    [listed] = await store.dead_letters.newest()
+    letter = await store.dead_letters.get("ingest", listed.number)
+    assert letter is not None
+    said = (a_letter().state, b'{"a":"b"}')
+    whole = ("ingest", listed.number, *a_letter()[1:5], "wrong", MOMENT, *[None] * 5, *said)
+    assert msgspec.structs.astuple(letter) == whole
+    assert msgspec.structs.astuple(listed) == whole[:-2]
     assert letter.id == f"ingest-{letter.number}"
-    assert await store.dead_letters.get("ingest", letter.number) == letter
     assert await store.dead_letters.get("projection", letter.number) is None
     assert not await store.dead_letters.resolve("projection", letter.number, DISCARDED)
     assert await store.dead_letters.get("ingest", letter.number) == letter
     assert await store.dead_letters.resolve("ingest", letter.number, DISCARDED)
-    assert await store.dead_letters.get("ingest", letter.number) == DeadLetter(*letter[:10], *DISCARDED)
+    assert await store.dead_letters.get("ingest", letter.number) == ended(letter, DISCARDED)
     assert await store.dead_letters.newest() == []
     assert dict(await store.dead_letters.counts()) == {}
     assert [each.number for each in await store.dead_letters.newest(Wanted(resolved=True))] == [letter.number]
@@ -48,7 +59,9 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: How) ->
     assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT, None, position=7))
     later = MOMENT.replace("12:", "13:")
     await store.dead_letters.keep([a_letter(error="wrong again")._replace(recorded_at=later)])
-    assert await store.dead_letters.newest() == [letter._replace(error="wrong again", recorded_at=later)]
+    assert await store.dead_letters.newest() == [
+        msgspec.structs.replace(letter, error="wrong again", recorded_at=later)
+    ]
     assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT))
     assert await store.dead_letters.resolve("ingest", letter.number, DISCARDED)
 
@@ -69,9 +82,7 @@ async def test_what_an_operator_decided_stays_decided(store: Store, how: How) ->
         await folding.bury([a_letter(error="wrong again")._replace(kind="projection")])
         assert not await folding.has_letters()
     assert await store.dead_letters.newest() == []
-    assert await store.dead_letters.newest(Wanted(resolved=True)) == [
-        DeadLetter(*letter[:10], *decided) for letter in letters
-    ]
+    assert await store.dead_letters.newest(Wanted(resolved=True)) == [ended(letter, decided) for letter in letters]
 
 
 async def test_newest_letters_come_first(store: Store) -> None:
@@ -112,6 +123,19 @@ async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
         assert back[1:] == expected[::-1]
 
 
+async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
+    """What a letter says is not read for a list, and its error is cut there; the letter itself has all of it."""
+    error = "ü" * (LONGEST_LISTED + 1)
+    await store.dead_letters.keep([a_letter(error=error)._replace(state=b"x" * 1_000_000)])
+    for found in (await store.dead_letters.newest(), await store.dead_letters.oldest()):
+        [listed] = found
+        assert listed.error == error[:LONGEST_LISTED]
+        assert len(msgspec.json.encode(listed)) < LONGEST_LISTED * 3
+    letter = await store.dead_letters.get("ingest", listed.number)
+    assert letter is not None
+    assert (letter.error, len(letter.state)) == (error, 1_000_000)
+
+
 async def test_letters_of_a_source(store: Store) -> None:
     """A source's letters are those of its streams, and its deliveries, of which no domain is known; no other's."""
     names = ["A/*/inventory/wms-a", "B/*/inventory/xwms-a", "C/*/inventory/a%2Fb", "///wms-a", "///wms", "ÄA/*/media/ü"]
@@ -126,6 +150,8 @@ async def test_letters_of_a_source(store: Store) -> None:
     assert await store.dead_letters.count() == len(names)
     assert await store.dead_letters.count(Wanted("projection")) == 0
     assert await store.dead_letters.count(Wanted(resolved=True)) == 0
-    [delivery] = await store.dead_letters.newest(Wanted("ingest", "", "wms-a"))
-    assert (delivery.is_delivery, delivery.state) == (True, b"\xff\0")
+    [listed] = await store.dead_letters.newest(Wanted("ingest", "", "wms-a"))
+    delivery = await store.dead_letters.get("ingest", listed.number)
+    assert delivery is not None
+    assert (listed.is_delivery, delivery.is_delivery, delivery.state) == (True, True, b"\xff\0")
     assert (await store.dead_letters.counts())["ingest", ""] == 2

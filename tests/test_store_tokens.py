@@ -34,11 +34,18 @@ async def test_a_token_is_found_by_its_digest(store: Store) -> None:
 
 async def test_tokens_are_listed_as_they_were_made(store: Store) -> None:
     """By moment, and by name where that is the same; revoked ones too."""
-    assert await store.tokens.all() == []
+    assert await store.tokens.page() == []
     for name, seconds in (("tok_c", 1), ("tok_b", 2), ("tok_a", 1)):
         await store.tokens.add(kept(name, seconds), digest_of(name))
     assert await store.tokens.revoke("tok_a", moment(9))
-    assert await store.tokens.all() == [kept("tok_a", 1, revoked_at=moment(9)), kept("tok_c", 1), kept("tok_b", 2)]
+    expected = [kept("tok_a", 1, revoked_at=moment(9)), kept("tok_c", 1), kept("tok_b", 2)]
+    assert await store.tokens.page() == expected
+    for limit in (1, 2):
+        found: list[Token] = []
+        while page := await store.tokens.page(found[-1] if found else None, limit=limit):
+            assert len(page) <= limit
+            found += page
+        assert found == expected
 
 
 async def test_adding_a_token_can_be_repeated(store: Store) -> None:
@@ -46,7 +53,7 @@ async def test_adding_a_token_can_be_repeated(store: Store) -> None:
     for _ in range(2):
         await store.tokens.add(kept("tok_a"), digest_of("a"))
         assert await store.tokens.revoke("tok_a", moment(1))
-    assert await store.tokens.all() == [kept("tok_a", revoked_at=moment(1))]
+    assert await store.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
 
 
 async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
@@ -57,7 +64,7 @@ async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     with pytest.raises(refused, match=r"(?i)unique"):
         await store.tokens.add(kept("tok_a"), digest_of("b"))
-    assert await store.tokens.all() == [kept("tok_a")]
+    assert await store.tokens.page() == [kept("tok_a")]
 
 
 async def test_the_first_revocation_stands(store: Store) -> None:
@@ -82,10 +89,10 @@ async def test_concurrent_revocations_are_one(store: Store, config: Config) -> N
         for number in range(16):
             group.start_soon(revoke, (store, other)[number % 2], number)
     assert told == [True] * 16
-    [stands] = await other.tokens.all()
+    [stands] = await other.tokens.page()
     assert stands.revoked_at in {moment(number) for number in range(16)}
     await revoke(other, 99)
-    assert await store.tokens.all() == [stands]
+    assert await store.tokens.page() == [stands]
     await other.close()
 
 
@@ -98,7 +105,7 @@ async def test_tokens_are_there_for_every_process_at_once(store: Store, config: 
     assert await store.tokens.of(digest_of("a")) == kept("tok_a", revoked_at=moment(1))
     await other.close()
     later = await open_store(config, create=False)
-    assert await later.tokens.all() == [kept("tok_a", revoked_at=moment(1))]
+    assert await later.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
     await later.close()
 
 

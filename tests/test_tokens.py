@@ -283,7 +283,7 @@ class Nothing(Tokens):
         assert len(digest) == 32
         return None
 
-    async def all(self) -> list[Token]:
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:  # noqa: ARG002  # the contract's
         """None."""
         return []
 

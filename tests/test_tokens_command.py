@@ -87,6 +87,18 @@ def test_tokens_are_listed(shop: Path) -> None:
     assert re.fullmatch(rf"{NAME}  live   ingest +pim +\S+ \S+  \S+ \S+", second)
 
 
+def test_a_list_of_tokens_is_bounded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most so many, whatever the pages are in which they are read; that there are more is told."""
+    monkeypatch.setattr("engine.command.tokens.LARGEST_PAGE", 2)
+    for number in range(5):
+        pagefold("tokens", "create", "--scope", "read", "--label", f"{number}")
+    for limit in range(1, 7):
+        ran = pagefold("tokens", "list", "--limit", f"{limit}", "--json")
+        assert [each["label"] for each in ran.documents] == [f"{number}" for number in range(min(limit, 5))]
+        assert ran.err == ("… and later ones; --limit shows more\n" if limit < 5 else "")
+    assert pagefold("tokens", "list", "--limit", "0").code == 2
+
+
 def test_tokens_are_revoked(shop: Path) -> None:
     """By name or by secret, several at once; what there is none of is told, and the others are revoked all the same."""
     first, second, third = (pagefold("tokens", "create", "--scope", "read", "--json").document for _ in range(3))

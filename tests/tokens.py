@@ -61,9 +61,9 @@ class Watched(Tokens):
         await self.gate.wait()
         return found
 
-    async def all(self) -> list[Token]:
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
         """As the store does."""
-        return await self._tokens.all()
+        return await self._tokens.page(after, limit=limit)
 
     async def revoke(self, name: str, moment: str) -> bool:
         """As the store does."""

@@ -16,18 +16,17 @@ from engine.clock import now
 from engine.command.output import printable, say
 from engine.command.progress import Meter
 from engine.command.running import Stop
+from engine.dead_letters import LARGEST_PAGE
 from engine.door import Door, State
 from engine.errors import PagefoldError, SourceFailed
 from engine.events import AppendResult, DomainEvent, Outcome
 from engine.files import InputFile
 from engine.ndjson import Line, LineReader
 from engine.shop import Shop
+from engine.stores.letters import Wanted
 
 SHOWN = 10
 """How many refusals are shown; the others are counted."""
-
-NEWEST_LETTERS = 500
-"""Among so many of the newest dead letters is that of a conflict looked for."""
 
 _state = msgspec.json.Decoder(State)
 
@@ -144,15 +143,17 @@ class Refusals:
             self._file.flush()
 
     async def _kept(self, event: object, result: AppendResult) -> str:
-        """Where the event of a conflict is kept."""
+        """Where the event of a conflict is kept, when that is among the newest letters of its source."""
         if result.outcome != "conflict" or not isinstance(event, DomainEvent):
             return ""
         admission = self._door.admit(event, now(), "0")
-        letters = await self._shop.dead_letters.newest(kind="ingest", domain=event.type, limit=NEWEST_LETTERS)
-        for letter in letters:
-            key = (letter.originator_id, letter.originator_version)
-            if key == admission.key and bytes(_state.decode(letter.state).payload) == admission.content:
-                return f"; kept as dead letter {letter.id}"
+        office = self._shop.dead_letters
+        page = await office.page(Wanted("ingest", event.type, event.source), limit=LARGEST_PAGE)
+        for listed in page.letters:
+            if (listed.originator_id, listed.originator_version) == admission.key:
+                letter = await office.get(listed.id)
+                if bytes(_state.decode(letter.state).payload) == admission.content:
+                    return f"; kept as dead letter {letter.id}"
         return "; kept in dead letters"
 
 

@@ -22,7 +22,7 @@ from engine.door import LARGEST_EVENT
 from engine.events import AppendResult
 from engine.letter_views import LetterDetail, summary_of
 from engine.shop import Shop
-from engine.stores.letters import DeadLetter, Kind, Wanted
+from engine.stores.letters import DeadLetter, Kind, ListedLetter, Wanted
 
 WIDEST_ERROR = 100
 
@@ -93,7 +93,7 @@ async def _list(wanted: Wanted, limit: int, options: Options, *, as_json: bool) 
     return Exit.DONE
 
 
-async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[DeadLetter]:
+async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[ListedLetter]:
     """So many of the newest letters, at most; a page of them is in memory."""
     after: str | None = None
     while limit > 0:
@@ -105,7 +105,7 @@ async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[DeadL
         after, limit = page.next, limit - len(page.letters)
 
 
-def _row(letter: DeadLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
+def _row(letter: ListedLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
     since = _moment(letter.recorded_at)
     summary = summary_of(letter)
     stream = f"a request of {summary.source}" if letter.is_delivery else letter.originator_id
@@ -118,7 +118,7 @@ def _moment(text: str) -> str:
     return text[:19].replace("T", " ")
 
 
-def _resolution(letter: DeadLetter | LetterDetail) -> str:
+def _resolution(letter: ListedLetter | LetterDetail) -> str:
     """How a letter ended: `discarded by ada at 2026-01-01 12:00:00: a test`."""
     by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
     because = f": {letter.reason}" if letter.reason is not None else ""

@@ -1,6 +1,6 @@
 """`pagefold tokens`: who may do what over HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,12 +9,13 @@ from rich.text import Text
 
 import engine
 from engine import clock
-from engine.command.options import AsJSON, Exit, Injected, Options
+from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import complain, printable, say, show_table, write_json
 from engine.command.running import run
 from engine.grants import Scope, Token, TokenState, scope_text
 from engine.secrecy import without_secrets
-from engine.tokens import TRUSTED_SECONDS, UnknownToken
+from engine.shop import Shop
+from engine.tokens import LARGEST_PAGE, TRUSTED_SECONDS, UnknownToken
 
 _STYLES: Mapping[TokenState, str] = {"live": "green", "expired": "yellow", "revoked": "red"}
 
@@ -96,32 +97,49 @@ async def _create(
 @tokens.command(name="list", help_epilogue="")
 def list_tokens(
     *,
+    limit: Annotated[int, Parameter(help="At most so many, the first that were made.")] = 1_000,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List every token in the order in which they were made, expired and revoked ones too.
+    """List tokens in the order in which they were made, expired and revoked ones too.
 
     Parameters
     ----------
     as_json
         Print one JSON object a line: name, label, scopes, source, createdAt, expiresAt, revokedAt, state.
     """
-    return run(lambda: _list(options, as_json=as_json))
+    return run(lambda: _list(limit, options, as_json=as_json))
 
 
-async def _list(options: Options, *, as_json: bool) -> int:
+async def _list(limit: int, options: Options, *, as_json: bool) -> int:
+    if limit < 1:
+        raise UsageError("--limit", f"{limit} is less than 1")
     async with engine.open(options.load(), create=False) as shop:
-        found = await shop.tokens.tokens()
-    moment = clock.now()
+        found = [token async for token in _first(shop, limit + 1)]
+    shown, moment = found[:limit], clock.now()
     if as_json:
-        for token in found:
+        for token in shown:
             write_json(_document(token, moment))
-    elif found:
+    elif shown:
         columns = ("name", "state", "scopes", "source", "created", "expires", "label")
-        show_table(columns, [_row(token, moment) for token in found], wrapped=("label",))
+        show_table(columns, [_row(token, moment) for token in shown], wrapped=("label",))
     else:
         say("no tokens; `pagefold tokens create` makes one")
+    if len(found) > limit:
+        say("… and later ones; --limit shows more")
     return Exit.DONE
+
+
+async def _first(shop: Shop, limit: int) -> AsyncIterator[Token]:
+    """So many of the tokens, at most."""
+    after: Token | None = None
+    while limit > 0:
+        page = await shop.tokens.tokens(after=after, limit=min(limit, LARGEST_PAGE))
+        for token in page:
+            yield token
+        if len(page) < min(limit, LARGEST_PAGE):
+            return
+        after, limit = page[-1], limit - len(page)
 
 
 def _row(token: Token, moment: str) -> tuple[str | Text, ...]:

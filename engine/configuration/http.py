@@ -10,10 +10,15 @@ CacheSeconds: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=31_536_000)]
 """How long a page may be kept by those in between: a year at most."""
 
 
+HostName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])$")]
+"""A name or an address, as `Host` has it, without a port."""
+
+
 class HttpConfig(Table, frozen=True):
     """The server's settings.
 
-    `reads` tells whether pages may be read without a token. `cache_seconds` and `stale_while_revalidate_seconds` are
+    `reads` tells whether pages may be read without a token. While everything may be done without one, the server
+    answers to the names of this machine, and to `hosts`. `cache_seconds` and `stale_while_revalidate_seconds` are
     those of channels that have none of their own. A request's head has at most `max_header_bytes` in `max_headers`, its
     body `max_body_bytes`; it is complete within `receive_seconds`, and a connection without one is closed after
     `idle_seconds`. `lag_seconds` is how far folding may be behind before the server is not ready, and takes nothing in.
@@ -21,6 +26,7 @@ class HttpConfig(Table, frozen=True):
     """
 
     reads: Literal["open", "token"] = "token"
+    hosts: list[HostName] = msgspec.field(default_factory=list)
     cache_seconds: CacheSeconds = 60
     stale_while_revalidate_seconds: CacheSeconds = 0
     max_header_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_048_576)] = 16_384

@@ -1,18 +1,7 @@
 """CloudEvents 1.0 as domain events: structured and batch mode in JSON, binary mode in headers and a body.
 
-| attribute | becomes | how |
-|---|---|---|
-| `specversion` | | must be `1.0` |
-| `id` | `id` | |
-| `source` | `source` | the name of a configured source, or a URI that ends in one: `https://shop.example/erp` |
-| `type` | `type` | the name of a domain, or a dotted name that ends in one: `com.example.pricing` |
-| `subject` | `sku` | |
-| `time` | `occurredAt` | required, as it is in every event |
-| `sequence` | `sourceVersion` | an integer, or the digits of one: `"0010"` is 10, and later than `"9"` |
-| `sequencetype` | | `Integer`, when it is there: nothing else could be compared |
-| `channel` | `channel` | absent: `*`, every channel |
-| `correlationid` | `correlationId` | |
-| `data` | `payload` | JSON. An explicit null withdraws; without data there is no statement, and the event is refused |
+`ATTRIBUTES` has what becomes of each attribute. `data` is the payload, as JSON: an explicit null withdraws; without
+data there is no statement, and the event is refused.
 
 Other attributes, such as `dataschema`, `traceparent` and any extension, are allowed, and nothing is made of them.
 `data_base64` is taken where it holds JSON. What is no JSON by its `datacontenttype` is refused.
@@ -23,7 +12,7 @@ import binascii
 import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
@@ -43,16 +32,42 @@ BATCH = "application/cloudevents-batch+json"
 
 Mode: TypeAlias = Literal["structured", "batch", "binary"]
 
-ATTRIBUTES: Mapping[str, str] = {
-    "sku": "subject",
-    "sourceVersion": "sequence",
-    "occurredAt": "time",
-    "correlationId": "correlationid",
-    "payload": "data",
-}
-"""What parts of an event are called here, where the name is another one."""
 
+class Attribute(NamedTuple):
+    """An attribute of which something is made: the `part` of an event that it is, if it is one, and how it is read."""
+
+    name: str
+    part: str | None
+    meaning: str
+    required: bool = True
+
+
+ATTRIBUTES: Mapping[str, Attribute] = {
+    each.name: each
+    for each in (
+        Attribute("specversion", None, "`1.0`"),
+        Attribute("id", "id", "What the sender calls the event"),
+        Attribute("source", "source", "A configured source, or a URI that ends in one: `https://shop.example/erp`"),
+        Attribute("type", "type", "A domain, or a dotted name that ends in one: `com.example.pricing`"),
+        Attribute("subject", "sku", "The SKU"),
+        Attribute("time", "occurredAt", "When it occurred, as RFC 3339 with an offset"),
+        Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
+        Attribute("sequencetype", None, "`Integer`: nothing else could be compared", required=False),
+        Attribute("channel", "channel", "The channel; without it, every channel", required=False),
+        Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
+        Attribute("datacontenttype", None, "A type that is JSON, in UTF-8; else it is refused", required=False),
+    )
+}
+"""Every attribute of which something is made, by its name. In binary mode `datacontenttype` is Content-Type."""
+
+DATA = "data"
 _PREFIX = b"ce-"
+BINARY_HEADERS: Mapping[str, Attribute] = {
+    _PREFIX.decode() + name: each for name, each in ATTRIBUTES.items() if name != "datacontenttype"
+}
+"""The attributes that binary mode has in headers of their own, by header."""
+
+_NAMES = {each.part: name for name, each in ATTRIBUTES.items() if each.part is not None} | {"payload": DATA}
 _NULL = b"null"
 _SPACE = b" \t\r\n"
 _domains = frozenset(domain.name for domain in DOMAINS)
@@ -82,7 +97,7 @@ def mode_of(headers: Headers) -> Mode | None:
 def in_its_words(refused: Refused) -> Refused:
     """What the door refused, with the name that the offending part has here."""
     first, dot, rest = refused.path.partition(".")
-    return Refused(ATTRIBUTES.get(first, first) + dot + rest, refused.reason)
+    return Refused(_NAMES.get(first, first) + dot + rest, refused.reason)
 
 
 class CloudEvents:
@@ -144,21 +159,28 @@ class CloudEvents:
 # --- attributes -----------------------------------------------------------------------------------
 
 
-def _required(attributes: Attributes, name: str) -> str:
-    value = _optional(attributes, name)
-    if value is None:
+def _given(attributes: Attributes, name: str) -> object:
+    """The value of an attribute in the table; None for one that need not be there, and is not."""
+    value = attributes.get(name)
+    if value is None and ATTRIBUTES[name].required:
         raise Refused(name, "is required")
     return value
 
 
 def _optional(attributes: Attributes, name: str) -> str | None:
-    value = attributes.get(name)
+    value = _given(attributes, name)
     if value is None:
         return None
     if not isinstance(value, str):
         raise Refused(name, f"expected a string, got {type(value).__name__}")
     if not value:
         raise Refused(name, "must not be empty")
+    return value
+
+
+def _required(attributes: Attributes, name: str) -> str:
+    value = _optional(attributes, name)
+    assert value is not None, name  # noqa: S101  # the table says that it is required
     return value
 
 
@@ -174,9 +196,7 @@ def _sequence_in(attributes: Attributes) -> int:
     kind = _optional(attributes, "sequencetype")
     if kind not in {None, "Integer"}:
         raise Refused("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
-    given = attributes.get("sequence")
-    if given is None:
-        raise Refused("sequence", "is required: the source's version, as an integer")
+    given = _given(attributes, "sequence")
     if isinstance(given, str) and _digits.fullmatch(given) is not None:
         given = int(given)
     if not isinstance(given, int) or isinstance(given, bool):

@@ -31,6 +31,10 @@ _VERSION = b"v1,"
 _seconds = re.compile(rb"\d{1,12}")
 
 
+IDENTIFIER, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+"""The headers of Standard Webhooks."""
+
+
 class Signatures:
     """The signatures of one source. Raises `ConfigurationError` when the environment does not have its secrets.
 
@@ -53,17 +57,17 @@ class Signatures:
             self._check_plain(given, body, now)
 
     def _check_standard(self, headers: Headers, body: bytes, now: datetime) -> None:
-        identifier = _required(headers, "webhook-id")
-        moment = _required(headers, "webhook-timestamp")
-        signatures = _required(headers, "webhook-signature").split(b" ")[:MOST_SIGNATURES]
-        _check_moment("webhook-timestamp", moment, now)
+        identifier = _required(headers, IDENTIFIER)
+        moment = _required(headers, TIMESTAMP)
+        signatures = _required(headers, SIGNATURE).split(b" ")[:MOST_SIGNATURES]
+        _check_moment(TIMESTAMP, moment, now)
         signed = b"%b.%b.%b" % (identifier, moment, body)
         expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         given = [each.removeprefix(_VERSION) for each in signatures if each.startswith(_VERSION)]
         if not given:
-            raise Refused("webhook-signature", "has no signature of the form 'v1,' and base64")
+            raise Refused(SIGNATURE, "has no signature of the form 'v1,' and base64")
         if not _has_match(expected, given):
-            raise Refused("webhook-signature", "does not match")
+            raise Refused(SIGNATURE, "does not match")
 
     def _check_plain(self, headers: Headers, body: bytes, now: datetime) -> None:
         name = self._settings.header or ""

@@ -26,6 +26,9 @@ class Verifier(Protocol):
     async def verify(self, secret: str) -> Grant | None:
         """What the token grants, or None when there is none, or none any more. Raises `StoreUnavailable`."""
 
+    def known(self, secret: str) -> Grant | None:
+        """The same where nobody has to be asked; None where somebody has to be."""
+
 
 class Authenticator(Protocol):
     """Tells what a caller may do; `anonymous` is what may be done without a token."""
@@ -34,6 +37,9 @@ class Authenticator(Protocol):
 
     async def grant(self, authorization: bytes | None) -> Grant | None:
         """What the caller with this `Authorization` may do; None for one who is nobody that we know."""
+
+    def known(self, authorization: bytes) -> Grant | None:
+        """The same where nobody has to be asked; None where somebody has to be."""
 
 
 class Access:
@@ -49,6 +55,11 @@ class Access:
             return self.anonymous
         secret = _secret(authorization)
         return await self._tokens.verify(secret) if secret is not None and self._tokens is not None else None
+
+    def known(self, authorization: bytes) -> Grant | None:
+        """What the caller may do, if that need not be looked up; else None."""
+        secret = _secret(authorization)
+        return self._tokens.known(secret) if secret is not None and self._tokens is not None else None
 
 
 def _secret(authorization: bytes) -> str | None:

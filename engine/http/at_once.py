@@ -1,8 +1,9 @@
 """Page reads that are answered within the call in which they come: no task, no scope, no message.
 
-That is how a storefront's usual request goes: for a page that is there, and that anybody may read, out of a store that
-makes nobody wait. Whatever is not so, has a body, or fails, is left to the application, which answers it from the
-beginning. Both give the same answers.
+That is how a storefront's usual request goes: for a page that is there, out of a store that makes nobody wait, by
+somebody who may read it: anybody where reads are open, else with a token that was looked up a moment ago. Whatever is
+not so, has a body, or fails, is left to the application, which answers it from the beginning. Both give the same
+answers.
 """
 
 import time
@@ -51,17 +52,11 @@ class AtOnce:
     def answer(self, method: bytes, url: bytes, headers: list[Header]) -> tuple[bytes, bytes] | None:
         """The head of the answer, but for what all have and the empty line, and its body; None for no answer."""
         read, name = self._read, METHODS.get(method)
-        if read is None or name is None or not (url.startswith(PREFIX) and self._service.reads_open):
+        if read is None or name is None or not url.startswith(PREFIX):
             return None
         started = time.perf_counter()
-        if (key := _key(url)) is None:
+        if (key := _key(url)) is None or (asked := _asked(headers)) is None or not self._admits(asked):
             return None
-        condition = None
-        for header, value in headers:
-            if header in MORE_THAN_A_QUESTION:
-                return None
-            if header == b"if-none-match":
-                condition = value if condition is None else condition + b"," + value
         channel, sku = key
         try:
             found = read(sku, channel)
@@ -73,11 +68,45 @@ class AtOnce:
         traffic = self._traffic
         traffic.reads += 1
         status, head, body = 200, found.head, found.body
-        if condition is not None and matches(condition, found.etag):
+        if asked.condition is not None and matches(asked.condition, found.etag):
             traffic.not_modified += 1
             status, head, body = 304, found.unchanged, b""
         traffic.note(name, TEMPLATE, status, len(body), started if traffic.logs_next() else None)
         return head + cached, b"" if name == "HEAD" else body
+
+    def _admits(self, asked: "Asked") -> bool:
+        service = self._service
+        if asked.host is not None and not service.is_called(asked.host):
+            return False
+        if service.reads_open:
+            return True
+        grant = None if asked.authorization is None else service.access.known(asked.authorization)
+        return grant is not None and "read" in grant.scopes
+
+
+class Asked(NamedTuple):
+    """What the headers of a request have to say: whom it is for, the entity tags that it names, and its credential."""
+
+    host: bytes | None
+    condition: bytes | None
+    authorization: bytes | None
+
+
+def _asked(headers: list[Header]) -> Asked | None:
+    """What is asked; None where it is more than a question."""
+    host = condition = authorization = None
+    for header, value in headers:
+        if header in MORE_THAN_A_QUESTION:
+            return None
+        if header == b"host":
+            if host is not None:
+                return None
+            host = value
+        elif header == b"if-none-match":
+            condition = value if condition is None else condition + b"," + value
+        elif header == b"authorization":
+            authorization = value
+    return Asked(host, condition, authorization)
 
 
 def _key(url: bytes) -> tuple[str, str] | None:

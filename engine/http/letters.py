@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from domains.values import LARGEST_INTEGER
-from engine.dead_letters import LARGEST_PAGE, LONGEST_REASON, STEP, Retried
+from engine.dead_letters import LARGEST_PAGE, LONGEST_REASON, MOST_TRIED, STEP, Retried
 from engine.http.history import DomainName
 from engine.http.pages import Text
 from engine.http.problems import Problem, invalid
@@ -27,7 +27,7 @@ class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Text | None = None
     resolved: bool = False
     after: Cursor | None = None
-    limit: Limit = LARGEST_PAGE
+    limit: Limit = 100
 
 
 class LetterList(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: DomainName | None = None
     source: Text | None = None
     after: Cursor | None = None
-    limit: Limit = STEP
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_TRIED)] = STEP
 
 
 class Tried(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 import orjson
 
 from engine.http.problems import MEDIA_TYPE, ProblemDetails
-from engine.http.routes import Route
+from engine.http.routes import HeaderField, Route
 
 Document: TypeAlias = dict[str, Any]  # `Any`, because JSON Schema is any JSON
 
@@ -19,11 +19,20 @@ _parameter = re.compile(r"\{(\w+)\}")
 ALWAYS = {
     400: "It is not HTTP, or no JSON where JSON is wanted",
     408: "It was not complete in time",
+    421: "There are no tokens, and `Host` is no name of this machine, nor one in `hosts` of the configuration",
     429: "There are too many connections, or too much waits to be done",
     431: "Its headers are too large, or too many",
     500: "The server failed, and has logged why",
     503: "The store is unavailable: the same request may be sent again",
 }
+RETRY = [HeaderField("Retry-After", "In how many seconds it is worth asking again.")]
+HEADERS = {
+    401: [HeaderField("WWW-Authenticate", "What would let the caller in.")],
+    429: RETRY,
+    503: RETRY,
+}
+"""Of the problems of a status."""
+
 SCOPED = {401: "There is no token, or none that is valid", 403: "The token has not the scope"}
 WITH_BODY = {413: "The body is too large", 415: "The body is of another type, or compressed", 422: "It cannot be meant"}
 WITH_PARAMETERS = {422: "A parameter cannot be meant"}
@@ -75,7 +84,7 @@ def _key(kind: object) -> str:
 
 
 def _operation(route: Route, of: Mapping[str, Document]) -> Document:
-    parameters = [*_in_path(route), *_in_query(route)]
+    parameters = [*_in_path(route), *_in_query(route), *_in_headers(route)]
     found: Document = {
         "operationId": route.name,
         "summary": route.summary,
@@ -107,6 +116,17 @@ def _in_query(route: Route) -> Iterator[Document]:
         }
 
 
+def _in_headers(route: Route) -> Iterator[Document]:
+    for name, description in route.headers:
+        yield {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": description,
+            "schema": {"type": "string"},
+        }
+
+
 def _without_null(schema: Document) -> Document:
     """A parameter is left out, and never null."""
     choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
@@ -118,9 +138,9 @@ def _without_null(schema: Document) -> Document:
 def _answers(route: Route, of: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
     declared: dict[str, Document] = {}
     for status, description in sorted(_problems(route).items()):
-        declared[str(status)] = _problem(description)
+        declared[str(status)] = _problem(status, description)
     for answer in route.answers:
-        found: Document = {"description": answer.description}
+        found: Document = {"description": answer.description, **_headers(answer.headers)}
         if answer.content is not None:
             found["content"] = {answer.media_type: {"schema": of[_key(answer.content)]}}
         declared[str(answer.status)] = found
@@ -129,15 +149,22 @@ def _answers(route: Route, of: Mapping[str, Document]) -> Iterator[tuple[str, Do
 
 def _problems(route: Route) -> dict[int, str]:
     found = {**ALWAYS, **(SCOPED if route.scope is not None else {}), **(WITH_BODY if route.bodies else {})}
-    if not route.bodies and msgspec.structs.fields(route.query):
+    if not route.bodies:
         found |= WITH_PARAMETERS
-    elif not route.bodies:
-        found |= {422: "A parameter cannot be meant"}
     return {**found, **route.problems}
 
 
-def _problem(description: str) -> Document:
+def _headers(headers: Iterable[HeaderField]) -> Document:
+    described = {
+        name: {"description": description, "required": True, "schema": {"type": "string"}}
+        for name, description in headers
+    }
+    return {"headers": described} if described else {}
+
+
+def _problem(status: int, description: str) -> Document:
     return {
         "description": description,
+        **_headers(HEADERS.get(status, ())),
         "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="ProblemDetails")}}},
     }

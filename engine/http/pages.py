@@ -7,11 +7,14 @@ import orjson
 from starlette.responses import Response
 
 from domains import DOMAINS
-from engine.http.problems import no_channel, no_page
-from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.http.problems import invalid, no_channel, no_page
+from engine.http.routes import JSON_TYPE, Answer, Call, HeaderField, Route, reply
 from engine.reading import PageSummary
 
 MOST_SKUS = 500
+MOST_BYTES = 32 * 1024 * 1024
+"""Of the pages of one answer together."""
+
 MOST_LISTED = 500
 LOOKED_AT = 2_000
 """How many SKUs one request for a list looks at, where few of them are wanted."""
@@ -79,6 +82,10 @@ async def batch(call: Call) -> Response:
     wanted = await call.json(Wanted)
     _check_channel(call, wanted.channel)
     found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel)
+    if (size := sum(map(len, found.values()))) > MOST_BYTES:
+        raise invalid(
+            "skus", f"their pages have {size} bytes together, more than {MOST_BYTES}: ask for fewer at a time"
+        )
     call.service.traffic.reads += len(found)
     missing = [sku for sku in dict.fromkeys(wanted.skus) if sku not in found]
     pages = b",".join(orjson.dumps(sku) + b":" + body for sku, body in found.items())
@@ -109,6 +116,10 @@ def _check_channel(call: Call, channel: str) -> None:
         raise no_channel()
 
 
+OF_A_PAGE = (
+    HeaderField("ETag", "Another one as soon as the page has other bytes."),
+    HeaderField("Cache-Control", "How long the page is fresh: never beyond the next change of a scheduled price."),
+)
 NO_PAGE = {404: "There is no such channel or page, or the page is disabled and never was live", 410: "It was live once"}
 
 ROUTES = (
@@ -119,7 +130,11 @@ ROUTES = (
         "getPage",
         "One page, with an entity tag, fresh for as long as its channel says",
         scope="read",
-        answers=[Answer(200, "The page", PageDocument), Answer(304, "It is what `If-None-Match` names")],
+        headers=[HeaderField("if-none-match", "Entity tags that the caller has, or `*`.")],
+        answers=[
+            Answer(200, "The page", PageDocument, headers=OF_A_PAGE),
+            Answer(304, "It is what `If-None-Match` names", headers=OF_A_PAGE),
+        ],
         problems=NO_PAGE,
     ),
     Route(

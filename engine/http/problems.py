@@ -78,6 +78,15 @@ def no_page() -> Problem:
     return Problem(404, "there is no such page in this channel")
 
 
+def misdirected() -> Problem:
+    """The request is for somebody else, by its `Host`, and may be a trick to reach this server with a browser."""
+    detail = (
+        "without tokens this server answers to localhost and the addresses of this machine alone: "
+        "`hosts` in [http] has other names"
+    )
+    return Problem(421, detail)
+
+
 def invalid(path: str, reason: str) -> Problem:
     """The request is understood, and cannot be meant."""
     return Problem(422, f"{path}: {reason}" if path else reason, errors=[Fault(path, reason)])

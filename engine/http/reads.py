@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
-from engine.http.problems import Problem, no_channel, no_page, not_allowed, problem_of, sent
+from engine.http.problems import Problem, misdirected, no_channel, no_page, not_allowed, problem_of, sent
 from engine.http.service import Service
 from engine.http.traffic import UNKNOWN
 from engine.http.whole import send_whole
@@ -44,7 +44,7 @@ def decoded(segment: bytes) -> str:
 
 
 class PageReads:
-    """Answers page reads; everything else goes to the application behind it."""
+    """Answers page reads; everything else that is for this server goes to the application behind it."""
 
     def __init__(self, service: Service, behind: Application) -> None:
         self._service = service
@@ -55,6 +55,9 @@ class PageReads:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
+        if scope["type"] == "http" and not self._service.answers_to(scope["headers"]):
+            await self._turn_away(scope, send)
+            return
         if scope["type"] != "http" or (found := segments_of(scope["raw_path"])) is None:
             await self._behind(scope, receive, send)
             return
@@ -67,6 +70,11 @@ class PageReads:
             status, headers, body = sent(problem_of(error))
         await send_whole(scope, send, status, headers, body)
         traffic.note(method if method in METHODS else UNKNOWN, TEMPLATE, status, len(body), started)
+
+    async def _turn_away(self, scope: Scope, send: Send) -> None:
+        status, headers, body = sent(misdirected())
+        await send_whole(scope, send, status, headers, body)
+        self._traffic.note(UNKNOWN, UNKNOWN, status, len(body), None)
 
     async def _answer(
         self, method: str, found: tuple[bytes, bytes], headers: list[Header]

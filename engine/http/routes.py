@@ -40,22 +40,33 @@ class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a route that has none."""
 
 
+class HeaderField(NamedTuple):
+    """A header, in a request that may have it or in an answer that has it."""
+
+    name: str
+    description: str
+
+
 class Answer(NamedTuple):
-    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none."""
+    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none.
+
+    `headers` are those that belong to this very answer.
+    """
 
     status: int
     description: str
     content: object = None
     media_type: str = JSON_TYPE
+    headers: Sequence[HeaderField] = ()
 
 
 class Route(msgspec.Struct, frozen=True):
     """One operation. `path` has its parameters in braces; `name` is the operation's in the OpenAPI document.
 
     `scope` is what its caller must have been granted, None where anybody may ask; `private` ones need a token for it
-    even where reads are open. `query` has a field for each
-    parameter behind the question mark; `bodies` the type of the body by media type, and none where there is no body.
-    A body of another type is taken all the same where `takes` says so of its headers.
+    even where reads are open. `query` has a field for each parameter behind the question mark, `headers` those that
+    belong to this route; `bodies` has the type of the body by media type, and none where there is no body. A body of
+    another type is taken all the same where `takes` says so of its headers.
     `problems` are the errors of this very route, by status, beside those that every such route has.
     """
 
@@ -67,6 +78,7 @@ class Route(msgspec.Struct, frozen=True):
     scope: Scope | None = None
     private: bool = False
     query: type[msgspec.Struct] = NoQuery
+    headers: Sequence[HeaderField] = ()
     bodies: Mapping[str, object] = {}
     takes: Callable[[list[Header]], bool] = never
     answers: Sequence[Answer] = ()

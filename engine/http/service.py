@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from engine.config import Config
 from engine.grants import Grant
-from engine.http.access import Authenticator
+from engine.http.access import EVERYTHING, Authenticator
 from engine.http.caching import CachePolicy
+from engine.http.headers import Header, values_of
+from engine.http.hosts import Hosts
 from engine.http.ingest.intake import Intake
 from engine.http.lag import LagWatch
 from engine.http.traffic import Traffic
@@ -38,12 +40,21 @@ class Service:
         self.intake = Intake(shop, self.lag, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
+        self._hosts = Hosts(shop.config.http.hosts)
 
     def restrict(self, anonymous: Grant | None) -> None:
         """From now on, no more than this may be done without a token."""
         self.access.anonymous = anonymous
         self.reads_open = anonymous is not None
         self.caching.share(public=self.reads_open)
+
+    def answers_to(self, headers: list[Header]) -> bool:
+        """Whether a request is for this server."""
+        return all(map(self.is_called, values_of(headers, b"host")))
+
+    def is_called(self, host: bytes) -> bool:
+        """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
+        return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
 
     @property
     def config(self) -> Config:

@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 Kind: TypeAlias = Literal["ingest", "projection"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection")
 
@@ -15,6 +17,9 @@ event that fails again tells nothing new.
 
 NOWHERE = "///"
 """What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
+
+LONGEST_LISTED = 1_000
+"""Characters of an error in a list. One may name a field that somebody gave a very long name."""
 
 
 class NewLetter(NamedTuple):
@@ -51,8 +56,8 @@ class Resolution(NamedTuple):
     position: int | None = None
 
 
-class DeadLetter(NamedTuple):
-    """An event that is kept in dead letters, for ever.
+class ListedLetter(msgspec.Struct, frozen=True):
+    """A dead letter without what it says, which may be a megabyte. Of its error, it has `LONGEST_LISTED` characters.
 
     `recorded_at` is when it came there, or came back, as fixed-width UTC text. It is open while `resolution` is None;
     the fields from there on are those of `Resolution`.
@@ -65,14 +70,12 @@ class DeadLetter(NamedTuple):
     originator_version: int
     revision: int
     error: str
-    state: bytes
     recorded_at: str
-    headers: bytes = b"{}"
-    resolution: How | None = None
-    resolved_at: str | None = None
-    resolved_by: str | None = None
-    reason: str | None = None
-    position: int | None = None
+    resolution: How | None
+    resolved_at: str | None
+    resolved_by: str | None
+    reason: str | None
+    position: int | None
 
     @property
     def id(self) -> str:
@@ -88,6 +91,13 @@ class DeadLetter(NamedTuple):
     def place(self) -> "Place":
         """Its place among the others."""
         return Place(self.recorded_at, self.kind, self.number)
+
+
+class DeadLetter(ListedLetter, frozen=True):
+    """A dead letter whole, as it is kept for ever, with all of its error."""
+
+    state: bytes
+    headers: bytes
 
 
 class Place(NamedTuple):

@@ -7,13 +7,25 @@ repeated. None of them answers a failure with an empty result.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from engine.config import Config
 from engine.grants import Token
-from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    OPEN,
+    DeadLetter,
+    Kind,
+    ListedLetter,
+    NewLetter,
+    Place,
+    Resolution,
+    Wanted,
+)
+from engine.stores.listing import ListedPage
 from projections.pages import StoredSection
 from projections.sections import Section
 
@@ -133,33 +145,6 @@ class Lag(NamedTuple):
     oldest: bytes | None
 
 
-class SectionFlags(NamedTuple):
-    """How one section stands, without what it shows."""
-
-    domain: str
-    enabled: bool
-    ready: bool
-    occurred_at: str
-
-
-class ListedPage(NamedTuple):
-    """How the sections of one SKU stand in one channel. None of them where the SKU has a page in others alone."""
-
-    sku: str
-    sections: list[SectionFlags]
-
-
-def listed(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
-    """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
-    pages: list[ListedPage] = []
-    for sku, domain, enabled, ready, occurred_at in rows:
-        if not pages or pages[-1].sku != sku:
-            pages.append(ListedPage(sku, []))
-        if domain is not None:
-            pages[-1].sections.append(SectionFlags(domain, bool(enabled), bool(ready), occurred_at))
-    return pages
-
-
 class Log(ABC):
     """The events, append-only, in the order of their positions. Positions become visible in ascending order."""
 
@@ -199,7 +184,7 @@ class Log(ABC):
 
     @abstractmethod
     def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in pages.
+        """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in bounded steps.
 
         Those behind `after` alone, where it is given.
         """
@@ -387,16 +372,16 @@ class DeadLetters(ABC):
         """
 
     @abstractmethod
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
-        """The next letters behind a place, `limit` at most, the newest first."""
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
 
     @abstractmethod
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
-        """The next letters behind a place, `limit` at most, the oldest first."""
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the oldest first, likewise."""
 
     @abstractmethod
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        """One of them, open or resolved."""
+        """One of them, open or resolved, whole."""
 
     @abstractmethod
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
@@ -456,8 +441,8 @@ class Tokens(ABC):
         """The token whose secret has this digest, expired and revoked ones too."""
 
     @abstractmethod
-    async def all(self) -> list[Token]:
-        """Every token, in the order in which they were made. People make them, so there are few."""
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+        """The next tokens behind one of them, in the order in which they were made, expired and revoked ones too."""
 
     @abstractmethod
     async def revoke(self, name: str, moment: str) -> bool:

@@ -12,7 +12,7 @@ from domains.values import LARGEST_INTEGER
 from engine.door import LONGEST_IDENTIFIER, read_event
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
-from engine.formats.cloudevents import BATCH, STRUCTURED, CloudEvents, in_its_words, mode_of
+from engine.formats.cloudevents import BATCH, BINARY_HEADERS, STRUCTURED, CloudEvents, in_its_words, mode_of
 from engine.formats.documents import Headers, documents_in, elements_of, too_many
 from engine.grants import Grant
 from engine.http.access import check_source
@@ -21,7 +21,7 @@ from engine.http.history import DomainName
 from engine.http.ingest.outcomes import ANSWERS, OVERLOADED, ItemOutcome, answer, outcome_of
 from engine.http.pages import Text
 from engine.http.problems import Problem
-from engine.http.routes import JSON_TYPE, Call, Route
+from engine.http.routes import JSON_TYPE, Call, HeaderField, Route
 
 NDJSON_TYPE = "application/x-ndjson"
 
@@ -135,6 +135,14 @@ def _is_binary(headers: list[Header]) -> bool:
     return mode_of(headers) == "binary"
 
 
+def _fields_of_binary_mode() -> list[HeaderField]:
+    """The headers of a CloudEvent in binary mode, as its reader knows them."""
+    return [
+        HeaderField(name, f"In binary mode, {'required' if each.required else 'optional'}. {each.meaning}.")
+        for name, each in BINARY_HEADERS.items()
+    ]
+
+
 ROUTES = (
     Route(
         "POST",
@@ -143,6 +151,7 @@ ROUTES = (
         "appendEvents",
         "Append events: one, an array, one a line, or CloudEvents",
         scope="ingest",
+        headers=_fields_of_binary_mode(),
         bodies={
             JSON_TYPE: Event | list[Event],
             NDJSON_TYPE: str,

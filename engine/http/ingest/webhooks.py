@@ -13,12 +13,13 @@ from starlette.responses import Response
 from engine.dead_letters import undeliverable
 from engine.deliveries import fault_in
 from engine.errors import Refused
+from engine.formats.signatures import IDENTIFIER, SIGNATURE, TIMESTAMP
 from engine.formats.webhooks import Unmapped
 from engine.http.headers import Header, value_of
 from engine.http.ingest.intake import Hook
 from engine.http.ingest.outcomes import ItemOutcome, Outcomes, outcome_of
 from engine.http.problems import Problem
-from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.http.routes import JSON_TYPE, Answer, Call, HeaderField, Route, reply
 from engine.shop import Shop
 
 _worth_keeping = re.compile(
@@ -57,7 +58,7 @@ def _check_signature(hook: Hook, headers: Sequence[Header], body: bytes) -> None
 
 async def _keep(shop: Shop, source: str, headers: list[Header], body: bytes, reason: str) -> None:
     """Keeps a delivery as it came, durably. Sent again, it is the same letter."""
-    identifier = value_of(headers, b"webhook-id") or b""
+    identifier = value_of(headers, IDENTIFIER.encode()) or b""
     kept = {
         name.decode(): value.decode("latin-1") for name, value in headers if _worth_keeping.fullmatch(name) is not None
     }
@@ -88,6 +89,11 @@ ROUTES = (
         receive,
         "receiveWebhook",
         "Take a webhook of a source, by its signature",
+        headers=[
+            HeaderField(IDENTIFIER, "Of Standard Webhooks: what the delivery is called, whenever it is sent."),
+            HeaderField(TIMESTAMP, "Of Standard Webhooks: when it was signed, in seconds since 1970."),
+            HeaderField(SIGNATURE, "Of Standard Webhooks: `v1,` and base64, several with a space between."),
+        ],
         bodies={JSON_TYPE: object},
         takes=_any_type,
         answers=[Answer(202, "It is in the log, or in dead letters, durably", Outcomes)],

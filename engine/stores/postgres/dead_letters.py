@@ -2,7 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.stores.letters import BEFORE_ALL, BEHIND_ALL, OPEN, DeadLetter, Kind, NewLetter, Place, Resolution, Wanted
+from engine.stores.letters import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    LONGEST_LISTED,
+    OPEN,
+    DeadLetter,
+    Kind,
+    ListedLetter,
+    NewLetter,
+    Place,
+    Resolution,
+    Wanted,
+)
 from engine.stores.postgres.connections import Connections
 from engine.stores.store import DeadLetters
 from projections.streams import encode_part
@@ -24,14 +36,15 @@ class PostgresDeadLetters(DeadLetters):
         if letters:
             await self._connections.writer.execute("keep_letter", *letter_columns(letters))
 
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
-        return await self._read("newest_letters", *_which(wanted), *after, limit)
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+        return await self._list("newest_letters", wanted, after, limit)
 
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
-        return await self._read("oldest_letters", *_which(wanted), *after, limit)
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+        return await self._list("oldest_letters", wanted, after, limit)
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        return next(iter(await self._read("get_letter", kind, number)), None)
+        rows = await self._connections.readers.fetch("get_letter", kind, number)
+        return DeadLetter(*rows[0]) if rows else None
 
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         return await self._connections.writer.execute("resolve_letter", *resolution, kind, number) > 0
@@ -43,8 +56,9 @@ class PostgresDeadLetters(DeadLetters):
         rows = await self._connections.readers.fetch("count_letters")
         return {(kind, domain): count for kind, domain, count in rows}
 
-    async def _read(self, statement: str, *bindings: object) -> list[DeadLetter]:
-        return list(map(DeadLetter._make, await self._connections.readers.fetch(statement, *bindings)))
+    async def _list(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
+        rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, LONGEST_LISTED)
+        return [ListedLetter(*row) for row in rows]
 
 
 def _which(wanted: Wanted) -> Wanted:

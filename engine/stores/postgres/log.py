@@ -7,11 +7,11 @@ from operator import itemgetter
 
 import anyio
 
+from engine.stores.listing import FIRST_STEP, following
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.listening import Listener
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
-PAGE = 1_000
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
 
@@ -71,15 +71,16 @@ class PostgresLog(Log):
         return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        last = after or (prefix, -1, -1)
+        last, step = after or (prefix, -1, -1), FIRST_STEP
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
-            page = await self._read("history", *last, beyond, PAGE)
+            page = await self._read("history", *last, beyond, step)
             for event in page:
                 yield event
-            if len(page) < PAGE:
+            if len(page) < step:
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
+            step = following(step, sum([len(event.state) for event in page]))
 
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
         rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit)

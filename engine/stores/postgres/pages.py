@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from engine.stores.listing import ListedPage, listed
 from engine.stores.postgres.merging import MergedReads
-from engine.stores.store import ListedPage, Made, Pages, listed
+from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
 
 PAGE = 1_000

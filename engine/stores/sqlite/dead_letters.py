@@ -12,9 +12,11 @@ from engine.stores.letters import (
     BEFORE_ALL,
     BEHIND_ALL,
     KINDS,
+    LONGEST_LISTED,
     OPEN,
     DeadLetter,
     Kind,
+    ListedLetter,
     NewLetter,
     Place,
     Resolution,
@@ -42,11 +44,11 @@ class SQLiteDeadLetters(DeadLetters):
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[DeadLetter]:
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
         letters = await self._read("newest_letters", wanted, after, limit)
         return sorted(letters, key=_place, reverse=True)[:limit]
 
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[DeadLetter]:
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
         letters = await self._read("oldest_letters", wanted, after, limit)
         return sorted(letters, key=_place)[:limit]
 
@@ -72,13 +74,14 @@ class SQLiteDeadLetters(DeadLetters):
             counts |= {(kind, domain): count for domain, count in rows}
         return counts
 
-    async def _read(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[DeadLetter]:
+    async def _read(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
         """Those of either file, each its first so many."""
-        letters: list[DeadLetter] = []
+        letters: list[ListedLetter] = []
         place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
+        place["longest"] = LONGEST_LISTED
         for kind in _kinds(wanted):
             rows = await self._rows(kind, statement, wanted, {"kind": kind, **place})
-            letters += [DeadLetter(kind, *row) for row in rows]
+            letters += [ListedLetter(kind, *row) for row in rows]
         return letters
 
     async def _rows(
@@ -96,5 +99,5 @@ def _kinds(wanted: Wanted) -> Sequence[Kind]:
     return KINDS if wanted.kind is None else (wanted.kind,)
 
 
-def _place(letter: DeadLetter) -> Place:
+def _place(letter: ListedLetter) -> Place:
     return letter.place

@@ -11,6 +11,7 @@ import anyio
 import apsw
 import orjson
 
+from engine.stores.listing import FIRST_STEP, following
 from engine.stores.sqlite.connections import (
     SQL,
     Connections,
@@ -26,7 +27,6 @@ from engine.stores.sqlite.connections import (
 )
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
 
-PAGE = 1_000
 TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
 
@@ -136,15 +136,16 @@ class SQLiteLog(Log):
         return await self._read(self._connections.events_reader, "older_events", *place, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        last = after or (prefix, -1, -1)
+        last, step = after or (prefix, -1, -1), FIRST_STEP
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
-            page = await self._read(self._connections.events_browser, "history", *last, beyond, PAGE)
+            page = await self._read(self._connections.events_browser, "history", *last, beyond, step)
             for event in page:
                 yield event
-            if len(page) < PAGE:
+            if len(page) < step:
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
+            step = following(step, sum([len(event.state) for event in page]))
 
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below}

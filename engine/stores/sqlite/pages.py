@@ -7,8 +7,9 @@ from typing import Generic, TypeAlias
 import apsw
 
 from engine.errors import StoreUnavailable
+from engine.stores.listing import ListedPage, listed
 from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, packed_of
-from engine.stores.store import ListedPage, Made, Pages, listed
+from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
 
 PAGE = 1_000

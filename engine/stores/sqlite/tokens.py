@@ -12,7 +12,7 @@ def token_row(token: Token, digest: bytes) -> Row:
 
 
 def token_from(row: Row) -> Token:
-    """The token in a row of `token_of` or `all_tokens`."""
+    """The token in a row of `token_of` or `next_tokens`."""
     name, label, scopes, *rest = row
     return Token(name, label, scopes_in(scopes), *rest)
 
@@ -35,8 +35,9 @@ class SQLiteTokens(Tokens):
             raise StoreUnavailable(self._connections.name, error) from error
         return token_from(rows[0]) if rows else None
 
-    async def all(self) -> list[Token]:
-        return list(map(token_from, await self._connections.events_browser.fetch("all_tokens")))
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+        place = ("", "") if after is None else (after.created_at, after.name)
+        return list(map(token_from, await self._connections.events_browser.fetch("next_tokens", *place, limit)))
 
     async def revoke(self, name: str, moment: str) -> bool:
         return bool(await self._connections.events.fetch("revoke_token", moment, name))

@@ -16,9 +16,9 @@ ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) 
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
 -- newest_letters --
--- The next letters behind a place, open or resolved, the newest first. A stream ends in its source.
-SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
-       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
+-- The next letters behind a place, open or resolved, the newest first. Without what they say. A stream ends in its source.
+SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
@@ -28,9 +28,9 @@ ORDER BY recorded_at DESC, kind DESC, number DESC
 LIMIT $8;
 
 -- oldest_letters --
--- The next letters behind a place, open or resolved, the oldest first.
-SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
-       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
+-- The next letters behind a place, open or resolved, the oldest first, likewise.
+SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
@@ -40,10 +40,11 @@ ORDER BY recorded_at, kind, number
 LIMIT $8;
 
 -- get_letter --
--- One dead letter. By its number, not by the key that begins with its kind: half of the letters have that.
-SELECT kind, number, domain, originator_id, originator_version, revision, error, state,
-       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), headers, resolution,
-       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
+-- One dead letter, whole. By its number, not by the key that begins with its kind: half of the letters have that.
+SELECT kind, number, domain, originator_id, originator_version, revision, error,
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position,
+       state, headers
 FROM dead_letters
 WHERE kind IS NOT DISTINCT FROM $1 AND number = $2;
 

@@ -10,8 +10,8 @@ ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
 -- newest_letters --
--- The next letters behind a place, open or resolved, the newest first. A stream ends in its source.
-SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
+-- The next letters behind a place, open or resolved, the newest first. Without what they say. A stream ends in its source.
+SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at
@@ -22,8 +22,8 @@ ORDER BY recorded_at DESC, number DESC
 LIMIT :limit;
 
 -- oldest_letters --
--- The next letters behind a place, open or resolved, the oldest first.
-SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
+-- The next letters behind a place, open or resolved, the oldest first, likewise.
+SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at
@@ -34,9 +34,9 @@ ORDER BY recorded_at, number
 LIMIT :limit;
 
 -- get_letter --
--- One dead letter.
-SELECT number, domain, originator_id, originator_version, revision, error, state, recorded_at, headers,
-       resolution, resolved_at, resolved_by, reason, position
+-- One dead letter, whole.
+SELECT number, domain, originator_id, originator_version, revision, error, recorded_at,
+       resolution, resolved_at, resolved_by, reason, position, state, headers
 FROM dead_letters
 WHERE number = ?;
 

@@ -8,9 +8,12 @@ ON CONFLICT (digest) DO NOTHING;
 -- The token with a digest.
 SELECT name, label, scopes, source, created_at, expires_at, revoked_at FROM tokens WHERE digest = ?;
 
--- all_tokens --
--- Every token, in the order in which they were made.
-SELECT name, label, scopes, source, created_at, expires_at, revoked_at FROM tokens ORDER BY created_at, name;
+-- next_tokens --
+-- The next tokens behind one of them, in the order in which they were made.
+SELECT name, label, scopes, source, created_at, expires_at, revoked_at FROM tokens
+WHERE (created_at, name) > (?, ?)
+ORDER BY created_at, name
+LIMIT ?;
 
 -- revoke_token --
 -- Revokes a token, unless it is revoked, and gives its name when there is one of that name.
