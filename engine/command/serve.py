@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
-from engine.command.running import Stop, run, stoppable
+from engine.command.running import Stop, answer_soon, run, stoppable
 from engine.config import Config
 from engine.errors import StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
@@ -56,6 +56,7 @@ def serve(
         How many processes share the port. With --work, the first of them runs the consumers.
     """
     options.start_logging("info")
+    answer_soon()
     config = options.load()
     listener = listen(host, port)
 
