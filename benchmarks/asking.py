@@ -15,6 +15,9 @@ from benchmarks.servers import started
 from benchmarks.workload import Workload, config
 
 CONNECTIONS = 32
+PATIENCE = 30
+"""Seconds after which an answer has failed."""
+
 INSTALLING = "wrk is missing, and with it the lines of HTTP: `apt-get install wrk` or `brew install wrk` brings it"
 
 ASKING = """
@@ -92,7 +95,15 @@ def path_of(key: Key) -> str:
 
 async def ask(server: str, load: Load) -> Asked:
     """Asks one server. Every answer is a page."""
-    options = ("-t1", f"-c{CONNECTIONS}", f"-d{load.seconds}s", "-s", str(load.script), server)
+    options = (
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{load.seconds}s",
+        f"--timeout={PATIENCE}s",
+        "-s",
+        str(load.script),
+        server,
+    )
     environment: Mapping[str, str] = {"PATHS": str(load.paths), "PAUSE": str(load.pause)}
     asking = await started("wrk", *options, core=1, stderr=PIPE, environment=environment)
     _, said = await asking.communicate()

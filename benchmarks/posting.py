@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,12 +46,13 @@ def _line(event: DomainEvent) -> bytes:
 
 
 class Poster(asyncio.Protocol):
-    """One connection. `answers` counts statuses; there are `seconds` from one request to the next, or more.
+    """One connection. `answers` counts statuses.
 
-    `ended` is set when there are no more requests, or when it was told to end, and has an error when there was one.
+    There are `seconds` from one request to the next, or more, and the first is sent a little `late`. `ended` is set
+    when there are no more requests, or when it was told to end, and has an error when there was one.
     """
 
-    def __init__(self, requests: Iterator[bytes], answers: Counter[int], seconds: float) -> None:
+    def __init__(self, requests: Iterator[bytes], answers: Counter[int], seconds: float, late: float) -> None:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._requests = requests
@@ -59,7 +61,7 @@ class Poster(asyncio.Protocol):
         self._transport: Any = None  # of uvloop or of asyncio: they have no type in common
         self._waiting: asyncio.TimerHandle | None = None
         self._request = self._received = b""
-        self._due = 0.0
+        self._due = self._loop.time() + late - seconds
         self._ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -152,7 +154,7 @@ async def _connected(
     assert address.hostname is not None
     assert address.port is not None
     host, port = address.hostname, address.port
-    made = [
-        await loop.create_connection(lambda: Poster(requests, answers, seconds), host, port) for _ in range(connections)
+    posters = [
+        partial(Poster, requests, answers, seconds, seconds * number / connections) for number in range(connections)
     ]
-    return [poster for _, poster in made]
+    return [(await loop.create_connection(poster, host, port))[1] for poster in posters]
