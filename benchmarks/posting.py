@@ -17,7 +17,9 @@ import msgspec
 
 from engine import DomainEvent
 
-HEAD = b"POST /v1/events HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d\r\n\r\n"
+HEAD = (
+    b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d\r\n\r\n"
+)
 TAKEN, TOO_MUCH = 202, 429
 
 _status = re.compile(rb"HTTP/1\.1 (\d{3}) ")

@@ -28,7 +28,7 @@ OTHERS = 5
 FROM_AN_ADDRESS = 500
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
 PAGE = "/v1/pages/web-de/A"
-POST = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n"
+POST = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def idle(place: Path, number: int) -> int:
         taken = (memory(server) - before) // len(lines)
         assert goes_on(server)
         for line in lines:
-            line.sendall(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+            line.sendall(b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert {rest(line)[:15] for line in lines} == {b"HTTP/1.1 200 OK"}
         within(120, "they are forgotten", lambda: connections(server) <= files + OTHERS)
         assert goes_on(server)
