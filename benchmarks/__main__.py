@@ -4,7 +4,7 @@ python -m benchmarks --quick                       # does everything work? about
 python -m benchmarks                               # 100,000 and 1,000,000 events: half an hour
 python -m benchmarks --only apply --store sqlite   # one line
 python -m benchmarks --only compare mend refold rebuild-memory   # what concerns rebuilds
-python -m benchmarks --only http                   # pages over HTTP, asked for by `wrk`
+python -m benchmarks --only http http-ingest http-busy           # over HTTP, where `wrk` asks for pages
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import appending, applying, freshness, http, reading, rebuilding, refolding
+from benchmarks import appending, applying, busy, freshness, http, ingesting, reading, rebuilding, refolding
 from benchmarks.bench import Bench
 from benchmarks.machine import describe
 from benchmarks.measures import Line
@@ -59,6 +59,8 @@ LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "refold": refolding.lines,
     "rebuild-memory": rebuilding.memory,
     "http": http.lines,
+    "http-ingest": ingesting.lines,
+    "http-busy": busy.lines,
 }
 """What `--only` can name."""
 

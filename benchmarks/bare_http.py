@@ -26,6 +26,7 @@ from benchmarks.workload import config
 from domains import DOMAINS
 from engine.command.running import collect_less
 from engine.http.headers import JSON
+from engine.http.reads import Application
 from engine.http.server import BACKLOG, address_of, listen
 from engine.stores.postgres.connections import SQL as POSTGRES
 from engine.stores.postgres.connections import Connections
@@ -207,6 +208,11 @@ async def serve(url: str, kind: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    await run(application)
+
+
+async def run(application: Application) -> None:
+    """Serves an application, as Pagefold's own is served, but for limits."""
     listener = listen("127.0.0.1", 0)
     settings = uvicorn.Config(
         application,

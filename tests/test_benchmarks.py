@@ -17,6 +17,8 @@ from benchmarks.__main__ import LINES, sizes
 from benchmarks.bench import Bench
 from benchmarks.floors import LISTENERS, STREAMS, Stretch, rows_of, stretch
 from benchmarks.http import BARE
+from benchmarks.ingesting import BARE as BARE_INGEST
+from benchmarks.ingesting import EVENTS
 from benchmarks.measures import Claim, Spread, Timed, interleave, percentile, ratio
 from benchmarks.measures import Side as Subject
 from benchmarks.rebuilding import Merge
@@ -85,13 +87,34 @@ def test_reads_over_http_are_there_on_both_stores(run: tuple[str, dict[str, Any]
     assert all(set(line["sides"]) == {"pagefold", *BARE} for line in found)
 
 
+def test_ingest_over_http_is_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Each size of requests stands beside bare servers that append what they decode, and that only decode it."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        found = [line for line in report["lines"] if line["store"] == store and "ingest over HTTP" in line["name"]]
+        assert [line["name"] for line in found] == [f"ingest over HTTP, {size:,} a request" for size in EVENTS]
+        assert all(set(line["sides"]) == {"pagefold", *BARE_INGEST} for line in found)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk asks for the pages")
+def test_reads_of_a_busy_server_are_there_on_both_stores(run: tuple[str, dict[str, Any], Path]) -> None:
+    """Each kind of work stands beside quiet reads; where too much is posted, some of it was refused."""
+    _, report, _ = run
+    for store in ("sqlite", "postgres"):
+        for work, when in (("changing", "while pages change"), ("overloaded", "while too much is posted")):
+            name = f"read a page over HTTP, {when}"
+            [line] = [line for line in report["lines"] if (line["store"], line["name"]) == (store, name)]
+            assert set(line["sides"]) == {"quiet p50", "quiet p99", f"{work} p50", f"{work} p99"}
+
+
+@pytest.mark.parametrize("name", ["http", "http-busy"])
 async def test_without_wrk_it_is_told_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """The line is left out, and the others are measured."""
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with ExitStack() as stack:
-        assert await LINES["http"](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
+        assert await LINES[name](Bench([1], 1, quick=True, stores=[]), SQLiteStores(stack)) == []
     assert "apt-get install wrk" in capsys.readouterr().err
 
 
@@ -226,4 +249,4 @@ def test_the_command_line_reads_sizes() -> None:
     """As people write them, the smallest first."""
     assert sizes("1M,100k") == [100_000, 1_000_000]
     assert sizes("500") == [500]
-    assert len(LINES) == 12
+    assert len(LINES) == 14

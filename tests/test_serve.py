@@ -6,13 +6,16 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import httpx2
 import pytest
 
+from engine.command.running import answer_soon
 from engine.http.server import listen
-from tests.command_line import event, finished, lines_file, on_sqlite, pagefold, product, settle, spawn
-from tests.servers import serving, within
+from tests.command_line import event, finished, lines_file, ndjson, on_sqlite, pagefold, product, settle, spawn
+from tests.servers import Server, serving, within
 
 MEGABYTE = 1024 * 1024
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -66,6 +69,28 @@ def test_several_processes_share_a_port(place: Path) -> None:
 
 
 @on_linux
+def test_another_process_takes_the_consumers_over(place: Path) -> None:
+    """While the process that folds is killed, the other one answers; what is posted then is folded by the next one."""
+    pagefold("ingest", lines_file(place / "a.ndjson", product()))
+    with serving("--work", "--workers", "2") as server:
+        within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
+        within(10, "both answer", lambda: workers_asked(server) == {"1", "2"})
+        before = children(server.process.pid)
+        victim = folding(before)
+        kill(victim)
+        answered = 0
+        while not children(server.process.pid) - before or answered < 20:
+            answered += was_answered(server)
+        body = ndjson([event(), product("B")])
+        answer = httpx2.post(f"{server.url}/v1/events", content=body, headers={"content-type": "application/x-ndjson"})
+        assert answer.status_code == 202
+        within(20, "it is folded", lambda: server.get("/v1/pages/web-de/B").status_code == 200)
+        within(10, "both answer again", lambda: workers_asked(server) == {"1", "2"})
+        assert len(children(server.process.pid)) == 2
+        assert server.ended() == 0
+
+
+@on_linux
 @on_sqlite
 def test_processes_end_with_the_one_that_started_them(place: Path) -> None:
     """When the first process is killed, the others do not stay and hold the port."""
@@ -91,6 +116,16 @@ def test_an_endless_head_takes_no_memory(place: Path) -> None:
         assert peak_memory(server.process.pid) - before < 4 * MEGABYTE
 
 
+def test_threads_that_compute_give_way_soon() -> None:
+    """The event loop waits for Python no longer than a page read takes."""
+    before = sys.getswitchinterval()
+    try:
+        answer_soon()
+        assert sys.getswitchinterval() < before
+    finally:
+        sys.setswitchinterval(before)
+
+
 def send_endless_head(port: int) -> None:
     """Twenty megabytes, or what the server takes of them."""
     with socket.create_connection(("127.0.0.1", port)) as line:
@@ -107,6 +142,32 @@ def children(process: int) -> set[int]:
     """The processes that one has started, and that still run."""
     listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
     return {int(each) for each in listed if " Z " not in Path(f"/proc/{each}/stat").read_text(encoding="utf-8")}
+
+
+def folding(processes: set[int]) -> int:
+    """The process that runs the consumers: the first that was started."""
+    return min(processes)
+
+
+def was_answered(server: Server) -> bool:
+    """Whether a page is there. Who was connected to a process that was killed is not answered, and asks again."""
+    try:
+        with urlopen(f"{server.url}/v1/pages/web-de/A") as answer:  # noqa: S310  # it is our own
+            return bool(answer.status == 200)
+    except HTTPError:
+        raise
+    except OSError:
+        return False
+
+
+def workers_asked(server: Server) -> set[str]:
+    """Who answers, of those that one connection or another finds. Each tells its own numbers, with its own."""
+    numbers: set[str] = set()
+    for _ in range(20):
+        with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310  # likewise
+            [number] = set(re.findall(r'worker="(\d+)"', answer.read().decode()))
+            numbers.add(number)
+    return numbers
 
 
 def kill(process: int) -> None:

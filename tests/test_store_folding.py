@@ -62,6 +62,14 @@ async def test_write_counts_what_changed(store: Store) -> None:
         assert await folded(store, second, first) == 1
 
 
+async def test_many_sections_are_counted_together(store: Store) -> None:
+    """However many are written at once, and in whatever order they come, each counts that changed."""
+    sections = [a_section(f"S{number:04d}") for number in range(1_234)]
+    assert await folded(store, *reversed(sections)) == 1_234
+    changed = [each._replace(body=b"[]") for each in sections[::2]]
+    assert await folded(store, *changed, *sections[1::2]) == len(changed)
+
+
 async def test_an_equal_section_is_not_written(store: Store, config: Config) -> None:
     """The row of a section that did not change is left alone, beside one that did."""
     await folded(store, a_section("A"), a_section("B"))

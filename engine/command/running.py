@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from signal import SIGINT, SIGTERM, Signals
@@ -11,6 +12,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from engine.logs import Logger
+
+SECONDS_TO_KEEP_PYTHON = 0.0005
+"""How long a thread computes while another wants to: below what a page read over HTTP takes as a whole."""
 
 log = Logger(__name__)
 
@@ -23,6 +27,15 @@ def collect_less() -> None:
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def answer_soon() -> None:
+    """Lets the event loop have Python back soon from threads that compute.
+
+    They keep it for 5 ms each otherwise, one after the other, and the loop asks for it anew whenever it was in a system
+    call: while much is read and folded, whoever asks for a page would wait for that again and again.
+    """
+    sys.setswitchinterval(SECONDS_TO_KEEP_PYTHON)
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:

@@ -8,16 +8,18 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Annotated
 
 import anyio
+import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
-from engine.command.running import Stop, run, stoppable
+from engine.command.running import Stop, answer_soon, run, stoppable
 from engine.config import Config
 from engine.errors import StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
+from engine.http.descriptors import room_for
 from engine.http.server import address_of, listen, serving
 from engine.http.service import Service
 from engine.logs import Logger
@@ -56,7 +58,8 @@ def serve(
         How many processes share the port. With --work, the first of them runs the consumers.
     """
     options.start_logging("info")
-    config = options.load()
+    answer_soon()
+    config = within_room(options.load())
     listener = listen(host, port)
 
     def one(number: int, parent: int | None) -> int:
@@ -64,6 +67,12 @@ def serve(
         return run(lambda: _serve(config, listener, host, number, parent, work=work and number == 1))
 
     return one(1, None) if workers == 1 else _supervise(workers, one)
+
+
+def within_room(config: Config) -> Config:
+    """The configuration, with no more connections than there may be open files."""
+    connections = room_for(config.http.connections)
+    return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
 
 
 async def _serve(  # a process is told that much

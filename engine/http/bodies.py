@@ -9,7 +9,7 @@ from starlette.types import Message, Receive
 
 from engine.errors import Refused
 from engine.http.headers import Header, value_of, values_of
-from engine.http.problems import ClientGone, Problem, invalid
+from engine.http.problems import ClientGone, Problem, invalid, overloaded
 from engine.strict_json import find_repeated_key, refusal
 
 Value = TypeVar("Value")
@@ -17,28 +17,49 @@ Value = TypeVar("Value")
 MOST_PARAMETERS = 20
 
 
-async def read_body(headers: list[Header], receive: Receive, limit: int) -> bytes:
-    """The body, whole. Raises `Problem` for one that is compressed or too large, `ClientGone`."""
+class Incoming:
+    """What has arrived of all bodies that are not complete, in bytes, and how many there may be.
+
+    A body may be as large as it is allowed to be, but not all of them at once: whoever sends a thousand, and none of
+    them to its end, would fill the memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = 0
+
+
+async def read_body(headers: list[Header], receive: Receive, limit: int, incoming: Incoming) -> bytes:
+    """The body, whole. Raises `Problem` for one that is compressed or too large, or when too much arrives at a time.
+
+    Raises `ClientGone`.
+    """
     check_encoding(headers)
     length = value_of(headers, b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
         raise too_large(limit)
-    message = await receive()
-    body = _part(message)
-    while message.get("more_body"):
-        message = await receive()
-        body += _part(message)
-        if len(body) > limit:
-            raise too_large(limit)
-    if len(body) > limit:
-        raise too_large(limit)
-    return bytes(body)
+    body = bytearray()
+    try:
+        while True:
+            message = await receive()
+            part = _part(message)
+            body += part
+            incoming.bytes += len(part)
+            if len(body) > limit:
+                raise too_large(limit)
+            if not message.get("more_body"):
+                return bytes(body)
+            if incoming.bytes > incoming.most:
+                raise too_many()
+    finally:
+        incoming.bytes -= len(body)
 
 
-def _part(message: Message) -> bytearray:
+def _part(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGone
-    return bytearray(message.get("body", b""))
+    part: bytes = message.get("body", b"")
+    return part
 
 
 def check_encoding(headers: list[Header]) -> None:
@@ -46,6 +67,11 @@ def check_encoding(headers: list[Header]) -> None:
     for value in values_of(headers, b"content-encoding"):
         if value.strip().lower() not in {b"", b"identity"}:
             raise Problem(415, "the body must not be compressed", headers=[(b"accept-encoding", b"identity")])
+
+
+def too_many() -> Problem:
+    """Bodies arrive, of which each is small enough, and all together are not."""
+    return overloaded("too many large requests arrive at a time")
 
 
 def too_large(limit: int) -> Problem:

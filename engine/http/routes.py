@@ -122,8 +122,9 @@ class Call:
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
     async def body(self) -> bytes:
-        """The body as it came. Raises `Problem` for one that is too large or compressed, `ClientGone`."""
-        return await read_body(self.headers, self._receive, self.service.config.http.max_body_bytes)
+        """The body as it came. Raises `Problem` for one that is too large or compressed, or for now; `ClientGone`."""
+        limit = self.service.config.http.max_body_bytes
+        return await read_body(self.headers, self._receive, limit, self.service.incoming)
 
     async def json(self, kind: type[Value]) -> Value:
         """The body, decoded. Raises `Problem`, 422 with the place of the fault, as well."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from engine.config import Config
 from engine.grants import Grant
 from engine.http.access import EVERYTHING, Authenticator
+from engine.http.bodies import Incoming
 from engine.http.caching import CachePolicy
 from engine.http.headers import Header, values_of
 from engine.http.hosts import Hosts
@@ -13,6 +14,9 @@ from engine.http.ingest.intake import Intake
 from engine.http.lag import LagWatch
 from engine.http.traffic import Traffic
 from engine.shop import Shop
+
+MOST_ARRIVING = 64
+"""How many bodies, as large as they may be, are kept in memory while they arrive."""
 
 
 class Service:
@@ -35,6 +39,7 @@ class Service:
         self.access = access
         self.reads_open = reads_open
         self.worker = worker
+        self.incoming = Incoming(MOST_ARRIVING * shop.config.http.max_body_bytes)
         self.traffic = Traffic(shop.config.http.access_log_sample)
         self.lag = LagWatch(shop)
         self.intake = Intake(shop, self.lag, environment)

@@ -10,6 +10,9 @@ from engine.stores.postgres.dead_letters import letter_columns
 from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
+SLICE = 500
+"""How many rows go to the server at a time: while they are put into its format, the event loop does nothing else."""
+
 
 class PostgresFolding(Folding):
     """Holds the lock of the checkpoint's row from before the heads are read until the commit."""
@@ -19,9 +22,10 @@ class PostgresFolding(Folding):
         self.checkpoint = checkpoint
 
     async def write(self, sections: Sequence[Section]) -> int:
-        if not sections:
-            return 0
-        return await self._session.execute("write_section", *zip(*sorted(sections), strict=True))
+        rows, changed = sorted(sections), 0
+        for start in range(0, len(rows), SLICE):
+            changed += await self._session.execute("write_section", *zip(*rows[start : start + SLICE], strict=True))
+        return changed
 
     async def sections(self, skus: Collection[str]) -> list[Section]:
         rows = await self._session.fetch("domain_sections", self.checkpoint.domain, list(skus))
