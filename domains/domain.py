@@ -59,7 +59,7 @@ def nothing_of(_view: View) -> Hashable:
 _canonical = msgspec.json.Encoder(order="sorted")  # orjson is a little faster, but keeps 4 KiB for every result
 
 
-def encode(body: "JSON | msgspec.Struct") -> bytes:
+def encode(body: object) -> bytes:
     """Canonical JSON: keys sorted at every level, no spaces, UTF-8 unescaped."""
     return _canonical.encode(body)
 

@@ -1,11 +1,12 @@
 """Inventory: what can be sold from the places that a channel sells from."""
 
 from collections.abc import Sequence
-from typing import Literal
+from datetime import datetime
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from domains.domain import JSON, Body, Contribution, Domain, View, encode
+from domains.domain import Body, Contribution, Domain, View, encode
 from domains.values import Count, Integer, Moment, in_utc
 
 
@@ -20,6 +21,25 @@ class Inventory(
     restock_at: Moment | None = None
 
 
+Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
+
+
+class Location(msgspec.Struct, gc=False):
+    """What one place can spare."""
+
+    available: int
+    source: str
+
+
+class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
+    """What a page shows. It is restocked when the first of its places is."""
+
+    available: int
+    locations: list[Location]
+    status: Status
+    restock_at: datetime | None = None
+
+
 def admit(payload: Inventory) -> Inventory:
     """The moment of restocking is kept in UTC."""
     if payload.restock_at is None:
@@ -29,29 +49,20 @@ def admit(payload: Inventory) -> Inventory:
 
 def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body | None:
     """The sum over the places of what each can spare beyond its safety stock."""
-    locations: list[JSON] = []
+    locations: list[Location] = []
+    restock_at: datetime | None = None
     total = 0
+    backorderable = False
     for contribution in contributions:
-        available = max(contribution.payload.available - contribution.payload.safety_stock, 0)
+        payload = contribution.payload
+        available = max(payload.available - payload.safety_stock, 0)
         total += available
-        locations.append({"available": available, "source": contribution.source})
-    section: dict[str, JSON] = {
-        "available": total,
-        "locations": locations,
-        "status": _status(total, contributions),
-    }
-    restocks = [each.payload.restock_at for each in contributions if each.payload.restock_at is not None]
-    if restocks:
-        section["restockAt"] = msgspec.to_builtins(min(restocks))
-    return Body(encode(section))
-
-
-def _status(
-    total: int, contributions: Sequence[Contribution[Inventory]]
-) -> Literal["in_stock", "backorder", "out_of_stock"]:
-    if total > 0:
-        return "in_stock"
-    return "backorder" if any(each.payload.backorderable for each in contributions) else "out_of_stock"
+        locations.append(Location(available, contribution.source))
+        backorderable = backorderable or payload.backorderable
+        if payload.restock_at is not None and (restock_at is None or payload.restock_at < restock_at):
+            restock_at = payload.restock_at
+    status: Status = "in_stock" if total > 0 else "backorder" if backorderable else "out_of_stock"
+    return Body(encode(Stock(total, locations, status, restock_at)))
 
 
 INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold)

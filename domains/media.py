@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domains.domain import JSON, Body, Contribution, Domain, Invalid, View, encode
+from domains.domain import Body, Contribution, Domain, Invalid, View, encode
 from domains.values import Count, Integer, TextByLocale, resolve
 
 
@@ -28,6 +28,18 @@ class Media(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_
     assets: list[Asset] = []
 
 
+class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
+    """An asset as a page shows it: its text in the channel's language, and only what is known."""
+
+    position: int
+    url: str
+    alt: str | None = None
+    height: int | None = None
+    mime_type: str | None = None
+    role: str | None = None
+    width: int | None = None
+
+
 def admit(payload: Media) -> Media:
     """An asset has an address."""
     for index, asset in enumerate(payload.assets):
@@ -40,22 +52,12 @@ def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | Non
     """All assets by (position, url); equal ones in the order of their sources. Ready when there is at least one."""
     assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=lambda asset: (asset.position, asset.url))
-    return Body(encode({"assets": [_asset(asset, view) for asset in assets]}), ready=bool(assets))
+    return Body(encode({"assets": [_served(asset, view) for asset in assets]}), ready=bool(assets))
 
 
-def _asset(asset: Asset, view: View) -> dict[str, JSON]:
-    served: dict[str, JSON] = {"position": asset.position, "url": asset.url}
-    if asset.role is not None:
-        served["role"] = asset.role
-    if asset.alt and (alt := resolve(asset.alt, view.locales)) is not None:
-        served["alt"] = alt
-    if asset.width is not None:
-        served["width"] = asset.width
-    if asset.height is not None:
-        served["height"] = asset.height
-    if asset.mime_type is not None:
-        served["mimeType"] = asset.mime_type
-    return served
+def _served(asset: Asset, view: View) -> Served:
+    alt = resolve(asset.alt, view.locales) if asset.alt else None
+    return Served(asset.position, asset.url, alt, asset.height, asset.mime_type, asset.role, asset.width)
 
 
 MEDIA = Domain(name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales)

@@ -1,8 +1,9 @@
 """Every page again, from the log: after a change of the configuration or the code, or to see whether any has drifted.
 
-Nothing stands still for it. It takes the domain's transaction for a while, as a consumer's batch does, reads the newest
-events of some thousand SKUs, folds them, and compares with what stands there. Readers see whole sections, and never an
-older one.
+Nothing stands still for it. It reads the newest events of some thousand SKUs, folds them, and looks whether just that
+stands there; for this it takes no lock. Where it does not, it reads and folds again in the domain's transaction, for as
+long as a consumer's batch takes, and sees what has drifted: the consumer may only have been faster. Readers see whole
+sections, and never an older one.
 """
 
 import sys
@@ -21,8 +22,9 @@ from domains.domain import JSON
 from engine.config import Config
 from engine.folding import Folder, Sections
 from engine.history import FieldChange, changes_between, flatten
+from engine.stores.letters import Wanted
 from engine.stores.store import Folding, Log, Store, StoredEvent
-from engine.tasks import together
+from engine.tasks import beside, together
 from projections import Section
 from projections.streams import decode_part, encode_part
 
@@ -77,20 +79,34 @@ class Refolded(msgspec.Struct, frozen=True):
         return 100 * self.changed / self.sections if self.sections else 100.0 * bool(self.changed)
 
 
+class _Place(NamedTuple):
+    """Where a walk through the streams goes on, and below which name it ends; "" is no bound. Whether it has ended."""
+
+    after: str
+    below: str
+    ended: bool = False
+
+
 class _Step(NamedTuple):
-    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section."""
+    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
+
+    `rest` is where the walk goes on.
+    """
 
     skus: list[str]
     heads: list[StoredEvent]
+    rest: _Place
 
 
-class _Place:
-    """Where a walk through the streams goes on, and below which name it ends; whether it has."""
+class _Folded(NamedTuple):
+    """What a step gives: its SKUs by name, and their sections by SKU and channel."""
 
-    def __init__(self, after: str, below: str) -> None:
-        self.after = after
-        self.below = below
-        self.ended = False
+    step: _Step
+    skus: list[str]
+    sections: Sections
+
+
+_NOWHERE = _Place("", "", ended=True)
 
 
 def ignore(_: object) -> None:
@@ -125,12 +141,19 @@ class Refolder:
     async def run(self, *, prefix: str = "", write: bool = True) -> Refolded:
         """Every section of the domain, or those of the SKUs that begin with a prefix."""
         found, rows = Refolded(), 0
-        after, below = bounds(prefix)
-        place = _Place(after, below)
+        place = _Place(*bounds(prefix))
+        letters = await self._letters()
+        calm = not letters
         while not place.ended:
-            step, standing = await self._transaction(place, write=write)
-            found, rows = found + step, rows + standing
-        if not prefix and rows == await self._count():
+            if calm:
+                place, standing = await self._look(place)
+                found, rows = found + Refolded(standing), rows + standing
+            if not place.ended:
+                place, step, standing = await self._transaction(place, write=write)
+                found, rows = found + step, rows + standing
+                letters = letters and await self._letters()
+                calm = not letters and step == Refolded(step.sections)
+        if not prefix and rows == await self._store.pages.count(self._domain):
             return found
         return found + await self._surplus(prefix, write=write)
 
@@ -143,8 +166,41 @@ class Refolder:
                 found += (await self._settle(folding, step, write=False))[0]
         return found
 
-    async def _transaction(self, place: "_Place", *, write: bool) -> tuple[Refolded, int]:
-        """Some steps from a place on: what they found, and how many rows stand there behind them.
+    async def _letters(self) -> int:
+        """How many events are in dead letters. Those that can be folded now will be resolved, in a transaction."""
+        return await self._store.dead_letters.count(Wanted("projection", self._domain))
+
+    async def _look(self, place: _Place) -> tuple[_Place, int]:
+        """Goes on while everything is as it must be. Gives how far that is, and how many sections those are.
+
+        While one step is looked at, the next is folded, and the streams of the one behind it are read.
+        """
+        to_fold, scanned = anyio.create_memory_object_stream[_Step](0)
+        to_look_at, folded = anyio.create_memory_object_stream[_Folded](0)
+
+        async def scan(rest: _Place = place) -> None:
+            async with to_fold:
+                while not rest.ended:
+                    step = await self._next(rest)
+                    rest = step.rest
+                    await to_fold.send(step)
+
+        async def fold() -> None:
+            async with to_look_at:
+                async for step in scanned:
+                    await to_look_at.send(await self._fold(step))
+
+        standing = 0
+        async with scanned, folded, beside(fold), beside(scan):
+            async for step, skus, (sections, bad, _) in folded:
+                if bad or not await self._store.pages.holds(self._domain, sections, skus):
+                    break
+                place, standing = step.rest, standing + len(sections)
+                self._advance(len(sections))
+        return place, standing
+
+    async def _transaction(self, place: _Place, *, write: bool) -> tuple[_Place, Refolded, int]:
+        """Some steps from a place on: how far they go, what they found, and how many rows stand there behind them.
 
         While one is settled, the streams of the next are read.
         """
@@ -154,34 +210,39 @@ class Refolder:
             coming = [await self._next(place)]
             while coming:
                 step = coming.pop()
+                place = step.rest
                 async with anyio.create_task_group() as group:
                     if not place.ended and time.monotonic() - began < HOLD_SECONDS:
                         group.start_soon(self._look_ahead, place, coming)
                     settled, standing = await self._settle(folding, step, write=write)
                 found, rows = found + settled, rows + standing
-        return found, rows
+        return place, found, rows
 
-    async def _look_ahead(self, place: "_Place", coming: list[_Step]) -> None:
+    async def _look_ahead(self, place: _Place, coming: list[_Step]) -> None:
         coming.append(await self._next(place))
 
-    async def _next(self, place: "_Place") -> _Step:
-        """The next SKUs with all of their heads. Moves the place behind them."""
+    async def _next(self, place: _Place) -> _Step:
+        """The next SKUs with all of their heads."""
         limit = STREAMS
+        after, below, _ = place
         while True:
-            scanned = await self._store.log.scan(self._tails, after=place.after, below=place.below, limit=limit)
+            scanned = await self._store.log.scan(self._tails, after=after, below=below, limit=limit)
             heads = [head for head in scanned.heads if head.topic == self._domain]
             if scanned.end is None:
-                place.ended = True
-                return _step(heads)
+                return _step(heads, _Place(after, below, ended=True))
             begun = scanned.end[: scanned.end.find("/") + 1] or scanned.end
-            if begun > place.after:  # else one SKU has more streams than that
-                place.after = begun
-                return _step([head for head in heads if not head.originator_id.startswith(begun)])
+            if begun > after:  # else one SKU has more streams than that
+                return _step([head for head in heads if not head.originator_id.startswith(begun)], _Place(begun, below))
             limit *= 2
 
     async def _heads_of(self, skus: Sequence[str]) -> _Step:
         wanted = [sku + tail for sku in skus for tail in self._folder.tails]
-        return _Step(list(skus), await self._store.log.heads(wanted))
+        return _Step(list(skus), await self._store.log.heads(wanted), _NOWHERE)
+
+    async def _fold(self, step: _Step) -> _Folded:
+        sections = await self._folder.sections(step.heads, dict.fromkeys(step.skus, self._folder.everywhere))
+        sections.sections.sort()
+        return _Folded(step, [decode_part(sku) for sku in step.skus], sections)
 
     async def _settle(self, folding: Folding, step: _Step, *, write: bool) -> tuple[Refolded, int]:
         """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too."""
@@ -210,9 +271,7 @@ class Refolder:
             stood.extend(await folding.sections([decode_part(sku) for sku in step.skus]))
 
         async def fold() -> None:
-            sections = await self._folder.sections(step.heads, dict.fromkeys(step.skus, self._folder.everywhere))
-            sections.sections.sort()
-            folded.append(sections)
+            folded.append((await self._fold(step)).sections)
 
         await together(read, fold)
         return stood, folded[0]
@@ -245,10 +304,6 @@ class Refolder:
                 self._tell(_drift(section, "surplus", section, None))
         return len(wrong) - len(drifted)
 
-    async def _count(self) -> int:
-        counts = await self._store.pages.counts()
-        return sum(sections for (_, domain), (sections, _) in counts.items() if domain == self._domain)
-
     async def _surplus(self, prefix: str, *, write: bool) -> Refolded:
         """The rows of SKUs of which the log knows nothing in this domain."""
         found = Refolded()
@@ -259,7 +314,7 @@ class Refolder:
                 known = {head.originator_id.partition("/")[0] for head in step.heads}
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
-                    found += (await self._settle(folding, _Step(unknown, []), write=write))[0]
+                    found += (await self._settle(folding, _Step(unknown, [], _NOWHERE), write=write))[0]
             skus = await self._store.pages.skus(self._domain, skus[-1], SAMPLED_SKUS)
         return found
 
@@ -292,8 +347,8 @@ async def sampled(log: Log, number: int) -> list[str]:
     return sorted(chosen)
 
 
-def _step(heads: list[StoredEvent]) -> _Step:
-    return _Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads)
+def _step(heads: list[StoredEvent], rest: _Place) -> _Step:
+    return _Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)
 
 
 def _ahead_of(folding: Folding, heads: Sequence[StoredEvent]) -> set[str]:

@@ -1,6 +1,6 @@
 """The fold: from the heads of a SKU's streams to the sections of its pages. Pure."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
@@ -164,6 +164,16 @@ def tail_of(channel: str, domain: str, source: str) -> str:
     return "/" + "/".join(map(encode_part, (channel, domain, source)))
 
 
+_Alike: TypeAlias = tuple[
+    Callable[[Words], Heard | None],
+    Sequence[tuple[Callable[[Heard], Content], Sequence[tuple[int, str]]]],
+]
+"""What channels hear that hear the same; what those of them show that show the same; their places and names."""
+
+MOST_KNOWN = 1_000
+"""So many sets of channels for which somebody has a word of their own are remembered."""
+
+
 class DomainFold:
     """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give.
 
@@ -174,10 +184,9 @@ class DomainFold:
         self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
         self.everywhere = [self._channels[name] for name in sorted(self._channels)]
         self._places = {fold: place for place, fold in enumerate(self.everywhere)}
-        kinds: dict[Hashable, dict[Hashable, list[ChannelFold]]] = {}
-        for fold in self.everywhere:
-            kinds.setdefault(fold.hearing, {}).setdefault(fold.showing, []).append(fold)
-        self._kinds = [list(kind.values()) for kind in kinds.values()]
+        self._name = domain.name
+        self._known_alike: dict[tuple[int, ...], Sequence[_Alike]] = {}
+        self._alike = self._alike_among(self.everywhere)
         self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self.everywhere))
         self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
 
@@ -225,23 +234,43 @@ class DomainFold:
 
     def _fold_everywhere(self, name: str, words: Words) -> list[Section]:
         """What several channels hear, or show, is folded once. Those for which somebody has a word go their own way."""
-        apart: Sequence[ChannelFold] = ()
+        found: list[Section | None] = [None] * len(self.everywhere)
+        alike = self._alike
         if not self._own_tails.isdisjoint(words):
             apart = [fold for fold in self.everywhere if not fold.own_tails.isdisjoint(words)]
-        found: list[Section | None] = [None] * len(self.everywhere)
-        places = self._places
-        for alike in self._kinds:
-            kinds = [[fold for fold in kind if fold not in apart] for kind in alike] if apart else alike
-            first = next((kind[0] for kind in kinds if kind), None)
-            if first is None or (heard := first.heard_shared(words)) is None:
+            for fold in apart:
+                found[self._places[fold]] = fold.fold(name, words)
+            alike = self._alike_but(apart)
+        for hear, shown in alike:
+            if (heard := hear(words)) is None:
                 continue
-            for kind in filter(None, kinds):
-                content = kind[0].content(heard)
-                for fold in kind:
-                    found[places[fold]] = fold.section(name, content)
-        for fold in apart:
-            found[places[fold]] = fold.fold(name, words)
+            for show, channels in shown:
+                content = show(heard)
+                for place, channel in channels:
+                    found[place] = _new(Section, (name, channel, self._name, *content))
         return [section for section in found if section is not None]
+
+    def _alike_but(self, apart: Sequence[ChannelFold]) -> Sequence[_Alike]:
+        """As `_alike_among`, of all channels but some. Few sets of them are some."""
+        key = tuple([self._places[fold] for fold in apart])
+        if (known := self._known_alike.get(key)) is None:
+            if len(self._known_alike) >= MOST_KNOWN:
+                self._known_alike.clear()
+            known = self._known_alike[key] = self._alike_among([fold for fold in self.everywhere if fold not in apart])
+        return known
+
+    def _alike_among(self, folds: Iterable[ChannelFold]) -> Sequence[_Alike]:
+        """The channels that hear the same, and among them those that show the same."""
+        kinds: dict[Hashable, dict[Hashable, list[ChannelFold]]] = {}
+        for fold in folds:
+            kinds.setdefault(fold.hearing, {}).setdefault(fold.showing, []).append(fold)
+        return [
+            (
+                next(iter(kind.values()))[0].heard_shared,
+                [(shown[0].content, [(self._places[fold], fold.channel) for fold in shown]) for shown in kind.values()],
+            )
+            for kind in kinds.values()
+        ]
 
     def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
         """Whether a fold for these channels leaves nothing that the stream's head could still change."""

@@ -264,6 +264,18 @@ class Pages(ABC):
         """The next SKUs that have a section of a domain, by name. "" begins."""
 
     @abstractmethod
+    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
+        """Whether a domain has exactly these sections of these SKUs, given by (sku, channel).
+
+        Nothing of them is read out of the store for it, so it costs a fraction of that. It may be False all the same:
+        where they are too much for one value.
+        """
+
+    @abstractmethod
+    async def count(self, domain: str) -> int:
+        """How many sections of a domain there are."""
+
+    @abstractmethod
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         """By (channel, domain): how many sections there are, and how many of them are ready."""
 

@@ -2,10 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+import orjson
+from anyio.to_thread import run_sync
+
 from engine.stores.listing import ListedPage, listed
 from engine.stores.postgres.merging import MergedReads
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
+from projections.sections import Section
 
 PAGE = 1_000
 
@@ -43,6 +47,14 @@ class PostgresPages(MergedReads, Pages):
         rows = await self._connections.readers.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
+    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
+        [standing] = await self._connections.readers.fetch("packed_sections", domain, list(skus))
+        return tuple(standing) == await run_sync(_packed, sections)
+
+    async def count(self, domain: str) -> int:
+        [(sections,)] = await self._connections.readers.fetch("count_sections", domain)
+        return int(sections)
+
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         rows = await self._connections.readers.fetch("section_counts")
         return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
@@ -59,3 +71,14 @@ class PostgresPages(MergedReads, Pages):
             for channel in sorted(wanted):
                 await session.execute("keep_layout", channel, *wanted[channel])
             await session.execute("drop_layouts", list(wanted))
+
+
+def _packed(sections: Sequence[Section]) -> tuple[str | bytes | None, ...]:
+    """What `packed_sections` gives when these are there."""
+    if not sections:
+        return (None,) * 10
+    skus, channels, _, enabled, ready, versions, bodies, *moments = zip(*sections, strict=True)
+    shown = [body for body in bodies if body is not None]
+    sizes = list(map(len, versions)), [None if body is None else len(body) for body in bodies]
+    columns = map(orjson.dumps, (skus, channels, enabled, ready, *sizes, *moments))
+    return *map(bytes.decode, columns), b"".join(versions), b"".join(shown) if shown else None

@@ -5,12 +5,14 @@ from itertools import chain
 from typing import Generic, TypeAlias
 
 import apsw
+import orjson
 
 from engine.errors import StoreUnavailable
 from engine.stores.listing import ListedPage, listed
-from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, packed_of
+from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, one, packed_of
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
+from projections.sections import Section
 
 PAGE = 1_000
 
@@ -144,6 +146,24 @@ class SQLitePages(Pages):
         rows = await self._connections.pages_reader.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
+    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
+        if not skus:
+            return not sections
+        wanted = (domain, apsw.carray(tuple(skus)))
+
+        def look(connection: apsw.Connection) -> bool:
+            try:
+                standing = one(connection.execute(SQL["domain_sections"], wanted))
+            except apsw.TooBigError:
+                return False
+            return standing == _packed(sections)
+
+        return await self._connections.pages_reader.run(look)
+
+    async def count(self, domain: str) -> int:
+        [(sections,)] = await self._connections.pages_reader.fetch("count_sections", domain)
+        return int(sections)
+
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
         rows = await self._connections.pages_reader.fetch("section_counts")
         return {(channel, domain): (sections, ready) for channel, domain, sections, ready in rows}
@@ -152,6 +172,17 @@ class SQLitePages(Pages):
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
         """SQLite serves no pages by itself."""
+
+
+def _packed(sections: Sequence[Section]) -> Row:
+    """What `domain_sections` gives when these are there."""
+    if not sections:
+        return "[]", None
+    skus, channels, domains, enabled, ready, versions, bodies, *moments = zip(*sections, strict=True)
+    flags = map(int, enabled), map(int, ready)
+    sizes = map(len, versions), [None if body is None else len(body) for body in bodies]
+    rows = list(zip(skus, channels, domains, *flags, *sizes, *moments, strict=True))
+    return orjson.dumps(rows).decode(), b"".join(chain(versions, filter(None, bodies)))
 
 
 def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSection]]:

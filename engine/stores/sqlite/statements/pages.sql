@@ -29,6 +29,10 @@ WHERE domain = ? AND sku > ?
 ORDER BY sku
 LIMIT ?;
 
+-- count_sections --
+-- How many a domain has.
+SELECT count(*) FROM sections WHERE domain = ?;
+
 -- section_counts --
 -- How many sections each channel has of each domain, and how many are ready.
 SELECT channel, domain, count(*), sum(ready) FROM sections GROUP BY channel, domain;
