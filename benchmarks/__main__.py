@@ -23,7 +23,7 @@ from benchmarks.measures import Line
 from benchmarks.quiet import be_quiet
 from benchmarks.report import Report, as_json, chart, show
 from benchmarks.stores import PostgresStores, SQLiteStores, Stores
-from engine.command.running import collect_less
+from engine.running import collect_less
 
 
 async def _append(bench: Bench, stores: Stores) -> list[Line]:

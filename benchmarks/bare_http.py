@@ -24,10 +24,10 @@ from starlette.types import Receive, Scope, Send
 
 from benchmarks.workload import config
 from domains import DOMAINS
-from engine.command.running import collect_less
 from engine.http.headers import JSON
 from engine.http.reads import Application
 from engine.http.server import BACKLOG, address_of, listen
+from engine.running import collect_less
 from engine.stores.postgres.connections import SQL as POSTGRES
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.merging import Rows

@@ -20,9 +20,9 @@ from benchmarks.bare_http import run
 from benchmarks.floors import Floor
 from benchmarks.floors_postgres import PostgresFloor
 from benchmarks.floors_sqlite import SQLiteFloor
-from engine.command.running import collect_less
 from engine.door import Admission
 from engine.http.headers import JSON
+from engine.running import collect_less
 from engine.stores.sqlite import folder_of
 
 OUTCOME = b'{"outcome":"appended","position":1000000}'

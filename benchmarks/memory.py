@@ -14,7 +14,7 @@ import uvloop
 import engine
 from benchmarks.quiet import be_quiet
 from benchmarks.workload import config
-from engine.command.running import collect_less
+from engine.running import collect_less
 
 STATUS = Path("/proc/self/status")
 

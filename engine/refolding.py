@@ -6,13 +6,12 @@ long as a consumer's batch takes, and sees what has drifted: the consumer may on
 sections, and never an older one.
 """
 
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import SystemRandom
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import anyio
 import msgspec
@@ -20,25 +19,26 @@ import msgspec
 from domains import AnyDomain
 from domains.domain import JSON
 from engine.config import Config
-from engine.folding import Folder, Sections
+from engine.crew import Crew
+from engine.folding import Sections
 from engine.history import FieldChange, changes_between, flatten
+from engine.looking import NOTHING, Look, Looker, Seen, Span, Step, span_of
 from engine.stores.letters import Wanted
 from engine.stores.store import Folding, Log, Store, StoredEvent
-from engine.tasks import beside, together
+from engine.tasks import together
 from projections import Section
 from projections.streams import decode_part, encode_part
 
-STREAMS = 6_000
-"""How many streams are looked at in a step."""
-
 HOLD_SECONDS = 0.15
 """A transaction ends after the step in which it grew so old: consumers wait no longer."""
+
+PARTS = 4
+"""A crew has so many parts of a domain for each of its processes: they are never of quite the same size."""
 
 SAMPLED_SKUS = 500
 """So many SKUs of a sample are compared in a step."""
 
 _dice = SystemRandom()
-_SURROGATES = range(0xD800, 0xE000)
 
 SectionDriftKind: TypeAlias = Literal["differs", "lost", "surplus"]
 
@@ -79,34 +79,13 @@ class Refolded(msgspec.Struct, frozen=True):
         return 100 * self.changed / self.sections if self.sections else 100.0 * bool(self.changed)
 
 
-class _Place(NamedTuple):
-    """Where a walk through the streams goes on, and below which name it ends; "" is no bound. Whether it has ended."""
+class _Part:
+    """Some of a domain's streams: which are left, and what was found, and how many rows stand there, of the others."""
 
-    after: str
-    below: str
-    ended: bool = False
-
-
-class _Step(NamedTuple):
-    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
-
-    `rest` is where the walk goes on.
-    """
-
-    skus: list[str]
-    heads: list[StoredEvent]
-    rest: _Place
-
-
-class _Folded(NamedTuple):
-    """What a step gives: its SKUs by name, and their sections by SKU and channel."""
-
-    step: _Step
-    skus: list[str]
-    sections: Sections
-
-
-_NOWHERE = _Place("", "", ended=True)
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.found = Refolded()
+        self.rows = 0
 
 
 def ignore(_: object) -> None:
@@ -132,37 +111,44 @@ class Refolder:
         self._store = store
         self._domain = domain.name
         self._begin = begin or partial(store.consumption.folding, domain.name)
-        self._folder = Folder(domain, config.made_for, store.log)
-        sources = config.writers(domain.name)  # whether a channel listens or not: of the others, letters are resolved
-        self._tails = [f"/{domain.name}/{encode_part(source)}" for source in sources]
+        self._looker = Looker(store, domain, config)
         self._tell = tell
         self._advance = advance
+        self._turn = anyio.Lock()
 
-    async def run(self, *, prefix: str = "", write: bool = True) -> Refolded:
-        """Every section of the domain, or those of the SKUs that begin with a prefix."""
-        found, rows = Refolded(), 0
-        place = _Place(*bounds(prefix))
-        letters = await self._letters()
-        calm = not letters
-        while not place.ended:
-            if calm:
-                place, standing = await self._look(place)
-                found, rows = found + Refolded(standing), rows + standing
-            if not place.ended:
-                place, step, standing = await self._transaction(place, write=write)
-                found, rows = found + step, rows + standing
-                letters = letters and await self._letters()
-                calm = not letters and step == Refolded(step.sections)
-        if not prefix and rows == await self._store.pages.count(self._domain):
+    async def run(self, *, prefix: str = "", write: bool = True, crew: Crew | None = None) -> Refolded:
+        """Every section of the domain, or those of the SKUs that begin with a prefix. A crew looks at parts of them."""
+        look: Look = self._looker.look
+        spans = [span_of(prefix)]
+        if crew is not None:
+            look = partial(crew.look, self._domain)
+            spans = [span_of(prefix)] if prefix else await self._looker.parts(PARTS * crew.size)
+        parts = [_Part(span) for span in spans]
+        await together(*(partial(self._go_over, part, look, write=write) for part in parts))
+        found = sum((part.found for part in parts), Refolded())
+        if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
         return found + await self._surplus(prefix, write=write)
+
+    async def _go_over(self, part: _Part, look: Look, *, write: bool) -> None:
+        """Every section of a part: looks, and settles what is not as it must be, and looks on from there."""
+        letters = await self._letters()
+        calm = not letters
+        while not part.span.ended:
+            if calm:
+                await look(part.span, partial(self._hear, part))
+            if not part.span.ended:
+                async with self._turn:
+                    settled = await self._transaction(part, write=write)
+                letters = letters and await self._letters()
+                calm = not letters and settled == Refolded(settled.sections)
 
     async def sample(self, skus: Sequence[str]) -> Refolded:
         """The sections of some SKUs, as they are written in the log, without writing."""
         found = Refolded()
         for start in range(0, len(skus), SAMPLED_SKUS):
             async with self._begin() as folding:
-                step = await self._heads_of(skus[start : start + SAMPLED_SKUS])
+                step = await self._looker.step_of(skus[start : start + SAMPLED_SKUS])
                 found += (await self._settle(folding, step, write=False))[0]
         return found
 
@@ -170,81 +156,39 @@ class Refolder:
         """How many events are in dead letters. Those that can be folded now will be resolved, in a transaction."""
         return await self._store.dead_letters.count(Wanted("projection", self._domain))
 
-    async def _look(self, place: _Place) -> tuple[_Place, int]:
-        """Goes on while everything is as it must be. Gives how far that is, and how many sections those are.
+    def _hear(self, part: _Part, seen: Seen) -> None:
+        part.span = seen.rest
+        part.found += Refolded(seen.sections)
+        part.rows += seen.sections
+        self._advance(seen.sections)
 
-        While one step is looked at, the next is folded, and the streams of the one behind it are read.
-        """
-        to_fold, scanned = anyio.create_memory_object_stream[_Step](0)
-        to_look_at, folded = anyio.create_memory_object_stream[_Folded](0)
-
-        async def scan(rest: _Place = place) -> None:
-            async with to_fold:
-                while not rest.ended:
-                    step = await self._next(rest)
-                    rest = step.rest
-                    await to_fold.send(step)
-
-        async def fold() -> None:
-            async with to_look_at:
-                async for step in scanned:
-                    await to_look_at.send(await self._fold(step))
-
-        standing = 0
-        async with scanned, folded, beside(fold), beside(scan):
-            async for step, skus, (sections, bad, _) in folded:
-                if bad or not await self._store.pages.holds(self._domain, sections, skus):
-                    break
-                place, standing = step.rest, standing + len(sections)
-                self._advance(len(sections))
-        return place, standing
-
-    async def _transaction(self, place: _Place, *, write: bool) -> tuple[_Place, Refolded, int]:
-        """Some steps from a place on: how far they go, what they found, and how many rows stand there behind them.
+    async def _transaction(self, part: _Part, *, write: bool) -> Refolded:
+        """The first steps of a part: what they found.
 
         While one is settled, the streams of the next are read.
         """
-        found, rows = Refolded(), 0
+        found = Refolded()
+        span = part.span
         async with self._begin() as folding:
             began = time.monotonic()
-            coming = [await self._next(place)]
+            coming = [await self._looker.next(span)]
             while coming:
                 step = coming.pop()
-                place = step.rest
+                span = step.rest
                 async with anyio.create_task_group() as group:
-                    if not place.ended and time.monotonic() - began < HOLD_SECONDS:
-                        group.start_soon(self._look_ahead, place, coming)
+                    if not span.ended and time.monotonic() - began < HOLD_SECONDS:
+                        group.start_soon(self._look_ahead, span, coming)
                     settled, standing = await self._settle(folding, step, write=write)
-                found, rows = found + settled, rows + standing
-        return place, found, rows
+                found += settled
+                part.rows += standing
+        part.span = span
+        part.found += found
+        return found
 
-    async def _look_ahead(self, place: _Place, coming: list[_Step]) -> None:
-        coming.append(await self._next(place))
+    async def _look_ahead(self, span: Span, coming: list[Step]) -> None:
+        coming.append(await self._looker.next(span))
 
-    async def _next(self, place: _Place) -> _Step:
-        """The next SKUs with all of their heads."""
-        limit = STREAMS
-        after, below, _ = place
-        while True:
-            scanned = await self._store.log.scan(self._tails, after=after, below=below, limit=limit)
-            heads = [head for head in scanned.heads if head.topic == self._domain]
-            if scanned.end is None:
-                return _step(heads, _Place(after, below, ended=True))
-            begun = scanned.end[: scanned.end.find("/") + 1] or scanned.end
-            if begun > after:  # else one SKU has more streams than that
-                return _step([head for head in heads if not head.originator_id.startswith(begun)], _Place(begun, below))
-            limit *= 2
-
-    async def _heads_of(self, skus: Sequence[str]) -> _Step:
-        wanted = [sku + tail for sku in skus for tail in self._folder.tails]
-        return _Step(list(skus), await self._store.log.heads(wanted), _NOWHERE)
-
-    async def _fold(self, step: _Step) -> _Folded:
-        sections = await self._folder.sections(step.heads, dict.fromkeys(step.skus, self._folder.everywhere))
-        sections.sections.sort()
-        return _Folded(step, [decode_part(sku) for sku in step.skus], sections)
-
-    async def _settle(self, folding: Folding, step: _Step, *, write: bool) -> tuple[Refolded, int]:
+    async def _settle(self, folding: Folding, step: Step, *, write: bool) -> tuple[Refolded, int]:
         """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too."""
         rows, folded = await self._both(folding, step)
         surplus: dict[tuple[str, str], Section] = {}
@@ -262,7 +206,7 @@ class Refolder:
         standing = len(folded.sections) if write else len(rows)
         return Refolded(total, len(wrong) + len(surplus) - behind, behind), standing
 
-    async def _both(self, folding: Folding, step: _Step) -> tuple[list[Section], Sections]:
+    async def _both(self, folding: Folding, step: Step) -> tuple[list[Section], Sections]:
         """The sections as they stand, and as they must be: read and folded at the same time."""
         stood: list[Section] = []
         folded: list[Sections] = []
@@ -271,13 +215,13 @@ class Refolder:
             stood.extend(await folding.sections([decode_part(sku) for sku in step.skus]))
 
         async def fold() -> None:
-            folded.append((await self._fold(step)).sections)
+            folded.append((await self._looker.fold(step)).sections)
 
         await together(read, fold)
         return stood, folded[0]
 
     async def _write(
-        self, folding: Folding, step: _Step, folded: Sections, wrong: Sequence[Section], surplus: _Stood
+        self, folding: Folding, step: Step, folded: Sections, wrong: Sequence[Section], surplus: _Stood
     ) -> None:
         if wrong:
             await folding.write(wrong)
@@ -285,7 +229,7 @@ class Refolder:
             await folding.remove(list(surplus))
         if folded.letters:
             await folding.bury(folded.letters)
-        await self._folder.resolve(folding, step.heads, folded.bad)
+        await self._looker.folder.resolve(folding, step.heads, folded.bad)
 
     def _told(
         self,
@@ -310,25 +254,13 @@ class Refolder:
         skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._begin() as folding:
-                step = await self._heads_of(mine)
+                step = await self._looker.step_of(mine)
                 known = {head.originator_id.partition("/")[0] for head in step.heads}
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
-                    found += (await self._settle(folding, _Step(unknown, [], _NOWHERE), write=write))[0]
+                    found += (await self._settle(folding, Step(unknown, [], NOTHING), write=write))[0]
             skus = await self._store.pages.skus(self._domain, skus[-1], SAMPLED_SKUS)
         return found
-
-
-def bounds(prefix: str) -> tuple[str, str]:
-    """After and below which names the streams of the SKUs lie that begin with a prefix; "" is no bound."""
-    begin = encode_part(prefix)
-    below = begin
-    while below:
-        following = ord(below[-1]) + 1
-        if following <= sys.maxunicode:
-            return begin, below[:-1] + chr(following if following not in _SURROGATES else _SURROGATES.stop)
-        below = below[:-1]
-    return begin, ""
 
 
 async def sampled(log: Log, number: int) -> list[str]:
@@ -336,7 +268,7 @@ async def sampled(log: Log, number: int) -> list[str]:
     chosen: list[str] = []
     seen = 0
     after = ""
-    while skus := await log.skus(after, STREAMS):
+    while skus := await log.skus(after, SAMPLED_SKUS):
         after = skus[-1]
         for sku in skus:
             seen += 1
@@ -345,10 +277,6 @@ async def sampled(log: Log, number: int) -> list[str]:
             elif (place := _dice.randrange(seen)) < number:
                 chosen[place] = sku
     return sorted(chosen)
-
-
-def _step(heads: list[StoredEvent], rest: _Place) -> _Step:
-    return _Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)
 
 
 def _ahead_of(folding: Folding, heads: Sequence[StoredEvent]) -> set[str]:

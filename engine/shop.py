@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from engine.appending import Appender
 from engine.config import Config
 from engine.consuming import Consumer
 from engine.counting import Counts
+from engine.crew import PAYS_FROM, Crew, processors
 from engine.dead_letters import DeadLetterOffice
 from engine.deliveries import Deliveries
 from engine.door import Door
@@ -104,23 +105,28 @@ class Shop:
         write: bool = True,
         tell: Tell = ignore,
         advance: Advance = ignore,
+        processes: int | None = 1,
     ) -> Refolded:
         """Folds every page again from the log, in all domains or in some, in place, and beside live consumers.
 
         `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
-        has drifted, `advance` of how many more are done.
+        has drifted, `advance` of how many more are done. More `processes` than one are started beside this one, and
+        look for what has drifted; None starts as many as there are processors, where there is enough to look at.
         """
         if write:
             await self._publish_layout()
         found: list[Refolded] = []
 
-        async def refold(domain: AnyDomain) -> None:
+        async def refold(domain: AnyDomain, crew: Crew | None) -> None:
             refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
-            drift = await refolder.run(prefix=normalise_sku(prefix), write=write)
+            drift = await refolder.run(prefix=normalise_sku(prefix), write=write, crew=crew)
             self.counts.drifted[domain.name] += drift.changed
             found.append(drift)
 
-        await together(*(partial(refold, domain) for domain in self._chosen(domains)))
+        if processes is None:
+            processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
+        async with Crew.of(self.config, processes) if processes > 1 else nullcontext() as crew:
+            await together(*(partial(refold, domain, crew) for domain in self._chosen(domains)))
         return sum(found, Refolded())
 
     async def verify(
@@ -130,13 +136,14 @@ class Shop:
         sample: int | None = None,
         tell: Tell = ignore,
         advance: Advance = ignore,
+        processes: int | None = 1,
     ) -> Refolded:
         """Folds pages from the log and compares them with what stands, without writing: all, or those of some SKUs.
 
-        A `sample` takes so many SKUs at random, each as likely as any other.
+        A `sample` takes so many SKUs at random, each as likely as any other. `processes`, for all, as in `fold_again`.
         """
         if sample is None:
-            return await self.fold_again(domains, write=False, tell=tell, advance=advance)
+            return await self.fold_again(domains, write=False, tell=tell, advance=advance, processes=processes)
         skus = await sampled(self.store.log, sample)
         found = Refolded()
         for domain in self._chosen(domains):

@@ -12,8 +12,8 @@ from urllib.request import urlopen
 import httpx2
 import pytest
 
-from engine.command.running import answer_soon
 from engine.http.server import listen
+from engine.running import answer_soon
 from tests.command_line import event, finished, lines_file, ndjson, on_sqlite, pagefold, product, settle, spawn
 from tests.servers import Server, serving, within
 

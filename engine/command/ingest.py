@@ -13,9 +13,10 @@ from engine.command.intake import SHOWN, Intake, Refusals
 from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import count, pace, say, show_table, write_json
 from engine.command.progress import byte_meter
-from engine.command.running import run, stoppable
+from engine.command.running import stoppable
 from engine.events import OUTCOMES
 from engine.files import STANDARD_INPUT, size_of
+from engine.running import run
 
 
 def ingest(

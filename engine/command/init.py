@@ -11,9 +11,9 @@ from cyclopts import Parameter
 import engine
 from engine.command.options import Exit, Injected, Options, UsageError
 from engine.command.output import say
-from engine.command.running import run
 from engine.config import CONFIG_VARIABLE, DEFAULT_FILE, Config
 from engine.configuration.tables import redacted
+from engine.running import run
 
 SAMPLE_URL = 'url = "sqlite:///var/shop"'
 

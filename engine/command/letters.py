@@ -16,11 +16,12 @@ from engine.command.options import AsJSON, DomainName, Exit, Injected, Options, 
 from engine.command.output import count, printable, results, say, shortened, show_table, write_bytes, write_json
 from engine.command.pages import value
 from engine.command.progress import item_meter
-from engine.command.running import run, stoppable
+from engine.command.running import stoppable
 from engine.dead_letters import LARGEST_PAGE, LetterResolved, Retried
 from engine.door import LARGEST_EVENT
 from engine.events import AppendResult
 from engine.letter_views import LetterDetail, summary_of
+from engine.running import run
 from engine.shop import Shop
 from engine.stores.letters import DeadLetter, Kind, ListedLetter, Wanted
 

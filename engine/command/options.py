@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from domains import DOMAINS
 from engine import logs
@@ -77,5 +78,6 @@ Injected = Annotated[Options, Parameter(parse=False)]
 """A command's parameter `options`: filled in from what stood before or behind the command."""
 
 AsJSON = Annotated[bool, Parameter(name="--json", show_default=False)]
+Processes = Annotated[int | None, Parameter(validator=Number(gte=1), show_default=False)]
 DOMAIN_NAMES = [domain.name for domain in DOMAINS]
 DomainName = Annotated[str, Parameter(choices=DOMAIN_NAMES)]

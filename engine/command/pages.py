@@ -13,9 +13,9 @@ import engine
 from domains.domain import JSON
 from engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
 from engine.command.output import printable, results, say, shortened, write_bytes
-from engine.command.running import run
 from engine.door import Drift
 from engine.history import FieldChange, HistoryEntry
+from engine.running import run
 from engine.shop import Shop
 from projections.streams import EVERY_CHANNEL, fault_of_sku, normalise_sku
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, UsageError
+from engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, Processes, UsageError
 from engine.command.output import printable
-from engine.command.running import run
 from engine.configuration.snapshots import OrphanLimit
+from engine.running import run
 from projections.streams import fault_of_sku, normalise_sku
 
 
@@ -41,6 +41,10 @@ class Wish:
 
     origin: Annotated[Literal["log"] | None, Parameter(name="--from", show_choices=False, metavar="log")] = None
     """Only go over the pages, and fold again from the log what has drifted; no source is asked."""
+
+    processes: Processes = None
+    """How many processes look at the pages. Unless given: one, and from 100,000 events on as many as there are
+    processors."""
 
     @property
     def prefix(self) -> str:

@@ -366,7 +366,14 @@ class _Errand:
                 self._found.tell(drift)
 
             write = not self._wish.dry_run
-            pages = await self._shop.fold_again(domains, prefix=prefix, write=write, tell=tell, advance=tally.advance)
+            pages = await self._shop.fold_again(
+                domains,
+                prefix=prefix,
+                write=write,
+                tell=tell,
+                advance=tally.advance,
+                processes=self._wish.processes,
+            )
         self._found.pages = pages
         if pages.changed and self._wish.dry_run:
             self._found.needs_a_look()

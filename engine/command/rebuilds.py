@@ -22,10 +22,10 @@ from engine.command.output import (
     write_json,
     write_pieces,
 )
-from engine.command.running import run
 from engine.command.verify import SHOWN_FIELDS, change_lines, show_lines
 from engine.door import Drift
 from engine.history import FieldChange
+from engine.running import run
 
 if TYPE_CHECKING:
     from engine.rebuild.office import Condition, RebuildOffice, RunReport

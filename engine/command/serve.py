@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
-from engine.command.running import Stop, answer_soon, run, stoppable
+from engine.command.running import Stop, stoppable
 from engine.config import Config
 from engine.errors import StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
@@ -23,6 +23,7 @@ from engine.http.descriptors import room_for
 from engine.http.server import address_of, listen, serving
 from engine.http.service import Service
 from engine.logs import Logger
+from engine.running import answer_soon, run
 from engine.shop import Shop
 from engine.tasks import beside
 

@@ -6,7 +6,7 @@ from rich.text import Text
 import engine
 from engine.command.options import AsJSON, Exit, Injected, Options
 from engine.command.output import count, duration, results, say, show_table, write_bytes
-from engine.command.running import run
+from engine.running import run
 from engine.status import ChannelStatus, DomainStatus, ResetStatus, Status
 
 

@@ -11,8 +11,8 @@ import engine
 from engine import clock
 from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import complain, printable, say, show_table, write_json
-from engine.command.running import run
 from engine.grants import Scope, Token, TokenState, scope_text
+from engine.running import run
 from engine.secrecy import without_secrets
 from engine.shop import Shop
 from engine.tokens import LARGEST_PAGE, TRUSTED_SECONDS, UnknownToken

@@ -10,13 +10,14 @@ from cyclopts.validators import Number
 from rich.text import Text
 
 import engine
-from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
+from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
 from engine.command.output import count, pace, percent, printable, results, say, write_json
 from engine.command.pages import change_line
 from engine.command.progress import Meter, share_meter
-from engine.command.running import run, stoppable
+from engine.command.running import stoppable
 from engine.history import FieldChange
 from engine.refolding import Refolded, SectionDrift, SectionDriftKind
+from engine.running import run
 from engine.shop import Shop
 
 SHOWN = 5
@@ -40,6 +41,7 @@ def verify(
     sample: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None,
     max_drift: Annotated[float, Parameter(validator=Number(gte=0, lte=100))] = 0.0,
+    processes: Processes = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -59,15 +61,24 @@ def verify(
         Only this domain; may be given several times.
     max_drift
         How many percent of the sections may have drifted before the exit code is 1.
+    processes
+        How many processes look at the pages. Unless given: one, and from 100,000 events on as many as
+        there are processors.
     as_json
         Print one JSON document: sections, changed, behind, drift (in percent), differences (the first 100: sku,
         channel, domain, kind, changes), seconds.
     """
-    return run(lambda: _verify(sample, domain, max_drift, options, as_json=as_json))
+    return run(lambda: _verify(sample, domain, max_drift, options, processes, as_json=as_json))
 
 
 async def _verify(
-    sample: int | None, domains: Collection[str] | None, max_drift: float, options: Options, *, as_json: bool
+    sample: int | None,
+    domains: Collection[str] | None,
+    max_drift: float,
+    options: Options,
+    processes: int | None,
+    *,
+    as_json: bool,
 ) -> int:
     started = time.monotonic()
     found: Refolded | None = None
@@ -77,7 +88,9 @@ async def _verify(
             total = await section_count(shop, domains) if sample is None else None
             with share_meter("verifying", total) as meter:
                 tally = Tally(meter, differences, LISTED)
-                found = await shop.verify(domains, sample=sample, tell=tally.tell, advance=tally.advance)
+                found = await shop.verify(
+                    domains, sample=sample, tell=tally.tell, advance=tally.advance, processes=processes
+                )
     if found is None:
         return stop.exit_code
     seconds = time.monotonic() - started

@@ -12,8 +12,9 @@ import engine
 from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
 from engine.command.output import messages, pace, say, show_table, write_json
 from engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
-from engine.command.running import run, stoppable
+from engine.command.running import stoppable
 from engine.logs import Logger
+from engine.running import run
 from engine.shop import Shop
 from engine.stores.store import Checkpoint
 

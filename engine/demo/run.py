@@ -15,11 +15,12 @@ from rich.text import Text
 
 from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from engine.command.output import write_bytes
-from engine.command.running import run, stoppable
+from engine.command.running import stoppable
 from engine.demo.display import make_console, screen_for
 from engine.demo.play import Size, play
 from engine.demo.rendering import tell
 from engine.demo.report import Report
+from engine.running import run
 
 DEFAULT = Size()
 CONFIGURATION = "pagefold.toml"

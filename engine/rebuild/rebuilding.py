@@ -23,6 +23,7 @@ from engine.configuration.snapshots import OrphanLimit
 from engine.door import Door, Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
+from engine.looking import span_of
 from engine.rebuild.comparing import (
     Comparison,
     Difference,
@@ -51,7 +52,6 @@ from engine.rebuild.ordering import (
 from engine.rebuild.run import Counts, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
-from engine.refolding import bounds
 from engine.snapshots.snapshot import Batch, Snapshot
 from engine.stores.store import Correction, Store, StoredEvent
 from engine.tasks import ungrouped
@@ -138,7 +138,7 @@ class SourceRebuild:
         self._door = Door(config)
         self._usher = Usher(self._door, Scope(left_out, prefix))
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
-        self._bounds = bounds(prefix)
+        self._span = span_of(prefix)
         self._recorded = monotonic()
 
     async def go(self, snapshot: Snapshot | None) -> None:
@@ -179,7 +179,7 @@ class SourceRebuild:
     async def _compare(self, snapshot: Snapshot) -> None:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them."""
         beyond = self._run.cursor["stream"]
-        after, below = self._bounds
+        after, below, _ = self._span
         span = Span(self._tails, max(after, beyond), below, self._run.start_position)
         async with Walk.of(self._store.log, span) as walk:
             findings = await self._compare_rows(walk, snapshot, beyond)

@@ -1,0 +1,140 @@
+"""Processes that look at pages beside this one: folding is Python's work, of which a process does one thing at a time.
+
+Each is given a span of streams at a time, and tells how far everything in it is as it must be. None of them takes a
+lock, or writes. One that is lost has not come further, and another takes its place.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Self
+
+import anyio
+import msgspec
+from anyio.abc import ByteSendStream, Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from engine.config import Config
+from engine.logs import Logger
+from engine.looking import Seen, Span, Tell
+
+PAYS_FROM = 100_000
+"""So many events of a log take longer than it takes to start processes."""
+
+MOST_BYTES = 65_536
+"""Of a line in which a process answers."""
+
+SECONDS_TO_END = 10.0
+
+log = Logger(__name__)
+
+
+class Asked(msgspec.Struct, array_like=True, frozen=True):
+    """What a process is to look at."""
+
+    domain: str
+    span: Span
+
+
+_seen: msgspec.json.Decoder[Seen | None] = msgspec.json.Decoder(Seen | None)
+
+
+class _Lost(Exception):
+    """A process has ended, or says what cannot be understood."""
+
+
+class _Member:
+    """One process. It knows one configuration."""
+
+    def __init__(self, process: Process, asks: ByteSendStream, answers: BufferedByteReceiveStream) -> None:
+        self._process = process
+        self._asks = asks
+        self._answers = answers
+
+    @classmethod
+    async def start(cls, config: Config) -> Self:
+        """A new one, of the same Python. Nothing is imported from where the program happens to work (`-P`)."""
+        command = [sys.executable, "-P", "-m", "engine.crew_member"]
+        process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError
+        member = cls(process, process.stdin, BufferedByteReceiveStream(process.stdout))
+        await member._say(config)
+        return member
+
+    async def look(self, asked: Asked, tell: Tell) -> None:
+        """As `Looker.look`. Raises `_Lost`."""
+        await self._say(asked)
+        while (seen := await self._hear()) is not None:
+            tell(seen)
+
+    async def end(self) -> None:
+        """Tells it that there is nothing more to do, and waits until it has gone."""
+        await self._asks.aclose()
+        await self._process.aclose()
+
+    async def kill(self) -> None:
+        """Ends it, whatever it does."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.aclose()
+
+    async def _say(self, what: object) -> None:
+        try:
+            await self._asks.send(msgspec.json.encode(what) + b"\n")
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
+            raise _Lost(type(error).__name__) from error
+
+    async def _hear(self) -> Seen | None:
+        try:
+            return _seen.decode(await self._answers.receive_until(b"\n", MOST_BYTES))
+        except (
+            anyio.IncompleteRead,
+            anyio.DelimiterNotFound,
+            anyio.EndOfStream,
+            anyio.BrokenResourceError,
+            msgspec.MsgspecError,
+        ) as error:
+            raise _Lost(type(error).__name__) from error
+
+
+class Crew:
+    """So many processes, each started when it is first needed, and again when it was lost."""
+
+    def __init__(self, config: Config, size: int) -> None:
+        self.size = size
+        self._config = config
+        self._turns = anyio.Semaphore(size)
+        self._waiting: list[_Member] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, config: Config, size: int) -> AsyncIterator[Self]:
+        """A crew that goes when the block ends."""
+        crew = cls(config, size)
+        try:
+            yield crew
+        finally:
+            with anyio.move_on_after(SECONDS_TO_END, shield=True):
+                for member in crew._waiting:
+                    await member.end()
+
+    async def look(self, domain: str, span: Span, tell: Tell) -> None:
+        """As `Looker.look`, in one of the processes, when one is free; as far as it comes, where it is lost."""
+        async with self._turns, AsyncExitStack() as stack:
+            try:
+                member = self._waiting.pop() if self._waiting else await _Member.start(self._config)
+                stack.push_async_callback(member.kill)
+                await member.look(Asked(domain, span), tell)
+            except (_Lost, OSError) as error:
+                log.warning("a process that looks at pages was lost", domain=domain, error=str(error))
+                return
+            stack.pop_all()
+            self._waiting.append(member)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,165 @@
+"""Looks whether the pages are what the log says. Takes no lock, and writes nothing.
+
+What is as it must be is told in a stroke, by some thousand SKUs. Of anything else it only says where that is: there may
+be drift, or the consumer was faster, or has not come so far.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import anyio
+
+from domains import AnyDomain
+from engine.config import Config
+from engine.folding import Folder, Sections
+from engine.stores.store import Store, StoredEvent
+from engine.tasks import beside
+from projections.streams import decode_part, encode_part
+
+STREAMS = 6_000
+"""How many streams are looked at in a step."""
+
+SAMPLES = 100
+"""At so many places of the log it is seen which SKUs there are, to part them."""
+
+SAMPLED_EVENTS = 20
+"""Events that are read at such a place."""
+
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class Span(NamedTuple):
+    """The streams whose names lie between two names; "" is no bound. `ended`: none of them is left."""
+
+    after: str
+    below: str
+    ended: bool = False
+
+
+EVERYTHING = Span("", "")
+NOTHING = Span("", "", ended=True)
+
+
+class Step(NamedTuple):
+    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
+
+    `rest` is what is left behind them.
+    """
+
+    skus: list[str]
+    heads: list[StoredEvent]
+    rest: Span
+
+
+class FoldedStep(NamedTuple):
+    """What a step gives: its SKUs by name, and their sections by SKU and channel."""
+
+    skus: list[str]
+    sections: Sections
+    rest: Span
+
+
+class Seen(NamedTuple):
+    """So many more sections are as they must be, and this is left behind them."""
+
+    sections: int
+    rest: Span
+
+
+Tell: TypeAlias = Callable[[Seen], None]
+"""Hears how far everything is as it must be."""
+
+Look: TypeAlias = Callable[[Span, Tell], Awaitable[None]]
+"""Whoever looks at a domain's pages, as `Looker.look` does."""
+
+
+class Looker:
+    """Folds one domain again, step by step."""
+
+    def __init__(self, store: Store, domain: AnyDomain, config: Config) -> None:
+        self._store = store
+        self._domain = domain.name
+        self.folder = Folder(domain, config.made_for, store.log)
+        sources = config.writers(domain.name)  # whether a channel listens or not: of the others, letters are resolved
+        self._tails = [f"/{domain.name}/{encode_part(source)}" for source in sources]
+
+    async def look(self, span: Span, tell: Tell) -> None:
+        """Goes on while everything is as it must be, and tells so.
+
+        While one step is looked at, the next is folded, and the streams of the one behind it are read.
+        """
+        to_fold, scanned = anyio.create_memory_object_stream[Step](0)
+        to_compare, folded = anyio.create_memory_object_stream[FoldedStep](0)
+
+        async def scan(rest: Span = span) -> None:
+            async with to_fold:
+                while not rest.ended:
+                    step = await self.next(rest)
+                    rest = step.rest
+                    await to_fold.send(step)
+
+        async def fold() -> None:
+            async with to_compare:
+                async for step in scanned:
+                    await to_compare.send(await self.fold(step))
+
+        async with scanned, folded, beside(fold), beside(scan):
+            async for skus, (sections, bad, _), rest in folded:
+                if bad or not await self._store.pages.holds(self._domain, sections, skus):
+                    return
+                tell(Seen(len(sections), rest))
+
+    async def next(self, span: Span) -> Step:
+        """The first SKUs of a span, with all of their heads."""
+        limit = STREAMS
+        after, below, _ = span
+        while True:
+            scanned = await self._store.log.scan(self._tails, after=after, below=below, limit=limit)
+            heads = [head for head in scanned.heads if head.topic == self._domain]
+            if scanned.end is None:
+                return _step(heads, Span(after, below, ended=True))
+            begun = scanned.end[: scanned.end.find("/") + 1] or scanned.end
+            if begun > after:  # else one SKU has more streams than that
+                return _step([head for head in heads if not head.originator_id.startswith(begun)], Span(begun, below))
+            limit *= 2
+
+    async def step_of(self, skus: Sequence[str]) -> Step:
+        """Some SKUs, as they are written in the log."""
+        wanted = [sku + tail for sku in skus for tail in self.folder.tails]
+        return Step(list(skus), await self._store.log.heads(wanted), NOTHING)
+
+    async def fold(self, step: Step) -> FoldedStep:
+        """The sections that must be there."""
+        sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
+        sections.sections.sort()
+        return FoldedStep([decode_part(sku) for sku in step.skus], sections, step.rest)
+
+    async def parts(self, number: int) -> list[Span]:
+        """All streams in about so many parts of about the same size. No SKU is in two of them."""
+        end = await self._store.log.end()
+        found: set[str] = set()
+        for place in range(SAMPLES):
+            after = end * place // SAMPLES
+            window = await self._store.log.window(self._domain, after, after + SAMPLED_EVENTS)
+            found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
+        names = sorted(found - {""})
+        between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
+        return [Span(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
+
+
+def span_of(prefix: str) -> Span:
+    """The streams of the SKUs that begin with a prefix."""
+    begin = encode_part(prefix)
+    below = begin
+    while below:
+        following = ord(below[-1]) + 1
+        if following <= sys.maxunicode:
+            last = chr(following if following not in _SURROGATES else _SURROGATES.stop)
+            return Span(begin, below[:-1] + last)
+        below = below[:-1]
+    return Span(begin, "")
+
+
+def _step(heads: list[StoredEvent], rest: Span) -> Step:
+    return Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)
