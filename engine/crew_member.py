@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from domains import DOMAINS
+from engine import logs
 from engine.config import Config
 from engine.crew import Asked
 from engine.errors import StoreError
@@ -48,5 +49,6 @@ def _say(seen: Seen | None) -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("error")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has a crew
     sys.exit(run(lambda: answer(sys.stdin.buffer)))

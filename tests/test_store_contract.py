@@ -1,6 +1,7 @@
 """The log, the pages, the dead letters and the records: what `engine.stores.store` promises, on both stores."""
 
 import time
+from collections.abc import Callable, Mapping
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from engine.errors import AlreadyRecorded
 from engine.stores import listing, open_store
 from engine.stores.listing import BYTES_OF_STEP, FIRST_STEP, LARGEST_STEP, following
 from engine.stores.store import Lag, RecordTable, Store, StoredEvent, Touched
+from projections import Section
 from tests.shops import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of
 
 ODD_SKUS = [
@@ -363,6 +365,71 @@ async def test_counts_of_sections(store: Store) -> None:
     assert dict(await store.pages.counts()) == {}
     await folded(store, a_section("A"), a_section("B"), a_section("C", body=None), a_section("A", "web-us"))
     assert dict(await store.pages.counts()) == {("web-de", "catalog"): (3, 2), ("web-us", "catalog"): (1, 1)}
+
+
+SOME = [
+    a_section("A", "web-us"),
+    a_section('B "\\/', body=None),
+    a_section("Ä", body='{"ä":"\\u0000"}'.encode()),
+    a_section("Ä", "web-us", body=b"\xff\x00"),
+    a_section("𝄞", body=b""),
+]
+"""Sections by SKU and channel."""
+
+CHANGED: Mapping[str, Callable[[Section], Section]] = {
+    "channel": lambda section: section._replace(channel="web-zz"),
+    "enabled": lambda section: section._replace(enabled=not section.enabled),
+    "ready": lambda section: section._replace(ready=not section.ready),
+    "versions": lambda section: section._replace(versions=b'{"pim":2}'),
+    "longer versions": lambda section: section._replace(versions=section.versions + b" "),
+    "body": lambda section: section._replace(body=b"1"),
+    "no body": lambda section: section._replace(body=None if section.body is not None else b""),
+    "versions and body": lambda section: section._replace(versions=b'{"pim":1}x', body=(section.body or b"")[1:]),
+    "occurred_at": lambda section: section._replace(occurred_at="2026-01-01T12:00:00.000001Z"),
+    "recorded_at": lambda section: section._replace(recorded_at="2026-01-01T12:00:00.000001Z"),
+}
+
+
+async def test_what_stands_is_held(store: Store) -> None:
+    """Exactly these sections of these SKUs in this domain, of which others may have more."""
+    skus = list(dict.fromkeys(section.sku for section in SOME))
+    holds = store.pages.holds
+    assert await holds("catalog", [], [])
+    assert await holds("catalog", [], skus)
+    assert not await holds("catalog", SOME[:1], [])
+    await folded(store, *SOME, a_section("C"))
+    await folded(store, a_section("A", domain="media"), domain="media")
+    for asked in (skus, [*skus, "nobody's"], skus[::-1], [*skus, *skus]):
+        assert await holds("catalog", SOME, asked)
+    for fewer in range(len(SOME)):
+        assert not await holds("catalog", SOME[:fewer] + SOME[fewer + 1 :], skus)
+    for asked in (skus[1:], [*skus, "C"], []):
+        assert not await holds("catalog", SOME, asked)
+    assert not await holds("media", SOME, skus)
+    assert not await holds("pricing", SOME, skus)
+    assert await holds("pricing", [], skus)
+    assert await store.pages.count("catalog") == len(SOME) + 1
+    assert await store.pages.count("pricing") == 0
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=list(CHANGED))
+async def test_what_differs_is_not_held(store: Store, change: Callable[[Section], Section]) -> None:
+    """One thing in one of the sections is another."""
+    skus = [section.sku for section in SOME]
+    await folded(store, *SOME)
+    for number, section in enumerate(SOME):
+        assert change(section) != section
+        assert not await store.pages.holds("catalog", [*SOME[:number], change(section), *SOME[number + 1 :]], skus)
+    assert await store.pages.holds("catalog", SOME, skus)
+
+
+async def test_many_sections_are_held(store: Store) -> None:
+    """Thousands of them at once, megabytes together."""
+    sections = [a_section(f"S{number:05}", body=b"%07d" % number * 100) for number in range(6_000)]
+    skus = [section.sku for section in sections]
+    await folded(store, *sections)
+    assert await store.pages.holds("catalog", sections, skus)
+    assert not await store.pages.holds("catalog", [*sections[:-1], sections[-1]._replace(body=b"")], skus)
 
 
 async def test_publishing_a_layout_can_be_repeated(store: Store) -> None:

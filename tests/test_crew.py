@@ -1,0 +1,208 @@
+"""Pages folded again by several processes, on both stores: they find what one finds; one that is lost is replaced."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+import engine
+from domains import DOMAINS
+from engine import Config, Shop, crew, looking
+from engine.crew import Asked, Crew
+from engine.looking import NOTHING, Looker, Seen, Span, span_of
+from engine.refolding import Refolded, SectionDrift
+from tests.processes import eventually
+from tests.rebuilds import SPOIL, Intruder, with_snapshots
+from tests.shops import catalog, configured, pages_of, price, say, stock, with_channel
+
+SKUS = [f"SKU-{number:03}" for number in range(120)]
+PROCESSES = 2
+
+
+@pytest.fixture
+async def full(store_url: str) -> AsyncIterator[Shop]:
+    """A shop with so many products that each of its domains has parts. Its workers have all the time they want."""
+    async with engine.open(configured(store_url, work={"lease_seconds": 60.0})) as shop:
+        await say(shop, *(catalog(f"{sku}!", sku=sku) for sku in SKUS))
+        await say(shop, *(price("5.00", sku=sku) for sku in SKUS), *(stock(3, sku=sku) for sku in SKUS))
+        yield shop
+
+
+@asynccontextmanager
+async def a_crew(config: Config) -> AsyncIterator[Crew]:
+    """Processes that look, none of which is left at the end."""
+    async with Crew.of(config, PROCESSES) as found:
+        yield found
+    assert children() == []
+
+
+def children() -> list[int]:
+    """The processes of crews that this one has started, and that have not gone."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (process / "cmdline").read_bytes()
+            except (OSError, IndexError):
+                continue
+            if parent == os.getpid() and b"engine.crew_member" in command:
+                found.append(int(process.name))
+    return found
+
+
+async def seen_by(found: Crew, domain: str, span: Span) -> list[Seen]:
+    """All that one of them tells."""
+    told: list[Seen] = []
+    await found.look(domain, span, told.append)
+    return told
+
+
+async def test_several_find_what_one_finds(full: Shop) -> None:
+    """Each damage is found and repaired, and told the same, whoever looks."""
+    intruder = Intruder(full.config.store.url)
+    whole = intruder.sections()
+    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole))
+    chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
+    spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
+    intruder.put(spoilt.values())
+    told: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
+    for processes, drift in told.items():
+        found = await full.verify(tell=drift.append, processes=processes)
+        assert found == Refolded(len(whole), len(spoilt))
+        assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
+    assert sorted(told[1], key=repr) == sorted(told[PROCESSES], key=repr)
+    advanced: list[int] = []
+    assert await full.fold_again(processes=PROCESSES, advance=advanced.append) == found
+    assert sum(advanced) == len(whole)
+    assert intruder.sections() == whole
+    assert children() == []
+
+
+async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> None:
+    """Where all has drifted, what they see is that it has."""
+    changed = with_channel(full.config, "web-de", locale="fr-FR", fallbacks=[])
+    async with engine.open(changed) as shop:
+        drifted = await shop.fold_again(["catalog"], processes=PROCESSES)
+        assert drifted.changed == len(SKUS)
+        pages = await pages_of(shop)
+        assert await shop.fold_again(processes=PROCESSES) == Refolded(len(Intruder(changed.store.url).sections()))
+        assert await pages_of(shop) == pages
+
+
+async def test_parts_are_all_of_it(full: Shop) -> None:
+    """No SKU is in two parts, none in no part, and there are as many parts as can be."""
+    for domain in DOMAINS:
+        looker = Looker(full.store, domain, full.config)
+        for number in (1, 2, 7, 1_000):
+            parts = await looker.parts(number)
+            skus: list[str] = []
+            for span in parts:
+                rest = span
+                while not rest.ended:
+                    step = await looker.next(rest)
+                    skus += step.skus
+                    rest = step.rest
+            assert skus == ([] if domain.name == "media" else SKUS)
+            assert 1 <= len(parts) <= min(number, len(SKUS) + 1)
+            assert len(parts) == number or number > len(SKUS) or domain.name == "media"
+
+
+async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
+    monkeypatch.setattr(looking, "STREAMS", 50)
+    looker = Looker(full.store, DOMAINS[0], full.config)
+    whole: list[Seen] = []
+    await looker.look(span_of(""), whole.append)
+    assert whole[-1].rest.ended
+    intruder = Intruder(full.config.store.url)
+    key = (SKUS[60], "web-de", "catalog")
+    intruder.put([intruder.sections()[key]._replace(body=b"1")])
+    told: list[Seen] = []
+    await looker.look(span_of(""), told.append)
+    assert told == whole[: len(told)]
+    assert not told[-1].rest.ended
+    assert (await looker.next(told[-1].rest)).skus.count(SKUS[60]) == 1
+
+
+async def test_they_look_without_a_lock(full: Shop) -> None:
+    """Somebody folds the domain meanwhile, and takes as long as it likes."""
+    sections = len(Intruder(full.config.store.url).sections())
+    async with full.store.consumption.folding("catalog"), a_crew(full.config) as found:
+        told = await seen_by(found, "catalog", span_of(""))
+        assert told[-1].rest.ended
+        with anyio.fail_after(20):
+            assert (await full.verify()).sections == sections
+
+
+async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed, it has seen nothing; another looks next."""
+    async with a_crew(full.config) as found:
+        assert (await seen_by(found, "catalog", span_of("")))[-1].rest.ended
+        [child] = children()
+        os.kill(child, signal.SIGKILL)
+        await eventually(lambda: child not in children(), "it has gone")
+        assert await seen_by(found, "catalog", span_of("")) == []
+        assert "a process that looks at pages was lost" in caplog.text
+        assert (await seen_by(found, "catalog", span_of("")))[-1].rest.ended
+        [other] = children()
+        assert other != child
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/nowhere/python"])
+async def test_without_any_process_it_is_slower_and_right(
+    full: Shop, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    """None can be started: everything is done here."""
+    monkeypatch.setattr(sys, "executable", python)
+    intruder = Intruder(full.config.store.url)
+    whole = intruder.sections()
+    key = (SKUS[60], "web-de", "catalog")
+    intruder.put([whole[key]._replace(body=b"1")])
+    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole), 1)
+    assert intruder.sections() == whole
+
+
+async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
+    """Whatever it does."""
+    async with a_crew(full.config) as found:
+        with anyio.CancelScope() as scope:
+            await found.look("catalog", span_of(""), lambda _: scope.cancel())
+        assert scope.cancelled_caught
+    assert children() == []
+
+
+async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are processors; a small one has none, unless they are asked for."""
+    sizes: list[int] = []
+    looked = Crew.look
+
+    async def look(self: Crew, domain: str, span: Span, tell: looking.Tell) -> None:
+        sizes.append(self.size)
+        await looked(self, domain, span, tell)
+
+    monkeypatch.setattr(Crew, "look", look)
+    monkeypatch.setattr("engine.shop.processors", lambda: 3)
+    await full.fold_again(processes=None)
+    assert sizes == []
+    monkeypatch.setattr("engine.shop.PAYS_FROM", 100)
+    await full.fold_again(processes=None)
+    assert set(sizes) == {3}
+    assert crew.processors() >= 1
+
+
+def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
+    """Configurations, with everything that they can have, and spans."""
+    small = configured(f"sqlite:///{tmp_path}")
+    for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
+        assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
+    for span in (span_of(""), span_of("Ä/%"), NOTHING, Span("𝄞/", "")):
+        asked = Asked("catalog", span)
+        assert msgspec.json.decode(msgspec.json.encode(asked), type=Asked) == asked
