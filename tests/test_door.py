@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from engine import Config, DomainEvent, Refused, read_event
-from engine.door import LARGEST_EVENT, Admission, Door, State
+from engine.door import LARGEST_EVENT, Admission, Door, State, format_moment
 from tests.shops import MOMENT, Document, as_line, document, event
 from tests.strategies import events, json_values, texts
 
@@ -481,3 +481,16 @@ def test_whatever_stands_in_a_file_is_refused_as_such(noise: bytes) -> None:
             through(given)
         except Refused as error:
             error.reason.encode()
+
+
+@hypothesis.given(st.datetimes(timezones=st.just(UTC) | st.timezones()))
+def test_moments_are_written_in_one_form(moment: datetime) -> None:
+    """Fixed-width UTC text, whatever the zone and the fraction. What lies outside the years 1 to 9999 there is told."""
+    try:
+        expected = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+    except OverflowError:
+        with pytest.raises(OverflowError):
+            format_moment(moment)
+        return
+    assert format_moment(moment) == expected
+    assert len(expected) == 27
