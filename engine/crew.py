@@ -20,7 +20,7 @@ from engine.config import Config
 from engine.logs import Logger
 from engine.looking import Seen, Span, Tell
 
-PAYS_FROM = 100_000
+PAYS_FROM = 300_000
 """So many events of a log take longer than it takes to start processes."""
 
 MOST_BYTES = 65_536

@@ -43,8 +43,8 @@ class Wish:
     """Only go over the pages, and fold again from the log what has drifted; no source is asked."""
 
     processes: Processes = None
-    """How many processes look at the pages. Unless given: one, and from 100,000 events on as many as there are
-    processors."""
+    """How many processes look at the pages. Unless given: one, and as many as there are
+    processors where the log has 300,000 events or more."""
 
     @property
     def prefix(self) -> str:

@@ -62,8 +62,8 @@ def verify(
     max_drift
         How many percent of the sections may have drifted before the exit code is 1.
     processes
-        How many processes look at the pages. Unless given: one, and from 100,000 events on as many as
-        there are processors.
+        How many processes look at the pages. Unless given: one, and as many as there are processors where the log has
+        300,000 events or more.
     as_json
         Print one JSON document: sections, changed, behind, drift (in percent), differences (the first 100: sku,
         channel, domain, kind, changes), seconds.
