@@ -80,16 +80,16 @@ def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("tell", [of_the_files, of_the_demo])
 def test_a_shop_over_http(
-    tell: Callable[[Path], Story], tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+    tell: Callable[[Path], Story], tmp_path: Path, new_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every event is posted to a process, and every page that it serves is the oracle's."""
     story = tell(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CONFIG_VARIABLE, str(story.config))
-    monkeypatch.setenv(STORE_VARIABLE, store_url)
+    monkeypatch.setenv(STORE_VARIABLE, new_store_url)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
     assert pagefold("status").code == 3
-    make_store(story.config, store_url)
+    make_store(story.config, new_store_url)
     with serving("--work") as server, httpx2.Client(base_url=server.url, timeout=30) as client:
         for body in chunks(story.lines):
             answer = client.post(EVENTS, content=body, headers=HEADERS)

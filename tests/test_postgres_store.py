@@ -225,16 +225,16 @@ async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, conf
         query(config.store.url, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-async def test_a_schema_of_an_administrator_will_do(config: Config) -> None:
+async def test_a_schema_of_an_administrator_will_do(postgres_url: str) -> None:
     """A role that may not make schemas uses one that was made for it."""
-    role = f"role_of_{database(config.store.url)}"
-    query(config.store.url, f"CREATE ROLE {role} LOGIN; CREATE SCHEMA pagefold AUTHORIZATION {role}")
-    url = config.store.url.replace("postgres@", f"{role}@")
+    role = f"role_of_{database(postgres_url)}"
+    query(postgres_url, f"CREATE ROLE {role} LOGIN; CREATE SCHEMA pagefold AUTHORIZATION {role}")
+    url = postgres_url.replace("postgres@", f"{role}@")
     try:
         async with opened(configured(url)) as store:
             assert await insert(store, "A") == [1]
     finally:
-        query(config.store.url, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+        query(postgres_url, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
 async def test_turned_off_durability_is_told_once(config: Config, postgres_server: PostgresServer) -> None:

@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 import engine
-from engine import Config, Shop, read_event, refolding
+from engine import Config, Shop, looking, read_event, refolding
 from engine.demo.faults import contradicted
 from engine.demo.model import Document, Model, Stream, in_microseconds
 from engine.door import Drift
@@ -307,7 +307,7 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs have many pages, and pages are folded again in many transactions."""
     monkeypatch.setattr(lines, "BATCH_ROWS", ROWS)
     monkeypatch.setattr(ordering, "PAGE_ROWS", ROWS)
-    monkeypatch.setattr(refolding, "STREAMS", 10 * ROWS)
+    monkeypatch.setattr(looking, "STREAMS", 10 * ROWS)
     monkeypatch.setattr(refolding, "HOLD_SECONDS", 0.0)
 
 

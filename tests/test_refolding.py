@@ -11,8 +11,9 @@ from anyio.lowlevel import checkpoint
 
 import engine
 from domains import DOMAINS
-from engine import Config, DomainEvent, Shop, refolding
+from engine import Config, DomainEvent, Shop, looking, refolding
 from engine.errors import LeaseLost
+from engine.looking import Looker
 from engine.refolding import Refolded, Refolder, SectionDrift
 from projections import Section
 from tests.processes import eventually
@@ -42,7 +43,7 @@ NAMES = [domain.name for domain in DOMAINS]
 @pytest.fixture
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are folded again in many transactions of a few products."""
-    monkeypatch.setattr(refolding, "STREAMS", 20)
+    monkeypatch.setattr(looking, "STREAMS", 20)
     monkeypatch.setattr(refolding, "HOLD_SECONDS", 0.0)
 
 
@@ -200,7 +201,7 @@ async def test_a_prefix_limits_it(shop: Shop) -> None:
 
 async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is folded whole, however small the steps are."""
-    monkeypatch.setattr(refolding, "STREAMS", 2)
+    monkeypatch.setattr(looking, "STREAMS", 2)
     said = [*products(SKUS[:3]), *(price("1.00", channel=name, currency="EUR", sku="M") for name in ("web-de", "*"))]
     said += [
         catalog("m", sku="M", channel=channel, source=who) for channel in (*CHANNELS, "*") for who in ("pim", "pim2")
@@ -338,8 +339,8 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 
         return begin
 
-    for name in ("_look", "_transaction"):
-        monkeypatch.setattr(Refolder, name, interrupted(getattr(Refolder, name)))
+    monkeypatch.setattr(Looker, "look", interrupted(Looker.look))
+    monkeypatch.setattr(Refolder, "_transaction", interrupted(Refolder._transaction))
 
 
 @pytest.mark.usefixtures("_small_steps")

@@ -244,12 +244,18 @@ def test_every_statement_has_a_sentence(store: str) -> None:
             assert code, f"{place} has no SQL"
 
 
+POSTGRES_ALONE = {"packed_sections"}
+"""On SQLite, `domain_sections` is packed."""
+
+
 def test_stores_have_the_same_statements() -> None:
-    """Both stores have the same files and, in each, the same statements in the same order."""
+    """Both stores have the same files and, in each, the same statements in the same order, with one exception."""
     sqlite, postgres = (
         {name: list(statements(path)) for name, path in statement_files(store).items()} for store in STORES
     )
-    assert sqlite == postgres
+    assert all(name in postgres["pages.sql"] for name in POSTGRES_ALONE)
+    alike = {file: [name for name in names if name not in POSTGRES_ALONE] for file, names in postgres.items()}
+    assert sqlite == alike
 
 
 @pytest.mark.parametrize("store", STORES)
