@@ -251,7 +251,7 @@ class DomainFold:
         return [section for section in found if section is not None]
 
     def _alike_but(self, apart: Sequence[ChannelFold]) -> Sequence[_Alike]:
-        """As `_alike_among`, of all channels but some. Few sets of them are some."""
+        """As `_alike_among`, of all channels but some: remembered, for it is mostly the same ones."""
         key = tuple([self._places[fold] for fold in apart])
         if (known := self._known_alike.get(key)) is None:
             if len(self._known_alike) >= MOST_KNOWN:
