@@ -5,16 +5,16 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 import stamina
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 
 from engine.clock import now
+from engine.computing import compute
 from engine.config import AppendConfig
 from engine.counting import Counts
 from engine.door import Admission, Door, State
@@ -57,7 +57,6 @@ class Appender:
         self._committing: asyncio.Task[None] | None = None
         self._calls = itertools.count()
         self._name = uuid4().hex
-        self._hands = CapacityLimiter(1)  # of several threads that compute, the event loop gets its turn too rarely
         self.queued = 0
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -96,7 +95,7 @@ class Appender:
 
     async def _append(self, events: Sequence[DomainEvent], *, patient: bool = True) -> list[AppendResult]:
         admit = self._admit
-        admitted = admit(events) if len(events) <= FEW else await run_sync(admit, events, limiter=self._hands)
+        admitted = admit(events) if len(events) <= FEW else await compute(partial(admit, events))
         admissions = [each for each in admitted if isinstance(each, Admission)]
         if not patient:
             self.check_room(len(admissions))

@@ -1,13 +1,14 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-from anyio.to_thread import run_sync
 
 from domains import AnyDomain
 from engine.clock import now
+from engine.computing import compute
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.store import Folding, Log, StoredEvent
 from projections import Channel, ChannelFold, DomainFold, Misfit, Section, Word
@@ -101,7 +102,8 @@ class Folder:
     async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
         few = len(heads) <= FEW
-        sections, troubled = self._sections(heads, affected) if few else await run_sync(self._sections, heads, affected)
+        fold = partial(self._sections, heads, affected)
+        sections, troubled = fold() if few else await compute(fold)
         found = Sections(sections, [], [])
         for sku in troubled:
             mended = await self._mend(sku, heads, affected[sku])

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
-
 from engine.appending import append_found
+from engine.computing import compute
 from engine.config import Config
 from engine.configuration.doors import WebhookConfig
 from engine.errors import Refused
@@ -51,7 +49,7 @@ class Intake:
         config = shop.config
         self._shop = shop
         self._lag = lag
-        self._turn = CapacityLimiter(1)  # of several threads that compute, the event loop gets its turn too rarely
+        self._waiting = 0
         self.cloudevents = CloudEvents(config.sources)
         self.hooks = _hooks(config, environment)
         self.tables = {name: Debezium(config, name) for name, source in config.sources.items() if source.cdc}
@@ -62,7 +60,7 @@ class Intake:
         To be asked before the body is read: whoever has to send it again has sent little.
         """
         self._shop.check_room()
-        if self._turn.statistics().tasks_waiting >= MOST_WAITING:
+        if self._waiting > MOST_WAITING:
             raise _many_waiting()
         limit, behind = self._shop.config.http.lag_seconds, await self._lag.seconds()
         if behind > limit:
@@ -72,7 +70,11 @@ class Intake:
         """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
         if len(body) < LARGE:
             return codec(body)
-        return await run_sync(partial(codec, body), limiter=self._turn)
+        self._waiting += 1
+        try:
+            return await compute(partial(codec, body))
+        finally:
+            self._waiting -= 1
 
     async def append(self, found: Sequence[DomainEvent | Refused]) -> list[AppendResult]:
         """What became of each, in order: the events are appended in one transaction. Raises `Overloaded` for none.

@@ -1,10 +1,11 @@
 """The sections in the table `sections`, as readers see them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import orjson
-from anyio.to_thread import run_sync
 
+from engine.computing import compute
 from engine.stores.listing import ListedPage, listed
 from engine.stores.postgres.merging import MergedReads
 from engine.stores.store import Made, Pages
@@ -49,7 +50,7 @@ class PostgresPages(MergedReads, Pages):
 
     async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
         [standing] = await self._connections.readers.fetch("packed_sections", domain, list(skus))
-        return tuple(standing) == await run_sync(_packed, sections)
+        return tuple(standing) == await compute(partial(_packed, sections))
 
     async def count(self, domain: str) -> int:
         [(sections,)] = await self._connections.readers.fetch("count_sections", domain)
