@@ -105,6 +105,8 @@ def _asked(headers: list[Header]) -> Asked | None:
         elif header == b"if-none-match":
             condition = value if condition is None else condition + b"," + value
         elif header == b"authorization":
+            if authorization is not None:
+                return None
             authorization = value
     return Asked(host, condition, authorization)
 
