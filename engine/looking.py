@@ -37,7 +37,6 @@ class Span(NamedTuple):
     ended: bool = False
 
 
-EVERYTHING = Span("", "")
 NOTHING = Span("", "", ended=True)
 
 

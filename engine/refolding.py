@@ -19,10 +19,10 @@ import msgspec
 from domains import AnyDomain
 from domains.domain import JSON
 from engine.config import Config
-from engine.crew import Crew
 from engine.folding import Sections
 from engine.history import FieldChange, changes_between, flatten
-from engine.looking import NOTHING, Look, Looker, Seen, Span, Step, span_of
+from engine.looking import NOTHING, STREAMS, Look, Looker, Seen, Span, Step, span_of
+from engine.process_pool import ProcessPool
 from engine.stores.letters import Wanted
 from engine.stores.store import Folding, Log, Store, StoredEvent
 from engine.tasks import together
@@ -33,7 +33,7 @@ HOLD_SECONDS = 0.15
 """A transaction ends after the step in which it grew so old: consumers wait no longer."""
 
 PARTS = 4
-"""A crew has so many parts of a domain for each of its processes: they are never of quite the same size."""
+"""So many parts of a domain for each process of a pool: they are never of quite the same size."""
 
 SAMPLED_SKUS = 500
 """So many SKUs of a sample are compared in a step."""
@@ -116,13 +116,13 @@ class Refolder:
         self._advance = advance
         self._turn = anyio.Lock()
 
-    async def run(self, *, prefix: str = "", write: bool = True, crew: Crew | None = None) -> Refolded:
-        """Every section of the domain, or those of the SKUs that begin with a prefix. A crew looks at parts of them."""
+    async def run(self, *, prefix: str = "", write: bool = True, pool: ProcessPool | None = None) -> Refolded:
+        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
         look: Look = self._looker.look
         spans = [span_of(prefix)]
-        if crew is not None:
-            look = partial(crew.look, self._domain)
-            spans = [span_of(prefix)] if prefix else await self._looker.parts(PARTS * crew.size)
+        if pool is not None and not prefix:
+            look = partial(pool.look, self._domain, instead=look)
+            spans = await self._looker.parts(PARTS * pool.size)
         parts = [_Part(span) for span in spans]
         await together(*(partial(self._go_over, part, look, write=write) for part in parts))
         found = sum((part.found for part in parts), Refolded())
@@ -268,7 +268,7 @@ async def sampled(log: Log, number: int) -> list[str]:
     chosen: list[str] = []
     seen = 0
     after = ""
-    while skus := await log.skus(after, SAMPLED_SKUS):
+    while skus := await log.skus(after, STREAMS):
         after = skus[-1]
         for sku in skus:
             seen += 1

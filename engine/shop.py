@@ -13,13 +13,13 @@ from engine.appending import Appender
 from engine.config import Config
 from engine.consuming import Consumer
 from engine.counting import Counts
-from engine.crew import PAYS_FROM, Crew, processors
 from engine.dead_letters import DeadLetterOffice
 from engine.deliveries import Deliveries
 from engine.door import Door
 from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
 from engine.history import HistoryEntry, history_of
+from engine.process_pool import PAYS_FROM, ProcessPool, processors
 from engine.reading import PageReader
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
 from engine.status import Status, status_of
@@ -117,16 +117,16 @@ class Shop:
             await self._publish_layout()
         found: list[Refolded] = []
 
-        async def refold(domain: AnyDomain, crew: Crew | None) -> None:
+        async def refold(domain: AnyDomain, pool: ProcessPool | None) -> None:
             refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
-            drift = await refolder.run(prefix=normalise_sku(prefix), write=write, crew=crew)
+            drift = await refolder.run(prefix=normalise_sku(prefix), write=write, pool=pool)
             self.counts.drifted[domain.name] += drift.changed
             found.append(drift)
 
         if processes is None:
             processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
-        async with Crew.of(self.config, processes) if processes > 1 else nullcontext() as crew:
-            await together(*(partial(refold, domain, crew) for domain in self._chosen(domains)))
+        async with ProcessPool.of(self.config, processes) if processes > 1 else nullcontext() as pool:
+            await together(*(partial(refold, domain, pool) for domain in self._chosen(domains)))
         return sum(found, Refolded())
 
     async def verify(

@@ -14,9 +14,9 @@ import pytest
 
 import engine
 from domains import DOMAINS
-from engine import Config, Shop, crew, looking
-from engine.crew import Asked, Crew
-from engine.looking import NOTHING, Looker, Seen, Span, span_of
+from engine import Config, Shop, looking, process_pool
+from engine.looking import NOTHING, Look, Looker, Seen, Span, Tell, span_of
+from engine.process_pool import Asked, ProcessPool
 from engine.refolding import Refolded, SectionDrift
 from tests.processes import eventually
 from tests.rebuilds import SPOIL, Intruder, with_snapshots
@@ -36,15 +36,15 @@ async def full(store_url: str) -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def a_crew(config: Config) -> AsyncIterator[Crew]:
+async def a_pool(config: Config) -> AsyncIterator[ProcessPool]:
     """Processes that look, none of which is left at the end."""
-    async with Crew.of(config, PROCESSES) as found:
+    async with ProcessPool.of(config, PROCESSES) as found:
         yield found
     assert children() == []
 
 
 def children() -> list[int]:
-    """The processes of crews that this one has started, and that have not gone."""
+    """The processes of pools that this one has started, and that have not gone."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -53,16 +53,21 @@ def children() -> list[int]:
                 command = (process / "cmdline").read_bytes()
             except (OSError, IndexError):
                 continue
-            if parent == os.getpid() and b"engine.crew_member" in command:
+            if parent == os.getpid() and b"engine.pool_process" in command:
                 found.append(int(process.name))
     return found
 
 
-async def seen_by(found: Crew, domain: str, span: Span) -> list[Seen]:
-    """All that one of them tells."""
+async def seen_by(found: ProcessPool, domain: str, span: Span) -> tuple[list[Seen], list[Span]]:
+    """All that one of them tells, and what had to be looked at here."""
     told: list[Seen] = []
-    await found.look(domain, span, told.append)
-    return told
+    here: list[Span] = []
+
+    async def instead(rest: Span, _tell: Tell) -> None:
+        here.append(rest)
+
+    await found.look(domain, span, told.append, instead=instead)
+    return told, here
 
 
 async def test_several_find_what_one_finds(full: Shop) -> None:
@@ -135,23 +140,26 @@ async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkey
 async def test_they_look_without_a_lock(full: Shop) -> None:
     """Somebody folds the domain meanwhile, and takes as long as it likes."""
     sections = len(Intruder(full.config.store.url).sections())
-    async with full.store.consumption.folding("catalog"), a_crew(full.config) as found:
-        told = await seen_by(found, "catalog", span_of(""))
+    async with full.store.consumption.folding("catalog"), a_pool(full.config) as found:
+        told, here = await seen_by(found, "catalog", span_of(""))
         assert told[-1].rest.ended
+        assert here == []
         with anyio.fail_after(20):
             assert (await full.verify()).sections == sections
 
 
 async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed, it has seen nothing; another looks next."""
-    async with a_crew(full.config) as found:
-        assert (await seen_by(found, "catalog", span_of("")))[-1].rest.ended
+    """Killed, it has seen nothing: that is looked at here, and what comes next by another."""
+    span = span_of("")
+    async with a_pool(full.config) as found:
+        told, here = await seen_by(found, "catalog", span)
+        assert (told[-1].rest.ended, here) == (True, [])
         [child] = children()
         os.kill(child, signal.SIGKILL)
         await eventually(lambda: child not in children(), "it has gone")
-        assert await seen_by(found, "catalog", span_of("")) == []
+        assert await seen_by(found, "catalog", span) == ([], [span])
         assert "a process that looks at pages was lost" in caplog.text
-        assert (await seen_by(found, "catalog", span_of("")))[-1].rest.ended
+        assert await seen_by(found, "catalog", span) == (told, [])
         [other] = children()
         assert other != child
 
@@ -172,8 +180,8 @@ async def test_without_any_process_it_is_slower_and_right(
 
 async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
     """Somebody begins to look, and is stopped."""
-    async with a_crew(full.config) as found, anyio.create_task_group() as group:
-        group.start_soon(found.look, "catalog", span_of(""), lambda _: None)
+    async with a_pool(full.config) as found, anyio.create_task_group() as group:
+        group.start_soon(seen_by, found, "catalog", span_of(""))
         await eventually(lambda: len(children()) == 1, "one begins")
         group.cancel_scope.cancel()
 
@@ -181,20 +189,20 @@ async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
 async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there are processors; a small one has none, unless they are asked for."""
     sizes: list[int] = []
-    looked = Crew.look
+    looked = ProcessPool.look
 
-    async def look(self: Crew, domain: str, span: Span, tell: looking.Tell) -> None:
+    async def look(self: ProcessPool, domain: str, span: Span, tell: Tell, *, instead: Look) -> None:
         sizes.append(self.size)
-        await looked(self, domain, span, tell)
+        await looked(self, domain, span, tell, instead=instead)
 
-    monkeypatch.setattr(Crew, "look", look)
+    monkeypatch.setattr(ProcessPool, "look", look)
     monkeypatch.setattr("engine.shop.processors", lambda: 3)
     await full.fold_again(processes=None)
     assert sizes == []
     monkeypatch.setattr("engine.shop.PAYS_FROM", 100)
     await full.fold_again(processes=None)
     assert set(sizes) == {3}
-    assert crew.processors() >= 1
+    assert process_pool.processors() >= 1
 
 
 def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:

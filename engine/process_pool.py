@@ -1,7 +1,7 @@
 """Processes that look at pages beside this one: folding is Python's work, of which a process does one thing at a time.
 
 Each is given a span of streams at a time, and tells how far everything in it is as it must be. None of them takes a
-lock, or writes. One that is lost has not come further, and another takes its place.
+lock, or writes. What one that is lost had left is looked at here, and another takes its place.
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import Self
 
 import anyio
 import msgspec
-from anyio.abc import ByteSendStream, Process
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from engine.config import Config
 from engine.logs import Logger
-from engine.looking import Seen, Span, Tell
+from engine.looking import Look, Seen, Span, Tell
 
 PAYS_FROM = 300_000
 """So many events of a log take longer than it takes to start processes."""
@@ -45,27 +45,28 @@ class _Lost(Exception):
     """A process has ended, or says what cannot be understood."""
 
 
-class _Member:
-    """One process. It knows one configuration."""
+class _Process:
+    """One process. It is told the configuration with the first that it is asked."""
 
-    def __init__(self, process: Process, asks: ByteSendStream, answers: BufferedByteReceiveStream) -> None:
+    def __init__(self, process: Process, asks: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
         self._process = process
         self._asks = asks
-        self._answers = answers
+        self._answers = BufferedByteReceiveStream(answers)
+        self._untold: list[Config] = [config]
 
     @classmethod
     async def start(cls, config: Config) -> Self:
         """A new one, of the same Python. Nothing is imported from where the program happens to work (`-P`)."""
-        command = [sys.executable, "-P", "-m", "engine.crew_member"]
+        command = [sys.executable, "-P", "-m", "engine.pool_process"]
         process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
         if process.stdin is None or process.stdout is None:
             raise AssertionError
-        member = cls(process, process.stdin, BufferedByteReceiveStream(process.stdout))
-        await member._say(config)
-        return member
+        return cls(process, process.stdin, process.stdout, config)
 
     async def look(self, asked: Asked, tell: Tell) -> None:
         """As `Looker.look`. Raises `_Lost`."""
+        while self._untold:
+            await self._say(self._untold.pop())
         await self._say(asked)
         while (seen := await self._hear()) is not None:
             tell(seen)
@@ -100,39 +101,52 @@ class _Member:
             raise _Lost(type(error).__name__) from error
 
 
-class Crew:
+class ProcessPool:
     """So many processes, each started when it is first needed, and again when it was lost."""
 
     def __init__(self, config: Config, size: int) -> None:
         self.size = size
         self._config = config
         self._turns = anyio.Semaphore(size)
-        self._waiting: list[_Member] = []
+        self._waiting: list[_Process] = []
 
     @classmethod
     @asynccontextmanager
     async def of(cls, config: Config, size: int) -> AsyncIterator[Self]:
-        """A crew that goes when the block ends."""
-        crew = cls(config, size)
+        """Processes that go when the block ends."""
+        pool = cls(config, size)
         try:
-            yield crew
+            yield pool
         finally:
-            with anyio.move_on_after(SECONDS_TO_END, shield=True):
-                for member in crew._waiting:
-                    await member.end()
+            for process in pool._waiting:
+                with anyio.move_on_after(SECONDS_TO_END, shield=True):
+                    await process.end()
 
-    async def look(self, domain: str, span: Span, tell: Tell) -> None:
-        """As `Looker.look`, in one of the processes, when one is free; as far as it comes, where it is lost."""
+    async def look(self, domain: str, span: Span, tell: Tell, *, instead: Look) -> None:
+        """As `Looker.look`, in one of the processes, when one is free. Where that is lost, `instead` looks further."""
+        rest = span
+
+        def hear(seen: Seen) -> None:
+            nonlocal rest
+            rest = seen.rest
+            tell(seen)
+
+        if not await self._has_looked(Asked(domain, span), hear) and not rest.ended:
+            await instead(rest, tell)
+
+    async def _has_looked(self, asked: Asked, tell: Tell) -> bool:
+        """False where the process was lost."""
         async with self._turns, AsyncExitStack() as stack:
             try:
-                member = self._waiting.pop() if self._waiting else await _Member.start(self._config)
-                stack.push_async_callback(member.kill)
-                await member.look(Asked(domain, span), tell)
+                process = self._waiting.pop() if self._waiting else await _Process.start(self._config)
+                stack.push_async_callback(process.kill)
+                await process.look(asked, tell)
             except (_Lost, OSError) as error:
-                log.warning("a process that looks at pages was lost", domain=domain, error=str(error))
-                return
+                log.warning("a process that looks at pages was lost", domain=asked.domain, error=str(error))
+                return False
             stack.pop_all()
-            self._waiting.append(member)
+            self._waiting.append(process)
+            return True
 
 
 def processors() -> int:

@@ -1,4 +1,4 @@
-"""One process of a crew: `python -m engine.crew_member`, started by `engine.crew`.
+"""One process of a pool: `python -m engine.pool_process`, started by `engine.process_pool`.
 
 Its standard input is a configuration, and then what to look at, a line each; its standard output is what it has seen.
 It ends when there is nothing more to read.
@@ -13,9 +13,9 @@ import msgspec
 from domains import DOMAINS
 from engine import logs
 from engine.config import Config
-from engine.crew import Asked
 from engine.errors import StoreError
 from engine.looking import Looker, Seen
+from engine.process_pool import Asked
 from engine.running import run
 from engine.stores import open_store
 
@@ -50,5 +50,5 @@ def _say(seen: Seen | None) -> None:
 
 if __name__ == "__main__":
     logs.configure("error")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has a crew
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has started it
     sys.exit(run(lambda: answer(sys.stdin.buffer)))
