@@ -1,9 +1,9 @@
 """Page reads over HTTP while the shop is at work, beside those of the same server when it is quiet.
 
-One `pagefold serve --work` has everything to do: it reads pages, takes events and folds them. `wrk` asks for pages at a
-steady pace, well below what the server could do, so that what is measured is how long one of them waits. Pages change
-while some hundred events a second are posted, one a request. Too much is posted when a crowd sends large requests as
-fast as they are answered: some of them are refused for the moment, and reads should not suffer.
+`pagefold serve --work` has everything to do, on one core: it reads pages, takes events and folds them. `wrk` asks for
+pages at a steady pace, well below what the server could do, so that what is measured is how long one of them waits.
+Pages change while some hundred events a second are posted, one a request. Too much is posted when a crowd sends large
+requests as fast as they are answered: some of them are refused for the moment, and reads should not suffer.
 """
 
 import itertools

@@ -133,7 +133,7 @@ class Consumer:
             return
         log.warning("the configuration has changed: folding every page again", domain=self._domain)
         found = await self._refolder(begin=tail.folding).run()
-        self._counts.drifted[self._domain] += found.changed
+        self._counts.folded_again(self._domain, found.changed)
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 

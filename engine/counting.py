@@ -2,7 +2,9 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+import msgspec
 
 from engine.events import AppendResult, Outcome
 
@@ -10,13 +12,16 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 EVENTS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000)
 
 
-class Histogram:
+class Histogram(msgspec.Struct):
     """How often a value was at most each of the `bounds`; the last of `counts` is of those above all of them."""
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+    bounds: tuple[float, ...]
+    counts: list[int] = []
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Nothing is counted yet."""
+        self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
         """One value more."""
@@ -24,12 +29,11 @@ class Histogram:
         self.total += value
 
 
-class Batches:
+class Batches(msgspec.Struct):
     """Transactions of one kind: how many events each had, and how long it took."""
 
-    def __init__(self) -> None:
-        self.events = Histogram(EVENTS)
-        self.seconds = Histogram(SECONDS)
+    events: Histogram = msgspec.field(default_factory=lambda: Histogram(EVENTS))
+    seconds: Histogram = msgspec.field(default_factory=lambda: Histogram(SECONDS))
 
     def add(self, events: int, seconds: float) -> None:
         """One transaction more."""
@@ -37,21 +41,25 @@ class Batches:
         self.seconds.add(seconds)
 
 
-class Counts:
+class Counts(msgspec.Struct):
     """The numbers of one process: events by outcome, batches, sections changed and drifted by domain."""
 
-    def __init__(self) -> None:
-        self.outcomes: Counter[Outcome] = Counter()
-        self.appends = Batches()
-        self.folds: dict[str, Batches] = {}
-        self.changed: Counter[str] = Counter()
-        self.drifted: Counter[str] = Counter()
+    outcomes: dict[Outcome, int] = {}
+    appends: Batches = msgspec.field(default_factory=Batches)
+    folds: dict[str, Batches] = {}
+    changed: dict[str, int] = {}
+    drifted: dict[str, int] = {}
 
     def answered(self, results: Iterable[AppendResult]) -> None:
         """The outcomes of one call."""
-        self.outcomes.update(result.outcome for result in results)
+        for outcome, number in Counter(result.outcome for result in results).items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
     def folded(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """One batch of a consumer."""
         self.folds.setdefault(domain, Batches()).add(events, seconds)
-        self.changed[domain] += changed
+        self.changed[domain] = self.changed.get(domain, 0) + changed
+
+    def folded_again(self, domain: str, drifted: int) -> None:
+        """A domain, or a part of it, was folded again."""
+        self.drifted[domain] = self.drifted.get(domain, 0) + drifted

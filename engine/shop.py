@@ -120,7 +120,7 @@ class Shop:
         async def refold(domain: AnyDomain, pool: ProcessPool | None) -> None:
             refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
             drift = await refolder.run(prefix=normalise_sku(prefix), write=write, pool=pool)
-            self.counts.drifted[domain.name] += drift.changed
+            self.counts.folded_again(domain.name, drift.changed)
             found.append(drift)
 
         if processes is None:

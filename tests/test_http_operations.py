@@ -119,7 +119,7 @@ async def test_drift_is_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
 
 def test_a_histogram_counts_up_to_each_bound() -> None:
     """A value counts for the first bound that it does not exceed."""
-    histogram = Histogram([1, 10])
+    histogram = Histogram((1, 10))
     for value in (0, 1, 1.5, 10, 11):
         histogram.add(value)
     assert histogram.counts == [2, 2, 1]

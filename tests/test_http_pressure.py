@@ -62,14 +62,14 @@ def crowd(server: Server, number: int, street: int = 0) -> Iterator[list[socket.
 
 
 def connections(server: Server) -> int:
-    """How many files the server has open."""
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    """How many files the server has open, in all of its processes."""
+    return sum(len(server.files(each)) for each in server.processes())
 
 
 def memory(server: Server) -> int:
-    """How many bytes it has in memory now."""
-    pages = Path(f"/proc/{server.process.pid}/statm").read_text(encoding="utf-8").split()[1]
-    return int(pages) * resource.getpagesize()
+    """How many bytes they have in memory now, counted once in each."""
+    pages = sum(int(Path(f"/proc/{each}/statm").read_text(encoding="utf-8").split()[1]) for each in server.processes())
+    return pages * resource.getpagesize()
 
 
 def goes_on(server: Server) -> bool:

@@ -24,7 +24,7 @@ from engine.demo.model import Document, Model
 from tests.command_line import event, ndjson, on_sqlite, pagefold, settle
 from tests.data import data_file
 from tests.scenes import SOAK_ROUNDS, SOAK_SEED
-from tests.servers import Server, serving, within
+from tests.servers import Server, kill, serving, within
 from tests.shops import everything
 from tests.test_sunrise import CHANNELS, FILES, Oracle
 
@@ -174,7 +174,7 @@ class Senders:
 
 
 def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
-    """A server is started and killed under load, again and again."""
+    """A server is started, and one of its processes is killed under load, then the first: again and again."""
     for _ in range(kills):
         with serving("--work") as server:
             threads = [threading.Thread(target=senders.run, args=(server.url, each)) for each in range(SENDERS)]
@@ -183,6 +183,8 @@ def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
                 thread.start()
             within(20, "something is answered", lambda before=before: len(senders.told) > before)
             time.sleep(luck.uniform(0.0, 0.4))
+            kill(luck.choice([server.process.pid, *server.processes()]))
+            time.sleep(luck.uniform(0.0, 0.2))
             server.process.kill()
             for thread in threads:
                 thread.join()

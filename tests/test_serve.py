@@ -5,9 +5,8 @@ import re
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import httpx2
 import pytest
@@ -15,9 +14,11 @@ import pytest
 from engine.http.server import listen
 from engine.running import answer_soon
 from tests.command_line import event, finished, lines_file, ndjson, on_sqlite, pagefold, product, settle, spawn
-from tests.servers import Server, serving, within
+from tests.http_clients import is_free
+from tests.servers import Server, is_running, kill, serving, within
 
 MEGABYTE = 1024 * 1024
+NDJSON = {"content-type": "application/x-ndjson"}
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -57,37 +58,88 @@ def test_several_processes_share_a_port(place: Path) -> None:
     pagefold("ingest", lines_file(place / "a.ndjson", product()))
     with serving("--work", "--workers", "3") as server:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
-        within(10, "there are three", lambda: len(children(server.process.pid)) == 3)
-        before = children(server.process.pid)
+        within(10, "there are three", lambda: len(server.processes()) == 3)
+        before = server.processes()
         victim = max(before)
         kill(victim)
-        within(10, "another takes its place", lambda: len(children(server.process.pid) - {victim}) == 3)
+        within(10, "another takes its place", lambda: len(server.processes() - {victim}) == 3)
         assert server.get("/v1/pages/web-de/A").status_code == 200
-        after = children(server.process.pid)
+        after = server.processes()
         assert server.ended() == 0
-    assert not [process for process in before | after if Path(f"/proc/{process}").exists()]
+    assert not [process for process in before | after if is_running(process)]
 
 
 @on_linux
-def test_another_process_takes_the_consumers_over(place: Path) -> None:
-    """While the process that folds is killed, the other one answers; what is posted then is folded by the next one."""
+def test_another_process_takes_over_what_the_first_one_did(place: Path) -> None:
+    """While the process that works is killed, the others answer; the next one takes what is posted, and folds it."""
     pagefold("ingest", lines_file(place / "a.ndjson", product()))
-    with serving("--work", "--workers", "2") as server:
+    with serving("--work", "--workers", "3") as server:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
-        within(10, "both answer", lambda: workers_asked(server) == {"1", "2"})
-        before = children(server.process.pid)
-        victim = folding(before)
+        within(10, "all are counted", lambda: counted(server) == {"1", "2", "3"})
+        before, victim = server.processes(), server.worker()
         kill(victim)
         answered = 0
-        while not children(server.process.pid) - before or answered < 20:
-            answered += was_answered(server)
-        body = ndjson([event(), product("B")])
-        answer = httpx2.post(f"{server.url}/v1/events", content=body, headers={"content-type": "application/x-ndjson"})
+        while not server.processes() - before or answered < 20:
+            answered += server.get("/v1/pages/web-de/A").status_code == 200
+        answer = httpx2.post(f"{server.url}/v1/events", content=ndjson([event(), product("B")]), headers=NDJSON)
         assert answer.status_code == 202
         within(20, "it is folded", lambda: server.get("/v1/pages/web-de/B").status_code == 200)
-        within(10, "both answer again", lambda: workers_asked(server) == {"1", "2"})
-        assert len(children(server.process.pid)) == 2
+        within(10, "all are counted again", lambda: counted(server) == {"1", "2", "3"})
+        assert server.worker() not in before
+        assert len(server.processes()) == 3
         assert server.ended() == 0
+
+
+@on_linux
+@on_sqlite
+def test_who_reads_does_not_wait_for_the_one_who_works(place: Path) -> None:
+    """While that one stands still, pages are read; what is posted waits for it, and is taken when it goes on."""
+    pagefold("ingest", lines_file(place / "a.ndjson", product()))
+    with serving("--work") as server:
+        within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
+        worker = server.worker()
+        os.kill(worker, signal.SIGSTOP)
+        with ThreadPoolExecutor() as others:
+            posted = others.submit(httpx2.post, f"{server.url}/v1/events", content=ndjson([event()]), headers=NDJSON)
+            for _ in range(20):
+                assert server.get("/v1/pages/web-de/A").status_code == 200
+            assert not posted.done()
+            os.kill(worker, signal.SIGCONT)
+            assert posted.result().status_code == 202
+        assert server.ended() == 0
+
+
+@on_linux
+@on_sqlite
+def test_who_is_still_ending_does_not_hold_the_port(place: Path) -> None:
+    """When the first process is killed, another server can take its place, while the last requests are answered."""
+    assert place.is_dir()
+    body = ndjson([product()])
+    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d"
+    with serving("--work") as server, socket.create_connection(("127.0.0.1", server.port)) as line:
+        worker, files = server.worker(), len(server.files(server.worker()))
+        line.sendall(head % len(body) + b"\r\n\r\n" + body[:-1])
+        within(10, "it is passed on", lambda: len(server.files(worker)) > files)
+        server.process.kill()
+        within(5, "the port is free", lambda: is_free(server.port))
+        assert is_running(worker)
+        line.sendall(body[-1:])
+        assert line.makefile("rb").readline().startswith(b"HTTP/1.1 202")
+        within(10, "it ends", lambda: not is_running(worker))
+
+
+@on_linux
+@on_sqlite
+def test_one_process_does_everything(place: Path) -> None:
+    """With one worker, there is no other."""
+    with serving("--work", "--workers", "1") as server:
+        assert server.processes() == set()
+        answer = httpx2.post(f"{server.url}/v1/events", content=ndjson([product()]), headers=NDJSON)
+        assert answer.status_code == 202
+        within(10, "it is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
+        assert counted(server) == {"1"}
+        server.process.kill()
+    assert place.is_dir()
 
 
 @on_linux
@@ -96,10 +148,10 @@ def test_processes_end_with_the_one_that_started_them(place: Path) -> None:
     """When the first process is killed, the others do not stay and hold the port."""
     assert place.is_dir()
     with serving("--workers", "2") as server:
-        within(10, "there are two", lambda: len(children(server.process.pid)) == 2)
-        left = children(server.process.pid)
+        within(10, "there are two", lambda: len(server.processes()) == 2)
+        left = server.processes()
         server.process.kill()
-        within(10, "they end", lambda: not [each for each in left if Path(f"/proc/{each}").exists()])
+        within(10, "they end", lambda: not [each for each in left if is_running(each)])
 
 
 @on_linux
@@ -109,11 +161,11 @@ def test_an_endless_head_takes_no_memory(place: Path) -> None:
     assert place.is_dir()
     with serving() as server:
         assert server.get("/healthz").status_code == 200
-        before = peak_memory(server.process.pid)
+        before = peak_memory(server)
         for _ in range(5):
             send_endless_head(server.port)
         assert server.get("/healthz").status_code == 200
-        assert peak_memory(server.process.pid) - before < 4 * MEGABYTE
+        assert peak_memory(server) - before < 4 * MEGABYTE
 
 
 def test_threads_that_compute_give_way_soon() -> None:
@@ -138,49 +190,17 @@ def send_endless_head(port: int) -> None:
     pytest.fail("it took all of it")
 
 
-def children(process: int) -> set[int]:
-    """The processes that one has started, and that still run."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
-    return {int(each) for each in listed if " Z " not in Path(f"/proc/{each}/stat").read_text(encoding="utf-8")}
+def counted(server: Server) -> set[str]:
+    """The processes that have told their numbers."""
+    return set(re.findall(r'worker="(\d+)"', server.get("/metrics").text))
 
 
-def folding(processes: set[int]) -> int:
-    """The process that runs the consumers: the first that was started."""
-    return min(processes)
-
-
-def was_answered(server: Server) -> bool:
-    """Whether a page is there. Who was connected to a process that was killed is not answered, and asks again."""
-    try:
-        with urlopen(f"{server.url}/v1/pages/web-de/A") as answer:  # noqa: S310  # it is our own
-            return bool(answer.status == 200)
-    except HTTPError:
-        raise
-    except OSError:
-        return False
-
-
-def workers_asked(server: Server) -> set[str]:
-    """Who answers, of those that one connection or another finds. Each tells its own numbers, with its own."""
-    numbers: set[str] = set()
-    for _ in range(20):
-        with urlopen(f"{server.url}/metrics") as answer:  # noqa: S310  # likewise
-            [number] = set(re.findall(r'worker="(\d+)"', answer.read().decode()))
-            numbers.add(number)
-    return numbers
-
-
-def kill(process: int) -> None:
-    """Ends it as `kill -9` does."""
-    signal.pidfd_send_signal(os.pidfd_open(process), signal.SIGKILL)
-
-
-def peak_memory(process: int) -> int:
-    """The most memory that it had, in bytes."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+def peak_memory(server: Server) -> int:
+    """The most memory that its processes had, in bytes."""
+    taken = [Path(f"/proc/{each}/status").read_text(encoding="utf-8") for each in server.processes()]
+    peaks = [re.search(r"VmHWM:\s+(\d+) kB", each) for each in taken]
+    assert peaks
+    return 1024 * sum(int(peak[1]) for peak in peaks if peak is not None)
 
 
 @on_sqlite
@@ -196,7 +216,7 @@ def test_what_cannot_be_served_is_told(place: Path) -> None:
     ran = finished(spawn("serve", "--port", "0", "--store", f"sqlite:///{place}/nothing"))
     assert ran.code == 3
     assert "`pagefold init`" in ran.err
-    for options in ((), ("--workers", "2")):
+    for options in ((), ("--workers", "1")):
         ran = finished(spawn("serve", "--port", "0", "--host", "0.0.0.0", *options))  # noqa: S104  # it is refused
         assert ran.code == 2
         assert "pagefold tokens create" in ran.err

@@ -1,11 +1,9 @@
 """`pagefold serve`: pages over HTTP, and with --work the consumers as well."""
 
 import os
-import signal
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from typing import Annotated
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Annotated, NamedTuple
 
 import anyio
 import msgspec
@@ -16,10 +14,12 @@ import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
 from engine.command.running import Stop, stoppable
+from engine.command.supervising import supervise
 from engine.config import Config
 from engine.errors import StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
 from engine.http.descriptors import room_for
+from engine.http.peers import WORKER, Peers
 from engine.http.server import address_of, listen, serving
 from engine.http.service import Service
 from engine.logs import Logger
@@ -27,9 +27,8 @@ from engine.running import answer_soon, run
 from engine.shop import Shop
 from engine.tasks import beside
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
-SECONDS_BETWEEN_LOOKS = 1.0
-"""How often one process of several looks whether the one that started it is still there."""
+GIVING_WAY = 5
+"""How nice the process is that works, beside others that read: it has a third of their share where both want a core."""
 
 SECONDS_TO_CLOSE = 2.0
 """How long a server stays open, at most, when the first token is made."""
@@ -42,7 +41,7 @@ def serve(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8080,
     work: Annotated[bool, Parameter(show_default=False)] = False,
-    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 2,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
     """Runs the server until it is told to end.
@@ -56,18 +55,31 @@ def serve(
     work
         Run the consumers too, as `pagefold work` does.
     workers
-        How many processes share the port. With --work, the first of them runs the consumers.
+        How many processes share the port. The first one takes changes, and runs the consumers with --work; the others
+        read pages, and do not wait behind it. With 1, one process does everything.
     """
     options.start_logging("info")
     answer_soon()
-    config = within_room(options.load())
-    listener = listen(host, port)
+    shared = _Shared(within_room(options.load()), listen(host, port), host, work, Peers.open() if workers > 1 else None)
+    if workers == 1:
+        return run(lambda: _serve(shared))
 
-    def one(number: int, parent: int | None) -> int:
-        """One process of several, or the only one."""
-        return run(lambda: _serve(config, listener, host, number, parent, work=work and number == 1))
+    def one(number: int, gone: int) -> int:
+        if number == WORKER:
+            os.nice(GIVING_WAY)
+        return run(lambda: _serve(shared, number, gone))
 
-    return one(1, None) if workers == 1 else _supervise(workers, one)
+    return supervise(workers, one)
+
+
+class _Shared(NamedTuple):
+    """What all processes have."""
+
+    config: Config
+    listener: socket.socket
+    host: str
+    work: bool
+    peers: Peers | None
 
 
 def within_room(config: Config) -> Config:
@@ -76,21 +88,28 @@ def within_room(config: Config) -> Config:
     return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
 
 
-async def _serve(  # a process is told that much
-    config: Config, listener: socket.socket, host: str, number: int, parent: int | None, *, work: bool
-) -> int:
+async def _serve(shared: _Shared, number: int = WORKER, gone: int | None = None) -> int:
+    """One process of several, or the only one. It ends by a signal, or when there is something to read from `gone`."""
+    config, listener, host, work, peers = shared
+    consumes, address = work and number == WORKER, address_of(listener)
+    if peers is not None and number == WORKER:  # readers listen: while this one is still ending, the port is free
+        listener.close()
     async with engine.open(config, create=False) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
-        async with _consumers(shop, work=work), beside(lambda: closing(service, host)), serving(service, listener):
-            if number == 1:
-                say(f"listening on {address_of(listener)}")
-            log.info("serving", address=address_of(listener), store=shop.store.name, worker=number, work=work)
-            await _stopped(stop, parent)
+        async with (
+            _consumers(shop, work=consumes),
+            beside(lambda: closing(service, host)),
+            serving(service, None if listener.fileno() < 0 else listener, peers),
+        ):
+            if number == WORKER:
+                say(f"listening on {address}")
+            log.info("serving", address=address, store=shop.store.name, worker=number, work=consumes)
+            await _stopped(stop, gone)
     log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
     return Exit.DONE
 
 
-async def service_of(shop: Shop, host: str, number: int = 1) -> Service:
+async def service_of(shop: Shop, host: str, number: int = WORKER) -> Service:
     """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
     anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_made())
     log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
@@ -123,67 +142,7 @@ def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
     return beside(shop.work) if work else nullcontext()
 
 
-async def _stopped(stop: Stop, parent: int | None) -> None:
+async def _stopped(stop: Stop, gone: int | None) -> None:
     """Returns when a signal has come, or the process that started this one is gone."""
     with stop.scope:
-        while parent in (None, os.getppid()):  # noqa: ASYNC110  # nobody tells a process that its parent has died
-            await anyio.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-# --- several processes ----------------------------------------------------------------------------
-
-
-def _supervise(workers: int, one: Callable[[int, int], int]) -> int:
-    """Runs the processes, puts another in the place of one that was killed, and ends all of them when told to.
-
-    One that ends by itself has a reason that the next one would have too: then all of them end, with its exit code. In
-    a process of its own it runs `one`, with its number and its parent's id, and gives what that gives.
-    """
-    parent, running, code = os.getpid(), dict[int, int](), int(Exit.DONE)
-    told = _Told(running)
-    missing = list(range(1, workers + 1))
-    while missing or running:
-        if missing:
-            number = missing.pop(0)
-            if (process := _fork()) == 0:
-                return one(number, parent)
-            running[process] = number
-            continue
-        process, status = os.wait()
-        number, exit_code = running.pop(process), os.waitstatus_to_exitcode(status)
-        if told.signal is None and exit_code < 0:
-            log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
-            missing.append(number)
-        elif exit_code not in (0, -(told.signal or 0)):  # one that had not begun yet may end by the signal itself
-            code = code or abs(exit_code)
-            told.pass_on(signal.SIGTERM, None)
-    return code
-
-
-class _Told:
-    """Passes SIGINT and SIGTERM on to every process."""
-
-    def __init__(self, running: dict[int, int]) -> None:
-        self.signal: int | None = None
-        self._running = running
-        for number in ENDING:
-            signal.signal(number, self.pass_on)
-
-    def pass_on(self, number: int, _frame: object) -> None:
-        """As it came, to all that still run."""
-        self.signal = number
-        for process in list(self._running):
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-
-
-def _fork() -> int:
-    """One more process, by its id; 0 in the new one. There is no thread or event loop yet that it could tear apart."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    process = os.fork()
-    if process == 0:
-        os.setpgid(0, 0)  # what a terminal sends reaches the parent alone, which passes it on, once
-        for each in ENDING:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-    return process
+        await (anyio.sleep_forever() if gone is None else anyio.wait_readable(gone))

@@ -167,8 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
         self._in_head = False
         self._unparsed = 0
-        before: RequestResponseCycle | None = self.cycle
-        is_first = before is None or before.response_complete
+        is_first = self.is_at_rest()
         version, method = self.parser.get_http_version(), self.parser.get_method()
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
         if is_first and self._answer_at_once(method, keep_alive=keep_alive):
@@ -187,6 +186,11 @@ class LimitedProtocol(HttpToolsProtocol):
         else:  # it was sent before the answer to the one before: it waits
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def is_at_rest(self) -> bool:
+        """Whether nobody waits for an answer yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
 
     def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
         """Answers the request if it can be done here and now, when nobody else has to be answered before."""

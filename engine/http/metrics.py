@@ -1,10 +1,11 @@
 """`/metrics`: what was counted, in the form that Prometheus reads.
 
 Everything is counted in plain numbers where it happens, a batch at a time, and turned into metrics only when somebody
-asks. No label is an SKU. Where several processes share a port, each answers for itself, under its own `worker`.
+asks. No label is an SKU. Where several processes share a port, the first one answers for all of them, each under its
+`worker`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYPE
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from engine.counting import Histogram
 from engine.events import OUTCOMES
+from engine.http.numbers import Numbers
 from engine.http.service import Service
 from engine.status import Standing
 
@@ -22,18 +24,17 @@ __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 async def exposition(service: Service) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ShopCollector(service, await service.lag.standing()))
+    registry.register(ShopCollector(service.reported.beside(service.numbers()), await service.lag.standing()))
     return generate_latest(registry)
 
 
 class ShopCollector(Collector):
-    """Turns the numbers of a server, and what its store says, into metrics."""
+    """Turns the numbers of each process, and what the store says, into metrics."""
 
-    def __init__(self, service: Service, standing: Standing) -> None:
-        self._service = service
+    def __init__(self, processes: Sequence[Numbers], standing: Standing) -> None:
+        self._processes = processes
         self._domains = standing.domains
         self._deliveries = standing.deliveries
-        self._worker = str(service.worker)
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
@@ -43,43 +44,69 @@ class ShopCollector(Collector):
         yield from self._standing()
 
     def _requests(self) -> Iterator[Metric]:
-        traffic = self._service.traffic
         requests = CounterMetricFamily(
             "pagefold_http_requests", "Requests answered.", labels=["worker", "method", "route", "status"]
         )
-        for (method, route, status), number in traffic.requests.items():
-            requests.add_metric([self._worker, method, route, str(status)], number)
+        for process in self._processes:
+            for method, route, status, number in process.requests:
+                requests.add_metric([str(process.worker), method, route, str(status)], number)
         yield requests
-        yield self._counter("pagefold_page_reads", "Pages found for readers, 304s among them.", traffic.reads)
-        yield self._counter("pagefold_page_not_modified", "Page reads answered with 304.", traffic.not_modified)
-        refused = {str(status): number for status, number in traffic.refused.items()}
-        yield self._by("pagefold_http_refused", "Requests and connections refused unread.", "status", refused)
-        yield self._counter("pagefold_http_gone", "Requests whose sender hung up before they were whole.", traffic.gone)
+        yield self._counter("pagefold_page_reads", "Pages found for readers, 304s among them.", lambda each: each.reads)
+        yield self._counter(
+            "pagefold_page_not_modified", "Page reads answered with 304.", lambda each: each.not_modified
+        )
+        yield self._by(
+            "pagefold_http_refused",
+            "Requests and connections refused unread.",
+            "status",
+            lambda each: {str(status): number for status, number in each.refused.items()},
+        )
+        yield self._counter(
+            "pagefold_http_gone", "Requests whose sender hung up before they were whole.", lambda each: each.gone
+        )
 
     def _appends(self) -> Iterator[Metric]:
-        counts = self._service.shop.counts
         yield self._by(
             "pagefold_events",
             "Events answered, by outcome.",
             "outcome",
-            {each: counts.outcomes[each] for each in OUTCOMES},
+            lambda each: {outcome: each.counts.outcomes.get(outcome, 0) for outcome in OUTCOMES},
         )
-        yield self._histogram("pagefold_append_batch_events", "Events in a transaction.", {"": counts.appends.events})
-        yield self._histogram("pagefold_append_seconds", "Time of a transaction.", {"": counts.appends.seconds})
+        yield self._histogram(
+            "pagefold_append_batch_events", "Events in a transaction.", lambda each: {"": each.counts.appends.events}
+        )
+        yield self._histogram(
+            "pagefold_append_seconds", "Time of a transaction.", lambda each: {"": each.counts.appends.seconds}
+        )
         queued = GaugeMetricFamily(
             "pagefold_append_queue_events", "Events that wait to be appended.", labels=["worker"]
         )
-        queued.add_metric([self._worker], self._service.shop.queued)
+        for process in self._processes:
+            queued.add_metric([str(process.worker)], process.queued)
         yield queued
 
     def _folds(self) -> Iterator[Metric]:
-        counts = self._service.shop.counts
-        events = {domain: each.events for domain, each in counts.folds.items()}
-        seconds = {domain: each.seconds for domain, each in counts.folds.items()}
-        yield self._histogram("pagefold_fold_batch_events", "Events in a batch of a consumer.", events, "domain")
-        yield self._histogram("pagefold_fold_seconds", "Time of a batch of a consumer.", seconds, "domain")
-        yield self._by("pagefold_sections_changed", "Sections that consumers changed.", "domain", counts.changed)
-        yield self._by("pagefold_rebuild_drift", "Sections that folding again found drifted.", "domain", counts.drifted)
+        yield self._histogram(
+            "pagefold_fold_batch_events",
+            "Events in a batch of a consumer.",
+            lambda each: {domain: batches.events for domain, batches in each.counts.folds.items()},
+            "domain",
+        )
+        yield self._histogram(
+            "pagefold_fold_seconds",
+            "Time of a batch of a consumer.",
+            lambda each: {domain: batches.seconds for domain, batches in each.counts.folds.items()},
+            "domain",
+        )
+        yield self._by(
+            "pagefold_sections_changed", "Sections that consumers changed.", "domain", lambda each: each.counts.changed
+        )
+        yield self._by(
+            "pagefold_rebuild_drift",
+            "Sections that folding again found drifted.",
+            "domain",
+            lambda each: each.counts.drifted,
+        )
 
     def _standing(self) -> Iterator[Metric]:
         """What the store says: the same whichever process answers."""
@@ -107,21 +134,27 @@ class ShopCollector(Collector):
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
 
-    def _counter(self, name: str, text: str, number: int) -> Metric:
+    def _counter(self, name: str, text: str, number: Callable[[Numbers], int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker"])
-        family.add_metric([self._worker], number)
+        for process in self._processes:
+            family.add_metric([str(process.worker)], number(process))
         return family
 
-    def _by(self, name: str, text: str, label: str, numbers: Mapping[str, int]) -> Metric:
+    def _by(self, name: str, text: str, label: str, numbers: Callable[[Numbers], Mapping[str, int]]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker", label])
-        for value, number in numbers.items():
-            family.add_metric([self._worker, value], number)
+        for process in self._processes:
+            for value, number in numbers(process).items():
+                family.add_metric([str(process.worker), value], number)
         return family
 
-    def _histogram(self, name: str, text: str, values: Mapping[str, Histogram], label: str = "") -> Metric:
+    def _histogram(
+        self, name: str, text: str, values: Callable[[Numbers], Mapping[str, Histogram]], label: str = ""
+    ) -> Metric:
         family = HistogramMetricFamily(name, text, labels=["worker", label] if label else ["worker"])
-        for value, histogram in values.items():
-            family.add_metric([self._worker, value] if label else [self._worker], _buckets(histogram), histogram.total)
+        for process in self._processes:
+            worker = str(process.worker)
+            for value, histogram in values(process).items():
+                family.add_metric([worker, value] if label else [worker], _buckets(histogram), histogram.total)
         return family
 
 

@@ -1,7 +1,7 @@
 """uvicorn as we run it: within limits, without words of its own, ended by whoever has started it."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -12,10 +12,14 @@ import uvicorn
 from engine.errors import CannotListen
 from engine.http.app import application
 from engine.http.at_once import AtOnce
+from engine.http.handover import HandoverProtocol, is_for_readers, is_for_worker, taking_over
 from engine.http.limits import Gate, LimitedProtocol
+from engine.http.numbers import tell
+from engine.http.peers import WORKER, Peers
 from engine.http.reads import Application
 from engine.http.service import Service
-from engine.tasks import ungrouped
+from engine.http.table import ROUTES
+from engine.tasks import beside, ungrouped
 
 BACKLOG = 2_048
 DRAIN_SECONDS = 20
@@ -60,26 +64,33 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.up.set()
 
+    def protocol(self) -> Any:  # noqa: ANN401  # as uvicorn was told
+        """That of one more connection."""
+        make: Any = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @asynccontextmanager
-async def serving(service: Service, listener: socket.socket) -> AsyncIterator[None]:
-    """Answers requests while the block lasts.
+async def serving(service: Service, listener: socket.socket | None, peers: Peers | None = None) -> AsyncIterator[None]:
+    """Answers requests while the block lasts, of those who connect there, and of those whom peers pass on.
 
     At its end nobody is let in any more, and requests under way are finished, for `DRAIN_SECONDS` at most.
     """
     gate = Gate(service.config.http, service.traffic, AtOnce(service).answer)
-    server = _Server(_configuration(application(service), gate))
+    server = _Server(_configuration(application(service), _protocol(gate, service.worker, peers)))
+    listeners = [] if listener is None else [listener]
     with ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)
-            group.start_soon(_serve, server, listener)
+            group.start_soon(_serve, server, listeners)
             await server.up.wait()
             try:
-                yield
+                async with _among(peers, service, server.protocol):
+                    yield
             finally:
                 server.should_exit = True
                 with anyio.CancelScope(shield=True):
@@ -87,16 +98,38 @@ async def serving(service: Service, listener: socket.socket) -> AsyncIterator[No
             group.cancel_scope.cancel()
 
 
-async def _serve(server: _Server, listener: socket.socket) -> None:
+def _protocol(gate: Gate, number: int, peers: Peers | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
+    if peers is None:
+        return partial(LimitedProtocol, gate)
+    is_for_others = is_for_readers(ROUTES) if number == WORKER else is_for_worker(ROUTES)
+    return partial(HandoverProtocol, gate, peers.connections.end(number), is_for_others)
+
+
+@asynccontextmanager
+async def _among(peers: Peers | None, service: Service, make: Callable[[], Any]) -> AsyncIterator[None]:
+    """Takes over what peers pass on, and tells them, or hears from them, what is counted."""
+    if peers is None:
+        yield
+        return
+    way = peers.numbers.end(service.worker)
+    hear = partial(service.reported.hear, way)
+    is_worker = service.worker == WORKER
+    async with (
+        beside(hear if is_worker else partial(tell, service.numbers, way)),
+        taking_over(peers.connections.end(service.worker), make),
+    ):
+        yield
+
+
+async def _serve(server: _Server, listeners: list[socket.socket]) -> None:
     with anyio.CancelScope(shield=True):  # it is ended by its flag, and then waits for those who are being answered
         try:
-            await server.serve([listener])
+            await server.serve(listeners)
         finally:
             server.ended.set()
 
 
-def _configuration(app: Application, gate: Gate) -> uvicorn.Config:
-    protocol: Any = partial(LimitedProtocol, gate)  # uvicorn calls it as it would call the class
+def _configuration(app: Application, protocol: Any) -> uvicorn.Config:  # noqa: ANN401  # likewise
     return uvicorn.Config(
         app,
         http=protocol,

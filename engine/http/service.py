@@ -12,6 +12,8 @@ from engine.http.headers import Header, values_of
 from engine.http.hosts import Hosts
 from engine.http.ingest.intake import Intake
 from engine.http.lag import LagWatch
+from engine.http.numbers import Numbers, Reported, numbers_of
+from engine.http.peers import WORKER
 from engine.http.traffic import Traffic
 from engine.shop import Shop
 
@@ -22,8 +24,9 @@ MOST_ARRIVING = 64
 class Service:
     """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
 
-    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document. The
-    `environment` has the secrets of webhooks. Raises `ConfigurationError` when it has not, and as `Intake` does.
+    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document; `reported`
+    has the numbers of the other processes. The `environment` has the secrets of webhooks. Raises `ConfigurationError`
+    when it has not, and as `Intake` does.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class Service:
         access: Authenticator,
         *,
         reads_open: bool = False,
-        worker: int = 1,
+        worker: int = WORKER,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self.shop = shop
@@ -41,6 +44,7 @@ class Service:
         self.worker = worker
         self.incoming = Incoming(MOST_ARRIVING * shop.config.http.max_body_bytes)
         self.traffic = Traffic(shop.config.http.access_log_sample)
+        self.reported = Reported()
         self.lag = LagWatch(shop)
         self.intake = Intake(shop, self.lag, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
@@ -60,6 +64,10 @@ class Service:
     def is_called(self, host: bytes) -> bool:
         """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
         return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
+
+    def numbers(self) -> Numbers:
+        """What this process has counted."""
+        return numbers_of(self.worker, self.traffic, self.shop)
 
     @property
     def config(self) -> Config:
