@@ -1,22 +1,26 @@
 """A rebuild is killed again and again: resumed, it ends as if nothing had happened, and nothing is in the log twice."""
 
+import itertools
 import random
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
 import engine
 from engine import Config, DomainEvent, Shop
-from engine.rebuild.office import RunReport
+from engine.rebuild import walking
+from engine.rebuild.office import Order, RunReport
+from engine.rebuild.rebuilding import SourceRebuild
+from engine.snapshots import lines
 from tests.postgres import PostgresServer
 from tests.processes import Processes
-from tests.rebuilds import export, toml_of, with_snapshots
+from tests.rebuilds import Witness, counts_of, export, export_lines, toml_of, with_snapshots
 from tests.scenes import SOAK_SEED
-from tests.shops import event, everything, pages_of, stock
+from tests.shops import as_line, event, everything, pages_of, stock
 
 KILLS, SKUS = 3, 1_000
 SOAK_KILLS, SOAK_SKUS = 30, 3_000
@@ -157,3 +161,50 @@ async def test_a_rebuild_is_killed_many_times(
 ) -> None:
     """The same thirty times, of a larger shop, with rows in order and in none."""
     await kill_rebuilds(store_urls, tmp_path, processes, SOAK_KILLS, SOAK_SKUS, seed)
+
+
+class Died(Exception):
+    """What was to come is not done."""
+
+
+@pytest.mark.parametrize("deaths", [[], [1], [2], [3], [1, 1], [2, 1, 1]])
+async def test_what_was_put_aside_is_counted_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
+) -> None:
+    """Pages of rows that nobody can read, between orphans: whenever a run dies, the next one counts the same."""
+    config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
+    for module, name in ((lines, "BATCH_ROWS"), (lines, "RUN_LINES"), (walking, "STREAMS")):
+        monkeypatch.setattr(module, name, 1)
+    skus = [f"SKU-{number}" for number in range(8)]
+    await shop.append([stock(1, version=5, sku=sku) for sku in skus])
+    kept = [as_line(stock(1, version=5, sku=sku)) for sku in (skus[1], skus[4], skus[6])]
+    export_lines(config, "wms-a", [b"{", kept[0], b"[", b"nothing", kept[1], kept[2], b"]"])
+    async with engine.open(config) as again:
+        for number in deaths:
+            with monkeypatch.context() as patch:
+                die_after(number, patch)
+                with pytest.raises(Died):
+                    await go_on(again)
+        report = await go_on(again)
+    assert counts_of(report) == {"rows": 7, "equal": 3, "refused": 4, "unreadable": 4, "orphans": 5}
+
+
+def die_after(records: int, patch: pytest.MonkeyPatch) -> None:
+    """Ends a run behind so many of its records."""
+    record, calls = SourceRebuild._record, itertools.count(1)
+
+    async def die(self: SourceRebuild, *found: Any, **more: Any) -> None:  # noqa: ANN401  # as it is
+        await record(self, *found, **more)
+        if next(calls) == records:
+            raise Died
+
+    patch.setattr(SourceRebuild, "_record", die)
+
+
+async def go_on(shop: Shop) -> RunReport:
+    """A run, or more of the one that has died."""
+    async with shop.rebuilds() as office:
+        run = await office.runs.latest("wms-a")
+        if run is None:
+            return await office.rebuild("wms-a", Order(max_orphans="100%"), Witness())
+        return await office.resume(run.id, Witness(), confirmed=True)

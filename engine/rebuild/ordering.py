@@ -5,12 +5,10 @@ and read back in order.
 """
 
 import re
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from itertools import groupby
 from operator import le, lt
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import apsw
@@ -137,8 +135,8 @@ class Disorder(PagefoldError):
 class SpillFailed(PagefoldError):
     """The temporary file cannot be written or read."""
 
-    def __init__(self, folder: Path, error: Exception) -> None:
-        super().__init__(f"cannot sort the snapshot in {folder}: {error}; TMPDIR names another folder")
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"cannot sort the snapshot in a temporary file: {error}; TMPDIR names the folder it lies in")
 
 
 class Usher:
@@ -218,30 +216,35 @@ class Usher:
         return chosen, Aside(len(refusals), 0, repeated, tuple(refusals[:SHOWN]))
 
 
-async def as_they_come(snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress) -> AsyncIterator[Page]:
+async def as_they_come(
+    snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress
+) -> AsyncGenerator[Page, None]:
     """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
     last = b""
-    async for batch in snapshot.batches(cursor):
-        named, aside = await run_sync(usher.place, batch.rows) if usher.is_work(batch.rows) else (batch.rows, _NOTHING)
-        streams = [entry[: entry.index(SEPARATOR)] for _, _, _, entry in named]
-        ascending = all(map(lt, streams, streams[1:]))
-        if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
-            raise Disorder
-        if not ascending:
-            pairs = list(usher.distinct(named))
-            named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
-        last = streams[-1] if streams else last
-        progress(batch)
-        yield Page(named, aside, batch.cursor)
+    async with aclosing(snapshot.batches(cursor)) as batches:
+        async for batch in batches:
+            rows = batch.rows
+            named, aside = await run_sync(usher.place, rows) if usher.is_work(rows) else (rows, _NOTHING)
+            streams = [entry[: entry.index(SEPARATOR)] for _, _, _, entry in named]
+            ascending = all(map(lt, streams, streams[1:]))
+            if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
+                raise Disorder
+            if not ascending:
+                pairs = list(usher.distinct(named))
+                named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
+            last = streams[-1] if streams else last
+            progress(batch)
+            yield Page(named, aside, batch.cursor)
 
 
-async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncIterator[Page]:
+async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncGenerator[Page, None]:
     """All rows, in order, once the snapshot has been read. What was put aside until then is a page without rows."""
     aside = _NOTHING
-    with _spill() as spill:
-        async for batch in snapshot.batches():
-            aside += await run_sync(spill.add, usher, batch.rows)
-            progress(batch)
+    with closing(_Spill()) as spill:
+        async with aclosing(snapshot.batches()) as batches:
+            async for batch in batches:
+                aside += await run_sync(spill.add, usher, batch.rows)
+                progress(batch)
         if aside.refused:
             yield Page([], aside, None)
         pages = spill.pages(usher)
@@ -250,12 +253,11 @@ async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> Async
 
 
 class _Spill:
-    """Rows in a temporary file."""
+    """Rows in a temporary file, which has no name, so that it goes with the process, however that ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._kept = 0
-        self._connection = apsw.Connection(str(folder / "rows.db"))
+        self._connection = apsw.Connection("")
         for _ in self._connection.execute(_SETUP):
             pass
 
@@ -267,7 +269,7 @@ class _Spill:
             self._connection.executemany(_INSERT, map(_spilt, named))
             self._connection.execute("COMMIT")
         except apsw.Error as error:
-            raise SpillFailed(self._folder, error) from error
+            raise SpillFailed(error) from error
         self._kept += len(named)
         return aside
 
@@ -286,23 +288,13 @@ class _Spill:
                     yield Page(page, aside, None, (come, self._kept))
                     page, aside = [], _NOTHING
         except apsw.Error as error:
-            raise SpillFailed(self._folder, error) from error
+            raise SpillFailed(error) from error
         if page:
             yield Page(page, aside, None, (self._kept, self._kept))
 
     def close(self) -> None:
         """Lets go of the file."""
         self._connection.close()
-
-
-@contextmanager
-def _spill() -> Iterator[_Spill]:
-    with tempfile.TemporaryDirectory(prefix="pagefold-rebuild-") as folder:
-        spill = _Spill(Path(folder))
-        try:
-            yield spill
-        finally:
-            spill.close()
 
 
 def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:

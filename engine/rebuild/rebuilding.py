@@ -5,6 +5,7 @@ Every step can be repeated: a page that was mended before its end was recorded i
 
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -114,7 +115,7 @@ class _Findings:
             unreadable=aside.unreadable,
             repeated=aside.repeated,
         )
-        return replace(self, counts=self.counts + counts, refusals=[*self.refusals, *aside.refusals])
+        return replace(self, counts=self.counts + counts, refusals=[*self.refusals, *aside.refusals][:SHOWN])
 
 
 class SourceRebuild:
@@ -203,7 +204,7 @@ class SourceRebuild:
             pages = spilled(snapshot, self._usher, self._watcher.read)
         else:
             pages = as_they_come(snapshot, self._usher, cursor["snapshot"], self._watcher.read)
-        async with send:
+        async with send, aclosing(pages):
             async for page in pages:
                 await send.send(page)
 
@@ -217,7 +218,9 @@ class SourceRebuild:
         """
         rows = page.named
         if not rows:
-            again = self._run.spilled and beyond  # while all rows were read, which is before anything was recorded
+            if not self._run.spilled:
+                return replace(findings.with_aside(page.aside), place=(page.cursor, self._place(findings)[1]))
+            again = bool(beyond)  # all rows are read before anything is recorded
             return findings if again else findings.with_aside(page.aside)
         left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
         done = 0
@@ -228,15 +231,16 @@ class SourceRebuild:
             done = upto
             is_last = done == len(left)
             findings = findings.with_aside(page.aside) if is_last else findings
-            cursor = page.cursor if is_last else self._cursor(findings)
+            cursor = page.cursor if is_last else self._place(findings)[0]
             findings = await self._settle(comparison, (cursor, stretch.upto), snapshot, findings)
         if page.sorted is not None:
             self._watcher.compared(*page.sorted)
         return findings
 
-    def _cursor(self, findings: _Findings) -> JSON:
-        """Where the snapshot goes on, as far as it is known."""
-        return self._run.cursor["snapshot"] if findings.place is None else findings.place[0]
+    def _place(self, findings: _Findings) -> tuple[JSON, str]:
+        """Where the snapshot and the log go on, behind what is recorded and what is still to be."""
+        recorded = self._run.cursor
+        return findings.place or (recorded["snapshot"], recorded["stream"])
 
     async def _compare_rest(self, walk: Walk, snapshot: Snapshot, findings: _Findings) -> _Findings:
         """What the log has behind the last row."""
@@ -244,7 +248,7 @@ class SourceRebuild:
             stretch = await walk.stretch(None)
             comparison = await self._compare_entries([], stretch.entries)
             if comparison.absent or findings.counts.rows:
-                place = (self._cursor(findings), stretch.upto)
+                place = (self._place(findings)[0], stretch.upto)
                 findings = await self._settle(comparison, place, snapshot, findings)
             if stretch.reached:
                 return findings

@@ -1,7 +1,7 @@
 """Snapshots that are read one batch ahead: the next is made while the former is used."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 
@@ -35,7 +35,7 @@ class ReadAhead(Snapshot):
     def reading(self, cursor: JSON) -> Reading:
         """A pass over what is behind the cursor."""
 
-    async def batches(self, cursor: JSON = None) -> AsyncIterator[Batch]:
+    async def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:
         """Every batch behind the cursor."""
         self._scope.cancel()
         self._scope = anyio.CancelScope()

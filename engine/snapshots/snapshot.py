@@ -4,7 +4,7 @@ A row is an event. Whoever reads a snapshot holds one batch of it, never the who
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ class Snapshot(ABC):
     """How it ended; None until `batches` has ended."""
 
     @abstractmethod
-    def batches(self, cursor: JSON = None) -> AsyncIterator[Batch]:
+    def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:
         """Every batch behind the cursor; None begins. What markers say is in `taken_at` and `end`.
 
         A snapshot that stops short ends like any other, with `end.complete` false. Raises `SourceFailed` when it
