@@ -31,7 +31,7 @@ PAUSE = 20
 RATE, PACED = 500, 10
 """Events a second while pages change, and the connections on which they are posted."""
 
-CROWD, LARGE = 64, 1_000
+CROWD, LARGE = 128, 1_000
 """Connections of those who post too much, and events in each of their requests."""
 
 MADE = 2 * CROWD

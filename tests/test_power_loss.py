@@ -83,7 +83,8 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Delivery], told: 
         judge_log(log, deliveries, told)
         await judge_kept_conflicts(shop, deliveries, told)
         end = await shop.store.log.end()
-        assert all(each.position <= end for each in await shop.store.consumption.checkpoints())
+        for each in await shop.store.consumption.checkpoints():
+            assert each.position <= end, f"{each} is beyond the log"
         await shop.catch_up()
         model = scene.model(standing(deliveries, log))
         await judge_counters(shop, model)
@@ -96,7 +97,7 @@ async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Delivery], told:
     kept = {(each.originator_id, each.originator_version) for each in letters}
     for line, outcome, _ in told:
         event = deliveries[line].event
-        assert outcome != "conflict" or (event is not None and key_of(event) in kept)
+        assert outcome != "conflict" or (event is not None and key_of(event) in kept), f"{event} is not in dead letters"
 
 
 def standing(deliveries: Sequence[Delivery], log: Sequence[StoredEvent]) -> list[Delivery]:
@@ -125,9 +126,9 @@ async def test_what_was_acknowledged_is_on_the_disk(tmp_path: Path, seed: int) -
 
 
 async def test_a_careless_log_loses_what_was_acknowledged(tmp_path: Path) -> None:
-    """The control: with `synchronous = NORMAL` for the log, too, the same loss of power loses acknowledged events."""
-    with pytest.raises(AssertionError, match="is not in the log"):
-        await lose_power(tmp_path, 1, *LATE, "--careless", times=3)
+    """The control: with `synchronous = NORMAL` for the log, too, a loss of power loses some of it, sooner or later."""
+    with pytest.raises(AssertionError, match=r"is not in the log|is not in dead letters|is beyond the log"):
+        await lose_power(tmp_path, 1, *LATE, "--careless", times=20)
 
 
 @pytest.mark.soak
