@@ -5,7 +5,9 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -111,19 +113,31 @@ def test_who_reads_does_not_wait_for_the_one_who_works(place: Path) -> None:
 
 @on_linux
 @on_sqlite
+def test_everybody_may_be_told_to_end_twice(place: Path) -> None:
+    """As systemd does it, which tells every process, the first of which tells the others: requests are finished."""
+    assert place.is_dir()
+    with serving("--work") as server, half_a_request(server) as (line, rest):
+        processes = server.processes()
+        for _ in range(2):
+            for each in (*processes, server.process.pid):
+                os.kill(each, signal.SIGTERM)
+            within(5, "the port is free", lambda: is_free(server.port))
+        line.sendall(rest)
+        assert line.makefile("rb").readline().startswith(b"HTTP/1.1 202")
+        assert finished(server.process).code == 0
+
+
+@on_linux
+@on_sqlite
 def test_who_is_still_ending_does_not_hold_the_port(place: Path) -> None:
     """When the first process is killed, another server can take its place, while the last requests are answered."""
     assert place.is_dir()
-    body = ndjson([product()])
-    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d"
-    with serving("--work") as server, socket.create_connection(("127.0.0.1", server.port)) as line:
-        worker, files = server.worker(), len(server.files(server.worker()))
-        line.sendall(head % len(body) + b"\r\n\r\n" + body[:-1])
-        within(10, "it is passed on", lambda: len(server.files(worker)) > files)
+    with serving("--work") as server, half_a_request(server) as (line, rest):
+        worker = server.worker()
         server.process.kill()
         within(5, "the port is free", lambda: is_free(server.port))
         assert is_running(worker)
-        line.sendall(body[-1:])
+        line.sendall(rest)
         assert line.makefile("rb").readline().startswith(b"HTTP/1.1 202")
         within(10, "it ends", lambda: not is_running(worker))
 
@@ -188,6 +202,18 @@ def send_endless_head(port: int) -> None:
         except ConnectionError:
             return
     pytest.fail("it took all of it")
+
+
+@contextmanager
+def half_a_request(server: Server) -> Iterator[tuple[socket.socket, bytes]]:
+    """A connection on which the one who works has got a request but for its end; and that."""
+    body = ndjson([product()])
+    head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d"
+    worker, files = server.worker(), len(server.files(server.worker()))
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.sendall(head % len(body) + b"\r\n\r\n" + body[:-1])
+        within(10, "it is passed on", lambda: len(server.files(worker)) > files)
+        yield line, body[-1:]
 
 
 def counted(server: Server) -> set[str]:

@@ -29,13 +29,17 @@ class Stop:
         return 128 + (self.signal or SIGINT)
 
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Waits for the first signal. A second Ctrl-C ends the process at once, which loses nothing acknowledged."""
+        """Waits for the first signal. A second Ctrl-C ends the process at once, which loses nothing acknowledged.
+
+        A second SIGTERM is the first one again: systemd sends it to every process, and so does the one that started it.
+        """
         with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
             task_status.started()
             async for number in signals:
                 self.signal = Signals(number)
                 break
         signal.signal(SIGINT, signal.SIG_DFL)
+        signal.signal(SIGTERM, signal.SIG_IGN)
         self.scope.cancel()
         log.warning("stopping after the current batch", signal=self.signal and self.signal.name)
 

@@ -69,7 +69,7 @@ def serve(
             os.nice(GIVING_WAY)
         return run(lambda: _serve(shared, number, gone))
 
-    return supervise(workers, one)
+    return supervise(workers, one, at_end=shared.listener.close)
 
 
 class _Shared(NamedTuple):

@@ -32,6 +32,9 @@ MARK = b"+"
 OF_A_CONNECTION = 2
 """Descriptors: the connection, and a file with what has arrived of it."""
 
+CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+"""Programs that this one starts have none of them, where the system can say so."""
+
 IsForOthers: TypeAlias = Callable[[bytes, bytes], bool]
 """Tells of a method and an address whether the other kind of process should answer it."""
 
@@ -169,13 +172,14 @@ def _send(way: socket.socket, connection: int, arrived: bytes) -> None:
     """Sends a connection, all at once: of what has arrived, a part might be sent, so that it goes as a file."""
     with _file_in_memory() as file:
         file.write(arrived)
+        file.flush()
         socket.send_fds(way, [MARK], [connection, file.fileno()])
 
 
 def _file_in_memory() -> IO[bytes]:
     """A file without a name: in memory where the system has such, so that it can be made where none can be written."""
     make = getattr(os, "memfd_create", None)
-    return tempfile.TemporaryFile(buffering=0) if make is None else os.fdopen(make("pagefold"), "w+b", buffering=0)
+    return tempfile.TemporaryFile() if make is None else os.fdopen(make("pagefold"), "w+b")
 
 
 # --- taking over ----------------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def _take_all(way: socket.socket, make: Make, group: TaskGroup) -> None:
 def _received(way: socket.socket) -> tuple[socket.socket, bytes] | None:
     """A connection, and what has arrived of it; None when no more are on their way."""
     try:
-        _, descriptors, _, _ = socket.recv_fds(way, len(MARK), OF_A_CONNECTION)
+        _, descriptors, _, _ = socket.recv_fds(way, len(MARK), OF_A_CONNECTION, CLOSED_ON_EXEC)
     except BlockingIOError:  # another reader has it
         return None
     if len(descriptors) < OF_A_CONNECTION:
