@@ -91,15 +91,16 @@ def within_room(config: Config) -> Config:
 async def _serve(shared: _Shared, number: int = WORKER, gone: int | None = None) -> int:
     """One process of several, or the only one. It ends by a signal, or when there is something to read from `gone`."""
     config, listener, host, work, peers = shared
-    consumes, address = work and number == WORKER, address_of(listener)
-    if peers is not None and number == WORKER:  # readers listen: while this one is still ending, the port is free
+    consumes, listens = work and number == WORKER, peers is None or number != WORKER
+    address = address_of(listener)
+    if not listens:  # while this one is still ending, the port is free
         listener.close()
     async with engine.open(config, create=False) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
             beside(lambda: closing(service, host)),
-            serving(service, None if listener.fileno() < 0 else listener, peers),
+            serving(service, listener if listens else None, peers),
         ):
             if number == WORKER:
                 say(f"listening on {address}")
