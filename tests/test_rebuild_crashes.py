@@ -4,6 +4,7 @@ import itertools
 import random
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,12 @@ import pytest
 
 import engine
 from engine import Config, DomainEvent, Shop
-from engine.rebuild import walking
+from engine.rebuild import ordering, rebuilding, walking
 from engine.rebuild.office import Order, RunReport
 from engine.rebuild.rebuilding import SourceRebuild
 from engine.snapshots import lines
+from engine.snapshots.lines import LineReading
+from engine.snapshots.snapshot import Batch
 from tests.postgres import PostgresServer
 from tests.processes import Processes
 from tests.rebuilds import Witness, counts_of, export, export_lines, toml_of, with_snapshots
@@ -167,38 +170,87 @@ class Died(Exception):
     """What was to come is not done."""
 
 
-@pytest.mark.parametrize("deaths", [[], [1], [2], [3], [1, 1], [2, 1, 1]])
-async def test_what_was_put_aside_is_counted_once(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
+DEATHS = ([], [1], [2], [3], [5], [1, 1], [2, 1, 1])
+
+
+@pytest.mark.parametrize("deaths", DEATHS)
+@pytest.mark.parametrize("streams", [1, 3, 10_000])
+@pytest.mark.parametrize("comes", ["in order", "in order, always anew", "in no order"])
+async def test_what_was_found_is_counted_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int], streams: int, comes: str
 ) -> None:
-    """Pages of rows that nobody can read, between orphans: whenever a run dies, the next one counts the same."""
+    """Pages of rows that nobody can read, between orphans: whenever a run dies, the next one counts the same.
+
+    So it does wherever the snapshot goes on, and however many streams are looked at in one read of the log.
+    """
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
-    for module, name in ((lines, "BATCH_ROWS"), (lines, "RUN_LINES"), (walking, "STREAMS")):
+    monkeypatch.setattr(walking, "STREAMS", streams)
+    monkeypatch.setattr(rebuilding, "RECORD_SECONDS", 0.0)
+    for module, name in ((lines, "BATCH_ROWS"), (lines, "RUN_LINES"), (ordering, "PAGE_ROWS")):
         monkeypatch.setattr(module, name, 1)
+    if comes == "in order, always anew":
+        forget_cursors(monkeypatch)
     skus = [f"SKU-{number}" for number in range(8)]
     await shop.append([stock(1, version=5, sku=sku) for sku in skus])
-    kept = [as_line(stock(1, version=5, sku=sku)) for sku in (skus[1], skus[4], skus[6])]
+    kept = [as_line(stock(1, version=5, sku=skus[number])) for number in (1, 4, 6)]
+    if comes == "in no order":
+        kept.reverse()
     export_lines(config, "wms-a", [b"{", kept[0], b"[", b"nothing", kept[1], kept[2], b"]"])
     async with engine.open(config) as again:
         for number in deaths:
             with monkeypatch.context() as patch:
                 die_after(number, patch)
-                with pytest.raises(Died):
-                    await go_on(again)
+                await live_or_die(again)
         report = await go_on(again)
     assert counts_of(report) == {"rows": 7, "equal": 3, "refused": 4, "unreadable": 4, "orphans": 5}
 
 
-def die_after(records: int, patch: pytest.MonkeyPatch) -> None:
-    """Ends a run behind so many of its records."""
-    record, calls = SourceRebuild._record, itertools.count(1)
+@pytest.mark.parametrize("deaths", DEATHS)
+async def test_a_snapshot_of_nothing_readable_is_counted_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
+) -> None:
+    """Nothing is in the log either, so that no stream tells how far the run has come."""
+    config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
+    monkeypatch.setattr(lines, "BATCH_ROWS", 1)
+    monkeypatch.setattr(lines, "RUN_LINES", 1)
+    monkeypatch.setattr(rebuilding, "RECORD_SECONDS", 0.0)
+    forget_cursors(monkeypatch)
+    export_lines(config, "wms-a", [b"{", b"[", b"]"])
+    async with engine.open(config) as again:
+        for number in deaths:
+            with monkeypatch.context() as patch:
+                die_after(number, patch)
+                await live_or_die(again)
+        report = await go_on(again)
+    assert counts_of(report) == {"rows": 3, "refused": 3, "unreadable": 3}
 
-    async def die(self: SourceRebuild, *found: Any, **more: Any) -> None:  # noqa: ANN401  # as it is
-        await record(self, *found, **more)
-        if next(calls) == records:
+
+def forget_cursors(patch: pytest.MonkeyPatch) -> None:
+    """Makes every snapshot one that can only begin anew, as a query does."""
+    make = LineReading._batch
+
+    def batch(self: LineReading, *read: Any) -> Batch:  # noqa: ANN401  # as it is
+        return make(self, *read)._replace(cursor=None)
+
+    patch.setattr(LineReading, "_batch", batch)
+
+
+def die_after(saves: int, patch: pytest.MonkeyPatch) -> None:
+    """Ends a run behind so many of the times that it was saved."""
+    save, calls = SourceRebuild._save, itertools.count(1)
+
+    async def die(self: SourceRebuild) -> None:
+        await save(self)
+        if next(calls) == saves:
             raise Died
 
-    patch.setattr(SourceRebuild, "_record", die)
+    patch.setattr(SourceRebuild, "_save", die)
+
+
+async def live_or_die(shop: Shop) -> None:
+    """A run that dies, unless it has nothing left to save by then."""
+    with suppress(Died):
+        await go_on(shop)
 
 
 async def go_on(shop: Shop) -> RunReport:

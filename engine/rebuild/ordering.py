@@ -108,8 +108,9 @@ _NOTHING = Aside()
 class Page(NamedTuple):
     """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
 
-    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew. `sorted` tells, of
-    rows that had to be sorted, how many have come so far, and how many there are.
+    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew: then a page without
+    rows is the last, for whoever begins anew knows a page by its rows. `sorted` tells, of rows that had to be sorted,
+    how many have come so far, and how many there are.
     """
 
     named: list[Named]
@@ -220,7 +221,7 @@ async def as_they_come(
     snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress
 ) -> AsyncGenerator[Page, None]:
     """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
-    last = b""
+    last, before = b"", _NOTHING
     async with aclosing(snapshot.batches(cursor)) as batches:
         async for batch in batches:
             rows = batch.rows
@@ -234,22 +235,28 @@ async def as_they_come(
                 named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
             last = streams[-1] if streams else last
             progress(batch)
-            yield Page(named, aside, batch.cursor)
+            before += aside
+            if named or batch.cursor is not None:
+                yield Page(named, before, batch.cursor)
+                before = _NOTHING
+    if before.refused:
+        yield Page([], before, None)
 
 
 async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncGenerator[Page, None]:
-    """All rows, in order, once the snapshot has been read. What was put aside until then is a page without rows."""
-    aside = _NOTHING
+    """All rows, in order, once the snapshot has been read. What was put aside until then is with the first page."""
+    before = _NOTHING
     with closing(_Spill()) as spill:
         async with aclosing(snapshot.batches()) as batches:
             async for batch in batches:
-                aside += await run_sync(spill.add, usher, batch.rows)
+                before += await run_sync(spill.add, usher, batch.rows)
                 progress(batch)
-        if aside.refused:
-            yield Page([], aside, None)
         pages = spill.pages(usher)
         while (page := await run_sync(next, pages, None)) is not None:
-            yield page
+            yield page._replace(aside=before + page.aside)
+            before = _NOTHING
+        if before.refused:
+            yield Page([], before, None)
 
 
 class _Spill:

@@ -178,25 +178,32 @@ class SourceRebuild:
         await self._save()
 
     async def _compare(self, snapshot: Snapshot) -> None:
-        """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them."""
+        """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them.
+
+        What was found last is noted, to be saved with the end: a run that goes on has not counted it yet.
+        """
         beyond = self._run.cursor["stream"]
         after, below, _ = self._span
         span = Span(self._tails, max(after, beyond), below, self._run.start_position)
         async with Walk.of(self._store.log, span) as walk:
-            findings = await self._compare_rows(walk, snapshot, beyond)
-            findings = await self._compare_rest(walk, snapshot, findings)
-        if findings.place is not None:
-            await self._record(findings)
+            findings, behind = await self._compare_rows(walk, snapshot, beyond)
+            findings = (await self._compare_rest(walk, snapshot, findings)).with_aside(behind)
+        if findings.place is not None or findings.counts.rows:
+            self._note(replace(findings, place=self._place(findings)))
 
-    async def _compare_rows(self, walk: Walk, snapshot: Snapshot, beyond: str) -> _Findings:
-        findings = _Findings()
+    async def _compare_rows(self, walk: Walk, snapshot: Snapshot, beyond: str) -> tuple[_Findings, Aside]:
+        """Every page. What is behind the last place at which a run can go on is given apart, to be recorded last."""
+        findings, behind = _Findings(), Aside()
         with ungrouped():
             send, receive = anyio.create_memory_object_stream[Page](1)
             async with anyio.create_task_group() as group, receive:
                 group.start_soon(self._read, snapshot, send)
                 async for page in receive:
-                    findings = await self._compare_page(page, walk, snapshot, findings, beyond)
-        return findings
+                    if page.named or page.cursor is not None:
+                        findings = await self._compare_page(page, walk, snapshot, findings, beyond)
+                    else:
+                        behind = page.aside
+        return findings, behind
 
     async def _read(self, snapshot: Snapshot, send: MemoryObjectSendStream[Page]) -> None:
         cursor = self._run.cursor
@@ -218,10 +225,7 @@ class SourceRebuild:
         """
         rows = page.named
         if not rows:
-            if not self._run.spilled:
-                return replace(findings.with_aside(page.aside), place=(page.cursor, self._place(findings)[1]))
-            again = bool(beyond)  # all rows are read before anything is recorded
-            return findings if again else findings.with_aside(page.aside)
+            return replace(findings.with_aside(page.aside), place=(page.cursor, self._place(findings)[1]))
         left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
         done = 0
         while done < len(left):
@@ -285,6 +289,19 @@ class SourceRebuild:
         samples: Sequence[JSON] = (),
     ) -> None:
         """With this, what was found is done: whoever resumes the run begins behind it."""
+        self._note(found, drifted=drifted, orphans=orphans, samples=samples)
+        await self._save()
+        self._recorded = monotonic()
+
+    def _note(
+        self,
+        found: _Findings,
+        *,
+        drifted: Sequence[Sequence[str]] = (),
+        orphans: Sequence[str] = (),
+        samples: Sequence[JSON] = (),
+    ) -> None:
+        """Makes it part of the run, which is not saved yet."""
         cursor, upto = found.place or (None, "")
         self._run.page_done(
             cursor={"snapshot": cursor, "stream": upto},
@@ -296,8 +313,6 @@ class SourceRebuild:
             refusals=[list(each) for each in found.refusals[:SHOWN]],
             taken_at=self._taken_at,
         )
-        await self._save()
-        self._recorded = monotonic()
 
     async def _mend(self, comparison: Comparison) -> list[tuple[str, Drift]]:
         """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
-from engine.stores.store import Entries, Log
+from engine.stores.store import SEPARATOR, Entries, Log
 
 STREAMS = 10_000
 """How many streams are looked at in one read."""
@@ -19,7 +19,11 @@ _BEHIND = b" "
 
 
 class Stretch(NamedTuple):
-    """The next entries, all there are up to a name; `reached` tells whether that is the name that was asked for."""
+    """The next entries, all there are up to a name; `reached` tells whether that is the name that was asked for.
+
+    The names of the stretches of a walk never go back. At the end of the log, it is the last name that was given, or
+    asked for: whoever begins behind it is given nothing twice.
+    """
 
     entries: list[bytes]
     upto: str
@@ -69,6 +73,7 @@ class Walk:
         if upto is None or not (self._ended or self._after >= upto):
             entries, self._entries = self._entries, []
             return Stretch(entries, self._after, self._ended)
+        self._after = max(self._after, upto)
         index = bisect_left(self._entries, upto.encode() + _BEHIND)
         entries, self._entries = self._entries[:index], self._entries[index:]
         return Stretch(entries, upto, reached=True)
@@ -80,7 +85,14 @@ class Walk:
             case Entries(entries, end):
                 self._entries += entries
                 self._ended = end is None
-                self._after = self._after if end is None else end
+                self._after = self._last() if end is None else end
+
+    def _last(self) -> str:
+        """The last name so far."""
+        if not self._entries:
+            return self._after
+        last = self._entries[-1]
+        return max(self._after, last[: last.index(SEPARATOR)].decode())
 
     async def _read_ahead(self) -> None:
         """Reads on until there is no more, or until it fails, which is told to whoever goes on."""
