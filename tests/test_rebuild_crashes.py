@@ -49,6 +49,16 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 @pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A temporary folder for every process of this test, which leaves nothing in it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture
 def store_urls(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Two stores of a kind: one for the run that is killed, one for the run that is not."""
     if kind == "sqlite":
@@ -149,11 +159,15 @@ async def kill_rebuilds(
     assert killed == spared
 
 
+@pytest.mark.usefixtures("temporary")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_rebuild_is_killed(
     store_urls: tuple[str, str], tmp_path: Path, processes: Processes, seed: int
 ) -> None:
-    """Killed before or behind a write, and resumed: the same counts, log and pages as of a run that was not."""
+    """Killed before or behind a write, and resumed: the same counts, log and pages as of a run that was not.
+
+    One that sorts its rows leaves no file behind.
+    """
     await kill_rebuilds(store_urls, tmp_path, processes, KILLS, SKUS, seed)
 
 
