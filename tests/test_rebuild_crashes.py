@@ -184,7 +184,7 @@ class Died(Exception):
     """What was to come is not done."""
 
 
-DEATHS = ([], [1], [2], [3], [5], [1, 1], [2, 1, 1])
+DEATHS: Sequence[Sequence[int]] = ([], [1], [2], [3], [5], [1, 1], [2, 1, 1])
 
 
 @pytest.mark.parametrize("deaths", DEATHS)
@@ -210,12 +210,7 @@ async def test_what_was_found_is_counted_once(
     if comes == "in no order":
         kept.reverse()
     export_lines(config, "wms-a", [b"{", kept[0], b"[", b"nothing", kept[1], kept[2], b"]"])
-    async with engine.open(config) as again:
-        for number in deaths:
-            with monkeypatch.context() as patch:
-                die_after(number, patch)
-                await live_or_die(again)
-        report = await go_on(again)
+    report = await rebuilt(config, deaths, monkeypatch)
     assert counts_of(report) == {"rows": 7, "equal": 3, "refused": 4, "unreadable": 4, "orphans": 5}
 
 
@@ -230,12 +225,7 @@ async def test_a_snapshot_of_nothing_readable_is_counted_once(
     monkeypatch.setattr(rebuilding, "RECORD_SECONDS", 0.0)
     forget_cursors(monkeypatch)
     export_lines(config, "wms-a", [b"{", b"[", b"]"])
-    async with engine.open(config) as again:
-        for number in deaths:
-            with monkeypatch.context() as patch:
-                die_after(number, patch)
-                await live_or_die(again)
-        report = await go_on(again)
+    report = await rebuilt(config, deaths, monkeypatch)
     assert counts_of(report) == {"rows": 3, "refused": 3, "unreadable": 3}
 
 
@@ -247,6 +237,16 @@ def forget_cursors(patch: pytest.MonkeyPatch) -> None:
         return make(self, *read)._replace(cursor=None)
 
     patch.setattr(LineReading, "_batch", batch)
+
+
+async def rebuilt(config: Config, deaths: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> RunReport:
+    """A run that dies behind so many saves, again and again, and then goes on to its end."""
+    async with engine.open(config) as shop:
+        for saves in deaths:
+            with monkeypatch.context() as patch:
+                die_after(saves, patch)
+                await live_or_die(shop)
+        return await go_on(shop)
 
 
 def die_after(saves: int, patch: pytest.MonkeyPatch) -> None:

@@ -277,21 +277,10 @@ class SourceRebuild:
         found = _Findings(findings.counts + counts, live, refusals, place)
         if not drifted and not orphans and monotonic() < self._recorded + RECORD_SECONDS:
             return found
-        await self._record(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
-        return _Findings()
-
-    async def _record(
-        self,
-        found: _Findings,
-        *,
-        drifted: Sequence[Sequence[str]] = (),
-        orphans: Sequence[str] = (),
-        samples: Sequence[JSON] = (),
-    ) -> None:
-        """With this, what was found is done: whoever resumes the run begins behind it."""
-        self._note(found, drifted=drifted, orphans=orphans, samples=samples)
+        self._note(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
         await self._save()
         self._recorded = monotonic()
+        return _Findings()
 
     def _note(
         self,
@@ -301,7 +290,7 @@ class SourceRebuild:
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
     ) -> None:
-        """Makes it part of the run, which is not saved yet."""
+        """Makes it part of the run. Once that is saved it is done: whoever resumes the run begins behind it."""
         cursor, upto = found.place or (None, "")
         self._run.page_done(
             cursor={"snapshot": cursor, "stream": upto},
