@@ -128,7 +128,7 @@ async def test_what_was_acknowledged_is_on_the_disk(tmp_path: Path, seed: int) -
 async def test_a_careless_log_loses_what_was_acknowledged(tmp_path: Path) -> None:
     """The control: with `synchronous = NORMAL` for the log, too, a loss of power loses some of it, sooner or later."""
     with pytest.raises(AssertionError, match=r"is not in the log|is not in dead letters|is beyond the log"):
-        await lose_power(tmp_path, 1, *LATE, "--careless", times=20)
+        await lose_power(tmp_path, 1, *LATE, "--careless", times=10)
 
 
 @pytest.mark.soak
