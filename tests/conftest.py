@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 import engine
@@ -29,6 +30,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("pagefold")
+
+
+@pytest.fixture(autouse=True)
+def _plain_logging() -> Iterator[None]:
+    """What a test does with structlog ends with it: what the next one logs goes where it looks."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,6 @@ def _kept_logging() -> Iterator[None]:
     warnings.showwarning = show
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
