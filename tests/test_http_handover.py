@@ -348,6 +348,7 @@ def test_what_has_arrived_goes_as_a_file(monkeypatch: pytest.MonkeyPatch, *, has
 async def test_one_answers_for_all(shop: Shop) -> None:
     """What readers have counted is told to the one who is asked for it, again when it has changed."""
     async with scene_of(shop) as scene:
+        scene.peers.numbers.readers.send(b'{"worker":2,')
         base = f"http://127.0.0.1:{scene.port}"
         pages = 'pagefold_page_reads_total{worker="2"} '
         async with httpx2.AsyncClient(base_url=base) as client:

@@ -61,7 +61,7 @@ class Reported:
         """Listens to them, until it is cancelled."""
         while True:
             await anyio.wait_readable(way)
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError, msgspec.DecodeError):  # what was cut short is no reason to end
                 told = _decoder.decode(way.recv(LARGEST))
                 self._by_worker[told.worker] = told
 
