@@ -179,6 +179,7 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * stops)
     lines, told = scene.write(deliveries), scene.folder / "told"
     workers = [processes.worker(scene.config), processes.worker(scene.config)]
+    await eventually(lambda: all(worker.said("working") for worker in workers), "they work")  # else they may not begin
     appender = processes.appender(scene.config, lines, told, "--pause", "0.03", "--patience", "0.5")
     for number in range(stops):
         before = len(acknowledged(told))
@@ -192,7 +193,8 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
     judge_acknowledgements(deliveries, acknowledged(told), again=True)
     async with engine.open(scene.config) as shop:
         await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
-    assert all(worker.alive for worker in workers)
+    for worker in workers:
+        assert worker.alive, worker
     assert any(
         line for worker in workers for line in (*worker.said("interrupted"), *worker.said("stamina.retry_scheduled"))
     )
