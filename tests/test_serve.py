@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -120,10 +120,26 @@ def test_everybody_may_be_told_to_end_twice(place: Path) -> None:
         processes = server.processes()
         for _ in range(2):
             for each in (*processes, server.process.pid):
-                os.kill(each, signal.SIGTERM)
+                with suppress(ProcessLookupError):  # who reads has ended by the second time
+                    os.kill(each, signal.SIGTERM)
             within(5, "the port is free", lambda: is_free(server.port))
         line.sendall(rest)
         assert line.makefile("rb").readline().startswith(b"HTTP/1.1 202")
+        assert finished(server.process).code == 0
+
+
+@on_linux
+@on_sqlite
+@pytest.mark.parametrize("works", [True, False])
+def test_one_that_is_told_to_end_takes_the_others_along(place: Path, *, works: bool) -> None:
+    """Without it, what it is for would wait for ever. It is not replaced: somebody wanted it to end."""
+    assert place.is_dir()
+    with serving("--work") as server:
+        within(10, "there are two", lambda: len(server.processes()) == 2)
+        assert server.get("/v1/pages/web-de/A").status_code == 404
+        worker = server.worker()
+        [reader] = server.processes() - {worker}
+        os.kill(worker if works else reader, signal.SIGTERM)
         assert finished(server.process).code == 0
 
 

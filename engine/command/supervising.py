@@ -18,9 +18,9 @@ def supervise(processes: int, one: Callable[[int, int], int], at_end: Callable[[
 
     `at_end` is called then, perhaps more than once: it lets go of what they let go of.
 
-    One that ends by itself has a reason that the next one would have too: then all of them end, with its exit code. In
-    a process of its own it runs `one`, with its number, from 1, and a descriptor that can be read from as soon as the
-    process that started it is gone; and gives what that gives.
+    One that ends by itself has a reason that the next one would have too, or was told to by somebody: then all of them
+    end, with its exit code. In a process of its own it runs `one`, with its number, from 1, and a descriptor that can
+    be read from as soon as the process that started it is gone; and gives what that gives.
     """
     running, code = dict[int, int](), int(Exit.DONE)
     told = _Told(running, at_end)
@@ -41,8 +41,10 @@ def supervise(processes: int, one: Callable[[int, int], int], at_end: Callable[[
         if not told.has_come() and exit_code < 0:
             log.warning("a process was killed, another takes its place", worker=number, signal=-exit_code)
             missing.append(number)
-        elif exit_code not in (0, -(told.signal or 0)):  # one that had not begun yet may end by the signal itself
+            continue
+        if exit_code not in (0, -(told.signal or 0)):  # one that had not begun yet may end by the signal itself
             code = code or abs(exit_code)
+        if not told.has_come():
             told.pass_on(signal.SIGTERM, None)
     return code
 

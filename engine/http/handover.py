@@ -66,12 +66,11 @@ def _is_for_anyone(route: Route) -> bool:
 
 
 def _one_of(routes: Iterable[Route]) -> IsForOthers:
-    patterns: dict[bytes, str] = {}
+    patterns: dict[bytes, list[str]] = {}
     for route in routes:
         for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
-            before = patterns.get(method.encode())
-            patterns[method.encode()] = _pattern(route.path) if before is None else f"{before}|{_pattern(route.path)}"
-    known = {method: re.compile(pattern.encode()) for method, pattern in patterns.items()}
+            patterns.setdefault(method.encode(), []).append(_pattern(route.path))
+    known = {method: re.compile("|".join(paths).encode()) for method, paths in patterns.items()}
 
     def is_one(method: bytes, url: bytes) -> bool:
         return method in known and known[method].fullmatch(url.partition(b"?")[0]) is not None
@@ -80,7 +79,7 @@ def _one_of(routes: Iterable[Route]) -> IsForOthers:
 
 
 def _pattern(path: str) -> str:
-    """Of addresses whose path is one of these, with its parameters in braces."""
+    """Of the addresses of a path that has its parameters in braces."""
     return "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", path))
 
 
