@@ -64,6 +64,11 @@ def encode(body: object) -> bytes:
     return _canonical.encode(body)
 
 
+def encode_all(bodies: Sequence[object]) -> list[bytes]:
+    """Each of them as `encode` gives it."""
+    return _canonical.encode_lines(bodies).splitlines()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain(Generic[Payload]):
     """One domain. Everything the rest of Pagefold needs to know of it.

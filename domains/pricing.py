@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from domains.domain import Body, Contribution, Domain, Invalid, View, encode
-from domains.values import Moment, check_amount, check_currency, in_utc
+from domains.values import Moment, are_amounts, check_amount, check_currency, in_utc
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -52,10 +52,12 @@ def admit(payload: Pricing) -> Pricing:
     check_currency("currency", payload.currency)
     check_amount("amount", payload.amount)
     check_amount("compareAt", payload.compare_at)
-    for index, tier in enumerate(payload.tiers):
-        check_amount(f"tiers[{index}].amount", tier.amount)
-    for group, amount in payload.customer_groups.items():
-        check_amount(f"customerGroups.{group}", amount)
+    tiers, groups = payload.tiers, payload.customer_groups
+    if not are_amounts([*groups.values(), *[tier.amount for tier in tiers]]):
+        for index, tier in enumerate(tiers):
+            check_amount(f"tiers[{index}].amount", tier.amount)
+        for group, amount in groups.items():
+            check_amount(f"customerGroups.{group}", amount)
     if not payload.scheduled:
         return payload
     scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]

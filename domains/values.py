@@ -31,6 +31,11 @@ def check_amount(path: str, amount: str | None) -> None:
         raise Invalid(path, f"{amount!r} is not an amount; write a decimal string such as '149.90'")
 
 
+def are_amounts(texts: Iterable[str]) -> bool:
+    """Whether `check_amount` would let all of them pass."""
+    return all(map(_amount.fullmatch, texts))
+
+
 def check_currency(path: str, currency: str) -> None:
     """A currency is an ISO 4217 code in capitals."""
     if _currency.fullmatch(currency) is None:

@@ -87,6 +87,14 @@ def entry(stream: str, version: int, content: bytes) -> bytes:
     return b"%b\x1f%d\x1f%b" % (stream.encode(), version, ending(content))
 
 
+_BEFORE_CONTENT = len(ending(b"")) - len(b"}")
+
+
+def content_of(said: bytes) -> bytes:
+    """The canonical payload in the last part of an entry: the inverse of `ending`. Empty where there is none."""
+    return said[_BEFORE_CONTENT:-1]
+
+
 def canonical_of(payload: bytes) -> bytes:
     """The same JSON with its keys sorted; empty for what must be looked at closer.
 

@@ -1,10 +1,14 @@
 """Tasks that run together, with errors as they were raised: a caller that waits for one thing is told one error."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+Item = TypeVar("Item")
 
 Work: TypeAlias = Callable[[], Coroutine[object, object, None]]
 
@@ -37,3 +41,34 @@ async def beside(work: Work) -> AsyncIterator[None]:
             group.start_soon(work)
             yield
             group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def ahead(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIterator[Item]]:
+    """Makes the next item while the former is used. What fails is raised where the next one would be taken."""
+    failures: list[Exception] = []
+    send, receive = anyio.create_memory_object_stream[Item](0)
+
+    async def taken() -> AsyncIterator[Item]:
+        async for item in receive:
+            yield item
+        if failures:
+            raise failures[0]
+
+    async with receive, beside(partial(pass_on, items, send, failures)):
+        yield taken()
+
+
+async def pass_on(
+    items: AsyncGenerator[Item, None], send: MemoryObjectSendStream[Item], failures: list[Exception]
+) -> None:
+    """Sends items until there are no more, or nobody takes them. What fails is for whoever takes them."""
+    with send:
+        async with aclosing(items):
+            try:
+                async for item in items:
+                    await send.send(item)
+            except anyio.BrokenResourceError:
+                return
+            except Exception as error:  # noqa: BLE001  # it is raised where the items are taken
+                failures.append(error)

@@ -4,32 +4,31 @@ Every step can be repeated: a page that was mended before its end was recorded i
 """
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from time import monotonic
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
-import anyio
 import stamina
-from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
 from engine.clock import now
 from engine.config import Config
 from engine.configuration.snapshots import OrphanLimit
-from engine.door import Door, Drift, format_moment
+from engine.door import Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.looking import span_of
 from engine.rebuild.comparing import (
     Comparison,
     Difference,
+    Doors,
     Mark,
     Pending,
+    Stated,
     counted,
     decoded,
     difference,
@@ -55,7 +54,7 @@ from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
 from engine.snapshots.snapshot import Batch, Snapshot
 from engine.stores.store import Correction, Store, StoredEvent
-from engine.tasks import ungrouped
+from engine.tasks import ahead
 from projections.streams import encode_part, normalise_sku
 
 RETRY_SECONDS = 60.0
@@ -118,6 +117,19 @@ class _Findings:
         return replace(self, counts=self.counts + counts, refusals=[*self.refusals, *aside.refusals][:SHOWN])
 
 
+class _Compared(NamedTuple):
+    """What comparing a stretch has shown.
+
+    `place` is where a run goes on behind it, in the snapshot and in the log; None where it can go on at none. `aside`
+    is what was put aside on the way there, and `sorted` as in `Page`.
+    """
+
+    comparison: Comparison
+    place: tuple[JSON, str] | None
+    aside: Aside = Aside()
+    sorted: tuple[int, int] | None = None
+
+
 class SourceRebuild:
     """One run of one source. `runs` is None when nothing may be written, neither to the log nor about the run itself.
 
@@ -136,8 +148,8 @@ class SourceRebuild:
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        self._door = Door(config)
-        self._usher = Usher(self._door, Scope(left_out, prefix))
+        self._doors = Doors.of(config)
+        self._usher = Usher(self._doors.one, Scope(left_out, prefix))
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span = span_of(prefix)
         self._recorded = monotonic()
@@ -180,87 +192,77 @@ class SourceRebuild:
     async def _compare(self, snapshot: Snapshot) -> None:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them.
 
-        What was found last is noted, to be saved with the end: a run that goes on has not counted it yet.
+        While a stretch is mended, the next is compared, and the page behind it is read. What was found last is noted,
+        to be saved with the end: a run that goes on has not counted it yet.
         """
-        beyond = self._run.cursor["stream"]
+        cursor, beyond = self._place
         after, below, _ = self._span
         span = Span(self._tails, max(after, beyond), below, self._run.start_position)
-        async with Walk.of(self._store.log, span) as walk:
-            findings, behind = await self._compare_rows(walk, snapshot, beyond)
-            findings = (await self._compare_rest(walk, snapshot, findings)).with_aside(behind)
+        findings = _Findings()
+        async with (
+            Walk.of(self._store.log, span) as walk,
+            ahead(self._pages(snapshot, cursor)) as pages,
+            ahead(self._compared(pages, walk)) as compared,
+        ):
+            async for each in compared:
+                findings = await self._settle(each, snapshot, findings)
         if findings.place is not None or findings.counts.rows:
-            self._note(replace(findings, place=self._place(findings)))
+            self._note(findings)
 
-    async def _compare_rows(self, walk: Walk, snapshot: Snapshot, beyond: str) -> tuple[_Findings, Aside]:
-        """Every page. What is behind the last place at which a run can go on is given apart, to be recorded last."""
-        findings, behind = _Findings(), Aside()
-        with ungrouped():
-            send, receive = anyio.create_memory_object_stream[Page](1)
-            async with anyio.create_task_group() as group, receive:
-                group.start_soon(self._read, snapshot, send)
-                async for page in receive:
-                    if page.named or page.cursor is not None:
-                        findings = await self._compare_page(page, walk, snapshot, findings, beyond)
-                    else:
-                        behind = page.aside
-        return findings, behind
-
-    async def _read(self, snapshot: Snapshot, send: MemoryObjectSendStream[Page]) -> None:
-        cursor = self._run.cursor
+    def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[Page, None]:
         if self._run.spilled:
-            pages = spilled(snapshot, self._usher, self._watcher.read)
-        else:
-            pages = as_they_come(snapshot, self._usher, cursor["snapshot"], self._watcher.read)
-        async with send, aclosing(pages):
-            async for page in pages:
-                await send.send(page)
+            return spilled(snapshot, self._usher, self._watcher.read)
+        return as_they_come(snapshot, self._usher, cursor, self._watcher.read)
 
-    async def _compare_page(
-        self, page: Page, walk: Walk, snapshot: Snapshot, findings: _Findings, beyond: str
-    ) -> _Findings:
-        """Compares a page of rows with all heads up to its last one, and gives what is still to be recorded.
+    @property
+    def _place(self) -> tuple[JSON, str]:
+        """Where the run goes on, in the snapshot and in the log, by what is recorded."""
+        return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
-        What was put aside on the way to the page is recorded with the last of it: with that the page is done, and
-        whoever resumes the run counts it neither twice nor not at all.
+    async def _compared(self, pages: AsyncIterator[Page], walk: Walk) -> AsyncGenerator[_Compared, None]:
+        """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
+
+        What was put aside on the way to a page is with the last stretch of it: with that the page is done, and whoever
+        resumes the run counts it neither twice nor not at all. What is behind the last place at which a run can go on
+        is given last, without a place.
         """
-        rows = page.named
-        if not rows:
-            return replace(findings.with_aside(page.aside), place=(page.cursor, self._place(findings)[1]))
-        left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
-        done = 0
-        while done < len(left):
-            stretch = await walk.stretch(stream_of(left[-1]).decode())
-            upto = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), lo=done, key=stream_of)
-            comparison = await self._compare_entries(left[done:upto], stretch.entries)
-            done = upto
-            is_last = done == len(left)
-            findings = findings.with_aside(page.aside) if is_last else findings
-            cursor = page.cursor if is_last else self._place(findings)[0]
-            findings = await self._settle(comparison, (cursor, stretch.upto), snapshot, findings)
-        if page.sorted is not None:
-            self._watcher.compared(*page.sorted)
-        return findings
-
-    def _place(self, findings: _Findings) -> tuple[JSON, str]:
-        """Where the snapshot and the log go on, behind what is recorded and what is still to be."""
-        recorded = self._run.cursor
-        return findings.place or (recorded["snapshot"], recorded["stream"])
-
-    async def _compare_rest(self, walk: Walk, snapshot: Snapshot, findings: _Findings) -> _Findings:
-        """What the log has behind the last row."""
-        while True:
+        cursor, beyond = self._place
+        upto, behind = beyond, Aside()
+        async for page in pages:
+            rows = page.named
+            if not rows:
+                if page.cursor is None:
+                    behind = page.aside
+                    continue
+                cursor = page.cursor
+                yield _Compared(self._comparison(), (cursor, upto), page.aside)
+            left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
+            done = 0
+            while done < len(left):
+                stretch = await walk.stretch(stream_of(left[-1]).decode())
+                end = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), done, key=stream_of)
+                comparison = await self._compare_entries(left[done:end], stretch.entries)
+                done, upto = end, stretch.upto
+                if done < len(left):
+                    yield _Compared(comparison, (cursor, upto))
+                    continue
+                cursor = page.cursor
+                yield _Compared(comparison, (cursor, upto), page.aside, page.sorted)
+        reached = False
+        while not reached:
             stretch = await walk.stretch(None)
+            reached = stretch.reached
             comparison = await self._compare_entries([], stretch.entries)
-            if comparison.absent or findings.counts.rows:
-                place = (self._place(findings)[0], stretch.upto)
-                findings = await self._settle(comparison, place, snapshot, findings)
-            if stretch.reached:
-                return findings
+            if comparison.absent:
+                yield _Compared(comparison, (cursor, stretch.upto))
+        yield _Compared(self._comparison(), None, behind)
 
-    async def _settle(
-        self, comparison: Comparison, place: tuple[JSON, str], snapshot: Snapshot, findings: _Findings
-    ) -> _Findings:
+    async def _settle(self, compared: _Compared, snapshot: Snapshot, findings: _Findings) -> _Findings:
         """Mends what a comparison has shown, and records it, or gives it back to be recorded with what comes next."""
+        comparison, place, aside, sorted_rows = compared
+        findings = findings.with_aside(aside)
+        if place is None:
+            return findings
         samples = [_sample(difference(each)) for each in comparison.pending[: SHOWN - len(self._run.samples)]]
         drifted = comparison.handled + await self._mend(comparison)
         for stream, drift in drifted:
@@ -275,12 +277,14 @@ class SourceRebuild:
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
         found = _Findings(findings.counts + counts, live, refusals, place)
-        if not drifted and not orphans and monotonic() < self._recorded + RECORD_SECONDS:
-            return found
-        self._note(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
-        await self._save()
-        self._recorded = monotonic()
-        return _Findings()
+        if drifted or orphans or monotonic() >= self._recorded + RECORD_SECONDS:
+            self._note(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
+            await self._save()
+            self._recorded = monotonic()
+            found = _Findings()
+        if sorted_rows is not None:
+            self._watcher.compared(*sorted_rows)
+        return found
 
     def _note(
         self,
@@ -291,7 +295,7 @@ class SourceRebuild:
         samples: Sequence[JSON] = (),
     ) -> None:
         """Makes it part of the run. Once that is saved it is done: whoever resumes the run begins behind it."""
-        cursor, upto = found.place or (None, "")
+        cursor, upto = found.place or self._place
         self._run.page_done(
             cursor={"snapshot": cursor, "stream": upto},
             counts=found.counts,
@@ -307,57 +311,58 @@ class SourceRebuild:
         """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""
         pending, comparison.pending = comparison.pending, []
         if self._runs is None:
-            return [(stream_of(each.named).decode(), each.drift) for each in pending]
+            return [_drifted(each) for each in pending]
         done: list[tuple[str, Drift]] = []
         for _ in range(TRIES):
             if not pending:
                 return done
             taken = await self._append(pending, done)
-            again = await self._compare_again(taken)
+            again = self._comparison()
+            await self._compare_heads(again, taken)
             comparison.counts += again.counts
             done += again.handled
             pending = again.pending
         comparison.counts.older += len(pending)  # something newer came in each time
         return done
 
-    async def _append(self, pending: Sequence[Pending], done: list[tuple[str, Drift]]) -> list[Named]:
+    async def _append(self, pending: Sequence[Pending], done: list[tuple[str, Drift]]) -> list[Stated]:
         """Appends the events that mend these streams. Gives the rows of those whose place was taken meanwhile."""
         mark = Mark(self._run.id, now())
-        make = partial(list[Correction], (mended(each, mark) for each in pending))
-        events = make() if len(pending) <= FEW else await run_sync(make)
-        taken: list[Named] = []
-        for changed, append in ((False, self._store.log.insert), (True, self._store.log.correct)):
-            chosen = [
-                (each, event)
-                for each, event in zip(pending, events, strict=True)
-                if (each.drift == "changed") is changed
-            ]
+        taken: list[Stated] = []
+        for revises, append in ((False, self._store.log.insert), (True, self._store.log.correct)):
+            chosen = [each for each in pending if (each.revision > 0) is revises]
             if not chosen:
                 continue
-            positions = await self._retried(partial(append, [event for _, event in chosen]))
-            for (each, _), position in zip(chosen, positions, strict=True):
+            events = await _in_thread(partial(list[Correction], (mended(each, mark) for each in chosen)), chosen)
+            positions = await self._retried(partial(append, events))
+            for each, position in zip(chosen, positions, strict=True):
                 if position is None:
-                    taken.append(each.named)
+                    taken.append(Stated(each.number, each.statement))
                 else:
-                    done.append((stream_of(each.named).decode(), each.drift))
+                    done.append(_drifted(each))
         return taken
+
+    def _comparison(self) -> Comparison:
+        return Comparison(self._run.id, self._doors)
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
         equal, live, different, others = divided(rows, entries)
-        comparison = await self._compare_again(different, others)
+        comparison = self._comparison()
         comparison.counts.equal += equal
         comparison.live += live
+        left = await _in_thread(partial(comparison.compare, different, others), different)
+        await self._compare_heads(comparison, left, others)
         return comparison
 
-    async def _compare_again(self, rows: Sequence[Named], others: Sequence[bytes] = ()) -> Comparison:
-        """Rows, and other streams, with the heads that stand by now."""
-        comparison = Comparison(self._run.id, self._door)
-        if streams := set(map(stream_of, rows)).union(others):
-            heads = await self._store.log.heads([stream.decode() for stream in sorted(streams)])
-            merge = partial(comparison.merge, rows, sorted(heads, key=_stream))
-            merge() if len(rows) <= FEW else await run_sync(merge)
-        return comparison
+    async def _compare_heads(
+        self, comparison: Comparison, rows: Sequence[Stated], others: Iterable[bytes] = ()
+    ) -> None:
+        """Compares rows, and other streams, with the heads that stand by now."""
+        streams = {each.statement.originator_id for each in rows}.union(stream.decode() for stream in others)
+        if streams:
+            heads = await self._store.log.heads(sorted(streams))
+            await _in_thread(partial(comparison.merge, rows, sorted(heads, key=_stream)), heads)
 
     # --- withdrawing ------------------------------------------------------------------------------
 
@@ -439,6 +444,15 @@ class SourceRebuild:
             with attempt:
                 return await work()
         raise AssertionError  # stamina returns from the attempt, or raises
+
+
+async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
+    """Does what must be done for each of the items: in a thread where they are many."""
+    return work() if len(items) <= FEW else await run_sync(work)
+
+
+def _drifted(pending: Pending) -> tuple[str, Drift]:
+    return pending.statement.originator_id, pending.drift
 
 
 def _sample(found: Difference) -> JSON:

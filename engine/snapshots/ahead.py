@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import datetime
 
 import anyio
@@ -11,6 +10,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from domains.domain import JSON
 from engine.snapshots.snapshot import Batch, End, Snapshot
+from engine.tasks import pass_on
 
 
 class Reading(ABC):
@@ -43,7 +43,7 @@ class ReadAhead(Snapshot):
         reading = self.reading(cursor)
         failures: list[Exception] = []
         send, receive = anyio.create_memory_object_stream[Batch](0)
-        self._group.start_soon(_make, reading, send, failures, self._scope)
+        self._group.start_soon(self._make, reading, send, failures, self._scope)
         async with receive:
             async for batch in receive:
                 self.taken_at = reading.taken_at
@@ -52,17 +52,12 @@ class ReadAhead(Snapshot):
             raise failures[0]
         self.taken_at, self.end = reading.taken_at, reading.end
 
-
-async def _make(
-    reading: Reading, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
-) -> None:
-    """Makes batches until there are no more, or nobody takes them. What fails is told to whoever takes them."""
-    with scope, send:
-        async with aclosing(reading.batches()) as batches:
-            try:
-                async for batch in batches:
-                    await send.send(batch)
-            except anyio.BrokenResourceError:
-                return
-            except Exception as error:  # noqa: BLE001  # it is raised where the batches are taken
-                failures.append(error)
+    async def _make(
+        self,
+        reading: Reading,
+        send: MemoryObjectSendStream[Batch],
+        failures: list[Exception],
+        scope: anyio.CancelScope,
+    ) -> None:
+        with scope:
+            await pass_on(reading.batches(), send, failures)
