@@ -4,7 +4,7 @@ Of nearly all rows the log says the same. They are told by their bytes, and not 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 
@@ -45,148 +45,163 @@ class Stated(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A stream that has drifted, the number of its row in the snapshot, and what that states.
+    """A stream that has drifted, the number of its row in the snapshot, and the event that mends it.
 
-    `before` is the payload that the log has, as JSON, b"" for none, and `revision` is the one to be appended.
+    `before` is the payload that the log has, as JSON, b"" for none.
     """
 
     number: int
-    statement: Statement
     drift: Drift
-    before: bytes = b""
-    revision: int = 0
+    before: bytes
+    event: Correction
+
+    @property
+    def stream(self) -> str:
+        """Its name."""
+        return self[3][0]
 
 
-class Divided(NamedTuple):
-    """Rows and entries of one stretch of streams: how many are equal, and how many of those have something to say.
-
-    `rows` are those for which the log has no equal entry, and `entries` those of the log, by their streams, which no
-    row equals.
-    """
-
-    equal: int
-    live: int
-    rows: list[Named]
-    entries: dict[bytes, bytes]
-
-
-def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> Divided:
-    """Tells what is equal from what must be looked at. Each stream is at most once in either."""
-    mine = [row[3] for row in rows]
-    if mine == entries:
-        return Divided(len(mine), len(mine) - _withdrawn(mine), [], {})
-    known, named = set(entries), set(mine)
-    different = [row for row in rows if row[3] not in known]
-    others = {entry[: entry.find(SEPARATOR)]: entry for entry in entries if entry not in named}
-    equal = [entry for entry in mine if entry in known]
-    return Divided(len(equal), len(equal) - _withdrawn(equal), different, others)
-
-
-def _withdrawn(entries: Sequence[bytes]) -> int:
-    return sum([entry.endswith(_WITHDRAWN) for entry in entries])
-
-
-class Doors(NamedTuple):
-    """Whoever examines rows: one of them, or many of them whose entries are known to be what they say."""
-
-    one: Door
-    bulk: BulkDoor
-
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """Those of a configuration."""
-        return cls(Door(config), BulkDoor(config))
-
-
-class Comparison:
+class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
     `pending` are to be mended; `handled` were, by the same run before; `absent` are heads of streams which the snapshot
     does not name; `refusals` are rows that broke a rule.
+
+    Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
 
-    def __init__(self, run_id: str, doors: Doors) -> None:
-        self._run_id = run_id
-        self._doors = doors
-        self.counts = Counts()
-        self.live = 0
-        self.pending: list[Pending] = []
-        self.handled: list[tuple[str, Drift]] = []
-        self.absent: list[StoredEvent] = []
-        self.refusals: list[Refusal] = []
+    counts: Counts = msgspec.field(default_factory=Counts)
+    live: int = 0
+    pending: list[Pending] = []
+    handled: list[tuple[str, Drift]] = []
+    absent: list[StoredEvent] = []
+    refusals: list[Refusal] = []
+    left: list[Stated] = []
+    unnamed: list[bytes] = []
 
-    def compare(self, rows: Sequence[Named], entries: dict[bytes, bytes]) -> list[Stated]:
-        """Compares rows with the entries of their streams, each stream at most once, and leaves only other entries.
+    def refuse(self, number: int, refused: Refused) -> None:
+        """A row broke a rule."""
+        self.counts.refused += 1
+        self.refusals.append(Refusal(number, refused.path, refused.reason))
 
-        Gives what stays open: to mend a version a second time its head must be known, and where the log was spoken to
-        since the run began, it may have been by this run.
-        """
-        left: list[Stated] = []
-        for row, statement in zip(rows, self._examined(rows), strict=True):
-            entry = entries.pop(stream_of(row), None)
-            if entry is None:
-                if statement is not None:
-                    self.pending.append(Pending(row[0], statement, "missing"))
-                continue
-            _, version, said, *since = entry.split(SEPARATOR, 3)
-            if statement is not None and since:
-                left.append(Stated(row[0], statement))
-                continue
-            self.live += said != _WITHDRAWN
-            if statement is None:
-                continue
-            if statement[1] > int(version):
-                self.pending.append(Pending(row[0], statement, "newer", content_of(said)))
-            elif statement[1] < int(version):
-                self.counts.older += 1
-            elif statement[3] == content_of(said):
-                self.counts.equal += 1
-            else:
-                self.live -= said != _WITHDRAWN  # its head is counted
-                left.append(Stated(row[0], statement))
-        return left
-
-    def _examined(self, rows: Sequence[Named]) -> list[Statement | None]:
-        """What each row states; None where it is refused."""
-        told = [row for row in rows if row[1] is None]
-        statements = iter(self._doors.bulk.examine([row[2] for row in told], [row[3] for row in told]))
-        return [(next(statements) if row[1] is None else None) or self._examine(row) for row in rows]
-
-    def _examine(self, row: Named) -> Statement | None:
-        try:
-            return self._doors.one.examine(event_in(row))
-        except Refused as refused:
-            self.counts.refused += 1
-            self.refusals.append(Refusal(row.number, refused.path, refused.reason))
-            return None
-
-    def merge(self, rows: Iterable[Stated], heads: Sequence[StoredEvent]) -> None:
-        """Compares rows with the heads of all their streams, and of others, each stream at most once in either."""
-        left = {head.originator_id: head for head in heads}
-        for number, statement in rows:
-            head = left.pop(statement.originator_id, None)
+    def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
+        """Compares what is open with the heads that stand by now. Then nothing is open."""
+        by_stream = {head.originator_id: head for head in heads}
+        for stated in self.left:
+            head = by_stream.pop(stated.statement.originator_id, None)
             self.live += head is not None and not _is_withdrawn(head)
-            if head is None:
-                self.pending.append(Pending(number, statement, "missing"))
-            elif statement.originator_version > head.originator_version:
-                self.pending.append(Pending(number, statement, "newer", _payload(decoded(head))))
-            elif statement.originator_version < head.originator_version:
-                self.counts.older += 1
-            else:
-                self._compare_content(number, statement, head)
-        for head in left.values():
+            self._compare(stated, head, mark)
+        for head in by_stream.values():
             if not _is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
+        self.left, self.unnamed = [], []
 
-    def _compare_content(self, number: int, statement: Statement, head: StoredEvent) -> None:
-        state = decoded(head)
-        if state is None or bytes(state.payload) != statement.content:
-            self.pending.append(Pending(number, statement, "changed", _payload(state), head.revision + 1))
-        elif state.run_id == self._run_id and state.drift is not None:
-            self.handled.append((head.originator_id, state.drift))
+    def _compare(self, stated: Stated, head: StoredEvent | None, mark: Mark) -> None:
+        statement = stated.statement
+        if head is None:
+            self.pending.append(_pending(stated, "missing", mark))
+        elif statement.originator_version < head.originator_version:
+            self.counts.older += 1
         else:
-            self.counts.equal += 1
+            state = decoded(head)
+            before = b"" if state is None else bytes(state.payload)
+            if statement.originator_version > head.originator_version:
+                self.pending.append(_pending(stated, "newer", mark, before))
+            elif before != statement.content:
+                self.pending.append(_pending(stated, "changed", mark, before, head.revision + 1))
+            elif state is not None and state.run_id == mark.run_id and state.drift is not None:
+                self.handled.append((head.originator_id, state.drift))
+            else:
+                self.counts.equal += 1
+
+
+def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> tuple[Comparison, list[Named], list[bytes]]:
+    """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
+    mine = [row[3] for row in rows]
+    if mine == entries:
+        return _equal(mine), [], []
+    known, named = set(entries), set(mine)
+    different = [row for row in rows if row[3] not in known]
+    others = [entry for entry in entries if entry not in named]
+    return _equal([entry for entry in mine if entry in known]), different, others
+
+
+def _equal(entries: Sequence[bytes]) -> Comparison:
+    withdrawn = sum([entry.endswith(_WITHDRAWN) for entry in entries])
+    return Comparison(Counts(equal=len(entries)), len(entries) - withdrawn)
+
+
+class Comparer:
+    """Compares rows with entries under one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._door = Door(config)
+        self._bulk = BulkDoor(config)
+
+    def compare(self, rows: Sequence[Named], entries: Iterable[bytes], mark: Mark) -> Comparison:
+        """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
+
+        To mend a version a second time its head must be known, and where the log was spoken to since the run began, it
+        may have been by this run: that is left.
+        """
+        found = Comparison()
+        counts, pending, left = found.counts, found.pending.append, found.left.append
+        known = {entry[: entry.index(SEPARATOR)]: entry for entry in entries}
+        for row, statement in zip(rows, self._examined(rows, found), strict=True):
+            entry = known.pop(stream_of(row), None)
+            if entry is None:
+                if statement is not None:
+                    pending(_pending(Stated(row[0], statement), "missing", mark))
+                continue
+            _, version, said, *since = entry.split(SEPARATOR, 3)
+            if statement is None:
+                found.live += said != _WITHDRAWN
+            elif since:
+                left(Stated(row[0], statement))
+            elif statement[1] > int(version):
+                found.live += said != _WITHDRAWN
+                pending(_pending(Stated(row[0], statement), "newer", mark, content_of(said)))
+            elif statement[1] < int(version):
+                found.live += said != _WITHDRAWN
+                counts.older += 1
+            elif statement[3] == content_of(said):
+                found.live += said != _WITHDRAWN
+                counts.equal += 1
+            else:
+                left(Stated(row[0], statement))
+        found.unnamed = list(known)
+        return found
+
+    def _examined(self, rows: Sequence[Named], found: Comparison) -> list[Statement | None]:
+        """What each row states; None where it is refused."""
+        told = [row for row in rows if row[1] is None]
+        statements = iter(self._bulk.examine([row[2] for row in told], [row[3] for row in told]))
+        return [(next(statements) if row[1] is None else None) or self._examine(row, found) for row in rows]
+
+    def _examine(self, row: Named, found: Comparison) -> Statement | None:
+        try:
+            return self._door.examine(event_in(row))
+        except Refused as refused:
+            found.refuse(row.number, refused)
+            return None
+
+
+def _pending(stated: Stated, drift: Drift, mark: Mark, before: bytes = b"", revision: int = 0) -> Pending:
+    """A stream that has drifted; `revision` is 0 where the version is new to the log."""
+    number, statement = stated
+    stream, version, topic, *_ = statement
+    state = state_of_drift(statement, mark.recorded_at, f"{mark.run_id}-{number}", mark.run_id, drift)
+    return Pending(number, drift, before, Correction(stream, version, revision, topic, state))
+
+
+def stated_again(pending: Pending) -> Stated:
+    """What the row had stated, but that it has an id now."""
+    event = pending.event
+    state = _state.decode(event.state)
+    content, occurred_at = bytes(state.payload), state.occurred_at
+    statement = Statement(*event[:2], event.topic, content, occurred_at, state.id, state.correlation_id)
+    return Stated(pending.number, statement)
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:
@@ -201,17 +216,6 @@ def decoded(event: StoredEvent) -> State | None:
         return None
 
 
-def _payload(state: State | None) -> bytes:
-    return b"" if state is None else bytes(state.payload)
-
-
-def mended(pending: Pending, mark: Mark) -> Correction:
-    """The event that mends a stream; of revision 0 where its version is new to the log."""
-    number, statement, drift, _, revision = pending
-    state = state_of_drift(statement, mark.recorded_at, f"{mark.run_id}-{number}", mark.run_id, drift)
-    return Correction(statement.originator_id, statement.originator_version, revision, statement.topic, state)
-
-
 def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
     """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
@@ -223,9 +227,8 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
 
 def difference(pending: Pending) -> Difference:
     """The fields in which the snapshot differs from the log."""
-    statement = pending.statement
-    changes = changes_between(_leaves(pending.before), _leaves(statement.content))
-    return Difference(statement.originator_id, pending.drift, changes)
+    content = stated_again(pending).statement.content
+    return Difference(pending.stream, pending.drift, changes_between(_leaves(pending.before), _leaves(content)))
 
 
 def _leaves(payload: bytes) -> dict[str, JSON]:

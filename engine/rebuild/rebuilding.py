@@ -4,10 +4,11 @@ Every step can be repeated: a page that was mended before its end was recorded i
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, not_
 from time import monotonic
 from typing import NamedTuple, TypeVar, cast
 
@@ -18,22 +19,20 @@ from domains.domain import JSON
 from engine.clock import now
 from engine.config import Config
 from engine.configuration.snapshots import OrphanLimit
-from engine.door import Drift, format_moment
+from engine.door import Door, Drift, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.looking import span_of
 from engine.rebuild.comparing import (
+    Comparer,
     Comparison,
     Difference,
-    Doors,
     Mark,
-    Pending,
-    Stated,
     counted,
     decoded,
     difference,
     divided,
-    mended,
+    stated_again,
     withdrawn,
 )
 from engine.rebuild.ordering import (
@@ -53,7 +52,7 @@ from engine.rebuild.run import Counts, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
 from engine.snapshots.snapshot import Batch, Snapshot
-from engine.stores.store import Correction, Store, StoredEvent
+from engine.stores.store import Store, StoredEvent
 from engine.tasks import ahead
 from projections.streams import encode_part, normalise_sku
 
@@ -148,8 +147,8 @@ class SourceRebuild:
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        self._doors = Doors.of(config)
-        self._usher = Usher(self._doors.one, Scope(left_out, prefix))
+        self._comparer = Comparer(config)
+        self._usher = Usher(Door(config), Scope(left_out, prefix))
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span = span_of(prefix)
         self._recorded = monotonic()
@@ -235,7 +234,7 @@ class SourceRebuild:
                     behind = page.aside
                     continue
                 cursor = page.cursor
-                yield _Compared(self._comparison(), (cursor, upto), page.aside)
+                yield _Compared(Comparison(), (cursor, upto), page.aside)
             left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
             done = 0
             while done < len(left):
@@ -255,7 +254,7 @@ class SourceRebuild:
             comparison = await self._compare_entries([], stretch.entries)
             if comparison.absent:
                 yield _Compared(comparison, (cursor, stretch.upto))
-        yield _Compared(self._comparison(), None, behind)
+        yield _Compared(Comparison(), None, behind)
 
     async def _settle(self, compared: _Compared, snapshot: Snapshot, findings: _Findings) -> _Findings:
         """Mends what a comparison has shown, and records it, or gives it back to be recorded with what comes next."""
@@ -311,58 +310,45 @@ class SourceRebuild:
         """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""
         pending, comparison.pending = comparison.pending, []
         if self._runs is None:
-            return [_drifted(each) for each in pending]
+            return [(each.stream, each.drift) for each in pending]
         done: list[tuple[str, Drift]] = []
         for _ in range(TRIES):
             if not pending:
                 return done
-            taken = await self._append(pending, done)
-            again = self._comparison()
-            await self._compare_heads(again, taken)
+            positions = await self._retried(partial(self._store.log.correct, [each.event for each in pending]))
+            mended = [position is not None for position in positions]
+            done += [(each.stream, each.drift) for each in compress(pending, mended)]
+            taken = compress(pending, map(not_, mended))
+            again = Comparison(left=[stated_again(each) for each in taken])
+            await self._merge(again)
             comparison.counts += again.counts
             done += again.handled
             pending = again.pending
         comparison.counts.older += len(pending)  # something newer came in each time
         return done
 
-    async def _append(self, pending: Sequence[Pending], done: list[tuple[str, Drift]]) -> list[Stated]:
-        """Appends the events that mend these streams. Gives the rows of those whose place was taken meanwhile."""
-        mark = Mark(self._run.id, now())
-        taken: list[Stated] = []
-        for revises, append in ((False, self._store.log.insert), (True, self._store.log.correct)):
-            chosen = [each for each in pending if (each.revision > 0) is revises]
-            if not chosen:
-                continue
-            events = await _in_thread(partial(list[Correction], (mended(each, mark) for each in chosen)), chosen)
-            positions = await self._retried(partial(append, events))
-            for each, position in zip(chosen, positions, strict=True):
-                if position is None:
-                    taken.append(Stated(each.number, each.statement))
-                else:
-                    done.append(_drifted(each))
-        return taken
-
-    def _comparison(self) -> Comparison:
-        return Comparison(self._run.id, self._doors)
-
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
-        equal, live, different, others = divided(rows, entries)
-        comparison = self._comparison()
-        comparison.counts.equal += equal
-        comparison.live += live
-        left = await _in_thread(partial(comparison.compare, different, others), different)
-        await self._compare_heads(comparison, left, others)
+        equal, different, others = divided(rows, entries)
+        if not different and not others:
+            return equal
+        comparison = await _in_thread(partial(self._comparer.compare, different, others, self._mark()), different)
+        await self._merge(comparison)
+        comparison.counts += equal.counts
+        comparison.live += equal.live
         return comparison
 
-    async def _compare_heads(
-        self, comparison: Comparison, rows: Sequence[Stated], others: Iterable[bytes] = ()
-    ) -> None:
-        """Compares rows, and other streams, with the heads that stand by now."""
-        streams = {each.statement.originator_id for each in rows}.union(stream.decode() for stream in others)
+    async def _merge(self, comparison: Comparison) -> None:
+        """Compares what is open with the heads that stand by now."""
+        streams = {each.statement.originator_id for each in comparison.left}
+        streams.update(stream.decode() for stream in comparison.unnamed)
         if streams:
             heads = await self._store.log.heads(sorted(streams))
-            await _in_thread(partial(comparison.merge, rows, sorted(heads, key=_stream)), heads)
+            heads.sort(key=_stream)
+            await _in_thread(partial(comparison.merge, heads, self._mark()), heads)
+
+    def _mark(self) -> Mark:
+        return Mark(self._run.id, now())
 
     # --- withdrawing ------------------------------------------------------------------------------
 
@@ -412,7 +398,7 @@ class SourceRebuild:
         untouched = await self._store.log.untouched(streams, self._run.start_position)
         done = [stream for stream in streams if self._was_withdrawn(heads[stream])]
         left = [heads[stream] for stream in streams if stream in untouched and self._is_orphan(heads[stream])]
-        mark = Mark(self._run.id, now())
+        mark = self._mark()
         since = self._taken_at or self._run.written_at or self._run.started_at
         corrections = [withdrawn(head, since, mark) for head in left]
         positions = await self._retried(partial(self._store.log.correct, corrections)) if corrections else []
@@ -449,10 +435,6 @@ class SourceRebuild:
 async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
     """Does what must be done for each of the items: in a thread where they are many."""
     return work() if len(items) <= FEW else await run_sync(work)
-
-
-def _drifted(pending: Pending) -> tuple[str, Drift]:
-    return pending.statement.originator_id, pending.drift
 
 
 def _sample(found: Difference) -> JSON:
