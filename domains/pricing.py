@@ -50,18 +50,23 @@ class Pricing(
 def admit(payload: Pricing) -> Pricing:
     """Every amount is a decimal string, the currency a code, a schedule ends after it begins."""
     check_currency("currency", payload.currency)
-    check_amount("amount", payload.amount)
-    check_amount("compareAt", payload.compare_at)
-    tiers, groups = payload.tiers, payload.customer_groups
-    if not are_amounts([*groups.values(), *[tier.amount for tier in tiers]]):
-        for index, tier in enumerate(tiers):
-            check_amount(f"tiers[{index}].amount", tier.amount)
-        for group, amount in groups.items():
-            check_amount(f"customerGroups.{group}", amount)
+    amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
+    if payload.compare_at is not None or not are_amounts(amounts):
+        _check_amounts(payload)
     if not payload.scheduled:
         return payload
     scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
     return msgspec.structs.replace(payload, scheduled=scheduled)
+
+
+def _check_amounts(payload: Pricing) -> None:
+    """Each by its name, which it takes long to write, and which nobody asks for while all are well."""
+    check_amount("amount", payload.amount)
+    check_amount("compareAt", payload.compare_at)
+    for index, tier in enumerate(payload.tiers):
+        check_amount(f"tiers[{index}].amount", tier.amount)
+    for group, amount in payload.customer_groups.items():
+        check_amount(f"customerGroups.{group}", amount)
 
 
 def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:

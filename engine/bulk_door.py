@@ -1,12 +1,11 @@
 """The door for many lines at once, whose entries are known before they are read, see `engine.snapshots.shapes`.
 
-Of such a line the envelope is known to be in order, and the entry has its payload with the keys sorted, none of them
-twice. What is left to see is whether its domain admits it, and whether that is how it would be written: of some hundred
-lines that is told in a few calls.
+Of such a line the envelope is known to be in order, and the entry has its payload with its keys sorted, none of them
+twice, and without an escape. What is left to see is whether its domain admits it, and how that is written: of some
+hundred lines this is told in a few calls.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,8 +57,8 @@ class BulkDoor:
         wires = list(map(read_wire, lines))
         moments = _moments.decode(_array(wire.occurred_at for wire in wires))
         parts = [entry.split(SEPARATOR, 2) for entry in entries]
-        contents = [content_of(said) for _, _, said in parts]
-        statements: list[Statement | None] = [
+        contents = self._contents(wires, [content_of(said) for _, _, said in parts])
+        return [
             Statement(
                 stream.decode(),
                 wire.source_version,
@@ -69,32 +68,26 @@ class BulkDoor:
                 wire.id,
                 wire.correlation_id,
             )
-            for (stream, _, _), wire, content, moment in zip(parts, wires, contents, moments, strict=True)
+            if content and len(line) <= LARGEST_EVENT
+            else None
+            for line, (stream, _, _), wire, content, moment in zip(lines, parts, wires, contents, moments, strict=True)
         ]
-        for place in self._not_admitted(wires, contents):
-            statements[place] = None
-        return [None if len(line) > LARGEST_EVENT else each for line, each in zip(lines, statements, strict=True)]
 
-    def _not_admitted(self, wires: Sequence[Wire], contents: Sequence[bytes]) -> list[int]:
-        """The places of those that their domain does not admit, or writes in another way."""
-        domains = {wire.type for wire in wires}
-        found: list[int] = []
-        for name in domains:
-            places = [
-                place
-                for place, (wire, content) in enumerate(zip(wires, contents, strict=True))
-                if wire.type == name and content != NULL
-            ]
-            mine = [contents[place] for place in places]
+    def _contents(self, wires: Sequence[Wire], given: Sequence[bytes]) -> list[bytes]:
+        """What the log will have of these payloads; empty for those that their domain does not admit."""
+        contents = list(given)
+        for name in {wire.type for wire in wires}:
+            places = [place for place, wire in enumerate(wires) if wire.type == name and given[place] != NULL]
             domain, decoder = self._gates[name]
-            payloads = list(map(partial(_admitted, domain), decoder.decode(_array(mine))))
-            written = encode_all(payloads)
-            for place, payload, content, canonical in zip(places, payloads, mine, written, strict=True):
-                if content != canonical or not self._suits(domain, payload, wires[place].channel):
-                    found.append(place)
-        return found
+            payloads = [_admitted(domain, each) for each in decoder.decode(_array([given[place] for place in places]))]
+            for place, payload, content in zip(places, payloads, encode_all(payloads), strict=True):
+                if payload is None or b"\\" in content or not self._suits(domain, payload, wires[place].channel):
+                    contents[place] = b""
+                else:
+                    contents[place] = content
+        return contents
 
-    def _suits(self, domain: AnyDomain, payload: msgspec.Struct | None, channel: str) -> bool:
+    def _suits(self, domain: AnyDomain, payload: msgspec.Struct, channel: str) -> bool:
         """Whether a payload can be meant for a channel."""
         return domain.fits is None or channel == EVERY_CHANNEL or domain.fits(payload, self._views[channel]) is None
 
