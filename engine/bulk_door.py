@@ -1,8 +1,7 @@
 """The door for many lines at once, whose entries are known before they are read, see `engine.snapshots.shapes`.
 
-Of such a line the envelope is known to be in order, and the entry has its payload with its keys sorted, none of them
-twice, and without an escape. What is left to see is whether its domain admits it, and how that is written: of some
-hundred lines this is told in a few calls.
+Of such a line the envelope is known to be in order, and the whole to have no escape and no key twice. Whether its
+domain admits the payload, and how that is written then, is told of some hundred lines in a few calls.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from domains import DOMAINS, AnyDomain, Invalid
 from domains.domain import encode_all
 from domains.values import Moment
 from engine.config import Config
-from engine.door import LARGEST_EVENT, NULL, UNREADABLE, Statement, Wire, content_of, format_moment, read_wire
+from engine.door import LARGEST_EVENT, NULL, UNREADABLE, Statement, Wire, format_moment, read_wire
 from engine.stores.store import SEPARATOR
 from projections.streams import EVERY_CHANNEL
 
@@ -56,11 +55,10 @@ class BulkDoor:
         """Raises one of `UNREADABLE` where any of them cannot be read."""
         wires = list(map(read_wire, lines))
         moments = _moments.decode(_array(wire.occurred_at for wire in wires))
-        parts = [entry.split(SEPARATOR, 2) for entry in entries]
-        contents = self._contents(wires, [content_of(said) for _, _, said in parts])
+        contents = self._contents(wires)
         return [
             Statement(
-                stream.decode(),
+                entry[: entry.index(SEPARATOR)].decode(),
                 wire.source_version,
                 wire.type,
                 content,
@@ -70,17 +68,19 @@ class BulkDoor:
             )
             if content and len(line) <= LARGEST_EVENT
             else None
-            for line, (stream, _, _), wire, content, moment in zip(lines, parts, wires, contents, moments, strict=True)
+            for line, entry, wire, content, moment in zip(lines, entries, wires, contents, moments, strict=True)
         ]
 
-    def _contents(self, wires: Sequence[Wire], given: Sequence[bytes]) -> list[bytes]:
+    def _contents(self, wires: Sequence[Wire]) -> list[bytes]:
         """What the log will have of these payloads; empty for those that their domain does not admit."""
-        contents = list(given)
+        contents = [NULL] * len(wires)
         for name in {wire.type for wire in wires}:
-            places = [place for place, wire in enumerate(wires) if wire.type == name and given[place] != NULL]
+            mine = [place for place, wire in enumerate(wires) if wire.type == name and bytes(wire.payload) != NULL]
             domain, decoder = self._gates[name]
-            payloads = [_admitted(domain, each) for each in decoder.decode(_array([given[place] for place in places]))]
-            for place, payload, content in zip(places, payloads, encode_all(payloads), strict=True):
+            payloads = [
+                _admitted(domain, each) for each in decoder.decode(_array([wires[place].payload for place in mine]))
+            ]
+            for place, payload, content in zip(mine, payloads, encode_all(payloads), strict=True):
                 if payload is None or b"\\" in content or not self._suits(domain, payload, wires[place].channel):
                     contents[place] = b""
                 else:
@@ -100,5 +100,5 @@ def _admitted(domain: AnyDomain, payload: msgspec.Struct) -> msgspec.Struct | No
     return admitted
 
 
-def _array(items: Iterable[bytes | msgspec.Raw]) -> bytes:
+def _array(items: Iterable[msgspec.Raw]) -> bytes:
     return b"[%b]" % b",".join(items)
