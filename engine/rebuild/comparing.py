@@ -157,7 +157,7 @@ class Comparer:
             _, version, said, *since = entry.split(SEPARATOR, 3)
             if statement is None:
                 found.live += said != _WITHDRAWN
-            elif since:
+            elif since or not version.isdigit():  # applications may name their streams as they like
                 left(Stated(row[0], statement))
             elif statement[1] > int(version):
                 found.live += said != _WITHDRAWN
