@@ -51,7 +51,9 @@ def admit(payload: Pricing) -> Pricing:
     """Every amount is a decimal string, the currency a code, a schedule ends after it begins."""
     check_currency("currency", payload.currency)
     amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
-    if payload.compare_at is not None or not are_amounts(amounts):
+    if payload.compare_at is not None:
+        amounts.append(payload.compare_at)
+    if not are_amounts(amounts):
         _check_amounts(payload)
     if not payload.scheduled:
         return payload

@@ -90,7 +90,7 @@ def entry(stream: str, version: int, content: bytes) -> bytes:
 _BEFORE_CONTENT = len(ending(b"")) - len(b"}")
 
 
-def content_of(said: bytes) -> bytes:
+def content_in_ending(said: bytes) -> bytes:
     """The canonical payload in the last part of an entry: the inverse of `ending`. Empty where there is none."""
     return said[_BEFORE_CONTENT:-1]
 

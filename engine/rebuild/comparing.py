@@ -11,7 +11,7 @@ import msgspec
 from domains.domain import JSON
 from engine.bulk_door import BulkDoor
 from engine.config import Config
-from engine.door import NULL, UNREADABLE, Door, Drift, State, Statement, content_of, ending, state_of_drift
+from engine.door import NULL, UNREADABLE, Door, Drift, State, Statement, content_in_ending, ending, state_of_drift
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
 from engine.rebuild.ordering import Named, Refusal, event_in, stream_of
@@ -155,21 +155,22 @@ class Comparer:
                     pending(_pending(Stated(row[0], statement), "missing", mark))
                 continue
             _, version, said, *since = entry.split(SEPARATOR, 3)
+            if statement is not None and (since or not version.isdigit()):  # applications may use any names
+                left(Stated(row[0], statement))
+                continue
+            before = content_in_ending(said)
+            if statement is not None and statement[1] == int(version) and statement[3] != before:
+                left(Stated(row[0], statement))
+                continue
+            found.live += said != _WITHDRAWN
             if statement is None:
-                found.live += said != _WITHDRAWN
-            elif since or not version.isdigit():  # applications may name their streams as they like
-                left(Stated(row[0], statement))
-            elif statement[1] > int(version):
-                found.live += said != _WITHDRAWN
-                pending(_pending(Stated(row[0], statement), "newer", mark, content_of(said)))
+                continue
+            if statement[1] > int(version):
+                pending(_pending(Stated(row[0], statement), "newer", mark, before))
             elif statement[1] < int(version):
-                found.live += said != _WITHDRAWN
                 counts.older += 1
-            elif statement[3] == content_of(said):
-                found.live += said != _WITHDRAWN
-                counts.equal += 1
             else:
-                left(Stated(row[0], statement))
+                counts.equal += 1
         found.unnamed = list(known)
         return found
 

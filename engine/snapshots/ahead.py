@@ -43,7 +43,7 @@ class ReadAhead(Snapshot):
         reading = self.reading(cursor)
         failures: list[Exception] = []
         send, receive = anyio.create_memory_object_stream[Batch](0)
-        self._group.start_soon(self._make, reading, send, failures, self._scope)
+        self._group.start_soon(_make, reading, send, failures, self._scope)
         async with receive:
             async for batch in receive:
                 self.taken_at = reading.taken_at
@@ -52,12 +52,9 @@ class ReadAhead(Snapshot):
             raise failures[0]
         self.taken_at, self.end = reading.taken_at, reading.end
 
-    async def _make(
-        self,
-        reading: Reading,
-        send: MemoryObjectSendStream[Batch],
-        failures: list[Exception],
-        scope: anyio.CancelScope,
-    ) -> None:
-        with scope:
-            await pass_on(reading.batches(), send, failures)
+
+async def _make(
+    reading: Reading, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
+) -> None:
+    with scope:
+        await pass_on(reading.batches(), send, failures)
