@@ -87,12 +87,8 @@ def entry(stream: str, version: int, content: bytes) -> bytes:
     return b"%b\x1f%d\x1f%b" % (stream.encode(), version, ending(content))
 
 
-_BEFORE_CONTENT = len(ending(b"")) - len(b"}")
-
-
-def content_in_ending(said: bytes) -> bytes:
-    """The canonical payload in the last part of an entry: the inverse of `ending`. Empty where there is none."""
-    return said[_BEFORE_CONTENT:-1]
+BEFORE_CONTENT = len(ending(b"")) - len(b"}")
+"""Where the canonical payload begins in the last part of an entry; it ends before the last byte."""
 
 
 def canonical_of(payload: bytes) -> bytes:
@@ -139,19 +135,36 @@ class Admission(NamedTuple):
         return self.originator_id, self.originator_version
 
 
-def state_of_drift(statement: Statement, recorded_at: str, made_id: str, run_id: str, drift: Drift) -> bytes:
-    """The `state` of an event that a rebuild makes from a statement."""
-    return _encoder.encode(
-        State(
-            id=statement.id or made_id,
-            occurred_at=statement.occurred_at,
-            recorded_at=recorded_at,
-            correlation_id=statement.correlation_id,
-            run_id=run_id,
-            drift=drift,
-            payload=msgspec.Raw(statement.content),
+class DriftStates:
+    """Writes the `state` of the events that a rebuild makes: those of one run, at one moment, for one reason."""
+
+    def __init__(self, run_id: str, recorded_at: str, drift: Drift) -> None:
+        self._recorded_at = recorded_at
+        self._run_id = run_id
+        self._drift: Drift = drift
+        text = self._encode("\0", "\0", None, b"\0")
+        # of most, only three values differ, and none of them can have what JSON escapes
+        self._template = text.replace(b"%", b"%%").replace(b"\\u0000", b"%b").replace(b"\0", b"%b")
+
+    def state(self, statement: Statement, made_id: str) -> bytes:
+        """That of a statement. `made_id` is used when it has no id of its own."""
+        _, _, _, content, occurred_at, identifier, correlation_id = statement
+        if identifier is None and correlation_id is None:
+            return self._template % (made_id.encode(), occurred_at.encode(), content)
+        return self._encode(identifier or made_id, occurred_at, correlation_id, content)
+
+    def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:
+        return _encoder.encode(
+            State(
+                id=identifier,
+                occurred_at=occurred_at,
+                recorded_at=self._recorded_at,
+                correlation_id=correlation_id,
+                run_id=self._run_id,
+                drift=self._drift,
+                payload=msgspec.Raw(content),
+            )
         )
-    )
 
 
 def state_of_correction(statement: Statement, recorded_at: str, made_id: str, operator: str, corrects: str) -> bytes:

@@ -51,10 +51,10 @@ class Witness(Watcher):
         """Counts its rows."""
         self.rows += len(batch.rows)
 
-    def found(self, stream: str, drift: Drift) -> None:
-        """Remembers it; no stream is found twice."""
-        assert stream not in self.drift
-        self.drift[stream] = drift
+    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+        """Remembers them; no stream is found twice."""
+        assert self.drift.keys().isdisjoint(streams)
+        self.drift |= dict.fromkeys(streams, drift)
 
     def start_over(self) -> None:
         """Forgets everything."""

@@ -47,7 +47,7 @@ def compare(run: Rebuild, streams: Sequence[str], *, orphans: Sequence[str] = ()
         cursor={"snapshot": {"offset": len(streams)}, "stream": max([*streams, *orphans])},
         counts=Counts(rows=len(streams), missing=len(streams), orphans=len(orphans)),
         live=len(orphans),
-        drifted=[(stream, "missing") for stream in streams],
+        drifted={"missing": streams},
         orphans=orphans,
         samples=[[stream, "missing", [["amount", None, "9.90"]]] for stream in streams],
     )

@@ -170,13 +170,14 @@ class _Watch(Watcher):
     def _so_far(self) -> str:
         return f", {self._found:,} drifted" if self._found else ""
 
-    def found(self, stream: str, drift: Drift) -> None:
-        """A stream has drifted."""
-        self._found += 1
-        if drift == "orphan" and len(self.orphans) < SHOWN_ORPHANS:
-            self.orphans.append(stream)
+    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+        """Streams have drifted in this way."""
+        self._found += len(streams)
+        if drift == "orphan":
+            self.orphans += streams[: SHOWN_ORPHANS - len(self.orphans)]
         if self.drift is not None:
-            self.drift.add(drift_item(stream, drift))
+            for stream in streams:
+                self.drift.add(drift_item(stream, drift))
 
     def start_over(self) -> None:
         """All of that does not count."""

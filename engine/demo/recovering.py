@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,10 +65,10 @@ class Ears(Watcher):
         self._read += len(batch.rows)
         self._advance(len(batch.rows))
 
-    def found(self, stream: str, drift: Drift) -> None:
-        """A stream has drifted."""
-        self.found_by_stream[stream] = drift
-        self._kinds[drift] += 1
+    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+        """Streams have drifted in this way."""
+        self.found_by_stream.update(dict.fromkeys(streams, drift))
+        self._kinds[drift] += len(streams)
 
     def start_over(self) -> None:
         """The snapshot is sorted first, and nothing counts that was read."""

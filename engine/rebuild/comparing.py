@@ -3,23 +3,36 @@
 Of nearly all rows the log says the same. They are told by their bytes, and not examined any further.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from domains.domain import JSON
 from engine.bulk_door import BulkDoor
 from engine.config import Config
-from engine.door import NULL, UNREADABLE, Door, Drift, State, Statement, content_in_ending, ending, state_of_drift
+from engine.door import (
+    BEFORE_CONTENT,
+    NULL,
+    UNREADABLE,
+    Door,
+    Drift,
+    DriftStates,
+    State,
+    Statement,
+    ending,
+)
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
-from engine.rebuild.ordering import Named, Refusal, event_in, stream_of
-from engine.rebuild.run import Counts
+from engine.rebuild.ordering import Named, Refusal, event_in
+from engine.rebuild.run import Counts, Drifted
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
+_correction = partial(tuple.__new__, Correction)  # a third of the time that the class itself would take
 
 
 class Mark(NamedTuple):
@@ -61,11 +74,14 @@ class Pending(NamedTuple):
         return self[3][0]
 
 
+_pending = partial(tuple.__new__, Pending)
+
+
 class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
-    `pending` are to be mended; `handled` were, by the same run before; `absent` are heads of streams which the snapshot
-    does not name; `refusals` are rows that broke a rule.
+    `pending` are to be mended; `handled` streams have been, perhaps by the same run before; `absent` are heads of
+    streams which the snapshot does not name; `refusals` are rows that broke a rule.
 
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
@@ -73,7 +89,7 @@ class Comparison(msgspec.Struct, gc=False):
     counts: Counts = msgspec.field(default_factory=Counts)
     live: int = 0
     pending: list[Pending] = []
-    handled: list[tuple[str, Drift]] = []
+    handled: dict[Drift, list[str]] = {}
     absent: list[StoredEvent] = []
     refusals: list[Refusal] = []
     left: list[Stated] = []
@@ -84,36 +100,68 @@ class Comparison(msgspec.Struct, gc=False):
         self.counts.refused += 1
         self.refusals.append(Refusal(number, refused.path, refused.reason))
 
+    def handle(self, mended: Iterable[Pending]) -> None:
+        """What was pending has been mended."""
+        streams: defaultdict[Drift, list[str]] = defaultdict(list, self.handled)
+        for _, drift, _, event in mended:
+            streams[drift].append(event[0])
+        self.handled = streams
+
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
         """Compares what is open with the heads that stand by now. Then nothing is open."""
+        menders = _menders(mark)
         by_stream = {head.originator_id: head for head in heads}
         for stated in self.left:
             head = by_stream.pop(stated.statement.originator_id, None)
             self.live += head is not None and not _is_withdrawn(head)
-            self._compare(stated, head, mark)
+            self._compare(stated, head, mark.run_id, menders)
         for head in by_stream.values():
             if not _is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
         self.left, self.unnamed = [], []
 
-    def _compare(self, stated: Stated, head: StoredEvent | None, mark: Mark) -> None:
-        statement = stated.statement
+    def _compare(self, stated: Stated, head: StoredEvent | None, run_id: str, menders: "_Menders") -> None:
+        number, statement = stated
         if head is None:
-            self.pending.append(_pending(stated, "missing", mark))
+            self.pending.append(menders["missing"].pending(number, statement))
         elif statement.originator_version < head.originator_version:
             self.counts.older += 1
         else:
             state = decoded(head)
             before = b"" if state is None else bytes(state.payload)
             if statement.originator_version > head.originator_version:
-                self.pending.append(_pending(stated, "newer", mark, before))
+                self.pending.append(menders["newer"].pending(number, statement, before))
             elif before != statement.content:
-                self.pending.append(_pending(stated, "changed", mark, before, head.revision + 1))
-            elif state is not None and state.run_id == mark.run_id and state.drift is not None:
-                self.handled.append((head.originator_id, state.drift))
+                self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
+            elif state is not None and state.run_id == run_id and state.drift is not None:
+                self.handled.setdefault(state.drift, []).append(head.originator_id)
             else:
                 self.counts.equal += 1
+
+
+class _Mender:
+    """Makes what mends one kind of drift."""
+
+    def __init__(self, mark: Mark, drift: Drift) -> None:
+        self._drift: Drift = drift
+        self._run_id = mark.run_id
+        self._state = DriftStates(mark.run_id, mark.recorded_at, drift).state
+
+    def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
+        """For what the row of this number states. `revision` is 0 where the version is new to the log."""
+        state = self._state(statement, f"{self._run_id}-{number}")
+        event = _correction((statement[0], statement[1], revision, statement[2], state))
+        return _pending((number, self._drift, before, event))
+
+
+_Menders: TypeAlias = dict[Drift, _Mender]
+
+
+def _menders(mark: Mark) -> _Menders:
+    """Whoever mends what a comparison shows, by drift."""
+    kinds: tuple[Drift, ...] = ("missing", "newer", "changed")
+    return {drift: _Mender(mark, drift) for drift in kinds}
 
 
 def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> tuple[Comparison, list[Named], list[bytes]]:
@@ -146,28 +194,31 @@ class Comparer:
         may have been by this run: that is left.
         """
         found = Comparison()
+        menders = _menders(mark)
+        missing, newer = menders["missing"].pending, menders["newer"].pending
         counts, pending, left = found.counts, found.pending.append, found.left.append
         known = {entry[: entry.index(SEPARATOR)]: entry for entry in entries}
-        for row, statement in zip(rows, self._examined(rows, found), strict=True):
-            entry = known.pop(stream_of(row), None)
+        for (number, _, _, name), statement in zip(rows, self._examined(rows, found), strict=True):
+            entry = known.pop(name[: name.index(SEPARATOR)], None)
             if entry is None:
                 if statement is not None:
-                    pending(_pending(Stated(row[0], statement), "missing", mark))
+                    pending(missing(number, statement))
                 continue
             _, version, said, *since = entry.split(SEPARATOR, 3)
-            if statement is not None and (since or not version.isdigit()):  # applications may use any names
-                left(Stated(row[0], statement))
+            if statement is None:
+                found.live += said != _WITHDRAWN
                 continue
-            before = content_in_ending(said)
-            if statement is not None and statement[1] == int(version) and statement[3] != before:
-                left(Stated(row[0], statement))
+            if since or not version.isdigit():  # applications may use any names
+                left(Stated(number, statement))
+                continue
+            before, ahead = said[BEFORE_CONTENT:-1], statement[1] - int(version)
+            if ahead == 0 and statement[3] != before:
+                left(Stated(number, statement))
                 continue
             found.live += said != _WITHDRAWN
-            if statement is None:
-                continue
-            if statement[1] > int(version):
-                pending(_pending(Stated(row[0], statement), "newer", mark, before))
-            elif statement[1] < int(version):
+            if ahead > 0:
+                pending(newer(number, statement, before))
+            elif ahead < 0:
                 counts.older += 1
             else:
                 counts.equal += 1
@@ -177,7 +228,10 @@ class Comparer:
     def _examined(self, rows: Sequence[Named], found: Comparison) -> list[Statement | None]:
         """What each row states; None where it is refused."""
         told = [row for row in rows if row[1] is None]
-        statements = iter(self._bulk.examine([row[2] for row in told], [row[3] for row in told]))
+        at_once = self._bulk.examine([row[2] for row in told], [row[3] for row in told])
+        if len(told) == len(rows) and None not in at_once:
+            return at_once
+        statements = iter(at_once)
         return [(next(statements) if row[1] is None else None) or self._examine(row, found) for row in rows]
 
     def _examine(self, row: Named, found: Comparison) -> Statement | None:
@@ -186,14 +240,6 @@ class Comparer:
         except Refused as refused:
             found.refuse(row.number, refused)
             return None
-
-
-def _pending(stated: Stated, drift: Drift, mark: Mark, before: bytes = b"", revision: int = 0) -> Pending:
-    """A stream that has drifted; `revision` is 0 where the version is new to the log."""
-    number, statement = stated
-    stream, version, topic, *_ = statement
-    state = state_of_drift(statement, mark.recorded_at, f"{mark.run_id}-{number}", mark.run_id, drift)
-    return Pending(number, drift, before, Correction(stream, version, revision, topic, state))
 
 
 def stated_again(pending: Pending) -> Stated:
@@ -222,7 +268,7 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
     statement = Statement(stream, version, head.topic, NULL, occurred_at, None, None)
     made_id = f"{mark.run_id}-withdrawn-{head.notification_id}"
-    state = state_of_drift(statement, mark.recorded_at, made_id, mark.run_id, "orphan")
+    state = DriftStates(mark.run_id, mark.recorded_at, "orphan").state(statement, made_id)
     return Correction(stream, version, revision, head.topic, state)
 
 
@@ -240,17 +286,11 @@ def _leaves(payload: bytes) -> dict[str, JSON]:
         return {}
 
 
-def counted(drifts: Iterable[Drift]) -> Counts:
+def counted(drifted: Drifted) -> Counts:
     """How many of each."""
-    counts = Counts()
-    for drift in drifts:
-        match drift:
-            case "missing":
-                counts.missing += 1
-            case "newer":
-                counts.newer += 1
-            case "changed":
-                counts.changed += 1
-            case "orphan":
-                counts.withdrawn += 1
-    return counts
+    return Counts(
+        missing=len(drifted.get("missing", ())),
+        newer=len(drifted.get("newer", ())),
+        changed=len(drifted.get("changed", ())),
+        withdrawn=len(drifted.get("orphan", ())),
+    )

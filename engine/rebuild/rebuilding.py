@@ -48,7 +48,7 @@ from engine.rebuild.ordering import (
     spilled,
     stream_of,
 )
-from engine.rebuild.run import Counts, Rebuild
+from engine.rebuild.run import NOTHING_DRIFTED, Counts, Drifted, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
 from engine.snapshots.snapshot import Batch, Snapshot
@@ -83,8 +83,8 @@ class Watcher:
     def read(self, batch: Batch) -> None:
         """A batch of the snapshot was read."""
 
-    def found(self, stream: str, drift: Drift) -> None:
-        """A stream has drifted."""
+    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+        """Streams have drifted in this way."""
 
     def compared(self, rows: int, total: int) -> None:
         """Of rows that had to be sorted, so many are compared, and there are that many in all."""
@@ -263,21 +263,20 @@ class SourceRebuild:
         if place is None:
             return findings
         samples = [_sample(difference(each)) for each in comparison.pending[: SHOWN - len(self._run.samples)]]
-        drifted = comparison.handled + await self._mend(comparison)
-        for stream, drift in drifted:
-            self._watcher.found(stream, drift)
+        await self._mend(comparison)
+        drifted = comparison.handled
         self._learn(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
-        for stream in orphans:
-            self._watcher.found(stream, "orphan")
-        counts = comparison.counts + counted(drift for _, drift in drifted)
-        counts.rows = counts.equal + counts.older + counts.refused + len(drifted)
+        for drift, streams in (*drifted.items(), ("orphan", orphans)):
+            self._watcher.found(drift, streams)
+        counts = comparison.counts + counted(drifted)
+        counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
         counts.orphans = len(orphans)
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
         found = _Findings(findings.counts + counts, live, refusals, place)
         if drifted or orphans or monotonic() >= self._recorded + RECORD_SECONDS:
-            self._note(found, drifted=[list(each) for each in drifted], orphans=orphans, samples=samples)
+            self._note(found, drifted=drifted, orphans=orphans, samples=samples)
             await self._save()
             self._recorded = monotonic()
             found = _Findings()
@@ -289,7 +288,7 @@ class SourceRebuild:
         self,
         found: _Findings,
         *,
-        drifted: Sequence[Sequence[str]] = (),
+        drifted: Drifted = NOTHING_DRIFTED,
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
     ) -> None:
@@ -306,26 +305,23 @@ class SourceRebuild:
             taken_at=self._taken_at,
         )
 
-    async def _mend(self, comparison: Comparison) -> list[tuple[str, Drift]]:
-        """Appends what the log lacks, and gives what that was. What came in meanwhile is compared again."""
-        pending, comparison.pending = comparison.pending, []
-        if self._runs is None:
-            return [(each.stream, each.drift) for each in pending]
-        done: list[tuple[str, Drift]] = []
+    async def _mend(self, comparison: Comparison) -> None:
+        """Appends what the log lacks: then it is handled. What came in meanwhile is compared again."""
+        live = comparison.live
         for _ in range(TRIES):
-            if not pending:
-                return done
+            pending, comparison.pending = comparison.pending, []
+            if self._runs is None or not pending:
+                return comparison.handle(pending)
             positions = await self._retried(partial(self._store.log.correct, [each.event for each in pending]))
+            if None not in positions:
+                return comparison.handle(pending)
             mended = [position is not None for position in positions]
-            done += [(each.stream, each.drift) for each in compress(pending, mended)]
-            taken = compress(pending, map(not_, mended))
-            again = Comparison(left=[stated_again(each) for each in taken])
-            await self._merge(again)
-            comparison.counts += again.counts
-            done += again.handled
-            pending = again.pending
-        comparison.counts.older += len(pending)  # something newer came in each time
-        return done
+            comparison.handle(compress(pending, mended))
+            comparison.left = [stated_again(each) for each in compress(pending, map(not_, mended))]
+            await self._merge(comparison)
+            comparison.live = live  # they are counted
+        comparison.counts.older += len(comparison.pending)  # something newer came in each time
+        return None
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""

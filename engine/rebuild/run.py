@@ -11,9 +11,9 @@ The lists of streams stand in the events alone: a run may have found millions. `
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 import msgspec
 from eventsourcing.domain import (
@@ -26,11 +26,16 @@ from eventsourcing.domain import (
 
 from domains.domain import JSON
 from engine.clock import now
-from engine.door import format_moment
+from engine.door import Drift, format_moment
 from engine.errors import PagefoldError
+
+Drifted: TypeAlias = Mapping[Drift, Sequence[str]]
+"""The streams that have drifted, by how they have."""
 
 RunState: TypeAlias = Literal["running", "held", "completed", "failed"]
 Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
+
+NOTHING_DRIFTED: Final[Drifted] = {}
 
 LONGEST_LIST = 50_000
 """Streams that an event names in a list: so it stays below a few megabytes."""
@@ -206,7 +211,7 @@ class Rebuild(BaseAggregate[str]):
         cursor: Cursor
         counts: dict[str, int]
         live: int
-        drifted: list[list[str]]
+        drifted: dict[Drift, list[str]]
         orphans: list[str]
         samples: list[JSON]
         refusals: list[JSON]
@@ -350,7 +355,7 @@ class Rebuild(BaseAggregate[str]):
         cursor: Cursor,
         counts: Counts,
         live: int = 0,
-        drifted: Sequence[Sequence[str]] = (),
+        drifted: Drifted = NOTHING_DRIFTED,
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
         refusals: Sequence[JSON] = (),
@@ -359,17 +364,17 @@ class Rebuild(BaseAggregate[str]):
         """Some rows were compared, and the streams up to the last of them.
 
         `counts` are of this page alone, and so is `live`: how many streams the log has in it that are not withdrawn.
-        `drifted` are streams with their drift; `samples` are (stream, drift, (path, before, after) of each field that
-        differs), `refusals` (number of the row, path, reason); both are kept as far as there is room for them.
+        `samples` are (stream, drift, (path, before, after) of each field that differs), `refusals` (number of the row,
+        path, reason); both are kept as far as there is room for them.
         """
         self._check("compare a page", holds=self._runs_in("comparing"))
-        _check_length(drifted, orphans)
+        _check_length(*drifted.values(), orphans)
         self.trigger_event(
             self.PageDone,
             cursor=cursor,
             counts=counts.as_dict(),
             live=live,
-            drifted=list(map(list, drifted)),
+            drifted={drift: list(streams) for drift, streams in drifted.items()},
             orphans=list(orphans),
             samples=[shortened(each) for each in samples[: MOST_EXAMPLES - len(self.samples)]],
             refusals=[shortened(each) for each in refusals[: MOST_EXAMPLES - len(self.refusals)]],

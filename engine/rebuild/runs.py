@@ -228,7 +228,7 @@ class Runs:
         """
         async for page in self._pages(run_id):
             if page.drifted:
-                yield [(stream, cast("Drift", drift)) for stream, drift in page.drifted]
+                yield sorted((stream, drift) for drift, streams in page.drifted.items() for stream in streams)
 
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
         """The streams that are candidates to be withdrawn, in order, page by page. Raises `UnknownRun`."""
