@@ -21,7 +21,7 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 TextByLocale: TypeAlias = dict[str, str]
 
-_amount = re.compile(r"\d{1,15}(?:\.\d{1,6})?", re.ASCII)
+_amount = re.compile(r"[0-9]{1,15}+(?:\.[0-9]{1,6}+)?")
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
 
 

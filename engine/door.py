@@ -105,7 +105,7 @@ def canonical_of(payload: bytes) -> bytes:
     return canonical if whole else b""
 
 
-class Statement(NamedTuple):
+class Statement(msgspec.Struct, frozen=True, gc=False):
     """An event that keeps to every rule, before it is stored. `content` is its canonical payload.
 
     Two statements of one version are the same exactly when their contents are.
@@ -148,10 +148,10 @@ class DriftStates:
 
     def state(self, statement: Statement, made_id: str) -> bytes:
         """That of a statement. `made_id` is used when it has no id of its own."""
-        _, _, _, content, occurred_at, identifier, correlation_id = statement
-        if identifier is None and correlation_id is None:
+        content, occurred_at = statement.content, statement.occurred_at
+        if statement.id is None and statement.correlation_id is None:
             return self._template % (made_id.encode(), occurred_at.encode(), content)
-        return self._encode(identifier or made_id, occurred_at, correlation_id, content)
+        return self._encode(statement.id or made_id, occurred_at, statement.correlation_id, content)
 
     def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:
         return _encoder.encode(
@@ -280,15 +280,15 @@ class Door:
 
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
-        stream, version, topic, content, occurred_at, identifier, correlation_id = self.examine(event)
+        said = self.examine(event)
         state = State(
-            id=identifier or made_id,
-            occurred_at=occurred_at,
+            id=said.id or made_id,
+            occurred_at=said.occurred_at,
             recorded_at=recorded_at,
-            correlation_id=correlation_id,
-            payload=msgspec.Raw(content),
+            correlation_id=said.correlation_id,
+            payload=msgspec.Raw(said.content),
         )
-        return Admission(stream, version, topic, _encoder.encode(state), content)
+        return Admission(said.originator_id, said.originator_version, said.topic, _encoder.encode(state), said.content)
 
     def examine(self, event: DomainEvent) -> Statement:
         """What the event states, when it keeps to every rule. Raises `Refused`."""

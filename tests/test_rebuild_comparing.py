@@ -8,7 +8,7 @@ from engine.door import entry, read_event
 from engine.rebuild.comparing import Comparer, Comparison, Mark, difference, divided, stated_again
 from engine.rebuild.run import Counts
 from engine.snapshots.snapshot import Row
-from engine.stores.store import StoredEvent
+from engine.stores.store import Correction, StoredEvent
 from tests.snapshots import configured
 
 COMPARER = Comparer(configured(file="prices.ndjson"))
@@ -62,7 +62,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
     [change] = difference(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
     made = found.pending[1].event
-    assert made[:4] == (stream("B"), 3, 0, "pricing")
+    assert made == Correction(stream("B"), 3, 0, "pricing", made.state)
     assert json.loads(made.state) == {
         "id": f"{MARK.run_id}-7",
         "occurredAt": "2026-01-12T05:00:00.000000Z",

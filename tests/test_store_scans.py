@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from engine import Config
@@ -114,7 +115,7 @@ async def test_a_revision_is_taken_once(store: Store) -> None:
 async def test_corrections_are_one_transaction(store: Store) -> None:
     """When one of them cannot be stored, none of them is."""
     await insert(store, "A")
-    broken = correction("A", revision=2)._replace(topic=None)  # type: ignore[arg-type]  # what nothing gives
+    broken = msgspec.structs.replace(correction("A", revision=2), topic=None)  # what nothing gives
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.log.correct([correction("A"), broken])
     assert len(await everything(store)) == 1

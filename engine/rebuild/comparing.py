@@ -5,7 +5,6 @@ Of nearly all rows the log says the same. They are told by their bytes, and not 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -26,13 +25,12 @@ from engine.door import (
 )
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
-from engine.rebuild.ordering import Named, Refusal, event_in
+from engine.rebuild.ordering import Named, Refusal, event_in, stream_of
 from engine.rebuild.run import Counts, Drifted
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
-_correction = partial(tuple.__new__, Correction)  # a third of the time that the class itself would take
 
 
 class Mark(NamedTuple):
@@ -57,7 +55,7 @@ class Stated(NamedTuple):
     statement: Statement
 
 
-class Pending(NamedTuple):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A stream that has drifted, the number of its row in the snapshot, and the event that mends it.
 
     `before` is the payload that the log has, as JSON, b"" for none.
@@ -71,10 +69,7 @@ class Pending(NamedTuple):
     @property
     def stream(self) -> str:
         """Its name."""
-        return self[3][0]
-
-
-_pending = partial(tuple.__new__, Pending)
+        return self.event.originator_id
 
 
 class Comparison(msgspec.Struct, gc=False):
@@ -103,8 +98,8 @@ class Comparison(msgspec.Struct, gc=False):
     def handle(self, mended: Iterable[Pending]) -> None:
         """What was pending has been mended."""
         streams: defaultdict[Drift, list[str]] = defaultdict(list, self.handled)
-        for _, drift, _, event in mended:
-            streams[drift].append(event[0])
+        for each in mended:
+            streams[each.drift].append(each.event.originator_id)
         self.handled = streams
 
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
@@ -151,8 +146,8 @@ class _Mender:
     def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
         state = self._state(statement, f"{self._run_id}-{number}")
-        event = _correction((statement[0], statement[1], revision, statement[2], state))
-        return _pending((number, self._drift, before, event))
+        event = Correction(statement.originator_id, statement.originator_version, revision, statement.topic, state)
+        return Pending(number, self._drift, before, event)
 
 
 _Menders: TypeAlias = dict[Drift, _Mender]
@@ -166,11 +161,11 @@ def _menders(mark: Mark) -> _Menders:
 
 def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> tuple[Comparison, list[Named], list[bytes]]:
     """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
-    mine = [row[3] for row in rows]
+    mine = [row.entry for row in rows]
     if mine == entries:
         return _equal(mine), [], []
     known, named = set(entries), set(mine)
-    different = [row for row in rows if row[3] not in known]
+    different = [row for row in rows if row.entry not in known]
     others = [entry for entry in entries if entry not in named]
     return _equal([entry for entry in mine if entry in known]), different, others
 
@@ -198,26 +193,26 @@ class Comparer:
         missing, newer = menders["missing"].pending, menders["newer"].pending
         counts, pending, left = found.counts, found.pending.append, found.left.append
         known = {entry[: entry.index(SEPARATOR)]: entry for entry in entries}
-        for (number, _, _, name), statement in zip(rows, self._examined(rows, found), strict=True):
-            entry = known.pop(name[: name.index(SEPARATOR)], None)
+        for row, statement in zip(rows, self._examined(rows, found), strict=True):
+            entry = known.pop(stream_of(row), None)
             if entry is None:
                 if statement is not None:
-                    pending(missing(number, statement))
+                    pending(missing(row.number, statement))
                 continue
             _, version, said, *since = entry.split(SEPARATOR, 3)
             if statement is None:
                 found.live += said != _WITHDRAWN
                 continue
             if since or not version.isdigit():  # applications may use any names
-                left(Stated(number, statement))
+                left(Stated(row.number, statement))
                 continue
-            before, ahead = said[BEFORE_CONTENT:-1], statement[1] - int(version)
-            if ahead == 0 and statement[3] != before:
-                left(Stated(number, statement))
+            before, ahead = said[BEFORE_CONTENT:-1], statement.originator_version - int(version)
+            if ahead == 0 and statement.content != before:
+                left(Stated(row.number, statement))
                 continue
             found.live += said != _WITHDRAWN
             if ahead > 0:
-                pending(newer(number, statement, before))
+                pending(newer(row.number, statement, before))
             elif ahead < 0:
                 counts.older += 1
             else:
@@ -227,12 +222,12 @@ class Comparer:
 
     def _examined(self, rows: Sequence[Named], found: Comparison) -> list[Statement | None]:
         """What each row states; None where it is refused."""
-        told = [row for row in rows if row[1] is None]
-        at_once = self._bulk.examine([row[2] for row in told], [row[3] for row in told])
+        told = [row for row in rows if row.event is None]
+        at_once = self._bulk.examine([row.line for row in told], [row.entry for row in told])
         if len(told) == len(rows) and None not in at_once:
             return at_once
         statements = iter(at_once)
-        return [(next(statements) if row[1] is None else None) or self._examine(row, found) for row in rows]
+        return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
 
     def _examine(self, row: Named, found: Comparison) -> Statement | None:
         try:
@@ -247,7 +242,8 @@ def stated_again(pending: Pending) -> Stated:
     event = pending.event
     state = _state.decode(event.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
-    statement = Statement(*event[:2], event.topic, content, occurred_at, state.id, state.correlation_id)
+    stream, version = event.originator_id, event.originator_version
+    statement = Statement(stream, version, event.topic, content, occurred_at, state.id, state.correlation_id)
     return Stated(pending.number, statement)
 
 

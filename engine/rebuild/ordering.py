@@ -61,7 +61,7 @@ Named: TypeAlias = Row
 
 def stream_of(row: Named) -> bytes:
     """The stream that a row names, in UTF-8."""
-    entry = row[3]
+    entry = row.entry
     return entry[: entry.index(SEPARATOR)]
 
 
@@ -151,7 +151,7 @@ class Usher:
 
     def is_work(self, rows: Iterable[Row]) -> bool:
         """Whether there is more to do than to take the rows as they are."""
-        return bool(self._left_out or self._prefix) or b"" in [row[3] for row in rows]
+        return bool(self._left_out or self._prefix) or b"" in [row.entry for row in rows]
 
     def place(self, rows: list[Row]) -> tuple[list[Named], Aside]:
         """The rows with their streams, as they come, and what cannot have one."""
@@ -174,7 +174,7 @@ class Usher:
             raise event
         if event.type in self._left_out or not normalise_sku(event.sku).startswith(self._prefix):
             return None
-        return row if row.entry else row._replace(entry=_entry(self._stream(event), event))
+        return row if row.entry else Row(row.number, row.event, row.line, _entry(self._stream(event), event))
 
     def _stream(self, event: DomainEvent | Wire) -> str:
         """The stream of an event, when there is such a one. Its end is remembered: there are few."""
@@ -208,7 +208,8 @@ class Usher:
             return rows[0], Aside(len(rows) - 1, 0, 0, tuple(refusals[1 : SHOWN + 1]))
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
-            if statement[1] == stands[1] and statement[3] != stands[3]:
+            same = statement.originator_version == stands.originator_version
+            if same and statement.content != stands.content:
                 reason = (
                     f"row {chosen.number:,} says something else of {stream_of(chosen).decode()} at the same version"
                 )
@@ -226,7 +227,7 @@ async def as_they_come(
         async for batch in batches:
             rows = batch.rows
             named, aside = await run_sync(usher.place, rows) if usher.is_work(rows) else (rows, _NOTHING)
-            streams = [entry[: entry.index(SEPARATOR)] for _, _, _, entry in named]
+            streams = [row.entry[: row.entry.index(SEPARATOR)] for row in named]
             ascending = all(map(lt, streams, streams[1:]))
             if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
                 raise Disorder
@@ -305,14 +306,14 @@ class _Spill:
 
 
 def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
-    number, event, line, entry = row
+    event, entry = row.event, row.entry
     version = 0
     if isinstance(event, DomainEvent | Wire):
         version = event.source_version
     elif event is None:
         version = int(entry.split(SEPARATOR, 2)[1])
     packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
-    return stream_of(row), version, number, packed, line, entry
+    return stream_of(row), version, row.number, packed, row.line, entry
 
 
 def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> Named:

@@ -147,9 +147,9 @@ class NDJSONReading(LineReading):
 
     def _learn(self, rows: Sequence[Row]) -> None:
         """Makes the shape of the first line known whose shape is not."""
-        for _, wire, line, _ in rows:
-            if isinstance(wire, Wire):
-                return self._shapes.learn(wire, line)
+        for row in rows:
+            if isinstance(row.event, Wire):
+                return self._shapes.learn(row.event, row.line)
         return None
 
     def _one_by_one(self, lines: Sequence[bytes | Overlong]) -> Iterator[Found | list[Row] | None]:

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from domains.domain import JSON
 from engine.door import Wire
 from engine.errors import Refused
@@ -17,7 +19,7 @@ BATCH_ROWS = 5_000
 """A batch has at most so many rows."""
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
 
     Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole. Where even that is known

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
+import msgspec
+
 from engine.config import Config
 from engine.grants import Token
 from engine.stores.letters import (
@@ -53,7 +55,7 @@ class NewEvent(Protocol):
         """What it says."""
 
 
-class Correction(NamedTuple):
+class Correction(msgspec.Struct, frozen=True, gc=False):
     """An event for a version that has one already: it takes the place of the head of its version, as `revision`."""
 
     originator_id: str

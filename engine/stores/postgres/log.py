@@ -44,11 +44,12 @@ class PostgresLog(Log):
         return [positions.pop(key, None) for key in zip(streams, versions, strict=True)]
 
     async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        columns = (*event_columns(corrections), [each.revision for each in corrections])
-        rows = await self._connections.writer.fetch("correct_event", *columns)
+        streams, versions, topics, states = event_columns(corrections)
+        revisions = [each.revision for each in corrections]
+        rows = await self._connections.writer.fetch("correct_event", streams, versions, topics, states, revisions)
         self.announce()
         positions = {(stream, version, revision): position for position, stream, version, revision in rows}
-        return [positions.pop(each[:3], None) for each in corrections]
+        return [positions.pop(key, None) for key in zip(streams, versions, revisions, strict=True)]
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import TypeAlias
 
 import anyio
@@ -33,8 +33,8 @@ TICK_SECONDS = 0.02
 LARGEST_STATES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
 
-NewRow: TypeAlias = tuple[str, int, int, str, bytes]
-"""An event to be appended: stream, version, revision, topic, state."""
+NewRow: TypeAlias = tuple[str, int, int, str]
+"""An event to be appended, but for its state: stream, version, revision, topic."""
 
 _stream, _number = itemgetter(1), itemgetter(6)
 _event = partial(tuple.__new__, StoredEvent)  # a third of the time that the class itself would take
@@ -48,12 +48,14 @@ def unpacked(rows: Sequence[Row], states: bytes) -> list[StoredEvent]:
     return list(map(_event, zip(positions, streams, versions, revisions, topics, cut(states, sizes), strict=True)))
 
 
-def append_packed(connection: apsw.Connection, name: str, rows: Sequence[NewRow]) -> list[int | None]:
+def append_packed(
+    connection: apsw.Connection, name: str, rows: Sequence[NewRow], states: Sequence[bytes]
+) -> list[int | None]:
     """Appends, inside a transaction, what has a free place, and tells the positions: None where it was taken."""
     [(before,)] = fetch(connection, "log_end")
     changes = connection.total_changes()
-    for start, stop in _goes(rows):
-        connection.execute(SQL[name], _packed(rows[start:stop]))
+    for start, stop in _goes(states):
+        connection.execute(SQL[name], _packed(rows[start:stop], states[start:stop]))
     if connection.total_changes() - changes == len(rows):  # then positions are one behind the other
         last = connection.last_insert_rowid()
         return list(range(last - len(rows) + 1, last + 1))
@@ -62,22 +64,22 @@ def append_packed(connection: apsw.Connection, name: str, rows: Sequence[NewRow]
     return [appended.pop(row[:3], None) for row in rows]
 
 
-def _goes(rows: Sequence[NewRow]) -> Iterator[tuple[int, int]]:
+def _goes(states: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Where to begin and end, so that the states of each go fit into a value."""
     start = size = 0
-    for place, row in enumerate(rows):
-        if place > start and size + len(row[4]) > LARGEST_STATES:
+    for place, state in enumerate(states):
+        if place > start and size + len(state) > LARGEST_STATES:
             yield start, place
             start, size = place, 0
-        size += len(row[4])
-    if rows:
-        yield start, len(rows)
+        size += len(state)
+    if states:
+        yield start, len(states)
 
 
-def _packed(rows: Sequence[NewRow]) -> dict[str, str | bytes]:
-    begins = accumulate((len(row[4]) for row in rows), initial=1)
-    events = [(*row[:4], begin, len(row[4])) for row, begin in zip(rows, begins, strict=False)]
-    return {"events": orjson.dumps(events).decode(), "states": b"".join([row[4] for row in rows])}
+def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
+    sizes = list(map(len, states))
+    places = zip(accumulate(sizes, initial=1), sizes, strict=False)
+    return {"events": orjson.dumps(list(map(add, rows, places))).decode(), "states": b"".join(states)}
 
 
 class SQLiteLog(Log):
@@ -88,15 +90,16 @@ class SQLiteLog(Log):
         self._grown = anyio.Event()
 
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
-        rows = [(event.originator_id, event.originator_version, 0, event.topic, event.state) for event in events]
-        return await self._append("insert_event", rows)
+        rows = [(event.originator_id, event.originator_version, 0, event.topic) for event in events]
+        return await self._append("insert_event", rows, [event.state for event in events])
 
     async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        return await self._append("correct_event", corrections)
+        rows = [(each.originator_id, each.originator_version, each.revision, each.topic) for each in corrections]
+        return await self._append("correct_event", rows, [each.state for each in corrections])
 
-    async def _append(self, name: str, rows: Sequence[NewRow]) -> list[int | None]:
+    async def _append(self, name: str, rows: Sequence[NewRow], states: Sequence[bytes]) -> list[int | None]:
         def append(connection: apsw.Connection) -> list[int | None]:
-            return append_packed(connection, name, rows)
+            return append_packed(connection, name, rows, states)
 
         positions = await self._connections.events.run(in_transaction(append))
         self.announce()
