@@ -2,8 +2,8 @@
 
 The floor reads the same rows and the same heads, a step of either after the other: it decodes the envelope of each line
 and leaves its payload alone, and merges them by stream and version. No rule of the door, no comparison of contents, no
-record of the run. Where everything has drifted, it appends as many events with the floor's bare insert, one transaction
-a step.
+record of the run. Where everything has drifted, it appends what it has read, as it stands there, with the floor's bare
+insert, one transaction a step.
 """
 
 import tempfile
@@ -20,9 +20,8 @@ from benchmarks.floors import TAILS, Floor, Head
 from benchmarks.measures import FLOOR, PAGEFOLD, Claim, Line, Side, Spread, Stopwatch, Timed, interleave, ratio, spreads
 from benchmarks.prices import FIRST, SOURCE, WHOLE, Bystander, events, export
 from benchmarks.stores import Stores
-from benchmarks.workload import admitted, config
-from engine import DomainEvent
-from engine.door import Door
+from benchmarks.workload import RECORDED_AT, config
+from engine.door import Admission
 from engine.rebuild.office import RebuildOffice
 from engine.rebuild.run import Counts
 
@@ -46,7 +45,7 @@ _decode = msgspec.json.Decoder(Envelope).decode
 
 
 class Merge:
-    """Rows beside heads, both in the order of their streams: how many are equal, how many newer, by their versions."""
+    """Rows beside heads, both in the order of their streams: which are equal, which newer, by their versions."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._rows = _named(lines)
@@ -54,27 +53,36 @@ class Merge:
         self.equal = 0
         self.newer = 0
 
-    def step(self, heads: Sequence[Head]) -> int:
-        """Goes on to the last of these heads. Gives how many of the rows up to there are newer."""
-        row, rows, equal, newer = self._row, self._rows, 0, 0
+    def step(self, heads: Sequence[Head]) -> list[Admission]:
+        """Goes on to the last of these heads. Gives, of the rows up to there, the newer ones as events."""
+        row, rows, equal = self._row, self._rows, 0
+        newer: list[Admission] = []
         for head in heads:
             while row is not None and row[0] < head[1]:
                 row = next(rows, None)
             if row is not None and row[0] == head[1]:
-                equal += row[1] == head[2]
-                newer += row[1] > head[2]
+                if row[1].source_version > head[2]:
+                    newer.append(_event(*row))
+                equal += row[1].source_version == head[2]
                 row = next(rows, None)
         self._row = row
         self.equal += equal
-        self.newer += newer
+        self.newer += len(newer)
         return newer
 
 
-def _named(lines: Iterable[bytes]) -> Iterator[tuple[str, int]]:
-    """The stream and the version of each row."""
+def _named(lines: Iterable[bytes]) -> Iterator[tuple[str, Envelope]]:
+    """Each row with its stream."""
     for line in lines:
         row = _decode(line)
-        yield f"{row.sku}/{row.channel}/{row.type}/{row.source}", row.source_version
+        yield f"{row.sku}/{row.channel}/{row.type}/{row.source}", row
+
+
+def _event(stream: str, row: Envelope) -> Admission:
+    """What a row says, as it stands there."""
+    said = (stream.encode(), row.occurred_at.encode(), RECORDED_AT.encode(), row.payload)
+    state = b'{"id":"%b","occurredAt":"%b","recordedAt":"%b","payload":%b}' % said
+    return Admission(stream, row.source_version, row.type, state, b"")
 
 
 async def compare(bench: Bench, stores: Stores) -> list[Line]:
@@ -87,10 +95,10 @@ async def _equal(bench: Bench, stores: Stores, rows: int) -> Line:
     with _file() as file:
         export(file, rows)
         async with engine.open(config(url, file)) as shop, shop.rebuilds() as office:
-            floor, door = await stores.floor(url), Door(shop.config)
+            floor = await stores.floor(url)
             sides = [
                 Side(PAGEFOLD, lambda: _rebuild(office, Counts(rows=rows, equal=rows))),
-                Side(FLOOR, lambda: _read(floor, file, door, iter(()), rows)),
+                Side(FLOOR, lambda: _read(floor, file, rows)),
             ]
             rates = await interleave(sides, bench.rounds_of(rows))
             await floor.close()
@@ -107,7 +115,7 @@ async def mend(bench: Bench, stores: Stores) -> list[Line]:
             engine.open(config(url, file)) as shop,
             shop.rebuilds() as office,
         ):
-            floor, door = await stores.floor(floor_url), Door(shop.config)
+            floor = await stores.floor(floor_url)
             for each in (url, floor_url):
                 await stores.fill(each, events(rows))
 
@@ -116,9 +124,8 @@ async def mend(bench: Bench, stores: Stores) -> list[Line]:
                 return await _rebuild(office, Counts(rows=rows, newer=rows))
 
             async def barely() -> Timed:
-                version = next(bare_versions)
-                export(file, rows, version)
-                return await _read(floor, file, door, events(rows, version), rows)
+                export(file, rows, next(bare_versions))
+                return await _read(floor, file, rows)
 
             rates = await interleave([Side(PAGEFOLD, pagefold), Side(FLOOR, barely)], bench.rounds_of(rows))
             await floor.close()
@@ -142,21 +149,16 @@ async def _rebuild(office: RebuildOffice, expected: Counts) -> Timed:
     return Timed(watch.seconds, report.counts.rows)
 
 
-async def _read(floor: Floor, file: Path, door: Door, newer: Iterator[DomainEvent], rows: int) -> Timed:
-    """What a run reads, and as many events appended as are newer, which are made while the watch stands still."""
+async def _read(floor: Floor, file: Path, rows: int) -> Timed:
+    """What a run reads, and as many events appended as are newer."""
     watch = Stopwatch()
     after: str | None = ""
-    with file.open("rb") as lines:
-        with watch:
-            merge = Merge(islice(lines, rows))
+    with file.open("rb") as lines, watch:
+        merge = Merge(islice(lines, rows))
         while after is not None:
-            with watch:
-                heads, after = await floor.scan(TAILS["pricing"], after)
-                found = merge.step(heads)
-            if found:
-                made = admitted(door, list(islice(newer, found)))
-                with watch:
-                    await floor.append(made)
+            heads, after = await floor.scan(TAILS["pricing"], after)
+            if newer := merge.step(heads):
+                await floor.append(newer)
     assert merge.equal + merge.newer == rows
     return Timed(watch.seconds, rows)
 

@@ -69,8 +69,7 @@ class BulkDoor:
     def _examine(self, lines: Sequence[bytes], entries: Sequence[bytes]) -> list[Statement | None]:
         """Raises one of `UNREADABLE` where any of them cannot be read."""
         said = self._decode(b"[%b]" % b",".join(lines))
-        contents = encode_all([self._admitted(each) for each in said])
-        return [
+        statements = [
             Statement(
                 entry[: entry.index(SEPARATOR)].decode(),
                 each.source_version,
@@ -80,27 +79,31 @@ class BulkDoor:
                 each.id,
                 each.correlation_id,
             )
-            if content != _REFUSED and b"\\" not in content and len(line) <= LARGEST_EVENT
+            if content != _REFUSED and b"\\" not in content
             else None
-            for line, entry, each, content in zip(lines, entries, said, contents, strict=True)
+            for entry, each, content in zip(entries, said, encode_all(self._admitted(said)), strict=True)
         ]
+        if max(map(len, lines)) > LARGEST_EVENT:
+            return [None if len(line) > LARGEST_EVENT else each for line, each in zip(lines, statements, strict=True)]
+        return statements
 
-    def _admitted(self, line: _Line) -> msgspec.Struct | Literal[False] | None:
-        """The payload as its domain admits it; `_NO_PAYLOAD` where it does not."""
-        payload: msgspec.Struct | None = line.payload
-        if payload is None:
-            return None
-        domain = self._domains[type(line)]
-        try:
-            payload = domain.admit(payload)
-        except Invalid:
-            return _NO_PAYLOAD
-        fits, channel = domain.fits, line.channel
-        return (
-            payload
-            if fits is None or channel == EVERY_CHANNEL or not fits(payload, self._views[channel])
-            else _NO_PAYLOAD
-        )
+    def _admitted(self, lines: Sequence[_Line]) -> list[msgspec.Struct | Literal[False] | None]:
+        """Each payload as its domain admits it; `_NO_PAYLOAD` where it does not."""
+        admitted: list[msgspec.Struct | Literal[False] | None] = []
+        for line in lines:
+            payload = line.payload
+            if payload is not None:
+                domain = self._domains[type(line)]
+                try:
+                    payload = domain.admit(payload)
+                except Invalid:
+                    payload = _NO_PAYLOAD
+                else:
+                    if domain.fits is not None and line.channel != EVERY_CHANNEL:
+                        misfit = domain.fits(payload, self._views[line.channel])
+                        payload = payload if misfit is None else _NO_PAYLOAD
+            admitted.append(payload)
+        return admitted
 
 
 def _fixed_width(moment: str) -> str:

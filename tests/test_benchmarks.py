@@ -196,13 +196,21 @@ def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
 
 
 def test_a_floor_merges_what_it_reads() -> None:
-    """Rows that the log has are told apart by their versions, wherever its heads are cut; others are passed over."""
+    """Rows that the log has are told apart by their versions, wherever its heads are cut; others are passed over.
+
+    A newer one is appended as it stands: it says what the door would have made of it.
+    """
     lines = [prices.line(number, 2 if number == 4 else 1) for number in range(1, 8)]
     heads = [(number, f"SKU-{number:08d}/*/pricing/erp", 1) for number in (0, 1, 3, 4, 6, 9)]
     for cut in range(len(heads) + 1):
         merge = Merge(lines)
-        newer = merge.step(heads[:cut]) + merge.step(heads[cut:])
-        assert (merge.equal, merge.newer, newer) == (3, 1, 1)
+        [newer] = merge.step(heads[:cut]) + merge.step(heads[cut:])
+        assert (merge.equal, merge.newer) == (3, 1)
+        [through_the_door] = admitted(Door(config("sqlite:///nowhere")), [read_event(lines[3])])
+        assert newer[:3] == through_the_door[:3]
+        state, expected = json.loads(newer.state), json.loads(through_the_door.state)
+        assert state.keys() == expected.keys()
+        assert state["payload"] == expected["payload"]
 
 
 def test_a_walk_goes_on_behind_its_last_stream() -> None:

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from engine.door import entry, read_event
-from engine.rebuild.comparing import Comparer, Comparison, Mark, difference, divided, stated_again
+from engine.rebuild.comparing import Comparer, Comparison, Mark, Pending, difference, divided, stated_again
 from engine.rebuild.run import Counts
 from engine.snapshots.snapshot import Row
-from engine.stores.store import Correction, StoredEvent
+from engine.stores.store import StoredEvent
 from tests.snapshots import configured
 
 COMPARER = Comparer(configured(file="prices.ndjson"))
@@ -56,13 +56,16 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
     """Missing, newer, older, and the same in other words: no head is asked for."""
     rows = [row("A", 3, read=read), row("B", 3, "8.00", read=read), row("C", 3, read=read), row("D", 3, read=read)]
     found = compared(rows, said("B", 2), said("C", 4), said("D", 3))
-    assert [(each.stream, each.drift) for each in found.pending] == [(stream("A"), "missing"), (stream("B"), "newer")]
+    assert [(each.originator_id, each.drift) for each in found.pending] == [
+        (stream("A"), "missing"),
+        (stream("B"), "newer"),
+    ]
     assert (found.counts, found.live) == (Counts(older=1, equal=1), 3)
     assert (found.left, found.unnamed) == ([], [])
     [change] = difference(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
-    made = found.pending[1].event
-    assert made == Correction(stream("B"), 3, 0, "pricing", made.state)
+    made = found.pending[1]
+    assert made == Pending(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"))
     assert json.loads(made.state) == {
         "id": f"{MARK.run_id}-7",
         "occurredAt": "2026-01-12T05:00:00.000000Z",
@@ -92,7 +95,7 @@ def test_what_only_heads_tell(beside: bytes) -> None:
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
     found.merge([StoredEvent(1, stream("A"), 3, 4, "pricing", state)], MARK)
     [pending] = found.pending
-    assert (pending.drift, pending.event.revision, pending.before) == ("changed", 5, content("8.00"))
+    assert (pending.drift, pending.revision, pending.before) == ("changed", 5, content("8.00"))
     assert (found.left, found.live) == ([], 1)
 
 

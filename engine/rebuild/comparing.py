@@ -25,7 +25,7 @@ from engine.door import (
 )
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
-from engine.rebuild.ordering import Named, Refusal, event_in, stream_of
+from engine.rebuild.ordering import Named, Refusal, event_in
 from engine.rebuild.run import Counts, Drifted
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
@@ -55,8 +55,8 @@ class Stated(NamedTuple):
     statement: Statement
 
 
-class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A stream that has drifted, the number of its row in the snapshot, and the event that mends it.
+class Pending(Correction, frozen=True, gc=False):
+    """The event that mends a stream which has drifted, and the number of the row that says so.
 
     `before` is the payload that the log has, as JSON, b"" for none.
     """
@@ -64,12 +64,6 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
     number: int
     drift: Drift
     before: bytes
-    event: Correction
-
-    @property
-    def stream(self) -> str:
-        """Its name."""
-        return self.event.originator_id
 
 
 class Comparison(msgspec.Struct, gc=False):
@@ -99,7 +93,7 @@ class Comparison(msgspec.Struct, gc=False):
         """What was pending has been mended."""
         streams: defaultdict[Drift, list[str]] = defaultdict(list, self.handled)
         for each in mended:
-            streams[each.drift].append(each.event.originator_id)
+            streams[each.drift].append(each.originator_id)
         self.handled = streams
 
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
@@ -146,8 +140,8 @@ class _Mender:
     def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
         state = self._state(statement, f"{self._run_id}-{number}")
-        event = Correction(statement.originator_id, statement.originator_version, revision, statement.topic, state)
-        return Pending(number, self._drift, before, event)
+        stream, version = statement.originator_id, statement.originator_version
+        return Pending(stream, version, revision, statement.topic, state, number, self._drift, before)
 
 
 _Menders: TypeAlias = dict[Drift, _Mender]
@@ -192,14 +186,15 @@ class Comparer:
         menders = _menders(mark)
         missing, newer = menders["missing"].pending, menders["newer"].pending
         counts, pending, left = found.counts, found.pending.append, found.left.append
-        known = {entry[: entry.index(SEPARATOR)]: entry for entry in entries}
+        known = {stream: said for stream, _, said in [entry.partition(SEPARATOR) for entry in entries]}
         for row, statement in zip(rows, self._examined(rows, found), strict=True):
-            entry = known.pop(stream_of(row), None)
-            if entry is None:
+            entry = row.entry
+            stands = known.pop(entry[: entry.index(SEPARATOR)], None)
+            if stands is None:
                 if statement is not None:
                     pending(missing(row.number, statement))
                 continue
-            _, version, said, *since = entry.split(SEPARATOR, 3)
+            version, said, *since = stands.split(SEPARATOR, 2)
             if statement is None:
                 found.live += said != _WITHDRAWN
                 continue
@@ -239,11 +234,10 @@ class Comparer:
 
 def stated_again(pending: Pending) -> Stated:
     """What the row had stated, but that it has an id now."""
-    event = pending.event
-    state = _state.decode(event.state)
+    state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
-    stream, version = event.originator_id, event.originator_version
-    statement = Statement(stream, version, event.topic, content, occurred_at, state.id, state.correlation_id)
+    stream, version = pending.originator_id, pending.originator_version
+    statement = Statement(stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id)
     return Stated(pending.number, statement)
 
 
@@ -271,7 +265,7 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
 def difference(pending: Pending) -> Difference:
     """The fields in which the snapshot differs from the log."""
     content = stated_again(pending).statement.content
-    return Difference(pending.stream, pending.drift, changes_between(_leaves(pending.before), _leaves(content)))
+    return Difference(pending.originator_id, pending.drift, changes_between(_leaves(pending.before), _leaves(content)))
 
 
 def _leaves(payload: bytes) -> dict[str, JSON]:

@@ -312,7 +312,7 @@ class SourceRebuild:
             pending, comparison.pending = comparison.pending, []
             if self._runs is None or not pending:
                 return comparison.handle(pending)
-            positions = await self._retried(partial(self._store.log.correct, [each.event for each in pending]))
+            positions = await self._retried(partial(self._store.log.correct, pending))
             if None not in positions:
                 return comparison.handle(pending)
             mended = [position is not None for position in positions]
