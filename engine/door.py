@@ -142,15 +142,18 @@ class DriftStates:
         self._recorded_at = recorded_at
         self._run_id = run_id
         self._drift: Drift = drift
-        text = self._encode("\0", "\0", None, b"\0")
+        self._made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
         # of most, only three values differ, and none of them can have what JSON escapes
-        self._template = text.replace(b"%", b"%%").replace(b"\\u0000", b"%b").replace(b"\0", b"%b")
+        text = self._encode("\0", "\1", None, b"\2").replace(b"%", b"%%")
+        made_id = self._made_id.encode() + b"%d"
+        self._template = text.replace(rb"\u0000", made_id).replace(rb"\u0001", b"%b").replace(b"\2", b"%b")
 
-    def state(self, statement: Statement, made_id: str) -> bytes:
-        """That of a statement. `made_id` is used when it has no id of its own."""
+    def state(self, statement: Statement, number: int) -> bytes:
+        """That of a statement. If it has no id, one is made of its number, which no other of the run may have."""
         content, occurred_at = statement.content, statement.occurred_at
         if statement.id is None and statement.correlation_id is None:
-            return self._template % (made_id.encode(), occurred_at.encode(), content)
+            return self._template % (number, occurred_at.encode(), content)
+        made_id = f"{self._made_id}{number}"
         return self._encode(statement.id or made_id, occurred_at, statement.correlation_id, content)
 
     def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:

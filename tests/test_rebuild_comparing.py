@@ -2,9 +2,10 @@
 
 import json
 
+import msgspec
 import pytest
 
-from engine.door import entry, read_event
+from engine.door import Drift, DriftStates, Statement, entry, read_event
 from engine.rebuild.comparing import Comparer, Comparison, Mark, Pending, difference, divided, stated_again
 from engine.rebuild.run import Counts
 from engine.snapshots.snapshot import Row
@@ -97,6 +98,17 @@ def test_what_only_heads_tell(beside: bytes) -> None:
     [pending] = found.pending
     assert (pending.drift, pending.revision, pending.before) == ("changed", 5, content("8.00"))
     assert (found.left, found.live) == ([], 1)
+
+
+@pytest.mark.parametrize(("drift", "made_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
+def test_an_event_is_written_alike_whoever_has_named_it(drift: Drift, made_id: str) -> None:
+    """Whether its id is the source's own or made, and whatever else it says, to the byte."""
+    states = DriftStates("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
+    nameless = Statement(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
+    named = msgspec.structs.replace(nameless, id=made_id)
+    assert states.state(nameless, 7) == states.state(named, 8)
+    traced = msgspec.structs.replace(nameless, correlation_id="trace")
+    assert json.loads(states.state(traced, 7)) == {**json.loads(states.state(named, 8)), "correlationId": "trace"}
 
 
 def test_what_no_row_names_and_what_is_refused() -> None:

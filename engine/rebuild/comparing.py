@@ -134,12 +134,11 @@ class _Mender:
 
     def __init__(self, mark: Mark, drift: Drift) -> None:
         self._drift: Drift = drift
-        self._run_id = mark.run_id
         self._state = DriftStates(mark.run_id, mark.recorded_at, drift).state
 
     def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
-        state = self._state(statement, f"{self._run_id}-{number}")
+        state = self._state(statement, number)
         stream, version = statement.originator_id, statement.originator_version
         return Pending(stream, version, revision, statement.topic, state, number, self._drift, before)
 
@@ -257,8 +256,7 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
     """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
     statement = Statement(stream, version, head.topic, NULL, occurred_at, None, None)
-    made_id = f"{mark.run_id}-withdrawn-{head.notification_id}"
-    state = DriftStates(mark.run_id, mark.recorded_at, "orphan").state(statement, made_id)
+    state = DriftStates(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
     return Correction(stream, version, revision, head.topic, state)
 
 
