@@ -145,7 +145,7 @@ class DriftStates:
         self._made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
         # of most, only three values differ, and none of them can have what JSON escapes
         text = self._encode("\0", "\1", None, b"\2").replace(b"%", b"%%")
-        made_id = self._made_id.encode() + b"%d"
+        made_id = self._made_id.encode().replace(b"%", b"%%") + b"%d"
         self._template = text.replace(rb"\u0000", made_id).replace(rb"\u0001", b"%b").replace(b"\2", b"%b")
 
     def state(self, statement: Statement, number: int) -> bytes:
