@@ -7,7 +7,7 @@ no event loop.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -44,7 +44,7 @@ class Contribution(msgspec.Struct, Generic[Payload], frozen=True, gc=False):
     payload: Payload
 
 
-class Body(NamedTuple):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A section as it will be served: canonical JSON (keys sorted, no spaces), and whether the domain is ready."""
 
     json: bytes

@@ -1,6 +1,7 @@
 """Media: what a product looks like. The assets of all sources, in one order."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -28,6 +29,9 @@ class Media(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_
     assets: list[Asset] = []
 
 
+_place = attrgetter("position", "url")
+
+
 class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     """An asset as a page shows it: its text in the channel's language, and only what is known."""
 
@@ -51,7 +55,7 @@ def admit(payload: Media) -> Media:
 def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | None:
     """All assets by (position, url); equal ones in the order of their sources. Ready when there is at least one."""
     assets = [asset for each in contributions for asset in each.payload.assets]
-    assets.sort(key=lambda asset: (asset.position, asset.url))
+    assets.sort(key=_place)
     return Body(encode({"assets": [_served(asset, view) for asset in assets]}), ready=bool(assets))
 
 

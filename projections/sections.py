@@ -65,7 +65,7 @@ class Misfit(ValueError):
         self.reason = reason
 
 
-class Heard(NamedTuple):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """What a channel hears about a SKU: contributions, and what a section shows of where they are from."""
 
     contributions: list[Contribution[msgspec.Struct]]
@@ -112,11 +112,10 @@ class ChannelFold:
 
     def content(self, heard: Heard) -> Content:
         """What the channel shows of it."""
-        contributions, versions, occurred_at, recorded_at = heard
-        body = self._fold(contributions, self._view) if contributions else None
+        body = self._fold(heard.contributions, self._view) if heard.contributions else None
         if body is None:
-            return False, False, versions, None, occurred_at, recorded_at
-        return True, body.ready, versions, body.json, occurred_at, recorded_at
+            return False, False, heard.versions, None, heard.occurred_at, heard.recorded_at
+        return True, body.ready, heard.versions, body.json, heard.occurred_at, heard.recorded_at
 
     def section(self, sku: str, content: Content) -> Section:
         """The content as this channel's section."""

@@ -39,7 +39,8 @@ def folded(domain: str, payloads: Sequence[Mapping[str, Any]], view: View = AUST
         Contribution(source, msgspec.json.decode(content(domain, payload), type=BY_NAME[domain].payload))
         for source, payload in zip("abcdef", payloads, strict=False)
     ]
-    return BY_NAME[domain].fold(contributions, view)
+    body = BY_NAME[domain].fold(contributions, view)
+    return None if body is None else (body.json, body.ready)
 
 
 # --- what every domain promises -----------------------------------------------------------------------
