@@ -14,6 +14,7 @@ from engine.counting import Counts
 from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
 from engine.folding import Folder
 from engine.logs import Logger
+from engine.looking import Looker
 from engine.refolding import Refolder
 from engine.staleness import Streaks
 from engine.stores.store import Checkpoint, Folding, Lease, Store, StoredEvent, Touched
@@ -48,7 +49,7 @@ class Consumer:
         self._counts = counts or Counts()
         self._domain = domain.name
         self._folder = Folder(domain, config.made_for, store.log)
-        self._refolder = partial(Refolder, store, domain, config)
+        self._refolder = partial(Refolder, store, Looker(store, domain, config))
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 

@@ -5,7 +5,8 @@ be drift, or the consumer was faster, or has not come so far.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import anyio
@@ -13,12 +14,15 @@ import anyio
 from domains import AnyDomain
 from engine.config import Config
 from engine.folding import Folder, Sections
-from engine.stores.store import Store, StoredEvent
+from engine.stores.store import Log, Scanned, Store, StoredEvent
 from engine.tasks import beside
 from projections.streams import decode_part, encode_part
 
 STREAMS = 6_000
 """How many streams are looked at in a step."""
+
+KEPT_SCANS = 4
+"""So many reads are kept for who comes later. Whoever comes later than that reads again."""
 
 SAMPLES = 100
 """At so many places of the log it is seen which SKUs there are, to part them."""
@@ -73,15 +77,61 @@ Look: TypeAlias = Callable[[Span, Tell], Awaitable[None]]
 """Whoever looks at a domain's pages, as `Looker.look` does."""
 
 
-class Looker:
-    """Folds one domain again, step by step."""
+class Scans:
+    """Reads of the heads of some domains' streams, for several who go through all of them at about the same time.
 
-    def __init__(self, store: Store, domain: AnyDomain, config: Config) -> None:
+    Whoever asks for what another has just been given is given the same: to step through the names takes longer than to
+    read the heads, and every SKU has names of all domains.
+    """
+
+    def __init__(self, log: Log, domains: Collection[AnyDomain], config: Config) -> None:
+        self._log = log
+        # whether a channel listens to a source or not: of the others, letters are resolved
+        self._tails = {
+            domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.writers(domain.name))
+            for domain in domains
+        }
+        self._all_tails = list(chain.from_iterable(self._tails.values()))
+        self._turn = anyio.Lock()
+        self._kept: dict[tuple[str, str, int], dict[str, Scanned]] = {}
+
+    async def of(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+        """As `Log.scan` gives it, and perhaps as it was some steps ago."""
+        asked = (after, below, limit)
+        async with self._turn:
+            if (parts := self._kept.get(asked)) is None:
+                scanned = await self._log.scan(self._all_tails, after=after, below=below, limit=limit)
+                parts = self._kept[asked] = self._parts(scanned)
+                if len(self._kept) > KEPT_SCANS:
+                    del self._kept[next(iter(self._kept))]
+        return parts[domain]
+
+    async def anew(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+        """As `Log.scan` gives it now."""
+        scanned = await self._log.scan(self._tails[domain], after=after, below=below, limit=limit)
+        return self._parts(scanned)[domain]
+
+    def _parts(self, scanned: Scanned) -> dict[str, Scanned]:
+        """What is each domain's. Under the name of one an application may have written something else."""
+        parts = {domain: Scanned([], scanned.end) for domain in self._tails}
+        for head in scanned.heads:
+            part = parts.get(head[4])
+            if part is not None and head[1].endswith(self._tails[head[4]]):
+                part.heads.append(head)
+        return parts
+
+
+Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[Scanned]]
+
+
+class Looker:
+    """Folds one domain again, step by step. `scans` are shared with those who look at others beside it."""
+
+    def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: Scans | None = None) -> None:
         self._store = store
-        self._domain = domain.name
+        self.domain = domain.name
+        self._scans = scans or Scans(store.log, [domain], config)
         self.folder = Folder(domain, config.made_for, store.log)
-        sources = config.writers(domain.name)  # whether a channel listens or not: of the others, letters are resolved
-        self._tails = [f"/{domain.name}/{encode_part(source)}" for source in sources]
 
     async def look(self, span: Span, tell: Tell) -> None:
         """Goes on while everything is as it must be, and tells so.
@@ -94,7 +144,7 @@ class Looker:
         async def scan(rest: Span = span) -> None:
             async with to_fold:
                 while not rest.ended:
-                    step = await self.next(rest)
+                    step = await self._next(rest, self._scans.of)
                     rest = step.rest
                     await to_fold.send(step)
 
@@ -105,20 +155,22 @@ class Looker:
 
         async with scanned, folded, beside(fold), beside(scan):
             async for skus, (sections, bad, _), rest in folded:
-                if bad or not await self._store.pages.holds(self._domain, sections, skus):
+                if bad or not await self._store.pages.holds(self.domain, sections, skus):
                     return
                 tell(Seen(len(sections), rest))
 
     async def next(self, span: Span) -> Step:
-        """The first SKUs of a span, with all of their heads."""
+        """The first SKUs of a span, with all of their heads as they stand now."""
+        return await self._next(span, self._scans.anew)
+
+    async def _next(self, span: Span, scan: Scan) -> Step:
         limit = STREAMS
         after, below, _ = span
         while True:
-            scanned = await self._store.log.scan(self._tails, after=after, below=below, limit=limit)
-            heads = [head for head in scanned.heads if head.topic == self._domain]
-            if scanned.end is None:
+            heads, end = await scan(self.domain, after, below, limit)
+            if end is None:
                 return _step(heads, Span(after, below, ended=True))
-            begun = scanned.end[: scanned.end.find("/") + 1] or scanned.end
+            begun = end[: end.find("/") + 1] or end
             if begun > after:  # else one SKU has more streams than that
                 return _step([head for head in heads if not head.originator_id.startswith(begun)], Span(begun, below))
             limit *= 2
@@ -140,7 +192,7 @@ class Looker:
         found: set[str] = set()
         for place in range(SAMPLES):
             after = end * place // SAMPLES
-            window = await self._store.log.window(self._domain, after, after + SAMPLED_EVENTS)
+            window = await self._store.log.window(self.domain, after, after + SAMPLED_EVENTS)
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
         names = sorted(found - {""})
         between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))

@@ -16,9 +16,7 @@ from typing import Literal, TypeAlias
 import anyio
 import msgspec
 
-from domains import AnyDomain
 from domains.domain import JSON
-from engine.config import Config
 from engine.folding import Sections
 from engine.history import FieldChange, changes_between, flatten
 from engine.looking import NOTHING, STREAMS, Look, Looker, Seen, Span, Step, span_of
@@ -93,7 +91,7 @@ def ignore(_: object) -> None:
 
 
 class Refolder:
-    """Folds the pages of one domain again. Writes what had drifted, unless it is only asked to look.
+    """Folds the pages of the domain of a looker again. Writes what had drifted, unless it is only asked to look.
 
     `begin` begins its transactions: those of a repair, unless others are given.
     """
@@ -101,17 +99,16 @@ class Refolder:
     def __init__(
         self,
         store: Store,
-        domain: AnyDomain,
-        config: Config,
+        looker: Looker,
         *,
         begin: Begin | None = None,
         tell: Tell = ignore,
         advance: Advance = ignore,
     ) -> None:
         self._store = store
-        self._domain = domain.name
-        self._begin = begin or partial(store.consumption.folding, domain.name)
-        self._looker = Looker(store, domain, config)
+        self._looker = looker
+        self._domain = looker.domain
+        self._begin = begin or partial(store.consumption.folding, looker.domain)
         self._tell = tell
         self._advance = advance
         self._turn = anyio.Lock()

@@ -19,6 +19,7 @@ from engine.door import Door
 from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
 from engine.history import HistoryEntry, history_of
+from engine.looking import Looker, Scans
 from engine.process_pool import PAYS_FROM, ProcessPool, processors
 from engine.reading import PageReader
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
@@ -117,8 +118,12 @@ class Shop:
             await self._publish_layout()
         found: list[Refolded] = []
 
+        chosen = self._chosen(domains)
+        scans = Scans(self.store.log, chosen, self.config)
+
         async def refold(domain: AnyDomain, pool: ProcessPool | None) -> None:
-            refolder = Refolder(self.store, domain, self.config, tell=tell, advance=advance)
+            looker = Looker(self.store, domain, self.config, scans)
+            refolder = Refolder(self.store, looker, tell=tell, advance=advance)
             drift = await refolder.run(prefix=normalise_sku(prefix), write=write, pool=pool)
             self.counts.folded_again(domain.name, drift.changed)
             found.append(drift)
@@ -126,7 +131,7 @@ class Shop:
         if processes is None:
             processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
         async with ProcessPool.of(self.config, processes) if processes > 1 else nullcontext() as pool:
-            await together(*(partial(refold, domain, pool) for domain in self._chosen(domains)))
+            await together(*(partial(refold, domain, pool) for domain in chosen))
         return sum(found, Refolded())
 
     async def verify(
@@ -147,7 +152,8 @@ class Shop:
         skus = await sampled(self.store.log, sample)
         found = Refolded()
         for domain in self._chosen(domains):
-            found += await Refolder(self.store, domain, self.config, tell=tell, advance=advance).sample(skus)
+            looker = Looker(self.store, domain, self.config)
+            found += await Refolder(self.store, looker, tell=tell, advance=advance).sample(skus)
         return found
 
     def history(

@@ -3,7 +3,6 @@
 Of nearly all rows the log says the same. They are told by their bytes, and not examined any further.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -91,10 +90,8 @@ class Comparison(msgspec.Struct, gc=False):
 
     def handle(self, mended: Iterable[Pending]) -> None:
         """What was pending has been mended."""
-        streams: defaultdict[Drift, list[str]] = defaultdict(list, self.handled)
         for each in mended:
-            streams[each.drift].append(each.originator_id)
-        self.handled = streams
+            self.handled.setdefault(each.drift, []).append(each.originator_id)
 
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
         """Compares what is open with the heads that stand by now. Then nothing is open."""

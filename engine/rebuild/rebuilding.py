@@ -267,8 +267,10 @@ class SourceRebuild:
         drifted = comparison.handled
         self._learn(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
-        for drift, streams in (*drifted.items(), ("orphan", orphans)):
+        for drift, streams in drifted.items():
             self._watcher.found(drift, streams)
+        if orphans:
+            self._watcher.found("orphan", orphans)
         counts = comparison.counts + counted(drifted)
         counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
         counts.orphans = len(orphans)

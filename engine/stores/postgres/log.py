@@ -10,7 +10,7 @@ import anyio
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.listening import Listener
-from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched
+from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
@@ -87,7 +87,7 @@ class PostgresLog(Log):
         rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit)
         rows.sort(key=_number)
         end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
-        return Scanned([StoredEvent._make(row[:6]) for row in rows if row[0] is not None], end)
+        return Scanned([event_of(row[:6]) for row in rows if row[0] is not None], end)
 
     async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
         rows = await self._connections.readers.fetch("scan_entries", list(tails), after, below, limit, since)
@@ -123,4 +123,4 @@ class PostgresLog(Log):
         await self._listener.close()
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
-        return list(map(StoredEvent._make, await self._connections.readers.fetch(statement, *bindings)))
+        return list(map(event_of, await self._connections.readers.fetch(statement, *bindings)))
