@@ -94,17 +94,21 @@ class Scans:
         self._all_tails = list(chain.from_iterable(self._tails.values()))
         self._turn = anyio.Lock()
         self._kept: dict[tuple[str, str, int], dict[str, Scanned]] = {}
+        """What was read, without the parts of those who have come for it."""
 
     async def of(self, domain: str, after: str, below: str, limit: int) -> Scanned:
         """As `Log.scan` gives it, and perhaps as it was some steps ago."""
         asked = (after, below, limit)
         async with self._turn:
-            if (parts := self._kept.get(asked)) is None:
+            if domain not in (parts := self._kept.pop(asked, {})):
                 scanned = await self._log.scan(self._all_tails, after=after, below=below, limit=limit)
-                parts = self._kept[asked] = self._parts(scanned)
+                parts = self._parts(scanned)
+            part = parts.pop(domain)
+            if parts:
+                self._kept[asked] = parts
                 if len(self._kept) > KEPT_SCANS:
                     del self._kept[next(iter(self._kept))]
-        return parts[domain]
+        return part
 
     async def anew(self, domain: str, after: str, below: str, limit: int) -> Scanned:
         """As `Log.scan` gives it now."""
@@ -186,17 +190,20 @@ class Looker:
         sections.sections.sort()
         return FoldedStep([decode_part(sku) for sku in step.skus], sections, step.rest)
 
-    async def parts(self, number: int) -> list[Span]:
-        """All streams in about so many parts of about the same size. No SKU is in two of them."""
-        end = await self._store.log.end()
-        found: set[str] = set()
-        for place in range(SAMPLES):
-            after = end * place // SAMPLES
-            window = await self._store.log.window(self.domain, after, after + SAMPLED_EVENTS)
+
+async def parts_of(log: Log, domains: Collection[AnyDomain], number: int) -> list[Span]:
+    """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
+    end = await log.end()
+    found: set[str] = set()
+    places = SAMPLES // len(domains)
+    for domain in domains:
+        for place in range(places):
+            after = end * place // places
+            window = await log.window(domain.name, after, after + SAMPLED_EVENTS)
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
-        names = sorted(found - {""})
-        between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
-        return [Span(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
+    names = sorted(found - {""})
+    between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
+    return [Span(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
 
 
 def span_of(prefix: str) -> Span:

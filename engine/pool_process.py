@@ -7,6 +7,7 @@ It ends when there is nothing more to read.
 import signal
 import sys
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
@@ -14,10 +15,12 @@ from domains import DOMAINS
 from engine import logs
 from engine.config import Config
 from engine.errors import StoreError
-from engine.looking import Looker, Seen
-from engine.process_pool import Asked
+from engine.looking import Looker, Scans, Seen
+from engine.process_pool import Asked, Told
 from engine.running import run
 from engine.stores import open_store
+from engine.stores.store import Store
+from engine.tasks import together
 
 _asked = msgspec.json.Decoder(Asked)
 
@@ -28,9 +31,8 @@ async def answer(lines: Iterable[bytes]) -> int:
     try:
         store = await open_store(config, create=False)
         try:
-            lookers = {domain.name: Looker(store, domain, config) for domain in DOMAINS}
             for line in lines:
-                await _look(lookers, _asked.decode(line))
+                await _look(store, config, _asked.decode(line))
         finally:
             await store.close()
     except (StoreError, BrokenPipeError):
@@ -38,13 +40,20 @@ async def answer(lines: Iterable[bytes]) -> int:
     return 0
 
 
-async def _look(lookers: dict[str, Looker], asked: Asked) -> None:
-    await lookers[asked.domain].look(asked.span, _say)
-    _say(None)
+async def _look(store: Store, config: Config, asked: Asked) -> None:
+    domains = [domain for domain in DOMAINS if domain.name in asked.domains]
+    scans = Scans(store.log, domains, config)  # new ones: what was read for a former look is old
+    lookers = [Looker(store, domain, config, scans) for domain in domains]
+    await together(*(partial(looker.look, asked.span, partial(_say, looker.domain)) for looker in lookers))
+    _write(None)
 
 
-def _say(seen: Seen | None) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(seen) + b"\n")
+def _say(domain: str, seen: Seen) -> None:
+    _write(Told(domain, seen))
+
+
+def _write(told: Told | None) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -30,9 +30,6 @@ from projections.streams import decode_part, encode_part
 HOLD_SECONDS = 0.15
 """A transaction ends after the step in which it grew so old: consumers wait no longer."""
 
-PARTS = 4
-"""So many parts of a domain for each process of a pool: they are never of quite the same size."""
-
 SAMPLED_SKUS = 500
 """So many SKUs of a sample are compared in a step."""
 
@@ -114,12 +111,12 @@ class Refolder:
         self._turn = anyio.Lock()
 
     async def run(self, *, prefix: str = "", write: bool = True, pool: ProcessPool | None = None) -> Refolded:
-        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
+        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool is for all of them."""
         look: Look = self._looker.look
-        spans = [span_of(prefix)]
-        if pool is not None and not prefix:
+        spans: Sequence[Span] = [span_of(prefix)]
+        if pool is not None:
             look = partial(pool.look, self._domain, instead=look)
-            spans = await self._looker.parts(PARTS * pool.size)
+            spans = pool.parts
         parts = [_Part(span) for span in spans]
         await together(*(partial(self._go_over, part, look, write=write) for part in parts))
         found = sum((part.found for part in parts), Refolded())

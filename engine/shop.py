@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from engine.door import Door
 from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
 from engine.history import HistoryEntry, history_of
-from engine.looking import Looker, Scans
-from engine.process_pool import PAYS_FROM, ProcessPool, processors
+from engine.looking import Looker, Scans, parts_of
+from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
 from engine.reading import PageReader
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
 from engine.status import Status, status_of
@@ -130,7 +130,7 @@ class Shop:
 
         if processes is None:
             processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
-        async with ProcessPool.of(self.config, processes) if processes > 1 else nullcontext() as pool:
+        async with self._pool(chosen, 1 if prefix else processes) as pool:
             await together(*(partial(refold, domain, pool) for domain in chosen))
         return sum(found, Refolded())
 
@@ -170,6 +170,17 @@ class Shop:
         """Commits what was appended and gives the store back. `engine.open` does it."""
         await self._appender.close()
         await self.store.close()
+
+    @asynccontextmanager
+    async def _pool(self, domains: Collection[AnyDomain], processes: int) -> AsyncIterator[ProcessPool | None]:
+        """Processes that look at all pages of these domains; None where there would be one."""
+        if processes == 1:
+            yield None
+            return
+        parts = await parts_of(self.store.log, domains, PARTS * processes)
+        names = [domain.name for domain in domains]
+        async with ProcessPool.of(self.config, processes, names, parts) as pool:
+            yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
         return [Consumer(self.store, domain, self.config, self.counts) for domain in self._chosen(names)]

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import pytest
 import engine
 from domains import DOMAINS
 from engine import Config, Shop, looking, process_pool
-from engine.looking import NOTHING, Look, Looker, Seen, Span, Tell, span_of
+from engine.looking import NOTHING, Look, Looker, Seen, Span, Tell, parts_of, span_of
 from engine.process_pool import Asked, ProcessPool
 from engine.refolding import Refolded, SectionDrift
+from engine.stores.store import Log, Scanned
 from tests.processes import eventually
 from tests.rebuilds import SPOIL, Intruder, with_snapshots
 from tests.shops import catalog, configured, pages_of, price, say, stock, with_channel
@@ -38,7 +39,7 @@ async def full(store_url: str) -> AsyncIterator[Shop]:
 @asynccontextmanager
 async def a_pool(config: Config) -> AsyncIterator[ProcessPool]:
     """Processes that look, none of which is left at the end."""
-    async with ProcessPool.of(config, PROCESSES) as found:
+    async with ProcessPool.of(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
         yield found
     assert children() == []
 
@@ -102,12 +103,41 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
         assert await pages_of(shop) == pages
 
 
+async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at a part looks at it for all of them, and reads the log once for all, in a process as here."""
+    asked: list[tuple[Span, set[str]]] = []
+    looked = process_pool._Process.look
+
+    async def look(self: process_pool._Process, span: Span, tells: Mapping[str, Tell]) -> None:
+        asked.append((span, set(tells)))
+        await looked(self, span, tells)
+
+    monkeypatch.setattr(process_pool._Process, "look", look)
+    sections = Refolded(len(Intruder(full.config.store.url).sections()))
+    assert await full.fold_again(processes=PROCESSES) == sections
+    assert len({span for span, _ in asked}) == len(asked) == PROCESSES * process_pool.PARTS
+    assert all(domains == {domain.name for domain in DOMAINS} for _, domains in asked)
+
+    reads: list[str] = []
+    log = type(full.store.log)
+    scan = log.scan
+
+    async def read(self: Log, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+        reads.append(after)
+        return await scan(self, tails, after=after, below=below, limit=limit)
+
+    monkeypatch.setattr(log, "scan", read)
+    monkeypatch.setattr(looking, "STREAMS", 50)
+    assert await full.fold_again() == sections
+    assert len(reads) == len(set(reads)) > 1
+
+
 async def test_parts_are_all_of_it(full: Shop) -> None:
     """No SKU is in two parts, none in no part, and there are as many parts as can be."""
     for domain in DOMAINS:
         looker = Looker(full.store, domain, full.config)
         for number in (1, 2, 7, 1_000):
-            parts = await looker.parts(number)
+            parts = await parts_of(full.store.log, [domain], number)
             skus: list[str] = []
             for span in parts:
                 rest = span
@@ -211,5 +241,5 @@ def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
     for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
         assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
     for span in (span_of(""), span_of("Ä/%"), NOTHING, Span("𝄞/", "")):
-        asked = Asked("catalog", span)
+        asked = Asked(["catalog", "media"], span)
         assert msgspec.json.decode(msgspec.json.encode(asked), type=Asked) == asked

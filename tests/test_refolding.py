@@ -348,11 +348,15 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 async def test_a_worker_that_is_stopped_in_the_middle_begins_again(
     config: Config, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it."""
-    said, changed = [*products(), *products(version=2)], CHANGES["locale"](config)
+    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it.
+
+    Of most products there is nothing new: their pages are left to be folded again, however fast the consumer is.
+    """
+    newer = products(SKUS[-5:], version=2)
+    said, changed = [*products(), *newer], CHANGES["locale"](config)
     async with engine.open(config) as shop:
         await say(shop, *products())
-        await append(shop, *products(version=2))
+        await append(shop, *newer)
     with anyio.CancelScope() as scope:
         async with engine.open(changed) as shop:
 
