@@ -51,8 +51,8 @@ class BulkDoor:
 
     def __init__(self, config: Config) -> None:
         self._domains = {_line_of(domain): domain for domain in DOMAINS}
-        line = reduce(or_, self._domains)
-        self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(list[line]).decode  # type: ignore[valid-type]
+        lines = list[reduce(or_, self._domains)]  # type: ignore[misc, valid-type]  # a type, and known only now
+        self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines).decode
         self._views = {channel.name: channel.view() for channel in config.made_for}
 
     def examine(self, lines: Sequence[bytes], entries: Sequence[bytes]) -> list[Statement | None]:
