@@ -191,15 +191,15 @@ class Looker:
         return FoldedStep([decode_part(sku) for sku in step.skus], sections, step.rest)
 
 
-async def parts_of(log: Log, domains: Collection[AnyDomain], number: int) -> list[Span]:
+async def parts_of(store: Store, domains: Collection[AnyDomain], number: int) -> list[Span]:
     """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
-    end = await log.end()
+    end = await store.log.end()
     found: set[str] = set()
     places = SAMPLES // len(domains)
     for domain in domains:
         for place in range(places):
             after = end * place // places
-            window = await log.window(domain.name, after, after + SAMPLED_EVENTS)
+            window = await store.log.window(domain.name, after, after + SAMPLED_EVENTS)
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
     names = sorted(found - {""})
     between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))

@@ -177,7 +177,7 @@ class Shop:
         if processes == 1:
             yield None
             return
-        parts = await parts_of(self.store.log, domains, PARTS * processes)
+        parts = await parts_of(self.store, domains, PARTS * processes)
         names = [domain.name for domain in domains]
         async with ProcessPool.of(self.config, processes, names, parts) as pool:
             yield pool

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -111,12 +113,19 @@ def file_of(config: Config, source: str) -> Path:
 def export_lines(config: Config, source: str, lines: Iterable[bytes], *, taken_at: str | None = None) -> None:
     """Puts a whole snapshot of these rows where it belongs, compressed when its name says so."""
     file, content = file_of(config, source), marked(lines, taken_at=taken_at)
-    file.write_bytes(gzip.compress(content, compresslevel=1) if file.suffix == ".gz" else content)
+    _put(file, gzip.compress(content, compresslevel=1) if file.suffix == ".gz" else content)
 
 
 def export(config: Config, source: str, *events: DomainEvent, taken_at: str | None = None, end: bool = True) -> None:
     """Puts a snapshot where it belongs."""
-    file_of(config, source).write_bytes(lines_of(events, taken_at=taken_at, end=end))
+    _put(file_of(config, source), lines_of(events, taken_at=taken_at, end=end))
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Writes it now: the time that a kernel gives a file may be some milliseconds older than the last event."""
+    file.write_bytes(content)
+    moment = time.time_ns()
+    os.utime(file, ns=(moment, moment))
 
 
 async def rebuild(shop: Shop, source: str, order: Order = WHOLE, witness: Witness | None = None) -> RunReport:

@@ -137,7 +137,7 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
     for domain in DOMAINS:
         looker = Looker(full.store, domain, full.config)
         for number in (1, 2, 7, 1_000):
-            parts = await parts_of(full.store.log, [domain], number)
+            parts = await parts_of(full.store, [domain], number)
             skus: list[str] = []
             for span in parts:
                 rest = span
