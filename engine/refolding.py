@@ -111,10 +111,10 @@ class Refolder:
         self._turn = anyio.Lock()
 
     async def run(self, *, prefix: str = "", write: bool = True, pool: ProcessPool | None = None) -> Refolded:
-        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool is for all of them."""
+        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
         look: Look = self._looker.look
         spans: Sequence[Span] = [span_of(prefix)]
-        if pool is not None:
+        if pool is not None and not prefix:
             look = partial(pool.look, self._domain, instead=look)
             spans = pool.parts
         parts = [_Part(span) for span in spans]

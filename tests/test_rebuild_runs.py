@@ -14,7 +14,7 @@ from eventsourcing.persistence import InterfaceError
 
 from engine import Config, Shop
 from engine.errors import StoreUnavailable
-from engine.rebuild.run import LONGEST_LIST, LONGEST_TEXT, MOST_EXAMPLES, Counts, Plan, Rebuild, RunStateError
+from engine.rebuild.run import LONGEST_LIST, LONGEST_TEXT, MOST_EXAMPLES, Counts, Drifted, Plan, Rebuild, RunStateError
 from engine.rebuild.runs import REGISTER, SNAPSHOT_EVERY, Runs, RunTaken, UnknownRun, open_runs
 from engine.stores import open_store
 from engine.stores.store import Store
@@ -301,11 +301,15 @@ async def test_drifted_streams_and_orphans_are_read_in_pages(store: Store) -> No
         assert await items(runs.orphans(run.id)) == []
         compare(run, STREAMS[0:1], orphans=STREAMS[1:2])
         compare(run, STREAMS[2:3], orphans=STREAMS[3:5])
+        several: Drifted = {"newer": ["A", "D"], "missing": ["C"], "changed": ["B"]}
+        run.page_done(cursor=run.cursor, counts=Counts(), drifted=several)
         run.compared(complete=True)
         run.withdraw(STREAMS[1:2], spared=0, after=STREAMS[1])
         await runs.save(run)
         assert await items(runs.orphans(run.id)) == [STREAMS[1:2], STREAMS[3:5]]
-        assert await items(runs.drifted(run.id)) == [[(STREAMS[0], "missing")], [(STREAMS[2], "missing")]]
+        in_order = [("A", "newer"), ("B", "changed"), ("C", "missing"), ("D", "newer")]
+        expected = [[(STREAMS[0], "missing")], [(STREAMS[2], "missing")], in_order]
+        assert await items(runs.drifted(run.id)) == expected
 
 
 async def test_a_long_run_is_not_read_from_its_beginning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

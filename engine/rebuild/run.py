@@ -364,8 +364,8 @@ class Rebuild(BaseAggregate[str]):
         """Some rows were compared, and the streams up to the last of them.
 
         `counts` are of this page alone, and so is `live`: how many streams the log has in it that are not withdrawn.
-        `samples` are (stream, drift, (path, before, after) of each field that differs), `refusals` (number of the row,
-        path, reason); both are kept as far as there is room for them.
+        `drifted` are the streams that were mended, or would be. `samples` are (stream, drift, (path, before, after) of
+        each field that differs), `refusals` (number of the row, path, reason); both are kept as far as there is room.
         """
         self._check("compare a page", holds=self._runs_in("comparing"))
         _check_length(*drifted.values(), orphans)
