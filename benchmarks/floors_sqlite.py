@@ -21,20 +21,21 @@ from benchmarks.floors import (
     stretch,
 )
 from engine.door import Admission
-from engine.stores.sqlite.connections import EVENTS, PAGES, SQL, Row, connect, connect_reader
+from engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect, connect_reader
 from engine.stores.sqlite.schema import prepare
 
 BUSY_MILLISECONDS = 10_000
 
 
 class SQLiteFloor(Floor):
-    """The two files of a store, each with one connection that writes; one that reads the log, one that reads pages."""
+    """The two files of a store, each with one connection that writes; two that read the log, one that reads pages."""
 
     def __init__(self, folder: Path) -> None:
         prepare(folder, create=True)
         self._events = connect(folder / EVENTS, synchronous="FULL")
         self._pages = connect(folder / PAGES, synchronous="NORMAL")
         self._events_reader = connect_reader(folder / EVENTS, BUSY_MILLISECONDS)
+        self._events_browser = connect_reader(folder / EVENTS, BUSY_MILLISECONDS, BROWSED_KIB)
         self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
 
     async def append(self, events: Sequence[Admission]) -> None:
@@ -62,7 +63,7 @@ class SQLiteFloor(Floor):
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One read."""
         window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
-        rows, _ = one(self._events_reader.execute(SQL["scan"], window))
+        rows, _ = one(self._events_browser.execute(SQL["scan"], window))
         return stretch(orjson.loads(rows))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
@@ -77,7 +78,7 @@ class SQLiteFloor(Floor):
 
     async def close(self) -> None:
         """Closes every connection."""
-        for connection in (self._events_reader, self._pages_reader, self._events, self._pages):
+        for connection in (self._events_reader, self._events_browser, self._pages_reader, self._events, self._pages):
             connection.close()
 
     def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:

@@ -56,12 +56,20 @@ def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | Non
     """All assets by (position, url); equal ones in the order of their sources. Ready when there is at least one."""
     assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=_place)
-    return Body(encode({"assets": [_served(asset, view) for asset in assets]}), ready=bool(assets))
-
-
-def _served(asset: Asset, view: View) -> Served:
-    alt = resolve(asset.alt, view.locales) if asset.alt else None
-    return Served(asset.position, asset.url, alt, asset.height, asset.mime_type, asset.role, asset.width)
+    locales = view.locales
+    served = [
+        Served(
+            asset.position,
+            asset.url,
+            resolve(asset.alt, locales) if asset.alt else None,
+            asset.height,
+            asset.mime_type,
+            asset.role,
+            asset.width,
+        )
+        for asset in assets
+    ]
+    return Body(encode({"assets": served}), ready=bool(assets))
 
 
 MEDIA = Domain(name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales)

@@ -1,7 +1,6 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -11,7 +10,7 @@ from engine.clock import now
 from engine.computing import compute
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.store import Folding, Log, StoredEvent
-from projections import Channel, ChannelFold, DomainFold, Misfit, Section, Word
+from projections import Channel, ChannelFold, DomainFold, Misfit, Section, SharedSections, Word, sections_of
 
 CHUNK = 2_000
 """How many SKUs are read, folded and written at a time: what a transaction holds in memory."""
@@ -101,9 +100,12 @@ class Folder:
 
     async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
-        few = len(heads) <= FEW
-        fold = partial(self._sections, heads, affected)
-        sections, troubled = fold() if few else await compute(fold)
+
+        def fold() -> tuple[list[Section], list[str]]:
+            shared, troubled = self._shared(heads, affected)
+            return sections_of(shared), troubled
+
+        sections, troubled = fold() if len(heads) <= FEW else await compute(fold)
         found = Sections(sections, [], [])
         for sku in troubled:
             mended = await self._mend(sku, heads, affected[sku])
@@ -112,7 +114,16 @@ class Folder:
             found.letters.extend(mended.letters)
         return found
 
-    def _sections(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[Section], list[str]]:
+    async def shared(self, heads: list[StoredEvent], skus: Iterable[str]) -> list[SharedSections] | None:
+        """All sections of these SKUs, by SKU, from all of their heads. None where one of these cannot be folded."""
+
+        def fold() -> list[SharedSections] | None:
+            shared, troubled = self._shared(heads, dict.fromkeys(skus, self.everywhere))
+            return None if troubled else sorted(shared)
+
+        return await compute(fold)
+
+    def _shared(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without trouble, and the other SKUs."""
         words: dict[str, dict[str, Word]] = {}
         troubled: dict[str, None] = {}
@@ -131,15 +142,15 @@ class Folder:
                 words[sku] = {stream[separator:]: word}
             else:
                 known[stream[separator:]] = word
-        sections: list[Section] = []
+        shared: list[SharedSections] = []
         for sku, known in words.items():
             if sku in troubled:
                 continue
             try:
-                sections += self._fold.fold(sku, known, affected[sku])
+                shared.append(self._fold.fold(sku, known, affected[sku]))
             except Exception:  # noqa: BLE001  # whatever a domain does wrong, the others go on; `_mend` finds and reports it
                 troubled[sku] = None
-        return sections, list(troubled)
+        return shared, list(troubled)
 
     async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> Sections:
         """Folds one SKU from the newest events that can be folded."""
@@ -189,7 +200,7 @@ class Folder:
         """The sections of a SKU, or one stream that is in the way."""
         by_tail = {stream.removeprefix(sku): word for stream, word in words.items()}
         try:
-            return self._fold.fold(sku, by_tail, channels)
+            return self._fold.fold(sku, by_tail, channels).sections()
         except Misfit as misfit:
             return _Trouble(sku + misfit.tail, misfit.reason)
         except Exception as error:  # noqa: BLE001  # a domain's own fault must not stop the consumer

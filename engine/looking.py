@@ -16,6 +16,7 @@ from engine.config import Config
 from engine.folding import Folder, Sections
 from engine.stores.store import Log, Scanned, Store, StoredEvent
 from engine.tasks import beside
+from projections import SharedSections
 from projections.streams import decode_part, encode_part
 
 STREAMS = 6_000
@@ -56,10 +57,10 @@ class Step(NamedTuple):
 
 
 class FoldedStep(NamedTuple):
-    """What a step gives: its SKUs by name, and their sections by SKU and channel."""
+    """What a step gives: its SKUs by name, and their sections; None where something cannot be folded."""
 
     skus: list[str]
-    sections: Sections
+    sections: list[SharedSections] | None
     rest: Span
 
 
@@ -154,14 +155,15 @@ class Looker:
 
         async def fold() -> None:
             async with to_compare:
-                async for step in scanned:
-                    await to_compare.send(await self.fold(step))
+                async for skus, heads, rest in scanned:
+                    sections = await self.folder.shared(heads, skus)
+                    await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
 
         async with scanned, folded, beside(fold), beside(scan):
-            async for skus, (sections, bad, _), rest in folded:
-                if bad or not await self._store.pages.holds(self.domain, sections, skus):
+            async for skus, sections, rest in folded:
+                if sections is None or not await self._store.pages.holds(self.domain, sections, skus):
                     return
-                tell(Seen(len(sections), rest))
+                tell(Seen(sum([len(each.channels) for each in sections]), rest))
 
     async def next(self, span: Span) -> Step:
         """The first SKUs of a span, with all of their heads as they stand now."""
@@ -184,11 +186,11 @@ class Looker:
         wanted = [sku + tail for sku in skus for tail in self.folder.tails]
         return Step(list(skus), await self._store.log.heads(wanted), NOTHING)
 
-    async def fold(self, step: Step) -> FoldedStep:
-        """The sections that must be there."""
+    async def fold(self, step: Step) -> Sections:
+        """The sections that must be there, by SKU and channel."""
         sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
         sections.sections.sort()
-        return FoldedStep([decode_part(sku) for sku in step.skus], sections, step.rest)
+        return sections
 
 
 async def parts_of(store: Store, domains: Collection[AnyDomain], number: int) -> list[Span]:

@@ -71,7 +71,8 @@ class _Process:
     async def start(cls, config: Config) -> Self:
         """A new one, of the same Python. Nothing is imported from where the program happens to work (`-P`)."""
         command = [sys.executable, "-P", "-m", "engine.pool_process"]
-        process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
+        with anyio.CancelScope(shield=True):  # else it is killed, and still there for a moment
+            process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
         if process.stdin is None or process.stdout is None:
             raise AssertionError
         return cls(process, process.stdin, process.stdout, config)

@@ -209,7 +209,7 @@ class Refolder:
             stood.extend(await folding.sections([decode_part(sku) for sku in step.skus]))
 
         async def fold() -> None:
-            folded.append((await self._looker.fold(step)).sections)
+            folded.append(await self._looker.fold(step))
 
         await together(read, fold)
         return stood, folded[0]

@@ -1,12 +1,12 @@
 """The fold: from the heads of a SKU's streams to the sections of its pages. Pure."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from domains import AnyDomain, Contribution
+from domains import AnyDomain, Contribution, View
 from projections.channels import Channel
 from projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
@@ -52,8 +52,27 @@ Content: TypeAlias = tuple[bool, bool, bytes, bytes | None, str, str]
 
 _new = tuple.__new__  # a third of the time that the class itself would take
 
-_Source: TypeAlias = tuple[str, str, tuple[tuple[str, bool], ...]]
-"""A source that a channel listens to: name, label in `versions`, and where it speaks, for the channel or for all."""
+
+class SharedSections(NamedTuple):
+    """One domain's sections of all pages of one SKU, of which several channels have the same.
+
+    `channels` are the names of those that have one, in order, each with the place of its content.
+    """
+
+    sku: str
+    domain: str
+    channels: Sequence[tuple[str, int]]
+    contents: Sequence[Content]
+
+    def sections(self) -> list[Section]:
+        """Each channel's."""
+        sku, domain, channels, contents = self
+        return [_new(Section, (sku, channel, domain, *contents[place])) for channel, place in channels]
+
+
+def sections_of(folded: Iterable[SharedSections]) -> list[Section]:
+    """The sections of several SKUs."""
+    return list(chain.from_iterable([each.sections() for each in folded]))
 
 
 class Misfit(ValueError):
@@ -65,97 +84,39 @@ class Misfit(ValueError):
         self.reason = reason
 
 
-class Heard(msgspec.Struct, frozen=True, gc=False):
-    """What a channel hears about a SKU: contributions, and what a section shows of where they are from."""
+_Source: TypeAlias = tuple[str, str, tuple[tuple[int, bool], ...]]
+"""A source that speaks to a channel: name, label in `versions`, where its words are, and which is for it alone."""
 
-    contributions: list[Contribution[msgspec.Struct]]
-    versions: bytes
-    occurred_at: str
-    recorded_at: str
+_Heard: TypeAlias = tuple[list[Contribution[Any]], bytes, str, str]
+"""Contributions, and what a section shows of where they are from: `versions`, and the two moments."""
 
 
 class ChannelFold:
-    """Folds one domain of one channel."""
+    """One domain of one channel: whom it listens to, and what of the channel its sections depend on."""
 
     def __init__(self, domain: AnyDomain, channel: Channel) -> None:
         self.channel = channel.name
-        self._name = domain.name
-        self._fits = domain.fits
-        self._fold = domain.fold
-        self._view = view = channel.view()
+        self.view = channel.view()
         sources = channel.sources.get(domain.name, ())
         own = [tail_of(channel.name, domain.name, source) for source in sources]
         shared = [tail_of(EVERY_CHANNEL, domain.name, source) for source in sources]
-        labels = [f'"{domain.name}/{source}":' for source in sources]
-        self.own_tails = frozenset(own)
         self.tails = [*own, *shared]
-        self._hears = [
-            (source, label, ((for_channel, True), (for_all, False)))
-            for source, label, for_channel, for_all in zip(sources, labels, own, shared, strict=True)
+        self._listens_to = [
+            (source, f'"{domain.name}/{source}":', ((for_channel, True), (for_all, False)))
+            for source, for_channel, for_all in zip(sources, own, shared, strict=True)
         ]
-        self._hears_shared = [
-            (source, label, ((for_all, False),)) for source, label, for_all in zip(sources, labels, shared, strict=True)
-        ]
-        self.hearing: Hashable = (sources, view.currency if domain.fits else None)
-        """Equal for channels that hear the same in words that are meant for every channel."""
-        self.showing: Hashable = domain.depends_on(view)
+        self.hearing: Hashable = self.view.currency if domain.fits else None
+        """Equal for channels that hear the same in the same words."""
+        self.showing: Hashable = domain.depends_on(self.view)
         """Equal for channels that show the same of what they hear."""
 
-    def fold(self, sku: str, words: Words) -> Section | None:
-        """The section for a SKU, or None when nobody whom the channel listens to has ever spoken. Raises `Misfit`."""
-        heard = self._heard(words, self._hears)
-        return None if heard is None else self.section(sku, self.content(heard))
-
-    def heard_shared(self, words: Words) -> Heard | None:
-        """What the channel hears where nobody has a word for it alone; None when nobody has ever spoken."""
-        return self._heard(words, self._hears_shared)
-
-    def content(self, heard: Heard) -> Content:
-        """What the channel shows of it."""
-        body = self._fold(heard.contributions, self._view) if heard.contributions else None
-        if body is None:
-            return False, False, heard.versions, None, heard.occurred_at, heard.recorded_at
-        return True, body.ready, heard.versions, body.json, heard.occurred_at, heard.recorded_at
-
-    def section(self, sku: str, content: Content) -> Section:
-        """The content as this channel's section."""
-        return _new(Section, (sku, self.channel, self._name, *content))
-
-    def _heard(self, words: Words, hears: Sequence[_Source]) -> Heard | None:
-        occurred_at = recorded_at = ""
-        versions: list[str] = []
-        contributions: list[Contribution[msgspec.Struct]] = []
-        for source, label, tails in hears:
-            counting = silent = None
-            for tail, own in tails:
-                if (word := words.get(tail)) is None:
-                    continue
-                if word.occurred_at > occurred_at:  # noqa: PLR1730  # max() takes three times as long
-                    occurred_at = word.occurred_at
-                if word.recorded_at > recorded_at:  # noqa: PLR1730  # likewise
-                    recorded_at = word.recorded_at
-                silent = silent or word
-                if counting is None and self._counts(word, tail, own=own):
-                    counting = word
-            if counting is not None and counting.payload is not None:
-                contributions.append(Contribution(source, counting.payload))
-                versions.append(f"{label}{counting.version}")
-            elif silent is not None:
-                versions.append(f"{label}{silent.version}")
-        if not versions:
-            return None
-        versions.sort()
-        return Heard(contributions, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at)
-
-    def _counts(self, word: Word, tail: str, *, own: bool) -> bool:
-        """A word that was taken back does not count, nor one for every channel that does not suit this one."""
-        if word.payload is None:
-            return False
-        if self._fits is None or (misfit := self._fits(word.payload, self._view)) is None:
-            return True
-        if own:
-            raise Misfit(tail, misfit.reason)
-        return False
+    def heard(self, places: Mapping[str, int]) -> tuple[_Source, ...]:
+        """Who speaks to it, whoever counts most first. `places` are those of the words that there are, by tail."""
+        found: list[_Source] = []
+        for source, label, tails in self._listens_to:
+            if spoken := tuple([(places[tail], own) for tail, own in tails if tail in places]):
+                found.append((source, label, spoken))
+        return tuple(found)
 
 
 def tail_of(channel: str, domain: str, source: str) -> str:
@@ -163,14 +124,98 @@ def tail_of(channel: str, domain: str, source: str) -> str:
     return "/" + "/".join(map(encode_part, (channel, domain, source)))
 
 
-_Alike: TypeAlias = tuple[
-    Callable[[Words], Heard | None],
-    Sequence[tuple[Callable[[Heard], Content], Sequence[tuple[int, str]]]],
-]
-"""What channels hear that hear the same; what those of them show that show the same; their places and names."""
+class _Hearing:
+    """What channels hear that hear the same. `views` are of those among them that show the same of it."""
 
-MOST_KNOWN = 1_000
-"""So many sets of channels for which somebody has a word of their own are remembered."""
+    def __init__(self, domain: AnyDomain, sources: Sequence[_Source], tails: Sequence[str], views: list[View]) -> None:
+        self.views = views
+        self._fits = domain.fits
+        self._tails = tails
+        self._sources = sources
+        (self._source, self._label, ((self._place, self._own), *more)), *others = sources
+        self.hear = self._several if more or others else self._one
+
+    def _one(self, words: Sequence[Word]) -> _Heard:
+        """A single word, as most have it."""
+        word = words[self._place]
+        heard: list[Contribution[Any]] = []
+        if self._counts(word, self._place, own=self._own):
+            heard.append(Contribution(self._source, word.payload))
+        return heard, f"{{{self._label}{word.version}}}".encode(), word.occurred_at, word.recorded_at
+
+    def _several(self, words: Sequence[Word]) -> _Heard:
+        """Of each source the word for the channel, or else the one for all. Where none counts, its version is shown."""
+        occurred_at = recorded_at = ""
+        versions: list[str] = []
+        heard: list[Contribution[Any]] = []
+        for source, label, places in self._sources:
+            shown = words[places[0][0]]
+            counting = None
+            for place, own in places:
+                word = words[place]
+                if word.occurred_at > occurred_at:  # noqa: PLR1730  # max() takes three times as long
+                    occurred_at = word.occurred_at
+                if word.recorded_at > recorded_at:  # noqa: PLR1730  # likewise
+                    recorded_at = word.recorded_at
+                if counting is None and self._counts(word, place, own=own):
+                    shown = counting = word
+                    heard.append(Contribution(source, word.payload))
+            versions.append(f"{label}{shown.version}")
+        versions.sort()
+        return heard, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
+
+    def _counts(self, word: Word, place: int, *, own: bool) -> bool:
+        """A word that was taken back does not count, nor one for every channel that does not suit this one."""
+        if word.payload is None:
+            return False
+        if self._fits is None or (misfit := self._fits(word.payload, self.views[0])) is None:
+            return True
+        if own:
+            raise Misfit(self._tails[place], misfit.reason)
+        return False
+
+
+class _Plan:
+    """How words about a SKU become sections: what several channels hear, or show, is folded once.
+
+    SKUs have words in the same few streams, so that a plan serves many of them. `tails` are those of the words, in
+    their order. The sections are in the order of the channels, but for those that nobody whom they listen to has ever
+    spoken to.
+    """
+
+    def __init__(self, domain: AnyDomain, tails: Sequence[str], channels: Sequence[ChannelFold]) -> None:
+        self._domain = domain.name
+        self._fold = domain.fold
+        places = {tail: place for place, tail in enumerate(tails)}
+        kinds: dict[tuple[tuple[_Source, ...], Hashable], dict[Hashable, list[ChannelFold]]] = {}
+        for channel in channels:
+            if sources := channel.heard(places):
+                kinds.setdefault((sources, channel.hearing), {}).setdefault(channel.showing, []).append(channel)
+        shown = [alike for kind in kinds.values() for alike in kind.values()]
+        content_of = {channel: content for content, alike in enumerate(shown) for channel in alike}
+        self._channels = [(channel.channel, content_of[channel]) for channel in channels if channel in content_of]
+        self._hearings = [
+            _Hearing(domain, sources, tails, [alike[0].view for alike in kind.values()])
+            for (sources, _), kind in kinds.items()
+        ]
+
+    def fold(self, name: str, words: Sequence[Word]) -> SharedSections:
+        """The sections of the SKU of that name. Raises `Misfit`."""
+        fold = self._fold
+        contents: list[Content] = []
+        for hearing in self._hearings:
+            heard, versions, occurred_at, recorded_at = hearing.hear(words)
+            for view in hearing.views:
+                body = fold(heard, view) if heard else None
+                if body is None:
+                    contents.append((False, False, versions, None, occurred_at, recorded_at))
+                else:
+                    contents.append((True, body.ready, versions, body.json, occurred_at, recorded_at))
+        return _new(SharedSections, (name, self._domain, self._channels, contents))
+
+
+MOST_PLANS = 1_000
+"""So many plans are remembered."""
 
 
 class DomainFold:
@@ -180,13 +225,10 @@ class DomainFold:
     """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
+        self._domain = domain
         self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
+        self._plans: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...]], _Plan] = {}
         self.everywhere = [self._channels[name] for name in sorted(self._channels)]
-        self._places = {fold: place for place, fold in enumerate(self.everywhere)}
-        self._name = domain.name
-        self._known_alike: dict[tuple[int, ...], Sequence[_Alike]] = {}
-        self._alike = self._alike_among(self.everywhere)
-        self._own_tails = frozenset(chain.from_iterable(fold.own_tails for fold in self.everywhere))
         self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
@@ -223,53 +265,17 @@ class DomainFold:
         """Those of the streams that no channel listens to: they give no section, but their heads are looked at."""
         return [stream for stream in streams if stream[stream.find("/") :] not in self.tails]
 
-    def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> list[Section]:
-        """The sections of one SKU (as encoded in the log) in some channels, or in all, by channel. Raises `Misfit`."""
-        name = decode_part(sku)
-        if channels is self.everywhere:
-            return self._fold_everywhere(name, words)
-        found = [fold.fold(name, words) for fold in channels]
-        return [section for section in found if section is not None]
+    def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> SharedSections:
+        """The sections of one SKU (as encoded in the log) in some channels, in their order. Raises `Misfit`.
 
-    def _fold_everywhere(self, name: str, words: Words) -> list[Section]:
-        """What several channels hear, or show, is folded once. Those for which somebody has a word go their own way."""
-        found: list[Section | None] = [None] * len(self.everywhere)
-        alike = self._alike
-        if not self._own_tails.isdisjoint(words):
-            apart = [fold for fold in self.everywhere if not fold.own_tails.isdisjoint(words)]
-            for fold in apart:
-                found[self._places[fold]] = fold.fold(name, words)
-            alike = self._alike_but(apart)
-        for hear, shown in alike:
-            if (heard := hear(words)) is None:
-                continue
-            for show, channels in shown:
-                content = show(heard)
-                for place, channel in channels:
-                    found[place] = _new(Section, (name, channel, self._name, *content))
-        return [section for section in found if section is not None]
-
-    def _alike_but(self, apart: Sequence[ChannelFold]) -> Sequence[_Alike]:
-        """As `_alike_among`, of all channels but some: remembered, for it is mostly the same ones."""
-        key = tuple([self._places[fold] for fold in apart])
-        if (known := self._known_alike.get(key)) is None:
-            if len(self._known_alike) >= MOST_KNOWN:
-                self._known_alike.clear()
-            known = self._known_alike[key] = self._alike_among([fold for fold in self.everywhere if fold not in apart])
-        return known
-
-    def _alike_among(self, folds: Iterable[ChannelFold]) -> Sequence[_Alike]:
-        """The channels that hear the same, and among them those that show the same."""
-        kinds: dict[Hashable, dict[Hashable, list[ChannelFold]]] = {}
-        for fold in folds:
-            kinds.setdefault(fold.hearing, {}).setdefault(fold.showing, []).append(fold)
-        return [
-            (
-                next(iter(kind.values()))[0].heard_shared,
-                [(shown[0].content, [(self._places[fold], fold.channel) for fold in shown]) for shown in kind.values()],
-            )
-            for kind in kinds.values()
-        ]
+        A channel has none where nobody whom it listens to has ever spoken.
+        """
+        key = tuple(words), () if channels is self.everywhere else tuple(channels)
+        if (plan := self._plans.get(key)) is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = _Plan(self._domain, key[0], channels)
+        return plan.fold(decode_part(sku), list(words.values()))
 
     def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
         """Whether a fold for these channels leaves nothing that the stream's head could still change."""

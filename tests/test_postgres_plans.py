@@ -86,7 +86,6 @@ HOT = [
     Hot("page_keys", "'S7', 'web-de', 100", {BY_PAGE}, 500),
     Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
     Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
-    Hot("packed_sections", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
     Hot("remove_section", "'media', 'web-de', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
     Hot("has_letters", "'catalog'", {"dead_letters_open"}, 10),
     Hot("resolve_letters", f"{RESOLUTION}, 'catalog', {array(NAMES)}", {"dead_letters_open"}, 4 * len(NAMES)),

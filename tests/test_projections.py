@@ -67,7 +67,7 @@ def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
         fold = DomainFold(domain, CONFIG.made_for)
         everywhere = fold.affected(["X/*/whatever/whoever"])["X"]
         for sku, words in words_of(history, domain.name).items():
-            sections += fold.fold(sku, words, everywhere)
+            sections += fold.fold(sku, words, everywhere).sections()
     return sections
 
 
@@ -118,7 +118,7 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
         wanted = set(fold.wanted(affected))
         for sku, channels in affected.items():
             known = {tail: word for tail, word in words[sku].items() if sku + tail in wanted}
-            for section in fold.fold(sku, known, channels):
+            for section in fold.fold(sku, known, channels).sections():
                 assert section == whole[section[:3]]
         reached = {(decode_part(sku), each.channel) for sku, channels in affected.items() for each in channels}
         named = {(stream.sku, stream.channel) for stream in map(parse_stream_id, touched)}

@@ -244,18 +244,12 @@ def test_every_statement_has_a_sentence(store: str) -> None:
             assert code, f"{place} has no SQL"
 
 
-POSTGRES_ALONE = {"packed_sections"}
-"""On SQLite, `domain_sections` is packed."""
-
-
 def test_stores_have_the_same_statements() -> None:
-    """Both stores have the same files and, in each, the same statements in the same order, with one exception."""
+    """Both stores have the same files and, in each, the same statements in the same order."""
     sqlite, postgres = (
         {name: list(statements(path)) for name, path in statement_files(store).items()} for store in STORES
     )
-    assert all(name in postgres["pages.sql"] for name in POSTGRES_ALONE)
-    alike = {file: [name for name in names if name not in POSTGRES_ALONE] for file, names in postgres.items()}
-    assert sqlite == alike
+    assert sqlite == postgres
 
 
 @pytest.mark.parametrize("store", STORES)

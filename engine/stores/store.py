@@ -30,7 +30,7 @@ from engine.stores.letters import (
 )
 from engine.stores.listing import ListedPage
 from projections.pages import StoredSection
-from projections.sections import Section
+from projections.sections import Section, SharedSections
 
 Made = TypeVar("Made")
 """What a reader makes of a page's rows."""
@@ -271,11 +271,11 @@ class Pages(ABC):
         """The next SKUs that have a section of a domain, by name. "" begins."""
 
     @abstractmethod
-    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
-        """Whether a domain has exactly these sections of these SKUs, given by (sku, channel).
+    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
+        """Whether a domain has exactly these sections of these SKUs, given by SKU.
 
-        Nothing of them is read out of the store for it, so it costs a fraction of that. It may be False all the same:
-        where they are too much for one value.
+        No sections are made of what stands there, so it costs a fraction of that. It may be False all the same: where
+        they are too much for one value.
         """
 
     @abstractmethod

@@ -1,16 +1,13 @@
 """The sections in the table `sections`, as readers see them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from functools import partial
-
-import orjson
 
 from engine.computing import compute
 from engine.stores.listing import ListedPage, listed
 from engine.stores.postgres.merging import MergedReads
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
-from projections.sections import Section
+from projections.sections import SharedSections
 
 PAGE = 1_000
 
@@ -48,9 +45,18 @@ class PostgresPages(MergedReads, Pages):
         rows = await self._connections.readers.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
-    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
-        [standing] = await self._connections.readers.fetch("packed_sections", domain, list(skus))
-        return tuple(standing) == await compute(partial(_packed, sections))
+    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
+        standing = await self._connections.readers.fetch("domain_sections", domain, list(skus))
+
+        def are_same() -> bool:
+            rows: list[object] = [
+                (each.sku, channel, domain, *each.contents[place])
+                for each in sections
+                for channel, place in each.channels
+            ]
+            return standing == rows
+
+        return await compute(are_same)
 
     async def count(self, domain: str) -> int:
         [(sections,)] = await self._connections.readers.fetch("count_sections", domain)
@@ -72,14 +78,3 @@ class PostgresPages(MergedReads, Pages):
             for channel in sorted(wanted):
                 await session.execute("keep_layout", channel, *wanted[channel])
             await session.execute("drop_layouts", list(wanted))
-
-
-def _packed(sections: Sequence[Section]) -> tuple[str | bytes | None, ...]:
-    """What `packed_sections` gives when these are there."""
-    if not sections:
-        return (None,) * 10
-    skus, channels, _, enabled, ready, versions, bodies, *moments = zip(*sections, strict=True)
-    shown = [body for body in bodies if body is not None]
-    sizes = list(map(len, versions)), [None if body is None else len(body) for body in bodies]
-    columns = map(orjson.dumps, (skus, channels, enabled, ready, *sizes, *moments))
-    return *map(bytes.decode, columns), b"".join(versions), b"".join(shown) if shown else None

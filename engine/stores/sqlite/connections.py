@@ -7,7 +7,7 @@ on the event loop, where a thread would cost five times the read.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -245,11 +245,12 @@ def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
 
 
 def cut_sections(
-    blobs: bytes, sizes: Sequence[int], lengths: Sequence[int | None]
-) -> tuple[Iterator[bytes], Iterator[bytes | None]]:
-    """What sections have: all `versions`, by their sizes, and behind them all bodies, by their lengths."""
-    bodies = cut(blobs[sum(sizes) :], [length or 0 for length in lengths])
-    return cut(blobs, sizes), (None if length is None else body for length, body in zip(lengths, bodies, strict=True))
+    blobs: bytes, sizes: Iterable[int], lengths: Sequence[int | None]
+) -> tuple[Sequence[bytes], Iterator[bytes | None]]:
+    """What sections have: `versions`, by their sizes, each with its body behind it, by their lengths."""
+    pieces = list(cut(blobs, chain.from_iterable(zip(sizes, [length or 0 for length in lengths], strict=True))))
+    bodies = (None if length is None else body for length, body in zip(lengths, pieces[1::2], strict=True))
+    return pieces[::2], bodies
 
 
 def one(rows: Iterable[Row]) -> Row:

@@ -12,7 +12,7 @@ from engine.stores.listing import ListedPage, listed
 from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, one, packed_of
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
-from projections.sections import Section
+from projections.sections import SharedSections
 
 PAGE = 1_000
 
@@ -146,7 +146,7 @@ class SQLitePages(Pages):
         rows = await self._connections.pages_reader.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
-    async def holds(self, domain: str, sections: Sequence[Section], skus: Collection[str]) -> bool:
+    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         if not skus:
             return not sections
         wanted = (domain, apsw.carray(tuple(skus)))
@@ -174,15 +174,19 @@ class SQLitePages(Pages):
         """SQLite serves no pages by itself."""
 
 
-def _packed(sections: Sequence[Section]) -> Row:
+def _packed(shared: Iterable[SharedSections]) -> Row:
     """What `domain_sections` gives when these are there."""
-    if not sections:
-        return "[]", None
-    skus, channels, domains, enabled, ready, versions, bodies, *moments = zip(*sections, strict=True)
-    flags = map(int, enabled), map(int, ready)
-    sizes = map(len, versions), [None if body is None else len(body) for body in bodies]
-    rows = list(zip(skus, channels, domains, *flags, *sizes, *moments, strict=True))
-    return orjson.dumps(rows).decode(), b"".join(chain(versions, filter(None, bodies)))
+    rows: list[Row] = []
+    blobs: list[bytes] = []
+    for sku, domain, channels, contents in shared:
+        for channel, place in channels:
+            enabled, ready, versions, body, occurred_at, recorded_at = contents[place]
+            size = None if body is None else len(body)
+            rows.append((sku, channel, domain, +enabled, +ready, len(versions), size, occurred_at, recorded_at))
+            blobs.append(versions)
+            if body:
+                blobs.append(body)
+    return orjson.dumps(rows).decode(), b"".join(blobs) if rows else None
 
 
 def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSection]]:

@@ -33,18 +33,6 @@ WHERE sku > $2 AND domain = $1
 ORDER BY sku
 LIMIT $3;
 
--- packed_sections --
--- A domain's sections of some SKUs, in a few values: each column as a JSON array, with lengths in place of bytes, and all
--- versions and all bodies, one behind the other. NULL where there are none.
-SELECT to_json(array_agg(sku)), to_json(array_agg(channel)), to_json(array_agg(enabled)), to_json(array_agg(ready)),
-    to_json(array_agg(octet_length(versions))), to_json(array_agg(octet_length(body))),
-    to_json(array_agg(occurred_at)), to_json(array_agg(recorded_at)), string_agg(versions, ''), string_agg(body, '')
-FROM (
-    SELECT sku, channel, enabled, ready, versions, body, occurred_at, recorded_at FROM sections
-    WHERE sku = ANY ($2::text[]) AND domain = $1
-    ORDER BY sku, channel
-) AS standing;
-
 -- count_sections --
 -- How many a domain has.
 SELECT count(*) FROM sections WHERE domain = $1;

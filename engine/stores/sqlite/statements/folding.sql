@@ -19,10 +19,10 @@ UPDATE checkpoints SET holder = ? WHERE domain = ?;
 UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerprint = ? WHERE domain = ?;
 
 -- domain_sections --
--- A domain's sections of some SKUs, all of them in two values: see `packed`. All bodies come behind all versions.
+-- A domain's sections of some SKUs, all of them in two values: see `packed`. Each body comes behind its versions.
 SELECT json_group_array(json_array(
     sku, channel, domain, enabled, ready, octet_length(versions), octet_length(body), occurred_at, recorded_at
-)), CAST(group_concat(versions, '') || coalesce(group_concat(body, ''), '') AS BLOB)
+)), CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
 FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- write_section --

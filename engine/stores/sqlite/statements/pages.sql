@@ -5,7 +5,7 @@ SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE s
 -- sections_of_pages --
 -- The sections of several SKUs in a channel, with the columns of `page_sections` first, as `domain_sections` has them.
 SELECT json_group_array(json_array(domain, enabled, ready, octet_length(versions), octet_length(body), occurred_at, sku)),
-    CAST(group_concat(versions, '') || coalesce(group_concat(body, ''), '') AS BLOB)
+    CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
 FROM sections WHERE channel = ? AND sku IN carray(?);
 
 -- listed_pages --
