@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
@@ -21,7 +21,9 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 TextByLocale: TypeAlias = dict[str, str]
 
-_amount = re.compile(r"[0-9]{1,15}+(?:\.[0-9]{1,6}+)?")
+_AMOUNT = r"[0-9]{1,15}+(?:\.[0-9]{1,6}+)?"
+_amount = re.compile(_AMOUNT)
+_amounts = re.compile(rf"{_AMOUNT}(?:\n{_AMOUNT})*+")
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
@@ -31,9 +33,10 @@ def check_amount(path: str, amount: str | None) -> None:
         raise Invalid(path, f"{amount!r} is not an amount; write a decimal string such as '149.90'")
 
 
-def are_amounts(texts: Iterable[str]) -> bool:
-    """Whether `check_amount` would let all of them pass."""
-    return all(map(_amount.fullmatch, texts))
+def are_amounts(texts: Sequence[str]) -> bool:
+    """Whether `check_amount` would let all of them pass: some texts, none is too few."""
+    lines = "\n".join(texts)  # one match takes a third less time than several
+    return lines.count("\n") == len(texts) - 1 and _amounts.fullmatch(lines) is not None
 
 
 def check_currency(path: str, currency: str) -> None:

@@ -16,7 +16,6 @@ from domains.domain import encode, encode_all
 from domains.values import Moment
 from engine.config import Config
 from engine.door import LARGEST_EVENT, UNREADABLE, Statement, format_moment
-from engine.stores.store import SEPARATOR
 from projections.streams import EVERY_CHANNEL
 
 RUN_LINES = 250
@@ -53,36 +52,33 @@ class BulkDoor:
         self._domains = {_line_of(domain): domain for domain in DOMAINS}
         lines = list[reduce(or_, self._domains)]  # type: ignore[misc, valid-type]  # a type, and known only now
         self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines).decode
+        self._names = {line: domain.name for line, domain in self._domains.items()}
         self._views = {channel.name: channel.view() for channel in config.made_for}
 
-    def examine(self, lines: Sequence[bytes], entries: Sequence[bytes]) -> list[Statement | None]:
-        """What each line states, as `Door.examine` tells it; None where it takes that to tell."""
+    def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[Statement | None]:
+        """What each line states of its stream, as `Door.examine` tells it; None where it takes that to tell."""
         statements: list[Statement | None] = []
         for start in range(0, len(lines), RUN_LINES):
             run = lines[start : start + RUN_LINES]
             try:
-                statements += self._examine(run, entries[start : start + RUN_LINES])
+                statements += self._examine(run, streams[start : start + RUN_LINES])
             except UNREADABLE:
                 statements += [None] * len(run)
         return statements
 
-    def _examine(self, lines: Sequence[bytes], entries: Sequence[bytes]) -> list[Statement | None]:
+    def _examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[Statement | None]:
         """Raises one of `UNREADABLE` where any of them cannot be read."""
         said = self._decode(b"[%b]" % b",".join(lines))
-        statements = [
-            Statement(
-                entry[: entry.index(SEPARATOR)].decode(),
-                each.source_version,
-                self._domains[type(each)].name,
-                content,
-                _fixed_width(each.occurred_at),
-                each.id,
-                each.correlation_id,
-            )
-            if content != _REFUSED and b"\\" not in content
-            else None
-            for entry, each, content in zip(entries, said, encode_all(self._admitted(said)), strict=True)
-        ]
+        names = self._names
+        statements: list[Statement | None] = []
+        for stream, each, content in zip(streams, said, encode_all(self._admitted(said)), strict=True):
+            if content == _REFUSED or b"\\" in content:
+                statements.append(None)
+                continue
+            moment = each.occurred_at
+            moment = f"{moment[:-1]}.000000Z" if len(moment) == _WITHOUT_FRACTION else _fixed_width(moment)
+            name, version = names[type(each)], each.source_version
+            statements.append(Statement(stream.decode(), version, name, content, moment, each.id, each.correlation_id))
         if max(map(len, lines)) > LARGEST_EVENT:
             return [None if len(line) > LARGEST_EVENT else each for line, each in zip(lines, statements, strict=True)]
         return statements
@@ -108,6 +104,4 @@ class BulkDoor:
 
 def _fixed_width(moment: str) -> str:
     """As `format_moment` gives it. That it is one is known."""
-    if len(moment) == _WITHOUT_FRACTION:
-        return f"{moment[:-1]}.000000Z"
     return format_moment(_moment.decode(f'"{moment}"'))

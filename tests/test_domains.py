@@ -184,6 +184,8 @@ def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
         ({"amount": "1e3"}, "amount"),
         ({"amount": " 1"}, "amount"),
         ({"amount": "1\n"}, "amount"),
+        ({"amount": "1\n2"}, "amount"),
+        ({"compareAt": "1\n2"}, "compareAt"),
         ({"amount": "\u0661"}, "amount"),
         ({"amount": "1" * 16}, "amount"),
         ({"amount": "1.1234567"}, "amount"),

@@ -135,6 +135,24 @@ def test_a_misfit_names_its_stream() -> None:
     assert caught.value.tail == "/web-de/pricing/erp"
 
 
+def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SKUs with words in the same streams share a plan, in the same channels; what is forgotten is made again."""
+    monkeypatch.setattr("projections.sections.MOST_PLANS", 2)
+    fold = DomainFold(DOMAINS[1], CONFIG.made_for)
+    own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
+    shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
+    asked = [(words, channels) for words in (own, shared) for channels in (fold.everywhere, fold.everywhere[:1])]
+    first = [fold.fold("A", words, channels).sections() for words, channels in asked]
+    assert [len(each) for each in first] == [4, 1, 4, 1]
+    for _ in range(2):
+        for (words, channels), before in zip(asked, first, strict=True):
+            again = fold.fold("B", words, channels).sections()
+            assert [section._replace(sku="A") for section in again] == before
+            assert len(fold._plans) <= 2
+            plan = fold._plans[tuple(words), () if channels is fold.everywhere else tuple(channels)]
+            assert fold.fold("C", words, channels).channels is plan._channels
+
+
 # --- the whole way --------------------------------------------------------------------------------------
 
 

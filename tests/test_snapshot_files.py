@@ -57,11 +57,11 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress], ids=["plain", "gzip", "zstd"])
 async def test_a_snapshot_is_read_to_its_end(pack: Pack, file: Path) -> None:
     """Every row comes once, numbered, in batches; markers say when it was taken, and that it is complete."""
-    content = pack(ndjson(prices(12_345)))
+    content = pack(ndjson(prices(24_690)))
     written(file, content)
     found = await read(configured(file=str(file)))
-    assert [row.number for row in found.rows] == list(range(1, 12_346))
-    assert [each.sku for each in found.events] == [f"SKU-{number:05}" for number in range(12_345)]
+    assert [row.number for row in found.rows] == list(range(1, 24_691))
+    assert [each.sku for each in found.events] == [f"SKU-{number:05}" for number in range(24_690)]
     *full, _ = [len(batch.rows) for batch in found.batches]
     assert len(full) == 2
     assert all(BATCH_ROWS - RUN_LINES < rows <= BATCH_ROWS for rows in full)
@@ -263,11 +263,11 @@ async def test_reading_goes_on_behind_a_batch(form: str, tmp_path: Path) -> None
     """From the cursor of each batch the rest comes, with its numbers, its moment and its end, as if never left."""
     file = tmp_path / f"prices.{form}"
     if form == "ndjson":
-        rows = [*prices(3_000), {"bad": 1}, *prices(8_000)]
+        rows = [*prices(3_000), {"bad": 1}, *prices(19_000)]
         written(file, b"\n" + ndjson(rows).replace(b"}}\n", b"}}\n\n", 50))
     else:
-        records = [RECORD.replace("A,", f'"A\n{number}",') for number in range(11_001)]
-        written(file, "\n".join([HEADER, f"#begin,{TAKEN_AT}", "", *records, "#end,11001"]))
+        records = [RECORD.replace("A,", f'"A\n{number}",') for number in range(22_001)]
+        written(file, "\n".join([HEADER, f"#begin,{TAKEN_AT}", "", *records, "#end,22001"]))
     whole = await read(configured(file=str(file)))
     assert (whole.end, len(whole.batches), whole.taken_at is None) == (COMPLETE, 3, False)
     for number, batch in enumerate(whole.batches, 1):

@@ -4,6 +4,8 @@ Of nearly all rows the log says the same. They are told by their bytes, and not 
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -27,6 +29,11 @@ from engine.history import FieldChange, changes_between, flatten
 from engine.rebuild.ordering import Named, Refusal, event_in
 from engine.rebuild.run import Counts, Drifted
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
+
+_drift = attrgetter("drift")
+
+STANDING = 3
+"""Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
 
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
@@ -90,8 +97,8 @@ class Comparison(msgspec.Struct, gc=False):
 
     def handle(self, mended: Iterable[Pending]) -> None:
         """What was pending has been mended."""
-        for each in mended:
-            self.handled.setdefault(each.drift, []).append(each.originator_id)
+        for drift, alike in groupby(mended, key=_drift):
+            self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
 
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
         """Compares what is open with the heads that stand by now. Then nothing is open."""
@@ -181,42 +188,50 @@ class Comparer:
         found = Comparison()
         menders = _menders(mark)
         missing, newer = menders["missing"].pending, menders["newer"].pending
-        counts, pending, left = found.counts, found.pending.append, found.left.append
-        known = {stream: said for stream, _, said in [entry.partition(SEPARATOR) for entry in entries]}
-        for row, statement in zip(rows, self._examined(rows, found), strict=True):
-            entry = row.entry
-            stands = known.pop(entry[: entry.index(SEPARATOR)], None)
+        live = equal = older = 0
+        pending, left = found.pending.append, found.left.append
+        known = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
+        streams = [entry[: entry.index(SEPARATOR)] for entry in [row.entry for row in rows]]
+        for row, stream, statement in zip(rows, streams, self._examined(rows, streams, found), strict=True):
+            stands = known.pop(stream, None)
             if stands is None:
                 if statement is not None:
                     pending(missing(row.number, statement))
                 continue
-            version, said, *since = stands.split(SEPARATOR, 2)
+            said = stands[2]
             if statement is None:
-                found.live += said != _WITHDRAWN
+                live += said != _WITHDRAWN
                 continue
-            if since or not version.isdigit():  # applications may use any names
+            if len(stands) > STANDING or not stands[1].isdigit():  # applications may use any names
                 left(Stated(row.number, statement))
                 continue
-            before, ahead = said[BEFORE_CONTENT:-1], statement.originator_version - int(version)
+            before, ahead = said[BEFORE_CONTENT:-1], statement.originator_version - int(stands[1])
             if ahead == 0 and statement.content != before:
                 left(Stated(row.number, statement))
                 continue
-            found.live += said != _WITHDRAWN
+            live += said != _WITHDRAWN
             if ahead > 0:
                 pending(newer(row.number, statement, before))
             elif ahead < 0:
-                counts.older += 1
+                older += 1
             else:
-                counts.equal += 1
+                equal += 1
+        found.live, found.counts.equal, found.counts.older = live, equal, older
         found.unnamed = list(known)
         return found
 
-    def _examined(self, rows: Sequence[Named], found: Comparison) -> list[Statement | None]:
+    def _examined(
+        self, rows: Sequence[Named], streams: Sequence[bytes], found: Comparison
+    ) -> Sequence[Statement | None]:
         """What each row states; None where it is refused."""
-        told = [row for row in rows if row.event is None]
-        at_once = self._bulk.examine([row.line for row in told], [row.entry for row in told])
-        if len(told) == len(rows) and None not in at_once:
-            return at_once
+        told = [row.line for row in rows if row.event is None]
+        if len(told) == len(rows):
+            at_once = self._bulk.examine(told, streams)
+            if None not in at_once:
+                return at_once
+        else:
+            named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
+            at_once = self._bulk.examine(told, named)
         statements = iter(at_once)
         return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
 

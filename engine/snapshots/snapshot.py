@@ -15,7 +15,7 @@ from engine.door import Wire
 from engine.errors import Refused
 from engine.events import DomainEvent
 
-BATCH_ROWS = 5_000
+BATCH_ROWS = 10_000
 """A batch has at most so many rows."""
 
 
