@@ -191,8 +191,8 @@ class SourceRebuild:
     async def _compare(self, snapshot: Snapshot) -> None:
         """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them.
 
-        While a stretch is mended, the next is compared, and the page behind it is read. What was found last is noted,
-        to be saved with the end: a run that goes on has not counted it yet.
+        While what was mended is recorded, the next stretch is mended, the one behind it compared, and the page behind
+        that read. What was found last is noted, to be saved with the end: a run that goes on has not counted it yet.
         """
         cursor, beyond = self._place
         after, below, _ = self._span
@@ -202,9 +202,10 @@ class SourceRebuild:
             Walk.of(self._store.log, span) as walk,
             ahead(self._pages(snapshot, cursor)) as pages,
             ahead(self._compared(pages, walk)) as compared,
+            ahead(self._mended(compared)) as mended,
         ):
-            async for each in compared:
-                findings = await self._settle(each, snapshot, findings)
+            async for each, samples in mended:
+                findings = await self._record(each, samples, snapshot, findings)
         if findings.place is not None or findings.counts.rows:
             self._note(findings)
 
@@ -256,14 +257,24 @@ class SourceRebuild:
                 yield _Compared(comparison, (cursor, stretch.upto))
         yield _Compared(Comparison(), None, behind)
 
-    async def _settle(self, compared: _Compared, snapshot: Snapshot, findings: _Findings) -> _Findings:
-        """Mends what a comparison has shown, and records it, or gives it back to be recorded with what comes next."""
-        comparison, place, aside, sorted_rows = compared
+    async def _mended(self, compared: AsyncIterator[_Compared]) -> AsyncGenerator[tuple[_Compared, list[JSON]], None]:
+        """Every stretch, when it has been mended, with samples of what had drifted in it."""
+        left = SHOWN - len(self._run.samples)
+        async for each in compared:
+            comparison = each.comparison
+            samples = [_sample(difference(pending)) for pending in comparison.pending[:left]]
+            left -= len(samples)
+            await self._mend(comparison)
+            yield each, samples
+
+    async def _record(
+        self, mended: _Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: _Findings
+    ) -> _Findings:
+        """Records what was mended, or gives it back to be recorded with what comes next."""
+        comparison, place, aside, sorted_rows = mended
         findings = findings.with_aside(aside)
         if place is None:
             return findings
-        samples = [_sample(difference(each)) for each in comparison.pending[: SHOWN - len(self._run.samples)]]
-        await self._mend(comparison)
         drifted = comparison.handled
         self._learn(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
@@ -327,11 +338,16 @@ class SourceRebuild:
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
+        comparison = await _in_thread(partial(self._told, rows, entries), rows)
+        await self._merge(comparison)
+        return comparison
+
+    def _told(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+        """What can be told by the entries alone."""
         equal, different, others = divided(rows, entries)
         if not different and not others:
             return equal
-        comparison = await _in_thread(partial(self._comparer.compare, different, others, self._mark()), different)
-        await self._merge(comparison)
+        comparison = self._comparer.compare(different, others, self._mark())
         comparison.counts += equal.counts
         comparison.live += equal.live
         return comparison

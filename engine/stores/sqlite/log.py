@@ -1,7 +1,7 @@
 """The log in `events.db`."""
 
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from itertools import accumulate
 from operator import add, itemgetter
 from typing import TypeAlias
@@ -88,18 +88,27 @@ class SQLiteLog(Log):
         self._grown = anyio.Event()
 
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
-        rows = [(event.originator_id, event.originator_version, 0, event.topic) for event in events]
-        return await self._append("insert_event", rows, [event.state for event in events])
+        def rows() -> list[NewRow]:
+            return [(event.originator_id, event.originator_version, 0, event.topic) for event in events]
+
+        return await self._append("insert_event", rows, events)
 
     async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        rows = [(each.originator_id, each.originator_version, each.revision, each.topic) for each in corrections]
-        return await self._append("correct_event", rows, [each.state for each in corrections])
+        def rows() -> list[NewRow]:
+            return [(each.originator_id, each.originator_version, each.revision, each.topic) for each in corrections]
 
-    async def _append(self, name: str, rows: Sequence[NewRow], states: Sequence[bytes]) -> list[int | None]:
+        return await self._append("correct_event", rows, corrections)
+
+    async def _append(
+        self, name: str, rows: Callable[[], list[NewRow]], events: Sequence[NewEvent | Correction]
+    ) -> list[int | None]:
+        """Everything in the thread: the event loop is not held up by many."""
+
         def append(connection: apsw.Connection) -> list[int | None]:
-            return append_packed(connection, name, rows, states)
+            new, states = rows(), [event.state for event in events]
+            return in_transaction(lambda writer: append_packed(writer, name, new, states))(connection)
 
-        positions = await self._connections.events.run(in_transaction(append))
+        positions = await self._connections.events.run(append)
         self.announce()
         return positions
 
