@@ -1,6 +1,7 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -22,6 +23,8 @@ OLDER = 50
 BEFORE_ALL = "0001-01-01T00:00:00.000000Z"
 
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_sku = itemgetter(0)
 
 Heads: TypeAlias = dict[str, StoredEvent]
 Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
@@ -119,7 +122,7 @@ class Folder:
 
         def fold() -> list[SharedSections] | None:
             shared, troubled = self._shared(heads, dict.fromkeys(skus, self.everywhere))
-            return None if troubled else sorted(shared)
+            return None if troubled else sorted(shared, key=_sku)
 
         return await compute(fold)
 

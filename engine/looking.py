@@ -7,6 +7,7 @@ be drift, or the consumer was faster, or has not come so far.
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import anyio
@@ -30,6 +31,8 @@ SAMPLES = 100
 
 SAMPLED_EVENTS = 20
 """Events that are read at such a place."""
+
+_place = itemgetter(0, 1)
 
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -189,7 +192,7 @@ class Looker:
     async def fold(self, step: Step) -> Sections:
         """The sections that must be there, by SKU and channel."""
         sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
-        sections.sections.sort()
+        sections.sections.sort(key=_place)
         return sections
 
 
