@@ -15,7 +15,18 @@ import engine
 from domains import DOMAINS
 from engine import Config, DomainEvent
 from engine.door import Door
-from projections import DomainFold, Misfit, Section, Splicer, Stream, Word, normalise_sku, parse_stream_id, stream_id
+from projections import (
+    ChannelFold,
+    DomainFold,
+    Misfit,
+    Section,
+    Splicer,
+    Stream,
+    Word,
+    normalise_sku,
+    parse_stream_id,
+    stream_id,
+)
 from projections.channels import locale_chain
 from projections.streams import LONGEST_SKU, decode_part, encode_part, fault_of_sku
 from tests.shops import (
@@ -118,8 +129,9 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
         wanted = set(fold.wanted(affected))
         for sku, channels in affected.items():
             known = {tail: word for tail, word in words[sku].items() if sku + tail in wanted}
-            for section in fold.fold(sku, known, channels).sections():
-                assert section == whole[section[:3]]
+            asked = {(decode_part(sku), channel.channel, domain.name) for channel in channels}
+            expected = {key: section for key, section in whole.items() if key in asked}
+            assert {section[:3]: section for section in fold.fold(sku, known, channels).sections()} == expected
         reached = {(decode_part(sku), each.channel) for sku, channels in affected.items() for each in channels}
         named = {(stream.sku, stream.channel) for stream in map(parse_stream_id, touched)}
         assert {(sku, channel) for sku, channel in named if channel != "*"} <= reached
@@ -141,15 +153,16 @@ def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     fold = DomainFold(DOMAINS[1], CONFIG.made_for)
     own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
     shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
-    asked = [(words, channels) for words in (own, shared) for channels in (fold.everywhere, fold.everywhere[:1])]
+    some: list[Sequence[ChannelFold]] = [fold.everywhere, fold.everywhere[:1], []]
+    asked = [(words, channels) for words in (own, shared) for channels in some]
     first = [fold.fold("A", words, channels).sections() for words, channels in asked]
-    assert [len(each) for each in first] == [4, 1, 4, 1]
+    assert [len(each) for each in first] == [4, 1, 0, 4, 1, 0]
     for _ in range(2):
         for (words, channels), before in zip(asked, first, strict=True):
             again = fold.fold("B", words, channels).sections()
             assert [section._replace(sku="A") for section in again] == before
             assert len(fold._plans) <= 2
-            plan = fold._plans[tuple(words), () if channels is fold.everywhere else tuple(channels)]
+            plan = fold._plans[tuple(words), None if channels is fold.everywhere else tuple(channels)]
             assert fold.fold("C", words, channels).channels is plan._channels
 
 

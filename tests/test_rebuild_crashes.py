@@ -23,7 +23,7 @@ from tests.postgres import PostgresServer
 from tests.processes import Processes
 from tests.rebuilds import Witness, counts_of, export, export_lines, toml_of, with_snapshots
 from tests.scenes import SOAK_SEED
-from tests.shops import as_line, event, everything, pages_of, stock
+from tests.shops import as_line, event, everything, pages_of, stock, withdrawn
 
 KILLS, SKUS = 3, 1_000
 SOAK_KILLS, SOAK_SKUS = 30, 3_000
@@ -215,6 +215,28 @@ async def test_what_was_found_is_counted_once(
 
 
 @pytest.mark.parametrize("deaths", DEATHS)
+async def test_what_was_mended_is_counted_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
+) -> None:
+    """Streams that were missing, or older, or withdrawn: as many were live before the run, whenever that dies.
+
+    While a row is recorded, the next may have been mended already.
+    """
+    config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
+    for module, name in ((lines, "BATCH_ROWS"), (lines, "RUN_LINES")):
+        monkeypatch.setattr(module, name, 1)
+    said = {"A": 6, "B": 6, "C": 6, "D": 5, "E": 6, "F": 5, "X": 1, "Y": 1}  # the versions of the snapshot
+    taken_back = {"C", "F"}
+    orphans = ["P", "Q", "R", "S"]
+    await shop.append([statement(sku, 5, None if sku in taken_back else 1) for sku in [*"ABCDEF", *orphans]])
+    rows = [statement(sku, version, None if sku == "E" else 2) for sku, version in said.items()]
+    export_lines(config, "wms-a", map(as_line, rows))
+    report = await rebuilt(config, deaths, monkeypatch)
+    found = {"rows": 8, "missing": 2, "newer": 4, "changed": 2, "orphans": 4, "withdrawn": 4}
+    assert (counts_of(report), report.live) == (found, 8)
+
+
+@pytest.mark.parametrize("deaths", DEATHS)
 async def test_a_snapshot_of_nothing_readable_is_counted_once(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
 ) -> None:
@@ -237,6 +259,13 @@ def forget_cursors(patch: pytest.MonkeyPatch) -> None:
         return make(self, *read)._replace(cursor=None)
 
     patch.setattr(LineReading, "_batch", batch)
+
+
+def statement(sku: str, version: int, available: int | None) -> DomainEvent:
+    """How many there are of a product; None takes the word back."""
+    if available is None:
+        return withdrawn("inventory", version=version, sku=sku, source="wms-a")
+    return stock(available, version=version, sku=sku)
 
 
 async def rebuilt(config: Config, deaths: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> RunReport:

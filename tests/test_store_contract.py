@@ -369,10 +369,12 @@ async def test_counts_of_sections(store: Store) -> None:
 
 
 SOME = [
+    a_section("A"),
     a_section("A", "web-us"),
     a_section('B "\\/', body=None),
     a_section("Ä", body='{"ä":"\\u0000"}'.encode()),
     a_section("Ä", "web-us", body=b"\xff\x00"),
+    a_section("Ä", "web-zu", body=b"\xff\x00"),
     a_section("𝄞", body=b""),
 ]
 """Sections by SKU and channel."""

@@ -75,8 +75,9 @@ class Pending(Correction, frozen=True, gc=False):
 class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
-    `pending` are to be mended; `handled` streams have been, perhaps by the same run before; `absent` are heads of
-    streams which the snapshot does not name; `refusals` are rows that broke a rule.
+    `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `mended_before` are
+    the heads, and `live` is to be counted by what stood there before them. `absent` are heads of streams which the
+    snapshot does not name; `refusals` are rows that broke a rule.
 
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
@@ -85,6 +86,7 @@ class Comparison(msgspec.Struct, gc=False):
     live: int = 0
     pending: list[Pending] = []
     handled: dict[Drift, list[str]] = {}
+    mended_before: list[StoredEvent] = []
     absent: list[StoredEvent] = []
     refusals: list[Refusal] = []
     left: list[Stated] = []
@@ -106,10 +108,10 @@ class Comparison(msgspec.Struct, gc=False):
         by_stream = {head.originator_id: head for head in heads}
         for stated in self.left:
             head = by_stream.pop(stated.statement.originator_id, None)
-            self.live += head is not None and not _is_withdrawn(head)
+            self.live += head is not None and not is_withdrawn(head)
             self._compare(stated, head, mark.run_id, menders)
         for head in by_stream.values():
-            if not _is_withdrawn(head):
+            if not is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
         self.left, self.unnamed = [], []
@@ -129,6 +131,9 @@ class Comparison(msgspec.Struct, gc=False):
                 self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
             elif state is not None and state.run_id == run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
+                self.live -= not is_withdrawn(head)
+                if state.drift != "missing":
+                    self.mended_before.append(head)
             else:
                 self.counts.equal += 1
 
@@ -252,7 +257,8 @@ def stated_again(pending: Pending) -> Stated:
     return Stated(pending.number, statement)
 
 
-def _is_withdrawn(head: StoredEvent) -> bool:
+def is_withdrawn(head: StoredEvent) -> bool:
+    """Whether it takes back what its stream had said."""
     return head[5].endswith(_WITHDRAWN)
 
 

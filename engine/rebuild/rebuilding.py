@@ -32,6 +32,7 @@ from engine.rebuild.comparing import (
     decoded,
     difference,
     divided,
+    is_withdrawn,
     stated_again,
     withdrawn,
 )
@@ -263,8 +264,8 @@ class SourceRebuild:
         async for each in compared:
             comparison = each.comparison
             samples = [_sample(difference(pending)) for pending in comparison.pending[:left]]
-            left -= len(samples)
             await self._mend(comparison)
+            left -= len(samples) if comparison.handled else 0  # else they are not recorded
             yield each, samples
 
     async def _record(
@@ -338,7 +339,7 @@ class SourceRebuild:
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
-        comparison = await _in_thread(partial(self._told, rows, entries), rows)
+        comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
         await self._merge(comparison)
         return comparison
 
@@ -360,6 +361,9 @@ class SourceRebuild:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
             await _in_thread(partial(comparison.merge, heads, self._mark()), heads)
+            for head in comparison.mended_before:
+                before = await self._store.log.before(head, 1)
+                comparison.live += bool(before) and not is_withdrawn(before[0])
 
     def _mark(self) -> Mark:
         return Mark(self._run.id, now())

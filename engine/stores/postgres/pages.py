@@ -49,11 +49,7 @@ class PostgresPages(MergedReads, Pages):
         standing = await self._connections.readers.fetch("domain_sections", domain, list(skus))
 
         def are_same() -> bool:
-            rows: list[object] = [
-                (each.sku, channel, domain, *each.contents[place])
-                for each in sections
-                for channel, place in each.channels
-            ]
+            rows: list[object] = [row for each in sections for row in each.rows()]
             return standing == rows
 
         return await compute(are_same)
