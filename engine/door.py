@@ -57,9 +57,9 @@ Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
 class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
     """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
 
-    An event that a rebuild made has the id of its run, and why it was made; one by which an operator corrects a dead
-    letter has the operator's name, and the letter's. The payload comes last: what a state says can be told by how it
-    ends, see `ending`.
+    An event that a rebuild made has the id of its run, and why it was made, and `anew` where its stream had been taken
+    back before; one by which an operator corrects a dead letter has the operator's name, and the letter's. The payload
+    comes last: what a state says can be told by how it ends, see `ending`.
     """
 
     id: str
@@ -68,6 +68,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel",
     correlation_id: str | None = None
     run_id: str | None = None
     drift: Drift | None = None
+    anew: bool = False
     operator: str | None = None
     corrects: str | None = None
     payload: msgspec.Raw
@@ -136,12 +137,16 @@ class Admission(NamedTuple):
 
 
 class DriftStates:
-    """Writes the `state` of the events that a rebuild makes: those of one run, at one moment, for one reason."""
+    """Writes the `state` of the events that a rebuild makes: those of one run, at one moment, for one reason.
 
-    def __init__(self, run_id: str, recorded_at: str, drift: Drift) -> None:
+    `anew` as in `State`.
+    """
+
+    def __init__(self, run_id: str, recorded_at: str, drift: Drift, *, anew: bool = False) -> None:
         self._recorded_at = recorded_at
         self._run_id = run_id
         self._drift: Drift = drift
+        self._anew = anew
         self._made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
         # of most, only three values differ, and none of them can have what JSON escapes
         text = self._encode("\0", "\1", None, b"\2").replace(b"%", b"%%")
@@ -165,6 +170,7 @@ class DriftStates:
                 correlation_id=correlation_id,
                 run_id=self._run_id,
                 drift=self._drift,
+                anew=self._anew,
                 payload=msgspec.Raw(content),
             )
         )

@@ -30,11 +30,10 @@ from engine.rebuild.ordering import Named, Refusal, event_in
 from engine.rebuild.run import Counts, Drifted
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
-_drift = attrgetter("drift")
-
-STANDING = 3
+_STANDING = 3
 """Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
 
+_drift = attrgetter("drift")
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
 
@@ -75,9 +74,9 @@ class Pending(Correction, frozen=True, gc=False):
 class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
-    `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `mended_before` are
-    the heads, and `live` is to be counted by what stood there before them. `absent` are heads of streams which the
-    snapshot does not name; `refusals` are rows that broke a rule.
+    `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `live` counts what
+    stood there before it. `absent` are heads of streams which the snapshot does not name; `refusals` are rows that
+    broke a rule.
 
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
@@ -86,7 +85,6 @@ class Comparison(msgspec.Struct, gc=False):
     live: int = 0
     pending: list[Pending] = []
     handled: dict[Drift, list[str]] = {}
-    mended_before: list[StoredEvent] = []
     absent: list[StoredEvent] = []
     refusals: list[Refusal] = []
     left: list[Stated] = []
@@ -108,10 +106,10 @@ class Comparison(msgspec.Struct, gc=False):
         by_stream = {head.originator_id: head for head in heads}
         for stated in self.left:
             head = by_stream.pop(stated.statement.originator_id, None)
-            self.live += head is not None and not is_withdrawn(head)
+            self.live += head is not None and not _is_withdrawn(head)
             self._compare(stated, head, mark.run_id, menders)
         for head in by_stream.values():
-            if not is_withdrawn(head):
+            if not _is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
         self.left, self.unnamed = [], []
@@ -131,9 +129,8 @@ class Comparison(msgspec.Struct, gc=False):
                 self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
             elif state is not None and state.run_id == run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
-                self.live -= not is_withdrawn(head)
-                if state.drift != "missing":
-                    self.mended_before.append(head)
+                was_live = state.drift != "missing" and not state.anew
+                self.live += was_live - (not _is_withdrawn(head))
             else:
                 self.counts.equal += 1
 
@@ -144,10 +141,11 @@ class _Mender:
     def __init__(self, mark: Mark, drift: Drift) -> None:
         self._drift: Drift = drift
         self._state = DriftStates(mark.run_id, mark.recorded_at, drift).state
+        self._state_anew = DriftStates(mark.run_id, mark.recorded_at, drift, anew=True).state
 
     def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
-        state = self._state(statement, number)
+        state = (self._state_anew if before == NULL else self._state)(statement, number)
         stream, version = statement.originator_id, statement.originator_version
         return Pending(stream, version, revision, statement.topic, state, number, self._drift, before)
 
@@ -207,7 +205,7 @@ class Comparer:
             if statement is None:
                 live += said != _WITHDRAWN
                 continue
-            if len(stands) > STANDING or not stands[1].isdigit():  # applications may use any names
+            if len(stands) > _STANDING or not stands[1].isdigit():  # applications may use any names
                 left(Stated(row.number, statement))
                 continue
             before, ahead = said[BEFORE_CONTENT:-1], statement.originator_version - int(stands[1])
@@ -257,8 +255,7 @@ def stated_again(pending: Pending) -> Stated:
     return Stated(pending.number, statement)
 
 
-def is_withdrawn(head: StoredEvent) -> bool:
-    """Whether it takes back what its stream had said."""
+def _is_withdrawn(head: StoredEvent) -> bool:
     return head[5].endswith(_WITHDRAWN)
 
 

@@ -32,7 +32,6 @@ from engine.rebuild.comparing import (
     decoded,
     difference,
     divided,
-    is_withdrawn,
     stated_again,
     withdrawn,
 )
@@ -361,9 +360,6 @@ class SourceRebuild:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
             await _in_thread(partial(comparison.merge, heads, self._mark()), heads)
-            for head in comparison.mended_before:
-                before = await self._store.log.before(head, 1)
-                comparison.live += bool(before) and not is_withdrawn(before[0])
 
     def _mark(self) -> Mark:
         return Mark(self._run.id, now())
