@@ -31,8 +31,9 @@ from engine.running import collect_less
 from engine.stores.postgres.connections import SQL as POSTGRES
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.merging import Rows
-from engine.stores.sqlite.connections import PAGES, Row, connect, connect_reader
+from engine.stores.sqlite.connections import PAGES, Row, connect
 from engine.stores.sqlite.connections import SQL as SQLITE
+from engine.stores.sqlite.readers import connect_reader
 from projections import Splicer
 
 TABLE = (

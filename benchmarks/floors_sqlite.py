@@ -21,7 +21,8 @@ from benchmarks.floors import (
     stretch,
 )
 from engine.door import Admission
-from engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect, connect_reader
+from engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect
+from engine.stores.sqlite.readers import connect_reader
 from engine.stores.sqlite.schema import prepare
 
 BUSY_MILLISECONDS = 10_000

@@ -2,29 +2,37 @@
 
 import asyncio
 import itertools
+import math
+import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
-import stamina
 
 from engine.clock import now
 from engine.computing import compute
 from engine.config import AppendConfig
 from engine.counting import Counts
 from engine.door import Admission, Door, State
-from engine.errors import RETRYABLE, Overloaded, Refused
+from engine.errors import RETRYABLE, Overloaded, Refused, StoreUnavailable
 from engine.events import AppendResult, DomainEvent
+from engine.faults import RecentFaults
 from engine.stores.letters import NewLetter
 from engine.stores.store import Store, StoredEvent
 
 RETRY_SECONDS = 20.0
 """How long a transaction is tried again before its callers are told that the store is unavailable."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between two tries, doubled with each, and up to a half more."""
+
+LOOKS = 10
+"""How often it is looked for those who have waited too long, in the time that they wait."""
 
 FEW = 200
 """Up to so many events are admitted on the event loop; more would hold it up."""
@@ -33,10 +41,34 @@ _state = msgspec.json.Decoder(State)
 
 
 class _Request(NamedTuple):
-    """The admitted events of one call, and the promise of what becomes of them."""
+    """The admitted events of one call, the promise of what becomes of them, and until when they are tried again."""
 
     admissions: list[Admission]
     results: asyncio.Future[list[AppendResult]]
+    deadline: float
+
+
+class _Watch:
+    """Calls something every so many seconds, until it is cancelled."""
+
+    def __init__(self, look: Callable[[], None], seconds: float) -> None:
+        self._look = look
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        if math.isfinite(seconds):
+            self._begin()
+
+    def _begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._call)
+
+    def _call(self) -> None:
+        self._look()
+        self._begin()
+
+    def cancel(self) -> None:
+        """No more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Appender:
@@ -44,20 +76,34 @@ class Appender:
 
     What callers have queued is committed by one task, up to `batch` events in a transaction, for as long as there is
     any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room, or are told that
-    there is none. `queued` is how many events wait. What it does is counted in `counts`.
+    there is none. `queued` is how many events wait. What it does is counted in `counts`, what fails is in `faults`.
+
+    `patience` is for how many seconds a caller's events are tried again, or wait for a store that says nothing; None
+    for `RETRY_SECONDS`, and then as long as an answer takes.
     """
 
-    def __init__(self, store: Store, door: Door, config: AppendConfig, counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        door: Door,
+        config: AppendConfig,
+        counts: Counts | None = None,
+        faults: RecentFaults | None = None,
+    ) -> None:
         self._counts = counts or Counts()
+        self._faults = RecentFaults() if faults is None else faults
         self._store = store
         self._door = door
         self._config = config
         self._queue: deque[_Request] = deque()
+        self._taken: list[_Request] = []
         self._room = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._calls = itertools.count()
         self._name = uuid4().hex
+        self._heard_at = 0.0
         self.queued = 0
+        self.patience: float | None = None
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """One result an event, in order. When it returns, every `appended` is durable.
@@ -117,7 +163,8 @@ class Appender:
     async def _commit(self, admissions: list[Admission]) -> list[AppendResult]:
         while not self._has_room(len(admissions)):
             await self._room.wait()
-        request = _Request(admissions, asyncio.get_running_loop().create_future())
+        deadline = time.monotonic() + (RETRY_SECONDS if self.patience is None else self.patience)
+        request = _Request(admissions, asyncio.get_running_loop().create_future(), deadline)
         self._queue.append(request)
         self.queued += len(admissions)
         if self._committing is None:
@@ -129,16 +176,32 @@ class Appender:
 
     async def _commit_all(self) -> None:
         """Commits what is queued, until nothing is. Every request is settled, whatever happens."""
-        taken: list[_Request] = []
         try:
             await asyncio.sleep(self._config.delay_seconds)
             while self._queue:
-                taken = self._take()
-                await self._settle(taken)
+                self._taken = self._take()
+                watch = self._look_later()
+                await self._settle()
+                watch.cancel()
         finally:
             self._committing = None
-            for request in (*taken, *self._queue):  # none is left but when the event loop is being torn down
+            for request in (*self._taken, *self._queue):  # none is left but when the event loop is being torn down
                 request.results.cancel()
+
+    def _look_later(self) -> "_Watch":
+        return _Watch(self._give_up_on_silence, math.inf if self.patience is None else self.patience / LOOKS)
+
+    def _give_up_on_silence(self) -> None:
+        """Tells those who have waited too long, while the store has said nothing to anybody: it may never answer.
+
+        Where others are answered, it is only slow.
+        """
+        now, patience = time.monotonic(), self.patience or 0.0
+        if now - self._heard_at >= patience:
+            silence = TimeoutError(f"it has said nothing for {patience:g} s")
+            error = StoreUnavailable(self._store.name, silence)
+            if len(_told((*self._taken, *self._queue), error, now)) < len(self._taken) + len(self._queue):
+                self._faults.failed("append", error)
 
     def _take(self) -> list[_Request]:
         """The requests that stand longest, together at most a batch; one alone may be larger, to be taken whole."""
@@ -152,32 +215,42 @@ class Appender:
         room.set()
         return taken
 
-    async def _settle(self, requests: Sequence[_Request]) -> None:
-        started = time.perf_counter()
-        admissions = [each for request in requests for each in request.admissions]
-        try:
-            results = iter(await self._insert(admissions))
-        except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
-            for request in requests:
-                if not request.results.done():
-                    request.results.set_exception(error)
-            return
-        self._counts.appends.add(len(admissions), time.perf_counter() - started)
-        for request in requests:
-            outcomes = [next(results) for _ in request.admissions]
-            if not request.results.done():  # its caller gave up; the events are in the log all the same
-                request.results.set_result(outcomes)
+    async def _settle(self) -> None:
+        """Appends in one transaction what was taken, again after what may pass, and tells what became of it.
+
+        A request whose time is over is no part of the next try: whoever was told that it failed will not find it later.
+        """
+        pause = FIRST_PAUSE
+        while self._taken:
+            started = time.perf_counter()
+            requests, admissions = self._taken, [each for request in self._taken for each in request.admissions]
+            try:
+                results = iter(await self._insert(admissions))
+            except RETRYABLE as error:
+                self._faults.failed("append", error)
+                wait = pause * random.uniform(1.0, 1.5)  # noqa: S311  # it is no secret
+                self._taken = _told(requests, error, time.monotonic() + wait)
+                if self._taken:
+                    await asyncio.sleep(wait)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
+                self._faults.failed("append", error)
+                self._taken = _told(requests, error, math.inf)
+            else:
+                self._succeeded(len(admissions), time.perf_counter() - started)
+                self._taken = []
+                _give(requests, results)
+
+    def _succeeded(self, events: int, seconds: float) -> None:
+        self._heard_at = time.monotonic()
+        self._faults.succeeded("append")
+        self._counts.appends.add(events, seconds)
 
     async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
-        async for attempt in stamina.retry_context(
-            on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.05, wait_max=2.0, wait_jitter=0.05
-        ):
-            with attempt:
-                positions = await self._store.log.insert(admissions)
-                if None not in positions:
-                    return [AppendResult("appended", position) for position in positions]
-                return await self._explain(admissions, positions)
-        raise AssertionError  # stamina returns from the attempt, or raises
+        positions = await self._store.log.insert(admissions)
+        if None not in positions:
+            return [AppendResult("appended", position) for position in positions]
+        return await self._explain(admissions, positions)
 
     async def _explain(self, admissions: Sequence[Admission], positions: Sequence[int | None]) -> list[AppendResult]:
         """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer."""
@@ -200,6 +273,27 @@ class Appender:
         if letters:
             await self._store.dead_letters.keep(letters)
         return results
+
+
+def _told(requests: Sequence[_Request], error: Exception, until: float) -> list[_Request]:
+    """Tells those whose time is over by then, or who have gone, and gives the others."""
+    left: list[_Request] = []
+    for request in requests:
+        if request.results.done():
+            continue
+        if request.deadline > until:
+            left.append(request)
+        else:
+            request.results.set_exception(error)
+    return left
+
+
+def _give(requests: Sequence[_Request], results: Iterator[AppendResult]) -> None:
+    """Tells each what became of its events."""
+    for request in requests:
+        outcomes = [next(results) for _ in request.admissions]
+        if not request.results.done():  # its caller gave up; the events are in the log all the same
+            request.results.set_result(outcomes)
 
 
 async def append_found(

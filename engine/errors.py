@@ -11,6 +11,7 @@ PagefoldError
     ├── StoreUnavailable    it may work again later: the only error that is worth a retry
     ├── StoreMissing        there is no store at this address
     ├── StoreUnfit          the server refuses, or is none that can keep a store
+    ├── StoreReadOnly       the store can be read here, and nothing can be written
     ├── StoreTooNew         the store was made by a newer Pagefold
     ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
     ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
@@ -68,7 +69,12 @@ class Overloaded(PagefoldError):
 
 
 class StoreError(PagefoldError):
-    """The store cannot do what was asked."""
+    """The store cannot do what was asked.
+
+    `told` is what anybody may know of it, nothing of where the store is; None where the error has no such words.
+    """
+
+    told: str | None = None
 
 
 class StoreUnavailable(StoreError):
@@ -90,6 +96,22 @@ class StoreUnfit(StoreError):
 
     def __init__(self, store: str, problem: object) -> None:
         super().__init__(f"the store {store} cannot be used: {problem}")
+
+
+class StoreReadOnly(StoreError):
+    """Nothing can be written to the store from here, and trying again does not help. It can be read."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"the store {store} is read-only, and nothing was written: {reason}")
+        self.told = f"the store is read-only: {reason}"
+
+
+class StoreDamaged(StoreUnfit):
+    """A file of the store is not what was written to it. `what` is damaged; `problem` says how that was found."""
+
+    def __init__(self, store: str, what: str, problem: object) -> None:
+        super().__init__(store, f"{what} is damaged: {problem}")
+        self.told = f"{what} is damaged"
 
 
 class StoreTooNew(StoreError):
@@ -116,6 +138,7 @@ class CheckpointAhead(StoreError):
             f"{domain} was folded up to position {position}, but the log ends at {end}: was it restored from an older "
             "backup? Restore pages and log from the same backup, or empty the pages and fold them again"
         )
+        self.told = str(self)
 
 
 class LeaseLost(StoreError):
@@ -123,6 +146,7 @@ class LeaseLost(StoreError):
 
     def __init__(self, domain: str) -> None:
         super().__init__(f"another worker has taken over {domain}")
+        self.told = str(self)
 
 
 RETRYABLE = (StoreUnavailable,)

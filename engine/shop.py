@@ -18,9 +18,12 @@ from engine.deliveries import Deliveries
 from engine.door import Door
 from engine.errors import ConfigurationError
 from engine.events import AppendResult, DomainEvent
+from engine.faults import RecentFaults
 from engine.history import HistoryEntry, history_of
+from engine.lag import LagWatch
 from engine.looking import Looker, Scans, parts_of
 from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
+from engine.readiness import results_of
 from engine.reading import PageReader
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
 from engine.status import Status, status_of
@@ -38,7 +41,7 @@ class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
     `pages` reads pages; `dead_letters` is what needs a person; `tokens` is who has access; `store` is what all of it
-    stands on; `counts` is what this process has done.
+    stands on; `counts` is what this process has done, `faults` what failed lately, `lag` how far behind folding is.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -50,7 +53,9 @@ class Shop:
         self.dead_letters.deliver_with(Deliveries(config, self.append).try_again)
         self.tokens = TokenOffice(store, config)
         self.counts = Counts()
-        self._appender = Appender(store, door, config.append, self.counts)
+        self.faults = RecentFaults()
+        self.lag = LagWatch(store, config)
+        self._appender = Appender(store, door, config.append, self.counts, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.
@@ -70,6 +75,13 @@ class Shop:
     def check_room(self) -> None:
         """Raises `Overloaded` when nothing would be taken now."""
         self._appender.check_room()
+
+    def answer_within(self, seconds: float) -> None:
+        """From now on, whoever appends is told that the store is unavailable after so many seconds.
+
+        Without it, events are tried again for 20 seconds.
+        """
+        self._appender.patience = seconds
 
     @property
     def queued(self) -> int:
@@ -164,7 +176,7 @@ class Shop:
 
     async def status(self) -> Status:
         """How far each domain is, and how far behind."""
-        return await status_of(self.store, self.config)
+        return await status_of(self.store, self.config, await results_of(self))
 
     async def close(self) -> None:
         """Commits what was appended and gives the store back. `engine.open` does it."""

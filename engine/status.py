@@ -7,6 +7,7 @@ import msgspec
 from domains import DOMAINS
 from engine.clock import seconds_since
 from engine.config import Config
+from engine.readiness import CheckResult
 from engine.staleness import LOOKS_RESET
 from engine.stores.store import Checkpoint, Store
 
@@ -50,13 +51,17 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain."""
+    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain.
+
+    `checks` are those of readiness, as this process finds them.
+    """
 
     store: str
     domains: list[DomainStatus]
     channels: list[ChannelStatus]
     looks_reset: list[ResetStatus]
     deliveries: int
+    checks: list[CheckResult]
 
     @property
     def lag_events(self) -> int:
@@ -71,10 +76,10 @@ class Standing(NamedTuple):
     deliveries: int
 
 
-async def status_of(store: Store, config: Config) -> Status:
+async def status_of(store: Store, config: Config, checks: list[CheckResult]) -> Status:
     """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
     domains, deliveries = await standing_of(store, config)
-    return Status(store.name, domains, await _channels(store, config), await looks_reset(store), deliveries)
+    return Status(store.name, domains, await _channels(store, config), await looks_reset(store), deliveries, checks)
 
 
 async def standing_of(store: Store, config: Config) -> Standing:

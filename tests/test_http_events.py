@@ -189,8 +189,9 @@ async def test_a_full_queue_takes_nothing(store_url: str) -> None:
         assert (await post(client, [event(), event("B"), event("C")])).status_code == 202
 
 
-async def test_a_shop_that_is_far_behind_takes_nothing(store_url: str) -> None:
+async def test_a_shop_that_is_far_behind_takes_nothing(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While folding lags behind the limit, everything is refused; once it has caught up, it is taken."""
+    monkeypatch.setattr("engine.lag.FRESH_SECONDS", 0.0)
     config = configured(store_url, http={"lag_seconds": 0.001})
     async with engine.open(config) as shop:
         await append(shop, price("1.00"))

@@ -34,6 +34,8 @@ MATRIX: dict[Operation, Scope | None] = {
     ("GET", "/v1/dead-letters/{id}"): "operate",
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
+    ("GET", "/readyz/reads"): None,
+    ("GET", "/readyz/ingest"): None,
     ("GET", "/metrics"): "operate",
     ("GET", "/openapi.json"): None,
 }

@@ -10,10 +10,8 @@ import pytest
 from anyio import run_process
 from prometheus_client.parser import text_string_to_metric_families
 
-import engine
 from engine import Shop
 from engine.counting import Histogram
-from engine.errors import StoreUnavailable
 from engine.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
 from engine.http import traffic
 from engine.http.ingest.events import CloudEvent
@@ -23,7 +21,7 @@ from engine.http.traffic import Traffic
 from tests.command_line import on_sqlite
 from tests.http_clients import client_of, problem_in, served, service_of
 from tests.scenes import SOAK_ROUNDS, SOAK_SEED
-from tests.shops import SKU, append, catalog, configured, price, say, stock
+from tests.shops import SKU, append, catalog, price, say, stock
 
 
 @pytest.fixture
@@ -36,37 +34,9 @@ async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
 # --- health and readiness -------------------------------------------------------------------------
 
 
-async def test_a_server_is_ready_when_its_store_is(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """It lives, it is ready, and both are told in a word."""
-    await say(shop, catalog("a"))
+async def test_a_server_lives(client: httpx2.AsyncClient) -> None:
+    """It is told in a word. Whether it is ready is `test_readiness.py`."""
     assert (await client.get("/healthz")).json() == {"status": "ok"}
-    assert (await client.get("/readyz")).json() == {"status": "ready"}
-
-
-async def test_a_server_without_its_store_lives_and_is_not_ready(
-    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is wrong is told, and not where the store is."""
-
-    async def fail() -> None:
-        raise StoreUnavailable("postgresql://me@secret-host/db", OSError("gone"))
-
-    monkeypatch.setattr(shop.store, "check", fail)
-    answer = await client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json() == {"status": "not ready", "reasons": ["the store cannot be used: StoreUnavailable"]}
-    assert (await client.get("/healthz")).status_code == 200
-
-
-async def test_a_server_that_is_far_behind_is_not_ready(store_url: str) -> None:
-    """Events that have waited longer than the limit are a reason, by domain."""
-    async with engine.open(configured(store_url, http={"lag_seconds": 0.001})) as shop:
-        await append(shop, price("1.00"))
-        async with client_of(service_of(shop)) as client:
-            answer = await client.get("/readyz")
-    assert answer.status_code == 503
-    [reason] = answer.json()["reasons"]
-    assert reason.startswith("pricing is ")
 
 
 # --- metrics --------------------------------------------------------------------------------------
@@ -105,6 +75,8 @@ async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClien
     assert found["pagefold_lag_events,domain=catalog"] == 0
     assert found["pagefold_folded_events_total,domain=catalog,outcome=applied"] == 1
     assert found["pagefold_dead_letters,domain=pricing,kind=ingest"] == 1
+    assert [found[f"pagefold_ready,for={purpose}"] for purpose in ("reads", "ingest")] == [1, 1]
+    assert found["pagefold_check_ok,check=log"] == 1
     requests = "pagefold_http_requests_total,method=GET,route=/v1/pages/{channel}/{sku},status=%d,worker=1"
     assert [found[requests % status] for status in (200, 304, 404)] == [1, 1, 1]
     assert not any(SKU in name or "nothing" in name for name in found)

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine import Config, ConfigurationError
-from engine.errors import StoreError, StoreUnavailable, StoreUnfit
+from engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
 from engine.stores import open_store
 from engine.stores.postgres import PostgresStore
 from engine.stores.postgres.connections import PACKAGE, SQL, outdated, translated
@@ -265,7 +265,7 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
         (asyncpg.LockNotAvailableError("55P03"), StoreUnavailable),
         (asyncpg.QueryCanceledError("57014"), StoreUnavailable),
         (asyncpg.IdleInTransactionSessionTimeoutError("25P03"), StoreUnavailable),
-        (asyncpg.ReadOnlySQLTransactionError("25006"), StoreUnavailable),
+        (asyncpg.ReadOnlySQLTransactionError("25006"), StoreReadOnly),
         (ConnectionRefusedError("111"), StoreUnavailable),
         (TimeoutError("slow"), StoreUnavailable),
         (asyncpg.InvalidPasswordError("28P01"), StoreUnfit),

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import apsw
 import pytest
 
-from engine.stores.sqlite.connections import PAGES, connect, connect_reader
+from engine.stores.sqlite.connections import PAGES, OnLoop, connect
 from engine.stores.sqlite.pages import RecentReads
 from engine.stores.sqlite.schema import prepare
 from projections.pages import StoredSection
@@ -30,7 +30,7 @@ def writer(tmp_path: Path) -> Iterator[apsw.Connection]:
 def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
     """Reads over another connection."""
     assert writer.in_transaction is False
-    connection = connect_reader(tmp_path / PAGES, 1_000)
+    connection = OnLoop(tmp_path / PAGES)
     yield RecentReads(connection, lambda _sku, _channel, rows: rows)
     connection.close()
 

@@ -333,7 +333,9 @@ async def test_pages_are_listed(store: Store) -> None:
 
 async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
     """It returns while the store answers with this program's schema."""
-    await store.check()
+    await store.check_reads()
+    await store.check_appends()
+    await store.check_damage()
 
 
 async def test_history_goes_on_behind_an_event(store: Store) -> None:

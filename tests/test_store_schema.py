@@ -220,7 +220,7 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     for threaded in (connections.events, connections.pages):
         assert await threaded.run(lambda each: each.pragma("journal_mode")) == "wal"
     for reader in (connections.events_on_loop, connections.pages_on_loop):
-        assert reader.pragma("query_only") == 1
+        assert reader.connection.pragma("query_only") == 1
     await sqlite_store.close()
 
 

@@ -16,12 +16,14 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     Of each domain: its checkpoint in the log; its lag, in events that are not folded yet and in how long the oldest of
     them has waited; what became of the events up to the checkpoint (applied, stale and dead are all of them); dead
     letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
-    Below that, what needs somebody: sources whose counters look reset, a configuration that has changed, dead letters.
+    Below that, what needs somebody: what keeps pages from being read or changes from being appended and folded, as
+    /readyz says it (exit code 1 then), sources whose counters look reset, a configuration that has changed, dead
+    letters.
 
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels, looksReset, deliveries.
+        Print one JSON document: store, domains, channels, looksReset, deliveries, checks.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -33,7 +35,7 @@ async def _status(options: Options, *, as_json: bool) -> int:
         write_bytes(msgspec.json.encode(found))
     else:
         _show(found)
-    return Exit.DONE
+    return Exit.DONE if all(each.ok for each in found.checks) else Exit.REFUSED
 
 
 def _show(found: Status) -> None:
@@ -74,6 +76,9 @@ def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
 
 
 def _hint(found: Status) -> None:
+    for check in found.checks:
+        if not check.ok:
+            say(Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red"))
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
         names = ", ".join(changed)

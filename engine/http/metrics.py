@@ -16,6 +16,7 @@ from engine.counting import Histogram
 from engine.events import OUTCOMES
 from engine.http.numbers import Numbers
 from engine.http.service import Service
+from engine.readiness import PURPOSES, CheckResult
 from engine.status import Standing
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
@@ -24,14 +25,17 @@ __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 async def exposition(service: Service) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ShopCollector(service.reported.beside(service.numbers()), await service.lag.standing()))
+    checks = await service.readiness.results()
+    standing = await service.shop.lag.standing()
+    registry.register(ShopCollector(service.reported.beside(service.numbers()), standing, checks))
     return generate_latest(registry)
 
 
 class ShopCollector(Collector):
     """Turns the numbers of each process, and what the store says, into metrics."""
 
-    def __init__(self, processes: Sequence[Numbers], standing: Standing) -> None:
+    def __init__(self, processes: Sequence[Numbers], standing: Standing, checks: Sequence[CheckResult] = ()) -> None:
+        self._checks = checks
         self._processes = processes
         self._domains = standing.domains
         self._deliveries = standing.deliveries
@@ -42,6 +46,17 @@ class ShopCollector(Collector):
         yield from self._appends()
         yield from self._folds()
         yield from self._standing()
+        yield from self._readiness()
+
+    def _readiness(self) -> Iterator[Metric]:
+        """What `/readyz` says."""
+        ready = GaugeMetricFamily("pagefold_ready", "Whether every check for it holds.", labels=["for"])
+        holds = GaugeMetricFamily("pagefold_check_ok", "Whether a check of readiness holds.", labels=["check"])
+        for purpose in PURPOSES:
+            ready.add_metric([purpose], all(each.ok for each in self._checks if purpose in each.purposes))
+        for each in self._checks:
+            holds.add_metric([each.name], each.ok)
+        yield from (ready, holds)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

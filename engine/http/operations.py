@@ -1,14 +1,15 @@
 """For those who run the server: is it alive, is it ready, what does it do, and what can it be asked."""
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
 from starlette.responses import Response
 
-from engine.errors import StoreError
 from engine.http.metrics import CONTENT_TYPE, exposition
-from engine.http.routes import Answer, Call, Route, reply
+from engine.http.routes import Answer, Call, Handler, Route, reply
 from engine.http.service import Service
+from engine.readiness import INGEST, PURPOSES, READS, CheckResult, Purpose
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -17,11 +18,11 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether requests should be sent here, and if not, every reason."""
+class ServerReadiness(msgspec.Struct, frozen=True):
+    """Whether requests should be sent here: every check that counts for them, and what is wrong."""
 
     status: Literal["ready", "not ready"]
-    reasons: list[str] = []
+    checks: list[CheckResult]
 
 
 async def healthz(_call: Call) -> Response:
@@ -30,24 +31,24 @@ async def healthz(_call: Call) -> Response:
 
 
 async def readyz(call: Call) -> Response:
-    """The store answers, its schema is this program's, and pages are not too far behind the log."""
-    reasons = await not_ready(call.service)
-    return reply(Readiness("not ready", reasons), 503) if reasons else reply(Readiness("ready"))
+    """Whether pages can be read here, and changes be sent here."""
+    return await _readiness(call.service, PURPOSES)
 
 
-async def not_ready(service: Service) -> list[str]:
-    """Every reason not to send requests here. Says what is wrong, and nothing of where the store is."""
-    limit = service.config.http.lag_seconds
-    try:
-        await service.shop.store.check()
-        domains = (await service.lag.standing()).domains
-    except StoreError as error:
-        return [f"the store cannot be used: {type(error).__name__}"]
-    return [
-        f"{each.domain} is {each.lag_seconds:.0f} s behind, more than {limit:g} s"
-        for each in domains
-        if each.lag_seconds > limit
-    ]
+async def readyz_reads(call: Call) -> Response:
+    """Whether pages can be read here, however far behind they are."""
+    return await _readiness(call.service, READS)
+
+
+async def readyz_ingest(call: Call) -> Response:
+    """Whether changes can be sent here: they are appended, and folded soon."""
+    return await _readiness(call.service, INGEST)
+
+
+async def _readiness(service: Service, purposes: Collection[Purpose]) -> Response:
+    checks = await service.readiness.results(purposes)
+    ready = all(each.ok for each in checks)
+    return reply(ServerReadiness("ready" if ready else "not ready", checks), 200 if ready else 503)
 
 
 async def metrics(call: Call) -> Response:
@@ -62,18 +63,18 @@ async def openapi(call: Call) -> Response:
     return reply(call.service.description)
 
 
+def _route_of(path: str, handler: Handler, name: str, summary: str) -> Route:
+    answers = [Answer(200, "They should", ServerReadiness), Answer(503, "They should not, and why", ServerReadiness)]
+    return Route("GET", path, handler, name, summary, answers=answers)
+
+
 ROUTES = (
     Route(
         "GET", "/healthz", healthz, "getHealth", "Whether the process lives", answers=[Answer(200, "It does", Health)]
     ),
-    Route(
-        "GET",
-        "/readyz",
-        readyz,
-        "getReadiness",
-        "Whether requests should be sent here",
-        answers=[Answer(200, "They should", Readiness), Answer(503, "They should not, and why", Readiness)],
-    ),
+    _route_of("/readyz", readyz, "getReadiness", "Whether requests should be sent here"),
+    _route_of("/readyz/reads", readyz_reads, "getReadinessForReads", "Whether pages should be read here"),
+    _route_of("/readyz/ingest", readyz_ingest, "getReadinessForIngest", "Whether changes should be sent here"),
     Route(
         "GET",
         "/metrics",

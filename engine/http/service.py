@@ -11,14 +11,18 @@ from engine.http.caching import CachePolicy
 from engine.http.headers import Header, values_of
 from engine.http.hosts import Hosts
 from engine.http.ingest.intake import Intake
-from engine.http.lag import LagWatch
 from engine.http.numbers import Numbers, Reported, numbers_of
 from engine.http.peers import WORKER
 from engine.http.traffic import Traffic
+from engine.readiness import Readiness
 from engine.shop import Shop
 
 MOST_ARRIVING = 64
 """How many bodies, as large as they may be, are kept in memory while they arrive."""
+
+
+ANSWER_SECONDS = 1.5
+"""How long an answer may wait for a store that fails, or says nothing."""
 
 
 class Service:
@@ -38,6 +42,7 @@ class Service:
         worker: int = WORKER,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
+        shop.answer_within(ANSWER_SECONDS)
         self.shop = shop
         self.access = access
         self.reads_open = reads_open
@@ -45,8 +50,8 @@ class Service:
         self.incoming = Incoming(MOST_ARRIVING * shop.config.http.max_body_bytes)
         self.traffic = Traffic(shop.config.http.access_log_sample)
         self.reported = Reported()
-        self.lag = LagWatch(shop)
-        self.intake = Intake(shop, self.lag, environment)
+        self.readiness = Readiness(shop)
+        self.intake = Intake(shop, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
         self._hosts = Hosts(shop.config.http.hosts)

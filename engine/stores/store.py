@@ -16,6 +16,7 @@ import msgspec
 
 from engine.config import Config
 from engine.grants import Token
+from engine.stores.condition import Condition
 from engine.stores.letters import (
     BEFORE_ALL,
     BEHIND_ALL,
@@ -468,7 +469,7 @@ class Tokens(ABC):
         """Revokes a token, durably, and tells whether there is one of this name. The first revocation stands."""
 
 
-class Store(ABC):
+class Store(Condition):
     """A log, the pages folded from it, and what stands between them. Opened by `engine.stores.open_store`."""
 
     name: str
@@ -485,10 +486,6 @@ class Store(ABC):
     @abstractmethod
     async def open(cls, config: Config, *, create: bool, disposable: bool) -> Self:
         """Opens it, its schema up to date. See `engine.stores.open_store`."""
-
-    @abstractmethod
-    async def check(self) -> None:
-        """Returns when the store answers, and its schema is the one that this program has. Raises `StoreError`."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -14,7 +14,6 @@ from engine.formats.cloudevents import CloudEvents
 from engine.formats.debezium import Debezium
 from engine.formats.signatures import Signatures
 from engine.formats.webhooks import Webhooks
-from engine.http.lag import LagWatch
 from engine.http.problems import Problem, overloaded
 from engine.shop import Shop
 
@@ -45,10 +44,9 @@ class Intake:
     cannot work, and for secrets that the `environment` does not have.
     """
 
-    def __init__(self, shop: Shop, lag: LagWatch, environment: Mapping[str, str]) -> None:
+    def __init__(self, shop: Shop, environment: Mapping[str, str]) -> None:
         config = shop.config
         self._shop = shop
-        self._lag = lag
         self._waiting = 0
         self.cloudevents = CloudEvents(config.sources)
         self.hooks = _hooks(config, environment)
@@ -62,7 +60,7 @@ class Intake:
         self._shop.check_room()
         if self._waiting > MOST_WAITING:
             raise _many_waiting()
-        limit, behind = self._shop.config.http.lag_seconds, await self._lag.seconds()
+        limit, behind = self._shop.config.http.lag_seconds, await self._shop.lag.seconds()
         if behind > limit:
             raise _far_behind(behind, limit)
 

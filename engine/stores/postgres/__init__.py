@@ -7,6 +7,7 @@ takes away what belongs to a session: the locks that leases are made of, LISTEN,
 from typing import Self
 
 from engine.config import Config
+from engine.errors import StoreReadOnly
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.dead_letters import PostgresDeadLetters
 from engine.stores.postgres.lease import PostgresConsumption
@@ -45,9 +46,21 @@ class PostgresStore(Store):
             raise
         return cls(connections, config)
 
-    async def check(self) -> None:
+    async def check_reads(self) -> None:
+        await self._connections.readers.fill()
         async with self._connections.readers.session() as session:
             await check(session)
+        await self.pages.sections("", "")
+
+    async def check_appends(self) -> None:
+        await self._connections.writer.fill()
+        async with self._connections.writer.session() as session:
+            [(reason,)] = await session.fetch("why_read_only")
+        if reason is not None:
+            raise StoreReadOnly(self.name, reason)
+
+    async def check_damage(self) -> None:
+        """The server looks at each of its pages when it reads them."""
 
     async def close(self) -> None:
         await self.pages.close()

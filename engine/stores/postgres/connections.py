@@ -15,7 +15,7 @@ import asyncpg
 
 from engine.config import Config
 from engine.configuration.tables import redacted
-from engine.errors import ConfigurationError, StoreUnavailable, StoreUnfit
+from engine.errors import ConfigurationError, StoreReadOnly, StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
 
 PACKAGE = "engine.stores.postgres"
@@ -56,7 +56,6 @@ _PASSING = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
-    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresSystemError,
     asyncpg.InvalidCachedStatementError,
     asyncpg.InternalClientError,  # the server ended the session between two statements, and asyncpg tripped over it
@@ -91,6 +90,8 @@ def translated(name: str) -> Iterator[None]:
         yield
     except _PASSING as error:
         raise StoreUnavailable(name, error) from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise StoreReadOnly(name, str(error)) from error
     except _LASTING as error:
         raise StoreUnfit(name, error) from error
     except asyncpg.InterfaceError as error:
@@ -181,6 +182,8 @@ class Pool:
 
     def __init__(self, connections: "Connections", size: int) -> None:
         self._connections = connections
+        self._size = size
+        self._used = 0
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Session] = []
         self._closed = False
@@ -192,13 +195,27 @@ class Pool:
             while self._idle and self._idle[-1].closed:
                 self._idle.pop()
             session = self._idle.pop() if self._idle else await self._connections.session()
+            self._used += 1
             try:
                 yield session
+            except StoreReadOnly:  # the server may not be the one that can be written any more
+                session.connection.terminate()
+                raise
             finally:
-                if self._closed:  # meanwhile
-                    await session.close()
-                else:
-                    self._idle.append(session)
+                self._used -= 1
+                await self._give_back(session)
+
+    async def fill(self) -> None:
+        """Makes the connections that may be needed and are not there. Raises `StoreUnavailable` for one too many."""
+        self._idle = [session for session in self._idle if not session.closed]
+        while not self._closed and self._used + len(self._idle) < self._size:
+            await self._give_back(await self._connections.session())
+
+    async def _give_back(self, session: Session) -> None:
+        if self._closed or self._used + len(self._idle) >= self._size:  # meanwhile
+            await session.close()
+        else:
+            self._idle.append(session)
 
     async def fetch(self, statement: str, *bindings: object) -> list[Record]:
         """All rows of a named statement."""

@@ -6,13 +6,14 @@ from typing import Self
 from anyio.to_thread import run_sync
 
 from engine.config import Config
+from engine.stores.sqlite import condition
 from engine.stores.sqlite.connections import Connections, translated
 from engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from engine.stores.sqlite.lease import SQLiteConsumption
 from engine.stores.sqlite.log import SQLiteLog
 from engine.stores.sqlite.pages import SQLitePages
 from engine.stores.sqlite.records import SQLiteRecords
-from engine.stores.sqlite.schema import check, prepare
+from engine.stores.sqlite.schema import prepare
 from engine.stores.sqlite.tokens import SQLiteTokens
 from engine.stores.store import Store
 
@@ -41,9 +42,15 @@ class SQLiteStore(Store):
         with translated(f"sqlite:///{folder}"):
             return cls(Connections(folder), config, disposable=disposable)
 
-    async def check(self) -> None:
-        for reader in (self._connections.events_browser, self._connections.pages_reader):
-            await reader.run(lambda connection: check(self.name, connection))
+    async def check_reads(self) -> None:
+        await condition.check_reads(self._connections)
+        await self.pages.sections("", "")
+
+    async def check_appends(self) -> None:
+        await condition.check_appends(self._connections)
+
+    async def check_damage(self) -> None:
+        await run_sync(lambda: condition.check_damage(self.name, self._connections.folder))
 
     async def close(self) -> None:
         await self._connections.close()

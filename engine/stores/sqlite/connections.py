@@ -3,10 +3,13 @@
 `events.db` is written with `synchronous = FULL`: what was acknowledged survives a power loss. `pages.db` is written
 with `NORMAL`: it can always be folded again. Bulk work runs in threads, one at a time a connection; point reads stay
 on the event loop, where a thread would cost five times the read.
+
+Connections that write are made when something is written: to open a store, and to read it, writes nothing.
 """
 
+import errno
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -16,8 +19,16 @@ import apsw
 import orjson
 from anyio.to_thread import run_sync
 
-from engine.errors import StoreUnavailable, StoreUnfit
+from engine.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
+from engine.stores.sqlite.readers import (
+    LARGEST_VALUE,
+    NOT_AS_USUAL,
+    FileChanged,
+    check_unchanged,
+    connect_reader,
+    why_read_only,
+)
 
 EVENTS = "events.db"
 PAGES = "pages.db"
@@ -41,13 +52,12 @@ PRAGMA temp_store = MEMORY;
 BROWSED_KIB = 16_384
 """What is kept of a file through which somebody walks from end to end: the next time, it has all to be read again."""
 
-LARGEST_VALUE = 128 * 1024 * 1024
-"""Bytes of a value. Events and sections have a few megabytes at most; this bounds what is read in one step."""
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | dict[str, Any]
+Execute: TypeAlias = Callable[..., apsw.Cursor]
+"""What runs a statement with its bindings."""
 
 PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.BusyError,
@@ -60,25 +70,34 @@ PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.ConnectionClosedError,
 )
 
-LASTING = (  # what a person must mend
-    apsw.NotADBError,
-    apsw.CorruptError,
-    apsw.ReadOnlyError,
-    apsw.PermissionsError,
-    apsw.AuthError,
-    OSError,
-)
+DAMAGED = (apsw.NotADBError, apsw.CorruptError)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+KNOWN = (*PASSING, *DAMAGED, apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError, OSError)
+"""What becomes a `StoreError`: what may go away by itself, and what a person must mend."""
 
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnfit`."""
+    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into other errors."""
     try:
         yield
-    except PASSING as error:
-        raise StoreUnavailable(name, error) from error
-    except LASTING as error:
-        raise StoreUnfit(name, f"{type(error).__name__}: {error}") from error
+    except KNOWN as error:
+        raise store_error(name, error) from error
+
+
+def store_error(name: str, error: Exception, file: str = "a file of the store") -> StoreError:
+    """What one of the `KNOWN` errors means for the store. `file` is what was read or written."""
+    if isinstance(error, PASSING) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+        return StoreUnavailable(name, error)
+    if isinstance(error, DAMAGED):
+        return StoreDamaged(name, file, f"{type(error).__name__}: {error}")
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreReadOnly(name, str(error))
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return StoreReadOnly(name, "its file system is mounted read-only")
+    return StoreUnfit(name, f"{type(error).__name__}: {error}")
 
 
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:
@@ -94,22 +113,13 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     return connection
 
 
-def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) -> apsw.Connection:
-    """A connection that only reads."""
-    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
-    connection.set_busy_timeout(busy_milliseconds)
-    for _ in connection.execute(f"PRAGMA query_only = TRUE; PRAGMA cache_size = -{cache_kib};"):
-        pass
-    return connection
-
-
 class Threaded:
-    """One connection, used in a thread by one task at a time."""
+    """One connection, made when it is used first, and used in a thread by one task at a time."""
 
-    def __init__(self, name: str, connection: apsw.Connection) -> None:
+    def __init__(self, name: str, connect: Callable[[], apsw.Connection]) -> None:
         self._name = name
-        self._connection = connection
+        self._connect = connect
+        self._connection: apsw.Connection | None = None
         self._lock = anyio.Lock()
 
     async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
@@ -122,9 +132,15 @@ class Threaded:
 
         def translate() -> Result:
             with translated(self._name):
-                return work(self._connection)
+                return self._work(work)
 
         return await run_sync(translate)
+
+    def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """In the thread."""
+        if self._connection is None:
+            self._connection = self._connect()
+        return work(self._connection)
 
     async def fetch(self, name: str, *bindings: object) -> list[Row]:
         """All rows of a named statement, read when it is this task's turn."""
@@ -154,7 +170,106 @@ class Threaded:
     async def close(self) -> None:
         """Waits for its turn, and closes."""
         async with self._lock:
-            await run_sync(self._connection.close)
+            if self._connection is not None:
+                await run_sync(self._connection.close)
+
+
+class ThreadedReader(Threaded):
+    """One that only reads, and can be opened anew between its tasks."""
+
+    def __init__(self, connections: "Connections", file: Path, cache_kib: int = 65_536) -> None:
+        super().__init__(connections.name, lambda: connect_reader(file, BUSY_MILLISECONDS, cache_kib))
+        self._connections = connections
+        self._file = file
+
+    async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Does the work in a thread. For a task that holds the reservation."""
+        try:
+            return await super().run_reserved(work)
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, FileChanged):
+                raise
+        self.forget()
+        self._connections.reopen_on_loop()
+        return await super().run_reserved(work)
+
+    @asynccontextmanager
+    async def reserved(self) -> AsyncIterator[None]:
+        """Nobody uses it meanwhile."""
+        async with self._lock:
+            yield
+
+    def forget(self) -> None:
+        """Closes the connection; the next task opens it. For a task that holds the reservation."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Looks before and after whether the file is as it was, where SQLite does not."""
+        if self._connection is None:
+            self._connection = self._connect()
+        check_unchanged(self._connection, self._file)
+        result = work(self._connection)
+        check_unchanged(self._connection, self._file)
+        return result
+
+
+class ThreadedWriter(Threaded):
+    """One that writes. Raises `StoreReadOnly` at once where nothing can be written."""
+
+    def __init__(self, connections: "Connections", file: Path, synchronous: str) -> None:
+        super().__init__(connections.name, lambda: connect(file, synchronous=synchronous))
+        self._connections = connections
+
+    async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Does the work in a thread. For a task that holds the reservation."""
+        if self._connections.is_makeshift:
+            self._connections.check_writable()
+            await self._connections.reopen()
+        try:
+            return await super().run_reserved(work)
+        except (StoreUnavailable, StoreUnfit, StoreReadOnly) as error:
+            if isinstance(error.__cause__, NOT_AS_USUAL):
+                self._connections.check_writable()
+            raise
+
+
+class OnLoop:
+    """A connection for point reads on the event loop, which can be opened anew under those who read."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._users: list[Callable[[Execute], None]] = []
+        self.connection = connect_reader(file, BUSY_MILLISECONDS_ON_LOOP)
+
+    def follow(self, use: Callable[[Execute], None]) -> None:
+        """Calls `use` with what runs statements, now, and again whenever that is another connection."""
+        self._users.append(use)
+        use(self._execute())
+
+    def reopen(self) -> None:
+        """Opens it anew, for all who follow."""
+        self.connection.close()
+        self.connection = connect_reader(self._file, BUSY_MILLISECONDS_ON_LOOP)
+        for use in self._users:
+            use(self._execute())
+
+    def close(self) -> None:
+        """For good."""
+        self.connection.close()
+
+    def _execute(self) -> Execute:
+        execute: Execute = self.connection.cursor().execute
+        if self.connection.seen is None:
+            return execute
+        connection, file = self.connection, self._file
+
+        def execute_unchanged(statement: str, bindings: Bindings = ()) -> apsw.Cursor:
+            check_unchanged(connection, file)
+            return execute(statement, bindings)
+
+        return execute_unchanged
 
 
 def begin(connection: apsw.Connection) -> None:
@@ -269,13 +384,46 @@ class Connections:
         self.name = f"sqlite:///{folder}"
         self.folder = folder
         events, pages = folder / EVENTS, folder / PAGES
-        self.events = Threaded(self.name, connect(events, synchronous="FULL"))
-        self.pages = Threaded(self.name, connect(pages, synchronous="NORMAL"))
-        self.events_reader = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS))
-        self.events_browser = Threaded(self.name, connect_reader(events, BUSY_MILLISECONDS, BROWSED_KIB))
-        self.pages_reader = Threaded(self.name, connect_reader(pages, BUSY_MILLISECONDS))
-        self.events_on_loop = connect_reader(events, BUSY_MILLISECONDS_ON_LOOP)
-        self.pages_on_loop = connect_reader(pages, BUSY_MILLISECONDS_ON_LOOP)
+        self.events = ThreadedWriter(self, events, "FULL")
+        self.pages = ThreadedWriter(self, pages, "NORMAL")
+        self.events_reader = ThreadedReader(self, events)
+        self.events_browser = ThreadedReader(self, events, BROWSED_KIB)
+        self.pages_reader = ThreadedReader(self, pages)
+        self.events_on_loop = OnLoop(events)
+        self.pages_on_loop = OnLoop(pages)
+
+    @property
+    def is_makeshift(self) -> bool:
+        """Whether a file is read in another way than usual: it could not be opened otherwise."""
+        return self.pages_on_loop.connection.is_makeshift or self.events_on_loop.connection.is_makeshift
+
+    def check_writable(self) -> None:
+        """Raises `StoreReadOnly` where nothing can be written in the folder."""
+        reason = why_read_only(self.folder)
+        if reason is not None:
+            raise StoreReadOnly(self.name, reason)
+
+    async def reopen(self) -> None:
+        """Opens anew all that read, when nobody does: as usual, if that is possible by now."""
+        async with AsyncExitStack() as stack:
+            for reader in (self.events_reader, self.events_browser, self.pages_reader):
+                await stack.enter_async_context(reader.reserved())
+                reader.forget()
+            self.reopen_on_loop()
+
+    def reopen_on_loop(self) -> None:
+        """Opens anew those on the event loop."""
+        with translated(self.name):
+            self.events_on_loop.reopen()
+            self.pages_on_loop.reopen()
+
+    def again(self, error: Exception, file: str, read: Callable[[], Result]) -> Result:
+        """Reads again on the event loop, where the error says that the connection is out of date; else raises it."""
+        if not isinstance(error, FileChanged):
+            raise store_error(self.name, error, file) from error
+        self.reopen_on_loop()
+        with translated(self.name):
+            return read()
 
     async def close(self) -> None:
         """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""

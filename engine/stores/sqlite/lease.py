@@ -69,7 +69,7 @@ class SQLiteConsumption(Consumption):
     @asynccontextmanager
     async def lease(self, domain: str, *, wait: bool = True) -> AsyncIterator[Lease | None]:
         file = self._connections.folder / f"{domain}.lock"
-        while (lock := LockFile.acquire(file)) is None:
+        while (lock := self._lock(file)) is None:
             if not wait:
                 yield None
                 return
@@ -78,7 +78,8 @@ class SQLiteConsumption(Consumption):
             await anyio.sleep(RETRY_SECONDS)
         try:
             holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-            lock.describe(holder, disposable=self._disposable)
+            with translated(self._connections.name):
+                lock.describe(holder, disposable=self._disposable)
             await self._take_over(domain, holder)
             async with beside(partial(self._beat, lock)):
                 yield SQLiteLease(self._connections, domain, holder)
@@ -91,8 +92,7 @@ class SQLiteConsumption(Consumption):
 
     @asynccontextmanager
     async def claim(self, task: str) -> AsyncIterator[bool]:
-        with translated(self._connections.name):
-            lock = LockFile.acquire(self._connections.folder / f"task-{task}.lock")
+        lock = self._lock(self._connections.folder / f"task-{task}.lock")
         if lock is None:
             yield False
             return
@@ -100,6 +100,11 @@ class SQLiteConsumption(Consumption):
             yield True
         finally:
             lock.release()
+
+    def _lock(self, file: Path) -> "LockFile | None":
+        self._connections.check_writable()
+        with translated(self._connections.name):
+            return LockFile.acquire(file)
 
     async def _beat(self, lock: "LockFile") -> None:
         while True:

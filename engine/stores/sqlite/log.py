@@ -12,8 +12,11 @@ import orjson
 
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.sqlite.connections import (
+    EVENTS,
+    KNOWN,
     SQL,
     Connections,
+    Execute,
     Row,
     Threaded,
     cut,
@@ -22,7 +25,6 @@ from engine.stores.sqlite.connections import (
     one,
     packed,
     packed_of,
-    translated,
 )
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
@@ -86,6 +88,10 @@ class SQLiteLog(Log):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._grown = anyio.Event()
+        connections.events_on_loop.follow(self._read_with)
+
+    def _read_with(self, execute: Execute) -> None:
+        self._execute = execute
 
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
         def rows() -> list[NewRow]:
@@ -118,11 +124,16 @@ class SQLiteLog(Log):
         grown.set()
 
     async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
-        return await self._read(self._connections.events, "events_at", orjson.dumps(list(versions)).decode())
+        return await self._read(self._connections.events_browser, "events_at", orjson.dumps(list(versions)).decode())
 
     async def end(self) -> int:
-        with translated(self._connections.name):
-            return int(self._connections.events_on_loop.execute(SQL["log_end"]).get)
+        def read() -> int:
+            return int(self._execute(SQL["log_end"]).get)
+
+        try:
+            return read()
+        except KNOWN as error:
+            return self._connections.again(error, EVENTS, read)
 
     async def touched(self, domain: str, after: int, limit: int) -> Touched:
         def read(connection: apsw.Connection) -> Touched:

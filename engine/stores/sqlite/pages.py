@@ -7,9 +7,20 @@ from typing import Generic, TypeAlias
 import apsw
 import orjson
 
-from engine.errors import StoreUnavailable
 from engine.stores.listing import ListedPage, listed
-from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row, cut_sections, one, packed_of
+from engine.stores.sqlite.connections import (
+    KNOWN,
+    PAGES,
+    SQL,
+    Connections,
+    Execute,
+    OnLoop,
+    Row,
+    cut_sections,
+    one,
+    packed_of,
+    store_error,
+)
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
 from projections.sections import SharedSections
@@ -43,13 +54,19 @@ class RecentReads(Generic[Made]):
     OVERHEAD = 1_000
     """Bytes of a page beside those that its sections show."""
 
-    def __init__(self, connection: apsw.Connection, make: Callable[[str, str, Rows], Made]) -> None:
-        self._execute = connection.cursor().execute
+    def __init__(self, reader: OnLoop, make: Callable[[str, str, Rows], Made]) -> None:
         self._statement = SQL["page_sections"]
         self._make = make
         self._version: list[Row] = []
         self._made: dict[tuple[str, str], tuple[int, Made]] = {}
         self._bytes = self._hits = self._reads = self._resting = 0
+        reader.follow(self._read_with)
+
+    def _read_with(self, execute: Execute) -> None:
+        """Reads over another connection, which counts changes in its own way."""
+        self._execute = execute
+        self._version = []
+        self._forget()
 
     def read(self, key: tuple[str, str]) -> Made:
         """What is made of the rows of a page, as they are now."""
@@ -100,8 +117,8 @@ class SQLitePages(Pages):
     async def sections(self, sku: str, channel: str) -> Rows:
         try:
             return self._read((sku, channel))
-        except PASSING as error:
-            raise StoreUnavailable(self._connections.name, error) from error
+        except KNOWN as error:
+            return self._connections.again(error, PAGES, lambda: self._read((sku, channel)))
 
     def at_once(self, make: Callable[[str, str, Rows], Made]) -> Callable[[str, str], Made]:
         recent = RecentReads(self._connections.pages_on_loop, make)
@@ -109,8 +126,8 @@ class SQLitePages(Pages):
         def read(sku: str, channel: str) -> Made:
             try:
                 return recent.read((sku, channel))
-            except PASSING as error:
-                raise StoreUnavailable(self._connections.name, error) from error
+            except KNOWN as error:
+                raise store_error(self._connections.name, error, PAGES) from error
 
         return read
 

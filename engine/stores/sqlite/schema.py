@@ -7,11 +7,13 @@ from pathlib import Path
 
 import apsw
 
-from engine.errors import StoreMissing, StoreTooNew, StoreUnfit
+from engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
 from engine.stores.sql import Migration, migrations
-from engine.stores.sqlite.connections import EVENTS, PAGES, connect, in_transaction, translated
+from engine.stores.sqlite.connections import BUSY_MILLISECONDS, EVENTS, PAGES, connect, in_transaction, translated
+from engine.stores.sqlite.readers import connect_reader, why_read_only
 
 PACKAGE = "engine.stores.sqlite"
+KINDS = ("events", "pages")
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -23,16 +25,36 @@ CREATE TABLE IF NOT EXISTS migrations (
 def prepare(folder: Path, *, create: bool) -> None:
     """Brings both files up to date, under a lock, whoever else does the same. Idempotent.
 
-    Raises `StoreMissing` when there is no store and none may be made, `StoreTooNew`, `StoreUnavailable`.
+    Writes nothing where they are, so that a store on a full disk or a read-only one can be opened. Raises
+    `StoreMissing` when there is no store and none may be made, `StoreTooNew`, `StoreReadOnly`, `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
     if not (folder / EVENTS).exists() and not create:
         raise StoreMissing(name)
     with translated(name):
+        if all(_is_up_to_date(name, folder / f"{kind}.db", kind) for kind in KINDS):
+            return
+        if folder.exists() and (reason := why_read_only(folder)) is not None:
+            raise StoreReadOnly(name, f"it has to be made for this program first, or brought up to date, and {reason}")
         folder.mkdir(parents=True, exist_ok=True)
         with _exclusively(folder / "schema.lock"):
             _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"), "FULL")
             _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"), "FULL")
+
+
+def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
+    """Whether the file has the schema of this program. Raises `StoreTooNew`."""
+    if not file.exists():
+        return False
+    known = migrations(PACKAGE, f"migrations/{kind}")[-1].number
+    connection = connect_reader(file, BUSY_MILLISECONDS)
+    try:
+        version = current_version(connection)
+    finally:
+        connection.close()
+    if version > known:
+        raise StoreTooNew(name, version, known)
+    return version == known
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Tokens, in `events.db`: nothing can make them again."""
 
-from engine.errors import StoreUnavailable
 from engine.grants import Token, scope_text, scopes_in
-from engine.stores.sqlite.connections import PASSING, SQL, Connections, Row
+from engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Execute, Row
 from engine.stores.store import Tokens
 
 
@@ -23,16 +22,22 @@ class SQLiteTokens(Tokens):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._statement = SQL["token_of"]
-        self._execute = connections.events_on_loop.cursor().execute
+        connections.events_on_loop.follow(self._read_with)
+
+    def _read_with(self, execute: Execute) -> None:
+        self._execute = execute
 
     async def add(self, token: Token, digest: bytes) -> None:
         await self._connections.events.fetch("add_token", *token_row(token, digest))
 
     async def of(self, digest: bytes) -> Token | None:
+        def read() -> list[Row]:
+            return self._execute(self._statement, (digest,)).fetchall()
+
         try:
-            rows = self._execute(self._statement, (digest,)).fetchall()
-        except PASSING as error:
-            raise StoreUnavailable(self._connections.name, error) from error
+            rows = read()
+        except KNOWN as error:
+            rows = self._connections.again(error, EVENTS, read)
         return token_from(rows[0]) if rows else None
 
     async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:

@@ -35,3 +35,10 @@ CREATE TABLE IF NOT EXISTS migrations (
 -- migrated --
 -- Remembers a migration.
 INSERT INTO migrations (number, name) VALUES ($1, $2);
+
+-- why_read_only --
+-- Why nothing can be written over this connection; null where it can.
+SELECT CASE
+    WHEN pg_is_in_recovery() THEN 'this server is a hot standby'
+    WHEN current_setting('transaction_read_only') = 'on' THEN 'default_transaction_read_only is on'
+END;

@@ -4,8 +4,9 @@ import time
 
 import anyio
 
-from engine.shop import Shop
+from engine.config import Config
 from engine.status import Standing, standing_of
+from engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
 
@@ -13,8 +14,9 @@ FRESH_SECONDS = 1.0
 class LagWatch:
     """Where the domains and dead letters stand, as it was a second ago at most."""
 
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
         self._known = Standing([], 0)
         self._until = 0.0
         self._turn = anyio.Lock()
@@ -25,7 +27,7 @@ class LagWatch:
             return self._known
         async with self._turn:
             if time.monotonic() >= self._until:
-                self._known = await standing_of(self._shop.store, self._shop.config)
+                self._known = await standing_of(self._store, self._config)
                 self._until = time.monotonic() + FRESH_SECONDS
         return self._known
 

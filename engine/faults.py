@@ -1,0 +1,35 @@
+"""What failed lately in this process, by what was tried: for those who ask whether it can be done."""
+
+import time
+
+LASTING_SECONDS = 10.0
+"""How long a failure counts that nobody has tried to repeat since."""
+
+
+class RecentFaults:
+    """The last failure of each kind of work, until it succeeds again, or was not tried for `LASTING_SECONDS`.
+
+    A consumer tries again and again by itself: its failure counts until it has succeeded.
+    """
+
+    def __init__(self) -> None:
+        self._faults: dict[str, tuple[Exception, float]] = {}
+
+    def failed(self, work: str, error: Exception, *, lasting: bool = False) -> None:
+        """It was tried, and failed. A `lasting` failure counts for as long as nothing else is said."""
+        self._faults[work] = (error, float("inf") if lasting else time.monotonic() + LASTING_SECONDS)
+
+    def succeeded(self, work: str) -> None:
+        """It can be done."""
+        if self._faults:
+            self._faults.pop(work, None)
+
+    def last(self, work: str) -> Exception | None:
+        """Why it failed lately; None when it did not."""
+        error, until = self._faults.get(work, (None, 0.0))
+        return error if time.monotonic() < until else None
+
+    def all_of(self, prefix: str) -> dict[str, Exception]:
+        """The failures of all work whose name begins like this, by what follows."""
+        found = {work.removeprefix(prefix): self.last(work) for work in sorted(self._faults) if work.startswith(prefix)}
+        return {name: error for name, error in found.items() if error is not None}

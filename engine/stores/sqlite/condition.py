@@ -1,0 +1,55 @@
+"""Whether the files of a store can be read and written now, and are what was written to them."""
+
+import os
+from pathlib import Path
+
+import apsw
+
+from engine.errors import StoreDamaged, StoreUnavailable
+from engine.stores.sqlite.connections import BUSY_MILLISECONDS, KNOWN, PAGES, Connections, store_error
+from engine.stores.sqlite.readers import connect_reader
+from engine.stores.sqlite.schema import check
+
+MIN_FREE_BYTES = 1024 * 1024
+"""Below that, a disk is full: the next transaction may not fit."""
+
+CACHE_KIB = 2_048
+"""What is kept of a file that is read from end to end, once."""
+
+
+async def check_reads(connections: Connections) -> None:
+    """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do."""
+    if connections.is_makeshift:
+        await connections.reopen()
+    for reader in (connections.events_browser, connections.pages_reader):
+        await reader.run(lambda connection: check(connections.name, connection))
+
+
+async def check_appends(connections: Connections) -> None:
+    """The log can be read, its folder can be written to, and its disk is not full."""
+    await connections.events_browser.run(lambda connection: check(connections.name, connection))
+    connections.check_writable()
+    free = _free_bytes(connections.folder)
+    if free < MIN_FREE_BYTES:
+        full = apsw.FullError(f"its disk has {free:,} bytes left")
+        raise StoreUnavailable(connections.name, full) from full
+
+
+def check_damage(name: str, folder: Path) -> None:
+    """Looks through all of `pages.db`. Raises `StoreDamaged`."""
+    try:
+        connection = connect_reader(folder / PAGES, BUSY_MILLISECONDS, CACHE_KIB)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").get
+        finally:
+            connection.close()
+    except KNOWN as error:
+        raise store_error(name, error, PAGES) from error
+    if found != "ok":
+        raise StoreDamaged(name, PAGES, found)
+
+
+def _free_bytes(folder: Path) -> int:
+    """What this user may still write."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
