@@ -11,6 +11,8 @@ from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch,
 from benchmarks.workload import config
 from engine.door import Admission
 from engine.stores.postgres.connections import SQL, Connection, Connections
+from engine.stores.postgres.log import INLINE_BYTES
+from engine.stores.postgres.merging import LARGE
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -60,20 +62,20 @@ class Folder:
 
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One query."""
-        return stretch(await self._fetch("scan", tails, after, "", STREAMS))
+        return stretch(await self._fetch("scan", tails, after, "", STREAMS, INLINE_BYTES))
 
     async def sections(self, domain: str, skus: Sequence[str]) -> "list[Record]":
         """One query."""
-        return await self._fetch("domain_sections", domain, skus)
+        return await self._fetch("domain_sections", domain, skus, INLINE_BYTES)
 
     async def _fold(self, after: int, limit: int) -> tuple[int, int]:
         """One window, one transaction. Gives how much was scanned, and up to where."""
-        streams, events, scanned, end = (await self._fetch("touched", self._domain, after, limit))[0]
+        streams, events, scanned, end, _ = (await self._fetch("touched", self._domain, after, limit))[0]
         if not events:
             return scanned, end
         await self._connection.execute("BEGIN")
         checkpoint = (await self._fetch("checkpoint", self._domain))[0]
-        rows = rows_of(await self._fetch("heads", streams))
+        rows = rows_of(await self._fetch("heads", streams, INLINE_BYTES))
         await self._fetch("write_section", *zip(*rows, strict=True))
         await self._fetch("advance", end, checkpoint[2] + events, 0, 0, "", self._domain)
         await self._connection.execute("COMMIT")
@@ -131,7 +133,7 @@ class PostgresFloor(Floor):
         statement = await self._prepared("sections_of_pages")
         for start in range(0, len(keys), readers):
             skus, channels = zip(*keys[start : start + readers], strict=True)
-            await statement.fetch(skus, channels)
+            await statement.fetch(skus, channels, LARGE)
 
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One query."""

@@ -106,7 +106,7 @@ class SQLiteFloor(Floor):
     def _fold(self, domain: str, after: int, limit: int) -> tuple[int, int]:
         """One window, one transaction. Gives how much was scanned, and up to where."""
         window = {"domain": domain, "after": after, "limit": limit}
-        end, scanned, events, found = one(self._events_reader.execute(SQL["touched"], window))
+        end, scanned, events, found, _ = one(self._events_reader.execute(SQL["touched"], window))
         if not events:
             return scanned, end
         streams = orjson.loads(found)

@@ -34,6 +34,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 LOOKS = 10
 """How often it is looked for those who have waited too long, in the time that they wait."""
 
+BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes of the events of a transaction, unless a single call has more that must be taken together."""
+
+QUEUE_BYTES = 64 * 1024 * 1024
+"""Bytes of the events that may wait."""
+
 FEW = 200
 """Up to so many events are admitted on the event loop; more would hold it up."""
 
@@ -44,6 +50,7 @@ class _Request(NamedTuple):
     """The admitted events of one call, the promise of what becomes of them, and until when they are tried again."""
 
     admissions: list[Admission]
+    bytes: int
     results: asyncio.Future[list[AppendResult]]
     deadline: float
 
@@ -74,9 +81,10 @@ class _Watch:
 class Appender:
     """Appends events to the log of one store.
 
-    What callers have queued is committed by one task, up to `batch` events in a transaction, for as long as there is
-    any; what comes meanwhile shares the next transaction. The queue is bounded: callers wait for room, or are told that
-    there is none. `queued` is how many events wait. What it does is counted in `counts`, what fails is in `faults`.
+    What callers have queued is committed by one task, up to `batch` events and `BATCH_BYTES` in a transaction, for as
+    long as there is any; what comes meanwhile shares the next transaction. The queue is bounded, by events and bytes:
+    callers wait for room, or are told that there is none. `queued` is how many events wait. What it does is counted in
+    `counts`, what fails is in `faults`.
 
     `patience` is for how many seconds a caller's events are tried again, or wait for a store that says nothing; None
     for `RETRY_SECONDS`, and then as long as an answer takes.
@@ -103,6 +111,7 @@ class Appender:
         self._name = uuid4().hex
         self._heard_at = 0.0
         self.queued = 0
+        self._queued_bytes = 0
         self.patience: float | None = None
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -113,10 +122,11 @@ class Appender:
         """
         size = self._config.batch
         results: list[AppendResult] = []
-        for start in range(0, len(events), size):
-            some = await self._append(events[start : start + size] if len(events) > size else events)
-            self._counts.answered(some)
-            results += some
+        while len(results) < len(events):
+            some = events[len(results) : len(results) + size] if results or len(events) > size else events
+            answered = await self._append(some, max_bytes=BATCH_BYTES)
+            self._counts.answered(answered)
+            results += answered
         return results
 
     async def take(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -125,13 +135,13 @@ class Appender:
         Raises `Overloaded` when there is none, and nothing of it was taken; `StoreUnavailable` as `append` does.
         """
         self.check_room(len(events))
-        results = await self._append(events, patient=False)
+        results = await self._append(events)
         self._counts.answered(results)
         return results
 
     def check_room(self, events: int = 1) -> None:
         """Raises `Overloaded` when so many events would have to wait for room. An empty queue takes any number."""
-        if not self._has_room(events):
+        if not self._has_room(events, 0):
             raise Overloaded(self.queued)
 
     async def close(self) -> None:
@@ -139,40 +149,53 @@ class Appender:
         while self._committing is not None:
             await asyncio.wait([self._committing])
 
-    async def _append(self, events: Sequence[DomainEvent], *, patient: bool = True) -> list[AppendResult]:
-        admit = self._admit
-        admitted = admit(events) if len(events) <= FEW else await compute(partial(admit, events))
+    async def _append(self, events: Sequence[DomainEvent], *, max_bytes: int | None = None) -> list[AppendResult]:
+        """The results of all of these events, in one transaction and at once, or, given `max_bytes`, of the first."""
+        admit = partial(self._admit, events, max_bytes)
+        admitted, size = admit() if len(events) <= FEW else await compute(admit)
         admissions = [each for each in admitted if isinstance(each, Admission)]
-        if not patient:
-            self.check_room(len(admissions))
+        if max_bytes is None and not self._has_room(len(admissions), size):
+            raise Overloaded(self.queued)
         if len(admissions) == len(admitted):
-            return await self._commit(admissions)
-        committed = iter(await self._commit(admissions) if admissions else ())
+            return await self._commit(admissions, size)
+        committed = iter(await self._commit(admissions, size) if admissions else ())
         return [each if isinstance(each, AppendResult) else next(committed) for each in admitted]
 
-    def _admit(self, events: Sequence[DomainEvent]) -> list[Admission | AppendResult]:
+    def _admit(
+        self, events: Sequence[DomainEvent], max_bytes: int | None
+    ) -> tuple[list[Admission | AppendResult], int]:
+        """Events in the form in which they are stored, and the bytes of all; no more once these are `max_bytes`."""
         admitted: list[Admission | AppendResult] = []
+        size = 0
         recorded_at, call = now(), f"{self._name}-{next(self._calls)}"
         for index, event in enumerate(events):
             try:
-                admitted.append(self._door.admit(event, recorded_at, f"{call}-{index}"))
+                admission = self._door.admit(event, recorded_at, f"{call}-{index}")
             except Refused as refused:
                 admitted.append(rejected(refused))
-        return admitted
+                continue
+            admitted.append(admission)
+            size += len(admission[3])
+            if max_bytes is not None and size >= max_bytes:
+                break
+        return admitted, size
 
-    async def _commit(self, admissions: list[Admission]) -> list[AppendResult]:
-        while not self._has_room(len(admissions)):
+    async def _commit(self, admissions: list[Admission], size: int) -> list[AppendResult]:
+        while not self._has_room(len(admissions), size):
             await self._room.wait()
         deadline = time.monotonic() + (RETRY_SECONDS if self.patience is None else self.patience)
-        request = _Request(admissions, asyncio.get_running_loop().create_future(), deadline)
+        request = _Request(admissions, size, asyncio.get_running_loop().create_future(), deadline)
         self._queue.append(request)
         self.queued += len(admissions)
+        self._queued_bytes += size
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         return await request.results
 
-    def _has_room(self, events: int) -> bool:
-        return not self.queued or self.queued + events <= self._config.queue
+    def _has_room(self, events: int, size: int) -> bool:
+        return not self.queued or (
+            self.queued + events <= self._config.queue and self._queued_bytes + size <= QUEUE_BYTES
+        )
 
     async def _commit_all(self) -> None:
         """Commits what is queued, until nothing is. Every request is settled, whatever happens."""
@@ -206,11 +229,15 @@ class Appender:
     def _take(self) -> list[_Request]:
         """The requests that stand longest, together at most a batch; one alone may be larger, to be taken whole."""
         taken = [self._queue.popleft()]
-        size = len(taken[0].admissions)
-        while self._queue and size + len(self._queue[0].admissions) <= self._config.batch:
+        events, size = len(taken[0].admissions), taken[0].bytes
+        while self._queue and (
+            events + len(self._queue[0].admissions) <= self._config.batch and size + self._queue[0].bytes <= BATCH_BYTES
+        ):
             taken.append(self._queue.popleft())
-            size += len(taken[-1].admissions)
-        self.queued -= size
+            events += len(taken[-1].admissions)
+            size += taken[-1].bytes
+        self.queued -= events
+        self._queued_bytes -= size
         room, self._room = self._room, asyncio.Event()
         room.set()
         return taken

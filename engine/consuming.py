@@ -23,6 +23,9 @@ from engine.tasks import beside
 SMALLEST_WINDOW = 500
 """Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
 
+WINDOW_BYTES = 32 * 1024 * 1024
+"""Bytes of a domain's events in a transaction: a window that has more is halved, down to one event."""
+
 STANDBY_SECONDS = 0.1
 
 SETTLE_SECONDS = 0.5
@@ -172,7 +175,7 @@ class _Tail:
     async def step(self) -> bool:
         """Folds the next window, in one transaction that a cancellation waits for. False at the end of the log."""
         with anyio.CancelScope(shield=True):
-            touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
+            touched = await self._touched()
             if touched.scanned == 0:
                 return False
             full = touched.scanned >= self._window
@@ -185,6 +188,14 @@ class _Tail:
             if time.monotonic() - self._moved_at > SETTLE_SECONDS:
                 await self.settle()
         return True
+
+    async def _touched(self) -> Touched:
+        """The next window, as large as it may be."""
+        while True:
+            touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
+            if touched.bytes <= WINDOW_BYTES or touched.scanned <= 1:
+                return touched
+            self._window = touched.scanned // 2
 
     def folding(self) -> AbstractAsyncContextManager[Folding]:
         """A transaction under the lease."""

@@ -13,6 +13,7 @@ PagefoldError
     ├── StoreUnfit          the server refuses, or is none that can keep a store
     ├── StoreReadOnly       the store can be read here, and nothing can be written
     ├── StoreTooNew         the store was made by a newer Pagefold
+    ├── ReadTooLarge        more bytes were asked for at once than may be held; asking for less at a time is right
     ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
     ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
     └── LeaseLost           another worker has taken this domain over
@@ -121,6 +122,18 @@ class StoreTooNew(StoreError):
         super().__init__(
             f"the store {store} has schema {found}, this program knows up to {known}; install a newer Pagefold"
         )
+
+
+class ReadTooLarge(StoreError):
+    """What was asked for at once has more bytes than the caller may hold. Nothing of it was given.
+
+    `size` is how many it has; `parts` in how many it may be asked for, if they are of about the same size.
+    """
+
+    def __init__(self, size: int, max_bytes: int) -> None:
+        super().__init__(f"what was asked for has {size:,} bytes, more than {max_bytes:,}; ask for less at a time")
+        self.size = size
+        self.parts = size // max(max_bytes, 1) + 2
 
 
 class AlreadyRecorded(StoreError):

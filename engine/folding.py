@@ -1,6 +1,6 @@
 """Folding streams into sections, inside one transaction. Consumers do it window by window, repairs stream by stream."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -9,12 +9,21 @@ import msgspec
 from domains import AnyDomain
 from engine.clock import now
 from engine.computing import compute
+from engine.errors import ReadTooLarge
+from engine.staleness import without_payload
+from engine.stores.batches import divided
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.store import Folding, Log, StoredEvent
 from projections import Channel, ChannelFold, DomainFold, Misfit, Section, SharedSections, Word, sections_of
 
 CHUNK = 2_000
-"""How many SKUs are read, folded and written at a time: what a transaction holds in memory."""
+"""How many SKUs are read, folded and written at a time, unless they are too large."""
+
+CHUNK_BYTES = 64 * 1024 * 1024
+"""Bytes of the heads and of the sections that they give: what a transaction holds in memory of a chunk."""
+
+LARGE_HEAD = 4 * 1024
+"""Bytes of a head, as the mean of a chunk, from which on payloads are not held until the transaction ends."""
 
 FEW = 64
 """Up to so many heads are folded on the event loop; more would hold it up."""
@@ -34,7 +43,7 @@ class Folded(NamedTuple):
     """What one transaction folded.
 
     `heads` are all that it saw, `bad` those that could not be folded, `settled` those which it leaves nothing to do
-    for; `changed` is how many sections it changed.
+    for; `changed` is how many sections it changed. Of large heads, all of these have no payload any more.
     """
 
     heads: list[StoredEvent]
@@ -68,6 +77,7 @@ class Folder:
         self._fold = DomainFold(domain, channels)
         self._domain = domain.name
         self._log = log
+        self._max_bytes = CHUNK_BYTES // (1 + self._fold.contents)
         self.tails = self._fold.tails
         self.everywhere = self._fold.everywhere
         word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
@@ -79,27 +89,45 @@ class Folder:
         `by` is the operator who asked for it.
         """
         affected = self._fold.affected(streams)
-        unheard = self._fold.unheard(streams)
-        skus = sorted(affected)
         heads: list[StoredEvent] = []
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        for start in range(0, len(skus), CHUNK):
-            chunk = {sku: affected[sku] for sku in skus[start : start + CHUNK]}
-            silent = [stream for stream in unheard if stream.partition("/")[0] in chunk]
-            found = await self._log.heads(self._fold.wanted(chunk) + silent)
+        async for chunk, found in self._chunks(affected, self._fold.unheard(streams)):
             sections, troubled, letters = await self.sections(found, chunk)
             if letters:
                 await folding.bury(letters)
             changed += await folding.write(sections)
-            heads += found
-            bad += troubled
+            del sections
+            light = _lightened(found)
+            heads += light
+            bad += map(without_payload, troubled)
             if not troubled:
                 is_whole = self._fold.is_whole
-                settled += [head for head in found if is_whole(head[1], chunk[head[1].partition("/")[0]])]
+                settled += [head for head in light if is_whole(head[1], chunk[head[1].partition("/")[0]])]
         await self.resolve(folding, heads, bad, by=by)
         return Folded(heads, bad, settled, changed)
+
+    async def _chunks(
+        self, affected: Affected, unheard: Sequence[str]
+    ) -> AsyncGenerator[tuple[Affected, list[StoredEvent]], None]:
+        """The SKUs in their order, some at a time, with the heads that decide their sections.
+
+        A chunk whose heads are too large is divided, down to one SKU.
+        """
+        skus = sorted(affected)
+        left = divided(skus, -(-len(skus) // CHUNK))[::-1] if skus else []
+        while left:
+            some = left.pop()
+            chunk = {sku: affected[sku] for sku in some}
+            silent = [stream for stream in unheard if stream.partition("/")[0] in chunk]
+            wanted = self._fold.wanted(chunk) + silent
+            try:
+                heads = await self._log.heads(wanted, max_bytes=self._max_bytes if len(some) > 1 else None)
+            except ReadTooLarge as error:
+                left += divided(some, error.parts)[::-1]
+                continue
+            yield chunk, heads
 
     async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
@@ -128,32 +156,28 @@ class Folder:
 
     def _shared(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without trouble, and the other SKUs."""
-        words: dict[str, dict[str, Word]] = {}
-        troubled: dict[str, None] = {}
-        decode = self._decoder.decode
+        by_sku: dict[str, list[StoredEvent]] = {}
         for head in heads:
             stream = head[1]
-            separator = stream.index("/")
-            sku = stream[:separator]
-            try:
-                word = decode(head[5])
-            except _UNDECODABLE:
-                troubled[sku] = None
-                continue
-            word.version = head[2]
-            if (known := words.get(sku)) is None:
-                words[sku] = {stream[separator:]: word}
+            sku = stream[: stream.index("/")]
+            if (known := by_sku.get(sku)) is None:
+                by_sku[sku] = [head]
             else:
-                known[stream[separator:]] = word
+                known.append(head)
         shared: list[SharedSections] = []
-        for sku, known in words.items():
-            if sku in troubled:
-                continue
+        troubled: list[str] = []
+        decode, fold = self._decoder.decode, self._fold.fold
+        for sku, mine in by_sku.items():  # decoded, an event takes many times as much: never more than one SKU's
+            words: dict[str, Word] = {}
             try:
-                shared.append(self._fold.fold(sku, known, affected[sku]))
+                for head in mine:
+                    word = decode(head[5])
+                    word.version = head[2]
+                    words[head[1][len(sku) :]] = word
+                shared.append(fold(sku, words, affected[sku]))
             except Exception:  # noqa: BLE001  # whatever a domain does wrong, the others go on; `_mend` finds and reports it
-                troubled[sku] = None
-        return shared, list(troubled)
+                troubled.append(sku)
+        return shared, troubled
 
     async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> Sections:
         """Folds one SKU from the newest events that can be folded."""
@@ -224,6 +248,13 @@ class Folder:
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
             if fine:
                 await folding.resolve(fine, Resolution("folded", now(), by))
+
+
+def _lightened(heads: list[StoredEvent]) -> list[StoredEvent]:
+    """Heads to be held: without what they say where that is much."""
+    if sum([len(head[5]) for head in heads]) < LARGE_HEAD * len(heads):
+        return heads
+    return list(map(without_payload, heads))
 
 
 def _letter(domain: str, event: StoredEvent, error: str) -> NewLetter:

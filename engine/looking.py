@@ -5,7 +5,7 @@ be drift, or the consumer was faster, or has not come so far.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -14,14 +14,19 @@ import anyio
 
 from domains import AnyDomain
 from engine.config import Config
+from engine.errors import ReadTooLarge
 from engine.folding import Folder, Sections
+from engine.stores.batches import divided
 from engine.stores.store import Log, Scanned, Store, StoredEvent
 from engine.tasks import beside
 from projections import SharedSections
 from projections.streams import decode_part, encode_part
 
 STREAMS = 6_000
-"""How many streams are looked at in a step."""
+"""How many streams are looked at in a step, unless they are too large."""
+
+STEP_BYTES = 64 * 1024 * 1024
+"""Bytes of the heads of a step, and of the sections that they give in all channels."""
 
 KEPT_SCANS = 4
 """So many reads are kept for who comes later. Whoever comes later than that reads again."""
@@ -96,6 +101,7 @@ class Scans:
             for domain in domains
         }
         self._all_tails = list(chain.from_iterable(self._tails.values()))
+        self.max_bytes = STEP_BYTES // (4 + len(config.channels))  # a head is in memory in several forms
         self._turn = anyio.Lock()
         self._kept: dict[tuple[str, str, int], dict[str, Scanned]] = {}
         """What was read, without the parts of those who have come for it."""
@@ -105,8 +111,7 @@ class Scans:
         asked = (after, below, limit)
         async with self._turn:
             if domain not in (parts := self._kept.pop(asked, {})):
-                scanned = await self._log.scan(self._all_tails, after=after, below=below, limit=limit)
-                parts = self._parts(scanned)
+                parts = self._parts(await self._scan(self._all_tails, after, below, limit))
             part = parts.pop(domain)
             if parts:
                 self._kept[asked] = parts
@@ -116,8 +121,12 @@ class Scans:
 
     async def anew(self, domain: str, after: str, below: str, limit: int) -> Scanned:
         """As `Log.scan` gives it now."""
-        scanned = await self._log.scan(self._tails[domain], after=after, below=below, limit=limit)
-        return self._parts(scanned)[domain]
+        return self._parts(await self._scan(self._tails[domain], after, below, limit))[domain]
+
+    async def _scan(self, tails: Collection[str], after: str, below: str, limit: int) -> Scanned:
+        """Whoever looks at more streams than is usual, because they are all of one SKU, may read as much more."""
+        max_bytes = self.max_bytes * max(limit // STREAMS, 1)
+        return await self._log.scan(tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
     def _parts(self, scanned: Scanned) -> dict[str, Scanned]:
         """What is each domain's. Under the name of one an application may have written something else."""
@@ -133,12 +142,16 @@ Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[Scanned]]
 
 
 class Looker:
-    """Folds one domain again, step by step. `scans` are shared with those who look at others beside it."""
+    """Folds one domain again, step by step. `scans` are shared with those who look at others beside it.
+
+    `max_bytes` is how large the heads of a step may be together, unless they are of one SKU.
+    """
 
     def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: Scans | None = None) -> None:
         self._store = store
         self.domain = domain.name
         self._scans = scans or Scans(store.log, [domain], config)
+        self.max_bytes = self._scans.max_bytes
         self.folder = Folder(domain, config.made_for, store.log)
 
     async def look(self, span: Span, tell: Tell) -> None:
@@ -184,10 +197,18 @@ class Looker:
                 return _step([head for head in heads if not head.originator_id.startswith(begun)], Span(begun, below))
             limit *= 2
 
-    async def step_of(self, skus: Sequence[str]) -> Step:
-        """Some SKUs, as they are written in the log."""
-        wanted = [sku + tail for sku in skus for tail in self.folder.tails]
-        return Step(list(skus), await self._store.log.heads(wanted), NOTHING)
+    async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[Step, None]:
+        """Some SKUs, as they are written in the log, in as many steps as they need."""
+        left: list[Sequence[str]] = [skus]
+        while left:
+            some = left.pop()
+            wanted = [sku + tail for sku in some for tail in self.folder.tails]
+            try:
+                heads = await self._store.log.heads(wanted, max_bytes=self.max_bytes if len(some) > 1 else None)
+            except ReadTooLarge as error:
+                left += divided(some, error.parts)[::-1]
+                continue
+            yield Step(list(some), heads, NOTHING)
 
     async def fold(self, step: Step) -> Sections:
         """The sections that must be there, by SKU and channel."""

@@ -20,6 +20,8 @@ from projections.streams import EVERY_CHANNEL, fault_of_sku
 VERSIONS_LOOKED_AT = 50
 """How far back a disabled page is asked whether it was ever live: so many versions of each source."""
 
+VERSIONS_AT_A_TIME = 5
+
 
 class ProductPage(msgspec.Struct, frozen=True):
     """One ready-made page. `sections` has every domain, None where there is nothing to show.
@@ -94,16 +96,19 @@ class PageReader:
         text = await self.get_json(sku, channel, disabled=disabled)
         return None if text is None else decode_page(text)
 
-    async def get_many_json(self, skus: Sequence[str], channel: str) -> dict[str, bytes]:
+    async def get_many_json(
+        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+    ) -> dict[str, bytes]:
         """The pages of several SKUs as they are served, by SKU as it was asked for. Without those that are not shown.
 
-        One query, whatever their number. Raises `StoreUnavailable`.
+        One query, whatever their number. Raises `StoreUnavailable`, and `ReadTooLarge` where their sections have more
+        than `max_bytes` together.
         """
         if channel not in self._channels:
             return {}
         wanted = {sku: normalise_sku(sku) for sku in skus}
         names = sorted({name for name in wanted.values() if fault_of_sku(name) is None})
-        rows = await self._pages.sections_of(names, channel) if names else {}
+        rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes) if names else {}
         pages = {name: self._splice(name, channel, rows[name], disabled=False) for name in rows}
         found = {sku: pages.get(name) for sku, name in wanted.items()}
         return {sku: page for sku, page in found.items() if page is not None}
@@ -170,9 +175,23 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
         for source in listens
         for where in (channel, EVERY_CHANNEL)
     ]
-    for head in await store.log.heads(streams) if streams else ():
-        if any(_was_shown(each) for each in (head, *await store.log.before(head, VERSIONS_LOOKED_AT))):
+    for stream in streams:
+        for head in await store.log.heads([stream]):
+            if _was_shown(head) or await _was_shown_before(store, head):
+                return True
+    return False
+
+
+async def _was_shown_before(store: Store, head: StoredEvent) -> bool:
+    """Looks at the versions before a head, some at a time: they may be large, and mostly the newest of them tells."""
+    looked_at, oldest = 0, head
+    while looked_at < VERSIONS_LOOKED_AT:
+        older = await store.log.before(oldest, min(VERSIONS_AT_A_TIME, VERSIONS_LOOKED_AT - looked_at))
+        if not older:
+            return False
+        if any(map(_was_shown, older)):
             return True
+        looked_at, oldest = looked_at + len(older), older[-1]
     return False
 
 

@@ -17,9 +17,10 @@ import anyio
 import msgspec
 
 from domains.domain import JSON
+from engine.errors import ReadTooLarge
 from engine.folding import Sections
 from engine.history import FieldChange, changes_between, flatten
-from engine.looking import NOTHING, STREAMS, Look, Looker, Seen, Span, Step, span_of
+from engine.looking import NOTHING, STEP_BYTES, STREAMS, Look, Looker, Seen, Span, Step, span_of
 from engine.process_pool import ProcessPool
 from engine.stores.letters import Wanted
 from engine.stores.store import Folding, Log, Store, StoredEvent
@@ -142,8 +143,8 @@ class Refolder:
         found = Refolded()
         for start in range(0, len(skus), SAMPLED_SKUS):
             async with self._begin() as folding:
-                step = await self._looker.step_of(skus[start : start + SAMPLED_SKUS])
-                found += (await self._settle(folding, step, write=False))[0]
+                async for step in self._looker.steps_of(skus[start : start + SAMPLED_SKUS]):
+                    found += (await self._settle(folding, step, write=False))[0]
         return found
 
     async def _letters(self) -> int:
@@ -183,8 +184,15 @@ class Refolder:
         coming.append(await self._looker.next(span))
 
     async def _settle(self, folding: Folding, step: Step, *, write: bool) -> tuple[Refolded, int]:
-        """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too."""
-        rows, folded = await self._both(folding, step)
+        """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too.
+
+        A step of which too much stands there is halved, down to one SKU.
+        """
+        try:
+            rows, folded = await self._both(folding, step)
+        except ReadTooLarge:
+            first, second = [await self._settle(folding, half, write=write) for half in _halves(step)]
+            return first[0] + second[0], first[1] + second[1]
         surplus: dict[tuple[str, str], Section] = {}
         wrong: list[Section] = []
         stood = surplus
@@ -206,7 +214,8 @@ class Refolder:
         folded: list[Sections] = []
 
         async def read() -> None:
-            stood.extend(await folding.sections([decode_part(sku) for sku in step.skus]))
+            skus = [decode_part(sku) for sku in step.skus]
+            stood.extend(await folding.sections(skus, max_bytes=STEP_BYTES if len(skus) > 1 else None))
 
         async def fold() -> None:
             folded.append(await self._looker.fold(step))
@@ -248,8 +257,9 @@ class Refolder:
         skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._begin() as folding:
-                step = await self._looker.step_of(mine)
-                known = {head.originator_id.partition("/")[0] for head in step.heads}
+                known: set[str] = set()
+                async for step in self._looker.steps_of(mine):
+                    known.update(head.originator_id.partition("/")[0] for head in step.heads)
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
                     found += (await self._settle(folding, Step(unknown, [], NOTHING), write=write))[0]
@@ -271,6 +281,15 @@ async def sampled(log: Log, number: int) -> list[str]:
             elif (place := _dice.randrange(seen)) < number:
                 chosen[place] = sku
     return sorted(chosen)
+
+
+def _halves(step: Step) -> tuple[Step, Step]:
+    middle = len(step.skus) // 2
+    first, second = step.skus[:middle], step.skus[middle:]
+    mine = set(first)
+    own = [head for head in step.heads if head.originator_id.partition("/")[0] in mine]
+    others = [head for head in step.heads if head.originator_id.partition("/")[0] not in mine]
+    return Step(first, own, step.rest), Step(second, others, step.rest)
 
 
 def _ahead_of(folding: Folding, heads: Sequence[StoredEvent]) -> set[str]:

@@ -73,6 +73,11 @@ class Streaks:
         return counted
 
 
+def without_payload(event: StoredEvent) -> StoredEvent:
+    """The event, but of what it says only when it occurred."""
+    return event._replace(state=b'{"occurredAt":"%b"}' % _moment(event).encode())
+
+
 def _moment(event: StoredEvent) -> str:
     """When it occurred; "" for what an application wrote under a domain's name."""
     try:

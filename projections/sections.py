@@ -67,6 +67,12 @@ class SharedSections(NamedTuple):
     channels: Sequence[tuple[str, int]]
     contents: Sequence[Content]
 
+    @property
+    def size(self) -> int:
+        """Bytes of `versions` and bodies, of each channel's."""
+        sizes = [len(content[2]) + len(content[3] or b"") for content in self.contents]
+        return sum([sizes[place] for _, place in self.channels])
+
     def rows(self) -> list[SectionRow]:
         """Each channel's, but for the names of what it has: that takes half the time."""
         sku, domain, channels, contents = self
@@ -228,7 +234,8 @@ MOST_PLANS = 1_000
 class DomainFold:
     """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give.
 
-    `everywhere` are all channels, by name; `tails` the ends of the names of all streams that any of them listens to.
+    `everywhere` are all channels, by name; `tails` the ends of the names of all streams that any of them listens to;
+    `contents` how many different sections an event for every channel gives.
     """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
@@ -237,6 +244,7 @@ class DomainFold:
         self._plans: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _Plan] = {}
         self.everywhere = [self._channels[name] for name in sorted(self._channels)]
         self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
+        self.contents = len({(fold.hearing, fold.showing) for fold in self.everywhere})
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
         """By SKU (as encoded in the log), the channels whose sections the streams can change."""

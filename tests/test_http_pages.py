@@ -66,20 +66,6 @@ async def test_as_many_pages_as_may_be_asked_for(shop: Shop, client: httpx2.Asyn
     assert problem_in(answer)["errors"][0]["path"] == "skus"
 
 
-async def test_the_pages_of_an_answer_are_bounded_in_bytes(
-    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Up to the bound they are answered; beyond it one is told to ask for fewer."""
-    await say(shop, catalog("a", sku="A"), catalog("b", sku="B"))
-    sizes = [len((await client.get(f"/v1/pages/web-de/{sku}")).content) for sku in ("A", "B")]
-    monkeypatch.setattr("engine.http.pages.MOST_BYTES", sum(sizes))
-    assert (await client.post(BATCH, json=asked("A", "B"))).json()["found"].keys() == {"A", "B"}
-    monkeypatch.setattr("engine.http.pages.MOST_BYTES", sum(sizes) - 1)
-    problem = problem_in(await client.post(BATCH, json=asked("A", "B")))
-    assert [(each["path"], "ask for fewer" in each["reason"]) for each in problem["errors"]] == [("skus", True)]
-    assert (await client.post(BATCH, json=asked("A"))).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("body", "status", "path"),
     [

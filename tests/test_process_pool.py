@@ -122,9 +122,9 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
     log = type(full.store.log)
     scan = log.scan
 
-    async def read(self: Log, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+    async def read(self: Log, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
         reads.append(after)
-        return await scan(self, tails, after=after, below=below, limit=limit)
+        return await scan(self, tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
     monkeypatch.setattr(log, "scan", read)
     monkeypatch.setattr(looking, "STREAMS", 50)

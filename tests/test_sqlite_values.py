@@ -33,7 +33,7 @@ async def test_what_does_not_fit_into_a_value_is_read_in_several(
         walked: list[str] = []
         after: str | None = ""
         while after is not None:
-            scanned = await store.log.scan(["/inventory/wms"], after=after, below="", limit=100)
+            scanned = await store.log.scan(["/inventory/wms"], after=after, below="", limit=100, max_bytes=1_000_000)
             walked += [head.originator_id for head in scanned.heads]
             after = scanned.end
         assert walked == STREAMS

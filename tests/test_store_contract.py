@@ -122,28 +122,28 @@ async def test_at_gives_what_stands_at_versions(store: Store) -> None:
 
 
 async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
-    """The domain's streams, sorted and each once; events and scanned count what the window holds."""
+    """The domain's streams, sorted and each once; events, scanned and bytes count what the window holds."""
     for version in range(3):
         await insert(store, "B", "A", version=version)
         await insert(store, "P", version=version, topic="pricing")
     end = await store.log.end()
-    assert await store.log.touched("inventory", 0, 100) == Touched(["A", "B"], 6, 9, end)
-    assert await store.log.touched("pricing", 0, 100) == Touched(["P"], 3, 9, end)
+    assert await store.log.touched("inventory", 0, 100) == Touched(["A", "B"], 6, 9, end, 12)
+    assert await store.log.touched("pricing", 0, 100) == Touched(["P"], 3, 9, end, 6)
 
 
 async def test_touched_advances_where_nothing_matches(store: Store) -> None:
     """A window full of other domains' events ends behind them."""
     positions = await insert(store, *"ABCD", topic="pricing")
-    assert await store.log.touched("inventory", 0, 3) == Touched([], 0, 3, positions[2])
-    assert await store.log.touched("inventory", positions[2], 3) == Touched([], 0, 1, positions[3])
+    assert await store.log.touched("inventory", 0, 3) == Touched([], 0, 3, positions[2], 0)
+    assert await store.log.touched("inventory", positions[2], 3) == Touched([], 0, 1, positions[3], 0)
 
 
 async def test_touched_ends_where_it_began_when_there_is_nothing(store: Store) -> None:
     """An empty window ends at the position that was asked for, in an empty log and beyond its end."""
-    assert await store.log.touched("inventory", 0, 10) == Touched([], 0, 0, 0)
+    assert await store.log.touched("inventory", 0, 10) == Touched([], 0, 0, 0, 0)
     [position] = await insert(store, "A")
-    assert await store.log.touched("inventory", position, 10) == Touched([], 0, 0, position)
-    assert await store.log.touched("inventory", position + 1_000, 10) == Touched([], 0, 0, position + 1_000)
+    assert await store.log.touched("inventory", position, 10) == Touched([], 0, 0, position, 0)
+    assert await store.log.touched("inventory", position + 1_000, 10) == Touched([], 0, 0, position + 1_000, 0)
 
 
 async def test_touched_walks_the_log_without_a_gap(store: Store) -> None:

@@ -17,6 +17,9 @@ from engine.stores.store import Correction, Scanned, Store, StoredEvent
 from tests.processes import ROOT, eventually
 from tests.shops import Raw, everything, insert
 
+MANY = 10_000_000
+"""Bytes: more than anything here has."""
+
 SKUS = ["A", "A-1", "A%2F1", "A%25", "A_", "AB", "A ", "a", "Ä", "\uff21", "🎽", "\U0010ffff", "0", "A'\"\\"]
 TAILS = ["/*/catalog/pim", "/web-de/pricing/erp", "/web-us/pricing/erp", "/*/inventory/wms-a", "/*/inventory/wms_a"]
 STREAMS = [sku + tail for sku in SKUS for tail in TAILS]
@@ -51,13 +54,19 @@ def names(events: Collection[StoredEvent]) -> list[str]:
 
 
 async def walk(
-    store: Store, tails: Collection[str], *, after: str = "", below: str = "", limit: int = 1_000
+    store: Store,
+    tails: Collection[str],
+    *,
+    after: str = "",
+    below: str = "",
+    limit: int = 1_000,
+    max_bytes: int = MANY,
 ) -> list[StoredEvent]:
     """All heads that a walk gives, step by step."""
     found: list[StoredEvent] = []
     end: str | None = after
     while end is not None:
-        scanned = await store.log.scan(tails, after=end, below=below, limit=limit)
+        scanned = await store.log.scan(tails, after=end, below=below, limit=limit, max_bytes=max_bytes)
         assert len(scanned.heads) <= limit
         assert scanned.end is None or scanned.end > end
         found += scanned.heads
@@ -211,7 +220,7 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
         assert names(found) == expected
     of_a = [name for name in ordered if name.startswith("A/")]
     assert names(await walk(store, TAILS, after="A/", below="A0")) == of_a
-    assert await store.log.scan(TAILS, after="A0", below="A/", limit=10) == Scanned([], None)
+    assert await store.log.scan(TAILS, after="A0", below="A/", limit=10, max_bytes=MANY) == Scanned([], None)
 
 
 async def test_scan_ends_where_it_looked_last(store: Store) -> None:
@@ -219,7 +228,7 @@ async def test_scan_ends_where_it_looked_last(store: Store) -> None:
     await insert(store, "A/x", "B/y", "C/x", "D/y")
 
     async def end(limit: int, *, after: str = "", below: str = "") -> str | None:
-        scanned = await store.log.scan(["/x"], after=after, below=below, limit=limit)
+        scanned = await store.log.scan(["/x"], after=after, below=below, limit=limit, max_bytes=MANY)
         assert set(names(scanned.heads)) <= {"A/x", "C/x"}
         return scanned.end
 
@@ -242,18 +251,20 @@ async def test_scan_sees_corrections(store: Store) -> None:
 
 async def test_scan_of_an_empty_log(store: Store) -> None:
     """There is nothing, and no more to come."""
-    assert await store.log.scan(["/x"], after="", below="", limit=10) == Scanned([], None)
+    assert await store.log.scan(["/x"], after="", below="", limit=10, max_bytes=MANY) == Scanned([], None)
 
 
 # --- entries --------------------------------------------------------------------------------------
 
 
-async def walk_entries(store: Store, tails: Sequence[str], limit: int, since: int = 2**53) -> list[bytes]:
+async def walk_entries(
+    store: Store, tails: Sequence[str], limit: int, since: int = 2**53, max_bytes: int = MANY
+) -> list[bytes]:
     """The entries of all streams that end in a tail, so many streams at a time."""
     found: list[bytes] = []
     end: str | None = ""
     while end is not None:
-        read = await store.log.entries(tails, after=end, below="", limit=limit, since=since)
+        read = await store.log.entries(tails, after=end, below="", limit=limit, max_bytes=max_bytes, since=since)
         assert read.entries == sorted(read.entries)
         assert read.end is None or read.end > end
         found += read.entries

@@ -83,7 +83,11 @@ class Endpoint:
         path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
         query = read_query(scope["query_string"], route.query)
         _check_media_type(route, headers)
-        return await route.handler(Call(self._service, route, grant, path, query, headers, receive))
+        call = Call(self._service, route, grant, path, query, headers, receive)
+        try:
+            return await route.handler(call)
+        finally:
+            call.end()
 
     def _route(self, method: str) -> Route:
         if not self._routes:

@@ -18,10 +18,10 @@ MOST_PARAMETERS = 20
 
 
 class Incoming:
-    """What has arrived of all bodies that are not complete, in bytes, and how many there may be.
+    """What has arrived of all bodies that are not answered yet, in bytes, and how many there may be.
 
     A body may be as large as it is allowed to be, but not all of them at once: whoever sends a thousand, and none of
-    them to its end, would fill the memory.
+    them to its end, would fill the memory, and so would a thousand that wait to be read.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,9 +30,10 @@ class Incoming:
 
 
 async def read_body(headers: list[Header], receive: Receive, limit: int, incoming: Incoming) -> bytes:
-    """The body, whole. Raises `Problem` for one that is compressed or too large, or when too much arrives at a time.
+    """The body, whole, which counts as incoming until the caller takes it out. Raises `ClientGone`.
 
-    Raises `ClientGone`.
+    Raises `Problem` for one that is compressed or too large, or when too much arrives at a time: then nothing of it
+    counts.
     """
     check_encoding(headers)
     length = value_of(headers, b"content-length")
@@ -40,19 +41,25 @@ async def read_body(headers: list[Header], receive: Receive, limit: int, incomin
         raise too_large(limit)
     body = bytearray()
     try:
-        while True:
-            message = await receive()
-            part = _part(message)
-            body += part
-            incoming.bytes += len(part)
-            if len(body) > limit:
-                raise too_large(limit)
-            if not message.get("more_body"):
-                return bytes(body)
-            if incoming.bytes > incoming.most:
-                raise too_many()
-    finally:
+        await _fill(body, receive, limit, incoming)
+    except BaseException:
         incoming.bytes -= len(body)
+        raise
+    return bytes(body)
+
+
+async def _fill(body: bytearray, receive: Receive, limit: int, incoming: Incoming) -> None:
+    while True:
+        message = await receive()
+        part = _part(message)
+        body += part
+        incoming.bytes += len(part)
+        if len(body) > limit:
+            raise too_large(limit)
+        if not message.get("more_body"):
+            return
+        if incoming.bytes > incoming.most:
+            raise too_many()
 
 
 def _part(message: Message) -> bytes:

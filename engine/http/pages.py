@@ -1,5 +1,6 @@
 """Pages: one of them, some hundred at once, and a channel's list for those who look after it."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,6 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from domains import DOMAINS
+from engine.errors import ReadTooLarge
 from engine.http.problems import invalid, no_channel, no_page
 from engine.http.routes import JSON_TYPE, Answer, Call, HeaderField, Route, reply
 from engine.reading import PageSummary
@@ -14,6 +16,9 @@ from engine.reading import PageSummary
 MOST_SKUS = 500
 MOST_BYTES = 32 * 1024 * 1024
 """Of the pages of one answer together."""
+
+SMALL_BYTES = 1024 * 1024
+"""Pages that are larger together are read for one caller after the other, and each takes them before the next."""
 
 MOST_LISTED = 500
 LOOKED_AT = 2_000
@@ -81,15 +86,24 @@ async def batch(call: Call) -> Response:
     """Some hundred pages, with one query, spliced into one document without being read."""
     wanted = await call.json(Wanted)
     _check_channel(call, wanted.channel)
-    found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel)
-    if (size := sum(map(len, found.values()))) > MOST_BYTES:
-        raise invalid(
-            "skus", f"their pages have {size} bytes together, more than {MOST_BYTES}: ask for fewer at a time"
-        )
+    try:
+        return reply(await _found(call, wanted, SMALL_BYTES))
+    except ReadTooLarge:
+        pass
+    try:
+        return await call.service.large_answers.answer(partial(_found, call, wanted, MOST_BYTES))
+    except ReadTooLarge as error:
+        reason = f"their pages have {error.size} bytes together, more than {MOST_BYTES}: ask for fewer at a time"
+        raise invalid("skus", reason) from None
+
+
+async def _found(call: Call, wanted: Wanted, max_bytes: int) -> bytes:
+    """The document with the pages. Raises `ReadTooLarge`."""
+    found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel, max_bytes=max_bytes)
     call.service.traffic.reads += len(found)
     missing = [sku for sku in dict.fromkeys(wanted.skus) if sku not in found]
-    pages = b",".join(orjson.dumps(sku) + b":" + body for sku, body in found.items())
-    return reply(b'{"found":{%b},"missing":%b}' % (pages, orjson.dumps(missing)))
+    parts = [part for sku, body in found.items() for part in (b",", orjson.dumps(sku), b":", body)][1:]
+    return b"".join([b'{"found":{', *parts, b'},"missing":', orjson.dumps(missing), b"}"])
 
 
 async def listing(call: Call) -> Response:

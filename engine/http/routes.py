@@ -105,6 +105,7 @@ class Call:
         self.headers = headers
         self._query = query
         self._receive = receive
+        self._held = 0
 
     def query(self, kind: type[Query]) -> Query:
         """The parameters behind the question mark, as the route declares them."""
@@ -124,7 +125,14 @@ class Call:
     async def body(self) -> bytes:
         """The body as it came. Raises `Problem` for one that is too large or compressed, or for now; `ClientGone`."""
         limit = self.service.config.http.max_body_bytes
-        return await read_body(self.headers, self._receive, limit, self.service.incoming)
+        body = await read_body(self.headers, self._receive, limit, self.service.incoming)
+        self._held += len(body)
+        return body
+
+    def end(self) -> None:
+        """The handler is done with the body."""
+        self.service.incoming.bytes -= self._held
+        self._held = 0
 
     async def json(self, kind: type[Value]) -> Value:
         """The body, decoded. Raises `Problem`, 422 with the place of the fault, as well."""

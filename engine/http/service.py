@@ -11,14 +11,15 @@ from engine.http.caching import CachePolicy
 from engine.http.headers import Header, values_of
 from engine.http.hosts import Hosts
 from engine.http.ingest.intake import Intake
+from engine.http.large_answers import LargeAnswers
 from engine.http.numbers import Numbers, Reported, numbers_of
 from engine.http.peers import WORKER
 from engine.http.traffic import Traffic
 from engine.readiness import Readiness
 from engine.shop import Shop
 
-MOST_ARRIVING = 64
-"""How many bodies, as large as they may be, are kept in memory while they arrive."""
+BODY_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies that are kept in memory, from their first byte until they are answered."""
 
 
 ANSWER_SECONDS = 1.5
@@ -47,7 +48,8 @@ class Service:
         self.access = access
         self.reads_open = reads_open
         self.worker = worker
-        self.incoming = Incoming(MOST_ARRIVING * shop.config.http.max_body_bytes)
+        self.incoming = Incoming(max(BODY_BYTES, 2 * shop.config.http.max_body_bytes))
+        self.large_answers = LargeAnswers()
         self.traffic = Traffic(shop.config.http.access_log_sample)
         self.reported = Reported()
         self.readiness = Readiness(shop)

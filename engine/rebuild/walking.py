@@ -11,6 +11,9 @@ from engine.stores.store import SEPARATOR, Entries, Log
 STREAMS = 10_000
 """How many streams are looked at in one read."""
 
+READ_BYTES = 16 * 1024 * 1024
+"""Bytes of the entries of one read, unless a single one has more."""
+
 READ_AHEAD = 2
 """So many reads are made before they are needed."""
 
@@ -100,7 +103,9 @@ class Walk:
         end: str | None = after
         while end is not None:
             try:
-                read = await self._log.entries(tails, after=end, below=below, limit=STREAMS, since=since)
+                read = await self._log.entries(
+                    tails, after=end, below=below, limit=STREAMS, max_bytes=READ_BYTES, since=since
+                )
             except Exception as error:  # noqa: BLE001  # it is raised where the entries are taken
                 await self._read.put(error)
                 return

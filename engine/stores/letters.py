@@ -1,5 +1,7 @@
-"""Dead letters, as stores keep them and give them back."""
+"""Dead letters, as stores keep them and give them back, and what they promise about them."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -122,3 +124,42 @@ class Wanted(NamedTuple):
 
 
 OPEN = Wanted()
+
+
+class DeadLetters(ABC):
+    """Events that need a person, and what became of them. A letter is resolved, never deleted."""
+
+    @abstractmethod
+    async def keep(self, letters: Sequence[NewLetter]) -> None:
+        """Keeps events of kind `ingest`, durably.
+
+        One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
+        reason. Where it was resolved by itself, it is open again, and came just now; what an operator decided stays.
+        """
+
+    @abstractmethod
+    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
+
+    @abstractmethod
+    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+        """The next letters behind a place, `limit` at most, the oldest first, likewise."""
+
+    @abstractmethod
+    async def get(self, kind: Kind, number: int) -> DeadLetter | None:
+        """One of them, open or resolved, whole."""
+
+    @abstractmethod
+    async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
+        """Resolves one of them, durably; False when there is none, or an operator decided it before.
+
+        An operator may still decide what was resolved by itself.
+        """
+
+    @abstractmethod
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    async def counts(self) -> Mapping[tuple[Kind, str], int]:
+        """How many open ones there are, by kind and domain. Deliveries have the domain ""."""

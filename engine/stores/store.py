@@ -17,18 +17,7 @@ import msgspec
 from engine.config import Config
 from engine.grants import Token
 from engine.stores.condition import Condition
-from engine.stores.letters import (
-    BEFORE_ALL,
-    BEHIND_ALL,
-    OPEN,
-    DeadLetter,
-    Kind,
-    ListedLetter,
-    NewLetter,
-    Place,
-    Resolution,
-    Wanted,
-)
+from engine.stores.letters import DeadLetters, NewLetter, Resolution
 from engine.stores.listing import ListedPage
 from projections.pages import StoredSection
 from projections.sections import Section, SharedSections
@@ -87,13 +76,14 @@ class Touched(NamedTuple):
 
     `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds;
     `scanned` how many of any topic; `end` the position it ends at, which is the position asked for when the window is
-    empty.
+    empty; `bytes` how large the states of the domain's events are together.
     """
 
     streams: list[str]
     events: int
     scanned: int
     end: int
+    bytes: int
 
 
 class Scanned(NamedTuple):
@@ -183,8 +173,11 @@ class Log(ABC):
         """What of a domain stands in the next `limit` events of the log behind `after`."""
 
     @abstractmethod
-    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
-        """The event with the highest (version, revision) of each stream that has one, in no order."""
+    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+        """The event with the highest (version, revision) of each stream that has one, in no order.
+
+        Raises `ReadTooLarge` where their states have more than `max_bytes` together.
+        """
 
     @abstractmethod
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
@@ -198,15 +191,18 @@ class Log(ABC):
         """
 
     @abstractmethod
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
         """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
 
-        Those whose name ends in one of the `tails`, such as `/pricing/erp`; it looks at fewer streams where heads are
-        very large. "" begins; "" as `below` is no bound.
+        Those whose name ends in one of the `tails`, such as `/pricing/erp`; it looks at fewer streams, but at one at
+        least, where the states of their heads have more than `max_bytes` together. "" begins; "" as `below` is no
+        bound.
         """
 
     @abstractmethod
-    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+    async def entries(
+        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    ) -> Entries:
         """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
 
         Of a domain event, that is what `engine.door.entry` gives. Entries sort as their streams do. One whose event
@@ -256,8 +252,13 @@ class Pages(ABC):
         """
 
     @abstractmethod
-    async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
-        """The rows of the pages of several SKUs in a channel, as `sections` has them, of those that have any."""
+    async def sections_of(
+        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+    ) -> Mapping[str, Sequence[StoredSection]]:
+        """The rows of the pages of several SKUs in a channel, as `sections` has them, of those that have any.
+
+        Raises `ReadTooLarge` where they have more than `max_bytes` together.
+        """
 
     @abstractmethod
     async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
@@ -308,8 +309,11 @@ class Folding(ABC):
         """Puts the sections in place and tells how many of them differ from what stood there. Each key at most once."""
 
     @abstractmethod
-    async def sections(self, skus: Collection[str]) -> list[Section]:
-        """The domain's sections of these SKUs, as they stand, by (sku, channel)."""
+    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
+        """The domain's sections of these SKUs, as they stand, by (sku, channel).
+
+        Raises `ReadTooLarge` where they have more than `max_bytes` together.
+        """
 
     @abstractmethod
     async def remove(self, keys: Collection[tuple[str, str]]) -> None:
@@ -378,45 +382,6 @@ class Consumption(ABC):
 
         `task` is of letters, digits, `.`, `_` and `-`.
         """
-
-
-class DeadLetters(ABC):
-    """Events that need a person, and what became of them. A letter is resolved, never deleted."""
-
-    @abstractmethod
-    async def keep(self, letters: Sequence[NewLetter]) -> None:
-        """Keeps events of kind `ingest`, durably.
-
-        One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
-        reason. Where it was resolved by itself, it is open again, and came just now; what an operator decided stays.
-        """
-
-    @abstractmethod
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
-        """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
-
-    @abstractmethod
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
-        """The next letters behind a place, `limit` at most, the oldest first, likewise."""
-
-    @abstractmethod
-    async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        """One of them, open or resolved, whole."""
-
-    @abstractmethod
-    async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
-        """Resolves one of them, durably; False when there is none, or an operator decided it before.
-
-        An operator may still decide what was resolved by itself.
-        """
-
-    @abstractmethod
-    async def count(self, wanted: Wanted = OPEN) -> int:
-        """How many there are."""
-
-    @abstractmethod
-    async def counts(self) -> Mapping[tuple[Kind, str], int]:
-        """How many open ones there are, by kind and domain. Deliveries have the domain ""."""
 
 
 RecordTable: TypeAlias = Literal["stored_events", "stored_snapshots"]

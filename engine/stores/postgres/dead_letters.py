@@ -8,6 +8,7 @@ from engine.stores.letters import (
     LONGEST_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetters,
     Kind,
     ListedLetter,
     NewLetter,
@@ -16,7 +17,6 @@ from engine.stores.letters import (
     Wanted,
 )
 from engine.stores.postgres.connections import Connections
-from engine.stores.store import DeadLetters
 from projections.streams import encode_part
 
 

@@ -2,16 +2,23 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 
-from engine.errors import LeaseLost
+from engine.errors import LeaseLost, ReadTooLarge
+from engine.stores.batches import batches
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.postgres.connections import Session
 from engine.stores.postgres.dead_letters import letter_columns
+from engine.stores.postgres.log import INLINE_BYTES, UNBOUNDED
 from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
 SLICE = 500
-"""How many rows go to the server at a time: while they are put into its format, the event loop does nothing else."""
+SLICE_BYTES = 4 * 1024 * 1024
+"""How many rows, and bytes, go to the server at a time: while they are put into its format, the event loop does nothing
+else."""
+
+_versions = itemgetter(5)
 
 
 class PostgresFolding(Folding):
@@ -23,12 +30,20 @@ class PostgresFolding(Folding):
 
     async def write(self, sections: Sequence[Section]) -> int:
         rows, changed = sorted(sections), 0
-        for start in range(0, len(rows), SLICE):
-            changed += await self._session.execute("write_section", *zip(*rows[start : start + SLICE], strict=True))
+        sizes = [len(row[6] or b"") for row in rows]
+        for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE):
+            changed += await self._session.execute("write_section", *zip(*rows[start:stop], strict=True))
         return changed
 
-    async def sections(self, skus: Collection[str]) -> list[Section]:
-        rows = await self._session.fetch("domain_sections", self.checkpoint.domain, list(skus))
+    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
+        wanted = (self.checkpoint.domain, list(skus))
+        limit = UNBOUNDED if max_bytes is None else INLINE_BYTES
+        rows = await self._session.fetch("domain_sections", *wanted, limit)
+        if max_bytes is not None and None in map(_versions, rows):
+            [(size,)] = await self._session.fetch("section_sizes", *wanted)
+            if size > max_bytes:
+                raise ReadTooLarge(size, max_bytes)
+            rows = await self._session.fetch("domain_sections", *wanted, UNBOUNDED)
         return list(map(Section._make, rows))
 
     async def remove(self, keys: Collection[tuple[str, str]]) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Sequence
+from itertools import accumulate
 from operator import itemgetter
 
 import anyio
 
+from engine.errors import ReadTooLarge
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.listening import Listener
@@ -15,7 +18,13 @@ from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
 
-_number = itemgetter(6)
+INLINE_BYTES = 8 * 1024
+"""A value that has more bytes is asked for by itself, once it is known how many all of them have."""
+
+UNBOUNDED = 2**31 - 1
+"""More bytes than a value can have."""
+
+_state, _number = itemgetter(5), itemgetter(6)
 
 
 def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], list[str], list[bytes]]:
@@ -65,8 +74,15 @@ class PostgresLog(Log):
     async def touched(self, domain: str, after: int, limit: int) -> Touched:
         return Touched._make((await self._connections.readers.fetch("touched", domain, after, limit))[0])
 
-    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
-        return await self._read("heads", streams) if streams else []
+    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+        if not streams:
+            return []
+        heads = await self._read("heads", streams, UNBOUNDED if max_bytes is None else INLINE_BYTES)
+        if max_bytes is None or not (large := _without_state(heads)):
+            return heads
+        if (size := sum((await self._head_sizes(large)).values())) > max_bytes:
+            raise ReadTooLarge(size, max_bytes)
+        return [head for head in heads if _state(head) is not None] + await self.heads(large)
 
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
@@ -83,16 +99,32 @@ class PostgresLog(Log):
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
             step = following(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
-        rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit)
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+        rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit, INLINE_BYTES)
         rows.sort(key=_number)
+        heads = [event_of(row[:6]) for row in rows if row[0] is not None]
         end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
-        return Scanned([event_of(row[:6]) for row in rows if row[0] is not None], end)
+        if not (large := _without_state(heads)):
+            return Scanned(heads, end)
+        sizes = await self._head_sizes(large)
+        fitting = _fitting([sizes.get(head.originator_id) or len(head.state) for head in heads], max_bytes)
+        if fitting < len(heads):
+            heads, end = heads[:fitting], heads[fitting - 1].originator_id
+        whole = {head.originator_id: head for head in await self.heads(_without_state(heads))}
+        return Scanned([whole.get(head.originator_id, head) for head in heads], end)
 
-    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
-        rows = await self._connections.readers.fetch("scan_entries", list(tails), after, below, limit, since)
-        end = next((stream for _, stream in reversed(rows) if stream is not None), None)
-        return Entries(sorted([entry for entry, _ in rows if entry is not None]), end)
+    async def entries(
+        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    ) -> Entries:
+        bindings = (list(tails), after, below)
+        rows = await self._connections.readers.fetch("scan_entries", *bindings, limit, since, INLINE_BYTES)
+        if large := sorted([(number, stream) for _, stream, number in rows if number is not None]):
+            sizes = await self._head_sizes([stream for _, stream in large])
+            fitting = _fitting([sizes[stream] for _, stream in large], max_bytes)
+            some = limit if fitting == len(large) else large[fitting][0] - 1
+            rows = await self._connections.readers.fetch("scan_entries", *bindings, some, since, UNBOUNDED)
+        end = next((stream for _, stream, _ in reversed(rows) if stream is not None), None)
+        return Entries(sorted([entry for entry, *_ in rows if entry is not None]), end)
 
     async def skus(self, after: str, limit: int) -> list[str]:
         rows = await self._connections.readers.fetch("stream_skus", after, limit)
@@ -122,5 +154,18 @@ class PostgresLog(Log):
         """Stops listening."""
         await self._listener.close()
 
+    async def _head_sizes(self, streams: Sequence[str]) -> dict[str, int]:
+        return dict(map(tuple, await self._connections.readers.fetch("head_sizes", streams)))
+
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         return list(map(event_of, await self._connections.readers.fetch(statement, *bindings)))
+
+
+def _without_state(heads: Sequence[StoredEvent]) -> list[str]:
+    """The streams of heads whose state was left out."""
+    return [head[1] for head in heads if _state(head) is None]
+
+
+def _fitting(sizes: Sequence[int], max_bytes: int) -> int:
+    """How many of the first have no more bytes than that together; one at least."""
+    return max(bisect_right(list(accumulate(sizes)), max_bytes), 1)

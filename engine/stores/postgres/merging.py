@@ -13,6 +13,9 @@ from engine.stores.postgres.connections import SQL, Connections, Session, outdat
 MOST = 200
 """How many pages one query reads at most."""
 
+LARGE = 64 * 1024
+"""Bytes of a section: pages that have a larger one are read one by one."""
+
 READ_SECONDS = 10.0
 """A query that takes longer than this, or at the worst twice as long, loses its connection."""
 
@@ -114,19 +117,36 @@ class MergedReads:
                 raise
         else:
             for key, waiters in batch.items():
-                _answer(waiters, pages.get(key, []))
+                rows = pages.get(key, [])
+                if any(row[3] is None for row in rows):
+                    await self._settle_large(key, waiters)
+                else:
+                    _answer(waiters, rows)
+
+    async def _settle_large(self, key: Key, waiters: Waiters) -> None:
+        """Reads a page by itself that is too large to be one of many."""
+        try:
+            rows = await self._ask("page_sections", *key)
+        except BaseException as error:
+            _fail(waiters, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            _answer(waiters, rows)
 
     async def _pages(self, keys: Iterable[Key]) -> dict[Key, Rows]:
         skus, channels = zip(*keys, strict=True)
-        self._begin()
-        try:
-            rows = await self._queries["sections_of_pages"](skus, channels)
-        except Exception as error:  # noqa: BLE001  # as above
-            rows = await self._again(error, "sections_of_pages", skus, channels)
         pages: dict[Key, Rows] = {}
-        for row in rows:
+        for row in await self._ask("sections_of_pages", skus, channels, LARGE):
             pages.setdefault((row[6], row[7]), []).append(row[:6])
         return pages
+
+    async def _ask(self, statement: str, *bindings: object) -> Rows:
+        self._begin()
+        try:
+            return await self._queries[statement](*bindings)
+        except Exception as error:  # noqa: BLE001  # as above
+            return await self._again(error, statement, *bindings)
 
     async def _again(self, error: Exception, statement: str, *bindings: object) -> Rows:
         """The same query over a new connection, if the error says that the old one is of no use any more."""

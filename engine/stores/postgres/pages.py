@@ -1,15 +1,20 @@
 """The sections in the table `sections`, as readers see them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 
 from engine.computing import compute
+from engine.errors import ReadTooLarge
 from engine.stores.listing import ListedPage, listed
+from engine.stores.postgres.log import INLINE_BYTES, UNBOUNDED
 from engine.stores.postgres.merging import MergedReads
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
 from projections.sections import SharedSections
 
 PAGE = 1_000
+
+_versions = itemgetter(3)
 
 
 class PostgresPages(MergedReads, Pages):
@@ -18,10 +23,19 @@ class PostgresPages(MergedReads, Pages):
     def at_once(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
         """Every read is a query, and waits for the server."""
 
-    async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
+    async def sections_of(
+        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+    ) -> Mapping[str, Sequence[StoredSection]]:
         if not skus:
             return {}
-        rows = await self._connections.readers.fetch("sections_of_pages", list(skus), [channel] * len(skus))
+        wanted = (list(skus), [channel] * len(skus))
+        limit = UNBOUNDED if max_bytes is None else INLINE_BYTES
+        rows = await self._connections.readers.fetch("sections_of_pages", *wanted, limit)
+        if max_bytes is not None and None in map(_versions, rows):
+            [(size,)] = await self._connections.readers.fetch("page_sizes", list(skus), channel)
+            if size > max_bytes:
+                raise ReadTooLarge(size, max_bytes)
+            rows = await self._connections.readers.fetch("sections_of_pages", *wanted, UNBOUNDED)
         pages: dict[str, list[StoredSection]] = {}
         for row in rows:
             pages.setdefault(row["sku"], []).append(row[:6])
@@ -46,7 +60,12 @@ class PostgresPages(MergedReads, Pages):
         return [sku for (sku,) in rows]
 
     async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
-        standing = await self._connections.readers.fetch("domain_sections", domain, list(skus))
+        standing = await self._connections.readers.fetch("domain_sections", domain, list(skus), INLINE_BYTES)
+        if None in [row[5] for row in standing]:
+            [(size,)] = await self._connections.readers.fetch("section_sizes", domain, list(skus))
+            if size != sum([each.size for each in sections]):
+                return False
+            standing = await self._connections.readers.fetch("domain_sections", domain, list(skus), UNBOUNDED)
 
         def are_same() -> bool:
             rows: list[object] = [row for each in sections for row in each.rows()]

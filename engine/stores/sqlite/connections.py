@@ -19,7 +19,7 @@ import apsw
 import orjson
 from anyio.to_thread import run_sync
 
-from engine.errors import StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
+from engine.errors import ReadTooLarge, StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
 from engine.stores.sqlite.readers import (
     LARGEST_VALUE,
@@ -51,6 +51,8 @@ PRAGMA temp_store = MEMORY;
 
 BROWSED_KIB = 16_384
 """What is kept of a file through which somebody walks from end to end: the next time, it has all to be read again."""
+
+SMALLEST_LIMIT = 16 * 1024
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -338,6 +340,18 @@ def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> tuple[
     return orjson.loads(rows), blobs or b""
 
 
+def packed_within(
+    connection: apsw.Connection, name: str, sizes: str, bindings: Sequence[object], max_bytes: int
+) -> tuple[list[Row], bytes]:
+    """The packed rows of a statement. Raises `ReadTooLarge` where they have more, as the statement `sizes` tells."""
+    try:
+        with bounded(connection, max_bytes):
+            return packed(connection, name, bindings)
+    except apsw.TooBigError as error:
+        size = sum([row[-1] or 0 for row in connection.execute(SQL[sizes], bindings)])
+        raise ReadTooLarge(size, max_bytes) from error
+
+
 def packed_of(
     connection: apsw.Connection, name: str, items: Sequence[str], *bindings: object
 ) -> Iterator[tuple[list[Row], bytes]]:
@@ -352,6 +366,16 @@ def packed_of(
     middle = len(items) // 2
     for half in (items[:middle], items[middle:]):
         yield from packed_of(connection, name, half, *bindings)
+
+
+@contextmanager
+def bounded(connection: apsw.Connection, max_bytes: int) -> Iterator[None]:
+    """Within it, no value may be larger, unless it is so small that SQLite's own would be too large, too."""
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(max(max_bytes, SMALLEST_LIMIT), LARGEST_VALUE))
+    try:
+        yield
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, before)
 
 
 def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:

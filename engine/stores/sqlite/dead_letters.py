@@ -15,6 +15,7 @@ from engine.stores.letters import (
     LONGEST_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetters,
     Kind,
     ListedLetter,
     NewLetter,
@@ -23,7 +24,6 @@ from engine.stores.letters import (
     Wanted,
 )
 from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
-from engine.stores.store import DeadLetters
 from projections.streams import encode_part
 
 

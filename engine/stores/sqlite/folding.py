@@ -9,7 +9,16 @@ import apsw
 
 from engine.errors import LeaseLost
 from engine.stores.letters import NewLetter, Resolution
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, cut_sections, fetch, packed_of
+from engine.stores.sqlite.connections import (
+    SQL,
+    Connections,
+    Row,
+    Threaded,
+    cut_sections,
+    fetch,
+    packed_of,
+    packed_within,
+)
 from engine.stores.sqlite.dead_letters import letter_row
 from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
@@ -34,12 +43,16 @@ class SQLiteFolding(Folding):
 
         return await self._pages.run_reserved(write)
 
-    async def sections(self, skus: Collection[str]) -> list[Section]:
+    async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
         if not skus:
             return []
         domain, wanted = self.checkpoint.domain, list(skus)
 
         def read(connection: apsw.Connection) -> list[Section]:
+            if max_bytes is not None:
+                bindings = (domain, apsw.carray(tuple(wanted)))
+                rows = packed_within(connection, "domain_sections", "section_sizes", bindings, max_bytes)
+                return sorted(_unpacked(*rows))
             goes = packed_of(connection, "domain_sections", wanted, domain)
             return sorted(chain.from_iterable(_unpacked(*rows) for rows in goes))
 

@@ -1,7 +1,7 @@
 """The log in `events.db`."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from itertools import accumulate
 from operator import add, itemgetter
 from typing import TypeAlias
@@ -10,6 +10,7 @@ import anyio
 import apsw
 import orjson
 
+from engine.stores.batches import batches
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.sqlite.connections import (
     EVENTS,
@@ -19,12 +20,14 @@ from engine.stores.sqlite.connections import (
     Execute,
     Row,
     Threaded,
+    bounded,
     cut,
     fetch,
     in_transaction,
     one,
     packed,
     packed_of,
+    packed_within,
 )
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
@@ -33,6 +36,9 @@ TICK_SECONDS = 0.02
 
 LARGEST_STATES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
+
+UNBOUNDED = 2**31 - 1
+"""More bytes than a value may have."""
 
 NewRow: TypeAlias = tuple[str, int, int, str]
 """An event to be appended, but for its state: stream, version, revision, topic."""
@@ -54,7 +60,7 @@ def append_packed(
     """Appends, inside a transaction, what has a free place, and tells the positions: None where it was taken."""
     [(before,)] = fetch(connection, "log_end")
     changes = connection.total_changes()
-    for start, stop in _goes(states):
+    for start, stop in batches(list(map(len, states)), max_bytes=LARGEST_STATES):
         connection.execute(SQL[name], _packed(rows[start:stop], states[start:stop]))
     if connection.total_changes() - changes == len(rows):  # then positions are one behind the other
         last = connection.last_insert_rowid()
@@ -62,18 +68,6 @@ def append_packed(
     wanted = orjson.dumps([row[:2] for row in rows]).decode()
     appended = {event[1:4]: event[0] for event in fetch(connection, "events_at", wanted) if event[0] > before}
     return [appended.pop(row[:3], None) for row in rows]
-
-
-def _goes(states: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Where to begin and end, so that the states of each go fit into a value."""
-    start = size = 0
-    for place, state in enumerate(states):
-        if place > start and size + len(state) > LARGEST_STATES:
-            yield start, place
-            start, size = place, 0
-        size += len(state)
-    if states:
-        yield start, len(states)
 
 
 def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
@@ -138,16 +132,19 @@ class SQLiteLog(Log):
     async def touched(self, domain: str, after: int, limit: int) -> Touched:
         def read(connection: apsw.Connection) -> Touched:
             window = {"domain": domain, "after": after, "limit": limit}
-            end, scanned, events, streams = one(connection.execute(SQL["touched"], window))
-            return Touched(sorted(orjson.loads(streams)), events, scanned, end)
+            end, scanned, events, streams, size = one(connection.execute(SQL["touched"], window))
+            return Touched(sorted(orjson.loads(streams)), events, scanned, end, size)
 
         return await self._connections.events_reader.run(read)
 
-    async def heads(self, streams: Sequence[str]) -> list[StoredEvent]:
+    async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
         if not streams:
             return []
 
         def read(connection: apsw.Connection) -> list[StoredEvent]:
+            if max_bytes is not None:
+                wanted = [apsw.carray(tuple(streams))]
+                return unpacked(*packed_within(connection, "heads", "head_sizes", wanted, max_bytes))
             return [event for rows in packed_of(connection, "heads", streams) for event in unpacked(*rows)]
 
         return await self._connections.events_reader.run(read)
@@ -168,12 +165,13 @@ class SQLiteLog(Log):
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
             step = following(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int) -> Scanned:
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below}
 
         def read(connection: apsw.Connection, limit: int = limit) -> Scanned:
             try:
-                rows, states = packed(connection, "scan", {**bindings, "limit": limit})
+                with bounded(connection, max_bytes if limit > 1 else UNBOUNDED):
+                    rows, states = packed(connection, "scan", {**bindings, "limit": limit})
             except apsw.TooBigError:
                 if limit == 1:
                     raise
@@ -185,13 +183,16 @@ class SQLiteLog(Log):
 
         return await self._connections.events_browser.run(read)
 
-    async def entries(self, tails: Collection[str], *, after: str, below: str, limit: int, since: int) -> Entries:
+    async def entries(
+        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    ) -> Entries:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "since": since}
 
         def read(connection: apsw.Connection, limit: int = limit) -> Entries:
             window = {**bindings, "limit": limit, "payload": b'"payload":'}
             try:
-                number, end, joined = one(connection.execute(SQL["scan_entries"], window))
+                with bounded(connection, max_bytes if limit > 1 else UNBOUNDED):
+                    number, end, joined = one(connection.execute(SQL["scan_entries"], window))
             except apsw.TooBigError:
                 if limit == 1:
                     raise

@@ -16,9 +16,11 @@ from engine.stores.sqlite.connections import (
     Execute,
     OnLoop,
     Row,
+    bounded,
     cut_sections,
     one,
     packed_of,
+    packed_within,
     store_error,
 )
 from engine.stores.store import Made, Pages
@@ -26,6 +28,9 @@ from projections.pages import StoredSection
 from projections.sections import SharedSections
 
 PAGE = 1_000
+
+ROOM = 4_096
+"""Bytes by which a value may be larger than what is expected of it: it is not made in one go."""
 
 CHANGES = "PRAGMA data_version"
 """A number that is another one when another connection, of whatever process, has changed anything since."""
@@ -131,10 +136,16 @@ class SQLitePages(Pages):
 
         return read
 
-    async def sections_of(self, skus: Sequence[str], channel: str) -> Mapping[str, Sequence[StoredSection]]:
+    async def sections_of(
+        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+    ) -> Mapping[str, Sequence[StoredSection]]:
         def read(connection: apsw.Connection) -> dict[str, list[StoredSection]]:
             pages: dict[str, list[StoredSection]] = {}
-            goes = packed_of(connection, "sections_of_pages", skus, channel)
+            if max_bytes is None:
+                goes = packed_of(connection, "sections_of_pages", skus, channel)
+            else:
+                bindings = (channel, apsw.carray(tuple(skus)))
+                goes = iter([packed_within(connection, "sections_of_pages", "page_sizes", bindings, max_bytes)])
             for sku, section in sorted(chain.from_iterable(_unpacked(*rows) for rows in goes), key=_domain):
                 pages.setdefault(sku, []).append(section)
             return pages
@@ -169,11 +180,12 @@ class SQLitePages(Pages):
         wanted = (domain, apsw.carray(tuple(skus)))
 
         def look(connection: apsw.Connection) -> bool:
+            rows, blobs = expected = _packed(sections)
             try:
-                standing = one(connection.execute(SQL["domain_sections"], wanted))
+                with bounded(connection, max(len(rows), len(blobs or b"")) + ROOM):
+                    return bool(one(connection.execute(SQL["domain_sections"], wanted)) == expected)
             except apsw.TooBigError:
                 return False
-            return standing == _packed(sections)
 
         return await self._connections.pages_reader.run(look)
 

@@ -19,10 +19,17 @@ UPDATE checkpoints SET holder = $1 WHERE domain = $2;
 UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5 WHERE domain = $6;
 
 -- domain_sections --
--- A domain's sections of some SKUs.
-SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections
+-- A domain's sections of some SKUs. Where a body has more bytes than the limit, it is left out, and the versions too.
+SELECT sku, channel, domain, enabled, ready, CASE WHEN octet_length(body) > $3 THEN NULL ELSE versions END,
+       CASE WHEN octet_length(body) <= $3 THEN body END, occurred_at, recorded_at
+FROM sections
 WHERE sku = ANY ($2::text[]) AND domain = $1
 ORDER BY sku, channel;
+
+-- section_sizes --
+-- How many bytes a domain's sections of some SKUs have.
+SELECT coalesce(sum(octet_length(versions) + coalesce(octet_length(body), 0)), 0) FROM sections
+WHERE sku = ANY ($2::text[]) AND domain = $1;
 
 -- write_section --
 -- Puts sections in place, in the order given, unless the same ones stand there.

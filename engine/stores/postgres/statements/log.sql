@@ -20,20 +20,22 @@ JOIN stored_events USING (originator_id, originator_version);
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
--- The next events behind a position: what of them a domain has, how many there are, and where the window ends.
+-- The next events behind a position: what of them a domain has, how many there are, where the window ends, and the bytes.
 WITH next_events AS (
-    SELECT notification_id, originator_id, topic FROM stored_events
+    SELECT notification_id, originator_id, topic, octet_length(state) AS bytes FROM stored_events
     WHERE notification_id > $2
     ORDER BY notification_id
     LIMIT $3
 )
 SELECT coalesce(array_agg(DISTINCT originator_id) FILTER (WHERE topic = $1), '{}'),
-       count(*) FILTER (WHERE topic = $1), count(*), coalesce(max(notification_id), $2)
+       count(*) FILTER (WHERE topic = $1), count(*), coalesce(max(notification_id), $2),
+       coalesce(sum(bytes) FILTER (WHERE topic = $1), 0)
 FROM next_events;
 
 -- heads --
--- The newest event of each stream in an array.
-SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic, head.state
+-- The newest event of each stream in an array. A state that has more bytes than the limit is left out.
+SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic,
+       CASE WHEN octet_length(head.state) <= $2 THEN head.state END
 FROM unnest($1::text[]) AS wanted (originator_id)
 CROSS JOIN LATERAL (
     SELECT * FROM stored_events
@@ -41,6 +43,16 @@ CROSS JOIN LATERAL (
     ORDER BY originator_version DESC, revision DESC
     LIMIT 1
 ) AS head;
+
+-- head_sizes --
+-- How many bytes the newest event of each stream in an array has.
+SELECT wanted.originator_id, (
+    SELECT octet_length(state) FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id
+    ORDER BY originator_version DESC, revision DESC
+    LIMIT 1
+)
+FROM unnest($1::text[]) AS wanted (originator_id);
 
 -- older_events --
 -- The newest events of a stream that are older than a given (version, revision).
@@ -59,6 +71,7 @@ LIMIT $5;
 -- scan --
 -- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
 -- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large.
+-- A state that has more bytes than the limit is left out.
 -- There may be hundreds of tails: each is found by hash (`IS TRUE` keeps it from becoming a join), once for each length.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
@@ -75,8 +88,8 @@ WITH RECURSIVE sizes (size) AS MATERIALIZED (
     FROM streams
     WHERE streams.number < $4 AND streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
 )
-SELECT head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic, head.state,
-       streams.number
+SELECT head.notification_id, streams.originator_id, head.originator_version, head.revision, head.topic,
+       CASE WHEN octet_length(head.state) <= $5 THEN head.state END, streams.number
 FROM streams
 LEFT JOIN LATERAL (
     SELECT * FROM stored_events
@@ -91,7 +104,8 @@ WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < 
     AND (head.notification_id IS NOT NULL OR streams.number = $4);
 
 -- scan_entries --
--- As `scan`, but of each head only what it says, and the last stream when there may be more.
+-- As `scan`, but of each head only what it says, and the last stream when there may be more. In place of what has more
+-- bytes than the limit, its stream and number are given.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
 ), streams (originator_id, number) AS (
@@ -107,11 +121,14 @@ WITH RECURSIVE sizes (size) AS MATERIALIZED (
     FROM streams
     WHERE streams.number < $4 AND streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < $3)
 )
-SELECT convert_to(streams.originator_id || chr(31) || head.originator_version || chr(31), 'UTF8')
-       || CASE WHEN position('"payload":'::bytea IN head.state) > 0
-           THEN substring(head.state FROM position('"payload":'::bytea IN head.state)) ELSE '' END
-       || CASE WHEN head.notification_id > $5 THEN '\x1f'::bytea ELSE '' END,
-       CASE WHEN streams.number = $4 THEN streams.originator_id END
+SELECT CASE WHEN octet_length(head.state) <= $6 THEN
+           convert_to(streams.originator_id || chr(31) || head.originator_version || chr(31), 'UTF8')
+           || CASE WHEN position('"payload":'::bytea IN head.state) > 0
+               THEN substring(head.state FROM position('"payload":'::bytea IN head.state)) ELSE '' END
+           || CASE WHEN head.notification_id > $5 THEN '\x1f'::bytea ELSE '' END
+       END,
+       CASE WHEN streams.number = $4 OR octet_length(head.state) > $6 THEN streams.originator_id END,
+       CASE WHEN octet_length(head.state) > $6 THEN streams.number END
 FROM streams
 LEFT JOIN LATERAL (
     SELECT * FROM stored_events

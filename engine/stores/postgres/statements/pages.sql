@@ -3,12 +3,19 @@
 SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = $1 AND channel = $2 ORDER BY domain;
 
 -- sections_of_pages --
--- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page.
-SELECT section.domain, enabled, ready, versions, body, occurred_at, wanted.sku, wanted.channel
+-- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page. Where a
+-- body has more bytes than the limit, it is left out, and the versions too.
+SELECT section.domain, enabled, ready, CASE WHEN octet_length(body) > $3 THEN NULL ELSE versions END,
+       CASE WHEN octet_length(body) <= $3 THEN body END, occurred_at, wanted.sku, wanted.channel
 FROM unnest($1::text[], $2::text[]) AS wanted (sku, channel)
 CROSS JOIN LATERAL (
     SELECT * FROM sections WHERE sections.sku = wanted.sku AND sections.channel = wanted.channel ORDER BY domain
 ) AS section;
+
+-- page_sizes --
+-- How many bytes the sections of several SKUs have in a channel.
+SELECT coalesce(sum(octet_length(versions) + coalesce(octet_length(body), 0)), 0) FROM sections
+WHERE sku = ANY ($1::text[]) AND channel = $2;
 
 -- listed_pages --
 -- How the sections of a channel stand, of the next SKUs; an SKU without any has one row, with nulls.

@@ -25,6 +25,10 @@ SELECT json_group_array(json_array(
 )), CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
 FROM sections WHERE domain = ? AND sku IN carray(?);
 
+-- section_sizes --
+-- How many bytes a domain's sections of some SKUs have.
+SELECT sum(octet_length(versions) + coalesce(octet_length(body), 0)) FROM sections WHERE domain = ? AND sku IN carray(?);
+
 -- write_section --
 -- Puts a section in place, unless the same one stands there.
 INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)

@@ -28,15 +28,16 @@ CROSS JOIN stored_events
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
--- The next events behind a position: where the window ends, how many there are, and what of it a domain has.
+-- The next events behind a position: where the window ends, how many there are, and what of it a domain has, with its bytes.
 WITH next_events AS (
-    SELECT notification_id, originator_id, topic FROM stored_events
+    SELECT notification_id, originator_id, topic, octet_length(state) AS bytes FROM stored_events
     WHERE notification_id > :after
     ORDER BY notification_id
     LIMIT :limit
 )
 SELECT coalesce(max(notification_id), :after), count(*), count(*) FILTER (WHERE topic = :domain),
-       json_group_array(DISTINCT originator_id) FILTER (WHERE topic = :domain)
+       json_group_array(DISTINCT originator_id) FILTER (WHERE topic = :domain),
+       coalesce(sum(bytes) FILTER (WHERE topic = :domain), 0)
 FROM next_events;
 
 -- heads --
@@ -52,6 +53,16 @@ CROSS JOIN stored_events ON stored_events.notification_id = (
     ORDER BY newest.originator_version DESC, newest.revision DESC
     LIMIT 1
 );
+
+-- head_sizes --
+-- How many bytes the newest event of each stream in an array has.
+SELECT wanted.value, (
+    SELECT octet_length(newest.state) FROM stored_events AS newest
+    WHERE newest.originator_id = wanted.value
+    ORDER BY newest.originator_version DESC, newest.revision DESC
+    LIMIT 1
+)
+FROM carray(?) AS wanted;
 
 -- older_events --
 -- The newest events of a stream that are older than a given (version, revision).

@@ -8,6 +8,10 @@ SELECT json_group_array(json_array(domain, enabled, ready, octet_length(versions
     CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
 FROM sections WHERE channel = ? AND sku IN carray(?);
 
+-- page_sizes --
+-- How many bytes the sections of several SKUs have in a channel.
+SELECT sum(octet_length(versions) + coalesce(octet_length(body), 0)) FROM sections WHERE channel = ? AND sku IN carray(?);
+
 -- listed_pages --
 -- How the sections of a channel stand, of the next SKUs; an SKU without any has one row, with nulls.
 SELECT page.sku, section.domain, section.enabled, section.ready, section.occurred_at

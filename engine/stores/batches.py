@@ -1,0 +1,25 @@
+"""Parts of a sequence whose items have different sizes: as many items as fit, and one at least."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = None) -> Iterator[tuple[int, int]]:
+    """Where each part begins and ends, in order. A single item may be larger than `max_bytes`."""
+    most = len(sizes) if max_items is None else max_items
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place > start and (total + size > max_bytes or place - start == most):
+            yield start, place
+            start, total = place, 0
+        total += size
+    if sizes:
+        yield start, len(sizes)
+
+
+def divided(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
+    """About so many parts of the same length, in order; none is empty."""
+    step = -(-len(items) // parts)
+    return [items[start : start + step] for start in range(0, len(items), step)]
