@@ -11,9 +11,10 @@ What is named here is the public surface; everything else may change.
 from engine.config import Config
 from engine.door import read_event
 from engine.errors import (
-    CheckpointAhead,
     ConfigurationError,
+    LogReplaced,
     PagefoldError,
+    PagesUnfolded,
     Refused,
     SourceFailed,
     StoreError,
@@ -30,13 +31,14 @@ from engine.status import Status
 
 __all__ = [
     "AppendResult",
-    "CheckpointAhead",
     "Config",
     "ConfigurationError",
     "DomainEvent",
     "FieldChange",
     "HistoryEntry",
+    "LogReplaced",
     "PagefoldError",
+    "PagesUnfolded",
     "ProductPage",
     "Refolded",
     "Refused",

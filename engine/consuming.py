@@ -11,7 +11,7 @@ import stamina
 from domains import AnyDomain
 from engine.config import Config
 from engine.counting import Counts
-from engine.errors import RETRYABLE, CheckpointAhead, LeaseLost
+from engine.errors import RETRYABLE, LeaseLost
 from engine.folding import Folder
 from engine.logs import Logger
 from engine.looking import Looker
@@ -30,6 +30,9 @@ STANDBY_SECONDS = 0.1
 
 SETTLE_SECONDS = 0.5
 """How far a checkpoint may fall behind what was seen while a busy log holds nothing for its domain."""
+
+CONFIRM_SECONDS = 0.5
+"""How long a consumer with nothing to do goes without a look at whether the log is still the one that it has folded."""
 
 MOST_AHEAD = 50_000
 """How many streams a consumer remembers to have folded further than it has come: some megabytes."""
@@ -59,7 +62,7 @@ class Consumer:
     async def run(self) -> None:
         """Folds what comes, for ever. Waits on standby while another worker has the lease.
 
-        What may pass is tried again, with backoff and jitter, for ever. Raises `CheckpointAhead`.
+        What may pass is tried again, with backoff and jitter, for ever. Raises `LogReplaced`.
         """
         while True:
             async for attempt in stamina.retry_context(
@@ -87,6 +90,7 @@ class Consumer:
                         if await tail.step():
                             progressed = True
                         else:
+                            await tail.confirm()
                             await self._store.log.wait(tail.position, self._work.poll_seconds)
                             await tail.settle()
             except PASSING as error:
@@ -95,7 +99,10 @@ class Consumer:
                 log.warning("interrupted", domain=self._domain, error=str(error))
 
     async def catch_up(self) -> None:
-        """Folds everything that is in the log by now, or waits until the worker that has the lease did."""
+        """Folds everything that is in the log by now, or waits until the worker that has the lease did.
+
+        Raises `LogReplaced`.
+        """
         target = await self._store.log.end()
         while True:
             checkpoint = await self._checkpoint()
@@ -116,16 +123,15 @@ class Consumer:
             await anyio.sleep(STANDBY_SECONDS)
 
     async def _checkpoint(self) -> Checkpoint:
+        await self._store.proof.prove()
         checkpoints = {each.domain: each for each in await self._store.consumption.checkpoints()}
-        checkpoint = checkpoints.get(self._domain, Checkpoint(self._domain))
-        self._check_end(checkpoint, await self._store.log.end())
-        return checkpoint
+        return checkpoints.get(self._domain, Checkpoint(self._domain))
 
     async def _tail(self, lease: Lease) -> "_Tail":
+        await self._store.proof.prove()
         async with lease.folding() as folding:
             checkpoint = folding.checkpoint
             streaks = Streaks(self._store.log, self._domain, await folding.streaks())
-        self._check_end(checkpoint, await self._store.log.end())
         tail = _Tail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = checkpoint.fingerprint or self._fingerprint
         tail.counts = self._counts
@@ -143,10 +149,6 @@ class Consumer:
 
     def _is_outdated(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.fingerprint not in (None, self._fingerprint)
-
-    def _check_end(self, checkpoint: Checkpoint, end: int) -> None:
-        if checkpoint.position > end:
-            raise CheckpointAhead(self._domain, checkpoint.position, end)
 
 
 class _Tail:
@@ -169,7 +171,7 @@ class _Tail:
         self.counts = Counts()
         self._window = min(SMALLEST_WINDOW, largest)
         self._ahead = _Ahead()
-        self._moved_at = time.monotonic()
+        self._moved_at = self._confirmed_at = time.monotonic()
         self.position = checkpoint.position
 
     async def step(self) -> bool:
@@ -207,12 +209,31 @@ class _Tail:
             with anyio.CancelScope(shield=True):
                 moved = self._moved(self.position, self.checkpoint)
                 async with self._lease.folding() as folding:
-                    await folding.advance(moved)
+                    self._check(folding.checkpoint)
+                    moved = await folding.advance(moved)
                 self._committed(moved)
+
+    async def confirm(self) -> None:
+        """Sees, every so often, that the log and the checkpoint are those that this worker has left.
+
+        Raises `LogReplaced`, and `LeaseLost` where the checkpoint was put back with the log: then to begin from it is
+        right.
+        """
+        if time.monotonic() < self._confirmed_at + CONFIRM_SECONDS:
+            return
+        await self._store.proof.prove()
+        if self.checkpoint not in await self._store.consumption.checkpoints():
+            raise LeaseLost(self.checkpoint.domain)
+        self._confirmed_at = time.monotonic()
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        if checkpoint != self.checkpoint:
+            raise LeaseLost(checkpoint.domain)
 
     async def _fold(self, touched: Touched) -> None:
         started = time.perf_counter()
         async with self._lease.folding() as folding:
+            self._check(folding.checkpoint)
             left = self._ahead.without_settled(touched.streams)
             folded = await self._folder.fold(folding, left)
             ahead = () if left is touched.streams else set(touched.streams).difference(left)
@@ -221,7 +242,7 @@ class _Tail:
                 await folding.keep_streaks(streaks)
             heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
             moved = self._moved(touched.end, _counted(self.checkpoint, touched, self.position, heads, folded.bad))
-            await folding.advance(moved)
+            moved = await folding.advance(moved)
         self._committed(moved)
         self._streaks.keep(streaks)
         self._ahead.remember(folded.settled, touched.end)

@@ -15,7 +15,8 @@ PagefoldError
     ├── StoreTooNew         the store was made by a newer Pagefold
     ├── ReadTooLarge        more bytes were asked for at once than may be held; asking for less at a time is right
     ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
-    ├── CheckpointAhead     the log ends before what was already folded: it was restored from a backup
+    ├── LogReplaced         the log is not the one that was folded: it was put back, swapped or deleted
+    ├── PagesUnfolded       the pages were lost, and are not all folded again yet
     └── LeaseLost           another worker has taken this domain over
 """
 
@@ -143,22 +144,34 @@ class AlreadyRecorded(StoreError):
         super().__init__(f"already recorded: {what}")
 
 
-class CheckpointAhead(StoreError):
-    """A checkpoint lies beyond the end of the log."""
+class LogReplaced(StoreError):
+    """The log is not the one that was folded and appended to. Nothing is appended or folded until a person decides."""
 
-    def __init__(self, domain: str, position: int, end: int) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{domain} was folded up to position {position}, but the log ends at {end}: was it restored from an older "
-            "backup? Restore pages and log from the same backup, or empty the pages and fold them again"
+            f"the log is not the one that was folded: {reason}. Nothing is appended or folded. Put the right log back "
+            "(`pagefold restore` does, from a backup), or fold everything again from this one: `pagefold recover`"
+        )
+        self.reason = reason
+        self.told = str(self)
+
+
+class PagesUnfolded(StoreError):
+    """The pages were lost, and are being folded again: until that is done, a page that is not there may still exist."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the pages were lost, and are not all folded again yet: `pagefold work` and `pagefold recover` fold them "
+            "from the log"
         )
         self.told = str(self)
 
 
 class LeaseLost(StoreError):
-    """Another worker has taken the domain over while this one was away."""
+    """Another worker has taken the domain over while this one was away, or the checkpoint was put back under it."""
 
     def __init__(self, domain: str) -> None:
-        super().__init__(f"another worker has taken over {domain}")
+        super().__init__(f"the checkpoint of {domain} is no longer this worker's: another has taken over")
         self.told = str(self)
 
 

@@ -88,6 +88,11 @@ async def log_can_be_written(shop: "Shop") -> str | None:
     return _told(shop.faults.last("append"))
 
 
+async def log_is_known(shop: "Shop") -> None:
+    """The log is the one that was folded and appended to."""
+    await shop.store.proof.prove()
+
+
 async def consumers_fold(shop: "Shop") -> str | None:
     """No consumer of this process has failed since it last folded."""
     failing = shop.faults.all_of("fold ")
@@ -109,6 +114,7 @@ CHECKS = (
     Check("pages", READS, pages_can_be_read),
     Check("damage", READS, pages_are_whole, slow=True),
     LOG,
+    Check("log-identity", INGEST, log_is_known),
     CONSUMERS,
     Check("lag", INGEST, pages_are_up_to_date),
 )

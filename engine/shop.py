@@ -125,7 +125,9 @@ class Shop:
         `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
         has drifted, `advance` of how many more are done. More `processes` than one are started beside this one, and
         look for what has drifted; None starts as many as there are processors, where there is enough to look at.
+        Raises `LogReplaced`.
         """
+        await self.store.proof.prove()
         if write:
             await self._publish_layout()
         found: list[Refolded] = []

@@ -53,7 +53,8 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain.
 
-    `checks` are those of readiness, as this process finds them.
+    `checks` are those of readiness, as this process finds them; `recovering` tells that a recovery was begun and has
+    not come to its end.
     """
 
     store: str
@@ -62,6 +63,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     looks_reset: list[ResetStatus]
     deliveries: int
     checks: list[CheckResult]
+    recovering: bool
 
     @property
     def lag_events(self) -> int:
@@ -79,7 +81,12 @@ class Standing(NamedTuple):
 async def status_of(store: Store, config: Config, checks: list[CheckResult]) -> Status:
     """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
     domains, deliveries = await standing_of(store, config)
-    return Status(store.name, domains, await _channels(store, config), await looks_reset(store), deliveries, checks)
+    channels, reset, recovering = (
+        await _channels(store, config),
+        await looks_reset(store),
+        await store.proof.recovering(),
+    )
+    return Status(store.name, domains, channels, reset, deliveries, checks, recovering)
 
 
 async def standing_of(store: Store, config: Config) -> Standing:

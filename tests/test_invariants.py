@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 import engine
 from domains import DOMAINS
-from engine import CheckpointAhead, Config, DomainEvent, Shop, StoreUnavailable, appending
+from engine import Config, DomainEvent, LogReplaced, Shop, StoreUnavailable, appending
 from engine.folding import Folder
 from engine.stores.sqlite import SQLiteStore
 from engine.stores.store import NewEvent, Store
@@ -281,9 +281,9 @@ async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
     """When the log ends before a checkpoint, folding is refused and says why, at once and when working on."""
     await say(shop, *many(5, size=1))
     await cut(shop, left)
-    with pytest.raises(CheckpointAhead, match="restored from an older"):
+    with pytest.raises(LogReplaced, match="put back to an older state"):
         await shop.catch_up()
-    with anyio.fail_after(5), pytest.raises(CheckpointAhead, match=f"position 5, but the log ends at {left}"):
+    with anyio.fail_after(5), pytest.raises(LogReplaced, match=f"position 5, but the log ends at {left}"):
         await shop.work()
 
 

@@ -23,7 +23,7 @@ from tests.http_clients import client_of, service_of
 from tests.postgres import PostgresServer
 from tests.shops import SKU, append, catalog, configured, price, say
 
-ALL = ["pages", "damage", "log", "consumers", "lag"]
+ALL = ["pages", "damage", "log", "log-identity", "consumers", "lag"]
 
 
 @pytest.fixture

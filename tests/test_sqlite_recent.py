@@ -1,14 +1,18 @@
 """What the SQLite store remembers of pages: never an older state, never without a bound, and only where it pays."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import apsw
 import pytest
 
-from engine.stores.sqlite.connections import PAGES, OnLoop, connect
+from engine.stores.sqlite.connections import PAGES, connect
+from engine.stores.sqlite.on_loop import OnLoop
+from engine.stores.sqlite.opened import Opened
 from engine.stores.sqlite.pages import RecentReads
+from engine.stores.sqlite.readers import connect_reader
 from engine.stores.sqlite.schema import prepare
 from projections.pages import StoredSection
 
@@ -30,7 +34,9 @@ def writer(tmp_path: Path) -> Iterator[apsw.Connection]:
 def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
     """Reads over another connection."""
     assert writer.in_transaction is False
-    connection = OnLoop(tmp_path / PAGES)
+    connect = partial(connect_reader, busy_milliseconds=1_000)
+    opened = Opened(tmp_path / PAGES, connect, lost=lambda: None, verify=lambda _: None)
+    connection = OnLoop(opened)
     yield RecentReads(connection, lambda _sku, _channel, rows: rows)
     connection.close()
 

@@ -29,7 +29,12 @@ def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "w
 async def checkpoint_of(store: Store, domain: str = "catalog") -> Checkpoint:
     """The checkpoint of a domain, without its holder."""
     checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
-    return checkpoints.get(domain, Checkpoint(domain))._replace(holder=None)
+    return checkpoints.get(domain, Checkpoint(domain))._replace(holder=None, mark=None)
+
+
+async def a_log(store: Store) -> None:
+    """A log up to the position of `MOVED`: no checkpoint can be where no event is."""
+    await insert(store, *(f"S{number}" for number in range(MOVED.position)))
 
 
 def stamps(config: Config) -> Mapping[tuple[str, str], int]:
@@ -170,6 +175,7 @@ async def test_streaks_are_kept_by_source(store: Store) -> None:
 
 async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
     """Sections, letters and the checkpoint appear together, and none of them before the end."""
+    await a_log(store)
     async with store.consumption.folding("catalog") as folding:
         assert folding.checkpoint._replace(holder=None) == Checkpoint("catalog")
         await folding.write([a_section()])
@@ -185,6 +191,7 @@ async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
 
 async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
     """When the body raises, sections, letters, streaks and checkpoint are as they were, and the error comes through."""
+    await a_log(store)
     await folded(store, a_section())
 
     async def broken_off() -> None:
@@ -235,6 +242,7 @@ async def test_a_cancelled_transaction_leaves_nothing(store: Store) -> None:
 
 async def test_one_transaction_at_a_time_folds_a_domain(store: Store, config: Config) -> None:
     """Another that folds the domain waits until the first ends, then sees what it did."""
+    await a_log(store)
     order: list[str] = []
     other = await open_store(config)
 
@@ -368,6 +376,7 @@ async def test_a_standby_takes_over(store: Store, config: Config) -> None:
 
 async def test_a_live_lease_is_never_taken_over(store: Store, config: Config) -> None:
     """A holder that breathes keeps its lease for longer than `lease_seconds`, idle or inside a transaction."""
+    await a_log(store)
     other = await open_store(config)
     try:
         with anyio.move_on_after(2.5) as scope:
@@ -437,12 +446,14 @@ async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting:
 
 async def test_advancing_keeps_the_holder(store: Store) -> None:
     """A checkpoint moves with its counts and fingerprint; who holds it is the lease's business."""
+    await a_log(store)
     async with store.consumption.lease("catalog") as lease:
         assert lease is not None
         async with lease.folding() as folding:
-            await folding.advance(MOVED._replace(holder="somebody else"))
+            moved = await folding.advance(MOVED._replace(holder="somebody else"))
         async with store.consumption.folding("catalog") as folding:
-            assert folding.checkpoint == MOVED._replace(holder=lease.holder)
+            assert folding.checkpoint == moved == MOVED._replace(holder=lease.holder, mark=moved.mark)
+    assert moved.mark == await store.proof.mark(MOVED.position) is not None
     assert [each.domain for each in await store.consumption.checkpoints()] == ["catalog"]
 
 

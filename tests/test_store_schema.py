@@ -110,6 +110,12 @@ async def test_opening_again_changes_nothing(store: Store, config: Config) -> No
     assert contents(config) == before
 
 
+INTO_LOG = (
+    "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES ('A', 1, 'inventory', {})"
+)
+OLD_EVENT = {True: INTO_LOG.format("x'31'"), False: INTO_LOG.format("'1'")}
+OLD_CHECKPOINT = "INSERT INTO checkpoints (domain, position) VALUES ('inventory', 1)"
+
 OLD_LETTER = {
     True: "INSERT INTO dead_letters "
     "VALUES (1, 'pricing', 'A/*/pricing/erp', 1, 0, x'', 'wrong', x'', '2026-01-01T12:00:00.000000Z')",
@@ -129,12 +135,16 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         for kind in ("sqlite", "postgres"):
             patch.setattr(f"engine.stores.{kind}.schema.migrations", first_release)
         old = await open_store(config)
-        await insert(old, "A")
+        run(config, "events.db", OLD_EVENT[is_sqlite(config)])
+        run(config, "pages.db", OLD_CHECKPOINT)
         run(config, "events.db", OLD_LETTER[is_sqlite(config)])
         before = contents(config)
     new = await open_store(config, create=False)
     try:
         assert contents(config) != before
+        assert await new.proof.problem() is None
+        [checkpoint] = await new.consumption.checkpoints()
+        assert checkpoint.mark == await new.proof.mark(1) is not None
         assert await new.log.correct([Correction("A", 1, 1, "inventory", b"2")]) == [2]
         assert await insert(old, "B") == [3]
         assert await insert(new, "C") == [4]
@@ -252,6 +262,7 @@ async def test_a_position_is_never_used_again(sqlite_store: SQLiteStore) -> None
     last = (await insert(sqlite_store, "A", "B"))[-1]
     events = sqlite_store._connections.events
     await events.run(lambda connection: connection.execute("DELETE FROM stored_events").fetchall())
+    await sqlite_store.proof.begin_recovery()
     assert (await insert(sqlite_store, "A"))[0] > last
     await sqlite_store.close()
 

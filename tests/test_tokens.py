@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from engine import Config, Shop, StoreUnavailable
 from engine.grants import Grant, Scope, Token, TokenState
 from engine.secrecy import PREFIX, Secret, without_secrets
-from engine.stores.store import Store, Tokens
+from engine.stores.store import Store
+from engine.stores.tokens import Tokens
 from engine.tokens import (
     LONGEST_LABEL,
     LONGEST_LIFE,

@@ -9,7 +9,8 @@ from engine import Config, StoreUnavailable
 from engine.door import format_moment
 from engine.grants import Scope, Token
 from engine.secrecy import PREFIX
-from engine.stores.store import Store, Tokens
+from engine.stores.store import Store
+from engine.stores.tokens import Tokens
 from engine.tokens import TokenOffice
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

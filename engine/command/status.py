@@ -17,13 +17,13 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     them has waited; what became of the events up to the checkpoint (applied, stale and dead are all of them); dead
     letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
     Below that, what needs somebody: what keeps pages from being read or changes from being appended and folded, as
-    /readyz says it (exit code 1 then), sources whose counters look reset, a configuration that has changed, dead
-    letters.
+    /readyz says it, and a recovery that has not come to its end (exit code 1 with either); sources whose counters look
+    reset, a configuration that has changed, dead letters.
 
     Parameters
     ----------
     as_json
-        Print one JSON document: store, domains, channels, looksReset, deliveries, checks.
+        Print one JSON document: store, domains, channels, looksReset, deliveries, checks, recovering.
     """
     return run(lambda: _status(options, as_json=as_json))
 
@@ -35,7 +35,7 @@ async def _status(options: Options, *, as_json: bool) -> int:
         write_bytes(msgspec.json.encode(found))
     else:
         _show(found)
-    return Exit.DONE if all(each.ok for each in found.checks) else Exit.REFUSED
+    return Exit.DONE if all(each.ok for each in found.checks) and not found.recovering else Exit.REFUSED
 
 
 def _show(found: Status) -> None:
@@ -79,6 +79,8 @@ def _hint(found: Status) -> None:
     for check in found.checks:
         if not check.ok:
             say(Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red"))
+    if found.recovering:
+        say(Text("pages are being folded again: where no `pagefold recover` is at work, run it once more", style="red"))
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
         names = ", ".join(changed)

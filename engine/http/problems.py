@@ -11,7 +11,15 @@ import msgspec
 from starlette.responses import Response
 
 from engine.dead_letters import LetterResolved, UnknownCursor, UnknownLetter
-from engine.errors import Overloaded, PagefoldError, Refused, StoreError, StoreUnavailable
+from engine.errors import (
+    LogReplaced,
+    Overloaded,
+    PagefoldError,
+    PagesUnfolded,
+    Refused,
+    StoreError,
+    StoreUnavailable,
+)
 from engine.http.headers import NO_STORE, SECURITY, Header
 from engine.logs import Logger
 
@@ -22,6 +30,11 @@ RETRY_SECONDS = 1
 CONTENT_TYPE = (b"content-type", MEDIA_TYPE.encode())
 
 NO_CURSOR = "is not what `next` was"
+
+_NEEDS_A_PERSON: dict[type[StoreError], str] = {
+    LogReplaced: "the log is not the one that was folded: nothing is taken until its operator has put that right",
+    PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
+}
 
 log = Logger(__name__)
 
@@ -141,6 +154,9 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
         case StoreUnavailable():
             log.warning("the store is unavailable", error=str(error))
             return unavailable("the store is unavailable; the same request may be sent again")
+        case LogReplaced() | PagesUnfolded():
+            log.error("the store needs a person", error=str(error))
+            return unavailable(_NEEDS_A_PERSON[type(error)], 10)
         case StoreError():
             log.error("the store cannot be used", error=str(error))
             return unavailable("the store cannot be used; its operator has been told", 60)

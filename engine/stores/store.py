@@ -15,10 +15,11 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 import msgspec
 
 from engine.config import Config
-from engine.grants import Token
 from engine.stores.condition import Condition
 from engine.stores.letters import DeadLetters, NewLetter, Resolution
 from engine.stores.listing import ListedPage
+from engine.stores.proof import Proof
+from engine.stores.tokens import Tokens
 from projections.pages import StoredSection
 from projections.sections import Section, SharedSections
 
@@ -124,7 +125,8 @@ class Checkpoint(NamedTuple):
 
     `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their
     stream, overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
-    configuration that folded first; `holder` names the worker that folds now, or did last.
+    configuration that folded first; `holder` names the worker that folds now, or did last; `mark` is that of the event
+    at `position`: see `engine.stores.proof`.
     """
 
     domain: str
@@ -134,6 +136,7 @@ class Checkpoint(NamedTuple):
     dead: int = 0
     fingerprint: str | None = None
     holder: str | None = None
+    mark: bytes | None = None
 
 
 class Lag(NamedTuple):
@@ -144,7 +147,10 @@ class Lag(NamedTuple):
 
 
 class Log(ABC):
-    """The events, append-only, in the order of their positions. Positions become visible in ascending order."""
+    """The events, append-only, in the order of their positions, which become visible in ascending order.
+
+    What appends raises `LogReplaced` where the log is not the one that was folded: see `engine.stores.proof`.
+    """
 
     @abstractmethod
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
@@ -299,7 +305,10 @@ class Pages(ABC):
 
 
 class Folding(ABC):
-    """One transaction that folds a domain. While it lasts, nobody else writes this domain's sections."""
+    """One transaction that folds a domain. While it lasts, nobody else writes this domain's sections.
+
+    To begin one raises `LogReplaced` when the log does not prove the checkpoint.
+    """
 
     checkpoint: Checkpoint
     """As it was when the transaction began."""
@@ -340,8 +349,11 @@ class Folding(ABC):
         """Resolves the open dead letters of kind `projection` of these streams."""
 
     @abstractmethod
-    async def advance(self, checkpoint: Checkpoint) -> None:
-        """Moves the checkpoint, with its counts and fingerprint. The holder stays who it is."""
+    async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Moves the checkpoint, with its counts and fingerprint, and gives it as it is then. The holder stays.
+
+        It is given the mark of the event at its position. Raises `LogReplaced` when none stands there.
+        """
 
 
 class Lease(ABC):
@@ -414,26 +426,6 @@ class Records(ABC):
         """How far a downstream application has come, None when it has not begun."""
 
 
-class Tokens(ABC):
-    """Who was given access. Of its secret, a token has the SHA-256 alone. None is ever deleted."""
-
-    @abstractmethod
-    async def add(self, token: Token, digest: bytes) -> None:
-        """Keeps a token, durably. One whose digest is there already changes nothing."""
-
-    @abstractmethod
-    async def of(self, digest: bytes) -> Token | None:
-        """The token whose secret has this digest, expired and revoked ones too."""
-
-    @abstractmethod
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
-        """The next tokens behind one of them, in the order in which they were made, expired and revoked ones too."""
-
-    @abstractmethod
-    async def revoke(self, name: str, moment: str) -> bool:
-        """Revokes a token, durably, and tells whether there is one of this name. The first revocation stands."""
-
-
 class Store(Condition):
     """A log, the pages folded from it, and what stands between them. Opened by `engine.stores.open_store`."""
 
@@ -446,6 +438,7 @@ class Store(Condition):
     dead_letters: DeadLetters
     records: Records
     tokens: Tokens
+    proof: Proof
 
     @classmethod
     @abstractmethod

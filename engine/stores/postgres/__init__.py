@@ -13,6 +13,7 @@ from engine.stores.postgres.dead_letters import PostgresDeadLetters
 from engine.stores.postgres.lease import PostgresConsumption
 from engine.stores.postgres.log import PostgresLog
 from engine.stores.postgres.pages import PostgresPages
+from engine.stores.postgres.proof import PostgresProof
 from engine.stores.postgres.records import PostgresRecords
 from engine.stores.postgres.schema import check, prepare
 from engine.stores.postgres.tokens import PostgresTokens
@@ -28,11 +29,12 @@ class PostgresStore(Store):
     def __init__(self, connections: Connections, config: Config) -> None:
         self._connections = connections
         self.name = connections.name
+        self.proof = PostgresProof(connections)
         self.log = PostgresLog(connections)
         self.pages = PostgresPages(connections)
         self.consumption = PostgresConsumption(connections, config.work.lease_seconds)
         self.dead_letters = PostgresDeadLetters(connections)
-        self.records = PostgresRecords(connections, self.log)
+        self.records = PostgresRecords(connections, self.proof, self.log)
         self.tokens = PostgresTokens(connections)
 
     @classmethod

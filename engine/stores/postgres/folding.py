@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
 
-from engine.errors import LeaseLost, ReadTooLarge
+from engine.errors import LeaseLost, LogReplaced, ReadTooLarge
 from engine.stores.batches import batches
 from engine.stores.letters import NewLetter, Resolution
-from engine.stores.postgres.connections import Session
+from engine.stores.postgres.connections import Record, Session
 from engine.stores.postgres.dead_letters import letter_columns
 from engine.stores.postgres.log import INLINE_BYTES, UNBOUNDED
+from engine.stores.postgres.proof import UNPROVED, problem
 from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
@@ -71,23 +72,31 @@ class PostgresFolding(Folding):
     async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
         await self._session.execute("resolve_letters", *resolution, self.checkpoint.domain, list(streams))
 
-    async def advance(self, checkpoint: Checkpoint) -> None:
-        await self._session.execute("advance", *checkpoint[1:6], checkpoint.domain)
+    async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
+        [(mark,)] = await self._session.fetch("advance", *checkpoint[1:6], checkpoint.domain)
+        moved = checkpoint._replace(mark=mark, holder=self.checkpoint.holder)
+        if mark is None and moved.position:
+            raise LogReplaced(await problem(self._session) or UNPROVED)
+        return moved
 
 
 @asynccontextmanager
 async def folding(session: Session, domain: str, holder: str | None) -> AsyncIterator[Folding]:
-    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`."""
+    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
     async with session.turn, session.transaction():
-        checkpoint = await _checkpoint(session, domain)
+        *row, proved = await _checkpoint(session, domain)
+        checkpoint = Checkpoint._make(row)
         if holder is not None and checkpoint.holder != holder:
             raise LeaseLost(domain)
+        # Where the row was waited for, the log was looked at as it was before: it is looked at once more.
+        if not proved and (found := await problem(session)) is not None:
+            raise LogReplaced(found)
         yield PostgresFolding(session, checkpoint)
 
 
-async def _checkpoint(session: Session, domain: str) -> Checkpoint:
+async def _checkpoint(session: Session, domain: str) -> Record:
     rows = await session.fetch("checkpoint", domain)
     if not rows:
         await session.execute("create_checkpoint", domain)
         rows = await session.fetch("checkpoint", domain)
-    return Checkpoint._make(rows[0])
+    return rows[0]

@@ -11,8 +11,9 @@ import anyio
 
 from engine.errors import ReadTooLarge
 from engine.stores.listing import FIRST_STEP, following
-from engine.stores.postgres.connections import Connections
+from engine.stores.postgres.connections import Connections, Record
 from engine.stores.postgres.listening import Listener
+from engine.stores.postgres.proof import proving
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
 TICK_SECONDS = 0.25
@@ -47,7 +48,7 @@ class PostgresLog(Log):
 
     async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
         streams, versions, topics, states = event_columns(events)
-        rows = await self._connections.writer.fetch("insert_event", streams, versions, topics, states)
+        rows = await self._append("insert_event", streams, versions, topics, states)
         self.announce()
         positions = {(stream, version): position for position, stream, version in rows}
         return [positions.pop(key, None) for key in zip(streams, versions, strict=True)]
@@ -55,7 +56,7 @@ class PostgresLog(Log):
     async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
         streams, versions, topics, states = event_columns(corrections)
         revisions = [each.revision for each in corrections]
-        rows = await self._connections.writer.fetch("correct_event", streams, versions, topics, states, revisions)
+        rows = await self._append("correct_event", streams, versions, topics, states, revisions)
         self.announce()
         positions = {(stream, version, revision): position for position, stream, version, revision in rows}
         return [positions.pop(key, None) for key in zip(streams, versions, revisions, strict=True)]
@@ -156,6 +157,10 @@ class PostgresLog(Log):
 
     async def _head_sizes(self, streams: Sequence[str]) -> dict[str, int]:
         return dict(map(tuple, await self._connections.readers.fetch("head_sizes", streams)))
+
+    async def _append(self, statement: str, *bindings: object) -> list[Record]:
+        async with self._connections.writer.session() as session, proving(session):
+            return await session.fetch(statement, *bindings)
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         return list(map(event_of, await self._connections.readers.fetch(statement, *bindings)))

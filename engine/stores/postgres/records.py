@@ -7,6 +7,8 @@ import asyncpg
 from engine.errors import AlreadyRecorded
 from engine.stores.postgres.connections import Connections, Session
 from engine.stores.postgres.log import PostgresLog, event_columns
+from engine.stores.postgres.proof import PostgresProof, proving
+from engine.stores.proof import proved_position
 from engine.stores.store import NewEvent, Records, RecordTable, StoredEvent
 
 _SELECT = {
@@ -20,14 +22,15 @@ _SELECT = {
 class PostgresRecords(Records):
     """Writes through the connection of the log, one transaction at a time."""
 
-    def __init__(self, connections: Connections, log: PostgresLog) -> None:
+    def __init__(self, connections: Connections, proof: PostgresProof, log: PostgresLog) -> None:
         self._connections = connections
+        self._proof = proof
         self._log = log
 
     async def insert(
         self, table: RecordTable, events: Sequence[NewEvent], tracking: tuple[str, int] | None
     ) -> list[int]:
-        async with self._connections.writer.session() as session, session.transaction():
+        async with self._connections.writer.session() as session, proving(session), session.transaction():
             positions = await _record(session, table, events)
             if tracking is not None and not await session.fetch("track", *tracking):
                 there = f"position {tracking[1]} of {tracking[0]}, or one beyond it"
@@ -47,7 +50,7 @@ class PostgresRecords(Records):
 
     async def tracked(self, application: str) -> int | None:
         rows = await self._connections.readers.fetch("tracked", application)
-        return int(rows[0][0]) if rows else None
+        return None if not rows else await proved_position(self._proof, application, *rows[0])
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         return list(map(StoredEvent._make, await self._connections.readers.fetch(statement, *bindings)))

@@ -2,7 +2,7 @@
 
 from engine.grants import Token, scope_text, scopes_in
 from engine.stores.postgres.connections import Connections, Record
-from engine.stores.store import Tokens
+from engine.stores.tokens import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> tuple[object, ...]:

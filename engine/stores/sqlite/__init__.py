@@ -1,5 +1,6 @@
 """The embedded store: two SQLite files in one folder, for a laptop or a single machine."""
 
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -12,8 +13,9 @@ from engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from engine.stores.sqlite.lease import SQLiteConsumption
 from engine.stores.sqlite.log import SQLiteLog
 from engine.stores.sqlite.pages import SQLitePages
+from engine.stores.sqlite.proof import SQLiteProof
 from engine.stores.sqlite.records import SQLiteRecords
-from engine.stores.sqlite.schema import prepare
+from engine.stores.sqlite.schema import check, prepare
 from engine.stores.sqlite.tokens import SQLiteTokens
 from engine.stores.store import Store
 
@@ -24,11 +26,12 @@ class SQLiteStore(Store):
     def __init__(self, connections: Connections, config: Config, *, disposable: bool) -> None:
         self._connections = connections
         self.name = connections.name
-        self.log = SQLiteLog(connections)
+        self.proof = proof = SQLiteProof(connections)
+        self.log = SQLiteLog(connections, proof)
         self.pages = SQLitePages(connections)
-        self.consumption = SQLiteConsumption(connections, config.work.lease_seconds, disposable=disposable)
+        self.consumption = SQLiteConsumption(connections, proof, config.work.lease_seconds, disposable=disposable)
         self.dead_letters = SQLiteDeadLetters(connections)
-        self.records = SQLiteRecords(connections, self.log)
+        self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
 
     @classmethod
@@ -38,9 +41,11 @@ class SQLiteStore(Store):
         `disposable` allows a standby to kill this process, should it be found frozen inside a transaction.
         """
         folder = folder_of(config.store.url)
+        name = f"sqlite:///{folder}"
         await run_sync(lambda: prepare(folder, create=create))
-        with translated(f"sqlite:///{folder}"):
-            return cls(Connections(folder), config, disposable=disposable)
+        with translated(name):
+            connections = Connections(folder, partial(prepare, folder, create=False), partial(check, name))
+            return cls(connections, config, disposable=disposable)
 
     async def check_reads(self) -> None:
         await condition.check_reads(self._connections)

@@ -12,19 +12,30 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 import anyio
 import apsw
 import orjson
 from anyio.to_thread import run_sync
 
-from engine.errors import ReadTooLarge, StoreDamaged, StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
+from engine.errors import (
+    LogReplaced,
+    ReadTooLarge,
+    StoreDamaged,
+    StoreError,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreUnfit,
+)
 from engine.stores.sql import statements
+from engine.stores.sqlite.on_loop import OnLoop
+from engine.stores.sqlite.opened import Connected, Opened
 from engine.stores.sqlite.readers import (
     LARGEST_VALUE,
     NOT_AS_USUAL,
     FileChanged,
+    Reader,
     check_unchanged,
     connect_reader,
     why_read_only,
@@ -33,7 +44,7 @@ from engine.stores.sqlite.readers import (
 EVENTS = "events.db"
 PAGES = "pages.db"
 
-SQL = statements("engine.stores.sqlite")
+SQL = {**statements("engine.stores.sqlite"), **statements("engine.stores.sqlite", "files")}
 
 BUSY_MILLISECONDS = 10_000
 """How long a writer waits for another process's transaction."""
@@ -54,12 +65,13 @@ BROWSED_KIB = 16_384
 
 SMALLEST_LIMIT = 16 * 1024
 
+WITNESS_KIB = 1_024
+"""What is kept of a file of which single rows are read, always the newest."""
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | dict[str, Any]
-Execute: TypeAlias = Callable[..., apsw.Cursor]
-"""What runs a statement with its bindings."""
 
 PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.BusyError,
@@ -74,6 +86,8 @@ PASSING = (  # what may go away by itself: another's lock, a full disk
 
 DAMAGED = (apsw.NotADBError, apsw.CorruptError)
 
+A_FILE = "a file of the store"
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 KNOWN = (*PASSING, *DAMAGED, apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError, OSError)
@@ -81,15 +95,15 @@ KNOWN = (*PASSING, *DAMAGED, apsw.ReadOnlyError, apsw.PermissionsError, apsw.Aut
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translated(name: str, file: str = A_FILE) -> Iterator[None]:
     """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into other errors."""
     try:
         yield
     except KNOWN as error:
-        raise store_error(name, error) from error
+        raise store_error(name, error, file) from error
 
 
-def store_error(name: str, error: Exception, file: str = "a file of the store") -> StoreError:
+def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
     """What one of the `KNOWN` errors means for the store. `file` is what was read or written."""
     if isinstance(error, PASSING) or (isinstance(error, OSError) and error.errno in NO_ROOM):
         return StoreUnavailable(name, error)
@@ -115,13 +129,15 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     return connection
 
 
-class Threaded:
-    """One connection, made when it is used first, and used in a thread by one task at a time."""
+class Threaded(Generic[Connected]):
+    """One connection, made when it is used first, and used in a thread by one task at a time.
 
-    def __init__(self, name: str, connect: Callable[[], apsw.Connection]) -> None:
+    It is to the file that stands at its path: one is made anew, between transactions, where that is another file.
+    """
+
+    def __init__(self, name: str, opened: Opened[Connected]) -> None:
         self._name = name
-        self._connect = connect
-        self._connection: apsw.Connection | None = None
+        self.opened = opened
         self._lock = anyio.Lock()
 
     async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
@@ -133,16 +149,14 @@ class Threaded:
         """Does the work in a thread. For a task that holds the reservation."""
 
         def translate() -> Result:
-            with translated(self._name):
+            with translated(self._name, self.opened.file.name):
                 return self._work(work)
 
         return await run_sync(translate)
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """In the thread."""
-        if self._connection is None:
-            self._connection = self._connect()
-        return work(self._connection)
+        return work(self.opened.current())
 
     async def fetch(self, name: str, *bindings: object) -> list[Row]:
         """All rows of a named statement, read when it is this task's turn."""
@@ -172,17 +186,15 @@ class Threaded:
     async def close(self) -> None:
         """Waits for its turn, and closes."""
         async with self._lock:
-            if self._connection is not None:
-                await run_sync(self._connection.close)
+            await run_sync(self.opened.forget)
 
 
-class ThreadedReader(Threaded):
+class ThreadedReader(Threaded[Reader]):
     """One that only reads, and can be opened anew between its tasks."""
 
-    def __init__(self, connections: "Connections", file: Path, cache_kib: int = 65_536) -> None:
-        super().__init__(connections.name, lambda: connect_reader(file, BUSY_MILLISECONDS, cache_kib))
+    def __init__(self, connections: "Connections", opened: Opened[Reader]) -> None:
+        super().__init__(connections.name, opened)
         self._connections = connections
-        self._file = file
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Does the work in a thread. For a task that holds the reservation."""
@@ -203,25 +215,25 @@ class ThreadedReader(Threaded):
 
     def forget(self) -> None:
         """Closes the connection; the next task opens it. For a task that holds the reservation."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self.opened.forget()
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Looks before and after whether the file is as it was, where SQLite does not."""
-        if self._connection is None:
-            self._connection = self._connect()
-        check_unchanged(self._connection, self._file)
-        result = work(self._connection)
-        check_unchanged(self._connection, self._file)
+        connection, file = self.opened.current(), self.opened.file
+        check_unchanged(connection, file)
+        result = work(connection)
+        check_unchanged(connection, file)
         return result
 
 
-class ThreadedWriter(Threaded):
-    """One that writes. Raises `StoreReadOnly` at once where nothing can be written."""
+class ThreadedWriter(Threaded[apsw.Connection]):
+    """One that writes. Raises `StoreReadOnly` at once where nothing can be written.
 
-    def __init__(self, connections: "Connections", file: Path, synchronous: str) -> None:
-        super().__init__(connections.name, lambda: connect(file, synchronous=synchronous))
+    What it did counts when it is in the file that stands at the path: else it raises `StoreUnavailable`.
+    """
+
+    def __init__(self, connections: "Connections", opened: Opened[apsw.Connection]) -> None:
+        super().__init__(connections.name, opened)
         self._connections = connections
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
@@ -236,42 +248,10 @@ class ThreadedWriter(Threaded):
                 self._connections.check_writable()
             raise
 
-
-class OnLoop:
-    """A connection for point reads on the event loop, which can be opened anew under those who read."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._users: list[Callable[[Execute], None]] = []
-        self.connection = connect_reader(file, BUSY_MILLISECONDS_ON_LOOP)
-
-    def follow(self, use: Callable[[Execute], None]) -> None:
-        """Calls `use` with what runs statements, now, and again whenever that is another connection."""
-        self._users.append(use)
-        use(self._execute())
-
-    def reopen(self) -> None:
-        """Opens it anew, for all who follow."""
-        self.connection.close()
-        self.connection = connect_reader(self._file, BUSY_MILLISECONDS_ON_LOOP)
-        for use in self._users:
-            use(self._execute())
-
-    def close(self) -> None:
-        """For good."""
-        self.connection.close()
-
-    def _execute(self) -> Execute:
-        execute: Execute = self.connection.cursor().execute
-        if self.connection.seen is None:
-            return execute
-        connection, file = self.connection, self._file
-
-        def execute_unchanged(statement: str, bindings: Bindings = ()) -> apsw.Cursor:
-            check_unchanged(connection, file)
-            return execute(statement, bindings)
-
-        return execute_unchanged
+    def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
+        result = super()._work(work)
+        self.opened.confirm()
+        return result
 
 
 def begin(connection: apsw.Connection) -> None:
@@ -402,19 +382,39 @@ class Connections:
     """Every connection of one open store.
 
     `events_reader` is for the consumers; `events_browser` for those who look around, and should not wait for them.
+    `events_witness` is read inside the transactions of `pages`, and `pages_witness` inside those of `events`: by these
+    the log proves what was folded. `remake` makes `pages.db` anew when it is lost; `verify` raises for what is no file
+    of this program.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remake: Callable[[], None], verify: Callable[[apsw.Connection], None]) -> None:
         self.name = f"sqlite:///{folder}"
         self.folder = folder
-        events, pages = folder / EVENTS, folder / PAGES
-        self.events = ThreadedWriter(self, events, "FULL")
-        self.pages = ThreadedWriter(self, pages, "NORMAL")
-        self.events_reader = ThreadedReader(self, events)
-        self.events_browser = ThreadedReader(self, events, BROWSED_KIB)
-        self.pages_reader = ThreadedReader(self, pages)
-        self.events_on_loop = OnLoop(events)
-        self.pages_on_loop = OnLoop(pages)
+        self._remake = remake
+        self._verify = verify
+        self.events = ThreadedWriter(self, self._writer(EVENTS, "FULL"))
+        self.pages = ThreadedWriter(self, self._writer(PAGES, "NORMAL"))
+        self.events_reader = ThreadedReader(self, self._reader(EVENTS))
+        self.events_browser = ThreadedReader(self, self._reader(EVENTS, cache_kib=BROWSED_KIB))
+        self.pages_reader = ThreadedReader(self, self._reader(PAGES))
+        self.events_on_loop = OnLoop(self._reader(EVENTS, BUSY_MILLISECONDS_ON_LOOP))
+        self.pages_on_loop = OnLoop(self._reader(PAGES, BUSY_MILLISECONDS_ON_LOOP))
+        self.events_witness = self._reader(EVENTS, cache_kib=WITNESS_KIB)
+        self.pages_witness = self._reader(PAGES, cache_kib=WITNESS_KIB)
+
+    def _writer(self, name: str, synchronous: str) -> Opened[apsw.Connection]:
+        return self._opened(name, lambda file: connect(file, synchronous=synchronous))
+
+    def _reader(self, name: str, busy_milliseconds: int = BUSY_MILLISECONDS, cache_kib: int = 65_536) -> Opened[Reader]:
+        return self._opened(name, lambda file: connect_reader(file, busy_milliseconds, cache_kib))
+
+    def _opened(self, name: str, connect: Callable[[Path], Connected]) -> Opened[Connected]:
+        lost = self._log_lost if name == EVENTS else self._remake
+        return Opened(self.folder / name, connect, lost=lost, verify=self._verify)
+
+    def _log_lost(self) -> None:
+        gone = f"{EVENTS} is gone"
+        raise LogReplaced(gone)
 
     @property
     def is_makeshift(self) -> bool:
@@ -451,6 +451,8 @@ class Connections:
 
     async def close(self) -> None:
         """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""
+        for opened in (self.events_witness, self.pages_witness):
+            opened.forget()
         self.events_on_loop.close()
         self.pages_on_loop.close()
         for connection in (self.events_reader, self.events_browser, self.pages_reader, self.events, self.pages):

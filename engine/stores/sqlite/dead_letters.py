@@ -24,6 +24,7 @@ from engine.stores.letters import (
     Wanted,
 )
 from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
+from engine.stores.sqlite.readers import Reader
 from projections.streams import encode_part
 
 
@@ -91,7 +92,7 @@ class SQLiteDeadLetters(DeadLetters):
         bindings = {"domain": wanted.domain, "source": source, "resolved": wanted.resolved, **more}
         return await self._reader(kind).run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
 
-    def _reader(self, kind: Kind) -> Threaded:
+    def _reader(self, kind: Kind) -> Threaded[Reader]:
         return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader
 
 

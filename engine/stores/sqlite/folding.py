@@ -20,6 +20,7 @@ from engine.stores.sqlite.connections import (
     packed_within,
 )
 from engine.stores.sqlite.dead_letters import letter_row
+from engine.stores.sqlite.proof import SQLiteProof
 from engine.stores.store import Checkpoint, Folding
 from projections.sections import Section
 
@@ -29,8 +30,9 @@ _section = partial(tuple.__new__, Section)  # a third of the time that the class
 class SQLiteFolding(Folding):
     """Holds the write lock of `pages.db` from before the heads are read until the commit."""
 
-    def __init__(self, pages: Threaded, checkpoint: Checkpoint) -> None:
+    def __init__(self, pages: Threaded[apsw.Connection], proof: SQLiteProof, checkpoint: Checkpoint) -> None:
         self._pages = pages
+        self._proof = proof
         self.checkpoint = checkpoint
 
     async def write(self, sections: Sequence[Section]) -> int:
@@ -81,24 +83,33 @@ class SQLiteFolding(Folding):
         if streams:
             await self._pages.fetch_reserved("resolve_letters", *resolution, apsw.carray(tuple(streams)))
 
-    async def advance(self, checkpoint: Checkpoint) -> None:
-        row = (*checkpoint[1:6], checkpoint.domain)
-        await self._pages.fetch_reserved("advance", *row)
+    async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
+        def advance(connection: apsw.Connection) -> bytes | None:
+            mark, log_id = self._proof.marked(checkpoint.domain, checkpoint.position)
+            fetch(connection, "advance", *checkpoint[1:6], mark, log_id, checkpoint.domain)
+            return mark
+
+        mark = await self._pages.run_reserved(advance)
+        return checkpoint._replace(mark=mark, holder=self.checkpoint.holder)
 
 
 @asynccontextmanager
-async def folding(connections: Connections, domain: str, holder: str | None) -> AsyncIterator[Folding]:
-    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`."""
+async def folding(
+    connections: Connections, proof: SQLiteProof, domain: str, holder: str | None
+) -> AsyncIterator[Folding]:
+    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
     async with connections.pages.transaction():
-        checkpoint = await connections.pages.run_reserved(lambda connection: _checkpoint(connection, domain))
-        if holder is not None and checkpoint.holder != holder:
-            raise LeaseLost(domain)
-        yield SQLiteFolding(connections.pages, checkpoint)
 
+        def read(connection: apsw.Connection) -> Checkpoint:
+            fetch(connection, "create_checkpoint", domain)
+            *row, log_id = fetch(connection, "checkpoint", domain)[0]
+            checkpoint = Checkpoint._make(row)
+            if holder is not None and checkpoint.holder != holder:
+                raise LeaseLost(domain)
+            proof.check_checkpoint(domain, checkpoint.position, checkpoint.mark, log_id)
+            return checkpoint
 
-def _checkpoint(connection: apsw.Connection, domain: str) -> Checkpoint:
-    fetch(connection, "create_checkpoint", domain)
-    return Checkpoint._make(fetch(connection, "checkpoint", domain)[0])
+        yield SQLiteFolding(connections.pages, proof, await connections.pages.run_reserved(read))
 
 
 def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[Section]:

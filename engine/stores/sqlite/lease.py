@@ -27,6 +27,7 @@ from engine.errors import StoreUnavailable
 from engine.logs import Logger
 from engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction, translated
 from engine.stores.sqlite.folding import folding
+from engine.stores.sqlite.proof import SQLiteProof
 from engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
 from engine.tasks import beside
 
@@ -42,20 +43,22 @@ log = Logger(__name__)
 class SQLiteLease(Lease):
     """A domain that this worker may fold."""
 
-    def __init__(self, connections: Connections, domain: str, holder: str) -> None:
+    def __init__(self, connections: Connections, proof: SQLiteProof, domain: str, holder: str) -> None:
         self._connections = connections
+        self._proof = proof
         self._domain = domain
         self.holder = holder
 
     def folding(self) -> AbstractAsyncContextManager[Folding]:
-        return folding(self._connections, self._domain, self.holder)
+        return folding(self._connections, self._proof, self._domain, self.holder)
 
 
 class SQLiteConsumption(Consumption):
     """Checkpoints in `pages.db`, leases in lock files beside it."""
 
-    def __init__(self, connections: Connections, lease_seconds: float, *, disposable: bool) -> None:
+    def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, disposable: bool) -> None:
         self._connections = connections
+        self._proof = proof
         self._lease_seconds = lease_seconds
         self._disposable = disposable
 
@@ -64,7 +67,7 @@ class SQLiteConsumption(Consumption):
         return list(map(Checkpoint._make, rows))
 
     def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
-        return folding(self._connections, domain, None)
+        return folding(self._connections, self._proof, domain, None)
 
     @asynccontextmanager
     async def lease(self, domain: str, *, wait: bool = True) -> AsyncIterator[Lease | None]:
@@ -82,7 +85,7 @@ class SQLiteConsumption(Consumption):
                 lock.describe(holder, disposable=self._disposable)
             await self._take_over(domain, holder)
             async with beside(partial(self._beat, lock)):
-                yield SQLiteLease(self._connections, domain, holder)
+                yield SQLiteLease(self._connections, self._proof, domain, holder)
         finally:
             lock.release()
 

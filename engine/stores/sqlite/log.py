@@ -17,18 +17,19 @@ from engine.stores.sqlite.connections import (
     KNOWN,
     SQL,
     Connections,
-    Execute,
     Row,
     Threaded,
     bounded,
     cut,
     fetch,
-    in_transaction,
     one,
     packed,
     packed_of,
     packed_within,
 )
+from engine.stores.sqlite.on_loop import Execute
+from engine.stores.sqlite.proof import SQLiteProof
+from engine.stores.sqlite.readers import Reader
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
 TICK_SECONDS = 0.02
@@ -79,8 +80,9 @@ def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | 
 class SQLiteLog(Log):
     """One writer at a time; positions are handed out inside its transaction, so they appear in order."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, proof: SQLiteProof) -> None:
         self._connections = connections
+        self._proof = proof
         self._grown = anyio.Event()
         connections.events_on_loop.follow(self._read_with)
 
@@ -106,7 +108,7 @@ class SQLiteLog(Log):
 
         def append(connection: apsw.Connection) -> list[int | None]:
             new, states = rows(), [event.state for event in events]
-            return in_transaction(lambda writer: append_packed(writer, name, new, states))(connection)
+            return self._proof.append(connection, lambda writer: append_packed(writer, name, new, states))
 
         positions = await self._connections.events.run(append)
         self.announce()
@@ -122,6 +124,7 @@ class SQLiteLog(Log):
 
     async def end(self) -> int:
         def read() -> int:
+            self._connections.events_on_loop.look()
             return int(self._execute(SQL["log_end"]).get)
 
         try:
@@ -236,7 +239,7 @@ class SQLiteLog(Log):
             with anyio.move_on_after(min(left, TICK_SECONDS)):
                 await self._grown.wait()
 
-    async def _read(self, connection: Threaded, statement: str, *bindings: object) -> list[StoredEvent]:
+    async def _read(self, connection: Threaded[Reader], statement: str, *bindings: object) -> list[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:
             return list(map(event_of, fetch(connection, statement, *bindings)))
 

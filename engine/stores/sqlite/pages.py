@@ -2,19 +2,20 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
+from time import monotonic
 from typing import Generic, TypeAlias
 
 import apsw
 import orjson
 
+from domains import DOMAINS
+from engine.errors import PagesUnfolded
 from engine.stores.listing import ListedPage, listed
 from engine.stores.sqlite.connections import (
     KNOWN,
     PAGES,
     SQL,
     Connections,
-    Execute,
-    OnLoop,
     Row,
     bounded,
     cut_sections,
@@ -23,6 +24,7 @@ from engine.stores.sqlite.connections import (
     packed_within,
     store_error,
 )
+from engine.stores.sqlite.on_loop import Execute, OnLoop
 from engine.stores.store import Made, Pages
 from projections.pages import StoredSection
 from projections.sections import SharedSections
@@ -59,7 +61,12 @@ class RecentReads(Generic[Made]):
     OVERHEAD = 1_000
     """Bytes of a page beside those that its sections show."""
 
+    LOOK_SECONDS = 0.1
+    """How long a file is read on that may have been replaced."""
+
     def __init__(self, reader: OnLoop, make: Callable[[str, str, Rows], Made]) -> None:
+        self._reader = reader
+        self._look_at = 0.0
         self._statement = SQL["page_sections"]
         self._make = make
         self._version: list[Row] = []
@@ -74,7 +81,9 @@ class RecentReads(Generic[Made]):
         self._forget()
 
     def read(self, key: tuple[str, str]) -> Made:
-        """What is made of the rows of a page, as they are now."""
+        """What is made of the rows of a page, as they are now. Raises `PagesUnfolded`."""
+        if monotonic() >= self._look_at:
+            self._look()
         if self._resting:
             self._resting -= 1
             return self._make(*key, self._execute(self._statement, key).fetchall())
@@ -92,6 +101,12 @@ class RecentReads(Generic[Made]):
         made = self._make(*key, rows)
         self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
         return made
+
+    def _look(self) -> None:
+        """Sees to it that the file is the one that stands at its path, and that all pages are in it."""
+        self._reader.look()
+        check_folded(self._reader.connection)
+        self._look_at = monotonic() + self.LOOK_SECONDS
 
     def _keep(self, key: tuple[str, str], size: int, made: Made) -> None:
         if size > self.LARGEST:
@@ -140,6 +155,7 @@ class SQLitePages(Pages):
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
         def read(connection: apsw.Connection) -> dict[str, list[StoredSection]]:
+            check_folded(connection)
             pages: dict[str, list[StoredSection]] = {}
             if max_bytes is None:
                 goes = packed_of(connection, "sections_of_pages", skus, channel)
@@ -156,6 +172,7 @@ class SQLitePages(Pages):
         bindings = {"channel": channel, "after": after, "limit": limit}
 
         def read(connection: apsw.Connection) -> list[ListedPage]:
+            check_folded(connection)
             return listed(connection.execute(SQL["listed_pages"], bindings))
 
         return await self._connections.pages_reader.run(read)
@@ -201,6 +218,12 @@ class SQLitePages(Pages):
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
         """SQLite serves no pages by itself."""
+
+
+def check_folded(connection: apsw.Connection) -> None:
+    """Raises `PagesUnfolded` when pages were lost, and are not all folded again: one that is missing may exist."""
+    if connection.execute(SQL["unfolded"], (len(DOMAINS),)).get:
+        raise PagesUnfolded
 
 
 def _packed(shared: Iterable[SharedSections]) -> Row:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import apsw
 
 from engine.errors import AlreadyRecorded
-from engine.stores.sqlite.connections import SQL, Connections, fetch, in_transaction
+from engine.stores.proof import proved_position
+from engine.stores.sqlite.connections import SQL, Connections, fetch
 from engine.stores.sqlite.log import SQLiteLog
+from engine.stores.sqlite.proof import SQLiteProof, mark_at
 from engine.stores.store import NewEvent, Records, RecordTable, StoredEvent
 
 _SELECT = {
@@ -20,8 +22,9 @@ _SELECT = {
 class SQLiteRecords(Records):
     """Writes through the connection of the log, one transaction at a time."""
 
-    def __init__(self, connections: Connections, log: SQLiteLog) -> None:
+    def __init__(self, connections: Connections, proof: SQLiteProof, log: SQLiteLog) -> None:
         self._connections = connections
+        self._proof = proof
         self._log = log
 
     async def insert(
@@ -35,11 +38,11 @@ class SQLiteRecords(Records):
                 positions = [position for (position,) in connection.executemany(statement, rows)]
             except apsw.ConstraintError as error:
                 raise AlreadyRecorded(str(error)) from error
-            if tracking is not None and not fetch(connection, "track", *tracking):
+            if tracking is not None and not fetch(connection, "track", *tracking, mark_at(connection, tracking[1])):
                 raise AlreadyRecorded(tracking[0])
             return positions
 
-        positions = await self._connections.events.run(in_transaction(insert))
+        positions = await self._connections.events.run(lambda connection: self._proof.append(connection, insert))
         self._log.announce()
         return positions
 
@@ -55,7 +58,7 @@ class SQLiteRecords(Records):
 
     async def tracked(self, application: str) -> int | None:
         rows = await self._connections.events_browser.fetch("tracked", application)
-        return int(rows[0][0]) if rows else None
+        return None if not rows else await proved_position(self._proof, application, *rows[0])
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         rows = await self._connections.events_browser.fetch(statement, *bindings)

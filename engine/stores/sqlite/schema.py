@@ -2,18 +2,33 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
 
 from engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
+from engine.stores.proof import mark_of
 from engine.stores.sql import Migration, migrations
-from engine.stores.sqlite.connections import BUSY_MILLISECONDS, EVENTS, PAGES, connect, in_transaction, translated
+from engine.stores.sqlite.connections import (
+    BUSY_MILLISECONDS,
+    EVENTS,
+    PAGES,
+    SQL,
+    connect,
+    fetch,
+    in_transaction,
+    translated,
+)
 from engine.stores.sqlite.readers import connect_reader, why_read_only
 
 PACKAGE = "engine.stores.sqlite"
 KINDS = ("events", "pages")
+
+JOURNALS = ("-wal", "-shm", "-journal")
+
+UNMARKED = 4
+"""The first migration of the pages with which checkpoints have marks."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -25,11 +40,13 @@ CREATE TABLE IF NOT EXISTS migrations (
 def prepare(folder: Path, *, create: bool) -> None:
     """Brings both files up to date, under a lock, whoever else does the same. Idempotent.
 
-    Writes nothing where they are, so that a store on a full disk or a read-only one can be opened. Raises
-    `StoreMissing` when there is no store and none may be made, `StoreTooNew`, `StoreReadOnly`, `StoreUnavailable`.
+    Writes nothing where they are, so that a store on a full disk or a read-only one can be opened. A file that is gone
+    is made anew beside the other one: a log is another one then, by its identity, and pages are not read before they
+    are folded again. Raises `StoreMissing` when there is neither and none may be made, `StoreTooNew`, `StoreReadOnly`,
+    `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
-    if not (folder / EVENTS).exists() and not create:
+    if not create and not any((folder / file).exists() for file in (EVENTS, PAGES)):
         raise StoreMissing(name)
     with translated(name):
         if all(_is_up_to_date(name, folder / f"{kind}.db", kind) for kind in KINDS):
@@ -37,9 +54,16 @@ def prepare(folder: Path, *, create: bool) -> None:
         if folder.exists() and (reason := why_read_only(folder)) is not None:
             raise StoreReadOnly(name, f"it has to be made for this program first, or brought up to date, and {reason}")
         folder.mkdir(parents=True, exist_ok=True)
-        with _exclusively(folder / "schema.lock"):
+        with exclusively(folder):
+            lost = [file for file in (EVENTS, PAGES) if not (folder / file).exists()]
+            for file in lost:
+                discard_journals(folder / file)
             _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"), "FULL")
-            _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"), "FULL")
+            before = _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"), "FULL")
+            if lost == [PAGES]:
+                _need_folding(folder)
+            elif 0 < before < UNMARKED:
+                _mark_checkpoints(folder)
 
 
 def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
@@ -58,13 +82,41 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
 
 
 @contextmanager
-def _exclusively(file: Path) -> Iterator[None]:
-    with file.open("a") as lock:
+def exclusively(folder: Path) -> Iterator[None]:
+    """Nobody else makes or replaces a file of the store meanwhile."""
+    with (folder / "schema.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) -> None:
+def discard_journals(file: Path) -> None:
+    """Takes away what belonged to a file that is gone: in another file's place, it would be read as that one's."""
+    for suffix in JOURNALS:
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
+
+
+def _need_folding(folder: Path) -> None:
+    """Pages that were lost are there when everything is folded that is in the log by now."""
+    with closing(connect(folder / EVENTS, synchronous="FULL")) as events:
+        end = events.execute(SQL["log_end"]).get
+    with closing(connect(folder / PAGES, synchronous="FULL")) as pages:
+        pages.execute(SQL["need_folding"], (end,))
+
+
+def _mark_checkpoints(folder: Path) -> None:
+    """The checkpoints of an older store stand for the log beside them."""
+    with (
+        closing(connect(folder / EVENTS, synchronous="FULL")) as events,
+        closing(connect(folder / PAGES, synchronous="FULL")) as pages,
+    ):
+        log_id = events.execute(SQL["log_id"]).get
+        for domain, position in fetch(pages, "unmarked_checkpoints"):
+            for row in fetch(events, "event_at", position):
+                fetch(pages, "mark_checkpoint", mark_of(*row), log_id, domain)
+
+
+def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) -> int:
+    """Applies what is not applied yet, and gives the number of the last migration that was."""
     connection = connect(file, synchronous=synchronous)
     try:
         version = current_version(connection)
@@ -72,6 +124,7 @@ def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) ->
             raise StoreTooNew(name, version, known[-1].number)
         if version < known[-1].number:
             in_transaction(lambda connection: _apply(connection, known))(connection)
+        return version
     finally:
         connection.close()
 

@@ -1,8 +1,9 @@
 """Tokens, in `events.db`: nothing can make them again."""
 
 from engine.grants import Token, scope_text, scopes_in
-from engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Execute, Row
-from engine.stores.store import Tokens
+from engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Row
+from engine.stores.sqlite.on_loop import Execute
+from engine.stores.tokens import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> Row:
@@ -32,6 +33,7 @@ class SQLiteTokens(Tokens):
 
     async def of(self, digest: bytes) -> Token | None:
         def read() -> list[Row]:
+            self._connections.events_on_loop.look()
             return self._execute(self._statement, (digest,)).fetchall()
 
         try:

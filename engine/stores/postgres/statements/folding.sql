@@ -1,10 +1,20 @@
 -- checkpoints --
 -- Those of all domains.
-SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints ORDER BY domain;
+SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM checkpoints ORDER BY domain;
 
 -- checkpoint --
--- That of one domain, locked until the transaction ends: its sections have one writer at a time.
-SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints WHERE domain = $1 FOR UPDATE;
+-- That of one domain, locked until the transaction ends: its sections have one writer at a time. And whether the log proves
+-- it.
+SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, position = 0 OR (
+    mark IS NOT DISTINCT FROM (
+        SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
+        FROM stored_events AS event WHERE event.notification_id = checkpoints.position
+    )
+    AND log_id IS NOT DISTINCT FROM (
+        SELECT log_id FROM log_identity WHERE written_in = 'stored_events'::regclass::oid
+    )
+) AS proved
+FROM checkpoints WHERE domain = $1 FOR UPDATE;
 
 -- create_checkpoint --
 -- Makes the checkpoint of a domain that was never folded.
@@ -15,8 +25,13 @@ INSERT INTO checkpoints (domain) VALUES ($1) ON CONFLICT DO NOTHING;
 UPDATE checkpoints SET holder = $1 WHERE domain = $2;
 
 -- advance --
--- Moves a checkpoint.
-UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5 WHERE domain = $6;
+-- Moves a checkpoint, and marks it.
+UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5, mark = (
+    SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
+    FROM stored_events AS event WHERE event.notification_id = $1
+), log_id = (SELECT log_identity.log_id FROM log_identity)
+WHERE domain = $6
+RETURNING mark;
 
 -- domain_sections --
 -- A domain's sections of some SKUs. Where a body has more bytes than the limit, it is left out, and the versions too.

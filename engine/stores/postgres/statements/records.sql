@@ -50,12 +50,15 @@ ORDER BY notification_id
 LIMIT $4;
 
 -- track --
--- Moves a tracking position forward; changes nothing when it would not move forward.
-INSERT INTO tracking (application_name, notification_id) VALUES ($1, $2)
-ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id
+-- Moves a tracking position forward, and marks it; changes nothing when it would not move forward.
+INSERT INTO tracking (application_name, notification_id, mark) VALUES ($1, $2, (
+    SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
+    FROM stored_events AS event WHERE event.notification_id = $2
+))
+ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id, mark = excluded.mark
 WHERE tracking.notification_id < excluded.notification_id
 RETURNING notification_id;
 
 -- tracked --
--- A tracking position.
-SELECT notification_id FROM tracking WHERE application_name = $1;
+-- A tracking position, and its mark.
+SELECT notification_id, mark FROM tracking WHERE application_name = $1;

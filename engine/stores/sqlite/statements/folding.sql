@@ -1,10 +1,10 @@
 -- checkpoints --
 -- Those of all domains.
-SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints ORDER BY domain;
+SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM checkpoints ORDER BY domain;
 
 -- checkpoint --
 -- That of one domain. The transaction is the only writer already.
-SELECT domain, position, applied, stale, dead, fingerprint, holder FROM checkpoints WHERE domain = ?;
+SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, log_id FROM checkpoints WHERE domain = ?;
 
 -- create_checkpoint --
 -- Makes the checkpoint of a domain that was never folded.
@@ -15,8 +15,9 @@ INSERT INTO checkpoints (domain) VALUES (?) ON CONFLICT DO NOTHING;
 UPDATE checkpoints SET holder = ? WHERE domain = ?;
 
 -- advance --
--- Moves a checkpoint.
-UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerprint = ? WHERE domain = ?;
+-- Moves a checkpoint, and marks it.
+UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerprint = ?, mark = ?, log_id = ?
+WHERE domain = ?;
 
 -- domain_sections --
 -- A domain's sections of some SKUs, all of them in two values: see `packed`. Each body comes behind its versions.

@@ -49,12 +49,12 @@ ORDER BY notification_id
 LIMIT ?;
 
 -- track --
--- Moves a tracking position forward; changes nothing when it would not move forward.
-INSERT INTO tracking (application_name, notification_id) VALUES (?, ?)
-ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id
+-- Moves a tracking position forward, and marks it; changes nothing when it would not move forward.
+INSERT INTO tracking (application_name, notification_id, mark) VALUES (?, ?, ?)
+ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id, mark = excluded.mark
 WHERE tracking.notification_id < excluded.notification_id
 RETURNING notification_id;
 
 -- tracked --
--- A tracking position.
-SELECT notification_id FROM tracking WHERE application_name = ?;
+-- A tracking position, and its mark.
+SELECT notification_id, mark FROM tracking WHERE application_name = ?;

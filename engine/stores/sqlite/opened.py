@@ -1,0 +1,98 @@
+"""A connection to whatever file stands at a path, and who notices when that is another one than before.
+
+A file that was deleted or replaced stays with those who have it open: what they would write into it is lost, and what
+they would read of it is old. To compare what stands at the path with what was opened takes a microsecond.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+import apsw
+
+from engine.errors import StoreUnavailable
+
+Identity: TypeAlias = tuple[int, int]
+
+Connected = TypeVar("Connected", bound=apsw.Connection)
+
+
+class FileReplacedError(OSError):
+    """What was committed may have gone into a file that is no longer there."""
+
+
+class Opened(Generic[Connected]):
+    """A connection, made when it is used first, and made anew when another file stands at its path.
+
+    `lost` is called where none stands there: it makes one, or raises. `verify` raises for a file that is none of ours.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        connect: Callable[[Path], Connected],
+        *,
+        lost: Callable[[], None],
+        verify: Callable[[apsw.Connection], None],
+    ) -> None:
+        self.file = file
+        self._path = str(file)
+        self._connect = connect
+        self._lost = lost
+        self._verify = verify
+        self._connection: Connected | None = None
+        self._identity: Identity | None = None
+
+    def current(self) -> Connected:
+        """The connection to the file that stands at the path now. It stays the same inside a transaction."""
+        connection = self._connection
+        if connection is None:
+            connection, self._identity = self._open()
+            self._connection = connection
+        elif not connection.in_transaction and _identity(self._path) != self._identity:
+            connection = self._again()
+        return connection
+
+    def confirm(self) -> None:
+        """Raises `StoreUnavailable` unless what was committed is in the file that stands at the path."""
+        connection = self._connection
+        if connection is not None and not connection.in_transaction and _identity(self._path) != self._identity:
+            raise StoreUnavailable(self._path, FileReplacedError("the file was replaced while it was written"))
+
+    def forget(self) -> None:
+        """Closes the connection. The next who uses it opens it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _again(self) -> Connected:
+        connection, identity = self._open()
+        try:
+            self._verify(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self.forget()
+        self._connection, self._identity = connection, identity
+        return connection
+
+    def _open(self) -> tuple[Connected, Identity]:
+        """A connection, and the identity of its file: it was the one at the path before and after."""
+        while True:
+            before = _identity(self._path)
+            if before is None:
+                self._lost()
+                continue
+            connection = self._connect(self.file)
+            if _identity(self._path) == before:
+                return connection, before
+            connection.close()
+
+
+def _identity(path: str) -> Identity | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  # a third of the time that a Path would take
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
