@@ -166,10 +166,12 @@ class LockFile:
         text = json.dumps({"pid": os.getpid(), "holder": holder, "disposable": disposable})
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
+        self.touch()
 
     def touch(self) -> None:
-        """Says that the holder breathes."""
-        os.utime(self._descriptor)
+        """Says that the holder breathes, by the clock that `age` asks."""
+        moment = time()
+        os.utime(self._descriptor, (moment, moment))
 
     def release(self) -> None:
         """Lets go. The file stays: deleting it would let two have it."""

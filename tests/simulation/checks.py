@@ -1,0 +1,178 @@
+"""What must hold in the end: the invariants of the design, checked on the files of the store alone."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from tests.power import SYSTEM
+from tests.simulation.journal import Answer, Journal, content_of, place_of
+from tests.simulation.model import DOMAINS, Fold, Row, Shown, encoded, history_of, in_order
+
+Observations = Mapping[tuple[str, str, str], Sequence[Shown]]
+"""What a reader has seen of each section, in its order."""
+
+
+class Counted(NamedTuple):
+    """A checkpoint, and what it says became of the events up to there."""
+
+    domain: str
+    position: int
+    applied: int
+    stale: int
+    dead: int
+
+
+class Files(NamedTuple):
+    """What stands in the two files of a store."""
+
+    log: list[Row]
+    end: int
+    checkpoints: list[Counted]
+    kept: set[tuple[str, int, bytes]]
+    """The events in dead letters of the entrance: stream, version, content."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Files":
+        """As they are. Nothing in them is changed."""
+        events, pages = raw(folder / "events.db"), raw(folder / "pages.db")
+        try:
+            return cls(
+                [Row._make((*row[:5], _state(row[4], row[5]))) for row in events.execute(_LOG)],
+                events.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").get,
+                [Counted(*row) for row in pages.execute(_CHECKPOINTS)],
+                {(*place, _content(domain, state)) for domain, state, *place in events.execute(_KEPT)},
+            )
+        finally:
+            events.close()
+            pages.close()
+
+    def of_domains(self) -> list[Row]:
+        """The domain events of the log, by position."""
+        return [row for row in self.log if row.topic in DOMAINS]
+
+    def up_to_date(self) -> bool:
+        """Whether every domain is folded to the end of the log."""
+        return len(self.checkpoints) == len(DOMAINS) and all(each.position == self.end for each in self.checkpoints)
+
+
+_LOG = (
+    "SELECT notification_id, originator_id, originator_version, revision, topic, state FROM stored_events "
+    "ORDER BY notification_id"
+)
+_CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM checkpoints"
+_KEPT = "SELECT domain, state, originator_id, originator_version FROM dead_letters"
+
+
+def _state(topic: str, state: bytes) -> dict[str, Any]:
+    return json.loads(state) if topic in DOMAINS else {}
+
+
+def _content(domain: str, state: bytes) -> bytes:
+    return encoded(in_order(json.loads(state)["payload"])) if domain else b""
+
+
+def raw(file: Path) -> apsw.Connection:
+    """A connection past everything that is simulated, which leaves the file as it is."""
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE, vfs=SYSTEM)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return connection
+
+
+def check_whole(folder: Path) -> None:
+    """Neither file is corrupt."""
+    for name in ("events.db", "pages.db"):
+        connection = raw(folder / name)
+        found = connection.pragma("integrity_check")
+        connection.close()
+        assert found == "ok", f"{name} is corrupt: {found}"
+
+
+def check_checkpoints(files: Files) -> None:
+    """I5: no checkpoint is beyond the end of the log."""
+    for each in files.checkpoints:
+        assert each.position <= files.end, f"I5: {each} is beyond the end of the log, {files.end}"
+
+
+def check_answers(files: Files, journal: Journal) -> None:
+    """I1, I8, I12: what was acknowledged is in the log where it was said to be; a contradiction is kept."""
+    by_position = {row.position: row for row in files.log}
+    contents = defaultdict(set)
+    for row in files.of_domains():
+        contents[row.stream, row.version].add(_said(row))
+    for answer in journal.answers:
+        _check_answer(answer, by_position, contents[place_of(answer.sent.event)])
+        if answer.outcome == "conflict":
+            place = (*place_of(answer.sent.event), content_of(answer.sent.event))
+            assert place in files.kept, f"I8: {answer} is not in dead letters"
+
+
+def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[bytes]) -> None:
+    sent, outcome, position = answer
+    assert (outcome == "rejected") == sent.refused, f"{answer}: it is {'' if sent.refused else 'not '}to be refused"
+    if outcome == "rejected":
+        return
+    row = by_position.get(position or 0)
+    assert row is not None, f"I1: {answer}: there is no such position"
+    assert (row.stream, row.version) == place_of(sent.event), f"I1: {answer}: {row} stands there"
+    said = content_of(sent.event)
+    if outcome == "conflict":
+        assert contents - {said}, f"I8: {answer}: the log has this very content alone"
+    else:
+        assert said in contents, f"I1: {answer}: the log does not have this content"
+        assert outcome != "appended" or _said(row) == said, f"I1: {answer}: {row} stands there"
+
+
+def check_origin(files: Files, journal: Journal) -> None:
+    """I2: what is in the log was submitted, or is the work of a rebuild, and stands there once."""
+    positions = [row.position for row in files.log]
+    assert positions == sorted(set(positions)), "I2: positions are not in order"
+    places = Counter((row.stream, row.version, row.revision) for row in files.log)
+    assert not [place for place, times in places.items() if times > 1], "I2: an event stands in the log twice"
+    for row in files.of_domains():
+        if "runId" in row.state:
+            continue
+        assert _said(row) in journal.submitted.get((row.stream, row.version), ()), f"I2: nobody has sent {row}"
+        assert row.revision == 0, f"I2: {row} is a correction, and nobody has made one"
+
+
+def check_pages(files: Files, fold: Fold, pages: Mapping[tuple[str, str], bytes]) -> None:
+    """I3, I6, I7: every page is the fold of the log, byte for byte, and there is no other page, and none is missing."""
+    expected = fold.pages(files.log)
+    assert sorted(pages) == sorted(expected), f"I7: {sorted(set(pages) ^ set(expected))} are not where they should be"
+    for key, page in pages.items():
+        assert page == expected[key], f"I3: page {key}\n   is {page.decode()}\nnot   {expected[key].decode()}"
+
+
+def check_counts(files: Files) -> None:
+    """I10, I11: everything is folded, and what became of each event is counted, exactly."""
+    assert files.up_to_date(), f"I11: {files.checkpoints} with a log that ends at {files.end}"
+    events = Counter(row.topic for row in files.of_domains())
+    for each in files.checkpoints:
+        assert each.applied + each.stale + each.dead == events[each.domain], f"I10: {each} of {events[each.domain]}"
+
+
+def check_readers(files: Files, fold: Fold, observations: Sequence[Observations]) -> None:
+    """I4: what a reader saw of a section was once right, and no older than what it saw before."""
+    history = history_of(fold, files.of_domains())
+    for seen in observations:
+        for key, states in seen.items():
+            _check_order(key, states, history.get(key, []))
+
+
+def _check_order(key: tuple[str, str, str], states: Sequence[Shown], history: Sequence[Shown]) -> None:
+    place = 0
+    for state in states:
+        while place < len(history) and history[place] != state:
+            place += 1
+        if place == len(history):
+            kind = "an older state again" if state in history else "what it never was"
+            problem = f"I4: {key} was shown as {kind}: {state}\n  seen: {list(states)}\n  was: {list(history)}"
+            raise AssertionError(problem)
+
+
+def _said(row: Row) -> bytes:
+    return encoded(in_order(row.state["payload"]))

@@ -1,0 +1,187 @@
+"""The disk of a simulated machine: it fails as disks do, and knows what it would hold when the power goes."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import apsw
+
+from tests.power import SYSTEM, DiskFile, Write
+from tests.simulation.scheduler import PROCESS, Process
+from tests.simulation.trace import Trace
+
+DATABASES = ("events.db", "pages.db")
+KEPT = (*DATABASES, "events.db-wal", "pages.db-wal")
+
+UNIX_EPOCH = 210_866_760_000_000
+"""1970, in milliseconds of the Julian day."""
+
+
+@dataclass
+class Faults:
+    """How often what is asked of the disk fails: the shares of reads, writes and syncs, and of a disk that is full."""
+
+    read: float = 0.0
+    write: float = 0.0
+    sync: float = 0.0
+    full: float = 0.0
+
+
+class Disk:
+    """Every file of the machine. Each time that the machine starts it has a new folder, with what was kept."""
+
+    def __init__(self, folder: Path, luck: random.Random, trace: Trace) -> None:
+        self._base = folder
+        self._luck = luck
+        self._trace = trace
+        self._files: dict[str, DiskFile] = {}
+        self.generation = 0
+        self.faults = Faults()
+        self.errors = 0
+        self.folder.mkdir(parents=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the store is now."""
+        return self._base / f"disk-{self.generation}"
+
+    def opened(self, path: str) -> DiskFile:
+        """The file; what it holds when it is opened first is safe."""
+        if path not in self._files:
+            self._files[path] = DiskFile()
+            if Path(path).exists():
+                self._files[path].safe[:] = Path(path).read_bytes()
+        return self._files[path]
+
+    def change(self, owner: Process | None, path: str, change: Write | int | None) -> None:
+        """A write, a cut, or, with None, a sync. Raises what SQLite is to be told."""
+        self._alive(owner)
+        kind = "sync" if change is None else "cut" if isinstance(change, int) else "write"
+        if owner is not None:
+            owner.changes += 1
+            if owner.changes == owner.dies_at_change:
+                owner.doomed = True
+                self._trace.note(f"{owner.name} is killed at a {kind} of {Path(path).name}")
+                raise apsw.IOError
+        self._fail(kind, path)
+        file = self._files[path]
+        if change is None:
+            self._trace.change(f"sync {Path(path).name}")
+            file.sync()
+        else:
+            content = b"" if isinstance(change, int) else change[1]
+            self._trace.change(f"{kind} {Path(path).name} {change if isinstance(change, int) else change[0]}", content)
+            file.pending.append(change)
+
+    def read(self, owner: Process | None) -> None:
+        """A read, which may fail."""
+        self._alive(owner)
+        if self.faults.read and self._luck.random() < self.faults.read:
+            self.errors += 1
+            raise apsw.IOError
+
+    def delete(self, owner: Process | None, path: str) -> None:
+        """The file is gone, at once and for good."""
+        self._alive(owner)
+        self._files.pop(path, None)
+
+    def _alive(self, owner: Process | None) -> None:
+        if owner is not None and (owner.doomed or not owner.alive):
+            raise apsw.IOError
+
+    def _fail(self, kind: str, path: str) -> None:
+        faults = self.faults
+        if kind == "write" and faults.full and self._luck.random() < faults.full:
+            self.errors += 1
+            raise apsw.FullError
+        share = faults.sync if kind == "sync" else faults.write
+        if share and self._luck.random() < share:
+            self.errors += 1
+            self._trace.note(f"a {kind} of {Path(path).name} fails")
+            raise apsw.IOError
+
+    def restart(self, *, power_lost: bool) -> None:
+        """The machine starts again, with what was written; where the power was lost, with what a disk would hold."""
+        before = self.folder
+        kept = {name: self._kept(before / name, power_lost=power_lost) for name in KEPT}
+        self._renew({name: content for name, content in kept.items() if content is not None})
+
+    def _kept(self, path: Path, *, power_lost: bool) -> bytes | None:
+        if not power_lost:
+            return path.read_bytes() if path.exists() else None
+        file = self._files.get(str(path))
+        if file is None:
+            return path.read_bytes() if path.exists() else None
+        return file.after_power_loss(self._luck)
+
+    def _renew(self, files: dict[str, bytes]) -> None:
+        self.generation += 1
+        self._files.clear()
+        self.folder.mkdir()
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
+
+
+class SimulatedFile(apsw.VFSFile):
+    """A file of whichever process has opened it."""
+
+    def __init__(self, name: str, flags: list[int], disk: Disk) -> None:
+        super().__init__(SYSTEM, name, flags)
+        self._disk = disk
+        self._path = name
+        self._owner = PROCESS.get()
+        disk.opened(name)
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  # SQLite's name
+        """A read."""
+        self._disk.read(self._owner)
+        return super().xRead(amount, offset)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # SQLite's name
+        """A write that is not safe yet."""
+        self._disk.change(self._owner, self._path, (offset, bytes(data)))
+        super().xWrite(data, offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802  # SQLite's name
+        """A cut that is not safe yet."""
+        self._disk.change(self._owner, self._path, newsize)
+        super().xTruncate(newsize)
+
+    def xSync(self, _flags: int) -> None:  # noqa: N802  # SQLite's name
+        """Makes safe what was written before. The disk below is not asked to: it is never looked at after a crash."""
+        self._disk.change(self._owner, self._path, None)
+
+
+class SimulatedFiles(apsw.VFS):
+    """The file system of the machine, for as long as it is registered."""
+
+    def __init__(self, disk: Disk, wall: Callable[[], datetime], random_bytes: Callable[[int], bytes]) -> None:
+        self._disk = disk
+        self._wall = wall
+        self._random_bytes = random_bytes
+        super().__init__("simulated", SYSTEM, makedefault=True)
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # SQLite's name
+        """A file of the machine, unless it is a temporary one, which has no name."""
+        if name is None:
+            return super().xOpen(name, flags)
+        return SimulatedFile(name if isinstance(name, str) else name.filename(), flags, self._disk)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # SQLite's name and order
+        """Deleted at once and for good."""
+        self._disk.delete(PROCESS.get(), filename)
+        super().xDelete(filename, syncdir)
+
+    def xCurrentTimeInt64(self) -> int:  # noqa: N802  # SQLite's name
+        """The machine's clock, in milliseconds of the Julian day."""
+        return int(self._wall().timestamp() * 1000) + UNIX_EPOCH
+
+    def xRandomness(self, numbytes: int) -> bytes:  # noqa: N802  # SQLite's name
+        """What SQLite's dice are seeded with."""
+        return self._random_bytes(numbytes)
+
+    def xSleep(self, microseconds: int) -> int:  # noqa: N802  # SQLite's name
+        """Nobody sleeps in a step: whoever waits for a lock waits between two of them."""
+        return microseconds

@@ -1,0 +1,317 @@
+"""What a simulated process has in place of the machine's own: clock, dice, threads, disk and locks."""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, Self
+from unittest.mock import patch
+
+import anyio
+import apsw
+import structlog
+from anyio._backends._asyncio import AsyncIOBackend
+from anyio.lowlevel import checkpoint
+
+from engine import clock
+from engine.errors import StoreUnavailable
+from engine.rebuild import rebuilding, runs
+from engine.stores.sqlite import connections, lease, log
+from tests.power import SYSTEM
+from tests.simulation.disk import Disk, SimulatedFiles
+from tests.simulation.scheduler import PROCESS, Process, Scheduler
+
+BEGINNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another one's transaction."""
+
+TICK_SECONDS = 0.2
+"""How often a worker looks at the log by itself. Each look is a step, and time is cheap here."""
+
+
+class Slowness:
+    """How long work in a thread may take: mostly no time, sometimes `seconds` on average."""
+
+    def __init__(self, luck: random.Random) -> None:
+        self._luck = luck
+        self.share = 0.1
+        self.seconds = 0.005
+
+    async def wait(self) -> None:
+        """A moment at which others go on."""
+        if self._luck.random() < self.share:
+            await anyio.sleep(self._luck.expovariate(1 / self.seconds))
+        else:
+            await checkpoint()
+
+
+class Clock:
+    """What time it is. `ahead` is what somebody has set the machine's clock by."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.ahead = 0.0
+
+    def wall(self) -> datetime:
+        """The time of day that the machine's clock shows."""
+        return BEGINNING + timedelta(seconds=self._scheduler.time() + self.ahead)
+
+    def seconds(self) -> float:
+        """The same, since 1970."""
+        return self.wall().timestamp()
+
+    def as_datetime(self) -> type[datetime]:
+        """`datetime`, by this clock."""
+        wall = self.wall
+
+        class Simulated(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Self:
+                return wall().astimezone(tz)  # type: ignore[return-value]  # nobody asks for its class
+
+        return Simulated
+
+
+class StepThread:
+    """Work that calls back into the event loop: in a thread that goes on only while the loop waits for it."""
+
+    _of_thread: "dict[int, StepThread]" = {}  # noqa: RUF012  # of all of them
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._asked: Callable[[], Awaitable[Any] | Any] | None = None
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+
+    async def run(self) -> Any:  # noqa: ANN401  # whatever the work gives
+        """What the work gives."""
+        process = PROCESS.get()
+        thread = threading.Thread(target=self._main, args=(process,), daemon=True)
+        thread.start()
+        while True:
+            self._back.acquire()
+            if self._asked is None:
+                break
+            self._result = self._error = None
+            try:
+                answer = self._asked()
+                self._result = await answer if isinstance(answer, Awaitable) else answer
+            except Exception as error:  # noqa: BLE001  # it is raised in the thread
+                self._error = error
+            self._go.release()
+        thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def ask(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the function gives
+        """What a function of the event loop gives. For the thread."""
+        self._asked = function
+        self._back.release()
+        self._go.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    @classmethod
+    def current(cls) -> "StepThread":
+        """That of this thread."""
+        return cls._of_thread[threading.get_ident()]
+
+    def _main(self, process: Process | None) -> None:
+        PROCESS.set(process)
+        self._of_thread[threading.get_ident()] = self
+        result, error = None, None
+        try:
+            result = self._work()
+        except BaseException as raised:  # noqa: BLE001  # it is raised where the work is waited for
+            error = raised
+        del self._of_thread[threading.get_ident()]
+        self._asked, self._result, self._error = None, result, error
+        self._back.release()
+
+
+class StepPortal:
+    """What `anyio.from_thread.BlockingPortal` is elsewhere."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is left to wait for."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401  # as the portal's
+        """What a function of the event loop gives."""
+        return StepThread.current().ask(lambda: function(*arguments))
+
+
+class Threads:
+    """Work that is done in threads elsewhere is done at once here, with moments before and after it for others."""
+
+    def __init__(self, slowness: Slowness) -> None:
+        self._slowness = slowness
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...] = (), *_: Any, **__: Any) -> Any:  # noqa: ANN401  # as anyio has it
+        """What the function gives. It cannot be cancelled once it has begun."""
+        await checkpoint()
+        result = None
+        with anyio.CancelScope(shield=True):
+            await self._slowness.wait()
+            with suppress(*(apsw.IOError, apsw.FullError) if _closes(function) else ()):
+                result = await self._patiently(lambda: function(*args))
+            await self._slowness.wait()
+        return result
+
+    async def in_steps(self, function: Callable[..., Any], *args: Any, **_: Any) -> Any:  # noqa: ANN401  # likewise
+        """The same, for a function that calls back."""
+        await checkpoint()
+        with anyio.CancelScope(shield=True):
+            await self._slowness.wait()
+            result = await StepThread(lambda: function(*args)).run()
+            await self._slowness.wait()
+        return result
+
+    async def _patiently(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401  # likewise
+        """Waits for SQLite's locks as a thread would that has its busy timeout."""
+        process = PROCESS.get()
+        deadline = asyncio.get_running_loop().time() + BUSY_SECONDS
+        while True:
+            try:
+                return work()
+            except (StoreUnavailable, apsw.BusyError) as error:
+                busy = error if isinstance(error, apsw.BusyError) else error.__cause__
+                if not isinstance(busy, apsw.BusyError) or asyncio.get_running_loop().time() > deadline:
+                    raise
+            finally:
+                if process is not None and process.doomed:
+                    await asyncio.Future()  # it is dead
+            await anyio.sleep(0.005)
+
+
+class Environment:
+    """All of it together, for one run."""
+
+    def __init__(self, scheduler: Scheduler, disk: Disk, luck: random.Random) -> None:
+        self.clock = Clock(scheduler)
+        self.slowness = Slowness(luck)
+        self._scheduler = scheduler
+        self._disk = disk
+        self._luck = luck
+        self._threads = Threads(self.slowness)
+        self._small = luck.random() < 0.5
+        """Whether SQLite moves its write-ahead log into the database after every few pages."""
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Everything is as a simulated process has it."""
+        with ExitStack() as stack:
+            for target, name, replacement in self._replacements():
+                stack.enter_context(patch.object(target, name, replacement))
+            stack.enter_context(self._files())
+            stack.enter_context(self._random_module())
+            yield
+
+    def _replacements(self) -> list[tuple[Any, str, Any]]:
+        setup = connections._SETUP
+        if self._small:
+            setup = setup.replace("wal_autocheckpoint = 8000", "wal_autocheckpoint = 8")
+        return [
+            (AsyncIOBackend, "run_sync_in_worker_thread", self._threads.run),
+            (runs, "run_sync", self._threads.in_steps),
+            (runs, "BlockingPortal", StepPortal),
+            (time, "monotonic", self._scheduler.time),
+            (rebuilding, "monotonic", self._scheduler.time),
+            (lease, "time", self.clock.seconds),
+            (clock, "datetime", self.clock.as_datetime()),
+            (os, "getpid", _number),
+            (socket, "gethostname", lambda: "simulated"),
+            (os, "urandom", self._luck.randbytes),
+            (random, "_urandom", self._luck.randbytes),
+            (connections, "_SETUP", setup),
+            (connections, "BUSY_MILLISECONDS", 0),
+            (connections, "BUSY_MILLISECONDS_ON_LOOP", 0),
+            (lease, "BUSY_MILLISECONDS", 0),
+            (lease, "PATIENCE_MILLISECONDS", 0),
+            (log, "TICK_SECONDS", TICK_SECONDS),
+            (lease.LockFile, "acquire", classmethod(_acquire)),
+            (lease.LockFile, "release", _release),
+        ]
+
+    @contextmanager
+    def _files(self) -> Iterator[None]:
+        files = SimulatedFiles(self._disk, self.clock.wall, self._luck.randbytes)
+        apsw.randomness(0)  # SQLite's own dice are thrown anew
+        apsw.connection_hooks.append(_register)
+        try:
+            yield
+        finally:
+            apsw.connection_hooks.remove(_register)
+            files.unregister()
+            apsw.set_default_vfs(SYSTEM)
+            apsw.randomness(0)
+
+    @contextmanager
+    def _random_module(self) -> Iterator[None]:
+        """The dice that everybody shares: stamina takes its jitter from there."""
+        before = random.getstate()
+        random.seed(self._luck.randbytes(8))
+        try:
+            yield
+        finally:
+            random.setstate(before)
+
+
+_acquire_elsewhere = lease.LockFile.acquire.__func__  # type: ignore[attr-defined]  # the function of a class method
+_release_elsewhere = lease.LockFile.release
+
+
+def _acquire(cls: type[lease.LockFile], file: Path) -> lease.LockFile | None:
+    """The lock, which goes with its process."""
+    lock: lease.LockFile | None = _acquire_elsewhere(cls, file)
+    process = PROCESS.get()
+    if lock is not None and process is not None:
+        process.lock_files[lock._descriptor] = lock
+    return lock
+
+
+def _release(lock: lease.LockFile) -> None:
+    """The lock is free, and with it the number of its file."""
+    process = PROCESS.get()
+    if process is not None and process.lock_files.pop(lock._descriptor, None) is not None:
+        _release_elsewhere(lock)
+
+
+def _closes(function: Callable[..., Any]) -> bool:
+    """Whether it closes a connection: SQLite closes it whatever the disk does, and only apsw tells of that."""
+    return isinstance(getattr(function, "__self__", None), apsw.Connection) and function.__name__ == "close"
+
+
+def _number() -> int:
+    """The number of the process."""
+    process = PROCESS.get()
+    return 0 if process is None else process.number
+
+
+def _register(connection: apsw.Connection) -> None:
+    """The connection goes with its process."""
+    process = PROCESS.get()
+    if process is not None:
+        process.connections.append(connection)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is logged: what is to be known is in the trace."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()

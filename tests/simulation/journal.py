@@ -1,0 +1,63 @@
+"""What was promised: kept outside of the machine, it outlives everything that happens to it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine import AppendResult
+from tests.simulation.model import Document, canonical, encoded, in_order
+from tests.simulation.sources import Key, Sent
+
+Place = tuple[str, int]
+"""A stream, as the log writes it, and a version."""
+
+
+class Answer(NamedTuple):
+    """What became of an event, as its sender was told."""
+
+    sent: Sent
+    outcome: str
+    position: int | None
+
+
+class Journal:
+    """Every event that was ever sent, and every answer."""
+
+    def __init__(self) -> None:
+        self.submitted: dict[Place, set[bytes]] = {}
+        self.answers: list[Answer] = []
+
+    def send(self, sent: Sequence[Sent]) -> None:
+        """Events go to the machine: any of them may be in the log from now on."""
+        for each in sent:
+            self.submitted.setdefault(place_of(each.event), set()).add(content_of(each.event))
+
+    def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult]) -> None:
+        """The machine has answered."""
+        self.answers += [
+            Answer(each, result.outcome, result.position) for each, result in zip(sent, results, strict=True)
+        ]
+
+
+def stream_of(key: Key) -> str:
+    """How the log writes the name of a stream: percent-encoded, but for what needs no encoding."""
+    return "/".join(encode(part) for part in key)
+
+
+def encode(part: str) -> str:
+    """A part of a stream's name: what would separate parts, or begin an encoding, is encoded."""
+    return part.replace("%", "%25").replace("/", "%2F")
+
+
+def key_of(event: Document) -> Key:
+    """Where the version of an event counts."""
+    return event["sku"], event["channel"], event["type"], event["source"]
+
+
+def place_of(event: Document) -> Place:
+    """Where an event stands in the log."""
+    return stream_of(key_of(event)), event["sourceVersion"]
+
+
+def content_of(event: Document) -> bytes:
+    """What an event says, in the form in which equal contents are equal."""
+    return encoded(in_order(canonical(event["type"], event["payload"])))

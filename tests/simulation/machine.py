@@ -1,0 +1,351 @@
+"""One run of the simulation: a machine with a store, the processes on it, what is sent to them, and what goes wrong."""
+
+import gc
+import random
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import anyio
+import apsw
+import orjson
+
+import engine
+from engine import AppendResult, Config, DomainEvent, PagefoldError, Refused, Shop, StoreUnavailable, read_event
+from engine.appending import append_found
+from tests.simulation import checks
+from tests.simulation.checks import Files
+from tests.simulation.disk import DATABASES, Disk
+from tests.simulation.environment import Environment, silence
+from tests.simulation.journal import Journal
+from tests.simulation.model import DOMAINS, Document, Fold, Shown
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.scheduler import PROCESS, Process, Scheduler, discard
+from tests.simulation.sources import CHANNELS, SOURCES, Sent, Sources
+from tests.simulation.trace import Trace
+
+SECONDS_TO_SEND = 300.0
+SECONDS_TO_CATCH_UP = 120.0
+"""How long, by the simulated clock, the workers have when nothing goes wrong any more."""
+
+
+class Failed(AssertionError):
+    """Something does not hold that must; with the seed with which it can be had again."""
+
+    def __init__(self, seed: int, error: BaseException, trace: Trace) -> None:
+        told = "\n".join(trace.lines[-40:])
+        problem = f"{type(error).__name__}: {error}"
+        super().__init__(f"seed {seed}: {problem}\n{told}\n(python -m tests.simulation --seed {seed})")
+        self.seed = seed
+        self.problem = problem
+
+
+class Outcome(NamedTuple):
+    """How a run has ended: the digest of all that happened, and how much of what there was."""
+
+    digest: str
+    steps: int
+    events: int
+    deaths: int
+    errors: int
+    seconds: float
+
+
+class Machine:
+    """A machine with a store. `run` does everything."""
+
+    def __init__(self, seed: int, folder: Path, *, verbose: bool = False) -> None:
+        self.seed = seed
+        luck = random.Random(f"simulation {seed}")
+        self.luck = random.Random(luck.randbytes(8))
+        self.trace = Trace(verbose=verbose)
+        self.scheduler = Scheduler(random.Random(luck.randbytes(8)), self.trace)
+        self.disk = Disk(folder, random.Random(luck.randbytes(8)), self.trace)
+        self.environment = Environment(self.scheduler, self.disk, random.Random(luck.randbytes(8)))
+        self.nemesis = Nemesis(
+            random.Random(luck.randbytes(8)), self.trace, self.scheduler, self.disk, self.environment
+        )
+        self.sources = Sources(random.Random(luck.randbytes(8)), self.environment.clock.wall)
+        self.journal = Journal()
+        self.fold = Fold(SOURCES, CHANNELS)
+        self.outbox: deque[list[Sent]] = deque()
+        self.under_way: dict[Process, list[list[Sent]]] = {}
+        self.observations: list[dict[tuple[str, str, str], list[Shown]]] = []
+        self.programs: dict[str, Callable[[], Awaitable[None]]] = {}
+        self.everybody: list[Process] = []
+        self.failures: list[BaseException] = []
+        self.ending = False
+
+    # --- the whole
+
+    def run(self) -> Outcome:
+        """Everything that happens with this seed. Raises `Failed`."""
+        try:
+            with self.environment.entered(), silence():
+                try:
+                    self._run()
+                finally:
+                    self.scheduler.close()
+                    _discard_quietly(self.everybody)
+        except Exception as error:
+            raise Failed(self.seed, error, self.trace) from error
+        deaths = len([process for process in self.everybody if not process.alive])
+        return Outcome(
+            self.trace.digest,
+            self.scheduler.steps,
+            len(self.journal.answers),
+            deaths,
+            self.disk.errors,
+            self.scheduler.time(),
+        )
+
+    def _run(self) -> None:
+        if self.luck.random() < 0.9:
+            for name in DATABASES:
+                shutil.copy(empty_store() / name, self.disk.folder / name)
+        self.scheduler.on_step = self.nemesis.tick
+        self.scheduler.on_death = self._after_death
+        self.nemesis.lose_power = lambda: self.restart(power_lost=True)
+        self.scheduler.run_until_complete(self._live())
+        self.restart(power_lost=self.luck.random() < 0.5)
+        pages = self.scheduler.run_until_complete(self._finish())
+        self._judge(pages)
+
+    async def _live(self) -> None:
+        """Everything is sent, whatever goes wrong; then nothing goes wrong any more, and the workers catch up."""
+        self.start("server", self._serve)
+        for number in range(self.luck.choice([1, 1, 2])):
+            self.start(f"worker-{number}", self._work)
+        await self._speak(self.luck.choice([5, 40, 100, 200]))
+        await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
+        await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "nobody is stopped any more")
+        self.nemesis.rest()
+        await self._speak(10)
+        await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
+        await self._until(self._is_caught_up, SECONDS_TO_CATCH_UP, "I11: lag is 0")
+        self.ending = True
+
+    async def _speak(self, changes: int) -> None:
+        """So much changes in the sources, and is sent."""
+        traffic = deque(self.sources.traffic(changes))
+        while traffic:
+            size = min(len(traffic), self.luck.choice([1, 2, 5, 20, 60]))
+            self.outbox.append([traffic.popleft() for _ in range(size)])
+            await anyio.sleep(self.luck.expovariate(1 / 0.05))
+
+    async def _finish(self) -> dict[tuple[str, str], bytes]:
+        """After the last start, without faults: folds what is left to fold, and reads every page."""
+        self.trace.note("the end")
+        async with engine.open(self.config) as shop:
+            await shop.catch_up()
+            found = await shop.verify()
+            assert found.changed == found.behind == 0, f"verify has found {found}"
+            keys = [key async for key in shop.store.pages.keys()]  # noqa: SIM118  # it is no dictionary
+            pages = {key: await shop.pages.get_json(*key, disabled=True) for key in keys}
+        return {key: page for key, page in pages.items() if page is not None}
+
+    def _judge(self, pages: dict[tuple[str, str], bytes]) -> None:
+        if self.failures:
+            raise self.failures[0]
+        checks.check_whole(self.disk.folder)
+        files = Files.read(self.disk.folder)
+        checks.check_checkpoints(files)
+        checks.check_origin(files, self.journal)
+        checks.check_answers(files, self.journal)
+        checks.check_pages(files, self.fold, pages)
+        checks.check_counts(files)
+        checks.check_readers(files, self.fold, self.observations)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        deadline = self.scheduler.time() + seconds
+        while not condition():
+            assert self.scheduler.time() < deadline, f"not after {seconds} s: {what}"
+            if self.failures:
+                raise self.failures[0]
+            await anyio.sleep(0.1)
+
+    def _all_is_sent(self) -> bool:
+        return not self.outbox and not any(self.under_way.values())
+
+    def _is_caught_up(self) -> bool:
+        if not all((self.disk.folder / name).exists() for name in DATABASES):
+            return False
+        return Files.read(self.disk.folder).up_to_date()
+
+    # --- the machine
+
+    @property
+    def config(self) -> Config:
+        """That of the shop, on the disk as it is since the machine was started last."""
+        return Config.parse(
+            {
+                "store": {"url": f"sqlite:///{self.disk.folder}"},
+                "sources": {name: {"domains": [domain]} for name, domain in SOURCES.items()},
+                "channels": CHANNELS,
+                "work": {"batch": self._batch, "poll_seconds": 0.5, "lease_seconds": 1.0},
+            },
+            store=f"sqlite:///{self.disk.folder}",
+        )
+
+    @property
+    def _batch(self) -> int:
+        return random.Random(self.seed).choice([1, 3, 20, 8_000])
+
+    def start(self, name: str, program: Callable[[], Awaitable[None]]) -> None:
+        """Starts a process, which is started again whenever it has ended."""
+        self.programs[name] = program
+        process = Process(name, len(self.everybody) + 1)
+        self.everybody.append(process)
+        self.nemesis.processes[name] = process
+        self.under_way[process] = []
+        self.trace.note(f"{name} starts")
+        self.scheduler.start(process, self._main(process, program))
+
+    async def _main(self, process: Process, program: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with process.scope:
+                await program()
+        except PagefoldError as error:
+            self._note_failure(process, error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is no error that may happen
+            self._note_failure(process, error)
+            self.failures.append(error)
+
+    def _note_failure(self, process: Process, error: Exception) -> None:
+        text = str(error).replace(str(self.disk.folder), "~")
+        self.trace.note(f"{process.name} has failed: {type(error).__name__}: {text}")
+
+    def _after_death(self, process: Process) -> None:
+        """Whoever had sent it something sends it again; somebody starts it again."""
+        self.outbox.extendleft(self.under_way.pop(process, []))
+        if self.nemesis.processes.get(process.name) is process and not self.ending:
+            self.scheduler.call_later(self.luck.choice([0.0, 0.1, 1.0]), self._start_again, process, context=Context())
+
+    def _start_again(self, process: Process) -> None:
+        if self.nemesis.processes.get(process.name) is process and not self.ending:
+            self.start(process.name, self.programs[process.name])
+
+    def restart(self, *, power_lost: bool) -> None:
+        """All processes end at once, and the machine starts again."""
+        self.trace.note("the power is lost" if power_lost else "everything is killed")
+        living = [process for process in self.nemesis.processes.values() if process.alive]
+        for process in living:
+            self.scheduler.kill(process)
+        self.disk.restart(power_lost=power_lost)
+        if all((self.disk.folder / name).exists() for name in DATABASES):
+            self._check_after_restart()
+        self.observations.append({})
+
+    def _check_after_restart(self) -> None:
+        try:
+            checks.check_checkpoints(Files.read(self.disk.folder))
+        except apsw.SQLError:  # not even its tables are there yet
+            return
+
+    # --- programs
+
+    async def _serve(self) -> None:
+        """Takes what is sent, and shows pages."""
+        process = PROCESS.get()
+        assert process is not None
+        async with engine.open(self.config) as shop, anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(self._send, shop, process)
+            group.start_soon(self._look, shop)
+
+    async def _work(self) -> None:
+        """Folds what comes."""
+        async with engine.open(self.config) as shop:
+            await shop.work()
+
+    async def _send(self, shop: Shop, process: Process) -> None:
+        mine = self.under_way[process]
+        while True:
+            if not self.outbox:
+                await anyio.sleep(0.03)
+                continue
+            batch = self.outbox.popleft()
+            mine.append(batch)
+            self.journal.send(batch)
+            try:
+                results = await _append(shop, [each.event for each in batch])
+            except StoreUnavailable:
+                self.trace.note("not taken: the store is unavailable")
+                self.outbox.appendleft(batch)
+                await anyio.sleep(0.1)
+            else:
+                self.journal.hear(batch, results)
+            mine.remove(batch)
+
+    async def _look(self, shop: Shop) -> None:
+        """Reads pages again and again."""
+        seen: dict[tuple[str, str, str], list[Shown]] = {}
+        self.observations.append(seen)
+        while True:
+            await anyio.sleep(self.luck.expovariate(1 / 0.05))
+            sku, channel = self.luck.choice(self.sources.skus), self.luck.choice(tuple(CHANNELS))
+            try:
+                text = await shop.pages.get_json(sku, channel, disabled=True)
+            except StoreUnavailable:
+                continue
+            if text is not None:
+                _observe(seen, orjson.loads(text))
+
+
+async def _append(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
+    found: list[DomainEvent | Refused] = []
+    for event in events:
+        try:
+            found.append(read_event(orjson.dumps(event)))
+        except Refused as refused:
+            found.append(refused)
+    return await append_found(found, shop.append)
+
+
+def _observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
+    for domain in DOMAINS:
+        versions = {name: version for name, version in page["sourceVersions"].items() if name.startswith(domain + "/")}
+        if not versions:
+            continue
+        states = seen.setdefault((page["sku"], page["channel"], domain), [])
+        shown = (versions, page[domain])
+        if not states or states[-1] != shown:
+            states.append(shown)
+
+
+@cache
+def empty_store() -> Path:
+    """A folder with a new store: the same bytes each time."""
+    machine = Machine(0, Path(tempfile.mkdtemp(prefix="pagefold-simulation-")))
+
+    async def make() -> None:
+        async with engine.open(machine.config):
+            pass
+
+    with machine.environment.entered(), silence():
+        machine.scheduler.run_until_complete(make())
+        machine.scheduler.close()
+    gc.freeze()  # what there is by now stays, and need not be looked through after every run
+    return machine.disk.folder
+
+
+def _discard_quietly(processes: list[Process]) -> None:
+    """What a coroutine says while it is thrown away is of no interest."""
+    with patch.object(sys, "unraisablehook", lambda _: None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        discard(processes)
+
+
+def simulate(seed: int, *, verbose: bool = False) -> Outcome:
+    """Runs one seed in a folder of its own. Raises `Failed`."""
+    empty_store()
+    with tempfile.TemporaryDirectory(prefix="pagefold-seed-") as folder:
+        return Machine(seed, Path(folder), verbose=verbose).run()

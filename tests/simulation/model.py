@@ -1,0 +1,270 @@
+"""What every page must be, from the rows of the log alone. Written from the design; shares no code with the product."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote
+
+Document: TypeAlias = dict[str, Any]
+Versions: TypeAlias = dict[str, int]
+Shown: TypeAlias = tuple[Versions, Document | None]
+"""A section as a reader sees it: the versions in it, and what it says."""
+
+DOMAINS = ("catalog", "pricing", "inventory", "media")
+VERSION_BITS = 2**53
+"""Above them, a stored version has the epoch."""
+
+DEFAULTS: dict[str, Document] = {
+    "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
+    "pricing": {"tiers": [], "customerGroups": {}, "scheduled": []},
+    "inventory": {"safetyStock": 0, "backorderable": False},
+    "media": {"assets": []},
+    "asset": {"position": 0, "alt": {}},
+    "scheduled": {},
+}
+
+
+class Row(NamedTuple):
+    """An event of the log."""
+
+    position: int
+    stream: str
+    version: int
+    revision: int
+    topic: str
+    state: Document
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """What orders the events of a stream."""
+        return self.version, self.revision
+
+
+class Section(NamedTuple):
+    """One domain's part of a page."""
+
+    versions: Versions
+    updated_at: str
+    body: Document | None
+    ready: bool
+
+
+class Fold:
+    """The pages of a shop, by its configuration: sources with their domains, and channels."""
+
+    def __init__(self, sources: Mapping[str, str], channels: Mapping[str, Document]) -> None:
+        self._sources = sources
+        self._channels = channels
+
+    def pages(self, log: Iterable[Row]) -> dict[tuple[str, str], bytes]:
+        """Every page, disabled ones too, by SKU and channel."""
+        heads = heads_of(log)
+        skus = sorted({stream.split("/")[0] for stream in heads})
+        pages = {}
+        for sku in skus:
+            for channel in self._channels:
+                sections = {domain: self.section(heads, sku, channel, domain) for domain in DOMAINS}
+                present = {domain: section for domain, section in sections.items() if section is not None}
+                if present:
+                    pages[unquote(sku), channel] = self._page(unquote(sku), channel, present)
+        return pages
+
+    def section(self, heads: Mapping[str, Row], sku: str, channel: str, domain: str) -> Section | None:
+        """One section, of the SKU as the log writes it; None where no source that counts has ever spoken."""
+        settings = self._channels[channel]
+        versions: Versions = {}
+        moments: list[str] = []
+        counting: list[tuple[str, Document]] = []
+        for source in self.ranking(channel, domain):
+            names = [f"{sku}/{scope}/{domain}/{source}" for scope in (channel, "*")]
+            spoken = [heads[name] for name in names if name in heads]
+            if not spoken:
+                continue
+            moments += [row.state["occurredAt"] for row in spoken]
+            heard = [row for row in spoken if counts(row, domain, settings)]
+            versions[f"{domain}/{source}"] = (heard or spoken)[0].version % VERSION_BITS
+            counting += [(source, row.state["payload"]) for row in heard[:1]]
+        if not moments:
+            return None
+        body, ready = body_of(domain, counting, settings) if counting else (None, False)
+        return Section(dict(sorted(versions.items())), max(moments), body, ready and body is not None)
+
+    def ranking(self, channel: str, domain: str) -> Sequence[str]:
+        """The sources of a domain, as the channel ranks them."""
+        chosen: Sequence[str] | None = self._channels[channel].get("sources", {}).get(domain)
+        return [name for name, of in self._sources.items() if of == domain] if chosen is None else chosen
+
+    def _page(self, sku: str, channel: str, sections: Mapping[str, Section]) -> bytes:
+        readiness = {domain: domain in sections and sections[domain].ready for domain in DOMAINS}
+        required = {"catalog", *self._channels[channel].get("requires", [])}
+        catalog = sections.get("catalog")
+        page: Document = {
+            "sku": sku,
+            "channel": channel,
+            "status": "live" if catalog is None or catalog.body is not None else "disabled",
+            "ready": all(readiness[domain] for domain in required),
+            "readiness": readiness,
+            "sourceVersions": {name: version for each in sections.values() for name, version in each.versions.items()},
+            "updatedAt": max(each.updated_at for each in sections.values()),
+        }
+        for domain in DOMAINS:
+            section = sections.get(domain)
+            page[domain] = None if section is None or section.body is None else in_order(section.body)
+        return encoded(page)
+
+
+def heads_of(log: Iterable[Row]) -> dict[str, Row]:
+    """The newest event of every stream."""
+    heads: dict[str, Row] = {}
+    for row in log:
+        if row.topic in DOMAINS and (row.stream not in heads or row.rank > heads[row.stream].rank):
+            heads[row.stream] = row
+    return heads
+
+
+def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], list[Shown]]:
+    """By (SKU, channel, domain), everything that its section has ever been, in the order of the log."""
+    history: dict[tuple[str, str, str], list[Shown]] = defaultdict(list)
+    heads: dict[str, Row] = {}
+    for row in log:
+        if row.topic not in DOMAINS or (row.stream in heads and heads[row.stream].rank > row.rank):
+            continue
+        heads[row.stream] = row
+        sku = row.stream.split("/")[0]
+        for channel in fold._channels:
+            section = fold.section(heads, sku, channel, row.topic)
+            if section is None:
+                continue
+            shown = (section.versions, section.body)
+            states = history[unquote(sku), channel, row.topic]
+            if not states or states[-1] != shown:
+                states.append(shown)
+    return history
+
+
+def counts(row: Row, domain: str, channel: Document) -> bool:
+    """What was withdrawn does not count, nor a price in another currency than the channel's."""
+    payload = row.state["payload"]
+    return payload is not None and (domain != "pricing" or payload["currency"] == channel["currency"])
+
+
+def body_of(domain: str, counting: Sequence[tuple[str, Document]], channel: Document) -> tuple[Document | None, bool]:
+    """What a section says, and whether it is ready."""
+    if domain == "catalog":
+        return catalog_of([payload for _, payload in counting], locales_of(channel)), True
+    if domain == "pricing":
+        return counting[0][1], True
+    if domain == "inventory":
+        return stock_of(counting), True
+    assets = assets_of([payload for _, payload in counting], locales_of(channel))
+    return {"assets": assets}, bool(assets)
+
+
+def catalog_of(payloads: Sequence[Document], locales: Sequence[str]) -> Document | None:
+    """By attribute, the first source that has it; one that disables, disables."""
+    if any(payload.get("enabled") is False for payload in payloads):
+        return None
+    attributes: Document = {}
+    for payload in payloads:
+        own = dict(payload.get("attributes", {}))
+        for code, texts in payload.get("localized", {}).items():
+            text = text_in(texts, locales)
+            if text is not None:
+                own[code] = text
+        attributes = own | attributes
+    body: Document = {"attributes": attributes}
+    for field, nothing in (("categories", []), ("family", None), ("parent", None)):
+        body[field] = next((payload[field] for payload in payloads if payload.get(field)), nothing)
+    return body
+
+
+def stock_of(counting: Sequence[tuple[str, Document]]) -> Document:
+    """What all places can spare."""
+    locations = [
+        {"source": source, "available": max(payload["available"] - payload.get("safetyStock", 0), 0)}
+        for source, payload in counting
+    ]
+    total = sum(location["available"] for location in locations)
+    backorder = any(payload.get("backorderable") for _, payload in counting)
+    body = {
+        "available": total,
+        "status": "in_stock" if total else "backorder" if backorder else "out_of_stock",
+        "locations": locations,
+    }
+    restocks = [payload["restockAt"] for _, payload in counting if payload.get("restockAt")]
+    return body | ({"restockAt": min(restocks)} if restocks else {})
+
+
+def assets_of(payloads: Sequence[Document], locales: Sequence[str]) -> list[Document]:
+    """All pictures, in their order, with their texts in the channel's language."""
+    assets = []
+    for payload in payloads:
+        for asset in payload.get("assets", []):
+            shown = {"position": 0} | {name: value for name, value in asset.items() if name != "alt"}
+            text = text_in(asset.get("alt", {}), locales)
+            assets.append(shown if text is None else shown | {"alt": text})
+    return sorted(assets, key=lambda asset: (asset["position"], asset["url"]))
+
+
+def locales_of(channel: Document) -> list[str]:
+    """The locale and each of its fallbacks, each followed by its more general forms."""
+    chain: list[str] = []
+    for locale in [channel["locale"], *channel.get("fallbacks", [])]:
+        parts = locale.split("-")
+        chain += ["-".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return chain
+
+
+def text_in(texts: Mapping[str, str], locales: Sequence[str]) -> str | None:
+    """The text of the first locale that has one."""
+    return next((texts[locale] for locale in locales if locale in texts), None)
+
+
+# --- contents -------------------------------------------------------------------------------------
+
+
+def canonical(domain: str, payload: Document | None) -> Document | None:
+    """The one form in which equal contents are equal: without what says nothing, moments in UTC."""
+    if payload is None:
+        return None
+    fields = spoken(payload, DEFAULTS[domain])
+    if "assets" in fields:
+        fields["assets"] = [spoken(asset, DEFAULTS["asset"]) for asset in fields["assets"]]
+    if "scheduled" in fields:
+        fields["scheduled"] = [in_utc(spoken(each, DEFAULTS["scheduled"])) for each in fields["scheduled"]]
+    return in_utc(fields)
+
+
+def spoken(fields: Document, defaults: Document) -> Document:
+    """Without nulls, and without what is meant when it is left out."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and (name not in defaults or value != defaults[name])
+    }
+
+
+def in_utc(fields: Document) -> Document:
+    """With every moment in UTC."""
+    return {
+        name: in_utc_text(value) if name in ("from", "until", "restockAt") else value for name, value in fields.items()
+    }
+
+
+def in_utc_text(moment: str) -> str:
+    """A moment, in UTC."""
+    return datetime.fromisoformat(moment).astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def encoded(document: object) -> bytes:
+    """Compact UTF-8 JSON, as it stands."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def in_order(value: Any) -> Any:  # noqa: ANN401  # whatever JSON has
+    """With the keys of every object sorted."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return [in_order(item) for item in value] if isinstance(value, list) else value

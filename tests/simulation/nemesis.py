@@ -1,0 +1,121 @@
+"""What goes wrong, and when: by the number of the step, so that it happens at every await, sooner or later."""
+
+import math
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.simulation.disk import Disk, Faults
+from tests.simulation.environment import Environment
+from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.trace import Trace
+
+FIRST_STEP, LAST_STEP = 20, 6_000
+FAULTS = (
+    Faults(read=0.05),
+    Faults(write=0.3),
+    Faults(sync=0.3),
+    Faults(full=1.0),
+    Faults(read=0.02, write=0.05, sync=0.05, full=0.05),
+)
+
+
+class Blow(NamedTuple):
+    """Something that happens before a step."""
+
+    step: int
+    what: Callable[[], None]
+
+
+class Nemesis:
+    """All that goes wrong in one run. `processes` are those that live."""
+
+    def __init__(
+        self, luck: random.Random, trace: Trace, scheduler: Scheduler, disk: Disk, environment: Environment
+    ) -> None:
+        self._luck = luck
+        self._trace = trace
+        self._scheduler = scheduler
+        self._disk = disk
+        self._environment = environment
+        self.processes: dict[str, Process] = {}
+        self.lose_power: Callable[[], None] = lambda: None
+        kinds = [self._kill, self._kill, self._kill_at_change, self._power, self._stop, self._break_disk]
+        kinds += [self._set_clock, self._slow_down, self._terminate]
+        blows = [Blow(self._some_step(), luck.choice(kinds)) for _ in range(luck.choice([0, 1, 2, 3, 5, 8]))]
+        self._blows = sorted(blows, key=lambda blow: blow.step)
+
+    def tick(self) -> None:
+        """A step is about to be done."""
+        while self._blows and self._blows[0].step <= self._scheduler.steps:
+            self._blows.pop(0).what()
+
+    def has_let_go(self) -> bool:
+        """Whether every process that lives goes on."""
+        return not any(process.stopped and process.alive for process in self.processes.values())
+
+    def rest(self) -> None:
+        """Nothing goes wrong any more."""
+        self._blows.clear()
+        self._disk.faults = Faults()
+        self._environment.slowness.share = 0.0
+        for process in self.processes.values():
+            process.dies_at_change = None
+
+    def _some_step(self) -> int:
+        return int(math.exp(self._luck.uniform(math.log(FIRST_STEP), math.log(LAST_STEP))))
+
+    def _victim(self) -> Process | None:
+        living = [process for process in self.processes.values() if process.alive and not process.doomed]
+        return self._luck.choice(living) if living else None
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        self._scheduler.call_later(self._luck.expovariate(1 / seconds), what)
+
+    def _kill(self) -> None:
+        if (victim := self._victim()) is not None:
+            self._scheduler.kill(victim)
+
+    def _kill_at_change(self) -> None:
+        if (victim := self._victim()) is not None:
+            victim.dies_at_change = victim.changes + self._luck.randint(1, 30)
+
+    def _power(self) -> None:
+        self.lose_power()
+
+    def _terminate(self) -> None:
+        victim = self._victim()
+        if victim is not None and not victim.stopped:
+            self._trace.note(f"{victim.name} is told to end")
+            victim.scope.cancel()
+
+    def _stop(self) -> None:
+        victim = self._victim()
+        if victim is not None and not victim.stopped:
+            self._trace.note(f"{victim.name} is stopped")
+            victim.stopped = True
+            self._later(self._luck.choice([0.3, 2.0, 5.0]), lambda: self._resume(victim))
+
+    def _resume(self, process: Process) -> None:
+        if process.stopped and process.alive:
+            self._trace.note(f"{process.name} goes on")
+            self._scheduler.resume(process)
+
+    def _break_disk(self) -> None:
+        self._disk.faults = self._luck.choice(FAULTS)
+        self._trace.note(f"the disk fails: {self._disk.faults}")
+        self._later(1.0, self._mend_disk)
+
+    def _mend_disk(self) -> None:
+        self._trace.note("the disk is well")
+        self._disk.faults = Faults()
+
+    def _set_clock(self) -> None:
+        seconds = self._luck.choice([-86_400, -3_600, -5, 5, 3_600, 86_400])
+        self._trace.note(f"the clock is set by {seconds} s")
+        self._environment.clock.ahead += seconds
+
+    def _slow_down(self) -> None:
+        slowness = self._environment.slowness
+        slowness.share, slowness.seconds = self._luck.choice([(0.5, 0.01), (0.05, 1.0), (1.0, 0.001)])
+        self._trace.note(f"work takes time: {slowness.share} of it {slowness.seconds} s")

@@ -1,0 +1,212 @@
+"""The systems that own the facts of a simulated shop: what is true there, and what they send of it, and how."""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+Document: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, str, str, str]
+"""SKU, channel, domain, source: where a version counts."""
+
+SOURCES: dict[str, str] = {
+    "pim": "catalog",
+    "editors": "catalog",
+    "erp": "pricing",
+    "wms-a": "inventory",
+    "wms-b": "inventory",
+    "dam": "media",
+}
+CHANNELS: dict[str, Document] = {
+    "web-de": {
+        "locale": "de-DE",
+        "fallbacks": ["en"],
+        "currency": "EUR",
+        "requires": ["catalog", "pricing", "inventory"],
+    },
+    "market-at": {
+        "locale": "de-AT",
+        "fallbacks": ["de-DE", "en"],
+        "currency": "EUR",
+        "requires": ["catalog", "pricing"],
+        "sources": {"inventory": ["wms-b"], "catalog": ["editors", "pim"]},
+    },
+    "web-us": {"locale": "en-US", "currency": "USD", "requires": ["catalog", "media"], "sources": {"media": ["dam"]}},
+}
+SKUS = ("A", "A-1", "B/7", "Ä 9", "TSHIRT-M", "Z%2F")
+WORDS = ("Hemd", "Hose", "shirt", "Grün", "", "  ", 'a"b')
+
+
+class Fact(NamedTuple):
+    """What a source says of one of its streams now."""
+
+    version: int
+    occurred_at: datetime
+    payload: Document | None
+
+
+class Sent(NamedTuple):
+    """An event on its way, and whether it must be refused."""
+
+    event: Document
+    refused: bool = False
+
+
+class Sources:
+    """What all sources say now, in `facts`, and the events that say so, in the order in which they were made.
+
+    Most events arrive. Some arrive twice, late, or never; some are broken, and some contradict what was said before.
+    """
+
+    def __init__(self, luck: random.Random, wall: Callable[[], datetime]) -> None:
+        self._luck = luck
+        self._wall = wall
+        self._skew = {source: timedelta(seconds=luck.choice([0, 0, 0, -2, 3])) for source in SOURCES}
+        self.facts: dict[Key, Fact] = {}
+        self.skus = luck.sample(SKUS, luck.randint(2, len(SKUS)))
+        self.broken = luck.choice([0.0, 0.04])
+        self.contradicting = luck.choice([0.0, 0.0, 0.05])
+        self.lost = luck.choice([0.0, 0.05, 0.2])
+        self.repeated = luck.choice([0.0, 0.1, 0.4])
+        self.unordered = luck.choice([0, 3, 30])
+
+    def traffic(self, number: int) -> list[Sent]:
+        """So many changes, as they arrive."""
+        sent: list[tuple[float, Sent]] = []
+        for place in range(number):
+            if self._luck.random() < self.broken:
+                sent.append((place, Sent(self._broken(), refused=True)))
+                continue
+            event = self.change()
+            if self._luck.random() < self.lost:
+                continue
+            sent.append((place + self._luck.random() * self.unordered, Sent(event)))
+            if self._luck.random() < self.repeated:
+                sent.append((place + self._luck.random() * 40, Sent(dict(event))))
+            if self._luck.random() < self.contradicting:
+                sent.append((place + self._luck.random() * 10, Sent(self._contradiction(event))))
+        sent.sort(key=lambda each: each[0])
+        return [each for _, each in sent]
+
+    def change(self) -> Document:
+        """Something changes in a source."""
+        luck = self._luck
+        source = luck.choice(tuple(SOURCES))
+        domain = SOURCES[source]
+        channel = luck.choice(["*", "*", "*", *CHANNELS])
+        key = (luck.choice(self.skus), channel, domain, source)
+        before = self.facts.get(key)
+        version = luck.choice([0, 1, 1, 7]) if before is None else before.version + luck.choice([1, 1, 2, 10])
+        payload = None if luck.random() < 0.08 else self._payload(domain, channel)
+        self.facts[key] = Fact(version, self._wall() + self._skew[source], payload)
+        return self.event(key)
+
+    def event(self, key: Key) -> Document:
+        """What a source says of a stream, as an event."""
+        sku, channel, domain, source = key
+        version, occurred_at, payload = self.facts[key]
+        return {
+            "type": domain,
+            "sku": sku,
+            "channel": channel,
+            "source": source,
+            "sourceVersion": version,
+            "occurredAt": in_text(occurred_at),
+            "payload": payload,
+        }
+
+    def of(self, source: str) -> Iterator[Key]:
+        """The streams of a source, in order."""
+        return iter(sorted(key for key in self.facts if key[3] == source))
+
+    # --- what events say
+
+    def _payload(self, domain: str, channel: str) -> Document:
+        makers = {"catalog": self._catalog, "inventory": self._stock, "media": self._media}
+        return self._price(channel) if domain == "pricing" else makers[domain]()
+
+    def _catalog(self) -> Document:
+        luck = self._luck
+        payload: Document = {"attributes": {"size": luck.choice("SML"), "weight": luck.choice([1, 0.5, None])}}
+        if luck.random() < 0.7:
+            payload["localized"] = {"name": self._texts(), "claim": self._texts()}
+        if luck.random() < 0.3:
+            payload |= {"categories": ["women/tops", "new"], "family": luck.choice(["tshirt", None])}
+        if luck.random() < 0.1:
+            payload["enabled"] = luck.random() < 0.3
+        return payload
+
+    def _texts(self) -> Document:
+        locales = self._luck.sample(["de", "de-AT", "en", "en-US", "fr"], self._luck.randint(0, 3))
+        return {locale: self._luck.choice(WORDS) for locale in locales}
+
+    def _price(self, channel: str) -> Document:
+        luck = self._luck
+        currency = CHANNELS[channel]["currency"] if channel in CHANNELS else luck.choice(["EUR", "EUR", "USD"])
+        payload: Document = {"currency": currency, "amount": luck.choice(["9.99", "19.90", "24", "0.5"])}
+        if luck.random() < 0.2:
+            payload["tiers"] = [{"minQuantity": luck.randint(1, 9), "amount": "8.50"}]
+        if luck.random() < 0.2:
+            payload |= {"compareAt": "30.00", "taxIncluded": luck.choice([True, False, None])}
+        if luck.random() < 0.1:
+            payload["scheduled"] = [{"amount": "7.00", "from": "2026-03-01T10:00:00+01:00", "until": None}]
+        return payload
+
+    def _stock(self) -> Document:
+        luck = self._luck
+        payload: Document = {"available": luck.randint(-2, 9)}
+        if luck.random() < 0.3:
+            payload["safetyStock"] = luck.randint(0, 4)
+        if luck.random() < 0.2:
+            payload |= {"backorderable": luck.random() < 0.7, "restockAt": f"2026-04-0{luck.randint(1, 9)}T00:00:00Z"}
+        return payload
+
+    def _media(self) -> Document:
+        luck = self._luck
+        return {
+            "assets": [
+                {
+                    "url": f"m.example/{luck.randint(1, 3)}.webp",
+                    "position": luck.choice([0, 0, 1]),
+                    "role": role,
+                }
+                | ({"alt": self._texts()} if luck.random() < 0.3 else {})
+                for role in luck.sample(["front", "back", "zoom"], luck.randint(0, 3))
+            ]
+        }
+
+    # --- what is wrong with events
+
+    def _broken(self) -> Document:
+        luck = self._luck
+        event: Document = {
+            "type": "pricing",
+            "sku": luck.choice(self.skus),
+            "channel": "*",
+            "source": "erp",
+            "sourceVersion": 1,
+            "occurredAt": in_text(self._wall()),
+            "payload": {"currency": "EUR", "amount": "1.00"},
+        }
+        wrong: list[Document] = [
+            {"source": "nobody"},
+            {"type": "catalog"},
+            {"channel": "web-mars"},
+            {"channel": "web-us"},
+            {"payload": {"currency": "EUR", "amount": "-1"}},
+            {"sku": " A"},
+        ]
+        return event | luck.choice(wrong)
+
+    def _contradiction(self, event: Document) -> Document:
+        """Another content at the same version."""
+        other = None if event["payload"] is not None and self._luck.random() < 0.2 else self._other(event)
+        return event | {"payload": other}
+
+    def _other(self, event: Document) -> Document:
+        return self._payload(event["type"], event["channel"])
+
+
+def in_text(moment: datetime) -> str:
+    """RFC 3339."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
