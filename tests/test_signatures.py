@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from engine.formats.signatures import MOST_SIGNATURES, TOLERANCE, Signatures
 
 KEY = "sources.erp.webhook"
 OLD, NEW = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"o", b"n"))
-ENVIRONMENT = {"OLD": OLD, "NEW": NEW, "PLAIN": "hush, große", "EMPTY": " "}
+ENVIRONMENT = {"OLD": OLD, "NEW": NEW, "PLAIN": "hush, große", "NEXT": "hush no more", "EMPTY": " "}
 NOW = datetime.now(UTC).replace(microsecond=0)
 BODY = '{"sku":"Größe"}'.encode()
 
@@ -26,9 +27,11 @@ def standard(*names: str) -> Signatures:
     return Signatures(KEY, WebhookConfig(secret_variables=list(names)), ENVIRONMENT)
 
 
-def plain(header: str = "X-Shopify-Hmac-Sha256", encoding: str = "base64") -> Signatures:
-    """One header, by the plain secret."""
-    settings = {"secret_variables": ["PLAIN"], "scheme": "hmac-sha256", "header": header, "encoding": encoding}
+def plain(
+    header: str = "X-Shopify-Hmac-Sha256", encoding: str = "base64", secrets: Sequence[str] = ("PLAIN",)
+) -> Signatures:
+    """One header, by the plain secrets in these variables."""
+    settings = {"secret_variables": list(secrets), "scheme": "hmac-sha256", "header": header, "encoding": encoding}
     return Signatures(KEY, WebhookConfig(**settings), ENVIRONMENT)  # type: ignore[arg-type]  # the test's own words
 
 
@@ -163,6 +166,21 @@ def test_a_plain_header_in_either_encoding(body: bytes) -> None:
         refused = fault(signatures, {"x-shopify-hmac-sha256": given_value}, body)
         assert str(refused) == "X-Shopify-Hmac-Sha256: does not match"
     assert str(fault(plain(), {}, body)) == "X-Shopify-Hmac-Sha256: is required"
+
+
+@pytest.mark.parametrize("encoding", ["base64", "hex"])
+def test_either_of_two_plain_secrets_counts(encoding: str) -> None:
+    """In whichever order they are named; a secret that is not named, or no longer, signs nothing."""
+    digests = {name: hmac.digest(ENVIRONMENT[name].encode(), BODY, hashlib.sha256) for name in ("PLAIN", "NEXT", "OLD")}
+    headers = {
+        name: {"X-Shopify-Hmac-Sha256": base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()}
+        for name, digest in digests.items()
+    }
+    for secrets in (("PLAIN", "NEXT"), ("NEXT", "PLAIN")):
+        signatures = plain(encoding=encoding, secrets=secrets)
+        assert [fault(signatures, headers[name]) for name in secrets] == [None, None]
+        assert str(fault(signatures, headers["OLD"])) == "X-Shopify-Hmac-Sha256: does not match"
+    assert str(fault(plain(encoding=encoding, secrets=("NEXT",)), headers["PLAIN"])).endswith("does not match")
 
 
 def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
