@@ -1,37 +1,48 @@
 """Changes that leave out what did not change, completed with what the log has, and with those of the same request."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 from domains.values import LARGEST_INTEGER
 from engine.appending import content_of
-from engine.config import Config
 from engine.door import Door, Statement
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.formats.changes import Change, complete
-from engine.stores.store import Log, StoredEvent
+from engine.formats.deliveries import Faulty, Found, Ignored
+from engine.stores.store import Store, StoredEvent
+
+Completed: TypeAlias = DomainEvent | Ignored | Faulty
 
 
 class Completer:
-    """Completes the changes of one request, in their order."""
+    """Completes what one request says, in its order.
 
-    def __init__(self, config: Config, log: Log) -> None:
-        self._door = Door(config)
-        self._log = log
+    What is in dead letters is unknown: where that lies between what stands and a change, the change cannot be completed
+    with what stands, for it would state for ever what was overtaken.
+    """
+
+    def __init__(self, door: Door, store: Store) -> None:
+        self._door = door
+        self._store = store
         self._heads: Mapping[str, StoredEvent] = {}
         self._before: dict[str, list[Statement]] = {}
+        self._unknown: dict[str, set[int]] = {}
 
-    async def complete(self, changes: Sequence[Change | Refused]) -> list[DomainEvent | Refused]:
+    async def complete(self, found: Sequence[Found]) -> list[Completed]:
         """The whole event of each change, or why there is none. A change that comes twice is completed alike."""
-        lacking = {each for change in changes if (each := self._lacks(change)) is not None}
+        lacking = {each for one in found if (each := self._lacks(one)) is not None}
         if not lacking:
-            return [each.event if isinstance(each, Change) else each for each in changes]
-        self._heads = {head.originator_id: head for head in await self._log.heads(sorted(lacking))}
-        return [each if isinstance(each, Refused) else await self._complete(each, lacking) for each in changes]
+            return [each.event if isinstance(each, Change) else each for each in found]
+        self._before, self._unknown = {}, {stream: set() for stream in lacking}
+        self._heads = {head.originator_id: head for head in await self._store.log.heads(sorted(lacking))}
+        for stream, version in await self._store.dead_letters.requests_of(sorted(lacking)):
+            self._unknown[stream].add(version)
+        return [await self._complete(each, lacking) for each in found]
 
-    def _lacks(self, change: Change | Refused) -> str | None:
+    def _lacks(self, found: Found) -> str | None:
         """The stream of a change that leaves something out."""
-        return self._stream_of(change.event) if isinstance(change, Change) and change.keeps else None
+        return self._stream_of(found.event) if isinstance(found, Change) and found.keeps else None
 
     def _stream_of(self, event: DomainEvent) -> str | None:
         try:
@@ -39,29 +50,47 @@ class Completer:
         except Refused:  # the door will say why
             return None
 
-    async def _complete(self, change: Change, lacking: Collection[str]) -> DomainEvent | Refused:
-        stream = self._stream_of(change.event)
-        if stream is None or stream not in lacking or not 0 <= change.event.source_version <= LARGEST_INTEGER:
-            return change.event
+    async def _complete(self, found: Found, lacking: Collection[str]) -> Completed:
+        if isinstance(found, Ignored) or found.event is None:
+            return found
+        stream, version = self._stream_of(found.event), found.event.source_version
+        if stream is None or stream not in lacking or not 0 <= version <= LARGEST_INTEGER:
+            return found.event if isinstance(found, Change) else found
+        if isinstance(found, Faulty):
+            self._unknown[stream].add(version)
+            return found
         try:
-            event = complete(change, await self._standing(stream, change.event.source_version))
-            self._before.setdefault(stream, []).append(self._door.examine(event))
+            return await self._completed(found, stream, version)
         except Refused as refused:
-            return refused.with_traceback(None)
+            self._unknown[stream].add(version)
+            return Faulty(refused.with_traceback(None), found.event)
+
+    async def _completed(self, change: Change, stream: str, version: int) -> DomainEvent:
+        """Raises `Refused`."""
+        standing, since = await self._standing(stream, version)
+        unknown = [each for each in self._unknown[stream] if since < each < version]
+        if change.keeps and unknown:
+            problem = f"did not change, and so was not sent; what it was at version {max(unknown)} is in dead letters"
+            raise Refused(change.keeps[0], problem)
+        event = complete(change, standing)
+        self._before.setdefault(stream, []).append(self._door.examine(event))
         return event
 
-    async def _standing(self, stream: str, version: int) -> bytes | None:
-        """The payload of a stream up to a version: that of the log, unless this request has said something newer."""
+    async def _standing(self, stream: str, version: int) -> tuple[bytes | None, int]:
+        """The payload of a stream up to a version, and its version: that of the log, unless this request said a newer.
+
+        The version is -1 where nothing was said.
+        """
         logged = await self._logged(stream, version)
         said = [each for each in self._before.get(stream, ()) if each.originator_version <= version]
         newest = max(said, key=lambda each: each.originator_version, default=None)  # of equal ones, the first stands
         if newest is not None and (logged is None or newest.originator_version > logged.originator_version):
-            return newest.content
-        return None if logged is None else content_of(logged)
+            return newest.content, newest.originator_version
+        return (None, -1) if logged is None else (content_of(logged), logged.originator_version)
 
     async def _logged(self, stream: str, version: int) -> StoredEvent | None:
         head = self._heads.get(stream)
         if head is None or head.originator_version <= version:
             return head
         behind = StoredEvent(0, stream, version + 1, 0, "", b"")
-        return next(iter(await self._log.before(behind, 1)), None)
+        return next(iter(await self._store.log.before(behind, 1)), None)

@@ -209,9 +209,20 @@ def _check(config: Config) -> None:
             check_webhook(f"sources.{name}.webhook", source.webhook)
         if source.cdc is not None:
             check_cdc(f"sources.{name}.cdc", source.cdc)
+        for part, given in (("webhook", source.webhook), ("cdc", source.cdc)):
+            if given is not None:
+                _check_constant_channel(f"sources.{name}.{part}.constants.channel", given.constant_of, config)
     for name, channel in config.channels.items():
         _check_name("channels", name)
         _check_channel(f"channels.{name}", channel, config)
+
+
+def _check_constant_channel(key: str, constants: Mapping[str, object], config: Config) -> None:
+    """What is sent for another shop's channel is passed over: where all of it would be, something is misspelt."""
+    channel = constants.get("channel", EVERY_CHANNEL)
+    if channel != EVERY_CHANNEL and channel not in config.channels:
+        names = ", ".join(config.channels) or "none"
+        raise ConfigurationError(key, f"{channel!r} is neither {EVERY_CHANNEL!r} nor a channel; there are {names}")
 
 
 def _check_store(store: StoreConfig) -> None:

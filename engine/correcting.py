@@ -12,9 +12,9 @@ from engine.clock import now
 from engine.door import UNREADABLE, Door, State, Statement, read_event, state_of_correction
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
-from engine.stores.letters import NOWHERE, DeadLetter
+from engine.stores.letters import DeadLetter
 from engine.stores.store import Correction, Log, StoredEvent
-from projections.streams import NotAStreamError, decode_part, parse_stream_id
+from projections.streams import NotAStreamError, parse_stream_id
 
 ATTEMPTS = 10
 """How often a revision is looked for that nobody else has taken meanwhile."""
@@ -50,9 +50,8 @@ def _whole(letter: DeadLetter, payload: Payload) -> DomainEvent:
     if not isinstance(payload, bytes):
         raise Refused("", f"{letter.id} is a delivery: what corrects it is a whole event, as JSON")
     event = read_event(payload)
-    source = decode_part(letter.originator_id.removeprefix(NOWHERE))
-    if event.source != source:
-        raise Refused("source", f"{event.source!r} is not {source!r}, whose delivery this is")
+    if event.source != letter.source:
+        raise Refused("source", f"{event.source!r:.100} is not {letter.source!r}, whose delivery this is")
     return event
 
 

@@ -42,18 +42,27 @@ class Batches(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """The numbers of one process: events by outcome, batches, sections changed and drifted by domain."""
+    """The numbers of one process: events by outcome, batches, sections changed and drifted by domain.
+
+    `aside` has by source what was delivered and is no event, by what became of it: `kept`, or why it was passed over.
+    """
 
     outcomes: dict[Outcome, int] = {}
     appends: Batches = msgspec.field(default_factory=Batches)
     folds: dict[str, Batches] = {}
     changed: dict[str, int] = {}
     drifted: dict[str, int] = {}
+    aside: dict[str, dict[str, int]] = {}
 
     def answered(self, results: Iterable[AppendResult]) -> None:
         """The outcomes of one call."""
         for outcome, number in Counter(result.outcome for result in results).items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
+
+    def set_aside(self, source: str, word: str) -> None:
+        """Something that was delivered, and is no event."""
+        of_source = self.aside.setdefault(source, {})
+        of_source[word] = of_source.get(word, 0) + 1
 
     def folded(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """One batch of a consumer."""

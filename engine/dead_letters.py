@@ -24,11 +24,13 @@ from engine.stores.letters import (
     NOWHERE,
     OPEN,
     DeadLetter,
+    How,
     Kind,
     ListedLetter,
     NewLetter,
     Place,
     Resolution,
+    Via,
     Wanted,
 )
 from engine.stores.store import Store
@@ -38,7 +40,8 @@ Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
 """What became of a letter that was tried again. `gone`: somebody else resolved it before."""
 
 Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
-Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[Retried]]
+Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[How | None]]
+"""Tries a request again, and tells how that resolves its letter; None when it does not."""
 
 LONGEST_NUMBER = 18
 """Digits that every database takes as an integer."""
@@ -160,6 +163,8 @@ class DeadLetterOffice:
         current = await self._letters.get(letter.kind, letter.number)
         if current is None or current.resolution is not None:
             return "gone"
+        if current.purged_at is not None and current.kind == "ingest":
+            return "still dead"  # nothing is left that could be said again
         if current.is_delivery:
             return await self._deliver_again(current, by)
         match current.kind:
@@ -229,10 +234,11 @@ class DeadLetterOffice:
         return "resolved"
 
     async def _deliver_again(self, letter: DeadLetter, by: str | None) -> Retried:
-        result = "still dead" if self._deliver is None else await self._deliver(letter)
-        if result == "resolved":
-            await self._resolve(letter, Resolution("appended", now(), by))
-        return result
+        how = None if self._deliver is None else await self._deliver(letter)
+        if how is None:
+            return "still dead"
+        await self._resolve(letter, Resolution(how, now(), by))
+        return "resolved"
 
     # --- deciding ---------------------------------------------------------------------------------
 
@@ -280,30 +286,35 @@ class DeadLetterOffice:
         return await self._letters.resolve(letter.kind, letter.number, resolution)
 
 
-def undeliverable(
+def undeliverable(  # noqa: PLR0913  # a request has that many parts
     source: str,
     body: bytes,
     error: str,
     *,
+    via: Via = "webhook",
     identifier: str = "",
     headers: Mapping[str, str] = MappingProxyType({}),
+    place: tuple[str, int] | None = None,
 ) -> NewLetter:
-    """The letter for a request's body of which no event could be made, to be kept as it came.
+    """The letter for a request's body, or a part of one, of which no event could be made, to be kept as it came.
 
     Its sender's `identifier`, if any, and the body tell one delivery from another: sent again, it is the same letter.
+    `place` is the stream and the version that it is about, where they are known.
     """
+    stream, version = place or (NOWHERE + encode_part(source), 0)
     digest = blake2b(identifier.encode(errors="surrogatepass") + b"\0" + body, digest_size=16).digest()
     return NewLetter(
         kind="ingest",
         domain="",
-        originator_id=NOWHERE + encode_part(source),
-        originator_version=0,
+        originator_id=stream,
+        originator_version=version,
         revision=0,
         digest=digest,
         error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
         state=body,
         recorded_at=now(),
         headers=msgspec.json.encode(dict(headers)),
+        via=via,
     )
 
 

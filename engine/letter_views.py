@@ -1,6 +1,7 @@
 """Dead letters as they are shown, to people and to programs."""
 
 from base64 import b64encode
+from typing import Literal
 
 import msgspec
 
@@ -17,8 +18,9 @@ _state = msgspec.json.Decoder(State)
 class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     """A letter in a list.
 
-    `error` may be cut short there. Of a delivery that could not be made an event, nothing but the source is known.
-    `resolution` is null while the letter is open; `position` is where in the log the event stands that resolved it.
+    `error` may be cut short there. Of a delivery that could not be made an event, `via` is how it came, and often
+    nothing but the source is known. `resolution` is null while the letter is open; `position` is where in the log the
+    event stands that resolved it. `purgedAt` is null until what it said was removed.
     """
 
     id: str
@@ -36,13 +38,17 @@ class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     resolved_by: str | None
     reason: str | None
     position: int | None
+    via: Literal["webhook", "cdc"] | None
+    purged_at: str | None
+    purged_by: str | None
 
 
 class LetterDetail(LetterSummary, frozen=True, kw_only=True):
     """A letter whole.
 
     `event` is its event, or its body where it is a delivery; what is no JSON is shown as text, and is in `base64` byte
-    by byte. `differences` of an open conflict are from what stands in the log to what the letter says.
+    by byte; what was removed is null. `differences` of an open conflict are from what stands in the log to what the
+    letter says.
     """
 
     event: AnyJSON
@@ -61,7 +67,7 @@ def summary_of(letter: ListedLetter) -> LetterSummary:
         sku=stream.sku or None if stream else None,
         channel=stream.channel or None if stream else None,
         source=stream.source if stream else None,
-        version=None if letter.is_delivery else letter.originator_version,
+        version=letter.originator_version if letter.has_stream else None,
         revision=None if letter.is_delivery else letter.revision,
         error=letter.error,
         recorded_at=letter.recorded_at,
@@ -70,13 +76,17 @@ def summary_of(letter: ListedLetter) -> LetterSummary:
         resolved_by=letter.resolved_by,
         reason=letter.reason,
         position=letter.position,
+        via=letter.via or None,
+        purged_at=letter.purged_at,
+        purged_by=letter.purged_by,
     )
 
 
 async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
     """The letter whole; of a conflict, beside what stands in the log."""
-    event, base64 = _decoded(letter.state)
+    event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
     conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_delivery
+    conflict = conflict and letter.purged_at is None
     return LetterDetail(
         **msgspec.structs.asdict(summary_of(letter)),
         event=event,

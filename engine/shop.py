@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
-    `pages` reads pages; `dead_letters` is what needs a person; `tokens` is who has access; `store` is what all of it
-    stands on; `counts` is what this process has done, `faults` what failed lately, `lag` how far behind folding is.
+    `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person;
+    `tokens` is who has access; `store` is what all of it stands on; `counts` is what this process has done, `faults`
+    what failed lately, `lag` how far behind folding is.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -50,11 +51,12 @@ class Shop:
         self.pages = PageReader(store.pages, config)
         door = Door(config)
         self.dead_letters = DeadLetterOffice(store, config, door, self.append)
-        self.dead_letters.deliver_with(Deliveries(config, self.append).try_again)
         self.tokens = TokenOffice(store, config)
         self.counts = Counts()
         self.faults = RecentFaults()
         self.lag = LagWatch(store, config)
+        self.deliveries = Deliveries(config, store, door, self.append, self.counts)
+        self.dead_letters.deliver_with(self.deliveries.try_again)
         self._appender = Appender(store, door, config.append, self.counts, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:

@@ -4,9 +4,11 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from engine import Config, DomainEvent, Refused
+from engine import Config, DomainEvent
 from engine.formats.changes import Change
-from engine.formats.debezium import Debezium, Ignored, Read
+from engine.formats.debezium import Debezium
+from engine.formats.deliveries import Faulty, Found, Ignored
+from tests.deliveries import found_in
 from tests.shops import Document, document
 
 KEY = "sources.erp.cdc"
@@ -45,9 +47,9 @@ def envelope(op: str, before: Document | None = None, after: Document | None = N
     return {"op": op, "before": before, "after": after, "source": ORIGIN | origin, "ts_ms": 1559033904999}
 
 
-def read(message: object, **settings: object) -> list[Read]:
+def read(message: object, **settings: object) -> list[Found]:
     """What a message says."""
-    return reader(**settings).read(json.dumps(message).encode())
+    return found_in(reader(**settings), json.dumps(message).encode())
 
 
 def change(message: object, **settings: object) -> Change:
@@ -73,8 +75,8 @@ def payload_of(event: DomainEvent) -> object:
 def refused(message: object, **settings: object) -> str:
     """Why it says nothing, though it should."""
     [found] = read(message, **settings)
-    assert isinstance(found, Refused), found
-    return str(found)
+    assert isinstance(found, Faulty), found
+    return str(found.refused)
 
 
 def ignored(message: object, **settings: object) -> str:

@@ -12,6 +12,7 @@ from engine.door import Door
 from engine.formats.changes import Change
 from engine.formats.debezium import Debezium
 from tests.debezium import COLUMNS, ROW, configured, envelope, event, payload_of, refused, schema_of
+from tests.deliveries import found_in
 from tests.shops import Document
 
 
@@ -91,6 +92,8 @@ def test_json_and_dates_are_what_they_mean() -> None:
     config = configured("pim", "catalog", columns={"sku": "item_no"} | attributes, constants={})
     kinds = schema_of(care="io.debezium.data.Json", since="io.debezium.time.Date", note="io.debezium.data.Json")
     row = ROW | {"care": '{"wash":[30]}', "since": 20454, "note": "{"}
-    [found] = Debezium(config, "pim").read(json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode())
+    [found] = found_in(
+        Debezium(config, "pim"), json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode()
+    )
     assert isinstance(found, Change)
     assert payload_of(found.event) == {"attributes": {"care": {"wash": [30]}, "since": "2026-01-01", "note": "{"}}

@@ -132,13 +132,16 @@ async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClien
     assert not {"cookie", "x-shopify-hmac-sha256"} & kept.keys()
 
 
-async def test_a_part_that_cannot_be_taken_keeps_the_whole(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """What can be taken is taken; the delivery is kept for the rest, and the reason names the item."""
-    body = delivery(("A", "1.00"), ("B", "cheap"))
-    assert await send(client, body) == (202, ["appended", "kept"])
-    [letter] = await shop.dead_letters.newest()
-    assert letter.state == body
-    assert letter.error.startswith("item 1: payload.amount: ")
+async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """What can be taken is taken; each of the rest is kept as a delivery of its own, found by what it is about."""
+    items = (("A", "1.00"), ("B", "cheap"), ("", "2.00"), ("C", "3.00"))
+    assert await send(client, delivery(*items)) == (202, ["appended", "kept", "kept", "appended"])
+    nameless, cheap = await shop.dead_letters.newest()
+    assert [json.loads(each.state) for each in (cheap, nameless)] == [json.loads(delivery(item)) for item in items[1:3]]
+    assert (cheap.originator_id, cheap.originator_version) == ("B/*/pricing/erp", 1)
+    assert cheap.error.startswith("payload.amount: ")
+    assert (nameless.originator_id, nameless.originator_version) == ("///erp", 0)
+    assert (nameless.is_delivery, cheap.is_delivery) == (True, True)
 
 
 async def test_a_conflict_is_a_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:

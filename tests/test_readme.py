@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import Config, DomainEvent
+from engine import Config
 from engine.command.init import sample
 from engine.door import Door
 from engine.formats.changes import Change
 from engine.formats.debezium import Debezium
 from engine.formats.webhooks import Webhooks
+from tests.deliveries import found_in
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -193,13 +194,11 @@ def test_the_sources_that_send_in_their_own_form() -> None:
     config = Config.parse("\n".join([sample(), *tables]))
     at = "2026-01-01T00:00:00-05:00"
     delivery = {"id": 1, "updated_at": at, "variants": [{"sku": "A", "price": "9.90"}, {"sku": "B", "price": "19.90"}]}
-    prices = Webhooks(config, "erp").read(json.dumps(delivery).encode())
+    prices = found_in(Webhooks(config, "erp"), json.dumps(delivery).encode())
     source = {"schema": "public", "table": "stock", "lsn": 5, "ts_ms": 1767225600000}
     message = {"op": "c", "before": None, "after": {"item_no": "A", "on_hand": 3, "reserve": None}, "source": source}
-    [stock] = Debezium(config, "wms-berlin").read(json.dumps(message).encode())
-    assert isinstance(prices, list)
-    assert isinstance(stock, Change)
-    events = [event for event in (*prices, stock.event) if isinstance(event, DomainEvent)]
+    stock = found_in(Debezium(config, "wms-berlin"), json.dumps(message).encode())
+    events = [each.event for each in (*prices, *stock) if isinstance(each, Change)]
     assert [Door(config).examine(event).content for event in events] == [
         b'{"amount":"9.90","currency":"EUR"}',
         b'{"amount":"19.90","currency":"EUR"}',

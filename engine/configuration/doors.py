@@ -13,8 +13,10 @@ from engine.configuration.tables import (
     check_names,
     check_path,
     check_targets,
+    check_values,
     check_variable,
     flat,
+    values_by_place,
 )
 from engine.errors import ConfigurationError
 
@@ -38,7 +40,8 @@ class WebhookConfig(WithConstants, frozen=True, kw_only=True):
     delivery that has several. `paths` has dotted paths by target, in which an index stands
     for an element of an array; `constants` has values by target. Where `version` is a moment, because the source counts
     nothing, versions are its microseconds since 1970. An item withdraws where, by path, one of the values of
-    `withdrawals` stands.
+    `withdrawals` stands. Where there is `only`, an item counts when each of its paths leads to one of the values that
+    stand there; where there is `only_headers`, a delivery does by its headers. What does not count is never kept.
     """
 
     secret_variables: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
@@ -50,6 +53,8 @@ class WebhookConfig(WithConstants, frozen=True, kw_only=True):
     version: Version = "integer"
     paths: dict[str, object] = msgspec.field(default_factory=dict)
     withdrawals: dict[str, object] = msgspec.field(default_factory=dict)
+    only: dict[str, object] = msgspec.field(default_factory=dict)
+    only_headers: dict[str, object] = msgspec.field(default_factory=dict)
 
     @cached_property
     def path_of(self) -> dict[str, str]:
@@ -59,7 +64,17 @@ class WebhookConfig(WithConstants, frozen=True, kw_only=True):
     @cached_property
     def withdrawn_by(self) -> dict[str, list[object]]:
         """The values of each path that withdraw."""
-        return {path: values for path, values in flat(self.withdrawals) if isinstance(values, list)}
+        return values_by_place(self.withdrawals)
+
+    @cached_property
+    def counted_by(self) -> dict[str, list[object]]:
+        """The values of each path by which an item counts."""
+        return values_by_place(self.only)
+
+    @cached_property
+    def headers_of(self) -> dict[str, list[object]]:
+        """The values of each header by which a delivery counts; the names in small letters."""
+        return headers_of(self.only_headers)
 
 
 class CdcConfig(WithColumns, frozen=True):
@@ -67,11 +82,29 @@ class CdcConfig(WithColumns, frozen=True):
 
     `columns` and `constants` are as for snapshots. Without a column, `sourceVersion` is the LSN of the change, and
     `occurredAt` the moment of it. `tables` are those that count, as `schema.table`; without any, all of them do.
-    `unavailable_value` is what Debezium writes in place of a large value that did not change.
+    `unavailable_value` is what Debezium writes in place of a large value that did not change. `only` has the values of
+    columns by which a row counts, `only_headers` those of headers by which a request does, as for webhooks.
     """
 
     tables: list[str] = msgspec.field(default_factory=list)
     unavailable_value: str = "__debezium_unavailable_value"
+    only: dict[str, object] = msgspec.field(default_factory=dict)
+    only_headers: dict[str, object] = msgspec.field(default_factory=dict)
+
+    @cached_property
+    def counted_by(self) -> dict[str, list[object]]:
+        """The values of each column by which a row counts."""
+        return values_by_place(self.only)
+
+    @cached_property
+    def headers_of(self) -> dict[str, list[object]]:
+        """The values of each header by which a request counts; the names in small letters."""
+        return headers_of(self.only_headers)
+
+
+def headers_of(table: Mapping[str, object]) -> dict[str, list[object]]:
+    """The values of each header in a table. A header's name is the same in small letters and in capitals."""
+    return {name.lower(): values for name, values in values_by_place(table).items()}
 
 
 def check_webhook(key: str, webhook: WebhookConfig) -> None:
@@ -91,11 +124,12 @@ def check_webhook(key: str, webhook: WebhookConfig) -> None:
     for target, path in webhook.path_of.items():
         _check_path(f"{key}.paths.{target}", path, webhook)
     _check_parts(key, {"paths": webhook.paths, "constants": webhook.constants})
-    for path, values in flat(webhook.withdrawals):
-        _check_path(f"{key}.withdrawals.{path}", path, webhook)
-        if not isinstance(values, list) or not values or any(isinstance(value, list | dict) for value in values):
-            problem = f"expected the values that withdraw, such as ['product.removed'], got {values!r}"
-            raise ConfigurationError(f"{key}.withdrawals.{path}", problem)
+    check_values(f"{key}.withdrawals", webhook.withdrawals, "the values that withdraw, such as ['product.removed']")
+    check_values(f"{key}.only", webhook.only, "the values that count, such as ['publish']")
+    for table in ("withdrawals", "only"):
+        for path, _ in flat(getattr(webhook, table)):
+            _check_path(f"{key}.{table}.{path}", path, webhook)
+    _check_headers(key, webhook.only_headers)
 
 
 def _check_scheme(key: str, webhook: WebhookConfig) -> None:
@@ -112,6 +146,14 @@ def _check_scheme(key: str, webhook: WebhookConfig) -> None:
         if header is not None and _header.fullmatch(header) is None:
             problem = f"{header!r} is not the name of a header such as 'X-Shopify-Hmac-Sha256'"
             raise ConfigurationError(f"{key}.{name}", problem)
+
+
+def _check_headers(key: str, table: Mapping[str, object]) -> None:
+    check_values(f"{key}.only_headers", table, "the values that count, such as ['products/update']", kind=str)
+    for name, _ in flat(table):
+        if _header.fullmatch(name) is None:
+            problem = f"{name!r} is not the name of a header such as 'X-Shopify-Topic'"
+            raise ConfigurationError(f"{key}.only_headers.{name}", problem)
 
 
 def _check_path(key: str, path: str, webhook: WebhookConfig) -> None:
@@ -132,6 +174,8 @@ def check_cdc(key: str, cdc: CdcConfig) -> None:
     if not cdc.columns:
         raise ConfigurationError(f"{key}.columns", "is required: which columns give the parts of an event")
     check_names(f"{key}.columns", cdc.columns, "the name of a column")
+    check_values(f"{key}.only", cdc.only, "the values that count, such as ['retail']")
+    _check_headers(key, cdc.only_headers)
     _check_parts(key, {"columns": cdc.columns, "constants": cdc.constants})
 
 

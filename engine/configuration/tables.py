@@ -68,6 +68,19 @@ def check_names(key: str, table: Mapping[str, object], what: str) -> None:
             raise ConfigurationError(f"{key}.{target}", f"expected {what}, got {name!r}")
 
 
+def values_by_place(table: Mapping[str, object]) -> dict[str, list[object]]:
+    """The values of each place in a table that has lists of them, by dotted key."""
+    return {place: values for place, values in flat(table) if isinstance(values, list)}
+
+
+def check_values(key: str, table: Mapping[str, object], what: str, kind: type = object) -> None:
+    """Every value of a table is an array of texts, numbers or truth values: of one `kind`, if it is given."""
+    for place, values in flat(table):
+        fits = isinstance(values, list) and values and all(isinstance(value, kind) for value in values)
+        if not fits or any(isinstance(value, list | dict) for value in values):  # type: ignore[attr-defined]  # it is a list
+            raise ConfigurationError(f"{key}.{place}", f"expected {what}, got {values!r}")
+
+
 def fault_of_target(target: str) -> str | None:
     """Why a column or a constant cannot have this target, or None when it can."""
     first, _, rest = target.partition(".")

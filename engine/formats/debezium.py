@@ -3,6 +3,8 @@
 An envelope stands alone or beside its schema (`{"schema": …, "payload": …}`). `c`, `u` and `r` state the row behind the
 change. `d` withdraws what the row said; so does a `u` that gives the row another SKU, channel or domain, before it
 states the new one. Truncations, messages, tombstones, heartbeats and the marks of transactions say nothing about a row.
+A row that does not count, by its table, its columns or its channel, is passed over; one that no longer does is
+withdrawn.
 
 A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
 column, it is the one behind the row's last. A row is as it is since the column of `occurredAt`, else since when the
@@ -11,7 +13,8 @@ of one LSN: where that happens to rows that keep their SKU, the version needs a 
 """
 
 import base64
-from collections.abc import Mapping
+from codecs import BOM_UTF8
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -23,8 +26,10 @@ from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.formats.changes import Change
 from engine.formats.connect import Kind, kinds_in, moment_at, plain_value
-from engine.formats.documents import documents_in, read_document, too_many
+from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Messages
+from engine.formats.documents import Headers, documents_in, read_document
 from engine.mapping.columns import Columns, Naming
+from engine.mapping.filters import is_one_of, missed_header
 from engine.mapping.values import kind_of
 from engine.strict_json import refusal
 from projections.streams import normalise_sku
@@ -39,15 +44,6 @@ _WRAPPED = frozenset({"schema", "payload"})
 
 Row: TypeAlias = Mapping[str, object]
 Kinds: TypeAlias = Mapping[str, Kind]
-
-
-class Ignored(NamedTuple):
-    """Why a message says nothing about a row that counts. It is no fault, and there is nothing to take."""
-
-    reason: str
-
-
-Read: TypeAlias = Change | Ignored | Refused
 
 
 class _Origin(msgspec.Struct, frozen=True):
@@ -74,6 +70,13 @@ class _Envelope(msgspec.Struct, frozen=True):
     after: dict[str, object] | None = None
 
 
+class _Row(NamedTuple):
+    """The cells of a row by column, as they were sent, and what their types are."""
+
+    cells: Row
+    kinds: Kinds
+
+
 class Debezium:
     """Reads the changes of one source's tables. Raises `ConfigurationError` for columns that cannot work."""
 
@@ -92,14 +95,21 @@ class Debezium:
         self._texts = {name: target for target, name in self._column_of.items() if columns.is_text(target)}
         self._target_of = {name: target for target, name in self._column_of.items()}
 
-    def read(self, body: bytes) -> list[Read]:
-        """What each message of a body says, in order: one envelope, an array of them, or one a line."""
-        texts = documents_in(body)
-        if (refused := too_many(len(texts))) is not None:
-            return [refused]
-        return [each for text in texts for each in self._read(text)]
+    def passed_over(self, headers: Headers, *, partial: bool = False) -> Ignored | None:
+        """Why nothing in a request counts, by its headers. `partial`: those that are not there were not kept."""
+        missed = missed_header(headers, self._settings.headers_of, partial=partial)
+        if missed is None:
+            return None
+        return Ignored("filter", f"its header {missed} is not among {self._key}.only_headers")
 
-    def _read(self, text: bytes) -> list[Read]:
+    def open(self, body: bytes) -> Delivery:
+        """A body, message by message: one envelope, an array of them, or one a line."""
+        text = body.removeprefix(BOM_UTF8)
+        texts = documents_in(text)
+        messages = Messages(texts, lines=not text.lstrip().startswith(b"["))
+        return Delivery(body, len(texts), lambda part: self._read(texts[part]), messages)
+
+    def _read(self, text: bytes) -> list[Found]:
         try:
             document = read_document(text) if text.strip() else None
             message, schema = _unwrapped(document)
@@ -107,43 +117,60 @@ class Debezium:
                 return [ignored]
             return self._changes(msgspec.convert(message, _Envelope), schema)
         except msgspec.ValidationError as error:
-            return [refusal(error, b"")]
+            return [Faulty(refusal(error, b""))]
         except Refused as refused:
-            return [refused.with_traceback(None)]
+            return [Faulty(refused.with_traceback(None))]
 
-    def _changes(self, envelope: _Envelope, schema: object) -> list[Read]:
+    def _changes(self, envelope: _Envelope, schema: object) -> list[Found]:
         where = envelope.source.where
         if self._settings.tables and envelope.op != "m" and where not in self._settings.tables:
-            return [Ignored(f"the table {where} is not among {self._key}.tables")]
+            return [Ignored("table", f"the table {where} is not among {self._key}.tables")]
         match envelope.op:
             case "c" | "r":
                 return [self._stated(envelope, schema)]
             case "u":
                 return self._updated(envelope, schema)
             case "d":
-                return [Change(self._withdrawn(envelope, schema))]
+                return [self._ended(envelope, schema)]
             case "t":
-                return [Ignored(f"the table {where} was emptied; a rebuild finds what is not there any more")]
+                return [
+                    Ignored("message", f"the table {where} was emptied; a rebuild finds what is not there any more")
+                ]
             case "m":
-                return [Ignored("a message in the database's log is about no row")]
+                return [Ignored("message", "a message in the database's log is about no row")]
             case _:
                 raise Refused("op", f"{envelope.op!r:.50} is not known; there are c, u, r, d, t and m")
 
     # --- rows that are there ----------------------------------------------------------------------
 
-    def _stated(self, envelope: _Envelope, schema: object) -> Change:
+    def _stated(self, envelope: _Envelope, schema: object) -> Found:
         """What the row behind the change says."""
         if envelope.after is None:
             raise Refused("after", "is required: the row behind the change")
-        after = {name: self._found(name, envelope.after, envelope.before) for name in self._names}
+        names = [*self._names, *self._settings.counted_by]
+        after = {name: self._found(name, envelope.after, envelope.before) for name in names}
         missing = {name for name, value in after.items() if self._is_placeholder(value)}
+        row = _Row({name: value for name, value in after.items() if name not in missing}, kinds_in(schema, "after"))
+        if (fault := self._unknown(missing)) is not None:
+            return self._faulty(fault, row, envelope.source)
+        if (ignored := self._not_counted(row)) is not None:
+            return ignored
         keeps = tuple(target for target, name in self._column_of.items() if name in missing)
-        for target in keeps:
-            if target.partition(".")[0] != "payload":
-                raise Refused(target, f"did not change, and so was not sent; {_FULL}")
-        row = {name: value for name, value in after.items() if name not in missing}
-        values = self._values(row, envelope.source, kinds_in(schema, "after"))
-        return Change(self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values), keeps)
+        try:
+            values = self._values(row, envelope.source)
+            return Change(self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values), keeps)
+        except Refused as refused:
+            return self._faulty(refused, row, envelope.source)
+
+    def _unknown(self, missing: Collection[str]) -> Refused | None:
+        """Why a row cannot be understood without what was not sent again."""
+        for target, name in self._column_of.items():
+            if name in missing and target.partition(".")[0] != "payload":
+                return Refused(target, f"did not change, and so was not sent; {_FULL}")
+        for name in self._settings.counted_by:
+            if name in missing:
+                return Refused(f"after.{name}", f"did not change, and so was not sent; {_FULL}")
+        return None
 
     def _found(self, name: str, after: Row, before: Row | None) -> object:
         """A column's value: where it was too large to be sent again, the one before the change, if that was sent."""
@@ -152,35 +179,49 @@ class Debezium:
             return before[name]
         return value
 
-    def _updated(self, envelope: _Envelope, schema: object) -> list[Read]:
-        """What the row says now; in front of that, the end of what it said under another identity."""
+    def _updated(self, envelope: _Envelope, schema: object) -> list[Found]:
+        """What the row says now; in front of that, the end of what it said under another identity, or while it counted.
+
+        Where it cannot be told what the row says now, nothing is ended: both wait for the whole change to be mended.
+        """
         stated = self._stated(envelope, schema)
-        if envelope.before is None or not self._is_whole(envelope.before):
+        if envelope.before is None or not self._is_whole(envelope.before) or isinstance(stated, Faulty):
             return [stated]
-        try:
-            withdrawn = self._withdrawn(envelope, schema)
-        except Refused:  # such a row could state nothing
+        ended = self._ended(envelope, schema)
+        if not isinstance(ended, Change):  # such a row could state nothing, or did not count
             return [stated]
-        return [stated] if _stream(withdrawn) == _stream(stated.event) else [Change(withdrawn), stated]
+        is_same = isinstance(stated, Change) and _stream(ended.event) == _stream(stated.event)
+        return [stated] if is_same else [ended, stated]
 
     # --- rows that are not there any more ---------------------------------------------------------
 
-    def _withdrawn(self, envelope: _Envelope, schema: object) -> DomainEvent:
+    def _ended(self, envelope: _Envelope, schema: object) -> Found:
         """The end of what the row in front of the change said."""
         before = envelope.before
         if before is None:
-            raise Refused("before", f"is required: the row in front of the change; {_FULL}")
+            return Faulty(Refused("before", f"is required: the row in front of the change; {_FULL}"))
+        row = _Row(
+            {name: value for name, value in before.items() if not self._is_placeholder(value)},
+            kinds_in(schema, "before"),
+        )
         if (missing := self._missing_in(before)) is not None:
-            raise Refused(missing, f"is not in the row in front of the change; {_FULL}")
-        row = {name: value for name, value in before.items() if name in self._names and not self._is_placeholder(value)}
-        event = self._bound.withdrawal(self._values(row, envelope.source, kinds_in(schema, "before"), ended=True))
+            return Faulty(Refused(missing, f"is not in the row in front of the change; {_FULL}"))
+        if (ignored := self._not_counted(row)) is not None:
+            return ignored
+        try:
+            event = self._bound.withdrawal(self._values(row, envelope.source, ended=True))
+        except Refused as refused:
+            return self._faulty(refused, row, envelope.source)
         behind = int(self._column_of.get("sourceVersion", LSN) != LSN)
-        return msgspec.structs.replace(event, source_version=event.source_version + behind)
+        return Change(msgspec.structs.replace(event, source_version=event.source_version + behind))
 
     def _missing_in(self, before: Row) -> str | None:
         """What must be known of a row that is gone, and was not sent, or perhaps not."""
-        needed = _ALWAYS if self._is_whole(before) else _ALWAYS | _PERHAPS
+        is_whole = self._is_whole(before)
+        needed = _ALWAYS if is_whole else _ALWAYS | _PERHAPS
         columns = [(target, name) for target, name in self._column_of.items() if target in needed and name != LSN]
+        if not is_whole:  # whether it counted is not to be guessed
+            columns += [(f"before.{name}", name) for name in self._settings.counted_by]
         return next((target for target, name in columns if before.get(name) is None), None)
 
     def _is_whole(self, before: Row) -> bool:
@@ -191,10 +232,30 @@ class Debezium:
 
     # --- values -----------------------------------------------------------------------------------
 
-    def _values(self, row: Row, origin: _Origin, kinds: Kinds, *, ended: bool = False) -> list[object]:
+    def _not_counted(self, row: _Row) -> Ignored | None:
+        """Why a row is none that this shop asks for."""
+        for column, wanted in self._settings.counted_by.items():
+            if not is_one_of(row.cells.get(column, UNSET), wanted):
+                return Ignored("filter", f"what the column {column} has is not among {self._key}.only")
+        named = self._column_of.get("channel")
+        values = [self._value(name, row) if name == named else UNSET for name in self._names]
+        channel = self._bound.other_channel(values)
+        return None if channel is None else Ignored("channel", f"{channel!r:.50} is no channel here")
+
+    def _faulty(self, refused: Refused, row: _Row, origin: _Origin) -> Faulty:
+        """What is wrong with a row, and where it belongs, if that can be told."""
+        payload = {name for target, name in self._column_of.items() if target.startswith("payload")}
+        identity = {name: value for name, value in row.cells.items() if name not in payload}
+        try:
+            place = self._bound.place(self._values(row._replace(cells=identity), origin))
+        except Refused:
+            place = None
+        return Faulty(refused.with_traceback(None), place)
+
+    def _values(self, row: _Row, origin: _Origin, *, ended: bool = False) -> list[object]:
         """The values of the columns in their order. What has `ended` did so when the database says."""
         moment = _moment_of(origin)
-        values = [self._value(name, row, kinds) for name in self._names]
+        values = [self._value(name, row) for name in self._names]
         for index, name in enumerate(self._names):
             if name == MOMENT or (ended and moment is not UNSET and name == self._column_of.get("occurredAt")):
                 values[index] = moment
@@ -202,12 +263,12 @@ class Debezium:
                 values[index] = self._lsn_of(origin)
         return values
 
-    def _value(self, name: str, row: Row, kinds: Kinds) -> object:
-        value = row.get(name, UNSET)
+    def _value(self, name: str, row: _Row) -> object:
+        value = row.cells.get(name, UNSET)
         if value is UNSET:
             return UNSET
         target = self._target_of[name]
-        plain = plain_value(target, value, kinds.get(name))
+        plain = plain_value(target, value, row.kinds.get(name))
         if name in self._texts and isinstance(plain, msgspec.Raw):
             raise Refused(self._texts[name], f"came as {kind_of(plain)}, and is a text here; {_AS_TEXT}")
         return plain
@@ -240,12 +301,12 @@ def _unwrapped(document: object) -> tuple[object, object]:
 def _about_no_row(message: object) -> Ignored | None:
     """Why a message has no envelope, when there is nothing wrong with that."""
     if message is None:
-        return Ignored("a tombstone only says that a row is gone, which its deletion said")
+        return Ignored("message", "a tombstone only says that a row is gone, which its deletion said")
     if isinstance(message, dict) and "op" not in message:
         if "ts_ms" in message and message.keys() <= {"ts_ms", "ts_us", "ts_ns"}:
-            return Ignored("a heartbeat is about no row")
+            return Ignored("message", "a heartbeat is about no row")
         if message.get("status") in ("BEGIN", "END"):
-            return Ignored("the mark of a transaction is about no row")
+            return Ignored("message", "the mark of a transaction is about no row")
     return None
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from domains.values import DEEPEST_NESTING
-from engine.door import LARGEST_EVENT, UNREADABLE
+from engine.door import UNREADABLE
 from engine.errors import Refused
 from engine.strict_json import check_keys, refusal
 
@@ -14,7 +14,7 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """The headers of a request as they were received: names in small letters, and values."""
 
 MOST_DOCUMENTS = 5_000
-"""Documents, or items of one, that are looked at in one body."""
+"""Events in one request in Pagefold's own form, or as CloudEvents: all of them are one transaction."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
@@ -22,9 +22,7 @@ _SPACE = b" \t\r\n"
 
 
 def read_document(text: bytes) -> object:
-    """One JSON document as every reader reads it alike. Raises `Refused`."""
-    if len(text) > LARGEST_EVENT:
-        raise Refused("", f"has {len(text)} bytes; at most {LARGEST_EVENT} are allowed")
+    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Refused`."""
     try:
         document: object = _any.decode(text)
     except UNREADABLE as error:

@@ -5,10 +5,14 @@ event, and paths start at the item; those that begin with `$.` start at the deli
 out, as in a snapshot's columns. An item withdraws where a value stands that is declared to say so, and where `payload`
 itself has a path and a null stands there.
 
+What does not count, by a value or by a header that is declared, is passed over, whatever else it says; and so is an
+item of a channel that this shop does not have.
+
 Many senders count no versions, and have a moment instead. It can stand for one: two states of one product within the
 same tick of the sender's clock are then a conflict, of which the first to arrive stands and the other is reported.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,19 +22,15 @@ from msgspec import UNSET
 from engine.config import Config
 from engine.configuration.doors import WHOLE, WebhookConfig
 from engine.errors import ConfigurationError, Refused
-from engine.events import DomainEvent
-from engine.formats.documents import read_document, too_many
+from engine.formats.changes import Change
+from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Items
+from engine.formats.documents import Headers, read_document
 from engine.mapping.columns import Columns, Naming
+from engine.mapping.filters import is_one_of, missed_header
 from engine.mapping.values import as_written, moment_of, value_at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
-
-
-class Unmapped(NamedTuple):
-    """Why nothing of a delivery became an event. The sender cannot mend it: whoever wrote the paths can."""
-
-    reason: str
 
 
 class _Path(NamedTuple):
@@ -49,39 +49,73 @@ class Webhooks:
         targets = list(settings.path_of)
         naming = Naming("webhook", "paths", {target: target for target in targets}, settings.constant_of)
         self._paths = [_path(target, settings) for target in targets]
+        self._identity = [target.partition(".")[0] != "payload" for target in targets]
+        self._channel = [target == "channel" for target in targets]
         self._withdrawn_by = [(_way(path), values) for path, values in settings.withdrawn_by.items()]
+        self._counted_by = [(_way(path), values) for path, values in settings.counted_by.items()]
+        self._headers_of = settings.headers_of
+        self._key = f"sources.{source}.webhook"
         self._items = None if settings.items is None else settings.items.split(".")
-        self._bound = Columns(config, source, naming).bind(targets, f"sources.{source}.webhook")
+        self._bound = Columns(config, source, naming).bind(targets, self._key)
 
-    def read(self, body: bytes) -> list[DomainEvent | Refused] | Unmapped:
-        """The events of a delivery, and why each of the other items is none; `Unmapped` when there is no event in it.
+    def passed_over(self, headers: Headers, *, partial: bool = False) -> Ignored | None:
+        """Why nothing in a delivery counts, by its headers. `partial`: those that are not there were not kept."""
+        missed = missed_header(headers, self._headers_of, partial=partial)
+        if missed is None:
+            return None
+        return Ignored("filter", f"its header {missed} is not among {self._key}.only_headers")
 
-        A delivery without items is one item. One whose array is empty says nothing, and that is no fault.
+    def open(self, body: bytes) -> Delivery:
+        """A delivery, item by item.
+
+        One without items is one item. One whose array is empty says nothing, and that is no fault.
         """
+        text = body.removeprefix(BOM_UTF8)
         try:
-            delivery = read_document(body)
-        except Refused as error:
-            return Unmapped(str(error))
-        items = [delivery] if self._items is None else value_at(delivery, self._items)
+            delivery = read_document(text)
+        except Refused as refused:
+            return Delivery.unreadable(body, refused)
+        if self._items is None:
+            return Delivery(body, 1, lambda _: [self._read(delivery, delivery)])
+        items = value_at(delivery, self._items)
         if not isinstance(items, list):
-            return Unmapped(f"there is no array at {'.'.join(self._items or ())!r}")
-        if (refused := too_many(len(items))) is not None:
-            return Unmapped(str(refused))
-        found = [self._read(item, delivery) for item in items]
-        if found and all(isinstance(each, Refused) for each in found):
-            return Unmapped(str(found[0]))
-        return found
+            return Delivery.unreadable(body, Refused("", f"there is no array at {'.'.join(self._items)!r}"))
+        inside = None if self._looks_into_items() else Items(text, self._items)
+        return Delivery(body, len(items), lambda part: [self._read(items[part], delivery)], inside)
 
-    def _read(self, item: object, delivery: object) -> DomainEvent | Refused:
+    def _looks_into_items(self) -> bool:
+        """Whether a path leads from the delivery into its items: then none of them can stand alone."""
+        conditions = [path for path, _ in (*self._withdrawn_by, *self._counted_by)]
+        upto = len(self._items or ())
+        return any(path.whole and path.names[:upto] == self._items for path in (*self._paths, *conditions))
+
+    def _read(self, item: object, delivery: object) -> Found:
+        if (ignored := self._not_counted(item, delivery)) is not None:
+            return ignored
         try:
             values = [_value(path, item, delivery) for path in self._paths]
-            return self._bound.withdrawal(values) if self._withdraws(item, delivery) else self._bound.event(values)
+            withdraws = self._withdraws(item, delivery)
+            return Change(self._bound.withdrawal(values) if withdraws else self._bound.event(values))
         except Refused as refused:
-            return refused.with_traceback(None)
+            values = self._some(self._identity, item, delivery)
+            return Faulty(refused.with_traceback(None), self._bound.place(values))
+
+    def _not_counted(self, item: object, delivery: object) -> Ignored | None:
+        for path, wanted in self._counted_by:
+            if not is_one_of(_found(path, item, delivery), wanted):
+                return Ignored("filter", f"what stands at {_written(path)} is not among {self._key}.only")
+        channel = self._bound.other_channel(self._some(self._channel, item, delivery))
+        return None if channel is None else Ignored("channel", f"{channel!r:.50} is no channel here")
+
+    def _some(self, chosen: Sequence[bool], item: object, delivery: object) -> list[object]:
+        """The values of some of the paths. What cannot be understood is as if it were not there."""
+        return [
+            _value_or_unset(path, item, delivery) if is_chosen else UNSET
+            for path, is_chosen in zip(self._paths, chosen, strict=True)
+        ]
 
     def _withdraws(self, item: object, delivery: object) -> bool:
-        found = [(_found(path, item, delivery), values) for path, values in self._withdrawn_by]
-        return any(value == each and type(value) is type(each) for value, values in found for each in values)
+        return any(is_one_of(_found(path, item, delivery), values) for path, values in self._withdrawn_by)
 
 
 def _settings(config: Config, source: str) -> WebhookConfig:
@@ -100,6 +134,10 @@ def _way(path: str) -> _Path:
     return _Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE))
 
 
+def _written(path: _Path) -> str:
+    return (WHOLE if path.whole else "") + ".".join(path.names)
+
+
 def _found(path: _Path, item: object, delivery: object) -> object:
     return value_at(delivery if path.whole else item, path.names)
 
@@ -109,3 +147,10 @@ def _value(path: _Path, item: object, delivery: object) -> object:
     if path.counted and value is not UNSET and value is not None:
         return (moment_of("sourceVersion", value) - _EPOCH) // _TICK
     return as_written(value)
+
+
+def _value_or_unset(path: _Path, item: object, delivery: object) -> object:
+    try:
+        return _value(path, item, delivery)
+    except Refused:
+        return UNSET

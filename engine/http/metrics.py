@@ -93,12 +93,25 @@ class ShopCollector(Collector):
         yield self._histogram(
             "pagefold_append_seconds", "Time of a transaction.", lambda each: {"": each.counts.appends.seconds}
         )
+        yield self._aside()
         queued = GaugeMetricFamily(
             "pagefold_append_queue_events", "Events that wait to be appended.", labels=["worker"]
         )
         for process in self._processes:
             queued.add_metric([str(process.worker)], process.queued)
         yield queued
+
+    def _aside(self) -> Metric:
+        family = CounterMetricFamily(
+            "pagefold_deliveries_aside",
+            "Parts of webhooks and changes of tables that are no events: kept in dead letters, or why passed over.",
+            labels=["worker", "source", "outcome"],
+        )
+        for process in self._processes:
+            for source, words in process.counts.aside.items():
+                for word, number in words.items():
+                    family.add_metric([str(process.worker), source, word], number)
+        return family
 
     def _folds(self) -> Iterator[Metric]:
         yield self._histogram(

@@ -3,7 +3,7 @@
 The configuration says which column gives which part of the event. What is empty is left out: missing is not zero.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
@@ -58,6 +58,7 @@ class Columns:
         self.by_target = naming.by_target
         self._constants = naming.constants
         self._plain = made_plain(config, source)
+        self._channels = frozenset([EVERY_CHANNEL, *config.channels])
         self._payloads: dict[str, type[msgspec.Struct]] = {
             domain.name: domain.payload for domain in DOMAINS if domain.name in config.sources[source].domains
         }
@@ -86,7 +87,7 @@ class Columns:
                 problem = f"has no column {name!r}, which is to give {target}; it has {', '.join(names)}"
                 raise SourceFailed(where, problem)
         indices = {target: names.index(name) for target, name in columns.items()}
-        return Bound(indices, {**self._plain, **self._constants}, self._payloads)
+        return Bound(indices, {**self._plain, **self._constants}, self._payloads, self._channels)
 
     def is_text(self, target: str) -> bool:
         """Whether nothing but text may stand there, as with every amount of money."""
@@ -127,8 +128,10 @@ class Bound:
         indices: Mapping[str, int],
         otherwise: Mapping[str, object],
         payloads: Mapping[str, type[msgspec.Struct]],
+        channels: Collection[str],
     ) -> None:
         self._indices = indices
+        self._channels = channels
         self._otherwise = otherwise
         leaves = [_Leaf(target, target.split(".")[1:], index) for target, index in indices.items()]
         leaves += [_Leaf(target, target.split(".")[1:], None, value) for target, value in otherwise.items()]
@@ -146,6 +149,21 @@ class Bound:
     def withdrawal(self, values: Sequence[object]) -> DomainEvent:
         """The same without its payload: the source takes back what it said. Raises `Refused`."""
         return self._event(values, None)
+
+    def place(self, values: Sequence[object]) -> DomainEvent | None:
+        """Where the event in the values would belong, without its payload; None where that cannot be told."""
+        try:
+            return self.withdrawal(values)
+        except Refused:
+            return None
+
+    def other_channel(self, values: Sequence[object]) -> str | None:
+        """The name in the place of the channel, when no channel has it: what is said there is for another shop."""
+        try:
+            name = self._text("channel", values)
+        except Refused:
+            return None
+        return None if name in self._channels else name
 
     def _event(self, values: Sequence[object], payload: bytes | None) -> DomainEvent:
         version = self._value("sourceVersion", values)

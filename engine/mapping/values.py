@@ -123,7 +123,11 @@ def moment_of(target: str, value: object) -> datetime:
 
 def kind_of(value: object) -> str:
     """What a value is, for a message: a number as it is written, of anything else no more than its type."""
-    return f"{bytes(value)[:50]!r}"[1:] if isinstance(value, msgspec.Raw) else f"a value of type {type(value).__name__}"
+    if not isinstance(value, msgspec.Raw):
+        return f"a value of type {type(value).__name__}"
+    text = bytes(value)
+    nested = {b"{": "an object", b"[": "an array"}.get(text[:1])
+    return nested or f"{text[:50]!r}"[1:]
 
 
 def moment_in(text: str, path: str) -> datetime:

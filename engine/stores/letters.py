@@ -6,16 +6,25 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from projections.streams import decode_part
+
 Kind: TypeAlias = Literal["ingest", "projection"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection")
 
-How: TypeAlias = Literal["folded", "appended", "corrected", "discarded"]
+How: TypeAlias = Literal["folded", "appended", "ignored", "corrected", "discarded"]
 """How a letter ended.
 
-`folded`: its stream can be folded. `appended`: the log says the same by now. `corrected`: an operator put another
-content in its place. `discarded`: an operator gave a reason why nothing is to be done. The last two stay: the same
-event that fails again tells nothing new.
+`folded`: its stream can be folded. `appended`: the log says the same by now. `ignored`: the configuration no longer
+asks for what it says. `corrected`: an operator put another content in its place. `discarded`: an operator gave a reason
+why nothing is to be done. The last two stay: the same event that fails again tells nothing new.
 """
+
+Via: TypeAlias = Literal["", "webhook", "cdc"]
+"""By which entrance a request came; empty where the letter is an event."""
+
+Sort: TypeAlias = Literal["request", "conflict", "projection"]
+SORTS: tuple[Sort, ...] = ("request", "conflict", "projection")
+"""What a letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event."""
 
 NOWHERE = "///"
 """What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
@@ -28,8 +37,9 @@ class NewLetter(NamedTuple):
     """An event to be kept in dead letters, with the reason.
 
     `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are
-    one. Of a delivery that could not be made an event, `domain` is empty, the stream begins with `NOWHERE`, `state` is
-    its body as it came, whatever it is, and `headers` a JSON object with those that are worth keeping.
+    one. Of a delivery, or a part of one, that could not be made an event, `domain` is empty, `state` is its body as it
+    came, whatever it is, `headers` a JSON object with those that are worth keeping, and `via` how it came; where its
+    stream cannot be told, the stream begins with `NOWHERE`, and the version is 0.
     """
 
     kind: Kind
@@ -42,6 +52,23 @@ class NewLetter(NamedTuple):
     state: bytes
     recorded_at: str
     headers: bytes = b"{}"
+    via: Via = ""
+
+
+class Purge(NamedTuple):
+    """That bodies are removed: when, as fixed-width UTC text, and by whom. `error` takes the place of each error."""
+
+    error: str
+    at: str
+    by: str
+
+
+class Expiry(NamedTuple):
+    """Letters that still have their bodies: of a sort, open or resolved, and that since before a moment."""
+
+    sort: Sort
+    resolved: bool
+    before: str
 
 
 class Resolution(NamedTuple):
@@ -62,7 +89,8 @@ class ListedLetter(msgspec.Struct, frozen=True):
     """A dead letter without what it says, which may be a megabyte. Of its error, it has `LONGEST_LISTED` characters.
 
     `recorded_at` is when it came there, or came back, as fixed-width UTC text. It is open while `resolution` is None;
-    the fields from there on are those of `Resolution`.
+    the fields from there on are those of `Resolution`. `purged_at` and `purged_by` tell when what it said was removed,
+    and by whom; None while it is there.
     """
 
     kind: Kind
@@ -78,6 +106,9 @@ class ListedLetter(msgspec.Struct, frozen=True):
     resolved_by: str | None
     reason: str | None
     position: int | None
+    via: Via
+    purged_at: str | None
+    purged_by: str | None
 
     @property
     def id(self) -> str:
@@ -86,8 +117,18 @@ class ListedLetter(msgspec.Struct, frozen=True):
 
     @property
     def is_delivery(self) -> bool:
-        """Whether it is the body of a request that could not be made an event."""
-        return self.originator_id.startswith(NOWHERE)
+        """Whether it is the body of a request, or a part of one, that could not be made an event."""
+        return not self.domain
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether it is known where in the log it belongs."""
+        return not self.originator_id.startswith(NOWHERE)
+
+    @property
+    def source(self) -> str:
+        """The source that said it."""
+        return decode_part(self.originator_id.rpartition("/")[2])
 
     @property
     def place(self) -> "Place":
@@ -96,7 +137,7 @@ class ListedLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(ListedLetter, frozen=True):
-    """A dead letter whole, as it is kept for ever, with all of its error."""
+    """A dead letter whole, with all of its error. When what it said was removed, there is none of it."""
 
     state: bytes
     headers: bytes
@@ -127,7 +168,7 @@ OPEN = Wanted()
 
 
 class DeadLetters(ABC):
-    """Events that need a person, and what became of them. A letter is resolved, never deleted."""
+    """Events that need a person, and what became of them. A letter is resolved and, in time, emptied; never deleted."""
 
     @abstractmethod
     async def keep(self, letters: Sequence[NewLetter]) -> None:
@@ -163,3 +204,26 @@ class DeadLetters(ABC):
     @abstractmethod
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         """How many open ones there are, by kind and domain. Deliveries have the domain ""."""
+
+    @abstractmethod
+    async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
+        """At which versions of these streams there are open requests of which no event could be made."""
+
+    @abstractmethod
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
+        """Removes what expired letters say, durably: of the oldest, `limit` at most. Gives how many.
+
+        The letters stay. One that is kept again has what it said again.
+        """
+
+    @abstractmethod
+    async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
+        """Removes what one of them says, durably; False when there is none, or that was removed before."""
+
+    @abstractmethod
+    async def count_expired(self, expiry: Expiry) -> int:
+        """How many there are of which `purge` would remove what they say."""
+
+    @abstractmethod
+    async def count_purged(self, kind: Kind) -> int:
+        """How many open ones no longer have what they said."""

@@ -7,13 +7,11 @@ from typing import NamedTuple, TypeVar
 from engine.appending import append_found
 from engine.computing import compute
 from engine.config import Config
-from engine.configuration.doors import WebhookConfig
+from engine.deliveries import Entrance, Outcome, Reader, Request
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
 from engine.formats.cloudevents import CloudEvents
-from engine.formats.debezium import Debezium
 from engine.formats.signatures import Signatures
-from engine.formats.webhooks import Webhooks
 from engine.http.problems import Problem, overloaded
 from engine.shop import Shop
 
@@ -32,9 +30,8 @@ SECONDS_BEHIND = 5
 class Hook(NamedTuple):
     """How a source's webhooks are trusted, and how they are read."""
 
-    settings: WebhookConfig
     signatures: Signatures
-    reader: Webhooks
+    reader: Reader
 
 
 class Intake:
@@ -49,8 +46,10 @@ class Intake:
         self._shop = shop
         self._waiting = 0
         self.cloudevents = CloudEvents(config.sources)
-        self.hooks = _hooks(config, environment)
-        self.tables = {name: Debezium(config, name) for name, source in config.sources.items() if source.cdc}
+        self.hooks = {
+            name: Hook(_signatures(config, name, environment), reader) for name, reader in self._readers("webhook")
+        }
+        self.tables = dict(self._readers("cdc"))
 
     async def check_room(self) -> None:
         """Raises `Overloaded` or `Problem`, 429, when nothing more is taken for the moment; `StoreUnavailable`.
@@ -64,13 +63,30 @@ class Intake:
         if behind > limit:
             raise _far_behind(behind, limit)
 
+    def _readers(self, via: Entrance) -> list[tuple[str, Reader]]:
+        """Those of the sources that have this entrance."""
+        found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
+        return [(name, reader) for name, reader in found if reader is not None]
+
+    async def take(self, request: Request, reader: Reader) -> list[Outcome]:
+        """What became of everything in a delivery, durably. Raises `Overloaded`, `StoreUnavailable`."""
+        is_large = len(request.body) >= LARGE
+
+        async def run(work: Callable[[], Value]) -> Value:
+            return await self._run(work, is_large=is_large)
+
+        return await self._shop.deliveries.take(request, reader, run, self._shop.take)
+
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
-        if len(body) < LARGE:
-            return codec(body)
+        return await self._run(partial(codec, body), is_large=len(body) >= LARGE)
+
+    async def _run(self, work: Callable[[], Value], *, is_large: bool) -> Value:
+        if not is_large:
+            return work()
         self._waiting += 1
         try:
-            return await compute(partial(codec, body))
+            return await compute(work)
         finally:
             self._waiting -= 1
 
@@ -94,10 +110,7 @@ def _far_behind(seconds: float, limit: float) -> Problem:
     return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
 
 
-def _hooks(config: Config, environment: Mapping[str, str]) -> dict[str, Hook]:
-    found: dict[str, Hook] = {}
-    for name, source in config.sources.items():
-        if source.webhook is not None:
-            signatures = Signatures(f"sources.{name}.webhook", source.webhook, environment)
-            found[name] = Hook(source.webhook, signatures, Webhooks(config, name))
-    return found
+def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> Signatures:
+    settings = config.sources[name].webhook
+    assert settings is not None, name  # noqa: S101  # it has a reader
+    return Signatures(f"sources.{name}.webhook", settings, environment)

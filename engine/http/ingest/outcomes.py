@@ -20,8 +20,9 @@ class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `appended`: it is in the log, at `position`, whatever happens now. `duplicate`: it was there already. `conflict`:
     another content stands at its version, at `position`; this one is kept in dead letters. `rejected`: it breaks a
-    rule, at `path`, for this `reason`. `kept`: no event could be made of it, and the webhook is kept whole for an
-    operator. `ignored`: it says nothing about a row that counts.
+    rule, at `path`, for this `reason`. `kept`: no event could be made of this part of a webhook, or of this change, and
+    it is kept for an operator, who can try it again. `ignored`: nobody here asks for it, for this `reason`: it is of
+    another channel or table, about no row, or does not count by the configuration.
     """
 
     outcome: Word

@@ -9,10 +9,12 @@ from engine.stores.letters import (
     OPEN,
     DeadLetter,
     DeadLetters,
+    Expiry,
     Kind,
     ListedLetter,
     NewLetter,
     Place,
+    Purge,
     Resolution,
     Wanted,
 )
@@ -56,9 +58,31 @@ class PostgresDeadLetters(DeadLetters):
         rows = await self._connections.readers.fetch("count_letters")
         return {(kind, domain): count for kind, domain, count in rows}
 
+    async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
+        rows = await self._connections.readers.fetch("requests_of", list(streams))
+        return [(stream, version) for stream, version in rows]
+
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
+        return await self._connections.writer.execute("purge_letters", *purge, *_expired(expiry), limit)
+
+    async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
+        return await self._connections.writer.execute("purge_letter", *purge, kind, number) > 0
+
+    async def count_expired(self, expiry: Expiry) -> int:
+        return int((await self._connections.readers.fetch("count_expired", *_expired(expiry)))[0][0])
+
+    async def count_purged(self, kind: Kind) -> int:
+        return int((await self._connections.readers.fetch("count_purged", kind))[0][0])
+
     async def _list(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
         rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, LONGEST_LISTED)
         return [ListedLetter(*row) for row in rows]
+
+
+def _expired(expiry: Expiry) -> tuple[bool, str, bool, Kind]:
+    """What the statements want."""
+    kind: Kind = "projection" if expiry.sort == "projection" else "ingest"
+    return expiry.resolved, expiry.before, expiry.sort == "request", kind
 
 
 def _which(wanted: Wanted) -> Wanted:

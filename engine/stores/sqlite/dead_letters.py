@@ -3,7 +3,7 @@
 Those of the door in `events.db`, because nothing can make them again; those of the fold in `pages.db`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import apsw
@@ -16,10 +16,12 @@ from engine.stores.letters import (
     OPEN,
     DeadLetter,
     DeadLetters,
+    Expiry,
     Kind,
     ListedLetter,
     NewLetter,
     Place,
+    Purge,
     Resolution,
     Wanted,
 )
@@ -75,6 +77,28 @@ class SQLiteDeadLetters(DeadLetters):
             counts |= {(kind, domain): count for domain, count in rows}
         return counts
 
+    async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
+        rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))
+        return [(stream, version) for stream, version in rows]
+
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
+        return len(await self._purged(_kind(expiry), "purge_letters", *purge, *_which(expiry), limit))
+
+    async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
+        return bool(await self._purged(kind, "purge_letter", *purge, number))
+
+    async def count_expired(self, expiry: Expiry) -> int:
+        return int((await self._reader(_kind(expiry)).fetch("count_expired", *_which(expiry)))[0][0])
+
+    async def count_purged(self, kind: Kind) -> int:
+        return int((await self._reader(kind).fetch("count_purged"))[0][0])
+
+    async def _purged(self, kind: Kind, statement: str, *bindings: object) -> list[Row]:
+        purge = overwriting(lambda connection: fetch(connection, statement, *bindings))
+        if kind == "ingest":
+            return await self._connections.events.run(purge)
+        return await self._connections.pages.run(durably(purge))
+
     async def _read(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
         """Those of either file, each its first so many."""
         letters: list[ListedLetter] = []
@@ -94,6 +118,28 @@ class SQLiteDeadLetters(DeadLetters):
 
     def _reader(self, kind: Kind) -> Threaded[Reader]:
         return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader
+
+
+def overwriting(work: Callable[[apsw.Connection], list[Row]]) -> Callable[[apsw.Connection], list[Row]]:
+    """The same work, which removes something: where that stood, the file has zeros afterwards."""
+
+    def wrapped(connection: apsw.Connection) -> list[Row]:
+        connection.pragma("secure_delete", 1)
+        try:
+            return work(connection)
+        finally:
+            connection.pragma("secure_delete", 0)
+
+    return wrapped
+
+
+def _kind(expiry: Expiry) -> Kind:
+    return "projection" if expiry.sort == "projection" else "ingest"
+
+
+def _which(expiry: Expiry) -> tuple[bool, str, bool]:
+    """What the statements want."""
+    return expiry.resolved, expiry.before, expiry.sort == "request"
 
 
 def _kinds(wanted: Wanted) -> Sequence[Kind]:

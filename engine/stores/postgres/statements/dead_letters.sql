@@ -1,17 +1,24 @@
 -- keep_letter --
--- Keeps events in dead letters; one that is there already gets the new reason, and is open again unless it was decided.
+-- Keeps events in dead letters; one that is there already gets the new reason, and is open again unless it was decided. What it said
+-- is put back if it was removed.
 INSERT INTO dead_letters
-    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers)
-SELECT kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at::timestamptz, headers
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
+SELECT
+    kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at::timestamptz, headers,
+    via
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[],
-    $10::bytea[]
-) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers)
+    $10::bytea[], $11::text[]
+) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
 ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET
     error = excluded.error,
     recorded_at = CASE
-        WHEN dead_letters.resolution IS NULL THEN dead_letters.recorded_at ELSE excluded.recorded_at
+        WHEN dead_letters.resolution IS NULL AND dead_letters.purged_at IS NULL THEN dead_letters.recorded_at
+        ELSE excluded.recorded_at
     END,
+    state = CASE WHEN dead_letters.purged_at IS NULL THEN dead_letters.state ELSE excluded.state END,
+    headers = CASE WHEN dead_letters.purged_at IS NULL THEN dead_letters.headers ELSE excluded.headers END,
+    purged_at = NULL, purged_by = NULL,
     resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
@@ -19,7 +26,8 @@ WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('correc
 -- The next letters behind a place, open or resolved, the newest first. Without what they say. A stream ends in its source.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
-       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
+       to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < ($5::text::timestamptz, $6::text, $7::bigint)
     AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
@@ -31,7 +39,8 @@ LIMIT $8;
 -- The next letters behind a place, open or resolved, the oldest first, likewise.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
-       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
+       to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by
 FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > ($5::text::timestamptz, $6::text, $7::bigint)
     AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
@@ -43,8 +52,8 @@ LIMIT $8;
 -- One dead letter, whole. By its number, not by the key that begins with its kind: half of the letters have that.
 SELECT kind, number, domain, originator_id, originator_version, revision, error,
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
-       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position,
-       state, headers
+       to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
+       to_char(purged_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), purged_by, state, headers
 FROM dead_letters
 WHERE kind IS NOT DISTINCT FROM $1 AND number = $2;
 
@@ -71,3 +80,37 @@ SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain =
 -- Resolves the open dead letters of some streams of a domain that could not be folded.
 UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
 WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) AND resolution IS NULL;
+
+-- requests_of --
+-- At which versions of some streams there are open requests of which no event could be made.
+SELECT originator_id, originator_version FROM dead_letters
+WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND resolution IS NULL;
+
+-- purge_letters --
+-- Removes what the oldest letters say whose time is over: of a kind, requests or events, open or resolved.
+UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
+WHERE number IN (
+    SELECT number FROM dead_letters
+    WHERE purged_at IS NULL AND (resolution IS NOT NULL) = $4::boolean
+        AND coalesce(resolved_at, recorded_at) < $5::text::timestamptz AND (domain = '') = $6::boolean AND kind = $7
+    ORDER BY coalesce(resolved_at, recorded_at)
+    LIMIT $8
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING number;
+
+-- purge_letter --
+-- Removes what one dead letter says.
+UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
+WHERE kind IS NOT DISTINCT FROM $4 AND number = $5 AND purged_at IS NULL
+RETURNING number;
+
+-- count_expired --
+-- How many letters there are whose time is over, likewise.
+SELECT count(*) FROM dead_letters
+WHERE purged_at IS NULL AND (resolution IS NOT NULL) = $1::boolean
+    AND coalesce(resolved_at, recorded_at) < $2::text::timestamptz AND (domain = '') = $3::boolean AND kind = $4;
+
+-- count_purged --
+-- How many open letters of a kind no longer have what they said.
+SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL AND kind = $1;

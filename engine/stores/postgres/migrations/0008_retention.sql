@@ -1,0 +1,13 @@
+-- What a dead letter says is removed after its time, or before, by an operator: what remains is that it happened. A letter
+-- of a request has its stream where that can be told, and by which entrance it came.
+ALTER TABLE dead_letters
+    ADD COLUMN via text COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN purged_at timestamptz,
+    ADD COLUMN purged_by text;
+
+-- Requests were webhooks, before there were others.
+UPDATE dead_letters SET via = 'webhook' WHERE domain = '';
+
+-- Those whose time is over next.
+CREATE INDEX dead_letters_by_expiry ON dead_letters ((resolution IS NOT NULL), coalesce(resolved_at, recorded_at), kind)
+    WHERE purged_at IS NULL;
