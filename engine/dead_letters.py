@@ -298,11 +298,13 @@ def undeliverable(  # noqa: PLR0913  # a request has that many parts
 ) -> NewLetter:
     """The letter for a request's body, or a part of one, of which no event could be made, to be kept as it came.
 
-    Its sender's `identifier`, if any, and the body tell one delivery from another: sent again, it is the same letter.
+    The way that it came, its sender's `identifier`, if any, and the body tell one from another: sent again, it is the
+    same letter.
     `place` is the stream and the version that it is about, where they are known.
     """
     stream, version = place or (NOWHERE + encode_part(source), 0)
-    digest = blake2b(identifier.encode(errors="surrogatepass") + b"\0" + body, digest_size=16).digest()
+    head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
+    digest = blake2b(head + body, digest_size=16).digest()
     return NewLetter(
         kind="ingest",
         domain="",

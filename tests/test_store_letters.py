@@ -37,7 +37,7 @@ async def test_a_letter_is_found_and_resolved(store: Store) -> None:
     letter = await store.dead_letters.get("ingest", listed.number)
     assert letter is not None
     said = (a_letter().state, b'{"a":"b"}')
-    whole = ("ingest", listed.number, *a_letter()[1:5], "wrong", MOMENT, *[None] * 5, *said)
+    whole = ("ingest", listed.number, *a_letter()[1:5], "wrong", MOMENT, *[None] * 5, "", None, None, *said)
     assert msgspec.structs.astuple(letter) == whole
     assert msgspec.structs.astuple(listed) == whole[:-2]
     assert letter.id == f"ingest-{letter.number}"

@@ -109,7 +109,7 @@ async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[Liste
 def _row(letter: ListedLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
     since = _moment(letter.recorded_at)
     summary = summary_of(letter)
-    stream = f"a request of {summary.source}" if letter.is_delivery else letter.originator_id
+    stream = letter.originator_id if letter.has_stream else f"a request of {summary.source}"
     said = _resolution(letter) if resolved else letter.error
     version = "-" if summary.version is None else str(summary.version)
     return letter.id, since, printable(stream), version, shortened(printable(said), WIDEST_ERROR)

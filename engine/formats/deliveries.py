@@ -68,9 +68,9 @@ class Delivery:
 
     def pieces(self, parts: Sequence[int]) -> list[tuple[Sequence[int], bytes]]:
         """Some of the parts as deliveries of their own: each alone, unless that would take far more than together."""
-        if self._body is None or self.parts == 1:
+        if self._body is None:
             return [(parts, self._text)]
-        together = self._text if len(parts) == self.parts else self._body.alone(parts)
+        together = self._body.alone(parts)
         if len(parts) > 1 and len(parts) * (self._body.around + ROW) > 2 * len(together) + SLACK:
             return [(parts, together)]
         return [([part], self._body.alone([part])) for part in parts]
@@ -87,6 +87,7 @@ class Items:
     """The array at a path of a JSON document, as a body: what stands around it stays around each of its elements."""
 
     def __init__(self, text: bytes, path: Sequence[str]) -> None:
+        self._text = text
         self._levels: list[_Level] = []
         for name in path:
             level = _level(text, name)
@@ -96,7 +97,9 @@ class Items:
         self.around = len(self._around(b"[]"))
 
     def alone(self, parts: Sequence[int]) -> bytes:
-        """The document with these elements alone."""
+        """The document with these elements alone; as it came, where they are all."""
+        if len(parts) == len(self._elements):
+            return self._text
         return self._around(b"[%b]" % b",".join([bytes(self._elements[part]) for part in parts]))
 
     def _around(self, array: bytes) -> bytes:
