@@ -1,6 +1,6 @@
 """The only place that asks what time it is. No page depends on the answer."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from engine.door import format_moment
 
@@ -8,6 +8,11 @@ from engine.door import format_moment
 def now() -> str:
     """This moment, as fixed-width UTC text."""
     return format_moment(datetime.now(UTC))
+
+
+def days_ago(days: float) -> str:
+    """The moment so many days before this one, as fixed-width UTC text. Fewer than 0 are ahead."""
+    return format_moment(datetime.now(UTC) - timedelta(days=days))
 
 
 def seconds_since(moment: str) -> float:

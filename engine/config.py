@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from domains import DOMAINS, AnyDomain
+from engine.configuration.dead_letters import DeadLettersConfig
 from engine.configuration.doors import CdcConfig, WebhookConfig, check_cdc, check_webhook
 from engine.configuration.http import CacheSeconds, HttpConfig
 from engine.configuration.snapshots import SnapshotConfig, check_snapshot
@@ -102,6 +103,7 @@ class Config(Table, frozen=True):
     work: WorkConfig = WorkConfig()
     append: AppendConfig = AppendConfig()
     http: HttpConfig = HttpConfig()
+    dead_letters: DeadLettersConfig = DeadLettersConfig()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":

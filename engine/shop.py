@@ -26,6 +26,7 @@ from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
 from engine.readiness import results_of
 from engine.reading import PageReader
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
+from engine.retention import Retention
 from engine.status import Status, status_of
 from engine.stores import open_store
 from engine.stores.store import Store
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
-    `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person;
-    `tokens` is who has access; `store` is what all of it stands on; `counts` is what this process has done, `faults`
-    what failed lately, `lag` how far behind folding is.
+    `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person,
+    `retention` how long it is kept; `tokens` is who has access; `store` is what all of it stands on; `counts` is what
+    this process has done, `faults` what failed lately, `lag` how far behind folding is.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -55,6 +56,7 @@ class Shop:
         self.counts = Counts()
         self.faults = RecentFaults()
         self.lag = LagWatch(store, config)
+        self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = Deliveries(config, store, door, self.append, self.counts)
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self._appender = Appender(store, door, config.append, self.counts, self.faults)
@@ -96,12 +98,12 @@ class Shop:
         await together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None) -> None:
-        """Folds what comes, in all domains or in some, until it is cancelled.
+        """Folds what comes, in all domains or in some, and empties old dead letters, until it is cancelled.
 
         A cancellation waits for the current batch.
         """
         await self._publish_layout()
-        await together(*(consumer.run for consumer in self._consumers(domains)))
+        await together(*(consumer.run for consumer in self._consumers(domains)), self.retention.run)
 
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildOffice"]:
@@ -180,7 +182,7 @@ class Shop:
 
     async def status(self) -> Status:
         """How far each domain is, and how far behind."""
-        return await status_of(self.store, self.config, await results_of(self))
+        return await status_of(self.store, self.config, self.retention, await results_of(self))
 
     async def close(self) -> None:
         """Commits what was appended and gives the store back. `engine.open` does it."""

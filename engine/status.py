@@ -8,6 +8,7 @@ from domains import DOMAINS
 from engine.clock import seconds_since
 from engine.config import Config
 from engine.readiness import CheckResult
+from engine.retention import Retention
 from engine.staleness import LOOKS_RESET
 from engine.stores.store import Checkpoint, Store
 
@@ -53,6 +54,7 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain.
 
+    Of those, and of conflicts, `expiring` will soon lose what they say, and `purged` have lost it: nothing else has it.
     `checks` are those of readiness, as this process finds them; `recovering` tells that a recovery was begun and has
     not come to its end.
     """
@@ -62,6 +64,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     channels: list[ChannelStatus]
     looks_reset: list[ResetStatus]
     deliveries: int
+    expiring: int
+    purged: int
     checks: list[CheckResult]
     recovering: bool
 
@@ -78,7 +82,7 @@ class Standing(NamedTuple):
     deliveries: int
 
 
-async def status_of(store: Store, config: Config, checks: list[CheckResult]) -> Status:
+async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
     """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
     domains, deliveries = await standing_of(store, config)
     channels, reset, recovering = (
@@ -86,7 +90,8 @@ async def status_of(store: Store, config: Config, checks: list[CheckResult]) -> 
         await looks_reset(store),
         await store.proof.recovering(),
     )
-    return Status(store.name, domains, channels, reset, deliveries, checks, recovering)
+    outlook = await retention.outlook()
+    return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
 
 
 async def standing_of(store: Store, config: Config) -> Standing:

@@ -16,6 +16,7 @@ from engine.config import (
     StoreConfig,
     WorkConfig,
 )
+from engine.configuration.dead_letters import DeadLettersConfig
 from engine.configuration.doors import CdcConfig, WebhookConfig
 from engine.configuration.http import HttpConfig
 from engine.configuration.snapshots import OrphanLimit, SnapshotConfig
@@ -361,6 +362,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "work": WorkConfig,
     "append": AppendConfig,
     "http": HttpConfig,
+    "dead_letters": DeadLettersConfig,
 }
 EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
 """How the lines of an example begin: without this, they are a part of the configuration."""
@@ -426,6 +428,7 @@ def test_the_sample_states_the_limits() -> None:
         "work": WorkConfig,
         "append": AppendConfig,
         "http": HttpConfig,
+        "dead_letters": DeadLettersConfig,
         "sources.pim.snapshot": SnapshotConfig,
     }
     for table, struct in limited.items():

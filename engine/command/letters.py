@@ -27,7 +27,7 @@ from engine.stores.letters import DeadLetter, Kind, ListedLetter, Wanted
 
 WIDEST_ERROR = 100
 
-Decided: TypeAlias = Literal["discarded", "gone"]
+Decided: TypeAlias = Literal["discarded", "purged", "would be purged", "gone"]
 KindOption = Annotated[
     Kind | None, Parameter(name="--kind", help="Only those kept at ingest, or only those kept at projection.")
 ]
@@ -40,11 +40,12 @@ Operator = Annotated[
 letters = App(
     name="dead-letters",
     help="""\
-List, show, retry, correct and discard what was kept because it needs a person.
+List, show, retry, correct, discard and purge what was kept because it needs a person.
 
-`ingest-7` is an event whose version stands in the log with another content; the log keeps the first. Or it is a request
-of which no event could be made. `projection-12` is an event in the log that could not be folded; the page shows the
-newest one that could. None is ever deleted: what is resolved is kept with who did it, when and how.
+`ingest-7` is an event whose version stands in the log with another content; the log keeps the first. Or it is a part of
+a request, of which no event could be made. `projection-12` is an event in the log that could not be folded; the page
+shows the newest one that could. None is ever deleted: what is resolved is kept with who did it, when and how. What they
+say is removed after a time, which [dead_letters] in the configuration says.
 """,
     help_epilogue="",
 )
@@ -67,8 +68,10 @@ def list_letters(  # noqa: PLR0913  # the command's options
     ----------
     as_json
         Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
-        null while it is open, resolution (folded, appended, corrected or discarded), resolvedAt, resolvedBy, reason,
-        position. Of a request that could not be made an event, domain, sku, channel, version and revision are null.
+        null while it is open, resolution (folded, appended, ignored, corrected or discarded), resolvedAt, resolvedBy,
+        reason, position; via (webhook or cdc) of a request that could not be made an event, whose domain and revision
+        are null, and sku, channel and version where they are not known; purgedAt, purgedBy, when what it said was
+        removed.
     """
     wanted = Wanted(kind, domain, source, resolved)
     return run(lambda: _list(wanted, limit, options, as_json=as_json))
@@ -157,12 +160,13 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-_FACTS = ("kind", "domain", "sku", "channel", "source", "version", "revision")
+_FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "revision")
 
 
 def _print_letter(detail: LetterDetail) -> None:
     facts: dict[str, object] = {name: getattr(detail, name) for name in _FACTS}
-    facts |= {"recordedAt": detail.recorded_at} | detail.headers
+    facts |= {"recordedAt": detail.recorded_at, "purgedAt": detail.purged_at, "purgedBy": detail.purged_by}
+    facts |= detail.headers
     lines = [Text(detail.id, style="bold"), Text(printable(detail.error), style="red")]
     if detail.resolution is not None:
         lines.append(Text(printable(_resolution(detail)), style="green"))
@@ -172,9 +176,10 @@ def _print_letter(detail: LetterDetail) -> None:
         if fact is not None
     ]
     lines += _differing(detail)
-    lines.append(Text("body" if detail.domain is None else "event"))
-    text = msgspec.json.format(msgspec.json.encode(detail.event), indent=2).decode()
-    lines += [Text(printable(line)) for line in text.split("\n")]
+    if detail.purged_at is None:
+        lines.append(Text("body" if detail.domain is None else "event"))
+        text = msgspec.json.format(msgspec.json.encode(detail.event), indent=2).decode()
+        lines += [Text(printable(line)) for line in text.split("\n")]
     for line in lines:
         results().print(line, soft_wrap=True)
 
@@ -323,6 +328,61 @@ def _tell_result(name: str, result: AppendResult) -> None:
         print(f"{name}  corrected: position {result.position} says so already")
     else:
         print(f"{name}  corrected by the event at position {result.position}")
+
+
+@letters.command
+def purge(
+    *identifiers: Annotated[str, Parameter(name="ID")],
+    dry_run: Annotated[bool, Parameter(name="--dry-run", show_default=False)] = False,
+    operator: Operator = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Remove what dead letters say: of all whose time is over, or of some at once.
+
+    The letters stay: that it happened, when and to which stream, and who removed what they said. Workers do the same
+    every hour, for what is older than [dead_letters] in the configuration allows. Nothing else has what an open request
+    or conflict says. Prints how many letters of each sort it were, or, of those that are named, what became of each:
+    purged, or gone (it was removed before).
+
+    Parameters
+    ----------
+    identifiers
+        Such as `ingest-7`: these, whatever their age. Without any, those whose time is over.
+    dry_run
+        Only tell what would be done.
+    as_json
+        Print one JSON object a line: id, result; without names sort (request, conflict or projection), resolved,
+        letters.
+    """
+    name = operator or _login_name()
+    if identifiers:
+        return run(lambda: _purge(identifiers, name, options, dry_run=dry_run, as_json=as_json))
+    return run(lambda: _purge_expired(name, options, dry_run=dry_run, as_json=as_json))
+
+
+async def _purge(identifiers: Sequence[str], operator: str, options: Options, *, dry_run: bool, as_json: bool) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        for letter in await _found(shop, identifiers):
+            is_there = letter.purged_at is None if dry_run else await shop.retention.empty(letter, operator)
+            _tell(letter.id, ("would be purged" if dry_run else "purged") if is_there else "gone", as_json=as_json)
+    return Exit.DONE
+
+
+async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_json: bool) -> int:
+    async with engine.open(options.load(), create=False) as shop:
+        emptied = await (shop.retention.overdue() if dry_run else shop.retention.enforce(operator))
+    if as_json:
+        for each in emptied:
+            write_json(msgspec.structs.asdict(each))
+        return Exit.DONE
+    for each in emptied:
+        if each.letters:
+            print(count(each.letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
+    verb = "would be removed" if dry_run else "was removed"
+    total = sum(each.letters for each in emptied)
+    say(f"what {count(total, 'dead letter')} said {verb}" if total else "no dead letter is older than it may be")
+    return Exit.DONE
 
 
 @letters.command

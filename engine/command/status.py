@@ -6,6 +6,7 @@ from rich.text import Text
 import engine
 from engine.command.options import AsJSON, Exit, Injected, Options
 from engine.command.output import count, duration, results, say, show_table, write_bytes
+from engine.retention import NOTICE_DAYS
 from engine.running import run
 from engine.status import ChannelStatus, DomainStatus, ResetStatus, Status
 
@@ -89,8 +90,21 @@ def _hint(found: Status) -> None:
         say(Text(reset_warning(reset), style="red"))
     if found.deliveries:
         say(f"no event could be made of {count(found.deliveries, 'request')}")
+    if found.expiring:
+        say(Text(f"{count(found.expiring, 'open dead letter')} {_expiry(found.expiring)}", style="red"))
+    if found.purged:
+        say(
+            Text(
+                f"what {count(found.purged, 'open dead letter')} said was removed, and nothing else has it", style="red"
+            )
+        )
     if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
         say("`pagefold dead-letters list` shows what could not be folded or appended")
+
+
+def _expiry(letters: int) -> str:
+    what = "what it says" if letters == 1 else "what they say"
+    return f"will lose {what} within {NOTICE_DAYS:.0f} days, and nothing else has it: retry, correct or discard"
 
 
 def reset_warning(reset: ResetStatus) -> str:

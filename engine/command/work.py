@@ -77,6 +77,7 @@ async def _work_once(domains: Collection[str], options: Options, *, as_json: boo
         async with _watched(shop, _Progress(before, behind)):
             with stop.scope:
                 await shop.catch_up(domains)
+                await shop.retention.enforce()
         after = await _checkpoints(shop, domains)
     folded = {name: _difference(before[name], after[name]) for name in domains}
     _report(folded, time.monotonic() - started, complete=not stop, as_json=as_json)

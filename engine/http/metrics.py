@@ -17,6 +17,7 @@ from engine.events import OUTCOMES
 from engine.http.numbers import Numbers
 from engine.http.service import Service
 from engine.readiness import PURPOSES, CheckResult
+from engine.retention import Outlook
 from engine.status import Standing
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
@@ -25,17 +26,20 @@ __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 async def exposition(service: Service) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
     registry = CollectorRegistry(auto_describe=False)
-    checks = await service.readiness.results()
+    checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
     standing = await service.shop.lag.standing()
-    registry.register(ShopCollector(service.reported.beside(service.numbers()), standing, checks))
+    registry.register(ShopCollector(service.reported.beside(service.numbers()), standing, outlook, checks))
     return generate_latest(registry)
 
 
 class ShopCollector(Collector):
     """Turns the numbers of each process, and what the store says, into metrics."""
 
-    def __init__(self, processes: Sequence[Numbers], standing: Standing, checks: Sequence[CheckResult] = ()) -> None:
+    def __init__(
+        self, processes: Sequence[Numbers], standing: Standing, outlook: Outlook, checks: Sequence[CheckResult] = ()
+    ) -> None:
         self._checks = checks
+        self._outlook = outlook
         self._processes = processes
         self._domains = standing.domains
         self._deliveries = standing.deliveries
@@ -159,6 +163,16 @@ class ShopCollector(Collector):
             letters.add_metric(["projection", each.domain], each.dead_letters)
             letters.add_metric(["ingest", each.domain], each.conflicts)
         letters.add_metric(["ingest", ""], self._deliveries)
+        yield GaugeMetricFamily(
+            "pagefold_dead_letters_expiring",
+            "Open ones that will soon lose what they say, which nothing else has.",
+            value=self._outlook.expiring,
+        )
+        yield GaugeMetricFamily(
+            "pagefold_dead_letters_purged",
+            "Open ones that have lost what they said, which nothing else has.",
+            value=self._outlook.purged,
+        )
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
 
