@@ -42,7 +42,7 @@ def are_amounts(texts: Sequence[str]) -> bool:
 def check_currency(path: str, currency: str) -> None:
     """A currency is an ISO 4217 code in capitals."""
     if _currency.fullmatch(currency) is None:
-        raise Invalid(path, f"{currency!r} is not a currency; write an ISO 4217 code such as 'EUR'")
+        raise Invalid(path, f"{currency!r:.50} is not a currency; write an ISO 4217 code such as 'EUR'")
 
 
 def in_utc(path: str, moment: datetime | None) -> datetime | None:

@@ -337,12 +337,12 @@ class Door:
             if type(value) is not str:
                 return Refused(name, f"expected a string, got {type(value).__name__}")
         if event.type not in self._gates:
-            return Refused("type", f"{event.type!r} is no domain; there are {', '.join(self._gates)}")
+            return Refused("type", f"{event.type!r:.100} is no domain; there are {', '.join(self._gates)}")
         if event.source not in self._sources:
-            return Refused("source", f"{event.source!r} is not in the configuration")
+            return Refused("source", f"{event.source!r:.100} is not in the configuration")
         if event.source not in self._gates[event.type].writers:
             return Refused("source", f"{event.source!r} was not given the domain {event.type}")
-        return Refused("channel", f"{event.channel!r} is neither '*' nor a channel of the configuration")
+        return Refused("channel", f"{event.channel!r:.100} is neither '*' nor a channel of the configuration")
 
     def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
         """The canonical payload."""

@@ -43,7 +43,7 @@ def find_repeated_key(text: bytes, path: str = "") -> None:
     try:
         _pair_scanner.decode(text.decode())
     except _Repeated as repeated:
-        raise Refused(path, f"the key {repeated.args[0]!r} stands twice in one object") from None
+        raise Refused(path, f"the key {repeated.args[0]!r:.100} stands twice in one object") from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, text, path) from None
 

@@ -39,6 +39,9 @@ BY_POSITION = "stored_events_notification_id_key"
 BY_STREAM = "stored_events_pkey"
 BY_PAGE = "sections_pkey"
 BY_AGE = "dead_letters_by_age"
+BY_EXPIRY = "dead_letters_by_expiry"
+EMPTY = "'', '2026-01-01T00:00:00.000000Z', 'ada'"
+SOON = "to_char(now() AT TIME ZONE 'UTC' + interval '200 s', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 RESOLUTION = "'folded', '2026-01-01T00:00:00.000000Z', NULL, NULL, NULL"
 FIRST = "'0001-01-01T00:00:00.000000Z', '', 0"
 LAST = "'9999-12-31T23:59:59.999999Z', '~', 0"
@@ -98,6 +101,11 @@ HOT = [
     Hot("newest_letters", f"NULL, NULL, NULL, false, {LAST}, 50, 1000", {BY_AGE}, 4 * 50),
     Hot("newest_letters", f"NULL, NULL, NULL, true, {LAST}, 50, 1000", {BY_AGE}, 50),
     Hot("oldest_letters", f"NULL, NULL, NULL, false, {FIRST}, 50, 1000", {BY_AGE}, 4 * 50),
+    Hot("requests_of", array(NAMES), {"dead_letters_open"}, 4 * len(NAMES)),
+    Hot("purge_letters", f"{EMPTY}, 'ingest', true, {SOON}, 50", {"dead_letters_pkey", BY_EXPIRY}, 20 * 50),
+    Hot("count_expired", f"'ingest', true, {SOON}", {BY_EXPIRY}, 200),
+    Hot("count_expired", "'request', false, '2020-01-01T00:00:00.000000Z'", {BY_EXPIRY}, 10),
+    Hot("count_purged", "'ingest'", {"dead_letters_open"}, 4 * EVENTS // 500),
     Hot("checkpoint", "'catalog'", {"checkpoints_pkey"}, 10),
     Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey"}, 20),
     Hot("token_of", "sha256('7')", {"tokens_digest_key"}, 10),

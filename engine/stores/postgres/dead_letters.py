@@ -79,10 +79,9 @@ class PostgresDeadLetters(DeadLetters):
         return [ListedLetter(*row) for row in rows]
 
 
-def _expired(expiry: Expiry) -> tuple[bool, str, bool, Kind]:
-    """What the statements want."""
-    kind: Kind = "projection" if expiry.sort == "projection" else "ingest"
-    return expiry.resolved, expiry.before, expiry.sort == "request", kind
+def _expired(expiry: Expiry) -> tuple[str, bool, str]:
+    """What the statements want: the kind, unless it is a request."""
+    return "ingest" if expiry.sort == "conflict" else expiry.sort, expiry.resolved, expiry.before
 
 
 def _which(wanted: Wanted) -> Wanted:

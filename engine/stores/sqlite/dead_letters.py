@@ -137,9 +137,9 @@ def _kind(expiry: Expiry) -> Kind:
     return "projection" if expiry.sort == "projection" else "ingest"
 
 
-def _which(expiry: Expiry) -> tuple[bool, str, bool]:
+def _which(expiry: Expiry) -> tuple[str, bool, str]:
     """What the statements want."""
-    return expiry.resolved, expiry.before, expiry.sort == "request"
+    return "request" if expiry.sort == "request" else "event", expiry.resolved, expiry.before
 
 
 def _kinds(wanted: Wanted) -> Sequence[Kind]:

@@ -9,5 +9,8 @@ ALTER TABLE dead_letters
 UPDATE dead_letters SET via = 'webhook' WHERE domain = '';
 
 -- Those whose time is over next.
-CREATE INDEX dead_letters_by_expiry ON dead_letters ((resolution IS NOT NULL), coalesce(resolved_at, recorded_at), kind)
+CREATE INDEX dead_letters_by_expiry
+    ON dead_letters (
+        (CASE WHEN domain = '' THEN 'request' ELSE kind END), (resolution IS NOT NULL), coalesce(resolved_at, recorded_at)
+    )
     WHERE purged_at IS NULL;

@@ -89,14 +89,14 @@ WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND r
 -- purge_letters --
 -- Removes what the oldest letters say whose time is over: of a kind, requests or events, open or resolved.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
-WHERE number IN (
+WHERE number = ANY (ARRAY(
     SELECT number FROM dead_letters
-    WHERE purged_at IS NULL AND (resolution IS NOT NULL) = $4::boolean
-        AND coalesce(resolved_at, recorded_at) < $5::text::timestamptz AND (domain = '') = $6::boolean AND kind = $7
+    WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END = $4
+        AND (resolution IS NOT NULL) = $5::boolean AND coalesce(resolved_at, recorded_at) < $6::text::timestamptz
     ORDER BY coalesce(resolved_at, recorded_at)
-    LIMIT $8
+    LIMIT $7
     FOR UPDATE SKIP LOCKED
-)
+))
 RETURNING number;
 
 -- purge_letter --
@@ -108,8 +108,8 @@ RETURNING number;
 -- count_expired --
 -- How many letters there are whose time is over, likewise.
 SELECT count(*) FROM dead_letters
-WHERE purged_at IS NULL AND (resolution IS NOT NULL) = $1::boolean
-    AND coalesce(resolved_at, recorded_at) < $2::text::timestamptz AND (domain = '') = $3::boolean AND kind = $4;
+WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END = $1
+    AND (resolution IS NOT NULL) = $2::boolean AND coalesce(resolved_at, recorded_at) < $3::text::timestamptz;
 
 -- count_purged --
 -- How many open letters of a kind no longer have what they said.

@@ -84,8 +84,8 @@ WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number IN (
     SELECT number FROM dead_letters
-    WHERE purged_at IS NULL AND (resolution IS NOT NULL) = ? AND coalesce(resolved_at, recorded_at) < ?
-        AND (domain = '') = ?
+    WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
+        AND coalesce(resolved_at, recorded_at) < ?
     ORDER BY coalesce(resolved_at, recorded_at)
     LIMIT ?
 )
@@ -100,8 +100,8 @@ RETURNING number;
 -- count_expired --
 -- How many letters there are whose time is over, likewise.
 SELECT count(*) FROM dead_letters
-WHERE purged_at IS NULL AND (resolution IS NOT NULL) = ? AND coalesce(resolved_at, recorded_at) < ?
-    AND (domain = '') = ?;
+WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
+    AND coalesce(resolved_at, recorded_at) < ?;
 
 -- count_purged --
 -- How many open letters no longer have what they said.

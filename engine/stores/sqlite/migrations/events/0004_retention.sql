@@ -8,5 +8,6 @@ ALTER TABLE dead_letters ADD COLUMN purged_by TEXT;
 UPDATE dead_letters SET via = 'webhook' WHERE domain = '';
 
 -- Those whose time is over next.
-CREATE INDEX dead_letters_by_expiry ON dead_letters ((resolution IS NOT NULL), coalesce(resolved_at, recorded_at))
+CREATE INDEX dead_letters_by_expiry
+    ON dead_letters (iif(domain = '', 'request', 'event'), (resolution IS NOT NULL), coalesce(resolved_at, recorded_at))
     WHERE purged_at IS NULL;
