@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import apsw
 import pytest
 
-from engine.stores.sqlite.connections import PAGES, connect
+from engine.stores.sqlite.connections import PAGES, Row, connect
 from engine.stores.sqlite.on_loop import OnLoop
 from engine.stores.sqlite.opened import Opened
 from engine.stores.sqlite.pages import RecentReads
@@ -58,6 +58,38 @@ def test_a_change_is_seen_at_once(recent: Recent, writer: apsw.Connection) -> No
         assert before == (b"%d" % (number - 1) if number else None)
         writer.execute("COMMIT")
         assert body(recent, "A") == body(recent, "A") == content
+
+
+class Fetched(NamedTuple):
+    """The rows of a cursor."""
+
+    rows: list[Row]
+
+    def fetchall(self) -> list[Row]:
+        """All of them."""
+        return self.rows
+
+
+@pytest.mark.parametrize("between", ["the version and the rows", "the rows and what is done next"])
+def test_a_commit_in_the_middle_of_a_read_is_seen(recent: Recent, writer: apsw.Connection, between: str) -> None:
+    """What is committed while a page is read is in this read or in the next: what is old is never kept for new."""
+    execute, left = recent._execute, ["2", "3", "4"]
+    writer.execute(WRITE, ("A", b"1"))
+
+    def interrupted(statement: str, *bindings: object) -> Fetched:
+        is_rows = "FROM sections" in statement
+        if is_rows and left and between == "the version and the rows":
+            writer.execute(WRITE, ("A", left.pop(0).encode()))
+        rows = execute(statement, *bindings).fetchall()
+        if is_rows and left and between == "the rows and what is done next":
+            writer.execute(WRITE, ("A", left.pop(0).encode()))
+        return Fetched(rows)
+
+    recent._execute = interrupted  # type: ignore[assignment]  # it gives what is asked of a cursor
+    seen = [body(recent, "A") for _ in range(6)]
+    assert seen == sorted(seen, key=bytes)  # type: ignore[arg-type]  # none of them is None
+    assert seen[-2:] == [b"4", b"4"]
+    assert left == []
 
 
 def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Connection) -> None:
