@@ -5,7 +5,7 @@ those of the design's section 9.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -225,6 +225,14 @@ def format_moment(moment: datetime) -> str:
     return f"{text}Z" if len(text) == _WITH_FRACTION else f"{text}.000000Z"
 
 
+def earlier(moment: str, seconds: float) -> str:
+    """A moment so many seconds before another, both as `format_moment` gives them; the first of all if need be."""
+    try:
+        return format_moment(datetime.fromisoformat(moment) - timedelta(seconds=seconds))
+    except OverflowError:
+        return format_moment(datetime.min.replace(tzinfo=UTC))
+
+
 def read_event(line: bytes) -> DomainEvent:
     """The event in one JSON document. Raises `Refused` for what is no JSON, or not of an event's form.
 
@@ -277,7 +285,7 @@ def _check_envelope(line: bytes, payload: bytes, wire: Wire) -> None:
 
 
 class Door:
-    """Admits events under one configuration."""
+    """Admits events under one configuration. `channels` are those that an event may name."""
 
     def __init__(self, config: Config) -> None:
         self._gates = {
@@ -286,6 +294,7 @@ class Door:
         }
         self._views = {channel.name: channel.view() for channel in config.made_for}
         self._sources = frozenset(config.sources)
+        self.channels = frozenset((EVERY_CHANNEL, *self._views))
 
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""

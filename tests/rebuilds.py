@@ -29,6 +29,9 @@ SectionKey: TypeAlias = tuple[str, str, str]
 
 WHOLE = Order()
 
+AT_ONCE: Mapping[str, object] = {"settle": 0, "duration": 0}
+"""Settings of a snapshot that shows everything that came before it was taken, and is taken at a file's own time."""
+
 
 class Witness(Watcher):
     """A watcher that remembers what it is told."""
@@ -65,10 +68,14 @@ class Witness(Watcher):
 
 
 def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) -> Config:
-    """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`."""
+    """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`.
+
+    Unless settings say otherwise, a snapshot shows everything that came before it was taken, and a file is taken at its
+    own time: what happens within a second here takes a night elsewhere.
+    """
     tables = document(url, work={"poll_seconds": 0.05, "lease_seconds": 1.0})
     for source in sources:
-        tables["sources"][source]["snapshot"] = {"file": str(folder / f"{source}.ndjson")} | settings
+        tables["sources"][source]["snapshot"] = {"file": str(folder / f"{source}.ndjson"), **AT_ONCE, **settings}
     return Config.parse(tables, store=url)
 
 

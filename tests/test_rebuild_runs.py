@@ -14,7 +14,8 @@ from eventsourcing.persistence import InterfaceError
 
 from engine import Config, Shop
 from engine.errors import StoreUnavailable
-from engine.rebuild.run import LONGEST_LIST, LONGEST_TEXT, MOST_EXAMPLES, Counts, Drifted, Plan, Rebuild, RunStateError
+from engine.rebuild.excerpts import LONGEST_TEXT, MOST_EXAMPLES
+from engine.rebuild.run import LONGEST_LIST, Counts, Drifted, Plan, Rebuild, RunStateError
 from engine.rebuild.runs import REGISTER, SNAPSHOT_EVERY, Runs, RunTaken, UnknownRun, open_runs
 from engine.stores import open_store
 from engine.stores.store import Store

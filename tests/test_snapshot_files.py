@@ -21,9 +21,8 @@ from engine.errors import ConfigurationError, SourceFailed
 from engine.files import Splitter, unpack
 from engine.ndjson import LONGEST_LINE
 from engine.snapshots import lines, open_snapshot
-from engine.snapshots.lines import RUN_LINES, FileToRead, NDJSONReading, Place
-from engine.snapshots.rows import JSONRows
-from engine.snapshots.shapes import Shapes
+from engine.snapshots.lines import RUN_LINES, FileToRead, JSONLines, NDJSONReading, Place
+from engine.snapshots.rows import Tally
 from engine.snapshots.snapshot import BATCH_ROWS, End, Row
 from tests.command_line import event
 from tests.snapshots import BEGIN, TAKEN_AT, Read, configured, ndjson, prices, read, whole, written
@@ -321,9 +320,7 @@ def test_how_bytes_arrive_does_not_matter(pack: Pack, sizes: list[int]) -> None:
 def found_in(pieces: Iterator[bytes]) -> list[str]:
     """What the lines in these pieces say."""
     config = configured(file="a.ndjson")
-    reading = NDJSONReading(
-        FileToRead("a.ndjson", lambda: None), Place(), "erp", JSONRows(config, "erp"), Shapes(config, "erp")
-    )
+    reading = NDJSONReading(FileToRead("a.ndjson", lambda: None), Place(), Tally("erp"), JSONLines.of(config, "erp"))
     found = reading.found(Splitter(LONGEST_LINE).bunches(unpack(pieces, "a.ndjson")))
     several = [each if isinstance(each, list) else [each] for each in found if each is not None]
     return [str(whole(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]

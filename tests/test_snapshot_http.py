@@ -284,6 +284,15 @@ async def test_rows_before_a_failure_are_given() -> None:
         assert snapshot.end is None
 
 
+LEADING: dict[str, dict[str, object]] = {"cursor": {"items": "items", "cursor": "next"}, "Link": {"items": "items"}}
+
+
+def leading_to(target: str) -> Answering:
+    """Ten rows, and the address of the next page in the body and in a header."""
+    body = orjson.dumps({"items": ROWS[:10], "next": target, "total": 20})
+    return lambda _: Reply(body, headers={"link": f"<{target}>; rel=next"})
+
+
 # --- secrets, and where they go -------------------------------------------------------------------
 
 
@@ -302,21 +311,50 @@ async def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
         assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {TOKEN}"}
 
 
-@pytest.mark.parametrize("elsewhere", ["other", "http://localhost:1/", "file:///etc/passwd"])
-async def test_the_token_goes_to_one_origin_only(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A next page at another origin is not asked for; without a token it is."""
-    monkeypatch.setenv("ERP_TOKEN", TOKEN)
+ELSEWHERE = ["http://localhost:1/", "file:///etc/passwd", "//localhost:1/x", "http://me:secret@127.0.0.1:1/"]
+
+
+@pytest.mark.parametrize("form", ["cursor", "Link"])
+@pytest.mark.parametrize("elsewhere", ["other", *ELSEWHERE])
+async def test_a_next_page_stays_at_home(elsewhere: str, form: str) -> None:
+    """With a token or without, however the next page is named, no other scheme, host or port is asked."""
     async with serving(by_link) as other:
         target = f"{other.url}/prices?page=1" if elsewhere == "other" else elsewhere
-        body = orjson.dumps({"items": ROWS[:10], "next": target, "total": 25})
-        settings = {"items": "items", "cursor": "next"}
-        with pytest.raises(SourceFailed, match=r"is not sent there|has the scheme"):
-            await taken(lambda _: Reply(body), **WITH_TOKEN, **settings)
+        with pytest.raises(SourceFailed, match=r"is not asked; hosts names|has the scheme|has a user in it") as caught:
+            await taken(leading_to(target), **LEADING[form])
         assert not other.asked
-        if elsewhere == "other":
-            reply = Reply(orjson.dumps(ROWS[:10]), headers={"link": f"<{target}>; rel=next"})
-            found = await taken(lambda _: reply)
-            assert (found.end, len(found.rows)) == (COMPLETE, 25)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["cursor", "Link"])
+@pytest.mark.parametrize("scheme", ["", "http://"])
+async def test_hosts_may_be_asked_too_but_get_no_token(form: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A next page at a listed host is asked for, there and back; the token goes to the endpoint's own host alone."""
+    monkeypatch.setenv("ERP_TOKEN", TOKEN)
+    home = ""
+
+    def far(asked: Asked) -> Reply:
+        return leading_to(f"{home}/end")(asked)
+
+    def near(asked: Asked) -> Reply:
+        return Reply(orjson.dumps({"items": [end(20)], "total": 20})) if asked.path == "/end" else to_other(asked)
+
+    async with serving(far) as other, serving(near) as server:
+        home, to_other = server.url, leading_to(f"{other.url}/far")
+        host = other.url.replace("http://", scheme)
+        found = await read(at(server, hosts=[host], **WITH_TOKEN, **LEADING["cursor"] | {"stable": True}))
+        assert [asked.headers.get("authorization") for asked in server.asked] == [f"Bearer {TOKEN}"] * 2
+        assert [asked.headers.get("authorization") for asked in other.asked] == [None]
+        assert len(found.rows) == 20
+
+
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/", "https://127.0.0.1/"])
+async def test_a_run_that_goes_on_stays_at_home(elsewhere: str) -> None:
+    """Where it goes on is checked, too: the configuration may have been another one when that was recorded."""
+    async with serving(by_link) as server:
+        with pytest.raises(SourceFailed, match="is not asked"):
+            await read(at(server), {"page": elsewhere, "rows": 10})
+        assert not server.asked
 
 
 async def test_nothing_secret_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -30,14 +30,14 @@ class Wish:
     """Compare and report; change nothing, neither the log nor a page."""
 
     max_orphans: Annotated[str | None, Parameter(metavar="N|P%")] = None
-    """How many orphans of a source may be withdrawn unasked: a number, or a share of its streams such as 5%. Usually
-    what the configuration says, and without that 5% or 500, whichever is less."""
+    """From how many streams of a source something may be taken away unasked: a number, or a share of them such as 5%,
+    which is never less than 5. Usually what the configuration says, and without that 5% or 500, whichever is less."""
 
     resume: Annotated[str | None, Parameter(metavar="RUN", allow_leading_hyphen=True)] = None
     """Go on with this run, which was interrupted, held or has failed."""
 
     yes: Annotated[bool, Parameter(show_default=False)] = False
-    """Withdraw the orphans, however many they are."""
+    """Take away whatever the snapshot does not have, however much that is."""
 
     origin: Annotated[Literal["log"] | None, Parameter(name="--from", show_choices=False, metavar="log")] = None
     """Only go over the pages, and fold again from the log what has drifted; no source is asked."""
@@ -66,9 +66,11 @@ def rebuild(
     orphan, is withdrawn: it no longer counts on any page, stays in the log, and comes back when its source names it
     again. Then all that is folded, and sections that were damaged or lost in the store are folded again.
 
-    Nothing is withdrawn when the snapshot has no end marker or is cut off, nor when one of its rows cannot be read as
-    far as to tell its product. What the source has spoken of since stays as well. A run that would withdraw more than
-    --max-orphans is held: it has mended the rest, and waits for `--resume RUN --yes`.
+    Nothing is withdrawn when the snapshot is not known to be whole: it has no end marker or is cut off, its rows have
+    shifted between pages, or one of them cannot be read as far as to tell its product. Nor is what it cannot name, and
+    what the source has spoken of since, or shortly before. A run that would take something away from more streams than
+    --max-orphans is held, be it that they are orphans, or that corrections would leave them without what they have: it
+    has mended the rest, and waits for `--resume RUN --yes`.
 
     Each source has a run of its own, which is recorded: `pagefold rebuilds` lists and shows them. Ctrl-C and SIGTERM
     end it at once, and `--resume RUN` goes on where it was, whatever has ended it. Running it again is safe.

@@ -33,9 +33,9 @@ from engine.command.running import stoppable
 from engine.command.verify import SHOWN, Tally, behind, drift_lines, rate, section_count, show_lines
 from engine.door import Drift
 from engine.errors import ConfigurationError, PagefoldError, StoreError
+from engine.rebuild.excerpts import clean
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
 from engine.rebuild.rebuilding import Watcher
-from engine.rebuild.run import clean
 from engine.rebuild.runs import RunTaken, UnknownRun
 from engine.refolding import Refolded, SectionDrift
 from engine.shop import Shop

@@ -18,6 +18,7 @@ from engine.command.output import (
     duration,
     printable,
     say,
+    shortened,
     show_table,
     write_json,
     write_pieces,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 SHOWN_ORPHANS = 10
 """How many orphans are named to people when they are to decide about them."""
 
+WIDEST_VALUE = 72
+"""Characters of a value that somebody is asked about."""
+
 ALL = 1_000
 """More than a run keeps of anything."""
 
@@ -44,6 +48,7 @@ _STYLES: "Mapping[Condition, str]" = {
     "failed": "red",
 }
 _ALARMING = {"refused", "unreadable"}
+_LABELS = {"elsewhere": "of no channel here", "uncovered": "not covered"}
 
 rebuilds = App(
     name="rebuilds",
@@ -205,7 +210,10 @@ def _counts(report: "RunReport") -> Text:
     numbers.pop("rows", None)
     if numbers.get("orphans") == 1:
         numbers = {"orphan" if name == "orphans" else name: number for name, number in numbers.items()}
-    parts = [Text(f"{number:,} {name}", style="red" if name in _ALARMING else "") for name, number in numbers.items()]
+    parts = [
+        Text(f"{number:,} {_LABELS.get(name, name)}", style="red" if name in _ALARMING else "")
+        for name, number in numbers.items()
+    ]
     return Text("  ") + Text(", ").join(parts)
 
 
@@ -226,10 +234,29 @@ def warnings(report: "RunReport") -> Iterator[str]:
         rows = count(counts.unreadable, "row")
         yield f"{rows} could not be read as far as {whose} stream: nothing is withdrawn"
     if report.state == "held":
+        yield from _held(report)
+
+
+def _held(report: "RunReport") -> Iterator[str]:
+    """What a held run would take away, and what it has not done therefore."""
+    streams = f"the {count(report.live, 'stream')} of {report.source} in the log"
+    if not report.losses:
         yield (
-            f"held: the snapshot does not have {counts.orphans:,} of the {count(report.live, 'stream')} of "
-            f"{report.source} in the log; {report.held_limit:,} may be withdrawn unasked, so nothing is withdrawn"
+            f"held: the snapshot does not have {report.counts.orphans:,} of {streams}; {report.held_limit:,} may be "
+            "withdrawn unasked, so nothing is withdrawn"
         )
+        return
+    yield f"held: of {streams}, no more than {report.held_limit:,} may lose something unasked, so nothing is taken away"
+    if proves_orphans(report) and report.counts.orphans:
+        yield f"the snapshot does not have {report.counts.orphans:,} of them"
+    for path, number, samples in cast("list[Any]", report.losses):
+        what = f"have no {printable(path)} any more" if path else "say nothing any more"
+        yield f"{number:,} would {what}"
+        yield from (f"  {printable(stream)}: {_shown(value)}" for stream, value in samples)
+
+
+def _shown(value: JSON) -> str:
+    return shortened(printable(orjson.dumps(value).decode()), WIDEST_VALUE)
 
 
 def needs_a_look(report: "RunReport") -> bool:
@@ -241,12 +268,16 @@ def needs_a_look(report: "RunReport") -> bool:
 def way_on(report: "RunReport") -> str | None:
     """What to do about a run that is not completed."""
     if report.state == "held" and report.run is None:
-        return f"`pagefold rebuild --source {report.source} --yes` withdraws them"
+        return f"`pagefold rebuild --source {report.source} --yes` {_consents_to(report)}"
     if report.state == "held":
-        return f"`pagefold rebuild --resume {report.run} --yes` withdraws them"
+        return f"`pagefold rebuild --resume {report.run} --yes` {_consents_to(report)}"
     if report.state == "interrupted" or (report.state == "failed" and not report.superseded_by):
         return f"`pagefold rebuild --resume {report.run}` goes on where it was"
     return None
+
+
+def _consents_to(report: "RunReport") -> str:
+    return "takes all of that away" if report.losses else "withdraws them"
 
 
 def _sample(sample: JSON) -> tuple[str, Drift, list[FieldChange]]:
@@ -297,6 +328,11 @@ def run_document(report: "RunReport") -> dict[str, object]:
     document: dict[str, object] = msgspec.to_builtins(report)
     document["samples"] = [_sample_document(*_sample(each)) for each in report.samples]
     refusals = cast("list[list[Any]]", report.refusals)
+    losses = cast("list[list[Any]]", report.losses)
+    document["losses"] = [
+        {"path": path, "streams": number, "samples": [{"stream": stream, "log": value} for stream, value in samples]}
+        for path, number, samples in losses
+    ]
     document["refusals"] = [{"row": row, "path": path, "reason": reason} for row, path, reason in refusals]
     return document
 

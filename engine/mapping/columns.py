@@ -121,7 +121,10 @@ class Columns:
 
 
 class Bound:
-    """Columns in their order: `event` makes an event of a row's values."""
+    """Columns in their order: `event` makes an event of a row's values.
+
+    `fixed` has, by target, what no column gives: it is the same in every event.
+    """
 
     def __init__(
         self,
@@ -141,6 +144,7 @@ class Bound:
             for name, payload in payloads.items()
         }
         self._unknown = [_NOTHING] * len(self._leaves)
+        self.fixed = {target: value for target, value in otherwise.items() if target not in indices}
 
     def event(self, values: Sequence[object]) -> DomainEvent:
         """The event in the values of one row; UNSET is left out, and so is None. Raises `Refused`."""

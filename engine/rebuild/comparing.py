@@ -28,6 +28,7 @@ from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
 from engine.rebuild.ordering import Named, Refusal, event_in
 from engine.rebuild.run import Counts, Drifted
+from engine.snapshots.coverage import Coverage
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
 
 _STANDING = 3
@@ -36,6 +37,7 @@ _STANDING = 3
 _drift = attrgetter("drift")
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
+_PAYLOAD = ending(b"").removesuffix(b"}")
 
 
 class Mark(NamedTuple):
@@ -113,6 +115,17 @@ class Comparison(msgspec.Struct, gc=False):
                 self.live += 1
                 self.absent.append(head)
         self.left, self.unnamed = [], []
+
+    def leave_uncovered(self, coverage: Coverage, entries: Iterable[bytes]) -> None:
+        """Leaves out of those that no row names the streams that none can name, and counts those that say something.
+
+        The entries of all of them are given.
+        """
+        uncovered = {stream for stream in self.unnamed if not coverage.has(stream)}
+        if uncovered:
+            self.unnamed = [stream for stream in self.unnamed if stream not in uncovered]
+            live = [entry for entry in entries if not entry.endswith(_WITHDRAWN)]
+            self.counts.uncovered += sum([entry[: entry.index(SEPARATOR)] in uncovered for entry in live])
 
     def _compare(self, stated: Stated, head: StoredEvent | None, run_id: str, menders: "_Menders") -> None:
         number, statement = stated
@@ -244,6 +257,11 @@ class Comparer:
         except Refused as refused:
             found.refuse(row.number, refused)
             return None
+
+
+def content_of(pending: Pending) -> bytes:
+    """The canonical payload that it states: a state ends with it."""
+    return pending.state[pending.state.index(_PAYLOAD) + len(_PAYLOAD) : -1]
 
 
 def stated_again(pending: Pending) -> Stated:

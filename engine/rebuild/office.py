@@ -5,16 +5,19 @@ import socket
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from domains.domain import JSON
 from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.door import Drift, format_moment
 from engine.errors import ConfigurationError, PagefoldError, SourceFailed
+from engine.rebuild.excerpts import clean
 from engine.rebuild.rebuilding import SourceRebuild, Watcher
-from engine.rebuild.run import Counts, Plan, Rebuild, clean
+from engine.rebuild.run import Counts, Plan, Rebuild
 from engine.rebuild.runs import Runs
 from engine.snapshots import open_snapshot
 from engine.snapshots.snapshot import Snapshot
@@ -63,10 +66,11 @@ NOBODY = Watcher()
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A run: what it was about, how it stands, what it has found.
 
-    `run` is None for a dry run. `complete` tells whether the snapshot was read to its end; `reason` why not, or why the
-    run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in the log; of
-    the orphans, `held_limit` could have been withdrawn unasked. `looks_reset`: everything that the snapshot says is
-    older than the log. `lasted` is how many seconds have passed from its beginning to what happened to it last,
+    `run` is None for a dry run. `complete` tells whether the snapshot proves what it does not have; `reason` why not,
+    or why the run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in
+    the log. From `held_limit` of them something could have been taken away unasked; `losses` are what corrections would
+    take away from more: (path, streams, (stream, what it has there) of some). `looks_reset`: everything that the
+    snapshot says is older than the log. `lasted` is how many seconds have passed from its beginning to what happened to it last,
     `seconds` how many this process has worked on it.
     `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
@@ -85,6 +89,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     counts: Counts
     live: int
     held_limit: int
+    losses: list[JSON]
     looks_reset: bool
     lasted: float
     seconds: float
@@ -116,6 +121,7 @@ def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, aliv
         counts=counts,
         live=run.live,
         held_limit=run.held_limit,
+        losses=run.losses if run.state == "held" else [],
         looks_reset=all_older,
         lasted=seconds if dry_run else (run.modified_on - run.created_on).total_seconds(),
         seconds=seconds,
@@ -176,6 +182,8 @@ class RebuildOffice:
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
                 raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
             run.resume(_process(), confirmed=confirmed)
+            if run.withheld:
+                run.compare_again()
             if run.phase == "comparing":
                 async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
                     if clean(snapshot.identity) != run.identity:
@@ -210,10 +218,11 @@ class RebuildOffice:
     async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
         start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
+            former = await self.runs.latest(source)
             plan = self._plan(source, order, snapshot, start)
+            plan = msgspec.structs.replace(plan, baseline=None if former is None else former.baseline)
             if order.dry_run:
                 return await self._go(Rebuild.start(plan), snapshot, None, watcher, confirmed=order.confirmed)
-            former = await self.runs.latest(source)
             run = await self.runs.start(plan)
             watcher.begun(run.id)
             if former is not None and former.resumable:
@@ -223,7 +232,9 @@ class RebuildOffice:
 
     def _plan(self, source: str, order: Order, snapshot: Snapshot, start: int) -> Plan:
         settings = self._config.sources[source]
-        usual = msgspec.to_builtins(settings.snapshot)["max_orphans"]
+        declared = settings.snapshot or SnapshotConfig()
+        began_at = snapshot.written_at and snapshot.written_at - timedelta(seconds=declared.duration_seconds)
+        usual = msgspec.to_builtins(declared)["max_orphans"]
         return Plan(
             source=source,
             domains=[name for name in settings.domains if order.domains is None or name in order.domains],
@@ -233,7 +244,8 @@ class RebuildOffice:
             process=_process(),
             prefix=order.prefix,
             max_orphans=usual if order.max_orphans is None else order.max_orphans,
-            written_at=None if snapshot.written_at is None else format_moment(snapshot.written_at),
+            written_at=None if began_at is None else format_moment(began_at),
+            settle=declared.settle_seconds,
         )
 
     async def _go_on(self, run: Rebuild, snapshot: Snapshot | None, watcher: Watcher) -> RunReport:

@@ -21,7 +21,7 @@ from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
 from engine.stores.store import SEPARATOR
-from projections.streams import normalise_sku
+from projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 
 PAGE_ROWS = 5_000
 
@@ -59,6 +59,15 @@ Named: TypeAlias = Row
 """A row whose stream is known. Its entry begins with it, and ends there where it takes an examination to know more."""
 
 
+_OUT, _ELSEWHERE = b"", b"elsewhere"
+"""Stand in place of the line of a row that is passed over, whose entry is its stream alone: it is out of scope, or of
+a channel that is none here."""
+
+
+def _is_passed(row: Named) -> bool:
+    return row.event is None and row.line in (_OUT, _ELSEWHERE)
+
+
 def stream_of(row: Named) -> bytes:
     """The stream that a row names, in UTF-8."""
     entry = row.entry
@@ -82,13 +91,17 @@ class Aside(NamedTuple):
     """Rows that are not compared.
 
     `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
-    the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant.
+    the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant, `elsewhere`
+    those of a channel that is none here. `repetitions` are all that name again what an earlier row named, also among
+    those that are refused, and among those that are out of scope.
     """
 
     refused: int = 0
     unreadable: int = 0
     repeated: int = 0
     refusals: tuple[Refusal, ...] = ()
+    elsewhere: int = 0
+    repetitions: int = 0
 
     def __add__(self, other: object) -> "Aside":
         """Both together."""
@@ -99,6 +112,8 @@ class Aside(NamedTuple):
             self.unreadable + other.unreadable,
             self.repeated + other.repeated,
             (self.refusals + other.refusals)[:SHOWN],
+            self.elsewhere + other.elsewhere,
+            self.repetitions + other.repetitions,
         )
 
 
@@ -141,13 +156,21 @@ class SpillFailed(PagefoldError):
 
 
 class Usher:
-    """Gives the rows of a source their places. Rows out of scope are passed over."""
+    """Gives the rows of a source their places.
+
+    Rows that are passed over, because they are out of scope or of a channel that is none here, have places, too: it
+    matters whether one of them comes twice. `kept` leaves them out.
+    """
 
     def __init__(self, door: Door, scope: Scope) -> None:
         self._stream_of = door.stream_of
         self._examine = door.examine
         self._left_out, self._prefix = scope
         self._ends: dict[tuple[str, str, str], str] = {}
+        self._elsewhere: set[tuple[str, str, str]] = set()
+        self._channels = door.channels
+        self._known = {channel.strip().casefold() for channel in door.channels}
+        self._passes = False
 
     def is_work(self, rows: Iterable[Row]) -> bool:
         """Whether there is more to do than to take the rows as they are."""
@@ -161,20 +184,47 @@ class Usher:
         refusals: list[Refusal] = []
         for row in rows:
             try:
-                if (placed := self._placed(row)) is not None:
-                    named.append(placed)
+                named.append(self._placed(row))
             except Refused as refused:
                 refusals.append(Refusal(row.number, refused.path, refused.reason))
         return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
 
-    def _placed(self, row: Row) -> Named | None:
-        """The row with its stream; None where it is out of scope. Raises `Refused`."""
+    def kept(self, named: list[Named]) -> tuple[list[Named], Aside]:
+        """Rows of which each has a stream of its own, without those that are passed over."""
+        if not self._passes:
+            return named, _NOTHING
+        elsewhere = sum([row.event is None and row.line == _ELSEWHERE for row in named])
+        return [row for row in named if not _is_passed(row)], Aside(elsewhere=elsewhere)
+
+    def _placed(self, row: Row) -> Named:
+        """The row with its stream. Raises `Refused`."""
         event = row.event or read_event(row.line)
         if isinstance(event, Refused):
             raise event
         if event.type in self._left_out or not normalise_sku(event.sku).startswith(self._prefix):
-            return None
+            return self._passed(row.number, event, _OUT)
+        if event.channel not in self._channels and self._is_elsewhere(event):
+            return self._passed(row.number, event, _ELSEWHERE)
         return row if row.entry else Row(row.number, row.event, row.line, _entry(self._stream(event), event))
+
+    def _passed(self, number: int, event: DomainEvent | Wire, why: bytes) -> Named:
+        self._passes = True
+        sku, channel, source = map(encode_part, (normalise_sku(event.sku), event.channel, event.source))
+        return Row(number, None, why, f"{sku}/{channel}/{event.type}/{source}".encode() + SEPARATOR)
+
+    def _is_elsewhere(self, event: DomainEvent | Wire) -> bool:
+        """Whether all is well but for the channel, which is none here, and is not one here that is written otherwise.
+
+        Raises `Refused` for what is not well.
+        """
+        kind = (event.type, event.channel, event.source)
+        if kind not in self._elsewhere:
+            channel = event.channel.strip().casefold()
+            if not channel or channel in self._known:
+                return False
+            self._stream_of(msgspec.structs.replace(event, channel=EVERY_CHANNEL, sku="-"))
+            self._elsewhere.add(kind)
+        return True
 
     def _stream(self, event: DomainEvent | Wire) -> str:
         """The stream of an event, when there is such a one. Its end is remembered: there are few."""
@@ -194,9 +244,12 @@ class Usher:
     def _choose(self, rows: Sequence[Named]) -> tuple[Named, Aside]:
         """Of several rows of one stream, the one that counts, and what becomes of the others.
 
-        The highest version counts, and of several rows of that version the first; another content at the same version
-        is refused. Rows that break a rule count only where there is no other.
+        All of them are passed over, or none. The highest version counts, and of several rows of that version the first;
+        another content at the same version is refused. Rows that break a rule count only where there is no other.
         """
+        again = len(rows) - 1
+        if _is_passed(rows[0]):
+            return rows[0], Aside(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=again)
         refusals: list[Refusal] = []
         fine: list[tuple[Named, Statement]] = []
         for named in rows:
@@ -205,7 +258,7 @@ class Usher:
             except Refused as refused:
                 refusals.append(Refusal(named.number, refused.path, refused.reason))
         if not fine:
-            return rows[0], Aside(len(rows) - 1, 0, 0, tuple(refusals[1 : SHOWN + 1]))
+            return rows[0], Aside(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=again)
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
             same = statement.originator_version == stands.originator_version
@@ -214,8 +267,8 @@ class Usher:
                     f"row {chosen.number:,} says something else of {stream_of(chosen).decode()} at the same version"
                 )
                 refusals.append(Refusal(named.number, "payload", reason))
-        repeated = len(rows) - 1 - len(refusals)
-        return chosen, Aside(len(refusals), 0, repeated, tuple(refusals[:SHOWN]))
+        shown = tuple(refusals[:SHOWN])
+        return chosen, Aside(len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=again)
 
 
 async def as_they_come(
@@ -236,11 +289,12 @@ async def as_they_come(
                 named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
             last = streams[-1] if streams else last
             progress(batch)
-            before += aside
+            named, passed = usher.kept(named)
+            before += aside + passed
             if named or batch.cursor is not None:
                 yield Page(named, before, batch.cursor)
                 before = _NOTHING
-    if before.refused:
+    if before != _NOTHING:
         yield Page([], before, None)
 
 
@@ -256,7 +310,7 @@ async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> Async
         while (page := await run_sync(next, pages, None)) is not None:
             yield page._replace(aside=before + page.aside)
             before = _NOTHING
-        if before.refused:
+        if before != _NOTHING:
             yield Page([], before, None)
 
 
@@ -282,7 +336,7 @@ class _Spill:
         return aside
 
     def pages(self, usher: Usher) -> Iterator[Page]:
-        """Everything that was kept, in order, each stream once."""
+        """Everything that was kept, in order, each stream once. The last page may have no rows."""
         page: list[Named] = []
         aside = _NOTHING
         come = 0
@@ -293,12 +347,17 @@ class _Spill:
                 aside = aside if more is _NOTHING else aside + more
                 if len(page) == PAGE_ROWS:
                     come += len(page)
-                    yield Page(page, aside, None, (come, self._kept))
-                    page, aside = [], _NOTHING
+                    kept, passed = usher.kept(page)
+                    aside += passed
+                    if kept:
+                        yield Page(kept, aside, None, (come, self._kept))
+                        aside = _NOTHING
+                    page = []
         except apsw.Error as error:
             raise SpillFailed(error) from error
-        if page:
-            yield Page(page, aside, None, (self._kept, self._kept))
+        kept, passed = usher.kept(page)
+        if kept or aside + passed != _NOTHING:
+            yield Page(kept, aside + passed, None, (self._kept, self._kept))
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -311,7 +370,7 @@ def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
     if isinstance(event, DomainEvent | Wire):
         version = event.source_version
     elif event is None:
-        version = int(entry.split(SEPARATOR, 2)[1])
+        version = 0 if _is_passed(row) else int(entry.split(SEPARATOR, 2)[1])
     packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
     return stream_of(row), version, row.number, packed, row.line, entry
 

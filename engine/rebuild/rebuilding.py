@@ -5,12 +5,11 @@ Every step can be repeated: a page that was mended before its end was recorded i
 
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence, Sized
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import compress
 from operator import attrgetter, not_
 from time import monotonic
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import stamina
 from anyio.to_thread import run_sync
@@ -19,7 +18,7 @@ from domains.domain import JSON
 from engine.clock import now
 from engine.config import Config
 from engine.configuration.snapshots import OrphanLimit
-from engine.door import Door, Drift, format_moment
+from engine.door import Door, Drift, earlier, format_moment
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.looking import span_of
@@ -35,22 +34,26 @@ from engine.rebuild.comparing import (
     stated_again,
     withdrawn,
 )
+from engine.rebuild.completeness import judge
+from engine.rebuild.findings import Compared, Findings
+from engine.rebuild.losses import Losses
 from engine.rebuild.ordering import (
     SHOWN,
     Aside,
     Disorder,
     Named,
     Page,
-    Refusal,
     Scope,
     Usher,
     as_they_come,
     spilled,
     stream_of,
 )
-from engine.rebuild.run import NOTHING_DRIFTED, Counts, Drifted, Rebuild
+from engine.rebuild.run import NOTHING_DRIFTED, Drifted, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
+from engine.rebuild.withheld import Withheld
+from engine.snapshots.coverage import NOTHING
 from engine.snapshots.snapshot import Batch, Snapshot
 from engine.stores.store import Store, StoredEvent
 from engine.tasks import ahead
@@ -93,46 +96,10 @@ class Watcher:
         """What was found does not count: everything is read again, to be sorted, and then compared."""
 
 
-@dataclass(slots=True)
-class _Findings:
-    """What is still to be recorded: rows that were put aside, and pages in which nothing had drifted.
-
-    `place` is behind the last of these pages, None where there is none: in the snapshot, and in the log.
-    """
-
-    counts: Counts = field(default_factory=Counts)
-    live: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
-    place: tuple[JSON, str] | None = None
-
-    def with_aside(self, aside: Aside) -> "_Findings":
-        """And rows that are not compared."""
-        counts = Counts(
-            rows=aside.refused + aside.repeated,
-            refused=aside.refused,
-            unreadable=aside.unreadable,
-            repeated=aside.repeated,
-        )
-        return replace(self, counts=self.counts + counts, refusals=[*self.refusals, *aside.refusals][:SHOWN])
-
-
-class _Compared(NamedTuple):
-    """What comparing a stretch has shown.
-
-    `place` is where a run goes on behind it, in the snapshot and in the log; None where it can go on at none. `aside`
-    is what was put aside on the way there, and `sorted` as in `Page`.
-    """
-
-    comparison: Comparison
-    place: tuple[JSON, str] | None
-    aside: Aside = Aside()
-    sorted: tuple[int, int] | None = None
-
-
 class SourceRebuild:
     """One run of one source. `runs` is None when nothing may be written, neither to the log nor about the run itself.
 
-    `confirmed` allows any number of withdrawals.
+    `confirmed` allows it to take anything away.
     """
 
     def __init__(
@@ -142,8 +109,12 @@ class SourceRebuild:
         self._run = run
         self._runs = runs
         self._watcher = watcher
-        self._confirmed = confirmed
+        self._confirmed = confirmed or run.confirmed
         self._taken_at = run.taken_at
+        self._coverage = NOTHING
+        self._losses = Losses()
+        self._withheld = Withheld()
+        self._withholds = not self._confirmed
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
@@ -154,18 +125,21 @@ class SourceRebuild:
         self._recorded = monotonic()
 
     async def go(self, snapshot: Snapshot | None) -> None:
-        """Compares what is not compared yet, and withdraws what the snapshot does not have, unless that must be asked.
+        """Compares what is not compared yet, and takes away what the snapshot does not have, unless that must be asked.
 
         The snapshot may be None when all is compared.
 
         The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTaken`; the run can be
         resumed.
         """
-        if snapshot is not None:
-            await self._compare_all(snapshot)
-        if self._may_withdraw():
+        try:
+            if snapshot is not None:
+                await self._compare_all(snapshot)
             if await self._must_ask():
                 return
+        finally:
+            self._withheld.clear()
+        if self._may_withdraw():
             await self._withdraw_all()
         self._run.complete()
         await self._save()
@@ -179,13 +153,14 @@ class SourceRebuild:
             log.info("sorting the snapshot", run=self._run.id, snapshot=snapshot.name)
             self._watcher.start_over()
             self._run.start_over(str(disorder))
+            self._losses = Losses()
+            self._withheld.clear()
             await self._save()
             await self._compare(snapshot)
-        end = snapshot.end
-        if end is None:
-            raise AssertionError(snapshot)  # batches that have ended say how
+        run = self._run
         self._learn(snapshot)
-        self._run.compared(complete=end.complete, reason=end.reason, taken_at=self._taken_at)
+        complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
+        run.compared(complete=complete, reason=reason, taken_at=self._taken_at, baseline=baseline)
         await self._save()
 
     async def _compare(self, snapshot: Snapshot) -> None:
@@ -197,16 +172,16 @@ class SourceRebuild:
         cursor, beyond = self._place
         after, below, _ = self._span
         span = Span(self._tails, max(after, beyond), below, self._run.start_position)
-        findings = _Findings()
+        findings = Findings()
         async with (
             Walk.of(self._store.log, span) as walk,
             ahead(self._pages(snapshot, cursor)) as pages,
-            ahead(self._compared(pages, walk)) as compared,
+            ahead(self._compared(snapshot, pages, walk)) as compared,
             ahead(self._mended(compared)) as mended,
         ):
             async for each, samples in mended:
                 findings = await self._record(each, samples, snapshot, findings)
-        if findings.place is not None or findings.counts.rows:
+        if findings.place is not None or findings.counts.rows or findings.repetitions:
             self._note(findings)
 
     def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[Page, None]:
@@ -219,7 +194,9 @@ class SourceRebuild:
         """Where the run goes on, in the snapshot and in the log, by what is recorded."""
         return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
-    async def _compared(self, pages: AsyncIterator[Page], walk: Walk) -> AsyncGenerator[_Compared, None]:
+    async def _compared(
+        self, snapshot: Snapshot, pages: AsyncIterator[Page], walk: Walk
+    ) -> AsyncGenerator[Compared, None]:
         """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
 
         What was put aside on the way to a page is with the last stretch of it: with that the page is done, and whoever
@@ -229,13 +206,14 @@ class SourceRebuild:
         cursor, beyond = self._place
         upto, behind = beyond, Aside()
         async for page in pages:
+            self._coverage = snapshot.coverage
             rows = page.named
             if not rows:
                 if page.cursor is None:
                     behind = page.aside
                     continue
                 cursor = page.cursor
-                yield _Compared(Comparison(), (cursor, upto), page.aside)
+                yield Compared(Comparison(), (cursor, upto), page.aside)
             left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
             done = 0
             while done < len(left):
@@ -244,34 +222,35 @@ class SourceRebuild:
                 comparison = await self._compare_entries(left[done:end], stretch.entries)
                 done, upto = end, stretch.upto
                 if done < len(left):
-                    yield _Compared(comparison, (cursor, upto))
+                    yield Compared(comparison, (cursor, upto))
                     continue
                 cursor = page.cursor
-                yield _Compared(comparison, (cursor, upto), page.aside, page.sorted)
+                yield Compared(comparison, (cursor, upto), page.aside, page.sorted)
+        self._coverage = snapshot.coverage
         reached = False
         while not reached:
             stretch = await walk.stretch(None)
             reached = stretch.reached
             comparison = await self._compare_entries([], stretch.entries)
-            if comparison.absent:
-                yield _Compared(comparison, (cursor, stretch.upto))
-        yield _Compared(Comparison(), None, behind)
+            if comparison.absent or comparison.counts.uncovered:
+                yield Compared(comparison, (cursor, stretch.upto))
+        yield Compared(Comparison(), None, behind)
 
-    async def _mended(self, compared: AsyncIterator[_Compared]) -> AsyncGenerator[tuple[_Compared, list[JSON]], None]:
+    async def _mended(self, compared: AsyncIterator[Compared]) -> AsyncGenerator[tuple[Compared, list[JSON]], None]:
         """Every stretch, when it has been mended, with samples of what had drifted in it."""
         left = SHOWN - len(self._run.samples)
         async for each in compared:
             comparison = each.comparison
             samples = [_sample(difference(pending)) for pending in comparison.pending[:left]]
-            await self._mend(comparison)
+            withheld = await self._mend(comparison)
             left -= len(samples) if comparison.handled else 0  # else they are not recorded
-            yield each, samples
+            yield each._replace(withheld=withheld), samples
 
     async def _record(
-        self, mended: _Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: _Findings
-    ) -> _Findings:
+        self, mended: Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
+    ) -> Findings:
         """Records what was mended, or gives it back to be recorded with what comes next."""
-        comparison, place, aside, sorted_rows = mended
+        comparison, place, aside, sorted_rows, withheld = mended
         findings = findings.with_aside(aside)
         if place is None:
             return findings
@@ -287,20 +266,21 @@ class SourceRebuild:
         counts.orphans = len(orphans)
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
-        found = _Findings(findings.counts + counts, live, refusals, place)
+        found = Findings(findings.counts + counts, live, refusals, place, findings.repetitions)
         if drifted or orphans or monotonic() >= self._recorded + RECORD_SECONDS:
-            self._note(found, drifted=drifted, orphans=orphans, samples=samples)
+            self._note(found, withheld=withheld, drifted=drifted, orphans=orphans, samples=samples)
             await self._save()
             self._recorded = monotonic()
-            found = _Findings()
+            found = Findings()
         if sorted_rows is not None:
             self._watcher.compared(*sorted_rows)
         return found
 
     def _note(
         self,
-        found: _Findings,
+        found: Findings,
         *,
+        withheld: int = 0,
         drifted: Drifted = NOTHING_DRIFTED,
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
@@ -311,6 +291,8 @@ class SourceRebuild:
             cursor={"snapshot": cursor, "stream": upto},
             counts=found.counts,
             live=found.live,
+            repetitions=found.repetitions,
+            withheld=withheld,
             drifted=drifted,
             orphans=orphans,
             samples=samples,
@@ -318,23 +300,50 @@ class SourceRebuild:
             taken_at=self._taken_at,
         )
 
-    async def _mend(self, comparison: Comparison) -> None:
-        """Appends what the log lacks: then it is handled. What came in meanwhile is compared again."""
-        live = comparison.live
+    async def _mend(self, comparison: Comparison) -> int:
+        """Appends what the log lacks: then it is handled. What came in meanwhile is compared again.
+
+        What takes something away may be withheld, and is handled as well: gives how much that is.
+        """
+        live, withheld = comparison.live, 0
         for _ in range(TRIES):
+            if self._withholds:
+                withheld += await self._withhold(comparison)
             pending, comparison.pending = comparison.pending, []
             if self._runs is None or not pending:
-                return comparison.handle(pending)
+                comparison.handle(pending)
+                return withheld
             positions = await self._retried(partial(self._store.log.correct, pending))
             if None not in positions:
-                return comparison.handle(pending)
+                comparison.handle(pending)
+                return withheld
             mended = [position is not None for position in positions]
             comparison.handle(compress(pending, mended))
             comparison.left = [stated_again(each) for each in compress(pending, map(not_, mended))]
             await self._merge(comparison)
             comparison.live = live  # they are counted
         comparison.counts.older += len(comparison.pending)  # something newer came in each time
-        return None
+        return withheld
+
+    async def _withhold(self, comparison: Comparison) -> int:
+        """Keeps back those corrections that take something away."""
+        pending = comparison.pending
+        comparison.pending, taking = await _in_thread(partial(self._losses.sort, pending), pending)
+        if self._runs is not None and taking:
+            await run_sync(self._withheld.add, taking)
+        comparison.handle(taking)
+        return len(taking)
+
+    async def _release(self) -> None:
+        """Appends what was withheld."""
+        if self._runs is None or not self._run.withheld:
+            return
+        self._withholds = False
+        batches = self._withheld.batches()
+        while (batch := await run_sync(next, batches, None)) is not None:
+            await self._mend(Comparison(pending=batch))
+        self._run.release()
+        await self._save()
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
@@ -350,6 +359,7 @@ class SourceRebuild:
         comparison = self._comparer.compare(different, others, self._mark())
         comparison.counts += equal.counts
         comparison.live += equal.live
+        comparison.leave_uncovered(self._coverage, others)
         return comparison
 
     async def _merge(self, comparison: Comparison) -> None:
@@ -367,17 +377,21 @@ class SourceRebuild:
     # --- withdrawing ------------------------------------------------------------------------------
 
     def _is_orphan(self, head: StoredEvent) -> bool:
-        """Whether nobody has spoken of a stream since the run began, nor since the snapshot was taken.
+        """Whether nobody has spoken of a stream since the run began, nor since shortly before the snapshot was taken.
 
-        What the source says of when that was is compared with both moments of its event; the time of a file, which is
-        of our own clock, with ours.
+        What the source says of when that was is compared with both moments of its event; the time of a file, and that
+        at which the run began to ask, which are of our own clock, with ours.
         """
         state = decoded(head)
         if state is None or head.notification_id > self._run.start_position:
             return False
-        if self._taken_at is not None:
-            return max(state.occurred_at, state.recorded_at) < self._taken_at
-        return self._run.written_at is None or state.recorded_at < self._run.written_at
+        moments = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
+        return max(moments) < earlier(self._since, self._run.settle)
+
+    @property
+    def _since(self) -> str:
+        """Since when a change may be missing in the snapshot, as it says itself, or as is known of it."""
+        return self._taken_at or self._run.written_at or self._run.started_at
 
     def _learn(self, snapshot: Snapshot) -> None:
         """Remembers when the snapshot was taken, once it has said so."""
@@ -389,11 +403,15 @@ class SourceRebuild:
         return self._run.complete_snapshot and not self._run.counts.unreadable
 
     async def _must_ask(self) -> bool:
-        """Holds the run when it would withdraw more than it may without being asked."""
-        orphans, allowed = self._run.counts.orphans, self._limit.of(self._run.live)
-        if self._confirmed or self._run.confirmed or orphans <= allowed:
+        """Holds the run when it would take more away than it may without being asked. Else nothing is withheld."""
+        allowed = self._limit.of(self._run.live)
+        orphans = self._run.counts.orphans if self._may_withdraw() else 0
+        losses = self._losses.above(allowed, orphans)
+        if not losses:
+            await self._release()
+        if self._confirmed or not (losses or orphans > allowed):
             return False
-        self._run.hold(orphans=orphans, limit=allowed)
+        self._run.hold(orphans=orphans, limit=allowed, losses=[list(loss) for loss in losses])
         await self._save()
         return True
 
@@ -413,8 +431,7 @@ class SourceRebuild:
         done = [stream for stream in streams if self._was_withdrawn(heads[stream])]
         left = [heads[stream] for stream in streams if stream in untouched and self._is_orphan(heads[stream])]
         mark = self._mark()
-        since = self._taken_at or self._run.written_at or self._run.started_at
-        corrections = [withdrawn(head, since, mark) for head in left]
+        corrections = [withdrawn(head, self._since, mark) for head in left]
         positions = await self._retried(partial(self._store.log.correct, corrections)) if corrections else []
         done += [head.originator_id for head, position in zip(left, positions, strict=True) if position is not None]
         if None in positions:  # somebody was faster, or the answer to an earlier try was lost

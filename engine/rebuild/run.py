@@ -4,7 +4,8 @@ A run is about one source. It compares a snapshot of the source with the log, pa
 page, what the snapshot no longer has. Every step is an event, so another process can go on where one has died.
 
     comparing    page_done, again and again; start_over when the snapshot turns out to be in no order
-    withdrawing  from `compared` on: withdraw, again and again; hold when it would be too much, until resume
+    withdrawing  from `compared` on: hold when it would take too much away, until resume; release what was withheld, or
+                 compare_again when that is lost; withdraw, again and again
     done         from `complete` on
 
 The lists of streams stand in the events alone: a run may have found millions. `engine.rebuild.runs` reads them.
@@ -28,6 +29,7 @@ from domains.domain import JSON
 from engine.clock import now
 from engine.door import Drift, format_moment
 from engine.errors import PagefoldError
+from engine.rebuild.excerpts import LONGEST_REASON, MOST_EXAMPLES, clean, shorten, shortened
 
 Drifted: TypeAlias = Mapping[Drift, Sequence[str]]
 """The streams that have drifted, by how they have."""
@@ -39,15 +41,6 @@ NOTHING_DRIFTED: Final[Drifted] = {}
 
 LONGEST_LIST = 50_000
 """Streams that an event names in a list: so it stays below a few megabytes."""
-
-MOST_EXAMPLES = 20
-"""Samples that a run keeps, refusals that it keeps, and fields that a sample shows."""
-
-LONGEST_TEXT = 200
-"""Characters of a value, a path or a reason in one."""
-
-LONGEST_REASON = 2_000
-"""Characters of why a run failed, or started over."""
 
 
 class RunStateError(PagefoldError):
@@ -63,8 +56,9 @@ class Counts(msgspec.Struct, gc=False):
     """How many rows there were, what they were against the log, and what became of the orphans.
 
     `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
-    not even tell their stream. Of the `orphans`, candidates all, some are `withdrawn` and others `spared`: their source
-    has spoken since.
+    not even tell their stream; those `elsewhere` are of a channel that is none here. Of the `orphans`, candidates all,
+    some are `withdrawn` and others `spared`: their source has spoken since. The `uncovered` are streams that say
+    something, and that the snapshot cannot name.
     """
 
     rows: int = 0
@@ -79,6 +73,8 @@ class Counts(msgspec.Struct, gc=False):
     orphans: int = 0
     withdrawn: int = 0
     spared: int = 0
+    elsewhere: int = 0
+    uncovered: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
@@ -105,8 +101,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, in a process `host:pid`.
 
     `start_position` is the end of the log when it begins; `snapshot` the snapshot's name, `identity` its identity, and
-    `written_at` when it was written, as fixed-width UTC text. `prefix` is what SKUs begin with, "" for all;
-    `max_orphans` stands as the configuration has it.
+    `written_at` when it may have been begun, as its own time tells, as fixed-width UTC text. `prefix` is what SKUs
+    begin with, "" for all; `max_orphans` stands as the configuration has it, and `settle` is how many seconds before
+    the snapshot was taken an event may have come that it does not show. `baseline` is how many distinct rows the last
+    complete snapshot of the source had, None where there was none.
     """
 
     source: str
@@ -118,6 +116,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = ""
     max_orphans: JSON = None
     written_at: str | None = None
+    settle: float = 0.0
+    baseline: int | None = None
 
 
 class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
@@ -153,6 +153,8 @@ class Rebuild(BaseAggregate[str]):
         prefix: str,
         max_orphans: JSON,
         written_at: str | None,
+        settle: float,
+        baseline: int | None,
     ) -> None:
         self.source = source
         self.domains = domains
@@ -163,13 +165,15 @@ class Rebuild(BaseAggregate[str]):
         self.prefix = prefix
         self.max_orphans = max_orphans
         self.written_at = written_at
+        self.settle = settle
+        self.baseline = baseline
         self.state: RunState = "running"
-        self.phase: Phase = "comparing"
         self.spilled = False
         self.complete_snapshot = False
         self.incomplete_because = ""
         self.held_orphans = 0
         self.held_limit = 0
+        self.losses: list[JSON] = []
         self.confirmed = False
         self.withdrawn_after = ""
         self.failed_because = ""
@@ -179,9 +183,12 @@ class Rebuild(BaseAggregate[str]):
     def compares_since(self, version: int) -> None:
         """What was compared before the event of this version does not count."""
         self.since = version
+        self.phase: Phase = "comparing"
         self.cursor: Cursor = {"snapshot": None, "stream": ""}
         self.counts = Counts()
         self.live = 0
+        self.repetitions = 0
+        self.withheld = 0
         self.samples: list[JSON] = []
         self.refusals: list[JSON] = []
         self.taken_at: str | None = None
@@ -203,14 +210,18 @@ class Rebuild(BaseAggregate[str]):
         prefix: str
         max_orphans: JSON
         written_at: str | None
+        settle: float
+        baseline: int | None
 
     class PageDone(Event):
-        """A page was compared, and what had drifted in it was mended."""
+        """A page was compared, and what had drifted in it was mended, but for what is withheld."""
 
         TOPIC = "engine.rebuild.run:Rebuild.PageDone"
         cursor: Cursor
         counts: dict[str, int]
         live: int
+        repetitions: int
+        withheld: int
         drifted: dict[Drift, list[str]]
         orphans: list[str]
         samples: list[JSON]
@@ -222,20 +233,23 @@ class Rebuild(BaseAggregate[str]):
             run.cursor = self.cursor
             run.counts += Counts.of(self.counts)
             run.live += self.live
+            run.repetitions += self.repetitions
+            run.withheld += self.withheld
             run.samples += self.samples
             run.refusals += self.refusals
             run.taken_at = self.taken_at or run.taken_at
 
     class StartedOver(Event):
-        """The snapshot is not in the order of streams: it is read anew, and sorted first. What was mended stays so."""
+        """The snapshot is read anew, and sorted first if it is in no order of streams. What was mended stays so."""
 
         TOPIC = "engine.rebuild.run:Rebuild.StartedOver"
         reason: str
+        spilled: bool
 
         def apply(self, run: "Rebuild") -> None:
             """Nothing is left of the pages before."""
             run.compares_since(self.originator_version)
-            run.spilled = True
+            run.spilled = self.spilled
 
     class Compared(Event):
         """The snapshot was read as far as it goes: to its end, or not, for a reason."""
@@ -244,26 +258,39 @@ class Rebuild(BaseAggregate[str]):
         complete: bool
         reason: str
         taken_at: str | None
+        baseline: int | None
 
         def apply(self, run: "Rebuild") -> None:
             """Orphans may be withdrawn, when it was complete."""
             run.phase = "withdrawing"
+            run.baseline = self.baseline
             run.complete_snapshot = self.complete
             run.incomplete_because = self.reason
             run.taken_at = self.taken_at or run.taken_at
 
     class Held(Event):
-        """It has more orphans than may be withdrawn unasked."""
+        """It would take more away than it may unasked: by orphans, or by corrections."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Held"
         orphans: int
         limit: int
+        losses: list[JSON]
 
         def apply(self, run: "Rebuild") -> None:
             """It waits for somebody to say so."""
             run.state = "held"
             run.held_orphans = self.orphans
             run.held_limit = self.limit
+            run.losses = self.losses
+
+    class Released(Event):
+        """What was withheld has been appended."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Released"
+
+        def apply(self, run: "Rebuild") -> None:
+            """Nothing waits any more."""
+            run.withheld = 0
 
     class Resumed(Event):
         """Another process, or the same, goes on."""
@@ -355,6 +382,8 @@ class Rebuild(BaseAggregate[str]):
         cursor: Cursor,
         counts: Counts,
         live: int = 0,
+        repetitions: int = 0,
+        withheld: int = 0,
         drifted: Drifted = NOTHING_DRIFTED,
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
@@ -364,8 +393,10 @@ class Rebuild(BaseAggregate[str]):
         """Some rows were compared, and the streams up to the last of them.
 
         `counts` are of this page alone, and so is `live`: how many streams the log has in it that are not withdrawn.
-        `drifted` are the streams that were mended, or would be. `samples` are (stream, drift, (path, before, after) of
-        each field that differs), `refusals` (number of the row, path, reason); both are kept as far as there is room.
+        `repetitions` are rows that name again what an earlier one named. `drifted` are the streams that were mended, or
+        would be; so many of them are `withheld` until it is known how much all of those would take away. `samples` are
+        (stream, drift, (path, before, after) of each field that differs), `refusals` (number of the row, path, reason);
+        both are kept as far as there is room.
         """
         self._check("compare a page", holds=self._runs_in("comparing"))
         _check_length(*drifted.values(), orphans)
@@ -374,6 +405,8 @@ class Rebuild(BaseAggregate[str]):
             cursor=cursor,
             counts=counts.as_dict(),
             live=live,
+            repetitions=repetitions,
+            withheld=withheld,
             drifted={drift: list(streams) for drift, streams in drifted.items()},
             orphans=list(orphans),
             samples=[shortened(each) for each in samples[: MOST_EXAMPLES - len(self.samples)]],
@@ -384,18 +417,34 @@ class Rebuild(BaseAggregate[str]):
     def start_over(self, reason: str) -> None:
         """The snapshot is to be sorted, and read from its beginning: nothing of the pages so far counts."""
         self._check("start over", holds=self._runs_in("comparing"))
-        self.trigger_event(self.StartedOver, reason=shorten(reason, LONGEST_REASON))
+        self.trigger_event(self.StartedOver, reason=shorten(reason, LONGEST_REASON), spilled=True)
 
-    def compared(self, *, complete: bool, reason: str = "", taken_at: str | None = None) -> None:
+    def compare_again(self) -> None:
+        """The snapshot is to be read from its beginning: what was withheld is not kept, and must be found again."""
+        self._check("compare again", holds=self.state == "running" and self.withheld > 0)
+        self.trigger_event(self.StartedOver, reason="what was withheld is compared again", spilled=self.spilled)
+
+    def compared(
+        self, *, complete: bool, reason: str = "", taken_at: str | None = None, baseline: int | None = None
+    ) -> None:
         """The snapshot was read as far as it goes. When it is not complete, `reason` says why."""
         self._check("end its comparing", holds=self._runs_in("comparing"))
         because = shorten(reason, LONGEST_REASON)
-        self.trigger_event(self.Compared, complete=complete, reason=because, taken_at=taken_at)
+        self.trigger_event(self.Compared, complete=complete, reason=because, taken_at=taken_at, baseline=baseline)
 
-    def hold(self, orphans: int, limit: int) -> None:
-        """Somebody must confirm that so many orphans are to be withdrawn."""
+    def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
+        """Somebody must confirm that so much is taken away: orphans, and (path, streams, samples) of corrections.
+
+        A sample is a stream, and what it has at the path.
+        """
         self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
-        self.trigger_event(self.Held, orphans=orphans, limit=limit)
+        shown = [shortened(each) for each in losses[:MOST_EXAMPLES]]
+        self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
+
+    def release(self) -> None:
+        """What was withheld has been appended."""
+        self._check("release what it withholds", holds=self._runs_in("withdrawing"))
+        self.trigger_event(self.Released)
 
     def resume(self, process: str, *, confirmed: bool = False) -> None:
         """A process goes on with a run that was interrupted, held, or has failed."""
@@ -435,20 +484,3 @@ def _check_length(*lists: Sequence[object]) -> None:
     if any(len(each) > LONGEST_LIST for each in lists):
         problem = f"an event of a run names at most {LONGEST_LIST} streams in a list"
         raise ValueError(problem)
-
-
-def clean(text: str) -> str:
-    """The text without lone surrogates, which cannot be recorded, and which the name of a file may have."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The same, and not longer than that."""
-    return clean(text if len(text) <= longest else text[: longest - 1] + "…")
-
-
-def shortened(value: JSON) -> JSON:
-    """An example with its texts shortened, and its lists as well."""
-    if isinstance(value, str):
-        return shorten(value)
-    return [shortened(each) for each in value[:MOST_EXAMPLES]] if isinstance(value, list) else value

@@ -9,15 +9,22 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from domains.domain import JSON
+from engine.snapshots.coverage import NOTHING, Coverage
 from engine.snapshots.snapshot import Batch, End, Snapshot
 from engine.tasks import pass_on
 
 
 class Reading(ABC):
-    """One pass over a snapshot. `taken_at` is known with the first batch, `end` when there are no more."""
+    """One pass over a snapshot. `taken_at` and `coverage` are known with the first batch, `end` with the last."""
 
     taken_at: datetime | None = None
+    coverage: Coverage = NOTHING
     end: End = End(complete=False, reason="was not read to its end")
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """How many there were until now, those before the place where the pass began among them."""
 
     @abstractmethod
     def batches(self) -> AsyncGenerator[Batch, None]:
@@ -46,11 +53,12 @@ class ReadAhead(Snapshot):
         self._group.start_soon(_make, reading, send, failures, self._scope)
         async with receive:
             async for batch in receive:
-                self.taken_at = reading.taken_at
+                self.taken_at, self.coverage = reading.taken_at, reading.coverage
                 yield batch
         if failures:
             raise failures[0]
-        self.taken_at, self.end = reading.taken_at, reading.end
+        self.taken_at, self.coverage = reading.taken_at, reading.coverage
+        self.end, self.rows = reading.end, reading.rows
 
 
 async def _make(

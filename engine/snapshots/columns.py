@@ -1,13 +1,16 @@
 """The columns of snapshots, and rows that are flat JSON objects."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from engine.config import Config
 from engine.configuration.snapshots import SnapshotConfig
 from engine.door import UNREADABLE
 from engine.errors import Refused
-from engine.mapping.columns import Columns, Naming
+from engine.mapping.columns import Bound, Columns, Naming
 from engine.mapping.values import member
+from engine.snapshots.coverage import Coverage
 from engine.snapshots.rows import Found, members_of, read_marker
 from engine.strict_json import find_repeated_key, refusal
 
@@ -20,12 +23,28 @@ def columns_of(config: Config, source: str) -> Columns:
     return Columns(config, source, Naming("snapshot", "columns", settings.column_of, settings.constant_of))
 
 
+class Binding:
+    """The columns of a source's snapshot in a table. Raises `ConfigurationError`."""
+
+    def __init__(self, config: Config, source: str, where: str) -> None:
+        self._config = config
+        self._source = source
+        self._where = where
+        self._columns = columns_of(config, source)
+
+    def of(self, names: Sequence[str]) -> tuple[Bound, Coverage]:
+        """The columns among these names, and what rows that have them can name. Raises `SourceFailed`."""
+        bound = self._columns.bind(names, self._where)
+        return bound, Coverage.of(self._config, self._source, bound.fixed)
+
+
 class FlatJSON:
-    """Reads rows that are JSON objects, whose members are the columns."""
+    """Reads rows that are JSON objects, whose members are the columns. `fixed` as in `Bound`."""
 
     def __init__(self, columns: Columns, where: str) -> None:
         self._names = list(dict.fromkeys(columns.by_target.values()))
         self._bound = columns.bind(self._names, where)
+        self.fixed = self._bound.fixed
 
     def read(self, text: bytes) -> Found:
         """What one object says."""

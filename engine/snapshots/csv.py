@@ -4,7 +4,7 @@ The first record behind the header may be `#begin,2026-11-23T02:00:00Z`; the las
 """
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from msgspec import UNSET
@@ -15,21 +15,20 @@ from engine.files import BYTE_ORDER_MARK, Overlong, one_by_one
 from engine.mapping.columns import Bound
 from engine.mapping.values import moment_in
 from engine.ndjson import LONGEST_LINE
+from engine.snapshots.columns import Binding
 from engine.snapshots.lines import STEP_LINES, Bunches, FileToRead, LineReading, Place
-from engine.snapshots.rows import Begin, Finish, Found
+from engine.snapshots.rows import Begin, Finish, Found, Tally
 
 _LONGEST_COUNT = 16
 """Digits."""
 
 
 class CSVReading(LineReading):
-    """A row a record. `bind` finds the columns among the names in the header."""
+    """A row a record."""
 
-    def __init__(
-        self, file: FileToRead, place: Place, source: str, bind: Callable[[Sequence[str]], Bound], delimiter: str
-    ) -> None:
-        super().__init__(file, place, source)
-        self._bind = bind
+    def __init__(self, file: FileToRead, place: Place, tally: Tally, binding: Binding, delimiter: str) -> None:
+        super().__init__(file, place, tally)
+        self._binding = binding
         self._delimiter = delimiter
 
     def found(self, bunches: Bunches) -> Iterator[Found | None]:
@@ -39,7 +38,7 @@ class CSVReading(LineReading):
         texts = _Texts(one_by_one(bunches))
         records = _records(texts, self._delimiter)
         header = self._header(records)
-        bound = self._bind(header)
+        bound, self.coverage = self._binding.of(header)
         while texts.line < self.place.line and texts.skip():
             if texts.line % STEP_LINES == 0:
                 yield None

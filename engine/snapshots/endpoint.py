@@ -63,10 +63,10 @@ class Endpoint:
         self._settings = settings
         self._traffic = traffic
         self._home = origin_of(httpx2.URL(settings.url or ""))
-        self._has_token = token is not None
-        headers = {"accept": "application/json", "user-agent": "pagefold"}
+        self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
+        self._credentials = {"authorization": f"Bearer {token}"} if token else {}
         self._client = httpx2.AsyncClient(
-            headers=headers | ({"authorization": f"Bearer {token}"} if token else {}),
+            headers={"accept": "application/json", "user-agent": "pagefold"},
             timeout=settings.timeout_seconds,
             follow_redirects=False,
         )
@@ -88,8 +88,10 @@ class Endpoint:
             raise SourceFailed(self._name, f"the address of the next page is not valid: {error}") from None
         if url.scheme not in {"http", "https"} or not url.host:
             raise SourceFailed(self._name, f"the address of the next page has the scheme {url.scheme!r}")
-        if self._has_token and origin_of(url) != self._home:
-            problem = f"the next page is at {origin_of(url)}; the token for {self._home} is not sent there"
+        if url.userinfo:
+            raise SourceFailed(self._name, "the address of the next page has a user in it")
+        if origin_of(url) not in self._origins:
+            problem = f"the next page is at {origin_of(url)}, which is not asked; hosts names whoever may be"
             raise SourceFailed(self._name, problem)
         return url
 
@@ -124,7 +126,8 @@ class Endpoint:
         )
         async with allowed:
             with anyio.fail_after(settings.timeout_seconds * SLOWEST_PAGE):
-                async with self._client.stream("GET", url) as response:
+                own = self._credentials if origin_of(url) == self._home else {}
+                async with self._client.stream("GET", url, headers=own) as response:
                     self._check(response)
                     return Answer(await self._body(response), _next_link(response), _total(response.headers))
 

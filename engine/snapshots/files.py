@@ -1,7 +1,6 @@
 """Snapshots in files: NDJSON and CSV, plain or compressed."""
 
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,11 +12,10 @@ from engine.configuration.snapshots import SnapshotConfig
 from engine.errors import SourceFailed
 from engine.files import size_of
 from engine.snapshots.ahead import ReadAhead, Reading
-from engine.snapshots.columns import columns_of
+from engine.snapshots.columns import Binding
 from engine.snapshots.csv import CSVReading
-from engine.snapshots.lines import FileToRead, NDJSONReading, Place
-from engine.snapshots.rows import JSONRows
-from engine.snapshots.shapes import Shapes
+from engine.snapshots.lines import FileToRead, JSONLines, NDJSONReading, Place
+from engine.snapshots.rows import Tally
 
 
 class FileSnapshot(ReadAhead):
@@ -29,20 +27,20 @@ class FileSnapshot(ReadAhead):
         super().__init__(group)
         self._settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
-        self._rows = JSONRows(config, source)
-        self._shapes = Shapes(config, source)
-        self._columns = columns_of(config, source)
         self.name = self._settings.file or ""
+        self._lines = JSONLines.of(config, source)
+        self._binding = Binding(config, source, self.name)
         self.identity, self.written_at = _look_at(self.name)
 
     def reading(self, cursor: JSON) -> Reading:
         """A pass over the whole file, or over what is behind a line."""
         place = Place() if cursor is None else msgspec.convert(cursor, Place)
-        file = FileToRead(self.name, self._check)
+        file = FileToRead(self.name, self._check, by_size=self._settings.ends == "file")
         if self._settings.file_format == "csv":
-            bind = partial(self._columns.bind, where=self.name)
-            return CSVReading(file, place, self._source, bind, self._settings.delimiter)
-        return NDJSONReading(file, place, self._source, self._rows, self._shapes)
+            tally = Tally(self._source, place.rows, place.taken_at)
+            return CSVReading(file, place, tally, self._binding, self._settings.delimiter)
+        tally = Tally(self._source, place.rows, place.taken_at, self._lines.rows.fixed)
+        return NDJSONReading(file, place, tally, self._lines)
 
     def _check(self) -> None:
         if _look_at(self.name)[0] != self.identity:

@@ -15,9 +15,10 @@ from engine.config import Config
 from engine.configuration.snapshots import SnapshotConfig
 from engine.snapshots.ahead import ReadAhead, Reading
 from engine.snapshots.columns import FlatJSON, columns_of
+from engine.snapshots.coverage import Coverage
 from engine.snapshots.endpoint import Endpoint, token_in
 from engine.snapshots.pages import Page, PageReader
-from engine.snapshots.rows import Found, JSONRows, Tally
+from engine.snapshots.rows import NOTHING_FIXED, Found, JSONRows, Tally, counted
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 from engine.snapshots.traffic import Traffic
 
@@ -28,13 +29,14 @@ EMPTY_PAGES = 100
 class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Where reading goes on: at a page, behind so many of its rows, with so many rows before that in all.
 
-    `page` is the cursor of the page, or its address; None is the first one.
+    `page` is the cursor of the page, or its address; None is the first one. `total` is what the first one has told.
     """
 
     page: str | None = None
     skip: Count = 0
     rows: Count = 0
     taken_at: Moment | None = None
+    total: int | None = None
 
 
 class HTTPSnapshot(ReadAhead):
@@ -54,13 +56,18 @@ class HTTPSnapshot(ReadAhead):
         key = f"sources.{source}.snapshot.token_variable"
         self._token = token_in(os.environ, key, self._settings.token_variable)
         columns = columns_of(config, source)
-        self._read = FlatJSON(columns, self.name).read if columns.by_target else JSONRows(config, source).read
+        self._rows = FlatJSON(columns, self.name) if columns.by_target else JSONRows(config, source)
+        self._coverage = Coverage.of(config, source, self._rows.fixed)
 
     def reading(self, cursor: JSON) -> Reading:
         """A pass over all pages, or from one of them on."""
         place = Place() if cursor is None else msgspec.convert(cursor, Place)
         endpoint = Endpoint(self.name, self._settings, self._token, self._traffic)
-        return PageReading(endpoint, PageReader(self.name, self._settings), self._read, place, self._source)
+        fixed = self._rows.fixed if isinstance(self._rows, JSONRows) else NOTHING_FIXED
+        tally = Tally(self._source, place.rows, place.taken_at, fixed)
+        reading = PageReading(endpoint, PageReader(self.name, self._settings), self._rows.read, place, tally)
+        reading.coverage = self._coverage
+        return reading
 
 
 class PageReading(Reading):
@@ -72,16 +79,21 @@ class PageReading(Reading):
         pages: PageReader,
         read: Callable[[bytes], Found],
         place: Place,
-        source: str,
+        tally: Tally,
     ) -> None:
         self._endpoint = endpoint
         self._pages = pages
         self._read = read
         self._place = place
-        self._tally = Tally(source, place.rows, place.taken_at)
-        self._total: int | None = None
+        self._tally = tally
+        self._total = self._first_total = place.total
         self._seen: set[str] = set()
         self._empty = 0
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Every page, those with very many rows in several batches."""
@@ -92,8 +104,7 @@ class PageReading(Reading):
                 self._seen |= {place.page or "", str(url)}
                 page = await run_sync(self._pages.read, await endpoint.get(url))
                 page = page._replace(next=self._pages.following(endpoint, page.next, url))
-                if page.total is not None:
-                    self._total = page.total
+                self._count(page.total)
                 for start in range(place.skip, len(page.rows), BATCH_ROWS):
                     batch = await run_sync(self._batch, page, place, start)
                     if batch.rows:
@@ -101,7 +112,15 @@ class PageReading(Reading):
                 if (end := self._end(page)) is not None:
                     break
                 place = Place(page.next)
-        self.taken_at, self.end = self._tally.taken_at, end
+        shifted = self._first_total != self._total
+        self.taken_at = self._tally.taken_at
+        self.end = self._pages.judged(end, single=place.page is None, shifted=shifted)
+
+    def _count(self, total: int | None) -> None:
+        """A page has told the total, or has not."""
+        if total is not None:
+            self._first_total = total if self._first_total is None else self._first_total
+            self._total = total
 
     def _batch(self, page: Page, place: Place, start: int) -> Batch:
         """Rows of a page. Who goes on behind the last one sees an end marker again."""
@@ -113,9 +132,9 @@ class PageReading(Reading):
                 behind = number
         self.taken_at = taken_at = self._tally.taken_at
         if behind == len(page.rows) and page.next is not None:
-            goes_on = Place(page.next, 0, self._tally.rows, taken_at)
+            goes_on = Place(page.next, 0, self._tally.rows, taken_at, self._first_total)
         else:
-            goes_on = Place(place.page, behind, self._tally.rows, taken_at)
+            goes_on = Place(place.page, behind, self._tally.rows, taken_at, self._first_total)
         return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
 
     def _end(self, page: Page) -> End | None:
@@ -139,6 +158,4 @@ class PageReading(Reading):
             return self._tally.end()
         if self._total is None:
             return End(complete=False, reason="has neither an end marker nor a total")
-        if self._total != rows:
-            return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")
-        return End(complete=True)
+        return counted("its total is", self._total, rows)

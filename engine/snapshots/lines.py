@@ -2,17 +2,19 @@
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import msgspec
 from anyio.to_thread import run_sync
 
 from domains.values import Count, Moment
+from engine.config import Config
 from engine.door import UNREADABLE, Wire, read_wire
 from engine.errors import SourceIncomplete
 from engine.files import InputFile, Overlong, Splitter, unpack
 from engine.ndjson import LONGEST_LINE, bare, too_long
 from engine.snapshots.ahead import Reading
+from engine.snapshots.coverage import Coverage
 from engine.snapshots.rows import Found, JSONRows, Tally
 from engine.snapshots.shapes import Shapes
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
@@ -40,10 +42,28 @@ class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class FileToRead(NamedTuple):
-    """A file, and what raises `SourceFailed` when it is not the one that was meant."""
+    """A file, and what raises `SourceFailed` when it is not the one that was meant.
+
+    `by_size` tells whether it may end without a marker.
+    """
 
     name: str
     check: Callable[[], None]
+    by_size: bool = False
+
+
+class JSONLines(NamedTuple):
+    """How lines of NDJSON are read, those of known shapes too, and which streams they can name."""
+
+    rows: JSONRows
+    shapes: Shapes
+    coverage: Coverage
+
+    @classmethod
+    def of(cls, config: Config, source: str) -> Self:
+        """Those of a source. Raises `ConfigurationError`."""
+        rows = JSONRows(config, source)
+        return cls(rows, Shapes(config, source, rows.fixed), Coverage.of(config, source, rows.fixed))
 
 
 class LineReading(Reading):
@@ -52,13 +72,18 @@ class LineReading(Reading):
     `line` counts the lines that were read, `size` the bytes of those that count for the batch.
     """
 
-    def __init__(self, file: FileToRead, place: Place, source: str) -> None:
+    def __init__(self, file: FileToRead, place: Place, tally: Tally) -> None:
         self.name = file.name
         self.place = place
         self.line = 0
         self.size = 0
-        self._check = file.check
-        self._tally = Tally(source, place.rows, place.taken_at)
+        self._file = file
+        self._tally = tally
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
 
     @abstractmethod
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
@@ -70,7 +95,7 @@ class LineReading(Reading):
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Every batch, decoded in a thread."""
         with InputFile(self.name) as file:
-            self._check()
+            self._file.check()
             steps = self._steps(file)
             while (batch := await run_sync(next, steps, None)) is not None:
                 if batch.rows:
@@ -95,7 +120,7 @@ class LineReading(Reading):
                     continue
                 yield self._batch(rows, line, file)
                 rows, self.size = [], 0
-            self.end = tally.end()
+            self.end = tally.end(by_size=self._file.by_size)
         except SourceIncomplete as incomplete:
             self.end = End(complete=False, reason=incomplete.problem)
         yield self._batch(rows, line, file)
@@ -109,10 +134,9 @@ class LineReading(Reading):
 class NDJSONReading(LineReading):
     """A row a line. A byte order mark and blank lines are skipped."""
 
-    def __init__(self, file: FileToRead, place: Place, source: str, rows: JSONRows, shapes: Shapes) -> None:
-        super().__init__(file, place, source)
-        self._rows = rows
-        self._shapes = shapes
+    def __init__(self, file: FileToRead, place: Place, tally: Tally, read: JSONLines) -> None:
+        super().__init__(file, place, tally)
+        self._rows, self._shapes, self.coverage = read
 
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
         """What the lines say."""

@@ -4,7 +4,7 @@ A snapshot may open with `{"snapshot":"begin","takenAt":"…"}` and is complete 
 `{"snapshot":"end","count":…}`, where the count is that of the rows between the two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,12 +12,16 @@ import msgspec
 
 from domains.values import Count, Moment
 from engine.config import Config
+from engine.configuration.snapshots import SnapshotConfig
 from engine.door import UNREADABLE, Wire, read_event, read_wire
-from engine.errors import Refused
+from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.mapping.columns import made_plain
 from engine.snapshots.snapshot import End, Row
 from engine.strict_json import find_repeated_key, refusal
+from projections.streams import EVERY_CHANNEL
+
+NOTHING_FIXED: Mapping[str, str] = {}
 
 _LONGEST_MARKER = 4_096
 """Bytes. What has the form of a marker and is longer is a row."""
@@ -64,10 +68,13 @@ class JSONRows:
     """Reads rows that are JSON.
 
     Those that leave something out are alike: where one was read with something filled in, the next is tried with it.
+    `fixed` has the constants of the configuration: what they say is filled in, and no row says anything else.
     """
 
     def __init__(self, config: Config, source: str) -> None:
-        self._plain = {name: msgspec.json.encode(value) for name, value in made_plain(config, source).items()}
+        self.fixed = _constants(config, source)
+        plain = made_plain(config, source) | self.fixed
+        self._plain = {name: msgspec.json.encode(value) for name, value in plain.items()}
         self._filled_in = b""
         self._names_filled_in: list[bytes] = []
 
@@ -128,6 +135,20 @@ class JSONRows:
         }
 
 
+def _constants(config: Config, source: str) -> dict[str, str]:
+    """What every row says, by target. Raises `ConfigurationError` for what none may say."""
+    settings = config.sources[source].snapshot or SnapshotConfig()
+    if not settings.rows_are_events:
+        return {}
+    fixed = {target: str(value) for target, value in settings.constant_of.items()}
+    allowed = {"type": config.sources[source].domains, "channel": [EVERY_CHANNEL, *config.channels]}
+    for target, value in fixed.items():
+        if value not in allowed[target]:
+            problem = f"{value!r} cannot stand there; there are {', '.join(allowed[target])}"
+            raise ConfigurationError(f"sources.{source}.snapshot.constants.{target}", problem)
+    return fixed
+
+
 def read_marker(text: bytes) -> Begin | Finish | Refused | None:
     """The marker in a row, or what is wrong with it; None when it is none."""
     if b'"snapshot"' not in text or len(text) > _LONGEST_MARKER:
@@ -150,10 +171,14 @@ class Tally:
     """Numbers the rows of one source's snapshot, and tells at its end whether it was complete.
 
     `rows` of them have been numbered; `taken_at` is what markers said. When it is `over`, nothing more may come.
+    `fixed` are parts that every row must have as they are there.
     """
 
-    def __init__(self, source: str, rows: int = 0, taken_at: datetime | None = None) -> None:
+    def __init__(
+        self, source: str, rows: int = 0, taken_at: datetime | None = None, fixed: Mapping[str, str] = NOTHING_FIXED
+    ) -> None:
         self._source = source
+        self._type, self._channel = fixed.get("type"), fixed.get("channel")
         self._count: int | None = None
         self._fault = ""
         self.rows = rows
@@ -176,7 +201,7 @@ class Tally:
 
         An envelope that was not read is of this source.
         """
-        if self._count is not None or [wire for wire in wires if wire is not None and wire.source != self._source]:
+        if self._count is not None or [wire for wire in wires if wire is not None and not self._fits(wire)]:
             return None
         first, self.rows = self.rows + 1, self.rows + len(wires)
         return list(map(Row, range(first, self.rows + 1), wires, lines, entries))
@@ -188,9 +213,7 @@ class Tally:
             return None
         if isinstance(found, DomainEvent):
             self.rows += 1
-            if found.source == self._source:
-                return Row(self.rows, found)
-            return Row(self.rows, Refused("source", f"{found.source!r}: this is the snapshot of {self._source!r}"))
+            return Row(self.rows, found if self._fits(found) else self._misfit(found))
         if isinstance(found, Finish):
             self._count = found.rows
             self.taken_at = self.taken_at or found.taken_at
@@ -203,12 +226,30 @@ class Tally:
         self.rows += 1
         return Row(self.rows, found)
 
-    def end(self) -> End:
-        """How the snapshot ended, when nothing more comes."""
+    def end(self, *, by_size: bool = False) -> End:
+        """How the snapshot ended, when nothing more comes. `by_size` tells whether it may do without an end marker."""
         if self._fault:
             return End(complete=False, reason=self._fault)
+        if self._count is None and by_size:
+            return End(complete=True, surplus=None, by_size=True)
         if self._count is None:
             return End(complete=False, reason="has no end marker")
-        if self._count != self.rows:
-            return End(complete=False, reason=f"its end marker counts {self._count:,} rows; it has {self.rows:,}")
+        return counted("its end marker counts", self._count, self.rows)
+
+    def _fits(self, said: Wire | DomainEvent) -> bool:
+        """Whether it is what a row may say of its source, and of what is fixed."""
+        return said.source == self._source and self._type in (None, said.type) and self._channel in (None, said.channel)
+
+    def _misfit(self, event: DomainEvent) -> Refused:
+        if event.source != self._source:
+            return Refused("source", f"{event.source!r}: this is the snapshot of {self._source!r}")
+        name = "channel" if self._type in (None, event.type) else "type"
+        said, fixed = (event.channel, self._channel) if name == "channel" else (event.type, self._type)
+        return Refused(name, f"{said!r}: the snapshot's constants say {fixed!r}")
+
+
+def counted(who: str, count: int, rows: int) -> End:
+    """How a snapshot ended whose distinct rows somebody has counted; `who` begins the sentence that says so."""
+    if count == rows:
         return End(complete=True)
+    return End(complete=False, reason=f"{who} {count:,} rows; it has {rows:,}", surplus=max(rows - count, 0))

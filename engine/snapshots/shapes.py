@@ -5,7 +5,7 @@ its payload written with its keys sorted; of the others, the values are put into
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from engine.config import Config
@@ -138,10 +138,10 @@ def _template(canonical: bytes) -> tuple[bytes, list[str]]:
 
 
 class Shapes:
-    """The shapes of one source's lines."""
+    """The shapes of one source's lines. `fixed` as in `Tally`."""
 
-    def __init__(self, config: Config, source: str) -> None:
-        names = (EVERY_CHANNEL, *(channel.name for channel in config.made_for))
+    def __init__(self, config: Config, source: str, fixed: Mapping[str, str]) -> None:
+        names = [fixed["channel"]] if "channel" in fixed else [EVERY_CHANNEL, *config.channels]
         self._values = {
             "sku": _SKU,
             "channel": b'"(%b)"' % b"|".join(re.escape(name.encode()) for name in names),
@@ -150,7 +150,7 @@ class Shapes:
             "id": _IDENTIFIER,
             "correlationId": _IDENTIFIER,
         }
-        self._domains = config.sources[source].domains
+        self._domains = [fixed["type"]] if "type" in fixed else config.sources[source].domains
         self._shapes: list[_Shape] = []
         self._learned = 0
         self._hits = 0

@@ -14,6 +14,7 @@ from domains.domain import JSON
 from engine.door import Wire
 from engine.errors import Refused
 from engine.events import DomainEvent
+from engine.snapshots.coverage import NOTHING, Coverage
 
 BATCH_ROWS = 10_000
 """A batch has at most so many rows."""
@@ -46,10 +47,17 @@ class Batch(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why."""
+    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why.
+
+    That depends on how many of its rows name again what an earlier one named, which whoever puts them in order finds
+    out: it is complete when they are exactly `surplus`; None for any number of them. One that is judged `by_size` has
+    nothing but its length to show for it.
+    """
 
     complete: bool
     reason: str = ""
+    surplus: int | None = 0
+    by_size: bool = False
 
 
 class Snapshot(ABC):
@@ -73,8 +81,14 @@ class Snapshot(ABC):
     written_at: datetime | None = None
     """When it was written, by the clock of the machine that holds it: a file's modification time. None when live."""
 
+    coverage: Coverage = NOTHING
+    """Which streams its rows can name. Known with the first batch, or when there is none with the end."""
+
     end: End | None = None
     """How it ended; None until `batches` has ended."""
+
+    rows: int = 0
+    """How many rows it has had, once it has ended."""
 
     @abstractmethod
     def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:

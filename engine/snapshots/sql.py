@@ -19,9 +19,9 @@ from engine.configuration.snapshots import SnapshotConfig
 from engine.configuration.tables import redacted
 from engine.errors import ConfigurationError, Refused, SourceFailed
 from engine.events import DomainEvent
-from engine.mapping.columns import Bound, Columns
+from engine.mapping.columns import Bound
 from engine.snapshots.ahead import ReadAhead, Reading
-from engine.snapshots.columns import columns_of
+from engine.snapshots.columns import Binding
 from engine.snapshots.rows import Tally
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
@@ -54,28 +54,33 @@ class SQLSnapshot(ReadAhead):
         super().__init__(group)
         settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
-        self._columns = columns_of(config, source)
         self._database = _database(settings, f"sources.{source}.snapshot.database_variable")
         self._query = settings.query or ""
         self.name = redacted(self._database)
+        self._binding = Binding(config, source, self.name)
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
     def reading(self, cursor: JSON) -> Reading:
         """A pass over the rows of now: a query can only begin anew."""
         if cursor is not None:
             raise SourceFailed(self.name, "a query cannot be taken up where it was left; it begins anew")
-        return QueryReading(self.name, self._database, self._query, self._columns, self._source)
+        return QueryReading(self.name, self._database, self._query, self._binding, self._source)
 
 
 class QueryReading(Reading):
     """A pass over the rows of a query, in a transaction of its own."""
 
-    def __init__(self, name: str, database: str, query: str, columns: Columns, source: str) -> None:
+    def __init__(self, name: str, database: str, query: str, binding: Binding, source: str) -> None:
         self._name = name
         self._database = database
         self._query = query
-        self._columns = columns
+        self._binding = binding
         self._tally = Tally(source)
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Every row that there was when the first was asked for."""
@@ -84,7 +89,7 @@ class QueryReading(Reading):
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_WITHOUT_LIMITS)
                 statement = await self._prepared(connection)
-                bound = self._columns.bind([each.name for each in statement.get_attributes()], self._name)
+                bound, self.coverage = self._binding.of([each.name for each in statement.get_attributes()])
                 cursor = await statement.cursor()
             more = True
             while more:
@@ -97,7 +102,7 @@ class QueryReading(Reading):
                     size += await run_sync(self._take, records, bound, rows)
                 if rows:
                     yield Batch(rows, None, self._tally.rows, None)
-        self.end = End(complete=True)
+        self.end = End(complete=True, surplus=None)
 
     def _take(self, records: Sequence[asyncpg.Record], bound: Bound, rows: list[Row]) -> int:
         """Adds what the records say; gives how many bytes of payload there are."""

@@ -1,0 +1,53 @@
+"""What comparing a snapshot has shown, on its way into the record of the run."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from domains.domain import JSON
+from engine.rebuild.comparing import Comparison
+from engine.rebuild.ordering import SHOWN, Aside, Refusal
+from engine.rebuild.run import Counts
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is still to be recorded: rows that were put aside, and pages in which nothing had drifted.
+
+    `place` is behind the last of these pages, None where there is none: in the snapshot, and in the log.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    live: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+    place: tuple[JSON, str] | None = None
+    repetitions: int = 0
+
+    def with_aside(self, aside: Aside) -> "Findings":
+        """And rows that are not compared."""
+        counts = Counts(
+            rows=aside.refused + aside.repeated + aside.elsewhere,
+            refused=aside.refused,
+            unreadable=aside.unreadable,
+            repeated=aside.repeated,
+            elsewhere=aside.elsewhere,
+        )
+        return replace(
+            self,
+            counts=self.counts + counts,
+            refusals=[*self.refusals, *aside.refusals][:SHOWN],
+            repetitions=self.repetitions + aside.repetitions,
+        )
+
+
+class Compared(NamedTuple):
+    """What comparing a stretch has shown.
+
+    `place` is where a run goes on behind it, in the snapshot and in the log; None where it can go on at none. `aside`
+    is what was put aside on the way there, and `sorted` as in `Page`. Of the corrections, some are `withheld`.
+    """
+
+    comparison: Comparison
+    place: tuple[JSON, str] | None
+    aside: Aside = Aside()
+    sorted: tuple[int, int] | None = None
+    withheld: int = 0
