@@ -123,7 +123,23 @@ WRONG = [
     (with_snapshot(URL, 'token_variable = "my secret"'), f"{SNAPSHOT}.token_variable", "environment variable"),
     (with_snapshot(URL, 'items = "data..items"'), f"{SNAPSHOT}.items", "dotted path"),
     (with_snapshot(URL, 'cursor_parameter = "after"'), f"{SNAPSHOT}.cursor_parameter", "needs cursor"),
-    (with_snapshot(URL, 'constants = {type = "pricing"}'), f"{SNAPSHOT}.constants", "goes with columns"),
+    (with_snapshot(URL, 'constants = {sku = "A"}'), f"{SNAPSHOT}.constants.sku", "goes with columns"),
+    (with_snapshot(FILE, "constants = {payload.amount = 1}"), f"{SNAPSHOT}.constants.payload.amount", "with columns"),
+    (with_snapshot(FILE, "constants = {type = 7}"), f"{SNAPSHOT}.constants.type", "expected a name, got 7"),
+    (with_snapshot(FILE, 'ends = "never"'), f"{SNAPSHOT}.ends", "never"),
+    (with_snapshot(URL, 'ends = "file"'), f"{SNAPSHOT}.ends", "goes with file"),
+    (with_snapshot(FILE, 'settle = "soon"'), f"{SNAPSHOT}.settle", "such as '90s', '15m' or '2d'"),
+    (with_snapshot(FILE, "settle = -1"), f"{SNAPSHOT}.settle", "-1 is neither seconds"),
+    (with_snapshot(FILE, "settle = nan"), f"{SNAPSHOT}.settle", "nan is neither seconds"),
+    (with_snapshot(FILE, 'duration = "1000d"'), f"{SNAPSHOT}.duration", "at most 366 days"),
+    (with_snapshot(URL, 'duration = "2h"'), f"{SNAPSHOT}.duration", "goes with file"),
+    (with_snapshot(FILE, "stable = true"), f"{SNAPSHOT}.stable", "goes with url"),
+    (with_snapshot(FILE, 'hosts = ["a"]'), f"{SNAPSHOT}.hosts", "goes with url"),
+    (with_snapshot(URL, 'hosts = ["https://a/b"]'), f"{SNAPSHOT}.hosts", "such as 'files.pim.example'"),
+    (with_snapshot(URL, 'hosts = ["me:secret@a"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = ["a:b"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = ["ftp://a"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = [""]'), f"{SNAPSHOT}.hosts", "is not a host"),
     (with_snapshot(URL, "requests_per_second = 0"), f"{SNAPSHOT}.requests_per_second", "> 0"),
     (with_snapshot(URL, "concurrency = 0"), f"{SNAPSHOT}.concurrency", ">= 1"),
     (with_snapshot(QUERY), f"{SNAPSHOT}.database", "database_variable"),
@@ -336,7 +352,9 @@ def test_columns_may_be_written_in_either_form() -> None:
         (500, 10, 500),
         ("500", 10, 500),
         ("5%", 1_000, 50),
-        ("5 %", 19, 0),
+        ("5 %", 19, 5),
+        ("7 %", 99, 6),
+        ("0.5%", 1, 5),
         ("2.5%", 1_000, 25),
         ("0%", 1_000, 0),
         (["5%", 500], 1_000, 50),
@@ -345,7 +363,7 @@ def test_columns_may_be_written_in_either_form() -> None:
     ],
 )
 def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, limit: int) -> None:
-    """A number, a share of what is live, rounded down, or the smallest of several."""
+    """A number, a share of what is live, rounded down and never less than five, or the smallest of several."""
     assert OrphanLimit.parse(given).of(live) == limit
     assert OrphanLimit.parse(["5%", 500]) == snapshot_in(with_snapshot(FILE)).orphan_limit
 

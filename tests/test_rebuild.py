@@ -292,37 +292,39 @@ async def test_a_row_of_another_source_is_refused(shop: Shop, config: Config) ->
 
 
 async def test_a_run_that_would_withdraw_too_much_is_held(shop: Shop, config: Config) -> None:
-    """Above 5 % of what the source has, a run changes nothing more until somebody says so."""
+    """Above five streams, or 5 % of what the source has, a run changes nothing more until somebody says so."""
     await say(shop, *prices())
-    export(config, "erp", *prices()[3:], taken_at=soon())
+    export(config, "erp", *prices()[6:], taken_at=soon())
     held = await rebuild(shop, "erp")
-    assert (held.state, held.counts.orphans, held.held_limit, held.counts.withdrawn) == ("held", 3, 2, 0)
+    assert (held.state, held.counts.orphans, held.held_limit, held.counts.withdrawn) == ("held", 6, 5, 0)
     assert (await resume(shop, held.run)).state == "held"
     assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "1.00"
     file_of(config, "erp").unlink()  # it has been read
     done = await resume(shop, held.run, confirmed=True)
-    assert (done.state, done.counts.withdrawn) == ("completed", 3)
+    assert (done.state, done.counts.withdrawn) == ("completed", 6)
     assert await section(shop, "pricing", sku=SKUS[0]) is None
-    assert await section(shop, "pricing", sku=SKUS[3]) is not None
+    assert await section(shop, "pricing", sku=SKUS[6]) is not None
 
 
 async def test_what_is_said_while_a_run_is_held_survives(shop: Shop, config: Config) -> None:
     """Withdrawals look again: a stream that was touched since the run began is spared."""
     await append(shop, *prices())
-    export(config, "erp", *prices()[3:], taken_at=soon())
+    export(config, "erp", *prices()[6:], taken_at=soon())
     held = await rebuild(shop, "erp")
     await append(shop, price("7.00", version=9, sku=SKUS[0]), price("0.50", version=1, sku=SKUS[1]))
     done = await resume(shop, held.run, confirmed=True)
-    assert (done.counts.withdrawn, done.counts.spared) == (1, 2)
+    assert (done.counts.withdrawn, done.counts.spared) == (4, 2)
     assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "7.00"
     assert (await section(shop, "pricing", sku=SKUS[1]))["amount"] == "2.00"
 
 
-@pytest.mark.parametrize(("limit", "state"), [(2, "held"), (3, "completed"), ("7%", "held"), ("8%", "completed")])
+@pytest.mark.parametrize(
+    ("limit", "state"), [(6, "held"), (7, "completed"), ("15%", "held"), ("5%", "held"), ("18%", "completed")]
+)
 async def test_the_limit_can_be_another(shop: Shop, config: Config, limit: object, state: str) -> None:
     """A number or a share of the source's live streams."""
     await append(shop, *prices())
-    export(config, "erp", *prices()[3:], taken_at=soon())
+    export(config, "erp", *prices()[7:], taken_at=soon())
     assert (await rebuild(shop, "erp", Order(max_orphans=limit))).state == state  # type: ignore[arg-type]  # is JSON
     assert (await rebuild(shop, "erp", Order(confirmed=True))).state == "completed"
 

@@ -310,7 +310,7 @@ def with_files(config: Config, folder: Path) -> Config:
     """The same configuration, where every source has a snapshot in a folder."""
     tables: Document = msgspec.to_builtins(config)
     for source, table in tables["sources"].items():
-        table["snapshot"] = {"file": str(folder / f"{source}.ndjson.gz")}
+        table["snapshot"] = {"file": str(folder / f"{source}.ndjson.gz"), **AT_ONCE}
     return Config.parse(tables, store=config.store.url)
 
 

@@ -35,7 +35,7 @@ def line(payload: object, sku: str = "SKU-1", version: object = 7, **more: objec
 
 def shapes_of(*lines: bytes) -> Shapes:
     """Shapes that have learned from these lines."""
-    shapes = Shapes(CONFIG, "erp", {})
+    shapes = Shapes(CONFIG, "erp")
     for each in lines:
         try:
             shapes.learn(read_wire(each), each)

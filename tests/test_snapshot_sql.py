@@ -15,7 +15,7 @@ from engine.snapshots.snapshot import End
 from tests.databases import query
 from tests.snapshots import Read, configured, payload_of, read
 
-COMPLETE = End(complete=True, surplus=None)
+COMPLETE = End(complete=True)
 ALL = """
 SELECT sku, version AS "sourceVersion", changed AS "occurredAt", 'EUR' AS "payload.currency", price AS "payload.amount"
 FROM prices ORDER BY sku

@@ -69,17 +69,23 @@ inventory = ["wms-reno", "wms-berlin"]
 """
 
 SNAPSHOTS = """
-# Where each source says everything that it says now.
+# Where each source says everything that it says now. An evening takes a minute here: nothing need settle for a quarter of
+# an hour before what a snapshot does not have is gone.
 [sources.pim.snapshot]
 file = {pim}
+settle = 0
 [sources.erp.snapshot]
 file = {erp}
+settle = 0
 [sources.wms-berlin.snapshot]
 file = {berlin}
+settle = 0
 [sources.wms-reno.snapshot]
 file = {reno}
+settle = 0
 [sources.dam.snapshot]
 file = {dam}
+settle = 0
 """
 
 SNAPSHOT_FILES = {

@@ -25,16 +25,17 @@ def judge(snapshot: Snapshot, repetitions: int, baseline: int | None, *, confirm
     end = snapshot.end
     if end is None:
         raise AssertionError(snapshot)  # batches that have ended say how
-    rows = snapshot.rows - repetitions
-    if end.by_size:
+    rows, surplus = snapshot.rows - repetitions, snapshot.surplus
+    if snapshot.by_size:
         return _judge_size(rows, baseline, confirmed=confirmed)
-    if end.surplus in (None, repetitions) and (end.complete or end.surplus):
+    if surplus is None or not (end.complete or surplus):
+        return Verdict(end.complete, end.reason, rows if end.complete else baseline)
+    if surplus == repetitions:
         return Verdict(complete=True, reason="", baseline=rows)
     reason = end.reason
     if repetitions:
         again = f"{repetitions:,} of its rows {'names' if repetitions == 1 else 'name'} again what an earlier one named"
-        hint = "rows may have shifted between its pages" if snapshot.unit == "rows" else "its count is of distinct rows"
-        reason = f"{reason}; {again}" if reason else f"{again}: {hint}, so that others are missing"
+        reason = f"{reason}; {again}" if reason else f"{again}: rows have shifted, so that others are missing"
     return Verdict(complete=False, reason=reason, baseline=baseline)
 
 

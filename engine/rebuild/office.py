@@ -70,8 +70,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     or why the run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in
     the log. From `held_limit` of them something could have been taken away unasked; `losses` are what corrections would
     take away from more: (path, streams, (stream, what it has there) of some). `looks_reset`: everything that the
-    snapshot says is older than the log. `lasted` is how many seconds have passed from its beginning to what happened to it last,
-    `seconds` how many this process has worked on it.
+    snapshot says is older than the log. `lasted` is how many seconds have passed from its beginning to what happened to
+    it last, `seconds` how many this process has worked on it.
     `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
 

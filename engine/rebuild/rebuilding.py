@@ -36,7 +36,7 @@ from engine.rebuild.comparing import (
 )
 from engine.rebuild.completeness import judge
 from engine.rebuild.findings import Compared, Findings
-from engine.rebuild.losses import Losses
+from engine.rebuild.losses import Loss, Losses
 from engine.rebuild.ordering import (
     SHOWN,
     Aside,
@@ -113,6 +113,7 @@ class SourceRebuild:
         self._taken_at = run.taken_at
         self._coverage = NOTHING
         self._losses = Losses()
+        self._too_much: Sequence[Loss] = ()
         self._withheld = Withheld()
         self._withholds = not self._confirmed
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
@@ -157,10 +158,15 @@ class SourceRebuild:
             self._withheld.clear()
             await self._save()
             await self._compare(snapshot)
-        run = self._run
         self._learn(snapshot)
+        run = self._run
         complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
-        run.compared(complete=complete, reason=reason, taken_at=self._taken_at, baseline=baseline)
+        orphans = run.counts.orphans if complete and not run.counts.unreadable else 0
+        self._too_much = self._losses.above(self._limit.of(run.live), orphans)
+        withheld = run.withheld if self._too_much else 0
+        if not self._too_much:
+            await self._release()
+        run.compared(complete=complete, reason=reason, taken_at=self._taken_at, baseline=baseline, withheld=withheld)
         await self._save()
 
     async def _compare(self, snapshot: Snapshot) -> None:
@@ -336,14 +342,10 @@ class SourceRebuild:
 
     async def _release(self) -> None:
         """Appends what was withheld."""
-        if self._runs is None or not self._run.withheld:
-            return
         self._withholds = False
         batches = self._withheld.batches()
         while (batch := await run_sync(next, batches, None)) is not None:
             await self._mend(Comparison(pending=batch))
-        self._run.release()
-        await self._save()
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
@@ -403,15 +405,12 @@ class SourceRebuild:
         return self._run.complete_snapshot and not self._run.counts.unreadable
 
     async def _must_ask(self) -> bool:
-        """Holds the run when it would take more away than it may without being asked. Else nothing is withheld."""
+        """Holds the run when it would take more away than it may without being asked."""
         allowed = self._limit.of(self._run.live)
         orphans = self._run.counts.orphans if self._may_withdraw() else 0
-        losses = self._losses.above(allowed, orphans)
-        if not losses:
-            await self._release()
-        if self._confirmed or not (losses or orphans > allowed):
+        if self._confirmed or not (self._too_much or orphans > allowed):
             return False
-        self._run.hold(orphans=orphans, limit=allowed, losses=[list(loss) for loss in losses])
+        self._run.hold(orphans=orphans, limit=allowed, losses=[list(loss) for loss in self._too_much])
         await self._save()
         return True
 

@@ -4,8 +4,8 @@ A run is about one source. It compares a snapshot of the source with the log, pa
 page, what the snapshot no longer has. Every step is an event, so another process can go on where one has died.
 
     comparing    page_done, again and again; start_over when the snapshot turns out to be in no order
-    withdrawing  from `compared` on: hold when it would take too much away, until resume; release what was withheld, or
-                 compare_again when that is lost; withdraw, again and again
+    withdrawing  from `compared` on: withdraw, again and again; hold when it would take too much away, until resume, and
+                 then compare_again if corrections were withheld
     done         from `complete` on
 
 The lists of streams stand in the events alone: a run may have found millions. `engine.rebuild.runs` reads them.
@@ -259,11 +259,13 @@ class Rebuild(BaseAggregate[str]):
         reason: str
         taken_at: str | None
         baseline: int | None
+        withheld: int
 
         def apply(self, run: "Rebuild") -> None:
             """Orphans may be withdrawn, when it was complete."""
             run.phase = "withdrawing"
             run.baseline = self.baseline
+            run.withheld = self.withheld
             run.complete_snapshot = self.complete
             run.incomplete_because = self.reason
             run.taken_at = self.taken_at or run.taken_at
@@ -282,15 +284,6 @@ class Rebuild(BaseAggregate[str]):
             run.held_orphans = self.orphans
             run.held_limit = self.limit
             run.losses = self.losses
-
-    class Released(Event):
-        """What was withheld has been appended."""
-
-        TOPIC = "engine.rebuild.run:Rebuild.Released"
-
-        def apply(self, run: "Rebuild") -> None:
-            """Nothing waits any more."""
-            run.withheld = 0
 
     class Resumed(Event):
         """Another process, or the same, goes on."""
@@ -424,13 +417,28 @@ class Rebuild(BaseAggregate[str]):
         self._check("compare again", holds=self.state == "running" and self.withheld > 0)
         self.trigger_event(self.StartedOver, reason="what was withheld is compared again", spilled=self.spilled)
 
-    def compared(
-        self, *, complete: bool, reason: str = "", taken_at: str | None = None, baseline: int | None = None
+    def compared(  # the event's own fields, by name
+        self,
+        *,
+        complete: bool,
+        reason: str = "",
+        taken_at: str | None = None,
+        baseline: int | None = None,
+        withheld: int = 0,
     ) -> None:
-        """The snapshot was read as far as it goes. When it is not complete, `reason` says why."""
+        """The snapshot was read as far as it goes. When it is not complete, `reason` says why.
+
+        So many streams are still `withheld`: the others have been mended.
+        """
         self._check("end its comparing", holds=self._runs_in("comparing"))
-        because = shorten(reason, LONGEST_REASON)
-        self.trigger_event(self.Compared, complete=complete, reason=because, taken_at=taken_at, baseline=baseline)
+        self.trigger_event(
+            self.Compared,
+            complete=complete,
+            reason=shorten(reason, LONGEST_REASON),
+            taken_at=taken_at,
+            baseline=baseline,
+            withheld=withheld,
+        )
 
     def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
         """Somebody must confirm that so much is taken away: orphans, and (path, streams, samples) of corrections.
@@ -440,11 +448,6 @@ class Rebuild(BaseAggregate[str]):
         self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
         shown = [shortened(each) for each in losses[:MOST_EXAMPLES]]
         self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
-
-    def release(self) -> None:
-        """What was withheld has been appended."""
-        self._check("release what it withholds", holds=self._runs_in("withdrawing"))
-        self.trigger_event(self.Released)
 
     def resume(self, process: str, *, confirmed: bool = False) -> None:
         """A process goes on with a run that was interrupted, held, or has failed."""

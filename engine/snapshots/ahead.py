@@ -15,10 +15,12 @@ from engine.tasks import pass_on
 
 
 class Reading(ABC):
-    """One pass over a snapshot. `taken_at` and `coverage` are known with the first batch, `end` with the last."""
+    """One pass over a snapshot. As in `Snapshot`, the end and all that belongs to it is known at the end."""
 
     taken_at: datetime | None = None
     coverage: Coverage = NOTHING
+    surplus: int | None = None
+    by_size: bool = False
     end: End = End(complete=False, reason="was not read to its end")
 
     @property
@@ -58,7 +60,8 @@ class ReadAhead(Snapshot):
         if failures:
             raise failures[0]
         self.taken_at, self.coverage = reading.taken_at, reading.coverage
-        self.end, self.rows = reading.end, reading.rows
+        self.end, self.rows, self.surplus = reading.end, reading.rows, reading.surplus
+        self.by_size = reading.by_size
 
 
 async def _make(

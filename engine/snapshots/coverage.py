@@ -6,6 +6,9 @@ from typing import NamedTuple, Self
 from engine.config import Config
 from projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 
+NOTHING_FIXED: Mapping[str, str] = {}
+"""The parts of an event that are the same in every row, by target, where rows may say anything."""
+
 
 class Coverage(NamedTuple):
     """The streams of one source that rows can name: channels by domain, and one SKU or any, all as in the log."""

@@ -15,10 +15,10 @@ from engine.config import Config
 from engine.configuration.snapshots import SnapshotConfig
 from engine.snapshots.ahead import ReadAhead, Reading
 from engine.snapshots.columns import FlatJSON, columns_of
-from engine.snapshots.coverage import Coverage
+from engine.snapshots.coverage import NOTHING_FIXED, Coverage
 from engine.snapshots.endpoint import Endpoint, token_in
 from engine.snapshots.pages import Page, PageReader
-from engine.snapshots.rows import NOTHING_FIXED, Found, JSONRows, Tally, counted
+from engine.snapshots.rows import Found, JSONRows, Tally
 from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 from engine.snapshots.traffic import Traffic
 
@@ -112,9 +112,9 @@ class PageReading(Reading):
                 if (end := self._end(page)) is not None:
                     break
                 place = Place(page.next)
-        shifted = self._first_total != self._total
-        self.taken_at = self._tally.taken_at
-        self.end = self._pages.judged(end, single=place.page is None, shifted=shifted)
+        self.taken_at, self.end = self._tally.taken_at, end
+        if place.page is not None and self._pages.may_shift:
+            self._may_have_shifted(end)
 
     def _count(self, total: int | None) -> None:
         """A page has told the total, or has not."""
@@ -155,7 +155,18 @@ class PageReading(Reading):
     def _last(self) -> End:
         rows = self._tally.rows
         if self._tally.marked:
+            self.surplus = self._tally.surplus
             return self._tally.end()
         if self._total is None:
             return End(complete=False, reason="has neither an end marker nor a total")
-        return counted("its total is", self._total, rows)
+        self.surplus = max(rows - self._total, 0)
+        if self._total != rows:
+            return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")
+        return End(complete=True)
+
+    def _may_have_shifted(self, end: End) -> None:
+        """A row that comes again on another page means that one was skipped, and so does a total that changes."""
+        self.surplus = 0
+        if end.complete and self._first_total != self._total:
+            reason = "its total has changed while its pages were read, so that rows have shifted between them"
+            self.end = End(complete=False, reason=reason)

@@ -120,10 +120,16 @@ class LineReading(Reading):
                     continue
                 yield self._batch(rows, line, file)
                 rows, self.size = [], 0
-            self.end = tally.end(by_size=self._file.by_size)
+            self._end()
         except SourceIncomplete as incomplete:
             self.end = End(complete=False, reason=incomplete.problem)
         yield self._batch(rows, line, file)
+
+    def _end(self) -> None:
+        """There are no more lines."""
+        self.end, self.surplus = self._tally.end(), None if self._tally.over else self._tally.surplus
+        if self._file.by_size and not (self._tally.marked or self._tally.over):
+            self.end, self.by_size = End(complete=True), True
 
     def _batch(self, rows: list[Row], line: int, file: InputFile) -> Batch:
         self.taken_at = self._tally.taken_at

@@ -11,7 +11,6 @@ from engine.door import UNREADABLE
 from engine.errors import SourceFailed
 from engine.snapshots.endpoint import Answer, Endpoint
 from engine.snapshots.rows import members_of
-from engine.snapshots.snapshot import End
 
 _LONGEST_COUNT = 16
 """Digits."""
@@ -47,17 +46,10 @@ class PageReader:
             return first.copy_set_param(self._settings.cursor_parameter, page)
         return endpoint.address(page, first)
 
-    def judged(self, end: End, *, single: bool, shifted: bool) -> End:
-        """How a pass ended, when it may be that rows have shifted from one page to another: unless there is but one.
-
-        A row that comes again means then that another was skipped, whatever the count says. `shifted` tells that the
-        total was not the same on every page.
-        """
-        if single or self._settings.stable:
-            return end
-        if end.complete and shifted:
-            return End(complete=False, reason="its total has changed while its pages were read: rows have shifted")
-        return end._replace(surplus=0)
+    @property
+    def may_shift(self) -> bool:
+        """Whether a change of what is listed may move rows from one page to another."""
+        return not self._settings.stable
 
     def following(self, endpoint: Endpoint, page: str | None, url: httpx2.URL) -> str | None:
         """The next page as it can be named anywhere, not only beside this one."""

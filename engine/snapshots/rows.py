@@ -17,11 +17,10 @@ from engine.door import UNREADABLE, Wire, read_event, read_wire
 from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.mapping.columns import made_plain
+from engine.snapshots.coverage import NOTHING_FIXED
 from engine.snapshots.snapshot import End, Row
 from engine.strict_json import find_repeated_key, refusal
 from projections.streams import EVERY_CHANNEL
-
-NOTHING_FIXED: Mapping[str, str] = {}
 
 _LONGEST_MARKER = 4_096
 """Bytes. What has the form of a marker and is longer is a row."""
@@ -226,15 +225,20 @@ class Tally:
         self.rows += 1
         return Row(self.rows, found)
 
-    def end(self, *, by_size: bool = False) -> End:
-        """How the snapshot ended, when nothing more comes. `by_size` tells whether it may do without an end marker."""
+    @property
+    def surplus(self) -> int | None:
+        """How many more rows there are than the end marker counts: it need not count what names a stream again."""
+        return self.rows - self._count if self._count and self.rows > self._count else None
+
+    def end(self) -> End:
+        """How the snapshot ended, when nothing more comes."""
         if self._fault:
             return End(complete=False, reason=self._fault)
-        if self._count is None and by_size:
-            return End(complete=True, surplus=None, by_size=True)
         if self._count is None:
             return End(complete=False, reason="has no end marker")
-        return counted("its end marker counts", self._count, self.rows)
+        if self._count != self.rows:
+            return End(complete=False, reason=f"its end marker counts {self._count:,} rows; it has {self.rows:,}")
+        return End(complete=True)
 
     def _fits(self, said: Wire | DomainEvent) -> bool:
         """Whether it is what a row may say of its source, and of what is fixed."""
@@ -246,10 +250,3 @@ class Tally:
         name = "channel" if self._type in (None, event.type) else "type"
         said, fixed = (event.channel, self._channel) if name == "channel" else (event.type, self._type)
         return Refused(name, f"{said!r}: the snapshot's constants say {fixed!r}")
-
-
-def counted(who: str, count: int, rows: int) -> End:
-    """How a snapshot ended whose distinct rows somebody has counted; `who` begins the sentence that says so."""
-    if count == rows:
-        return End(complete=True)
-    return End(complete=False, reason=f"{who} {count:,} rows; it has {rows:,}", surplus=max(rows - count, 0))

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 from engine.config import Config
 from engine.door import Wire, canonical_of, ending, entry, finish_reading
 from engine.errors import Refused
+from engine.snapshots.coverage import NOTHING_FIXED
 from projections.streams import EVERY_CHANNEL
 
 MOST_SHAPES = 16
@@ -140,7 +141,7 @@ def _template(canonical: bytes) -> tuple[bytes, list[str]]:
 class Shapes:
     """The shapes of one source's lines. `fixed` as in `Tally`."""
 
-    def __init__(self, config: Config, source: str, fixed: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, source: str, fixed: Mapping[str, str] = NOTHING_FIXED) -> None:
         names = [fixed["channel"]] if "channel" in fixed else [EVERY_CHANNEL, *config.channels]
         self._values = {
             "sku": _SKU,

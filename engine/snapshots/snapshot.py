@@ -47,17 +47,10 @@ class Batch(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why.
-
-    That depends on how many of its rows name again what an earlier one named, which whoever puts them in order finds
-    out: it is complete when they are exactly `surplus`; None for any number of them. One that is judged `by_size` has
-    nothing but its length to show for it.
-    """
+    """How a snapshot ended. One that is not complete proves nothing of what it does not have; `reason` says why."""
 
     complete: bool
     reason: str = ""
-    surplus: int | None = 0
-    by_size: bool = False
 
 
 class Snapshot(ABC):
@@ -89,6 +82,15 @@ class Snapshot(ABC):
 
     rows: int = 0
     """How many rows it has had, once it has ended."""
+
+    surplus: int | None = None
+    """How many of its rows must name again what earlier ones named: it is complete then, and else it is not.
+
+    None: that does not matter. Only whoever has put the rows in order knows how many there are.
+    """
+
+    by_size: bool = False
+    """Whether it has nothing but the number of its rows to show for being complete."""
 
     @abstractmethod
     def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:

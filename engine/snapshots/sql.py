@@ -102,7 +102,7 @@ class QueryReading(Reading):
                     size += await run_sync(self._take, records, bound, rows)
                 if rows:
                     yield Batch(rows, None, self._tally.rows, None)
-        self.end = End(complete=True, surplus=None)
+        self.end = End(complete=True)
 
     def _take(self, records: Sequence[asyncpg.Record], bound: Bound, rows: list[Row]) -> int:
         """Adds what the records say; gives how many bytes of payload there are."""
