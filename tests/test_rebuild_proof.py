@@ -26,7 +26,7 @@ from engine.rebuild.office import Order, RunReport
 from engine.refolding import Refolded, SectionDrift, SectionDriftKind
 from projections import Section, Stream, parse_stream_id, stream_id
 from tests.data import data_file
-from tests.rebuilds import SPOIL, Intruder, SectionKey, Witness, counts_of, export_lines, harm
+from tests.rebuilds import AT_ONCE, SPOIL, Intruder, SectionKey, Witness, counts_of, export_lines, harm
 from tests.scenes import SOAK_SEED
 from tests.shops import a_model
 

@@ -253,7 +253,8 @@ def _check_url(key: str, snapshot: SnapshotConfig) -> None:
         try:
             origin_at(host, parts.scheme)
         except ValueError:
-            problem = f"{host!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
+            shown = host.rpartition("@")[2]
+            problem = f"{shown!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
             raise ConfigurationError(f"{key}.hosts", problem) from None
 
 

@@ -69,8 +69,7 @@ inventory = ["wms-reno", "wms-berlin"]
 """
 
 SNAPSHOTS = """
-# Where each source says everything that it says now. An evening takes a minute here: nothing need settle for a quarter of
-# an hour before what a snapshot does not have is gone.
+# Where each source says everything that it says now. An evening takes a minute here: nothing has the time to settle.
 [sources.pim.snapshot]
 file = {pim}
 settle = 0

@@ -101,9 +101,10 @@ def _has_only_other_numbers(before: bytes, content: bytes) -> bool:
 def _compare(had: JSON, has: JSON, path: str, lost: list[tuple[str, JSON]]) -> None:
     if not _is_value(had):
         return
-    if not _is_value(has):
+    is_lost = not _is_value(has)
+    if is_lost:
         lost.append((path, had))
-    if isinstance(had, dict):
+    if isinstance(had, dict) and (is_lost or isinstance(has, dict)):  # else something else is there instead
         inside = has if isinstance(has, dict) else {}
         for name, value in had.items():
             _compare(value, inside.get(name), f"{path}.{name}" if path else name, lost)
