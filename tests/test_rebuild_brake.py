@@ -1,5 +1,6 @@
 """What a rebuild may take away without being asked, by orphans and by corrections."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
