@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 from benchmarks.workload import config
 from domains import DOMAINS
 from engine.http.headers import JSON
+from engine.http.listening import BACKLOG, address_of, listen
 from engine.http.reads import Application
-from engine.http.server import BACKLOG, address_of, listen
 from engine.running import collect_less
 from engine.stores.postgres.connections import SQL as POSTGRES
 from engine.stores.postgres.connections import Connections

@@ -1,7 +1,7 @@
 """Consumers: one a domain, each with its own checkpoint, lease, pace and failures."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -12,6 +12,7 @@ from domains import AnyDomain
 from engine.config import Config
 from engine.counting import Counts
 from engine.errors import RETRYABLE, LeaseLost
+from engine.faults import RecentFaults
 from engine.folding import Folder
 from engine.logs import Logger
 from engine.looking import Looker
@@ -37,6 +38,9 @@ CONFIRM_SECONDS = 0.5
 MOST_AHEAD = 50_000
 """How many streams a consumer remembers to have folded further than it has come: some megabytes."""
 
+SECONDS_UNTIL_TRIED = 60.0
+"""Until then, a consumer that failed has tried again, or waits for another worker's lease: then it has not failed."""
+
 PASSING = (*RETRYABLE, LeaseLost)
 """What a consumer gets over by itself."""
 
@@ -50,23 +54,33 @@ class Consumer:
     the domain again, beside what comes.
     """
 
-    def __init__(self, store: Store, domain: AnyDomain, config: Config, counts: Counts | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        domain: AnyDomain,
+        config: Config,
+        counts: Counts | None = None,
+        faults: RecentFaults | None = None,
+    ) -> None:
         self._store = store
         self._counts = counts or Counts()
+        self._faults = RecentFaults() if faults is None else faults
         self._domain = domain.name
+        self._work_name = f"fold {domain.name}"
         self._folder = Folder(domain, config.made_for, store.log)
         self._refolder = partial(Refolder, store, Looker(store, domain, config))
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 
-    async def run(self) -> None:
+    async def run(self, *, enduring: bool = False) -> None:
         """Folds what comes, for ever. Waits on standby while another worker has the lease.
 
-        What may pass is tried again, with backoff and jitter, for ever. Raises `LogReplaced`.
+        What may pass is tried again, with backoff and jitter, for ever. Raises `LogReplaced`, and whatever else is not
+        expected, unless it is `enduring`: then that is tried again, too, for somebody may mend it.
         """
         while True:
             async for attempt in stamina.retry_context(
-                on=PASSING,
+                on=Exception if enduring else PASSING,
                 attempts=None,
                 timeout=None,
                 wait_initial=0.1,
@@ -78,25 +92,45 @@ class Consumer:
 
     async def _hold(self) -> None:
         """Takes the lease and folds until something fails. A failure after progress begins the backoff anew."""
+        progressed = False
+
+        def progress() -> None:
+            nonlocal progressed
+            progressed = True
+            self._faults.succeeded(self._work_name)
+
+        try:
+            await self._follow(progress)
+        except LeaseLost as error:  # another worker folds
+            if not progressed:
+                raise
+            log.warning("interrupted", domain=self._domain, error=str(error))
+        except RETRYABLE as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            if not progressed:
+                raise
+            log.warning("interrupted", domain=self._domain, error=str(error))
+        except Exception as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400  # ours has no other
+            raise
+
+    async def _follow(self, progress: Callable[[], None]) -> None:
+        """Takes the lease and folds what comes. Tells of progress whenever it is up to date, or has folded."""
         async with self._store.consumption.lease(self._domain) as lease:
             if lease is None:  # it waits until it has one
                 return
             tail = await self._tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
-            progressed = False
-            try:
-                async with beside(partial(self._refold, tail)):
-                    while True:
-                        if await tail.step():
-                            progressed = True
-                        else:
-                            await tail.confirm()
-                            await self._store.log.wait(tail.position, self._work.poll_seconds)
-                            await tail.settle()
-            except PASSING as error:
-                if not progressed:
-                    raise
-                log.warning("interrupted", domain=self._domain, error=str(error))
+            async with beside(partial(self._refold, tail)):
+                while True:
+                    if await tail.step():
+                        progress()
+                    else:
+                        await tail.confirm()
+                        await self._store.log.wait(tail.position, self._work.poll_seconds)
+                        await tail.settle()
+                        self._faults.succeeded(self._work_name)
 
     async def catch_up(self) -> None:
         """Folds everything that is in the log by now, or waits until the worker that has the lease did.

@@ -7,17 +7,14 @@ LASTING_SECONDS = 10.0
 
 
 class RecentFaults:
-    """The last failure of each kind of work, until it succeeds again, or was not tried for `LASTING_SECONDS`.
-
-    A consumer tries again and again by itself: its failure counts until it has succeeded.
-    """
+    """The last failure of each kind of work, until it succeeds again, or has not been tried for a while."""
 
     def __init__(self) -> None:
         self._faults: dict[str, tuple[Exception, float]] = {}
 
-    def failed(self, work: str, error: Exception, *, lasting: bool = False) -> None:
-        """It was tried, and failed. A `lasting` failure counts for as long as nothing else is said."""
-        self._faults[work] = (error, float("inf") if lasting else time.monotonic() + LASTING_SECONDS)
+    def failed(self, work: str, error: Exception, seconds: float = LASTING_SECONDS) -> None:
+        """It was tried, and failed. That counts for so long, unless it is tried again."""
+        self._faults[work] = (error, time.monotonic() + seconds)
 
     def succeeded(self, work: str) -> None:
         """It can be done."""

@@ -45,13 +45,15 @@ log = Logger(__name__)
 class Check(NamedTuple):
     """One thing that must hold. `purposes` are those that need it.
 
-    A `slow` one reads much. While it runs, what it found the last time counts, and nothing the first time.
+    A `slow` one reads much. While it runs, what it found the last time counts, and nothing the first time. A `shared`
+    one finds the same in whichever process of a server it is run.
     """
 
     name: str
     purposes: tuple[Purpose, ...]
     problem: "Callable[[Shop], Awaitable[str | None]]"
     slow: bool = False
+    shared: bool = False
 
 
 class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True, rename={"purposes": "for"}):
@@ -116,7 +118,7 @@ CHECKS = (
     LOG,
     Check("log-identity", INGEST, log_is_known),
     CONSUMERS,
-    Check("lag", INGEST, pages_are_up_to_date),
+    Check("lag", INGEST, pages_are_up_to_date, shared=True),
 )
 """Every check, in the order in which they are told."""
 

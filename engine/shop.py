@@ -16,11 +16,12 @@ from engine.counting import Counts
 from engine.dead_letters import DeadLetterOffice
 from engine.deliveries import Deliveries
 from engine.door import Door
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, StoreError
 from engine.events import AppendResult, DomainEvent
 from engine.faults import RecentFaults
 from engine.history import HistoryEntry, history_of
 from engine.lag import LagWatch
+from engine.logs import Logger
 from engine.looking import Looker, Scans, parts_of
 from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
 from engine.readiness import results_of
@@ -36,6 +37,12 @@ from projections import normalise_sku
 
 if TYPE_CHECKING:
     from engine.rebuild.office import RebuildOffice
+
+
+SECONDS_TO_PUBLISH = 5.0
+"""How long after it could not be told what each channel requires the database is told again."""
+
+log = Logger(__name__)
 
 
 class Shop:
@@ -97,13 +104,13 @@ class Shop:
         await self._publish_layout()
         await together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
-    async def work(self, domains: Collection[str] | None = None) -> None:
+    async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
         """Folds what comes, in all domains or in some, and empties old dead letters, until it is cancelled.
 
-        A cancellation waits for the current batch.
+        A cancellation waits for the current batch. `enduring` consumers go on after any error, which is in `faults`.
         """
-        await self._publish_layout()
-        await together(*(consumer.run for consumer in self._consumers(domains)), self.retention.run)
+        consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
+        await together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
 
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildOffice"]:
@@ -201,7 +208,7 @@ class Shop:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
-        return [Consumer(self.store, domain, self.config, self.counts) for domain in self._chosen(names)]
+        return [Consumer(self.store, domain, self.config, self.counts, self.faults) for domain in self._chosen(names)]
 
     def _chosen(self, names: Collection[str] | None) -> list[AnyDomain]:
         known = {domain.name for domain in DOMAINS}
@@ -210,7 +217,17 @@ class Shop:
                 raise ConfigurationError("", f"{name!r} is no domain; there are {', '.join(sorted(known))}")
         return [domain for domain in DOMAINS if names is None or domain.name in names]
 
-    async def _publish_layout(self) -> None:
+    async def _publish_layout(self, *, enduring: bool = False) -> None:
+        while True:
+            try:
+                return await self._publish_layout_once()
+            except StoreError as error:
+                if not enduring:
+                    raise
+                log.warning("the channels are not published yet", error=str(error))
+                await anyio.sleep(SECONDS_TO_PUBLISH)
+
+    async def _publish_layout_once(self) -> None:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
         requires = {channel.name: channel.requires for channel in self.config.made_for}
         await self.store.pages.publish_layout([domain.name for domain in DOMAINS], identity, requires)

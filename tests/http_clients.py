@@ -11,8 +11,9 @@ from engine import Shop
 from engine.grants import SCOPES, Grant
 from engine.http.access import EVERYTHING, Access
 from engine.http.app import application
+from engine.http.listening import address_of, listen
 from engine.http.routes import Route
-from engine.http.server import address_of, listen, serving
+from engine.http.server import serving
 from engine.http.service import Service
 from engine.http.table import ROUTES
 

@@ -17,9 +17,10 @@ from anyio.abc import SocketStream
 from engine import Shop
 from engine.http import handover
 from engine.http.handover import is_for_readers, is_for_worker
+from engine.http.listening import listen
 from engine.http.peers import WORKER, Peers, Way
 from engine.http.routes import Route
-from engine.http.server import listen, serving
+from engine.http.server import serving
 from engine.http.service import Service
 from engine.http.table import ROUTES
 from tests.command_line import event, ndjson
@@ -93,11 +94,9 @@ class Scene(NamedTuple):
 @contextmanager
 def peers() -> Iterator[Peers]:
     """Ways that are closed at the end."""
-    found = Peers.open()
+    found = Peers.open(READER)
     yield found
-    for way in found:
-        way.worker.close()
-        way.readers.close()
+    found.close()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest
 import engine
 from engine import Shop
 from engine.errors import CannotListen
-from engine.http.server import address_of, listen
+from engine.http.listening import address_of, listen
 from tests.command_line import on_sqlite
 from tests.http_clients import is_free, served, service_of
 from tests.processes import eventually

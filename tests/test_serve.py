@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from engine.http.server import listen
+from engine.http.listening import listen
 from engine.running import answer_soon
 from tests.command_line import event, finished, lines_file, ndjson, on_sqlite, pagefold, product, settle, spawn
 from tests.http_clients import is_free

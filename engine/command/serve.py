@@ -3,6 +3,7 @@
 import os
 import socket
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import anyio
@@ -14,13 +15,14 @@ import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
 from engine.command.running import Stop, stoppable
-from engine.command.supervising import supervise
+from engine.command.supervising import Task, supervise
 from engine.config import Config
 from engine.errors import StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
 from engine.http.descriptors import room_for
+from engine.http.listening import address_of, listen
 from engine.http.peers import WORKER, Peers
-from engine.http.server import address_of, listen, serving
+from engine.http.server import serving
 from engine.http.service import Service
 from engine.logs import Logger
 from engine.running import answer_soon, run
@@ -60,8 +62,9 @@ def serve(
     """
     options.start_logging("info")
     answer_soon()
-    shared = _Shared(within_room(options.load()), listen(host, port), host, work, Peers.open() if workers > 1 else None)
-    if workers == 1:
+    peers = Peers.open(workers) if workers > 1 else None
+    shared = _Shared(within_room(options.load()), listen(host, port), host, work, peers)
+    if peers is None:
         return run(lambda: _serve(shared))
 
     def one(number: int, gone: int) -> int:
@@ -69,7 +72,7 @@ def serve(
             os.nice(GIVING_WAY)
         return run(lambda: _serve(shared, number, gone))
 
-    return supervise(workers, one, at_end=shared.listener.close)
+    return supervise(workers, Task(one, shared.listener.close, peers.board, shared.config.http.frozen_seconds))
 
 
 class _Shared(NamedTuple):
@@ -91,16 +94,14 @@ def within_room(config: Config) -> Config:
 async def _serve(shared: _Shared, number: int = WORKER, gone: int | None = None) -> int:
     """One process of several, or the only one. It ends by a signal, or when there is something to read from `gone`."""
     config, listener, host, work, peers = shared
-    consumes, listens = work and number == WORKER, peers is None or number != WORKER
+    consumes, stands_in = work and number == WORKER, peers is not None and number == WORKER
     address = address_of(listener)
-    if not listens:  # while this one is still ending, the port is free
-        listener.close()
     async with engine.open(config, create=False) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
             beside(lambda: closing(service, host)),
-            serving(service, listener if listens else None, peers),
+            serving(service, listener, peers, stands_in=stands_in),
         ):
             if number == WORKER:
                 say(f"listening on {address}")
@@ -139,8 +140,11 @@ async def _has_tokens(shop: Shop) -> bool:
 
 
 def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
-    """The consumers, who finish their batch at the end of the block, after the last request was answered."""
-    return beside(shop.work) if work else nullcontext()
+    """The consumers, who finish their batch at the end of the block, after the last request was answered.
+
+    One that fails does not end the server: pages are read as they are, and whoever asks for readiness is told.
+    """
+    return beside(partial(shop.work, enduring=True)) if work else nullcontext()
 
 
 async def _stopped(stop: Stop, gone: int | None) -> None:

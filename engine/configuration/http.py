@@ -22,6 +22,7 @@ class HttpConfig(Table, frozen=True):
     those of channels that have none of their own. A request's head has at most `max_header_bytes` in `max_headers`, its
     body `max_body_bytes`; it is complete within `receive_seconds`, and a connection without one is closed after
     `idle_seconds`. `lag_seconds` is how far folding may be behind before the server is not ready, and takes nothing in.
+    A process that does not answer the one that started it is replaced after `frozen_seconds`.
     `access_log_sample` is the share of requests that are logged; of those that fail by the server's fault, all are.
     """
 
@@ -37,4 +38,5 @@ class HttpConfig(Table, frozen=True):
     connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
     lag_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
+    frozen_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 5.0
     access_log_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01

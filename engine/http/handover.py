@@ -4,7 +4,8 @@ Python does one thing at a time in a process. Where several share a port, the fi
 asked by operators, and the others read pages. Each looks at the head of a request, and where it is for the other kind
 it passes the connection on, with what has arrived of it.
 
-Every process can answer everything. Where a connection cannot be passed on it stays where it is.
+Every process can answer everything. Where a connection cannot be passed on it stays where it is: when none of those who
+should take it answers, and when the server ends.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -22,6 +23,7 @@ from uvicorn.config import Config as ServerConfig
 from uvicorn.server import ServerState
 
 from engine.http.limits import Gate, LimitedProtocol
+from engine.http.listening import attend
 from engine.http.reads import PREFIX
 from engine.http.routes import Route
 from engine.logs import Logger
@@ -86,12 +88,20 @@ def _pattern(path: str) -> str:
 # --- passing on -----------------------------------------------------------------------------------
 
 
+class Others(NamedTuple):
+    """The other kind of process: the `way` to them, what they should answer, and whether they do at all."""
+
+    way: socket.socket
+    should_answer: IsForOthers
+    answer: Callable[[], bool]
+
+
 class _PassedOn(Exception):  # it only ends the parser's work
     """The connection is another's. Raised inside the parser, which gives up."""
 
 
 class HandoverProtocol(LimitedProtocol):
-    """A connection that is passed on to `way` when it asks for something that is for others.
+    """A connection that is passed on to `way` when it asks for something that is for others, and they `answer`.
 
     `_arrived` is all there is of a request whose head is not complete. It is empty where nobody can tell at which byte
     the request begins: behind another one, in one piece with it. `before` is what another process has read already.
@@ -100,16 +110,14 @@ class HandoverProtocol(LimitedProtocol):
     def __init__(
         self,
         gate: Gate,
-        way: socket.socket,
-        is_for_others: IsForOthers,
+        others: "Others",
         config: ServerConfig,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(gate, config, server_state, app_state, _loop)
-        self._way = way
-        self._is_for_others = is_for_others
+        self._others = others
         self._arrived: list[bytes] = []
         self._is_begun = False
         self._is_passed_on = False
@@ -138,7 +146,8 @@ class HandoverProtocol(LimitedProtocol):
     def on_headers_complete(self) -> None:
         """The head is there: it tells who answers."""
         arrived, self._arrived = self._arrived, []
-        if arrived and self._is_for_others(self.parser.get_method(), self.url) and self._pass_on(b"".join(arrived)):
+        others = self._others
+        if arrived and others.should_answer(self.parser.get_method(), self.url) and self._pass_on(b"".join(arrived)):
             raise _PassedOn
         super().on_headers_complete()
 
@@ -158,8 +167,10 @@ class HandoverProtocol(LimitedProtocol):
         transport = self.transport
         if not self.is_at_rest() or transport.is_closing() or transport.get_write_buffer_size():
             return False
+        if not self._others.answer():
+            return False
         try:
-            _send(self._way, transport.get_extra_info("socket").fileno(), arrived)
+            _send(self._others.way, transport.get_extra_info("socket").fileno(), arrived)
         except OSError:  # too many are on their way, or too many files are open
             return False
         self._is_passed_on = True
@@ -229,7 +240,4 @@ async def _take(connection: socket.socket, before: bytes, make: Make) -> None:
     protocol = make()
     protocol.before = before
     connection.setblocking(False)  # noqa: FBT003  # it has no name there
-    try:
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-    except OSError:  # whoever sent it has gone
-        connection.close()
+    await attend(connection, protocol)

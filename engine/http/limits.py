@@ -5,6 +5,8 @@ once in a while finds those whose time is over: no timer for each request, which
 """
 
 import asyncio
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,13 +43,17 @@ Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes]
 
 
 class Gate:
-    """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols."""
+    """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols.
+
+    Once it `is_ending`, each answer is the last one of its connection.
+    """
 
     def __init__(self, limits: HttpConfig, traffic: Traffic, at_once: Answerer) -> None:
         self.limits = limits
         self.traffic = traffic
         self.at_once = at_once
         self.open: set[LimitedProtocol] = set()
+        self.is_ending = False
         self._by_address: Counter[str] = Counter()
 
     def enter(self, connection: "LimitedProtocol", address: str | None) -> str | None:
@@ -82,6 +88,18 @@ class Gate:
 
 class TooMuch(Exception):  # it only ends the parser's work
     """A limit is passed. Raised inside the parser, which gives up."""
+
+
+def has_arrived(transport: asyncio.Transport) -> bool:
+    """Whether there is something that was sent, and not read yet."""
+    line = transport.get_extra_info("socket")
+    if line is None or transport.is_closing():
+        return False
+    try:
+        with socket.socket(fileno=os.dup(line.fileno())) as same:
+            return bool(same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:  # nothing has, or the other end has broken off
+        return False
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -169,7 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unparsed = 0
         is_first = self.is_at_rest()
         version, method = self.parser.get_http_version(), self.parser.get_method()
-        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gate.is_ending
         if is_first and self._answer_at_once(method, keep_alive=keep_alive):
             return
         url, scope = httptools.parse_url(self.url), self.scope
@@ -261,6 +279,17 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._idle_since is not None and now - self._idle_since > limits.idle_seconds:
             self._idle_since = None
+            self.transport.close()
+
+    def say_last_word(self) -> None:
+        """The answer under way is the last one of this connection, unless more was asked before it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+
+    def close_if_idle(self) -> None:
+        """Closes the connection where nothing was asked that is not answered, nor has begun to be asked."""
+        if self.is_at_rest() and self._in_head and not self._unparsed and not has_arrived(self.transport):
             self.transport.close()
 
     def _time_out(self) -> None:

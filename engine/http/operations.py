@@ -18,7 +18,7 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
-class ServerReadiness(msgspec.Struct, frozen=True):
+class ReadinessAnswer(msgspec.Struct, frozen=True):
     """Whether requests should be sent here: every check that counts for them, and what is wrong."""
 
     status: Literal["ready", "not ready"]
@@ -48,7 +48,7 @@ async def readyz_ingest(call: Call) -> Response:
 async def _readiness(service: Service, purposes: Collection[Purpose]) -> Response:
     checks = await service.readiness.results(purposes)
     ready = all(each.ok for each in checks)
-    return reply(ServerReadiness("ready" if ready else "not ready", checks), 200 if ready else 503)
+    return reply(ReadinessAnswer("ready" if ready else "not ready", checks), 200 if ready else 503)
 
 
 async def metrics(call: Call) -> Response:
@@ -64,7 +64,7 @@ async def openapi(call: Call) -> Response:
 
 
 def _route_of(path: str, handler: Handler, name: str, summary: str) -> Route:
-    answers = [Answer(200, "They should", ServerReadiness), Answer(503, "They should not, and why", ServerReadiness)]
+    answers = [Answer(200, "They should", ReadinessAnswer), Answer(503, "They should not, and why", ReadinessAnswer)]
     return Route("GET", path, handler, name, summary, answers=answers)
 
 

@@ -3,6 +3,8 @@
 import socket
 from typing import NamedTuple, Self
 
+from engine.http.board import Board
+
 WORKER = 1
 """The number of the process that takes changes, folds, and is asked by operators. Those of the others follow."""
 
@@ -28,9 +30,14 @@ class Way(NamedTuple):
         """That of a process, by its number."""
         return self.worker if number == WORKER else self.readers
 
+    def close(self) -> None:
+        """Both ends."""
+        self.worker.close()
+        self.readers.close()
+
 
 class Peers(NamedTuple):
-    """The ways on which connections are passed on, and on which readers tell their numbers.
+    """The ways on which connections are passed on, and on which readers tell their numbers; and what all may know.
 
     To be opened before there are processes. All of them keep both ends, so that whoever takes the place of one that was
     killed finds what was sent to it.
@@ -38,8 +45,14 @@ class Peers(NamedTuple):
 
     connections: Way
     numbers: Way
+    board: Board
 
     @classmethod
-    def open(cls) -> Self:
-        """New ones."""
-        return cls(Way.open(socket.SOCK_STREAM), Way.open(socket.SOCK_DGRAM))
+    def open(cls, processes: int) -> Self:
+        """New ones, for so many processes."""
+        return cls(Way.open(socket.SOCK_STREAM), Way.open(socket.SOCK_DGRAM), Board(processes))
+
+    def close(self) -> None:
+        """Both ways."""
+        self.connections.close()
+        self.numbers.close()

@@ -1,19 +1,22 @@
 """uvicorn as we run it: within limits, without words of its own, ended by whoever has started it."""
 
+import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import anyio
 import uvicorn
 
-from engine.errors import CannotListen
 from engine.http.app import application
 from engine.http.at_once import AtOnce
-from engine.http.handover import HandoverProtocol, is_for_readers, is_for_worker, taking_over
+from engine.http.board import BEAT_SECONDS, PeerWatch
+from engine.http.handover import HandoverProtocol, Others, is_for_readers, is_for_worker, taking_over
 from engine.http.limits import Gate, LimitedProtocol
+from engine.http.listening import BACKLOG, SECONDS_TO_COME_IN, attend_all, let_nobody_in
 from engine.http.numbers import tell
 from engine.http.peers import WORKER, Peers
 from engine.http.reads import Application
@@ -21,44 +24,24 @@ from engine.http.service import Service
 from engine.http.table import ROUTES
 from engine.tasks import beside, ungrouped
 
-BACKLOG = 2_048
 DRAIN_SECONDS = 20
 """How long requests under way are waited for at the end."""
 
+QUIET_SECONDS = 0.5
+"""How long a connection stays open at the end on which nothing is asked: somebody may just be about to."""
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; at any free port for port 0. Raises `CannotListen`."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise CannotListen(host, port, error.strerror or str(error)) from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003  # it has no name there
-    except OSError as error:
-        listener.close()
-        raise CannotListen(host, port, error.strerror or str(error)) from None
-    return listener
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where clients find it."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+LOOK_SECONDS = 0.05
+"""How often it is looked then whether something is."""
 
 
 class _Server(uvicorn.Server):
     """Signals are for the one who has started it, who is told when it is `up` and when it has `ended`."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
         super().__init__(config)
         self.up = anyio.Event()
         self.ended = anyio.Event()
+        self._gate = gate
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -69,52 +52,130 @@ class _Server(uvicorn.Server):
         make: Any = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
+    def close_listeners(self) -> None:
+        """Nobody is let in any more."""
+        for server in self.servers:
+            server.close()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  # uvicorn's own
+        """Lets nobody in any more, answers what was asked by those who are, and closes their connections."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        self.close_listeners()
+        await self._answer_all(deadline)
+        for connection in list(self._gate.open):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel(msg="the server has ended")
+
+    async def _answer_all(self, deadline: float) -> None:
+        begun = time.monotonic()
+        while (self._gate.open or self.server_state.tasks) and time.monotonic() < deadline:
+            for connection in list(self._gate.open):
+                connection.say_last_word()
+                if time.monotonic() - begun > QUIET_SECONDS:
+                    connection.close_if_idle()
+            await asyncio.sleep(LOOK_SECONDS)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @asynccontextmanager
-async def serving(service: Service, listener: socket.socket | None, peers: Peers | None = None) -> AsyncIterator[None]:
+async def serving(
+    service: Service, listener: socket.socket | None, peers: Peers | None = None, *, stands_in: bool = False
+) -> AsyncIterator[None]:
     """Answers requests while the block lasts, of those who connect there, and of those whom peers pass on.
 
-    At its end nobody is let in any more, and requests under way are finished, for `DRAIN_SECONDS` at most.
+    One who `stands_in` lets them in only while none of its peers does who should. At the end nobody is let in any more,
+    and requests under way are finished, for `DRAIN_SECONDS` at most.
     """
     gate = Gate(service.config.http, service.traffic, AtOnce(service).answer)
-    server = _Server(_configuration(application(service), _protocol(gate, service.worker, peers)))
-    listeners = [] if listener is None else [listener]
+    watch = None if peers is None else PeerWatch(peers.board, service.worker)
+    server = _Server(_configuration(application(service), _protocol(gate, watch, peers)), gate)
     with ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)
-            group.start_soon(_serve, server, listeners)
+            group.start_soon(_serve, server, [] if listener is None or stands_in else [listener])
             await server.up.wait()
-            try:
-                async with _among(peers, service, server.protocol):
-                    yield
-            finally:
-                server.should_exit = True
-                with anyio.CancelScope(shield=True):
-                    await server.ended.wait()
+            async with _among(peers, watch, service, server.protocol):
+                try:
+                    async with _standing_in(listener if stands_in else None, watch, server.protocol):
+                        yield
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await _end(server, gate, listener, watch)
+            await service.readiness.close()
             group.cancel_scope.cancel()
 
 
-def _protocol(gate: Gate, number: int, peers: Peers | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
-    if peers is None:
+async def _end(server: _Server, gate: Gate, listener: socket.socket | None, watch: PeerWatch | None) -> None:
+    """Lets in all who were about to come in, nobody else, and waits until they are answered."""
+    gate.is_ending = True
+    if watch is not None:
+        watch.board.end()
+    if listener is not None:
+        let_nobody_in(listener)
+    await asyncio.sleep(SECONDS_TO_COME_IN)
+    if listener is not None:
+        await attend_all(listener, server.protocol)
+        server.close_listeners()
+        listener.close()
+    server.should_exit = True
+    await server.ended.wait()
+
+
+def _standing_in(
+    listener: socket.socket | None, watch: PeerWatch | None, make: Callable[[], Any]
+) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if listener is None or watch is None else beside(partial(_stand_in, listener, watch, make))
+
+
+async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[], Any]) -> None:
+    """Lets in those who connect while nobody does who should."""
+    while True:
+        if len(watch.silent()) == watch.board.processes - 1:
+            with anyio.move_on_after(BEAT_SECONDS):
+                await anyio.wait_readable(listener)
+                await attend_all(listener, make)
+        else:
+            await anyio.sleep(BEAT_SECONDS)
+
+
+def _protocol(gate: Gate, watch: PeerWatch | None, peers: Peers | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
+    if peers is None or watch is None:
         return partial(LimitedProtocol, gate)
-    is_for_others = is_for_readers(ROUTES) if number == WORKER else is_for_worker(ROUTES)
-    return partial(HandoverProtocol, gate, peers.connections.end(number), is_for_others)
+    return partial(HandoverProtocol, gate, _others(watch, peers))
+
+
+def _others(watch: PeerWatch, peers: Peers) -> Others:
+    """The readers for the one who works, and for a reader the one who works."""
+    works = watch.number == WORKER
+    numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
+
+    def answer() -> bool:
+        return not watch.board.is_ending and any(map(watch.answers, numbers))
+
+    is_for_others = is_for_readers(ROUTES) if works else is_for_worker(ROUTES)
+    return Others(peers.connections.end(watch.number), is_for_others, answer)
 
 
 @asynccontextmanager
-async def _among(peers: Peers | None, service: Service, make: Callable[[], Any]) -> AsyncIterator[None]:
-    """Takes over what peers pass on, and tells them, or hears from them, what is counted."""
-    if peers is None:
+async def _among(
+    peers: Peers | None, watch: PeerWatch | None, service: Service, make: Callable[[], Any]
+) -> AsyncIterator[None]:
+    """Takes over what peers pass on, and tells them, or hears from them, what is counted and how they are."""
+    if peers is None or watch is None:
         yield
         return
     way = peers.numbers.end(service.worker)
     hear = partial(service.reported.hear, way)
     is_worker = service.worker == WORKER
+    service.readiness.share(watch)
+    watch.board.beat(watch.number)
     async with (
+        beside(watch.run),
+        beside(service.readiness.report),
         beside(hear if is_worker else partial(tell, service.numbers, way)),
         taking_over(peers.connections.end(service.worker), make),
     ):

@@ -14,8 +14,8 @@ from engine.http.ingest.intake import Intake
 from engine.http.large_answers import LargeAnswers
 from engine.http.numbers import Numbers, Reported, numbers_of
 from engine.http.peers import WORKER
+from engine.http.readiness import ServerReadiness
 from engine.http.traffic import Traffic
-from engine.readiness import Readiness
 from engine.shop import Shop
 
 BODY_BYTES = 64 * 1024 * 1024
@@ -52,7 +52,7 @@ class Service:
         self.large_answers = LargeAnswers()
         self.traffic = Traffic(shop.config.http.access_log_sample)
         self.reported = Reported()
-        self.readiness = Readiness(shop)
+        self.readiness = ServerReadiness(shop)
         self.intake = Intake(shop, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""

@@ -239,8 +239,7 @@ class ThreadedWriter(Threaded[apsw.Connection]):
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Does the work in a thread. For a task that holds the reservation."""
         if self._connections.is_makeshift:
-            self._connections.check_writable()
-            await self._connections.reopen()
+            await self._connections.open_as_usual()
         try:
             return await super().run_reserved(work)
         except (StoreUnavailable, StoreUnfit, StoreReadOnly) as error:
@@ -426,6 +425,14 @@ class Connections:
         reason = why_read_only(self.folder)
         if reason is not None:
             raise StoreReadOnly(self.name, reason)
+
+    async def open_as_usual(self) -> None:
+        """Opens anew all that read, so that something can be written. Raises `StoreReadOnly`, `StoreUnavailable`."""
+        self.check_writable()
+        await self.reopen()
+        if self.is_makeshift:
+            full = apsw.FullError("there is no room for what SQLite keeps beside its files")
+            raise StoreUnavailable(self.name, full) from full
 
     async def reopen(self) -> None:
         """Opens anew all that read, when nobody does: as usual, if that is possible by now."""
