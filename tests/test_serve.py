@@ -105,10 +105,10 @@ def test_who_reads_does_not_wait_for_the_one_who_works(place: Path) -> None:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
         worker = server.worker()
         os.kill(worker, signal.SIGSTOP)
-        with ThreadPoolExecutor() as others:
-            posted = others.submit(httpx2.post, f"{server.url}/v1/events", content=ndjson([event()]), headers=NDJSON)
+        with ThreadPoolExecutor() as others, httpx2.Client(base_url=server.url, timeout=30) as client:
+            posted = others.submit(client.post, "/v1/events", content=ndjson([event()]), headers=NDJSON)
             for _ in range(20):
-                assert server.get("/v1/pages/web-de/A").status_code == 200
+                assert client.get("/v1/pages/web-de/A").status_code == 200
             assert not posted.done()
             os.kill(worker, signal.SIGCONT)
             assert posted.result().status_code == 202

@@ -224,7 +224,7 @@ def test_a_server_that_cannot_fold_says_so(place: Path, store_url: str, workers:
     put_checkpoints(store_url, "+ 1000")
     with serving("--work", "--workers", str(workers)) as server:
         within(20, "it is told", lambda: "consumers" in problems(server, "/readyz/ingest"))
-        assert "pricing was folded up to position" in problems(server, "/readyz/ingest")["consumers"]
+        assert "pricing: the log is not the one that was folded" in problems(server, "/readyz/ingest")["consumers"]
         assert problems(server, "/readyz/reads") == {}
         assert read(server).status_code == 200
         assert 'pagefold_ready{for="ingest"} 0.0' in server.get("/metrics").text
