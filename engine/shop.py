@@ -26,6 +26,7 @@ from engine.looking import Looker, Scans, parts_of
 from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
 from engine.readiness import results_of
 from engine.reading import PageReader
+from engine.recovery import Recovered, Recovery
 from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
 from engine.retention import Retention
 from engine.status import Status, status_of
@@ -158,6 +159,15 @@ class Shop:
         async with self._pool(chosen, 1 if prefix else processes) as pool:
             await together(*(partial(refold, domain, pool) for domain in chosen))
         return sum(found, Refolded())
+
+    async def recover(self, *, tell: Tell = ignore, advance: Advance = ignore, processes: int | None = 1) -> Recovered:
+        """Takes the log as it is, whatever was folded before, and folds every page again from it; readers go on.
+
+        From then on the checkpoints prove themselves by this log. `tell`, `advance` and `processes` as in `fold_again`.
+        Raises `RecoveryUnderWay`.
+        """
+        fold_again = partial(self.fold_again, tell=tell, advance=advance, processes=processes)
+        return await Recovery(self.store, self.config, fold_again).run()
 
     async def verify(
         self,

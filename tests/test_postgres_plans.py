@@ -36,6 +36,7 @@ SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(
 """  # noqa: S608  # numbers of ours
 
 BY_POSITION = "stored_events_notification_id_key"
+BY_IDENTITY = "log_identity_pkey"
 BY_STREAM = "stored_events_pkey"
 BY_PAGE = "sections_pkey"
 BY_AGE = "dead_letters_by_age"
@@ -106,8 +107,8 @@ HOT = [
     Hot("count_expired", f"'ingest', true, {SOON}", {BY_EXPIRY}, 200),
     Hot("count_expired", "'request', false, '2020-01-01T00:00:00.000000Z'", {BY_EXPIRY}, 10),
     Hot("count_purged", "'ingest'", {"dead_letters_open"}, 4 * EVENTS // 500),
-    Hot("checkpoint", "'catalog'", {"checkpoints_pkey"}, 10),
-    Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey"}, 20),
+    Hot("checkpoint", "'catalog'", {"checkpoints_pkey", BY_POSITION, BY_IDENTITY}, 20),
+    Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey", BY_POSITION, BY_IDENTITY}, 30),
     Hot("token_of", "sha256('7')", {"tokens_digest_key"}, 10),
     Hot("revoke_token", "'', 'tok_7'", {"tokens_pkey"}, 20),
 ]

@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import engine.demo
+from engine.command.backups import backup, restore
 from engine.command.ingest import ingest
 from engine.command.init import init
 from engine.command.letters import letters
@@ -21,12 +22,14 @@ from engine.command.output import complain
 from engine.command.pages import get, history
 from engine.command.rebuild import rebuild
 from engine.command.rebuilds import rebuilds
+from engine.command.recover import recover
 from engine.command.status import status
 from engine.command.tokens import tokens
 from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import LetterResolved, UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError, Refused
+from engine.recovery import RecoveryUnderWay
 from engine.secrecy import without_secrets
 from engine.tokens import TokenRefused, UnknownToken
 
@@ -62,6 +65,8 @@ pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # mend it, for one source
 pagefold rebuilds list                  # what was rebuilt, and when
 pagefold verify                         # are the pages what the log says?
+pagefold recover                        # every page again, after the log was put back
+pagefold backup copies/monday           # the whole store, while it works
 pagefold tokens create --scope read     # a secret for the HTTP server
 pagefold status --json                  # how far behind, for a monitor
 ```
@@ -87,7 +92,7 @@ app = App(
 app.command("engine.command.serve:serve", name="serve", help=SERVE, help_epilogue="")  # whose code is loaded when it is
 app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, work, get, history, rebuild, verify, status):
+for command in (init, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
 for group in (letters, rebuilds, tokens):
     app.command(group)
@@ -163,7 +168,7 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused():
+        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused() | RecoveryUnderWay():
             return Exit.REFUSED
         case ConfigurationError() | CycloptsError() | TokenRefused() | UsageError():
             return Exit.USAGE

@@ -172,6 +172,7 @@ class RebuildOffice:
 
         Raises `UnknownRun`, `CannotResume`, and what `rebuild` raises.
         """
+        await self._store.proof.prove()
         run = await self.runs.get(run_id)
         if run.state == "completed" or (run.state == "held" and not confirmed):
             return report_of(run)
@@ -216,6 +217,7 @@ class RebuildOffice:
         return report_of(run, alive=alive)
 
     async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+        await self._store.proof.prove()
         start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
             former = await self.runs.latest(source)

@@ -7,6 +7,7 @@ from itertools import chain
 
 import apsw
 
+from domains import DOMAINS
 from engine.errors import LeaseLost
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.sqlite.connections import (
@@ -87,6 +88,7 @@ class SQLiteFolding(Folding):
         def advance(connection: apsw.Connection) -> bytes | None:
             mark, log_id = self._proof.marked(checkpoint.domain, checkpoint.position)
             fetch(connection, "advance", *checkpoint[1:6], mark, log_id, checkpoint.domain)
+            fetch(connection, "all_is_folded", len(DOMAINS))
             return mark
 
         mark = await self._pages.run_reserved(advance)

@@ -163,6 +163,7 @@ class SQLiteProof(Proof):
             for statement in ("reset_checkpoints", "forget_streaks"):
                 fetch(connection, statement)
             fetch(connection, "set_recovery", 1)
+            fetch(connection, "need_no_more", self._connections.events_witness.current().execute(SQL["log_end"]).get)
 
         await self._connections.pages.run(durably(in_transaction(begin)))
         self._tip.forget()

@@ -52,7 +52,7 @@ BEGIN
         SELECT FROM (
             SELECT position, mark, log_id FROM checkpoints WHERE position > 0 ORDER BY position DESC LIMIT 1
         ) AS furthest
-        LEFT JOIN log_identity ON true
+        LEFT JOIN log_identity ON log_identity.one
         WHERE furthest.log_id IS DISTINCT FROM log_identity.log_id
             OR log_identity.written_in <> 'stored_events'::regclass::oid
             OR furthest.mark IS DISTINCT FROM (

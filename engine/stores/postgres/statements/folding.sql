@@ -11,7 +11,7 @@ SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, positi
         FROM stored_events AS event WHERE event.notification_id = checkpoints.position
     )
     AND log_id IS NOT DISTINCT FROM (
-        SELECT log_id FROM log_identity WHERE written_in = 'stored_events'::regclass::oid
+        SELECT log_id FROM log_identity WHERE one AND written_in = 'stored_events'::regclass::oid
     )
 ) AS proved
 FROM checkpoints WHERE domain = $1 FOR UPDATE;
@@ -29,7 +29,7 @@ UPDATE checkpoints SET holder = $1 WHERE domain = $2;
 UPDATE checkpoints SET position = $1, applied = $2, stale = $3, dead = $4, fingerprint = $5, mark = (
     SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
     FROM stored_events AS event WHERE event.notification_id = $1
-), log_id = (SELECT log_identity.log_id FROM log_identity)
+), log_id = (SELECT log_identity.log_id FROM log_identity WHERE one)
 WHERE domain = $6
 RETURNING mark;
 

@@ -1,6 +1,6 @@
 -- log_id --
 -- The identity of the log.
-SELECT log_id FROM log_identity;
+SELECT log_id FROM log_identity WHERE one;
 
 -- event_at --
 -- The mark of the event at a position.

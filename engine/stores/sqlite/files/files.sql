@@ -15,6 +15,15 @@ SELECT needed > 0 AND (SELECT count(*) FROM checkpoints WHERE checkpoints.positi
 -- Remembers up to where everything must be folded, before a page that is not here is none.
 UPDATE recovery SET needed = ?;
 
+-- need_no_more --
+-- Remembers up to where the log goes that is to be folded, where pages were lost before.
+UPDATE recovery SET needed = min(needed, ?);
+
+-- all_is_folded --
+-- Forgets what was needed, when that many domains are so far.
+UPDATE recovery SET needed = 0
+WHERE needed > 0 AND (SELECT count(*) FROM checkpoints WHERE checkpoints.position >= recovery.needed) = ?;
+
 -- unmarked_checkpoints --
 -- The checkpoints of a store that was made before there were marks.
 SELECT domain, position FROM checkpoints WHERE position > 0 AND mark IS NULL AND log_id IS NULL;
@@ -22,3 +31,7 @@ SELECT domain, position FROM checkpoints WHERE position > 0 AND mark IS NULL AND
 -- mark_checkpoint --
 -- Gives one of them its mark.
 UPDATE checkpoints SET mark = ?, log_id = ? WHERE domain = ?;
+
+-- schema_of_file --
+-- What the file has: the smallest read that there is, with which a transaction begins to see one moment.
+SELECT count(*) FROM sqlite_schema;

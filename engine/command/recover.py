@@ -1,0 +1,67 @@
+"""`pagefold recover`: every page again from the log as it is, after it was put back or replaced."""
+
+import time
+
+import msgspec
+from rich.text import Text
+
+import engine
+from engine.command.options import AsJSON, Exit, Injected, Options, Processes
+from engine.command.output import pace, say, write_json
+from engine.command.progress import share_meter
+from engine.command.running import stoppable
+from engine.command.verify import SHOWN, Tally, section_count, show_lines
+from engine.recovery import Recovered
+from engine.refolding import SectionDrift
+from engine.running import run
+
+
+def recover(
+    *,
+    processes: Processes = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Fold every page again from the log as it is, whatever was folded before.
+
+    For a log that is not the one that was folded: one that was put back to an older state, swapped, or deleted. Until
+    then nothing is appended to it or folded, and `pagefold status` says why. What the log does not have goes from the
+    pages, so put the right log back first, where there is one: `pagefold restore`. Readers go on meanwhile, and from
+    the beginning of it changes are taken again. It is also what folds pages anew that were lost.
+
+    Ended before its time, it has to be run again; `pagefold status` says so until then.
+
+    Parameters
+    ----------
+    processes
+        How many processes look at the pages. Unless given: one, and as many as there are processors where the log has
+        300,000 events or more.
+    as_json
+        Print one JSON document: logId, position, sections, changed, seconds.
+    """
+    return run(lambda: _recover(options, processes, as_json=as_json))
+
+
+async def _recover(options: Options, processes: int | None, *, as_json: bool) -> int:
+    started = time.monotonic()
+    found: Recovered | None = None
+    samples: list[SectionDrift] = []
+    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+        with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
+            advance = Tally(meter, samples, SHOWN).advance
+            found = await shop.recover(advance=advance, processes=processes)
+    if found is None:
+        say("the recovery has not come to its end: run `pagefold recover` again")
+        return stop.exit_code
+    seconds = time.monotonic() - started
+    if as_json:
+        write_json(msgspec.to_builtins(found) | {"seconds": seconds})
+    else:
+        _show(found, seconds)
+    return Exit.DONE
+
+
+def _show(found: Recovered, seconds: float) -> None:
+    changed = f"{found.changed:,} were not what the log says, folded again" if found.changed else "all are what it says"
+    compared = f"{pace(found.sections, 'section', seconds, complete=True)}: {changed}"
+    show_lines(Text(compared), Text(f"the log counts as it is, folded up to position {found.position:,}"))

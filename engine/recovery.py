@@ -1,0 +1,99 @@
+"""A recovery: the log is taken as it is, and every page is folded again from it, while readers and workers go on."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from domains import DOMAINS, AnyDomain
+from engine.clock import now
+from engine.config import Config
+from engine.errors import PagefoldError
+from engine.refolding import Refolded
+from engine.stores.letters import BEFORE_ALL, ListedLetter, Resolution, Wanted
+from engine.stores.store import Store
+
+CLAIM = "recovery"
+
+CHUNK = 50
+"""How many dead letters are looked at in a step."""
+
+GONE = "its event is not in the log any more"
+
+
+class RecoveryUnderWay(PagefoldError):  # it is named for what happens
+    """Another process recovers this store."""
+
+    def __init__(self) -> None:
+        super().__init__("a recovery of this store is under way already")
+
+
+class Recovered(msgspec.Struct, frozen=True, rename="camel"):
+    """What a recovery has come to: which log counts now, up to where it is folded, and what was found in the pages.
+
+    Of all `sections`, those that `changed` were not what this log says.
+    """
+
+    log_id: str
+    position: int
+    sections: int
+    changed: int
+
+
+class Recovery:
+    """Recovers one store under one configuration. `fold_again` folds every page of it again, in place."""
+
+    def __init__(self, store: Store, config: Config, fold_again: Callable[[], Awaitable[Refolded]]) -> None:
+        self._store = store
+        self._config = config
+        self._fold_again = fold_again
+
+    async def run(self) -> Recovered:
+        """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
+
+        Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`.
+        """
+        async with self._store.consumption.claim(CLAIM) as claimed:
+            if not claimed:
+                raise RecoveryUnderWay
+            await self._store.proof.begin_recovery()
+            position = await self._store.log.end()
+            found = await self._fold_again()
+            for domain in DOMAINS:
+                await self._advance(domain, position)
+            await self._resolve_letters_of_what_is_gone()
+            await self._store.proof.end_recovery()
+        changed = found.changed + found.behind  # of consumers that begin anew, everything is ahead
+        return Recovered(await self._store.proof.log_id(), position, found.sections, changed)
+
+    async def _advance(self, domain: AnyDomain, position: int) -> None:
+        """Moves the checkpoint to where everything is folded, unless its consumer has come further meanwhile."""
+        tally = await self._store.proof.tally(domain.name, position)
+        dead = min(await self._store.dead_letters.count(Wanted("projection", domain.name)), tally.streams)
+        async with self._store.consumption.folding(domain.name) as folding:
+            if folding.checkpoint.position <= position:
+                moved = folding.checkpoint._replace(
+                    position=position,
+                    applied=tally.streams - dead,
+                    stale=tally.events - tally.streams,
+                    dead=dead,
+                    fingerprint=self._config.fingerprint(domain),
+                )
+                await folding.advance(moved)
+
+    async def _resolve_letters_of_what_is_gone(self) -> None:
+        """Events of the fold's dead letters that are not in this log need nobody any more."""
+        place = BEFORE_ALL
+        letters = self._store.dead_letters
+        while page := await letters.oldest(Wanted("projection"), after=place, limit=CHUNK):
+            place = page[-1].place
+            for letter in await self._gone(page):
+                await letters.resolve(letter.kind, letter.number, Resolution("discarded", now(), "recovery", GONE))
+
+    async def _gone(self, letters: list[ListedLetter]) -> list[ListedLetter]:
+        versions = {(letter.originator_id, letter.originator_version) for letter in letters}
+        there = {event[1:4] for event in await self._store.log.at(versions)}
+        return [
+            letter
+            for letter in letters
+            if (letter.originator_id, letter.originator_version, letter.revision) not in there
+        ]

@@ -1,0 +1,146 @@
+"""Backups of a SQLite store, by SQLite's own online backup: copies of both files, each of one moment.
+
+The pages are copied first: so the log is never behind the checkpoints. To copy the files of a running store in any
+other way loses what is in their write-ahead logs, which is acknowledged.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+from anyio.to_thread import run_sync
+
+from engine.backups import Advance, BackupError, Copied, Manifest
+from engine.config import Config
+from engine.stores.proof import mark_of
+from engine.stores.sqlite import folder_of
+from engine.stores.sqlite.connections import (
+    BUSY_MILLISECONDS,
+    EVENTS,
+    PAGES,
+    SQL,
+    connect,
+    fetch,
+    translated,
+)
+from engine.stores.sqlite.proof import Tip
+from engine.stores.sqlite.readers import connect_reader
+from engine.stores.sqlite.schema import JOURNALS, exclusively
+
+STEP = 2_000
+"""Pages of a file that are copied in a step."""
+
+
+class SQLiteBackups:
+    """Copies both files, and puts them back."""
+
+    async def copy(self, config: Config, folder: Path, advance: Advance) -> Copied:
+        """`pages.db`, then `events.db`."""
+        return await run_sync(lambda: _copy(folder_of(config.store.url), folder, advance))
+
+    async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
+        """Both files in place of those that are there, which go into a folder beside them."""
+        if not {EVENTS, PAGES} <= manifest.files.keys():
+            problem = f"the backup {folder} has not both files, {EVENTS} and {PAGES}"
+            raise BackupError(problem)
+        target = folder_of(config.store.url)
+        with translated(f"sqlite:///{target}"):
+            return await run_sync(lambda: _put_back(folder, target, stamp))
+
+
+def _copy(store: Path, folder: Path, advance: Advance) -> Copied:
+    with translated(f"sqlite:///{store}"):
+        total = sum((store / file).stat().st_size for file in (PAGES, EVENTS))
+        done = 0
+        for file in (PAGES, EVENTS):
+            done = _copy_file(store / file, folder / file, done, total, advance)
+        with closing(connect_reader(folder / EVENTS, BUSY_MILLISECONDS)) as events:
+            return Copied(str(events.execute(SQL["log_id"]).get), int(events.execute(SQL["log_end"]).get))
+
+
+def _copy_file(source: Path, target: Path, done: int, total: int, advance: Advance) -> int:
+    """A copy of one moment, whoever writes meanwhile: the source's connection stays in one transaction that reads."""
+    with closing(connect_reader(source, BUSY_MILLISECONDS)) as reader, closing(apsw.Connection(str(target))) as writer:
+        page_size = int(reader.pragma("page_size"))
+        reader.execute("BEGIN")
+        reader.execute(SQL["schema_of_file"]).fetchall()
+        with writer.backup("main", reader, "main") as backup:
+            while not backup.done:
+                backup.step(STEP)
+                copied = (backup.page_count - backup.remaining) * page_size
+                advance(done + copied, max(total, done + copied))
+        reader.execute("ROLLBACK")
+        found = writer.pragma("quick_check", 1)
+        if found != "ok":
+            problem = f"{source.name} is damaged, and so is its copy: {found}"
+            raise BackupError(problem)
+        writer.pragma("journal_mode", "DELETE")  # nothing is left beside it
+    return done + copied
+
+
+def _put_back(backup: Path, target: Path, stamp: str) -> str | None:
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with exclusively(target), _prepared(backup, target) as prepared:
+        aside = _set_aside(target, target / f"replaced-{stamp}")
+        for file in (EVENTS, PAGES):
+            prepared[file].rename(target / file)
+        _keep_tip(target)
+        _sync_folder(target)
+        return None if aside is None else str(aside)
+
+
+@contextmanager
+def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
+    """The files of a backup, beside those whose place they are to take, on the disk."""
+    prepared = {file: target / f".{file}.restored" for file in (EVENTS, PAGES)}
+    try:
+        for name, file in prepared.items():
+            shutil.copyfile(backup / name, file)
+            file.chmod(0o600)
+            with closing(connect(file, synchronous="FULL")) as connection:  # written ahead, as it was
+                connection.pragma("wal_checkpoint", "TRUNCATE")
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        yield prepared
+    finally:
+        for file in prepared.values():
+            for each in (file, *_journals(file)):
+                each.unlink(missing_ok=True)
+
+
+def _set_aside(target: Path, aside: Path) -> Path | None:
+    """What is there goes into a folder, each file with its log. Nobody reads it as what comes in its place."""
+    there = [target / file for file in (EVENTS, PAGES) if (target / file).exists()]
+    if there:
+        aside.mkdir(mode=0o700)
+    for file in (EVENTS, PAGES):
+        for each in (target / file, *_journals(target / file)):
+            if each.exists() and there:
+                each.rename(aside / each.name)
+            else:
+                each.unlink(missing_ok=True)
+    return aside if there else None
+
+
+def _journals(file: Path) -> list[Path]:
+    return [file.with_name(file.name + suffix) for suffix in JOURNALS]
+
+
+def _keep_tip(target: Path) -> None:
+    """What was acknowledged after the backup is gone, and somebody knows."""
+    tip = Tip(target)
+    tip.forget()
+    with closing(connect_reader(target / EVENTS, BUSY_MILLISECONDS)) as events:
+        for position, *event in fetch(events, "newest_event"):
+            tip.write(position, mark_of(*event))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

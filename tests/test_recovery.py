@@ -1,0 +1,188 @@
+"""`pagefold recover`: every page again from the log as it is, and everything goes on from there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+import engine
+from engine import Config, DomainEvent, LogReplaced, Shop
+from engine.recovery import RecoveryUnderWay
+from engine.stores.letters import Wanted
+from tests.command_line import pagefold, settle
+from tests.shops import (
+    append,
+    as_line,
+    assert_every_event_is_counted,
+    catalog,
+    media,
+    pages_of,
+    price,
+    say,
+    section,
+    stock,
+    with_channel,
+    withdrawn,
+)
+from tests.test_store_proof import put_back
+
+BEFORE = [
+    catalog("shirt", sku="A"),
+    catalog("shirt, again", version=2, sku="A"),
+    price("19.90", sku="A"),
+    stock(3, sku="A"),
+    catalog("hat", sku="B"),
+    media("https://example.com/b.jpg", sku="B"),
+]
+AFTER = [
+    catalog("another shirt", version=3, sku="A"),
+    price("17.90", version=2, sku="A"),
+    catalog("hat for others", sku="B", channel="outlet-de"),
+    catalog("socks", sku="C"),
+    stock(7, sku="C"),
+    withdrawn("media", version=2, sku="B"),
+]
+
+
+async def put_back_behind(shop: Shop, before: Sequence[DomainEvent], after: Sequence[DomainEvent]) -> None:
+    """A shop that has folded everything, and a log in which only the first part of it is left."""
+    await say(shop, *before)
+    await say(shop, *after)
+    await put_back(shop, len(before))
+
+
+async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> None:
+    """Each has the very bytes that it had then; what the log does not have is gone, also in one channel alone."""
+    await say(shop, *BEFORE)
+    then = await pages_of(shop)
+    await say(shop, *AFTER)
+    assert await pages_of(shop) != then
+    await put_back(shop, len(BEFORE))
+    recovered = await shop.recover()
+    assert await pages_of(shop) == then
+    assert recovered.position == len(BEFORE)
+    assert recovered.log_id == await shop.store.proof.log_id()
+    assert recovered.changed > 0
+    assert (await shop.verify()).changed == 0
+    async with engine.open(config) as another:
+        assert await another.store.proof.problem() is None
+        assert not await another.store.proof.recovering()
+
+
+async def test_everything_goes_on(shop: Shop) -> None:
+    """What is said then is appended and folded, at the positions that had other events; every event is counted once."""
+    await put_back_behind(shop, BEFORE, AFTER)
+    await shop.recover()
+    await assert_every_event_is_counted(shop.store)
+    await say(shop, *AFTER)
+    await assert_every_event_is_counted(shop.store)
+    assert (await section(shop, "catalog", sku="C"))["attributes"]["code"] == "socks"
+    assert (await shop.verify()).changed == 0
+
+
+async def test_a_log_that_was_longer_by_far_is_taken_too(shop: Shop) -> None:
+    """The consumers do not wait until the log has grown to where they once were."""
+    await say(shop, *BEFORE)
+    await say(shop, *[stock(number, sku=f"S{number:04}") for number in range(500)])
+    await put_back(shop, len(BEFORE))
+    async with anyio.create_task_group() as group:
+        with pytest.raises(LogReplaced):
+            await shop.work()
+        await shop.recover()
+        group.start_soon(shop.work)
+        await append(shop, catalog("new", sku="NEW"))
+        with anyio.fail_after(20):
+            while await shop.pages.get("NEW", "web-de") is None:  # noqa: ASYNC110  # the worker tells nobody
+                await anyio.sleep(0.05)
+        group.cancel_scope.cancel()
+
+
+async def test_workers_go_on_meanwhile(shop: Shop, config: Config) -> None:
+    """A recovery of a log that is as it was finds nothing to change, beside workers who fold what comes."""
+    await say(shop, *BEFORE, *AFTER)
+    before = await pages_of(shop)
+    async with engine.open(config) as worker, anyio.create_task_group() as group:
+        group.start_soon(worker.work)
+        assert (await shop.recover()).changed == 0
+        for number in range(3):
+            await shop.recover()
+            await append(shop, catalog("new", sku=f"NEW{number}"))
+        with anyio.fail_after(20):
+            while len(await pages_of(shop)) < len(before) + 3 * len(config.channels):  # noqa: ASYNC110  # as above
+                await anyio.sleep(0.05)
+        group.cancel_scope.cancel()
+    assert before.items() <= (await pages_of(shop)).items()
+    await shop.catch_up()
+    await assert_every_event_is_counted(shop.store)
+
+
+async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -> None:
+    """An event that could not be folded, and is not in the log any more, is not among the open dead letters."""
+    await say(shop, *BEFORE)
+    await append(shop, price("9.00", channel="web-de", sku="Z"))
+    async with engine.open(with_channel(config, "web-de", currency="USD")) as other:
+        letters = other.store.dead_letters
+        await other.catch_up()
+        assert await letters.count(Wanted("projection")) == 1
+        await put_back(other, len(BEFORE))
+        await other.recover()
+        assert await letters.count(Wanted("projection")) == 0
+        await assert_every_event_is_counted(other.store)
+
+
+async def test_one_at_a_time(shop: Shop, config: Config) -> None:
+    """While one is under way, another is refused."""
+    async with engine.open(config) as another, another.store.consumption.claim("recovery") as claimed:
+        assert claimed
+        with pytest.raises(RecoveryUnderWay):
+            await shop.recover()
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def test_the_command_mends_what_the_status_names(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the refusal by name, with exit codes, to a shop that takes changes again."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    config = Config.load(place / "pagefold.toml")
+    (place / "events.ndjson").write_bytes(b"\n".join(map(as_line, BEFORE)))
+
+    async def fold_and_put_back() -> None:
+        async with engine.open(config) as shop:
+            await shop.append([catalog(f"shirt {version}", version=version) for version in range(6)])
+            await shop.catch_up()
+            assert (await shop.status()).recovering is False
+            await put_back(shop, 2)
+
+    anyio.run(fold_and_put_back)
+    for command in (["ingest", "events.ndjson"], ["work", "--once"], ["rebuild", "--from", "log"], ["verify"]):
+        ran = pagefold(*command)
+        assert (ran.code, "pagefold recover" in ran.err) == (3, True), ran
+    status = pagefold("status")
+    assert status.code == 1
+    assert "up to position 6, but the log ends at 2" in status.err
+    ran = pagefold("recover", "--json")
+    assert ran.code == 0
+    assert ran.document.keys() == {"logId", "position", "sections", "changed", "seconds"}
+    assert ran.document["position"] == 2
+    for command in (["status"], ["verify"], ["recover"], ["work", "--once"]):
+        assert pagefold(*command).code == 0
+
+
+def test_a_recovery_that_was_cut_short_is_told(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until another has come to its end, the status says so and exits 1."""
+    config = Config.load(settle(tmp_path, store_url, monkeypatch) / "pagefold.toml")
+
+    async def begin() -> None:
+        async with engine.open(config) as shop:
+            await say(shop, catalog("shirt"))
+            await shop.store.proof.begin_recovery()
+
+    anyio.run(begin)
+    status = pagefold("status")
+    assert (status.code, "run it once more" in status.err) == (1, True)
+    assert pagefold("recover").code == 0
+    assert pagefold("status").code == 0
