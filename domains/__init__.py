@@ -4,7 +4,7 @@ One file a domain, each ending in one `Domain` value. A new domain is its file a
 """
 
 from domains.catalog import CATALOG
-from domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, View
+from domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, Rules, View
 from domains.inventory import INVENTORY
 from domains.media import MEDIA
 from domains.pricing import PRICING
@@ -17,4 +17,4 @@ DOMAINS: tuple[AnyDomain, ...] = (
 )
 """Every domain, in the order of a page's sections."""
 
-__all__ = ["DOMAINS", "AnyDomain", "Body", "Contribution", "Domain", "Invalid", "View"]
+__all__ = ["DOMAINS", "AnyDomain", "Body", "Contribution", "Domain", "Invalid", "Rules", "View"]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from domains.domain import JSON, Body, Contribution, Domain, View, encode
-from domains.values import TextByLocale, check_json
+from domains.locales import TextByLocale, is_plain, plain_text, resolve
+from domains.values import check_json
 
 DEPTH_OF_ATTRIBUTES = 3
 """The event, its payload, `attributes`: what stands around an attribute's value."""
@@ -25,10 +26,18 @@ class Catalog(
 
 
 def admit(payload: Catalog) -> Catalog:
-    """Attributes are free-form JSON, within what every reader reads alike."""
+    """Attributes are free-form JSON, within what every reader reads alike; texts have the one form that they have.
+
+    A translation that is null or blank is none, and a text without any is none either: they are not kept.
+    """
     for code, value in payload.attributes.items():
         if not isinstance(value, str):
             check_json(f"attributes.{code}", value, DEPTH_OF_ATTRIBUTES)
+    for text in payload.localized.values():
+        if not is_plain(text):
+            texts = {code: plain_text(f"localized.{code}", text) for code, text in payload.localized.items()}
+            localized = {code: text for code, text in texts.items() if text}
+            return msgspec.structs.replace(payload, localized=localized)
     return payload
 
 
@@ -55,11 +64,10 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | N
 def _attributes(payload: Catalog, view: View) -> dict[str, JSON]:
     """One source's attributes, its texts resolved for the channel. A text that no locale has is absent."""
     attributes = payload.attributes.copy()
+    locales = view.locales
     for code, text in payload.localized.items():
-        for locale in view.locales:
-            if locale in text:
-                attributes[code] = text[locale]
-                break
+        if (found := resolve(text, locales)) is not None:
+            attributes[code] = found
     return attributes  # type: ignore[return-value]  # what was decoded from JSON is JSON
 
 
@@ -70,4 +78,5 @@ CATALOG = Domain(
     fold=fold,
     depends_on=lambda view: view.locales,
     gives_identity=True,
+    fold_version=2,
 )

@@ -37,6 +37,13 @@ class View:
     currency: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says of the payloads of one source: whether a price of zero is one."""
+
+    zero_price: bool = True
+
+
 class Contribution(msgspec.Struct, Generic[Payload], frozen=True, gc=False):
     """One source's word for one section. Contributions come in the order in which the channel ranks its sources."""
 
@@ -82,12 +89,18 @@ class Domain(Generic[Payload]):
     statement made for that very channel is refused with this reason; one made for every channel (`*`) merely does
     not count there. Without it, every statement suits every channel.
 
+    `violates(payload, rules)` gives what the configuration forbids the source of a payload to state, or None. It is
+    asked at the door alone: what is in the log counts. Without it, there is nothing that could be forbidden.
+
     `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
     It must not depend on anything but its arguments.
 
     `depends_on(view)` is what of the channel `fold` looks at: channels that agree on it share the folded bytes.
 
     `gives_identity` marks the domain without which a page is not shown at all.
+
+    `fold_version` is raised with every change of the code after which the same log gives other sections: then pages
+    that were folded before are folded again.
     """
 
     name: str
@@ -95,8 +108,10 @@ class Domain(Generic[Payload]):
     fold: Callable[[Sequence[Contribution[Payload]], View], Body | None]
     admit: Callable[[Payload], Payload] = lambda payload: payload
     fits: Callable[[Payload, View], Invalid | None] | None = None
+    violates: Callable[[Payload, Rules], Invalid | None] | None = None
     depends_on: Callable[[View], Hashable] = nothing_of
     gives_identity: bool = False
+    fold_version: int = 1
 
 
 AnyDomain: TypeAlias = Domain[Any]

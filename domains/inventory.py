@@ -13,9 +13,12 @@ from domains.values import Count, Integer, Moment, in_utc
 class Inventory(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
 ):
-    """What one place may state of its stock. `available` below zero is an oversold item."""
+    """What one place may state of its stock. `available` below zero is an oversold item.
 
-    available: Integer
+    `available` of null: nobody counts it, and it can always be sold. It must be said: what is missing is not null.
+    """
+
+    available: Integer | None
     safety_stock: Count = 0
     backorderable: bool = False
     restock_at: Moment | None = None
@@ -24,17 +27,21 @@ class Inventory(
 Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
 
 
-class Location(msgspec.Struct, gc=False):
-    """What one place can spare."""
+class Location(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
+    """What one place can spare, None where it does not count; and when it gets more."""
 
-    available: int
+    available: int | None
     source: str
+    restock_at: datetime | None = None
 
 
 class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
-    """What a page shows. It is restocked when the first of its places is."""
+    """What a page shows.
 
-    available: int
+    `restock_at` is the first of its places' moments. A page knows no clock: where that is over, theirs tell the next.
+    """
+
+    available: int | None
     locations: list[Location]
     status: Status
     restock_at: datetime | None = None
@@ -48,21 +55,31 @@ def admit(payload: Inventory) -> Inventory:
 
 
 def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body | None:
-    """The sum over the places of what each can spare beyond its safety stock."""
+    """The sum over the places of what each can spare beyond its safety stock.
+
+    Where one of them does not count its stock there is no sum: `available` is null, and the item in stock. The places
+    that do count still say theirs.
+    """
     locations: list[Location] = []
     restock_at: datetime | None = None
-    total = 0
+    total: int | None = 0
     backorderable = False
     for contribution in contributions:
         payload = contribution.payload
-        available = max(payload.available - payload.safety_stock, 0)
-        total += available
-        locations.append(Location(available, contribution.source))
+        available = payload.available
+        if available is None:
+            total = None
+        else:
+            available = max(available - payload.safety_stock, 0)
+            if total is not None:
+                total += available
+        locations.append(Location(available, contribution.source, payload.restock_at))
         backorderable = backorderable or payload.backorderable
         if payload.restock_at is not None and (restock_at is None or payload.restock_at < restock_at):
             restock_at = payload.restock_at
-    status: Status = "in_stock" if total > 0 else "backorder" if backorderable else "out_of_stock"
+    in_stock = total is None or total > 0
+    status: Status = "in_stock" if in_stock else "backorder" if backorderable else "out_of_stock"
     return Body(encode(Stock(total, locations, status, restock_at)))
 
 
-INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold)
+INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold, fold_version=2)

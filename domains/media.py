@@ -6,7 +6,8 @@ from operator import attrgetter
 import msgspec
 
 from domains.domain import Body, Contribution, Domain, Invalid, View, encode
-from domains.values import Count, Integer, TextByLocale, resolve
+from domains.locales import TextByLocale, is_plain, plain_text, resolve
+from domains.values import Count, Integer
 
 
 class Asset(
@@ -29,7 +30,7 @@ class Media(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_
     assets: list[Asset] = []
 
 
-_place = attrgetter("position", "url")
+_position = attrgetter("position")
 
 
 class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -45,17 +46,27 @@ class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
 
 
 def admit(payload: Media) -> Media:
-    """An asset has an address."""
+    """An asset has an address, and its text the one form that texts have: see `plain_text`."""
+    is_whole = True
     for index, asset in enumerate(payload.assets):
         if not asset.url:
             raise Invalid(f"assets[{index}].url", "must not be empty")
-    return payload
+        if asset.alt and not is_plain(asset.alt):
+            is_whole = False
+    return payload if is_whole else Media(assets=[_admit_asset(*each) for each in enumerate(payload.assets)])
+
+
+def _admit_asset(index: int, asset: Asset) -> Asset:
+    return msgspec.structs.replace(asset, alt=plain_text(f"assets[{index}].alt", asset.alt))
 
 
 def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | None:
-    """All assets by (position, url); equal ones in the order of their sources. Ready when there is at least one."""
+    """All assets by position; equal ones by the rank of their source, then in the order in which it gave them.
+
+    Ready when there is at least one.
+    """
     assets = [asset for each in contributions for asset in each.payload.assets]
-    assets.sort(key=_place)
+    assets.sort(key=_position)  # stable: contributions come by rank
     locales = view.locales
     served = [
         Served(
@@ -72,4 +83,6 @@ def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | Non
     return Body(encode({"assets": served}), ready=bool(assets))
 
 
-MEDIA = Domain(name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales)
+MEDIA = Domain(
+    name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales, fold_version=2
+)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, Invalid, View, encode
-from domains.values import Moment, are_amounts, check_amount, check_currency, in_utc
+from domains.amounts import are_plain, is_free, plain_amount
+from domains.domain import Body, Contribution, Domain, Invalid, Rules, View, encode
+from domains.values import Moment, check_currency, in_utc
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -48,36 +50,67 @@ class Pricing(
 
 
 def admit(payload: Pricing) -> Pricing:
-    """Every amount is a decimal string, the currency a code, a schedule ends after it begins."""
+    """Amounts and moments have one form, the currency is a code, a schedule ends after it begins."""
     check_currency("currency", payload.currency)
-    amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
-    if payload.compare_at is not None:
-        amounts.append(payload.compare_at)
-    if not are_amounts(amounts):
-        _check_amounts(payload)
+    if not are_plain(payload.currency, _amounts(payload)):
+        payload = _with_plain_amounts(payload)
     if not payload.scheduled:
         return payload
     scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
     return msgspec.structs.replace(payload, scheduled=scheduled)
 
 
-def _check_amounts(payload: Pricing) -> None:
+def _amounts(payload: Pricing) -> list[str]:
+    """All that are in it."""
+    amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
+    if payload.compare_at is not None:
+        amounts.append(payload.compare_at)
+    if payload.scheduled:
+        amounts += [each.amount for each in payload.scheduled]
+    return amounts
+
+
+def _with_plain_amounts(payload: Pricing) -> Pricing:
     """Each by its name, which it takes long to write, and which nobody asks for while all are well."""
-    check_amount("amount", payload.amount)
-    check_amount("compareAt", payload.compare_at)
-    for index, tier in enumerate(payload.tiers):
-        check_amount(f"tiers[{index}].amount", tier.amount)
-    for group, amount in payload.customer_groups.items():
-        check_amount(f"customerGroups.{group}", amount)
+    plain = partial(plain_amount, payload.currency)
+    replace = msgspec.structs.replace
+    return replace(
+        payload,
+        amount=plain("amount", payload.amount),
+        compare_at=None if payload.compare_at is None else plain("compareAt", payload.compare_at),
+        tiers=[
+            replace(tier, amount=plain(f"tiers[{index}].amount", tier.amount))
+            for index, tier in enumerate(payload.tiers)
+        ],
+        customer_groups={
+            group: plain(f"customerGroups.{group}", amount) for group, amount in payload.customer_groups.items()
+        },
+        scheduled=[
+            replace(each, amount=plain(f"scheduled[{index}].amount", each.amount))
+            for index, each in enumerate(payload.scheduled)
+        ],
+    )
 
 
 def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
-    check_amount(f"{path}.amount", scheduled.amount)
     begin: datetime | None = in_utc(f"{path}.from", scheduled.from_)
     end: datetime | None = in_utc(f"{path}.until", scheduled.until)
     if begin is not None and end is not None and begin >= end:
         raise Invalid(f"{path}.until", "must be later than `from`")
     return Scheduled(scheduled.amount, begin, end)
+
+
+def violates(payload: Pricing, rules: Rules) -> Invalid | None:
+    """A price of zero, where free is none. What is crossed out (`compareAt`) is no price that anybody pays."""
+    if rules.zero_price:
+        return None
+    prices = {"amount": payload.amount}
+    prices |= {f"tiers[{index}].amount": tier.amount for index, tier in enumerate(payload.tiers)}
+    prices |= {f"customerGroups.{group}": amount for group, amount in payload.customer_groups.items()}
+    prices |= {f"scheduled[{index}].amount": each.amount for index, each in enumerate(payload.scheduled)}
+    free = next((path for path, amount in prices.items() if is_free(amount)), None)
+    reason = 'is zero, which is no price of this source; zero_price = "accept" in the configuration makes it one'
+    return None if free is None else Invalid(free, reason)
 
 
 def fits(payload: Pricing, view: View) -> Invalid | None:
@@ -92,4 +125,4 @@ def fold(contributions: Sequence[Contribution[Pricing]], _view: View) -> Body | 
     return Body(encode(contributions[0].payload))
 
 
-PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, fold=fold)
+PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, violates=violates, fold=fold)

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
+from engine.canonical import is_same_content
 from engine.clock import now
 from engine.computing import compute
 from engine.config import AppendConfig
@@ -347,7 +348,8 @@ def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool
         if fresh and event.state == admission.state:
             return AppendResult("appended", event.notification_id)
     for event in stored:
-        if content_of(event) == admission.content:
+        stands = content_of(event)
+        if stands is not None and is_same_content(admission.topic, stands, admission.content):
             return AppendResult("duplicate", event.notification_id)
     version = admission.originator_version
     reason = f"another content stands at version {version} of {admission.originator_id}"

@@ -13,9 +13,10 @@ import msgspec
 
 from domains import DOMAINS, AnyDomain, Invalid
 from domains.domain import encode, encode_all
+from domains.numbers import exact_number
 from domains.values import Moment
 from engine.config import Config
-from engine.door import LARGEST_EVENT, UNREADABLE, Statement, format_moment
+from engine.door import LARGEST_EVENT, UNREADABLE, Statement, format_moment, rules_of
 from projections.streams import EVERY_CHANNEL
 
 RUN_LINES = 250
@@ -51,8 +52,9 @@ class BulkDoor:
     def __init__(self, config: Config) -> None:
         self._domains = {_line_of(domain): domain for domain in DOMAINS}
         lines = list[reduce(or_, self._domains)]  # type: ignore[misc, valid-type]  # a type, and known only now
-        self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines).decode
+        self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines, float_hook=exact_number).decode
         self._names = {line: domain.name for line, domain in self._domains.items()}
+        self._rules = {name.encode(): rules for name, rules in rules_of(config).items()}
         self._views = {channel.name: channel.view() for channel in config.made_for}
 
     def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[Statement | None]:
@@ -71,7 +73,7 @@ class BulkDoor:
         said = self._decode(b"[%b]" % b",".join(lines))
         names = self._names
         statements: list[Statement | None] = []
-        for stream, each, content in zip(streams, said, encode_all(self._admitted(said)), strict=True):
+        for stream, each, content in zip(streams, said, encode_all(self._admitted(said, streams)), strict=True):
             if content == _REFUSED or b"\\" in content:
                 statements.append(None)
                 continue
@@ -83,10 +85,12 @@ class BulkDoor:
             return [None if len(line) > LARGEST_EVENT else each for line, each in zip(lines, statements, strict=True)]
         return statements
 
-    def _admitted(self, lines: Sequence[_Line]) -> list[msgspec.Struct | Literal[False] | None]:
+    def _admitted(
+        self, lines: Sequence[_Line], streams: Sequence[bytes]
+    ) -> list[msgspec.Struct | Literal[False] | None]:
         """Each payload as its domain admits it; `_NO_PAYLOAD` where it does not."""
         admitted: list[msgspec.Struct | Literal[False] | None] = []
-        for line in lines:
+        for line, stream in zip(lines, streams, strict=True):
             payload = line.payload
             if payload is not None:
                 domain = self._domains[type(line)]
@@ -98,8 +102,15 @@ class BulkDoor:
                     if domain.fits is not None and line.channel != EVERY_CHANNEL:
                         misfit = domain.fits(payload, self._views[line.channel])
                         payload = payload if misfit is None else _NO_PAYLOAD
+                    if self._rules and payload is not _NO_PAYLOAD and self._violates(domain, payload, stream):
+                        payload = _NO_PAYLOAD
             admitted.append(payload)
         return admitted
+
+    def _violates(self, domain: AnyDomain, payload: msgspec.Struct, stream: bytes) -> bool:
+        """Whether the configuration forbids the payload to its source."""
+        rules = self._rules.get(stream[stream.rindex(b"/") + 1 :])
+        return rules is not None and domain.violates is not None and domain.violates(payload, rules) is not None
 
 
 def _fixed_width(moment: str) -> str:

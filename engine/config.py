@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from domains import DOMAINS, AnyDomain
+from domains import DOMAINS, AnyDomain, Rules
+from domains.locales import canonical_locale
 from engine.configuration.dead_letters import DeadLettersConfig
 from engine.configuration.doors import CdcConfig, WebhookConfig, check_cdc, check_webhook
 from engine.configuration.http import CacheSeconds, HttpConfig
@@ -31,7 +32,6 @@ DEFAULT_FILE = "pagefold.toml"
 
 _name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
-_locale = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
 _schema = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
 
@@ -47,9 +47,14 @@ class StoreConfig(Table, frozen=True):
 
 
 class SourceConfig(Table, frozen=True):
-    """A system that owns facts, the domains it may write, where it says all of them at once, how it sends changes."""
+    """A system that owns facts, the domains it may write, where it says all of them at once, how it sends changes.
+
+    `zero_price` is whether a price of zero is one; `spreadsheet_skus` whether an SKU may look like `9.55E+12`.
+    """
 
     domains: list[str]
+    zero_price: Literal["accept", "refuse"] = "accept"
+    spreadsheet_skus: Literal["accept", "refuse"] = "refuse"
     snapshot: SnapshotConfig | None = None
     webhook: WebhookConfig | None = None
     cdc: CdcConfig | None = None
@@ -113,7 +118,7 @@ class Config(Table, frozen=True):
         """
         file = Path(path or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             problem = f"no configuration at {file}; `pagefold init` writes one, --config or {CONFIG_VARIABLE} names one"
             raise ConfigurationError("", problem) from None
@@ -128,7 +133,7 @@ class Config(Table, frozen=True):
         `store` as in `load`. Raises `ConfigurationError`.
         """
         try:
-            document = tomllib.loads(source) if isinstance(source, str) else dict(source)
+            document = tomllib.loads(source.removeprefix("\ufeff")) if isinstance(source, str) else dict(source)
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError("", f"this is not TOML: {error}") from error
         url = store or os.environ.get(STORE_VARIABLE)
@@ -151,16 +156,20 @@ class Config(Table, frozen=True):
         """The sources that may write a domain, in the file's order."""
         return tuple(name for name, source in self.sources.items() if domain in source.domains)
 
+    def rules(self, source: str) -> Rules:
+        """What a source may state beyond what holds for all."""
+        return Rules(zero_price=self.sources[source].zero_price == "accept")
+
     def fingerprint(self, domain: AnyDomain) -> str:
-        """Equal for two configurations exactly when they give the domain's sections the same bytes."""
+        """Equal where configuration and code give the domain's sections the same bytes."""
         parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.made_for)])
         return sha256(parts).hexdigest()[:16]
 
     def _channel(self, name: str, channel: ChannelConfig) -> Channel:
         return Channel(
             name=name,
-            locale=channel.locale,
-            fallbacks=tuple(channel.fallbacks),
+            locale=canonical_locale(channel.locale) or channel.locale,
+            fallbacks=tuple(canonical_locale(tag) or tag for tag in channel.fallbacks),
             currency=channel.currency,
             requires=frozenset(channel.requires),
             sources={
@@ -258,7 +267,7 @@ def _check_channel(key: str, channel: ChannelConfig, config: Config) -> None:
     if _currency.fullmatch(channel.currency) is None:
         raise ConfigurationError(f"{key}.currency", f"{channel.currency!r} is not an ISO 4217 code such as 'EUR'")
     for where, locale in [("locale", channel.locale), *(("fallbacks", tag) for tag in channel.fallbacks)]:
-        if _locale.fullmatch(locale) is None:
+        if canonical_locale(locale) is None:
             raise ConfigurationError(f"{key}.{where}", f"{locale!r} is not a BCP 47 tag such as 'de-AT'")
     _check_domains(f"{key}.requires", channel.requires)
     _check_domains(f"{key}.sources", list(channel.sources))

@@ -8,6 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from engine.appending import content_of, newest_of
+from engine.canonical import is_same_content
 from engine.clock import now
 from engine.door import UNREADABLE, Door, State, Statement, read_event, state_of_correction
 from engine.errors import Refused
@@ -111,7 +112,7 @@ class Corrector:
         for _ in range(ATTEMPTS):
             stored = await self._log.at([key])
             stands = newest_of(stored) if stored else None
-            if stands is not None and content_of(stands) == statement.content:
+            if stands is not None and _says(stands, statement):
                 return _duplicate(letter, stands)
             revision = 0 if stands is None else stands.revision + 1
             [position] = await self._log.correct([Correction(*key, revision, statement.topic, state)])
@@ -129,3 +130,8 @@ def _duplicate(letter: DeadLetter, stands: StoredEvent) -> AppendResult:
 
 def _named(statement: Statement) -> str:
     return f"version {statement.originator_version} of {statement.originator_id}"
+
+
+def _says(event: StoredEvent, statement: Statement) -> bool:
+    content = content_of(event)
+    return content is not None and is_same_content(statement.topic, content, statement.content)

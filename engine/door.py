@@ -11,13 +11,14 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from domains import DOMAINS, AnyDomain, Invalid
-from domains.domain import encode
+from domains.domain import Rules, encode
+from domains.numbers import exact_number
 from domains.values import LARGEST_INTEGER, Moment
 from engine.config import Config
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.strict_json import check_keys, check_null_characters, find_repeated_key, refusal
-from projections.streams import EVERY_CHANNEL, encode_part, fault_of_sku, normalise_sku
+from projections.streams import EVERY_CHANNEL, encode_part, fault_of_sku, is_spreadsheet_number, normalise_sku
 
 LARGEST_EVENT = 1024 * 1024
 """Bytes of one event, as JSON."""
@@ -31,7 +32,7 @@ NULL = b"null"
 _ESCAPED_COLON = b"\\u003"
 """How one begins, in small letters or capitals."""
 
-_decode_any = msgspec.json.Decoder().decode
+_decode_any = msgspec.json.Decoder(float_hook=exact_number).decode
 _sorted = msgspec.json.Encoder(order="sorted").encode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -284,17 +285,37 @@ def _check_envelope(line: bytes, payload: bytes, wire: Wire) -> None:
     find_repeated_key(line)
 
 
+_SPREADSHEET = (
+    "%r looks like a number that a spreadsheet has rounded: several SKUs may have become one; export the column as "
+    'text or, where SKUs do look like that, set spreadsheet_skus = "accept" for the source'
+)
+
+
+def rules_of(config: Config) -> dict[str, Rules]:
+    """The rules of the sources that have any which are not the usual ones."""
+    rules = {name: config.rules(name) for name in config.sources}
+    return {name: each for name, each in rules.items() if each != Rules()}
+
+
 class Door:
     """Admits events under one configuration. `channels` are those that an event may name."""
 
     def __init__(self, config: Config) -> None:
         self._gates = {
-            domain.name: _Gate(domain, msgspec.json.Decoder(domain.payload), frozenset(config.writers(domain.name)))
+            domain.name: _Gate(
+                domain,
+                msgspec.json.Decoder(domain.payload, float_hook=exact_number),
+                frozenset(config.writers(domain.name)),
+            )
             for domain in DOMAINS
         }
         self._views = {channel.name: channel.view() for channel in config.made_for}
         self._sources = frozenset(config.sources)
         self.channels = frozenset((EVERY_CHANNEL, *self._views))
+        self._rules = rules_of(config)
+        self._takes_spreadsheets = {
+            name for name, source in config.sources.items() if source.spreadsheet_skus == "accept"
+        }
 
     def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
         """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
@@ -331,7 +352,10 @@ class Door:
 
     def _place(self, event: DomainEvent | Wire) -> tuple[str, _Gate]:
         gate = self._gate(event)
-        return f"{encode_part(_admit_sku(event.sku))}/{event.channel}/{event.type}/{event.source}", gate
+        sku = _admit_sku(event.sku)
+        if is_spreadsheet_number(sku) and event.source not in self._takes_spreadsheets:
+            raise Refused("sku", _SPREADSHEET % sku)
+        return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", gate
 
     def _gate(self, event: DomainEvent | Wire) -> _Gate:
         if type(event.type) is type(event.source) is type(event.channel) is str:
@@ -370,6 +394,10 @@ class Door:
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
             raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
+        if gate.domain.violates is not None and (rules := self._rules.get(event.source)) is not None:
+            violation = gate.domain.violates(payload, rules)
+            if violation is not None:
+                raise Refused(f"payload.{violation.path}", violation.reason)
         if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
             misfit = gate.domain.fits(payload, self._views[event.channel])
             if misfit is not None:
@@ -391,7 +419,7 @@ def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
     try:
         payload: msgspec.Struct = msgspec.convert(dict(mapping), gate.domain.payload)
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
-        raise refusal(error, b"", "payload") from None
+        raise refusal(error, mapping, "payload") from None
     return payload
 
 

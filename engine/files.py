@@ -23,8 +23,6 @@ READ_BYTES = 128 * 1024
 UNPACK_BYTES = 512 * 1024
 """Bytes that are unpacked at a time: a small file may hold a very large one."""
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from engine.door import LARGEST_EVENT, read_event
 from engine.errors import Refused
 from engine.events import DomainEvent
-from engine.files import BYTE_ORDER_MARK, Overlong, Splitter, unpack
+from engine.files import Overlong, Splitter, unpack
+from engine.strict_json import BYTE_ORDER_MARK
 
 BATCH_LINES = 5_000
 BATCH_BYTES = 8 * 1024 * 1024

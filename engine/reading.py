@@ -15,7 +15,7 @@ from engine.stores.listing import ListedPage
 from engine.stores.store import Made, Pages, Store, StoredEvent
 from projections import Splicer, Stream, normalise_sku, stream_id
 from projections.pages import StoredSection
-from projections.streams import EVERY_CHANNEL, fault_of_sku
+from projections.streams import EVERY_CHANNEL, is_storable_sku
 
 VERSIONS_LOOKED_AT = 50
 """How far back a disabled page is asked whether it was ever live: so many versions of each source."""
@@ -51,8 +51,9 @@ class PageReader:
         self._pages = pages
         self._sections = pages.sections
         self._channels = frozenset(config.channels)
-        self._splice = Splicer(DOMAINS, config.made_for).splice
-        self._requires = {channel.name: channel.requires for channel in config.made_for}
+        splicer = Splicer(DOMAINS, config.made_for)
+        self._splice = splicer.splice
+        self._requires = splicer.requires
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
         """The page as it is served, or None when there is none, or none to show.
@@ -63,7 +64,7 @@ class PageReader:
             return None
         if not (sku.isascii() and sku.isprintable()):
             sku = normalise_sku(sku)
-            if fault_of_sku(sku) is not None:
+            if not is_storable_sku(sku):
                 return None
         rows = await self._sections(sku, channel)
         if not rows:
@@ -107,7 +108,7 @@ class PageReader:
         if channel not in self._channels:
             return {}
         wanted = {sku: normalise_sku(sku) for sku in skus}
-        names = sorted({name for name in wanted.values() if fault_of_sku(name) is None})
+        names = sorted({name for name in wanted.values() if is_storable_sku(name)})
         rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes) if names else {}
         pages = {name: self._splice(name, channel, rows[name], disabled=False) for name in rows}
         found = {sku: pages.get(name) for sku, name in wanted.items()}
@@ -167,7 +168,7 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
     answer does not depend on the order in which events arrived, nor on whether anybody saw the page.
     """
     sku = normalise_sku(sku)
-    if fault_of_sku(sku) is not None:
+    if not is_storable_sku(sku):
         return False
     listens = next(each.sources.get(_IDENTITY.name, ()) for each in config.made_for if each.name == channel)
     streams = [

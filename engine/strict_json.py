@@ -7,12 +7,16 @@ equal keys, passes U+0000 (which PostgreSQL's text cannot hold), and explains so
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from domains.values import DEEPEST_NESTING
 from engine.errors import Refused
+from engine.json_paths import ANY_KEY, found_at
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Stands in front of texts that some systems write; it is passed over."""
 
 _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
@@ -54,8 +58,9 @@ def check_null_characters(path: str, text: bytes) -> None:
         raise Refused(path, "must not contain U+0000")
 
 
-def refusal(error: Exception, text: bytes, prefix: str = "") -> Refused:
-    """The decoder's error, as where and why. `prefix` is where in the event the text stands."""
+def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str = "") -> Refused:
+    """The decoder's error, as where and why. `prefix` is where in the event stands what was given."""
+    text = given if isinstance(given, bytes) else b""
     if isinstance(error, UnicodeDecodeError):
         return Refused(prefix, f"is not UTF-8: {error.reason}")
     if isinstance(error, RecursionError):
@@ -63,7 +68,10 @@ def refusal(error: Exception, text: bytes, prefix: str = "") -> Refused:
     if _has_lone_surrogate(text):
         return Refused(prefix, "must not contain a lone surrogate")
     problem, _, where = str(error).partition(" - at `$")
-    path = ".".join(filter(None, (prefix, where.rstrip("`").lstrip("."))))
+    where = where.rstrip("`").lstrip(".")
+    if ANY_KEY in where:
+        where = found_at(where, problem, given)
+    path = ".".join(filter(None, (prefix, where)))
     return _in_words(path, problem)
 
 

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from domains import AnyDomain, View
+from domains.locales import more_general
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """A storefront or marketplace.
 
-    `locale` is a BCP 47 tag and `fallbacks` are tried after it; `currency` is an ISO 4217 code; a page is ready when
-    every domain in `requires` is; `sources` ranks, by domain, the sources whose word counts, the first one most.
+    `locale` is a canonical BCP 47 tag, as `fallbacks` are, which are tried after it; `currency` is an ISO 4217 code; a
+    page is ready when every domain in `requires` is, and it has an identity: see `Splicer`; `sources` ranks, by domain,
+    the sources whose word counts, the first one most.
     """
 
     name: str
@@ -30,18 +32,20 @@ def locale_chain(locale: str, fallbacks: Sequence[str]) -> tuple[str, ...]:
     """The locales to try, each after its more specific form: `de-AT` with `en` gives `de-AT`, `de`, `en`."""
     chain: dict[str, None] = {}
     for tag in (locale, *fallbacks):
-        parts = tag.split("-")
-        chain.update(dict.fromkeys("-".join(parts[:length]) for length in range(len(parts), 0, -1)))
+        chain.update(dict.fromkeys(more_general(tag)))
     return tuple(chain)
 
 
 def fingerprint_parts(domain: AnyDomain, channels: Sequence[Channel]) -> list[object]:
     """Everything of the channels that the sections of a domain are made from, as plain JSON, channels in name order.
 
-    Two configurations with equal parts give equal sections. What a channel requires is not among them: readiness of
-    a page is decided when it is read.
+    Two configurations with equal parts give equal sections, under the same code: the version of the domain's fold is
+    among them. What a channel requires is not: readiness of a page is decided when it is read.
     """
     return [
-        [channel.name, list(channel.view().locales), channel.currency, list(channel.sources.get(domain.name, ()))]
-        for channel in sorted(channels, key=lambda channel: channel.name)
+        domain.fold_version,
+        *[
+            [channel.name, list(channel.view().locales), channel.currency, list(channel.sources.get(domain.name, ()))]
+            for channel in sorted(channels, key=lambda channel: channel.name)
+        ],
     ]

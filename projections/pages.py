@@ -28,13 +28,16 @@ class _Shape(NamedTuple):
 class Splicer:
     """Splices the pages of one configuration.
 
+    A page is ready when every domain that its channel requires is, and the one that gives pages their identity, always:
+    whoever shows a page without it shows nothing that is known. `requires` has both, by channel.
+
     The result is compact JSON with its keys in a fixed order; equal sections give equal bytes.
     """
 
     def __init__(self, domains: Sequence[AnyDomain], channels: Iterable[Channel]) -> None:
         self._domains = tuple(domain.name for domain in domains)
         self._identity = next(domain.name for domain in domains if domain.gives_identity)
-        self._requires = {channel.name: channel.requires for channel in channels}
+        self.requires = {channel.name: channel.requires | {self._identity} for channel in channels}
         by_name = sorted(self._domains)
         self._in_order = itemgetter(*(by_name.index(name) for name in self._domains))
         self._shapes: dict[tuple[str, tuple[str, ...], _Flags, _Flags], _Shape] = {}
@@ -72,7 +75,7 @@ class Splicer:
             "sku": "%b",
             "channel": f'"{channel}"',
             "status": '"live"' if live else '"disabled"',
-            "ready": _json(all(is_ready.get(name) for name in self._requires[channel])),
+            "ready": _json(all(is_ready.get(name) for name in self.requires[channel])),
             "readiness": _object({name: _json(is_ready.get(name)) for name in self._domains}),
             "sourceVersions": "%b",
             "updatedAt": '"%b"',

@@ -30,8 +30,12 @@ json_values: SearchStrategy[Any] = st.recursive(
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(texts(8), inside, max_size=4),
     max_leaves=12,
 )
-texts_by_locale = st.dictionaries(st.sampled_from(LOCALES), texts(8), max_size=4)
-amounts = st.from_regex(r"[0-9]{1,15}(\.[0-9]{1,6})?", fullmatch=True)
+SPELLINGS = (str, str.lower, str.upper, lambda tag: tag.replace("-", "_"), lambda tag: tag.replace("-", "_") + ".UTF-8")
+translations = st.dictionaries(st.sampled_from(LOCALES), st.none() | st.just(" ") | texts(8), max_size=4)
+texts_by_locale = st.builds(
+    lambda text, spell: {spell(tag): each for tag, each in text.items()}, translations, st.sampled_from(SPELLINGS)
+)
+amounts = st.from_regex(r"0{0,2}[0-9]{1,15}(\.[0-9]{1,6}0{0,2})?", fullmatch=True)
 offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 moments = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=offsets)  # noqa: DTZ001  # Hypothesis wants them so
 
@@ -66,7 +70,7 @@ def schedules(draw: st.DrawFn) -> Document:
 
 def prices(currency: str | None) -> SearchStrategy[Document]:
     """A price in a currency, or in any when it is None."""
-    currencies = st.sampled_from(["EUR", "USD", "GBP"]) if currency is None else st.just(currency)
+    currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"]) if currency is None else st.just(currency)
     return st.fixed_dictionaries(
         {"currency": currencies, "amount": amounts},
         optional={
@@ -81,7 +85,7 @@ def prices(currency: str | None) -> SearchStrategy[Document]:
 
 
 stocks = st.fixed_dictionaries(
-    {"available": st.integers(-5, 50) | integers},
+    {"available": st.integers(-5, 50) | integers | st.none()},
     optional={
         "safetyStock": st.integers(0, 50) | counts,
         "backorderable": st.booleans(),

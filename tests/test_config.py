@@ -92,7 +92,7 @@ WRONG = [
     (edited("[sources.pim]", '[sources."p i m"]'), "sources.p i m", "letters, digits"),
     (GOOD.replace("web-de", '"*"'), "channels.*", "every channel"),
     (edited('"EUR"', '"Euro"'), "channels.web-de.currency", "such as 'EUR'"),
-    (edited('"de-DE"', '"de_DE"'), "channels.web-de.locale", "such as 'de-AT'"),
+    (edited('"de-DE"', '"German"'), "channels.web-de.locale", "such as 'de-AT'"),
     (edited('"EUR"', '"EUR"\nfallbacks = ["en US"]'), "channels.web-de.fallbacks", "such as 'de-AT'"),
     (edited('"EUR"', '"EUR"\nrequires = ["prices"]'), "channels.web-de.requires", "there are catalog"),
     (edited('"EUR"', '"EUR"\nlanguage = "de"'), "channels.web-de.language", "unknown key"),

@@ -124,13 +124,16 @@ def test_catalog_takes_each_attribute_from_the_first_source_that_has_it() -> Non
         ({"de-AT": "Leiberl", "de": "T-Shirt", "en": "T-shirt"}, "Leiberl"),
         ({"de": "T-Shirt", "en": "T-shirt"}, "T-Shirt"),
         ({"de-DE": "T-Shirt", "en": "T-shirt"}, "T-shirt"),
-        ({"de": "", "en": "T-shirt"}, ""),
-        ({"DE": "T-Shirt"}, "plain"),
+        ({"de": "", "en": "T-shirt"}, "T-shirt"),
+        ({"de-AT": None, "de": " \n\u00a0", "en": "T-shirt"}, "T-shirt"),
+        ({"DE": "T-Shirt"}, "T-Shirt"),
+        ({"de_at": "Leiberl", "de": "T-Shirt"}, "Leiberl"),
+        ({"de": None, "en": ""}, "plain"),
         ({}, "plain"),
     ],
 )
-def test_catalog_resolves_texts(texts: dict[str, str], name: str) -> None:
-    """The first locale of the chain that the text has replaces a plain attribute; without any, that one stays."""
+def test_catalog_resolves_texts(texts: dict[str, str | None], name: str) -> None:
+    """The first text of the chain that is not blank replaces a plain attribute; without any, that one stays."""
     stated = {"attributes": {"name": "plain"}, "localized": {"name": texts}}
     assert section("catalog", stated)["attributes"] == {"name": name}
 
@@ -145,7 +148,7 @@ def test_catalog_is_disabled_by_any_source() -> None:
 
 
 def test_pricing_is_the_first_sources_payload_as_it_stands() -> None:
-    """Decimal strings stay as written; what says nothing is left out; moments are in UTC."""
+    """Amounts have the digits of their currency; what says nothing is left out; moments are in UTC."""
     first = {
         "currency": "EUR",
         "amount": "149.90",
@@ -156,9 +159,9 @@ def test_pricing_is_the_first_sources_payload_as_it_stands() -> None:
         "scheduled": [{"amount": "9", "from": "2026-01-01T00:00:00+01:00", "until": None}],
     }
     expected = (
-        b'{"amount":"149.90","currency":"EUR","customerGroups":{"b2b":"1"},'
-        b'"scheduled":[{"amount":"9","from":"2025-12-31T23:00:00Z"}],"taxIncluded":false,'
-        b'"tiers":[{"amount":"0149.900000","minQuantity":10}]}'
+        b'{"amount":"149.90","currency":"EUR","customerGroups":{"b2b":"1.00"},'
+        b'"scheduled":[{"amount":"9.00","from":"2025-12-31T23:00:00Z"}],"taxIncluded":false,'
+        b'"tiers":[{"amount":"149.90","minQuantity":10}]}'
     )
     assert folded("pricing", [first, {"currency": "EUR", "amount": "1"}]) == (expected, True)
 
@@ -222,12 +225,21 @@ def test_pricing_admits_no_nonsense(changes: Document, path: str) -> None:
         ([{"available": 2, "safetyStock": 2}], [0], "out_of_stock"),
         ([{"available": 0}, {"available": 0, "backorderable": True}], [0, 0], "backorder"),
         ([{"available": 2**53 - 1}, {"available": 2**53 - 1}], [2**53 - 1] * 2, "in_stock"),
+        ([{"available": None}], [None], "in_stock"),
+        ([{"available": None, "safetyStock": 9}, {"available": 3}], [None, 3], "in_stock"),
+        ([{"available": 0, "backorderable": True}, {"available": None}], [0, None], "in_stock"),
     ],
 )
-def test_inventory_is_what_each_place_can_spare(payloads: list[Document], available: list[int], status: str) -> None:
-    """The sum of what is left beyond each place's own safety stock; a lack in one place takes nothing from another."""
+def test_inventory_is_what_each_place_can_spare(
+    payloads: list[Document], available: list[int | None], status: str
+) -> None:
+    """The sum of what is left beyond each place's own safety stock; a lack in one place takes nothing from another.
+
+    Where one place does not count its stock there is no sum, and the item can be sold.
+    """
+    counted = [each for each in available if each is not None]
     assert section("inventory", *payloads) == {
-        "available": sum(available),
+        "available": sum(counted) if counted == available else None,
         "locations": [{"available": each, "source": source} for source, each in zip("ab", available, strict=False)],
         "status": status,
     }
@@ -242,11 +254,27 @@ def test_inventory_tells_the_earliest_restocking() -> None:
     assert body["restockAt"] == "2026-01-31T23:30:00Z"
 
 
+def test_inventory_tells_when_each_place_is_restocked() -> None:
+    """The earliest moment may be over, which no page can know: so each place tells its own."""
+    over, ahead = "2025-12-01T00:00:00Z", "2030-12-20T01:00:00+01:00"
+    body = section(
+        "inventory",
+        {"available": 0, "restockAt": over},
+        {"available": 4},
+        {"available": 0, "safetyStock": 1, "restockAt": ahead},
+    )
+    assert body["locations"] == [
+        {"available": 0, "restockAt": over, "source": "a"},
+        {"available": 4, "source": "b"},
+        {"available": 0, "restockAt": "2030-12-20T00:00:00Z", "source": "c"},
+    ]
+
+
 # --- media ------------------------------------------------------------------------------------------------
 
 
 def test_media_are_one_list_in_one_order() -> None:
-    """Assets of all sources by (position, url), equal ones in the order of the sources; texts for the locale."""
+    """Assets by position, then by the rank of their source, then as it gave them; texts for the locale."""
     first = [{"url": "b", "position": 1, "alt": {"fr": "non"}}, {"url": "z", "role": "main", "width": 0}]
     second = [
         {"url": "b", "position": 1, "alt": {"de": "ja"}},
@@ -256,9 +284,9 @@ def test_media_are_one_list_in_one_order() -> None:
     assert section("media", {"assets": first}, {"assets": second})["assets"] == [
         {"position": -1, "url": "c"},
         {"position": 0, "role": "main", "url": "z", "width": 0},
-        {"position": 1, "url": "a"},
         {"position": 1, "url": "b"},
         {"alt": "ja", "position": 1, "url": "b"},
+        {"position": 1, "url": "a"},
     ]
 
 

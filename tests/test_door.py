@@ -95,7 +95,7 @@ def refused(given: bytes | DomainEvent) -> tuple[str, str]:
         pytest.param(attribute('"\udcff\\u0061"'), "", "is not UTF-8", id="UTF-8 beside an escape"),
         pytest.param(attribute("NaN"), "", "malformed", id="NaN"),
         pytest.param(attribute("-Infinity"), "", "malformed", id="Infinity"),
-        pytest.param(attribute("1e999"), "payload.attributes[...]", "out of range", id="beyond a float"),
+        pytest.param(attribute("1e999"), "payload.attributes.a", "beyond what a double holds", id="beyond a float"),
         pytest.param(attribute('"\\ud800"'), "", "lone surrogate", id="lone surrogate"),
         pytest.param(attribute("1", "\\ud800"), "", "lone surrogate", id="lone surrogate in a key"),
         pytest.param(line(sku='"\\udfff"'), "", "lone surrogate", id="lone surrogate in the SKU"),
@@ -194,7 +194,7 @@ MONEY = "; money is a decimal string"
         ('{"currency":"EUR","amount":"1","compareAt":1.5}', "compareAt", "got `float`" + MONEY),
         ('{"currency":"EUR","amount":"1","tiers":[{"minQuantity":1,"amount":1.5}]}', "tiers[0].amount", MONEY),
         ('{"currency":"EUR","amount":"1","scheduled":[{"amount":1.5}]}', "scheduled[0].amount", MONEY),
-        ('{"currency":"EUR","amount":"1","customerGroups":{"b":1.5}}', "customerGroups", MONEY),
+        ('{"currency":"EUR","amount":"1","customerGroups":{"b":1.5}}', "customerGroups.b", MONEY),
         ('{"currency":"EUR","amount":"1,5"}', "amount", "'1,5' is not an amount"),
         ('{"currency":"eur","amount":"1"}', "currency", "'eur' is not a currency"),
         ('{"amount":"1"}', "currency", "is required"),
@@ -205,7 +205,7 @@ MONEY = "; money is a decimal string"
 def test_money(payload: str, path: str, reason: str) -> None:
     """Money is a decimal string in a currency; numbers are refused with a hint."""
     where, why = refused(line(PRICE, payload=payload))
-    assert where.removeprefix("payload.").partition("[...]")[0] == path
+    assert where.removeprefix("payload.") == path
     assert reason in why
 
 
@@ -236,7 +236,7 @@ def test_a_price_for_a_channel_is_in_its_currency() -> None:
     ],
 )
 def test_skus(sku: str, reason: str) -> None:
-    """SKUs have 1 to 128 characters after normalisation, no control characters and no space around them."""
+    """SKUs have 1 to 128 characters after normalisation, all of which can be seen, and no space around them."""
     for given in (line(PLAIN | {"sku": sku}), event("catalog", {}, sku=sku)):
         path, why = refused(given)
         assert path == "sku"
@@ -244,7 +244,7 @@ def test_skus(sku: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sku", ["x" * 128, "e\u0301" * 128, "a b", "%/*", "\U0001f3bd", "\u202e", "\ufeffa", "'; DROP"]
+    "sku", ["x" * 128, "e\u0301" * 128, "a b", "%/*", "\U0001f3bd", "a\u00a0b", "9.55E12", "E+12", "'; DROP"]
 )
 def test_odd_skus_are_fine(sku: str) -> None:
     """Anything printable may be in a SKU; two spellings of one are one, in NFC."""

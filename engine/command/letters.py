@@ -24,6 +24,7 @@ from engine.letter_views import LetterDetail, summary_of
 from engine.running import run
 from engine.shop import Shop
 from engine.stores.letters import DeadLetter, Kind, ListedLetter, Wanted
+from engine.strict_json import BYTE_ORDER_MARK
 
 WIDEST_ERROR = 100
 
@@ -312,10 +313,10 @@ async def _correct(
 def _read(payload: str) -> bytes:
     """The payload in a file, or on standard input; of one that is too large, as much as shows that."""
     if payload == "-":
-        return sys.stdin.buffer.read(LARGEST_EVENT + 1)
+        return sys.stdin.buffer.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
     try:
         with Path(payload).open("rb") as file:
-            return file.read(LARGEST_EVENT + 1)
+            return file.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
     except OSError as error:
         raise UsageError("--payload", f"{payload}: {error.strerror}") from None
 

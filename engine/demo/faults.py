@@ -159,9 +159,24 @@ UNSAID: dict[str, Document] = {
 
 
 def _respelt(event: Document) -> bytes:
-    """The same event as another program would write it: keys sorted, spaces, escapes, and defaults said aloud."""
+    """The same event as another program would write it: keys sorted, spaces, escapes, and defaults said aloud.
+
+    Its amounts have zeros that say nothing, and its locales are those of POSIX.
+    """
     payload = event["payload"] and UNSAID[event["type"]] | event["payload"]
+    if payload and "amount" in payload:
+        payload |= {"amount": f"0{payload['amount']}00"}
+    if payload and "localized" in payload:
+        payload |= {"localized": {code: _in_posix(text) for code, text in payload["localized"].items()}}
     return json.dumps(event | {"payload": payload}, sort_keys=True).encode()
+
+
+def _in_posix(text: Document) -> Document:
+    """A text by locale, its keys written as `DE_DE.UTF-8`; and a translation that is none."""
+    return {f"{locale.replace('-', '_').upper()}.UTF-8": each for locale, each in text.items()} | {
+        "xx": None,
+        "yy": " ",
+    }
 
 
 def contradicted(event: Document) -> Document:
@@ -281,6 +296,8 @@ BROKEN: dict[str, Spoil] = {
     "key twice in the payload": _payload_key_twice,
     "nested over 64": _note(b"[" * 62 + b"]" * 62),  # inside the event, its payload and the attributes
     "integer beyond 2^53-1": _note(b"9007199254740992"),
+    "number beside a double": _note(b"1.000000000000000005"),
+    "number too small for a double": _note(b"1E-999"),
     "stock beyond 2^53-1": _payload_with("inventory", available=2**53),
     "over 1 MiB": _with(correlationId="x" * 1024 * 1024),
     "unknown field": _with(colour="blue"),
@@ -292,6 +309,7 @@ BROKEN: dict[str, Spoil] = {
     "money as a float": _float_money,
     "money with a comma": _payload_with("pricing", amount="149,90"),
     "money below zero": _payload_with("pricing", amount="-1.00"),
+    "locale that is none": _payload_with("catalog", localized={"name": {"xx_1": "?"}}),
     "wrong currency": _wrong_currency,
     "stock as text": _payload_with("inventory", available="12"),
     "version below zero": _with(sourceVersion=-1),
@@ -303,6 +321,8 @@ BROKEN: dict[str, Spoil] = {
     "SKU empty": _with(sku=""),
     "SKU over 128 characters": _with(sku="X" * 129),
     "SKU with a control character": _sku(lambda sku: sku + "\x07"),
+    "SKU with a zero-width space": _sku(lambda sku: f"{sku[:1]}\u200b{sku[1:]}"),
+    "SKU from a spreadsheet": _with(sku="9.55E+12"),
     "SKU with a space around": _sku(lambda sku: f" {sku}"),
     "moment without offset": _without_offset,
     "moment that never was": _with(occurredAt="2026-02-30T12:00:00Z"),

@@ -8,6 +8,7 @@ person can check it against the page's definition.
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -41,6 +42,11 @@ DEFAULTS: Document = {
 """What a field of a payload, a scheduled price or an asset says when it is left out. All others say nothing (null)."""
 
 MOMENTS = ("from", "until", "restockAt")
+
+AMOUNTS = ("amount", "compareAt")
+
+MINOR_DIGITS = {"JPY": 0, "KRW": 0, "KWD": 3}
+"""The digits behind the point that a currency has, where those are not two. Of the shop's own, all have two."""
 
 
 class Stream(NamedTuple):
@@ -171,7 +177,7 @@ class Model:
             "sku": normal(sku),
             "channel": channel,
             "status": "live" if live else "disabled",
-            "ready": all(readiness[domain] for domain in self._channels[channel].get("requires", [])),
+            "ready": all(readiness[domain] for domain in ["catalog", *self._channels[channel].get("requires", [])]),
             "readiness": readiness,
             "sourceVersions": {
                 f"{domain}/{source}": version
@@ -265,17 +271,18 @@ def catalog_section(words: Sequence[Word], channel: Document) -> Document | None
 
 
 def inventory_section(words: Sequence[Word]) -> Document:
-    """The sum of what each place can spare beyond its safety stock."""
-    locations = [
-        {"source": source, "available": max(payload["available"] - payload.get("safetyStock", 0), 0)}
-        for source, payload in words
-    ]
-    total = sum(location["available"] for location in locations)
+    """The sum of what each place can spare beyond its safety stock; none where one of them does not count."""
+    locations = []
+    for source, payload in words:
+        restock = {"restockAt": payload["restockAt"]} if "restockAt" in payload else {}
+        locations.append({"source": source, "available": spare(payload)} | restock)
+    counted = [location["available"] for location in locations]
+    total = None if None in counted else sum(counted)
     backorderable = any("backorderable" in payload for _, payload in words)
     body: Document = {
         "available": total,
         "locations": locations,
-        "status": "in_stock" if total > 0 else "backorder" if backorderable else "out_of_stock",
+        "status": "in_stock" if total is None or total > 0 else "backorder" if backorderable else "out_of_stock",
     }
     restocks = [payload["restockAt"] for _, payload in words if "restockAt" in payload]
     if restocks:
@@ -283,14 +290,20 @@ def inventory_section(words: Sequence[Word]) -> Document:
     return body
 
 
+def spare(payload: Document) -> int | None:
+    """What a place can spare; None where it does not count."""
+    available: int | None = payload["available"]
+    return None if available is None else max(available - payload.get("safetyStock", 0), 0)
+
+
 def media_section(words: Sequence[Word], channel: Document) -> Document:
-    """The assets of all sources by (position, url), each with its alternative text in the channel's language."""
+    """The assets of all sources by position, else as they come, each with its text in the channel's language."""
     assets = []
     for _, payload in words:
         for asset in payload.get("assets", []):
             texts = {"alt": text_for(channel, asset.get("alt", {}))}
             assets.append(stated({"position": asset.get("position", 0)} | asset | texts, defaults={}))
-    return {"assets": sorted(assets, key=lambda asset: (asset["position"], asset["url"]))}
+    return {"assets": sorted(assets, key=lambda asset: asset["position"])}
 
 
 def first(words: Sequence[Word], field: str, default: object) -> object:
@@ -300,20 +313,33 @@ def first(words: Sequence[Word], field: str, default: object) -> object:
 
 def text_for(channel: Document, text: Mapping[str, str]) -> str | None:
     """The text in the channel's locale or its language (`de-AT`, then `de`), else in those of its fallbacks."""
-    for locale in [channel["locale"], *channel.get("fallbacks", [])]:
+    for locale in map(spelt, [channel["locale"], *channel.get("fallbacks", [])]):
         while locale:
-            if locale in text:
+            if text.get(locale, "").strip():
                 return text[locale]
             locale = locale.rpartition("-")[0]  # noqa: PLW2901  # "de-AT" becomes "de", and "de" ends the search
     return None
 
 
 def canonical(payload: Mapping[str, Any]) -> Document:
-    """A payload in the one form in which equal contents are equal: nothing that goes without saying, moments in UTC."""
+    """A payload in the one form in which equal contents are equal.
+
+    Nothing that goes without saying; moments in UTC, amounts with the digits of their currency, locales as BCP 47 has
+    them, and no text that is blank.
+    """
     fields = stated(payload, DEFAULTS)
     for items in ("scheduled", "assets"):
         if items in fields:
             fields[items] = [stated(item, DEFAULTS) for item in fields[items]]
+    if "currency" in fields:
+        fields |= priced(fields, fields["currency"])
+    if "localized" in fields:
+        texts = {code: translated(text) for code, text in fields["localized"].items()}
+        fields = stated(fields | {"localized": {code: text for code, text in texts.items() if text}}, DEFAULTS)
+    if "assets" in fields:
+        fields["assets"] = [
+            stated(item | {"alt": translated(item.get("alt", {}))}, DEFAULTS) for item in fields["assets"]
+        ]
     for item in [fields, *fields.get("scheduled", [])]:
         for name in MOMENTS:
             if name in item:
@@ -322,8 +348,42 @@ def canonical(payload: Mapping[str, Any]) -> Document:
 
 
 def stated(fields: Mapping[str, Any], defaults: Document) -> Document:
-    """The fields that say something."""
-    return {name: value for name, value in fields.items() if value is not None and value != defaults.get(name)}
+    """The fields that say something. That stock is not counted (null) says something."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if name == "available" or (value is not None and value != defaults.get(name))
+    }
+
+
+def priced(fields: Document, currency: str) -> Document:
+    """The fields with amounts, and those of everything inside them, in the one form that they have."""
+    found: Document = {name: amount(fields[name], currency) for name in AMOUNTS if name in fields}
+    for items in ("tiers", "scheduled"):
+        if items in fields:
+            found[items] = [item | priced(item, currency) for item in fields[items]]
+    if "customerGroups" in fields:
+        found["customerGroups"] = {group: amount(text, currency) for group, text in fields["customerGroups"].items()}
+    return found
+
+
+def amount(text: str, currency: str) -> str:
+    """An amount with as many digits as its currency has, and more where they are not zero."""
+    exact = Decimal(text).normalize()
+    digits = -int(exact.as_tuple().exponent)
+    return f"{exact:.{max(digits, MINOR_DIGITS.get(currency, 2))}f}"
+
+
+def translated(text: Mapping[str, str | None]) -> dict[str, str]:
+    """A text by locale, without what is blank."""
+    return {spelt(locale): each for locale, each in text.items() if each is not None and each.strip()}
+
+
+def spelt(locale: str) -> str:
+    """A locale as BCP 47 writes it: `de_at` is `de-AT`."""
+    language, *others = locale.partition(".")[0].replace("_", "-").split("-")
+    forms = {2: str.upper, 4: str.title}
+    return "-".join([language.lower(), *(forms.get(len(part), str.lower)(part) for part in others)])
 
 
 def normal(sku: str) -> str:

@@ -11,6 +11,7 @@ from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.mapping.values import value_at
 from engine.strict_json import refusal
+from engine.written_numbers import decode_written, encode_written
 
 _NULL = b"null"
 
@@ -47,13 +48,13 @@ def complete(change: Change, standing: bytes | None) -> DomainEvent:
 
 
 def _joined(new: bytes, standing: bytes, keeps: Sequence[str]) -> bytes:
-    payload = msgspec.json.decode(new, type=dict[str, object])
+    payload = msgspec.convert(decode_written(new), dict[str, object])
     stood: object = msgspec.json.decode(standing)
     for target in keeps:
         _, *path = target.split(".")
         if (value := value_at(stood, path)) is not UNSET:
             _put(payload, path, value)
-    return msgspec.json.encode(payload)
+    return encode_written(payload)
 
 
 def _put(payload: dict[str, object], path: Sequence[str], value: object) -> None:

@@ -24,7 +24,7 @@ from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.formats.documents import Headers, elements_of, too_many
 from engine.mapping.values import moment_in
-from engine.strict_json import find_repeated_key, refusal
+from engine.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
 from projections.streams import EVERY_CHANNEL
 
 STRUCTURED = "application/cloudevents+json"
@@ -277,7 +277,7 @@ def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
     if not isinstance(text, str):
         raise Refused("data_base64", f"expected a string, got {type(text).__name__}")
     try:
-        return base64.b64decode(text, validate=True).strip(_SPACE)
+        return base64.b64decode(text, validate=True).removeprefix(BYTE_ORDER_MARK).strip(_SPACE)
     except (binascii.Error, ValueError):
         raise Refused("data_base64", "is not base64") from None
 

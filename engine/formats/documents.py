@@ -8,7 +8,8 @@ import msgspec
 from domains.values import DEEPEST_NESTING
 from engine.door import UNREADABLE
 from engine.errors import Refused
-from engine.strict_json import check_keys, refusal
+from engine.strict_json import BYTE_ORDER_MARK, check_keys, refusal
+from engine.written_numbers import decode_written
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """The headers of a request as they were received: names in small letters, and values."""
@@ -17,14 +18,17 @@ MOST_DOCUMENTS = 5_000
 """Events in one request in Pagefold's own form, or as CloudEvents: all of them are one transaction."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
-_any = msgspec.json.Decoder()
 _SPACE = b" \t\r\n"
 
 
 def read_document(text: bytes) -> object:
-    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Refused`."""
+    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Refused`.
+
+    Its numbers are as they are written where they are not exact, see `WrittenNumber`.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     try:
-        document: object = _any.decode(text)
+        document: object = decode_written(text)
     except UNREADABLE as error:
         raise refusal(error, text) from None
     _check_nesting(document)
@@ -47,6 +51,7 @@ def _inside(value: object) -> Iterable[object]:
 
 def documents_in(body: bytes) -> list[bytes]:
     """The documents of a body: the elements of an array, the lines of NDJSON, or the whole, which may be no JSON."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
     if body.lstrip(_SPACE).startswith(b"["):
         elements = elements_of(body)
         return [body] if elements is None else elements

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive
 from engine.errors import Refused
 from engine.http.headers import Header, value_of, values_of
 from engine.http.problems import ClientGone, Problem, invalid, overloaded
-from engine.strict_json import find_repeated_key, refusal
+from engine.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
 
 Value = TypeVar("Value")
 
@@ -88,6 +88,7 @@ def too_large(limit: int) -> Problem:
 
 def read_json(body: bytes, kind: type[Value]) -> Value:
     """A JSON document of that type. Raises `Problem`, 400 for what is no JSON, else 422 with the place of the fault."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         value = msgspec.json.decode(body, type=kind)
         find_repeated_key(body)

@@ -12,7 +12,7 @@ from engine.history import Cursor, HistoryEntry, history_page
 from engine.http.problems import NO_CURSOR, invalid
 from engine.http.routes import Answer, Call, Route, reply
 from projections import normalise_sku
-from projections.streams import fault_of_sku
+from projections.streams import fault_of_sku, is_storable_sku
 
 MOST_ENTRIES = 500
 DomainName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(domain.name for domain in DOMAINS)})$")]
@@ -44,7 +44,7 @@ async def history(call: Call) -> Response:
     """What was said about an SKU. One of which nothing was said has an empty history."""
     query = call.query(HistoryQuery)
     sku = normalise_sku(call.path["sku"])
-    if (fault := fault_of_sku(sku)) is not None:
+    if not is_storable_sku(sku) and (fault := fault_of_sku(sku)) is not None:
         raise invalid("sku", fault)
     after = None if query.after is None else _read(query.after)
     items, reached = await history_page(

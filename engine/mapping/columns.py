@@ -1,6 +1,7 @@
 """Named columns as events: the cells of a CSV file, the values of a query's result, the members of a JSON object.
 
-The configuration says which column gives which part of the event. What is empty is left out: missing is not zero.
+The configuration says which column gives which part of the event. What is empty is left out: missing is not zero. So is
+null, but where it says something of its own, as of stock that is not counted.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -221,10 +222,10 @@ class Bound:
             self._leaves, self._wanted.get(domain, self._unknown), strict=True
         ):
             value = constant if column is None else values[column]
-            if value is UNSET or value is None:
+            if value is UNSET or (value is None and not wanted.null):
                 continue
             into = payload
             for name in path[:-1]:
                 into = into.setdefault(name, {})  # type: ignore[assignment]  # no target stands inside another
-            into[path[-1]] = leaf_value(target, value, wanted)
+            into[path[-1]] = None if value is None else leaf_value(target, value, wanted)
         return _encoder.encode(payload)

@@ -18,6 +18,7 @@ from domains.values import Moment
 from engine.errors import Refused
 from engine.mapping.wanted import Wanted
 from engine.strict_json import refusal
+from engine.written_numbers import WrittenNumber, encode_written
 
 _integer = re.compile(r"([+-]?\d{1,40})(?:\.0+)?", re.ASCII)
 _index = re.compile(r"\d{1,9}", re.ASCII)
@@ -76,6 +77,8 @@ _TEXT = Wanted(text=True)
 
 def _from_text(text: str, wanted: Wanted) -> object:
     """What is wanted, where the text says it; else the text, for the door to refuse."""
+    if wanted.null and text == "null":
+        return None
     if wanted.structure and text.lstrip()[:1] in {"[", "{"} and _is_json(text):
         return msgspec.Raw(text.encode())
     if wanted.integer and (integer := _integer.fullmatch(text)):
@@ -164,4 +167,4 @@ def value_at(value: object, names: Sequence[str]) -> object:
 
 def as_written(value: object) -> object:
     """Objects, arrays and numbers with a fraction go on as JSON: nothing inside them has a target."""
-    return msgspec.Raw(msgspec.json.encode(value)) if isinstance(value, dict | list | float) else value
+    return msgspec.Raw(encode_written(value)) if isinstance(value, dict | list | float | WrittenNumber) else value

@@ -8,7 +8,7 @@ from msgspec import inspect
 
 
 class Wanted(NamedTuple):
-    """What a domain takes in one place of its payload."""
+    """What a domain takes in one place of its payload; `null` where it says something else than what is left out."""
 
     text: bool = False
     integer: bool = False
@@ -16,6 +16,7 @@ class Wanted(NamedTuple):
     flag: bool = False
     structure: bool = False
     free: bool = False
+    null: bool = False
 
 
 def wanted_at(payload: type[msgspec.Struct], path: Sequence[str]) -> Wanted | None:
@@ -30,13 +31,19 @@ def _inside(kind: inspect.Type, name: str) -> list[inspect.Type]:
     """The types of what stands under a name."""
     match kind:
         case inspect.StructType(fields=fields):
-            return [each for field in fields if field.encode_name == name for each in _alternatives(field.type)]
+            return [each for field in fields if field.encode_name == name for each in _alternatives_of(field)]
         case inspect.DictType(value_type=value):
             return _alternatives(value)
         case inspect.AnyType() | inspect.CustomType():  # `object`
             return [kind]
         case _:
             return []
+
+
+def _alternatives_of(field: inspect.Field) -> list[inspect.Type]:
+    """What may stand in a field. Where it can be left out, null is that."""
+    kinds = _alternatives(field.type)
+    return kinds if field.required else [kind for kind in kinds if not isinstance(kind, inspect.NoneType)]
 
 
 def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
@@ -59,4 +66,5 @@ def _wanted(kinds: Collection[inspect.Type]) -> Wanted:
         flag=any(isinstance(kind, inspect.BoolType) for kind in kinds),
         structure=any(isinstance(kind, structures) for kind in kinds),
         free=any(isinstance(kind, inspect.AnyType | inspect.CustomType) for kind in kinds),
+        null=any(isinstance(kind, inspect.NoneType) for kind in kinds),
     )

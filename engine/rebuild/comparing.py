@@ -12,6 +12,7 @@ import msgspec
 
 from domains.domain import JSON
 from engine.bulk_door import BulkDoor
+from engine.canonical import is_same_content
 from engine.config import Config
 from engine.door import (
     BEFORE_CONTENT,
@@ -138,7 +139,7 @@ class Comparison(msgspec.Struct, gc=False):
             before = b"" if state is None else bytes(state.payload)
             if statement.originator_version > head.originator_version:
                 self.pending.append(menders["newer"].pending(number, statement, before))
-            elif before != statement.content:
+            elif not is_same_content(statement.topic, before, statement.content):
                 self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
             elif state is not None and state.run_id == run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)

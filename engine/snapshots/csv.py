@@ -11,13 +11,14 @@ from msgspec import UNSET
 
 from engine.door import LARGEST_EVENT
 from engine.errors import Refused, SourceFailed, SourceIncomplete
-from engine.files import BYTE_ORDER_MARK, Overlong, one_by_one
+from engine.files import Overlong, one_by_one
 from engine.mapping.columns import Bound
 from engine.mapping.values import moment_in
 from engine.ndjson import LONGEST_LINE
 from engine.snapshots.columns import Binding
 from engine.snapshots.lines import STEP_LINES, Bunches, FileToRead, LineReading, Place
 from engine.snapshots.rows import Begin, Finish, Found, Tally
+from engine.strict_json import BYTE_ORDER_MARK
 
 _LONGEST_COUNT = 16
 """Digits."""

@@ -16,6 +16,7 @@ from engine.clock import now
 from engine.configuration.snapshots import SnapshotConfig
 from engine.errors import ConfigurationError, SourceFailed
 from engine.snapshots.traffic import Traffic
+from engine.strict_json import BYTE_ORDER_MARK
 
 ATTEMPTS = 8
 PATIENCE_SECONDS = 120.0
@@ -129,7 +130,8 @@ class Endpoint:
                 own = self._credentials if origin_of(url) == self._home else {}
                 async with self._client.stream("GET", url, headers=own) as response:
                     self._check(response)
-                    return Answer(await self._body(response), _next_link(response), _total(response.headers))
+                    body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
+                    return Answer(body, _next_link(response), _total(response.headers))
 
     def _check(self, response: httpx2.Response) -> None:
         if response.is_success:

@@ -27,8 +27,8 @@ _WORD = rb"true|false|null"
 _token = re.compile(rb"(?P<key>%b:)|(?P<text>%b)|(?P<number>%b)|(?P<word>%b)" % (_TEXT, _TEXT, _NUMBER, _WORD))
 _between = re.compile(rb"[\[\]{},\s]*+").fullmatch
 _VALUES = {name: b"(%b)" % form for name, form in (("text", _TEXT), ("number", _NUMBER), ("word", _WORD))}
-_SKU = rb'"([0-9A-Za-z._-]{1,100}+)"'
-"""One that is written in the log as it is."""
+_SKU = rb'"((?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}+)"'
+"""One that is written in the log as it is, and is none that a spreadsheet may have made."""
 _DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _TIME = rb"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _MOMENT = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)

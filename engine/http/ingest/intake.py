@@ -14,6 +14,7 @@ from engine.formats.cloudevents import CloudEvents
 from engine.formats.signatures import Signatures
 from engine.http.problems import Problem, overloaded
 from engine.shop import Shop
+from engine.strict_json import BYTE_ORDER_MARK
 
 Value = TypeVar("Value")
 
@@ -79,6 +80,7 @@ class Intake:
 
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
+        body = body.removeprefix(BYTE_ORDER_MARK)
         return await self._run(partial(codec, body), is_large=len(body) >= LARGE)
 
     async def _run(self, work: Callable[[], Value], *, is_large: bool) -> Value:
