@@ -72,8 +72,8 @@ def more_general(tag: str) -> list[str]:
     As RFC 4647, section 3.4, has it: a single letter, which announces what follows, does not stand at an end.
     """
     parts = tag.split("-")
-    lengths = [length for length in range(len(parts), 0, -1) if length == 1 or len(parts[length - 1]) > 1]
-    return ["-".join(parts[:length]) for length in lengths]
+    lengths = [length for length in range(len(parts) - 1, 0, -1) if len(parts[length - 1]) > 1]
+    return [tag, *["-".join(parts[:length]) for length in lengths]]
 
 
 def is_plain(text: Mapping[str, str | None]) -> bool:

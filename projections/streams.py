@@ -59,10 +59,10 @@ def normalise_sku(sku: str) -> str:
 
 
 _UNSEEN = (
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2028\u2029\u2065\u2800\u3164\ufdd0-\ufdef\ufe00-\ufe0f\uffa0"
-    "\ufff0-\ufff8\ufffe\uffff\U000e0000-\U000e0fff"
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2028\u2029\u2065\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\ufff0-\ufff8\U000e0000-\U000e0fff"
 )
-"""What nobody sees and is of no category that says so: fillers, selectors of variants, ends of lines, no characters.
+"""What nobody sees and is of no category that says so: fillers, selectors of variants, ends of lines.
 
 The property `Default_Ignorable_Code_Point` of Unicode, and what is blank beside it.
 """

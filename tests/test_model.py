@@ -218,7 +218,8 @@ IN_STOCK = (
     b'"status":"in_stock"}'
 )
 BACKORDER = (
-    b'{"available":0,"locations":[{"available":0,"source":"wms-berlin"},{"available":0,"source":"wms-reno"}],'
+    b'{"available":0,"locations":[{"available":0,"restockAt":"2026-03-01T00:00:00.500000Z","source":"wms-berlin"},'
+    b'{"available":0,"restockAt":"2026-03-01T00:00:00Z","source":"wms-reno"}],'
     b'"restockAt":"2026-03-01T00:00:00Z","status":"backorder"}'
 )
 OUT_OF_STOCK = b'{"available":0,"locations":[{"available":0,"source":"wms-berlin"}],"status":"out_of_stock"}'
@@ -267,7 +268,8 @@ def test_fates(model: Model) -> None:
     tell(model, says("erp", "pricing", EUROS, version=5))
     spelt: Document = {"tiers": [], "scheduled": [], "taxClass": None, "amount": "24.90", "currency": "EUR"}
     assert model.submit(says("erp", "pricing", spelt, version=5, at="2027-01-01T00:00:00Z")) == "duplicate"
-    assert model.submit(says("erp", "pricing", EUROS | {"amount": "24.9"}, version=5)) == "conflict"
+    assert model.submit(says("erp", "pricing", EUROS | {"amount": "024.9"}, version=5)) == "duplicate"
+    assert model.submit(says("erp", "pricing", EUROS | {"amount": "24.901"}, version=5)) == "conflict"
     assert model.submit(says("erp", "pricing", None, version=5)) == "conflict"
     assert model.submit(says("erp", "pricing", EUROS | {"amount": "1"}, version=4)) == "appended"
     assert section(model, "pricing") == b'{"amount":"24.90","currency":"EUR"}'
