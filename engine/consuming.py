@@ -172,10 +172,10 @@ class Consumer:
         return tail
 
     async def _refold(self, tail: "_Tail") -> None:
-        """Folds every page again when the configuration has changed since, and remembers that it did."""
+        """Folds every page again when configuration or code have changed since, and remembers that it did."""
         if not self._is_outdated(tail.checkpoint):
             return
-        log.warning("the configuration has changed: folding every page again", domain=self._domain)
+        log.warning("the configuration or the release has changed: folding every page again", domain=self._domain)
         found = await self._refolder(begin=tail.folding).run()
         self._counts.folded_again(self._domain, found.changed)
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles

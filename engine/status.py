@@ -18,7 +18,7 @@ class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     `lag_events` counts its events that are not folded yet, `lag_seconds` is how long the oldest has waited. `applied
     + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed` tells that pages were
-    folded under another configuration than this one.
+    folded under another configuration than this one, or by another release.
     """
 
     domain: str

@@ -8,7 +8,6 @@ from domains.domain import Body
 from engine import Config, Shop
 from engine.consuming import Consumer
 from engine.counting import Counts
-from engine.status import status_of
 from tests.rebuilds import Intruder
 from tests.shops import catalog, price, say, section, stock
 
@@ -48,5 +47,5 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
 
 async def _is_behind(shop: Shop) -> bool:
     """Whether `status` says that the pages of a domain are to be folded again."""
-    status = await status_of(shop.store, shop.config)
+    status = await shop.status()
     return any(each.configuration_changed for each in status.domains)
