@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from domains.domain import JSON, Body, Contribution, Domain, View, encode
-from domains.locales import TextByLocale, is_plain, plain_text, resolve
+from domains.locales import TextByLocale, are_plain, plain_text, upcast_text
 from domains.values import check_json
 
 DEPTH_OF_ATTRIBUTES = 3
@@ -25,6 +25,15 @@ class Catalog(
     enabled: bool = True
 
 
+class Served(msgspec.Struct, gc=False):
+    """What a page shows."""
+
+    attributes: dict[str, JSON]
+    categories: list[JSON]
+    family: str | None
+    parent: str | None
+
+
 def admit(payload: Catalog) -> Catalog:
     """Attributes are free-form JSON, within what every reader reads alike; texts have the one form that they have.
 
@@ -33,12 +42,18 @@ def admit(payload: Catalog) -> Catalog:
     for code, value in payload.attributes.items():
         if not isinstance(value, str):
             check_json(f"attributes.{code}", value, DEPTH_OF_ATTRIBUTES)
-    for text in payload.localized.values():
-        if not is_plain(text):
-            texts = {code: plain_text(f"localized.{code}", text) for code, text in payload.localized.items()}
-            localized = {code: text for code, text in texts.items() if text}
-            return msgspec.structs.replace(payload, localized=localized)
-    return payload
+    if are_plain(payload.localized.values()):
+        return payload
+    texts = {code: plain_text(f"localized.{code}", text) for code, text in payload.localized.items()}
+    return msgspec.structs.replace(payload, localized={code: text for code, text in texts.items() if text})
+
+
+def upcast(payload: Catalog) -> Catalog:
+    """Texts had any keys once."""
+    if are_plain(payload.localized.values()):
+        return payload
+    localized = {code: upcast_text(text) for code, text in payload.localized.items()}
+    return msgspec.structs.replace(payload, localized=localized)
 
 
 def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | None:
@@ -58,7 +73,7 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | N
         categories = categories or [*payload.categories]
         family = payload.family if family is None else family
         parent = payload.parent if parent is None else parent
-    return Body(encode({"attributes": attributes, "categories": categories, "family": family, "parent": parent}))
+    return Body(encode(Served(attributes, categories, family, parent)))
 
 
 def _attributes(payload: Catalog, view: View) -> dict[str, JSON]:
@@ -66,8 +81,10 @@ def _attributes(payload: Catalog, view: View) -> dict[str, JSON]:
     attributes = payload.attributes.copy()
     locales = view.locales
     for code, text in payload.localized.items():
-        if (found := resolve(text, locales)) is not None:
-            attributes[code] = found
+        for locale in locales:  # as `resolve` does, for less
+            if locale in text:
+                attributes[code] = text[locale]
+                break
     return attributes  # type: ignore[return-value]  # what was decoded from JSON is JSON
 
 
@@ -76,6 +93,7 @@ CATALOG = Domain(
     payload=Catalog,
     admit=admit,
     fold=fold,
+    upcast=upcast,
     depends_on=lambda view: view.locales,
     gives_identity=True,
     fold_version=2,

@@ -92,6 +92,9 @@ class Domain(Generic[Payload]):
     `violates(payload, rules)` gives what the configuration forbids the source of a payload to state, or None. It is
     asked at the door alone: what is in the log counts. Without it, there is nothing that could be forbidden.
 
+    `upcast(payload)` gives a payload of the log as `fold` takes it: a log can be older than a rule. Without it, every
+    payload is taken as it is.
+
     `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
     It must not depend on anything but its arguments.
 
@@ -109,6 +112,7 @@ class Domain(Generic[Payload]):
     admit: Callable[[Payload], Payload] = lambda payload: payload
     fits: Callable[[Payload, View], Invalid | None] | None = None
     violates: Callable[[Payload, Rules], Invalid | None] | None = None
+    upcast: Callable[[Payload], Payload] | None = None
     depends_on: Callable[[View], Hashable] = nothing_of
     gives_identity: bool = False
     fold_version: int = 1

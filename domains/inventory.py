@@ -27,12 +27,17 @@ class Inventory(
 Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
 
 
-class Location(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
-    """What one place can spare, None where it does not count; and when it gets more."""
+class Location(msgspec.Struct, gc=False):
+    """What one place can spare, None where it does not count."""
 
     available: int | None
     source: str
-    restock_at: datetime | None = None
+
+
+class Restocked(Location, gc=False, rename="camel"):
+    """A place that says when it gets more."""
+
+    restock_at: datetime
 
 
 class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -70,12 +75,17 @@ def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body 
         if available is None:
             total = None
         else:
-            available = max(available - payload.safety_stock, 0)
+            available -= payload.safety_stock
+            if available < 0:  # noqa: PLR1730  # max() takes three times as long
+                available = 0
             if total is not None:
                 total += available
-        locations.append(Location(available, contribution.source, payload.restock_at))
         backorderable = backorderable or payload.backorderable
-        if payload.restock_at is not None and (restock_at is None or payload.restock_at < restock_at):
+        if payload.restock_at is None:
+            locations.append(Location(available, contribution.source))
+            continue
+        locations.append(Restocked(available, contribution.source, payload.restock_at))
+        if restock_at is None or payload.restock_at < restock_at:
             restock_at = payload.restock_at
     in_stock = total is None or total > 0
     status: Status = "in_stock" if in_stock else "backorder" if backorderable else "out_of_stock"

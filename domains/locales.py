@@ -76,13 +76,14 @@ def more_general(tag: str) -> list[str]:
     return [tag, *["-".join(parts[:length]) for length in lengths]]
 
 
-def is_plain(text: Mapping[str, str | None]) -> bool:
-    """Whether a text is known to be in the form in which it is kept. It may be all the same where it is not."""
-    if not text or not _is_canonical(text):
-        return False
-    for each in text.values():  # noqa: SIM110  # a third of the time that `all` would take
-        if not each or each.isspace():
+def are_plain(texts: Iterable[Mapping[str, str | None]]) -> bool:
+    """Whether texts are known to be in the form in which they are kept. They may be all the same where they are not."""
+    for text in texts:
+        if not text or not _is_canonical(text):
             return False
+        for each in text.values():
+            if not each or each.isspace():
+                return False
     return True
 
 
@@ -92,29 +93,35 @@ def plain_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
     Raises `Invalid` for a key that is no locale, and for two that are one.
     """
     names: dict[str, str] = {}
-    plain: TextByLocale = {}
-    for name, each in text.items():
+    for name in text:
         tag = canonical_locale(name)
         if tag is None:
             raise Invalid(f"{path}.{name}", "is not a locale; write a BCP 47 tag such as 'de' or 'de-AT'")
         if tag in names:
             raise Invalid(f"{path}.{name}", f"is the same locale as {names[tag]!r}: {tag}")
         names[tag] = name
-        if each and not each.isspace():
-            plain[tag] = each
-    return plain
+    return _without_blanks((tag, text[name]) for tag, name in names.items())
+
+
+def upcast_text(text: Mapping[str, str | None]) -> TextByLocale:
+    """A text of a log that is older than the one form, in that form.
+
+    Of two keys that are one locale the one in that form counts, else the last in the order of the alphabet. What is no
+    locale stays, where no channel can ask for it.
+    """
+    spelt = [(canonical_locale(name) or name, name) for name in text]
+    return _without_blanks(
+        (tag, text[name]) for tag, name in sorted(spelt, key=lambda each: (each[0] == each[1], each[1]))
+    )
+
+
+def _without_blanks(text: Iterable[tuple[str, str | None]]) -> TextByLocale:
+    return {tag: each for tag, each in dict(text).items() if each and not each.isspace()}
 
 
 def resolve(text: Mapping[str, str | None], locales: Iterable[str]) -> str | None:
-    """The text in the first of the locales that has one which is not blank, or None.
-
-    Keys may be spelt as sources spell them: a log can be older than their one form. Of two that are one, that form
-    counts, else the last in the order of the alphabet.
-    """
-    if not _is_canonical(text):
-        spelt = {canonical_locale(name) or name: text[name] for name in sorted(text)}
-        text = spelt | {name: each for name, each in text.items() if canonical_locale(name) == name}
+    """The text in the first of the locales that has one, or None. The text is in the form in which texts are kept."""
     for locale in locales:
-        if (found := text.get(locale)) and not found.isspace():
-            return found
+        if locale in text:
+            return text[locale]
     return None

@@ -6,7 +6,7 @@ from operator import attrgetter
 import msgspec
 
 from domains.domain import Body, Contribution, Domain, Invalid, View, encode
-from domains.locales import TextByLocale, is_plain, plain_text, resolve
+from domains.locales import TextByLocale, are_plain, plain_text, resolve, upcast_text
 from domains.values import Count, Integer
 
 
@@ -47,17 +47,29 @@ class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
 
 def admit(payload: Media) -> Media:
     """An asset has an address, and its text the one form that texts have: see `plain_text`."""
-    is_whole = True
     for index, asset in enumerate(payload.assets):
         if not asset.url:
             raise Invalid(f"assets[{index}].url", "must not be empty")
-        if asset.alt and not is_plain(asset.alt):
-            is_whole = False
-    return payload if is_whole else Media(assets=[_admit_asset(*each) for each in enumerate(payload.assets)])
+    if _are_plain(payload):
+        return payload
+    replace = msgspec.structs.replace
+    return Media(
+        assets=[
+            replace(asset, alt=plain_text(f"assets[{index}].alt", asset.alt))
+            for index, asset in enumerate(payload.assets)
+        ]
+    )
 
 
-def _admit_asset(index: int, asset: Asset) -> Asset:
-    return msgspec.structs.replace(asset, alt=plain_text(f"assets[{index}].alt", asset.alt))
+def upcast(payload: Media) -> Media:
+    """Texts had any keys once."""
+    if _are_plain(payload):
+        return payload
+    return Media(assets=[msgspec.structs.replace(asset, alt=upcast_text(asset.alt)) for asset in payload.assets])
+
+
+def _are_plain(payload: Media) -> bool:
+    return are_plain([asset.alt for asset in payload.assets if asset.alt])
 
 
 def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | None:
@@ -84,5 +96,11 @@ def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | Non
 
 
 MEDIA = Domain(
-    name="media", payload=Media, admit=admit, fold=fold, depends_on=lambda view: view.locales, fold_version=2
+    name="media",
+    payload=Media,
+    admit=admit,
+    fold=fold,
+    upcast=upcast,
+    depends_on=lambda view: view.locales,
+    fold_version=2,
 )

@@ -52,22 +52,17 @@ class Pricing(
 def admit(payload: Pricing) -> Pricing:
     """Amounts and moments have one form, the currency is a code, a schedule ends after it begins."""
     check_currency("currency", payload.currency)
-    if not are_plain(payload.currency, _amounts(payload)):
-        payload = _with_plain_amounts(payload)
-    if not payload.scheduled:
-        return payload
-    scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
-    return msgspec.structs.replace(payload, scheduled=scheduled)
-
-
-def _amounts(payload: Pricing) -> list[str]:
-    """All that are in it."""
     amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
     if payload.compare_at is not None:
         amounts.append(payload.compare_at)
     if payload.scheduled:
         amounts += [each.amount for each in payload.scheduled]
-    return amounts
+    if not are_plain(payload.currency, amounts):
+        payload = _with_plain_amounts(payload)
+    if not payload.scheduled:
+        return payload
+    scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
+    return msgspec.structs.replace(payload, scheduled=scheduled)
 
 
 def _with_plain_amounts(payload: Pricing) -> Pricing:

@@ -18,7 +18,7 @@ from engine.config import Config
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.strict_json import check_keys, check_null_characters, find_repeated_key, refusal
-from projections.streams import EVERY_CHANNEL, encode_part, fault_of_sku, is_spreadsheet_number, normalise_sku
+from projections.streams import DIGITS, EVERY_CHANNEL, encode_part, fault_of_sku, is_spreadsheet_number, normalise_sku
 
 LARGEST_EVENT = 1024 * 1024
 """Bytes of one event, as JSON."""
@@ -353,7 +353,7 @@ class Door:
     def _place(self, event: DomainEvent | Wire) -> tuple[str, _Gate]:
         gate = self._gate(event)
         sku = _admit_sku(event.sku)
-        if is_spreadsheet_number(sku) and event.source not in self._takes_spreadsheets:
+        if sku[0] in DIGITS and is_spreadsheet_number(sku) and event.source not in self._takes_spreadsheets:
             raise Refused("sku", _SPREADSHEET % sku)
         return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", gate
 
@@ -377,6 +377,14 @@ class Door:
             return Refused("source", f"{event.source!r} was not given the domain {event.type}")
         return Refused("channel", f"{event.channel!r:.100} is neither '*' nor a channel of the configuration")
 
+    def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, gate: _Gate) -> None:
+        rules = self._rules.get(event.source)
+        if rules is None or gate.domain.violates is None:
+            return
+        violation = gate.domain.violates(payload, rules)
+        if violation is not None:
+            raise Refused(f"payload.{violation.path}", violation.reason)
+
     def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
         """The canonical payload."""
         payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
@@ -394,10 +402,8 @@ class Door:
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
             raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
-        if gate.domain.violates is not None and (rules := self._rules.get(event.source)) is not None:
-            violation = gate.domain.violates(payload, rules)
-            if violation is not None:
-                raise Refused(f"payload.{violation.path}", violation.reason)
+        if self._rules:
+            self._check_rules(event, payload, gate)
         if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
             misfit = gate.domain.fits(payload, self._views[event.channel])
             if misfit is not None:

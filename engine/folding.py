@@ -80,6 +80,7 @@ class Folder:
         self._max_bytes = CHUNK_BYTES // (1 + self._fold.contents)
         self.tails = self._fold.tails
         self.everywhere = self._fold.everywhere
+        self._upcast = domain.upcast
         word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
         self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
 
@@ -166,13 +167,15 @@ class Folder:
                 known.append(head)
         shared: list[SharedSections] = []
         troubled: list[str] = []
-        decode, fold = self._decoder.decode, self._fold.fold
+        decode, fold, upcast = self._decoder.decode, self._fold.fold, self._upcast
         for sku, mine in by_sku.items():  # decoded, an event takes many times as much: never more than one SKU's
             words: dict[str, Word] = {}
             try:
                 for head in mine:
                     word = decode(head[5])
                     word.version = head[2]
+                    if upcast is not None and word.payload is not None:
+                        word.payload = upcast(word.payload)
                     words[head[1][len(sku) :]] = word
                 shared.append(fold(sku, words, affected[sku]))
             except Exception:  # noqa: BLE001  # whatever a domain does wrong, the others go on; `_mend` finds and reports it
@@ -210,6 +213,8 @@ class Folder:
             word = self._decoder.decode(event.state)
         except _UNDECODABLE as error:
             return f"{type(error).__name__}: {error}"
+        if self._upcast is not None and word.payload is not None:
+            word.payload = self._upcast(word.payload)
         word.version = event.originator_version
         return word
 

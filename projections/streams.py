@@ -69,6 +69,7 @@ The property `Default_Ignorable_Code_Point` of Unicode, and what is blank beside
 
 _unseen = re.compile(f"[{_UNSEEN}]")
 _CONTROLS, _INVISIBLE = frozenset({"Cc", "Cs"}), frozenset({"Cf"})
+DIGITS = frozenset("0123456789")
 _spreadsheet = re.compile(r"[0-9](?:[.,][0-9]+E[+-]|E\+)[0-9]{1,4}", re.ASCII | re.IGNORECASE)
 
 
@@ -118,4 +119,4 @@ def is_spreadsheet_number(sku: str) -> bool:
 
     Then its last digits are lost, and several products have become one.
     """
-    return sku[0].isdecimal() and _spreadsheet.fullmatch(sku) is not None
+    return _spreadsheet.fullmatch(sku) is not None

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from domains import DOMAINS
-from domains.locales import canonical_locale, is_plain, more_general, plain_text, resolve
+from domains.locales import are_plain, canonical_locale, more_general, plain_text, resolve, upcast_text
 from engine import Config, DomainEvent, Shop
 from engine.door import Door, State, read_event
 from engine.errors import ConfigurationError, Refused
@@ -60,10 +60,10 @@ def test_a_text_has_one_form() -> None:
     given = {"fr_FR": "Bonjour", "DE": None, "en-us": "", "it": " \t\u2003", "sv": " Hej "}
     plain = plain_text("claim", given)
     assert plain == {"fr-FR": "Bonjour", "sv": " Hej "}
-    assert is_plain(plain)
+    assert are_plain([plain])
     assert plain_text("claim", plain) == plain
     others: list[dict[str, str | None]] = [{}, {"fr": None}, {"fr": " "}, {"fr_FR": "Bonjour"}, {"xx_1": "?"}]
-    assert not any(is_plain(each) for each in others)
+    assert not any(are_plain([plain, each]) for each in others)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_text_has_one_form() -> None:
 )
 def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: str | None) -> None:
     """As they are spelt there; of two that are one locale the canonical counts, and then an order of no chance."""
-    assert resolve(given, ("fr-FR", "fr", "en")) == shown
-    assert resolve(dict(reversed(given.items())), ("fr-FR", "fr", "en")) == shown
+    for each in (given, dict(reversed(given.items()))):
+        assert resolve(upcast_text(each), ("fr-FR", "fr", "en")) == shown
 
 
 # --- at the door --------------------------------------------------------------------------------------------
