@@ -85,7 +85,7 @@ def _hint(found: Status) -> None:
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
         names = ", ".join(changed)
-        say(f"configuration or release changed since {names} was folded: `pagefold work` folds it again")
+        say(f"configuration changed, or the release, since {names} was folded: `pagefold work` folds it again")
     for reset in found.looks_reset:
         say(Text(reset_warning(reset), style="red"))
     if found.deliveries:
