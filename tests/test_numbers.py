@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import engine
 from domains.numbers import InexactNumberError, exact_number
-from engine import DomainEvent
 from engine.bulk_door import BulkDoor
 from engine.door import Door, canonical_of, read_event
 from engine.errors import Refused
 from engine.formats.changes import Change, complete
 from engine.formats.webhooks import Webhooks
+from tests.deliveries import found_in
 from tests.rebuilds import counts_of, export, export_lines, rebuild, with_snapshots
 from tests.shops import Document, append, as_line, configured, document, event, section
 
@@ -129,14 +129,14 @@ def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
     config = engine.Config.parse(parsed)
     body = b'{"s":"A","v":1,"at":"2026-01-01T00:00:00Z","w":%b,"d":%b,"other":[%b]}'
     for weight, deep, path in ((text, "1", "w"), ("1.5", f'{{"x":[{text}]}}', "deep.x[0]")):
-        [found] = Webhooks(config, "pim").read(body % (weight.encode(), deep.encode(), text.encode()))
-        assert isinstance(found, DomainEvent)
+        [found] = found_in(Webhooks(config, "pim"), body % (weight.encode(), deep.encode(), text.encode()))
+        assert isinstance(found, Change)
         with pytest.raises(Refused) as caught:
-            Door(config).examine(found)
+            Door(config).examine(found.event)
         assert caught.value.path == f"payload.attributes.{path}"
-    [found] = Webhooks(config, "pim").read(body % (b"1.5", b'"x"', text.encode()))
-    assert isinstance(found, DomainEvent)
-    Door(config).examine(found)
+    [found] = found_in(Webhooks(config, "pim"), body % (b"1.5", b'"x"', text.encode()))
+    assert isinstance(found, Change)
+    Door(config).examine(found.event)
 
 
 def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:

@@ -14,6 +14,7 @@ from engine.formats.debezium import Debezium
 from engine.formats.webhooks import Webhooks
 from engine.snapshots.columns import FlatJSON, columns_of
 from tests.debezium import envelope
+from tests.deliveries import found_in
 from tests.shops import Document, append, as_line, document, event, say, section, stock
 from tests.snapshots import configured, payload_of, read, written
 
@@ -67,11 +68,10 @@ async def test_null_is_content(shop: Shop) -> None:
 
 def webhook_payload(item: Document) -> DomainEvent:
     """The event in a delivery."""
-    found = Webhooks(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a").read(orjson.dumps(item))
-    assert isinstance(found, list)
-    [given] = found
-    assert isinstance(given, DomainEvent)
-    return given
+    webhooks = Webhooks(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
+    [found] = found_in(webhooks, orjson.dumps(item))
+    assert isinstance(found, Change)
+    return found.event
 
 
 def test_a_webhook_says_null() -> None:
@@ -89,7 +89,7 @@ def test_a_row_of_a_table_says_null() -> None:
     """And NULL where it says nothing of its own is left out, as before."""
     config = connected(cdc={"columns": COLUMNS})
     row = {"item_no": "A", "free": None, "due": None}
-    [change] = Debezium(config, "wms-a").read(json.dumps(envelope("c", None, row)).encode())
+    [change] = found_in(Debezium(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
     assert isinstance(change, Change)
     assert change.event.payload == b'{"available":null}'
     assert Door(config).examine(change.event).content == b'{"available":null}'
