@@ -12,10 +12,14 @@ import pytest
 
 import engine
 from engine import Config, Shop
+from engine.deliveries import Entrance, Reader
 from engine.errors import StoreUnavailable
+from engine.formats.debezium import Debezium
+from engine.formats.deliveries import Faulty
 from engine.formats.webhooks import Webhooks
 from engine.stores.letters import Wanted
 from tests.debezium import envelope
+from tests.deliveries import found_in
 from tests.http_clients import client_of, problem_in, service_of
 from tests.shops import Document, append, document, event, everything, price, section
 
@@ -377,6 +381,19 @@ def test_parts_that_would_take_too_much_alone_stay_together() -> None:
     assert len(pieces(many, [2])) == 1
     assert len(pieces(delivery(*range(1_000)), range(1_000))) == 1
     assert len(pieces(delivery(*range(50)), range(50))) == 50
+
+
+@pytest.mark.parametrize("via", ["webhook", "cdc"])
+def test_what_is_too_small_to_be_events_is_one_part(via: Entrance) -> None:
+    """So many of them would take a thousand times as long as the bytes that they are."""
+    parts = b"7," * 5_000
+    body = b"[%b7]" % parts if via == "cdc" else b'{"data":{"rows":[%b7]}}' % parts
+    make: Callable[[Config, str], Reader] = Debezium if via == "cdc" else Webhooks
+    reader = make(configured("sqlite:///nowhere"), "erp")
+    [found] = found_in(reader, body)
+    assert isinstance(found, Faulty)
+    assert "has 5001 parts in " in str(found.refused)
+    assert len(found_in(reader, body.replace(b"7,", b"", 1))) == 5_000
 
 
 def test_what_looks_into_its_items_is_not_divided() -> None:

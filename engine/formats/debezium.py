@@ -26,7 +26,7 @@ from engine.errors import ConfigurationError, Refused
 from engine.events import DomainEvent
 from engine.formats.changes import Change
 from engine.formats.connect import Kind, kinds_in, moment_at, plain_value
-from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Messages
+from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Messages, too_small
 from engine.formats.documents import Headers, documents_in, read_document
 from engine.mapping.columns import Columns, Naming
 from engine.mapping.filters import is_one_of, missed_header
@@ -106,6 +106,8 @@ class Debezium:
         """A body, message by message: one envelope, an array of them, or one a line."""
         text = body.removeprefix(BOM_UTF8)
         texts = documents_in(text)
+        if (refused := too_small(len(texts), text)) is not None:
+            return Delivery.unreadable(body, refused)
         messages = Messages(texts, lines=not text.lstrip().startswith(b"["))
         return Delivery(body, len(texts), lambda part: self._read(texts[part]), messages)
 

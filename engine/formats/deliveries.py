@@ -76,11 +76,23 @@ class Delivery:
         return [([part], self._body.alone([part])) for part in parts]
 
 
+SMALLEST_PART = 16
+"""Bytes that a part has at least, on average, where there are very many: nothing smaller can be an event."""
+
+MANY_PARTS = 5_000
+
 ROW = 512
 """Bytes that one kept part takes beside what it says."""
 
 SLACK = 64 * 1024
 """Bytes that parts may take more when each is kept alone, whatever they say."""
+
+
+def too_small(parts: int, text: bytes) -> Refused | None:
+    """Why so many parts are not looked at one by one; None when they are."""
+    if parts <= MANY_PARTS or parts * SMALLEST_PART <= len(text):
+        return None
+    return Refused("", f"has {parts} parts in {len(text)} bytes, which are too small to be events")
 
 
 class Items:

@@ -23,7 +23,7 @@ from engine.config import Config
 from engine.configuration.doors import WHOLE, WebhookConfig
 from engine.errors import ConfigurationError, Refused
 from engine.formats.changes import Change
-from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Items
+from engine.formats.deliveries import Delivery, Faulty, Found, Ignored, Items, too_small
 from engine.formats.documents import Headers, read_document
 from engine.mapping.columns import Columns, Naming
 from engine.mapping.filters import is_one_of, missed_header
@@ -80,6 +80,8 @@ class Webhooks:
         items = value_at(delivery, self._items)
         if not isinstance(items, list):
             return Delivery.unreadable(body, Refused("", f"there is no array at {'.'.join(self._items)!r}"))
+        if (crumbs := too_small(len(items), text)) is not None:
+            return Delivery.unreadable(body, crumbs)
         inside = None if self._looks_into_items() else Items(text, self._items)
         return Delivery(body, len(items), lambda part: [self._read(items[part], delivery)], inside)
 
