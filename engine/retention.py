@@ -19,7 +19,10 @@ from engine.logs import Logger
 from engine.stores.letters import SORTS, DeadLetters, Expiry, ListedLetter, Purge, Sort
 
 STEP = 100
-"""Letters that are emptied in one transaction."""
+"""Letters that are emptied in one transaction, at most."""
+
+STEP_BYTES = 8 * 1024 * 1024
+"""Bytes that are removed in one transaction before it ends; the last letter may have more."""
 
 SECONDS_BETWEEN_STEPS = 0.05
 SECONDS_BETWEEN_ROUNDS = 3_600.0
@@ -109,10 +112,11 @@ class Retention:
         total = 0
         while True:
             with anyio.CancelScope(shield=True):
-                emptied = await self._letters.purge(expiry, Purge(REMOVED, now(), by), limit=STEP)
-            total += emptied
-            if emptied < STEP:
+                purge = Purge(REMOVED, now(), by)
+                emptied = await self._letters.purge(expiry, purge, limit=STEP, size=STEP_BYTES)
+            if not emptied:
                 return total
+            total += emptied
             await anyio.sleep(SECONDS_BETWEEN_STEPS)
 
     def _expiries(self, ahead: float = 0.0) -> Sequence[Expiry]:

@@ -103,7 +103,7 @@ HOT = [
     Hot("newest_letters", f"NULL, NULL, NULL, true, {LAST}, 50, 1000", {BY_AGE}, 50),
     Hot("oldest_letters", f"NULL, NULL, NULL, false, {FIRST}, 50, 1000", {BY_AGE}, 4 * 50),
     Hot("requests_of", array(NAMES), {"dead_letters_open"}, 4 * len(NAMES)),
-    Hot("purge_letters", f"{EMPTY}, 'ingest', true, {SOON}, 50", {"dead_letters_pkey", BY_EXPIRY}, 20 * 50),
+    Hot("purge_letters", f"{EMPTY}, 'ingest', true, {SOON}, 50, 1000000", {"dead_letters_pkey", BY_EXPIRY}, 20 * 50),
     Hot("count_expired", f"'ingest', true, {SOON}", {BY_EXPIRY}, 200),
     Hot("count_expired", "'request', false, '2020-01-01T00:00:00.000000Z'", {BY_EXPIRY}, 10),
     Hot("count_purged", "'ingest'", {"dead_letters_open"}, 4 * EVENTS // 500),

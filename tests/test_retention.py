@@ -118,6 +118,18 @@ async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatc
     assert {letter.purged_by for letter in await whole(store)} == {"retention"}
 
 
+async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
+    """It ends with the letter that reaches the bound: one is emptied however large it is."""
+    large = [request(number, f"2020-01-0{number}T00:00:00.000000Z") for number in range(1, 6)]
+    await store.dead_letters.keep([each._replace(state=b"x" * 1_000) for each in large])
+    [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
+    steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
+    assert steps == [1, 2]
+    assert [letter.purged_at is None for letter in await whole(store)].count(True) == 2
+    left = [letter for letter in await whole(store) if letter.purged_at is None]
+    assert [letter.recorded_at for letter in left] == [each.recorded_at for each in large[3:]]
+
+
 async def test_what_comes_again_is_there_again(store: Store) -> None:
     """Under its number, as of now, with what it says; unless somebody has decided that nothing is to be done."""
     letters = store.dead_letters

@@ -246,8 +246,8 @@ class Debezium:
 
     def _faulty(self, refused: Refused, row: _Row, origin: _Origin) -> Faulty:
         """What is wrong with a row, and where it belongs, if that can be told."""
-        payload = {name for target, name in self._column_of.items() if target.startswith("payload")}
-        identity = {name: value for name, value in row.cells.items() if name not in payload}
+        names = {name for target, name in self._column_of.items() if not target.startswith("payload")}
+        identity = {name: value for name, value in row.cells.items() if name in names}
         try:
             place = self._bound.place(self._values(row._replace(cells=identity), origin))
         except Refused:

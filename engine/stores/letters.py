@@ -210,10 +210,11 @@ class DeadLetters(ABC):
         """At which versions of these streams there are open requests of which no event could be made."""
 
     @abstractmethod
-    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
-        """Removes what expired letters say, durably: of the oldest, `limit` at most. Gives how many.
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
+        """Removes what expired letters say, durably: of the oldest, `limit` at most, and until it is `size` bytes.
 
-        The letters stay. One that is kept again has what it said again.
+        Gives how many; 0 when there are no more, or somebody else is at those that there are. The letters stay. One
+        that is kept again has what it said again.
         """
 
     @abstractmethod

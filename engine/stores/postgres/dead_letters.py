@@ -62,8 +62,8 @@ class PostgresDeadLetters(DeadLetters):
         rows = await self._connections.readers.fetch("requests_of", list(streams))
         return [(stream, version) for stream, version in rows]
 
-    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
-        return await self._connections.writer.execute("purge_letters", *purge, *_expired(expiry), limit)
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
+        return await self._connections.writer.execute("purge_letters", *purge, *_expired(expiry), limit, size)
 
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
         return await self._connections.writer.execute("purge_letter", *purge, kind, number) > 0

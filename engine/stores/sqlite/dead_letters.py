@@ -81,8 +81,8 @@ class SQLiteDeadLetters(DeadLetters):
         rows = await self._connections.events_browser.fetch("requests_of", apsw.carray(tuple(streams)))
         return [(stream, version) for stream, version in rows]
 
-    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int) -> int:
-        return len(await self._purged(_kind(expiry), "purge_letters", *purge, *_which(expiry), limit))
+    async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
+        return len(await self._purged(_kind(expiry), "purge_letters", *purge, *_which(expiry), limit, size))
 
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
         return bool(await self._purged(kind, "purge_letter", *purge, number))

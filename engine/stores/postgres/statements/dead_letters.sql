@@ -87,15 +87,24 @@ SELECT originator_id, originator_version FROM dead_letters
 WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND resolution IS NULL;
 
 -- purge_letters --
--- Removes what the oldest letters say whose time is over: of a kind, requests or events, open or resolved.
+-- Removes what the oldest letters say whose time is over: of a kind, or requests, open or resolved; so many of them, or
+-- until that many bytes are reached.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
 WHERE number = ANY (ARRAY(
-    SELECT number FROM dead_letters
-    WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END = $4
-        AND (resolution IS NOT NULL) = $5::boolean AND coalesce(resolved_at, recorded_at) < $6::text::timestamptz
-    ORDER BY coalesce(resolved_at, recorded_at)
-    LIMIT $7
-    FOR UPDATE SKIP LOCKED
+    SELECT number
+    FROM (
+        SELECT number, sum(size) OVER (ORDER BY since, number) - size AS before
+        FROM (
+            SELECT number, coalesce(resolved_at, recorded_at) AS since, octet_length(state) AS size
+            FROM dead_letters
+            WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END = $4
+                AND (resolution IS NOT NULL) = $5::boolean AND coalesce(resolved_at, recorded_at) < $6::text::timestamptz
+            ORDER BY coalesce(resolved_at, recorded_at)
+            LIMIT $7
+            FOR UPDATE SKIP LOCKED
+        ) AS oldest
+    ) AS summed
+    WHERE before < $8::bigint
 ))
 RETURNING number;
 

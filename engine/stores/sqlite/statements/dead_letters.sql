@@ -80,14 +80,23 @@ SELECT originator_id, originator_version FROM dead_letters
 WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
 -- purge_letters --
--- Removes what the oldest letters say whose time is over: requests or events, open or resolved.
+-- Removes what the oldest letters say whose time is over: requests or events, open or resolved; so many of them, or until
+-- that many bytes are reached.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number IN (
-    SELECT number FROM dead_letters
-    WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
-        AND coalesce(resolved_at, recorded_at) < ?
-    ORDER BY coalesce(resolved_at, recorded_at)
-    LIMIT ?
+    SELECT number
+    FROM (
+        SELECT number, sum(size) OVER (ORDER BY since, number) - size AS before
+        FROM (
+            SELECT number, coalesce(resolved_at, recorded_at) AS since, length(state) AS size
+            FROM dead_letters
+            WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
+                AND coalesce(resolved_at, recorded_at) < ?
+            ORDER BY coalesce(resolved_at, recorded_at)
+            LIMIT ?
+        )
+    )
+    WHERE before < ?
 )
 RETURNING number;
 
