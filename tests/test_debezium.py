@@ -223,6 +223,8 @@ def test_the_word_may_be_another_one() -> None:
     [
         (None, "a tombstone"),
         ({"schema": None, "payload": None}, "a tombstone"),
+        ({"key": {"id": 1}, "value": None}, "a tombstone"),
+        ({"key": None, "value": {"schema": None, "payload": None}, "topic": "t", "offset": 7}, "a tombstone"),
         (envelope("t"), "the table public.prices was emptied"),
         (
             envelope("m", table="", schema="") | {"message": {"prefix": "foo", "content": "Ymfy"}},
@@ -247,11 +249,22 @@ def test_only_the_declared_tables_count() -> None:
     assert ignored(envelope("c", None, {"anything": 1}, table="offers"), tables=tables) == problem
 
 
-def test_an_empty_body_is_a_tombstone() -> None:
-    """A message without a value has none to send."""
+def test_silence_is_no_tombstone() -> None:
+    """Where a message was lost on its way, nothing was said: it is refused like any other text that is no JSON."""
     for body in (b"", b" \n"):
         [found] = found_in(reader(), body)
-        assert isinstance(found, Ignored)
+        assert isinstance(found, Refused)
+
+
+def test_a_record_has_its_message_as_its_value() -> None:
+    """With a key, as whoever passes on records of Kafka writes them, beside its schema or alone; nothing else is one."""
+    message = envelope("c", None, ROW)
+    expected = event(message)
+    assert event({"key": {"id": 1}, "value": message}) == expected
+    assert event({"key": None, "value": {"schema": None, "payload": message}, "partition": 0}) == expected
+    for other in ({"value": None}, {"key": 1}, {"key": 1, "value": None, "op": "d"}):
+        [found] = found_in(reader(), json.dumps(other).encode())
+        assert isinstance(found, Refused)
 
 
 def test_a_body_may_have_several_messages() -> None:

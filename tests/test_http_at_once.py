@@ -15,9 +15,11 @@ from engine.http.service import Service
 from tests.command_line import on_sqlite
 from tests.http_clients import served, service_of
 from tests.shops import SKU, catalog, configured, price, say
-from tests.test_http_limits import GET, POST, Place, status
+from tests.test_http_limits import GET, HEALTH, POST, Place, status
 
-PAGE = f"GET /v1/pages/web-de/{SKU} HTTP/1.1\r\n".encode()
+UNNAMED = f"GET /v1/pages/web-de/{SKU} HTTP/1.1\r\n".encode()
+"""A request that does not say whom it is for."""
+PAGE = UNNAMED + b"host: localhost\r\n"
 CLOSE = b"connection: close\r\n\r\n"
 DATE = re.compile(rb"\r\ndate: [^\r]*")
 
@@ -141,7 +143,9 @@ async def test_answers_come_in_the_order_of_their_requests(shop: Shop) -> None:
     head = GET.replace(b"GET", b"HEAD") + b"\r\n"
     batch = POST + b'content-length: 40\r\n\r\n{"channel":"web-de","skus":["TSHIRT-M"]}'
     async with placed(shop) as (place, _):
-        said = await place.says(head + batch + head + b"HEAD /healthz HTTP/1.1\r\n\r\n" + GET + CLOSE)
+        said = await place.says(
+            head + batch + head + b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n" + GET + CLOSE
+        )
     routes = [b"etag" in each.partition(b"\r\n\r\n")[0] for each in said.split(b"HTTP/1.1 200 OK")[1:]]
     assert routes == [True, False, True, False, True]
 

@@ -56,7 +56,6 @@ def first(answer: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
 @pytest.mark.parametrize(
     ("events", "status", "outcomes"),
     [
-        ([], 202, []),
         ([event()], 202, ["appended"]),
         ([event(), event()], 202, ["appended", "duplicate"]),
         ([event(), event(amount="2.00")], 207, ["appended", "conflict"]),

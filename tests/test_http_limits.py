@@ -19,6 +19,7 @@ from tests.shops import Document, catalog, configured, say
 GET = b"GET /v1/pages/web-de/TSHIRT-M HTTP/1.1\r\nhost: localhost\r\n"
 POST = b"POST /v1/pages:batchGet HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 INGEST = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
+HEALTH = b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 BEGUN = b"content-length: 100\r\n\r\n{"
 
 
@@ -173,7 +174,7 @@ async def test_an_idle_connection_is_closed(store_url: str) -> None:
     async with limited(store_url, idle_seconds=2.0, receive_seconds=10.0) as server:
         line = await server.line()
         for _ in range(3):
-            await line.send(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+            await line.send(HEALTH)
             assert status(await line.answer()) == 200
             await anyio.sleep(0.8)
         with anyio.fail_after(20):
@@ -186,7 +187,7 @@ async def test_an_address_has_its_share_of_connections(store_url: str) -> None:
     async with limited(store_url, connections_per_address=5) as server:
         lines = [await server.line() for _ in range(5)]
         for line in lines:
-            await line.send(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+            await line.send(HEALTH)
             await line.answer()
         refused = await (await server.line()).everything()
         assert status(refused) == 429
@@ -208,7 +209,7 @@ async def test_many_idle_connections_keep_nobody_from_reading(store_url: str) ->
 async def test_requests_in_one_piece_are_answered_in_order(store_url: str) -> None:
     """What is pipelined is answered one after the other, and each on time."""
     async with limited(store_url, receive_seconds=0.5) as server:
-        answers = await server.says((b"HEAD /healthz HTTP/1.1\r\n\r\n") * 20 + GET + b"connection: close\r\n\r\n")
+        answers = await server.says((HEALTH) * 20 + GET + b"connection: close\r\n\r\n")
         assert answers.count(b"HTTP/1.1 200 OK") == 21
 
 

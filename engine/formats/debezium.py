@@ -1,10 +1,11 @@
 """Debezium's change events: rows of a source's tables, in which the configuration says which columns count.
 
-An envelope stands alone or beside its schema (`{"schema": …, "payload": …}`). `c`, `u` and `r` state the row behind the
-change. `d` withdraws what the row said; so does a `u` that gives the row another SKU, channel or domain, before it
-states the new one. Truncations, messages, tombstones, heartbeats and the marks of transactions say nothing about a row.
-A row that does not count, by its table, its columns or its channel, is passed over; one that no longer does is
-withdrawn.
+An envelope stands alone, beside its schema (`{"schema": …, "payload": …}`), or as the value of a record with its key
+(`{"key": …, "value": …}`). `c`, `u` and `r` state the row behind the change. `d` withdraws what the row said; so does a
+`u` that gives the row another SKU, channel or domain, before it states the new one. Truncations, messages, tombstones,
+heartbeats and the marks of transactions say nothing about a row. A tombstone is a null in the place of an envelope:
+where nothing is written, nothing was said. A row that does not count, by its table, its columns or its channel, is
+passed over; one that no longer does is withdrawn.
 
 A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
 column, it is the one behind the row's last. A row is as it is since the column of `occurredAt`, else since when the
@@ -41,6 +42,8 @@ _ALWAYS, _PERHAPS = frozenset({"sku", "sourceVersion"}), frozenset({"channel", "
 _FULL = "with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
 _AS_TEXT = "with decimal.handling.mode=string a decimal is sent as text, which is exact"
 _WRAPPED = frozenset({"schema", "payload"})
+_RECORD = frozenset({"key", "value"})
+_OF_A_RECORD = _RECORD | {"topic", "partition", "offset", "timestamp", "headers"}
 
 Row: TypeAlias = Mapping[str, object]
 Kinds: TypeAlias = Mapping[str, Kind]
@@ -113,8 +116,7 @@ class Debezium:
 
     def _read(self, text: bytes) -> list[Found]:
         try:
-            document = read_document(text) if text.strip() else None
-            message, schema = _unwrapped(document)
+            message, schema = _unwrapped(read_document(text))
             if (ignored := _about_no_row(message)) is not None:
                 return [ignored]
             return self._changes(msgspec.convert(message, _Envelope), schema)
@@ -294,7 +296,9 @@ def _settings(config: Config, source: str) -> CdcConfig:
 
 
 def _unwrapped(document: object) -> tuple[object, object]:
-    """A message and its schema, or None in its place."""
+    """A message and its schema, or None in its place; of a record with its key, those of the value."""
+    if isinstance(document, dict) and document.keys() >= _RECORD and document.keys() <= _OF_A_RECORD:
+        document = document["value"]
     if isinstance(document, dict) and document.keys() == _WRAPPED:
         return document["payload"], document["schema"]
     return document, None

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from engine.grants import Grant
 from engine.http.access import admitted
-from engine.http.bodies import check_encoding, read_query
-from engine.http.headers import Header, value_of
+from engine.http.bodies import check_encoding, read_query, single_value
+from engine.http.headers import Header
 from engine.http.openapi import document
 from engine.http.problems import ClientGone, no_route, not_allowed, problem_of, response, unsupported
 from engine.http.reads import Application, PageReads, decoded
@@ -76,9 +76,8 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self._route(scope["method"])
         headers: list[Header] = scope["headers"]
-        grant = NOBODY
+        grant, authorization = NOBODY, single_value(headers, b"authorization")
         if route.scope is not None:
-            authorization = value_of(headers, b"authorization")
             grant = await admitted(self._service.access, authorization, route.scope, private=route.private)
         path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
         query = read_query(scope["query_string"], route.query)
@@ -101,6 +100,6 @@ def _check_media_type(route: Route, headers: list[Header]) -> None:
     if not route.bodies:
         return
     check_encoding(headers)
-    given = (value_of(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+    given = (single_value(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
     if given not in route.bodies and not route.takes(headers):
         raise unsupported(", ".join(route.bodies))

@@ -18,8 +18,8 @@ from engine.http.service import Service
 from engine.http.whole import text_of
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
-MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect", b"upgrade"])
-"""Headers of requests that have a body, or ask for something else than an answer."""
+MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect"])
+"""Headers of requests that have a body, or ask for something else than an answer. An offer to upgrade is ignored."""
 SECURE = text_of(SECURITY)
 
 

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive
 
 from engine.errors import Refused
 from engine.http.headers import Header, value_of, values_of
-from engine.http.problems import ClientGone, Problem, invalid, overloaded
+from engine.http.problems import ClientGone, Problem, given_twice, invalid, overloaded
 from engine.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
 
 Value = TypeVar("Value")
@@ -67,6 +67,27 @@ def _part(message: Message) -> bytes:
         raise ClientGone
     part: bytes = message.get("body", b"")
     return part
+
+
+def check_said(body: bytes) -> None:
+    """Something must be in it: whatever lost a body on its way would else be told that it was taken.
+
+    Raises `Problem`, 422.
+    """
+    text = body.removeprefix(BYTE_ORDER_MARK)
+    if not text or text.isspace():
+        raise invalid("", "the body is empty: what was to be in it has not come, and nothing was taken")
+
+
+def single_value(headers: list[Header], name: bytes) -> bytes | None:
+    """The value of a header that is given once; None when there is none. Raises `Problem`, 400 for one given twice.
+
+    Of two, one would be believed here and the other by whoever stands in between.
+    """
+    values = values_of(headers, name)
+    if len(values) > 1:
+        raise given_twice(name)
+    return values[0] if values else None
 
 
 def check_encoding(headers: list[Header]) -> None:

@@ -2,6 +2,10 @@
 
 uvicorn reads whatever comes for as long as it comes. This protocol counts while it reads, and a look at all connections
 once in a while finds those whose time is over: no timer for each request, which would cost as much as reading a page.
+
+The parser stops behind a head that offers another protocol, and uvicorn drops the body then. Here no offer is taken,
+and so the head is read again without it, and the body after it. What is refused is answered in its turn: not before
+the answers to what came in front of it.
 """
 
 import asyncio
@@ -10,7 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote
 
 import anyio
@@ -22,6 +26,16 @@ from uvicorn.server import ServerState
 from engine.configuration.http import HttpConfig
 from engine.http.headers import Header
 from engine.http.problems import Problem, overloaded, sent
+from engine.http.request_head import (
+    HOST,
+    TRANSFER_ENCODING,
+    WATCHED,
+    coding_fault,
+    host_fault,
+    host_in_target,
+    version_fault,
+    without_offer,
+)
 from engine.http.traffic import Traffic
 from engine.http.whole import OFFER, Cycle, text_of
 
@@ -86,8 +100,8 @@ class Gate:
                 connection.look(now)
 
 
-class TooMuch(Exception):  # it only ends the parser's work
-    """A limit is passed. Raised inside the parser, which gives up."""
+class GivenUp(Exception):  # it only ends the parser's work
+    """A request is refused before it is whole. Raised inside the parser, which gives up."""
 
 
 def has_arrived(transport: asyncio.Transport) -> bool:
@@ -107,7 +121,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
     answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
-    `_settled` tells that the request is one that was answered at once.
+    `_unparsed` counts the bytes since a head began, or since a body last grew. `_settled` tells that the request is one
+    that was answered at once. `_offer` is its head again where it offers another protocol. `_fault` is why the parser
+    gives up, and `_last_word` what is said when everything before it is answered.
     """
 
     def __init__(
@@ -129,7 +145,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._headers = 0
         self._unparsed = 0
-        self._status = 400
+        self._host: bytes | None = None
+        self._is_coded = False
+        self._offer: bytes | None = None
+        self._fault: Problem | None = None
+        self._last_word: Problem | None = None
         self._address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
@@ -147,23 +167,46 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Reads, unless the head of a request has grown too large without coming to its end."""
-        if self.transport.is_closing():
+        """Reads, unless more has come than may without a head coming to its end, or a body growing."""
+        if self.transport.is_closing() or self._last_word is not None:
             return
         if self._since is None and self._idle_since is not None:
             self._since, self._idle_since = time.monotonic(), None
-        if self._in_head:
-            self._unparsed += len(data)
-        super().data_received(data)
-        if self._in_head and self._unparsed > self._limits.max_header_bytes and not self.transport.is_closing():
-            self._status = 431
+        self._unparsed += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._read_on(memoryview(data)[offer.args[0] :])
+        except httptools.HttpParserError:
             self.send_400_response("")
+        if self._unparsed > self._limits.max_header_bytes:
+            self._end_with(Problem(431, _REFUSED[431]))
+
+    def _read_on(self, rest: memoryview) -> None:
+        """Reads on behind a head with an offer, and behind those that follow in the same piece."""
+        try:
+            while self._offer is not None:
+                self._take_no_offer(self._offer)
+                try:
+                    self.parser.feed_data(rest)
+                except httptools.HttpParserUpgrade as offer:
+                    rest = rest[offer.args[0] :]
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _take_no_offer(self, head: bytes) -> None:
+        """Reads a head again that now has no offer. The parser that has seen one expects no body any more."""
+        self._offer = None
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(head)
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
         super().on_message_begin()
         self._in_head = True
-        self._settled = False
+        self._settled = self._is_coded = False
+        self._host = None
         self._head_bytes = self._headers = 0
         if self._since is None:
             self._since = time.monotonic()
@@ -174,36 +217,80 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header. What comes behind a body is none: it counts for the limits, and for nothing else."""
         self._headers += 1
         if self._headers > self._limits.max_headers:
-            self._give_up(431)
+            self._give_up(Problem(431, _REFUSED[431]))
         self._count(len(name) + len(value), 431)
-        super().on_header(name, value)
+        if not self._in_head:
+            return
+        name = name.lower()
+        if name in WATCHED:
+            self._watch(name, value)
+        self.headers.append((name, value))
+
+    def _watch(self, name: bytes, value: bytes) -> None:
+        if name == HOST:
+            if self._host is not None:
+                self._give_up(Problem(400, "Host is given twice"))
+            self._host = value
+        elif name == TRANSFER_ENCODING:
+            self._is_coded = True
+            if (fault := coding_fault(value)) is not None:
+                self._give_up(fault)
+        elif value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
+        if self.transport.is_closing():  # this was the last answer; what comes behind it is not even looked at
+            raise GivenUp
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        self._check_head(version)
+        if self.parser.should_upgrade():
+            self._set_aside(method, version)
+            return
+        is_first = self.is_at_rest()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gate.is_ending
+        if not (is_first and self._answer_at_once(method, keep_alive=keep_alive)):
+            self._begin(method, version, keep_alive=keep_alive, is_first=is_first)
         self._in_head = False
         self._unparsed = 0
-        is_first = self.is_at_rest()
-        version, method = self.parser.get_http_version(), self.parser.get_method()
-        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gate.is_ending
-        if is_first and self._answer_at_once(method, keep_alive=keep_alive):
-            return
-        url, scope = httptools.parse_url(self.url), self.scope
-        scope["method"] = method.decode("ascii")
-        scope["http_version"] = version
-        scope["raw_path"] = url.path
-        path = url.path.decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["query_string"] = url.query or b""
-        scope["extensions"] = OFFER
+
+    def _check_head(self, version: str) -> None:
+        fault = host_fault(self._host) if version == "1.1" else version_fault(version, is_coded=self._is_coded)
+        if fault is not None:
+            self._give_up(fault)
+
+    def _set_aside(self, method: bytes, version: str) -> None:
+        """The parser stops here, and will say so. This request has not come to its end, whatever it says before."""
+        if method == b"CONNECT":
+            self._give_up(Problem(501, "this is no proxy"))
+        self._offer = without_offer(method, self.url, version, self.headers)
+
+    def _begin(self, method: bytes, version: str, *, keep_alive: bool, is_first: bool) -> None:
+        """Has the application answer the request, when it is its turn."""
+        self._address_request(method, version)
         self.cycle = self._cycle(keep_alive=keep_alive)
         if is_first:
             self._start_asgi_task(self.cycle, self.app)
         else:  # it was sent before the answer to the one before: it waits
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _address_request(self, method: bytes, version: str) -> None:
+        url, scope = httptools.parse_url(self.url), self.scope
+        raw_path = url.path or b"/"
+        if url.host is not None:
+            host = (HOST, host_in_target(url.host, url.port))
+            self.headers[:] = [host, *(each for each in self.headers if each[0] != HOST)]
+        scope["method"] = method.decode("ascii")
+        scope["http_version"] = version
+        scope["raw_path"] = raw_path
+        path = raw_path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        scope["extensions"] = OFFER
 
     def is_at_rest(self) -> bool:
         """Whether nobody waits for an answer yet."""
@@ -212,7 +299,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
         """Answers the request if it can be done here and now, when nobody else has to be answered before."""
-        if self.flow.write_paused or self.transport.is_closing():
+        if self.flow.write_paused:
             return False
         answer = self._gate.at_once(method, self.url, self.headers)
         if answer is None:
@@ -236,13 +323,20 @@ class LimitedProtocol(HttpToolsProtocol):
             access_log=False,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
+            expect_100_continue=self.expect_100_continue and self.scope["http_version"] == "1.1",
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._unparsed = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is there: from now on it waits for us."""
+        if self._offer is not None:  # its body is still to come
+            return
         self._since = None
         self._in_head = True
         if self._settled:
@@ -252,9 +346,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is out. What uvicorn would set a timer for is found by the next look."""
+        is_last = not self.pipeline
         super().on_response_complete()
         self._unset_keepalive_if_required()
         self._idle_since = time.monotonic()
+        if is_last and self._last_word is not None and not self.transport.is_closing():
+            self._refuse(self._last_word)
 
     def pause_writing(self) -> None:
         """The client takes the answer more slowly than it is made."""
@@ -267,8 +364,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
-        """Refuses what the parser could not read, or what was too much for it, and closes."""
-        self._refuse(Problem(self._status, _REFUSED[self._status]))
+        """Refuses what the parser could not read, or what was given up, and closes."""
+        self._end_with(self._fault or Problem(400, _REFUSED[400]))
 
     def look(self, now: float) -> None:
         """Closes the connection if its time is over."""
@@ -294,27 +391,51 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._since = None
+        if self._in_head and not self._unparsed and self.is_at_rest():
+            self.transport.close()
+        else:
+            self._end_with(Problem(408, _REFUSED[408]))
+
+    def _end_with(self, problem: Problem) -> None:
+        """Refuses what is arriving, when everything before it is answered, and reads no further."""
+        if self.transport.is_closing() or self._last_word is not None:
+            return
         cycle: RequestResponseCycle | None = self.cycle
-        if self._in_head:
-            may_answer = self._unparsed > 0 and (cycle is None or cycle.response_complete)
+        if self._in_head or cycle is None:
+            is_due = self.is_at_rest()
+        elif self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun to be answered, and never will be
+            self.pipeline.popleft()
+            is_due = False
         else:
-            may_answer = cycle is not None and not cycle.response_started
-        if may_answer:
-            self._refuse(Problem(408, _REFUSED[408]))
+            self._break_off(cycle)
+            is_due = True
+        if is_due:
+            self._refuse(problem)
         else:
+            self._last_word = problem
+            self._since = None
+            self.flow.pause_reading()
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        """Whoever reads the body hears that there will be no more of it. What was answered is not answered again."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.response_started:
             self.transport.close()
 
     def _count(self, size: int, status: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self._limits.max_header_bytes:
-            self._give_up(status)
+            self._give_up(Problem(status, _REFUSED[status]))
 
-    def _give_up(self, status: int) -> None:
-        self._status = status
-        raise TooMuch
+    def _give_up(self, fault: Problem) -> NoReturn:
+        self._fault = fault
+        raise GivenUp
 
     def _refuse(self, problem: Problem) -> None:
         """Answers by ourselves, and closes: there is no request that an application could answer."""
+        if self.transport.is_closing():
+            return
         status, headers, body = sent(problem)
         self._gate.traffic.refused[status] += 1
         lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]

@@ -17,13 +17,15 @@ REFERENCE = "#/components/schemas/{name}"
 _parameter = re.compile(r"\{(\w+)\}")
 
 ALWAYS = {
-    400: "It is not HTTP, or no JSON where JSON is wanted",
+    400: "It is not HTTP, says twice what can be said once, or has no JSON where JSON is wanted",
     408: "It was not complete in time",
     421: "There are no tokens, and `Host` is no name of this machine, nor one in `hosts` of the configuration",
     429: "There are too many connections, or too much waits to be done",
     431: "Its headers are too large, or too many",
     500: "The server failed, and has logged why",
+    501: "Its body has another transfer coding than chunked",
     503: "The store is unavailable: the same request may be sent again",
+    505: "It is of another version of HTTP than 1.0 and 1.1",
 }
 RETRY = [HeaderField("Retry-After", "In how many seconds it is worth asking again.")]
 HEADERS = {
@@ -34,7 +36,11 @@ HEADERS = {
 """Of the problems of a status."""
 
 SCOPED = {401: "There is no token, or none that is valid", 403: "The token has not the scope"}
-WITH_BODY = {413: "The body is too large", 415: "The body is of another type, or compressed", 422: "It cannot be meant"}
+WITH_BODY = {
+    413: "The body is too large",
+    415: "The body is of another type, or compressed",
+    422: "It cannot be meant, or is empty",
+}
 WITH_PARAMETERS = {422: "A parameter cannot be meant"}
 
 

@@ -105,6 +105,11 @@ def invalid(path: str, reason: str) -> Problem:
     return Problem(422, f"{path}: {reason}" if path else reason, errors=[Fault(path, reason)])
 
 
+def given_twice(header: bytes) -> Problem:
+    """A header that can be there once is there again."""
+    return Problem(400, f"the header {header.decode()} is given twice")
+
+
 def not_allowed(method: str, allowed: str) -> Problem:
     """There is such a thing, and this cannot be done with it."""
     return Problem(405, f"there is no {method} here", headers=[(b"allow", allowed.encode())])

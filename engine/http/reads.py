@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
-from engine.http.problems import Problem, misdirected, no_channel, no_page, not_allowed, problem_of, sent
+from engine.http.problems import Problem, given_twice, misdirected, no_channel, no_page, not_allowed, problem_of, sent
 from engine.http.service import Service
 from engine.http.traffic import UNKNOWN
 from engine.http.whole import send_whole
@@ -84,6 +84,8 @@ class PageReads:
             if name == b"if-none-match":
                 condition = value if condition is None else condition + b"," + value
             elif name == b"authorization":
+                if authorization is not None:
+                    raise given_twice(name)
                 authorization = value
         if method not in METHODS:
             raise not_allowed(method, "GET, HEAD")

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from engine.grants import Grant, Scope
-from engine.http.bodies import read_body, read_json
+from engine.http.bodies import check_said, read_body, read_json
 from engine.http.headers import JSON, NO_STORE, SECURITY, Header, value_of
 
 if TYPE_CHECKING:
@@ -123,10 +123,13 @@ class Call:
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
     async def body(self) -> bytes:
-        """The body as it came. Raises `Problem` for one that is too large or compressed, or for now; `ClientGone`."""
-        limit = self.service.config.http.max_body_bytes
-        body = await read_body(self.headers, self._receive, limit, self.service.incoming)
-        self._held += len(body)
+        """The body as it came, with something in it.
+
+        Raises `Problem` for one that is empty, too large or compressed, or for now; `ClientGone` for one that was cut
+        short.
+        """
+        body = await self._read()
+        check_said(body)
         return body
 
     def end(self) -> None:
@@ -135,8 +138,14 @@ class Call:
         self._held = 0
 
     async def json(self, kind: type[Value]) -> Value:
-        """The body, decoded. Raises `Problem`, 422 with the place of the fault, as well."""
-        return read_json(await self.body(), kind)
+        """The body, decoded; an empty one is no JSON. Raises `Problem`, 422 with the place of the fault, as well."""
+        return read_json(await self._read(), kind)
+
+    async def _read(self) -> bytes:
+        limit = self.service.config.http.max_body_bytes
+        body = await read_body(self.headers, self._receive, limit, self.service.incoming)
+        self._held += len(body)
+        return body
 
 
 _encoder = msgspec.json.Encoder()
