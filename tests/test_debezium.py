@@ -257,7 +257,7 @@ def test_silence_is_no_tombstone() -> None:
 
 
 def test_a_record_has_its_message_as_its_value() -> None:
-    """With a key, as whoever passes on records of Kafka writes them, beside its schema or alone; nothing else is one."""
+    """With a key, as those write it who pass on records of Kafka, beside its schema or alone; nothing else is one."""
     message = envelope("c", None, ROW)
     expected = event(message)
     assert event({"key": {"id": 1}, "value": message}) == expected

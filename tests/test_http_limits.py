@@ -47,6 +47,11 @@ class Line:
         """The head of the next answer."""
         return await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 10)
 
+    async def end(self) -> None:
+        """Sends nothing more, and goes on hearing."""
+        with suppress(ConnectionError):
+            self._writer.write_eof()
+
     async def close(self) -> None:
         """Hangs up, once."""
         self._writer.close()
