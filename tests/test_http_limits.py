@@ -47,6 +47,10 @@ class Line:
         """The head of the next answer."""
         return await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 10)
 
+    async def exactly(self, number: int) -> bytes:
+        """The next bytes, so many."""
+        return await asyncio.wait_for(self._reader.readexactly(number), 10)
+
     async def end(self) -> None:
         """Sends nothing more, and goes on hearing."""
         with suppress(ConnectionError):
