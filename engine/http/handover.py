@@ -119,7 +119,6 @@ class HandoverProtocol(LimitedProtocol):
         super().__init__(gate, config, server_state, app_state, _loop)
         self._others = others
         self._arrived: list[bytes] = []
-        self._is_begun = False
         self._is_passed_on = False
         self.before = b""
 
@@ -138,11 +137,6 @@ class HandoverProtocol(LimitedProtocol):
             self._arrived.append(data)
         super().data_received(data)
 
-    def on_message_begin(self) -> None:
-        """A request begins to arrive."""
-        self._is_begun = True
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """The head is there: it tells who answers."""
         arrived, self._arrived = self._arrived, []
@@ -153,7 +147,6 @@ class HandoverProtocol(LimitedProtocol):
 
     def on_message_complete(self) -> None:
         """What comes next is another request. If it has come in one piece with this one, it stays."""
-        self._is_begun = False
         self._arrived = []
         super().on_message_complete()
 

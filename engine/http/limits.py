@@ -122,8 +122,9 @@ class LimitedProtocol(HttpToolsProtocol):
     `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
     answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
     `_unparsed` counts the bytes since a head began, or since a body last grew. `_settled` tells that the request is one
-    that was answered at once. `_offer` is its head again where it offers another protocol. `_fault` is why the parser
-    gives up, and `_last_word` what is said when everything before it is answered.
+    that was answered at once. `_is_begun` tells that a request is arriving; `_offer` is its head again where it offers
+    another protocol. `_fault` is why the parser gives up, and `_last_word` what is said when everything before it is
+    answered.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._since: float | None = time.monotonic()
         self._idle_since: float | None = None
         self._writing_since: float | None = None
+        self._is_begun = False
         self._in_head = True
         self._settled = False
         self._head_bytes = 0
@@ -204,7 +206,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
         super().on_message_begin()
-        self._in_head = True
+        self._is_begun = self._in_head = True
         self._settled = self._is_coded = False
         self._host = None
         self._head_bytes = self._headers = 0
@@ -338,6 +340,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._offer is not None:  # its body is still to come
             return
         self._since = None
+        self._is_begun = False
         self._in_head = True
         if self._settled:
             self._idle_since = time.monotonic()
@@ -391,10 +394,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._since = None
-        if self._in_head and not self._unparsed and self.is_at_rest():
-            self.transport.close()
-        else:
+        if self._is_begun or self._unparsed:
             self._end_with(Problem(408, _REFUSED[408]))
+        else:
+            self.transport.close()
 
     def _end_with(self, problem: Problem) -> None:
         """Refuses what is arriving, when everything before it is answered, and reads no further."""
