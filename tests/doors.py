@@ -135,7 +135,7 @@ class Listening(NamedTuple):
 @asynccontextmanager
 async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[Listening]:  # noqa: ANN401  # as `Service` takes them
     """A server of one process; or the reader of two, who passes on whatever is not for readers."""
-    options = {"reads_open": True, "environment": ENVIRONMENT} | settings
+    options: dict[str, Any] = {"reads_open": True, "environment": ENVIRONMENT} | settings
     if how == "alone":
         service = service_of(shop, **options)
         async with served(service) as (_, port):

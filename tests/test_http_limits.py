@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 import pytest
@@ -29,6 +30,11 @@ class Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+
+    @property
+    def socket(self) -> Any:  # noqa: ANN401  # asyncio's own, in place of the system's
+        """What it goes over."""
+        return self._writer.get_extra_info("socket")
 
     async def send(self, text: bytes) -> None:
         """Sends what the server takes of it: it may hang up before the end."""
