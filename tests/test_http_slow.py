@@ -128,6 +128,21 @@ async def test_every_request_of_a_line_has_its_time(shop: Shop, how: str) -> Non
 
 
 @on_sqlite
+@pytest.mark.parametrize("offer", [b"", H2C], ids=["no offer", "an offer"])
+async def test_a_body_has_the_time_that_its_head_has_left(shop: Shop, offer: bytes) -> None:
+    """It is one request: neither the end of its head nor an offer in it, for which it is read again, gives it more."""
+    shop.config = configured(shop.config.store.url, receive_seconds=4)
+    async with placed(shop, "alone") as (place, _):
+        line = await place.line()
+        begun = time.monotonic()
+        await line.send(INGEST + offer + b"content-length: 1000\r\n")
+        await anyio.sleep(3)
+        await line.send(b"\r\n{")
+        assert status(await line.everything()) == 408
+        assert 3.5 < time.monotonic() - begun < 6.5
+
+
+@on_sqlite
 async def test_a_body_that_nobody_reads_is_given_up(shop: Shop) -> None:
     """Its request was answered before it came to its end: there is nothing more to say, and the line is closed."""
     await say(shop, catalog("a"))
