@@ -2,13 +2,14 @@
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import pytest
 
 from engine import Config, Shop
-from engine.http.service import MOST_ARRIVING
+from engine.http.service import BODY_BYTES
 from tests.command_line import event, ndjson, on_sqlite
 from tests.doors import DOORS, HOW, Listening, configured, placed
 from tests.processes import eventually
@@ -16,7 +17,10 @@ from tests.shops import everything
 from tests.test_http_limits import INGEST, Line, Place, status
 
 LIMIT = 128 * 1024
-"""Bytes that a body may have in these tests; all together, `MOST_ARRIVING` times as many."""
+"""Bytes that a body may have in these tests."""
+
+AT_A_TIME = 64
+"""How many such bodies may arrive at a time."""
 
 PER_ADDRESS = 8
 """Lines that may be open at a time: those of uploads that failed must not count any more, either."""
@@ -42,6 +46,15 @@ def small(url: str, **limits: float) -> Config:
         "receive_seconds": 30.0,
     } | limits
     return configured(url, **settings)
+
+
+@asynccontextmanager
+async def narrow(shop: Shop, how: str) -> AsyncIterator[tuple[Place, Listening]]:
+    """A server that takes as many bytes at a time as that, and nothing without a token."""
+    async with placed(shop, how, anonymous=None) as (place, server):
+        for service in server.services:
+            service.incoming.most = AT_A_TIME * LIMIT
+        yield place, server
 
 
 def announced(length: int = LIMIT, head: bytes = INGEST + TOKEN) -> bytes:
@@ -173,8 +186,8 @@ async def fail(place: Place, failure: Failure) -> None:
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 async def test_what_has_failed_is_not_counted(shop: Shop, failure: Failure, how: str) -> None:
     """More bytes of one kind of failure than may arrive at a time, one after the other; then a good upload is taken."""
-    async with placed(shop, how, anonymous=None) as (place, server):
-        for _ in range(MOST_ARRIVING + 6):
+    async with narrow(shop, how) as (place, server):
+        for _ in range(AT_A_TIME + 6):
             await fail(place, failure)
         await good_one_is_taken(shop, place, server)
     assert len(await everything(shop.store)) == 1
@@ -185,8 +198,8 @@ async def test_what_has_failed_is_not_counted(shop: Shop, failure: Failure, how:
 async def test_what_did_not_come_in_time_is_not_counted(shop: Shop, how: str) -> None:
     """Those who were given up have left nothing, though there were more of them than may arrive at a time."""
     shop.config = small(shop.config.store.url, receive_seconds=0.3, connections_per_address=1_000)
-    async with placed(shop, how, anonymous=None) as (place, server):
-        lines = [await place.line() for _ in range(MOST_ARRIVING + 6)]
+    async with narrow(shop, how) as (place, server):
+        lines = [await place.line() for _ in range(AT_A_TIME + 6)]
         for line in lines:
             await line.send(announced() + SPACES)
         assert {status(await line.everything()) for line in lines} <= {408, 429, 0}
@@ -200,9 +213,9 @@ async def test_what_did_not_come_in_time_is_not_counted(shop: Shop, how: str) ->
 async def test_who_was_told_to_come_again_is_not_counted(shop: Shop, how: str) -> None:
     """While as much arrives as may, whoever comes with more is told so; when that has gone, everything is as before."""
     shop.config = small(shop.config.store.url, connections_per_address=1_000)
-    async with placed(shop, how, anonymous=None) as (place, server):
+    async with narrow(shop, how) as (place, server):
         for _ in range(2):
-            lines = [await place.line() for _ in range(MOST_ARRIVING + 6)]
+            lines = [await place.line() for _ in range(AT_A_TIME + 6)]
             for line in lines:
                 await line.send(announced() + SPACES)
             await eventually(lambda: refused(server) > 0, "it is too much")
@@ -233,7 +246,7 @@ async def test_sixty_four_megabytes_of_all_kinds(store_url: str, shop: Shop) -> 
         announced(megabyte - 999, DOORS["a webhook"].head(b"another")) + body + b"{",
     ]
     async with placed(shop, "alone", anonymous=None) as (place, server):
-        for number in range(MOST_ARRIVING + 6):
+        for number in range(BODY_BYTES // megabyte + 6):
             line = await place.line()
             await line.send(texts[number % len(texts)])
             if number % len(texts):
