@@ -253,7 +253,7 @@ def test_silence_is_no_tombstone() -> None:
     """Where a message was lost on its way, nothing was said: it is refused like any other text that is no JSON."""
     for body in (b"", b" \n"):
         [found] = found_in(reader(), body)
-        assert isinstance(found, Refused)
+        assert isinstance(found, Faulty)
 
 
 def test_a_record_has_its_message_as_its_value() -> None:
@@ -264,7 +264,7 @@ def test_a_record_has_its_message_as_its_value() -> None:
     assert event({"key": None, "value": {"schema": None, "payload": message}, "partition": 0}) == expected
     for other in ({"value": None}, {"key": 1}, {"key": 1, "value": None, "op": "d"}):
         [found] = found_in(reader(), json.dumps(other).encode())
-        assert isinstance(found, Refused)
+        assert isinstance(found, Faulty)
 
 
 def test_a_body_may_have_several_messages() -> None:
