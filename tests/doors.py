@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from engine import Config, Shop
+from engine.http.listening import listen
 from engine.http.peers import WORKER
-from engine.http.server import listen, serving
+from engine.http.server import serving
 from engine.http.service import Service
 from tests.command_line import event
 from tests.debezium import COLUMNS, CONSTANTS, ROW, envelope

@@ -123,7 +123,7 @@ class LimitedProtocol(HttpToolsProtocol):
     answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
     `_unparsed` counts the bytes since a head began, or since a body last grew. `_settled` tells that the request is one
     that was answered at once. `_is_begun` tells that a request is arriving; `_offer` is its head again where it offers
-    another protocol. `_fault` is why the parser gives up, and `_last_word` what is said when everything before it is
+    another protocol. `_fault` is why the parser gives up, and `_refusal` what is said when everything before it is
     answered.
     """
 
@@ -151,7 +151,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_coded = False
         self._offer: bytes | None = None
         self._fault: Problem | None = None
-        self._last_word: Problem | None = None
+        self._refusal: Problem | None = None
         self._address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
@@ -170,7 +170,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads, unless more has come than may without a head coming to its end, or a body growing."""
-        if self.transport.is_closing() or self._last_word is not None:
+        if self.transport.is_closing() or self._refusal is not None:
             return
         if self._since is None and self._idle_since is not None:
             self._since, self._idle_since = time.monotonic(), None
@@ -342,6 +342,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._since = None
         self._is_begun = False
         self._in_head = True
+        self._unparsed = 0
         if self._settled:
             self._idle_since = time.monotonic()
         else:
@@ -353,8 +354,8 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         self._unset_keepalive_if_required()
         self._idle_since = time.monotonic()
-        if is_last and self._last_word is not None and not self.transport.is_closing():
-            self._refuse(self._last_word)
+        if is_last and self._refusal is not None and not self.transport.is_closing():
+            self._refuse(self._refusal)
 
     def pause_writing(self) -> None:
         """The client takes the answer more slowly than it is made."""
@@ -389,7 +390,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def close_if_idle(self) -> None:
         """Closes the connection where nothing was asked that is not answered, nor has begun to be asked."""
-        if self.is_at_rest() and self._in_head and not self._unparsed and not has_arrived(self.transport):
+        if self.is_at_rest() and not self._is_begun and not self._unparsed and not has_arrived(self.transport):
             self.transport.close()
 
     def _time_out(self) -> None:
@@ -401,7 +402,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _end_with(self, problem: Problem) -> None:
         """Refuses what is arriving, when everything before it is answered, and reads no further."""
-        if self.transport.is_closing() or self._last_word is not None:
+        if self.transport.is_closing() or self._refusal is not None:
             return
         cycle: RequestResponseCycle | None = self.cycle
         if self._in_head or cycle is None:
@@ -415,7 +416,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if is_due:
             self._refuse(problem)
         else:
-            self._last_word = problem
+            self._refusal = problem
             self._since = None
             self.flow.pause_reading()
 
