@@ -11,7 +11,7 @@ from pathlib import Path
 from engine import DomainEvent
 from engine.door import read_event
 from engine.rebuild.office import Order
-from engine.rebuild.rebuilding import Watcher
+from engine.rebuild.watcher import Watcher
 
 SOURCE = "erp"
 FIRST = 1

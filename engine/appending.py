@@ -6,10 +6,10 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -20,11 +20,15 @@ from engine.computing import compute
 from engine.config import AppendConfig
 from engine.counting import Counts
 from engine.door import Admission, Door, State
+from engine.epochs import Epochs
 from engine.errors import RETRYABLE, Overloaded, Refused, StoreUnavailable
 from engine.events import AppendResult, DomainEvent
 from engine.faults import RecentFaults
+from engine.healing import healing_of
+from engine.stores.fences import EpochsMoved, Fence
 from engine.stores.letters import NewLetter
 from engine.stores.store import Store, StoredEvent
+from projections.epochs import describe_version
 
 RETRY_SECONDS = 20.0
 """How long a transaction is tried again before its callers are told that the store is unavailable."""
@@ -79,6 +83,10 @@ class _Watch:
             self._timer.cancel()
 
 
+_Tried: TypeAlias = tuple[Sequence[Admission], Sequence[Admission]]
+"""Events of a try that may have appended any, and how it had placed them in epochs."""
+
+
 class Appender:
     """Appends events to the log of one store.
 
@@ -98,7 +106,9 @@ class Appender:
         config: AppendConfig,
         counts: Counts | None = None,
         faults: RecentFaults | None = None,
+        epochs: Epochs | None = None,
     ) -> None:
+        self._epochs = epochs or Epochs(store.log)
         self._counts = counts or Counts()
         self._faults = RecentFaults() if faults is None else faults
         self._store = store
@@ -106,6 +116,7 @@ class Appender:
         self._config = config
         self._queue: deque[_Request] = deque()
         self._taken: list[_Request] = []
+        self._tried: list[_Tried] = []
         self._room = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._calls = itertools.count()
@@ -249,6 +260,7 @@ class Appender:
         A request whose time is over is no part of the next try: whoever was told that it failed will not find it later.
         """
         pause = FIRST_PAUSE
+        self._tried = []
         while self._taken:
             started = time.perf_counter()
             requests, admissions = self._taken, [each for request in self._taken for each in request.admissions]
@@ -275,32 +287,69 @@ class Appender:
         self._counts.appends.add(events, seconds)
 
     async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
-        positions = await self._store.log.insert(admissions)
+        while True:
+            try:
+                return await self._insert_placed(admissions)
+            except EpochsMoved:
+                await self._epochs.refresh()
+
+    async def _insert_placed(self, admissions: Sequence[Admission]) -> list[AppendResult]:
+        """Appends the events in the epochs that they enter. Raises `EpochsMoved` when those have changed meanwhile."""
+        placed, fence = await self._epochs.place(admissions)
+        for tried in self._tried:
+            placed = await self._as_before(admissions, placed, tried)
+        self._tried.append((admissions, placed))
+        positions = await self._store.log.insert(placed, fence)
         if None not in positions:
             return [AppendResult("appended", position) for position in positions]
-        return await self._explain(admissions, positions)
+        return await self._explain(placed, positions, fence)
 
-    async def _explain(self, admissions: Sequence[Admission], positions: Sequence[int | None]) -> list[AppendResult]:
-        """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer."""
-        stored: dict[tuple[str, int], list[StoredEvent]] = {}
+    async def _as_before(
+        self, admissions: Sequence[Admission], placed: Sequence[Admission], tried: _Tried
+    ) -> list[Admission]:
+        """The events; those that an earlier try placed in another epoch stay there, where they are in the log."""
+        before = {id(each): was for each, was in zip(*tried, strict=True)}
+        pairs = [(each, before.get(id(admission), each)) for admission, each in zip(admissions, placed, strict=True)]
+        moved = {was.key for each, was in pairs if each.key != was.key}
+        found = await self._store.log.at(moved) if moved else []
+        there = {(event.originator_id, event.originator_version, event.state) for event in found}
+        return [was if (*was.key, was.state) in there else each for each, was in pairs]
+
+    async def _explain(
+        self, admissions: Sequence[Admission], positions: Sequence[int | None], fence: Fence
+    ) -> list[AppendResult]:
+        """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer.
+
+        What a rebuild withdrew is healed before that, see `engine.healing`: the event that heals is found there then.
+        """
         taken = {each.key for each, position in zip(admissions, positions, strict=True) if position is None}
-        for event in await self._store.log.at(taken):
-            stored.setdefault((event.originator_id, event.originator_version), []).append(event)
-        answered: set[tuple[str, int]] = set()
+        stored = await self._stored(taken)
+        while healing := healing_of(admissions, positions, stored):
+            await self._store.log.correct(healing, fence)
+            stored = await self._stored(taken)
+        answered: set[tuple[str, int, bytes]] = set()
         results: list[AppendResult] = []
         letters: list[NewLetter] = []
         for admission, position in zip(admissions, positions, strict=True):
             if position is not None:
                 result = AppendResult("appended", position)
             else:
-                result = _compare(admission, stored[admission.key], fresh=admission.key not in answered)
-            answered.add(admission.key)
+                fresh = (*admission.key, admission.state) not in answered
+                result = _compare(admission, stored[admission.key], fresh=fresh)
+            answered.add((*admission.key, admission.state))
             results.append(result)
             if result.outcome == "conflict":
                 letters.append(_letter(admission, newest_of(stored[admission.key]), result.reason or ""))
         if letters:
             await self._store.dead_letters.keep(letters)
         return results
+
+    async def _stored(self, versions: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[StoredEvent]]:
+        """Every revision of some versions."""
+        stored: dict[tuple[str, int], list[StoredEvent]] = {}
+        for event in await self._store.log.at(versions):
+            stored.setdefault((event.originator_id, event.originator_version), []).append(event)
+        return stored
 
 
 def _told(requests: Sequence[_Request], error: Exception, until: float) -> list[_Request]:
@@ -341,8 +390,8 @@ def rejected(refused: Refused) -> AppendResult:
 def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
     """What an event is to those that stand at its version.
 
-    `fresh`: nothing at this version was answered in this transaction yet. The very same state is then our own,
-    committed by an attempt whose acknowledgement was lost: no duplicate, but appended.
+    `fresh`: this very state was not answered in this transaction yet. Where it is in the log, it is then our own:
+    committed by an attempt whose acknowledgement was lost, or because it heals. It is no duplicate, but appended.
     """
     for event in stored:
         if fresh and event.state == admission.state:
@@ -351,7 +400,7 @@ def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool
         stands = content_of(event)
         if stands is not None and is_same_content(admission.topic, stands, admission.content):
             return AppendResult("duplicate", event.notification_id)
-    version = admission.originator_version
+    version = describe_version(admission.originator_version)
     reason = f"another content stands at version {version} of {admission.originator_id}"
     return AppendResult("conflict", newest_of(stored).notification_id, reason=reason)
 

@@ -5,12 +5,14 @@ from typing import TypeAlias
 
 from domains.values import LARGEST_INTEGER
 from engine.appending import content_of
-from engine.door import Door, Statement
+from engine.door import Door
+from engine.epochs import Known
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.formats.changes import Change, complete
 from engine.formats.deliveries import Faulty, Found, Ignored
 from engine.stores.store import Store, StoredEvent
+from projections.epochs import epoch_of, version_of, versioned
 
 Completed: TypeAlias = DomainEvent | Ignored | Faulty
 
@@ -22,11 +24,12 @@ class Completer:
     with what stands, for it would state for ever what was overtaken.
     """
 
-    def __init__(self, door: Door, store: Store) -> None:
+    def __init__(self, door: Door, store: Store, known: Known) -> None:
         self._door = door
         self._store = store
+        self._known = known
         self._heads: Mapping[str, StoredEvent] = {}
-        self._before: dict[str, list[Statement]] = {}
+        self._before: dict[str, list[tuple[int, bytes]]] = {}
         self._unknown: dict[str, set[int]] = {}
 
     async def complete(self, found: Sequence[Found]) -> list[Completed]:
@@ -60,21 +63,28 @@ class Completer:
             self._unknown[stream].add(version)
             return found
         try:
-            return await self._completed(found, stream, version)
+            return await self._completed(found, stream, self._placed(stream, found.event))
         except Refused as refused:
             self._unknown[stream].add(version)
             return Faulty(refused.with_traceback(None), found.event)
 
     async def _completed(self, change: Change, stream: str, version: int) -> DomainEvent:
-        """Raises `Refused`."""
+        """`version` is as the log would have it. Raises `Refused`."""
         standing, since = await self._standing(stream, version)
-        unknown = [each for each in self._unknown[stream] if since < each < version]
+        lowest = version_of(since) if since >= 0 and epoch_of(since) == epoch_of(version) else -1
+        unknown = [each for each in self._unknown[stream] if lowest < each < version_of(version)]
         if change.keeps and unknown:
             problem = f"did not change, and so was not sent; what it was at version {max(unknown)} is in dead letters"
             raise Refused(change.keeps[0], problem)
         event = complete(change, standing)
-        self._before.setdefault(stream, []).append(self._door.examine(event))
+        self._before.setdefault(stream, []).append((version, self._door.examine(event).content))
         return event
+
+    def _placed(self, stream: str, event: DomainEvent) -> int:
+        """Its version, with the epoch that it names or enters."""
+        head = self._heads.get(stream)
+        current = self._known.current(stream, 0 if head is None else head.originator_version)
+        return versioned(current if event.epoch is None else event.epoch, event.source_version)
 
     async def _standing(self, stream: str, version: int) -> tuple[bytes | None, int]:
         """The payload of a stream up to a version, and its version: that of the log, unless this request said a newer.
@@ -82,10 +92,10 @@ class Completer:
         The version is -1 where nothing was said.
         """
         logged = await self._logged(stream, version)
-        said = [each for each in self._before.get(stream, ()) if each.originator_version <= version]
-        newest = max(said, key=lambda each: each.originator_version, default=None)  # of equal ones, the first stands
-        if newest is not None and (logged is None or newest.originator_version > logged.originator_version):
-            return newest.content, newest.originator_version
+        said = [each for each in self._before.get(stream, ()) if each[0] <= version]
+        newest = max(said, key=lambda each: each[0], default=None)  # of equal ones, the first stands
+        if newest is not None and (logged is None or newest[0] > logged.originator_version):
+            return newest[1], newest[0]
         return (None, -1) if logged is None else (content_of(logged), logged.originator_version)
 
     async def _logged(self, stream: str, version: int) -> StoredEvent | None:

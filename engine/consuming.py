@@ -271,7 +271,7 @@ class _Tail:
             left = self._ahead.without_settled(touched.streams)
             folded = await self._folder.fold(folding, left)
             ahead = () if left is touched.streams else set(touched.streams).difference(left)
-            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead)
+            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, folding)
             if streaks:
                 await folding.keep_streaks(streaks)
             heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}

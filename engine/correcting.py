@@ -10,11 +10,14 @@ import msgspec
 from engine.appending import content_of, newest_of
 from engine.canonical import is_same_content
 from engine.clock import now
-from engine.door import UNREADABLE, Door, State, Statement, read_event, state_of_correction
+from engine.door import UNREADABLE, Admission, Door, State, Statement, read_event, state_of_correction
+from engine.epochs import Epochs
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
+from engine.stores.fences import EpochsMoved
 from engine.stores.letters import DeadLetter
 from engine.stores.store import Correction, Log, StoredEvent
+from projections.epochs import describe_version, epoch_of, version_of
 from projections.streams import NotAStreamError, parse_stream_id
 
 ATTEMPTS = 10
@@ -40,11 +43,12 @@ def event_in(letter: DeadLetter) -> DomainEvent:
 def corrected(letter: DeadLetter, payload: Payload, version: int | None) -> DomainEvent:
     """The event by which an operator corrects a letter. Raises `Refused`.
 
-    It is of the letter's stream, and of its version unless another is given. Of a delivery no stream is known: there
-    the payload is the whole event as it stands in files, from the delivery's own source.
+    It is of the letter's stream, and of its version and epoch unless another version is given: that enters the current
+    epoch of the stream. Of a delivery no stream is known: there the payload is the whole event as it stands in files,
+    from the delivery's own source.
     """
     event = _whole(letter, payload) if letter.is_delivery else _instead(letter, payload)
-    return event if version is None else msgspec.structs.replace(event, source_version=version)
+    return event if version is None else msgspec.structs.replace(event, source_version=version, epoch=None)
 
 
 def _whole(letter: DeadLetter, payload: Payload) -> DomainEvent:
@@ -78,11 +82,12 @@ def _event(
         sku=stream.sku,
         channel=stream.channel,
         source=stream.source,
-        source_version=letter.originator_version,
+        source_version=version_of(letter.originator_version),
         occurred_at=occurred_at,
         payload=payload,
         id=identifier,
         correlation_id=correlation_id,
+        epoch=epoch_of(letter.originator_version),
     )
 
 
@@ -93,7 +98,8 @@ def _given(payload: bytes) -> bytes | None:
 class Corrector:
     """Appends corrections of dead letters to the log."""
 
-    def __init__(self, log: Log, door: Door) -> None:
+    def __init__(self, log: Log, door: Door, epochs: Epochs) -> None:
+        self._epochs = epochs
         self._log = log
         self._door = door
 
@@ -107,15 +113,21 @@ class Corrector:
             statement = self._door.examine(event)
         except Refused as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
-        key = statement.originator_id, statement.originator_version
+        stream, version = statement.originator_id, statement.originator_version
         state = state_of_correction(statement, now(), uuid4().hex, operator, letter.id)
+        admission = Admission(stream, version, statement.topic, state, statement.content, statement.epoch)
         for _ in range(ATTEMPTS):
-            stored = await self._log.at([key])
+            [placed], fence = await self._epochs.place([admission])
+            stored = await self._log.at([placed.key])
             stands = newest_of(stored) if stored else None
             if stands is not None and _says(stands, statement):
                 return _duplicate(letter, stands)
             revision = 0 if stands is None else stands.revision + 1
-            [position] = await self._log.correct([Correction(*key, revision, statement.topic, state)])
+            try:
+                [position] = await self._log.correct([Correction(*placed.key, revision, placed.topic, state)], fence)
+            except EpochsMoved:
+                await self._epochs.refresh()
+                continue
             if position is not None:
                 return AppendResult("appended", position)
         return AppendResult("conflict", reason=f"{_named(statement)} is being corrected by others; try again")
@@ -129,7 +141,7 @@ def _duplicate(letter: DeadLetter, stands: StoredEvent) -> AppendResult:
 
 
 def _named(statement: Statement) -> str:
-    return f"version {statement.originator_version} of {statement.originator_id}"
+    return f"version {describe_version(statement.originator_version)} of {statement.originator_id}"
 
 
 def _says(event: StoredEvent, statement: Statement) -> bool:

@@ -13,6 +13,7 @@ from engine.clock import now
 from engine.config import Config
 from engine.correcting import Corrector, Payload, corrected, event_in
 from engine.door import LONGEST_IDENTIFIER, Door, check_text, format_moment
+from engine.epochs import Epochs
 from engine.errors import PagefoldError, Refused
 from engine.events import AppendResult, DomainEvent
 from engine.folding import Folder
@@ -104,11 +105,11 @@ class Retries(NamedTuple):
 class DeadLetterOffice:
     """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
 
-    def __init__(self, store: Store, config: Config, door: Door, append: Append) -> None:
+    def __init__(self, store: Store, config: Config, door: Door, append: Append, epochs: Epochs) -> None:
         self._store = store
         self._letters = store.dead_letters
         self._append = append
-        self._corrector = Corrector(store.log, door)
+        self._corrector = Corrector(store.log, door, epochs)
         self._folders = {domain.name: Folder(domain, config.made_for, store.log) for domain in DOMAINS}
         self._deliver: Deliver | None = None
 

@@ -20,12 +20,14 @@ from engine.config import Config
 from engine.counting import Counts
 from engine.dead_letters import Append, undeliverable
 from engine.door import Door
+from engine.epochs import Epochs
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
 from engine.formats.debezium import Debezium
 from engine.formats.deliveries import Delivery, Faulty, Ignored
 from engine.formats.documents import Headers
 from engine.formats.webhooks import Webhooks
+from engine.incarnations import Incarnations
 from engine.stores.letters import DeadLetter, How, NewLetter
 from engine.stores.store import Store
 
@@ -78,7 +80,10 @@ class Fault(NamedTuple):
 class Deliveries:
     """Takes the deliveries of one shop's sources, and tries again what could not be taken of them."""
 
-    def __init__(self, config: Config, store: Store, door: Door, append: Append, counts: Counts) -> None:
+    def __init__(  # what taking a delivery needs
+        self, config: Config, store: Store, door: Door, append: Append, counts: Counts, epochs: Epochs
+    ) -> None:
+        self._epochs = epochs
         self._config = config
         self._store = store
         self._door = door
@@ -140,8 +145,9 @@ class Deliveries:
     async def _take_some(self, delivery: Delivery, start: int, run: Run, append: Append) -> list[list[Outcome]]:
         """What became of the next parts: of everything that each of them says."""
         parts = await run(partial(delivery.read, start, start + TOGETHER))
-        completer = Completer(self._door, self._store)
-        completed = await completer.complete([found for part in parts for found in part])
+        found = [found for part in parts for found in part]
+        placed = await Incarnations(self._door, self._store.log, self._epochs).place(found)
+        completed = await Completer(self._door, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
         results = iter(await append(events) if events else ())
         outcomes = iter([_outcome(each, results) for each in completed])

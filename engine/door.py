@@ -18,6 +18,7 @@ from engine.config import Config
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.strict_json import check_keys, check_null_characters, find_repeated_key, refusal
+from projections.epochs import MAX_EPOCH, versioned
 from projections.streams import DIGITS, EVERY_CHANNEL, encode_part, fault_of_sku, is_spreadsheet_number, normalise_sku
 
 LARGEST_EVENT = 1024 * 1024
@@ -49,10 +50,15 @@ class Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, re
     payload: msgspec.Raw
     id: str | None = None
     correlation_id: str | None = None
+    epoch: int | None = None
 
 
-Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
-"""Why a rebuild made an event: the log had none; had an older version; had other content; the snapshot has none."""
+Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated"]
+"""Why a rebuild made an event.
+
+The log had none; had an older version; had other content; the snapshot has none; the log had a withdrawal of a higher
+version, and the snapshot a row that is proof of a record that was made again.
+"""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
@@ -110,7 +116,8 @@ def canonical_of(payload: bytes) -> bytes:
 class Statement(msgspec.Struct, frozen=True, gc=False):
     """An event that keeps to every rule, before it is stored. `content` is its canonical payload.
 
-    Two statements of one version are the same exactly when their contents are.
+    Two statements of one version are the same exactly when their contents are. `epoch` is the one that the event names,
+    which is in the version then; None where it names none, and enters the current one of its stream.
     """
 
     originator_id: str
@@ -120,16 +127,21 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     occurred_at: str
     id: str | None
     correlation_id: str | None
+    epoch: int | None = None
 
 
 class Admission(NamedTuple):
-    """An event that was admitted, in the form in which it is stored. `content` is its canonical payload."""
+    """An event that was admitted, in the form in which it is stored. `content` is its canonical payload.
+
+    `epoch` as in `Statement`.
+    """
 
     originator_id: str
     originator_version: int
     topic: str
     state: bytes
     content: bytes
+    epoch: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -268,13 +280,14 @@ def finish_reading(wire: Wire, line: bytes) -> DomainEvent:
         payload=None if payload == NULL else payload,
         id=wire.id,
         correlation_id=wire.correlation_id,
+        epoch=wire.epoch,
     )
 
 
 def _check_envelope(line: bytes, payload: bytes, wire: Wire) -> None:
     """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
     colons = line.count(b":") - payload.count(b":")
-    optional = (wire.id is not None) + (wire.correlation_id is not None)
+    optional = (wire.id is not None) + (wire.correlation_id is not None) + (wire.epoch is not None)
     keys = _REQUIRED + optional + bytes(wire.occurred_at).count(b":")
     if b"\\u" not in line:
         if colons == keys:  # then none is in a text either
@@ -327,23 +340,27 @@ class Door:
             correlation_id=said.correlation_id,
             payload=msgspec.Raw(said.content),
         )
-        return Admission(said.originator_id, said.originator_version, said.topic, _encoder.encode(state), said.content)
+        return Admission(
+            said.originator_id, said.originator_version, said.topic, _encoder.encode(state), said.content, said.epoch
+        )
 
     def examine(self, event: DomainEvent) -> Statement:
         """What the event states, when it keeps to every rule. Raises `Refused`."""
         stream, gate = self._place(event)
         _check_version(event.source_version)
+        version = event.source_version if event.epoch is None else _versioned(event.epoch, event.source_version)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
         content = NULL if event.payload is None else self._content(event, event.payload, gate)
         return Statement(
             stream,
-            event.source_version,
+            version,
             event.type,
             content,
             _admit_moment("occurredAt", event.occurred_at),
             event.id,
             event.correlation_id,
+            event.epoch,
         )
 
     def stream_of(self, event: DomainEvent | Wire) -> str:
@@ -443,6 +460,15 @@ def _check_version(version: int) -> None:
         raise Refused("sourceVersion", f"expected an integer, got {type(version).__name__}")
     if not 0 <= version <= LARGEST_INTEGER:
         raise Refused("sourceVersion", "is not between 0 and 2^53-1")
+
+
+def _versioned(epoch: int, version: int) -> int:
+    """The version as the log has it. Raises `Refused` for what is no epoch."""
+    if type(epoch) is not int:
+        raise Refused("epoch", f"expected an integer, got {type(epoch).__name__}")
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise Refused("epoch", f"is not between 0 and {MAX_EPOCH}")
+    return versioned(epoch, version)
 
 
 def _check_identifier(path: str, identifier: str | None) -> None:

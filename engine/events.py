@@ -16,6 +16,9 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `type` is the domain; `channel` may be `*`, for every channel; `occurred_at` carries its offset from UTC.
     `payload` is a mapping, or the JSON text of one as bytes, or None, which takes the source's earlier statement
     back. `id` is made when absent. Nothing is checked here: `Shop.append` does, and says what it refused and why.
+
+    `epoch` is for sources whose versions begin anew, be it of all or of one record: an event of a higher epoch is newer
+    than all of lower ones. Without it, the event enters the current epoch of its stream, see `engine.epochs`.
     """
 
     type: str
@@ -27,6 +30,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: Mapping[str, object] | bytes | None
     id: str | None = None
     correlation_id: str | None = None
+    epoch: int | None = None
 
 
 class AppendResult(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from engine.stores.batches import divided
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.store import Folding, Log, StoredEvent
 from projections import Channel, ChannelFold, DomainFold, Misfit, Section, SharedSections, Word, sections_of
+from projections.epochs import OWN_VERSION, version_of
 
 CHUNK = 2_000
 """How many SKUs are read, folded and written at a time, unless they are too large."""
@@ -173,7 +174,7 @@ class Folder:
             try:
                 for head in mine:
                     word = decode(head[5])
-                    word.version = head[2]
+                    word.version = head[2] & OWN_VERSION  # as `version_of`, without a call for each
                     if upcast is not None and word.payload is not None:
                         word.payload = upcast(word.payload)
                     words[head[1][len(sku) :]] = word
@@ -215,7 +216,7 @@ class Folder:
             return f"{type(error).__name__}: {error}"
         if self._upcast is not None and word.payload is not None:
             word.payload = self._upcast(word.payload)
-        word.version = event.originator_version
+        word.version = version_of(event.originator_version)
         return word
 
     async def _older(self, current: Heads, stream: str) -> Word:
@@ -226,7 +227,7 @@ class Folder:
                 word = self._word(event)
                 if isinstance(word, Word):
                     return word
-        return Word(BEFORE_ALL, BEFORE_ALL, None, current[stream].originator_version)
+        return Word(BEFORE_ALL, BEFORE_ALL, None, version_of(current[stream].originator_version))
 
     def _try(self, sku: str, words: Mapping[str, Word], channels: Sequence[ChannelFold]) -> list[Section] | _Trouble:
         """The sections of a SKU, or one stream that is in the way."""

@@ -9,6 +9,7 @@ from domains import DOMAINS
 from domains.domain import JSON
 from engine.door import Drift, State
 from engine.stores.store import Store, StoredEvent
+from projections.epochs import epoch_of, version_of
 from projections.streams import Stream, encode_part, normalise_sku, parse_stream_id
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     """One event of the log.
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
-    version that counts. An event that a rebuild made has its run, and why it was made; one that an operator made has
-    the operator's name, and the dead letter that it corrects; others have None.
+    version that counts. `version` is the source's own, in an `epoch` where that began anew. An event that a rebuild
+    made has its run, and why it was made; one that an operator made has the operator's name, and the dead letter that
+    it corrects; others have None.
     """
 
     position: int
@@ -55,6 +57,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     drift: Drift | None = None
     operator: str | None = None
     corrects: str | None = None
+    epoch: int = 0
 
 
 class Cursor(NamedTuple):
@@ -167,7 +170,7 @@ def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[History
         domain=name.domain,
         channel=name.channel,
         source=name.source,
-        version=event.originator_version,
+        version=version_of(event.originator_version),
         revision=event.revision,
         id=state.id,
         occurred_at=state.occurred_at,
@@ -179,6 +182,7 @@ def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[History
         drift=state.drift,
         operator=state.operator,
         corrects=state.corrects,
+        epoch=epoch_of(event.originator_version),
     )
     return entry, after
 

@@ -10,6 +10,7 @@ from engine.door import UNREADABLE, State
 from engine.history import AnyJSON, FieldChange, changes_between, flatten
 from engine.stores.letters import DeadLetter, How, Kind, ListedLetter
 from engine.stores.store import Log, StoredEvent
+from projections.epochs import epoch_of, version_of
 from projections.streams import NotAStreamError, Stream, parse_stream_id
 
 _state = msgspec.json.Decoder(State)
@@ -18,6 +19,7 @@ _state = msgspec.json.Decoder(State)
 class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     """A letter in a list.
 
+    `version` is the source's own, in an `epoch` where that began anew.
     `error` may be cut short there. Of a delivery that could not be made an event, `via` is how it came, and often
     nothing but the source is known. `resolution` is null while the letter is open; `position` is where in the log the
     event stands that resolved it. `purgedAt` is null until what it said was removed.
@@ -41,6 +43,7 @@ class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     via: Literal["webhook", "cdc"] | None
     purged_at: str | None
     purged_by: str | None
+    epoch: int | None
 
 
 class LetterDetail(LetterSummary, frozen=True, kw_only=True):
@@ -67,7 +70,7 @@ def summary_of(letter: ListedLetter) -> LetterSummary:
         sku=stream.sku or None if stream else None,
         channel=stream.channel or None if stream else None,
         source=stream.source if stream else None,
-        version=letter.originator_version if letter.has_stream else None,
+        version=version_of(letter.originator_version) if letter.has_stream else None,
         revision=None if letter.is_delivery else letter.revision,
         error=letter.error,
         recorded_at=letter.recorded_at,
@@ -79,6 +82,7 @@ def summary_of(letter: ListedLetter) -> LetterSummary:
         via=letter.via or None,
         purged_at=letter.purged_at,
         purged_by=letter.purged_by,
+        epoch=epoch_of(letter.originator_version) if letter.has_stream else None,
     )
 
 

@@ -16,6 +16,8 @@ from engine.counting import Counts
 from engine.dead_letters import DeadLetterOffice
 from engine.deliveries import Deliveries
 from engine.door import Door
+from engine.epoch_service import EpochService
+from engine.epochs import Epochs
 from engine.errors import ConfigurationError, StoreError
 from engine.events import AppendResult, DomainEvent
 from engine.faults import RecentFaults
@@ -50,8 +52,9 @@ class Shop:
     """One open store under one configuration. Made by `engine.open`.
 
     `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person,
-    `retention` how long it is kept; `tokens` is who has access; `store` is what all of it stands on; `counts` is what
-    this process has done, `faults` what failed lately, `lag` how far behind folding is.
+    `retention` how long it is kept; `tokens` is who has access; `epochs` tells and raises epochs; `store` is what
+    all of it stands on; `counts` is what this process has done, `faults` what failed lately, `lag` how far behind
+    folding is.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -59,15 +62,17 @@ class Shop:
         self.store = store
         self.pages = PageReader(store.pages, config)
         door = Door(config)
-        self.dead_letters = DeadLetterOffice(store, config, door, self.append)
+        epochs = Epochs(store.log)
+        self.dead_letters = DeadLetterOffice(store, config, door, self.append, epochs)
         self.tokens = TokenOffice(store, config)
+        self.epochs = EpochService(store, config, door, epochs)
         self.counts = Counts()
         self.faults = RecentFaults()
         self.lag = LagWatch(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
-        self.deliveries = Deliveries(config, store, door, self.append, self.counts)
+        self.deliveries = Deliveries(config, store, door, self.append, self.counts, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)
-        self._appender = Appender(store, door, config.append, self.counts, self.faults)
+        self._appender = Appender(store, door, config.append, self.counts, self.faults, epochs)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.

@@ -2,17 +2,18 @@
 
 An event whose version is older than what stands is history, and nothing more. One such event is a late delivery. When
 nothing that a source says is news any more, its counter has fallen back, as after a restored backup: somebody must
-know.
+know. So the alarm stays, whatever comes then, until somebody has answered it: raised an epoch, or dismissed it. See
+`engine.epoch_service`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from engine.stores.store import Log, StoredEvent, Touched
+from engine.stores.store import Folding, Log, StoredEvent, Touched
 
 LOOKS_RESET = 3
-"""So many stale events of a source in a row, with no news between them, and its counter looks reset."""
+"""So many stale events of a source in a row, with no news between them, and its counter looks reset until answered."""
 
 
 class _Occurred(msgspec.Struct, rename="camel", gc=False):
@@ -23,7 +24,10 @@ _occurred = msgspec.json.Decoder(_Occurred)
 
 
 class Streaks:
-    """How many events of each source of a domain were stale in a row. `known` is what was counted before."""
+    """How many events of each source of a domain were stale in a row, or since it looks reset.
+
+    `known` is what was counted before. Others may answer an alarm, or raise one, in between.
+    """
 
     def __init__(self, log: Log, domain: str, known: Mapping[str, int]) -> None:
         self._log = log
@@ -31,9 +35,9 @@ class Streaks:
         self._known = dict(known)
 
     async def changed_by(
-        self, window: Touched, after: int, heads: Sequence[StoredEvent], ahead: Collection[str]
+        self, window: Touched, after: int, heads: Sequence[StoredEvent], ahead: Collection[str], folding: Folding
     ) -> dict[str, int]:
-        """The streaks that a window changes.
+        """The streaks that a window changes, in the transaction that folds it.
 
         `heads` are those of its streams as they were folded, and `ahead` are those of its streams which needed no fold,
         because a newer event of theirs, further on in the log, was folded before.
@@ -45,11 +49,14 @@ class Streaks:
                 fresh.add(head[1].rpartition("/")[2])
             else:
                 older.append(head)
-        changed = {source: 0 for source in fresh if self._known.get(source)}
-        if older and (stale := self._stale(window, older, fresh)):
-            for source, number in (await self._counted(stale, after, window.end)).items():
-                changed[source] = self._known.get(source, 0) + number
-        return changed
+        over = [source for source in fresh if 0 < self._known.get(source, 0) < LOOKS_RESET]
+        stale = self._stale(window, older, fresh) if older else {}
+        counted = await self._counted(stale, after, window.end) if stale else {}
+        if not over and not counted:
+            return {}
+        known = await folding.streaks()
+        changed = {source: 0 for source in over if known.get(source, 0) < LOOKS_RESET}
+        return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
 
     def keep(self, changed: Mapping[str, int]) -> None:
         """Goes on from there: the window's transaction is committed."""

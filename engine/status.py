@@ -36,7 +36,10 @@ class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResetStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """A source whose counter looks reset: its last `stale` events of a domain in a row were older than what stood."""
+    """A source whose counter looks reset, until somebody answers.
+
+    `stale` of its events of a domain were older than what stood, although they occurred later.
+    """
 
     source: str
     domain: str

@@ -14,9 +14,8 @@ import msgspec
 import psycopg
 
 from engine import Config, DomainEvent, Shop
-from engine.door import Drift
 from engine.rebuild.office import Order, RunReport
-from engine.rebuild.rebuilding import Watcher
+from engine.rebuild.watcher import Finding, Watcher
 from engine.refolding import SectionDriftKind
 from engine.snapshots.snapshot import Batch
 from engine.stores.sqlite import folder_of
@@ -37,7 +36,7 @@ class Witness(Watcher):
     """A watcher that remembers what it is told."""
 
     def __init__(self) -> None:
-        self.drift: dict[str, Drift] = {}
+        self.drift: dict[str, Finding] = {}
         self.rows = 0
         self.restarts = 0
         self.sorted = 0
@@ -56,7 +55,7 @@ class Witness(Watcher):
         """Counts its rows."""
         self.rows += len(batch.rows)
 
-    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+    def found(self, drift: Finding, streams: Sequence[str]) -> None:
         """Remembers them; no stream is found twice."""
         assert self.drift.keys().isdisjoint(streams)
         self.drift |= dict.fromkeys(streams, drift)

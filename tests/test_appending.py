@@ -12,6 +12,7 @@ from engine import AppendResult, Config, Shop
 from engine.appending import Appender
 from engine.door import Door
 from engine.errors import Overloaded
+from engine.stores.fences import Fence
 from engine.stores.store import Store
 from tests.shops import event
 
@@ -24,10 +25,10 @@ class SlowLog:
         self.go = anyio.Event()
         insert = store.log.insert
 
-        async def slow(events: Sequence[Any]) -> list[int | None]:
+        async def slow(events: Sequence[Any], fence: Fence | None = None) -> list[int | None]:
             self.sizes.append(len(events))
             await self.go.wait()
-            return await insert(events)
+            return await insert(events, fence)
 
         monkeypatch.setattr(store.log, "insert", slow)
 

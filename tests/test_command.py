@@ -40,6 +40,9 @@ COMMANDS = (
     ("dead-letters", "retry"),
     ("dead-letters", "correct"),
     ("dead-letters", "discard"),
+    ("epochs", "list"),
+    ("epochs", "raise"),
+    ("epochs", "dismiss"),
     ("tokens", "create"),
     ("tokens", "list"),
     ("tokens", "revoke"),
@@ -62,7 +65,7 @@ def test_help_shows_every_command_with_examples() -> None:
     """The main help lists every command, exit codes and examples, without importing the demo."""
     ran = pagefold("--help")
     names = ("demo", "init", "ingest", "work", "get", "history", "rebuild", "verify", "dead-letters", "status")
-    for name in (*names, "rebuilds", "tokens"):
+    for name in (*names, "rebuilds", "epochs", "tokens"):
         assert f"│ {name} " in ran.out
         assert name in ran.out.partition("Examples")[2] or name == "dead-letters"
     assert "Exit codes" in ran.out.replace("\n", " ")
@@ -107,6 +110,10 @@ def test_version() -> None:
         (("dead-letters", "correct", "ingest-1", "--payload", "no/such/file"), "--payload: no/such/file: No such file"),
         (("dead-letters", "discard", "ingest-1"), "--reason"),
         (("dead-letters", "discard", "--reason", "none"), "ID"),
+        (("epochs", "raise", "erp"), "--reason"),
+        (("epochs", "raise", "--reason", "so"), "SCOPE"),
+        (("epochs", "dismiss", "erp"), "--reason"),
+        (("epochs", "dismiss", "erp", "--reason", "so", "--domain", "prices"), '"pricing"'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -138,6 +145,8 @@ READERS = (
     ("dead-letters", "list"),
     ("dead-letters", "show", "ingest-1"),
     ("dead-letters", "retry", "--all"),
+    ("epochs", "list"),
+    ("epochs", "raise", "erp", "--reason", "so"),
     ("tokens", "create", "--scope", "read"),
     ("tokens", "list"),
     ("tokens", "revoke", "tok_1"),

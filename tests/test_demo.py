@@ -33,7 +33,7 @@ from engine.demo.rendering import pretty, shortened
 from engine.demo.verify import Verdict, compare_pages
 from engine.events import AppendResult
 from engine.rebuild.office import Order, RunReport
-from engine.rebuild.rebuilding import Watcher
+from engine.rebuild.watcher import Watcher
 from engine.refolding import Refolded
 from engine.shop import Shop
 from engine.stores.sqlite.connections import PAGES

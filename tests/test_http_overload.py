@@ -10,6 +10,7 @@ import engine
 from engine import Shop
 from engine.door import Admission
 from engine.http.ingest import intake
+from engine.stores.fences import Fence
 from engine.stores.store import Log
 from engine.tasks import beside
 from tests.command_line import event, ndjson
@@ -108,8 +109,8 @@ def slow(log: Log, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that appends nothing until it hurts."""
     insert = log.insert
 
-    async def late(events: list[Admission]) -> list[int | None]:
+    async def late(events: list[Admission], fence: Fence | None = None) -> list[int | None]:
         await load.hurt.wait()
-        return await insert(events)
+        return await insert(events, fence)
 
     monkeypatch.setattr(log, "insert", late)

@@ -17,6 +17,7 @@ import engine
 from domains import DOMAINS
 from engine import Config, DomainEvent, LogReplaced, Shop, StoreUnavailable, appending
 from engine.folding import Folder
+from engine.stores.fences import Fence
 from engine.stores.sqlite import SQLiteStore
 from engine.stores.store import NewEvent, Store
 from tests.shops import (
@@ -162,7 +163,7 @@ async def test_i12_an_error_that_nobody_expected_reaches_everybody(shop: Shop, m
     """An error of the driver's own, which is not retried, reaches every caller as it is."""
     errors: list[Exception] = []
 
-    async def insert(_events: Sequence[NewEvent]) -> list[int | None]:
+    async def insert(_events: Sequence[NewEvent], _fence: Fence | None = None) -> list[int | None]:
         await anyio.sleep(0.01)
         raise ZeroDivisionError
 

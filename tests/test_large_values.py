@@ -12,6 +12,7 @@ from engine.errors import Overloaded, ReadTooLarge
 from engine.http import pages as http_pages
 from engine.staleness import LOOKS_RESET
 from engine.stores.batches import batches, divided
+from engine.stores.fences import Fence
 from engine.stores.store import Store, StoredEvent, Touched
 from projections import Section
 from tests.http_clients import client_of, problem_in, service_of
@@ -242,9 +243,9 @@ async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.M
     log = type(shop.store.log)
     insert_into = log.insert
 
-    async def insert(me: object, events: Sequence[Raw]) -> list[int | None]:
+    async def insert(me: object, events: Sequence[Raw], fence: Fence | None = None) -> list[int | None]:
         sizes.append(sum([len(each.state) for each in events]))
-        return await insert_into(me, events)  # type: ignore[arg-type]  # it is the log
+        return await insert_into(me, events, fence)  # type: ignore[arg-type]  # it is the log
 
     monkeypatch.setattr(log, "insert", insert)
     events = [large(f"S{number:02}") for number in range(20)]

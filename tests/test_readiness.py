@@ -161,7 +161,7 @@ async def test_a_failed_append_shows_until_one_succeeds(
     """Where the store looks well, and does not take what it is given."""
     monkeypatch.setattr("engine.readiness.FRESH_SECONDS", 0.0)
 
-    async def fails(_events: object) -> list[int | None]:
+    async def fails(*_: object) -> list[int | None]:
         raise StoreReadOnly("somewhere", "for a test")
 
     with monkeypatch.context() as patched:

@@ -14,6 +14,7 @@ from engine import Config, DomainEvent, Shop
 from engine.errors import SourceFailed, StoreUnavailable
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order
 from engine.rebuild.run import Plan
+from engine.stores.fences import Fence
 from engine.stores.store import Correction
 from tests.rebuilds import Witness, counts_of, export, file_of, marked, rebuild, resume, with_snapshots
 from tests.shops import (
@@ -191,8 +192,8 @@ async def test_a_withdrawal_whose_answer_was_lost_is_counted(
     export(config, "erp", *prices()[1:], taken_at=soon())
     correct, calls = shop.store.log.correct, []
 
-    async def lose_the_answer(corrections: Sequence[Correction]) -> list[int | None]:
-        positions = await correct(corrections)
+    async def lose_the_answer(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        positions = await correct(corrections, fence)
         calls.append(positions)
         if len(calls) == 1:
             raise StoreUnavailable(shop.store.name, OSError())
@@ -422,8 +423,11 @@ async def test_a_source_that_begins_anew_is_not_swallowed_in_silence(shop: Shop,
     assert (reset.source, reset.domain, reset.stale) == ("erp", "pricing", 40)
     export(config, "erp", *later)
     report = await rebuild(shop, "erp")
-    assert (report.looks_reset, report.counts.older) == (True, 40)
+    assert (report.looks_reset, report.counts.older, report.counts.reset) == (True, 40, 40)
     await say(shop, price("2.00", version=51, sku=SKUS[0]))
+    assert (await shop.status()).looks_reset, "it stays until somebody has answered"
+    report = await rebuild(shop, "erp", Order(new_epoch=True))
+    assert (report.looks_reset, report.counts.newer) == (False, 40)
     assert not (await shop.status()).looks_reset
 
 

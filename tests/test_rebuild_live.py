@@ -24,6 +24,7 @@ from engine.demo.model import Document, Model, Stream, in_microseconds
 from engine.door import Drift
 from engine.rebuild import ordering
 from engine.rebuild.office import Order, RunReport
+from engine.rebuild.watcher import Finding
 from engine.refolding import Refolded
 from engine.snapshots import lines
 from projections import Stream as LogStream
@@ -329,7 +330,7 @@ async def judge(shop: Shop, world: World, traffic: Traffic) -> None:
     assert await shop.fold_again(write=False) == Refolded(sections=len(Intruder(shop.config.store.url).sections()))
     await assert_every_event_is_counted(shop.store)
     assert await shop.dead_letters.newest() == []
-    found: dict[str, Drift] = {}
+    found: dict[str, Finding] = {}
     async with shop.rebuilds() as office:
         reports = await office.newest(len(SOURCES) + 1)
         assert {report.source: (report.state, report.complete) for report in reports} == dict.fromkeys(

@@ -7,8 +7,9 @@ import pytest
 
 import engine
 from engine import Config, DomainEvent, Shop
+from engine.epoch_service import EpochRefused
 from engine.status import ResetStatus
-from tests.shops import SKU, append, price, say, stock
+from tests.shops import SKU, append, price, say, section, stock
 
 
 def again(version: int, *, source: str = "wms-a", sku: str = SKU) -> DomainEvent:
@@ -38,7 +39,10 @@ async def test_late_deliveries_are_no_alarm(shop: Shop, *, at_once: bool) -> Non
 
 
 async def test_three_that_occurred_later_are_an_alarm(config: Config) -> None:
-    """Late deliveries between them neither count nor end it; it outlives the process; one event of news ends it."""
+    """Late deliveries between them neither count nor end it; it outlives the process, and whatever news come then.
+
+    Until there are three, one event of news ends it.
+    """
     async with engine.open(config) as shop:
         await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
         await say(shop, again(1))
@@ -53,9 +57,57 @@ async def test_three_that_occurred_later_are_an_alarm(config: Config) -> None:
         await say(shop, again(4), again(4, sku="OTHER"))
         assert await reset(shop) == {"wms-a": 5}
         await say(shop, stock(10, version=10, sku="OTHER"))
-        assert (await streaks(shop), await reset(shop)) == ({}, {})
-        await say(shop, again(6))
-        assert (await streaks(shop), await reset(shop)) == ({"wms-a": 1}, {})
+        assert await reset(shop) == {"wms-a": 5}
+        await say(shop, again(3, source="wms-b"), stock(10, version=10, source="wms-b"), again(6))
+        assert await reset(shop) == {"wms-a": 6}
+
+
+async def test_fewer_than_three_are_forgotten(shop: Shop) -> None:
+    """Two that are stale, and then news: nobody needs to know, and the next ones are counted from one."""
+    await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
+    await say(shop, again(1), again(2))
+    assert await streaks(shop) == {"wms-a": 2}
+    await say(shop, stock(10, version=10, sku="OTHER"))
+    assert await streaks(shop) == {}
+    await say(shop, again(6))
+    assert (await streaks(shop), await reset(shop)) == ({"wms-a": 1}, {})
+
+
+async def alarmed(shop: Shop) -> None:
+    """A warehouse that looks reset, in the shop where it is folded."""
+    await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
+    await say(shop, again(1), again(2), again(3, sku="OTHER"))
+    assert await reset(shop) == {"wms-a": 3}
+
+
+@pytest.mark.parametrize("scope", ["wms-a", f"{SKU}/*/inventory/wms-a"])
+async def test_an_epoch_answers(shop: Shop, config: Config, scope: str) -> None:
+    """Whoever raises an epoch of the source, or of a stream of it, has answered; what comes then is news."""
+    await alarmed(shop)
+    async with engine.open(config, create=False) as other:
+        await other.epochs.raise_epoch(scope, reason="restored", operator="kim")
+    assert await reset(shop) == {}
+    await say(shop, again(1), again(2), again(3))
+    assert (await reset(shop), (await section(shop, "inventory"))["available"]) == ({}, 3)
+
+
+async def test_an_operator_dismisses(shop: Shop, config: Config) -> None:
+    """With a reason, which is in the log; the source looks reset again when it goes on, from one on."""
+    await alarmed(shop)
+    async with engine.open(config, create=False) as other:
+        with pytest.raises(EpochRefused, match="does not look reset in pricing"):
+            await other.epochs.dismiss("wms-a", reason="a test", operator="kim", domain="pricing")
+        with pytest.raises(EpochRefused, match="'wms-b' does not look reset"):
+            await other.epochs.dismiss("wms-b", reason="a test", operator="kim")
+        await other.epochs.dismiss("wms-a", reason="a test", operator="kim")
+    assert await reset(shop) == {}
+    [note] = await shop.epochs.list()
+    assert (note.what, note.scope, note.operator, note.reason) == ("dismissed", "wms-a", "kim", "a test")
+    await say(shop, again(4))
+    await say(shop, again(5))
+    assert (await streaks(shop), await reset(shop)) == ({"wms-a": 2}, {})
+    await say(shop, again(6))
+    assert await reset(shop) == {"wms-a": 3}
 
 
 async def test_two_sources_are_counted_apart(shop: Shop) -> None:
@@ -67,4 +119,6 @@ async def test_two_sources_are_counted_apart(shop: Shop) -> None:
     await say(shop, *(again(version, source="wms-b") for version in range(4)), price("1.00"))
     assert await reset(shop) == {"wms-a": 3, "wms-b": 4}
     await say(shop, stock(10, version=10))
+    assert await reset(shop) == {"wms-a": 3, "wms-b": 4}
+    await shop.epochs.dismiss("wms-a", reason="a test", operator="kim")
     assert await reset(shop) == {"wms-b": 4}

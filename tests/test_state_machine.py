@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import engine
 from engine import Config, DomainEvent, Shop, StoreUnavailable, appending
 from engine.config import WorkConfig
+from engine.stores.fences import Fence
 from engine.stores.postgres.folding import PostgresFolding
 from engine.stores.sqlite.folding import SQLiteFolding
 from engine.stores.store import Store
@@ -122,9 +123,9 @@ class ShopMachine(RuleBasedStateMachine):
         log = self.shop.store.log
         insert = log.insert
 
-        async def fails(events: Sequence[Any]) -> list[int | None]:
+        async def fails(events: Sequence[Any], fence: Fence | None = None) -> list[int | None]:
             if after:
-                await insert(events)
+                await insert(events, fence)
             raise LOST
 
         patience = patch.object(appending, "RETRY_SECONDS", 0.001)

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import engine.demo
 from engine.command.backups import backup, restore
+from engine.command.epochs import epochs
 from engine.command.ingest import ingest
 from engine.command.init import init
 from engine.command.letters import letters
@@ -64,6 +65,7 @@ pagefold history TSHIRT-M               # who said what about it, and when
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # mend it, for one source
 pagefold rebuilds list                  # what was rebuilt, and when
+pagefold epochs raise erp --reason …    # its counter was restarted
 pagefold verify                         # are the pages what the log says?
 pagefold recover                        # every page again, after the log was put back
 pagefold backup copies/monday           # the whole store, while it works
@@ -94,7 +96,7 @@ app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # wa
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
-for group in (letters, rebuilds, tokens):
+for group in (letters, rebuilds, epochs, tokens):
     app.command(group)
 
 

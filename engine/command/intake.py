@@ -24,6 +24,7 @@ from engine.files import InputFile
 from engine.ndjson import Line, LineReader
 from engine.shop import Shop
 from engine.stores.letters import Wanted
+from projections.epochs import version_of
 
 SHOWN = 10
 """How many refusals are shown; the others are counted."""
@@ -147,10 +148,11 @@ class Refusals:
         if result.outcome != "conflict" or not isinstance(event, DomainEvent):
             return ""
         admission = self._door.admit(event, now(), "0")
+        stream = admission.originator_id
         office = self._shop.dead_letters
         page = await office.page(Wanted("ingest", event.type, event.source), limit=LARGEST_PAGE)
         for listed in page.letters:
-            if (listed.originator_id, listed.originator_version) == admission.key:
+            if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
                 letter = await office.get(listed.id)
                 if bytes(_state.decode(letter.state).payload) == admission.content:
                     return f"; kept as dead letter {letter.id}"

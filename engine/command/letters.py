@@ -116,6 +116,7 @@ def _row(letter: ListedLetter, *, resolved: bool) -> tuple[str, str, str, str, s
     stream = letter.originator_id if letter.has_stream else f"a request of {summary.source}"
     said = _resolution(letter) if resolved else letter.error
     version = "-" if summary.version is None else str(summary.version)
+    version += f" of epoch {summary.epoch}" if summary.epoch else ""
     return letter.id, since, printable(stream), version, shortened(printable(said), WIDEST_ERROR)
 
 
@@ -161,7 +162,7 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-_FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "revision")
+_FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "epoch", "revision")
 
 
 def _print_letter(detail: LetterDetail) -> None:
@@ -292,7 +293,7 @@ def correct(  # the command's options
     as_json
         Print one JSON object: id, outcome, position, path, reason.
     """
-    name = operator or _login_name()
+    name = operator or login_name()
     return run(lambda: _correct(identifier, payload, name, version, options, as_json=as_json))
 
 
@@ -356,7 +357,7 @@ def purge(
         Print one JSON object a line: id, result; without names sort (request, conflict or projection), resolved,
         letters.
     """
-    name = operator or _login_name()
+    name = operator or login_name()
     if identifiers:
         return run(lambda: _purge(identifiers, name, options, dry_run=dry_run, as_json=as_json))
     return run(lambda: _purge_expired(name, options, dry_run=dry_run, as_json=as_json))
@@ -408,7 +409,7 @@ def discard(
     as_json
         Print one JSON object a line: id, result.
     """
-    name = operator or _login_name()
+    name = operator or login_name()
     return run(lambda: _discard(identifiers, reason, name, options, as_json=as_json))
 
 
@@ -424,7 +425,7 @@ async def _discard(identifiers: Sequence[str], reason: str, operator: str, optio
     return Exit.DONE
 
 
-def _login_name() -> str:
+def login_name() -> str:
     """Who is at work here. Raises `UsageError` where nobody knows, as in some containers."""
     name = _known_name()
     if name is None:

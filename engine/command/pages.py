@@ -28,6 +28,7 @@ _WHY: dict[Drift, str] = {
     "newer": "the log had an older version",
     "changed": "the source's snapshot has another content at this version",
     "orphan": "the source's snapshot does not have it any more",
+    "recreated": "withdrawn before, it is in the source's snapshot again: made again, in an epoch of its own",
 }
 
 
@@ -165,7 +166,8 @@ def _title(entry: HistoryEntry) -> Text:
 
 
 def _entry(entry: HistoryEntry) -> Iterator[Text]:
-    version = f"{entry.version}" + (f" (revision {entry.revision})" if entry.revision else "")
+    version = f"{entry.version}" + (f" of epoch {entry.epoch}" if entry.epoch else "")
+    version += f" (revision {entry.revision})" if entry.revision else ""
     when = entry.occurred_at.replace("T", " ").replace(".000000", "")
     yield Text.assemble(
         "  version ",

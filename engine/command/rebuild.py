@@ -39,6 +39,10 @@ class Wish:
     yes: Annotated[bool, Parameter(show_default=False)] = False
     """Take away whatever the snapshot does not have, however much that is."""
 
+    new_epoch: Annotated[bool, Parameter(show_default=False)] = False
+    """Declare the snapshot of the source the truth: every row is in the source's next epoch, whatever versions the log
+    has, and so is what the source says from now on. For counters that were restarted or corrupted."""
+
     origin: Annotated[Literal["log"] | None, Parameter(name="--from", show_choices=False, metavar="log")] = None
     """Only go over the pages, and fold again from the log what has drifted; no source is asked."""
 
@@ -111,12 +115,17 @@ def _check(wish: Wish) -> None:
         "--max-orphans": wish.max_orphans is not None,
         "--resume": wish.resume is not None,
         "--yes": wish.yes,
+        "--new-epoch": wish.new_epoch,
     }
     if wish.origin is not None:
-        _alone("--from log", "asks no source", ("--source", "--max-orphans", "--resume", "--yes"), given)
+        _alone("--from log", "asks no source", ("--source", "--max-orphans", "--resume", "--yes", "--new-epoch"), given)
     if wish.resume is not None:
-        others = ("--source", "--domain", "--sku", "--dry-run", "--max-orphans")
+        others = ("--source", "--domain", "--sku", "--dry-run", "--max-orphans", "--new-epoch")
         _alone("--resume", "goes on with a run as it was begun", others, given)
+    if wish.new_epoch:
+        _alone("--new-epoch", "is about a whole source", ("--domain", "--sku"), given)
+        if wish.source is None:
+            raise UsageError("--new-epoch", "name the source, with --source")
     if wish.sku is not None and (fault := fault_of_sku(wish.prefix.rstrip())) is not None:
         raise UsageError("--sku", f"'{printable(wish.sku)}' {fault}")
     if wish.max_orphans is not None:

@@ -31,12 +31,11 @@ from engine.command.rebuilds import (
 )
 from engine.command.running import stoppable
 from engine.command.verify import SHOWN, Tally, behind, drift_lines, rate, section_count, show_lines
-from engine.door import Drift
 from engine.errors import ConfigurationError, PagefoldError, StoreError
 from engine.rebuild.excerpts import clean
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from engine.rebuild.rebuilding import Watcher
 from engine.rebuild.runs import RunTaken, UnknownRun
+from engine.rebuild.watcher import Finding, Watcher
 from engine.refolding import Refolded, SectionDrift
 from engine.shop import Shop
 from engine.snapshots.snapshot import Batch
@@ -170,7 +169,7 @@ class _Watch(Watcher):
     def _so_far(self) -> str:
         return f", {self._found:,} drifted" if self._found else ""
 
-    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+    def found(self, drift: Finding, streams: Sequence[str]) -> None:
         """Streams have drifted in this way."""
         self._found += len(streams)
         if drift == "orphan":
@@ -261,6 +260,7 @@ class _Errand:
             max_orphans=wish.max_orphans,
             confirmed=wish.yes,
             dry_run=wish.dry_run,
+            new_epoch=wish.new_epoch,
         )
         begun = [await self._attempt(name, partial(self._office.rebuild, name, order)) for name in sources]
         if any(begun):

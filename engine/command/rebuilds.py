@@ -30,12 +30,16 @@ from engine.running import run
 
 if TYPE_CHECKING:
     from engine.rebuild.office import Condition, RebuildOffice, RunReport
+    from engine.rebuild.watcher import Finding
 
 SHOWN_ORPHANS = 10
 """How many orphans are named to people when they are to decide about them."""
 
 WIDEST_VALUE = 72
 """Characters of a value that somebody is asked about."""
+
+MOST_NAMED = 20
+"""How many others of a kind are named."""
 
 ALL = 1_000
 """More than a run keeps of anything."""
@@ -195,6 +199,9 @@ def run_lines(report: "RunReport", rows: str, orphans: list[str], *, shown: int)
         yield from change_lines(changes, ALL if shown == ALL else SHOWN_FIELDS)
     if shown and report.samples:
         yield from _more("  ", report.drifted - len(report.samples[:shown]), f"; {_naming(report)}")
+    limit = shown if shown != ALL else MOST_NAMED
+    yield from _named("made again, in the next epoch of the stream:", report.recreated[:limit], report.counts.recreated)
+    yield from _named("older, although the snapshot is newer:", report.older[:limit], report.counts.reset)
     if orphans:
         yield from _orphans(report, orphans)
     yield from _refusals(report, shown)
@@ -223,10 +230,7 @@ def warnings(report: "RunReport") -> Iterator[str]:
     if report.state == "failed":
         yield f"failed: {printable(report.reason)}"
     if report.looks_reset:
-        yield (
-            f"source looks reset: everything that the snapshot of {report.source} says is older than the log; has its "
-            "counter been restarted?"
-        )
+        yield reset_warning(report)
     if report.state == "completed" and not report.complete:
         yield f"the snapshot is incomplete ({printable(report.reason)}): nothing is withdrawn"
     if counts.unreadable:
@@ -259,6 +263,24 @@ def _shown(value: JSON) -> str:
     return shortened(printable(orjson.dumps(value).decode()), WIDEST_VALUE)
 
 
+def reset_warning(report: "RunReport") -> str:
+    """What is wrong with a source, and what to do."""
+    reset, source = report.counts.reset, report.source
+    if reset:
+        rows = f"{count(reset, 'row')} of the snapshot of {source}"
+        what = f"{rows}, which was taken later, {_are(reset)} older than the log"
+    else:
+        what = f"everything that the snapshot of {source} says is older than the log"
+    return (
+        f"source looks reset: {what}; has its counter been restarted? If the snapshot is right, `pagefold rebuild "
+        f"--source {source} --new-epoch` begins a new epoch; if not, `pagefold epochs dismiss {source} --reason …`"
+    )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def needs_a_look(report: "RunReport") -> bool:
     """Whether a run is done, and yet somebody should look at it; a dry run also when anything has drifted."""
     drifted = report.run is None and bool(report.drifted or report.counts.orphans)
@@ -288,6 +310,13 @@ def _sample(sample: JSON) -> tuple[str, Drift, list[FieldChange]]:
 def _naming(report: "RunReport") -> str:
     where = "--json" if report.run is None else f"`pagefold rebuilds show {report.run} --json`"
     return f"{where} names all of them"
+
+
+def _named(title: str, streams: list[str], number: int) -> Iterator[Text]:
+    if streams:
+        yield Text(f"  {title}")
+        yield from (Text(f"    {printable(stream)}") for stream in streams)
+        yield from _more("    ", number - len(streams))
 
 
 def _orphans(report: "RunReport", orphans: list[str]) -> Iterator[Text]:
@@ -357,6 +386,6 @@ async def list_drift(office: "RebuildOffice", report: "RunReport", into: JSONLis
             into.add(drift_item(stream, drift))
 
 
-def drift_item(stream: str, drift: Drift) -> bytes:
+def drift_item(stream: str, drift: "Finding") -> bytes:
     """A drifted stream as JSON."""
     return orjson.dumps({"stream": stream, "drift": drift})

@@ -19,7 +19,7 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
     letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
     Below that, what needs somebody: what keeps pages from being read or changes from being appended and folded, as
     /readyz says it, and a recovery that has not come to its end (exit code 1 with either); sources whose counters look
-    reset, a configuration that has changed, dead letters.
+    reset (exit code 1, until somebody has answered: `pagefold epochs`), a configuration that has changed, dead letters.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ async def _status(options: Options, *, as_json: bool) -> int:
         write_bytes(msgspec.json.encode(found))
     else:
         _show(found)
-    return Exit.DONE if all(each.ok for each in found.checks) and not found.recovering else Exit.REFUSED
+    is_well = all(each.ok for each in found.checks) and not found.recovering and not found.looks_reset
+    return Exit.DONE if is_well else Exit.REFUSED
 
 
 def _show(found: Status) -> None:
@@ -110,6 +111,8 @@ def _expiry(letters: int) -> str:
 def reset_warning(reset: ResetStatus) -> str:
     """What is wrong with a source, and what to do."""
     return (
-        f"source looks reset: the last {count(reset.stale, 'event')} of {reset.source} about {reset.domain} had older "
-        "versions than what stands, and change no page; has its counter been restarted?"
+        f"source looks reset: {count(reset.stale, 'event')} of {reset.source} about {reset.domain} had older versions "
+        "than what stands, and change no page; has its counter been restarted? "
+        f"`pagefold epochs raise {reset.source} --reason …` begins a new epoch for what comes; "
+        f"`pagefold epochs dismiss {reset.source} --reason …` says that it is nothing"
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from engine.errors import ConfigurationError
 
-TARGETS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "id", "correlationId", "payload")
+TARGETS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "id", "correlationId", "epoch", "payload")
 """The parts of an event that a column or a constant may give; inside the payload, `payload.` and dotted names."""
 
 _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

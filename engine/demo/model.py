@@ -19,7 +19,7 @@ Document: TypeAlias = dict[str, Any]
 
 Fate: TypeAlias = Literal["appended", "duplicate", "conflict"]
 
-Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan"]
+Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated", "older"]
 """How a listener is behind a source: it never heard of a stream; it heard an older version of it, or another content at
 the same version; or it still believes what the source does not have any more."""
 

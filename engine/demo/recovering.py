@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from engine.demo.model import Drift, Stream
 from engine.rebuild.office import Order, RebuildOffice, RunReport
-from engine.rebuild.rebuilding import Watcher
+from engine.rebuild.watcher import Watcher
 from engine.refolding import Refolded, SectionDrift
 from engine.shop import Shop
 from engine.snapshots.snapshot import Batch

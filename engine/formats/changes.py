@@ -1,6 +1,7 @@
 """Changes that leave something out because it did not change: completed with what the log has."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
@@ -19,11 +20,14 @@ _NULL = b"null"
 class Change(NamedTuple):
     """An event, but for the parts of its payload that `keeps` names, such as `payload.attributes.description`.
 
-    Those have the values that they had before. With `payload` among them, all of it has.
+    Those have the values that they had before. With `payload` among them, all of it has. `moment` is when the database
+    made the change, None where it does not say; `creates` tells that the row may not have been there before.
     """
 
     event: DomainEvent
     keeps: tuple[str, ...] = ()
+    moment: datetime | None = None
+    creates: bool = False
 
 
 def complete(change: Change, standing: bytes | None) -> DomainEvent:
@@ -33,7 +37,7 @@ def complete(change: Change, standing: bytes | None) -> DomainEvent:
     alike both times. What the standing payload does not have is left out. None, or `null`, is for a stream of which
     nothing was said, or which was withdrawn. Raises `Refused` when there is something to keep and nothing stands.
     """
-    event, keeps = change
+    event, keeps = change.event, change.keeps
     if not keeps:
         return event
     if standing is None or standing == _NULL:

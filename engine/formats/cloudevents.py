@@ -54,6 +54,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
         Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
         Attribute("sequencetype", None, "`Integer`: nothing else could be compared", required=False),
         Attribute("channel", "channel", "The channel; without it, every channel", required=False),
+        Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 1023", required=False),
         Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
         Attribute("datacontenttype", None, "A type that is JSON, in UTF-8; else it is refused", required=False),
     )
@@ -145,6 +146,7 @@ class CloudEvents:
             payload=None if data == _NULL else data,
             id=_required(attributes, "id"),
             correlation_id=_optional(attributes, "correlationid"),
+            epoch=_epoch_in(attributes),
         )
 
     def _source_in(self, given: str) -> str:
@@ -196,14 +198,24 @@ def _sequence_in(attributes: Attributes) -> int:
     kind = _optional(attributes, "sequencetype")
     if kind not in {None, "Integer"}:
         raise Refused("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
-    given = _given(attributes, "sequence")
+    sequence = _integer("sequence", _given(attributes, "sequence"))
+    if not 0 <= sequence <= LARGEST_INTEGER:
+        raise Refused("sequence", "is not between 0 and 2^53-1")
+    return sequence
+
+
+def _epoch_in(attributes: Attributes) -> int | None:
+    """Whether it is in range, the door checks."""
+    given = _given(attributes, "epoch")
+    return None if given is None else _integer("epoch", given)
+
+
+def _integer(name: str, given: object) -> int:
     if isinstance(given, str) and _digits.fullmatch(given) is not None:
         given = int(given)
     if not isinstance(given, int) or isinstance(given, bool):
         shown = f"{given!r:.50}" if isinstance(given, str | float) else type(given).__name__
-        raise Refused("sequence", f"expected an integer or its digits, got {shown}")
-    if not 0 <= given <= LARGEST_INTEGER:
-        raise Refused("sequence", "is not between 0 and 2^53-1")
+        raise Refused(name, f"expected an integer or its digits, got {shown}")
     return given
 
 

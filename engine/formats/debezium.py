@@ -8,14 +8,16 @@ where nothing is written, nothing was said. A row that does not count, by its ta
 passed over; one that no longer does is withdrawn.
 
 A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
-column, it is the one behind the row's last. A row is as it is since the column of `occurredAt`, else since when the
-database says; a deletion is always of the latter moment. An update of a primary key comes as a deletion and a creation
-of one LSN: where that happens to rows that keep their SKU, the version needs a column.
+column, it is the one behind the row's last; a row that is inserted again may have any, see `engine.incarnations`. A row
+is as it is since the column of `occurredAt`, else since when the database says; a deletion is always of the latter
+moment. An update of a primary key comes as a deletion and a creation of one LSN: where that happens to rows that keep
+their SKU, the version needs a column.
 """
 
 import base64
 from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -41,6 +43,7 @@ LSN, MOMENT = "source.lsn", "source.ts_us"
 _ALWAYS, _PERHAPS = frozenset({"sku", "sourceVersion"}), frozenset({"channel", "type"})
 _FULL = "with ALTER TABLE … REPLICA IDENTITY FULL the database sends it"
 _AS_TEXT = "with decimal.handling.mode=string a decimal is sent as text, which is exact"
+_CREATES = frozenset({"c", "r"})
 _WRAPPED = frozenset({"schema", "payload"})
 _RECORD = frozenset({"key", "value"})
 _OF_A_RECORD = _RECORD | {"topic", "partition", "offset", "timestamp", "headers"}
@@ -162,7 +165,8 @@ class Debezium:
         keeps = tuple(target for target, name in self._column_of.items() if name in missing)
         try:
             values = self._values(row, envelope.source)
-            return Change(self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values), keeps)
+            event = self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values)
+            return Change(event, keeps, _known_moment_of(envelope.source), envelope.op in _CREATES)
         except Refused as refused:
             return self._faulty(refused, row, envelope.source)
 
@@ -194,8 +198,10 @@ class Debezium:
         ended = self._ended(envelope, schema)
         if not isinstance(ended, Change):  # such a row could state nothing, or did not count
             return [stated]
-        is_same = isinstance(stated, Change) and _stream(ended.event) == _stream(stated.event)
-        return [stated] if is_same else [ended, stated]
+        if not isinstance(stated, Change):
+            return [ended, stated]
+        is_same = _stream(ended.event) == _stream(stated.event)
+        return [stated] if is_same else [ended, stated._replace(creates=True)]
 
     # --- rows that are not there any more ---------------------------------------------------------
 
@@ -217,7 +223,8 @@ class Debezium:
         except Refused as refused:
             return self._faulty(refused, row, envelope.source)
         behind = int(self._column_of.get("sourceVersion", LSN) != LSN)
-        return Change(msgspec.structs.replace(event, source_version=event.source_version + behind))
+        event = msgspec.structs.replace(event, source_version=event.source_version + behind)
+        return Change(event, (), _known_moment_of(envelope.source))
 
     def _missing_in(self, before: Row) -> str | None:
         """What must be known of a row that is gone, and was not sent, or perhaps not."""
@@ -314,6 +321,11 @@ def _about_no_row(message: object) -> Ignored | None:
         if message.get("status") in ("BEGIN", "END"):
             return Ignored("message", "the mark of a transaction is about no row")
     return None
+
+
+def _known_moment_of(origin: _Origin) -> datetime | None:
+    moment = _moment_of(origin)
+    return moment if isinstance(moment, datetime) else None
 
 
 def _moment_of(origin: _Origin) -> object:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.http import history, letters, operations, pages
+from engine.http import epochs, history, letters, operations, pages
 from engine.http.ingest import cdc, events, webhooks
 from engine.http.routes import Route
 
@@ -13,5 +13,6 @@ ROUTES: Sequence[Route] = (
     *webhooks.ROUTES,
     *cdc.ROUTES,
     *letters.ROUTES,
+    *epochs.ROUTES,
     *operations.ROUTES,
 )

@@ -182,6 +182,7 @@ class Bound:
             payload=payload,
             id=self._optional_text("id", values),
             correlation_id=self._optional_text("correlationId", values),
+            epoch=self._epoch(values),
         )
 
     def _value(self, target: str, values: Sequence[object]) -> object:
@@ -211,6 +212,13 @@ class Bound:
             if refused.reason == "is required":
                 return None
             raise
+
+    def _epoch(self, values: Sequence[object]) -> int | None:
+        index = self._indices.get("epoch")
+        value = UNSET if index is None else values[index]
+        if value is UNSET or value is None:
+            value = self._otherwise.get("epoch")
+        return None if value is None else integer_of("epoch", value)
 
     def _payload(self, values: Sequence[object], domain: str) -> bytes | None:
         if (index := self._indices.get("payload")) is not None:

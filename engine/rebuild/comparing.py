@@ -28,9 +28,11 @@ from engine.door import (
 from engine.errors import Refused
 from engine.history import FieldChange, changes_between, flatten
 from engine.rebuild.ordering import Named, Refusal, event_in
+from engine.rebuild.placement import PLAIN, Placement
 from engine.rebuild.run import Counts, Drifted
 from engine.snapshots.coverage import Coverage
 from engine.stores.store import SEPARATOR, Correction, StoredEvent
+from projections.epochs import version_of
 
 _STANDING = 3
 """Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
@@ -42,10 +44,11 @@ _PAYLOAD = ending(b"").removesuffix(b"}")
 
 
 class Mark(NamedTuple):
-    """What every event of a rebuild bears: its run, and when it was recorded, as fixed-width UTC text."""
+    """What every event of a rebuild bears: its run, when it was recorded, as fixed-width UTC text, its epoch."""
 
     run_id: str
     recorded_at: str
+    placement: Placement = PLAIN
 
 
 class Difference(NamedTuple):
@@ -63,23 +66,34 @@ class Stated(NamedTuple):
     statement: Statement
 
 
+class Overtaken(NamedTuple):
+    """What a row states, and the newer head of its stream."""
+
+    number: int
+    statement: Statement
+    head: StoredEvent
+
+
 class Pending(Correction, frozen=True, gc=False):
     """The event that mends a stream which has drifted, and the number of the row that says so.
 
-    `before` is the payload that the log has, as JSON, b"" for none.
+    `before` is the payload that the log has, as JSON, b"" for none. `epoch` is the one that the row names.
     """
 
     number: int
     drift: Drift
     before: bytes
+    epoch: int | None = None
 
 
 class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
     `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `live` counts what
-    stood there before it. `absent` are heads of streams which the snapshot does not name; `refusals` are rows that
-    broke a rule.
+    stood there before it. `absent` are heads of streams which the snapshot does not name; `overtaken` are rows older
+    than what stands; `refusals` are rows that broke a rule.
+
+    `placement` is what was known of epochs when it was made.
 
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
@@ -89,9 +103,11 @@ class Comparison(msgspec.Struct, gc=False):
     pending: list[Pending] = []
     handled: dict[Drift, list[str]] = {}
     absent: list[StoredEvent] = []
+    overtaken: list[Overtaken] = []
     refusals: list[Refusal] = []
     left: list[Stated] = []
     unnamed: list[bytes] = []
+    placement: Placement = PLAIN
 
     def refuse(self, number: int, refused: Refused) -> None:
         """A row broke a rule."""
@@ -110,7 +126,7 @@ class Comparison(msgspec.Struct, gc=False):
         for stated in self.left:
             head = by_stream.pop(stated.statement.originator_id, None)
             self.live += head is not None and not _is_withdrawn(head)
-            self._compare(stated, head, mark.run_id, menders)
+            self._compare(stated, head, mark, menders)
         for head in by_stream.values():
             if not _is_withdrawn(head):
                 self.live += 1
@@ -128,12 +144,14 @@ class Comparison(msgspec.Struct, gc=False):
             live = [entry for entry in entries if not entry.endswith(_WITHDRAWN)]
             self.counts.uncovered += sum([entry[: entry.index(SEPARATOR)] in uncovered for entry in live])
 
-    def _compare(self, stated: Stated, head: StoredEvent | None, run_id: str, menders: "_Menders") -> None:
-        number, statement = stated
+    def _compare(self, stated: Stated, head: StoredEvent | None, mark: Mark, menders: "_Menders") -> None:
+        number = stated.number
+        statement = mark.placement.placed(stated.statement, 0 if head is None else head.originator_version)
         if head is None:
             self.pending.append(menders["missing"].pending(number, statement))
         elif statement.originator_version < head.originator_version:
             self.counts.older += 1
+            self.overtaken.append(Overtaken(number, stated.statement, head))
         else:
             state = decoded(head)
             before = b"" if state is None else bytes(state.payload)
@@ -141,7 +159,7 @@ class Comparison(msgspec.Struct, gc=False):
                 self.pending.append(menders["newer"].pending(number, statement, before))
             elif not is_same_content(statement.topic, before, statement.content):
                 self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
-            elif state is not None and state.run_id == run_id and state.drift is not None:
+            elif state is not None and state.run_id == mark.run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
                 was_live = state.drift != "missing" and not state.anew
                 self.live += was_live - (not _is_withdrawn(head))
@@ -161,7 +179,7 @@ class _Mender:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
         state = (self._state_anew if before == NULL else self._state)(statement, number)
         stream, version = statement.originator_id, statement.originator_version
-        return Pending(stream, version, revision, statement.topic, state, number, self._drift, before)
+        return Pending(stream, version, revision, statement.topic, state, number, self._drift, before, statement.epoch)
 
 
 _Menders: TypeAlias = dict[Drift, _Mender]
@@ -173,8 +191,14 @@ def _menders(mark: Mark) -> _Menders:
     return {drift: _Mender(mark, drift) for drift in kinds}
 
 
-def divided(rows: Sequence[Named], entries: Sequence[bytes]) -> tuple[Comparison, list[Named], list[bytes]]:
+def divided(
+    rows: Sequence[Named], entries: Sequence[bytes], placement: Placement = PLAIN
+) -> tuple[Comparison, list[Named], list[bytes]]:
     """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
+    if placement.in_use:
+        original = placement.comparable(entries)
+        equal, different, others = divided(rows, [*original])
+        return equal, different, [original[entry] for entry in others]
     mine = [row.entry for row in rows]
     if mine == entries:
         return _equal(mine), [], []
@@ -199,13 +223,14 @@ class Comparer:
     def compare(self, rows: Sequence[Named], entries: Iterable[bytes], mark: Mark) -> Comparison:
         """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
 
-        To mend a version a second time its head must be known, and where the log was spoken to since the run began, it
-        may have been by this run: that is left.
+        To mend a version a second time its head must be known, and when one was said that is newer than a row; where
+        the log was spoken to since the run began, it may have been by this run: that is left.
         """
         found = Comparison()
         menders = _menders(mark)
         missing, newer = menders["missing"].pending, menders["newer"].pending
-        live = equal = older = 0
+        placed, in_use = mark.placement.placed, mark.placement.in_use
+        live = equal = 0
         pending, left = found.pending.append, found.left.append
         known = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
         streams = [entry[: entry.index(SEPARATOR)] for entry in [row.entry for row in rows]]
@@ -213,7 +238,7 @@ class Comparer:
             stands = known.pop(stream, None)
             if stands is None:
                 if statement is not None:
-                    pending(missing(row.number, statement))
+                    pending(missing(row.number, placed(statement)))
                 continue
             said = stands[2]
             if statement is None:
@@ -222,18 +247,18 @@ class Comparer:
             if len(stands) > _STANDING or not stands[1].isdigit():  # applications may use any names
                 left(Stated(row.number, statement))
                 continue
-            before, ahead = said[BEFORE_CONTENT:-1], statement.originator_version - int(stands[1])
-            if ahead == 0 and statement.content != before:
+            before, newest = said[BEFORE_CONTENT:-1], int(stands[1])
+            stated = placed(statement, newest) if in_use else statement
+            ahead = stated.originator_version - newest
+            if ahead < 0 or (ahead == 0 and statement.content != before):
                 left(Stated(row.number, statement))
                 continue
             live += said != _WITHDRAWN
             if ahead > 0:
-                pending(newer(row.number, statement, before))
-            elif ahead < 0:
-                older += 1
+                pending(newer(row.number, stated, before))
             else:
                 equal += 1
-        found.live, found.counts.equal, found.counts.older = live, equal, older
+        found.live, found.counts.equal = live, equal
         found.unnamed = list(known)
         return found
 
@@ -270,7 +295,10 @@ def stated_again(pending: Pending) -> Stated:
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
     stream, version = pending.originator_id, pending.originator_version
-    statement = Statement(stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id)
+    version = version_of(version) if pending.epoch is None else version
+    statement = Statement(
+        stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id, pending.epoch
+    )
     return Stated(pending.number, statement)
 
 

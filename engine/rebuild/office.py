@@ -13,12 +13,16 @@ import msgspec
 from domains.domain import JSON
 from engine.config import Config
 from engine.configuration.snapshots import SnapshotConfig
-from engine.door import Drift, format_moment
+from engine.door import Door, format_moment
+from engine.epoch_service import EpochService
+from engine.epochs import Epochs
 from engine.errors import ConfigurationError, PagefoldError, SourceFailed
 from engine.rebuild.excerpts import clean
-from engine.rebuild.rebuilding import SourceRebuild, Watcher
+from engine.rebuild.overtaken import begin_epoch
+from engine.rebuild.rebuilding import SourceRebuild
 from engine.rebuild.run import Counts, Plan, Rebuild
 from engine.rebuild.runs import Runs
+from engine.rebuild.watcher import Finding, Watcher
 from engine.snapshots import open_snapshot
 from engine.snapshots.snapshot import Snapshot
 from engine.snapshots.traffic import Traffic
@@ -50,6 +54,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     `domains` are those to look at, None for all that the source may write; `prefix` is what SKUs begin with;
     `max_orphans` overrides the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing.
+    With `new_epoch` the snapshot is declared the truth: the source's epoch is raised, and every row is in the new one.
     """
 
     domains: Collection[str] | None = None
@@ -57,6 +62,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     max_orphans: int | str | None = None
     confirmed: bool = False
     dry_run: bool = False
+    new_epoch: bool = False
 
 
 EVERYTHING = Order()
@@ -70,7 +76,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     or why the run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in
     the log. From `held_limit` of them something could have been taken away unasked; `losses` are what corrections would
     take away from more: (path, streams, (stream, what it has there) of some). `looks_reset`: everything that the
-    snapshot says is older than the log. `lasted` is how many seconds have passed from its beginning to what happened to
+    snapshot says is older than the log, or some of it although the snapshot was taken later; `older` names some of
+    that. `recreated` names some of the records that were made again. `epoch` is the one that the run has begun, 0 for
+    none. `lasted` is how many seconds have passed from its beginning to what happened to
     it last, `seconds` how many this process has worked on it.
     `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
     """
@@ -95,11 +103,14 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     seconds: float
     samples: list[JSON]
     refusals: list[JSON]
+    epoch: int
+    older: list[str]
+    recreated: list[str]
 
     @property
     def drifted(self) -> int:
         """Streams in which the log did not say what the snapshot says, orphans not among them."""
-        return self.counts.missing + self.counts.newer + self.counts.changed
+        return self.counts.missing + self.counts.newer + self.counts.changed + self.counts.recreated
 
 
 def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
@@ -122,11 +133,14 @@ def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, aliv
         live=run.live,
         held_limit=run.held_limit,
         losses=run.losses if run.state == "held" else [],
-        looks_reset=all_older,
+        looks_reset=all_older or counts.reset > 0,
         lasted=seconds if dry_run else (run.modified_on - run.created_on).total_seconds(),
         seconds=seconds,
         samples=run.samples,
         refusals=run.refusals,
+        epoch=run.epoch,
+        older=run.older,
+        recreated=run.recreated,
     )
 
 
@@ -137,6 +151,8 @@ class RebuildOffice:
         self._store = store
         self._config = config
         self._traffic = Traffic()
+        self._epochs = Epochs(store.log)
+        self._epoch_service = EpochService(store, config, Door(config), self._epochs)
         self.runs = runs
 
     def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
@@ -200,7 +216,7 @@ class RebuildOffice:
         """The runs that were started last, the newest first."""
         return [await self._reported(run) for run in await self.runs.list(limit, source)]
 
-    async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Drift]]:
+    async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Finding]]:
         """Every stream that a run found drifted, in order, and then every orphan, in order."""
         async for page in self.runs.drifted(run_id):
             for stream, drift in page:
@@ -223,9 +239,14 @@ class RebuildOffice:
             former = await self.runs.latest(source)
             plan = self._plan(source, order, snapshot, start)
             plan = msgspec.structs.replace(plan, baseline=None if former is None else former.baseline)
+            epoch = await self._epoch_service.next_epoch(source) if order.new_epoch else 0
             if order.dry_run:
-                return await self._go(Rebuild.start(plan), snapshot, None, watcher, confirmed=order.confirmed)
+                run = Rebuild.start(plan)
+                begin_epoch(run, epoch)
+                return await self._go(run, snapshot, None, watcher, confirmed=order.confirmed)
             run = await self.runs.start(plan)
+            begin_epoch(run, epoch)
+            await self.runs.save(run)
             watcher.begun(run.id)
             if former is not None and former.resumable:
                 former.supersede(run.id)
@@ -259,7 +280,9 @@ class RebuildOffice:
         self, run: Rebuild, snapshot: Snapshot | None, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
     ) -> RunReport:
         started = time.monotonic()
-        rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, confirmed=confirmed)
+        if run.epoch and runs is not None:
+            await self._epoch_service.ensure_epoch(run.source, run.epoch, run.id)
+        rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, epochs=self._epochs, confirmed=confirmed)
         try:
             await rebuild.go(snapshot)
         except SourceFailed as error:

@@ -21,6 +21,7 @@ from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
 from engine.stores.store import SEPARATOR
+from projections.epochs import versioned
 from projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 
 PAGE_ROWS = 5_000
@@ -368,7 +369,7 @@ def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
     event, entry = row.event, row.entry
     version = 0
     if isinstance(event, DomainEvent | Wire):
-        version = event.source_version
+        version = versioned(event.epoch or 0, event.source_version)
     elif event is None:
         version = 0 if _is_passed(row) else int(entry.split(SEPARATOR, 2)[1])
     packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
@@ -385,4 +386,6 @@ def _entry(stream: str, event: DomainEvent | Wire) -> bytes:
     content = b""
     if not isinstance(payload, Mapping):
         content = NULL if payload is None else canonical_of(bytes(payload))
-    return entry(stream, event.source_version, content) if content else stream.encode() + SEPARATOR
+    if not content or event.epoch is not None:
+        return stream.encode() + SEPARATOR
+    return entry(stream, event.source_version, content)

@@ -18,7 +18,8 @@ from domains.domain import JSON
 from engine.clock import now
 from engine.config import Config
 from engine.configuration.snapshots import OrphanLimit
-from engine.door import Door, Drift, earlier, format_moment
+from engine.door import Door, earlier, format_moment
+from engine.epochs import Epochs
 from engine.errors import RETRYABLE
 from engine.logs import Logger
 from engine.looking import span_of
@@ -27,6 +28,7 @@ from engine.rebuild.comparing import (
     Comparison,
     Difference,
     Mark,
+    Pending,
     counted,
     decoded,
     difference,
@@ -49,12 +51,17 @@ from engine.rebuild.ordering import (
     spilled,
     stream_of,
 )
+from engine.rebuild.overtaken import NONE_OLDER, note_older
+from engine.rebuild.placement import PLAIN, Placement
+from engine.rebuild.recreation import Recreation
 from engine.rebuild.run import NOTHING_DRIFTED, Drifted, Rebuild
 from engine.rebuild.runs import Runs
 from engine.rebuild.walking import Span, Walk
+from engine.rebuild.watcher import Watcher
 from engine.rebuild.withheld import Withheld
 from engine.snapshots.coverage import NOTHING
-from engine.snapshots.snapshot import Batch, Snapshot
+from engine.snapshots.snapshot import Snapshot
+from engine.stores.fences import EpochsMoved
 from engine.stores.store import Store, StoredEvent
 from engine.tasks import ahead
 from projections.streams import encode_part, normalise_sku
@@ -77,34 +84,27 @@ Result = TypeVar("Result")
 _stream = attrgetter("originator_id")
 
 
-class Watcher:
-    """Who is told what a run does, while it does it. This one does not care; others care for what they override."""
-
-    def begun(self, run_id: str) -> None:
-        """It is recorded, or gone on with, under this name. A dry run has none."""
-
-    def read(self, batch: Batch) -> None:
-        """A batch of the snapshot was read."""
-
-    def found(self, drift: Drift, streams: Sequence[str]) -> None:
-        """Streams have drifted in this way."""
-
-    def compared(self, rows: int, total: int) -> None:
-        """Of rows that had to be sorted, so many are compared, and there are that many in all."""
-
-    def start_over(self) -> None:
-        """What was found does not count: everything is read again, to be sorted, and then compared."""
-
-
 class SourceRebuild:
     """One run of one source. `runs` is None when nothing may be written, neither to the log nor about the run itself.
 
     `confirmed` allows it to take anything away.
     """
 
-    def __init__(
-        self, store: Store, config: Config, run: Rebuild, runs: Runs | None, watcher: Watcher, *, confirmed: bool
+    def __init__(  # noqa: PLR0913  # what a run needs, by name
+        self,
+        store: Store,
+        config: Config,
+        run: Rebuild,
+        runs: Runs | None,
+        watcher: Watcher,
+        *,
+        epochs: Epochs,
+        confirmed: bool,
     ) -> None:
+        self._epochs = epochs
+        self._recreation = Recreation(
+            store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retried=self._retried
+        )
         self._store = store
         self._run = run
         self._runs = runs
@@ -133,9 +133,12 @@ class SourceRebuild:
         The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTaken`; the run can be
         resumed.
         """
+        await self._epochs.refresh()
         try:
             if snapshot is not None:
                 await self._compare_all(snapshot)
+            if self._run.complete_snapshot and (self._confirmed or not self._too_much):
+                await self._recreation.append_all()
             if await self._must_ask():
                 return
         finally:
@@ -263,17 +266,25 @@ class SourceRebuild:
         drifted = comparison.handled
         self._learn(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
+        older = self._recreation.divide(comparison.overtaken) if comparison.overtaken else NONE_OLDER
         for drift, streams in drifted.items():
             self._watcher.found(drift, streams)
+        if older.reset:
+            self._watcher.found("older", older.reset)
+            await self._recreation.alarm(older.reset)
+        if older.again:
+            self._watcher.found("recreated", [row.stream for row in older.again])
+            self._recreation.remember(older.again)
         if orphans:
             self._watcher.found("orphan", orphans)
         counts = comparison.counts + counted(drifted)
         counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
-        counts.orphans = len(orphans)
+        counts.orphans, counts.reset = len(orphans), len(older.reset)
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
         found = Findings(findings.counts + counts, live, refusals, place, findings.repetitions)
-        if drifted or orphans or monotonic() >= self._recorded + RECORD_SECONDS:
+        note_older(self._run, older)
+        if drifted or orphans or older != NONE_OLDER or monotonic() >= self._recorded + RECORD_SECONDS:
             self._note(found, withheld=withheld, drifted=drifted, orphans=orphans, samples=samples)
             await self._save()
             self._recorded = monotonic()
@@ -319,7 +330,7 @@ class SourceRebuild:
             if self._runs is None or not pending:
                 comparison.handle(pending)
                 return withheld
-            positions = await self._retried(partial(self._store.log.correct, pending))
+            positions = await self._corrected(pending, comparison)
             if None not in positions:
                 comparison.handle(pending)
                 return withheld
@@ -347,6 +358,16 @@ class SourceRebuild:
         while (batch := await run_sync(next, batches, None)) is not None:
             await self._mend(Comparison(pending=batch))
 
+    async def _corrected(self, pending: Sequence[Pending], comparison: Comparison) -> list[int | None]:
+        """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
+        fence = comparison.placement.fence(pending)
+        try:
+            return await self._retried(partial(self._store.log.correct, pending, fence))
+        except EpochsMoved:
+            await self._epochs.refresh()
+            comparison.placement = self._placement
+            return [None] * len(pending)
+
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
         comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
@@ -355,10 +376,12 @@ class SourceRebuild:
 
     def _told(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """What can be told by the entries alone."""
-        equal, different, others = divided(rows, entries)
+        placement = self._placement
+        equal, different, others = divided(rows, entries, placement)
         if not different and not others:
             return equal
-        comparison = self._comparer.compare(different, others, self._mark())
+        comparison = self._comparer.compare(different, others, self._mark(placement))
+        comparison.placement = placement
         comparison.counts += equal.counts
         comparison.live += equal.live
         comparison.leave_uncovered(self._coverage, others)
@@ -371,10 +394,15 @@ class SourceRebuild:
         if streams:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
-            await _in_thread(partial(comparison.merge, heads, self._mark()), heads)
+            await _in_thread(partial(comparison.merge, heads, self._mark(comparison.placement)), heads)
 
-    def _mark(self) -> Mark:
-        return Mark(self._run.id, now())
+    def _mark(self, placement: Placement = PLAIN) -> Mark:
+        return Mark(self._run.id, now(), placement)
+
+    @property
+    def _placement(self) -> Placement:
+        """In which epochs the rows are. In a dry run, the one that it would begin counts as begun."""
+        return Placement.of(self._epochs.known, self._run.source, self._run.epoch if self._runs is None else 0)
 
     # --- withdrawing ------------------------------------------------------------------------------
 

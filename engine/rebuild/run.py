@@ -58,7 +58,9 @@ class Counts(msgspec.Struct, gc=False):
     `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
     not even tell their stream; those `elsewhere` are of a channel that is none here. Of the `orphans`, candidates all,
     some are `withdrawn` and others `spared`: their source has spoken since. The `uncovered` are streams that say
-    something, and that the snapshot cannot name.
+    something, and that the snapshot cannot name. Of the `older` rows, `reset` count those that the
+    snapshot has although it was taken later than what stands; those that proved to be made again are `recreated`, and
+    older no more.
     """
 
     rows: int = 0
@@ -75,6 +77,8 @@ class Counts(msgspec.Struct, gc=False):
     spared: int = 0
     elsewhere: int = 0
     uncovered: int = 0
+    reset: int = 0
+    recreated: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
@@ -176,6 +180,9 @@ class Rebuild(BaseAggregate[str]):
         self.losses: list[JSON] = []
         self.confirmed = False
         self.withdrawn_after = ""
+        self.recreated_after = ""
+        self.recreated: list[str] = []
+        self.epoch = 0
         self.failed_because = ""
         self.superseded_by = ""
         self.compares_since(self.INITIAL_VERSION)
@@ -189,6 +196,7 @@ class Rebuild(BaseAggregate[str]):
         self.live = 0
         self.repetitions = 0
         self.withheld = 0
+        self.older: list[str] = []
         self.samples: list[JSON] = []
         self.refusals: list[JSON] = []
         self.taken_at: str | None = None

@@ -24,9 +24,10 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType
 
-from engine.door import Drift
 from engine.errors import PagefoldError
+from engine.rebuild.overtaken import Again, OvertakenFound
 from engine.rebuild.run import Counts, Plan, Rebuild, RunEvent
+from engine.rebuild.watcher import Finding
 from engine.recorders import PagefoldFactory
 from engine.recorders.datastore import Datastore
 from engine.stores.store import Store
@@ -221,28 +222,41 @@ class Runs:
         """The runs that were started last, of a source or of any, the newest first."""
         return await self._call(self._application.newest, limit, source)
 
-    async def drifted(self, run_id: str) -> AsyncIterator[Sequence[tuple[str, Drift]]]:
+    async def drifted(self, run_id: str) -> AsyncIterator[Sequence[tuple[str, Finding]]]:
         """The streams that have drifted, with their drift, in order, page by page. Orphans are not among them.
 
-        Like `orphans`, it shows what was found until now since the run began, or began anew. Raises `UnknownRun`.
+        Among them are those that are older, and should not be, and those that may have been made again. Like `orphans`,
+        it shows what was found until now since the run began, or began anew. Raises `UnknownRun`.
         """
-        async for page in self._pages(run_id):
-            if page.drifted:
-                yield sorted((stream, drift) for drift, streams in page.drifted.items() for stream in streams)
+        found: list[tuple[str, Finding]] = []
+        async for event in self._found(run_id):
+            if isinstance(event, OvertakenFound):
+                found += event.streams
+                continue
+            found += [(stream, drift) for drift, streams in event.drifted.items() for stream in streams]
+            if found:
+                yield sorted(found)
+                found = []
+
+    async def made_again(self, run_id: str) -> AsyncIterator[Sequence[Again]]:
+        """The rows that may be records which were made again, in the order of their streams, some at a time."""
+        async for event in self._found(run_id):
+            if isinstance(event, OvertakenFound) and event.again:
+                yield event.rows
 
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
         """The streams that are candidates to be withdrawn, in order, page by page. Raises `UnknownRun`."""
-        async for page in self._pages(run_id):
-            if page.orphans:
+        async for page in self._found(run_id):
+            if isinstance(page, Rebuild.PageDone) and page.orphans:
                 yield page.orphans
 
-    async def _pages(self, run_id: str) -> AsyncIterator[Rebuild.PageDone]:
-        """The pages that count, one held at a time."""
+    async def _found(self, run_id: str) -> AsyncIterator[Rebuild.PageDone | OvertakenFound]:
+        """The pages that count, one held at a time, each with its older rows in front of it."""
         run = await self.get(run_id)
         version = run.since
         while (event := await self._call(self._application.next_event, run_id, version, run.version)) is not None:
             version = event.originator_version
-            if isinstance(event, Rebuild.PageDone):
+            if isinstance(event, Rebuild.PageDone | OvertakenFound):
                 yield event
             elif isinstance(event, Rebuild.Compared):
                 break

@@ -16,6 +16,7 @@ import msgspec
 
 from engine.config import Config
 from engine.stores.condition import Condition
+from engine.stores.fences import Fence
 from engine.stores.letters import DeadLetters, NewLetter, Resolution
 from engine.stores.listing import ListedPage
 from engine.stores.proof import Proof
@@ -112,6 +113,7 @@ SEPARATOR = b"\x1f"
 class Streak(NamedTuple):
     """How many events of a source were overtaken before they came, in a row, with none that was news between them.
 
+    Of a source that looks reset, since then, until somebody answers: see `engine.staleness`.
     Late deliveries are not counted: only what occurred no earlier than the newer version that stands.
     """
 
@@ -153,18 +155,24 @@ class Log(ABC):
     """
 
     @abstractmethod
-    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
+    async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
         """Appends, durably and in one transaction, the events whose (stream, version) is not taken yet.
 
-        For each, in order: its position, or None when its version was taken, be it by an earlier one of these.
+        For each, in order: its position, or None when its version was taken, be it by an earlier one of these. Raises
+        `EpochsMoved` where the fence does not hold in that transaction.
         """
 
     @abstractmethod
-    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        """Appends, durably and in one transaction, the corrections whose (stream, version, revision) is not taken yet.
+    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        """As `insert`, the corrections whose (stream, version, revision) is not taken yet."""
 
-        For each, in order: its position, or None.
-        """
+    @abstractmethod
+    async def generation(self) -> int:
+        """How many events the stream `EPOCHS` has."""
+
+    @abstractmethod
+    async def newest_versions(self, streams: Collection[str]) -> dict[str, int]:
+        """The highest version of each stream that has one."""
 
     @abstractmethod
     async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:

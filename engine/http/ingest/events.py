@@ -22,10 +22,12 @@ from engine.http.ingest.outcomes import ANSWERS, OVERLOADED, ItemOutcome, answer
 from engine.http.pages import Text
 from engine.http.problems import Problem
 from engine.http.routes import JSON_TYPE, Call, HeaderField, Route
+from projections.epochs import MAX_EPOCH
 
 NDJSON_TYPE = "application/x-ndjson"
 
 Found: TypeAlias = Sequence[DomainEvent | Refused]
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_EPOCH)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
 
 _SPACE = b" \t\r\n"
@@ -34,7 +36,8 @@ _SPACE = b" \t\r\n"
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The full current state of one domain of one SKU according to one source, at that source's version.
 
-    A payload of null withdraws it. A channel of `*` means every channel.
+    A payload of null withdraws it. A channel of `*` means every channel. An event of a higher epoch is newer than all
+    of lower ones, whatever its version; without one, it enters the current epoch of its stream.
     """
 
     type: DomainName
@@ -46,6 +49,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     payload: dict[str, object] | None
     id: Identifier | None = None
     correlation_id: Identifier | None = None
+    epoch: Epoch | None = None
 
 
 class CloudEvent(msgspec.Struct, frozen=True):
@@ -60,6 +64,7 @@ class CloudEvent(msgspec.Struct, frozen=True):
     sequence: int | str
     data: object
     channel: Text = "*"
+    epoch: Epoch | str | None = None
 
 
 async def receive(call: Call) -> Response:

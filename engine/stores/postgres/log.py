@@ -10,6 +10,7 @@ from operator import itemgetter
 import anyio
 
 from engine.errors import ReadTooLarge
+from engine.stores.fences import EpochsMoved, Fence
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.postgres.connections import Connections, Record
 from engine.stores.postgres.listening import Listener
@@ -46,20 +47,34 @@ class PostgresLog(Log):
         self._grown = asyncio.Event()
         self._listener = Listener(connections, self.announce)
 
-    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
-        streams, versions, topics, states = event_columns(events)
-        rows = await self._append("insert_event", streams, versions, topics, states)
-        self.announce()
+    async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
+        columns = event_columns(events)
+        rows = await self._append("insert_event", columns, fence)
         positions = {(stream, version): position for position, stream, version in rows}
-        return [positions.pop(key, None) for key in zip(streams, versions, strict=True)]
+        return [positions.pop(key, None) for key in zip(*columns[:2], strict=True)]
 
-    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
-        streams, versions, topics, states = event_columns(corrections)
+    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        columns = event_columns(corrections)
         revisions = [each.revision for each in corrections]
-        rows = await self._append("correct_event", streams, versions, topics, states, revisions)
-        self.announce()
+        rows = await self._append("correct_event", (*columns, revisions), fence)
         positions = {(stream, version, revision): position for position, stream, version, revision in rows}
-        return [positions.pop(key, None) for key in zip(streams, versions, revisions, strict=True)]
+        return [positions.pop(key, None) for key in zip(*columns[:2], revisions, strict=True)]
+
+    async def _append(self, statement: str, columns: Sequence[object], fence: Fence | None) -> list[Record]:
+        known = (None, [], []) if fence is None else (fence.generation, [*fence.ceilings], [*fence.ceilings.values()])
+        async with self._connections.writer.session() as session, proving(session):
+            rows = await session.fetch(statement, *columns, *known)
+        if rows and rows[0][0] is None:  # this is how it says that the fence does not hold
+            raise EpochsMoved
+        self.announce()
+        return rows
+
+    async def generation(self) -> int:
+        return int((await self._connections.readers.fetch("generation"))[0][0])
+
+    async def newest_versions(self, streams: Collection[str]) -> dict[str, int]:
+        rows = await self._connections.readers.fetch("newest_versions", list(streams)) if streams else []
+        return {row[0]: row[1] for row in rows}
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""
@@ -157,10 +172,6 @@ class PostgresLog(Log):
 
     async def _head_sizes(self, streams: Sequence[str]) -> dict[str, int]:
         return dict(map(tuple, await self._connections.readers.fetch("head_sizes", streams)))
-
-    async def _append(self, statement: str, *bindings: object) -> list[Record]:
-        async with self._connections.writer.session() as session, proving(session):
-            return await session.fetch(statement, *bindings)
 
     async def _read(self, statement: str, *bindings: object) -> list[StoredEvent]:
         return list(map(event_of, await self._connections.readers.fetch(statement, *bindings)))

@@ -11,6 +11,7 @@ import apsw
 import orjson
 
 from engine.stores.batches import batches
+from engine.stores.fences import EpochsMoved, Fence
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.sqlite.connections import (
     EVENTS,
@@ -71,6 +72,21 @@ def append_packed(
     return [appended.pop(row[:3], None) for row in rows]
 
 
+def check_fence(connection: apsw.Connection, fence: Fence) -> None:
+    """Raises `EpochsMoved` where the fence does not hold, inside a transaction that writes."""
+    [(generation,)] = fetch(connection, "generation")
+    if generation != fence.generation:
+        raise EpochsMoved
+    newest = newest_versions(connection, fence.ceilings)
+    if any(version >= fence.ceilings[stream] for stream, version in newest.items()):
+        raise EpochsMoved
+
+
+def newest_versions(connection: apsw.Connection, streams: Collection[str]) -> dict[str, int]:
+    """The highest version of each stream that has one."""
+    return dict(fetch(connection, "newest_versions", apsw.carray(tuple(streams)))) if streams else {}
+
+
 def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
     sizes = list(map(len, states))
     places = zip(accumulate(sizes, initial=1), sizes, strict=False)
@@ -89,30 +105,47 @@ class SQLiteLog(Log):
     def _read_with(self, execute: Execute) -> None:
         self._execute = execute
 
-    async def insert(self, events: Sequence[NewEvent]) -> list[int | None]:
+    async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
         def rows() -> list[NewRow]:
             return [(event.originator_id, event.originator_version, 0, event.topic) for event in events]
 
-        return await self._append("insert_event", rows, events)
+        return await self._append("insert_event", rows, events, fence)
 
-    async def correct(self, corrections: Sequence[Correction]) -> list[int | None]:
+    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
         def rows() -> list[NewRow]:
             return [(each.originator_id, each.originator_version, each.revision, each.topic) for each in corrections]
 
-        return await self._append("correct_event", rows, corrections)
+        return await self._append("correct_event", rows, corrections, fence)
 
     async def _append(
-        self, name: str, rows: Callable[[], list[NewRow]], events: Sequence[NewEvent | Correction]
+        self,
+        name: str,
+        rows: Callable[[], list[NewRow]],
+        events: Sequence[NewEvent | Correction],
+        fence: Fence | None,
     ) -> list[int | None]:
         """Everything in the thread: the event loop is not held up by many."""
 
         def append(connection: apsw.Connection) -> list[int | None]:
             new, states = rows(), [event.state for event in events]
-            return self._proof.append(connection, lambda writer: append_packed(writer, name, new, states))
+
+            def write(writer: apsw.Connection) -> list[int | None]:
+                if fence is not None:
+                    check_fence(writer, fence)
+                return append_packed(writer, name, new, states)
+
+            return self._proof.append(connection, write)
 
         positions = await self._connections.events.run(append)
         self.announce()
         return positions
+
+    async def generation(self) -> int:
+        [(generation,)] = await self._connections.events_browser.fetch("generation")
+        return int(generation)
+
+    async def newest_versions(self, streams: Collection[str]) -> dict[str, int]:
+        return await self._connections.events_browser.run(lambda connection: newest_versions(connection, streams))
 
     def announce(self) -> None:
         """Wakes those who wait for the log to grow."""

@@ -1,12 +1,29 @@
 -- insert_event --
--- Appends the events whose version is free, under the lock of the log, and tells their positions.
+-- Appends the events whose version is free, under the lock of the log, and tells their positions; see `append_fenced`.
 SELECT notification_id, originator_id, originator_version
-FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[]);
+FROM append_fenced($1::text[], $2::bigint[], $3::text[], $4::bytea[], NULL, $5::bigint, $6::text[], $7::bigint[]);
 
 -- correct_event --
 -- Appends the corrections whose (stream, version, revision) is free, likewise.
 SELECT notification_id, originator_id, originator_version, revision
-FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::integer[]);
+FROM append_fenced(
+    $1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::integer[], $6::bigint, $7::text[], $8::bigint[]
+);
+
+-- generation --
+-- How many events have raised epochs.
+SELECT coalesce(max(originator_version), -1) + 1 FROM stored_events WHERE originator_id = 'pagefold-epochs';
+
+-- newest_versions --
+-- The highest version of each stream in an array.
+SELECT newest.originator_id, newest.originator_version
+FROM unnest($1::text[]) AS wanted (originator_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM stored_events
+    WHERE stored_events.originator_id = wanted.originator_id
+    ORDER BY originator_version DESC
+    LIMIT 1
+) AS newest;
 
 -- events_at --
 -- Every revision at some (stream, version), given as two arrays.

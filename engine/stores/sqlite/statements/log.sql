@@ -14,6 +14,21 @@ FROM json_each(:events)
 WHERE true
 ON CONFLICT DO NOTHING;
 
+-- generation --
+-- How many events have raised epochs.
+SELECT coalesce(max(originator_version), -1) + 1 FROM stored_events WHERE originator_id = 'pagefold-epochs';
+
+-- newest_versions --
+-- The highest version of each stream in an array.
+SELECT wanted.value, (
+    SELECT newest.originator_version FROM stored_events AS newest
+    WHERE newest.originator_id = wanted.value
+    ORDER BY newest.originator_version DESC
+    LIMIT 1
+) AS version
+FROM carray(?) AS wanted
+WHERE version IS NOT NULL;
+
 -- events_at --
 -- Every revision at some (stream, version), given as a JSON array of pairs.
 SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,

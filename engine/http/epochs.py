@@ -1,0 +1,91 @@
+"""Epochs, for operators: they see which were raised, raise others, and dismiss sources that look reset."""
+
+from typing import Annotated
+
+import msgspec
+from starlette.responses import Response
+
+from engine.epoch_service import LISTED, EpochNote
+from engine.epochs import LONGEST_REASON, Note
+from engine.http.history import DomainName
+from engine.http.pages import Text
+from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from projections.epochs import MAX_EPOCH
+
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
+
+
+class EpochList(msgspec.Struct, frozen=True):
+    """What was raised and dismissed, the newest first."""
+
+    items: list[EpochNote]
+
+
+class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source, or a stream `sku/channel/domain/source`, whose epoch is to be the next one, or `epoch`; and why."""
+
+    scope: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)]
+    reason: Reason
+    epoch: Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)] | None = None
+
+
+class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source that looks reset, in a domain or in all where it does, and why that is nothing."""
+
+    source: Text
+    reason: Reason
+    domain: DomainName | None = None
+
+
+async def listing(call: Call) -> Response:
+    """What was raised and dismissed."""
+    return reply(EpochList(await call.service.shop.epochs.list()))
+
+
+async def raising(call: Call) -> Response:
+    """Raises an epoch, under the name of the caller's token."""
+    wanted = await call.json(Raising)
+    epochs = call.service.shop.epochs
+    return reply(
+        await epochs.raise_epoch(wanted.scope, reason=wanted.reason, operator=call.grant.name, epoch=wanted.epoch)
+    )
+
+
+async def dismissing(call: Call) -> Response:
+    """Dismisses an alarm, likewise."""
+    given = await call.json(Dismissal)
+    epochs = call.service.shop.epochs
+    return reply(await epochs.dismiss(given.source, reason=given.reason, operator=call.grant.name, domain=given.domain))
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/epochs",
+        listing,
+        "listEpochs",
+        f"Which epochs were raised, by whom and why; the newest {LISTED:,}",
+        scope="operate",
+        answers=[Answer(200, "All of them", EpochList)],
+    ),
+    Route(
+        "POST",
+        "/v1/epochs",
+        raising,
+        "raiseEpoch",
+        "Raise the epoch of a source or a stream: versions may begin anew in it",
+        scope="operate",
+        bodies={JSON_TYPE: Raising},
+        answers=[Answer(200, "Whatever is appended from now on without an epoch enters it", Note)],
+    ),
+    Route(
+        "POST",
+        "/v1/epochs:dismiss",
+        dismissing,
+        "dismissReset",
+        "Say that a source which looks reset is not",
+        scope="operate",
+        bodies={JSON_TYPE: Dismissal},
+        answers=[Answer(200, "It does not look reset any more", Note)],
+    ),
+)
