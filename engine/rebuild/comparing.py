@@ -238,7 +238,7 @@ class Comparer:
             stands = known.pop(stream, None)
             if stands is None:
                 if statement is not None:
-                    pending(missing(row.number, placed(statement)))
+                    pending(missing(row.number, placed(statement) if in_use else statement))
                 continue
             said = stands[2]
             if statement is None:
