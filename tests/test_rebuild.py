@@ -73,7 +73,7 @@ async def test_each_row_is_what_it_is_against_the_log(shop: Shop, config: Config
         price("4.50", version=4, sku=older),
         price("5.50", version=1, sku=missing),
     ]
-    export(config, "erp", *rows)
+    export(config, "erp", *rows, taken_at="2026-01-01T00:00:00Z")
     witness = Witness()
     report = await rebuild(shop, "erp", witness=witness)
     assert counts_of(report) == {"rows": 5, "equal": 1, "newer": 1, "changed": 1, "older": 1, "missing": 1}

@@ -111,7 +111,10 @@ def test_no_store_is_3(arguments: tuple[str, ...], shop: Path, monkeypatch: pyte
 
 
 def test_what_differs_is_mended(shop: Path) -> None:
-    """Missing, newer and changed rows reach the pages, older ones do not; JSON names each of them."""
+    """Missing, newer and changed rows reach the pages, older ones do not; JSON names each of them.
+
+    The snapshot was taken after what stands in place of the older one was said: somebody should look.
+    """
     equal, newer, changed, older, missing, gone = SKUS[:6]
     say(shop, *prices([equal, newer, changed, older, gone, *SKUS[10:30]]), *(product(sku) for sku in SKUS[:6]))
     rows = [
@@ -124,7 +127,7 @@ def test_what_differs_is_mended(shop: Path) -> None:
     ]
     export(shop, *rows)
     ran = pagefold("rebuild", "--source", "erp", "--json")
-    assert ran.code == 0
+    assert ran.code == 1
     [run] = ran.document["runs"]
     assert counts_of(run) == {
         "rows": 25,
@@ -133,13 +136,14 @@ def test_what_differs_is_mended(shop: Path) -> None:
         "newer": 1,
         "changed": 1,
         "older": 1,
+        "reset": 1,
         "orphans": 1,
         "withdrawn": 1,
     }
-    found = {newer: "newer", changed: "changed", missing: "missing", gone: "orphan"}
+    found = {newer: "newer", changed: "changed", older: "older", missing: "missing", gone: "orphan"}
     assert drift_of(run) == {f"{sku}/*/pricing/erp": drift for sku, drift in found.items()}
     assert ran.document["pages"] == {"sections": 78, "changed": 0, "behind": 0, "drift": []}
-    assert (ran.document["errors"], ran.document["exitCode"]) == ([], 0)
+    assert (ran.document["errors"], ran.document["exitCode"]) == ([], 1)
     assert [amount(sku) for sku in SKUS[:6]] == ["0.00", "6.66", "5.55", "3.00", "1.11", None]
     text = pagefold("history", changed, "--domain", "pricing").out
     assert f"by rebuild {run['run']}: the source's snapshot has another content at this version" in text
@@ -288,13 +292,36 @@ def test_an_unreadable_row_withdraws_nothing(shop: Path) -> None:
 
 @on_sqlite
 def test_a_source_that_looks_reset_is_pointed_out(shop: Path) -> None:
-    """Everything that the snapshot says is older than the log."""
+    """What the snapshot says is older than the log, although it was taken later: the run names it, and so does status.
+
+    With --new-epoch, it is the truth.
+    """
     say(shop, *prices(version=900))
     export(shop, *prices(version=1))
     ran = pagefold("rebuild", "--source", "erp")
     assert ran.code == 1
-    words = "source looks reset: everything that the snapshot of erp says is older than the log; has its counter been"
+    words = "source looks reset: 40 rows of the snapshot of erp, which was taken later, are older than the log"
     assert words in ran.out
+    assert "  older, although the snapshot is newer:\n    SKU-000/*/pricing/erp\n" in ran.out
+    assert pagefold("status").code == 1
+    assert "`pagefold rebuild --source erp --new-epoch` begins a new epoch" in " ".join(ran.out.split())
+    ran = pagefold("rebuild", "--source", "erp", "--new-epoch")
+    assert (ran.code, "40 newer" in ran.out) == (0, True)
+    assert pagefold("status").code == 0
+    [run] = pagefold("rebuild", "--source", "erp", "--json").document["runs"]
+    assert (counts_of(run), run["looksReset"]) == ({"rows": 40, "equal": 40}, False)
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    "arguments",
+    [("--new-epoch",), ("--new-epoch", "--source", "erp", "--sku", "S"), ("--new-epoch", "--from", "log")],
+)
+def test_a_new_epoch_is_of_a_whole_source(shop: Path, arguments: tuple[str, ...]) -> None:
+    """It is asked for by the source's name, and for all of it."""
+    ran = pagefold("rebuild", *arguments)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "--new-epoch" in ran.err
 
 
 @on_sqlite
