@@ -208,6 +208,7 @@ class Shop:
 
     async def close(self) -> None:
         """Commits what was appended and gives the store back. `engine.open` does it."""
+        await self.lag.close()
         await self._appender.close()
         await self.store.close()
 

@@ -29,11 +29,11 @@ class Disk:
 
     def make_read_only(self) -> None:
         """Nothing can be written any more, by nobody."""
-        _run("mount", "-o", "remount,ro", str(self.folder))
+        run_program("mount", "-o", "remount,ro", str(self.folder))
 
     def make_writable(self) -> None:
         """As it was before."""
-        _run("mount", "-o", "remount,rw", str(self.folder))
+        run_program("mount", "-o", "remount,rw", str(self.folder))
 
 
 @contextmanager
@@ -43,14 +43,15 @@ def disk(folder: Path, mebibytes: int) -> Iterator[Disk]:
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
     try:
-        _run("mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=1777", "tmpfs", str(folder))
+        run_program("mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=1777", "tmpfs", str(folder))
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no file system can be mounted here")
     try:
         yield Disk(folder)
     finally:
-        _run("umount", "--lazy", str(folder))
+        run_program("umount", "--lazy", str(folder))
 
 
-def _run(*command: str) -> None:
+def run_program(*command: str) -> None:
+    """Runs a program that must succeed."""
     subprocess.run(command, check=True, capture_output=True, timeout=30)

@@ -18,6 +18,7 @@ from engine.errors import (
     PagesUnfolded,
     Refused,
     StoreError,
+    StoreReadOnly,
     StoreUnavailable,
 )
 from engine.http.headers import NO_STORE, SECURITY, Header
@@ -162,6 +163,9 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
         case LogReplaced() | PagesUnfolded():
             log.error("the store needs a person", error=str(error))
             return unavailable(_NEEDS_A_PERSON[type(error)], 10)
+        case StoreReadOnly():
+            log.warning("nothing can be written", error=str(error))
+            return unavailable(error.told or "the store is read-only", 60)
         case StoreError():
             log.error("the store cannot be used", error=str(error))
             return unavailable("the store cannot be used; its operator has been told", 60)

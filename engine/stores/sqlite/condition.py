@@ -7,7 +7,7 @@ import apsw
 
 from engine.errors import StoreDamaged, StoreUnavailable
 from engine.stores.sqlite.connections import BUSY_MILLISECONDS, KNOWN, PAGES, Connections, store_error
-from engine.stores.sqlite.readers import connect_reader
+from engine.stores.sqlite.readers import connect_reader, why_read_only
 from engine.stores.sqlite.schema import check
 
 MIN_FREE_BYTES = 1024 * 1024
@@ -19,20 +19,26 @@ CACHE_KIB = 2_048
 
 async def check_reads(connections: Connections) -> None:
     """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do."""
-    if connections.is_makeshift:
-        await connections.reopen()
+    await _open_as_usual(connections)
     for reader in (connections.events_browser, connections.pages_reader):
         await reader.run(lambda connection: check(connections.name, connection))
 
 
 async def check_appends(connections: Connections) -> None:
     """The log can be read, its folder can be written to, and its disk is not full."""
+    await _open_as_usual(connections)
     await connections.events_browser.run(lambda connection: check(connections.name, connection))
     connections.check_writable()
     free = _free_bytes(connections.folder)
     if free < MIN_FREE_BYTES:
         full = apsw.FullError(f"its disk has {free:,} bytes left")
         raise StoreUnavailable(connections.name, full) from full
+
+
+async def _open_as_usual(connections: Connections) -> None:
+    """If that can be: where nothing may be written, it cannot."""
+    if connections.is_makeshift and why_read_only(connections.folder) is None:
+        await connections.reopen()
 
 
 def check_damage(name: str, folder: Path) -> None:

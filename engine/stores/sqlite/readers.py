@@ -8,7 +8,8 @@ Where it cannot be made, a file is read in another way, the first of these that 
   process may change it all the same, over another mount. So it is looked whether the file is as it was, before each
   read and after each long one.
 
-As soon as it can be opened as usual, it should be: a process that reads without the index cannot write.
+As soon as it can be opened as usual, it should be: a process that reads without the index, or has an index that it
+cannot write, cannot write anything else.
 """
 
 import os
@@ -51,10 +52,13 @@ class FileChanged(apsw.BusyError):
 def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) -> Reader:
     """A connection that only reads, opened as usual where that is possible."""
     try:
-        return _prepared(Reader(str(file), flags=apsw.SQLITE_OPEN_READWRITE), busy_milliseconds, cache_kib)
+        reader = _prepared(Reader(str(file), flags=apsw.SQLITE_OPEN_READWRITE), busy_milliseconds, cache_kib)
     except NOT_AS_USUAL:
         if not file.exists():
             raise
+    else:
+        reader.is_makeshift = not os.access(_index_of(file), os.W_OK)
+        return reader
     reader = _without_index(file, busy_milliseconds, cache_kib) or _alone(file, busy_milliseconds, cache_kib)
     reader.is_makeshift = True
     return reader
@@ -79,7 +83,7 @@ def stamp_of(file: Path) -> Stamp:
 def _without_index(file: Path, busy_milliseconds: int, cache_kib: int) -> Reader | None:
     """Empty files beside it are enough for that; None where there are none, and none can be made."""
     with suppress(OSError):
-        for beside in (_log_of(file), file.with_name(f"{file.name}-shm")):
+        for beside in (_log_of(file), _index_of(file)):
             beside.open("ab").close()
     try:
         reader = Reader(f"file:{quote(str(file))}?mode=ro&readonly_shm=1", flags=_READ_ONLY)
@@ -115,6 +119,10 @@ def _prepared(reader: Reader, busy_milliseconds: int, cache_kib: int) -> Reader:
 
 def _log_of(file: Path) -> Path:
     return file.with_name(f"{file.name}-wal")
+
+
+def _index_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}-shm")
 
 
 def why_read_only(folder: Path) -> str | None:
