@@ -18,6 +18,9 @@ from engine.json_paths import ANY_KEY, found_at
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Stands in front of texts that some systems write; it is passed over."""
 
+LONGEST_KEY = 100
+"""Characters of a key that nobody knows, in a message."""
+
 _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
@@ -78,7 +81,8 @@ def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str =
 def _in_words(path: str, problem: str) -> Refused:
     if problem.startswith("Object contains unknown field"):
         name = problem.split("`")[1]
-        return Refused(".".join(filter(None, (path, name))), "unknown field")
+        shown = name if len(name) <= LONGEST_KEY else f"{name[:LONGEST_KEY]}…"
+        return Refused(".".join(filter(None, (path, shown))), "unknown field")
     if problem.startswith("Object missing required field"):
         name = problem.split("`")[1]
         return Refused(".".join(filter(None, (path, name))), "is required")

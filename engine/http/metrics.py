@@ -107,8 +107,8 @@ class ShopCollector(Collector):
 
     def _aside(self) -> Metric:
         family = CounterMetricFamily(
-            "pagefold_deliveries_aside",
-            "Parts of webhooks and changes of tables that are no events: kept in dead letters, or why passed over.",
+            "pagefold_ingest_items_not_appended",
+            "Items of webhooks and rows of tables that are no events: kept in dead letters, or why they are ignored.",
             labels=["worker", "source", "outcome"],
         )
         for process in self._processes:
