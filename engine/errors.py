@@ -109,11 +109,27 @@ class StoreReadOnly(StoreError):
 
 
 class StoreDamaged(StoreUnfit):
-    """A file of the store is not what was written to it. `what` is damaged; `problem` says how that was found."""
+    """A part of the store is not what was written to it. `what` is damaged; `problem` says how that was found."""
 
     def __init__(self, store: str, what: str, problem: object) -> None:
-        super().__init__(store, f"{what} is damaged: {problem}")
+        super().__init__(store, f"{what} is damaged: {problem}. {remedy_for(what)}")
         self.told = f"{what} is damaged"
+
+
+def remedy_for(what: str) -> str:
+    """What to do about a part of a store that is damaged."""
+    return _REMEDIES.get(what, _REMEDIES[""])
+
+
+_REMEDIES = {
+    "pages.db": (
+        "It can be made again: end what works on the store, delete pages.db, and let `pagefold recover` fold every "
+        "page from the log"
+    ),
+    "events.db": "It cannot be made again: put a backup back, `pagefold restore` does",
+    "an index": "It can be made again: `pagefold verify` names it, and REINDEX makes it; then `pagefold recover`",
+    "": "`pagefold verify` looks for more. `pagefold recover` makes pages again; all else is in a backup",
+}
 
 
 class StoreTooNew(StoreError):

@@ -304,7 +304,16 @@ def test_the_environment_is_checked_like_the_file(monkeypatch: pytest.MonkeyPatc
         ("postgresql://:secret@db/shop", "postgresql://:***@db/shop"),
         ("postgresql://me:s:e:cret@db/shop", "postgresql://me:***@db/shop"),
         ("postgresql://me:s/e@cret@db/shop", "postgresql://me:***@db/shop"),
-        ("postgresql://db/shop?user=me&password=secret&x=1", "postgresql://db/shop?user=me&password=***&x=1"),
+        ("postgresql://db/shop?user=me&password=secret&port=1", "postgresql://db/shop?user=me&password=***&port=1"),
+        ("postgresql://db/shop?pass%77ord=secret", "postgresql://db/shop?pass%77ord=***"),
+        ("postgresql://db/shop?sslpassword=a@b&sslkey=/k", "postgresql://db/shop?sslpassword=***&sslkey=***"),
+        ("postgresql://db/shop?passfile=/p&sslmode=require", "postgresql://db/shop?passfile=***&sslmode=require"),
+        ("postgresql://db/shop?options=-c%20x.secret%3D1", "postgresql://db/shop?options=***"),
+        (
+            "postgresql://db/shop?Password=x&servicefile=y&secret",
+            "postgresql://db/shop?Password=***&servicefile=***&secret***",
+        ),
+        ("postgresql://me:se?cret@db/shop?host=/run", "postgresql://me:***@db/shop?host=/run"),
         ("sqlite:///var/shop", "sqlite:///var/shop"),
     ],
 )

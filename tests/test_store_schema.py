@@ -1,5 +1,6 @@
 """How stores are made, recognised and kept durable."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -330,3 +331,32 @@ async def test_two_shops_share_a_database(postgres_url: str) -> None:
         assert lease is not None
     await first.close()
     await second.close()
+
+
+# --- who may look into a store, SQLite ------------------------------------------------------------
+
+
+async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
+    """Its folder is made with 700, and whatever is in it with 600, however wide files may be made."""
+    before = os.umask(0)
+    try:
+        store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
+        await insert(store, "A")
+        async with store.consumption.lease("catalog"), store.consumption.claim("a-task"):
+            files = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "shop").iterdir()}
+        await store.close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shop").stat().st_mode & 0o777 == 0o700
+    assert set(files) >= {"events.db", "events.db-wal", "pages.db", "log.tip", "catalog.lock", "schema.lock"}
+    assert set(files.values()) == {0o600}
+
+
+async def test_a_folder_that_others_may_look_into_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was made wider before stays as it is, and is said, with what would be right."""
+    (tmp_path / "shop").mkdir(mode=0o755)
+    store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
+    await store.close()
+    [record] = [each for each in caplog.records if "others may look into" in each.message]
+    assert record.levelname == "WARNING"
+    assert (tmp_path / "shop").stat().st_mode & 0o777 == 0o755

@@ -31,7 +31,7 @@ from engine.command.rebuilds import (
 )
 from engine.command.running import stoppable
 from engine.command.verify import SHOWN, Tally, behind, drift_lines, rate, section_count, show_lines
-from engine.errors import ConfigurationError, PagefoldError, StoreError
+from engine.errors import ConfigurationError, PagefoldError, StoreDamaged, StoreError
 from engine.rebuild.excerpts import clean
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
 from engine.rebuild.runs import RunTaken, UnknownRun
@@ -211,6 +211,7 @@ class _Errand:
         wish = self._wish
         try:
             if wish.origin is not None:
+                await self._inspect()
                 await self._fold_again(wish.domain, wish.prefix)
             elif wish.resume is not None:
                 await self._resume(wish.resume)
@@ -354,6 +355,11 @@ class _Errand:
     async def _checkpoints(self, domains: Sequence[str]) -> list[Checkpoint]:
         found = {each.domain: each for each in await self._shop.store.consumption.checkpoints()}
         return [found.get(name, Checkpoint(name)) for name in domains]
+
+    async def _inspect(self) -> None:
+        """Raises `StoreDamaged` where indexes are: what cannot be found by them would look as if all were well."""
+        for damage in (await self._shop.store.inspect()).damage:
+            raise StoreDamaged(self._shop.store.name, damage.what, damage.problem)
 
     async def _fold_again(self, domains: Sequence[str] | None, prefix: str) -> None:
         started = time.monotonic()

@@ -10,10 +10,11 @@ from engine.command.options import AsJSON, Exit, Injected, Options, Processes
 from engine.command.output import pace, say, write_json
 from engine.command.progress import share_meter
 from engine.command.running import stoppable
-from engine.command.verify import SHOWN, Tally, section_count, show_lines
+from engine.command.verify import SHOWN, Tally, section_count, show_lines, tell_damage
 from engine.recovery import Recovered
 from engine.refolding import SectionDrift
 from engine.running import run
+from engine.stores.condition import Inspection
 
 
 def recover(
@@ -45,11 +46,13 @@ def recover(
 async def _recover(options: Options, processes: int | None, *, as_json: bool) -> int:
     started = time.monotonic()
     found: Recovered | None = None
+    inspection = Inspection([], [])
     samples: list[SectionDrift] = []
     async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
             advance = Tally(meter, samples, SHOWN).advance
             found = await shop.recover(advance=advance, processes=processes)
+            inspection = await shop.store.inspect()
     if found is None:
         say("the recovery has not come to its end: run `pagefold recover` again")
         return stop.exit_code
@@ -58,7 +61,8 @@ async def _recover(options: Options, processes: int | None, *, as_json: bool) ->
         write_json(msgspec.to_builtins(found) | {"seconds": seconds})
     else:
         _show(found, seconds)
-    return Exit.DONE
+    tell_damage(inspection)
+    return Exit.REFUSED if inspection.damage else Exit.DONE
 
 
 def _show(found: Recovered, seconds: float) -> None:

@@ -11,14 +11,16 @@ from rich.text import Text
 
 import engine
 from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
-from engine.command.output import count, pace, percent, printable, results, say, write_json
+from engine.command.output import complain, count, pace, percent, printable, results, say, write_json
 from engine.command.pages import change_line
 from engine.command.progress import Meter, share_meter
 from engine.command.running import stoppable
+from engine.errors import remedy_for
 from engine.history import FieldChange
 from engine.refolding import Refolded, SectionDrift, SectionDriftKind
 from engine.running import run
 from engine.shop import Shop
+from engine.stores.condition import Inspection
 
 SHOWN = 5
 """How many differences are shown; the others are counted."""
@@ -51,7 +53,12 @@ def verify(
     differs, is lost, or has nothing in the log to account for it has drifted: somebody has written into the store, or
     it was damaged. Sections that wait for their consumer are behind, which is no drift. Workers may go on meanwhile.
 
-    `pagefold rebuild --from log` repairs what has drifted. Exit code 1 when more than --max-drift has.
+    Before that it looks, unless it takes a sample, whether every index of the store has just the rows of its table: by
+    one that is damaged, pages and events are not found that are there. PostgreSQL: by its extension amcheck, or, where
+    that is not installed, by comparing what is read with the index and without.
+
+    `pagefold rebuild --from log` repairs what has drifted. Exit code 1 when more than --max-drift has, or anything is
+    damaged.
 
     Parameters
     ----------
@@ -66,7 +73,7 @@ def verify(
         300,000 events or more.
     as_json
         Print one JSON document: sections, changed, behind, drift (in percent), differences (the first 100: sku,
-        channel, domain, kind, changes), seconds.
+        channel, domain, kind, changes), damage (what, problem), unchecked (indexes), seconds.
     """
     return run(lambda: _verify(sample, domain, max_drift, options, processes, as_json=as_json))
 
@@ -83,8 +90,10 @@ async def _verify(
     started = time.monotonic()
     found: Refolded | None = None
     differences: list[SectionDrift] = []
+    inspection = Inspection([], [])
     async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope:
+            inspection = await shop.store.inspect() if sample is None else inspection
             total = await section_count(shop, domains) if sample is None else None
             with share_meter("verifying", total) as meter:
                 tally = Tally(meter, differences, LISTED)
@@ -96,10 +105,24 @@ async def _verify(
     seconds = time.monotonic() - started
     if as_json:
         document = msgspec.to_builtins(found) | {"drift": found.drift}
+        document |= msgspec.to_builtins(inspection)
         write_json(document | {"differences": msgspec.to_builtins(differences), "seconds": seconds})
     else:
         _show(found, differences, seconds)
-    return Exit.REFUSED if found.drift > max_drift else Exit.DONE
+    tell_damage(inspection)
+    return Exit.REFUSED if found.drift > max_drift or inspection.damage else Exit.DONE
+
+
+def tell_damage(inspection: Inspection) -> None:
+    """Says what is damaged, and what to do about it; and what could not be looked at."""
+    for damage in inspection.damage[:SHOWN]:
+        complain(f"{damage.what} is damaged: {damage.problem}")
+    if len(inspection.damage) > SHOWN:
+        complain(f"and {len(inspection.damage) - SHOWN:,} more are")
+    for what in dict.fromkeys(damage.what for damage in inspection.damage):
+        say(f"{what}: {remedy_for(what)}")
+    for index in inspection.unchecked:
+        say(f"not looked at: index {index}")
 
 
 def _show(found: Refolded, differences: list[SectionDrift], seconds: float) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -10,6 +11,15 @@ from engine.errors import ConfigurationError
 
 TARGETS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "id", "correlationId", "epoch", "payload")
 """The parts of an event that a column or a constant may give; inside the payload, `payload.` and dotted names."""
+
+SHOWN_PARAMETERS = frozenset(
+    [
+        *("host", "port", "dbname", "database", "user", "sslmode", "sslnegotiation", "application_name"),
+        *("target_session_attrs", "connect_timeout", "command_timeout", "gssencmode", "channel_binding"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version", "search_path", "timezone", "client_encoding"),
+    ]
+)
+"""What of a PostgreSQL URL's query may be shown. `password`, `sslpassword`, `passfile`, `sslkey`, `options`: not."""
 
 _variable = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -102,6 +112,14 @@ def check_variable(key: str, name: str) -> None:
 
 
 def redacted(url: str) -> str:
-    """The URL without its password, fit for logs and messages."""
-    url = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)
+    """The URL fit for logs and messages: without its password, and of its query with what is known to be no secret."""
+    if url.startswith("sqlite:"):
+        return url
+    address, question, query = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url).partition("?")
+    return address + question + "&".join(map(_shown, query.split("&"))) if question else address
+
+
+def _shown(parameter: str) -> str:
+    """A parameter of a query. What it is called is told; what it says, where that is no secret."""
+    name, equals, _ = parameter.partition("=")
+    return parameter if equals and unquote_plus(name) in SHOWN_PARAMETERS else f"{name}{equals}***"

@@ -2,6 +2,22 @@
 
 from abc import ABC, abstractmethod
 
+import msgspec
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A part of the store that is damaged, as `StoreDamaged` names it, and how that was found."""
+
+    what: str
+    problem: str
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What was found in all files or tables, and in their indexes: each damage, and what could not be looked at."""
+
+    damage: list[Damage]
+    unchecked: list[str]
+
 
 class Condition(ABC):
     """What a store can say of itself. Each returns when all is well, and raises `StoreError` for what is wrong."""
@@ -25,4 +41,11 @@ class Condition(ABC):
         """The pages are not damaged, as far as the store can see. Reads as much as there is.
 
         A no-op where the server looks for that itself. Raises `StoreDamaged`.
+        """
+
+    @abstractmethod
+    async def inspect(self) -> Inspection:
+        """Looks whether every index has just the rows of its table, in the log, the pages and all else.
+
+        Reads as much as there is. Nobody waits for it.
         """

@@ -8,6 +8,8 @@ from typing import Self
 
 from engine.config import Config
 from engine.errors import StoreReadOnly
+from engine.stores.condition import Inspection
+from engine.stores.postgres.condition import inspect
 from engine.stores.postgres.connections import Connections
 from engine.stores.postgres.dead_letters import PostgresDeadLetters
 from engine.stores.postgres.lease import PostgresConsumption
@@ -63,6 +65,9 @@ class PostgresStore(Store):
 
     async def check_damage(self) -> None:
         """The server looks at each of its pages when it reads them."""
+
+    async def inspect(self) -> Inspection:
+        return await inspect(self._connections)
 
     async def close(self) -> None:
         await self.pages.close()

@@ -15,7 +15,7 @@ import asyncpg
 
 from engine.config import Config
 from engine.configuration.tables import redacted
-from engine.errors import ConfigurationError, StoreReadOnly, StoreUnavailable, StoreUnfit
+from engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnfit
 from engine.stores.sql import statements
 
 PACKAGE = "engine.stores.postgres"
@@ -94,6 +94,10 @@ def translated(name: str) -> Iterator[None]:
         raise StoreReadOnly(name, str(error)) from error
     except _LASTING as error:
         raise StoreUnfit(name, error) from error
+    except asyncpg.IndexCorruptedError as error:
+        raise StoreDamaged(name, "an index", error) from error
+    except asyncpg.DataCorruptedError as error:
+        raise StoreDamaged(name, "a table", error) from error
     except asyncpg.InterfaceError as error:
         if outdated(error):
             raise StoreUnavailable(name, error) from error

@@ -7,6 +7,7 @@ from typing import Self
 from anyio.to_thread import run_sync
 
 from engine.config import Config
+from engine.stores.condition import Inspection
 from engine.stores.sqlite import condition
 from engine.stores.sqlite.connections import Connections, translated
 from engine.stores.sqlite.dead_letters import SQLiteDeadLetters
@@ -56,6 +57,9 @@ class SQLiteStore(Store):
 
     async def check_damage(self) -> None:
         await run_sync(lambda: condition.check_damage(self.name, self._connections.folder))
+
+    async def inspect(self) -> Inspection:
+        return Inspection(await run_sync(lambda: condition.inspect(self.name, self._connections.folder)), [])
 
     async def close(self) -> None:
         await self._connections.close()

@@ -1,12 +1,14 @@
 """Whether the files of a store can be read and written now, and are what was written to them."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 
 from engine.errors import StoreDamaged, StoreUnavailable
-from engine.stores.sqlite.connections import BUSY_MILLISECONDS, KNOWN, PAGES, Connections, store_error
+from engine.stores.condition import Damage
+from engine.stores.sqlite.connections import BUSY_MILLISECONDS, DAMAGED, EVENTS, KNOWN, PAGES, Connections, store_error
 from engine.stores.sqlite.readers import connect_reader, why_read_only
 from engine.stores.sqlite.schema import check
 
@@ -53,6 +55,22 @@ def check_damage(name: str, folder: Path) -> None:
         raise store_error(name, error, PAGES) from error
     if found != "ok":
         raise StoreDamaged(name, PAGES, found)
+
+
+def inspect(name: str, folder: Path) -> list[Damage]:
+    """What is wrong in either file, its indexes among it."""
+    found: list[Damage] = []
+    for file in (EVENTS, PAGES):
+        try:
+            with closing(connect_reader(folder / file, BUSY_MILLISECONDS, CACHE_KIB)) as connection:
+                rows = connection.execute("PRAGMA integrity_check").fetchall()
+        except DAMAGED as error:
+            found.append(Damage(file, f"{type(error).__name__}: {error}"))
+        except KNOWN as error:
+            raise store_error(name, error, file) from error
+        else:
+            found += [Damage(file, str(problem)) for (problem,) in rows if problem != "ok"]
+    return found
 
 
 def _free_bytes(folder: Path) -> int:

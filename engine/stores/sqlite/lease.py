@@ -150,7 +150,7 @@ class LockFile:
     @classmethod
     def acquire(cls, file: Path) -> "LockFile | None":
         """The lock, or None while another has it."""
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

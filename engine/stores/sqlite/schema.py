@@ -1,13 +1,16 @@
 """Makes the two files of a store, and brings their schema up to date."""
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import apsw
 
 from engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
+from engine.logs import Logger
 from engine.stores.proof import mark_of
 from engine.stores.sql import Migration, migrations
 from engine.stores.sqlite.connections import (
@@ -27,8 +30,13 @@ KINDS = ("events", "pages")
 
 JOURNALS = ("-wal", "-shm", "-journal")
 
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
 UNMARKED = 4
 """The first migration of the pages with which checkpoints have marks."""
+
+log = Logger(__name__)
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -46,6 +54,7 @@ def prepare(folder: Path, *, create: bool) -> None:
     `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
+    tell_if_open_to_others(folder)
     if not create and not any((folder / file).exists() for file in (EVENTS, PAGES)):
         raise StoreMissing(name)
     with translated(name):
@@ -53,13 +62,13 @@ def prepare(folder: Path, *, create: bool) -> None:
             return
         if folder.exists() and (reason := why_read_only(folder)) is not None:
             raise StoreReadOnly(name, f"it has to be made for this program first, or brought up to date, and {reason}")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         with exclusively(folder):
             lost = [file for file in (EVENTS, PAGES) if not (folder / file).exists()]
             for file in lost:
                 discard_journals(folder / file)
-            _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"), "FULL")
-            before = _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"), "FULL")
+            _migrate(name, folder / EVENTS, migrations(PACKAGE, "migrations/events"))
+            before = _migrate(name, folder / PAGES, migrations(PACKAGE, "migrations/pages"))
             if lost == [PAGES]:
                 _need_folding(folder)
             elif 0 < before < UNMARKED:
@@ -71,22 +80,31 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
     if not file.exists():
         return False
     known = migrations(PACKAGE, f"migrations/{kind}")[-1].number
-    connection = connect_reader(file, BUSY_MILLISECONDS)
-    try:
+    with translated(name, file.name), closing(connect_reader(file, BUSY_MILLISECONDS)) as connection:
         version = current_version(connection)
-    finally:
-        connection.close()
     if version > known:
         raise StoreTooNew(name, version, known)
     return version == known
 
 
+@cache
+def tell_if_open_to_others(folder: Path) -> None:
+    """Says, once a process, that others may look into a store, and what would be right."""
+    with suppress(OSError):
+        mode = folder.stat().st_mode & 0o777
+        if mode & 0o077:
+            log.warning("others may look into the store's folder", folder=str(folder), mode=f"{mode:o}", right="700")
+
+
 @contextmanager
 def exclusively(folder: Path) -> Iterator[None]:
     """Nobody else makes or replaces a file of the store meanwhile."""
-    with (folder / "schema.lock").open("a") as lock:
+    lock = os.open(folder / "schema.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def discard_journals(file: Path) -> None:
@@ -115,18 +133,17 @@ def _mark_checkpoints(folder: Path) -> None:
                 fetch(pages, "mark_checkpoint", mark_of(*row), log_id, domain)
 
 
-def _migrate(name: str, file: Path, known: list[Migration], synchronous: str) -> int:
+def _migrate(name: str, file: Path, known: list[Migration]) -> int:
     """Applies what is not applied yet, and gives the number of the last migration that was."""
-    connection = connect(file, synchronous=synchronous)
-    try:
+    with suppress(FileExistsError):  # and to open, and close, one that is there would let go of SQLite's locks
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+    with translated(name, file.name), closing(connect(file, synchronous="FULL")) as connection:
         version = current_version(connection)
         if version > known[-1].number:
             raise StoreTooNew(name, version, known[-1].number)
         if version < known[-1].number:
             in_transaction(lambda connection: _apply(connection, known))(connection)
         return version
-    finally:
-        connection.close()
 
 
 def check(name: str, connection: apsw.Connection) -> None:

@@ -1,0 +1,26 @@
+-- indexes --
+-- Every index of the schema, with a query that counts and digests its entries by whatever way the server is told to read.
+SELECT index.indexrelid AS oid, name.relname AS name, index.indrelid::regclass::text AS relation,
+    CASE WHEN method.amname = 'btree' THEN format(
+        'SELECT count(*), sum(hashtextextended(entry, 0)::numeric) '
+            'FROM (SELECT concat_ws(chr(31), %1$s) AS entry FROM %2$s WHERE %3$s ORDER BY %1$s) AS entries',
+        (
+            SELECT string_agg(pg_get_indexdef(index.indexrelid, place, true), ', ' ORDER BY place)
+            FROM generate_series(1, index.indnkeyatts) AS place
+        ),
+        index.indrelid::regclass, coalesce(pg_get_expr(index.indpred, index.indrelid), 'true')
+    ) END AS comparison
+FROM pg_index AS index
+JOIN pg_class AS name ON name.oid = index.indexrelid
+JOIN pg_am AS method ON method.oid = name.relam
+WHERE name.relnamespace = current_schema()::regnamespace
+ORDER BY name.relname;
+
+-- index_checker --
+-- The call that lets the extension amcheck look at an index, where it is installed.
+SELECT format('SELECT %s.bt_index_check($1::oid::regclass, true)', pg_extension.extnamespace::regnamespace)
+FROM pg_extension WHERE extname = 'amcheck';
+
+-- plan_with --
+-- How the server may read, until the transaction ends.
+SELECT set_config($1, $2, true);
