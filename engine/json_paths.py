@@ -1,5 +1,6 @@
 """Where in a document a decoder's error is: msgspec names the keys of structs, but not those of dictionaries."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,14 +19,21 @@ _KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "st
 def found_at(where: str, problem: str, given: bytes | Mapping[str, object]) -> str:
     """The path with the keys of the first place for which the problem can be told; as it was where there is none."""
     try:
-        document = decode_written(given) if isinstance(given, bytes) else given
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = _decode(given) if isinstance(given, bytes) else given
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return where
     got = _got.search(problem)
     for path, value in _places(document, _steps(where), ""):
         if isinstance(value, WrittenNumber) if got is None else _KINDS.get(type(value)) == got[1]:
             return path
     return where
+
+
+def _decode(text: bytes) -> object:
+    try:
+        return decode_written(text)
+    except msgspec.ValidationError:  # an integer of thousands of digits
+        return json.loads(text, parse_int=WrittenNumber)
 
 
 def _steps(where: str) -> list[str | int | None]:

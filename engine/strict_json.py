@@ -86,6 +86,8 @@ def _in_words(path: str, problem: str) -> Refused:
     if problem.startswith("Object missing required field"):
         name = problem.split("`")[1]
         return Refused(".".join(filter(None, (path, name))), "is required")
+    if problem == "Integer value out of range":  # it has thousands of digits
+        return Refused(path, "is beyond 2^53-1; write a larger integer as a string")
     reason = problem[0].lower() + problem[1:] if problem.startswith(("Expected", "Input", "Number")) else problem
     if "`str" in problem and problem.endswith(("got `float`", "got `int`")):
         reason += '; money is a decimal string such as "149.90"' if _names_money(path) else ""

@@ -180,6 +180,15 @@ def test_no_number_costs_more_than_reading_it(text: str) -> None:
     assert reason is None or len(reason) < 200
 
 
+@pytest.mark.parametrize("digits", [16, 20, 4_000, 5_000, 900_000])
+def test_integers_of_any_length_are_named(digits: int) -> None:
+    """Those that no double counts, and those that are no integer of this program either."""
+    started = time.process_time()
+    reason = refusal_of(line_of('{"x":[1,%s]}' % ("9" * digits)))
+    assert reason == "payload.attributes.a.x[1]: is beyond 2^53-1; write a larger integer as a string"
+    assert time.process_time() - started < 1.0
+
+
 def test_values_of_a_program_are_doubles_already() -> None:
     """What Python has no other form for is as exact as it can be."""
     payload: Document = {"attributes": {"a": 1.000000000000000005, "b": 5e-324}}
