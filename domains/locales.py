@@ -43,7 +43,10 @@ def canonical_locale(name: str) -> str | None:
     `ca_ES@valencia`, `sr_RS@latin`, `zh_TW_#Hant`; `@euro` and a codeset are dropped. A language has two or three
     letters, so that neither `default` nor `german` is taken for one.
     """
-    if len(name) > MAX_LOCALE_CHARACTERS or (posix := _posix.fullmatch(_java_script.sub(r"\1_\3\2", name))) is None:
+    if len(name) > MAX_LOCALE_CHARACTERS or not name.isascii():  # in small letters, some others are ASCII
+        return None
+    posix = _posix.fullmatch(_java_script.sub(r"\1_\3\2", name))
+    if posix is None:
         return None
     found = _tag.fullmatch(posix[1].replace("_", "-").lower())
     modifier = (posix[2] or "").lower()

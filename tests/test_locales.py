@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domains import DOMAINS
 from domains.locales import are_plain, canonical_locale, more_general, plain_text, resolve, upcast_text
@@ -27,7 +29,7 @@ CANONICAL = {
 }
 NO_LOCALES = [
     "", "-", "_de", "de_", "de__DE", "de DE", " de", "de\n", "xx_1", "d", "default", "german", "C", "POSIX", "de_DEU",
-    "de/DE", "de.", "de@", "de_DE@bogus", "de-DE-DE", "de-Latn-Cyrl", "däe", "de" + "-abcdefgh" * 8, "name", "1", "x-a",
+    "de/DE", "de.", "de@", "de_DE@bogus", "de-DE-DE", "de-Latn-Cyrl", "däe", "de" + "-abcdefgh" * 8, "name", "\u212ao",
 ]  # fmt: skip
 HELLO: Document = {"localized": {"claim": {"fr_FR": "Bonjour", "DE-AT": "Servus", "en_US.UTF-8": "Hello"}}}
 SPELT: Document = {
@@ -46,6 +48,16 @@ def test_one_locale_has_one_form(tag: str, spelling: str) -> None:
 def test_what_is_no_locale(name: str) -> None:
     """Names of languages, of stores and of columns are none, nor is what only begins like one."""
     assert canonical_locale(name) is None
+
+
+@given(st.from_regex(r"[a-z]{2,3}([_-]([A-Za-z0-9]{1,8})){0,4}(@latin|\.UTF-8)?", fullmatch=True))
+def test_the_one_form_stays_as_it_is(name: str) -> None:
+    """It has no other, and case and separators are of no account."""
+    tag = canonical_locale(name)
+    if tag is not None:
+        assert canonical_locale(tag) == tag
+        assert {canonical_locale(each) for each in (tag.upper(), tag.lower(), tag.replace("-", "_"))} == {tag}
+    assert canonical_locale(name.upper()) == tag
 
 
 def test_what_is_more_general() -> None:
