@@ -76,7 +76,7 @@ def losses_of(report: RunReport) -> list[Any]:
 
 
 @pytest.mark.parametrize(("number", "state"), [(5, "completed"), (6, "held")])
-@pytest.mark.parametrize("value", ["absent", None, "", " ", [], {}, {"unit": None}])
+@pytest.mark.parametrize("value", ["absent", None, "", [], {}, {"unit": None}])
 async def test_an_attribute_that_many_lose_is_held(
     shop: Shop, config: Config, number: int, state: str, value: object
 ) -> None:

@@ -256,6 +256,53 @@ def test_too_many_orphans_are_held(shop: Path) -> None:
     assert "pages  " in ran.out
 
 
+def test_corrections_that_take_away_are_held(shop: Path) -> None:
+    """They are named by attribute, with what stands there, in a dry run as well, and wait until somebody says so."""
+    names = [product(sku) for sku in SKUS]
+    say(shop, *names)
+    emptied = [each | {"payload": {}} for each in names[:30]]
+    export(shop, *emptied, *names[36:], source="pim")
+    dry = pagefold("rebuild", "--source", "pim", "--dry-run")
+    ran = pagefold("rebuild", "--source", "pim")
+    run_id = ran.out.split()[2]
+    lines = ran.out.splitlines()
+    assert (ran.code, dry.code, lines[0]) == (1, 1, f"pim  held  {run_id}")
+    assert lines[2] == "  4 equal, 30 changed, 6 orphans"
+    held = (
+        "held: of the 40 streams of pim in the log, no more than 5 may lose something unasked, so nothing is taken away"
+    )
+    assert lines[3:6] == [f"  {held}", "  the snapshot does not have 6 of them", "  30 would say nothing any more"]
+    assert "  30 would have no attributes.colour any more" in lines
+    assert f"    {SKUS[0]}/*/catalog/pim: " in ran.out
+    assert lines[3:9] == dry.out.splitlines()[3:9]
+    assert f"`pagefold rebuild --resume {run_id} --yes` takes all of that away" in ran.err
+    assert "`pagefold rebuild --source pim --yes` takes all of that away" in dry.err
+    assert pagefold("get", SKUS[0], "web-de").code == 0
+    run = pagefold("rebuilds", "show", run_id, "--json").document
+    assert (run["state"], run["losses"][0]["path"], run["losses"][0]["streams"]) == ("held", "", 30)
+    assert run["losses"][-1]["samples"][0].keys() == {"stream", "log"}
+    done = pagefold("rebuild", "--resume", run_id, "--yes", "--json")
+    [run] = done.document["runs"]
+    assert (done.code, run["state"], run["losses"]) == (0, "completed", [])
+    assert counts_of(run) == {"rows": 34, "equal": 4, "changed": 30, "orphans": 6, "withdrawn": 6}
+
+
+@on_sqlite
+def test_what_is_none_of_its_business_is_counted(shop: Path) -> None:
+    """Rows of a channel that is none here, and streams that no row can name: each has its number, and 0 is the code."""
+    elsewhere = event("SKU-007", 1, "1.00") | {"channel": "web-pl"}
+    say(shop, *prices(), event("SKU-001", 1, "1.00") | {"channel": "web-de"})
+    file = shop / "pagefold.toml"
+    file.write_text(file.read_text().replace('file = "erp.ndjson"', 'file = "erp.ndjson"\nconstants = {channel = "*"}'))
+    export(shop, *prices())
+    ran = pagefold("rebuild", "--source", "erp")
+    assert (ran.code, ran.out.splitlines()[2]) == (0, "  40 equal, 1 not covered")
+    file.write_text(file.read_text().replace('\nconstants = {channel = "*"}', ""))
+    export(shop, *prices(), elsewhere, event("SKU-001", 1, "1.00") | {"channel": "web-de"})
+    ran = pagefold("rebuild", "--source", "erp")
+    assert (ran.code, ran.out.splitlines()[2]) == (0, "  41 equal, 1 of no channel here")
+
+
 @on_sqlite
 @pytest.mark.parametrize(("option", "code"), [("--max-orphans=5", 1), ("--max-orphans=15%", 0), ("--yes", 0)])
 def test_the_limit_can_be_another(shop: Path, option: str, code: int) -> None:

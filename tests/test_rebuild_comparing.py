@@ -66,7 +66,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
     [change] = difference(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
     made = found.pending[1]
-    assert made == Pending(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"))
+    assert made == Pending(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"), made.content)
     assert json.loads(made.state) == {
         "id": f"{MARK.run_id}-7",
         "occurredAt": "2026-01-12T05:00:00.000000Z",

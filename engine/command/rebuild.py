@@ -91,9 +91,9 @@ def rebuild(
     Parameters
     ----------
     as_json
-        Print one JSON document: runs (each with counts, samples, refusals, and drift, which names every drifted
-        stream), pages (sections, changed, behind, and drift, which names every drifted section), errors, seconds,
-        exitCode.
+        Print one JSON document: runs (each with counts, samples, refusals, losses, which are what corrections of a held
+        run would take away, and drift, which names every drifted stream), pages (sections, changed, behind, and drift,
+        which names every drifted section), errors, seconds, exitCode.
     """
     _check(wish)
     return run(lambda: _run(wish, options, as_json=as_json))

@@ -40,7 +40,6 @@ _STANDING = 3
 _drift = attrgetter("drift")
 _state = msgspec.json.Decoder(State)
 _WITHDRAWN = ending(NULL)
-_PAYLOAD = ending(b"").removesuffix(b"}")
 
 
 class Mark(NamedTuple):
@@ -77,12 +76,14 @@ class Overtaken(NamedTuple):
 class Pending(Correction, frozen=True, gc=False):
     """The event that mends a stream which has drifted, and the number of the row that says so.
 
-    `before` is the payload that the log has, as JSON, b"" for none. `epoch` is the one that the row names.
+    `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event. `epoch`
+    is the one that the row names.
     """
 
     number: int
     drift: Drift
     before: bytes
+    content: bytes
     epoch: int | None = None
 
 
@@ -179,7 +180,8 @@ class _Mender:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
         state = (self._state_anew if before == NULL else self._state)(statement, number)
         stream, version = statement.originator_id, statement.originator_version
-        return Pending(stream, version, revision, statement.topic, state, number, self._drift, before, statement.epoch)
+        kind, content, epoch = statement.topic, statement.content, statement.epoch
+        return Pending(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
 
 
 _Menders: TypeAlias = dict[Drift, _Mender]
@@ -285,11 +287,6 @@ class Comparer:
             return None
 
 
-def content_of(pending: Pending) -> bytes:
-    """The canonical payload that it states: a state ends with it."""
-    return pending.state[pending.state.index(_PAYLOAD) + len(_PAYLOAD) : -1]
-
-
 def stated_again(pending: Pending) -> Stated:
     """What the row had stated, but that it has an id now."""
     state = _state.decode(pending.state)
@@ -324,8 +321,8 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
 
 def difference(pending: Pending) -> Difference:
     """The fields in which the snapshot differs from the log."""
-    content = stated_again(pending).statement.content
-    return Difference(pending.originator_id, pending.drift, changes_between(_leaves(pending.before), _leaves(content)))
+    changes = changes_between(_leaves(pending.before), _leaves(pending.content))
+    return Difference(pending.originator_id, pending.drift, changes)
 
 
 def _leaves(payload: bytes) -> dict[str, JSON]:

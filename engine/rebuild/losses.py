@@ -5,7 +5,8 @@ is for a person to say.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from domains import DOMAINS
 from domains.domain import JSON
 from engine.door import NULL, UNREADABLE
-from engine.rebuild.comparing import Pending, content_of
+from engine.rebuild.comparing import Pending
 
 WHOLE = ""
 """The path of a payload as a whole: all that a stream says."""
@@ -24,7 +25,16 @@ MAX_PATHS = 1_000
 MAX_SAMPLES = 3
 """Streams that are named with what they would lose at a path."""
 
+_before, _content = attrgetter("before"), attrgetter("content")
+
+_LINE = b"\n"
+"""JSON on one line has none."""
+
 _DIGITS = b"0123456789.-"
+_ZEROS = bytes(b"0"[0] if each in _DIGITS else each for each in range(256))
+_BETWEEN_NAMES = bytes(each for each in range(256) if each not in b'":' + _DIGITS)
+_NAME_WITH_DIGIT = b'0":'
+"""How a name looks that has one, where its digits are zeros, and of all else only quotes and colons are left."""
 
 
 class Loss(NamedTuple):
@@ -42,16 +52,19 @@ class Losses:
         self._streams: Counter[str] = Counter()
         self._samples: dict[str, list[JSON]] = {}
 
-    def sort(self, corrections: Iterable[Pending]) -> tuple[list[Pending], list[Pending]]:
+    def sort(self, corrections: Sequence[Pending]) -> tuple[list[Pending], list[Pending]]:
         """Counts what corrections take away. Gives those that take nothing away, and those that do."""
-        harmless: list[Pending] = []
         taking: list[Pending] = []
-        for each in corrections:
-            lost = lost_in(each.topic, each.before, content_of(each)) if each.before else []
-            (taking if lost else harmless).append(each)
+        for each in _suspects(corrections):
+            lost = lost_in(each.topic, each.before, each.content)
             for path, value in lost:
                 self._count(path, each.originator_id, value)
-        return harmless, taking
+            if lost:
+                taking.append(each)
+        if not taking:
+            return list(corrections), taking
+        streams = {each.originator_id for each in taking}
+        return [each for each in corrections if each.originator_id not in streams], taking
 
     def above(self, limit: int, orphans: int) -> list[Loss]:
         """What more streams would lose than the limit, most of all first. So many more are to lose everything."""
@@ -71,7 +84,7 @@ class Losses:
 
 def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JSON]]:
     """The paths where a payload had a value and another has none, with those values."""
-    if before == NULL or _has_only_other_numbers(before, content):
+    if before in (b"", NULL):
         return ()
     try:
         had, has = msgspec.json.decode(before), msgspec.json.decode(content)
@@ -80,7 +93,7 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     if not isinstance(had, dict):
         return ()
     lost: list[tuple[str, JSON]] = []
-    if isinstance(has, dict) and has:
+    if isinstance(has, dict) and _is_value(has):
         has = _DEFAULTS[topic] | has
     if isinstance(has, dict) and has.get("enabled") is False and had.get("enabled", True):
         lost.append((WHOLE, had))  # what disables a product takes its page away
@@ -88,14 +101,20 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     return lost
 
 
-def _has_only_other_numbers(before: bytes, content: bytes) -> bool:
-    """Whether two flat payloads, whose names are their domain's, differ in numbers alone, and none of them is gone."""
-    return (
-        content.count(b"{") == 1
-        and before.translate(None, _DIGITS) == content.translate(None, _DIGITS)
-        and b'""' not in content
-        and b"[]" not in content
-    )
+def _suspects(corrections: Sequence[Pending]) -> Sequence[Pending]:
+    """All but those whose payloads differ in digits only, which is told of most of them at once.
+
+    Such a one has lost nothing: as long as no text and no list is empty, and no name has digits.
+    """
+    befores, contents = _LINE.join(map(_before, corrections)), _LINE.join(map(_content, corrections))
+    names = contents.translate(_ZEROS, _BETWEEN_NAMES)
+    if _NAME_WITH_DIGIT in names or b"\\" in contents or b'""' in contents or b"[]" in contents:
+        return corrections
+    befores, contents = befores.translate(None, _DIGITS), contents.translate(None, _DIGITS)
+    if befores == contents:
+        return ()
+    pairs = zip(befores.split(_LINE), contents.split(_LINE), strict=True)
+    return [each for each, (before, content) in zip(corrections, pairs, strict=True) if before != content]
 
 
 def _compare(had: JSON, has: JSON, path: str, lost: list[tuple[str, JSON]]) -> None:
@@ -111,12 +130,12 @@ def _compare(had: JSON, has: JSON, path: str, lost: list[tuple[str, JSON]]) -> N
 
 
 def _is_value(value: JSON) -> bool:
-    """Whether there is something: `0` and `false` are, blanks and what holds nothing are not."""
+    """Whether there is something: `0` and `false` are, empty texts and what holds nothing are not."""
     match value:
         case None:
             return False
         case str():
-            return not (not value or value.isspace())
+            return value != ""
         case dict():
             return any(map(_is_value, value.values()))
         case list():
