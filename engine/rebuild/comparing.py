@@ -76,8 +76,8 @@ class Overtaken(NamedTuple):
 class Pending(Correction, frozen=True, gc=False):
     """The event that mends a stream which has drifted, and the number of the row that says so.
 
-    `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event. `epoch`
-    is the one that the row names.
+    `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event.
+    `epoch` is the one that the row names.
     """
 
     number: int

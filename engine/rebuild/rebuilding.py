@@ -356,7 +356,7 @@ class SourceRebuild:
         self._withholds = False
         batches = self._withheld.batches()
         while (batch := await run_sync(next, batches, None)) is not None:
-            await self._mend(Comparison(pending=batch))
+            await self._mend(Comparison(pending=batch, placement=self._placement))
 
     async def _corrected(self, pending: Sequence[Pending], comparison: Comparison) -> list[int | None]:
         """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
