@@ -23,11 +23,13 @@ from engine.door import Door
 from engine.epochs import Epochs
 from engine.errors import Refused
 from engine.events import AppendResult, DomainEvent
+from engine.formats.changes import Change
 from engine.formats.debezium import Debezium
-from engine.formats.deliveries import Delivery, Faulty, Ignored
+from engine.formats.deliveries import Delivery, Faulty, Found, Ignored
 from engine.formats.documents import Headers
 from engine.formats.webhooks import Webhooks
 from engine.incarnations import Incarnations
+from engine.past_epochs import PastEpochs
 from engine.stores.letters import DeadLetter, How, NewLetter
 from engine.stores.store import Store
 
@@ -135,23 +137,40 @@ class Deliveries:
         delivery = await run_sync(partial(reader.open, letter.state))
         how: How = "ignored"
         for start in range(0, delivery.parts, TOGETHER):
-            some = await self._take_some(delivery, start, run_sync, self._append)
+            some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
             if self._faults(some, start):
                 return None
             if not all(isinstance(outcome, Ignored) for part in some for outcome in part):
                 how = "appended"
         return how
 
-    async def _take_some(self, delivery: Delivery, start: int, run: Run, append: Append) -> list[list[Outcome]]:
-        """What became of the next parts: of everything that each of them says."""
+    async def _take_some(
+        self, delivery: Delivery, start: int, run: Run, append: Append, since: str | None = None
+    ) -> list[list[Outcome]]:
+        """What became of the next parts: of everything that each of them says, which has waited `since` a moment."""
         parts = await run(partial(delivery.read, start, start + TOGETHER))
         found = [found for part in parts for found in part]
+        if since is not None:
+            found = await self._as_of(found, since)
         placed = await Incarnations(self._door, self._store.log, self._epochs).place(found)
         completed = await Completer(self._door, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
         results = iter(await append(events) if events else ())
         outcomes = iter([_outcome(each, results) for each in completed])
         return [[next(outcomes) for _ in part] for part in parts]
+
+    async def _as_of(self, found: Sequence[Found], moment: str) -> list[Found]:
+        """The same, in the epochs that were current at a moment, where others are by now."""
+        past = PastEpochs(self._store.log, self._epochs, moment)
+        if not await past.begin():
+            return list(found)
+        return [await self._in_its_epoch(each, past) if isinstance(each, Change) else each for each in found]
+
+    async def _in_its_epoch(self, change: Change, past: PastEpochs) -> Change:
+        place = self._place(change.event)
+        if place is None or change.event.epoch is not None:
+            return change
+        return change._replace(event=msgspec.structs.replace(change.event, epoch=await past.of(place[0])))
 
     def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[Fault]:
         """Which of the parts need a person, and why: for each, the first that could not be taken.

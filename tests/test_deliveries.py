@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import httpx2
+import msgspec
 import pytest
 
 import engine
@@ -17,6 +18,7 @@ from engine.errors import StoreUnavailable
 from engine.formats.debezium import Debezium
 from engine.formats.deliveries import Faulty
 from engine.formats.webhooks import Webhooks
+from engine.past_epochs import PastEpochs
 from engine.stores.letters import Wanted
 from tests.debezium import envelope
 from tests.deliveries import found_in
@@ -290,6 +292,40 @@ async def test_what_did_not_change_waits_for_what_is_in_dead_letters(shop: Shop)
     assert await shop.dead_letters.retry(waiting) == "resolved"
     await shop.catch_up()
     assert await section(shop, "pricing", sku="A") == {"amount": "3.00", "currency": "EUR", "taxClass": "low"}
+
+
+@pytest.mark.parametrize("via", ["webhooks", "cdc"])
+@pytest.mark.parametrize("scope", ["erp", "A/*/pricing/erp", None])
+async def test_what_waited_is_of_the_epoch_in_which_it_came(store_url: str, via: str, scope: str | None) -> None:
+    """A counter that began anew meanwhile is not overtaken by what is tried again; without that it is news."""
+    old, new = (row("A", "free", net="7.00"), row("A", "1.00")), (stated("A", "free", 100, net="7.00"), stated("A"))
+    bodies = {"webhooks": (delivery(old[0], revision=100), delivery(old[1])), "cdc": tuple(map(changes, new))}[via]
+    async with engine.open(configured(store_url)) as shop, sender(shop) as client:
+        assert await told(client, via, bodies[0]) == ["kept"]
+        if scope is not None:
+            await shop.epochs.raise_epoch(scope, reason="its counter was restored", operator="ada")
+        assert await told(client, via, bodies[1]) == ["appended"]
+    net = {"payload": {"amount": "net"}}
+    mended = HOOK | {"paths": HOOK["paths"] | net}, TABLES | {"columns": TABLES["columns"] | net}
+    async with engine.open(configured(store_url, *mended)) as shop:
+        assert [word async for _, word in shop.dead_letters.retry_all()] == ["resolved"]
+        await shop.catch_up()
+        amount = "7.00" if scope is None else "1.00"
+        assert (await section(shop, "pricing", sku="A"))["amount"] == amount
+
+
+async def test_what_waited_is_of_its_epoch_where_the_source_names_the_next(shop: Shop) -> None:
+    """Also where nobody has raised one: the stream itself tells when it entered it."""
+    body = changes(stated("A", "free", 100, tax="low"))
+    async with sender(shop) as client:
+        assert await told(client, "cdc", body) == ["kept"]
+    for version in range(1, 60):
+        await append(shop, msgspec.structs.replace(price("2.00", sku="A", version=version), epoch=1))
+    letter = await shop.dead_letters.get("ingest-1")
+    past = PastEpochs(shop.store.log, shop.deliveries._epochs, letter.recorded_at)
+    assert await past.begin()
+    assert await past.of("A/*/pricing/erp") == 0
+    assert await past.of("B/*/pricing/erp") is None
 
 
 # --- what this shop does not ask for --------------------------------------------------------------
