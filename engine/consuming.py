@@ -11,7 +11,7 @@ import stamina
 from domains import AnyDomain
 from engine.config import Config
 from engine.counting import Counts
-from engine.errors import RETRYABLE, LeaseLost
+from engine.errors import RETRYABLE, LeaseLost, LogReplaced
 from engine.faults import RecentFaults
 from engine.folding import Folder
 from engine.logs import Logger
@@ -110,6 +110,10 @@ class Consumer:
             if not progressed:
                 raise
             log.warning("interrupted", domain=self._domain, error=str(error))
+        except LogReplaced as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            log.error("nothing is folded", domain=self._domain, error=str(error))  # noqa: TRY400  # where is no news
+            raise
         except Exception as error:
             self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
             log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400  # ours has no other

@@ -108,6 +108,14 @@ def test_the_epochs(folder: Path) -> None:
         assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
 
 
+def test_the_backups(folder: Path) -> None:
+    """A backup is made and put back as the README shows, in the shop of the tour."""
+    [(_, block)] = blocks("Backups, and a log that was put back", "console")
+    for command, expected in commands(block):
+        printed = run(command, folder)
+        assert matches(expected, printed), "\n".join([f"$ {command}", *printed])
+
+
 def run_the_program(folder: Path) -> list[str]:
     """What the program in the README prints, as it stands."""
     [(_, program)] = blocks("In a program", "python")

@@ -1,6 +1,7 @@
 """A log that is not the one that was folded: whatever became of it, nothing is appended to it, and nothing folded."""
 
 import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -16,7 +17,19 @@ from engine.stores.proof import MARKED_BYTES, mark_of
 from engine.stores.sqlite import SQLiteStore, folder_of
 from engine.stores.sqlite.schema import discard_journals
 from engine.stores.store import Correction, Store
-from tests.shops import Raw, catalog, configured, insert, pages_of, price, say, stock
+from tests.postgres import PostgresServer
+from tests.shops import (
+    Raw,
+    append,
+    assert_every_event_is_counted,
+    catalog,
+    configured,
+    insert,
+    pages_of,
+    price,
+    say,
+    stock,
+)
 
 Change = Callable[[Shop], Awaitable[object]]
 
@@ -291,3 +304,84 @@ async def test_a_worker_folds_lost_pages_by_itself(sqlite_config: Config) -> Non
                     except PagesUnfolded:
                         continue
             group.cancel_scope.cancel()
+
+
+# --- schemas, which only PostgreSQL has -------------------------------------------------------------
+
+
+def tool(server: PostgresServer, name: str, url: str, *arguments: str) -> None:
+    """Runs a program of the server against a database."""
+    subprocess.run([server.binaries / name, f"--dbname={url}", *arguments], check=True)
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_a_schema_from_an_older_dump_is_refused(
+    shop: Shop, config: Config, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Log and checkpoints come back together, and agree: a worker tells it all the same, and so does the next one."""
+    url, dump = config.store.url, str(tmp_path / "dump")
+    await say(shop, *many(10))
+    tool(postgres_server, "pg_dump", url, "--schema=pagefold", "--format=custom", f"--file={dump}")
+    await say(shop, *[price("1.00", sku=f"S{number:03}") for number in range(10)])
+    refused: list[LogReplaced] = []
+
+    async def work() -> None:
+        try:
+            await shop.work()
+        except LogReplaced as error:
+            refused.append(error)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            await anyio.sleep(0.5)
+            with psycopg.connect(url, autocommit=True) as session:
+                session.execute("DROP SCHEMA pagefold CASCADE")
+            tool(postgres_server, "pg_restore", url, dump)
+    assert "restored from a dump" in str(refused[0])
+    await assert_closed(shop, "restored from a dump")
+    async with engine.open(config) as another:
+        await assert_closed(another, "restored from a dump")
+        await another.recover()
+        await say(another, price("2.00", sku="S000"))
+        assert (await another.verify()).changed == 0
+
+
+KEEP = """
+CREATE SCHEMA kept;
+CREATE TABLE kept.sections AS TABLE pagefold.sections;
+CREATE TABLE kept.checkpoints AS TABLE pagefold.checkpoints;
+"""
+
+PUT_BACK = """
+BEGIN;
+DELETE FROM pagefold.stored_events WHERE notification_id > 10;
+DELETE FROM pagefold.sections; INSERT INTO pagefold.sections TABLE kept.sections;
+DELETE FROM pagefold.checkpoints; INSERT INTO pagefold.checkpoints TABLE kept.checkpoints;
+SELECT setval(pg_get_serial_sequence('pagefold.stored_events', 'notification_id'), 10);
+UPDATE pagefold.checkpoints SET holder = holders.holder FROM holders WHERE holders.domain = checkpoints.domain;
+COMMIT;
+"""
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_a_server_that_goes_back_to_a_moment_strands_no_worker(shop: Shop, config: Config) -> None:
+    """Everything as it was, the worker's own name too: it goes on from there, and does not wait where it once was."""
+    await say(shop, *many(10))
+    with psycopg.connect(config.store.url, autocommit=True) as session:
+        async with anyio.create_task_group() as group:
+            group.start_soon(shop.work)
+            await anyio.sleep(0.3)
+            session.execute(KEEP)
+            await append(shop, *[price("1.00", sku=f"S{number:03}") for number in range(10)])
+            await anyio.sleep(0.5)
+            session.execute("CREATE TEMPORARY TABLE holders AS SELECT domain, holder FROM pagefold.checkpoints")
+            session.execute(PUT_BACK)
+            await append(shop, stock(77, sku="AFTER"))
+            with anyio.fail_after(20):
+                while await shop.pages.get("AFTER", "web-de") is None:  # noqa: ASYNC110  # the worker tells nobody
+                    await anyio.sleep(0.05)
+            group.cancel_scope.cancel()
+    await shop.catch_up()
+    assert (await shop.verify()).changed == 0
+    await assert_every_event_is_counted(shop.store)

@@ -33,7 +33,10 @@ CONTENT_TYPE = (b"content-type", MEDIA_TYPE.encode())
 NO_CURSOR = "is not what `next` was"
 
 _NEEDS_A_PERSON: dict[type[StoreError], str] = {
-    LogReplaced: "the log is not the one that was folded: nothing is taken until its operator has put that right",
+    LogReplaced: (
+        "the log is not the one that was folded: nothing is taken until its operator has put the right one back, or "
+        "has run `pagefold recover`"
+    ),
     PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
 }
 

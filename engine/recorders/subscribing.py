@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import stamina
 from eventsourcing.persistence import InterfaceError, Notification, Subscription
 
-from engine.errors import RETRYABLE
+from engine.errors import RETRYABLE, LogReplaced
 from engine.recorders.datastore import translated
 from engine.stores.store import StoredEvent
 
@@ -23,22 +23,24 @@ RETRY_SECONDS = 20.0
 
 
 class _Read(NamedTuple):
-    """The next events, and the position up to which there are no others."""
+    """The next events, the position up to which there are no others, and the mark of the event that stands there."""
 
     events: list[StoredEvent]
     position: int
+    mark: bytes | None
 
 
 class PagefoldSubscription(Subscription["PagefoldApplicationRecorder"]):
     """Events of the log as they come. It has no thread of its own: who iterates waits at the store for the log to grow.
 
     A store that is away for a while is waited for. The iteration ends when it is stopped, from whatever thread, or when
-    the store is closed.
+    the store is closed. It fails where the log was put back behind what it has given.
     """
 
     def __init__(self, recorder: "PagefoldApplicationRecorder", gt: int | None, topics: Sequence[str]) -> None:
         super().__init__(recorder, gt, tuple(topics))
         self._position = gt or 0
+        self._mark: bytes | None = None
         self._ready: deque[Notification] = deque()
         self._reading: Future[_Read] | None = None
 
@@ -66,11 +68,11 @@ class PagefoldSubscription(Subscription["PagefoldApplicationRecorder"]):
         except (CancelledError, InterfaceError):
             self.stop()
         else:
-            self._position = read.position
+            self._position, self._mark = read.position, read.mark
             self._ready.extend(self._recorder.notifications(read.events))
 
     async def _next_events(self) -> _Read:
-        read = _Read([], self._position)
+        read = _Read([], self._position, self._mark)
         while not read.events:
             async for attempt in stamina.retry_context(
                 on=tuple(RETRYABLE),
@@ -81,19 +83,24 @@ class PagefoldSubscription(Subscription["PagefoldApplicationRecorder"]):
                 wait_jitter=0.05,
             ):
                 with attempt:
-                    read = await self._look(read.position)
+                    read = await self._look(read.position, read.mark)
         return read
 
-    async def _look(self, position: int) -> _Read:
+    async def _look(self, position: int, mark: bytes | None) -> _Read:
         """What stands behind a position; when nothing does, after waiting for a while.
 
         The end of the log is read first: up to there, what is not found will never be. So a search for rare topics does
         not begin anew with every event of others.
         """
         datastore = self._recorder.datastore
-        end = await datastore.store.log.end()
-        if end <= position:
-            await datastore.store.log.wait(position, datastore.poll_seconds)
-            return _Read([], position)
+        log, proof = datastore.store.log, datastore.store.proof
+        end = await log.end()
+        if position > end or (mark is not None and await proof.mark(position) != mark):
+            followed = f"a subscription has followed another one up to position {position}"
+            raise LogReplaced(followed)
+        if end == position:
+            await log.wait(position, datastore.poll_seconds)
+            return _Read([], position, mark or await proof.mark(position))
         events = await datastore.store.records.notifications(position + 1, end, self._topics, LIMIT)
-        return _Read(events, events[-1].notification_id if len(events) == LIMIT else end)
+        reached = events[-1].notification_id if len(events) == LIMIT else end
+        return _Read(events, reached, await proof.mark(reached))
