@@ -21,12 +21,17 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
+_known_currencies: set[str] = set()
+"""Those that have been checked: of three letters, there are only so many."""
 
 
 def check_currency(path: str, currency: str) -> None:
     """A currency is an ISO 4217 code in capitals."""
+    if currency in _known_currencies:
+        return
     if _currency.fullmatch(currency) is None:
         raise Invalid(path, f"{currency!r:.50} is not a currency; write an ISO 4217 code such as 'EUR'")
+    _known_currencies.add(currency)
 
 
 def in_utc(path: str, moment: datetime | None) -> datetime | None:
