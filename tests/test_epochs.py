@@ -10,7 +10,7 @@ import pytest
 import engine
 from engine import Config, DomainEvent, Refused, Shop, StoreUnavailable
 from engine.epoch_service import EpochRefused
-from engine.epochs import Epochs
+from engine.epochs import Epochs, Known
 from engine.stores.fences import EPOCHS, EpochsMoved, Fence
 from engine.stores.store import Correction, Store
 from projections.epochs import MAX_EPOCH, describe_version, epoch_of, version_of, versioned
@@ -323,6 +323,15 @@ async def test_a_plain_shop_reads_nothing(monkeypatch: pytest.MonkeyPatch, shop:
     for name in ("generation", "newest_versions", "history"):
         monkeypatch.setattr(shop.store.log, name, unasked)
     await append(shop, event("inventory", {"available": 1}))
+
+
+async def test_a_log_that_was_put_back_is_read_anew(shop: Shop) -> None:
+    """A process that knows of more raises than the log has begins with what there is."""
+    await raised(shop, "erp")
+    epochs = Epochs(shop.store.log)
+    epochs.known = Known(7, {"erp": 5, "pim": 2}, frozenset({"erp"}))
+    known = await epochs.refresh()
+    assert (known.generation, known.raised, known.own) == (1, {"erp": 1}, frozenset())
 
 
 async def test_what_is_known_is_what_the_log_says(shop: Shop, config: Config) -> None:

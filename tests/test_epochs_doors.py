@@ -222,6 +222,8 @@ async def test_rows_name_epochs(store_url: str, tmp_path: Path, rows: int) -> No
             assert (await office.rebuild("wms-a")).counts.as_dict() == {"rows": rows, "equal": rows}
         newest = await shop.store.log.newest_versions([stream_of(each) for each in said])
         assert newest == {stream_of(each): versioned(2, each.source_version) for each in said}
+        await append(shop, stock(7, version=50, sku=said[0].sku))
+        assert (await versions(shop))[-1] == versioned(2, 50)
 
 
 async def test_columns_give_epochs(store_url: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Records that were made again, and counters that were restarted, as rebuilds find them; on both stores."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -316,6 +317,36 @@ async def test_an_epoch_that_is_raised_meanwhile(shop: Shop, config: Config, mon
         report = await rebuild(shop, "wms-a")
     assert report.counts.newer + report.counts.missing >= 2
     assert await newest(shop, stock(2), stock(3, sku="NEW")) == [(1, 2), (1, 1)]
+
+
+async def test_what_was_withheld_is_in_the_epoch_that_was_raised_meanwhile(shop: Shop, config: Config) -> None:
+    """A correction that takes something away waits until all is compared, and is in the epoch of then."""
+    before = msgspec.structs.replace(
+        price("9.00", version=2), payload={"currency": "EUR", "amount": "9.00", "compareAt": "11.00"}
+    )
+    await say(shop, before, price("5.00", version=2, sku="B"))
+    rows = [price("5.00", version=2, sku="B"), price("9.00", version=2), price("1.00", sku="Z")]
+    export(config, "erp", *rows, taken_at=FUTURE)
+
+    async with engine.open(config, create=False) as other:
+
+        class Raising(Witness):
+            def begun(self, run_id: str) -> None:
+                super().begun(run_id)
+                raising.append(asyncio.ensure_future(other.epochs.raise_epoch("erp", reason="so", operator="kim")))
+
+        raising: list[asyncio.Future[object]] = []
+        correct = shop.store.log.correct
+
+        async def slow(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+            await asyncio.gather(*raising)
+            return await correct(corrections, fence)
+
+        shop.store.log.correct = slow  # type: ignore[method-assign]  # the raise comes before anything is mended
+        report = await rebuild(shop, "erp", witness=Raising())
+    assert report.state == "completed"
+    assert await newest(shop, price("9.00"), price("1.00", sku="Z")) == [(1, 2), (1, 1)]
+    assert (await section(shop, "pricing")).get("compareAt") is None
 
 
 # --- what is pure ---------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ from engine.rebuild.ordering import (
     stream_of,
 )
 from engine.rebuild.overtaken import NONE_OLDER, note_older
+from engine.rebuild.placed import append_placed
 from engine.rebuild.placement import PLAIN, Placement
 from engine.rebuild.recreation import Recreation
 from engine.rebuild.run import NOTHING_DRIFTED, Drifted, Rebuild
@@ -61,7 +62,6 @@ from engine.rebuild.watcher import Watcher
 from engine.rebuild.withheld import Withheld
 from engine.snapshots.coverage import NOTHING
 from engine.snapshots.snapshot import Snapshot
-from engine.stores.fences import EpochsMoved
 from engine.stores.store import Store, StoredEvent
 from engine.tasks import ahead
 from projections.streams import encode_part, normalise_sku
@@ -347,7 +347,7 @@ class SourceRebuild:
         pending = comparison.pending
         comparison.pending, taking = await _in_thread(partial(self._losses.sort, pending), pending)
         if self._runs is not None and taking:
-            await run_sync(self._withheld.add, taking)
+            await run_sync(partial(self._withheld.add, taking, comparison.placement))
         comparison.handle(taking)
         return len(taking)
 
@@ -356,17 +356,15 @@ class SourceRebuild:
         self._withholds = False
         batches = self._withheld.batches()
         while (batch := await run_sync(next, batches, None)) is not None:
-            await self._mend(Comparison(pending=batch, placement=self._placement))
+            await self._mend(Comparison(pending=batch, placement=self._withheld.placement))
 
     async def _corrected(self, pending: Sequence[Pending], comparison: Comparison) -> list[int | None]:
         """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
-        fence = comparison.placement.fence(pending)
-        try:
-            return await self._retried(partial(self._store.log.correct, pending, fence))
-        except EpochsMoved:
-            await self._epochs.refresh()
+        placement = comparison.placement
+        positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retried)
+        if positions is None:
             comparison.placement = self._placement
-            return [None] * len(pending)
+        return positions or [None] * len(pending)
 
     async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""

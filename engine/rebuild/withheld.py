@@ -8,6 +8,7 @@ import msgspec
 
 from engine.rebuild.comparing import Pending
 from engine.rebuild.ordering import SpillFailed
+from engine.rebuild.placement import PLAIN, Placement
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -28,11 +29,15 @@ class Withheld:
 
     def __init__(self) -> None:
         self._connection: apsw.Connection | None = None
+        self.placement = PLAIN
+        """What was known of epochs when the first of them was made: others may have been raised since."""
 
-    def add(self, corrections: Sequence[Pending]) -> None:
+    def add(self, corrections: Sequence[Pending], placement: Placement = PLAIN) -> None:
         """Keeps them. Raises `SpillFailed`."""
         if not corrections:
             return
+        if self._connection is None:
+            self.placement = placement
         try:
             if self._connection is None:
                 self._connection = apsw.Connection("")
