@@ -247,7 +247,7 @@ def test_data_is_json_by_its_type(media_type: str, *, good: bool) -> None:
 @pytest.mark.parametrize("header", BINARY_HEADERS)
 def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
     """Without such a header the event is refused; without any other it is taken, and with it as well."""
-    whole = headers_of(sequencetype="Integer", channel="web-de", correlationid="order-1")
+    whole = headers_of(sequencetype="Integer", channel="web-de", correlationid="order-1", epoch="1")
     without = [each for each in whole if each[0] != header.encode()]
     assert len(without) == len(whole) - 1
     assert isinstance(READER.binary(whole, b"{}"), DomainEvent)
