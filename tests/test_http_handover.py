@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import httpx2
 import pytest
+from anyio import to_thread
 from anyio.abc import SocketStream
 
 from engine import Shop
@@ -219,6 +221,62 @@ async def test_whoever_asks_before_the_answer_is_out_waits(shop: Shop) -> None:
             await line.send(post(ndjson([event(f"S{number}") for number in range(2_000)])), READ)
             assert [(await line.answer())[0], (await line.answer())[0]] == [202, 200]
         assert scene.asked()[EVENTS] == (1, 0)
+
+
+async def test_a_connection_stays_while_an_answer_is_due(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before the answer is out is answered after it, where it is, whoever should have done it."""
+    async with scene_of(shop) as scene:
+        appending, go_on, insert = anyio.Event(), anyio.Event(), shop.store.log.insert
+
+        async def slowly(*asked: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes it
+            appending.set()
+            await go_on.wait()
+            return await insert(*asked)
+
+        monkeypatch.setattr(shop.store.log, "insert", slowly)
+        async with line_to(scene) as line:
+            await line.send(post(ndjson([event()])))
+            with anyio.fail_after(10):
+                await appending.wait()
+            await line.send(READ)
+            await anyio.sleep(0.1)
+            assert PAGE not in scene.asked()
+            go_on.set()
+            assert [(await line.answer())[0], (await line.answer())[0]] == [202, 200]
+        assert scene.asked() == {EVENTS: (1, 0), PAGE: (1, 0)}
+
+
+async def test_a_connection_stays_while_an_answer_is_unsent(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes its answer slowly gets it whole, also when it asks for something else meanwhile."""
+    listen_for_much = listen
+
+    def listen_for_little(host: str, port: int) -> socket.socket:
+        listener = listen_for_much(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        return listener
+
+    monkeypatch.setattr("tests.test_http_handover.listen", listen_for_little)
+    async with scene_of(shop) as scene:
+        await say(shop, catalog("x" * 300_000, sku="LARGE"))
+
+        def ask_slowly() -> bytes:
+            with socket.socket() as line:
+                line.settimeout(20)
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                line.connect(("127.0.0.1", scene.port))
+                line.sendall(READ.replace(SKU.encode(), b"LARGE"))
+                time.sleep(0.3)
+                line.sendall(post(ndjson([event()]), b"connection: close"))
+                time.sleep(0.3)
+                return b"".join(iter(lambda: line.recv(1_000_000), b""))
+
+        first, _, second = (await to_thread.run_sync(ask_slowly)).partition(b"HTTP/1.1 202")
+        head, _, body = first.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"content-length: %d" % len(body) in head
+        assert len(body) > 600_000
+        assert b'"appended"' in second
+        assert scene.asked() == {PAGE: (0, 1), EVENTS: (0, 1)}
 
 
 async def test_faults_are_told_wherever_they_are(shop: Shop) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -282,7 +282,7 @@ async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
         yield opened
 
 
-async def fails(_events: Sequence[object]) -> list[int | None]:
+async def fails(*_asked: object) -> list[int | None]:
     """An append that fails at once, and might not the next time."""
     raise FULL
 
@@ -293,9 +293,9 @@ async def test_whoever_posts_is_told_in_time(
     """After some tries it is 503, and what was refused is not tried again behind his back."""
     tries: list[float] = []
 
-    async def counted(events: Sequence[object]) -> list[int | None]:
+    async def counted(*_asked: object) -> list[int | None]:
         tries.append(time.monotonic())
-        return await fails(events)
+        return await fails()
 
     with monkeypatch.context() as patched:
         patched.setattr(shop.store.log, "insert", counted)
@@ -313,9 +313,9 @@ async def test_whoever_posts_does_not_wait_for_silence(
     """A store that says nothing at all is answered for in time, for those in the queue as well."""
     go_on, insert = asyncio.Event(), shop.store.log.insert
 
-    async def hangs(events: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes them
+    async def hangs(*asked: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes it
         await go_on.wait()
-        return await insert(events)
+        return await insert(*asked)
 
     monkeypatch.setattr(shop.store.log, "insert", hangs)
     async with in_time():
@@ -345,9 +345,9 @@ async def test_a_slow_store_is_none_that_fails(
     shop.answer_within(0.3)
     insert = shop.store.log.insert
 
-    async def slow(events: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes them
+    async def slow(*asked: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes it
         await asyncio.sleep(0.2)
-        return await insert(events)
+        return await insert(*asked)
 
     monkeypatch.setattr(shop.store.log, "insert", slow)
     monkeypatch.setattr(shop._appender, "_config", engine.config.AppendConfig(batch=1))
