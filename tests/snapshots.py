@@ -14,7 +14,7 @@ from engine.door import Wire, finish_reading, read_wire
 from engine.errors import Refused
 from engine.events import DomainEvent
 from engine.snapshots import open_snapshot
-from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+from engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row, Snapshot
 from engine.snapshots.traffic import Traffic
 from tests.command_line import event
 
@@ -76,6 +76,11 @@ async def read(config: Config, cursor: JSON = None, *, traffic: Traffic | None =
         batches = [batch._replace(rows=list(map(whole, batch.rows))) async for batch in snapshot.batches(cursor)]
         assert all(0 < len(batch.rows) <= BATCH_ROWS for batch in batches)
         return Read(batches, snapshot.end, snapshot.taken_at)
+
+
+def covered_in(snapshot: Snapshot) -> set[str]:
+    """The channels whose prices it covers, of one that there is, one that there is not, and all."""
+    return {name for name in ("*", "web", "old") if snapshot.coverage.has(f"A/{name}/pricing/erp".encode())}
 
 
 def written(file: Path, content: bytes | bytearray | str) -> str:

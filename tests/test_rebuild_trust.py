@@ -1,6 +1,7 @@
 """What a rebuild must know before it withdraws anything: what a snapshot covers, whether it is whole, and its time."""
 
 import gzip
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -15,9 +16,10 @@ import pytest
 import engine
 from engine import Config, DomainEvent, Shop
 from engine.rebuild.office import Order, RunReport
+from engine.rebuild.rebuilding import SourceRebuild
 from engine.snapshots import endpoint
 from tests.endpoints import Answering, Asked, Reply, serving
-from tests.rebuilds import AT_ONCE, Witness, counts_of, export, file_of, marked, rebuild
+from tests.rebuilds import AT_ONCE, Witness, counts_of, export, file_of, marked, rebuild, resume
 from tests.shops import as_line, document, event, everything, price
 
 SKUS = [f"SKU-{number:03}" for number in range(40)]
@@ -302,6 +304,36 @@ async def test_a_total_that_changes_proves_that_rows_shift(store_url: str) -> No
     assert "its total has changed" in report.reason
     report = await asked_of(store_url, paged(pages, [40, 39]), stable=True)
     assert (report.complete, report.counts.withdrawn) == (True, 1)
+
+
+async def test_a_run_that_goes_on_sees_rows_that_have_shifted_meanwhile(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the list again from its beginning: else it would not see that a row has moved to where it was."""
+    rows, write, calls = prices(version=6), SourceRebuild._retried, itertools.count()
+    pages = [rows[:10], rows[10:20], rows[20:30], rows[30:]]
+
+    async def die(self: SourceRebuild, work: Any) -> Any:  # noqa: ANN401  # whatever it gives
+        if next(calls) == 5:
+            raise DiedError
+        return await write(self, work)
+
+    async with serving(paged(pages, [40] * 4)) as server:
+        config = configured(store_url, "erp", **{"url": f"{server.url}/p"} | PAGED)
+        async with shop_of(config, *prices()) as shop:
+            monkeypatch.setattr(SourceRebuild, "_retried", die)
+            witness = Witness()
+            with pytest.raises((DiedError, BaseExceptionGroup)):
+                await rebuild(shop, "erp", witness=witness)
+            monkeypatch.setattr(SourceRebuild, "_retried", write)
+            pages[1:] = [[*rows[9:19]], rows[19:29], [*rows[29:38], rows[39]]]
+            report = await resume(shop, witness.run_id)
+            assert (report.state, report.complete, report.counts.withdrawn) == ("completed", False, 0)
+            assert (report.counts.rows, report.counts.newer, report.counts.repeated) == (40, 39, 1)
+
+
+class DiedError(Exception):
+    """What was to come is not done."""
 
 
 FORMS = {

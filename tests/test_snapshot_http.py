@@ -20,7 +20,7 @@ from engine.snapshots.snapshot import End
 from engine.snapshots.traffic import Traffic
 from tests.command_line import event
 from tests.endpoints import Answering, Asked, Reply, Server, serving
-from tests.snapshots import BEGIN, TAKEN_AT, Read, configured, end, payload_of, prices, read
+from tests.snapshots import BEGIN, TAKEN_AT, Read, configured, covered_in, end, payload_of, prices, read
 
 COMPLETE = End(complete=True)
 TOKEN = "s3cr3t-t0k3n"  # noqa: S105  # it opens nothing
@@ -282,6 +282,30 @@ async def test_rows_before_a_failure_are_given() -> None:
         with pytest.raises(SourceFailed, match="404"):
             await anext(batches)
         assert snapshot.end is None
+
+
+FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload.amount": "price"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "covered"),
+    [
+        ({}, {"*", "web"}),
+        ({"constants": {"channel": "web"}}, {"web"}),
+        ({"columns": FLAT, "constants": {"payload.currency": "EUR"}}, {"*"}),
+        ({"columns": FLAT | {"channel": "shop"}, "constants": {"payload.currency": "EUR"}}, {"*", "web"}),
+        ({"columns": FLAT | {"channel": "shop"}, "constants": {"payload.currency": "USD"}}, {"*"}),
+        ({"columns": FLAT, "constants": {"channel": "web", "payload.currency": "EUR"}}, {"web"}),
+    ],
+)
+async def test_what_an_endpoint_covers(settings: dict[str, object], covered: set[str]) -> None:
+    """What its columns and constants let a row name, where there is none as well; never a channel that is none here."""
+    reply = Reply(b"[]", headers={"x-total-count": "0"})
+    async with serving(lambda _: reply) as server, open_snapshot(at(server, **settings), "erp") as snapshot:
+        assert [batch async for batch in snapshot.batches()] == []
+        assert covered_in(snapshot) == covered
+        assert not snapshot.coverage.has(b"A/web/catalog/erp")
+        assert not snapshot.coverage.has(b"of-an-application/pricing/erp")
 
 
 LEADING: dict[str, dict[str, object]] = {"cursor": {"items": "items", "cursor": "next"}, "Link": {"items": "items"}}

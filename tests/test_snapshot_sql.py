@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from engine.events import DomainEvent
 from engine.snapshots import open_snapshot, sql
 from engine.snapshots.snapshot import End
 from tests.databases import query
-from tests.snapshots import Read, configured, payload_of, read
+from tests.snapshots import Read, configured, covered_in, payload_of, read
 
 COMPLETE = End(complete=True)
 ALL = """
@@ -280,3 +280,21 @@ async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pyt
     select = f"SELECT n::text AS sku, {REST}, {large}"  # all of it stands here
     found = await selected(postgres_url, select, domain="catalog")
     assert (len(found.rows), max(len(batch.rows) for batch in found.batches)) == (100, 20)
+
+
+@pytest.mark.parametrize(
+    ("select", "settings", "covered"),
+    [
+        ("SELECT 1 AS sku", {}, set()),
+        (ALL, {}, {"*"}),
+        (ALL.replace("SELECT", "SELECT 'web' AS channel,", 1), {}, {"*", "web"}),
+        (ALL, {"constants": {"channel": "web"}}, {"web"}),
+    ],
+)
+async def test_what_a_query_covers(prices: str, select: str, settings: dict[str, object], covered: set[str]) -> None:
+    """What its columns let a row name, once they are known; without rows, too."""
+    nothing = f"SELECT * FROM ({select}) AS everything WHERE false"  # noqa: S608  # the test's own
+    async with open_snapshot(configured(query=nothing, database=prices, **settings), "erp") as snapshot:
+        with suppress(SourceFailed):  # where it has too few columns
+            assert [batch async for batch in snapshot.batches()] == []
+        assert covered_in(snapshot) == covered

@@ -275,7 +275,10 @@ class Usher:
 async def as_they_come(
     snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress
 ) -> AsyncGenerator[Page, None]:
-    """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late."""
+    """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late.
+
+    Of a snapshot that is not resumable, no page has a cursor: who goes on must see all rows, those that moved as well.
+    """
     last, before = b"", _NOTHING
     async with aclosing(snapshot.batches(cursor)) as batches:
         async for batch in batches:
@@ -292,8 +295,9 @@ async def as_they_come(
             progress(batch)
             named, passed = usher.kept(named)
             before += aside + passed
-            if named or batch.cursor is not None:
-                yield Page(named, before, batch.cursor)
+            place = batch.cursor if snapshot.resumable else None
+            if named or place is not None:
+                yield Page(named, before, place)
                 before = _NOTHING
     if before != _NOTHING:
         yield Page([], before, None)

@@ -58,6 +58,7 @@ class HTTPSnapshot(ReadAhead):
         columns = columns_of(config, source)
         self._rows = FlatJSON(columns, self.name) if columns.by_target else JSONRows(config, source)
         self._coverage = Coverage.of(config, source, self._rows.fixed)
+        self.resumable = self._settings.stable
 
     def reading(self, cursor: JSON) -> Reading:
         """A pass over all pages, or from one of them on."""

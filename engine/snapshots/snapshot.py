@@ -65,6 +65,9 @@ class Snapshot(ABC):
     unit: str
     """What `done` and `total` count: `bytes` or `rows`."""
 
+    resumable: bool = True
+    """Whether what is behind a cursor is the same when it is read later: else a run that goes on begins anew."""
+
     taken_at: datetime | None = None
     """Since when a change may be missing in it, as the source says; None when it does not say.
 
