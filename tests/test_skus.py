@@ -1,6 +1,7 @@
 """SKUs that look like other SKUs, and those that a spreadsheet has made of several."""
 
 import unicodedata
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +15,20 @@ from engine.door import Door, read_event, read_wire
 from engine.errors import Refused
 from engine.snapshots.shapes import Shapes
 from projections.streams import fault_of_sku, is_storable_sku
-from tests.shops import Raw, as_line, configured, document, event, insert, section, stock
+from tests.rebuilds import counts_of, export_lines, rebuild, with_snapshots
+from tests.shops import (
+    Raw,
+    append,
+    as_line,
+    configured,
+    document,
+    event,
+    insert,
+    keys_of,
+    price,
+    section,
+    stock,
+)
 
 INVISIBLE = {
     "\u200b": "ZERO WIDTH SPACE",
@@ -150,3 +164,19 @@ def test_bulk_rows_are_examined_alike() -> None:
     [entry] = shapes.entries([line])
     [statement] = BulkDoor(config).examine([line], [entry[: entry.index(b"\x1f")]])
     assert statement == Door(config).examine(read_event(line))
+
+
+async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:
+    """Among rows that are alike, with a shape or without; and nothing is withdrawn while a row has no name."""
+    config = with_snapshots(store_url, tmp_path, "erp")
+    skus = ["A-1", "A-2", "4.00638E-05", "A-3", "9.55E+12", "A\u200b4", "A-5"]
+    async with engine.open(config) as shop:
+        await append(shop, price("1.00", sku="A-1"), price("1.00", sku="GONE"))
+        rows = [as_line(price("1.00", sku=sku)) for sku in skus]
+        odd = as_line(price("1.00", sku="4.00E-05")).replace(b'"amount"', b'"taxClass":"\\u0061","amount"')
+        export_lines(config, "erp", [*rows, odd])
+        counts = counts_of(await rebuild(shop, "erp"))
+        assert counts == {"rows": 8, "equal": 1, "missing": 3, "refused": 4, "unreadable": 4, "orphans": 1}
+        shown = [sku for sku, channel in await keys_of(shop.store) if channel == "web-de"]
+        assert shown == ["A-1", "A-2", "A-3", "A-5", "GONE"]
+        assert await section(shop, "pricing", sku="GONE") is not None

@@ -39,8 +39,8 @@ CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, li
 _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
 _IN_ORDER = "SELECT number, event, line, entry FROM named ORDER BY stream, version DESC, number"
 
-_plain = re.compile(r"[0-9A-Za-z._-]{1,100}").fullmatch
-"""SKUs that are written in the log as they are."""
+_plain = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.ASCII).fullmatch
+"""SKUs that are written in the log as they are, and are none that a spreadsheet may have made."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
