@@ -13,6 +13,7 @@ from engine.http.listening import listen
 from engine.http.peers import WORKER
 from engine.http.server import serving
 from engine.http.service import Service
+from engine.staleness import LOOKS_RESET
 from tests.command_line import event
 from tests.debezium import COLUMNS, CONSTANTS, ROW, envelope
 from tests.http_clients import served, service_of
@@ -75,6 +76,7 @@ def _text(value: object) -> bytes:
 
 CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
+DISMISS = "/v1/epochs:dismiss"
 LETTER = "/v1/dead-letters/ingest-1"
 DOORS: Mapping[str, Door] = {
     "an event": Door(EVENTS, EVENTS, JSON, _text(event())),
@@ -90,6 +92,8 @@ DOORS: Mapping[str, Door] = {
     "pages": Door("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
     "letters": Door("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
     "a correction": Door(f"{LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
+    "an alarm": Door(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
+    "an epoch": Door("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
     "a decision": Door(f"{LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
@@ -105,15 +109,19 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
 
 
 async def settle(shop: Shop) -> None:
-    """A page, and a dead letter of the one event that is not taken."""
+    """A page, a dead letter of the one event that is not taken, and a source that looks reset."""
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
+    async with shop.store.consumption.folding("pricing") as folding:
+        await folding.keep_streaks({"erp": LOOKS_RESET})
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
-    """What would not be the same if anything had been taken: the log, and the letters that are open."""
-    return len(await everything(shop.store)), [letter.id for letter in await shop.dead_letters.newest()]
+    """What would not be the same if anything had been taken: the log, and what waits for somebody, or was decided."""
+    letters = [letter.id for letter in await shop.dead_letters.newest()]
+    alarms = [each.source for each in (await shop.status()).looks_reset]
+    return len(await everything(shop.store)), [*letters, *alarms, *(note.what for note in await shop.epochs.list())]
 
 
 class Listening(NamedTuple):

@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from engine import Config, Shop
+from engine.http.reads import TEMPLATE
 from engine.http.request_head import host_fault
 from tests.command_line import event, ndjson, on_sqlite
 from tests.doors import DOORS, ENVIRONMENT, HOW, configured, placed
@@ -14,7 +15,7 @@ from tests.http_clients import client_of, problem_in, service_of
 from tests.processes import eventually
 from tests.shops import SKU, catalog, everything, say
 from tests.test_http_hosts import OURS
-from tests.test_http_limits import status
+from tests.test_http_limits import HEALTH, status
 from tests.test_http_upgrades import statuses
 
 BODY = ndjson([event("GOOD")])
@@ -312,9 +313,11 @@ async def test_a_refusal_waits_for_its_turn(shop: Shop, behind: bytes, expected:
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("first", [GET, GET.replace(b"-M", b"%2DM"), GET.replace(b"1.1", b"1.0")], ids=range(3))
 async def test_nothing_is_taken_behind_the_last_request(shop: Shop, first: bytes, how: str) -> None:
-    """A client that has said that it will ask no more is not listened to, whoever has answered it."""
+    """A client that has said that it will ask no more is not listened to, whoever has answered it: not even heard."""
     await say(shop, catalog("a"))
-    async with placed(shop, how) as (place, _):
-        assert statuses(await place.says(first + CLOSE + SMUGGLED)) == [200]
+    async with placed(shop, how) as (place, server):
+        for behind in (SMUGGLED, HEALTH):
+            assert statuses(await place.says(first + CLOSE + behind)) == [200]
         await anyio.sleep(0.05)
+        assert {route for each in server.services for _, route, _ in each.traffic.requests} == {TEMPLATE}
     assert len(await everything(shop.store)) == 1
