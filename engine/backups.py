@@ -105,11 +105,11 @@ def way_of(config: Config, tools: Path | None) -> Way:
 async def back_up(config: Config, folder: Path, *, tools: Path | None = None, advance: Advance) -> Manifest:
     """Makes a backup of an existing store in a new folder. It is there when it is whole, and only then.
 
-    Raises `BackupError`, `StoreError`.
+    Raises `BackupError`, `StoreError`; `LogReplaced` where the log is not the one that was folded.
     """
     _check_is_free(folder)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    await (await open_store(config, create=False)).close()  # it is there, and of this program's schema
+    await _prove(config)
     try:
         part.mkdir(parents=True, mode=0o700)
         copied = await way_of(config, tools).copy(config, part, advance)
@@ -133,11 +133,7 @@ async def restore(config: Config, folder: Path, *, tools: Path | None = None) ->
     await run_sync(lambda: check_files(folder, manifest.files))
     stamp = datetime.now(UTC).strftime("%Y%m%dt%H%M%S%f")
     kept_aside = await way_of(config, tools).put_back(config, folder, manifest, stamp)
-    store = await open_store(config, create=False)
-    try:
-        await store.proof.prove()
-    finally:
-        await store.close()
+    await _prove(config)
     return Restored(manifest, kept_aside)
 
 
@@ -177,6 +173,15 @@ def digest_of(file: Path) -> FileDigest:
             digest.update(piece)
             size += len(piece)
     return FileDigest(size, digest.hexdigest())
+
+
+async def _prove(config: Config) -> None:
+    """The store is there, of this program's schema, and its log is the one that was folded."""
+    store = await open_store(config, create=False)
+    try:
+        await store.proof.prove()
+    finally:
+        await store.close()
 
 
 def _check_is_free(folder: Path) -> None:

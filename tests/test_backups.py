@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 import engine
-from engine import Config, Shop
+from engine import Config, LogReplaced, Shop
 from engine.backups import BackupError, Manifest, back_up, digest_of, restore
 from engine.stores.postgres.backup import parameters_of
 from engine.stores.sqlite import folder_of
@@ -30,6 +30,7 @@ from tests.shops import (
     say,
     stock,
 )
+from tests.test_store_proof import put_back
 
 
 @pytest.fixture
@@ -182,6 +183,16 @@ async def test_a_backup_that_is_not_whole_is_refused(
     assert await shop.store.proof.problem() is None
 
 
+async def test_a_store_that_is_in_doubt_is_not_backed_up(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """A log that was put back would take the place of a good backup: it is refused by name."""
+    await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(10)])
+    await put_back(shop, 5)
+    with pytest.raises(LogReplaced):
+        await backed_up(shop, folder, tools)
+    await shop.recover()
+    assert (await backed_up(shop, folder, tools)).position == 5
+
+
 async def test_a_folder_that_is_taken_is_left_alone(shop: Shop, folder: Path, tools: Path | None) -> None:
     """A backup never goes into what is there already, and leaves nothing half done."""
     await say(shop, catalog("shirt"))
@@ -230,6 +241,14 @@ async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp
         await backed_up(shop, folder, tmp_path)
     assert "postgresql://" not in str(failed.value)
     assert not folder.exists()  # noqa: ASYNC240  # nobody waits
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_a_dump_may_take_its_time(shop: Shop, folder: Path, tools: Path, tmp_path: Path) -> None:
+    """The moment that is dumped is held for as long as it takes, not only for the time of a lease."""
+    await say(shop, catalog("shirt"))
+    a_program(tmp_path, f'#!/bin/sh\n[ $1 = --version ] || sleep 2.5\nexec {tools / "pg_dump"} "$@"\n')
+    assert (await backed_up(shop, folder, tmp_path)).position == 1
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)

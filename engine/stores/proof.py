@@ -95,7 +95,7 @@ def problem_of(log_id: str, end: int, kept: Sequence[tuple[Kept, bytes | None]])
     """Why a log does not prove positions that are kept. Each has beside it the mark of what stands there now."""
     for each, _ in kept:
         if each.position and each.log_id not in (None, log_id):
-            return f"{each.what} up to position {each.position} of another log"
+            return f"{each.what} up to position {each.position} of another log" + ("" if end else ", and this is empty")
     for each, found in kept:
         if each.position and (found is None or each.mark != found):
             return f"{each.what} up to position {each.position}, {_instead(each.position, end, found)}"

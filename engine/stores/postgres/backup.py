@@ -69,6 +69,7 @@ class PostgresBackups:
     async def _dump(self, session: Session, config: Config, folder: Path, tool: "_Program", advance: Advance) -> Copied:
         """What the dump has is what this session sees: both look at the same moment."""
         await session.fetch("see_one_moment")
+        await session.fetch("change_setting", "idle_in_transaction_session_timeout", "0")  # the program takes its time
         [(snapshot, log_id, position, size)] = await session.fetch("moment")
         advance(0, size)
         target = ("--format=custom", f"--schema={config.store.schema}", f"--file={folder / DUMP}")

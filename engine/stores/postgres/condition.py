@@ -79,7 +79,7 @@ async def _compared(session: Session, index: Record) -> str | None:
 
 async def _plan(session: Session, settings: dict[str, str]) -> None:
     for name, value in settings.items():
-        await session.fetch("plan_with", name, value)
+        await session.fetch("change_setting", name, value)
 
 
 async def _planned(session: Session, query: str) -> str:

@@ -21,6 +21,6 @@ ORDER BY name.relname;
 SELECT format('SELECT %s.bt_index_check($1::oid::regclass, true)', pg_extension.extnamespace::regnamespace)
 FROM pg_extension WHERE extname = 'amcheck';
 
--- plan_with --
--- How the server may read, until the transaction ends.
+-- change_setting --
+-- Gives a setting of the session another value, until the transaction ends.
 SELECT set_config($1, $2, true);
