@@ -4,14 +4,11 @@ import asyncio
 import time
 
 from engine.config import Config
-from engine.errors import StoreUnavailable
+from engine.patience import ANSWER_SECONDS, answer_of
 from engine.status import Standing, standing_of
 from engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
-
-ANSWER_SECONDS = 1.5
-"""How long whoever asks waits for a store that says nothing. It is asked once, however many wait."""
 
 
 class LagWatch:
@@ -25,14 +22,14 @@ class LagWatch:
         self._looking: asyncio.Task[Standing] | None = None
 
     async def standing(self) -> Standing:
-        """How far each domain is, and what waits for a person. Raises `StoreUnavailable`."""
+        """How far each domain is, and what waits for a person. Raises `StoreUnavailable`, in time.
+
+        The store is asked once, however many wait.
+        """
         if time.monotonic() < self._until:
             return self._known
-        looking = self._looking = self._looking or self._begin()
-        if not (await asyncio.wait([looking], timeout=ANSWER_SECONDS))[0]:
-            silence = TimeoutError(f"it has said nothing for {ANSWER_SECONDS:g} s")
-            raise StoreUnavailable(self._store.name, silence) from silence
-        return looking.result()
+        self._looking = self._looking or asyncio.create_task(self._look())
+        return await answer_of(self._looking)
 
     async def seconds(self) -> float:
         """How long the oldest event of any domain has waited."""
@@ -44,11 +41,6 @@ class LagWatch:
             self._looking.cancel()
             await asyncio.wait([self._looking], timeout=ANSWER_SECONDS)
 
-    def _begin(self) -> "asyncio.Task[Standing]":
-        looking = asyncio.create_task(self._look())
-        looking.add_done_callback(_heard)
-        return looking
-
     async def _look(self) -> Standing:
         try:
             self._known = await standing_of(self._store, self._config)
@@ -56,9 +48,3 @@ class LagWatch:
         finally:
             self._looking = None
         return self._known
-
-
-def _heard(looking: "asyncio.Task[Standing]") -> None:
-    """Whoever waits for it is told what went wrong; it is no matter when nobody does any more."""
-    if not looking.cancelled():
-        looking.exception()

@@ -18,6 +18,7 @@ import msgspec
 
 from engine.errors import StoreError, StoreUnavailable
 from engine.logs import Logger
+from engine.patience import ANSWER_SECONDS
 
 if TYPE_CHECKING:
     from engine.shop import Shop
@@ -31,9 +32,6 @@ PURPOSES = (*READS, *INGEST)
 
 FRESH_SECONDS = 1.0
 """How long what a check has found counts."""
-
-ANSWER_SECONDS = 1.5
-"""How long whoever asks waits for a check: a balancer does not wait for ever."""
 
 PAUSE_FACTOR = 50
 MIN_PAUSE_SECONDS = 5.0

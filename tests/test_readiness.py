@@ -14,7 +14,8 @@ import pytest
 import engine
 from engine import Shop
 from engine.errors import StoreReadOnly, StoreUnavailable
-from engine.readiness import ANSWER_SECONDS, INGEST, READS, Check, Readiness, results_of
+from engine.patience import ANSWER_SECONDS
+from engine.readiness import INGEST, READS, Check, Readiness, results_of
 from engine.stores.sqlite import folder_of
 from engine.stores.sqlite.connections import PAGES
 from tests.command_line import on_sqlite

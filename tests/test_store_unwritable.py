@@ -16,6 +16,8 @@ import pytest
 import engine
 from engine import Config, Shop, appending
 from engine.errors import StoreReadOnly, StoreUnavailable
+from engine.grants import Grant
+from engine.http.access import Access
 from engine.readiness import results_of
 from tests.command_line import event, lines_file, ndjson, pagefold, product, settle
 from tests.databases import query
@@ -323,6 +325,28 @@ async def test_whoever_posts_does_not_wait_for_silence(
         assert {answer.status_code for answer in await asyncio.gather(*posts)} == {503}
     go_on.set()
     await append(shop, price("1.00"))
+
+
+class Silent:
+    """A token office that never answers."""
+
+    async def verify(self, _secret: str) -> Grant | None:
+        """Whoever asks waits for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def known(self, _secret: str) -> Grant | None:
+        """Everybody has to be looked up."""
+        return None
+
+
+async def test_whoever_has_a_token_does_not_wait_for_silence() -> None:
+    """That it cannot be looked up is told in time, again and again."""
+    access = Access(None, Silent())
+    for _ in range(2):
+        async with in_time():
+            with pytest.raises(StoreUnavailable, match="said nothing"):
+                await access.grant(b"Bearer secret")
 
 
 async def test_a_program_may_wait_longer(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

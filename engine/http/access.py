@@ -4,13 +4,15 @@ Without any token, everything may be done by anybody on this machine, and the se
 there is one, only what `[http] reads` leaves open may be done without.
 """
 
+from collections.abc import Coroutine
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.configuration.http import HttpConfig
 from engine.errors import ConfigurationError
 from engine.grants import SCOPES, Grant, Scope
 from engine.http.problems import Problem
+from engine.patience import answered
 
 BEARER = b"bearer "
 LONGEST_SECRET = 512
@@ -23,7 +25,7 @@ READS = Grant("anonymous", frozenset(["read"]), None)
 class Verifier(Protocol):
     """Knows tokens by their secrets: the token office."""
 
-    async def verify(self, secret: str) -> Grant | None:
+    def verify(self, secret: str) -> Coroutine[Any, Any, Grant | None]:
         """What the token grants, or None when there is none, or none any more. Raises `StoreUnavailable`."""
 
     def known(self, secret: str) -> Grant | None:
@@ -54,7 +56,9 @@ class Access:
         if authorization is None:
             return self.anonymous
         secret = _secret(authorization)
-        return await self._tokens.verify(secret) if secret is not None and self._tokens is not None else None
+        if secret is None or self._tokens is None:
+            return None
+        return self._tokens.known(secret) or await answered(self._tokens.verify(secret))
 
     def known(self, authorization: bytes) -> Grant | None:
         """What the caller may do, if that need not be looked up; else None."""

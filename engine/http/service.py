@@ -16,14 +16,11 @@ from engine.http.numbers import Numbers, Reported, numbers_of
 from engine.http.peers import WORKER
 from engine.http.readiness import ServerReadiness
 from engine.http.traffic import Traffic
+from engine.patience import ANSWER_SECONDS
 from engine.shop import Shop
 
 BODY_BYTES = 64 * 1024 * 1024
 """Bytes of all bodies that are kept in memory, from their first byte until they are answered."""
-
-
-ANSWER_SECONDS = 1.5
-"""How long an answer may wait for a store that fails, or says nothing."""
 
 
 class Service:
