@@ -311,13 +311,23 @@ async def test_a_refusal_waits_for_its_turn(shop: Shop, behind: bytes, expected:
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("first", [GET, GET.replace(b"-M", b"%2DM"), GET.replace(b"1.1", b"1.0")], ids=range(3))
+@pytest.mark.parametrize(
+    "first",
+    [
+        GET + CLOSE,
+        GET.replace(b"-M", b"%2DM") + CLOSE,
+        GET.replace(b"1.1", b"1.0") + b"\r\n",
+        GET.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\n\r\n",
+        GET.replace(b"1.1", b"1.0").replace(b"-M", b"%2DM") + b"Connection: keep-alive\r\n\r\n",
+    ],
+    ids=range(5),
+)
 async def test_nothing_is_taken_behind_the_last_request(shop: Shop, first: bytes, how: str) -> None:
-    """A client that has said that it will ask no more is not listened to, whoever has answered it: not even heard."""
+    """Behind an answer that is the last one, by the client's will or by ours, not even heard, whoever has given it."""
     await say(shop, catalog("a"))
     async with placed(shop, how) as (place, server):
         for behind in (SMUGGLED, HEALTH):
-            assert statuses(await place.says(first + CLOSE + behind)) == [200]
+            assert statuses(await place.says(first + behind)) == [200]
         await anyio.sleep(0.05)
         assert {route for each in server.services for _, route, _ in each.traffic.requests} == {TEMPLATE}
     assert len(await everything(shop.store)) == 1
