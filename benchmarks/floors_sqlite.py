@@ -114,7 +114,7 @@ class SQLiteFloor(Floor):
         checkpoint = fetch(self._pages, "checkpoint", domain)[0]
         rows = rows_of(heads(self._events_reader, streams))
         self._pages.executemany(SQL["write_section"], rows)
-        fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", domain)
+        fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", None, None, domain)
         self._pages.execute("COMMIT")
         return scanned, end
 

@@ -363,7 +363,7 @@ def test_work_once_reports_what_it_folded(workplace: Path) -> None:
 
 @on_sqlite
 def test_a_log_from_an_older_backup_is_3(workplace: Path, tmp_path: Path) -> None:
-    """A checkpoint beyond the end of the log stops the worker with one line."""
+    """A log that is not the one that was folded stops the worker with one line."""
     ingest(lines_file(workplace / "events.ndjson", event()))
     pagefold("work", "--once")
     for name in ("events.db", "events.db-wal", "events.db-shm"):
@@ -372,7 +372,8 @@ def test_a_log_from_an_older_backup_is_3(workplace: Path, tmp_path: Path) -> Non
     for arguments in (("work",), ("work", "--once")):
         ran = finished(spawn(*arguments, "--log-level", "error"))
         assert ran.code == 3
-        assert "older backup" in ran.err
+        assert "the log is not the one that was folded" in ran.err
+        assert "pagefold recover" in ran.err
         assert "Traceback" not in ran.err
 
 

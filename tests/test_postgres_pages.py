@@ -125,10 +125,10 @@ class Counted:
             store.pages._queries[name] = self._counted(ask)
 
     def _counted(self, ask: merging.Query) -> merging.Query:
-        async def counted(skus: str | Sequence[str], channels: str | Sequence[str]) -> merging.Rows:
+        async def counted(skus: str | Sequence[str], channels: str | Sequence[str], *limit: int) -> merging.Rows:
             self.asked.append(1 if isinstance(skus, str) else len(skus))
             await self.gate.wait()
-            return await ask(skus, channels)
+            return await ask(skus, channels, *limit)
 
         return counted
 

@@ -4,7 +4,7 @@ SELECT position, mark, log_id FROM checkpoints WHERE position > 0 ORDER BY posit
 
 -- newest_event --
 -- The newest event, with what its mark is made of.
-SELECT notification_id, originator_id, originator_version, revision, topic, octet_length(state), substr(state, 1, 4096)
+SELECT notification_id, originator_id, originator_version, revision, topic, octet_length(state), coalesce(substr(state, 1, 4096), x'')
 FROM stored_events ORDER BY notification_id DESC LIMIT 1;
 
 -- unfolded --

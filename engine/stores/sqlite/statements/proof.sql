@@ -4,7 +4,7 @@ SELECT log_id FROM log_identity;
 
 -- event_at --
 -- What the mark of the event at a position is made of.
-SELECT originator_id, originator_version, revision, topic, octet_length(state), substr(state, 1, 4096)
+SELECT originator_id, originator_version, revision, topic, octet_length(state), coalesce(substr(state, 1, 4096), x'')
 FROM stored_events WHERE notification_id = ?;
 
 -- kept --
