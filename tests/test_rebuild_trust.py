@@ -181,7 +181,9 @@ async def test_rows_of_a_channel_that_is_none_here_are_counted(store_url: str, t
     async with shop_of(config) as shop:
         elsewhere = [price("3.00", sku=sku, channel=name) for sku in SKUS[:9] for name in ("shop/pl", "shop-cz")]
         rows = sorted([*map(as_line, prices()[1:]), *map(as_line, elsewhere)])[::order]
-        file_of(config, "erp").write_bytes(marked([*rows, as_line(elsewhere[0])]))
+        file_of(config, "erp").write_bytes(
+            marked([*rows, as_line(price("2.00", version=2, sku=SKUS[0], channel="shop-cz"))])
+        )
         report = await rebuild(shop, "erp")
         assert counts_of(report) == {
             "rows": 58,
@@ -255,7 +257,7 @@ async def test_a_row_that_comes_again_on_another_page_proves_that_rows_shift(sto
     report = await asked_of(store_url, paged(pages, [40] * 4))
     assert counts_of(report) == {"rows": 40, "equal": 39, "repeated": 1, "orphans": 1}
     assert (report.state, report.complete) == ("completed", False)
-    assert "1 of its rows names again what an earlier one named" in report.reason
+    assert "1 of its rows repeats what an earlier one said" in report.reason
 
 
 async def test_a_newer_version_of_a_row_is_a_repetition_too(store_url: str) -> None:

@@ -34,7 +34,7 @@ def judge(snapshot: Snapshot, repetitions: int, baseline: int | None, *, confirm
         return Verdict(complete=True, reason="", baseline=rows)
     reason = end.reason
     if repetitions:
-        again = f"{repetitions:,} of its rows {'names' if repetitions == 1 else 'name'} again what an earlier one named"
+        again = f"{repetitions:,} of its rows {'repeats' if repetitions == 1 else 'repeat'} what an earlier one said"
         reason = f"{reason}; {again}" if reason else f"{again}: rows have shifted, so that others are missing"
     return Verdict(complete=False, reason=reason, baseline=baseline)
 

@@ -61,12 +61,17 @@ Named: TypeAlias = Row
 
 
 _OUT, _ELSEWHERE = b"", b"elsewhere"
-"""Stand in place of the line of a row that is passed over, whose entry is its stream alone: it is out of scope, or of
-a channel that is none here."""
+"""Stand in place of the line of a row that is passed over, whose entry is its stream and version: it is out of scope,
+or of a channel that is none here."""
 
 
 def _is_passed(row: Named) -> bool:
     return row.event is None and row.line in (_OUT, _ELSEWHERE)
+
+
+def _said(row: Named) -> object:
+    """What is equal for rows that say the same."""
+    return row.entry if _is_passed(row) else row.line or row.event
 
 
 def stream_of(row: Named) -> bytes:
@@ -93,8 +98,8 @@ class Aside(NamedTuple):
 
     `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
     the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant, `elsewhere`
-    those of a channel that is none here. `repetitions` are all that name again what an earlier row named, also among
-    those that are refused, and among those that are out of scope.
+    those of a channel that is none here. `repetitions` are all that only repeat, also among those that are refused, and
+    among those that are out of scope: see `Usher`.
     """
 
     refused: int = 0
@@ -159,11 +164,14 @@ class SpillFailed(PagefoldError):
 class Usher:
     """Gives the rows of a source their places.
 
+    A row repeats when it names again what an earlier one named; when `exact`, only if it says the same of it.
+
     Rows that are passed over, because they are out of scope or of a channel that is none here, have places, too: it
     matters whether one of them comes twice. `kept` leaves them out.
     """
 
-    def __init__(self, door: Door, scope: Scope) -> None:
+    def __init__(self, door: Door, scope: Scope, *, exact: bool = False) -> None:
+        self._exact = exact
         self._stream_of = door.stream_of
         self._examine = door.examine
         self._left_out, self._prefix = scope
@@ -211,7 +219,8 @@ class Usher:
     def _passed(self, number: int, event: DomainEvent | Wire, why: bytes) -> Named:
         self._passes = True
         sku, channel, source = map(encode_part, (normalise_sku(event.sku), event.channel, event.source))
-        return Row(number, None, why, f"{sku}/{channel}/{event.type}/{source}".encode() + SEPARATOR)
+        stream = f"{sku}/{channel}/{event.type}/{source}".encode()
+        return Row(number, None, why, b"%b%b%d" % (stream, SEPARATOR, event.source_version))
 
     def _is_elsewhere(self, event: DomainEvent | Wire) -> bool:
         """Whether all is well but for the channel, which is none here, and is not one here that is written otherwise.
@@ -249,8 +258,9 @@ class Usher:
         another content at the same version is refused. Rows that break a rule count only where there is no other.
         """
         again = len(rows) - 1
+        repetitions = len(rows) - len(set(map(_said, rows))) if self._exact else again
         if _is_passed(rows[0]):
-            return rows[0], Aside(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=again)
+            return rows[0], Aside(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=repetitions)
         refusals: list[Refusal] = []
         fine: list[tuple[Named, Statement]] = []
         for named in rows:
@@ -259,7 +269,7 @@ class Usher:
             except Refused as refused:
                 refusals.append(Refusal(named.number, refused.path, refused.reason))
         if not fine:
-            return rows[0], Aside(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=again)
+            return rows[0], Aside(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=repetitions)
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
             same = statement.originator_version == stands.originator_version
@@ -269,7 +279,7 @@ class Usher:
                 )
                 refusals.append(Refusal(named.number, "payload", reason))
         shown = tuple(refusals[:SHOWN])
-        return chosen, Aside(len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=again)
+        return chosen, Aside(len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=repetitions)
 
 
 async def as_they_come(

@@ -120,7 +120,8 @@ class SourceRebuild:
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
         self._comparer = Comparer(config)
-        self._usher = Usher(Door(config), Scope(left_out, prefix))
+        kept = config.sources[run.source].snapshot
+        self._usher = Usher(Door(config), Scope(left_out, prefix), exact=kept is not None and kept.kind == "file")
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span = span_of(prefix)
         self._recorded = monotonic()

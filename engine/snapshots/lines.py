@@ -127,7 +127,7 @@ class LineReading(Reading):
 
     def _end(self) -> None:
         """There are no more lines."""
-        self.end, self.surplus = self._tally.end(), None if self._tally.over else self._tally.surplus
+        self.end, self.surplus = self._tally.end(), self._tally.surplus
         if self._file.by_size and not (self._tally.marked or self._tally.over):
             self.end, self.by_size = End(complete=True), True
 

@@ -227,8 +227,8 @@ class Tally:
 
     @property
     def surplus(self) -> int | None:
-        """How many more rows there are than the end marker counts: it need not count what names a stream again."""
-        return self.rows - self._count if self._count and self.rows > self._count else None
+        """How many more rows there are than the end marker counts: it counts none that only repeats another."""
+        return None if self._count is None or self._fault else max(self.rows - self._count, 0)
 
     def end(self) -> End:
         """How the snapshot ended, when nothing more comes."""
