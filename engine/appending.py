@@ -280,6 +280,7 @@ class Appender:
                 self._succeeded(len(admissions), time.perf_counter() - started)
                 self._taken = []
                 _give(requests, results)
+        self._tried = []
 
     def _succeeded(self, events: int, seconds: float) -> None:
         self._heard_at = time.monotonic()

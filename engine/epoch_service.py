@@ -45,8 +45,8 @@ class EpochService:
         """What was raised and dismissed, the newest first, `LISTED` at most."""
         await self._epochs.refresh()
         events = await self._epochs.notes(max(0, self._epochs.known.generation - LISTED))
-        fields = ((event, msgspec.structs.asdict(read_note(event))) for event in reversed(events))
-        return [EpochNote(**note, position=event.notification_id) for event, note in fields]
+        notes = [(event.notification_id, note) for event in reversed(events) if (note := read_note(event)) is not None]
+        return [EpochNote(**msgspec.structs.asdict(note), position=position) for position, note in notes]
 
     async def raise_epoch(self, scope: str, *, reason: str, operator: str, epoch: int | None = None) -> Note:
         """Raises the epoch of a source, or of a stream `sku/channel/domain/source`: to the next one, or to `epoch`.

@@ -9,7 +9,7 @@ The rules, all of them functions of the log:
 * An event that names an epoch enters that one, whatever is current. So the source itself raises its stream's epoch; a
   lower one than the current is history, as an older version is.
 * A row of a snapshot enters an epoch by the same rules. Of a complete snapshot, one that is proof of life enters the
-  epoch behind that of its stream's newest event, see `engine.rebuild.recreating`.
+  epoch behind that of its stream's newest event, see `engine.rebuild.recreation`.
 
 What is raised for a source or a stream is an event of the stream `EPOCHS`, and so is an operator's word that a source
 which looks reset is none, and the note that a source has streams with epochs of their own. There are few of them, and
@@ -97,6 +97,8 @@ class Known(msgspec.Struct, frozen=True):
         raised, own = dict(self.raised), set(self.own)
         for event in events:
             note = read_note(event)
+            if note is None:
+                continue
             if note.what == "raised":
                 raised[note.scope] = max(note.epoch, raised.get(note.scope, 0))
             elif note.what == "own":
@@ -104,9 +106,12 @@ class Known(msgspec.Struct, frozen=True):
         return Known(self.generation + len(events), raised, frozenset(own))
 
 
-def read_note(event: StoredEvent) -> Note:
-    """What an event of `EPOCHS` says."""
-    return _note.decode(event.state)
+def read_note(event: StoredEvent) -> Note | None:
+    """What an event of `EPOCHS` says; None for what an application wrote under that name."""
+    try:
+        return _note.decode(event.state)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def source_of(stream: str) -> str:

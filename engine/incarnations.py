@@ -8,7 +8,7 @@ What comes again once its stream is in another epoch belongs to the epoch in whi
 version, its moment and its content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Incarnations:
             for each in changes
             if isinstance(each, Change) and (stream := streams[id(each)]) and (each.creates or _has_own(known, stream))
         }
-        for head in await self._log.heads(sorted(concerned)):
+        for head in await self._log.heads(await self._doubtful(changes, streams, concerned)):
             if (said := _said_by(head)) is not None:
                 self._heads[head.originator_id] = said
         placed: list[Found] = []
@@ -67,6 +67,18 @@ class Incarnations:
                 await self._place(each, stream, known) if isinstance(each, Change) and stream in concerned else each
             )
         return placed
+
+    async def _doubtful(
+        self, changes: Sequence[Found], streams: Mapping[int, str], concerned: Collection[str]
+    ) -> list[str]:
+        """The streams in which something stands that a change is not simply newer than. Of most, only that is read."""
+        newest = await self._log.newest_versions(concerned)
+        doubtful = {stream for stream, version in newest.items() if epoch_of(version)}
+        for each in changes:
+            stream = streams[id(each)] if isinstance(each, Change) else ""
+            if isinstance(each, Change) and stream in newest and each.event.source_version <= newest[stream]:
+                doubtful.add(stream)
+        return sorted(doubtful)
 
     def _stream(self, event: DomainEvent) -> str:
         """Its stream; "" for what the door will refuse."""

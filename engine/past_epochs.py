@@ -31,9 +31,13 @@ class PastEpochs:
         """Whether there may be any that is over."""
         known = await self._epochs.refresh()
         if known.in_use:
-            notes = await self._epochs.notes()
-            self._known = Known().after([note for note in notes if read_note(note).recorded_at <= self._moment])
+            noted = await self._epochs.notes()
+            self._known = Known().after([event for event in noted if self._was_there(event)])
         return known.in_use
+
+    def _was_there(self, event: StoredEvent) -> bool:
+        note = read_note(event)
+        return note is not None and note.recorded_at <= self._moment
 
     async def of(self, stream: str) -> int | None:
         """The epoch that was current in a stream; None when it still is."""

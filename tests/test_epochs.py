@@ -348,3 +348,13 @@ async def test_what_is_known_is_what_the_log_says(shop: Shop, config: Config) ->
     )
     assert known.current(f"{SKU}/*/pricing/erp") == 5
     assert known.current("OTHER/*/pricing/erp", versioned(0, LAST)) == 1
+
+
+async def test_what_others_write_there_raises_nothing(shop: Shop) -> None:
+    """An event of an application under the name of the stream counts as one of its events, and says nothing."""
+    await raised(shop, "erp")
+    await shop.store.log.insert([Raw(EPOCHS, 1, "tests.app:Something", b"{")])
+    assert await raised(shop, "erp") == 2
+    assert [each.epoch for each in await shop.epochs.list()] == [2, 1]
+    await append(shop, price("1.00"))
+    assert await head(shop, price("1.00")) == (2, 1)

@@ -70,6 +70,10 @@ def rebuild(
     orphan, is withdrawn: it no longer counts on any page, stays in the log, and comes back when its source names it
     again. Then all that is folded, and sections that were damaged or lost in the store are folded again.
 
+    A record that was deleted and made again, whose versions begin anew, lives in the next epoch of its stream, where a
+    complete snapshot proves that it is there. Other rows that are older than the log, although the snapshot was taken
+    later, are named: the source looks reset.
+
     Nothing is withdrawn when the snapshot is not known to be whole: it has no end marker or is cut off, its rows have
     shifted between pages, or one of them cannot be read as far as to tell its product. Nor is what it cannot name, and
     what the source has spoken of since, or shortly before. A run that would take something away from more streams than

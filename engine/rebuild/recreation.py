@@ -63,9 +63,9 @@ class Recreation:
         reset: list[str] = []
         again: list[Again] = []
         for number, statement, head in overtaken:
-            row = Again.of(number, statement)
-            if not self._is_later(row, head):
+            if not self._is_later(statement.occurred_at, head):
                 continue
+            row = Again.of(number, statement)
             if statement.epoch is None and self._may_be_again(row, head):
                 again.append(row)
             else:
@@ -122,10 +122,10 @@ class Recreation:
             except EpochsMoved:  # somebody has spoken of one of them, or the answer to an earlier try was lost
                 continue
 
-    def _is_later(self, row: Again, head: StoredEvent) -> bool:
-        """Whether a row was written down after what stands was said."""
+    def _is_later(self, occurred_at: str, head: StoredEvent) -> bool:
+        """Whether a row that occurred then was written down after what stands was said."""
         state = decoded(head)
-        return state is not None and (row.occurred_at > state.occurred_at or self._is_settled(head))
+        return state is not None and (occurred_at > state.occurred_at or self._is_settled(head))
 
     def _may_be_again(self, row: Again, head: StoredEvent) -> bool:
         """Whether a row that is later says something where a withdrawal stands, and there is another epoch."""
@@ -134,7 +134,7 @@ class Recreation:
         return withdrawn and row.content != "null" and epoch_of(head.originator_version) < MAX_EPOCH
 
     def _is_again(self, row: Again, head: StoredEvent) -> bool:
-        return self._is_later(row, head) and self._may_be_again(row, head)
+        return self._is_later(row.occurred_at, head) and self._may_be_again(row, head)
 
     def _is_ours(self, head: StoredEvent) -> bool:
         """Whether this very run has made it, perhaps before it was stopped."""
