@@ -72,7 +72,7 @@ def result_of(check: Check, problem: str | None) -> CheckResult:
 
 
 async def pages_can_be_read(shop: "Shop") -> str | None:
-    """The pages answer, over every connection that reads may need, and the last read did not fail."""
+    """The pages answer, over every connection that reads may need, and no read found damage lately."""
     await shop.store.check_reads()
     return _told(shop.faults.last("read"))
 

@@ -13,7 +13,7 @@ import pytest
 
 import engine
 from engine import Shop
-from engine.errors import StoreReadOnly, StoreUnavailable
+from engine.errors import StoreDamaged, StoreReadOnly, StoreUnavailable
 from engine.patience import ANSWER_SECONDS
 from engine.readiness import INGEST, READS, Check, Readiness, results_of
 from engine.stores.sqlite import folder_of
@@ -172,6 +172,21 @@ async def test_a_failed_append_shows_until_one_succeeds(
     assert await problems(client) == {"log": "the store is read-only: for a test"}
     await append(shop, price("1.00"))
     assert await problems(client) == {}
+
+
+async def test_damage_that_a_reader_met_shows(
+    shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a look at the whole file found none, or has not been there yet."""
+
+    async def fails(_sku: str, _channel: str) -> None:
+        raise StoreDamaged("somewhere", "pages.db", "for a test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.pages, "_sections", fails)
+        assert (await client.get("/v1/pages/web-de/A")).status_code == 503
+    assert await problems(client, "/readyz/ingest") == {}
+    assert await problems(client, "/readyz/reads") == {"pages": "pages.db is damaged"}
 
 
 # --- connections ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
 
+from engine.errors import StoreDamaged
 from engine.http.access import admitted
 from engine.http.caching import etag_of, matches
 from engine.http.headers import JSON, SECURITY, Header
@@ -67,6 +68,8 @@ class PageReads:
         try:
             status, headers, body = await self._answer(method, found, scope["headers"])
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            if isinstance(error, StoreDamaged):
+                self._service.shop.faults.failed("read", error)
             status, headers, body = sent(problem_of(error))
         await send_whole(scope, send, status, headers, body)
         traffic.note(method if method in METHODS else UNKNOWN, TEMPLATE, status, len(body), started)

@@ -137,6 +137,7 @@ async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[]
         if len(watch.silent()) == watch.board.processes - 1:
             with anyio.move_on_after(BEAT_SECONDS):
                 await anyio.wait_readable(listener)
+            with anyio.CancelScope(shield=True):  # whoever is accepted is not dropped
                 await attend_all(listener, make)
         else:
             await anyio.sleep(BEAT_SECONDS)
