@@ -13,7 +13,7 @@ from tests.simulation.scheduler import PROCESS, Process
 from tests.simulation.trace import Trace
 
 DATABASES = ("events.db", "pages.db")
-KEPT = (*DATABASES, "events.db-wal", "pages.db-wal")
+KEPT = (*DATABASES, "events.db-wal", "pages.db-wal", "log.tip")
 
 UNIX_EPOCH = 210_866_760_000_000
 """1970, in milliseconds of the Julian day."""
@@ -112,9 +112,11 @@ class Disk:
         if not power_lost:
             return path.read_bytes() if path.exists() else None
         file = self._files.get(str(path))
-        if file is None:
-            return path.read_bytes() if path.exists() else None
-        return file.after_power_loss(self._luck)
+        if file is not None:
+            return file.after_power_loss(self._luck)
+        if path.exists() and self._luck.random() < 0.5:  # nobody has ever synced it
+            return path.read_bytes()
+        return None
 
     def _renew(self, files: dict[str, bytes]) -> None:
         self.generation += 1
@@ -127,12 +129,12 @@ class Disk:
 class SimulatedFile(apsw.VFSFile):
     """A file of whichever process has opened it."""
 
-    def __init__(self, name: str, flags: list[int], disk: Disk) -> None:
+    def __init__(self, name: str | apsw.URIFilename, flags: list[int], disk: Disk) -> None:
         super().__init__(SYSTEM, name, flags)
         self._disk = disk
-        self._path = name
+        self._path = name if isinstance(name, str) else name.filename()
         self._owner = PROCESS.get()
-        disk.opened(name)
+        disk.opened(self._path)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  # SQLite's name
         """A read."""
@@ -167,7 +169,7 @@ class SimulatedFiles(apsw.VFS):
         """A file of the machine, unless it is a temporary one, which has no name."""
         if name is None:
             return super().xOpen(name, flags)
-        return SimulatedFile(name if isinstance(name, str) else name.filename(), flags, self._disk)
+        return SimulatedFile(name, flags, self._disk)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # SQLite's name and order
         """Deleted at once and for good."""

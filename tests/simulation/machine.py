@@ -19,8 +19,21 @@ import apsw
 import orjson
 
 import engine
-from engine import AppendResult, Config, DomainEvent, PagefoldError, Refused, Shop, StoreUnavailable, read_event
+from engine import (
+    AppendResult,
+    Config,
+    DomainEvent,
+    PagefoldError,
+    Refused,
+    Shop,
+    SourceFailed,
+    StoreUnavailable,
+    read_event,
+)
 from engine.appending import append_found
+from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
+from engine.rebuild.rebuilding import Watcher
+from engine.rebuild.runs import RunTaken, UnknownRun
 from tests.simulation import checks
 from tests.simulation.checks import Files
 from tests.simulation.disk import DATABASES, Disk
@@ -28,9 +41,14 @@ from tests.simulation.environment import Environment, silence
 from tests.simulation.journal import Journal
 from tests.simulation.model import DOMAINS, Document, Fold, Shown
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.rebuilds import check_rebuilds, check_repaired
 from tests.simulation.scheduler import PROCESS, Process, Scheduler, discard
+from tests.simulation.snapshots import KINDS, Snapshot, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Sent, Sources
 from tests.simulation.trace import Trace
+
+REBUILDING = 0.4
+"""The share of runs in which sources are rebuilt."""
 
 SECONDS_TO_SEND = 300.0
 SECONDS_TO_CATCH_UP = 120.0
@@ -74,6 +92,10 @@ class Machine:
             random.Random(luck.randbytes(8)), self.trace, self.scheduler, self.disk, self.environment
         )
         self.sources = Sources(random.Random(luck.randbytes(8)), self.environment.clock.wall)
+        self.snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self.sources)
+        self.orders: deque[Snapshot] = deque()
+        self.last: list[Snapshot] = []
+        """Those with which everything is repaired in the end."""
         self.journal = Journal()
         self.fold = Fold(SOURCES, CHANNELS)
         self.outbox: deque[list[Sent]] = deque()
@@ -124,11 +146,16 @@ class Machine:
         self.start("server", self._serve)
         for number in range(self.luck.choice([1, 1, 2])):
             self.start(f"worker-{number}", self._work)
+        if self.luck.random() < REBUILDING:
+            self.start("rebuilder", self._rebuild)
         await self._speak(self.luck.choice([5, 40, 100, 200]))
         await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
         await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "nobody is stopped any more")
         self.nemesis.rest()
         await self._speak(10)
+        if "rebuilder" in self.programs:
+            self.last = [self.snapshots.take(source, "whole", confirmed=True) for source in SOURCES]
+            self.orders.extend(self.last)
         await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
         await self._until(self._is_caught_up, SECONDS_TO_CATCH_UP, "I11: lag is 0")
         self.ending = True
@@ -139,6 +166,7 @@ class Machine:
         while traffic:
             size = min(len(traffic), self.luck.choice([1, 2, 5, 20, 60]))
             self.outbox.append([traffic.popleft() for _ in range(size)])
+            self._happen()
             await anyio.sleep(self.luck.expovariate(1 / 0.05))
 
     async def _finish(self) -> dict[tuple[str, str], bytes]:
@@ -159,6 +187,8 @@ class Machine:
         files = Files.read(self.disk.folder)
         checks.check_checkpoints(files)
         checks.check_origin(files, self.journal)
+        check_rebuilds(files, self.snapshots.of_run)
+        check_repaired(files, self.last)
         checks.check_answers(files, self.journal)
         checks.check_pages(files, self.fold, pages)
         checks.check_counts(files)
@@ -172,8 +202,18 @@ class Machine:
                 raise self.failures[0]
             await anyio.sleep(0.1)
 
+    def _happen(self) -> None:
+        """A source loses a record, or a rebuild is asked for."""
+        if "rebuilder" not in self.programs:
+            return
+        if self.luck.random() < 0.3:
+            self.sources.forget()
+        if self.luck.random() < 0.3:
+            source, kind = self.luck.choice(tuple(SOURCES)), self.luck.choice(KINDS)
+            self.orders.append(self.snapshots.take(source, kind, confirmed=self.luck.random() < 0.5))
+
     def _all_is_sent(self) -> bool:
-        return not self.outbox and not any(self.under_way.values())
+        return not self.outbox and not any(self.under_way.values()) and not self.orders
 
     def _is_caught_up(self) -> bool:
         if not all((self.disk.folder / name).exists() for name in DATABASES):
@@ -188,7 +228,7 @@ class Machine:
         return Config.parse(
             {
                 "store": {"url": f"sqlite:///{self.disk.folder}"},
-                "sources": {name: {"domains": [domain]} for name, domain in SOURCES.items()},
+                "sources": self.snapshots.config(),
                 "channels": CHANNELS,
                 "work": {"batch": self._batch, "poll_seconds": 0.5, "lease_seconds": 1.0},
             },
@@ -266,6 +306,33 @@ class Machine:
         async with engine.open(self.config) as shop:
             await shop.work()
 
+    async def _rebuild(self) -> None:
+        """Rebuilds what is asked for, and goes on with what was interrupted."""
+        async with engine.open(self.config) as shop, shop.rebuilds() as office:
+            for report in await office.newest(3):
+                if report.state == "interrupted" and report.run is not None and self.luck.random() < 0.7:
+                    await self._tried(office.resume(report.run, Known(self.snapshots)))
+            while True:
+                if self.orders:
+                    await self._rebuild_one(office, self.orders[0])
+                    self.orders.popleft()
+                await anyio.sleep(0.05)
+
+    async def _rebuild_one(self, office: RebuildOffice, snapshot: Snapshot) -> None:
+        self.snapshots.write(snapshot)
+        self.trace.note(f"rebuild of {snapshot.source}: {snapshot.kind}, {len(snapshot.rows)} rows")
+        order = Order(confirmed=snapshot.confirmed)
+        await self._tried(office.rebuild(snapshot.source, order, Known(self.snapshots, snapshot.source)))
+
+    async def _tried(self, rebuild: Awaitable[RunReport]) -> None:
+        """What is wrong with a snapshot, or with a run, ends that run alone."""
+        try:
+            report = await rebuild
+        except (SourceFailed, CannotResume, RunTaken, BeingRebuilt, UnknownRun) as error:
+            self.trace.note(f"no rebuild: {type(error).__name__}")
+        else:
+            self.trace.note(f"rebuild of {report.source} {report.state}: {report.counts.as_dict()}")
+
     async def _send(self, shop: Shop, process: Process) -> None:
         mine = self.under_way[process]
         while True:
@@ -298,6 +365,19 @@ class Machine:
                 continue
             if text is not None:
                 _observe(seen, orjson.loads(text))
+
+
+class Known(Watcher):
+    """Remembers which snapshot a run reads."""
+
+    def __init__(self, snapshots: Snapshots, source: str = "") -> None:
+        self._snapshots = snapshots
+        self._source = source
+
+    def begun(self, run_id: str) -> None:
+        """A run reads the snapshot that its source has written last: it would not go on with another one."""
+        source = self._source or run_id.rpartition("-")[0].rpartition("-")[0]
+        self._snapshots.of_run.setdefault(run_id, self._snapshots.latest[source])
 
 
 async def _append(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:

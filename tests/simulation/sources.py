@@ -53,7 +53,7 @@ class Sent(NamedTuple):
 
 
 class Sources:
-    """What all sources say now, in `facts`, and the events that say so, in the order in which they were made.
+    """What all sources say now, in `facts`, and the events that say so.
 
     Most events arrive. Some arrive twice, late, or never; some are broken, and some contradict what was said before.
     """
@@ -63,6 +63,7 @@ class Sources:
         self._wall = wall
         self._skew = {source: timedelta(seconds=luck.choice([0, 0, 0, -2, 3])) for source in SOURCES}
         self.facts: dict[Key, Fact] = {}
+        self._versions: dict[Key, int] = {}
         self.skus = luck.sample(SKUS, luck.randint(2, len(SKUS)))
         self.broken = luck.choice([0.0, 0.04])
         self.contradicting = luck.choice([0.0, 0.0, 0.05])
@@ -95,10 +96,11 @@ class Sources:
         domain = SOURCES[source]
         channel = luck.choice(["*", "*", "*", *CHANNELS])
         key = (luck.choice(self.skus), channel, domain, source)
-        before = self.facts.get(key)
-        version = luck.choice([0, 1, 1, 7]) if before is None else before.version + luck.choice([1, 1, 2, 10])
+        before = self._versions.get(key)
+        version = luck.choice([0, 1, 1, 7]) if before is None else before + luck.choice([1, 1, 2, 10])
+        self._versions[key] = version
         payload = None if luck.random() < 0.08 else self._payload(domain, channel)
-        self.facts[key] = Fact(version, self._wall() + self._skew[source], payload)
+        self.facts[key] = Fact(version, self.now(source), payload)
         return self.event(key)
 
     def event(self, key: Key) -> Document:
@@ -114,6 +116,15 @@ class Sources:
             "occurredAt": in_text(occurred_at),
             "payload": payload,
         }
+
+    def now(self, source: str) -> datetime:
+        """What time it is for a source."""
+        return self._wall() + self._skew[source]
+
+    def forget(self) -> None:
+        """A source has a record no more, and tells nobody."""
+        if self.facts:
+            del self.facts[self._luck.choice(sorted(self.facts))]
 
     def of(self, source: str) -> Iterator[Key]:
         """The streams of a source, in order."""

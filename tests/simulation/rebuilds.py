@@ -1,0 +1,75 @@
+"""What rebuilds may do to a log: whatever they append is what a snapshot says, and what they withdraw it disproves."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tests.simulation.checks import Files
+from tests.simulation.model import Row, encoded, heads_of, in_order
+from tests.simulation.snapshots import Snapshot
+
+SHARE, MOST, FEWEST = 0.05, 500, 5
+"""The brake: what a run may take away unasked, of the streams that are live."""
+
+
+def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
+    """I2, I7, I14 of every event that a rebuild has made."""
+    withdrawn: Counter[str] = Counter()
+    for row in files.of_domains():
+        run = row.state.get("runId")
+        if run is None:
+            continue
+        assert run in snapshots, f"I2: {row} is of a run that nobody has begun"
+        if row.state["drift"] == "orphan":
+            withdrawn[run] += 1
+            _check_withdrawal(row, snapshots[run], files.of_domains())
+        else:
+            _check_repair(row, snapshots[run])
+    for run, times in withdrawn.items():
+        _check_brake(times, snapshots[run], files)
+
+
+def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
+    """I6: after a whole snapshot the log says what the source says, and nothing that it does not say any more."""
+    heads = heads_of(files.log)
+    for snapshot in snapshots:
+        for stream, (version, content) in snapshot.rows.items():
+            head = heads.get(stream)
+            assert head is not None, f"I6: {stream} is not in the log"
+            assert head.version > version or _said(head) == content, (
+                f"I6: {head} in place of {version} {content.decode()}"
+            )
+        for stream, head in heads.items():
+            if stream.endswith("/" + snapshot.source) and stream not in snapshot.rows:
+                heard_at = max(head.state["occurredAt"], head.state["recordedAt"])
+                spoken = heard_at[:19] >= snapshot.taken_at.isoformat()[:19]
+                assert spoken or head.state["payload"] is None, f"I6: {head} is still there"
+
+
+def _check_repair(row: Row, snapshot: Snapshot) -> None:
+    said = row.version, _said(row)
+    assert snapshot.rows.get(row.stream) == said, f"I2: {row} is not what the {snapshot.kind} snapshot says"
+
+
+def _check_withdrawal(row: Row, snapshot: Snapshot, log: Sequence[Row]) -> None:
+    assert row.state["payload"] is None, f"I7: {row} is no withdrawal"
+    assert snapshot.proves, f"I14: {row} by a snapshot that proves nothing: {snapshot.kind}"
+    assert row.stream not in snapshot.rows, f"I14: {row}, and the {snapshot.kind} snapshot has it"
+    assert row.stream.endswith("/" + snapshot.source), f"I14: {row} by a snapshot of {snapshot.source}"
+    taken_at = snapshot.taken_at.isoformat()
+    for other in log:
+        if other.stream == row.stream and other.position < row.position and "runId" not in other.state:
+            said_at = other.state["occurredAt"]
+            assert said_at[:19] <= taken_at[:19], f"I14: {row}, and the source has spoken since: {other}"
+
+
+def _check_brake(times: int, snapshot: Snapshot, files: Files) -> None:
+    """At the most that could have been live then."""
+    live = len({row.stream for row in files.of_domains() if row.stream.endswith("/" + snapshot.source)})
+    allowed = max(min(int(live * SHARE), MOST), FEWEST)
+    assert snapshot.confirmed or times <= allowed, (
+        f"I14: {times} of {live} streams of {snapshot.source} withdrawn unasked"
+    )
+
+
+def _said(row: Row) -> bytes:
+    return encoded(in_order(row.state["payload"]))

@@ -1,0 +1,123 @@
+"""Snapshots of the simulated sources, as sources make them: whole, cut off, miscounted, shifted, with gaps."""
+
+import os
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import orjson
+
+from tests.simulation.journal import content_of, key_of, stream_of
+from tests.simulation.sources import SOURCES, Document, Sources, in_text
+
+Kind: TypeAlias = Literal[
+    "whole", "without withdrawn", "no end", "cut off", "wrong count", "count 0", "shifted", "gaps", "foreign", "late"
+]
+KINDS: tuple[Kind, ...] = (
+    "whole",
+    "whole",
+    "without withdrawn",
+    "without withdrawn",
+    "no end",
+    "cut off",
+    "wrong count",
+    "count 0",
+    "shifted",
+    "gaps",
+    "foreign",
+)
+PROVING: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "late")
+"""Those that are complete, whether what they say is true or not: what they do not have, the source does not have."""
+
+
+class Snapshot(NamedTuple):
+    """What a source says. `rows` has version and content by stream; `taken_at` is when they were read there."""
+
+    source: str
+    kind: Kind
+    events: list[Document]
+    rows: dict[str, tuple[int, bytes]]
+    taken_at: datetime
+    confirmed: bool
+
+    @property
+    def proves(self) -> bool:
+        """Whether what is not in it may be withdrawn."""
+        return self.kind in PROVING
+
+
+class Snapshots:
+    """Takes snapshots of sources, writes them into files, one file a source, and remembers what was in each."""
+
+    def __init__(self, folder: Path, luck: random.Random, sources: Sources) -> None:
+        self._folder = folder
+        self._luck = luck
+        self._sources = sources
+        self._written = 0
+        self.latest: dict[str, Snapshot] = {}
+        self.of_run: dict[str, Snapshot] = {}
+        """By the name of the run that has read it."""
+
+    def file(self, source: str) -> Path:
+        """Where the snapshot of a source is."""
+        return self._folder / f"{source}.ndjson"
+
+    def config(self) -> dict[str, Document]:
+        """What the configuration says of sources, with their snapshots."""
+        return {
+            name: {"domains": [domain], "snapshot": {"file": str(self.file(name))}} for name, domain in SOURCES.items()
+        }
+
+    def take(self, source: str, kind: Kind, *, confirmed: bool) -> Snapshot:
+        """The source reads all that it says now."""
+        events = [self._sources.event(key) for key in self._sources.of(source)]
+        if kind in ("without withdrawn", "gaps"):
+            events = [event for event in events if event["payload"] is not None]
+        if kind == "gaps":
+            events = [event for event in events if self._luck.random() < 0.6]
+        if kind == "cut off":
+            events = events[: self._luck.randint(0, max(len(events) - 1, 0))]
+        if self._luck.random() < 0.3:
+            self._luck.shuffle(events)
+        rows = {stream_of(key_of(event)): (event["sourceVersion"], content_of(event)) for event in events}
+        return Snapshot(source, kind, events, rows, self._sources.now(source), confirmed)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Writes the file that the configuration names, by the clock of the simulation."""
+        self._written += 1
+        file = self.file(snapshot.source)
+        lines = self._lines(snapshot.kind, snapshot.events, snapshot.taken_at)
+        file.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        moment = self._sources.now(snapshot.source) + timedelta(microseconds=self._written)
+        os.utime(file, (moment.timestamp(), moment.timestamp()))
+        self.latest[snapshot.source] = snapshot
+
+    def _lines(self, kind: Kind, events: Sequence[Document], taken_at: datetime) -> list[Document]:
+        begin: Document = {"snapshot": "begin", "takenAt": in_text(taken_at)}
+        rows, count = list(events), len(events)
+        if kind == "wrong count":
+            count += self._luck.choice([-1, 1, 7])
+        elif kind == "count 0":
+            count = 0
+        elif kind == "shifted" and rows:  # another row came twice in the place of one that was skipped
+            place = self._luck.randrange(len(rows))
+            rows[place] = rows[place - 1]
+        elif kind == "foreign":
+            rows.append(self._foreign())
+            count += 1
+        end: list[Document] = [] if kind in ("no end", "cut off") else [{"snapshot": "end", "count": max(count, 0)}]
+        return [*([] if kind == "late" else [begin]), *rows, *end]
+
+    def _foreign(self) -> Document:
+        """A row for a channel that this shop does not have."""
+        return {
+            "type": "pricing",
+            "sku": "A",
+            "channel": "web-mars",
+            "source": "erp",
+            "sourceVersion": 1,
+            "occurredAt": "2026-01-01T00:00:00Z",
+            "payload": None,
+        }
