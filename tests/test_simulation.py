@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import apsw
 import pytest
 
 from engine.stores.sqlite import connections
+from tests.postgres import PostgresServer
+from tests.processes import Processes
 from tests.scenes import SOAK_ROUNDS, SOAK_SEED
 from tests.simulation.machine import Failed, simulate
+from tests.simulation.servers import Servers
 
 SEEDS, CHUNK = 200, 20
 SEEDS_A_ROUND = 250
@@ -49,6 +53,34 @@ def shown(seed: int, count: int, hash_seed: str) -> list[str]:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
     return [line.rpartition(" in ")[0] for line in done.stdout.splitlines()]
+
+
+# --- real processes -------------------------------------------------------------------------------
+
+
+async def run_servers(server: PostgresServer, folder: Path, seed: int) -> None:
+    """One seed, in a database of its own."""
+    url = server.create_database()
+    await anyio.Path(folder).mkdir()
+    with Processes(folder) as processes:
+        await Servers(seed, url, folder, processes).run()
+    server.drop_database(url)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_on_postgres_everything_holds(postgres_server: PostgresServer, tmp_path: Path, seed: int) -> None:
+    """Workers killed and frozen, connections cut, rebuilds beside: every invariant holds in the end."""
+    await run_servers(postgres_server, tmp_path / "shop", seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [SOAK_SEED])
+async def test_on_postgres_everything_holds_for_long(
+    postgres_server: PostgresServer, tmp_path: Path, seed: int
+) -> None:
+    """The same, for many seeds."""
+    for each in range(seed, seed + 10 * SOAK_ROUNDS):
+        await run_servers(postgres_server, tmp_path / str(each), each)
 
 
 # --- it can fail ----------------------------------------------------------------------------------

@@ -343,7 +343,7 @@ class Machine:
             mine.append(batch)
             self.journal.send(batch)
             try:
-                results = await _append(shop, [each.event for each in batch])
+                results = await append_documents(shop, [each.event for each in batch])
             except StoreUnavailable:
                 self.trace.note("not taken: the store is unavailable")
                 self.outbox.appendleft(batch)
@@ -364,7 +364,7 @@ class Machine:
             except StoreUnavailable:
                 continue
             if text is not None:
-                _observe(seen, orjson.loads(text))
+                observe(seen, orjson.loads(text))
 
 
 class Known(Watcher):
@@ -380,7 +380,8 @@ class Known(Watcher):
         self._snapshots.of_run.setdefault(run_id, self._snapshots.latest[source])
 
 
-async def _append(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
+async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
+    """What became of events, as documents that whoever sends them has written."""
     found: list[DomainEvent | Refused] = []
     for event in events:
         try:
@@ -390,7 +391,8 @@ async def _append(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
     return await append_found(found, shop.append)
 
 
-def _observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
+def observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
+    """Remembers what a page shows of each section, where that is not what it showed last."""
     for domain in DOMAINS:
         versions = {name: version for name, version in page["sourceVersions"].items() if name.startswith(domain + "/")}
         if not versions:

@@ -1,0 +1,211 @@
+"""The same choices on PostgreSQL, where processes are real: one run of workers, senders, readers and rebuilds."""
+
+import json
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import orjson
+import psycopg
+
+import engine
+from engine import Config, Shop, SourceFailed, StoreUnavailable
+from engine.errors import LeaseLost
+from engine.rebuild.office import BeingRebuilt, Order
+from engine.rebuild.runs import RunTaken
+from tests.processes import Processes, Worker, eventually
+from tests.simulation import checks
+from tests.simulation.checks import Counted, Files
+from tests.simulation.journal import Journal
+from tests.simulation.machine import Known, append_documents, observe
+from tests.simulation.model import DOMAINS, Fold, Row, Shown, encoded, in_order
+from tests.simulation.rebuilds import check_rebuilds
+from tests.simulation.snapshots import KINDS, Snapshots
+from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
+
+WORKERS = 2
+SECONDS_TO_CATCH_UP = 60.0
+
+_LOG = (
+    "SELECT notification_id, originator_id, originator_version, revision, topic, state FROM pagefold.stored_events "
+    "ORDER BY notification_id"
+)
+_CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM pagefold.checkpoints"
+_KEPT = "SELECT domain, state, originator_id, originator_version FROM pagefold.dead_letters WHERE kind = 'ingest'"
+_CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < %s"
+)
+
+
+class Servers:
+    """A database, workers that fold what stands there, and a shop of this process that appends, reads and rebuilds."""
+
+    def __init__(self, seed: int, url: str, folder: Path, processes: Processes) -> None:
+        luck = random.Random(f"servers {seed}")
+        self._luck = random.Random(luck.randbytes(8))
+        self._url = url
+        self._processes = processes
+        self._sources = Sources(random.Random(luck.randbytes(8)), lambda: datetime.now(UTC))
+        self._snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self._sources)
+        self._journal = Journal()
+        self._outbox: deque[list[Sent]] = deque()
+        self._seen: dict[tuple[str, str, str], list[Shown]] = {}
+        self._workers: list[Worker] = []
+        self._config = folder / "pagefold.toml"
+        self._config.write_bytes(self._toml())
+
+    async def run(self) -> None:
+        """Everything that happens with this seed, and the judgement."""
+        async with engine.open(Config.load(self._config)) as shop:
+            self._workers = [self._processes.worker(self._config) for _ in range(WORKERS)]
+            async with self._beside(shop):
+                await self._speak()
+                await self._strike()
+                await eventually(lambda: not self._outbox, "everything is sent", SECONDS_TO_CATCH_UP)
+            self._revive()
+            await eventually(lambda: self._read().up_to_date(), "I11: lag is 0", SECONDS_TO_CATCH_UP)
+            await self._judge(shop)
+
+    @asynccontextmanager
+    async def _beside(self, shop: Shop) -> AsyncIterator[None]:
+        """Senders, a reader and rebuilds, for as long as the block lasts."""
+        async with anyio.create_task_group() as group:
+            stop = anyio.Event()
+            for _ in range(3):
+                group.start_soon(self._send, shop, stop)
+            group.start_soon(self._look, shop, stop)
+            group.start_soon(self._rebuild, shop, stop)
+            yield
+            stop.set()
+
+    async def _speak(self) -> None:
+        traffic = deque(self._sources.traffic(200))
+        while traffic:
+            size = min(len(traffic), self._luck.choice([1, 5, 20]))
+            self._outbox.append([traffic.popleft() for _ in range(size)])
+
+    async def _strike(self) -> None:
+        """What goes wrong, one after the other."""
+        blows = [self._kill, self._freeze, self._cut, self._cut]
+        for _ in range(self._luck.choice([2, 4, 6])):
+            await anyio.sleep(self._luck.uniform(0.0, 0.3))
+            self._luck.choice(blows)()
+            if self._luck.random() < 0.5:
+                self._revive()
+
+    def _kill(self) -> None:
+        self._luck.choice(self._workers).kill()
+
+    def _freeze(self) -> None:
+        victim = self._luck.choice(self._workers)
+        if victim.alive:
+            victim.freeze()
+
+    def _cut(self) -> None:
+        """Connections end, as when a server or a network does."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(_CUT, (self._luck.choice([0.3, 1.0]),))
+
+    def _revive(self) -> None:
+        for place, worker in enumerate(self._workers):
+            if worker.alive:
+                worker.wake()
+            else:
+                self._workers[place] = self._processes.worker(self._config)
+
+    # --- beside
+
+    async def _send(self, shop: Shop, stop: anyio.Event) -> None:
+        while self._outbox or not stop.is_set():
+            if not self._outbox:
+                await anyio.sleep(0.01)
+                continue
+            batch = self._outbox.popleft()
+            self._journal.send(batch)
+            try:
+                results = await append_documents(shop, [each.event for each in batch])
+            except StoreUnavailable:
+                self._outbox.append(batch)
+            else:
+                self._journal.hear(batch, results)
+
+    async def _look(self, shop: Shop, stop: anyio.Event) -> None:
+        while not stop.is_set():
+            await anyio.sleep(0.005)
+            sku, channel = self._luck.choice(self._sources.skus), self._luck.choice(tuple(CHANNELS))
+            try:
+                text = await shop.pages.get_json(sku, channel, disabled=True)
+            except StoreUnavailable:
+                continue
+            if text is not None:
+                observe(self._seen, orjson.loads(text))
+
+    async def _rebuild(self, shop: Shop, stop: anyio.Event) -> None:
+        async with shop.rebuilds() as office:
+            while not stop.is_set():
+                await anyio.sleep(self._luck.uniform(0.05, 0.3))
+                source = self._luck.choice(tuple(SOURCES))
+                self._sources.forget()
+                snapshot = self._snapshots.take(source, self._luck.choice(KINDS), confirmed=self._luck.random() < 0.5)
+                self._snapshots.write(snapshot)
+                try:
+                    await office.rebuild(source, Order(confirmed=snapshot.confirmed), Known(self._snapshots, source))
+                except (StoreUnavailable, SourceFailed, BeingRebuilt, RunTaken, LeaseLost):
+                    continue
+
+    # --- the judgement
+
+    def _read(self) -> Files:
+        """What stands in the database, read past the program."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            rows = connection.execute(_LOG).fetchall()
+            log = [Row._make((*row[:5], json.loads(row[5]) if row[4] in DOMAINS else {})) for row in rows]
+            kept = connection.execute(_KEPT).fetchall()
+            return Files(
+                log,
+                max((row.position for row in log), default=0),
+                [Counted(*row) for row in connection.execute(_CHECKPOINTS).fetchall()],
+                {(stream, version, _content(state)) for _, state, stream, version in kept},
+            )
+
+    async def _judge(self, shop: Shop) -> None:
+        files, fold = self._read(), Fold(SOURCES, CHANNELS)
+        keys = [key async for key in shop.store.pages.keys()]  # noqa: SIM118  # it is no dictionary
+        pages = {key: await shop.pages.get_json(*key, disabled=True) for key in keys}
+        checks.check_checkpoints(files)
+        checks.check_origin(files, self._journal)
+        check_rebuilds(files, self._snapshots.of_run)
+        checks.check_answers(files, self._journal)
+        checks.check_pages(files, fold, {key: page for key, page in pages.items() if page is not None})
+        checks.check_counts(files)
+        checks.check_readers(files, fold, [self._seen])
+
+    def _toml(self) -> bytes:
+        document = {
+            "store": {"url": self._url},
+            "sources": self._snapshots.config(),
+            "channels": CHANNELS,
+            "work": {"batch": self._luck.choice([3, 20, 8_000]), "poll_seconds": 0.05, "lease_seconds": 1.0},
+        }
+        return toml(document)
+
+
+def toml(document: Document, key: str = "") -> bytes:
+    """Nested tables of plain values, as TOML: JSON has the same strings, numbers and arrays."""
+    plain = {name: value for name, value in document.items() if not isinstance(value, dict)}
+    lines = [f"[{key}]"] if key and plain else []
+    lines += [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    text = "\n".join(lines).encode() + b"\n"
+    for name, value in document.items():
+        if isinstance(value, dict):
+            text += toml(value, f"{key}.{name}" if key else name)
+    return text
+
+
+def _content(state: bytes) -> bytes:
+    return encoded(in_order(json.loads(state)["payload"]))
