@@ -258,6 +258,11 @@ def in_utc_text(moment: str) -> str:
     return datetime.fromisoformat(moment).astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def in_microseconds(moment: datetime) -> str:
+    """A moment as events of the log have it, always with six digits."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def encoded(document: object) -> bytes:
     """Compact UTF-8 JSON, as it stands."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from tests.simulation.checks import Files
-from tests.simulation.model import Row, encoded, heads_of, in_order
+from tests.simulation.model import Row, encoded, heads_of, in_microseconds, in_order
 from tests.simulation.snapshots import Snapshot
 
 SHARE, MOST, FEWEST = 0.05, 500, 5
@@ -14,6 +15,7 @@ SHARE, MOST, FEWEST = 0.05, 500, 5
 def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
     """I2, I7, I14 of every event that a rebuild has made."""
     withdrawn: Counter[str] = Counter()
+    lost: Counter[tuple[str, str]] = Counter()
     for row in files.of_domains():
         run = row.state.get("runId")
         if run is None:
@@ -22,10 +24,14 @@ def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
         if row.state["drift"] == "orphan":
             withdrawn[run] += 1
             _check_withdrawal(row, snapshots[run], files.of_domains())
-        else:
-            _check_repair(row, snapshots[run])
+            continue
+        _check_repair(row, snapshots[run])
+        if row.state["drift"] != "missing":
+            lost.update((run, path) for path in _lost(row, files.log))
+    for (run, path), times in lost.items():
+        _check_brake(times + withdrawn[run] * (path == ""), snapshots[run], files, path)
     for run, times in withdrawn.items():
-        _check_brake(times, snapshots[run], files)
+        _check_brake(times, snapshots[run], files, "")
 
 
 def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
@@ -41,7 +47,8 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
         for stream, head in heads.items():
             if stream.endswith("/" + snapshot.source) and stream not in snapshot.rows:
                 heard_at = max(head.state["occurredAt"], head.state["recordedAt"])
-                spoken = heard_at[:19] >= snapshot.taken_at.isoformat()[:19]
+                since = min(snapshot.since, snapshot.taken_at) - timedelta(seconds=snapshot.habits.settle + 1)
+                spoken = snapshot.habits.trusted or heard_at >= in_microseconds(since)
                 assert spoken or head.state["payload"] is None, f"I6: {head} is still there"
 
 
@@ -55,20 +62,36 @@ def _check_withdrawal(row: Row, snapshot: Snapshot, log: Sequence[Row]) -> None:
     assert snapshot.proves, f"I14: {row} by a snapshot that proves nothing: {snapshot.kind}"
     assert row.stream not in snapshot.rows, f"I14: {row}, and the {snapshot.kind} snapshot has it"
     assert row.stream.endswith("/" + snapshot.source), f"I14: {row} by a snapshot of {snapshot.source}"
-    taken_at = snapshot.taken_at.isoformat()
-    for other in log:
-        if other.stream == row.stream and other.position < row.position and "runId" not in other.state:
-            said_at = other.state["occurredAt"]
-            assert said_at[:19] <= taken_at[:19], f"I14: {row}, and the source has spoken since: {other}"
+    since = in_microseconds(snapshot.since - timedelta(seconds=snapshot.habits.settle))
+    head = heads_of(each for each in log if each.stream == row.stream and each.position < row.position)[row.stream]
+    said_at = head.state["occurredAt" if snapshot.habits.marked else "recordedAt"]
+    assert said_at <= since, f"I14: {row}, and the source has spoken since {since}: {head}"
 
 
-def _check_brake(times: int, snapshot: Snapshot, files: Files) -> None:
+def _lost(row: Row, log: Sequence[Row]) -> list[str]:
+    """The attributes, and with "" everything, that a correction takes away from what its stream said before."""
+    before = max(
+        (each for each in log if each.stream == row.stream and each.rank < row.rank), key=lambda each: each.rank
+    )
+    had, has = before.state["payload"], row.state["payload"]
+    if had is None:
+        return []
+    if has is None or not any(map(_says, has.values())):
+        return [""] if any(map(_says, had.values())) else []
+    attributes, left = had.get("attributes", {}), has.get("attributes", {})
+    return [name for name, value in attributes.items() if _says(value) and not _says(left.get(name))]
+
+
+def _says(value: object) -> bool:
+    return value is not None and value not in ("", [], {})
+
+
+def _check_brake(times: int, snapshot: Snapshot, files: Files, path: str) -> None:
     """At the most that could have been live then."""
     live = len({row.stream for row in files.of_domains() if row.stream.endswith("/" + snapshot.source)})
     allowed = max(min(int(live * SHARE), MOST), FEWEST)
-    assert snapshot.confirmed or times <= allowed, (
-        f"I14: {times} of {live} streams of {snapshot.source} withdrawn unasked"
-    )
+    problem = f"I14: {times} of {live} streams of {snapshot.source} lose {path or 'everything'} unasked"
+    assert snapshot.confirmed or times <= allowed, problem
 
 
 def _said(row: Row) -> bytes:
