@@ -13,6 +13,7 @@ Shown: TypeAlias = tuple[Versions, Document | None]
 """A section as a reader sees it: the versions in it, and what it says."""
 
 DOMAINS = ("catalog", "pricing", "inventory", "media")
+AMOUNTS = ("amount", "compareAt")
 VERSION_BITS = 2**53
 """Above them, a stored version has the epoch."""
 
@@ -22,7 +23,6 @@ DEFAULTS: dict[str, Document] = {
     "inventory": {"safetyStock": 0, "backorderable": False},
     "media": {"assets": []},
     "asset": {"position": 0, "alt": {}},
-    "scheduled": {},
 }
 
 
@@ -182,15 +182,18 @@ def catalog_of(payloads: Sequence[Document], locales: Sequence[str]) -> Document
 
 def stock_of(counting: Sequence[tuple[str, Document]]) -> Document:
     """What all places can spare."""
-    locations = [
-        {"source": source, "available": max(payload["available"] - payload.get("safetyStock", 0), 0)}
-        for source, payload in counting
-    ]
-    total = sum(location["available"] for location in locations)
+    locations = []
+    for source, payload in counting:
+        uncounted = payload["available"] is None
+        spare = None if uncounted else max(payload["available"] - payload.get("safetyStock", 0), 0)
+        restock = {"restockAt": payload["restockAt"]} if payload.get("restockAt") else {}
+        locations.append({"source": source, "available": spare} | restock)
+    known = [location["available"] for location in locations]
+    total = None if None in known else sum(known)
     backorder = any(payload.get("backorderable") for _, payload in counting)
     body = {
         "available": total,
-        "status": "in_stock" if total else "backorder" if backorder else "out_of_stock",
+        "status": "in_stock" if total is None or total else "backorder" if backorder else "out_of_stock",
         "locations": locations,
     }
     restocks = [payload["restockAt"] for _, payload in counting if payload.get("restockAt")]
@@ -205,7 +208,7 @@ def assets_of(payloads: Sequence[Document], locales: Sequence[str]) -> list[Docu
             shown = {"position": 0} | {name: value for name, value in asset.items() if name != "alt"}
             text = text_in(asset.get("alt", {}), locales)
             assets.append(shown if text is None else shown | {"alt": text})
-    return sorted(assets, key=lambda asset: (asset["position"], asset["url"]))
+    return sorted(assets, key=lambda asset: asset["position"])
 
 
 def locales_of(channel: Document) -> list[str]:
@@ -229,12 +232,18 @@ def canonical(domain: str, payload: Document | None) -> Document | None:
     """The one form in which equal contents are equal: without what says nothing, moments in UTC."""
     if payload is None:
         return None
-    fields = spoken(payload, DEFAULTS[domain])
+    fields = {**payload}
+    if "localized" in fields:
+        texts = {code: in_locales(text) for code, text in fields["localized"].items()}
+        fields["localized"] = {code: text for code, text in texts.items() if text}
     if "assets" in fields:
-        fields["assets"] = [spoken(asset, DEFAULTS["asset"]) for asset in fields["assets"]]
-    if "scheduled" in fields:
-        fields["scheduled"] = [in_utc(spoken(each, DEFAULTS["scheduled"])) for each in fields["scheduled"]]
-    return in_utc(fields)
+        assets = [asset | {"alt": in_locales(asset.get("alt", {}))} for asset in fields["assets"]]
+        fields["assets"] = [spoken(asset, DEFAULTS["asset"]) for asset in assets]
+    for name in ("tiers", "scheduled"):
+        if name in fields:
+            fields[name] = [in_utc(in_cents(spoken(each, {}))) for each in fields[name]]
+    uncounted = {"available": None} if domain == "inventory" and payload["available"] is None else {}
+    return in_utc(in_cents(spoken(fields, DEFAULTS[domain]))) | uncounted
 
 
 def spoken(fields: Document, defaults: Document) -> Document:
@@ -244,6 +253,28 @@ def spoken(fields: Document, defaults: Document) -> Document:
         for name, value in fields.items()
         if value is not None and (name not in defaults or value != defaults[name])
     }
+
+
+def in_locales(texts: Mapping[str, str | None]) -> dict[str, str]:
+    """Only what says something, by locales as BCP 47 writes them: `de_at` is `de-AT`."""
+    return {in_bcp_47(locale): text for locale, text in texts.items() if text and not text.isspace()}
+
+
+def in_bcp_47(locale: str) -> str:
+    """A language, and a region where there is one."""
+    language, _, region = locale.replace("_", "-").partition("-")
+    return f"{language.lower()}-{region.upper()}" if region else language.lower()
+
+
+def in_cents(fields: Document) -> Document:
+    """With every amount in its one spelling: without zeros that say nothing, and with two decimals at least."""
+    return {name: in_cents_text(value) if name in AMOUNTS else value for name, value in fields.items()}
+
+
+def in_cents_text(amount: str) -> str:
+    """An amount, as it is stored."""
+    whole, _, decimals = amount.partition(".")
+    return f"{whole.lstrip('0') or '0'}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def in_utc(fields: Document) -> Document:

@@ -148,13 +148,13 @@ class Sources:
         return payload
 
     def _texts(self) -> Document:
-        locales = self._luck.sample(["de", "de-AT", "en", "en-US", "fr"], self._luck.randint(0, 3))
+        locales = self._luck.sample(["de", "de-AT", "en", "en_us", "FR"], self._luck.randint(0, 3))
         return {locale: self._luck.choice(WORDS) for locale in locales}
 
     def _price(self, channel: str) -> Document:
         luck = self._luck
         currency = CHANNELS[channel]["currency"] if channel in CHANNELS else luck.choice(["EUR", "EUR", "USD"])
-        payload: Document = {"currency": currency, "amount": luck.choice(["9.99", "19.90", "24", "0.5"])}
+        payload: Document = {"currency": currency, "amount": luck.choice(["9.99", "19.90", "019.9000", "24", "0.5"])}
         if luck.random() < 0.2:
             payload["tiers"] = [{"minQuantity": luck.randint(1, 9), "amount": "8.50"}]
         if luck.random() < 0.2:
@@ -165,7 +165,7 @@ class Sources:
 
     def _stock(self) -> Document:
         luck = self._luck
-        payload: Document = {"available": luck.randint(-2, 9)}
+        payload: Document = {"available": luck.choice([*range(-2, 10), None])}
         if luck.random() < 0.3:
             payload["safetyStock"] = luck.randint(0, 4)
         if luck.random() < 0.2:
