@@ -16,6 +16,8 @@ from unittest.mock import patch
 
 import anyio
 import apsw
+import eventsourcing.application
+import eventsourcing.domain
 import structlog
 from anyio._backends._asyncio import AsyncIOBackend
 from anyio.lowlevel import checkpoint
@@ -23,6 +25,7 @@ from anyio.lowlevel import checkpoint
 from engine import clock
 from engine.errors import StoreUnavailable
 from engine.rebuild import rebuilding, runs
+from engine.snapshots import files
 from engine.stores.sqlite import connections, lease, log
 from tests.power import SYSTEM
 from tests.simulation.disk import Disk, SimulatedFiles
@@ -231,7 +234,10 @@ class Environment:
             (rebuilding, "monotonic", self._scheduler.time),
             (lease, "time", self.clock.seconds),
             (clock, "datetime", self.clock.as_datetime()),
+            (eventsourcing.application, "datetime_now_with_tzinfo", self.clock.wall),
+            (eventsourcing.domain, "datetime_now_with_tzinfo", self.clock.wall),
             (os, "getpid", _number),
+            (files, "_look_at", _look_at),
             (socket, "gethostname", lambda: "simulated"),
             (os, "urandom", self._luck.randbytes),
             (random, "_urandom", self._luck.randbytes),
@@ -247,14 +253,14 @@ class Environment:
 
     @contextmanager
     def _files(self) -> Iterator[None]:
-        files = SimulatedFiles(self._disk, self.clock.wall, self._luck.randbytes)
+        simulated = SimulatedFiles(self._disk, self.clock.wall, self._luck.randbytes)
         apsw.randomness(0)  # SQLite's own dice are thrown anew
         apsw.connection_hooks.append(_register)
         try:
             yield
         finally:
             apsw.connection_hooks.remove(_register)
-            files.unregister()
+            simulated.unregister()
             apsw.set_default_vfs(SYSTEM)
             apsw.randomness(0)
 
@@ -298,6 +304,15 @@ def _number() -> int:
     """The number of the process."""
     process = PROCESS.get()
     return 0 if process is None else process.number
+
+
+_look_elsewhere = files._look_at
+
+
+def _look_at(name: str) -> tuple[str, datetime]:
+    """What tells a file from another, but not where it is: that is another place in each run."""
+    identity, moment = _look_elsewhere(name)
+    return identity.replace(f"{Path.cwd()}/", ""), moment
 
 
 def _register(connection: apsw.Connection) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import chdir
 from contextvars import Context
 from functools import cache
 from pathlib import Path
@@ -32,8 +33,8 @@ from engine import (
 )
 from engine.appending import append_found
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from engine.rebuild.rebuilding import Watcher
 from engine.rebuild.runs import RunTaken, UnknownRun
+from engine.rebuild.watcher import Watcher
 from tests.simulation import checks
 from tests.simulation.checks import Files
 from tests.simulation.disk import DATABASES, Disk
@@ -82,6 +83,7 @@ class Machine:
 
     def __init__(self, seed: int, folder: Path, *, verbose: bool = False) -> None:
         self.seed = seed
+        self.folder = folder
         luck = random.Random(f"simulation {seed}")
         self.luck = random.Random(luck.randbytes(8))
         self.trace = Trace(verbose=verbose)
@@ -111,7 +113,7 @@ class Machine:
     def run(self) -> Outcome:
         """Everything that happens with this seed. Raises `Failed`."""
         try:
-            with self.environment.entered(), silence():
+            with chdir(self.folder), self.environment.entered(), silence():
                 try:
                     self._run()
                 finally:
@@ -260,7 +262,7 @@ class Machine:
             self.failures.append(error)
 
     def _note_failure(self, process: Process, error: Exception) -> None:
-        text = str(error).replace(str(self.disk.folder), "~")
+        text = str(error).replace(str(self.folder), "~")
         self.trace.note(f"{process.name} has failed: {type(error).__name__}: {text}")
 
     def _after_death(self, process: Process) -> None:

@@ -188,7 +188,7 @@ def stock_of(counting: Sequence[tuple[str, Document]]) -> Document:
         spare = None if uncounted else max(payload["available"] - payload.get("safetyStock", 0), 0)
         restock = {"restockAt": payload["restockAt"]} if payload.get("restockAt") else {}
         locations.append({"source": source, "available": spare} | restock)
-    known = [location["available"] for location in locations]
+    known: list[Any] = [location["available"] for location in locations]
     total = None if None in known else sum(known)
     backorder = any(payload.get("backorderable") for _, payload in counting)
     body = {

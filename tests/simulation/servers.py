@@ -51,7 +51,7 @@ class Servers:
         self._url = url
         self._processes = processes
         self._sources = Sources(random.Random(luck.randbytes(8)), lambda: datetime.now(UTC))
-        self._snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self._sources)
+        self._snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self._sources, f"{folder}/")
         self._journal = Journal()
         self._outbox: deque[list[Sent]] = deque()
         self._seen: dict[tuple[str, str, str], list[Shown]] = {}

@@ -69,10 +69,14 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """Takes snapshots of sources, writes them into files, one file a source, and remembers what was in each."""
+    """Takes snapshots of sources, writes them into files, one file a source, and remembers what was in each.
 
-    def __init__(self, folder: Path, luck: random.Random, sources: Sources) -> None:
+    `named_in` is what stands before the names of the files in the configuration.
+    """
+
+    def __init__(self, folder: Path, luck: random.Random, sources: Sources, named_in: str = "") -> None:
         self._folder = folder
+        self._named_in = named_in
         self._luck = luck
         self._sources = sources
         self._habits = {
@@ -97,7 +101,12 @@ class Snapshots:
     def _settings(self, source: str) -> Document:
         _, trusted, settle, duration = self._habits[source]
         ends = "file" if trusted else "marker"
-        return {"file": str(self.file(source)), "ends": ends, "settle": settle, "duration": duration}
+        return {
+            "file": f"{self._named_in}{self.file(source).name}",
+            "ends": ends,
+            "settle": settle,
+            "duration": duration,
+        }
 
     def take(self, source: str, kind: Kind, *, confirmed: bool) -> Snapshot:
         """The source reads all that it says now."""
