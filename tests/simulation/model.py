@@ -37,6 +37,11 @@ class Row(NamedTuple):
     state: Document
 
     @property
+    def place(self) -> tuple[str, int]:
+        """Its stream, and the source's own version, in whichever epoch."""
+        return self.stream, self.version % VERSION_BITS
+
+    @property
     def rank(self) -> tuple[int, int]:
         """What orders the events of a stream."""
         return self.version, self.revision

@@ -26,7 +26,7 @@ def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
             _check_withdrawal(row, snapshots[run], files.of_domains())
             continue
         _check_repair(row, snapshots[run])
-        if row.state["drift"] != "missing":
+        if row.state["drift"] in ("newer", "changed"):
             lost.update((run, path) for path in _lost(row, files.log))
     for (run, path), times in lost.items():
         _check_brake(times + withdrawn[run] * (path == ""), snapshots[run], files, path)
@@ -53,7 +53,7 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
 
 
 def _check_repair(row: Row, snapshot: Snapshot) -> None:
-    said = row.version, _said(row)
+    said = row.place[1], _said(row)
     assert snapshot.rows.get(row.stream) == said, f"I2: {row} is not what the {snapshot.kind} snapshot says"
 
 

@@ -22,7 +22,7 @@ from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
 from tests.simulation.journal import Journal
 from tests.simulation.machine import Known, append_documents, observe
-from tests.simulation.model import DOMAINS, Fold, Row, Shown, encoded, in_order
+from tests.simulation.model import DOMAINS, Fold, Row, Shown
 from tests.simulation.rebuilds import check_rebuilds
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
@@ -170,7 +170,7 @@ class Servers:
                 log,
                 max((row.position for row in log), default=0),
                 [Counted(*row) for row in connection.execute(_CHECKPOINTS).fetchall()],
-                {(stream, version, _content(state)) for _, state, stream, version in kept},
+                {checks.kept_of(*row) for row in kept},
             )
 
     async def _judge(self, shop: Shop) -> None:
@@ -205,7 +205,3 @@ def toml(document: Document, key: str = "") -> bytes:
         if isinstance(value, dict):
             text += toml(value, f"{key}.{name}" if key else name)
     return text
-
-
-def _content(state: bytes) -> bytes:
-    return encoded(in_order(json.loads(state)["payload"]))
