@@ -83,6 +83,14 @@ def raw(file: Path) -> apsw.Connection:
     return connection
 
 
+def copied(file: Path) -> bytes:
+    """A consistent copy of a file that is in use."""
+    connection = raw(file)
+    content = connection.serialize("main")
+    connection.close()
+    return content
+
+
 def check_whole(folder: Path) -> None:
     """Neither file is corrupt."""
     for name in ("events.db", "pages.db"):

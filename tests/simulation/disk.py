@@ -108,6 +108,15 @@ class Disk:
         kept = {name: self._kept(before / name, power_lost=power_lost) for name in KEPT}
         self._renew({name: content for name, content in kept.items() if content is not None})
 
+    def put_back(self, events: bytes, pages: bytes | None) -> None:
+        """The machine starts again with another log, and other pages or those that it has; `log.tip` may be left."""
+        before = self.folder
+        files = {"events.db": events, "pages.db": pages}
+        for name in ("log.tip", *(() if pages else ("pages.db", "pages.db-wal"))):
+            if (before / name).exists() and (name != "log.tip" or self._luck.random() < 0.7):
+                files[name] = (before / name).read_bytes()
+        self._renew({name: content for name, content in files.items() if content is not None})
+
     def _kept(self, path: Path, *, power_lost: bool) -> bytes | None:
         if not power_lost:
             return path.read_bytes() if path.exists() else None

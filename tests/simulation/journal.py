@@ -31,6 +31,10 @@ class Journal:
         for each in sent:
             self.submitted.setdefault(place_of(each.event), set()).add(content_of(each.event))
 
+    def forget_since(self, answers: int) -> None:
+        """The log was put back to what it was when there were so many answers."""
+        del self.answers[answers:]
+
     def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult]) -> None:
         """The machine has answered."""
         self.answers += [

@@ -32,6 +32,7 @@ from engine import (
     read_event,
 )
 from engine.appending import append_found
+from engine.errors import LogReplaced, PagesUnfolded
 from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
 from engine.rebuild.runs import RunTaken, UnknownRun
 from engine.rebuild.watcher import Watcher
@@ -50,6 +51,9 @@ from tests.simulation.trace import Trace
 
 REBUILDING = 0.4
 """The share of runs in which sources are rebuilt."""
+
+NOT_NOW = (StoreUnavailable, LogReplaced, PagesUnfolded)
+"""What whoever sends, or reads, is told while the store cannot do what it asks."""
 
 SECONDS_TO_SEND = 300.0
 SECONDS_TO_CATCH_UP = 120.0
@@ -76,6 +80,14 @@ class Outcome(NamedTuple):
     deaths: int
     errors: int
     seconds: float
+
+
+class Backup(NamedTuple):
+    """Copies of both files, and how many answers had been given by then."""
+
+    events: bytes
+    pages: bytes
+    answers: int
 
 
 class Machine:
@@ -107,6 +119,7 @@ class Machine:
         self.everybody: list[Process] = []
         self.failures: list[BaseException] = []
         self.ending = False
+        self.backup: Backup | None = None
 
     # --- the whole
 
@@ -138,6 +151,8 @@ class Machine:
         self.scheduler.on_step = self.nemesis.tick
         self.scheduler.on_death = self._after_death
         self.nemesis.lose_power = lambda: self.restart(power_lost=True)
+        self.nemesis.back_up = self._back_up
+        self.nemesis.put_back = self._put_back
         self.scheduler.run_until_complete(self._live())
         self.restart(power_lost=self.luck.random() < 0.5)
         pages = self.scheduler.run_until_complete(self._finish())
@@ -215,12 +230,11 @@ class Machine:
             self.orders.append(self.snapshots.take(source, kind, confirmed=self.luck.random() < 0.5))
 
     def _all_is_sent(self) -> bool:
-        return not self.outbox and not any(self.under_way.values()) and not self.orders
+        waiting = self.outbox or any(self.under_way.values()) or self.orders
+        return not waiting and "operator" not in self.programs
 
     def _is_caught_up(self) -> bool:
-        if not all((self.disk.folder / name).exists() for name in DATABASES):
-            return False
-        return Files.read(self.disk.folder).up_to_date()
+        return self._has_store() and Files.read(self.disk.folder).up_to_date()
 
     # --- the machine
 
@@ -272,19 +286,53 @@ class Machine:
             self.scheduler.call_later(self.luck.choice([0.0, 0.1, 1.0]), self._start_again, process, context=Context())
 
     def _start_again(self, process: Process) -> None:
-        if self.nemesis.processes.get(process.name) is process and not self.ending:
+        newest = self.nemesis.processes.get(process.name) is process
+        if newest and not self.ending and process.name in self.programs:
             self.start(process.name, self.programs[process.name])
 
     def restart(self, *, power_lost: bool) -> None:
         """All processes end at once, and the machine starts again."""
         self.trace.note("the power is lost" if power_lost else "everything is killed")
-        living = [process for process in self.nemesis.processes.values() if process.alive]
-        for process in living:
-            self.scheduler.kill(process)
+        self._kill_all()
         self.disk.restart(power_lost=power_lost)
-        if all((self.disk.folder / name).exists() for name in DATABASES):
+        if self._has_store() and "operator" not in self.programs:  # with another log, checkpoints prove nothing
             self._check_after_restart()
         self.observations.append({})
+
+    def _back_up(self) -> None:
+        if self._has_store():
+            self.trace.note("a backup is made")
+            events, pages = (checks.copied(self.disk.folder / name) for name in DATABASES)
+            self.backup = Backup(events, pages, len(self.journal.answers))
+
+    def _put_back(self) -> None:
+        """Somebody puts the log back from a backup, alone or with the pages of then, and takes it for the log."""
+        if self.backup is None or not self._has_store():
+            return
+        self.trace.note("the log is put back")
+        self._kill_all()
+        checks.check_readers(Files.read(self.disk.folder), self.fold, self.observations)
+        self.observations.clear()
+        with_pages = self.luck.random() < 0.5
+        self.disk.put_back(self.backup.events, self.backup.pages if with_pages else None)
+        self.journal.forget_since(self.backup.answers)
+        self.start("operator", self._recover)
+
+    async def _recover(self) -> None:
+        """Takes the log as it is."""
+        async with engine.open(self.config) as shop:
+            found = await shop.recover()
+        self.trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")
+        for seen in self.observations:  # until now, readers were shown the pages of the other log
+            seen.clear()
+        del self.programs["operator"]
+
+    def _has_store(self) -> bool:
+        return all((self.disk.folder / name).exists() for name in DATABASES)
+
+    def _kill_all(self) -> None:
+        for process in [process for process in self.nemesis.processes.values() if process.alive]:
+            self.scheduler.kill(process)
 
     def _check_after_restart(self) -> None:
         try:
@@ -346,8 +394,8 @@ class Machine:
             self.journal.send(batch)
             try:
                 results = await append_documents(shop, [each.event for each in batch])
-            except StoreUnavailable:
-                self.trace.note("not taken: the store is unavailable")
+            except NOT_NOW as error:
+                self.trace.note(f"not taken: {type(error).__name__}")
                 self.outbox.appendleft(batch)
                 await anyio.sleep(0.1)
             else:
@@ -363,7 +411,7 @@ class Machine:
             sku, channel = self.luck.choice(self.sources.skus), self.luck.choice(tuple(CHANNELS))
             try:
                 text = await shop.pages.get_json(sku, channel, disabled=True)
-            except StoreUnavailable:
+            except NOT_NOW:
                 continue
             if text is not None:
                 observe(seen, orjson.loads(text))

@@ -40,9 +40,14 @@ class Nemesis:
         self._environment = environment
         self.processes: dict[str, Process] = {}
         self.lose_power: Callable[[], None] = lambda: None
+        self.back_up: Callable[[], None] = lambda: None
+        self.put_back: Callable[[], None] = lambda: None
         kinds = [self._kill, self._kill, self._kill_at_change, self._power, self._stop, self._break_disk]
         kinds += [self._set_clock, self._slow_down, self._terminate]
         blows = [Blow(self._some_step(), luck.choice(kinds)) for _ in range(luck.choice([0, 1, 2, 3, 5, 8]))]
+        if luck.random() < 0.2:
+            steps = sorted((self._some_step(), self._some_step()))
+            blows += [Blow(steps[0], self._back_up), Blow(steps[1], self._put_back)]
         self._blows = sorted(blows, key=lambda blow: blow.step)
 
     def tick(self) -> None:
@@ -79,6 +84,12 @@ class Nemesis:
     def _kill_at_change(self) -> None:
         if (victim := self._victim()) is not None:
             victim.dies_at_change = victim.changes + self._luck.randint(1, 30)
+
+    def _back_up(self) -> None:
+        self.back_up()
+
+    def _put_back(self) -> None:
+        self.put_back()
 
     def _power(self) -> None:
         self.lose_power()

@@ -97,6 +97,8 @@ class Sources:
         channel = luck.choice(["*", "*", "*", *CHANNELS])
         key = (luck.choice(self.skus), channel, domain, source)
         before = self._versions.get(key)
+        if key not in self.facts and luck.random() < 0.5:  # a record that is made again begins anew
+            before = None
         version = luck.choice([0, 1, 1, 7]) if before is None else before + luck.choice([1, 1, 2, 10])
         self._versions[key] = version
         payload = None if luck.random() < 0.08 else self._payload(domain, channel)
