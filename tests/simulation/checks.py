@@ -113,10 +113,13 @@ def check_answers(files: Files, journal: Journal) -> None:
     for row in files.of_domains():
         contents[row.place].add(_said(row))
     for answer in journal.answers:
-        _check_answer(answer, by_position, contents[place_of(answer.sent.event)])
+        place, said = place_of(answer.sent.event), content_of(answer.sent.event)
+        _check_answer(answer, by_position, contents[place])
+        if answer.outcome == "duplicate" and journal.submitted[place, said] == 1:
+            first = by_position[answer.position or 0]
+            assert "runId" in first.state, f"I1: {answer}: it was sent once"
         if answer.outcome == "conflict":
-            place = (*place_of(answer.sent.event), content_of(answer.sent.event))
-            assert place in files.kept, f"I8: {answer} is not in dead letters"
+            assert (*place, said) in files.kept, f"I8: {answer} is not in dead letters"
 
 
 def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[bytes]) -> None:
@@ -145,7 +148,7 @@ def check_origin(files: Files, journal: Journal) -> None:
     for row in by_rank.values():
         if "runId" in row.state:
             continue
-        assert _said(row) in journal.submitted.get(row.place, ()), f"I2: nobody has sent {row}"
+        assert journal.submitted[row.place, _said(row)], f"I2: nobody has sent {row}"
         if row.revision:  # it was said again, after a rebuild had withdrawn it
             before = by_rank.get((row.stream, (row.version, row.revision - 1)))
             healed = before is not None and before.state.get("drift") == "orphan"

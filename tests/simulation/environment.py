@@ -27,6 +27,8 @@ from engine.errors import StoreUnavailable
 from engine.rebuild import rebuilding, runs
 from engine.snapshots import files
 from engine.stores.sqlite import connections, lease, log
+from engine.stores.sqlite.folding import SQLiteFolding
+from engine.stores.store import Checkpoint
 from tests.power import SYSTEM
 from tests.simulation.disk import Disk, SimulatedFiles
 from tests.simulation.scheduler import PROCESS, Process, Scheduler
@@ -249,6 +251,7 @@ class Environment:
             (log, "TICK_SECONDS", TICK_SECONDS),
             (lease.LockFile, "acquire", classmethod(_acquire)),
             (lease.LockFile, "release", _release),
+            (SQLiteFolding, "advance", _advance),
         ]
 
     @contextmanager
@@ -293,6 +296,16 @@ def _release(lock: lease.LockFile) -> None:
     process = PROCESS.get()
     if process is not None and process.lock_files.pop(lock._descriptor, None) is not None:
         _release_elsewhere(lock)
+
+
+_advance_elsewhere = SQLiteFolding.advance
+
+
+async def _advance(folding: SQLiteFolding, checkpoint: Checkpoint) -> Checkpoint:
+    """I9: nobody moves a checkpoint back, as a worker would that has lost its lease and does not know it."""
+    before = folding.checkpoint
+    assert checkpoint.position >= before.position, f"I9: {checkpoint} in place of {before}"
+    return await _advance_elsewhere(folding, checkpoint)
 
 
 def _closes(function: Callable[..., Any]) -> bool:

@@ -1,5 +1,6 @@
 """What was promised: kept outside of the machine, it outlives everything that happens to it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,13 +24,14 @@ class Journal:
     """Every event that was ever sent, and every answer."""
 
     def __init__(self) -> None:
-        self.submitted: dict[Place, set[bytes]] = {}
+        self.submitted: Counter[tuple[Place, bytes]] = Counter()
+        """How often each event was sent."""
         self.answers: list[Answer] = []
 
     def send(self, sent: Sequence[Sent]) -> None:
         """Events go to the machine: any of them may be in the log from now on."""
         for each in sent:
-            self.submitted.setdefault(place_of(each.event), set()).add(content_of(each.event))
+            self.submitted[place_of(each.event), content_of(each.event)] += 1
 
     def forget_since(self, answers: int) -> None:
         """The log was put back to what it was when there were so many answers."""

@@ -161,7 +161,7 @@ class Machine:
     async def _live(self) -> None:
         """Everything is sent, whatever goes wrong; then nothing goes wrong any more, and the workers catch up."""
         self.start("server", self._serve)
-        for number in range(self.luck.choice([1, 1, 2])):
+        for number in range(self.luck.choice([1, 2])):
             self.start(f"worker-{number}", self._work)
         if self.luck.random() < REBUILDING:
             self.start("rebuilder", self._rebuild)

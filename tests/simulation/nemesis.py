@@ -43,7 +43,7 @@ class Nemesis:
         self.back_up: Callable[[], None] = lambda: None
         self.put_back: Callable[[], None] = lambda: None
         kinds = [self._kill, self._kill, self._kill_at_change, self._power, self._stop, self._break_disk]
-        kinds += [self._set_clock, self._slow_down, self._terminate]
+        kinds += [self._set_clock, self._slow_down, self._terminate, self._stop_worker, self._stop_worker]
         blows = [Blow(self._some_step(), luck.choice(kinds)) for _ in range(luck.choice([0, 1, 2, 3, 5, 8]))]
         if luck.random() < 0.2:
             steps = sorted((self._some_step(), self._some_step()))
@@ -100,12 +100,19 @@ class Nemesis:
             self._trace.note(f"{victim.name} is told to end")
             victim.scope.cancel()
 
+    def _stop_worker(self) -> None:
+        """One that folds, for longer than it keeps its lease."""
+        workers = [process for name, process in self.processes.items() if name.startswith("worker") and process.alive]
+        self._stop_one(self._luck.choice(workers) if workers else None, [2.0, 5.0])
+
     def _stop(self) -> None:
-        victim = self._victim()
+        self._stop_one(self._victim(), [0.3, 2.0])
+
+    def _stop_one(self, victim: Process | None, seconds: list[float]) -> None:
         if victim is not None and not victim.stopped:
             self._trace.note(f"{victim.name} is stopped")
             victim.stopped = True
-            self._later(self._luck.choice([0.3, 2.0, 5.0]), lambda: self._resume(victim))
+            self._later(self._luck.choice(seconds), lambda: self._resume(victim))
 
     def _resume(self, process: Process) -> None:
         if process.stopped and process.alive:
