@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from engine.command.serve import SECONDS_TO_CLOSE
 from engine.http.board import REPORT_BYTES, SILENT_BEATS, Board, PeerWatch
 from engine.http.peers import WORKER
 from engine.readiness import INGEST, CheckResult
@@ -230,6 +231,34 @@ def test_a_server_that_cannot_fold_says_so(place: Path, store_url: str, workers:
         assert 'pagefold_ready{for="ingest"} 0.0' in server.get("/metrics").text
         put_checkpoints(store_url, "- 1000")
         within(40, "it folds again", lambda: problems(server) == {})
+        assert server.ended() == 0
+
+
+def take_log(store_url: str) -> None:
+    """Takes the log away, as one does who puts another one in its place."""
+    if store_url.startswith("sqlite:"):
+        for file in folder_of(store_url).glob("events.db*"):
+            file.unlink()
+    else:
+        query(store_url, "ALTER SCHEMA pagefold RENAME TO taken")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_whose_log_was_taken_away_goes_on(place: Path, store_url: str, workers: int) -> None:
+    """It refuses changes, and tells why; it does not end, whatever it asks the log for beside."""
+    assert place.is_dir()
+    with serving("--work", "--workers", str(workers)) as server:
+        take_log(store_url)
+        time.sleep(2 * SECONDS_TO_CLOSE)
+        assert httpx2.post(server.url + "/v1/events", json=product("B")).status_code == 503
+        assert problems(server, "/readyz/ingest") != {}
+        assert server.get("/healthz").status_code == 200
+        if store_url.startswith("sqlite:"):
+            assert read(server).status_code == 200
+        else:
+            query(store_url, "ALTER SCHEMA taken RENAME TO pagefold")
+            within(40, "all is well again", lambda: problems(server) == {})
+            assert read(server).status_code == 200
         assert server.ended() == 0
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import engine
 from engine import Config, DomainEvent, LogReplaced, PagesUnfolded, Shop
+from engine.errors import StoreUnfit
 from engine.stores import open_store
 from engine.stores.proof import MARKED_BYTES, mark_of
 from engine.stores.sqlite import SQLiteStore, folder_of
@@ -257,6 +258,24 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: C
         on_disk = apsw.Connection(str(folder / "events.db"))
         assert on_disk.execute("SELECT count(*) FROM stored_events").get == 6
         on_disk.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
+    sqlite_config: Config, *, replaced: bool
+) -> None:
+    """What is committed there would be lost with the process: it is refused, until all have opened the file anew."""
+    journal = folder_of(sqlite_config.store.url) / "events.db-wal"
+    async with engine.open(sqlite_config) as shop:
+        await say(shop, *many(5))
+        journal.unlink()
+        if replaced:
+            journal.touch()
+        with pytest.raises(StoreUnfit, match=r"events\.db-wal was deleted or replaced"):
+            await shop.append([price("7.00", sku="LATE")])
+    async with engine.open(sqlite_config) as shop:
+        await say(shop, price("7.00", sku="LATER"))
+        assert (await shop.verify()).changed == 0
 
 
 async def test_pages_that_were_lost_are_folded_anew(sqlite_config: Config) -> None:

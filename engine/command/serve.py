@@ -17,7 +17,7 @@ from engine.command.output import say
 from engine.command.running import Stop, stoppable
 from engine.command.supervising import Task, supervise
 from engine.config import Config
-from engine.errors import StoreUnavailable
+from engine.errors import StoreError
 from engine.http.access import EVERYTHING, Access, anonymous_grant
 from engine.http.descriptors import room_for
 from engine.http.listening import address_of, listen
@@ -135,7 +135,7 @@ async def closing(service: Service, host: str) -> None:
 async def _has_tokens(shop: Shop) -> bool:
     try:
         return await shop.tokens.any_made()
-    except StoreUnavailable:  # while it is away, nothing can be done here
+    except StoreError:  # while it is away, put back or damaged, nothing can be done here; reads go on
         return False
 
 

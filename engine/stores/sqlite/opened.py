@@ -11,9 +11,14 @@ from typing import Generic, TypeAlias, TypeVar
 
 import apsw
 
-from engine.errors import StoreUnavailable
+from engine.errors import StoreUnavailable, StoreUnfit
 
 Identity: TypeAlias = tuple[int, int]
+
+JOURNAL = "-wal"
+JOURNAL_REPLACED = (
+    "{} was deleted or replaced under those who write: end every process that has the store open, then start them again"
+)
 
 Connected = TypeVar("Connected", bound=apsw.Connection)
 
@@ -43,22 +48,31 @@ class Opened(Generic[Connected]):
         self._verify = verify
         self._connection: Connected | None = None
         self._identity: Identity | None = None
+        self._journal: Identity | None = None
 
     def current(self) -> Connected:
         """The connection to the file that stands at the path now. It stays the same inside a transaction."""
         connection = self._connection
         if connection is None:
-            connection, self._identity = self._open()
+            connection, self._identity, self._journal = self._open()
             self._connection = connection
         elif not connection.in_transaction and _identity(self._path) != self._identity:
             connection = self._again()
         return connection
 
     def confirm(self) -> None:
-        """Raises `StoreUnavailable` unless what was committed is in the file that stands at the path."""
+        """Raises unless what was committed is in the file that stands at the path, or in the write-ahead log beside it.
+
+        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnfit` where the write-ahead log
+        is: all who have it open share it, and only when they have ended does the file count alone.
+        """
         connection = self._connection
-        if connection is not None and not connection.in_transaction and _identity(self._path) != self._identity:
+        if connection is None or connection.in_transaction:
+            return
+        if _identity(self._path) != self._identity:
             raise StoreUnavailable(self._path, FileReplacedError("the file was replaced while it was written"))
+        if _identity(self._path + JOURNAL) != self._journal:
+            raise StoreUnfit(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
 
     def forget(self) -> None:
         """Closes the connection. The next who uses it opens it."""
@@ -67,18 +81,18 @@ class Opened(Generic[Connected]):
             connection.close()
 
     def _again(self) -> Connected:
-        connection, identity = self._open()
+        connection, identity, journal = self._open()
         try:
             self._verify(connection)
         except BaseException:
             connection.close()
             raise
         self.forget()
-        self._connection, self._identity = connection, identity
+        self._connection, self._identity, self._journal = connection, identity, journal
         return connection
 
-    def _open(self) -> tuple[Connected, Identity]:
-        """A connection, and the identity of its file: it was the one at the path before and after."""
+    def _open(self) -> tuple[Connected, Identity, Identity | None]:
+        """A connection, and the identities of its file, which was at the path before and after, and of its journal."""
         while True:
             before = _identity(self._path)
             if before is None:
@@ -86,7 +100,7 @@ class Opened(Generic[Connected]):
                 continue
             connection = self._connect(self.file)
             if _identity(self._path) == before:
-                return connection, before
+                return connection, before, _identity(self._path + JOURNAL)
             connection.close()
 
 
