@@ -28,8 +28,8 @@ KINDS: tuple[Kind, ...] = (
     "foreign",
     "emptied",
 )
-COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "shifted", "gaps", "foreign", "emptied")
-"""Those whose end marker is right, whether what they say is true or not: a file may name a stream twice."""
+COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "foreign", "emptied")
+"""Those whose end marker is right, whether what they say is true or not."""
 
 EMPTY: dict[str, Document] = {"catalog": {}, "media": {"assets": []}}
 """What a mapping that names nothing makes of payloads, in the domains where that is a payload."""
