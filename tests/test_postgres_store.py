@@ -273,6 +273,7 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
         (asyncpg.InterfaceError("another operation is in progress"), None),
         (asyncpg.DataError("invalid input for query argument $1: 'closed'"), None),
         (asyncpg.UndefinedTableError("42P01"), StoreUnfit),
+        (asyncpg.UndefinedFunctionError("42883"), StoreUnfit),
         (asyncpg.UndefinedColumnError("42703"), None),
         (asyncpg.UniqueViolationError("23505"), None),
         (ValueError("ours"), None),

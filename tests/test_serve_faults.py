@@ -248,12 +248,14 @@ def test_a_server_whose_log_was_taken_away_goes_on(place: Path, store_url: str, 
     """It refuses changes, and tells why; it does not end, whatever it asks the log for beside."""
     assert place.is_dir()
     with serving("--work", "--workers", str(workers)) as server:
+        within(20, "all are at it", lambda: problems(server) == {})
         take_log(store_url)
         time.sleep(2 * SECONDS_TO_CLOSE)
         assert httpx2.post(server.url + "/v1/events", json=product("B")).status_code == 503
         assert problems(server, "/readyz/ingest") != {}
         assert server.get("/healthz").status_code == 200
         if store_url.startswith("sqlite:"):
+            assert problems(server, "/readyz/reads") == {}
             assert read(server).status_code == 200
         else:
             query(store_url, "ALTER SCHEMA taken RENAME TO pagefold")

@@ -273,6 +273,7 @@ async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
             journal.touch()
         with pytest.raises(StoreUnfit, match=r"events\.db-wal was deleted or replaced"):
             await shop.append([price("7.00", sku="LATE")])
+        assert await shop.store.log.end() == 5, "nor is it written"
     async with engine.open(sqlite_config) as shop:
         await say(shop, price("7.00", sku="LATER"))
         assert (await shop.verify()).changed == 0

@@ -78,6 +78,7 @@ _LASTING = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedFunctionError,
     asyncpg.UndefinedTableError,  # the schema was dropped, or is being put back under those who use it
     asyncpg.ReservedNameError,
     asyncpg.InsufficientPrivilegeError,

@@ -1,12 +1,12 @@
 """Whether the files of a store can be read and written now, and are what was written to them."""
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 
-from engine.errors import StoreDamaged, StoreUnavailable
+from engine.errors import LogReplaced, StoreDamaged, StoreUnavailable
 from engine.stores.condition import Damage
 from engine.stores.sqlite.connections import BUSY_MILLISECONDS, DAMAGED, EVENTS, KNOWN, PAGES, Connections, store_error
 from engine.stores.sqlite.readers import connect_reader, why_read_only
@@ -20,10 +20,14 @@ CACHE_KIB = 2_048
 
 
 async def check_reads(connections: Connections) -> None:
-    """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do."""
+    """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do.
+
+    A log that is gone keeps nobody from reading pages.
+    """
     await _open_as_usual(connections)
-    for reader in (connections.events_browser, connections.pages_reader):
-        await reader.run(lambda connection: check(connections.name, connection))
+    await connections.pages_reader.run(lambda connection: check(connections.name, connection))
+    with suppress(LogReplaced):
+        await connections.events_browser.run(lambda connection: check(connections.name, connection))
 
 
 async def check_appends(connections: Connections) -> None:

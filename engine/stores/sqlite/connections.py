@@ -129,6 +129,12 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     return connection
 
 
+NOT_BESIDE = (
+    "there is no room for what SQLite keeps beside its files, or such a file was deleted under those who have the "
+    "store open, who must end first"
+)
+
+
 class Threaded(Generic[Connected]):
     """One connection, made when it is used first, and used in a thread by one task at a time.
 
@@ -431,7 +437,7 @@ class Connections:
         self.check_writable()
         await self.reopen()
         if self.is_makeshift:
-            full = apsw.FullError("there is no room for what SQLite keeps beside its files")
+            full = apsw.FullError(NOT_BESIDE)
             raise StoreUnavailable(self.name, full) from full
 
     async def reopen(self) -> None:

@@ -72,7 +72,9 @@ class Opened(Generic[Connected]):
         if _identity(self._path) != self._identity:
             raise StoreUnavailable(self._path, FileReplacedError("the file was replaced while it was written"))
         if _identity(self._path + JOURNAL) != self._journal:
-            raise StoreUnfit(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
+            unfit = StoreUnfit(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
+            unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
+            raise unfit
 
     def forget(self) -> None:
         """Closes the connection. The next who uses it opens it."""

@@ -99,6 +99,7 @@ class SQLiteProof(Proof):
             self._check_furthest(writer)
             return work(writer)
 
+        self._connections.events.opened.confirm()  # else it would stand where nobody but this process sees it
         result = in_transaction(proved)(connection)
         self._connections.events.opened.confirm()
         for position, *event in fetch(connection, "newest_event"):
