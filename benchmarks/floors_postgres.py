@@ -107,8 +107,8 @@ class PostgresFloor(Floor):
 
     async def append(self, events: Sequence[Admission]) -> None:
         """One durable transaction."""
-        streams, versions, topics, states, _ = zip(*events, strict=True)
-        await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states)
+        streams, versions, topics, states, *_ = zip(*events, strict=True)
+        await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states, None, [], [])
 
     async def apply(self) -> None:
         """Every domain at the same time."""

@@ -23,10 +23,11 @@ from tests.shops import SKU, catalog, configured, say
 from tests.tokens import Watched
 
 
-def address(route: Route) -> str:
+def address(route: Route, source: str = "erp") -> str:
     """The route's path, with something in every place."""
     return (
         route.path.replace("{channel}", "web-de")
+        .replace("{source}", source)
         .replace("{sku}", "A")
         .replace("{id}", "ingest-1")
         .replace("{", "")
@@ -40,8 +41,9 @@ async def test_every_route_asks_for_its_scope(shop: Shop, secret: str | None) ->
     """401 for nobody that is known, 403 for a token without the scope; with it, or where none is needed, an answer."""
     async with client_of(service_of(shop, None), secret) as client:
         for route in ROUTES:
-            answer = await client.request(route.method, address(route))
             grant = SECRETS.get(secret or "")
+            own = grant.source if grant is not None else None
+            answer = await client.request(route.method, address(route, own or "erp"))
             if route.scope is None or (grant is not None and route.scope in grant.scopes):
                 assert answer.status_code not in (401, 403), route
             elif grant is None:

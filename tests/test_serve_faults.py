@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +19,7 @@ from engine.http.board import REPORT_BYTES, SILENT_BEATS, Board, PeerWatch
 from engine.http.peers import WORKER
 from engine.readiness import INGEST, CheckResult
 from engine.stores.sqlite import folder_of
-from tests.command_line import event, lines_file, ndjson, on_sqlite, pagefold, product, settle
+from tests.command_line import ROOT, event, lines_file, ndjson, on_sqlite, pagefold, product, settle
 from tests.databases import query
 from tests.load import Client, load
 from tests.scenes import SOAK_ROUNDS
@@ -181,6 +183,7 @@ def test_one_that_stands_still_is_replaced(place: Path, *, works: bool) -> None:
     """After the time that is configured it is killed, and another one does what it did, for those who wait, too."""
     set_frozen_seconds(place, 3)
     with serving("--work") as server:
+        within(20, "all have begun", lambda: answers(lambda: read(server)) and problems(server) == {})
         before = server.processes()
         victim = server.worker() if works else reader_of(server)
         os.kill(victim, signal.SIGSTOP)
@@ -189,6 +192,42 @@ def test_one_that_stands_still_is_replaced(place: Path, *, works: bool) -> None:
         assert post(server, 1) == 202
         assert read(server).status_code == 200
         assert server.ended() == 0
+
+
+NEVER_BEGINS = """
+import sys, time
+from engine.command import supervising
+
+class Vitals:
+    begun = 0
+
+    def begin(self, number):
+        self.begun += 1
+
+    def beats(self, number):
+        return 0
+
+    def end(self):
+        pass
+
+def run(number, gone):
+    if vitals.begun == 1:
+        time.sleep(600)
+    return 0
+
+vitals = Vitals()
+supervising.BEGIN_SECONDS = 0.5
+sys.exit(supervising.supervise(1, supervising.Task(run, lambda: None, vitals, 0.25)))
+"""
+"""Supervises a process that never says anything; the next one ends by itself."""
+
+
+def test_one_that_never_begins_is_replaced() -> None:
+    """What stands still before it has said anything is killed after a while, and another takes its place."""
+    command = [sys.executable, "-c", NEVER_BEGINS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "does not answer and is killed" in done.stdout + done.stderr
 
 
 @on_sqlite

@@ -203,7 +203,7 @@ async def test_what_passes_is_waited_for(replies: list[Reply]) -> None:
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_the_server_says_how_long_to_wait(form: str) -> None:
     """`Retry-After` is kept to, as seconds and as a moment."""
-    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)  # the server has to start first
     header = "1" if form == "seconds" else format_datetime(moment, usegmt=True)
     async with serving(faltering(Reply(status=429, headers={"retry-after": header}))) as server:
         await read(at(server))

@@ -15,6 +15,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 LOOK_SECONDS = 0.25
 """How often it is looked whether all processes answer."""
 
+BEGIN_SECONDS = 60.0
+"""How long a process may take to say something for the first time: to begin takes long on a busy machine."""
+
 log = Logger(__name__)
 
 
@@ -36,7 +39,7 @@ class Task(NamedTuple):
 
     `run` is what each process does, with its number and a descriptor that can be read from as soon as the process that
     started it is gone; it gives an exit code. `at_end` lets go of what they let go of, perhaps more than once.
-    A process whose `vitals` stand still for `frozen_seconds` is killed.
+    A process whose `vitals` stand still for `frozen_seconds` is killed; before they begin, for `BEGIN_SECONDS`.
     """
 
     run: Callable[[int, int], int]
@@ -114,15 +117,16 @@ class _Crew:
 
     def kill_frozen(self) -> None:
         """Kills those that have said nothing for too long, as often as it was looked: whoever sleeps hears nothing."""
-        looks = self._task.frozen_seconds / LOOK_SECONDS
         for process, number in self.running.items():
             before, missed = self._heard.get(process, (0, 0))
             beats = self._task.vitals.beats(number)
-            may_be_silent = not beats and not self.is_told()  # it is about to begin
-            missed = missed + 1 if beats == before and not may_be_silent else 0
+            missed = missed + 1 if beats == before else 0
             self._heard[process] = (beats, missed)
-            if missed > looks and process not in self._killed:
-                log.error("a process does not answer and is killed", worker=number, seconds=self._task.frozen_seconds)
+            seconds = self._task.frozen_seconds
+            if not beats and not self.is_told():  # it is about to begin
+                seconds = max(seconds, BEGIN_SECONDS)
+            if missed > seconds / LOOK_SECONDS and process not in self._killed:
+                log.error("a process does not answer and is killed", worker=number, seconds=seconds)
                 self._killed.add(process)
                 _signal(process, signal.SIGKILL)
 
