@@ -11,10 +11,10 @@ import pytest
 from engine import AppendResult, Config, Shop
 from engine.appending import Appender
 from engine.door import Door
-from engine.errors import Overloaded
+from engine.errors import Overloaded, StoreUnavailable
 from engine.stores.fences import Fence
 from engine.stores.store import Store
-from tests.shops import event
+from tests.shops import event, everything
 
 
 class SlowLog:
@@ -48,6 +48,32 @@ def slow(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> SlowLog:
 def appender(store: Store, config: Config, **settings: object) -> Appender:
     """An appender with other settings than the shop's."""
     return Appender(store, Door(config), msgspec.structs.replace(config.append, **settings))
+
+
+async def test_whoever_is_told_that_it_failed_does_not_find_it_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call whose time is over is no part of the next try, though that would succeed."""
+    tries = 0
+    insert = shop.store.log.insert
+
+    async def fails_at_first(events: Sequence[Any], fence: Fence | None = None) -> list[int | None]:
+        nonlocal tries
+        tries += 1
+        if not told:
+            raise StoreUnavailable("it", OSError())
+        return await insert(events, fence)
+
+    told = False
+    monkeypatch.setattr(shop.store.log, "insert", fails_at_first)
+    impatient = appender(shop.store, shop.config)
+    impatient.patience = 0.1
+    with pytest.raises(StoreUnavailable):
+        await impatient.append([event("inventory", {"available": 1})])
+    told = True
+    await impatient.close()
+    assert tries > 0
+    assert await everything(shop.store) == []
 
 
 async def test_many_callers_share_a_transaction(shop: Shop, slow: SlowLog) -> None:

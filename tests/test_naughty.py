@@ -157,3 +157,10 @@ async def test_what_is_accepted_comes_back_on_postgres(
     """The same on PostgreSQL, with fewer examples."""
     store = {"url": postgres_url, "schema": f"shop_{uuid4().hex}"}
     await comes_back(configured(postgres_url, store=store), value, code, drawn)
+
+
+def test_an_escape_hides_no_repeated_key() -> None:
+    """A colon that is written as an escape does not stand for the one that went with a repeated key."""
+    payload = b'{"attributes":{"a":1,"a":2,"b":"\\u003a"}}'
+    with pytest.raises(Refused, match="'a' stands twice"):
+        DOOR.examine(event("catalog", payload))
