@@ -257,17 +257,22 @@ def put_checkpoints(store_url: str, change: str) -> None:
         query(store_url, f"UPDATE pagefold.checkpoints SET position = position {change}")  # noqa: S608  # ours
 
 
+def is_told(server: Server) -> bool:
+    """Whether a log that is not the one that was folded is told as the consumers' problem."""
+    return "pricing: the log is not the one" in problems(server, "/readyz/ingest").get("consumers", "")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_cannot_fold_says_so(place: Path, store_url: str, workers: int) -> None:
     """A log that ends before what was folded is no end of the server: pages are read, and the cause is told."""
     assert place.is_dir()
     put_checkpoints(store_url, "+ 1000")
     with serving("--work", "--workers", str(workers)) as server:
-        within(20, "it is told", lambda: "consumers" in problems(server, "/readyz/ingest"))
-        assert "pricing: the log is not the one that was folded" in problems(server, "/readyz/ingest")["consumers"]
+        within(20, "it is told", lambda: is_told(server))
         assert problems(server, "/readyz/reads") == {}
         assert read(server).status_code == 200
-        assert 'pagefold_ready{for="ingest"} 0.0' in server.get("/metrics").text
+        not_ready = 'pagefold_ready{for="ingest"} 0.0'
+        within(20, "it is a metric", lambda: not_ready in server.get("/metrics").text)
         put_checkpoints(store_url, "- 1000")
         within(40, "it folds again", lambda: problems(server) == {})
         assert server.ended() == 0

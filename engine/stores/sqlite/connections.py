@@ -17,7 +17,6 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
 import anyio
 import apsw
 import orjson
-from anyio.to_thread import run_sync
 
 from engine.errors import (
     LogReplaced,
@@ -40,6 +39,7 @@ from engine.stores.sqlite.readers import (
     connect_reader,
     why_read_only,
 )
+from engine.stores.sqlite.threads import in_thread
 
 EVENTS = "events.db"
 PAGES = "pages.db"
@@ -158,7 +158,7 @@ class Threaded(Generic[Connected]):
             with translated(self._name, self.opened.file.name):
                 return self._work(work)
 
-        return await run_sync(translate)
+        return await in_thread(translate)
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """In the thread."""
@@ -192,7 +192,7 @@ class Threaded(Generic[Connected]):
     async def close(self) -> None:
         """Waits for its turn, and closes."""
         async with self._lock:
-            await run_sync(self.opened.forget)
+            await in_thread(self.opened.forget)
 
 
 class ThreadedReader(Threaded[Reader]):

@@ -1,0 +1,40 @@
+"""Work in threads that nobody leaves behind."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event, Lock
+from typing import TypeVar
+
+from anyio.to_thread import run_sync
+
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.001
+"""How often it is looked whether a thread has ended whose task was cancelled."""
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Does the work in a thread. Whoever is cancelled meanwhile goes on when it is done, or will never begin.
+
+    A task that is cancelled by itself, and not with its group, would leave the thread at work, and the next one would
+    use the same connection beside it.
+    """
+    claim, done = Lock(), Event()
+
+    def claimed() -> Result:
+        if not claim.acquire(blocking=False):
+            raise asyncio.CancelledError
+        try:
+            return work()
+        finally:
+            done.set()
+
+    try:
+        return await run_sync(claimed)
+    except asyncio.CancelledError:
+        if not claim.acquire(blocking=False):
+            while not done.is_set():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(POLL_SECONDS)
+        raise
