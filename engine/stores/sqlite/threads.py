@@ -20,21 +20,26 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     A task that is cancelled by itself, and not with its group, would leave the thread at work, and the next one would
     use the same connection beside it.
     """
-    claim, done = Lock(), Event()
+    turn, done = Lock(), Event()
+    begun = left = False
 
-    def claimed() -> Result:
-        if not claim.acquire(blocking=False):
-            raise asyncio.CancelledError
+    def unless_left() -> Result:
+        nonlocal begun
+        with turn:
+            if left:
+                raise asyncio.CancelledError
+            begun = True
         try:
             return work()
         finally:
             done.set()
 
     try:
-        return await run_sync(claimed)
+        return await run_sync(unless_left)
     except asyncio.CancelledError:
-        if not claim.acquire(blocking=False):
-            while not done.is_set():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(POLL_SECONDS)
+        with turn:
+            left = not begun
+        while not left and not done.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(POLL_SECONDS)
         raise
