@@ -224,7 +224,7 @@ def test_the_sources_that_send_in_their_own_form() -> None:
 
 def test_the_scripts_that_are_named_exist() -> None:
     """Every script that the README names is there and can be run."""
-    names = set(re.findall(r"scripts/(\w+)", README))
+    names = set(re.findall(r"scripts/([\w-]+)", README))
     assert {"demo", "test", "check", "soak", "install"} <= names
     for name in names:
         assert os.access(ROOT / "scripts" / name, os.X_OK)
