@@ -239,6 +239,20 @@ async def test_a_log_whose_last_events_nobody_has_folded_is_refused_too(sqlite_c
         await assert_closed(another, "acknowledged up to position 21")
 
 
+async def test_the_newest_acknowledged_event_is_known_after_somebody_else_has_recovered(sqlite_config: Config) -> None:
+    """Who has the store open all the time goes on with the same file, and so its last event cannot be lost unseen."""
+    folder = folder_of(sqlite_config.store.url)
+    async with engine.open(sqlite_config) as shop:
+        await append(shop, *many(3))
+        copy = copy_of(folder / "events.db", folder / "copy.db")
+        async with engine.open(sqlite_config) as other:
+            await other.recover()
+        await append(shop, stock(5, sku="LATE"))
+    put(copy, folder / "events.db")
+    async with engine.open(sqlite_config) as shop:
+        assert "events were acknowledged up to position 4" in str(await problem_of(shop))
+
+
 async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: Config) -> None:
     """An event whose transaction ends after the file was replaced is appended again, to the one that is there."""
     folder = folder_of(sqlite_config.store.url)

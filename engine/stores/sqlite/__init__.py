@@ -27,7 +27,7 @@ class SQLiteStore(Store):
     def __init__(self, connections: Connections, config: Config, *, disposable: bool) -> None:
         self._connections = connections
         self.name = connections.name
-        self.proof = proof = SQLiteProof(connections)
+        self.proof = self._proof = proof = SQLiteProof(connections)
         self.log = SQLiteLog(connections, proof)
         self.pages = SQLitePages(connections)
         self.consumption = SQLiteConsumption(connections, proof, config.work.lease_seconds, disposable=disposable)
@@ -63,6 +63,7 @@ class SQLiteStore(Store):
 
     async def close(self) -> None:
         await self._connections.close()
+        self._proof.close()
 
 
 def folder_of(url: str) -> Path:

@@ -136,6 +136,7 @@ def _keep_tip(target: Path) -> None:
     with closing(connect_reader(target / EVENTS, BUSY_MILLISECONDS)) as events:
         for position, *event in fetch(events, "newest_event"):
             tip.write(position, mark_of(*event))
+    tip.close()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -43,19 +43,20 @@ class Opened(Generic[Connected]):
     ) -> None:
         self.file = file
         self._path = str(file)
+        self._journal_path = self._path + JOURNAL
         self._connect = connect
         self._lost = lost
         self._verify = verify
         self._connection: Connected | None = None
         self._identity: Identity | None = None
         self._journal: Identity | None = None
+        self._confirmed = 0
 
     def current(self) -> Connected:
         """The connection to the file that stands at the path now. It stays the same inside a transaction."""
         connection = self._connection
         if connection is None:
-            connection, self._identity, self._journal = self._open()
-            self._connection = connection
+            connection = self._keep(*self._open())
         elif not connection.in_transaction and _identity(self._path) != self._identity:
             connection = self._again()
         return connection
@@ -64,14 +65,20 @@ class Opened(Generic[Connected]):
         """Raises unless what was committed is in the file that stands at the path, or in the write-ahead log beside it.
 
         `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnfit` where the write-ahead log
-        is: all who have it open share it, and only when they have ended does the file count alone.
+        is: all who have it open share it, and only when they have ended does the file count alone. What was confirmed
+        before, and nothing was written since, is not looked at again.
         """
         connection = self._connection
-        if connection is None or connection.in_transaction:
+        if connection is None or connection.in_transaction or connection.total_changes() == self._confirmed:
             return
         if _identity(self._path) != self._identity:
             raise StoreUnavailable(self._path, FileReplacedError("the file was replaced while it was written"))
-        if _identity(self._path + JOURNAL) != self._journal:
+        self.confirm_journal()
+        self._confirmed = connection.total_changes()
+
+    def confirm_journal(self) -> None:
+        """Raises `StoreUnfit` where the write-ahead log of the current connection is not the one at its path."""
+        if self._connection is not None and _identity(self._journal_path) != self._journal:
             unfit = StoreUnfit(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
             unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
             raise unfit
@@ -90,7 +97,11 @@ class Opened(Generic[Connected]):
             connection.close()
             raise
         self.forget()
+        return self._keep(connection, identity, journal)
+
+    def _keep(self, connection: Connected, identity: Identity, journal: Identity | None) -> Connected:
         self._connection, self._identity, self._journal = connection, identity, journal
+        self._confirmed = connection.total_changes()
         return connection
 
     def _open(self) -> tuple[Connected, Identity, Identity | None]:
@@ -102,7 +113,7 @@ class Opened(Generic[Connected]):
                 continue
             connection = self._connect(self.file)
             if _identity(self._path) == before:
-                return connection, before, _identity(self._path + JOURNAL)
+                return connection, before, _identity(self._journal_path)
             connection.close()
 
 

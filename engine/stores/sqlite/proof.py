@@ -7,8 +7,9 @@ what tells that a log was put back whose last events nobody had folded.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import apsw
 
@@ -32,11 +33,12 @@ class Tip:
     """The newest event that was acknowledged, for whichever process appends next, or asks.
 
     Who writes last wins: an older event is in the log as well. So nothing is synced or locked, and what cannot be read
-    or written is no failure.
+    or written is no failure. The file is made once, and stays: processes keep it open.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = str(folder / TIP)
+        self._descriptor: int | None = None
 
     def read(self) -> Marked | None:
         """Its position and its mark; None where none is known."""
@@ -55,27 +57,41 @@ class Tip:
     def write(self, position: int, mark: bytes) -> None:
         """It is this one now. Always of one length, so that whoever reads meanwhile has one or the other."""
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._descriptor, b"%020d %s \n" % (position, mark.hex().encode()), 0)
         except OSError:
-            return
-        try:
-            os.pwrite(descriptor, b"%020d %s \n" % (position, mark.hex().encode()), 0)
-        except OSError:
-            return
-        finally:
-            os.close(descriptor)
+            self.close()
 
     def forget(self) -> None:
         """None is known any more."""
-        Path(self._path).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.truncate(self._path, 0)
+
+    def close(self) -> None:
+        """Whoever writes next opens the file that stands at the path then."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class _State(NamedTuple):
+    """What somebody else's commit changes, or another file at the path."""
+
+    connection: apsw.Connection
+    version: int
+
+    @classmethod
+    def of(cls, connection: apsw.Connection) -> Self:
+        """That of a file, as a connection sees it. The connection's own commits are no change."""
+        return cls(connection, connection.execute(CHANGES).get)
 
 
 class _Proved(NamedTuple):
     """The state of `pages.db` in which its furthest checkpoint was proved, and by which file."""
 
     events: apsw.Connection
-    pages: apsw.Connection
-    version: int
+    pages: _State
 
 
 class SQLiteProof(Proof):
@@ -85,6 +101,7 @@ class SQLiteProof(Proof):
         self._connections = connections
         self._tip = Tip(connections.folder)
         self._proved: _Proved | None = None
+        self._appended_to: _State | None = None
 
     # --- inside the thread of a writer ----------------------------------------------------------------
 
@@ -99,9 +116,10 @@ class SQLiteProof(Proof):
             self._check_furthest(writer)
             return work(writer)
 
-        self._connections.events.opened.confirm()  # else it would stand where nobody but this process sees it
+        opened = self._connections.events.opened
+        opened.confirm_journal()  # else it would stand where nobody but this process sees it
         result = in_transaction(proved)(connection)
-        self._connections.events.opened.confirm()
+        opened.confirm()
         for position, *event in fetch(connection, "newest_event"):
             self._tip.write(position, mark_of(*event))
         return result
@@ -122,19 +140,29 @@ class SQLiteProof(Proof):
         return mark, _log_id(events)
 
     def _check_tip(self, events: apsw.Connection) -> None:
+        """The newest event that was acknowledged stands in the log, as it does while nobody else has appended."""
+        state = _State.of(events)
+        if state == self._appended_to:
+            return
+        self._tip.close()
         if (tip := self._tip.read()) is not None and mark_at(events, tip[0]) != tip[1]:
             self._proved = None
             self._check_furthest(events)
             _check(events, Kept(ACKNOWLEDGED, *tip, None))
+        self._appended_to = state
 
     def _check_furthest(self, events: apsw.Connection) -> None:
         """The furthest checkpoint proves all others: each was folded from the same log. Until pages change, once."""
         pages = self._connections.pages_witness.current()
-        state = _Proved(events, pages, pages.execute(CHANGES).get)
+        state = _Proved(events, _State.of(pages))
         if self._proved != state:
             for position, mark, log_id in fetch(pages, "furthest_checkpoint"):
                 _check(events, Kept("pages were folded", position, mark, log_id))
             self._proved = state
+
+    def close(self) -> None:
+        """When nothing is appended any more."""
+        self._tip.close()
 
     # --- for all who ask --------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Lock
+from threading import Lock
 from typing import TypeVar
 
 from anyio.to_thread import run_sync
@@ -20,11 +20,11 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     A task that is cancelled by itself, and not with its group, would leave the thread at work, and the next one would
     use the same connection beside it.
     """
-    turn, done = Lock(), Event()
-    begun = left = False
+    turn = Lock()
+    begun = left = done = False
 
     def unless_left() -> Result:
-        nonlocal begun
+        nonlocal begun, done
         with turn:
             if left:
                 raise asyncio.CancelledError
@@ -32,14 +32,14 @@ async def in_thread(work: Callable[[], Result]) -> Result:
         try:
             return work()
         finally:
-            done.set()
+            done = True
 
     try:
         return await run_sync(unless_left)
     except asyncio.CancelledError:
         with turn:
             left = not begun
-        while not left and not done.is_set():
+        while not left and not done:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(POLL_SECONDS)
         raise

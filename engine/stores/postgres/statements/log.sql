@@ -1,12 +1,12 @@
 -- insert_event --
--- Appends the events whose version is free, under the lock of the log, and tells their positions; see `append_fenced`.
+-- Appends the events whose version is free, under the lock of the log, and tells their positions; see `append_events`.
 SELECT notification_id, originator_id, originator_version
-FROM append_fenced($1::text[], $2::bigint[], $3::text[], $4::bytea[], NULL, $5::bigint, $6::text[], $7::bigint[]);
+FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[], NULL, $5::bigint, $6::text[], $7::bigint[]);
 
 -- correct_event --
 -- Appends the corrections whose (stream, version, revision) is free, likewise.
 SELECT notification_id, originator_id, originator_version, revision
-FROM append_fenced(
+FROM append_events(
     $1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::integer[], $6::bigint, $7::text[], $8::bigint[]
 );
 
