@@ -13,7 +13,10 @@ from tests.simulation.scheduler import PROCESS, Process
 from tests.simulation.trace import Trace
 
 DATABASES = ("events.db", "pages.db")
-KEPT = (*DATABASES, "events.db-wal", "pages.db-wal", "log.tip")
+TIP = "log.tip"
+"""It is written past SQLite, and never synced."""
+
+KEPT = (*DATABASES, "events.db-wal", "pages.db-wal", TIP)
 
 UNIX_EPOCH = 210_866_760_000_000
 """1970, in milliseconds of the Julian day."""
@@ -112,8 +115,8 @@ class Disk:
         """The machine starts again with another log, and other pages or those that it has; `log.tip` may be left."""
         before = self.folder
         files = {"events.db": events, "pages.db": pages}
-        for name in ("log.tip", *(() if pages else ("pages.db", "pages.db-wal"))):
-            if (before / name).exists() and (name != "log.tip" or self._luck.random() < 0.7):
+        for name in (TIP, *(() if pages else ("pages.db", "pages.db-wal"))):
+            if (before / name).exists() and (name != TIP or self._luck.random() < 0.7):
                 files[name] = (before / name).read_bytes()
         self._renew({name: content for name, content in files.items() if content is not None})
 
@@ -133,6 +136,8 @@ class Disk:
         self.folder.mkdir()
         for name, content in files.items():
             (self.folder / name).write_bytes(content)
+            if name != TIP:  # what the disk held is safe, should the power go again
+                self.opened(str(self.folder / name))
 
 
 class SimulatedFile(apsw.VFSFile):

@@ -26,7 +26,7 @@ from engine import clock
 from engine.errors import StoreUnavailable
 from engine.rebuild import rebuilding, runs
 from engine.snapshots import files
-from engine.stores.sqlite import connections, lease, log
+from engine.stores.sqlite import connections, lease, log, readers
 from engine.stores.sqlite.folding import SQLiteFolding
 from engine.stores.store import Checkpoint
 from tests.power import SYSTEM
@@ -167,11 +167,9 @@ class Threads:
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...] = (), *_: Any, **__: Any) -> Any:  # noqa: ANN401  # as anyio has it
         """What the function gives. It cannot be cancelled once it has begun."""
         await checkpoint()
-        result = None
         with anyio.CancelScope(shield=True):
             await self._slowness.wait()
-            with suppress(*(apsw.IOError, apsw.FullError) if _closes(function) else ()):
-                result = await self._patiently(lambda: function(*args))
+            result = await self._patiently(lambda: function(*args))
             await self._slowness.wait()
         return result
 
@@ -243,6 +241,8 @@ class Environment:
             (socket, "gethostname", lambda: "simulated"),
             (os, "urandom", self._luck.randbytes),
             (random, "_urandom", self._luck.randbytes),
+            (apsw, "Connection", SimulatedConnection),
+            (readers.Reader, "close", _close_reader),
             (connections, "_SETUP", setup),
             (connections, "BUSY_MILLISECONDS", 0),
             (connections, "BUSY_MILLISECONDS_ON_LOOP", 0),
@@ -308,9 +308,19 @@ async def _advance(folding: SQLiteFolding, checkpoint: Checkpoint) -> Checkpoint
     return await _advance_elsewhere(folding, checkpoint)
 
 
-def _closes(function: Callable[..., Any]) -> bool:
-    """Whether it closes a connection: SQLite closes it whatever the disk does, and only apsw tells of that."""
-    return isinstance(getattr(function, "__self__", None), apsw.Connection) and function.__name__ == "close"
+class SimulatedConnection(apsw.Connection):
+    """A connection that closes whatever the disk does, as SQLite's do: only apsw tells of that."""
+
+    def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
+        """Closes it."""
+        with suppress(apsw.IOError, apsw.FullError):
+            super().close(force)
+
+
+def _close_reader(reader: readers.Reader, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
+    """The same, of one that only reads."""
+    with suppress(apsw.IOError, apsw.FullError):
+        super(readers.Reader, reader).close(force)
 
 
 def _number() -> int:
