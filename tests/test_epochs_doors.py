@@ -209,12 +209,13 @@ async def test_files_and_pipes_name_epochs(config: Config, tmp_path: Path) -> No
         assert [each for each in await versions(shop) if each] == [5, versioned(1, 1), versioned(1, 2)]
 
 
+@pytest.mark.parametrize("step", [1, -1])
 @pytest.mark.parametrize("rows", [3, 40])
-async def test_rows_name_epochs(store_url: str, tmp_path: Path, rows: int) -> None:
-    """Rows of a snapshot too, however many of the same shape; a second run finds them equal."""
+async def test_rows_name_epochs(store_url: str, tmp_path: Path, rows: int, step: int) -> None:
+    """Rows of a snapshot too, however many of the same shape, in order or not; a second run finds them equal."""
     config = with_snapshots(store_url, tmp_path, "wms-a")
     said = [stock(number, version=number + 1, sku=f"S{number:03}") for number in range(rows)]
-    export_lines(config, "wms-a", [line_in(2, each) for each in said])
+    export_lines(config, "wms-a", [line_in(2, each) for each in said[::step]])
     async with engine.open(config) as shop:
         await append(shop, *(stock(99, version=99, sku=each.sku) for each in said))
         async with shop.rebuilds() as office:

@@ -16,7 +16,7 @@ from engine.rebuild.office import BeingRebuilt, CannotResume, Order
 from engine.rebuild.run import Plan
 from engine.stores.fences import Fence
 from engine.stores.store import Correction
-from tests.rebuilds import Witness, counts_of, export, file_of, marked, rebuild, resume, with_snapshots
+from tests.rebuilds import Witness, counts_of, export, export_lines, file_of, marked, rebuild, resume, with_snapshots
 from tests.shops import (
     SKU,
     append,
@@ -145,6 +145,28 @@ async def test_the_order_of_the_rows_does_not_matter(config: Config, tmp_path: P
             assert (report.counts.rows, report.counts.withdrawn, report.state) == (40, 1, "completed")
             assert witness.restarts == restarts
             assert {stream for stream, drift in witness.drift.items() if drift == "orphan"} == {stream_of(missing[0])}
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize(
+    ("sound", "broken"),
+    [
+        (b'"sourceVersion":5', b'"sourceVersion":6,"sourceVersion":5'),
+        (b'"sourceVersion":5', b'"sourceVersion":9007199254740993'),
+        (b'"sourceVersion":5', b'"sourceVersion":1000000000000000000000'),
+        (b'"sourceVersion":5', b'"sourceVersion":-1000000000000000000000'),
+        (b'"sourceVersion":5', b'"sourceVersion":5,"epoch":1024'),
+        (b'"sourceVersion":5', b'"sourceVersion":5,"id":""'),
+    ],
+)
+async def test_the_order_of_the_rows_hides_no_fault(
+    shop: Shop, config: Config, sound: bytes, broken: bytes, step: int
+) -> None:
+    """A row that breaks a rule in what stands around its payload is refused in any order, and changes nothing."""
+    lines = [as_line(each) for each in prices(skus=SKUS[:3])]
+    lines[1] = lines[1].replace(sound, broken)
+    export_lines(config, "erp", lines[::step])
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 3, "missing": 2, "refused": 1}
 
 
 async def test_the_newest_row_of_a_stream_counts(shop: Shop, config: Config) -> None:

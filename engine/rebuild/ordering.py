@@ -16,7 +16,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from domains.domain import JSON
-from engine.door import NULL, Door, Statement, Wire, canonical_of, entry, finish_reading, read_event
+from engine.door import NULL, Door, Statement, Wire, canonical_of, entry, finish_reading, read_event, read_wire
 from engine.errors import PagefoldError, Refused
 from engine.events import DomainEvent
 from engine.snapshots.snapshot import Batch, Row, Snapshot
@@ -44,6 +44,12 @@ _plain = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.ASCII).fu
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
+
+_LARGEST = 2**63 - 1
+"""SQLite's largest integer. A version beyond it is refused when its turn comes."""
+
+_READ = b""
+"""Stands in place of an event whose envelope is to be read again: its line is of no known shape."""
 
 Progress: TypeAlias = Callable[[Batch], None]
 
@@ -386,12 +392,14 @@ def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
         version = versioned(event.epoch or 0, event.source_version)
     elif event is None:
         version = 0 if _is_passed(row) else int(entry.split(SEPARATOR, 2)[1])
-    packed = _encoder.encode(event) if isinstance(event, DomainEvent) else None
-    return stream_of(row), version, row.number, packed, row.line, entry
+    packed = _encoder.encode(event) if isinstance(event, DomainEvent) else _READ if isinstance(event, Wire) else None
+    return stream_of(row), max(-_LARGEST, min(version, _LARGEST)), row.number, packed, row.line, entry
 
 
 def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> Named:
     number, packed, line, entry = row
+    if packed == _READ:
+        return Row(number, read_wire(line), line, entry)
     return Row(number, None if packed is None else _decoder.decode(packed), line, entry)
 
 
