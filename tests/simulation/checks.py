@@ -4,13 +4,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apsw
 
 from tests.power import SYSTEM
 from tests.simulation.journal import Answer, Journal, content_of, place_of
-from tests.simulation.model import DOMAINS, VERSION_BITS, Fold, Row, Shown, encoded, history_of, in_order
+from tests.simulation.model import DOMAINS, EPOCHS, VERSION_BITS, Fold, Row, Shown, encoded, history_of, in_order
 
 Observations = Mapping[tuple[str, str, str], Sequence[Shown]]
 """What a reader has seen of each section, in its order."""
@@ -41,7 +41,7 @@ class Files(NamedTuple):
         events, pages = raw(folder / "events.db"), raw(folder / "pages.db")
         try:
             return cls(
-                [Row._make((*row[:5], _state(row[4], row[5]))) for row in events.execute(_LOG)],
+                [row_of(*row) for row in events.execute(_LOG)],
                 events.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").get,
                 [Counted(*row) for row in pages.execute(_CHECKPOINTS)],
                 {kept_of(*row) for row in events.execute(_KEPT)},
@@ -67,8 +67,10 @@ _CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM checkpoints"
 _KEPT = "SELECT domain, state, originator_id, originator_version FROM dead_letters"
 
 
-def _state(topic: str, state: bytes) -> dict[str, Any]:
-    return json.loads(state) if topic in DOMAINS else {}
+def row_of(position: int, stream: str, version: int, revision: int, topic: str, state: bytes) -> Row:
+    """An event of the log. Nothing is known of what applications have said."""
+    known = topic in DOMAINS or stream == EPOCHS
+    return Row(position, stream, version, revision, topic, json.loads(state) if known else {})
 
 
 def kept_of(domain: str, state: bytes, stream: str, version: int) -> tuple[str, int, bytes]:

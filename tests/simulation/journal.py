@@ -1,6 +1,6 @@
 """What was promised: kept outside of the machine, it outlives everything that happens to it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,12 +26,16 @@ class Journal:
     def __init__(self) -> None:
         self.submitted: Counter[tuple[Place, bytes]] = Counter()
         """How often each event was sent."""
+        self.epochs: dict[tuple[Place, bytes], set[int | None]] = defaultdict(set)
+        """Which epochs each has named, None for none."""
         self.answers: list[Answer] = []
 
     def send(self, sent: Sequence[Sent]) -> None:
         """Events go to the machine: any of them may be in the log from now on."""
         for each in sent:
-            self.submitted[place_of(each.event), content_of(each.event)] += 1
+            said = place_of(each.event), content_of(each.event)
+            self.submitted[said] += 1
+            self.epochs[said].add(each.event.get("epoch"))
 
     def forget_since(self, answers: int) -> None:
         """The log was put back to what it was when there were so many answers."""

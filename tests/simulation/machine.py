@@ -7,7 +7,7 @@ import sys
 import tempfile
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import chdir
 from contextvars import Context
 from functools import cache
@@ -20,37 +20,26 @@ import apsw
 import orjson
 
 import engine
-from engine import (
-    AppendResult,
-    Config,
-    DomainEvent,
-    PagefoldError,
-    Refused,
-    Shop,
-    SourceFailed,
-    StoreUnavailable,
-    read_event,
-)
-from engine.appending import append_found
+from engine import Config, PagefoldError, Shop, StoreUnavailable
 from engine.errors import LogReplaced, PagesUnfolded
-from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from engine.rebuild.runs import RunTaken, UnknownRun
-from engine.rebuild.watcher import Watcher
 from tests.simulation import checks
 from tests.simulation.checks import Files
+from tests.simulation.clients import append_documents, observe
 from tests.simulation.disk import DATABASES, Disk
 from tests.simulation.environment import Environment, silence
-from tests.simulation.journal import Journal
-from tests.simulation.model import DOMAINS, Document, Fold, Shown
+from tests.simulation.epochs import check_epochs
+from tests.simulation.journal import Journal, stream_of
+from tests.simulation.model import Fold, Shown
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.operators import EpochRaiser, Rebuilder, recover
 from tests.simulation.rebuilds import check_rebuilds, check_repaired
 from tests.simulation.scheduler import PROCESS, Process, Scheduler, discard
-from tests.simulation.snapshots import KINDS, Snapshot, Snapshots
+from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Sent, Sources
 from tests.simulation.trace import Trace
 
-REBUILDING = 0.4
-"""The share of runs in which sources are rebuilt."""
+REBUILDING, RAISING = 0.4, 0.25
+"""The shares of runs in which sources are rebuilt, and in which epochs are raised."""
 
 NOT_NOW = (StoreUnavailable, LogReplaced, PagesUnfolded)
 """What whoever sends, or reads, is told while the store cannot do what it asks."""
@@ -107,9 +96,12 @@ class Machine:
         )
         self.sources = Sources(random.Random(luck.randbytes(8)), self.environment.clock.wall)
         self.snapshots = Snapshots(folder, random.Random(luck.randbytes(8)), self.sources)
-        self.orders: deque[Snapshot] = deque()
+        self.rebuilder = Rebuilder(self.luck, self.trace, self.snapshots, lambda: self.config)
+        self.raiser = EpochRaiser(self.trace, lambda: self.config)
         self.repaired: tuple[str, ...] = ()
         """The sources of which a whole snapshot repairs everything in the end."""
+        self.restarting = self.luck.choice([0.0, 0.0, 0.05])
+        """How often the counter of a source begins anew."""
         self.journal = Journal()
         self.fold = Fold(SOURCES, CHANNELS)
         self.outbox: deque[list[Sent]] = deque()
@@ -164,7 +156,9 @@ class Machine:
         for number in range(self.luck.choice([1, 2])):
             self.start(f"worker-{number}", self._work)
         if self.luck.random() < REBUILDING:
-            self.start("rebuilder", self._rebuild)
+            self.start("rebuilder", self.rebuilder.run)
+        if self.luck.random() < RAISING:
+            self.start("raiser", self.raiser.run)
         await self._speak(self.luck.choice([5, 30, 60, 120]))
         await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
         await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "nobody is stopped any more")
@@ -172,7 +166,9 @@ class Machine:
         await self._speak(10)
         if "rebuilder" in self.programs:
             self.repaired = tuple(SOURCES)
-            self.orders.extend(self.snapshots.take(source, "whole", confirmed=True) for source in SOURCES)
+            for source in SOURCES:
+                snapshot = self.snapshots.take(source, "whole", confirmed=True, new_epoch=self.luck.random() < 0.1)
+                self.rebuilder.orders.append(snapshot)
         await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
         await self._until(self._is_caught_up, SECONDS_TO_CATCH_UP, "I11: lag is 0")
         self.ending = True
@@ -204,6 +200,7 @@ class Machine:
         files = Files.read(self.disk.folder)
         checks.check_checkpoints(files)
         checks.check_origin(files, self.journal)
+        check_epochs(files, self.journal, self.snapshots.of_run, self.raiser.asked)
         check_rebuilds(files, self.snapshots.of_run)
         check_repaired(files, [self.snapshots.latest[source] for source in self.repaired])
         checks.check_answers(files, self.journal)
@@ -220,17 +217,27 @@ class Machine:
             await anyio.sleep(0.1)
 
     def _happen(self) -> None:
-        """A source loses a record, or a rebuild is asked for."""
+        """A source loses a record, or its counter begins anew; a rebuild, or another epoch, is asked for."""
+        self._happen_to_counters()
         if "rebuilder" not in self.programs:
             return
         if self.luck.random() < 0.3:
             self.sources.forget()
         if self.luck.random() < 0.3:
             source, kind = self.luck.choice(tuple(SOURCES)), self.luck.choice(KINDS)
-            self.orders.append(self.snapshots.take(source, kind, confirmed=self.luck.random() < 0.5))
+            confirmed, new_epoch = self.luck.random() < 0.5, self.luck.random() < 0.1
+            self.rebuilder.orders.append(self.snapshots.take(source, kind, confirmed=confirmed, new_epoch=new_epoch))
+
+    def _happen_to_counters(self) -> None:
+        source = self.luck.choice(tuple(SOURCES))
+        if self.luck.random() < self.restarting:
+            self.sources.restart(source)
+        if "raiser" in self.programs and self.luck.random() < 0.1:
+            streams = [stream_of(key) for key in self.sources.of(source)]
+            self.raiser.waiting.append(self.luck.choice([source, source, *streams]))
 
     def _all_is_sent(self) -> bool:
-        waiting = self.outbox or any(self.under_way.values()) or self.orders
+        waiting = self.outbox or any(self.under_way.values()) or self.rebuilder.orders or self.raiser.waiting
         return not waiting and "operator" not in self.programs
 
     def _is_caught_up(self) -> bool:
@@ -319,10 +326,7 @@ class Machine:
         self.start("operator", self._recover)
 
     async def _recover(self) -> None:
-        """Takes the log as it is."""
-        async with engine.open(self.config) as shop:
-            found = await shop.recover()
-        self.trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")
+        await recover(self.config, self.trace)
         for seen in self.observations:  # until now, readers were shown the pages of the other log
             seen.clear()
         del self.programs["operator"]
@@ -356,33 +360,6 @@ class Machine:
         async with engine.open(self.config) as shop:
             await shop.work()
 
-    async def _rebuild(self) -> None:
-        """Rebuilds what is asked for, and goes on with what was interrupted."""
-        async with engine.open(self.config) as shop, shop.rebuilds() as office:
-            for report in await office.newest(3):
-                if report.state == "interrupted" and report.run is not None and self.luck.random() < 0.7:
-                    await self._tried(office.resume(report.run, Known(self.snapshots)))
-            while True:
-                if self.orders:
-                    await self._rebuild_one(office, self.orders[0])
-                    self.orders.popleft()
-                await anyio.sleep(0.05)
-
-    async def _rebuild_one(self, office: RebuildOffice, snapshot: Snapshot) -> None:
-        self.snapshots.write(snapshot)
-        self.trace.note(f"rebuild of {snapshot.source}: {snapshot.kind}, {len(snapshot.rows)} rows")
-        order = Order(confirmed=snapshot.confirmed)
-        await self._tried(office.rebuild(snapshot.source, order, Known(self.snapshots, snapshot.source)))
-
-    async def _tried(self, rebuild: Awaitable[RunReport]) -> None:
-        """What is wrong with a snapshot, or with a run, ends that run alone."""
-        try:
-            report = await rebuild
-        except (SourceFailed, CannotResume, RunTaken, BeingRebuilt, UnknownRun) as error:
-            self.trace.note(f"no rebuild: {type(error).__name__}")
-        else:
-            self.trace.note(f"rebuild of {report.source} {report.state}: {report.counts.as_dict()}")
-
     async def _send(self, shop: Shop, process: Process) -> None:
         mine = self.under_way[process]
         while True:
@@ -415,42 +392,6 @@ class Machine:
                 continue
             if text is not None:
                 observe(seen, orjson.loads(text))
-
-
-class Known(Watcher):
-    """Remembers which snapshot a run reads."""
-
-    def __init__(self, snapshots: Snapshots, source: str = "") -> None:
-        self._snapshots = snapshots
-        self._source = source
-
-    def begun(self, run_id: str) -> None:
-        """A run reads the snapshot that its source has written last: it would not go on with another one."""
-        source = self._source or run_id.rpartition("-")[0].rpartition("-")[0]
-        self._snapshots.of_run.setdefault(run_id, self._snapshots.latest[source])
-
-
-async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
-    """What became of events, as documents that whoever sends them has written."""
-    found: list[DomainEvent | Refused] = []
-    for event in events:
-        try:
-            found.append(read_event(orjson.dumps(event)))
-        except Refused as refused:
-            found.append(refused)
-    return await append_found(found, shop.append)
-
-
-def observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
-    """Remembers what a page shows of each section, where that is not what it showed last."""
-    for domain in DOMAINS:
-        versions = {name: version for name, version in page["sourceVersions"].items() if name.startswith(domain + "/")}
-        if not versions:
-            continue
-        states = seen.setdefault((page["sku"], page["channel"], domain), [])
-        shown = (versions, page[domain])
-        if not states or states[-1] != shown:
-            states.append(shown)
 
 
 @cache

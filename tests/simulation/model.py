@@ -17,6 +17,9 @@ AMOUNTS = ("amount", "compareAt")
 VERSION_BITS = 2**53
 """Above them, a stored version has the epoch."""
 
+EPOCHS = "pagefold-epochs"
+"""The stream of what is said of epochs."""
+
 DEFAULTS: dict[str, Document] = {
     "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
     "pricing": {"tiers": [], "customerGroups": {}, "scheduled": []},
@@ -40,6 +43,11 @@ class Row(NamedTuple):
     def place(self) -> tuple[str, int]:
         """Its stream, and the source's own version, in whichever epoch."""
         return self.stream, self.version % VERSION_BITS
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it is in."""
+        return self.version // VERSION_BITS
 
     @property
     def rank(self) -> tuple[int, int]:

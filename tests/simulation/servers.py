@@ -20,9 +20,9 @@ from engine.rebuild.runs import RunTaken
 from tests.processes import Processes, Worker, eventually
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
+from tests.simulation.clients import Known, append_documents, observe
 from tests.simulation.journal import Journal
-from tests.simulation.machine import Known, append_documents, observe
-from tests.simulation.model import DOMAINS, Fold, Row, Shown
+from tests.simulation.model import Fold, Shown
 from tests.simulation.rebuilds import check_rebuilds
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
@@ -164,7 +164,7 @@ class Servers:
         """What stands in the database, read past the program."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             rows = connection.execute(_LOG).fetchall()
-            log = [Row._make((*row[:5], json.loads(row[5]) if row[4] in DOMAINS else {})) for row in rows]
+            log = [checks.row_of(*row) for row in rows]
             kept = connection.execute(_KEPT).fetchall()
             return Files(
                 log,

@@ -1,5 +1,7 @@
 """Snapshots of the simulated sources, as sources make them: whole, cut off, miscounted, shifted, with gaps."""
 
+import csv
+import io
 import os
 import random
 from datetime import datetime, timedelta
@@ -31,6 +33,9 @@ KINDS: tuple[Kind, ...] = (
 COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "foreign", "emptied")
 """Those whose end marker is right, whether what they say is true or not."""
 
+COLUMNS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "epoch")
+"""Of a CSV file, beside the payload's."""
+
 EMPTY: dict[str, Document] = {"catalog": {}, "media": {"assets": []}}
 """What a mapping that names nothing makes of payloads, in the domains where that is a payload."""
 
@@ -45,22 +50,32 @@ class Habits(NamedTuple):
     trusted: bool
     settle: float
     duration: float
+    csv: bool
+
+
+class Said(NamedTuple):
+    """What a row says: its source's own version, its content, and the epoch that it names, None for none."""
+
+    version: int
+    content: bytes
+    epoch: int | None
 
 
 class Snapshot(NamedTuple):
-    """What a source says. `rows` has version and content by stream; `taken_at` is when they were read there.
+    """What a source says. `rows` has it by stream; `taken_at` is when they were read there.
 
-    `since` is what is known of that, once it is written.
+    `since` is what is known of that, once it is written. With `new_epoch` it is to be the truth, in the next epoch.
     """
 
     source: str
     kind: Kind
     events: list[Document]
-    rows: dict[str, tuple[int, bytes]]
+    rows: dict[str, Said]
     taken_at: datetime
     confirmed: bool
     habits: Habits
     since: datetime
+    new_epoch: bool
 
     @property
     def proves(self) -> bool:
@@ -81,7 +96,11 @@ class Snapshots:
         self._sources = sources
         self._habits = {
             source: Habits(
-                luck.random() < 0.6, luck.random() < 0.2, luck.choice([0.0, 0.0, 0.2]), luck.choice([0.5, 3_600])
+                luck.random() < 0.6,
+                luck.random() < 0.2,
+                luck.choice([0.0, 0.0, 0.2]),
+                luck.choice([0.5, 3_600]),
+                luck.random() < 0.4,
             )
             for source in SOURCES
         }
@@ -92,29 +111,29 @@ class Snapshots:
 
     def file(self, source: str) -> Path:
         """Where the snapshot of a source is."""
-        return self._folder / f"{source}.ndjson"
+        return self._folder / f"{source}.{'csv' if self._habits[source].csv else 'ndjson'}"
 
     def config(self) -> dict[str, Document]:
         """What the configuration says of sources, with their snapshots."""
         return {name: {"domains": [domain], "snapshot": self._settings(name)} for name, domain in SOURCES.items()}
 
     def _settings(self, source: str) -> Document:
-        _, trusted, settle, duration = self._habits[source]
-        ends = "file" if trusted else "marker"
+        habits = self._habits[source]
         return {
             "file": f"{self._named_in}{self.file(source).name}",
-            "ends": ends,
-            "settle": settle,
-            "duration": duration,
+            "ends": "file" if habits.trusted else "marker",
+            "settle": habits.settle,
+            "duration": habits.duration,
         }
 
-    def take(self, source: str, kind: Kind, *, confirmed: bool) -> Snapshot:
+    def take(self, source: str, kind: Kind, *, confirmed: bool, new_epoch: bool = False) -> Snapshot:
         """The source reads all that it says now."""
         events = [self._sources.event(key) for key in self._sources.of(source)]
         if kind in ("without withdrawn", "gaps"):
             events = [event for event in events if event["payload"] is not None]
         if kind == "gaps":
-            events = [event for event in events if self._luck.random() < 0.6]
+            share = self._luck.choice([0.6, 0.6, 0.1])
+            events = [event for event in events if self._luck.random() < share]
         if kind == "cut off":
             events = events[: self._luck.randint(0, max(len(events) - 1, 0))]
         if kind == "shifted" and events:  # a row came twice in the place of one that was skipped
@@ -124,16 +143,16 @@ class Snapshots:
             events = [event | {"payload": EMPTY.get(event["type"], event["payload"])} for event in events]
         if self._luck.random() < 0.3:
             self._luck.shuffle(events)
-        rows = {stream_of(key_of(event)): (event["sourceVersion"], content_of(event)) for event in events}
+        rows = {stream_of(key_of(event)): _said_by(event) for event in events}
         taken_at = self._sources.now(source)
-        return Snapshot(source, kind, events, rows, taken_at, confirmed, self._habits[source], taken_at)
+        return Snapshot(source, kind, events, rows, taken_at, confirmed, self._habits[source], taken_at, new_epoch)
 
     def write(self, snapshot: Snapshot) -> None:
         """Writes the file that the configuration names, by the clock of the simulation."""
         self._written += 1
         file = self.file(snapshot.source)
         lines = self._lines(snapshot)
-        file.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        file.write_bytes(in_csv(lines) if snapshot.habits.csv else in_ndjson(lines))
         moment = self._sources.now(snapshot.source) + timedelta(microseconds=self._written)
         os.utime(file, (moment.timestamp(), moment.timestamp()))
         since = snapshot.taken_at if snapshot.habits.marked else moment - timedelta(seconds=snapshot.habits.duration)
@@ -164,3 +183,47 @@ class Snapshots:
             "occurredAt": "2026-01-01T00:00:00Z",
             "payload": None,
         }
+
+
+def _said_by(event: Document) -> Said:
+    return Said(event["sourceVersion"], content_of(event), event.get("epoch"))
+
+
+def in_ndjson(lines: list[Document]) -> bytes:
+    """Rows and markers, one a line."""
+    return b"".join(orjson.dumps(line) + b"\n" for line in lines)
+
+
+def in_csv(lines: list[Document]) -> bytes:
+    """The same as CSV, markers behind the header: payloads in columns of their own where all of them are plain."""
+    rows = [line for line in lines if "snapshot" not in line]
+    leaves = _leaves([row["payload"] for row in rows])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(f"payload.{leaf}" for leaf in leaves)] if leaves else [*COLUMNS, "payload"])
+    for line in lines:
+        if "snapshot" in line:
+            writer.writerow(["#begin", line["takenAt"]] if line["snapshot"] == "begin" else ["#end", line["count"]])
+            continue
+        cells = [line.get(column, "") for column in COLUMNS]
+        payload = line["payload"]
+        cells += [_cell(payload.get(leaf)) for leaf in leaves] if leaves else [orjson.dumps(payload).decode()]
+        writer.writerow(cells)
+    return text.getvalue().encode()
+
+
+def _leaves(payloads: list[Document | None]) -> list[str]:
+    """The fields of payloads that a cell each can hold; none where any has something else."""
+    if not all(payload is not None and _is_flat(payload) for payload in payloads):
+        return []
+    return sorted({field for payload in payloads for field in payload or ()})
+
+
+def _is_flat(payload: Document) -> bool:
+    if payload.get("available", 0) is None:  # an empty cell would say nothing
+        return False
+    return not any(isinstance(value, dict | list) for value in payload.values())
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -38,11 +38,12 @@ WORDS = ("Hemd", "Hose", "shirt", "Grün", "", "  ", 'a"b')
 
 
 class Fact(NamedTuple):
-    """What a source says of one of its streams now."""
+    """What a source says of one of its streams now. `epoch` is the one that it names, None where it names none."""
 
     version: int
     occurred_at: datetime
     payload: Document | None
+    epoch: int | None = None
 
 
 class Sent(NamedTuple):
@@ -56,6 +57,7 @@ class Sources:
     """What all sources say now, in `facts`, and the events that say so.
 
     Most events arrive. Some arrive twice, late, or never; some are broken, and some contradict what was said before.
+    Some say again what was said. `naming` are sources that name the epochs of their events.
     """
 
     def __init__(self, luck: random.Random, wall: Callable[[], datetime]) -> None:
@@ -64,6 +66,10 @@ class Sources:
         self._skew = {source: timedelta(seconds=luck.choice([0, 0, 0, -2, 3])) for source in SOURCES}
         self.facts: dict[Key, Fact] = {}
         self._versions: dict[Key, int] = {}
+        self._epochs: dict[Key, int] = {}
+        self.naming = frozenset(source for source in SOURCES if luck.random() < 0.12)
+        self._speaking = tuple(luck.sample(tuple(SOURCES), luck.choice([1, 2, 6, 6, 6, 6])))
+        self.saying_again = luck.choice([0.0, 0.0, 0.1])
         self.skus = luck.sample(SKUS, luck.randint(2, len(SKUS)))
         self.broken = luck.choice([0.0, 0.04])
         self.contradicting = luck.choice([0.0, 0.0, 0.05])
@@ -78,7 +84,7 @@ class Sources:
             if self._luck.random() < self.broken:
                 sent.append((place, Sent(self._broken(), refused=True)))
                 continue
-            event = self.change()
+            event = self.say_again() if self._luck.random() < self.saying_again else self.change()
             if self._luck.random() < self.lost:
                 continue
             sent.append((place + self._luck.random() * self.unordered, Sent(event)))
@@ -92,23 +98,49 @@ class Sources:
     def change(self) -> Document:
         """Something changes in a source."""
         luck = self._luck
-        source = luck.choice(tuple(SOURCES))
+        source = luck.choice(self._speaking)
         domain = SOURCES[source]
         channel = luck.choice(["*", "*", "*", *CHANNELS])
         key = (luck.choice(self.skus), channel, domain, source)
         before = self._versions.get(key)
         if key not in self.facts and luck.random() < 0.5:  # a record that is made again begins anew
             before = None
+            self._begin_epoch(key)
         version = luck.choice([0, 1, 1, 7]) if before is None else before + luck.choice([1, 1, 2, 10])
         self._versions[key] = version
         payload = None if luck.random() < 0.08 else self._payload(domain, channel)
-        self.facts[key] = Fact(version, self.now(source), payload)
+        self.facts[key] = Fact(version, self.now(source), payload, self._epoch(key))
         return self.event(key)
+
+    def say_again(self) -> Document:
+        """A source says again what it says of something, at the same version, perhaps as if it were news."""
+        if not self.facts:
+            return self.change()
+        key = self._luck.choice(sorted(self.facts))
+        if self._luck.random() < 0.5:
+            self.facts[key] = self.facts[key]._replace(occurred_at=self.now(key[3]))
+        return self.event(key)
+
+    def restart(self, source: str) -> None:
+        """The counters of a source begin anew, for all that it has; one that names epochs is in the next."""
+        for key in sorted(key for key in self._versions if key[3] == source):
+            self._versions[key] = self._luck.choice([0, 1, 2])
+            self._begin_epoch(key)
+            if key in self.facts:
+                self.facts[key] = self.facts[key]._replace(version=self._versions[key], epoch=self._epoch(key))
+
+    def _begin_epoch(self, key: Key) -> None:
+        if key in self._versions:
+            self._epochs[key] = self._epochs.get(key, 0) + 1
+
+    def _epoch(self, key: Key) -> int | None:
+        return self._epochs.get(key, 0) if key[3] in self.naming else None
 
     def event(self, key: Key) -> Document:
         """What a source says of a stream, as an event."""
         sku, channel, domain, source = key
-        version, occurred_at, payload = self.facts[key]
+        version, occurred_at, payload, epoch = self.facts[key]
+        named = {} if epoch is None else {"epoch": epoch}
         return {
             "type": domain,
             "sku": sku,
@@ -117,7 +149,7 @@ class Sources:
             "sourceVersion": version,
             "occurredAt": in_text(occurred_at),
             "payload": payload,
-        }
+        } | named
 
     def now(self, source: str) -> datetime:
         """What time it is for a source."""
@@ -208,6 +240,7 @@ class Sources:
             {"channel": "web-us"},
             {"payload": {"currency": "EUR", "amount": "-1"}},
             {"sku": " A"},
+            {"epoch": 1_024},
         ]
         return event | luck.choice(wrong)
 

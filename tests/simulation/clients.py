@@ -1,0 +1,47 @@
+"""What those do who send events, look at pages, and ask for rebuilds, on whichever machine."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from engine import AppendResult, DomainEvent, Refused, Shop, read_event
+from engine.appending import append_found
+from engine.rebuild.watcher import Watcher
+from tests.simulation.model import DOMAINS, Document, Shown
+from tests.simulation.snapshots import Snapshots
+
+
+class Known(Watcher):
+    """Remembers which snapshot a run reads."""
+
+    def __init__(self, snapshots: Snapshots, source: str = "") -> None:
+        self._snapshots = snapshots
+        self._source = source
+
+    def begun(self, run_id: str) -> None:
+        """A run reads the snapshot that its source has written last: it would not go on with another one."""
+        source = self._source or run_id.rpartition("-")[0].rpartition("-")[0]
+        self._snapshots.of_run.setdefault(run_id, self._snapshots.latest[source])
+
+
+async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
+    """What became of events, as documents that whoever sends them has written."""
+    found: list[DomainEvent | Refused] = []
+    for event in events:
+        try:
+            found.append(read_event(orjson.dumps(event)))
+        except Refused as refused:
+            found.append(refused)
+    return await append_found(found, shop.append)
+
+
+def observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
+    """Remembers what a page shows of each section, where that is not what it showed last."""
+    for domain in DOMAINS:
+        versions = {name: version for name, version in page["sourceVersions"].items() if name.startswith(domain + "/")}
+        if not versions:
+            continue
+        states = seen.setdefault((page["sku"], page["channel"], domain), [])
+        shown = (versions, page[domain])
+        if not states or states[-1] != shown:
+            states.append(shown)

@@ -1,0 +1,82 @@
+"""The people of a simulated shop: they rebuild sources, raise epochs, and recover a store whose log was put back."""
+
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+import engine
+from engine import Config, SourceFailed
+from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
+from engine.rebuild.runs import RunTaken, UnknownRun
+from tests.simulation.clients import Known
+from tests.simulation.snapshots import Snapshot, Snapshots
+from tests.simulation.trace import Trace
+
+
+class Rebuilder:
+    """Rebuilds what is in `orders`, and goes on with what was interrupted."""
+
+    def __init__(self, luck: random.Random, trace: Trace, snapshots: Snapshots, config: Callable[[], Config]) -> None:
+        self._luck = luck
+        self._trace = trace
+        self._snapshots = snapshots
+        self._config = config
+        self.orders: deque[Snapshot] = deque()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with engine.open(self._config()) as shop, shop.rebuilds() as office:
+            for report in await office.newest(3):
+                if report.state == "interrupted" and report.run is not None and self._luck.random() < 0.7:
+                    await self._tried(office.resume(report.run, Known(self._snapshots)))
+            while True:
+                if self.orders:
+                    await self._rebuild(office, self.orders[0])
+                    self.orders.popleft()
+                await anyio.sleep(0.05)
+
+    async def _rebuild(self, office: RebuildOffice, snapshot: Snapshot) -> None:
+        self._snapshots.write(snapshot)
+        new_epoch = " in a new epoch" * snapshot.new_epoch
+        self._trace.note(f"rebuild of {snapshot.source}{new_epoch}: {snapshot.kind}, {len(snapshot.rows)} rows")
+        order = Order(confirmed=snapshot.confirmed, new_epoch=snapshot.new_epoch)
+        await self._tried(office.rebuild(snapshot.source, order, Known(self._snapshots, snapshot.source)))
+
+    async def _tried(self, rebuild: Awaitable[RunReport]) -> None:
+        """What is wrong with a snapshot, or with a run, ends that run alone."""
+        try:
+            report = await rebuild
+        except (SourceFailed, CannotResume, RunTaken, BeingRebuilt, UnknownRun) as error:
+            self._trace.note(f"no rebuild: {type(error).__name__}")
+        else:
+            self._trace.note(f"rebuild of {report.source} {report.state}: {report.counts.as_dict()}")
+
+
+class EpochRaiser:
+    """Raises the epochs of the sources and streams in `waiting`. `asked` is how often of each, with every attempt."""
+
+    def __init__(self, trace: Trace, config: Callable[[], Config]) -> None:
+        self._trace = trace
+        self._config = config
+        self.waiting: deque[str] = deque()
+        self.asked: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with engine.open(self._config()) as shop:
+            while True:
+                if self.waiting:
+                    self.asked[self.waiting[0]] += 1
+                    note = await shop.epochs.raise_epoch(self.waiting[0], reason="restored", operator="somebody")
+                    self._trace.note(f"{note.scope} is in epoch {note.epoch}")
+                    self.waiting.popleft()
+                await anyio.sleep(0.05)
+
+
+async def recover(config: Config, trace: Trace) -> None:
+    """Takes the log as it is."""
+    async with engine.open(config) as shop:
+        found = await shop.recover()
+    trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")
