@@ -14,6 +14,9 @@ ANSWER_SECONDS = 1.5
 STORE = "of this server"
 """Its name, where nobody knows it."""
 
+MOST_LEFT = 1_000
+"""So much goes on by itself at a time. Then nothing more is begun: the store says nothing."""
+
 _left: set["asyncio.Task[Any]"] = set()
 """What nobody waits for any more. The event loop alone would not keep it."""
 
@@ -23,6 +26,9 @@ async def answered(work: Coroutine[Any, Any, Result]) -> Result:
 
     It is not cancelled: a connection whose query is cancelled waits for the store once more.
     """
+    if len(_left) >= MOST_LEFT:
+        work.close()
+        raise unanswered()
     return await answer_of(asyncio.create_task(work))
 
 
@@ -32,9 +38,16 @@ async def answer_of(task: "asyncio.Task[Result]") -> Result:
     if not done:
         _left.add(task)
         task.add_done_callback(_forget)
-        silence = TimeoutError(f"it has said nothing for {ANSWER_SECONDS:g} s")
-        raise StoreUnavailable(STORE, silence) from silence
+        raise unanswered()
     return task.result()
+
+
+def unanswered(store: str = STORE) -> StoreUnavailable:
+    """The error that says so."""
+    silence = TimeoutError(f"it has said nothing for {ANSWER_SECONDS:g} s")
+    error = StoreUnavailable(store, silence)
+    error.__cause__ = silence
+    return error
 
 
 def _forget(task: "asyncio.Task[Any]") -> None:

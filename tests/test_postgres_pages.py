@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -17,6 +18,10 @@ from tests.conftest import assert_nothing_is_open
 from tests.databases import end_sessions, opened, query
 from tests.postgres import PostgresServer
 from tests.shops import SKU, Raw, a_section, configured, folded
+from tests.standbys import gone
+
+SECONDS_TO_ANSWER = 2.5
+"""Two, and half a second for a busy machine."""
 
 SKUS = ["TSHIRT-M", 'in"quotes"', "back\\slash\\", "Ünïcödé-ﬀ-🎽", "a'b", "{%b}%s$1", "</script>&amp;", "❤️"]
 STATES = {"absent": None, "disabled": (False, False), "unready": (True, False), "ready": (True, True)}
@@ -251,12 +256,64 @@ async def test_a_lost_server_is_told_to_everybody() -> None:
             await store.log.wait(0, 1)
 
 
-async def test_a_read_that_hangs_is_given_up(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query that does not come back loses its connection, and the page is read over a new one."""
-    monkeypatch.setattr(merging, "READ_SECONDS", 0.1)
+async def test_a_read_that_hangs_is_given_up(store: PostgresStore) -> None:
+    """Who waits for a query that does not come back is told so in time, and the next page is read anew."""
     await counted(store, "A")
     assert store.pages._session is not None
-    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(2), $1::text, $2::text")
+    hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(4), $1::text, $2::text")
     store.pages._queries["page_sections"] = hanging.fetch
-    with anyio.fail_after(5):
+    with anyio.fail_after(SECONDS_TO_ANSWER):
+        results = await asyncio.gather(*[bodies(store, "A") for _ in range(5)], return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailable] * 5
+    assert await bodies(store, "A") == [b'"A"']
+
+
+async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that take a while one after the other, and one that waits while this process stands still, are answered."""
+    await counted(store, "A")
+    assert store.pages._session is not None
+    slow = "SELECT pg_sleep(0.3)::text, '', '', '', '\"A\"'::bytea, $1::text, $2::text"
+    store.pages._queries["page_sections"] = (await store.pages._session.connection.prepare(slow)).fetch
+    for _ in range(6):
         assert await bodies(store, "A") == [b'"A"']
+    monkeypatch.setattr(merging, "TICK_SECONDS", 0.2)
+    reading = asyncio.create_task(bodies(store, "A"))
+    for _ in range(2):
+        await asyncio.sleep(0.05)
+        time.sleep(0.7)  # noqa: ASYNC251  # the process stands still
+    assert await reading == [b'"A"']
+
+
+async def test_a_server_that_stands_still_is_told_to_everybody() -> None:
+    """Those who read then, those who come later, and those who come together; afterwards all are answered again."""
+    with PostgresServer() as server:
+        async with opened(configured(server.create_database())) as store:
+            await counted(store, "A")
+            with gone(server, "frozen"):
+                for number in (1, 1, 7):
+                    with anyio.fail_after(SECONDS_TO_ANSWER):
+                        reads = [bodies(store, "A") for _ in range(number)]
+                        results = await asyncio.gather(*reads, return_exceptions=True)
+                    assert [type(result) for result in results] == [StoreUnavailable] * number
+                first = asyncio.create_task(bodies(store, "A"))
+                await asyncio.sleep(0.5)
+                with anyio.fail_after(SECONDS_TO_ANSWER):
+                    both = await asyncio.gather(first, bodies(store, "A"), return_exceptions=True)
+                assert [type(result) for result in both] == [StoreUnavailable] * 2
+            with anyio.fail_after(10):
+                found: list[bytes] = []
+                while not found:
+                    with suppress(StoreUnavailable):
+                        found = await bodies(store, "A")
+
+
+async def test_a_server_that_stands_still_before_the_first_read() -> None:
+    """A store whose server has not said anything yet is closed in time, too."""
+    with PostgresServer() as server:
+        async with opened(configured(server.create_database())) as store:
+            with gone(server, "frozen"):
+                for _ in range(2):
+                    with anyio.fail_after(SECONDS_TO_ANSWER), pytest.raises(StoreUnavailable, match="said nothing"):
+                        await bodies(store, "A")
+                with anyio.fail_after(SECONDS_TO_ANSWER):
+                    await store.pages.close()

@@ -392,7 +392,7 @@ async def test_a_database_that_is_gone_is_told_in_time(how: How) -> None:
                 assert (await client.post("/v1/events", content=ndjson([event()]), headers=NDJSON)).status_code == 202
                 with gone(server, how):
                     await asyncio.sleep(1.1)  # what was found a second ago counts no more
-                    for ask in _requests(how):
+                    for ask in _requests():
                         async with in_time():
                             answer = await ask(client)
                         assert answer.status_code == 503, (how, answer.text)
@@ -404,14 +404,21 @@ async def test_a_database_that_is_gone_is_told_in_time(how: How) -> None:
             await service.readiness.close()
 
 
-def _requests(how: How) -> list[Ask]:
-    """What is asked: of a server that was stopped, pages as well."""
-    always: list[Ask] = [
+def _requests() -> list[Ask]:
+    """What is asked: to take changes, whether it is ready, for pages, and for what operators look at."""
+    wanted = {"channel": "web-de", "skus": [SKU]}
+    return [
         lambda client: client.post("/v1/events", content=ndjson([event(version=2)]), headers=NDJSON),
         lambda client: client.get("/readyz"),
-    ]
-    reads: list[Ask] = [
         lambda client: client.get(f"/v1/pages/web-de/{SKU}"),
+        lambda client: client.get(f"/v1/pages/web-de/{SKU}"),
+        lambda client: client.post("/v1/pages:batchGet", json=wanted),
         lambda client: client.get("/v1/pages/web-de"),
+        lambda client: client.get(f"/v1/skus/{SKU}/history"),
+        lambda client: client.get("/v1/dead-letters"),
+        lambda client: client.get("/v1/dead-letters/ingest-1"),
+        lambda client: client.post("/v1/dead-letters/ingest-1:discard", json={"reason": "so"}),
+        lambda client: client.post("/v1/dead-letters:retry", json={"all": True}),
+        lambda client: client.get("/v1/epochs"),
+        lambda client: client.post("/v1/epochs", json={"scope": "erp", "reason": "so"}),
     ]
-    return [*always, *reads] if how == "stopped" else always

@@ -10,6 +10,7 @@ from engine.epochs import LONGEST_REASON, Note
 from engine.http.history import DomainName
 from engine.http.pages import Text
 from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.patience import answered
 from projections.epochs import MAX_EPOCH
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
@@ -39,12 +40,13 @@ class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def listing(call: Call) -> Response:
     """What was raised and dismissed."""
-    return reply(EpochList(await call.service.shop.epochs.list()))
+    return reply(EpochList(await answered(call.service.shop.epochs.list())))
 
 
 async def raising(call: Call) -> Response:
     """Raises an epoch, under the name of the caller's token."""
     wanted = await call.json(Raising)
+    await call.service.check_store_answers()
     epochs = call.service.shop.epochs
     return reply(
         await epochs.raise_epoch(wanted.scope, reason=wanted.reason, operator=call.grant.name, epoch=wanted.epoch)
@@ -54,6 +56,7 @@ async def raising(call: Call) -> Response:
 async def dismissing(call: Call) -> Response:
     """Dismisses an alarm, likewise."""
     given = await call.json(Dismissal)
+    await call.service.check_store_answers()
     epochs = call.service.shop.epochs
     return reply(await epochs.dismiss(given.source, reason=given.reason, operator=call.grant.name, domain=given.domain))
 

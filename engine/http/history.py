@@ -11,6 +11,7 @@ from domains import DOMAINS
 from engine.history import Cursor, HistoryEntry, history_page
 from engine.http.problems import NO_CURSOR, invalid
 from engine.http.routes import Answer, Call, Route, reply
+from engine.patience import answered
 from projections import normalise_sku
 from projections.streams import fault_of_sku, is_storable_sku
 
@@ -47,8 +48,9 @@ async def history(call: Call) -> Response:
     if not is_storable_sku(sku) and (fault := fault_of_sku(sku)) is not None:
         raise invalid("sku", fault)
     after = None if query.after is None else _read(query.after)
-    items, reached = await history_page(
-        call.service.shop.store, sku, channel=query.channel, domain=query.domain, after=after, limit=query.limit
+    store, limit = call.service.shop.store, query.limit
+    items, reached = await answered(
+        history_page(store, sku, channel=query.channel, domain=query.domain, after=after, limit=limit)
     )
     return reply(HistoryList(items, None if reached is None else _write(reached)))
 

@@ -13,6 +13,7 @@ from engine.http.pages import Text
 from engine.http.problems import Problem, invalid
 from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
 from engine.letter_views import LetterDetail, LetterSummary, summary_of
+from engine.patience import answered
 from engine.stores.letters import DeadLetter, Kind, Wanted
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -93,13 +94,13 @@ async def listing(call: Call) -> Response:
     """Letters, the newest first."""
     query = call.query(LettersQuery)
     wanted = Wanted(query.kind, query.domain, query.source, query.resolved)
-    page = await call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit)
+    page = await answered(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
     return reply(LetterList([summary_of(letter) for letter in page.letters], page.next))
 
 
 async def one(call: Call) -> Response:
     """A letter whole, with its event; of a conflict, also how it differs from what stands."""
-    return reply(await call.service.shop.dead_letters.describe(await _letter(call)))
+    return reply(await answered(call.service.shop.dead_letters.describe(await _letter(call))))
 
 
 async def retry(call: Call) -> Response:
@@ -114,6 +115,7 @@ async def retry_many(call: Call) -> Response:
     wanted = Wanted(choice.kind, choice.domain, choice.source)
     if choice.all is (wanted != Wanted()):
         raise invalid("all", "say which letters with kind, domain and source, or all of them with true")
+    await call.service.check_store_answers()
     results, following = await call.service.shop.dead_letters.retry_some(
         wanted, after=choice.after, limit=choice.limit, by=call.grant.name
     )
@@ -144,7 +146,7 @@ async def discard(call: Call) -> Response:
 
 
 async def _letter(call: Call) -> DeadLetter:
-    return await call.service.shop.dead_letters.get(call.path["id"])
+    return await answered(call.service.shop.dead_letters.get(call.path["id"]))
 
 
 NO_LETTER = {404: "There is no such dead letter"}

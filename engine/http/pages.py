@@ -11,6 +11,7 @@ from domains import DOMAINS
 from engine.errors import ReadTooLarge
 from engine.http.problems import invalid, no_channel, no_page
 from engine.http.routes import JSON_TYPE, Answer, Call, HeaderField, Route, reply
+from engine.patience import answered
 from engine.reading import PageSummary
 
 MOST_SKUS = 500
@@ -87,7 +88,7 @@ async def batch(call: Call) -> Response:
     wanted = await call.json(Wanted)
     _check_channel(call, wanted.channel)
     try:
-        return reply(await _found(call, wanted, SMALL_BYTES))
+        return reply(await answered(_found(call, wanted, SMALL_BYTES)))
     except ReadTooLarge:
         pass
     try:
@@ -111,7 +112,7 @@ async def listing(call: Call) -> Response:
     query, channel = call.query(ListQuery), call.path["channel"]
     _check_channel(call, channel)
     looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
-    listed = await call.service.shop.pages.listing(channel, query.after, looked_at)
+    listed = await answered(call.service.shop.pages.listing(channel, query.after, looked_at))
     items = [page for page in listed if _is_wanted(page, query)]
     if len(items) > query.limit:
         items = items[: query.limit]

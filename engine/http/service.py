@@ -16,7 +16,7 @@ from engine.http.numbers import Numbers, Reported, numbers_of
 from engine.http.peers import WORKER
 from engine.http.readiness import ServerReadiness
 from engine.http.traffic import Traffic
-from engine.patience import ANSWER_SECONDS
+from engine.patience import ANSWER_SECONDS, answered
 from engine.shop import Shop
 
 BODY_BYTES = 64 * 1024 * 1024
@@ -68,6 +68,10 @@ class Service:
     def is_called(self, host: bytes) -> bool:
         """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
         return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
+
+    async def check_store_answers(self) -> None:
+        """Raises `StoreUnavailable`, in time, where the store says nothing: in front of what may take long."""
+        await answered(self.shop.store.log.generation())
 
     def numbers(self) -> Numbers:
         """What this process has counted."""

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from engine.errors import StoreError
+from engine.errors import StoreError, StoreUnavailable
+from engine.patience import answer_of, unanswered
 from engine.stores.postgres.connections import SQL, Connections, Session, outdated, translated
 
 MOST = 200
@@ -16,8 +17,15 @@ MOST = 200
 LARGE = 64 * 1024
 """Bytes of a section: pages that have a larger one are read one by one."""
 
-READ_SECONDS = 10.0
-"""A query that takes longer than this, or at the worst twice as long, loses its connection."""
+TICK_SECONDS = 0.5
+SILENT_TICKS = 2
+"""A query that is under way at so many looks after the first is given up: that takes 1 to 1.5 s.
+
+Between two looks the loop has heard what the server had said: none is given up because this process stood still.
+"""
+
+CONNECT_SECONDS = 20.0
+"""How long a new connection may take until it can be asked. Nobody waits for it so long."""
 
 Key: TypeAlias = tuple[str, str]
 Rows: TypeAlias = list[Any]
@@ -30,6 +38,7 @@ class MergedReads:
     """Reads the sections of pages over one connection, made when it is needed, and anew when it was lost.
 
     A reader who finds it idle asks for itself, at the cost of its query alone. One who is cancelled takes nobody along.
+    Where the server says nothing, all who wait are told so within 2 s; who comes later is, too, until it answers.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -38,12 +47,16 @@ class MergedReads:
         self._queries: dict[str, Query] = dict.fromkeys(("page_sections", "sections_of_pages"), _not_connected)
         self._waiting: Batch = {}
         self._merging: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._busy = False
-        self._number = 0
+        self._number = self._seen = self._ticks = self._given_up = 0
         self._watch: asyncio.TimerHandle | None = None
 
     async def sections(self, sku: str, channel: str) -> Rows:
-        """The rows of one page, sorted by domain. Raises `StoreUnavailable` when a new connection does not help."""
+        """The rows of one page, sorted by domain.
+
+        Raises `StoreUnavailable` when a new connection does not help, and where the server says nothing for too long.
+        """
         if self._busy:
             waiter: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault((sku, channel), []).append(waiter)
@@ -61,9 +74,10 @@ class MergedReads:
 
     async def close(self) -> None:
         """Ends the connection for good. Whoever still waits for an answer is cancelled: readers should have ended."""
-        if self._merging is not None:
-            self._merging.cancel()  # readers that gave up have left it behind, and it would connect anew
-            await asyncio.wait([self._merging])
+        for task in (self._merging, self._connecting):
+            if task is not None:
+                task.cancel()  # readers that gave up have left it behind, and it would connect anew
+                await asyncio.wait([task])
         for waiters in self._waiting.values():
             for waiter in waiters:
                 waiter.cancel()
@@ -73,25 +87,32 @@ class MergedReads:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def _begin(self) -> None:
         """Marks the beginning of a query. One timer watches over many: one for each would cost a tenth of the query."""
         self._busy = True
         self._number += 1
         if self._watch is None:
+            self._seen, self._ticks = self._number, 0
             self._look_later()
 
     def _look_later(self) -> None:
-        self._watch = asyncio.get_running_loop().call_later(READ_SECONDS, self._look, self._number)
+        self._watch = asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
 
-    def _look(self, number: int) -> None:
-        """Gives up the connection when the query that was under way a while ago still is."""
+    def _look(self) -> None:
+        """Gives up the connection when the query that was under way some looks ago still is."""
         self._watch = None
-        if self._busy and self._number != number:
+        if not self._busy:
+            return
+        self._ticks = self._ticks + 1 if self._number == self._seen else 0
+        self._seen = self._number
+        if self._ticks < SILENT_TICKS:
             self._look_later()
-        elif self._busy and self._session is not None:
+        elif self._session is not None:
+            self._given_up = self._number
             self._session.connection.terminate()
 
     async def _merge(self) -> None:
@@ -151,14 +172,56 @@ class MergedReads:
     async def _again(self, error: Exception, statement: str, *bindings: object) -> Rows:
         """The same query over a new connection, if the error says that the old one is of no use any more."""
         with translated(self._connections.name):
-            if not outdated(error):
-                raise error
-            await self._hang_up()
-            self._session = await self._connections.session(command_seconds=None)
-            for name in self._queries:
-                self._queries[name] = (await self._session.connection.prepare(SQL[name])).fetch
-            self._begin()
-            return await self._queries[statement](*bindings)
+            if self._given_up != self._number and outdated(error):
+                await self._connected()
+                self._begin()
+                try:
+                    return await self._queries[statement](*bindings)
+                except Exception as another:  # noqa: BLE001  # it is raised in place of the first
+                    error = another
+            if self._given_up == self._number:
+                error = unanswered(self._connections.name)
+                self._turn_away(error)
+            raise error
+
+    async def _connected(self) -> None:
+        """Waits until there is a new connection, but not for long. It is made for whoever comes later as well."""
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(_ended)
+        try:
+            await answer_of(self._connecting)
+        except StoreUnavailable as error:
+            self._turn_away(error)
+            raise
+
+    async def _connect(self) -> None:
+        """Makes a new connection in the place of the old one."""
+        await self._hang_up()
+        session = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                session = await self._connections.session(command_seconds=None)
+                queries: dict[str, Query] = {}
+                for name in self._queries:
+                    queries[name] = (await session.connection.prepare(SQL[name])).fetch
+        except BaseException:
+            if session is not None:
+                session.connection.terminate()
+            raise
+        self._session, self._queries = session, queries
+
+    def _turn_away(self, error: Exception) -> None:
+        """Those who wait for a query of their own would wait as long again."""
+        waiting, self._waiting = self._waiting, {}
+        for waiters in waiting.values():
+            _fail(waiters, error)
+
+
+def _ended(connecting: "asyncio.Task[None]") -> None:
+    """Why there is no connection is told to those who wait for it; perhaps nobody does any more."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 async def _not_connected(*_: object) -> Rows:
