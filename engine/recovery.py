@@ -8,6 +8,7 @@ from domains import DOMAINS, AnyDomain
 from engine.clock import now
 from engine.config import Config
 from engine.errors import PagefoldError
+from engine.pages_lost import PagesWouldGo, pages_lost
 from engine.refolding import Refolded
 from engine.stores.letters import BEFORE_ALL, ListedLetter, Resolution, Wanted
 from engine.stores.store import Store
@@ -47,14 +48,17 @@ class Recovery:
         self._config = config
         self._fold_again = fold_again
 
-    async def run(self) -> Recovered:
+    async def run(self, *, confirmed: bool) -> Recovered:
         """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
 
-        Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`.
+        Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`, and
+        unless `confirmed`, `PagesWouldGo` where pages are shown of which the log has nothing.
         """
         async with self._store.consumption.claim(CLAIM) as claimed:
             if not claimed:
                 raise RecoveryUnderWay
+            if not confirmed and (pages := await pages_lost(self._store, self._config)).lost:
+                raise PagesWouldGo(pages)
             await self._store.proof.begin_recovery()
             position = await self._store.log.end()
             found = await self._fold_again()

@@ -165,14 +165,22 @@ class Shop:
             await together(*(partial(refold, domain, pool) for domain in chosen))
         return sum(found, Refolded())
 
-    async def recover(self, *, tell: Tell = ignore, advance: Advance = ignore, processes: int | None = 1) -> Recovered:
+    async def recover(
+        self,
+        *,
+        confirmed: bool = False,
+        tell: Tell = ignore,
+        advance: Advance = ignore,
+        processes: int | None = 1,
+    ) -> Recovered:
         """Takes the log as it is, whatever was folded before, and folds every page again from it; readers go on.
 
         From then on the checkpoints prove themselves by this log. `tell`, `advance` and `processes` as in `fold_again`.
-        Raises `RecoveryUnderWay`.
+        Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, where the log has nothing of pages that are
+        shown.
         """
         fold_again = partial(self.fold_again, tell=tell, advance=advance, processes=processes)
-        return await Recovery(self.store, self.config, fold_again).run()
+        return await Recovery(self.store, self.config, fold_again).run(confirmed=confirmed)
 
     async def verify(
         self,

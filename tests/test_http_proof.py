@@ -35,7 +35,7 @@ async def test_changes_are_refused_by_name_and_pages_are_served(shop: Shop) -> N
         assert (await client.get("/readyz/reads")).status_code == 200
         assert (await client.get("/v1/pages/web-de/LAST")).status_code == 200
         assert 'pagefold_check_ok{check="log-identity"} 0.0' in (await client.get("/metrics")).text
-        await shop.recover()
+        await shop.recover(confirmed=True)
         with anyio.fail_after(SECONDS_THAT_FAULTS_LAST):
             while await problems_of(client):  # noqa: ASYNC110  # nobody tells
                 await anyio.sleep(0.2)

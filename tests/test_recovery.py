@@ -7,11 +7,13 @@ import anyio
 import pytest
 
 import engine
-from engine import Config, DomainEvent, LogReplaced, Shop
+from engine import Config, DomainEvent, LogReplaced, Shop, pages_lost
+from engine.pages_lost import PagesLost, PagesWouldGo
 from engine.recovery import RecoveryUnderWay
 from engine.stores.letters import Wanted
 from tests.command_line import pagefold, settle
 from tests.shops import (
+    SKU,
     append,
     as_line,
     assert_every_event_is_counted,
@@ -59,7 +61,7 @@ async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> N
     await say(shop, *AFTER)
     assert await pages_of(shop) != then
     await put_back(shop, len(BEFORE))
-    recovered = await shop.recover()
+    recovered = await shop.recover(confirmed=True)
     assert await pages_of(shop) == then
     assert recovered.position == len(BEFORE)
     assert recovered.log_id == await shop.store.proof.log_id()
@@ -73,7 +75,7 @@ async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> N
 async def test_everything_goes_on(shop: Shop) -> None:
     """What is said then is appended and folded, at the positions that had other events; every event is counted once."""
     await put_back_behind(shop, BEFORE, AFTER)
-    await shop.recover()
+    await shop.recover(confirmed=True)
     await assert_every_event_is_counted(shop.store)
     await say(shop, *AFTER)
     await assert_every_event_is_counted(shop.store)
@@ -89,7 +91,7 @@ async def test_a_log_that_was_longer_by_far_is_taken_too(shop: Shop) -> None:
     async with anyio.create_task_group() as group:
         with pytest.raises(LogReplaced):
             await shop.work()
-        await shop.recover()
+        await shop.recover(confirmed=True)
         group.start_soon(shop.work)
         await append(shop, catalog("new", sku="NEW"))
         with anyio.fail_after(20):
@@ -126,9 +128,42 @@ async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -
         await other.catch_up()
         assert await letters.count(Wanted("projection")) == 1
         await put_back(other, len(BEFORE))
-        await other.recover()
+        await other.recover(confirmed=True)
         assert await letters.count(Wanted("projection")) == 0
         await assert_every_event_is_counted(other.store)
+
+
+async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(shop: Shop) -> None:
+    """It tells how many, and changes nothing; what the log withdraws may go, and what is not shown."""
+    await say(shop, *BEFORE, withdrawn("catalog", version=3, sku="A"))
+    await say(shop, catalog("shirt", version=4, sku="A"), price("1.00", sku="NEVER"), catalog("socks", sku="C"))
+    await say(shop, catalog("hat for others", sku="D", channel="outlet-de"))
+    before = await pages_of(shop)
+    await put_back(shop, len(BEFORE) + 1)
+    with pytest.raises(PagesWouldGo) as refused:
+        await shop.recover()
+    shown = sum(b'"status":"live"' in (body or b"") for body in before.values())
+    assert refused.value.found == PagesLost(2 * len(shop.config.channels) + 1, shown)
+    assert await pages_of(shop) == before
+    assert not await shop.store.proof.recovering()
+    with pytest.raises(LogReplaced):
+        await append(shop, stock(1))
+    await shop.recover(confirmed=True)
+    assert [await shop.pages.get(sku, "web-de") for sku in "AC"] == [None, None]
+    assert await shop.pages.get("B", "web-de") is not None
+    assert (await shop.recover()).changed == 0
+
+
+async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted log beside old pages: of more pages than are looked at together, all would go."""
+    monkeypatch.setattr(pages_lost, "STEP", 3)
+    await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])
+    await put_back(shop, 1)
+    with pytest.raises(PagesWouldGo, match=f"all {10 * len(shop.config.channels)} pages would go"):
+        await shop.recover()
+    assert await shop.pages.get("ÄPFEL/9", "web-de") is not None
+    await shop.recover(confirmed=True)
+    assert await shop.pages.get("ÄPFEL/9", "web-de") is None
 
 
 async def test_one_at_a_time(shop: Shop, config: Config) -> None:
@@ -170,6 +205,26 @@ def test_the_command_mends_what_the_status_names(
     assert ran.document["position"] == 2
     for command in (["status"], ["verify"], ["recover"], ["work", "--once"]):
         assert pagefold(*command).code == 0
+
+
+def test_the_command_wants_a_word(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It exits 1 with the number of pages that would go, and with `--yes` it takes them away."""
+    config = Config.load(settle(tmp_path, store_url, monkeypatch) / "pagefold.toml")
+
+    async def fold_and_delete() -> None:
+        async with engine.open(config) as shop:
+            await say(shop, withdrawn("catalog", version=1, sku="OTHER"), catalog("shirt"))
+            await put_back(shop, 1)
+
+    anyio.run(fold_and_delete)
+    ran = pagefold("recover", "--json")
+    assert (ran.code, ran.out) == (1, "")
+    assert "pages would go, because the log has nothing of them; nothing was changed" in ran.err
+    assert "`pagefold recover --yes`" in ran.err
+    assert pagefold("get", SKU, "web-de").code == 0
+    assert pagefold("recover", "--yes").code == 0
+    assert pagefold("get", SKU, "web-de").code == 1
+    assert pagefold("status").code == 0
 
 
 def test_a_recovery_that_was_cut_short_is_told(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

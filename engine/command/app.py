@@ -30,6 +30,7 @@ from engine.command.verify import verify
 from engine.command.work import work
 from engine.dead_letters import LetterResolved, UnknownLetter
 from engine.errors import ConfigurationError, PagefoldError, Refused
+from engine.pages_lost import PagesWouldGo
 from engine.recovery import RecoveryUnderWay
 from engine.secrecy import without_secrets
 from engine.tokens import TokenRefused, UnknownToken
@@ -170,7 +171,7 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused() | RecoveryUnderWay():
+        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused() | RecoveryUnderWay() | PagesWouldGo():
             return Exit.REFUSED
         case ConfigurationError() | CycloptsError() | TokenRefused() | UsageError():
             return Exit.USAGE

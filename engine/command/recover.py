@@ -1,8 +1,10 @@
 """`pagefold recover`: every page again from the log as it is, after it was put back or replaced."""
 
 import time
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
 from rich.text import Text
 
 import engine
@@ -19,6 +21,7 @@ from engine.stores.condition import Inspection
 
 def recover(
     *,
+    yes: Annotated[bool, Parameter(show_default=False)] = False,
     processes: Processes = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -27,23 +30,26 @@ def recover(
 
     For a log that is not the one that was folded: one that was put back to an older state, swapped, or deleted. Until
     then nothing is appended to it or folded, and `pagefold status` says why. What the log does not have goes from the
-    pages, so put the right log back first, where there is one: `pagefold restore`. Readers go on meanwhile, and from
-    the beginning of it changes are taken again. It is also what folds pages anew that were lost.
+    pages, so put the right log back first, where there is one: `pagefold restore`. Where pages are shown of which the
+    log has nothing, it says how many, changes nothing, and exits 1, unless it is told --yes. Readers go on meanwhile,
+    and from the beginning of it changes are taken again. It is also what folds pages anew that were lost.
 
     Ended before its time, it has to be run again; `pagefold status` says so until then.
 
     Parameters
     ----------
+    yes
+        Take away the pages of which the log has nothing, however many they are.
     processes
         How many processes look at the pages. Unless given: one, and as many as there are processors where the log has
         300,000 events or more.
     as_json
         Print one JSON document: logId, position, sections, changed, seconds.
     """
-    return run(lambda: _recover(options, processes, as_json=as_json))
+    return run(lambda: _recover(options, processes, yes=yes, as_json=as_json))
 
 
-async def _recover(options: Options, processes: int | None, *, as_json: bool) -> int:
+async def _recover(options: Options, processes: int | None, *, yes: bool, as_json: bool) -> int:
     started = time.monotonic()
     found: Recovered | None = None
     inspection = Inspection([], [])
@@ -51,7 +57,7 @@ async def _recover(options: Options, processes: int | None, *, as_json: bool) ->
     async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
             advance = Tally(meter, samples, SHOWN).advance
-            found = await shop.recover(advance=advance, processes=processes)
+            found = await shop.recover(confirmed=yes, advance=advance, processes=processes)
             inspection = await shop.store.inspect()
     if found is None:
         say("the recovery has not come to its end: run `pagefold recover` again")

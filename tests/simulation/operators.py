@@ -78,5 +78,5 @@ class EpochRaiser:
 async def recover(config: Config, trace: Trace) -> None:
     """Takes the log as it is."""
     async with engine.open(config) as shop:
-        found = await shop.recover()
+        found = await shop.recover(confirmed=True)
     trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")
