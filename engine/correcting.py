@@ -13,7 +13,7 @@ from engine.clock import now
 from engine.door import UNREADABLE, Admission, Door, State, Statement, read_event, state_of_correction
 from engine.epochs import Epochs
 from engine.errors import Refused
-from engine.events import AppendResult, DomainEvent
+from engine.events import AppendResult, DomainEvent, PlacedEvent
 from engine.stores.fences import EpochsMoved
 from engine.stores.letters import DeadLetter
 from engine.stores.store import Correction, Log, StoredEvent
@@ -77,7 +77,7 @@ def _event(
         stream = parse_stream_id(letter.originator_id)
     except NotAStreamError as error:  # an application of the eventsourcing library wrote it
         raise Refused("", str(error)) from None
-    return DomainEvent(
+    return PlacedEvent(
         type=stream.domain,
         sku=stream.sku,
         channel=stream.channel,

@@ -22,7 +22,7 @@ from engine.dead_letters import Append, undeliverable
 from engine.door import Door
 from engine.epochs import Epochs
 from engine.errors import Refused
-from engine.events import AppendResult, DomainEvent
+from engine.events import AppendResult, DomainEvent, placed_in
 from engine.formats.changes import Change
 from engine.formats.debezium import Debezium
 from engine.formats.deliveries import Delivery, Faulty, Found, Ignored
@@ -170,7 +170,7 @@ class Deliveries:
         place = self._place(change.event)
         if place is None or change.event.epoch is not None:
             return change
-        return change._replace(event=msgspec.structs.replace(change.event, epoch=await past.of(place[0])))
+        return change._replace(event=placed_in(await past.of(place[0]), change.event))
 
     def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[Fault]:
         """Which of the parts need a person, and why: for each, the first that could not be taken.

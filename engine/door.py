@@ -17,8 +17,8 @@ from domains.values import LARGEST_INTEGER, Moment
 from engine.config import Config
 from engine.errors import Refused
 from engine.events import DomainEvent
+from engine.named_epochs import version_in_epoch
 from engine.strict_json import check_keys, check_null_characters, find_repeated_key, refusal
-from projections.epochs import MAX_EPOCH, versioned
 from projections.streams import DIGITS, EVERY_CHANNEL, encode_part, fault_of_sku, is_spreadsheet_number, normalise_sku
 
 LARGEST_EVENT = 1024 * 1024
@@ -348,7 +348,7 @@ class Door:
         """What the event states, when it keeps to every rule. Raises `Refused`."""
         stream, gate = self._place(event)
         _check_version(event.source_version)
-        version = event.source_version if event.epoch is None else _versioned(event.epoch, event.source_version)
+        version = event.source_version if event.epoch is None else version_in_epoch(event, event.epoch)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
         content = NULL if event.payload is None else self._content(event, event.payload, gate)
@@ -460,15 +460,6 @@ def _check_version(version: int) -> None:
         raise Refused("sourceVersion", f"expected an integer, got {type(version).__name__}")
     if not 0 <= version <= LARGEST_INTEGER:
         raise Refused("sourceVersion", "is not between 0 and 2^53-1")
-
-
-def _versioned(epoch: int, version: int) -> int:
-    """The version as the log has it. Raises `Refused` for what is no epoch."""
-    if type(epoch) is not int:
-        raise Refused("epoch", f"expected an integer, got {type(epoch).__name__}")
-    if not 0 <= epoch <= MAX_EPOCH:
-        raise Refused("epoch", f"is not between 0 and {MAX_EPOCH}")
-    return versioned(epoch, version)
 
 
 def _check_identifier(path: str, identifier: str | None) -> None:

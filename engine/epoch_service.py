@@ -63,7 +63,7 @@ class EpochService:
             current = await self._highest(known, scope)
             wanted = current + 1 if epoch is None else epoch
             if not current < wanted <= MAX_EPOCH:
-                raise EpochRefused("epoch", f"{wanted}: {scope} is in epoch {current}; the last one is {MAX_EPOCH}")
+                raise EpochRefused("epoch", f"{wanted}: {_standing(scope, current)}")
             note = Note("raised", scope, now(), wanted, operator=operator, reason=reason)
             if await self._epochs.note(note):
                 await self._answer(source_of(scope), self._domains_of(scope))
@@ -73,7 +73,7 @@ class EpochService:
         """The one that is above all of a source's streams. Raises `EpochRefused` when there is none."""
         current = await self._highest(await self._epochs.refresh(), encode_part(source))
         if current == MAX_EPOCH:
-            raise EpochRefused("epoch", f"{source} is in epoch {current}, the last one")
+            raise EpochRefused("epoch", _standing(source, current))
         return current + 1
 
     async def ensure_epoch(self, source: str, epoch: int, run_id: str) -> None:
@@ -161,3 +161,11 @@ class EpochService:
             if (domain, source) in stale:
                 async with self._store.consumption.folding(domain) as folding:
                     await folding.keep_streaks({source: 0})
+
+
+def _standing(scope: str, current: int) -> str:
+    """In which epoch a scope is, and what can be done."""
+    if current < MAX_EPOCH:
+        return f"{scope} is in epoch {current}; the last one is {MAX_EPOCH}"
+    remedy = "let the source go on under another name in the configuration, whose epochs begin at 0"
+    return f"{scope} is in epoch {current}, the last one, and no other can follow; {remedy}"

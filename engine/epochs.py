@@ -6,8 +6,8 @@ The rules, all of them functions of the log:
   and that of its newest event. 0 where there is none of them.
 * An event that names no epoch enters the current epoch of its stream, as it is when its transaction appends it. Within
   one transaction, events that name an epoch count for those of the same stream behind them.
-* An event that names an epoch enters that one, whatever is current. So the source itself raises its stream's epoch; a
-  lower one than the current is history, as an older version is.
+* An event that names an epoch enters that one, whatever is current. So the source itself raises its stream's epoch, up
+  to the lower half of all, see `engine.named_epochs`; a lower one than the current is history, as an older version is.
 * A row of a snapshot enters an epoch by the same rules. Of a complete snapshot, one that is proof of life enters the
   epoch behind that of its stream's newest event, see `engine.rebuild.recreation`.
 

@@ -18,7 +18,8 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     back. `id` is made when absent. Nothing is checked here: `Shop.append` does, and says what it refused and why.
 
     `epoch` is for sources whose versions begin anew, be it of all or of one record: an event of a higher epoch is newer
-    than all of lower ones. Without it, the event enters the current epoch of its stream, see `engine.epochs`.
+    than all of lower ones, up to `MAX_NAMED_EPOCH`. Without it, the event enters the current epoch of its stream, see
+    `engine.epochs`.
     """
 
     type: str
@@ -31,6 +32,15 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str | None = None
     correlation_id: str | None = None
     epoch: int | None = None
+
+
+class PlacedEvent(DomainEvent, frozen=True, kw_only=True, gc=False):
+    """An event whose epoch is not named by its source, but was found: it may be any that there is."""
+
+
+def placed_in(epoch: int | None, event: DomainEvent) -> PlacedEvent:
+    """The event in an epoch that was found for it."""
+    return PlacedEvent(**{**{name: getattr(event, name) for name in DomainEvent.__struct_fields__}, "epoch": epoch})
 
 
 class AppendResult(msgspec.Struct, frozen=True, gc=False):

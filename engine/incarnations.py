@@ -19,7 +19,7 @@ from engine.canonical import is_same_content
 from engine.door import NULL, Door, State, format_moment
 from engine.epochs import Epochs, Known, source_of
 from engine.errors import Refused
-from engine.events import DomainEvent
+from engine.events import DomainEvent, placed_in
 from engine.formats.changes import Change
 from engine.formats.deliveries import Found
 from engine.stores.store import Log, StoredEvent
@@ -94,7 +94,7 @@ class Incarnations:
         if event.epoch is None and change.moment is not None and head is not None and entered == epoch_of(head.version):
             epoch = await self._epoch(change, change.moment, stream, head)
             if epoch is not None:
-                event = msgspec.structs.replace(event, epoch=epoch)
+                event = placed_in(epoch, event)
         self._note(stream, event, versioned(entered if event.epoch is None else event.epoch, event.source_version))
         return change._replace(event=event)
 

@@ -10,6 +10,9 @@ EPOCH_BITS = 53
 MAX_EPOCH = 1_023
 """The highest that fits into a 64-bit integer above a version."""
 
+MAX_NAMED_EPOCH = 511
+"""The highest that a source may name itself. Those above are for operators and for what heals."""
+
 OWN_VERSION = (1 << EPOCH_BITS) - 1
 """The bits of the source's own version."""
 

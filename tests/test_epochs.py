@@ -13,7 +13,7 @@ from engine.epoch_service import EpochRefused
 from engine.epochs import Epochs, Known
 from engine.stores.fences import EPOCHS, EpochsMoved, Fence
 from engine.stores.store import Correction, Store
-from projections.epochs import MAX_EPOCH, describe_version, epoch_of, version_of, versioned
+from projections.epochs import MAX_EPOCH, MAX_NAMED_EPOCH, describe_version, epoch_of, version_of, versioned
 from tests.shops import SKU, Raw, append, event, everything, price, say, section, stock, stream_of, withdrawn
 
 LAST = 2**53 - 1
@@ -61,9 +61,9 @@ def test_a_version_has_its_epoch_above_it() -> None:
     assert [describe_version(each) for each in (5, versioned(2, 5))] == ["5", "5 of epoch 2"]
 
 
-@pytest.mark.parametrize("epoch", [-1, MAX_EPOCH + 1, True, "1"])
+@pytest.mark.parametrize("epoch", [-1, MAX_NAMED_EPOCH + 1, MAX_EPOCH, MAX_EPOCH + 1, True, "1"])
 async def test_an_epoch_is_checked(shop: Shop, epoch: Any) -> None:  # noqa: ANN401  # whatever a caller gives
-    """0 to 1023, and a number: anything else is refused by its name."""
+    """0 to 511, and a number: anything else is refused by its name."""
     [result] = await shop.append([in_epoch(epoch, stock(1))])
     assert (result.outcome, result.path) == ("rejected", "epoch")
 
@@ -144,6 +144,44 @@ async def test_the_last_epoch_is_the_last(shop: Shop) -> None:
     assert await head(shop, price("1.00")) == (MAX_EPOCH, LAST)
     with pytest.raises(EpochRefused, match="in epoch 1023"):
         await raised(shop, "erp")
+
+
+async def test_no_event_uses_the_epochs_up(shop: Shop) -> None:
+    """What names the highest that it may is still below what an operator raises; what names more is told why not."""
+    await say(shop, in_epoch(MAX_NAMED_EPOCH, last_price("1.00")))
+    for epoch in (MAX_NAMED_EPOCH + 1, MAX_EPOCH):
+        [refused] = await shop.append([in_epoch(epoch, price("2.00"))])
+        assert (refused.outcome, refused.path) == ("rejected", "epoch")
+        assert f"{epoch} is above 511, the last that an event may name" in (refused.reason or "")
+    assert await raised(shop, "erp") == MAX_NAMED_EPOCH + 1
+    await say(shop, price("3.00", version=1))
+    assert (await section(shop, "pricing"))["amount"] == "3.00"
+
+
+async def test_letters_of_higher_epochs_are_tried_again_and_corrected(shop: Shop, config: Config) -> None:
+    """What came in an epoch that an operator had raised belongs there, however it is appended later."""
+    await raised(shop, "erp", MAX_EPOCH - 1)
+    await say(shop, price("1.00"))
+    [conflict] = await shop.append([price("2.00")])
+    assert conflict.outcome == "conflict"
+    [letter] = await shop.dead_letters.newest(kind="ingest")
+    assert epoch_of(letter.originator_version) == MAX_EPOCH - 1
+    assert await shop.dead_letters.retry(letter) == "still dead"
+    result = await shop.dead_letters.correct(letter, b'{"currency":"EUR","amount":"3.00"}', "kim")
+    assert result.outcome == "appended"
+    await shop.catch_up()
+    assert (await section(shop, "pricing"))["amount"] == "3.00"
+    assert await head(shop, price("3.00")) == (MAX_EPOCH - 1, 1)
+
+
+async def test_what_is_said_when_all_are_used(shop: Shop) -> None:
+    """A person, and a snapshot that is to be the truth, are told what remains to be done."""
+    await raised(shop, "erp", MAX_EPOCH)
+    told = "the last one, and no other can follow; let the source go on under another name"
+    with pytest.raises(EpochRefused, match=told):
+        await raised(shop, "erp")
+    with pytest.raises(EpochRefused, match=told):
+        await shop.epochs.next_epoch("erp")
 
 
 # --- nothing enters an epoch that is over ---------------------------------------------------------

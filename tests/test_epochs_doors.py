@@ -192,7 +192,7 @@ def test_the_description_has_epochs() -> None:
     """OpenAPI tells of the field, the extension, its header, and the operations."""
     described: dict[str, Any] = msgspec.json.decode(document(ROUTES))
     schemas = described["components"]["schemas"]
-    assert schemas["Event"]["properties"]["epoch"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 1023}
+    assert schemas["Event"]["properties"]["epoch"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 511}
     assert "epoch" in schemas["CloudEvent"]["properties"]
     names = [each["name"] for each in described["paths"]["/v1/events"]["post"]["parameters"]]
     assert "ce-epoch" in names

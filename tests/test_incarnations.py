@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from engine import Config, Shop
-from projections.epochs import epoch_of, version_of
+from projections.epochs import MAX_NAMED_EPOCH, epoch_of, version_of
 from tests.http_clients import client_of, service_of
 from tests.shops import Document, document, section
 
@@ -84,6 +84,14 @@ async def available(shop: Shop) -> Any:  # noqa: ANN401  # JSON
 
 FIRST = (created(1, 5, 3), removed(2, 5, 3))
 """A row's first life."""
+
+
+async def test_a_row_is_made_again_above_what_sources_may_name(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The epoch was found, not named: of what an operator has raised that high, too."""
+    await shop.epochs.raise_epoch("erp", reason="so", operator="kim", epoch=MAX_NAMED_EPOCH)
+    assert await post(client, *FIRST) == ["appended"] * 2
+    assert await post(client, created(3, 1, 4)) == ["appended"]
+    assert (await head(shop), await available(shop)) == ((MAX_NAMED_EPOCH + 1, 1), 4)
 
 
 @pytest.mark.parametrize("version", [1, 5, 6])

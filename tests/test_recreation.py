@@ -215,7 +215,8 @@ async def test_a_lost_answer_and_a_resumed_run(shop: Shop, config: Config, monke
 
 async def test_the_last_epoch_has_no_next(shop: Shop, config: Config) -> None:
     """Where the stream is in epoch 1023, nothing is made again: somebody must look."""
-    await append(shop, msgspec.structs.replace(withdrawn("inventory", version=6, source="wms-a"), epoch=MAX_EPOCH))
+    await shop.epochs.raise_epoch("wms-a", reason="so", operator="kim", epoch=MAX_EPOCH)
+    await append(shop, withdrawn("inventory", version=6, source="wms-a"))
     export(config, "wms-a", stock(9, version=1), taken_at=FUTURE)
     report = await rebuild(shop, "wms-a")
     assert (report.looks_reset, report.older) == (True, [stream_of(stock(9))])

@@ -54,7 +54,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
         Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
         Attribute("sequencetype", None, "`Integer`: nothing else could be compared", required=False),
         Attribute("channel", "channel", "The channel; without it, every channel", required=False),
-        Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 1023", required=False),
+        Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 511", required=False),
         Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
         Attribute("datacontenttype", None, "A type that is JSON, in UTF-8; else it is refused", required=False),
     )

@@ -22,12 +22,12 @@ from engine.http.ingest.outcomes import ANSWERS, OVERLOADED, ItemOutcome, answer
 from engine.http.pages import Text
 from engine.http.problems import Problem
 from engine.http.routes import JSON_TYPE, Call, HeaderField, Route
-from projections.epochs import MAX_EPOCH
+from projections.epochs import MAX_NAMED_EPOCH
 
 NDJSON_TYPE = "application/x-ndjson"
 
 Found: TypeAlias = Sequence[DomainEvent | Refused]
-Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_EPOCH)]
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
 
 _SPACE = b" \t\r\n"
