@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from itertools import accumulate
 from operator import add, itemgetter
 from typing import TypeAlias
@@ -31,6 +32,7 @@ from engine.stores.sqlite.connections import (
 from engine.stores.sqlite.on_loop import Execute
 from engine.stores.sqlite.proof import SQLiteProof
 from engine.stores.sqlite.readers import Reader
+from engine.stores.sqlite.strides import Stride, TooMany
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 
 TICK_SECONDS = 0.02
@@ -38,9 +40,6 @@ TICK_SECONDS = 0.02
 
 LARGEST_STATES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
-
-UNBOUNDED = 2**31 - 1
-"""More bytes than a value may have."""
 
 NewRow: TypeAlias = tuple[str, int, int, str]
 """An event to be appended, but for its state: stream, version, revision, topic."""
@@ -100,6 +99,7 @@ class SQLiteLog(Log):
         self._connections = connections
         self._proof = proof
         self._grown = anyio.Event()
+        self._heads_stride, self._entries_stride = Stride(), Stride()
         connections.events_on_loop.follow(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
@@ -202,46 +202,47 @@ class SQLiteLog(Log):
             step = following(step, sum([len(event.state) for event in page]))
 
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
-        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below}
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below}
 
-        def read(connection: apsw.Connection, limit: int = limit) -> Scanned:
-            try:
-                with bounded(connection, max_bytes if limit > 1 else UNBOUNDED):
-                    rows, states = packed(connection, "scan", {**bindings, "limit": limit})
-            except apsw.TooBigError:
-                if limit == 1:
-                    raise
-                return read(connection, limit // 2)
+        def read(
+            connection: apsw.Connection, after: str, limit: int, max_bytes: int
+        ) -> tuple[list[StoredEvent], str | None, int]:
+            with bounded(connection, max_bytes):
+                rows, states = packed(connection, "scan", {**bindings, "after": after, "limit": limit})
             end = next((row[1] for row in reversed(rows) if _number(row) == limit), None)
-            heads = unpacked([row for row in rows if row[0] is not None], states)
+            return unpacked([row for row in rows if row[0] is not None], states), end, len(states)
+
+        def scan(connection: apsw.Connection) -> Scanned:
+            heads, end = self._heads_stride.read(partial(read, connection), after, limit, max_bytes)
             heads.sort(key=_stream)
             return Scanned(heads, end)
 
-        return await self._connections.events_browser.run(read)
+        return await self._connections.events_browser.run(scan)
 
     async def entries(
         self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> Entries:
-        bindings = {"tails": orjson.dumps(list(tails)).decode(), "after": after, "below": below, "since": since}
+        bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below, "since": since}
 
-        def read(connection: apsw.Connection, limit: int = limit) -> Entries:
-            window = {**bindings, "limit": limit, "payload": b'"payload":'}
-            try:
-                with bounded(connection, max_bytes if limit > 1 else UNBOUNDED):
-                    number, end, joined = one(connection.execute(SQL["scan_entries"], window))
-            except apsw.TooBigError:
-                if limit == 1:
-                    raise
-                return read(connection, limit // 2)
+        def read(
+            connection: apsw.Connection, after: str, limit: int, max_bytes: int
+        ) -> tuple[list[bytes], str | None, int]:
+            window = {**bindings, "after": after, "limit": limit, "payload": b'"payload":'}
+            with bounded(connection, max_bytes):
+                number, end, joined = one(connection.execute(SQL["scan_entries"], window))
             entries = joined.split(b"\x1e") if joined else []
             if number == len(entries):
-                entries.sort()
-                return Entries(entries, end)
+                return entries, end, len(joined or b"")
             if limit == 1:  # the name of an application's stream may have any character
-                return Entries([joined], end)
-            return read(connection, limit // 2)
+                return [joined], end, len(joined)
+            raise TooMany
 
-        return await self._connections.events_browser.run(read)
+        def walk(connection: apsw.Connection) -> Entries:
+            entries, end = self._entries_stride.read(partial(read, connection), after, limit, max_bytes)
+            entries.sort()
+            return Entries(entries, end)
+
+        return await self._connections.events_browser.run(walk)
 
     async def skus(self, after: str, limit: int) -> list[str]:
         bindings = {"after": after, "limit": limit}
