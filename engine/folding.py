@@ -100,8 +100,8 @@ class Folder:
             if letters:
                 await folding.bury(letters)
             changed += await folding.write(sections)
-            del sections
             light = _lightened(found)
+            del found, sections  # before the next ones are read
             heads += light
             bad += map(without_payload, troubled)
             if not troubled:
@@ -130,6 +130,7 @@ class Folder:
                 left += divided(some, error.parts)[::-1]
                 continue
             yield chunk, heads
+            del heads  # before the next ones are read
 
     async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""

@@ -1,5 +1,6 @@
 """How much memory processes take where events are as large as they may be. The soak has many more of them."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,10 @@ POLL_SECONDS = 0.02
 
 
 @pytest.fixture
-def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a configuration and an empty store."""
-    return settle(tmp_path, store_url, monkeypatch)
+def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a configuration and an empty store. It goes with the test: there may be gigabytes in it."""
+    yield settle(tmp_path, store_url, monkeypatch)
+    shutil.rmtree(tmp_path)
 
 
 def write_products(file: Path, number: int, kilobytes: int, version: int = 1) -> None:
@@ -52,6 +54,7 @@ def peak(process: int) -> int | None:
 
 def peak_of(*arguments: str) -> int:
     """The megabytes that a command took, which must be done in the end."""
+    started = time.monotonic()
     process = spawn(*arguments, environment={LOG_LEVEL_VARIABLE: "warning"})
     largest = 0
     while process.poll() is None:
@@ -59,7 +62,13 @@ def peak_of(*arguments: str) -> int:
         time.sleep(POLL_SECONDS)
     ran = finished(process)
     assert ran.code == 0, ran.err
+    tell(arguments[0], started)
     return largest
+
+
+def tell(stage: str, started: float) -> None:
+    """How long it took, for whoever asks pytest to show it."""
+    print(f"{stage}: {time.monotonic() - started:.0f} s")  # noqa: T201
 
 
 def peaks_of(server: Server) -> Iterator[int]:
@@ -81,15 +90,18 @@ def read_pages(server: Server, skus: Sequence[str]) -> None:
         assert answer.status_code == status
 
 
-def judge(place: Path, number: int, kilobytes: int) -> dict[str, int]:
+def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: int) -> dict[str, int]:
     """Appends so many large events, folds them, verifies them, folds them again under a server, and reads them."""
     file = place / "products.ndjson"
     write_products(file, number, kilobytes)
     peaks = {"ingest": peak_of("ingest", str(file)), "work": peak_of("work", "--once"), "verify": peak_of("verify")}
     write_products(file, number, kilobytes, version=2)
+    monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # nobody reads what it logs
     with serving("--work") as server:
+        started = time.monotonic()
         assert pagefold("ingest", str(file)).code == 0
         within(900, "everything is folded", lambda: is_folded(server))
+        tell("serve", started)
         read_pages(server, [f"SKU-{each:05}" for each in range(number)])
         peaks |= {f"serve {each}": largest for each, largest in enumerate(peaks_of(server))}
     return peaks
@@ -100,16 +112,16 @@ def is_folded(server: Server) -> bool:
     return 'pagefold_lag_events{domain="catalog"} 0.0' in server.get("/metrics").text
 
 
-def test_some_large_events(place: Path) -> None:
+def test_some_large_events(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of the largest events, which take more than that where they are held together."""
-    peaks = judge(place, 80, 1_000)
+    peaks = judge(place, monkeypatch, 80, 1_000)
     assert max(peaks.values()) < MEGABYTES, peaks
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize(("number", "kilobytes"), [(2_000, 1_000), (20_000, 100)])
-def test_many_large_events(place: Path, number: int, kilobytes: int) -> None:
+def test_many_large_events(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: int) -> None:
     """Two thousand of the largest events, and twenty thousand of a tenth of that."""
-    peaks = judge(place, number, kilobytes)
+    peaks = judge(place, monkeypatch, number, kilobytes)
     print(peaks)  # noqa: T201  # for whoever wants to know
     assert max(peaks.values()) < MEGABYTES, peaks

@@ -9,9 +9,10 @@ from engine.stores.batches import batches
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.postgres.connections import Record, Session
 from engine.stores.postgres.dead_letters import letter_columns
-from engine.stores.postgres.log import INLINE_BYTES, UNBOUNDED
+from engine.stores.postgres.log import INLINE_BYTES
 from engine.stores.postgres.proof import UNPROVED, problem
 from engine.stores.store import Checkpoint, Folding
+from engine.stores.strides import UNBOUNDED
 from projections.sections import Section
 
 SLICE = 500

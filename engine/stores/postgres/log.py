@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Sequence
-from itertools import accumulate
 from operator import itemgetter
 
 import anyio
@@ -16,15 +14,13 @@ from engine.stores.postgres.connections import Connections, Record
 from engine.stores.postgres.listening import Listener
 from engine.stores.postgres.proof import proving
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
+from engine.stores.strides import UNBOUNDED, Step, Stride, TooMany
 
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
 
 INLINE_BYTES = 8 * 1024
 """A value that has more bytes is asked for by itself, once it is known how many all of them have."""
-
-UNBOUNDED = 2**31 - 1
-"""More bytes than a value can have."""
 
 _state, _number = itemgetter(5), itemgetter(6)
 
@@ -45,6 +41,7 @@ class PostgresLog(Log):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._grown = asyncio.Event()
+        self._heads_stride, self._entries_stride = Stride(), Stride()
         self._listener = Listener(connections, self.announce)
 
     async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
@@ -116,31 +113,61 @@ class PostgresLog(Log):
             step = following(step, sum([len(event.state) for event in page]))
 
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
-        rows = await self._connections.readers.fetch("scan", list(tails), after, below, limit, INLINE_BYTES)
+        step: Step[StoredEvent] = Step(self._heads_stride, after, limit, max_bytes)
+        over = False
+        while not over:
+            try:
+                over = step.read(*await self._heads_of(step, list(tails), below))
+            except TooMany as refused:
+                over = step.refuse(refused)
+        return Scanned(step.found, step.end)
+
+    async def _heads_of(
+        self, step: Step[StoredEvent], tails: Sequence[str], below: str
+    ) -> tuple[list[StoredEvent], str | None, int]:
+        """What a read of a step gives. Raises `TooMany`."""
+        bindings = (tails, step.end, below, step.streams, INLINE_BYTES)
+        rows = await self._connections.readers.fetch("scan", *bindings)
         rows.sort(key=_number)
         heads = [event_of(row[:6]) for row in rows if row[0] is not None]
-        end = rows[-1][1] if rows and _number(rows[-1]) == limit else None
-        if not (large := _without_state(heads)):
-            return Scanned(heads, end)
-        sizes = await self._head_sizes(large)
-        fitting = _fitting([sizes.get(head.originator_id) or len(head.state) for head in heads], max_bytes)
-        if fitting < len(heads):
-            heads, end = heads[:fitting], heads[fitting - 1].originator_id
-        whole = {head.originator_id: head for head in await self.heads(_without_state(heads))}
-        return Scanned([whole.get(head.originator_id, head) for head in heads], end)
+        end = rows[-1][1] if rows and _number(rows[-1]) == step.streams else None
+        size = sum([len(row[5]) for row in rows if row[5] is not None])
+        if large := _without_state(heads):
+            size += sum((await self._head_sizes(large)).values())
+        if size > step.max_bytes:
+            raise TooMany(size)
+        whole = {head.originator_id: head for head in await self.heads(large)}
+        return [whole.get(head.originator_id, head) for head in heads] if large else heads, end, size
 
     async def entries(
         self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> Entries:
-        bindings = (list(tails), after, below)
-        rows = await self._connections.readers.fetch("scan_entries", *bindings, limit, since, INLINE_BYTES)
-        if large := sorted([(number, stream) for _, stream, number in rows if number is not None]):
-            sizes = await self._head_sizes([stream for _, stream in large])
-            fitting = _fitting([sizes[stream] for _, stream in large], max_bytes)
-            some = limit if fitting == len(large) else large[fitting][0] - 1
-            rows = await self._connections.readers.fetch("scan_entries", *bindings, some, since, UNBOUNDED)
+        step: Step[bytes] = Step(self._entries_stride, after, limit, max_bytes)
+        over = False
+        while not over:
+            try:
+                over = step.read(*await self._entries_of(step, list(tails), below, since))
+            except TooMany as refused:
+                over = step.refuse(refused)
+        return Entries(sorted(step.found), step.end)
+
+    async def _entries_of(
+        self, step: Step[bytes], tails: Sequence[str], below: str, since: int
+    ) -> tuple[list[bytes], str | None, int]:
+        """What a read of a step gives. Raises `TooMany`."""
+        bindings = (tails, step.end, below, step.streams, since)
+        rows = await self._connections.readers.fetch("scan_entries", *bindings, INLINE_BYTES)
+        if large := [stream for _, stream, number in rows if number is not None]:
+            size = sum((await self._head_sizes(large)).values())
+            if size > step.max_bytes:
+                raise TooMany(size)
+            rows = await self._connections.readers.fetch("scan_entries", *bindings, UNBOUNDED)
         end = next((stream for _, stream, _ in reversed(rows) if stream is not None), None)
-        return Entries(sorted([entry for entry, *_ in rows if entry is not None]), end)
+        entries = [entry for entry, *_ in rows if entry is not None]
+        size = sum(map(len, entries))
+        if size > step.max_bytes:
+            raise TooMany(size)
+        return entries, end, size
 
     async def skus(self, after: str, limit: int) -> list[str]:
         rows = await self._connections.readers.fetch("stream_skus", after, limit)
@@ -180,8 +207,3 @@ class PostgresLog(Log):
 def _without_state(heads: Sequence[StoredEvent]) -> list[str]:
     """The streams of heads whose state was left out."""
     return [head[1] for head in heads if _state(head) is None]
-
-
-def _fitting(sizes: Sequence[int], max_bytes: int) -> int:
-    """How many of the first have no more bytes than that together; one at least."""
-    return max(bisect_right(list(accumulate(sizes)), max_bytes), 1)

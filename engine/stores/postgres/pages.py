@@ -6,9 +6,10 @@ from operator import itemgetter
 from engine.computing import compute
 from engine.errors import ReadTooLarge
 from engine.stores.listing import ListedPage, listed
-from engine.stores.postgres.log import INLINE_BYTES, UNBOUNDED
+from engine.stores.postgres.log import INLINE_BYTES
 from engine.stores.postgres.merging import MergedReads
 from engine.stores.store import Made, Pages
+from engine.stores.strides import UNBOUNDED
 from projections.pages import StoredSection
 from projections.sections import SharedSections
 

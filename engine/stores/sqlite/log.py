@@ -1,11 +1,12 @@
 """The log in `events.db`."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from operator import add, itemgetter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import anyio
 import apsw
@@ -32,8 +33,8 @@ from engine.stores.sqlite.connections import (
 from engine.stores.sqlite.on_loop import Execute
 from engine.stores.sqlite.proof import SQLiteProof
 from engine.stores.sqlite.readers import Reader
-from engine.stores.sqlite.strides import Stride, TooMany
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
+from engine.stores.strides import Step, Stride, TooMany
 
 TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
@@ -43,6 +44,8 @@ LARGEST_STATES = 16 * 1024 * 1024
 
 NewRow: TypeAlias = tuple[str, int, int, str]
 """An event to be appended, but for its state: stream, version, revision, topic."""
+
+Item = TypeVar("Item")
 
 _stream, _number = itemgetter(1), itemgetter(6)
 
@@ -84,6 +87,26 @@ def check_fence(connection: apsw.Connection, fence: Fence) -> None:
 def newest_versions(connection: apsw.Connection, streams: Collection[str]) -> dict[str, int]:
     """The highest version of each stream that has one."""
     return dict(fetch(connection, "newest_versions", apsw.carray(tuple(streams)))) if streams else {}
+
+
+def _walked(read: Callable[[Step[Item]], bool], step: Step[Item]) -> Step[Item]:
+    """The step, when it is over."""
+    over = False
+    while not over:
+        try:
+            over = read(step)
+        except TooMany as refused:
+            over = step.refuse(refused)
+    return step
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Within it, what has more bytes than it may is `TooMany`."""
+    try:
+        yield
+    except apsw.TooBigError as error:
+        raise TooMany from error
 
 
 def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
@@ -204,18 +227,16 @@ class SQLiteLog(Log):
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below}
 
-        def read(
-            connection: apsw.Connection, after: str, limit: int, max_bytes: int
-        ) -> tuple[list[StoredEvent], str | None, int]:
-            with bounded(connection, max_bytes):
-                rows, states = packed(connection, "scan", {**bindings, "after": after, "limit": limit})
-            end = next((row[1] for row in reversed(rows) if _number(row) == limit), None)
-            return unpacked([row for row in rows if row[0] is not None], states), end, len(states)
+        def read(connection: apsw.Connection, step: Step[StoredEvent]) -> bool:
+            window = {**bindings, "after": step.end, "limit": step.streams}
+            with _refusing(), bounded(connection, step.max_bytes):
+                rows, states = packed(connection, "scan", window)
+            end = next((row[1] for row in reversed(rows) if _number(row) == step.streams), None)
+            return step.read(unpacked([row for row in rows if row[0] is not None], states), end, len(states))
 
         def scan(connection: apsw.Connection) -> Scanned:
-            heads, end = self._heads_stride.read(partial(read, connection), after, limit, max_bytes)
-            heads.sort(key=_stream)
-            return Scanned(heads, end)
+            step = _walked(partial(read, connection), Step(self._heads_stride, after, limit, max_bytes))
+            return Scanned(sorted(step.found, key=_stream), step.end)
 
         return await self._connections.events_browser.run(scan)
 
@@ -224,23 +245,20 @@ class SQLiteLog(Log):
     ) -> Entries:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below, "since": since}
 
-        def read(
-            connection: apsw.Connection, after: str, limit: int, max_bytes: int
-        ) -> tuple[list[bytes], str | None, int]:
-            window = {**bindings, "after": after, "limit": limit, "payload": b'"payload":'}
-            with bounded(connection, max_bytes):
+        def read(connection: apsw.Connection, step: Step[bytes]) -> bool:
+            window = {**bindings, "after": step.end, "limit": step.streams, "payload": b'"payload":'}
+            with _refusing(), bounded(connection, step.max_bytes):
                 number, end, joined = one(connection.execute(SQL["scan_entries"], window))
             entries = joined.split(b"\x1e") if joined else []
-            if number == len(entries):
-                return entries, end, len(joined or b"")
-            if limit == 1:  # the name of an application's stream may have any character
-                return [joined], end, len(joined)
-            raise TooMany
+            if number != len(entries):  # the name of an application's stream may have any character
+                if step.streams > 1:
+                    raise TooMany
+                entries = [joined]
+            return step.read(entries, end, len(joined or b""))
 
         def walk(connection: apsw.Connection) -> Entries:
-            entries, end = self._entries_stride.read(partial(read, connection), after, limit, max_bytes)
-            entries.sort()
-            return Entries(entries, end)
+            step = _walked(partial(read, connection), Step(self._entries_stride, after, limit, max_bytes))
+            return Entries(sorted(step.found), step.end)
 
         return await self._connections.events_browser.run(walk)
 

@@ -10,6 +10,7 @@ import orjson
 
 from domains import DOMAINS
 from engine.errors import PagesUnfolded
+from engine.stores.batches import divided
 from engine.stores.listing import ListedPage, listed
 from engine.stores.sqlite.connections import (
     KNOWN,
@@ -30,6 +31,9 @@ from projections.pages import StoredSection
 from projections.sections import SharedSections
 
 PAGE = 1_000
+
+COMPARED_BYTES = 8 * 1024 * 1024
+"""Bytes of sections that are compared in one go, unless a single SKU has more."""
 
 ROOM = 4_096
 """Bytes by which a value may be larger than what is expected of it: it is not made in one go."""
@@ -194,17 +198,7 @@ class SQLitePages(Pages):
     async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         if not skus:
             return not sections
-        wanted = (domain, apsw.carray(tuple(skus)))
-
-        def look(connection: apsw.Connection) -> bool:
-            rows, blobs = expected = _packed(sections)
-            try:
-                with bounded(connection, max(len(rows), len(blobs or b"")) + ROOM):
-                    return bool(one(connection.execute(SQL["domain_sections"], wanted)) == expected)
-            except apsw.TooBigError:
-                return False
-
-        return await self._connections.pages_reader.run(look)
+        return await self._connections.pages_reader.run(lambda reader: _holds(reader, domain, sections, list(skus)))
 
     async def count(self, domain: str) -> int:
         [(sections,)] = await self._connections.pages_reader.fetch("count_sections", domain)
@@ -226,8 +220,28 @@ def check_folded(connection: apsw.Connection) -> None:
         raise PagesUnfolded
 
 
-def _packed(shared: Iterable[SharedSections]) -> Row:
-    """What `domain_sections` gives when these are there."""
+def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSections], skus: Sequence[str]) -> bool:
+    """What has many bytes is compared in parts: they are in memory several times."""
+    rows, blobs = _rows_and_blobs(sections)
+    size = sum(map(len, blobs))
+    if size > COMPARED_BYTES and len(skus) > 1:
+        del rows, blobs
+        parts = [set(part) for part in divided(skus, size // COMPARED_BYTES + 1)]
+        shares = [[each for each in sections if each.sku in part] for part in parts]
+        return sum(map(len, shares)) == len(sections) and all(
+            _holds(connection, domain, share, list(part)) for share, part in zip(shares, parts, strict=True)
+        )
+    expected: Row = orjson.dumps(rows).decode(), b"".join(blobs) if rows else None
+    try:
+        with bounded(connection, max(len(expected[0]), size) + ROOM):
+            found = one(connection.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
+    except apsw.TooBigError:
+        return False
+    return bool(found == expected)
+
+
+def _rows_and_blobs(shared: Iterable[SharedSections]) -> tuple[list[Row], list[bytes]]:
+    """What `domain_sections` gives when these are there, before it is packed."""
     rows: list[Row] = []
     blobs: list[bytes] = []
     for sku, domain, channels, contents in shared:
@@ -238,7 +252,7 @@ def _packed(shared: Iterable[SharedSections]) -> Row:
             blobs.append(versions)
             if body:
                 blobs.append(body)
-    return orjson.dumps(rows).decode(), b"".join(blobs) if rows else None
+    return rows, blobs
 
 
 def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[tuple[str, StoredSection]]:

@@ -14,16 +14,25 @@ POLL_SECONDS = 0.001
 """How often it is looked whether a thread has ended whose task was cancelled."""
 
 
+class _Failed:
+    """What work has raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 async def in_thread(work: Callable[[], Result]) -> Result:
     """Does the work in a thread. Whoever is cancelled meanwhile goes on when it is done, or will never begin.
 
     A task that is cancelled by itself, and not with its group, would leave the thread at work, and the next one would
-    use the same connection beside it.
+    use the same connection beside it. What the work raises does not go through the future of the thread: that would
+    keep the error, whose traceback keeps the future, and with it, until somebody looks for cycles, all that is held on
+    the way to whoever handles it, which may be many megabytes.
     """
     turn = Lock()
     begun = left = done = False
 
-    def unless_left() -> Result:
+    def unless_left() -> Result | _Failed:
         nonlocal begun, done
         with turn:
             if left:
@@ -31,11 +40,13 @@ async def in_thread(work: Callable[[], Result]) -> Result:
             begun = True
         try:
             return work()
+        except BaseException as error:  # noqa: BLE001  # it is raised below
+            return _Failed(error)
         finally:
             done = True
 
     try:
-        return await run_sync(unless_left)
+        outcome = await run_sync(unless_left)
     except asyncio.CancelledError:
         with turn:
             left = not begun
@@ -43,3 +54,9 @@ async def in_thread(work: Callable[[], Result]) -> Result:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(POLL_SECONDS)
         raise
+    if not isinstance(outcome, _Failed):
+        return outcome
+    try:
+        raise outcome.error
+    finally:
+        del outcome
