@@ -1,7 +1,10 @@
 """Memory is bounded by bytes: whoever reads in bulk is given no more than they can hold, however large events are."""
 
+import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
+from weakref import ReferenceType, ref
 
 import anyio
 import msgspec
@@ -13,8 +16,9 @@ from engine.http import pages as http_pages
 from engine.staleness import LOOKS_RESET
 from engine.stores.batches import batches, divided
 from engine.stores.fences import Fence
+from engine.stores.sqlite import pages as sqlite_pages
 from engine.stores.store import Store, StoredEvent, Touched
-from projections import Section
+from projections import Section, SharedSections
 from tests.http_clients import client_of, problem_in, service_of
 from tests.shops import Raw, a_section, event, folded, insert, say
 from tests.test_store_scans import walk, walk_entries
@@ -74,6 +78,32 @@ async def test_heads_are_all_or_none(store: Store) -> None:
     assert len(await store.log.heads(wanted[:2], max_bytes=100_000)) == 2
 
 
+class Held:
+    """Something that is in memory."""
+
+
+async def test_what_could_not_be_read_keeps_nothing_in_memory(store: Store) -> None:
+    """What whoever asks for too much has in hand goes when they are done, and not when Python looks for cycles."""
+    await large_streams(store)
+
+    async def ask() -> ReferenceType[Held]:
+        held = Held()
+        try:
+            await store.log.heads(STREAMS, max_bytes=100_000)
+        except ReadTooLarge:  # `pytest.raises` would keep it
+            return ref(held)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        held = await ask()
+        with anyio.fail_after(5):
+            while held() is not None:  # the thread may be about to let go of it  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("max_bytes", [17_000, 31_000, 61_000, 95_000, 10_000_000])
 async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
     """Heads and entries of a walk are all there, and whole, whatever a step may hold; none holds more, but of one."""
@@ -94,6 +124,26 @@ async def test_a_window_tells_how_large_it_is(store: Store) -> None:
     await insert(store, "P", topic="pricing")
     await store.log.insert([Raw("A", state=b"x" * 50_000), Raw("B", state=b"y" * 7)])
     assert await store.log.touched("inventory", 0, 10) == Touched(["A", "B"], 2, 3, 3, 50_007)
+
+
+@pytest.mark.parametrize("part", [1, 40_000, 10_000_000])
+async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    """Whatever goes into a part: they are all there, or one is missing, is another, or should not be there."""
+    monkeypatch.setattr(sqlite_pages, "COMPARED_BYTES", part)
+    sizes = zip("ABCDE", (10, 30_000, 90_000, 10, 20_000), strict=True)
+    sections = [a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x")) for name, size in sizes]
+    await folded(store, *sections)
+    shared = [SharedSections(each.sku, each.domain, [(each.channel, 0)], [each[3:]]) for each in sections]
+    holds = partial(store.pages.holds, "catalog")
+    assert await holds(shared, "ABCDE")
+    assert await holds(shared, "ABCDEF")
+    assert await holds(shared[:2], "AB")
+    for place, each in enumerate(shared):
+        rest = shared[:place] + shared[place + 1 :]
+        changed = each._replace(contents=[sections[place]._replace(body=b"{}")[3:]])
+        assert not await holds(rest, "ABCDE")
+        assert not await holds(shared, "ABCDE".replace(each.sku, ""))
+        assert not await holds([changed, *rest], "ABCDE")
 
 
 async def test_sections_are_all_or_none(store: Store) -> None:

@@ -208,9 +208,9 @@ class Log(ABC):
     async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
         """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
 
-        Those whose name ends in one of the `tails`, such as `/pricing/erp`; it looks at fewer streams, but at one at
-        least, where the states of their heads have more than `max_bytes` together. "" begins; "" as `below` is no
-        bound.
+        Those whose name ends in one of the `tails`, such as `/pricing/erp`. The states of their heads have no more than
+        `max_bytes` together, unless they are of one stream: where they and that of the next one have more than half of
+        it, it may look at fewer streams, but at one at least. "" begins; "" as `below` is no bound.
         """
 
     @abstractmethod
