@@ -1,6 +1,7 @@
 """Stores that cannot be written: a full disk, a read-only folder, a standby, a database that is gone or silent."""
 
 import asyncio
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from engine.errors import StoreReadOnly, StoreUnavailable
 from engine.grants import Grant
 from engine.http.access import Access
 from engine.readiness import results_of
+from engine.stores.postgres import room
 from tests.command_line import event, lines_file, ndjson, pagefold, product, settle
 from tests.databases import query
 from tests.disks import Disk, disk, run_program
 from tests.http_clients import client_of, problem_in, service_of
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, name_of
 from tests.servers import Server, serving, within
 from tests.shops import SKU, append, catalog, configured, everything, price, say, section
 from tests.standbys import How, gone, standby
@@ -139,6 +141,51 @@ def test_a_disk_that_fills_under_a_server(place: Path, small_disk: Disk) -> None
         stream = "SELECT originator_version FROM stored_events WHERE originator_id LIKE 'A/%/catalog/%' ORDER BY 1"
         assert [version for (version,) in log.execute(stream)] == [1, *taken]
     assert place.is_dir()
+
+
+@asynccontextmanager
+async def shop_on_a_small_disk() -> AsyncIterator[tuple[Shop, Disk]]:
+    """A shop in a database whose tables are on a disk that is soon full, with a page."""
+    with PostgresServer() as server, disk(server.folder / "disk", 64) as small:
+        tables = small.folder / "tables"
+        tables.mkdir()
+        if server.user is not None:
+            shutil.chown(tables, server.user)
+        url = server.create_database()
+        query(server.url(), f"CREATE TABLESPACE small LOCATION '{tables}'")
+        query(server.url(), f'ALTER DATABASE "{name_of(url)}" SET TABLESPACE small')
+        async with engine.open(configured(url)) as shop:
+            await say(shop, catalog("a"))
+            yield shop, small
+
+
+async def problem_with_the_log(shop: Shop) -> str | None:
+    """What the check of the log finds."""
+    [found] = [each.problem for each in await results_of(shop) if each.name == "log"]
+    return found
+
+
+async def test_the_full_disk_of_a_database_is_told_before_anybody_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as no more fits that the server needs next; reads go on; when there is room again, so do appends."""
+    monkeypatch.setattr(room, "FRESH_SECONDS", 0.0)
+    async with shop_on_a_small_disk() as (shop, small):
+        assert await problem_with_the_log(shop) is None
+        small.fill()
+        for _ in range(2):
+            assert await problem_with_the_log(shop) == "the disk is full"
+        assert await title(shop) == "a"
+        small.free()
+        assert await problem_with_the_log(shop) is None
+        await append(shop, price("1.00"))
+
+
+async def test_a_server_that_allows_no_large_files_may_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can look, it is not held against the log."""
+    monkeypatch.setattr(room, "FRESH_SECONDS", 0.0)
+    with PostgresServer(settings={"temp_file_limit": "64kB"}) as server:
+        async with engine.open(configured(server.create_database())) as shop:
+            for _ in range(2):
+                assert await problem_with_the_log(shop) is None
 
 
 # --- read-only, SQLite ----------------------------------------------------------------------------

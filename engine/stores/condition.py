@@ -31,7 +31,7 @@ class Condition(ABC):
 
     @abstractmethod
     async def check_appends(self) -> None:
-        """The log can be appended to, as far as can be told without writing, over connections made likewise.
+        """The log can be appended to, as far as can be told without writing to it, over connections made likewise.
 
         Raises `StoreReadOnly` where nothing can be written, and `StoreUnavailable` on a full disk.
         """

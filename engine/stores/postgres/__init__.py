@@ -17,6 +17,7 @@ from engine.stores.postgres.log import PostgresLog
 from engine.stores.postgres.pages import PostgresPages
 from engine.stores.postgres.proof import PostgresProof
 from engine.stores.postgres.records import PostgresRecords
+from engine.stores.postgres.room import Room
 from engine.stores.postgres.schema import check, prepare
 from engine.stores.postgres.tokens import PostgresTokens
 from engine.stores.store import Store
@@ -30,6 +31,7 @@ class PostgresStore(Store):
 
     def __init__(self, connections: Connections, config: Config) -> None:
         self._connections = connections
+        self._room = Room(connections)
         self.name = connections.name
         self.proof = PostgresProof(connections)
         self.log = PostgresLog(connections)
@@ -62,6 +64,7 @@ class PostgresStore(Store):
             [(reason,)] = await session.fetch("why_read_only")
         if reason is not None:
             raise StoreReadOnly(self.name, reason)
+        await self._room.check()
 
     async def check_damage(self) -> None:
         """The server looks at each of its pages when it reads them."""

@@ -24,3 +24,8 @@ FROM pg_extension WHERE extname = 'amcheck';
 -- change_setting --
 -- Gives a setting of the session another value, until the transaction ends.
 SELECT set_config($1, $2, true);
+
+-- fill_file --
+-- Makes so many rows of so many bytes that the server keeps them in a file while they are read, and tells how many.
+WITH rows AS MATERIALIZED (SELECT repeat('.', $2::integer) AS bytes FROM generate_series(1, $1::integer))
+SELECT count(bytes) FROM rows;

@@ -1,0 +1,48 @@
+"""Whether the disk of a database has room for what is appended next.
+
+PostgreSQL tells nobody how much is free, and a small transaction fits into files that are there. A query whose rows do
+not fit into memory has the server write a file, and delete it: beside the database's tables, without a word in its log
+or its catalogs, and as large as the next segment of its write-ahead log.
+"""
+
+import time
+
+import asyncpg
+
+from engine.errors import StoreUnavailable
+from engine.stores.postgres.connections import Connections
+
+ROW_BYTES = 8_000
+ROWS = 16 * 1024 * 1024 // ROW_BYTES
+"""Together they have what a segment has, unless the server was made for others."""
+
+FRESH_SECONDS = 10.0
+"""How long it counts that there was room."""
+
+_SETTINGS = {"work_mem": "64kB", "temp_tablespaces": ""}
+"""So that it is written, and where the tables are."""
+
+
+class Room:
+    """Looks for room every now and then."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._until = 0.0
+
+    async def check(self) -> None:
+        """Raises `StoreUnavailable` when there is none. Where the server allows no such file, nobody can tell."""
+        if time.monotonic() < self._until:
+            return
+        try:
+            await self._try()
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, asyncpg.ConfigurationLimitExceededError):
+                raise
+        self._until = time.monotonic() + FRESH_SECONDS
+
+    async def _try(self) -> None:
+        async with self._connections.readers.session() as session, session.transaction():
+            for setting in _SETTINGS.items():
+                await session.fetch("change_setting", *setting)
+            await session.fetch("fill_file", ROWS, ROW_BYTES)
