@@ -48,9 +48,9 @@ TABLES: Document = {
 WORD = "__debezium_unavailable_value"
 
 
-def configured(url: str, hook: Document = HOOK, tables: Document = TABLES) -> Config:
+def configured(url: str, hook: Document = HOOK, tables: Document = TABLES, **http: object) -> Config:
     """The shop, whose prices come by webhook and as changes of a table."""
-    parsed = document(url, http={"max_body_bytes": 16 * 1024 * 1024})
+    parsed = document(url, http={"max_body_bytes": 16 * 1024 * 1024} | http)
     parsed["sources"]["erp"] = {"domains": ["pricing"], "webhook": hook, "cdc": tables}
     return Config.parse(parsed, store=url)
 
@@ -266,13 +266,35 @@ async def test_what_is_not_durable_is_not_acknowledged(
 
 
 async def test_nothing_is_kept_of_what_is_not_taken(shop: Shop) -> None:
-    """While nothing more is taken, the whole is to be sent again, and no part of it is in dead letters."""
+    """While nothing more is taken, the whole is to be sent again, and no part of it is in dead letters.
+
+    It is 503: some who send take any 4xx for good.
+    """
     async with sender(shop) as client:
         for via, body in (("webhooks", delivery(row("A", "free"))), ("cdc", changes(stated("A", "free")))):
             shop._appender.queued = shop.config.append.queue
-            assert (await post(client, via, body)).status_code == 429
+            answer = await post(client, via, body)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             shop._appender.queued = 0
     assert await kept(shop) == []
+
+
+async def test_senders_that_cannot_wait_are_told_when_to_come_again(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While folding is far behind, 503 with the time; whoever is asked for an event is told 429."""
+    monkeypatch.setattr("engine.lag.FRESH_SECONDS", 0.0)
+    async with engine.open(configured(store_url, HOOK, TABLES, lag_seconds=0.001)) as shop:
+        async with sender(shop) as client:
+            assert await told(client, "webhooks", delivery(row("A"))) == ["appended"]
+            for via, body in (("webhooks", delivery(row("A", "2.00"))), ("cdc", changes(stated("A")))):
+                answer = await post(client, via, body)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+                assert "behind" in answer.json()["detail"]
+            described = (await client.get("/openapi.json")).json()["paths"]
+        for path, has in (("/v1/webhooks/{source}", False), ("/v1/cdc/{source}", False), ("/v1/events", True)):
+            assert ("429" in described[path]["post"]["responses"]) is has
+        assert await kept(shop) == []
 
 
 # --- what waits behind a letter -------------------------------------------------------------------

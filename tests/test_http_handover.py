@@ -301,7 +301,7 @@ async def test_limits_hold_where_a_connection_is(shop: Shop) -> None:
     async with scene_of(shop, connections_per_address=1, idle_seconds=0.3, receive_seconds=0.5) as scene:
         async with line_to(scene) as one, line_to(scene) as two:
             assert await one.asked(post(ndjson([event()]))) == 202
-            assert await two.asked(post(ndjson([event(version=2)]))) == 429
+            assert await two.asked(post(ndjson([event(version=2)]))) == 503
             assert await one.asked(post(ndjson([event(version=3)]))) == 202
             with pytest.raises(anyio.EndOfStream), anyio.fail_after(10):
                 await one._stream.receive()

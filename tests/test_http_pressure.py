@@ -133,7 +133,7 @@ def test_an_address_alone_takes_no_more_than_its_share(place: Path) -> None:
         files = connections(server)
         with crowd(server, 300) as lines:
             for line in lines[100:]:
-                assert rest(line).startswith(b"HTTP/1.1 429 ")
+                assert rest(line).startswith(b"HTTP/1.1 503 ")
             assert goes_on(server)
             assert 100 <= connections(server) - files < 200
 

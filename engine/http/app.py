@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from starlette.responses import Response
 from starlette.routing import Route as Path
@@ -13,7 +14,16 @@ from engine.http.access import admitted
 from engine.http.bodies import check_encoding, read_query, single_value
 from engine.http.headers import Header
 from engine.http.openapi import document
-from engine.http.problems import ClientGone, no_route, not_allowed, problem_of, response, unsupported
+from engine.http.problems import (
+    ClientGone,
+    Problem,
+    as_unavailable,
+    no_route,
+    not_allowed,
+    problem_of,
+    response,
+    unsupported,
+)
 from engine.http.reads import Application, PageReads, decoded
 from engine.http.routes import Call, Route
 from engine.http.service import Service
@@ -68,10 +78,15 @@ class Endpoint:
             traffic.gone += 1
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
-            answer = response(problem_of(error))
+            answer = response(self._problem(error, scope["method"]))
         await answer(scope, receive, send)
         method = scope["method"] if scope["method"] in self._routes else UNKNOWN
         traffic.note(method, self._path, answer.status_code, len(answer.body), started)
+
+    def _problem(self, error: Exception, method: str) -> Problem:
+        problem, route = problem_of(error), self._routes.get(method)
+        is_pushed = route is not None and route.pushed
+        return as_unavailable(problem) if problem.status == HTTPStatus.TOO_MANY_REQUESTS and is_pushed else problem
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self._route(scope["method"])

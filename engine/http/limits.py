@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from engine.configuration.http import HttpConfig
 from engine.http.headers import Header
-from engine.http.problems import Problem, overloaded, sent
+from engine.http.problems import Problem, sent, unavailable
 from engine.http.request_head import (
     HOST,
     TRANSFER_ENCODING,
@@ -160,7 +160,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._address = self.client[0] if self.client else None
         reason = self._gate.enter(self, self._address)
         if reason is not None:
-            self._refuse(overloaded(reason))
+            self._refuse(unavailable(reason))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Counts it no more."""

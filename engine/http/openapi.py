@@ -20,11 +20,11 @@ ALWAYS = {
     400: "It is not HTTP, says twice what can be said once, or has no JSON where JSON is wanted",
     408: "It was not complete in time",
     421: "There are no tokens, and `Host` is no name of this machine, nor one in `hosts` of the configuration",
-    429: "There are too many connections, or too much waits to be done",
+    429: "Too much waits to be done",
     431: "Its headers are too large, or too many",
     500: "The server failed, and has logged why",
     501: "Its body has another transfer coding than chunked",
-    503: "The store is unavailable: the same request may be sent again",
+    503: "The store is unavailable, or there are too many connections: the same request may be sent again",
     505: "It is of another version of HTTP than 1.0 and 1.1",
 }
 RETRY = [HeaderField("Retry-After", "In how many seconds it is worth asking again.")]
@@ -157,6 +157,8 @@ def _problems(route: Route) -> dict[int, str]:
     found = {**ALWAYS, **(SCOPED if route.scope is not None else {}), **(WITH_BODY if route.bodies else {})}
     if not route.bodies:
         found |= WITH_PARAMETERS
+    if route.pushed:
+        del found[429]
     return {**found, **route.problems}
 
 

@@ -134,6 +134,11 @@ def overloaded(reason: str, seconds: int = RETRY_SECONDS) -> Problem:
     return Problem(429, reason, headers=[retry_after(seconds)])
 
 
+def as_unavailable(problem: Problem) -> Problem:
+    """The same for those who would not send again after 429."""
+    return Problem(503, problem.details.detail, headers=problem.headers)
+
+
 def retry_after(seconds: int) -> Header:
     """When it is worth asking again."""
     return (b"retry-after", b"%d" % seconds)

@@ -66,7 +66,8 @@ class Route(msgspec.Struct, frozen=True):
     `scope` is what its caller must have been granted, None where anybody may ask; `private` ones need a token for it
     even where reads are open. `query` has a field for each parameter behind the question mark, `headers` those that
     belong to this route; `bodies` has the type of the body by media type, and none where there is no body. A body of
-    another type is taken all the same where `takes` says so of its headers.
+    another type is taken all the same where `takes` says so of its headers. Callers of a `pushed` one take any 4xx for
+    good, or may do so: when there is too much to do, they are told 503.
     `problems` are the errors of this very route, by status, beside those that every such route has.
     """
 
@@ -81,6 +82,7 @@ class Route(msgspec.Struct, frozen=True):
     headers: Sequence[HeaderField] = ()
     bodies: Mapping[str, object] = {}
     takes: Callable[[list[Header]], bool] = never
+    pushed: bool = False
     answers: Sequence[Answer] = ()
     problems: Mapping[int, str] = {}
 

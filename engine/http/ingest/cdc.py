@@ -6,9 +6,8 @@ Its sink tries a request a few times and then stops for ever. So a row that cann
 from starlette.responses import Response
 
 from engine.http.access import check_source
-from engine.http.ingest.deliveries import ANSWERS, accepted, any_type, request_of
+from engine.http.ingest.deliveries import ANSWERS, OVERLOADED, accepted, any_type, request_of
 from engine.http.ingest.events import NDJSON_TYPE
-from engine.http.ingest.outcomes import OVERLOADED
 from engine.http.problems import Problem
 from engine.http.routes import JSON_TYPE, Call, Route
 
@@ -35,6 +34,7 @@ ROUTES = (
         scope="ingest",
         bodies={JSON_TYPE: object, NDJSON_TYPE: str},
         takes=any_type,
+        pushed=True,
         answers=ANSWERS,
         problems=OVERLOADED | {404: "The source has no tables"},
     ),

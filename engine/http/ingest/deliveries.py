@@ -18,6 +18,8 @@ _worth_keeping = re.compile(
 )
 
 ANSWERS = (Answer(202, "Each part is in the log, in dead letters, or none that is asked for, durably", Outcomes),)
+OVERLOADED = {503: "The store is unavailable, or more waits to be done than may: the same request is to be sent again"}
+"""Some senders take 429 for good: Saleor sends again after no 4xx, and Akeneo and WooCommerce pause. 503 is for now."""
 
 
 def request_of(call: Call, via: Entrance, source: str, body: bytes) -> Request:

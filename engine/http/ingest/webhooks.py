@@ -12,9 +12,8 @@ from starlette.responses import Response
 from engine.errors import Refused
 from engine.formats.signatures import IDENTIFIER, SIGNATURE, TIMESTAMP
 from engine.http.headers import Header
-from engine.http.ingest.deliveries import ANSWERS, accepted, any_type, request_of
+from engine.http.ingest.deliveries import ANSWERS, OVERLOADED, accepted, any_type, request_of
 from engine.http.ingest.intake import Hook
-from engine.http.ingest.outcomes import OVERLOADED
 from engine.http.problems import Problem
 from engine.http.routes import JSON_TYPE, Call, HeaderField, Route
 
@@ -54,6 +53,7 @@ ROUTES = (
         ],
         bodies={JSON_TYPE: object},
         takes=any_type,
+        pushed=True,
         answers=ANSWERS,
         problems=OVERLOADED
         | {
