@@ -11,8 +11,8 @@ from benchmarks.floors import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch,
 from benchmarks.workload import config
 from engine.door import Admission
 from engine.stores.postgres.connections import SQL, Connection, Connections
-from engine.stores.postgres.log import INLINE_BYTES
 from engine.stores.postgres.merging import LARGE
+from engine.stores.postgres.sized import INLINE_BYTES
 
 if TYPE_CHECKING:
     from asyncpg import Record

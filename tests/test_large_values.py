@@ -104,6 +104,39 @@ async def test_what_could_not_be_read_keeps_nothing_in_memory(store: Store) -> N
         gc.enable()
 
 
+async def test_small_heads_count_as_well(store: Store) -> None:
+    """Many that are small each are too much together; a step of a walk ends where they are."""
+    states = {f"{number:02}/x": b'{"payload":"'.ljust(6_000, b"x") for number in range(40)}
+    await store.log.insert([Raw(name, state=state) for name, state in states.items()])
+    for max_bytes in (60_000, 230_000):
+        with pytest.raises(ReadTooLarge):
+            await store.log.heads(list(states), max_bytes=max_bytes)
+    for max_bytes in (260_000, 10_000_000):
+        heads = await store.log.heads(list(states), max_bytes=max_bytes)
+        assert {head.originator_id: head.state for head in heads} == states
+    for wanted in (list(states)[:3], list(states)):  # some are asked for in two goes
+        heads = await store.log.heads(wanted, max_bytes=244_500)
+        assert {head.originator_id: head.state for head in heads} == {name: states[name] for name in wanted}
+    scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=60_000)
+    assert 1 <= len(scanned.heads) <= 10
+    assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=60_000)} == states
+
+
+async def test_small_sections_count_as_well(store: Store) -> None:
+    """Those of a domain, and those of several pages: many that are small each are too much together."""
+    sections = [a_section(f"S{number:02}", body=b'{"a":"'.ljust(6_000, b"x")) for number in range(40)]
+    skus = [section.sku for section in sections]
+    await folded(store, *sections)
+    async with store.consumption.folding("catalog") as folding_now:
+        with pytest.raises(ReadTooLarge):
+            await folding_now.sections(skus, max_bytes=100_000)
+        assert await folding_now.sections(skus, max_bytes=1_000_000) == sections
+    channel = sections[0].channel
+    with pytest.raises(ReadTooLarge):
+        await store.pages.sections_of(skus, channel, max_bytes=100_000)
+    assert len(await store.pages.sections_of(skus, channel, max_bytes=1_000_000)) == len(skus)
+
+
 @pytest.mark.parametrize("max_bytes", [17_000, 31_000, 61_000, 95_000, 10_000_000])
 async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
     """Heads and entries of a walk are all there, and whole, whatever a step may hold; none holds more, but of one."""

@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from operator import itemgetter
+from functools import partial
 
-from engine.errors import LeaseLost, LogReplaced, ReadTooLarge
+from engine.errors import LeaseLost, LogReplaced
 from engine.stores.batches import batches
 from engine.stores.letters import NewLetter, Resolution
 from engine.stores.postgres.connections import Record, Session
 from engine.stores.postgres.dead_letters import letter_columns
-from engine.stores.postgres.log import INLINE_BYTES
 from engine.stores.postgres.proof import UNPROVED, problem
+from engine.stores.postgres.sized import sections_within
 from engine.stores.store import Checkpoint, Folding
-from engine.stores.strides import UNBOUNDED
 from projections.sections import Section
 
 SLICE = 500
@@ -20,7 +19,8 @@ SLICE_BYTES = 4 * 1024 * 1024
 """How many rows, and bytes, go to the server at a time: while they are put into its format, the event loop does nothing
 else."""
 
-_versions = itemgetter(5)
+VERSIONS = 5
+"""Where versions stand in a row of `domain_sections`."""
 
 
 class PostgresFolding(Folding):
@@ -39,13 +39,8 @@ class PostgresFolding(Folding):
 
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
         wanted = (self.checkpoint.domain, list(skus))
-        limit = UNBOUNDED if max_bytes is None else INLINE_BYTES
-        rows = await self._session.fetch("domain_sections", *wanted, limit)
-        if max_bytes is not None and None in map(_versions, rows):
-            [(size,)] = await self._session.fetch("section_sizes", *wanted)
-            if size > max_bytes:
-                raise ReadTooLarge(size, max_bytes)
-            rows = await self._session.fetch("domain_sections", *wanted, UNBOUNDED)
+        read, measure = (partial(self._session.fetch, name, *wanted) for name in ("domain_sections", "section_sizes"))
+        rows = await sections_within(max_bytes, read, measure, VERSIONS)
         return list(map(Section._make, rows))
 
     async def remove(self, keys: Collection[tuple[str, str]]) -> None:

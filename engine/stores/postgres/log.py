@@ -7,20 +7,17 @@ from operator import itemgetter
 
 import anyio
 
-from engine.errors import ReadTooLarge
 from engine.stores.fences import EpochsMoved, Fence
 from engine.stores.listing import FIRST_STEP, following
 from engine.stores.postgres.connections import Connections, Record
 from engine.stores.postgres.listening import Listener
 from engine.stores.postgres.proof import proving
+from engine.stores.postgres.sized import INLINE_BYTES, check_size, inline_bytes
 from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
 from engine.stores.strides import UNBOUNDED, Step, Stride, TooMany
 
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
-
-INLINE_BYTES = 8 * 1024
-"""A value that has more bytes is asked for by itself, once it is known how many all of them have."""
 
 _state, _number = itemgetter(5), itemgetter(6)
 
@@ -90,11 +87,15 @@ class PostgresLog(Log):
     async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
         if not streams:
             return []
-        heads = await self._read("heads", streams, UNBOUNDED if max_bytes is None else INLINE_BYTES)
-        if max_bytes is None or not (large := _without_state(heads)):
+        if max_bytes is None:
+            return await self._read("heads", streams, UNBOUNDED)
+        heads = await self._read("heads", streams, inline_bytes(len(streams), max_bytes))
+        size, large = sum([len(head[5] or b"") for head in heads]), _without_state(heads)
+        if large:
+            size += sum((await self._head_sizes(large)).values())
+        check_size(size, max_bytes)
+        if not large:
             return heads
-        if (size := sum((await self._head_sizes(large)).values())) > max_bytes:
-            raise ReadTooLarge(size, max_bytes)
         return [head for head in heads if _state(head) is not None] + await self.heads(large)
 
     async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:

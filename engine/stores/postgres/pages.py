@@ -1,13 +1,12 @@
 """The sections in the table `sections`, as readers see them."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from operator import itemgetter
+from functools import partial
 
 from engine.computing import compute
-from engine.errors import ReadTooLarge
 from engine.stores.listing import ListedPage, listed
-from engine.stores.postgres.log import INLINE_BYTES
 from engine.stores.postgres.merging import MergedReads
+from engine.stores.postgres.sized import INLINE_BYTES, sections_within
 from engine.stores.store import Made, Pages
 from engine.stores.strides import UNBOUNDED
 from projections.pages import StoredSection
@@ -15,7 +14,8 @@ from projections.sections import SharedSections
 
 PAGE = 1_000
 
-_versions = itemgetter(3)
+VERSIONS = 3
+"""Where versions stand in a row of `sections_of_pages`."""
 
 
 class PostgresPages(MergedReads, Pages):
@@ -29,14 +29,9 @@ class PostgresPages(MergedReads, Pages):
     ) -> Mapping[str, Sequence[StoredSection]]:
         if not skus:
             return {}
-        wanted = (list(skus), [channel] * len(skus))
-        limit = UNBOUNDED if max_bytes is None else INLINE_BYTES
-        rows = await self._connections.readers.fetch("sections_of_pages", *wanted, limit)
-        if max_bytes is not None and None in map(_versions, rows):
-            [(size,)] = await self._connections.readers.fetch("page_sizes", list(skus), channel)
-            if size > max_bytes:
-                raise ReadTooLarge(size, max_bytes)
-            rows = await self._connections.readers.fetch("sections_of_pages", *wanted, UNBOUNDED)
+        fetch, wanted = self._connections.readers.fetch, list(skus)
+        read = partial(fetch, "sections_of_pages", wanted, [channel] * len(wanted))
+        rows = await sections_within(max_bytes, read, partial(fetch, "page_sizes", wanted, channel), VERSIONS)
         pages: dict[str, list[StoredSection]] = {}
         for row in rows:
             pages.setdefault(row["sku"], []).append(row[:6])
