@@ -31,7 +31,24 @@ _header = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _table = re.compile(r"[^.\s]+\.[^.\s]+")
 
 
-class WebhookConfig(WithConstants, frozen=True, kw_only=True):
+class WithFilters:
+    """A table that tells what counts: `only` by what stands in it, `only_headers` by the request that it came in."""
+
+    only: dict[str, object]
+    only_headers: dict[str, object]
+
+    @cached_property
+    def counted_by(self) -> dict[str, list[object]]:
+        """The values of each path, or column, by which an item, or row, counts."""
+        return values_by_place(self.only)
+
+    @cached_property
+    def headers_of(self) -> dict[str, list[object]]:
+        """The values of each header by which a request counts. A header's name is the same in capitals."""
+        return {name.lower(): values for name, values in values_by_place(self.only_headers).items()}
+
+
+class WebhookConfig(WithConstants, WithFilters, frozen=True, kw_only=True):
     """What a source's webhooks are signed with, and where in their bodies the parts of an event stand.
 
     `secret_variables` names the environment variables that hold the secrets, two while one replaces the other.
@@ -66,18 +83,8 @@ class WebhookConfig(WithConstants, frozen=True, kw_only=True):
         """The values of each path that withdraw."""
         return values_by_place(self.withdrawals)
 
-    @cached_property
-    def counted_by(self) -> dict[str, list[object]]:
-        """The values of each path by which an item counts."""
-        return values_by_place(self.only)
 
-    @cached_property
-    def headers_of(self) -> dict[str, list[object]]:
-        """The values of each header by which a delivery counts; the names in small letters."""
-        return headers_of(self.only_headers)
-
-
-class CdcConfig(WithColumns, frozen=True):
+class CdcConfig(WithColumns, WithFilters, frozen=True):
     """Which columns of a source's tables give the parts of an event, when Debezium tells of a row.
 
     `columns` and `constants` are as for snapshots. Without a column, `sourceVersion` is the LSN of the change, and
@@ -90,21 +97,6 @@ class CdcConfig(WithColumns, frozen=True):
     unavailable_value: str = "__debezium_unavailable_value"
     only: dict[str, object] = msgspec.field(default_factory=dict)
     only_headers: dict[str, object] = msgspec.field(default_factory=dict)
-
-    @cached_property
-    def counted_by(self) -> dict[str, list[object]]:
-        """The values of each column by which a row counts."""
-        return values_by_place(self.only)
-
-    @cached_property
-    def headers_of(self) -> dict[str, list[object]]:
-        """The values of each header by which a request counts; the names in small letters."""
-        return headers_of(self.only_headers)
-
-
-def headers_of(table: Mapping[str, object]) -> dict[str, list[object]]:
-    """The values of each header in a table. A header's name is the same in small letters and in capitals."""
-    return {name.lower(): values for name, values in values_by_place(table).items()}
 
 
 def check_webhook(key: str, webhook: WebhookConfig) -> None:
