@@ -12,12 +12,13 @@ from domains import DOMAINS
 from engine.clock import now
 from engine.config import Config
 from engine.correcting import Corrector, Payload, corrected, event_in
-from engine.door import LONGEST_IDENTIFIER, Door, check_text, format_moment
+from engine.door import Door, format_moment
 from engine.epochs import Epochs
 from engine.errors import PagefoldError, Refused
 from engine.events import AppendResult, DomainEvent
 from engine.folding import Folder
 from engine.letter_views import LetterDetail, detail_of
+from engine.operators import check_operator, check_reason
 from engine.stores.letters import (
     BEFORE_ALL,
     BEHIND_ALL,
@@ -46,9 +47,6 @@ Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[How | None]]
 
 LONGEST_NUMBER = 18
 """Digits that every database takes as an integer."""
-
-LONGEST_REASON = 1_000
-"""Characters of the reason for which a letter is discarded."""
 
 LARGEST_PAGE = 500
 """Letters of a page."""
@@ -256,7 +254,7 @@ class DeadLetterOffice:
         `duplicate` with a reason (this is what could not be folded): it stays open. Raises `LetterResolved`, `Refused`
         for an operator without a name.
         """
-        _check_words("operator", operator, LONGEST_IDENTIFIER)
+        check_operator(operator)
         await self._check_open(letter)
         try:
             event = corrected(letter, payload, version)
@@ -272,8 +270,8 @@ class DeadLetterOffice:
 
         Raises `LetterResolved`, `Refused` without a reason or an operator's name.
         """
-        _check_words("operator", operator, LONGEST_IDENTIFIER)
-        _check_words("reason", reason, LONGEST_REASON)
+        check_operator(operator)
+        check_reason(reason)
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
             raise LetterResolved(await self.get(letter.id))
@@ -319,13 +317,6 @@ def undeliverable(  # noqa: PLR0913  # a request has that many parts
         headers=msgspec.json.encode(dict(headers)),
         via=via,
     )
-
-
-def _check_words(path: str, text: str, longest: int) -> None:
-    """Raises `Refused` for what nobody can read: as the door does, and for blanks alone."""
-    check_text(path, text, longest)
-    if text.isspace():
-        raise Refused(path, "must not be blank: somebody will want to know")
 
 
 def _parse(identifier: str) -> tuple[Kind, int]:

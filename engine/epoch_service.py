@@ -8,9 +8,10 @@ import msgspec
 from engine.clock import now
 from engine.config import Config
 from engine.door import Door
-from engine.epochs import Epochs, Known, Note, check_operator, check_reason, read_note, source_of
+from engine.epochs import Epochs, Known, Note, read_note, source_of
 from engine.errors import Refused
 from engine.events import DomainEvent
+from engine.operators import check_operator, check_reason
 from engine.staleness import LOOKS_RESET
 from engine.stores.store import SEPARATOR, Store
 from projections.epochs import MAX_EPOCH, epoch_of

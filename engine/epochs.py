@@ -23,17 +23,13 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from engine.clock import now
-from engine.door import LONGEST_IDENTIFIER, Admission, check_text
-from engine.errors import Refused
+from engine.door import Admission
 from engine.stores.fences import EPOCHS, EpochsMoved, Fence
 from engine.stores.store import Log, StoredEvent
 from projections.epochs import MAX_EPOCH, epoch_of, versioned
 
 TOPIC = "engine.epochs:Noted"
 """The topic of the events in `EPOCHS`. It stays, whatever becomes of the names here."""
-
-LONGEST_REASON = 1_000
-"""Characters of why an epoch was raised."""
 
 What: TypeAlias = Literal["raised", "own", "dismissed"]
 
@@ -191,17 +187,3 @@ def _placed(admissions: Sequence[Admission], known: Known, current: dict[str, in
             placed.append(each)
             current[stream] = max(entered, epoch)
     return placed
-
-
-def check_reason(reason: str) -> None:
-    """Raises `Refused` for what nobody can read."""
-    check_text("reason", reason, LONGEST_REASON)
-    if reason.isspace():
-        raise Refused("reason", "must not be blank: somebody will want to know")
-
-
-def check_operator(operator: str) -> None:
-    """Likewise."""
-    check_text("operator", operator, LONGEST_IDENTIFIER)
-    if operator.isspace():
-        raise Refused("operator", "must not be blank")

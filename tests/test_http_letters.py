@@ -7,7 +7,8 @@ import httpx2
 import pytest
 
 from engine import Shop
-from engine.dead_letters import LONGEST_REASON, undeliverable
+from engine.dead_letters import undeliverable
+from engine.operators import LONGEST_REASON
 from tests.http_clients import client_of, problem_in, service_of
 from tests.shops import MOMENT, SKU, Raw, append, price, section, stock, stream_of
 

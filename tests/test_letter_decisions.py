@@ -12,7 +12,6 @@ import engine
 from engine import Config, DomainEvent, Refused, Shop
 from engine.correcting import Payload
 from engine.dead_letters import (
-    LONGEST_REASON,
     LetterResolved,
     Retried,
     UnknownCursor,
@@ -20,6 +19,7 @@ from engine.dead_letters import (
     undeliverable,
 )
 from engine.door import LONGEST_IDENTIFIER
+from engine.operators import LONGEST_REASON
 from engine.stores.letters import OPEN, DeadLetter, How, ListedLetter, Wanted
 from tests.shops import (
     MOMENT,

@@ -10,6 +10,7 @@ from engine.command.letters import Operator, login_name
 from engine.command.options import AsJSON, DomainName, Exit, Injected, Options
 from engine.command.output import printable, say, show_table, write_bytes
 from engine.epoch_service import EpochNote
+from engine.epochs import Note
 from engine.running import run
 
 Reason = Annotated[str, Parameter(name="--reason", help="Why, for whoever asks later.")]
@@ -105,10 +106,14 @@ def raise_epoch(
 async def _raise(scope: str, reason: str, epoch: int | None, operator: str, options: Options, *, as_json: bool) -> int:
     async with engine.open(options.load(), create=False) as shop:
         note = await shop.epochs.raise_epoch(scope, reason=reason, operator=operator, epoch=epoch)
+    return _show(note, f"is in epoch {note.epoch} from now on", as_json=as_json)
+
+
+def _show(note: Note, words: str, *, as_json: bool) -> int:
     if as_json:
         write_bytes(msgspec.json.encode(note))
     else:
-        print(f"{printable(note.scope)}  is in epoch {note.epoch} from now on")
+        print(f"{printable(note.scope)}  {words}")
     return Exit.DONE
 
 
@@ -143,8 +148,4 @@ async def _dismiss(
 ) -> int:
     async with engine.open(options.load(), create=False) as shop:
         note = await shop.epochs.dismiss(source, reason=reason, operator=operator, domain=domain)
-    if as_json:
-        write_bytes(msgspec.json.encode(note))
-    else:
-        print(f"{printable(note.scope)}  dismissed")
-    return Exit.DONE
+    return _show(note, "dismissed", as_json=as_json)

@@ -6,14 +6,13 @@ import msgspec
 from starlette.responses import Response
 
 from engine.epoch_service import LISTED, EpochNote
-from engine.epochs import LONGEST_REASON, Note
+from engine.epochs import Note
 from engine.http.history import DomainName
+from engine.http.operators import Reason, decide, look_at
 from engine.http.pages import Text
-from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.http.routes import Answer, Call, reply
 from engine.patience import answered
 from projections.epochs import MAX_EPOCH
-
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
 
 
 class EpochList(msgspec.Struct, frozen=True):
@@ -62,33 +61,27 @@ async def dismissing(call: Call) -> Response:
 
 
 ROUTES = (
-    Route(
-        "GET",
+    look_at(
         "/v1/epochs",
         listing,
         "listEpochs",
         f"Which epochs were raised, by whom and why; the newest {LISTED:,}",
-        scope="operate",
-        answers=[Answer(200, "All of them", EpochList)],
+        Answer(200, "All of them", EpochList),
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/epochs",
         raising,
         "raiseEpoch",
         "Raise the epoch of a source or a stream: versions may begin anew in it",
-        scope="operate",
-        bodies={JSON_TYPE: Raising},
-        answers=[Answer(200, "Whatever is appended from now on without an epoch enters it", Note)],
+        Answer(200, "Whatever is appended from now on without an epoch enters it", Note),
+        body=Raising,
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/epochs:dismiss",
         dismissing,
         "dismissReset",
         "Say that a source which looks reset is not",
-        scope="operate",
-        bodies={JSON_TYPE: Dismissal},
-        answers=[Answer(200, "It does not look reset any more", Note)],
+        Answer(200, "It does not look reset any more", Note),
+        body=Dismissal,
     ),
 )

@@ -7,11 +7,12 @@ import msgspec
 from starlette.responses import Response
 
 from domains.values import LARGEST_INTEGER
-from engine.dead_letters import LARGEST_PAGE, LONGEST_REASON, MOST_TRIED, STEP, Retried
+from engine.dead_letters import LARGEST_PAGE, MOST_TRIED, STEP, Retried
 from engine.http.history import DomainName
+from engine.http.operators import Reason, decide, look_at
 from engine.http.pages import Text
 from engine.http.problems import Problem, invalid
-from engine.http.routes import JSON_TYPE, Answer, Call, Route, reply
+from engine.http.routes import Answer, Call, reply
 from engine.letter_views import LetterDetail, LetterSummary, summary_of
 from engine.patience import answered
 from engine.stores.letters import DeadLetter, Kind, Wanted
@@ -87,7 +88,7 @@ class Corrected(msgspec.Struct, frozen=True):
 class Discarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why nothing is to be done about a letter."""
 
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
+    reason: Reason
 
 
 async def listing(call: Call) -> Response:
@@ -153,66 +154,54 @@ NO_LETTER = {404: "There is no such dead letter"}
 RESOLVED = {409: "It was resolved before, or others are at it: nothing has changed"}
 
 ROUTES = (
-    Route(
-        "GET",
+    look_at(
         "/v1/dead-letters",
         listing,
         "listDeadLetters",
         "What needs a person, the newest first",
-        scope="operate",
+        Answer(200, "Some of them, and where to go on", LetterList),
         query=LettersQuery,
-        answers=[Answer(200, "Some of them, and where to go on", LetterList)],
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/dead-letters:retry",
         retry_many,
         "retryDeadLetters",
         "Try dead letters again, the oldest first, some at a time",
-        scope="operate",
-        bodies={JSON_TYPE: Choice},
-        answers=[Answer(200, "What became of them, and where to go on", TriedMany)],
+        Answer(200, "What became of them, and where to go on", TriedMany),
+        body=Choice,
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/dead-letters/{id}:retry",
         retry,
         "retryDeadLetter",
         "Try a dead letter again",
-        scope="operate",
-        answers=[Answer(200, "What became of it", Tried)],
+        Answer(200, "What became of it", Tried),
         problems=NO_LETTER,
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/dead-letters/{id}:correct",
         correct,
         "correctDeadLetter",
         "Put another payload in the place of a dead letter's, as an event in the log",
-        scope="operate",
-        bodies={JSON_TYPE: Correction},
-        answers=[Answer(200, "It is resolved", Corrected)],
+        Answer(200, "It is resolved", Corrected),
+        body=Correction,
         problems=NO_LETTER | RESOLVED,
     ),
-    Route(
-        "POST",
+    decide(
         "/v1/dead-letters/{id}:discard",
         discard,
         "discardDeadLetter",
         "Decide that nothing is to be done about a dead letter",
-        scope="operate",
-        bodies={JSON_TYPE: Discarding},
-        answers=[Answer(200, "It is resolved, and kept with the reason", LetterSummary)],
+        Answer(200, "It is resolved, and kept with the reason", LetterSummary),
+        body=Discarding,
         problems=NO_LETTER | RESOLVED,
     ),
-    Route(
-        "GET",
+    look_at(
         "/v1/dead-letters/{id}",
         one,
         "getDeadLetter",
         "A dead letter whole",
-        scope="operate",
-        answers=[Answer(200, "Its error and its event, as they came", LetterDetail)],
+        Answer(200, "Its error and its event, as they came", LetterDetail),
         problems=NO_LETTER,
     ),
 )
