@@ -17,7 +17,7 @@ ROWS = 16 * 1024 * 1024 // ROW_BYTES
 """Together they have what a segment has, unless the server was made for others."""
 
 FRESH_SECONDS = 10.0
-"""How long it counts that there was room."""
+"""How long what was found counts. Where little is left, the file takes that too, for as long as it is there."""
 
 _SETTINGS = {"work_mem": "64kB", "temp_tablespaces": ""}
 """So that it is written, and where the tables are."""
@@ -28,20 +28,28 @@ class Room:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._full: BaseException | None = None
         self._until = 0.0
 
     async def check(self) -> None:
         """Raises `StoreUnavailable` when there is none. Where the server allows no such file, nobody can tell."""
-        if time.monotonic() < self._until:
-            return
+        if time.monotonic() >= self._until:
+            self._full = await self._look()
+            self._until = time.monotonic() + FRESH_SECONDS
+        if self._full is not None:
+            raise StoreUnavailable(self._connections.name, self._full) from self._full
+
+    async def _look(self) -> BaseException | None:
         try:
-            await self._try()
+            await self._fill()
         except StoreUnavailable as error:
+            if isinstance(error.__cause__, asyncpg.DiskFullError):
+                return error.__cause__
             if not isinstance(error.__cause__, asyncpg.ConfigurationLimitExceededError):
                 raise
-        self._until = time.monotonic() + FRESH_SECONDS
+        return None
 
-    async def _try(self) -> None:
+    async def _fill(self) -> None:
         async with self._connections.readers.session() as session, session.transaction():
             for setting in _SETTINGS.items():
                 await session.fetch("change_setting", *setting)
