@@ -156,7 +156,7 @@ def test_the_epoch_of_a_line_is_read(store_url: str) -> None:
     assert read_event(line_in(3, stock(1))).epoch == 3
     assert read_event(line_in(None, stock(1))).epoch is None
     assert door.examine(read_event(line_in(0, stock(1)))).originator_version == 1
-    for epoch in ("1", 1.5, -1, 1024, True):
+    for epoch in ("1", 1.5, -1, 512, 1024, True):
         with pytest.raises(Refused, match="epoch"):
             door.examine(read_event(line_in(epoch, stock(1))))
     with pytest.raises(Refused, match="epoch"):
@@ -183,7 +183,7 @@ async def test_posted_events_name_epochs(shop: Shop, operator: httpx2.AsyncClien
     ]
     assert [each.status_code for each in results] == [202] * 3
     assert [each for each in await versions(shop) if each > 1] == [versioned(1, 1), versioned(2, 2), versioned(3, 2)]
-    for wrong in ("x", 1024, True, 1.5):
+    for wrong in ("x", 512, 1024, True, 1.5):
         answer = await operator.post("/v1/events", json=cloud | {"epoch": wrong}, headers=headers)
         assert (answer.status_code, answer.json()["results"][0]["path"]) == (422, "epoch")
 
