@@ -26,6 +26,15 @@ class Counted(NamedTuple):
     dead: int
 
 
+class Kept(NamedTuple):
+    """A section as the store has it."""
+
+    sku: str
+    channel: str
+    domain: str
+    shown: Shown
+
+
 class Files(NamedTuple):
     """What stands in the two files of a store."""
 
@@ -35,6 +44,8 @@ class Files(NamedTuple):
     kept: set[tuple[str, int, bytes]]
     """The events in dead letters of the entrance: stream, version, content."""
 
+    sections: list[Kept]
+
     @classmethod
     def read(cls, folder: Path) -> "Files":
         """As they are. Nothing in them is changed."""
@@ -42,9 +53,10 @@ class Files(NamedTuple):
         try:
             return cls(
                 [row_of(*row) for row in events.execute(_LOG)],
-                events.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").get,
+                events.execute(_END).get,
                 [Counted(*row) for row in pages.execute(_CHECKPOINTS)],
                 {kept_of(*row) for row in events.execute(_KEPT)},
+                [section_of(*row) for row in pages.execute(_SECTIONS)],
             )
         finally:
             events.close()
@@ -65,12 +77,19 @@ _LOG = (
 )
 _CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM checkpoints"
 _KEPT = "SELECT domain, state, originator_id, originator_version FROM dead_letters"
+_SECTIONS = "SELECT sku, channel, domain, versions, body FROM sections"
+_END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 
 
 def row_of(position: int, stream: str, version: int, revision: int, topic: str, state: bytes) -> Row:
     """An event of the log. Nothing is known of what applications have said."""
     known = topic in DOMAINS or stream == EPOCHS
     return Row(position, stream, version, revision, topic, json.loads(state) if known else {})
+
+
+def section_of(sku: str, channel: str, domain: str, versions: bytes, body: bytes | None) -> Kept:
+    """A section, as a reader would be shown it."""
+    return Kept(sku, channel, domain, (json.loads(versions), None if body is None else json.loads(body)))
 
 
 def kept_of(domain: str, state: bytes, stream: str, version: int) -> tuple[str, int, bytes]:
@@ -93,6 +112,22 @@ def copied(file: Path) -> bytes:
     return content
 
 
+def end_of_log(folder: Path) -> int:
+    """The last position that is committed."""
+    events = raw(folder / "events.db")
+    end: int = events.execute(_END).get
+    events.close()
+    return end
+
+
+def is_up_to_date(folder: Path) -> bool:
+    """Whether every domain is folded to the end of the log."""
+    pages = raw(folder / "pages.db")
+    positions = [row[0] for row in pages.execute("SELECT position FROM checkpoints")]
+    pages.close()
+    return positions == [end_of_log(folder)] * len(DOMAINS)
+
+
 def check_whole(folder: Path) -> None:
     """Neither file is corrupt."""
     for name in ("events.db", "pages.db"):
@@ -106,6 +141,18 @@ def check_checkpoints(files: Files) -> None:
     """I5: no checkpoint is beyond the end of the log."""
     for each in files.checkpoints:
         assert each.position <= files.end, f"I5: {each} is beyond the end of the log, {files.end}"
+
+
+def check_folded(files: Files, fold: Fold) -> None:
+    """I5: up to its checkpoint a domain is folded, whatever has happened: its sections are of then, or of later."""
+    folded = {each.domain: each.position for each in files.checkpoints}
+    sections = {each[:3]: each.shown for each in files.sections}
+    for key, stages in history_of(fold, files.of_domains()).items():
+        until = [stage.shown for stage in stages if stage.position <= folded.get(key[2], 0)][-1:]
+        allowed = until + [stage.shown for stage in stages if stage.position > folded.get(key[2], 0)]
+        shown = sections.pop(key, None)
+        assert shown in allowed or not (shown or until), f"I5: {key} is {shown}, folded to {folded}, not of {allowed}"
+    assert not sections, f"I5: {sections} are of no stream"
 
 
 def check_answers(files: Files, journal: Journal) -> None:
@@ -125,7 +172,7 @@ def check_answers(files: Files, journal: Journal) -> None:
 
 
 def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[bytes]) -> None:
-    sent, outcome, position = answer
+    sent, outcome, position, *_ = answer
     assert (outcome == "rejected") == sent.refused, f"{answer}: it is {'' if sent.refused else 'not '}to be refused"
     if outcome == "rejected":
         return
@@ -178,7 +225,7 @@ def check_readers(files: Files, fold: Fold, observations: Sequence[Observations]
     history = history_of(fold, files.of_domains())
     for seen in observations:
         for key, states in seen.items():
-            _check_order(key, states, history.get(key, []))
+            _check_order(key, states, [stage.shown for stage in history.get(key, [])])
 
 
 def _check_order(key: tuple[str, str, str], states: Sequence[Shown], history: Sequence[Shown]) -> None:

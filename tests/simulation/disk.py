@@ -120,6 +120,11 @@ class Disk:
                 files[name] = (before / name).read_bytes()
         self._renew({name: content for name, content in files.items() if content is not None})
 
+    def tip(self) -> int:
+        """The position of the newest event that was acknowledged, as far as the store remembers."""
+        file = self.folder / TIP
+        return int(file.read_bytes().split()[0]) if file.exists() else 0
+
     def _kept(self, path: Path, *, power_lost: bool) -> bytes | None:
         if not power_lost:
             return path.read_bytes() if path.exists() else None

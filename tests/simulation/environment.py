@@ -7,8 +7,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Self
@@ -27,8 +27,9 @@ from engine.errors import StoreUnavailable
 from engine.rebuild import rebuilding, runs
 from engine.snapshots import files
 from engine.stores.sqlite import connections, lease, log, readers
-from engine.stores.sqlite.folding import SQLiteFolding
-from engine.stores.store import Checkpoint
+from engine.stores.sqlite.folding import folding as folding_elsewhere
+from engine.stores.sqlite.proof import SQLiteProof
+from engine.stores.store import Checkpoint, Folding
 from tests.power import SYSTEM
 from tests.simulation.disk import Disk, SimulatedFiles
 from tests.simulation.scheduler import PROCESS, Process, Scheduler
@@ -251,7 +252,8 @@ class Environment:
             (log, "TICK_SECONDS", TICK_SECONDS),
             (lease.LockFile, "acquire", classmethod(_acquire)),
             (lease.LockFile, "release", _release),
-            (SQLiteFolding, "advance", _advance),
+            (lease, "folding", _folding),
+            (connections, "begin", _begin),
         ]
 
     @contextmanager
@@ -298,14 +300,30 @@ def _release(lock: lease.LockFile) -> None:
         _release_elsewhere(lock)
 
 
-_advance_elsewhere = SQLiteFolding.advance
+@asynccontextmanager
+async def _folding(
+    to: connections.Connections, proof: SQLiteProof, domain: str, holder: str | None
+) -> AsyncIterator[Folding]:
+    """I9: who has lost its lease changes nothing, and nobody moves a checkpoint back."""
+    async with folding_elsewhere(to, proof, domain, holder) as folding:
+        before, advance = folding.checkpoint, folding.advance
+        assert holder in (None, before.holder), f"I9: {holder} folds {domain}, which {before.holder} holds"
+
+        async def forward(checkpoint: Checkpoint) -> Checkpoint:
+            assert checkpoint.position >= before.position, f"I9: {checkpoint} in place of {before}"
+            return await advance(checkpoint)
+
+        with patch.object(folding, "advance", forward):
+            yield folding
 
 
-async def _advance(folding: SQLiteFolding, checkpoint: Checkpoint) -> Checkpoint:
-    """I9: nobody moves a checkpoint back, as a worker would that has lost its lease and does not know it."""
-    before = folding.checkpoint
-    assert checkpoint.position >= before.position, f"I9: {checkpoint} in place of {before}"
-    return await _advance_elsewhere(folding, checkpoint)
+_begin_elsewhere = connections.begin
+
+
+def _begin(connection: apsw.Connection) -> None:
+    """I4: whoever will write has the lock of writers before it reads anything."""
+    _begin_elsewhere(connection)
+    assert connection.txn_state("main") == apsw.SQLITE_TXN_WRITE, "I4: a transaction has begun that may have to give up"
 
 
 class SimulatedConnection(apsw.Connection):

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from engine import AppendResult
@@ -12,12 +13,21 @@ Place = tuple[str, int]
 """A stream, as the log writes it, and a version."""
 
 
+class Moment(NamedTuple):
+    """When events were sent: behind which position of the log, and by the clock."""
+
+    position: int
+    wall: datetime
+
+
 class Answer(NamedTuple):
-    """What became of an event, as its sender was told."""
+    """What became of an event, as its sender was told. It was sent behind a position, and at this time or later."""
 
     sent: Sent
     outcome: str
     position: int | None
+    behind: int
+    at: datetime
 
 
 class Journal:
@@ -41,10 +51,12 @@ class Journal:
         """The log was put back to what it was when there were so many answers."""
         del self.answers[answers:]
 
-    def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult]) -> None:
-        """The machine has answered."""
+    def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult], since: Moment, now: datetime) -> None:
+        """The machine has answered what was sent then. A clock may have been put back since."""
+        at = min(since.wall, now)
         self.answers += [
-            Answer(each, result.outcome, result.position) for each, result in zip(sent, results, strict=True)
+            Answer(each, result.outcome, result.position, since.position, at)
+            for each, result in zip(sent, results, strict=True)
         ]
 
 

@@ -28,11 +28,11 @@ from tests.simulation.clients import append_documents, observe
 from tests.simulation.disk import DATABASES, Disk
 from tests.simulation.environment import Environment, silence
 from tests.simulation.epochs import check_epochs
-from tests.simulation.journal import Journal, stream_of
+from tests.simulation.journal import Journal, Moment, stream_of
 from tests.simulation.model import Fold, Shown
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.operators import EpochRaiser, Rebuilder, recover
-from tests.simulation.rebuilds import check_rebuilds, check_repaired
+from tests.simulation.rebuilds import check_healing, check_rebuilds, check_repaired
 from tests.simulation.scheduler import PROCESS, Process, Scheduler, discard
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Sent, Sources
@@ -79,6 +79,18 @@ class Backup(NamedTuple):
     answers: int
 
 
+class Refusing(NamedTuple):
+    """How a store is whose log is not the one that was folded: it stays so until somebody recovers it."""
+
+    end: int
+    folded: dict[str, int]
+
+    @classmethod
+    def of(cls, files: Files) -> "Refusing":
+        """As the files are. A checkpoint at 0 says nothing."""
+        return cls(files.end, {each.domain: each.position for each in files.checkpoints if each.position})
+
+
 class Machine:
     """A machine with a store. `run` does everything."""
 
@@ -112,6 +124,7 @@ class Machine:
         self.failures: list[BaseException] = []
         self.ending = False
         self.backup: Backup | None = None
+        self.refusing: Refusing | None = None
 
     # --- the whole
 
@@ -202,6 +215,7 @@ class Machine:
         checks.check_origin(files, self.journal)
         check_epochs(files, self.journal, self.snapshots.of_run, self.raiser.asked)
         check_rebuilds(files, self.snapshots.of_run)
+        check_healing(files, self.journal)
         check_repaired(files, [self.snapshots.latest[source] for source in self.repaired])
         checks.check_answers(files, self.journal)
         checks.check_pages(files, self.fold, pages)
@@ -241,7 +255,11 @@ class Machine:
         return not waiting and "operator" not in self.programs
 
     def _is_caught_up(self) -> bool:
-        return self._has_store() and Files.read(self.disk.folder).up_to_date()
+        return self._has_store() and checks.is_up_to_date(self.disk.folder)
+
+    def _end_of_log(self) -> int:
+        """Where that counts: where something may have been withdrawn."""
+        return checks.end_of_log(self.disk.folder) if "rebuilder" in self.programs else 0
 
     # --- the machine
 
@@ -302,6 +320,8 @@ class Machine:
         self.trace.note("the power is lost" if power_lost else "everything is killed")
         self._kill_all()
         self.disk.restart(power_lost=power_lost)
+        if power_lost:  # and with it, perhaps, what tells that the log is another one
+            self.refusing = None
         if self._has_store() and "operator" not in self.programs:  # with another log, checkpoints prove nothing
             self._check_after_restart()
         self.observations.append({})
@@ -323,13 +343,25 @@ class Machine:
         with_pages = self.luck.random() < 0.5
         self.disk.put_back(self.backup.events, self.backup.pages if with_pages else None)
         self.journal.forget_since(self.backup.answers)
+        files = Files.read(self.disk.folder)
+        if max(self.disk.tip(), *(each.position for each in files.checkpoints), 0) > files.end:
+            self.refusing = Refusing.of(files)
         self.start("operator", self._recover)
 
     async def _recover(self) -> None:
+        await anyio.sleep(self.luck.choice([0.0, 0.5, 2.0]))
+        self._check_refused()
         await recover(self.config, self.trace)
         for seen in self.observations:  # until now, readers were shown the pages of the other log
             seen.clear()
         del self.programs["operator"]
+
+    def _check_refused(self) -> None:
+        """I5: nothing was appended or folded until now."""
+        if self.refusing is not None:
+            now = Refusing.of(Files.read(self.disk.folder))
+            assert now == self.refusing, f"I5: {now} with a log that was put back; it was {self.refusing}"
+            self.refusing = None
 
     def _has_store(self) -> bool:
         return all((self.disk.folder / name).exists() for name in DATABASES)
@@ -340,9 +372,11 @@ class Machine:
 
     def _check_after_restart(self) -> None:
         try:
-            checks.check_checkpoints(Files.read(self.disk.folder))
+            files = Files.read(self.disk.folder)
         except apsw.SQLError:  # not even its tables are there yet
             return
+        checks.check_checkpoints(files)
+        checks.check_folded(files, self.fold)
 
     # --- programs
 
@@ -369,6 +403,7 @@ class Machine:
             batch = self.outbox.popleft()
             mine.append(batch)
             self.journal.send(batch)
+            since = Moment(self._end_of_log(), self.environment.clock.wall())
             try:
                 results = await append_documents(shop, [each.event for each in batch])
             except NOT_NOW as error:
@@ -376,7 +411,7 @@ class Machine:
                 self.outbox.appendleft(batch)
                 await anyio.sleep(0.1)
             else:
-                self.journal.hear(batch, results)
+                self.journal.hear(batch, results, since, self.environment.clock.wall())
             mine.remove(batch)
 
     async def _look(self, shop: Shop) -> None:

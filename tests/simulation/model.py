@@ -55,6 +55,13 @@ class Row(NamedTuple):
         return self.version, self.revision
 
 
+class Stage(NamedTuple):
+    """What a section was from a position of the log on."""
+
+    position: int
+    shown: Shown
+
+
 class Section(NamedTuple):
     """One domain's part of a page."""
 
@@ -137,9 +144,9 @@ def heads_of(log: Iterable[Row]) -> dict[str, Row]:
     return heads
 
 
-def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], list[Shown]]:
+def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], list[Stage]]:
     """By (SKU, channel, domain), everything that its section has ever been, in the order of the log."""
-    history: dict[tuple[str, str, str], list[Shown]] = defaultdict(list)
+    history: dict[tuple[str, str, str], list[Stage]] = defaultdict(list)
     heads: dict[str, Row] = {}
     for row in log:
         if row.topic not in DOMAINS or (row.stream in heads and heads[row.stream].rank > row.rank):
@@ -152,8 +159,8 @@ def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], lis
                 continue
             shown = (section.versions, section.body)
             states = history[unquote(sku), channel, row.topic]
-            if not states or states[-1] != shown:
-                states.append(shown)
+            if not states or states[-1].shown != shown:
+                states.append(Stage(row.position, shown))
     return history
 
 

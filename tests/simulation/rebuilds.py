@@ -1,11 +1,12 @@
 """What rebuilds may do to a log: whatever they append is what a snapshot says, and what they withdraw it disproves."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.simulation.checks import Files
 from tests.simulation.epochs import Epochs
+from tests.simulation.journal import Answer, Journal, content_of
 from tests.simulation.model import Row, encoded, heads_of, in_microseconds, in_order
 from tests.simulation.snapshots import Said, Snapshot
 
@@ -52,6 +53,32 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
             if stream.endswith("/" + snapshot.source) and stream not in snapshot.rows:
                 gone = head.state["payload"] is None or snapshot.habits.trusted or _is_recent(head, snapshot)
                 assert gone, f"I6: {head} is still there"
+
+
+def check_healing(files: Files, journal: Journal) -> None:
+    """I7: what a rebuild has withdrawn comes back when its source says it again."""
+    revisions: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    by_position = {row.position: row for row in files.of_domains()}
+    for row in by_position.values():
+        revisions[row.stream, row.version].append(row)
+    for answer in journal.answers:
+        met = by_position.get(answer.position or 0)
+        if met is None or answer.outcome not in ("duplicate", "conflict") or answer.sent.event["payload"] is None:
+            continue
+        stood = sorted(revisions[met.stream, met.version], key=lambda row: row.revision)
+        before = [row for row in stood if row.position <= answer.behind]
+        if before and before[-1].state.get("drift") == "orphan" and _says_again(answer, before):
+            assert len(stood) > len(before), f"I7: {answer} was said again, and stays withdrawn by {before[-1]}"
+
+
+def _says_again(answer: Answer, revisions: Sequence[Row]) -> bool:
+    """Whether an event was said after the withdrawal with which these revisions end."""
+    *_, withdrawn, withdrawal = revisions
+    occurred_at = in_microseconds(datetime.fromisoformat(answer.sent.event["occurredAt"]))
+    if occurred_at > withdrawal.state["occurredAt"]:
+        return True
+    same = _said(withdrawn) == content_of(answer.sent.event)
+    return same and in_microseconds(answer.at) > withdrawal.state["recordedAt"]
 
 
 def _is_made_again(head: Row, snapshot: Snapshot, said: Said) -> bool:

@@ -21,9 +21,10 @@ from tests.processes import Processes, Worker, eventually
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
 from tests.simulation.clients import Known, append_documents, observe
-from tests.simulation.journal import Journal
+from tests.simulation.epochs import check_epochs
+from tests.simulation.journal import Journal, Moment
 from tests.simulation.model import Fold, Shown
-from tests.simulation.rebuilds import check_rebuilds
+from tests.simulation.rebuilds import check_healing, check_rebuilds
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
 
@@ -36,6 +37,8 @@ _LOG = (
 )
 _CHECKPOINTS = "SELECT domain, position, applied, stale, dead FROM pagefold.checkpoints"
 _KEPT = "SELECT domain, state, originator_id, originator_version FROM pagefold.dead_letters WHERE kind = 'ingest'"
+_SECTIONS = "SELECT sku, channel, domain, versions, body FROM pagefold.sections"
+_END = "SELECT coalesce(max(notification_id), 0) FROM pagefold.stored_events"
 _CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < %s"
@@ -127,12 +130,13 @@ class Servers:
                 continue
             batch = self._outbox.popleft()
             self._journal.send(batch)
+            since = Moment(self._end_of_log(), datetime.now(UTC))
             try:
                 results = await append_documents(shop, [each.event for each in batch])
             except StoreUnavailable:
                 self._outbox.append(batch)
             else:
-                self._journal.hear(batch, results)
+                self._journal.hear(batch, results, since, datetime.now(UTC))
 
     async def _look(self, shop: Shop, stop: anyio.Event) -> None:
         while not stop.is_set():
@@ -171,7 +175,13 @@ class Servers:
                 max((row.position for row in log), default=0),
                 [Counted(*row) for row in connection.execute(_CHECKPOINTS).fetchall()],
                 {checks.kept_of(*row) for row in kept},
+                [checks.section_of(*row) for row in connection.execute(_SECTIONS).fetchall()],
             )
+
+    def _end_of_log(self) -> int:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            [(end,)] = connection.execute(_END).fetchall()
+            return int(end)
 
     async def _judge(self, shop: Shop) -> None:
         files, fold = self._read(), Fold(SOURCES, CHANNELS)
@@ -179,7 +189,10 @@ class Servers:
         pages = {key: await shop.pages.get_json(*key, disabled=True) for key in keys}
         checks.check_checkpoints(files)
         checks.check_origin(files, self._journal)
+        checks.check_folded(files, fold)
+        check_epochs(files, self._journal, self._snapshots.of_run, ())
         check_rebuilds(files, self._snapshots.of_run)
+        check_healing(files, self._journal)
         checks.check_answers(files, self._journal)
         checks.check_pages(files, fold, {key: page for key, page in pages.items() if page is not None})
         checks.check_counts(files)
