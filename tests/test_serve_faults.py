@@ -22,11 +22,16 @@ from engine.stores.sqlite import folder_of
 from tests.command_line import ROOT, event, lines_file, ndjson, on_sqlite, pagefold, product, settle
 from tests.databases import query
 from tests.load import Client, load
+from tests.postgres import PostgresServer
 from tests.scenes import SOAK_ROUNDS
 from tests.servers import Server, is_running, serving, within
+from tests.standbys import How, gone
 
 NDJSON = {"content-type": "application/x-ndjson"}
 READ = b"GET /v1/pages/web-de/A HTTP/1.1\r\nhost: localhost\r\n\r\n"
+SECONDS_TO_FAIL = 12.0
+"""A process that cannot connect knows it after ten."""
+
 SECONDS_TO_STAND_IN = 8.0
 """Two seconds until a process is held to be silent, and some more on a busy machine."""
 
@@ -210,7 +215,8 @@ class Vitals:
     def end(self):
         pass
 
-def run(number, gone):
+def run(start):
+    assert start.is_replacement is (vitals.begun > 1)
     if vitals.begun == 1:
         time.sleep(600)
     return 0
@@ -220,6 +226,29 @@ supervising.BEGIN_SECONDS = 0.5
 sys.exit(supervising.supervise(1, supervising.Task(run, lambda: None, vitals, 0.25)))
 """
 """Supervises a process that never says anything; the next one ends by itself."""
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_one_that_is_replaced_waits_for_a_store_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How
+) -> None:
+    """While the database is gone, whatever befalls the processes does not end the server; then all goes on."""
+    with PostgresServer() as database:
+        place = settle(tmp_path, database.create_database(), monkeypatch)
+        assert pagefold("ingest", lines_file(place / "a.ndjson", product())).code == 0
+        with serving("--work") as server:
+            within(20, "all have begun", lambda: answers(lambda: read(server)) and problems(server) == {})
+            with gone(database, how):
+                before = server.processes()
+                for process in before:
+                    os.kill(process, signal.SIGKILL)
+                within(20, "others begin", lambda: len(server.processes() - before) == len(before))
+                time.sleep(SECONDS_TO_FAIL)
+                assert server.process.poll() is None
+                assert len(server.processes()) == len(before)
+            within(30, "it is ready", lambda: answers(lambda: read(server)) and problems(server) == {})
+            assert post(server, 1) == 202
+            assert server.ended() == 0
 
 
 def test_one_that_never_begins_is_replaced() -> None:

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -15,9 +16,9 @@ import engine
 from engine.command.options import Exit, Injected, Options
 from engine.command.output import say
 from engine.command.running import Stop, stoppable
-from engine.command.supervising import Task, supervise
+from engine.command.supervising import Start, Task, supervise
 from engine.config import Config
-from engine.errors import StoreError
+from engine.errors import StoreError, StoreUnavailable
 from engine.http.access import EVERYTHING, Access, anonymous_grant
 from engine.http.descriptors import room_for
 from engine.http.listening import address_of, listen
@@ -34,6 +35,9 @@ GIVING_WAY = 5
 
 SECONDS_TO_CLOSE = 2.0
 """How long a server stays open, at most, when the first token is made."""
+
+SECONDS_TO_OPEN = 1.0
+"""How long is waited before a store that could not be opened is tried again."""
 
 log = Logger(__name__)
 
@@ -67,10 +71,10 @@ def serve(
     if peers is None:
         return run(lambda: _serve(shared))
 
-    def one(number: int, gone: int) -> int:
-        if number == WORKER:
+    def one(start: Start) -> int:
+        if start.number == WORKER:
             os.nice(GIVING_WAY)
-        return run(lambda: _serve(shared, number, gone))
+        return run(lambda: _serve(shared, start))
 
     return supervise(workers, Task(one, shared.listener.close, peers.board, shared.config.http.frozen_seconds))
 
@@ -91,12 +95,13 @@ def within_room(config: Config) -> Config:
     return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
 
 
-async def _serve(shared: _Shared, number: int = WORKER, gone: int | None = None) -> int:
-    """One process of several, or the only one. It ends by a signal, or when there is something to read from `gone`."""
+async def _serve(shared: _Shared, start: Start | None = None) -> int:
+    """One process of several, or the only one. It ends by a signal, or with the process that has started it."""
     config, listener, host, work, peers = shared
+    number = WORKER if start is None else start.number
     consumes, stands_in = work and number == WORKER, peers is not None and number == WORKER
     address = address_of(listener)
-    async with engine.open(config, create=False) as shop, stoppable() as stop:
+    async with _opened(config, start) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
@@ -106,9 +111,32 @@ async def _serve(shared: _Shared, number: int = WORKER, gone: int | None = None)
             if number == WORKER:
                 say(f"listening on {address}")
             log.info("serving", address=address, store=shop.store.name, worker=number, work=consumes)
-            await _stopped(stop, gone)
+            await _stopped(stop, None if start is None else start.gone)
     log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
     return Exit.DONE
+
+
+@asynccontextmanager
+async def _opened(config: Config, start: Start | None) -> AsyncIterator[Shop]:
+    """The shop. Who takes another's place waits until the store can be opened, for the others go on meanwhile, too."""
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                shop = await stack.enter_async_context(engine.open(config, create=False))
+                break
+            except StoreUnavailable as error:
+                if start is None or not start.is_replacement or await _is_gone(start.gone):
+                    raise
+                log.warning("the store cannot be opened yet", worker=start.number, error=str(error))
+        yield shop
+
+
+async def _is_gone(descriptor: int) -> bool:
+    """Whether the process that has started this one is gone, a while later."""
+    with anyio.move_on_after(SECONDS_TO_OPEN):
+        await anyio.wait_readable(descriptor)
+        return True
+    return False
 
 
 async def service_of(shop: Shop, host: str, number: int = WORKER) -> Service:

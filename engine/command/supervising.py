@@ -34,15 +34,25 @@ class Vitals(Protocol):
         """All of them are about to be told to end."""
 
 
+class Start(NamedTuple):
+    """How a process is started: its number, whether one had that before, and what ends with the process that starts it.
+
+    `gone` is a descriptor that can be read from as soon as that process is gone.
+    """
+
+    number: int
+    gone: int
+    is_replacement: bool
+
+
 class Task(NamedTuple):
     """What is supervised.
 
-    `run` is what each process does, with its number and a descriptor that can be read from as soon as the process that
-    started it is gone; it gives an exit code. `at_end` lets go of what they let go of, perhaps more than once.
-    A process whose `vitals` stand still for `frozen_seconds` is killed; before they begin, for `BEGIN_SECONDS`.
+    `run` is what each process does; it gives an exit code. `at_end` lets go of what they let go of, perhaps more than
+    once. A process whose `vitals` stand still for `frozen_seconds` is killed; before they begin, for `BEGIN_SECONDS`.
     """
 
-    run: Callable[[int, int], int]
+    run: Callable[[Start], int]
     at_end: Callable[[], None]
     vitals: Vitals
     frozen_seconds: float
@@ -56,7 +66,7 @@ def supervise(processes: int, task: Task) -> int:
     """
     crew = _Crew(task)
     gone, alive = os.pipe()
-    missing = list(range(1, processes + 1))
+    missing, started = list(range(1, processes + 1)), set[int]()
     with _woken() as wake:
         while crew.running or (missing and not crew.is_told()):
             if missing and not crew.is_told():
@@ -64,8 +74,9 @@ def supervise(processes: int, task: Task) -> int:
                 task.vitals.begin(number)
                 if (process := _fork()) == 0:
                     os.close(alive)  # the system closes the last one that is open with the process that has it
-                    return task.run(number, gone)
+                    return task.run(Start(number, gone, number in started))
                 crew.add(process, number)
+                started.add(number)
                 continue
             ended = _ended()
             if ended is None:
