@@ -441,7 +441,6 @@ def empty_store() -> Path:
     with machine.environment.entered(), silence():
         machine.scheduler.run_until_complete(make())
         machine.scheduler.close()
-    gc.freeze()  # what there is by now stays, and need not be looked through after every run
     return machine.disk.folder
 
 
@@ -454,6 +453,13 @@ def _discard_quietly(processes: list[Process]) -> None:
 
 def simulate(seed: int, *, verbose: bool = False) -> Outcome:
     """Runs one seed in a folder of its own. Raises `Failed`."""
-    empty_store()
-    with tempfile.TemporaryDirectory(prefix="pagefold-seed-") as folder:
-        return Machine(seed, Path(folder), verbose=verbose).run()
+    try:
+        empty_store()
+    except Exception as error:
+        raise Failed(seed, error, Trace()) from error
+    gc.freeze()  # what there is by now stays, and need not be looked through after the run
+    try:
+        with tempfile.TemporaryDirectory(prefix="pagefold-seed-") as folder:
+            return Machine(seed, Path(folder), verbose=verbose).run()
+    finally:
+        gc.unfreeze()

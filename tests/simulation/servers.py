@@ -58,6 +58,8 @@ class Servers:
         self._journal = Journal()
         self._outbox: deque[list[Sent]] = deque()
         self._seen: dict[tuple[str, str, str], list[Shown]] = {}
+        self._asked: set[str] = set()
+        """The sources whose epochs somebody has wanted to raise."""
         self._workers: list[Worker] = []
         self._config = folder / "pagefold.toml"
         self._config.write_bytes(self._toml())
@@ -155,10 +157,19 @@ class Servers:
                 await anyio.sleep(self._luck.uniform(0.05, 0.3))
                 source = self._luck.choice(tuple(SOURCES))
                 self._sources.forget()
-                snapshot = self._snapshots.take(source, self._luck.choice(KINDS), confirmed=self._luck.random() < 0.5)
+                if self._luck.random() < 0.1:
+                    self._sources.restart(source)
+                confirmed, new_epoch = self._luck.random() < 0.5, self._luck.random() < 0.1
+                snapshot = self._snapshots.take(
+                    source, self._luck.choice(KINDS), confirmed=confirmed, new_epoch=new_epoch
+                )
                 self._snapshots.write(snapshot)
+                order = Order(confirmed=confirmed, new_epoch=new_epoch)
                 try:
-                    await office.rebuild(source, Order(confirmed=snapshot.confirmed), Known(self._snapshots, source))
+                    if self._luck.random() < 0.1:
+                        self._asked.add(source)
+                        await shop.epochs.raise_epoch(source, reason="restored", operator="somebody")
+                    await office.rebuild(source, order, Known(self._snapshots, source))
                 except (StoreUnavailable, SourceFailed, BeingRebuilt, RunTaken, LeaseLost):
                     continue
 
@@ -190,7 +201,7 @@ class Servers:
         checks.check_checkpoints(files)
         checks.check_origin(files, self._journal)
         checks.check_folded(files, fold)
-        check_epochs(files, self._journal, self._snapshots.of_run, ())
+        check_epochs(files, self._journal, self._snapshots.of_run, self._asked)
         check_rebuilds(files, self._snapshots.of_run)
         check_healing(files, self._journal)
         checks.check_answers(files, self._journal)
