@@ -6,7 +6,6 @@ both files, `engine.stores.postgres.backup` runs the server's own programs.
 """
 
 import hashlib
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from anyio.to_thread import run_sync
 
 from engine.clock import now
 from engine.config import Config
+from engine.durability import sync
 from engine.errors import PagefoldError
 from engine.stores import open_store
 
@@ -195,7 +195,7 @@ def _seal(folder: Path, config: Config, copied: Copied) -> Manifest:
     files = sorted(file for file in folder.iterdir() if file.is_file())
     for file in files:
         file.chmod(0o600)
-        _sync(file)
+        sync(file)
     kind = kind_of(config)
     manifest = Manifest(
         format=FORMAT,
@@ -210,8 +210,8 @@ def _seal(folder: Path, config: Config, copied: Copied) -> Manifest:
     )
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     (folder / MANIFEST).chmod(0o600)
-    _sync(folder / MANIFEST)
-    _sync(folder)
+    sync(folder / MANIFEST)
+    sync(folder)
     return manifest
 
 
@@ -220,11 +220,3 @@ def _program() -> str:
         return f"pagefold {version('pagefold')}"
     except PackageNotFoundError:
         return "pagefold"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

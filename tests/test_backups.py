@@ -189,7 +189,7 @@ async def test_a_store_that_is_in_doubt_is_not_backed_up(shop: Shop, folder: Pat
     await put_back(shop, 5)
     with pytest.raises(LogReplaced):
         await backed_up(shop, folder, tools)
-    await shop.recover()
+    await shop.recover(confirmed=True)
     assert (await backed_up(shop, folder, tools)).position == 5
 
 

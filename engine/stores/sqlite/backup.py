@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 
 from engine.backups import Advance, BackupError, Copied, Manifest
 from engine.config import Config
+from engine.durability import sync
 from engine.stores.proof import mark_of
 from engine.stores.sqlite import folder_of
 from engine.stores.sqlite.connections import (
@@ -88,7 +89,7 @@ def _put_back(backup: Path, target: Path, stamp: str) -> str | None:
         for file in (EVENTS, PAGES):
             prepared[file].rename(target / file)
         _keep_tip(target)
-        _sync_folder(target)
+        sync(target)
         return None if aside is None else str(aside)
 
 
@@ -137,11 +138,3 @@ def _keep_tip(target: Path) -> None:
         for position, *event in fetch(events, "newest_event"):
             tip.write(position, mark_of(*event))
     tip.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
