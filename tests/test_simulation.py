@@ -106,6 +106,7 @@ def test_a_careless_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "connect", carelessly)
     failed = fails(40)
     assert f"seed {failed.seed}: AssertionError: I" in str(failed)
+    assert str(failed).endswith(f"(python -m tests.simulation --seed {failed.seed})")
     with pytest.raises(Failed) as again:
         simulate(failed.seed)
     assert str(again.value) == str(failed)

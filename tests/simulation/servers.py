@@ -24,7 +24,7 @@ from tests.simulation.clients import Known, append_documents, observe
 from tests.simulation.epochs import check_epochs
 from tests.simulation.journal import Journal, Moment
 from tests.simulation.model import Fold, Shown
-from tests.simulation.rebuilds import check_healing, check_rebuilds
+from tests.simulation.rebuilds import check_healing, check_rebuilds, check_repaired
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
 
@@ -73,6 +73,7 @@ class Servers:
                 await self._strike()
                 await eventually(lambda: not self._outbox, "everything is sent", SECONDS_TO_CATCH_UP)
             self._revive()
+            await self._repair(shop)
             await eventually(lambda: self._read().up_to_date(), "I11: lag is 0", SECONDS_TO_CATCH_UP)
             await self._judge(shop)
 
@@ -173,6 +174,13 @@ class Servers:
                 except (StoreUnavailable, SourceFailed, BeingRebuilt, RunTaken, LeaseLost):
                     continue
 
+    async def _repair(self, shop: Shop) -> None:
+        """Rebuilds every source from a whole snapshot, when nothing goes wrong any more."""
+        async with shop.rebuilds() as office:
+            for source in SOURCES:
+                self._snapshots.write(self._snapshots.take(source, "whole", confirmed=True))
+                await office.rebuild(source, Order(confirmed=True), Known(self._snapshots, source))
+
     # --- the judgement
 
     def _read(self) -> Files:
@@ -204,6 +212,7 @@ class Servers:
         check_epochs(files, self._journal, self._snapshots.of_run, self._asked)
         check_rebuilds(files, self._snapshots.of_run)
         check_healing(files, self._journal)
+        check_repaired(files, list(self._snapshots.latest.values()))
         checks.check_answers(files, self._journal)
         checks.check_pages(files, fold, {key: page for key, page in pages.items() if page is not None})
         checks.check_counts(files)
