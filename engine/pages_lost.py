@@ -1,7 +1,7 @@
 """Pages that a recovery would take away: those that are shown, and of whose identity the log has nothing.
 
 What the log says of a product, a withdrawal among it, counts. That it says nothing is no proof: the right log may lie
-elsewhere. So a person has to say that this is the one.
+elsewhere. So where they are many, a person has to say that this is the one.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from domains import DOMAINS
 from engine.config import Config
+from engine.configuration.snapshots import DEFAULT_ORPHANS, OrphanLimit
 from engine.errors import PagefoldError, PagesUnfolded
 from engine.stores.listing import ListedPage
 from engine.stores.store import Store
@@ -17,6 +18,8 @@ from projections.streams import EVERY_CHANNEL
 
 STEP = 1_000
 """SKUs that are looked at together."""
+
+BRAKE = OrphanLimit.parse(DEFAULT_ORPHANS)
 
 _IDENTITY = next(domain.name for domain in DOMAINS if domain.gives_identity)
 
@@ -27,9 +30,14 @@ class PagesLost(NamedTuple):
     lost: int
     shown: int
 
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether they are more than a rebuild would take away unasked, or all."""
+        return self.lost > BRAKE.of(self.shown) or 0 < self.lost == self.shown
+
 
 class PagesWouldGo(PagefoldError):  # it is named for what would happen
-    """A recovery would take pages away, and nobody has said that it may. Nothing was changed."""
+    """A recovery would take many pages away, and nobody has said that it may. Nothing was changed."""
 
     def __init__(self, found: PagesLost) -> None:
         which = "all" if found.lost == found.shown else f"{found.lost:,} of"

@@ -8,12 +8,15 @@ from domains import DOMAINS, AnyDomain
 from engine.clock import now
 from engine.config import Config
 from engine.errors import PagefoldError
+from engine.logs import Logger
 from engine.pages_lost import PagesWouldGo, pages_lost
 from engine.refolding import Refolded
 from engine.stores.letters import BEFORE_ALL, ListedLetter, Resolution, Wanted
 from engine.stores.store import Store
 
 CLAIM = "recovery"
+
+log = Logger(__name__)
 
 CHUNK = 50
 """How many dead letters are looked at in a step."""
@@ -52,13 +55,13 @@ class Recovery:
         """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
 
         Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`, and
-        unless `confirmed`, `PagesWouldGo` where pages are shown of which the log has nothing.
+        unless `confirmed`, `PagesWouldGo` where many pages are shown of which the log has nothing.
         """
         async with self._store.consumption.claim(CLAIM) as claimed:
             if not claimed:
                 raise RecoveryUnderWay
-            if not confirmed and (pages := await pages_lost(self._store, self._config)).lost:
-                raise PagesWouldGo(pages)
+            if not confirmed:
+                await self._check_pages()
             await self._store.proof.begin_recovery()
             position = await self._store.log.end()
             found = await self._fold_again()
@@ -68,6 +71,13 @@ class Recovery:
             await self._store.proof.end_recovery()
         changed = found.changed + found.behind  # of consumers that begin anew, everything is ahead
         return Recovered(await self._store.proof.log_id(), position, found.sections, changed)
+
+    async def _check_pages(self) -> None:
+        found = await pages_lost(self._store, self._config)
+        if found.needs_a_person:
+            raise PagesWouldGo(found)
+        if found.lost:
+            log.warning("pages go of which the log has nothing", pages=found.lost, of=found.shown)
 
     async def _advance(self, domain: AnyDomain, position: int) -> None:
         """Moves the checkpoint to where everything is folded, unless its consumer has come further meanwhile."""

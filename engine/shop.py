@@ -176,8 +176,8 @@ class Shop:
         """Takes the log as it is, whatever was folded before, and folds every page again from it; readers go on.
 
         From then on the checkpoints prove themselves by this log. `tell`, `advance` and `processes` as in `fold_again`.
-        Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, where the log has nothing of pages that are
-        shown.
+        Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, where the log has nothing of more pages that
+        are shown than a rebuild would take away unasked, or of all.
         """
         fold_again = partial(self.fold_again, tell=tell, advance=advance, processes=processes)
         return await Recovery(self.store, self.config, fold_again).run(confirmed=confirmed)

@@ -8,6 +8,7 @@ import pytest
 
 import engine
 from engine import Config, DomainEvent, LogReplaced, Shop, pages_lost
+from engine.configuration.snapshots import OrphanLimit
 from engine.pages_lost import PagesLost, PagesWouldGo
 from engine.recovery import RecoveryUnderWay
 from engine.stores.letters import Wanted
@@ -133,8 +134,11 @@ async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -
         await assert_every_event_is_counted(other.store)
 
 
-async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(shop: Shop) -> None:
-    """It tells how many, and changes nothing; what the log withdraws may go, and what is not shown."""
+async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they are many, it tells how many, and changes nothing; what the log withdraws does not count."""
+    monkeypatch.setattr(pages_lost, "BRAKE", OrphanLimit.parse(0))
     await say(shop, *BEFORE, withdrawn("catalog", version=3, sku="A"))
     await say(shop, catalog("shirt", version=4, sku="A"), price("1.00", sku="NEVER"), catalog("socks", sku="C"))
     await say(shop, catalog("hat for others", sku="D", channel="outlet-de"))
@@ -152,6 +156,32 @@ async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(sho
     assert [await shop.pages.get(sku, "web-de") for sku in "AC"] == [None, None]
     assert await shop.pages.get("B", "web-de") is not None
     assert (await shop.recover()).changed == 0
+
+
+async def test_some_pages_may_go(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """As many as a rebuild takes away unasked, of a log that was put back by a little; how many is told."""
+    await say(shop, *[catalog("shirt", sku=f"S{number}") for number in range(10)], stock(1, channel="web-de", sku="N"))
+    await put_back(shop, 10)
+    await shop.recover()
+    assert "pages go of which the log has nothing" in caplog.text
+    assert len(await pages_of(shop)) == 10 * len(shop.config.channels)
+
+
+@pytest.mark.parametrize(
+    ("lost", "shown", "needs"),
+    [
+        (0, 0, False),
+        (0, 9, False),
+        (5, 9, False),
+        (6, 9, True),
+        (1, 1, True),
+        (500, 20_000, False),
+        (501, 20_000, True),
+    ],
+)
+def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
+    """5 % or 500, never fewer than 5, and never all."""
+    assert PagesLost(lost, shown).needs_a_person is needs
 
 
 async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ def recover(
     For a log that is not the one that was folded: one that was put back to an older state, swapped, or deleted. Until
     then nothing is appended to it or folded, and `pagefold status` says why. What the log does not have goes from the
     pages, so put the right log back first, where there is one: `pagefold restore`. Where pages are shown of which the
-    log has nothing, it says how many, changes nothing, and exits 1, unless it is told --yes. Readers go on meanwhile,
+    log has nothing, all or more than 5% or 500 and never fewer than 5, it says how many, changes nothing, and exits 1,
+    unless it is told --yes. Readers go on meanwhile,
     and from the beginning of it changes are taken again. It is also what folds pages anew that were lost.
 
     Ended before its time, it has to be run again; `pagefold status` says so until then.
