@@ -25,7 +25,7 @@ from projections.streams import decode_part, encode_part
 STREAMS = 6_000
 """How many streams are looked at in a step, unless they are too large."""
 
-STEP_BYTES = 64 * 1024 * 1024
+STEP_BYTES = 40 * 1024 * 1024
 """Bytes of the heads of a step, and of the sections that they give in all channels."""
 
 KEPT_SCANS = 4
