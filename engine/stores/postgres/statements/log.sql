@@ -38,15 +38,16 @@ SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
 -- The next events behind a position: what of them a domain has, how many there are, where the window ends, and the bytes.
+-- What is not the domain's has none.
 WITH next_events AS (
-    SELECT notification_id, originator_id, topic, octet_length(state) AS bytes FROM stored_events
+    SELECT notification_id, originator_id, CASE topic WHEN $1 THEN octet_length(state) END AS bytes
+    FROM stored_events
     WHERE notification_id > $2
     ORDER BY notification_id
     LIMIT $3
 )
-SELECT coalesce(array_agg(DISTINCT originator_id) FILTER (WHERE topic = $1), '{}'),
-       count(*) FILTER (WHERE topic = $1), count(*), coalesce(max(notification_id), $2),
-       coalesce(sum(bytes) FILTER (WHERE topic = $1), 0)
+SELECT coalesce(array_agg(DISTINCT originator_id) FILTER (WHERE bytes IS NOT NULL), '{}'),
+       count(bytes), count(*), coalesce(max(notification_id), $2), coalesce(sum(bytes), 0)
 FROM next_events;
 
 -- heads --

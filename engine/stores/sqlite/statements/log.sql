@@ -44,15 +44,17 @@ SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
 -- The next events behind a position: where the window ends, how many there are, and what of it a domain has, with its bytes.
+-- What is not the domain's has none: to compare topics once a row takes a third less time.
 WITH next_events AS (
-    SELECT notification_id, originator_id, topic, octet_length(state) AS bytes FROM stored_events
+    SELECT notification_id, originator_id, CASE topic WHEN :domain THEN octet_length(state) END AS bytes
+    FROM stored_events
     WHERE notification_id > :after
     ORDER BY notification_id
     LIMIT :limit
 )
-SELECT coalesce(max(notification_id), :after), count(*), count(*) FILTER (WHERE topic = :domain),
-       json_group_array(DISTINCT originator_id) FILTER (WHERE topic = :domain),
-       coalesce(sum(bytes) FILTER (WHERE topic = :domain), 0)
+SELECT coalesce(max(notification_id), :after), count(*), count(bytes),
+       json_group_array(DISTINCT originator_id) FILTER (WHERE bytes IS NOT NULL),
+       coalesce(sum(bytes), 0)
 FROM next_events;
 
 -- heads --
