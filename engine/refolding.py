@@ -119,11 +119,12 @@ class Refolder:
             look = partial(pool.look, self._domain, instead=look)
             spans = pool.parts
         parts = [_Part(span) for span in spans]
+        since = await self._store.log.end()
         await together(*(partial(self._go_over, part, look, write=write) for part in parts))
         found = sum((part.found for part in parts), Refolded())
         if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
-        return found + await self._surplus(prefix, write=write)
+        return found + await self._surplus(prefix, since, write=write)
 
     async def _go_over(self, part: _Part, look: Look, *, write: bool) -> None:
         """Every section of a part: looks, and settles what is not as it must be, and looks on from there."""
@@ -251,15 +252,20 @@ class Refolder:
                 self._tell(_drift(section, "surplus", section, None))
         return len(wrong) - len(drifted)
 
-    async def _surplus(self, prefix: str, *, write: bool) -> Refolded:
-        """The rows of SKUs of which the log knows nothing in this domain."""
+    async def _surplus(self, prefix: str, since: int, *, write: bool) -> Refolded:
+        """The rows of SKUs of which the log knows nothing in this domain, or knew nothing up to the position `since`.
+
+        The latter were not come by on the way, and their consumer folds only the channels of which something was said.
+        """
         found = Refolded()
         skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._begin() as folding:
                 known: set[str] = set()
                 async for step in self._looker.steps_of(mine):
-                    known.update(head.originator_id.partition("/")[0] for head in step.heads)
+                    known.update(map(_sku_of, step.heads))
+                    if late := _late_in(step, since):
+                        found += (await self._settle(folding, late, write=write))[0]
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
                     found += (await self._settle(folding, Step(unknown, [], NOTHING), write=write))[0]
@@ -281,6 +287,18 @@ async def sampled(log: Log, number: int) -> list[str]:
             elif (place := _dice.randrange(seen)) < number:
                 chosen[place] = sku
     return sorted(chosen)
+
+
+def _sku_of(head: StoredEvent) -> str:
+    """As it is written in the log."""
+    return head.originator_id.partition("/")[0]
+
+
+def _late_in(step: Step, since: int) -> Step | None:
+    """Of a step, the SKUs of which every head was said after a position; None where there are none."""
+    early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
+    heads = [head for head in step.heads if _sku_of(head) not in early]
+    return Step(sorted(set(map(_sku_of, heads))), heads, NOTHING) if heads else None
 
 
 def _halves(step: Step) -> tuple[Step, Step]:

@@ -171,6 +171,23 @@ async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int
     assert table_of(shop) == whole
 
 
+async def test_what_is_said_meanwhile_hides_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a SKU of which the log knew nothing on the way go, though it knows something when they are looked for."""
+    await say(shop, *products())
+    Intruder(shop.config.store.url).put([a_section("LATE", channel, "pricing") for channel in ("web-de", "web-us")])
+    count = shop.store.pages.count
+
+    async def late(domain: str) -> int:
+        await shop.append([price("1.00", currency="USD", channel="web-us", sku="LATE")])
+        return await count(domain)
+
+    monkeypatch.setattr(shop.store.pages, "count", late)
+    await shop.fold_again(["pricing"])
+    await shop.catch_up()
+    assert [key for key in table_of(shop) if key[0] == "LATE"] == [("LATE", "web-us", "pricing")]
+    assert (await shop.verify()).changed == 0
+
+
 async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
     """The others stay as they are, wrong as they are."""
     await say(shop, *products())
