@@ -177,6 +177,7 @@ class Machine:
         await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "nobody is stopped any more")
         self.nemesis.rest()
         await self._speak(10)
+        await self._until(lambda: not self.raiser.waiting, SECONDS_TO_SEND, "every epoch is raised")
         if "rebuilder" in self.programs:
             self.repaired = tuple(SOURCES)
             for source in SOURCES:
