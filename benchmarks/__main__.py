@@ -16,51 +16,61 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import appending, applying, busy, freshness, http, ingesting, reading, rebuilding, refolding
-from benchmarks.bench import Bench
+from benchmarks import (
+    bench_append,
+    bench_apply,
+    bench_freshness,
+    bench_http_ingest,
+    bench_http_reads,
+    bench_http_under_load,
+    bench_reads,
+    bench_rebuild,
+    bench_replay,
+)
 from benchmarks.machine import describe
-from benchmarks.measures import Line
-from benchmarks.quiet import be_quiet
+from benchmarks.measurement import Line
+from benchmarks.null_logging import be_quiet
 from benchmarks.report import Report, as_json, chart, show
-from benchmarks.stores import PostgresStores, SQLiteStores, Stores
-from engine.running import collect_less
+from benchmarks.run_settings import Bench
+from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
+from pagefold.engine.runtime.event_loop import collect_less
 
 
 async def _append(bench: Bench, stores: Stores) -> list[Line]:
-    return [await appending.batches(bench, stores, events) for events in bench.sizes]
+    return [await bench_append.batches(bench, stores, events) for events in bench.sizes]
 
 
 async def _singles(bench: Bench, stores: Stores) -> list[Line]:
-    return [await appending.singles(bench, stores)]
+    return [await bench_append.singles(bench, stores)]
 
 
 async def _together(bench: Bench, stores: Stores) -> list[Line]:
-    return [await appending.together(bench, stores, events) for events in bench.sizes]
+    return [await bench_append.together(bench, stores, events) for events in bench.sizes]
 
 
 async def _freshness(bench: Bench, stores: Stores) -> list[Line]:
-    return [await freshness.line(bench, stores)]
+    return [await bench_freshness.line(bench, stores)]
 
 
 async def _reads(bench: Bench, stores: Stores) -> list[Line]:
-    return [line for events in bench.sizes for line in await reading.lines(bench, stores, events)]
+    return [line for events in bench.sizes for line in await bench_reads.lines(bench, stores, events)]
 
 
 LINES: Mapping[str, Callable[[Bench, Stores], Awaitable[list[Line]]]] = {
     "append": _append,
     "singles": _singles,
-    "apply": applying.lines,
-    "memory": applying.memory,
+    "apply": bench_apply.lines,
+    "memory": bench_apply.memory,
     "together": _together,
     "freshness": _freshness,
     "reads": _reads,
-    "compare": rebuilding.compare,
-    "mend": rebuilding.mend,
-    "refold": refolding.lines,
-    "rebuild-memory": rebuilding.memory,
-    "http": http.lines,
-    "http-ingest": ingesting.lines,
-    "http-busy": busy.lines,
+    "compare": bench_rebuild.compare,
+    "mend": bench_rebuild.mend,
+    "refold": bench_replay.lines,
+    "rebuild-memory": bench_rebuild.memory,
+    "http": bench_http_reads.lines,
+    "http-ingest": bench_http_ingest.lines,
+    "http-busy": bench_http_under_load.lines,
 }
 """What `--only` can name."""
 

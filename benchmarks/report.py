@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.measures import Claim, Line, Spread
+from benchmarks.measurement import Claim, Line, Spread
 
 WIDTH = 150
 FONT = 'font-family="sans-serif" font-size="12"'

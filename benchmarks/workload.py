@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine import Config, DomainEvent
-from engine.door import Admission, Door
+from pagefold import Config, DomainEvent
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.stores.event_state import Admission
 
 SKUS = 20_000
 BATCH = 5_000

@@ -3,11 +3,11 @@
 One file a domain, each ending in one `Domain` value. A new domain is its file and a line here.
 """
 
-from domains.catalog import CATALOG
-from domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, Rules, View
-from domains.inventory import INVENTORY
-from domains.media import MEDIA
-from domains.pricing import PRICING
+from pagefold.domains.catalog import CATALOG
+from pagefold.domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, Rules, View
+from pagefold.domains.inventory import INVENTORY
+from pagefold.domains.media import MEDIA
+from pagefold.domains.pricing import PRICING
 
 DOMAINS: tuple[AnyDomain, ...] = (
     CATALOG,

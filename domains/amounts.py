@@ -7,7 +7,7 @@ An amount is kept with the digits of its currency's minor unit, and with more on
 import re
 from collections.abc import Sequence
 
-from domains.domain import Invalid
+from pagefold.domains.domain import Invalid
 
 MAX_INTEGER_DIGITS = 15
 MAX_FRACTION_DIGITS = 6

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domains.domain import JSON, Body, Contribution, Domain, View, encode
-from domains.locales import TextByLocale, are_plain, plain_text, upcast_text
-from domains.values import check_json
+from pagefold.domains.domain import JSON, Body, Contribution, Domain, View, encode
+from pagefold.domains.locales import TextByLocale, are_plain, plain_text, upcast_text
+from pagefold.domains.values import check_json
 
 DEPTH_OF_ATTRIBUTES = 3
 """The event, its payload, `attributes`: what stands around an attribute's value."""

@@ -120,3 +120,6 @@ class Domain(Generic[Payload]):
 
 AnyDomain: TypeAlias = Domain[Any]
 """A domain whose payload type does not matter. `Any`, because a domain both takes and gives its payload (invariant)."""
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

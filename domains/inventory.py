@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, View, encode
-from domains.values import Count, Integer, Moment, in_utc
+from pagefold.domains.domain import Body, Contribution, Domain, View, encode
+from pagefold.domains.values import Count, Integer, Moment, in_utc
 
 
 class Inventory(

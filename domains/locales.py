@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from domains.domain import Invalid
+from pagefold.domains.domain import Invalid
 
 TextByLocale: TypeAlias = dict[str, str | None]
 """As a source gives it. In the form in which it is kept, keys are canonical, and no text is null or blank."""

@@ -5,9 +5,9 @@ from operator import attrgetter
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, Invalid, View, encode
-from domains.locales import TextByLocale, are_plain, plain_text, resolve, upcast_text
-from domains.values import Count, Integer
+from pagefold.domains.domain import Body, Contribution, Domain, Invalid, View, encode
+from pagefold.domains.locales import TextByLocale, are_plain, plain_text, resolve, upcast_text
+from pagefold.domains.values import Count, Integer
 
 
 class Asset(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-from domains.amounts import are_plain, is_free, plain_amount
-from domains.domain import Body, Contribution, Domain, Invalid, Rules, View, encode
-from domains.values import Moment, check_currency, in_utc
+from pagefold.domains.amounts import are_plain, is_free, plain_amount
+from pagefold.domains.domain import Body, Contribution, Domain, Invalid, Rules, View, encode
+from pagefold.domains.values import Moment, check_currency, in_utc
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):

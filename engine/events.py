@@ -19,7 +19,7 @@ class DomainEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `epoch` is for sources whose versions begin anew, be it of all or of one record: an event of a higher epoch is newer
     than all of lower ones, up to `MAX_NAMED_EPOCH`. Without it, the event enters the current epoch of its stream, see
-    `engine.epochs`.
+    `pagefold.engine.intake.epoch_registry`.
     """
 
     type: str
@@ -56,3 +56,24 @@ class AppendResult(msgspec.Struct, frozen=True, gc=False):
     position: int | None = None
     path: str | None = None
     reason: str | None = None
+
+
+NULL = b"null"
+"""The payload of a statement that was taken back."""
+
+
+class Statement(msgspec.Struct, frozen=True, gc=False):
+    """An event that keeps to every rule, before it is stored. `content` is its canonical payload.
+
+    Two statements of one version are the same exactly when their contents are. `epoch` is the one that the event names,
+    which is in the version then; None where it names none, and enters the current one of its stream.
+    """
+
+    originator_id: str
+    originator_version: int
+    topic: str
+    content: bytes
+    occurred_at: str
+    id: str | None
+    correlation_id: str | None
+    epoch: int | None = None

@@ -8,38 +8,38 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from domains import DOMAINS, AnyDomain
-from engine.appending import Appender
-from engine.config import Config
-from engine.consuming import Consumer
-from engine.counting import Counts
-from engine.dead_letters import DeadLetterOffice
-from engine.deliveries import Deliveries
-from engine.door import Door
-from engine.epoch_service import EpochService
-from engine.epochs import Epochs
-from engine.errors import ConfigurationError, StoreError
-from engine.events import AppendResult, DomainEvent
-from engine.faults import RecentFaults
-from engine.history import HistoryEntry, history_of
-from engine.lag import LagWatch
-from engine.logs import Logger
-from engine.looking import Looker, Scans, parts_of
-from engine.process_pool import PARTS, PAYS_FROM, ProcessPool, processors
-from engine.readiness import results_of
-from engine.reading import PageReader
-from engine.recovery import Recovered, Recovery
-from engine.refolding import Advance, Refolded, Refolder, Tell, ignore, sampled
-from engine.retention import Retention
-from engine.status import Status, status_of
-from engine.stores import open_store
-from engine.stores.store import Store
-from engine.tasks import together
-from engine.tokens import TokenOffice
-from projections import normalise_sku
+from pagefold.domains import DOMAINS, AnyDomain
+from pagefold.engine.access.token_service import TokenOffice
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.consumers.consumer import Consumer
+from pagefold.engine.dead_letters.dead_letter_service import DeadLetterOffice
+from pagefold.engine.dead_letters.retention import Retention
+from pagefold.engine.dead_letters.webhook_retrier import Deliveries
+from pagefold.engine.errors import ConfigurationError, StoreError
+from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.intake.appender import Appender
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_service import EpochService
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.reading.history import HistoryEntry, history_of
+from pagefold.engine.reading.lag_cache import LagWatch
+from pagefold.engine.reading.page_reader import PageReader
+from pagefold.engine.reading.readiness import results_of
+from pagefold.engine.reading.status import Status, status_of
+from pagefold.engine.replay.recovery import Recovered, Recovery
+from pagefold.engine.replay.replayer import Advance, Refolded, Refolder, Tell, ignore, sampled
+from pagefold.engine.replay.section_verifier import Looker, Scans, parts_of
+from pagefold.engine.replay.verifier_pool import PARTS, PAYS_FROM, ProcessPool, processors
+from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.recent_faults import RecentFaults
+from pagefold.engine.runtime.task_groups import together
+from pagefold.engine.stores import open_store
+from pagefold.engine.stores.store import Store
+from pagefold.projections import normalise_sku
 
 if TYPE_CHECKING:
-    from engine.rebuild.office import RebuildOffice
+    from pagefold.engine.rebuild.rebuild_service import RebuildOffice
 
 
 SECONDS_TO_PUBLISH = 5.0
@@ -49,7 +49,7 @@ log = Logger(__name__)
 
 
 class Shop:
-    """One open store under one configuration. Made by `engine.open`.
+    """One open store under one configuration. Made by `pagefold.open`.
 
     `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person,
     `retention` how long it is kept; `tokens` is who has access; `epochs` tells and raises epochs; `store` is what
@@ -121,8 +121,8 @@ class Shop:
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildOffice"]:
         """Where rebuilds are begun, resumed and reported, for the length of an `async with`."""
-        from engine.rebuild.office import RebuildOffice  # noqa: PLC0415  # others need not wait for these libraries
-        from engine.rebuild.runs import open_runs  # noqa: PLC0415  # likewise
+        from pagefold.engine.rebuild.rebuild_service import RebuildOffice  # noqa: PLC0415  # others need not wait for these libraries
+        from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
 
         async with open_runs(self.store) as runs:
             yield RebuildOffice(self.store, self.config, runs)
@@ -215,7 +215,7 @@ class Shop:
         return await status_of(self.store, self.config, self.retention, await results_of(self))
 
     async def close(self) -> None:
-        """Commits what was appended and gives the store back. `engine.open` does it."""
+        """Commits what was appended and gives the store back. `pagefold.open` does it."""
         await self.lag.close()
         await self._appender.close()
         await self.store.close()
@@ -258,7 +258,7 @@ class Shop:
 
 
 @asynccontextmanager
-async def open(  # noqa: A001  # `engine.open` is the name that reads well where it is used
+async def open(  # noqa: A001  # `pagefold.open` is the name that reads well where it is used
     config: Config | str | os.PathLike[str] | None = None, *, create: bool = True, disposable: bool = False
 ) -> AsyncIterator[Shop]:
     """A shop, for the length of an `async with`.

@@ -3,10 +3,18 @@
 Streams and channels, the fold of contributions into sections, the splice. All of it pure.
 """
 
-from projections.channels import Channel, fingerprint_parts
-from projections.pages import Splicer
-from projections.sections import ChannelFold, DomainFold, Misfit, Section, SharedSections, Word, sections_of
-from projections.streams import Stream, normalise_sku, parse_stream_id, stream_id
+from pagefold.projections.channels import Channel, fingerprint_parts
+from pagefold.projections.section_fold import (
+    ChannelFold,
+    DomainFold,
+    Misfit,
+    Section,
+    SharedSections,
+    Word,
+    sections_of,
+)
+from pagefold.projections.splicer import Splicer
+from pagefold.projections.streams import Stream, normalise_sku, parse_stream_id, stream_id
 
 __all__ = [
     "Channel",

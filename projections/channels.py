@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from domains import AnyDomain, View
-from domains.locales import more_general
+from pagefold.domains import AnyDomain, View
+from pagefold.domains.locales import more_general
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,14 +10,14 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-import engine
-from engine import Config, Shop
-from engine.config import CONFIG_VARIABLE, STORE_VARIABLE
-from engine.stores import open_store
-from engine.stores.sqlite import folder_of
-from engine.stores.store import Store
-from tests.postgres import PostgresServer, name_of
-from tests.shops import configured
+import pagefold
+from pagefold import Config, Shop
+from pagefold.engine.configuration.config import CONFIG_VARIABLE, STORE_VARIABLE
+from pagefold.engine.stores import open_store
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.store import Store
+from tests.support.postgres import PostgresServer, name_of
+from tests.support.small_shop import configured
 
 STORES = ("sqlite", "postgres")
 SECONDS_TO_HANG_UP = 5.0
@@ -104,7 +104,7 @@ def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """The small shop of `tests.shops`, on each kind of store."""
+    """The small shop of `tests.support.small_shop`, on each kind of store."""
     return configured(store_url)
 
 
@@ -122,7 +122,7 @@ async def store(config: Config) -> AsyncIterator[Store]:
 @pytest.fixture
 async def shop(config: Config) -> AsyncIterator[Shop]:
     """A new shop, which leaves nothing open behind."""
-    async with engine.open(config) as opened:
+    async with pagefold.open(config) as opened:
         yield opened
     assert_nothing_is_open(config)
 

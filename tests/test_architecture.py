@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import engine
+import pagefold
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("domains", "projections", "engine")
@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domains.domain import Body, Contribution, Domain, View, encode
-from domains.values import Count
+from pagefold.domains.domain import Body, Contribution, Domain, View, encode
+from pagefold.domains.values import Count
 
 
 class Reviews(
@@ -46,10 +46,11 @@ REVIEWS = Domain(name="reviews", payload=Reviews, fold=fold)
 PROGRAM = """
 import asyncio, json, sys
 from datetime import UTC, datetime
-import domains, engine, projections
+import pagefold
+from pagefold import domains, engine, projections
 
 EVERY = {"domains": ["catalog", "reviews"]}
-CONFIG = engine.Config.parse({
+CONFIG = pagefold.Config.parse({
     "store": {"url": sys.argv[1]},
     "sources": {"pim": EVERY, "forum": {"domains": ["reviews"]}},
     "channels": {"web": {"locale": "de", "currency": "EUR", "requires": ["reviews"]}},
@@ -58,12 +59,12 @@ CONFIG = engine.Config.parse({
 
 def says(source, domain, payload, version=1):
     at = datetime(2026, 1, version, tzinfo=UTC)
-    return engine.DomainEvent(type=domain, sku="A", channel="*", source=source, source_version=version,
+    return pagefold.DomainEvent(type=domain, sku="A", channel="*", source=source, source_version=version,
                               occurred_at=at, payload=payload)
 
 
 async def main():
-    async with engine.open(CONFIG) as shop:
+    async with pagefold.open(CONFIG) as shop:
         results = await shop.append([
             says("pim", "catalog", {"family": "shirts"}),
             says("pim", "reviews", {"stars": 5}),
@@ -89,12 +90,13 @@ asyncio.run(main())
 @pytest.fixture
 def copy_with_reviews(tmp_path: Path) -> Path:
     """A copy of the program with a fifth domain: one new file, and one import and entry in the list of domains."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("pagefold", *PACKAGES):
+        unwanted = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, symlinks=True, ignore=unwanted)
     (tmp_path / "domains" / "reviews.py").write_text(REVIEWS)
     listing = tmp_path / "domains" / "__init__.py"
     text = listing.read_text()
-    with_import = text.replace("\n\nDOMAINS", "\nfrom domains.reviews import REVIEWS\n\nDOMAINS", 1)
+    with_import = text.replace("\n\nDOMAINS", "\nfrom pagefold.domains.reviews import REVIEWS\n\nDOMAINS", 1)
     listing.write_text(re.sub(r"(DOMAINS[^(]*\((?:\n    \w+,)+)", r"\1\n    REVIEWS,", with_import, count=1))
     assert len(listing.read_text().splitlines()) == len(text.splitlines()) + 2
     return tmp_path
@@ -131,12 +133,12 @@ def test_a_fifth_domain_is_one_file(copy_with_reviews: Path, store_url: str) -> 
 
 
 def test_the_public_surface_is_what_it_names() -> None:
-    """Everything in `engine.__all__` is there, sorted, documented, and no submodule."""
-    assert list(engine.__all__) == sorted(engine.__all__)
-    for name in engine.__all__:
-        assert getattr(engine, name).__doc__, name
-    public = {name for name, value in vars(engine).items() if not name.startswith("_") and not _is_module(value)}
-    assert public == set(engine.__all__)
+    """Everything in `pagefold.__all__` is there, sorted, documented, and no submodule."""
+    assert list(pagefold.__all__) == sorted(pagefold.__all__)
+    for name in pagefold.__all__:
+        assert getattr(pagefold, name).__doc__, name
+    public = {name for name, value in vars(pagefold).items() if not name.startswith("_") and not _is_module(value)}
+    assert public == set(pagefold.__all__)
 
 
 def _is_module(value: object) -> bool:

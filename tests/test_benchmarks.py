@@ -12,20 +12,21 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import prices
+from benchmarks import price_workload
 from benchmarks.__main__ import LINES, sizes
-from benchmarks.bench import Bench
-from benchmarks.floors import LISTENERS, STREAMS, Stretch, rows_of, stretch
-from benchmarks.http import BARE
-from benchmarks.ingesting import BARE as BARE_INGEST
-from benchmarks.ingesting import EVENTS
-from benchmarks.measures import Claim, Spread, Timed, interleave, percentile, ratio
-from benchmarks.measures import Side as Subject
-from benchmarks.rebuilding import Merge
+from benchmarks.baseline import LISTENERS, STREAMS, Stretch, rows_of, stretch
+from benchmarks.bench_http_ingest import BARE as BARE_INGEST
+from benchmarks.bench_http_ingest import EVENTS
+from benchmarks.bench_http_reads import BARE
+from benchmarks.bench_rebuild import Merge
+from benchmarks.measurement import Claim, Spread, Timed, interleave, percentile, ratio
+from benchmarks.measurement import Side as Subject
 from benchmarks.report import bound, number, verdict
-from benchmarks.stores import SQLiteStores
+from benchmarks.run_settings import Bench
+from benchmarks.throwaway_stores import SQLiteStores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
-from engine.door import Door, read_event
+from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.event_validator import Door
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL, LARGE = 300, 600
@@ -178,20 +179,20 @@ def test_a_floor_writes_as_many_rows_as_a_consumer() -> None:
 def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
     """The door admits every row, a stream each; in order, the names of the streams ascend; no keys are sorted."""
     file, shuffled = tmp_path / "prices.ndjson", tmp_path / "shuffled.ndjson"
-    prices.export(file, 300, 4)
-    prices.export(shuffled, 300, 4, shuffled=True)
+    price_workload.export(file, 300, 4)
+    price_workload.export(shuffled, 300, 4, shuffled=True)
     *lines, end = file.read_bytes().splitlines()
     assert json.loads(end) == {"snapshot": "end", "count": len(lines)}
     others = shuffled.read_bytes().splitlines()[:-1]
     assert others != lines == sorted(others)
-    events = list(prices.events(300, 4))
+    events = list(price_workload.events(300, 4))
     assert [read_event(line) for line in lines] == events
     door = Door(config("sqlite:///nowhere"))
     rows = admitted(door, events)
     streams = [row.originator_id for row in rows]
     assert streams == sorted(set(streams))
     assert all(row.content not in line for row, line in zip(rows, lines, strict=True))
-    newer = admitted(door, list(prices.events(300, 5)))
+    newer = admitted(door, list(price_workload.events(300, 5)))
     assert all(row.content != then.content for row, then in zip(rows, newer, strict=True))
 
 
@@ -200,7 +201,7 @@ def test_a_floor_merges_what_it_reads() -> None:
 
     A newer one is appended as it stands: it says what the door would have made of it.
     """
-    lines = [prices.line(number, 2 if number == 4 else 1) for number in range(1, 8)]
+    lines = [price_workload.line(number, 2 if number == 4 else 1) for number in range(1, 8)]
     heads = [(number, f"SKU-{number:08d}/*/pricing/erp", 1) for number in (0, 1, 3, 4, 6, 9)]
     for cut in range(len(heads) + 1):
         merge = Merge(lines)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import Config
-from engine.command.init import sample
-from engine.door import Door
-from engine.formats.changes import Change
-from engine.formats.debezium import Debezium
-from engine.formats.webhooks import Webhooks
-from tests.deliveries import found_in
+from pagefold import Config
+from pagefold.engine.command.init import sample
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from tests.support.deliveries import found_in
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def serving(folder: Path, **environment: str) -> Iterator[int]:
     """The port where `pagefold serve --work` answers for the shop in a folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "engine.command", "serve", "--work", "--port", "0", "--log-level", "error"],
+        [sys.executable, "-m", "pagefold.engine.command", "serve", "--work", "--port", "0", "--log-level", "error"],
         cwd=folder,
         env={"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
         stderr=subprocess.PIPE,

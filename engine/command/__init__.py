@@ -1,5 +1,5 @@
 """The command line, `pagefold`. One file a group of commands; `app.py` puts them together."""
 
-from engine.command.app import main
+from pagefold.engine.command.app import main
 
 __all__ = ["main"]

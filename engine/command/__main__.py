@@ -1,5 +1,5 @@
-"""`python -m engine.command` is `pagefold`."""
+"""`python -m pagefold.engine.command` is `pagefold`."""
 
-from engine.command import main
+from pagefold.engine.command import main
 
 main()

@@ -12,28 +12,28 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-import engine.demo
-from engine.command.backups import backup, restore
-from engine.command.epochs import epochs
-from engine.command.ingest import ingest
-from engine.command.init import init
-from engine.command.letters import letters
-from engine.command.options import Exit, Options, UsageError
-from engine.command.output import complain
-from engine.command.pages import get, history
-from engine.command.rebuild import rebuild
-from engine.command.rebuilds import rebuilds
-from engine.command.recover import recover
-from engine.command.status import status
-from engine.command.tokens import tokens
-from engine.command.verify import verify
-from engine.command.work import work
-from engine.dead_letters import LetterResolved, UnknownLetter
-from engine.errors import ConfigurationError, PagefoldError, Refused
-from engine.pages_lost import PagesWouldGo
-from engine.recovery import RecoveryUnderWay
-from engine.secrecy import without_secrets
-from engine.tokens import TokenRefused, UnknownToken
+import pagefold.engine.demo
+from pagefold.engine.access.token_service import TokenRefused, UnknownToken
+from pagefold.engine.command.backups import backup, restore
+from pagefold.engine.command.console import complain
+from pagefold.engine.command.dead_letters import letters
+from pagefold.engine.command.epochs import epochs
+from pagefold.engine.command.ingest import ingest
+from pagefold.engine.command.init import init
+from pagefold.engine.command.options import Exit, Options, UsageError
+from pagefold.engine.command.pages import get, history
+from pagefold.engine.command.rebuild import rebuild
+from pagefold.engine.command.rebuilds import rebuilds
+from pagefold.engine.command.recover import recover
+from pagefold.engine.command.status import status
+from pagefold.engine.command.tokens import tokens
+from pagefold.engine.command.verify import verify
+from pagefold.engine.command.work import work
+from pagefold.engine.dead_letters.dead_letter_service import LetterResolved, UnknownLetter
+from pagefold.engine.errors import ConfigurationError, PagefoldError, Refused
+from pagefold.engine.replay.lost_pages import PagesWouldGo
+from pagefold.engine.replay.recovery import RecoveryUnderWay
+from pagefold.engine.runtime.redaction import without_secrets
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -92,8 +92,10 @@ app = App(
     version=program_version,
     default_parameter=Parameter(negative=()),
 )
-app.command("engine.command.serve:serve", name="serve", help=SERVE, help_epilogue="")  # whose code is loaded when it is
-app.command("engine.demo.run:demo", name="demo", help=engine.demo.__doc__)  # wanted: so here, too
+app.command(
+    "pagefold.engine.command.serve:serve", name="serve", help=SERVE, help_epilogue=""
+)  # whose code is loaded when it is
+app.command("pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__)  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")

@@ -9,13 +9,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from engine.backups import Manifest, Restored, back_up
-from engine.backups import restore as put_back
-from engine.command.options import AsJSON, Exit, Injected, Options
-from engine.command.output import duration, say, write_json
-from engine.command.progress import share_meter
-from engine.command.verify import show_lines
-from engine.running import run
+from pagefold.engine.command.console import duration, say, write_json
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
+from pagefold.engine.command.progress import share_meter
+from pagefold.engine.command.verify import show_lines
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.stores.backup_folder import Manifest, Restored, back_up
+from pagefold.engine.stores.backup_folder import restore as put_back
 
 Folder: TypeAlias = Annotated[Path, Parameter(name="DIR", show_default=False)]
 Tools: TypeAlias = Annotated[Path | None, Parameter(name="--pg-bin", show_default=False)]

@@ -5,13 +5,13 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-import engine
-from engine.command.letters import Operator, login_name
-from engine.command.options import AsJSON, DomainName, Exit, Injected, Options
-from engine.command.output import printable, say, show_table, write_bytes
-from engine.epoch_service import EpochNote
-from engine.epochs import Note
-from engine.running import run
+import pagefold
+from pagefold.engine.command.console import printable, say, show_table, write_bytes
+from pagefold.engine.command.dead_letters import Operator, login_name
+from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options
+from pagefold.engine.intake.epoch_registry import Note
+from pagefold.engine.intake.epoch_service import EpochNote
+from pagefold.engine.runtime.event_loop import run
 
 Reason = Annotated[str, Parameter(name="--reason", help="Why, for whoever asks later.")]
 
@@ -54,7 +54,7 @@ def list_epochs(*, as_json: AsJSON = False, options: Injected = Options()) -> in
 
 
 async def _list(options: Options, *, as_json: bool) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         found = await shop.epochs.list()
     if as_json:
         for note in found:
@@ -104,7 +104,7 @@ def raise_epoch(
 
 
 async def _raise(scope: str, reason: str, epoch: int | None, operator: str, options: Options, *, as_json: bool) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         note = await shop.epochs.raise_epoch(scope, reason=reason, operator=operator, epoch=epoch)
     return _show(note, f"is in epoch {note.epoch} from now on", as_json=as_json)
 
@@ -146,6 +146,6 @@ def dismiss(
 async def _dismiss(
     source: str, reason: str, domain: str | None, operator: str, options: Options, *, as_json: bool
 ) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         note = await shop.epochs.dismiss(source, reason=reason, operator=operator, domain=domain)
     return _show(note, "dismissed", as_json=as_json)

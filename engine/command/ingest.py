@@ -8,15 +8,15 @@ from typing import Annotated, BinaryIO
 
 from cyclopts import Parameter
 
-import engine
-from engine.command.intake import SHOWN, Intake, Refusals
-from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
-from engine.command.output import count, pace, say, show_table, write_json
-from engine.command.progress import byte_meter
-from engine.command.running import stoppable
-from engine.events import OUTCOMES
-from engine.files import STANDARD_INPUT, size_of
-from engine.running import run
+import pagefold
+from pagefold.engine.command.console import count, pace, say, show_table, write_json
+from pagefold.engine.command.ingest_job import SHOWN, Intake, Refusals
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.command.progress import byte_meter
+from pagefold.engine.command.signals import stoppable
+from pagefold.engine.events import OUTCOMES
+from pagefold.engine.intake.input_files import STANDARD_INPUT, size_of
+from pagefold.engine.runtime.event_loop import run
 
 
 def ingest(
@@ -64,7 +64,7 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
     total = None if None in sizes else sum(size or 0 for size in sizes)
     title = files[0] if len(files) == 1 else f"{len(files)} files"
     started = time.monotonic()
-    async with engine.open(config) as shop, stoppable() as stop:
+    async with pagefold.open(config) as shop, stoppable() as stop:
         with _opened(rejects) as file, byte_meter(title, total) as meter:
             refusals = Refusals(shop, file)
             intake = Intake(shop, refusals, meter, stop)

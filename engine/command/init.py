@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-import engine
-from engine.command.options import Exit, Injected, Options, UsageError
-from engine.command.output import say
-from engine.config import CONFIG_VARIABLE, DEFAULT_FILE, Config
-from engine.configuration.tables import redacted
-from engine.running import run
+import pagefold
+from pagefold.engine.command.console import say
+from pagefold.engine.command.options import Exit, Injected, Options, UsageError
+from pagefold.engine.configuration.config import CONFIG_VARIABLE, DEFAULT_FILE, Config
+from pagefold.engine.configuration.toml_tables import redacted
+from pagefold.engine.runtime.event_loop import run
 
 SAMPLE_URL = 'url = "sqlite:///var/shop"'
 
@@ -43,7 +43,7 @@ def init(
 
 def sample(url: str | None = None) -> str:
     """The configuration to begin with, for the store at `url`. A URL with a password is not written into a file."""
-    text = (files("engine.command") / "sample.toml").read_text(encoding="utf-8")
+    text = (files("pagefold.engine.command") / "sample.toml").read_text(encoding="utf-8")
     if url is None or redacted(url) != url:
         return text
     Config.parse(text, store=url)
@@ -59,6 +59,6 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 
 async def _make_store(config: Config) -> int:
-    async with engine.open(config) as shop:
+    async with pagefold.open(config) as shop:
         say(f"the store at {shop.store.name} is ready: `pagefold ingest FILE` appends, `pagefold work` folds")
     return Exit.DONE

@@ -9,10 +9,10 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from domains import DOMAINS
-from engine import logs
-from engine.config import Config
-from engine.errors import ConfigurationError, PagefoldError
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import ConfigurationError, PagefoldError
+from pagefold.engine.runtime import logs
 
 LOG_LEVEL_VARIABLE = "PAGEFOLD_LOG_LEVEL"
 

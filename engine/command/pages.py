@@ -9,15 +9,16 @@ from cyclopts import Parameter
 from rich import json as rich_json
 from rich.text import Text
 
-import engine
-from domains.domain import JSON
-from engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
-from engine.command.output import printable, results, say, shortened, write_bytes
-from engine.door import Drift
-from engine.history import FieldChange, HistoryEntry
-from engine.running import run
-from engine.shop import Shop
-from projections.streams import EVERY_CHANNEL, fault_of_sku, normalise_sku
+import pagefold
+from pagefold.domains.domain import JSON
+from pagefold.engine.command.console import printable, results, say, shortened, write_bytes
+from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
+from pagefold.engine.reading.history import HistoryEntry
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.event_state import Drift
+from pagefold.projections.field_changes import FieldChange
+from pagefold.projections.streams import EVERY_CHANNEL, fault_of_sku, normalise_sku
 
 WIDEST_VALUE = 60
 """Characters of a value that a terminal or a log should show."""
@@ -63,7 +64,7 @@ async def _get(sku: str, channel: str, options: Options, *, disabled: bool, pret
     config = options.load()
     if channel not in config.channels:
         raise UsageError("CHANNEL", f"{channel!r} is none; there are {', '.join(config.channels)}")
-    async with engine.open(config, create=False) as shop:
+    async with pagefold.open(config, create=False) as shop:
         page = await shop.pages.get_json(sku, channel, disabled=disabled)
         if page is None:
             say(await _why_none(shop, sku, channel))
@@ -127,7 +128,7 @@ def history(
 
 
 async def _history(sku: str, channel: str | None, domain: str | None, options: Options, *, as_json: bool) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         entries = shop.history(sku, channel=channel, domain=domain)
         found = await (_write_lines(entries) if as_json else _show_streams(entries))
     if not found:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from engine.command.output import messages, printable, say, shortened
+from pagefold.engine.command.console import messages, printable, say, shortened
 
 SECONDS_BETWEEN_LINES = 5.0
 NARROW = 100

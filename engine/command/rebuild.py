@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, Processes, UsageError
-from engine.command.output import printable
-from engine.configuration.snapshots import OrphanLimit
-from engine.running import run
-from projections.streams import fault_of_sku, normalise_sku
+from pagefold.engine.command.console import printable
+from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, Processes, UsageError
+from pagefold.engine.configuration.snapshot_config import OrphanLimit
+from pagefold.engine.runtime.event_loop import run
+from pagefold.projections.streams import fault_of_sku, normalise_sku
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def rebuild(
 
 
 async def _run(wish: Wish, options: Options, *, as_json: bool) -> int:
-    from engine.command.rebuilding import do  # noqa: PLC0415  # other commands need not wait for what it imports
+    from pagefold.engine.command.rebuild_job import do  # noqa: PLC0415  # other commands need not wait for what it imports
 
     return await do(wish, options, as_json=as_json)
 

@@ -8,10 +8,9 @@ import orjson
 from cyclopts import App, Parameter
 from rich.text import Text
 
-import engine
-from domains.domain import JSON
-from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
-from engine.command.output import (
+import pagefold
+from pagefold.domains.domain import JSON
+from pagefold.engine.command.console import (
     JSONList,
     complain,
     count,
@@ -23,14 +22,15 @@ from engine.command.output import (
     write_json,
     write_pieces,
 )
-from engine.command.verify import SHOWN_FIELDS, change_lines, show_lines
-from engine.door import Drift
-from engine.history import FieldChange
-from engine.running import run
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.command.verify import SHOWN_FIELDS, change_lines, show_lines
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.stores.event_state import Drift
+from pagefold.projections.field_changes import FieldChange
 
 if TYPE_CHECKING:
-    from engine.rebuild.office import Condition, RebuildOffice, RunReport
-    from engine.rebuild.watcher import Finding
+    from pagefold.engine.rebuild.rebuild_service import Condition, RebuildOffice, RunReport
+    from pagefold.engine.rebuild.run_observer import Finding
 
 SHOWN_ORPHANS = 10
 """How many orphans are named to people when they are to decide about them."""
@@ -94,7 +94,7 @@ def list_runs(
 async def _list(source: str | None, limit: int, options: Options, *, as_json: bool) -> int:
     if limit < 1:
         raise UsageError("--limit", f"{limit} is less than 1")
-    async with engine.open(options.load(), create=False) as shop, shop.rebuilds() as office:
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as office:
         found = await office.newest(limit + 1, source)
     shown = found[:limit]
     if as_json:
@@ -147,9 +147,9 @@ def show(
 
 
 async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
-    from engine.rebuild.runs import UnknownRun  # noqa: PLC0415  # others need not wait for its libraries
+    from pagefold.engine.rebuild.run_repository import UnknownRun  # noqa: PLC0415  # others need not wait for its libraries
 
-    async with engine.open(options.load(), create=False) as shop, shop.rebuilds() as office:
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as office:
         try:
             report = await office.report(identifier)
         except UnknownRun as error:

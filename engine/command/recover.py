@@ -7,16 +7,16 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-import engine
-from engine.command.options import AsJSON, Exit, Injected, Options, Processes
-from engine.command.output import pace, say, write_json
-from engine.command.progress import share_meter
-from engine.command.running import stoppable
-from engine.command.verify import SHOWN, Tally, section_count, show_lines, tell_damage
-from engine.recovery import Recovered
-from engine.refolding import SectionDrift
-from engine.running import run
-from engine.stores.condition import Inspection
+import pagefold
+from pagefold.engine.command.console import pace, say, write_json
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes
+from pagefold.engine.command.progress import share_meter
+from pagefold.engine.command.signals import stoppable
+from pagefold.engine.command.verify import SHOWN, Tally, section_count, show_lines, tell_damage
+from pagefold.engine.replay.recovery import Recovered
+from pagefold.engine.replay.replayer import SectionDrift
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.stores.store_health import Inspection
 
 
 def recover(
@@ -55,7 +55,7 @@ async def _recover(options: Options, processes: int | None, *, yes: bool, as_jso
     found: Recovered | None = None
     inspection = Inspection([], [])
     samples: list[SectionDrift] = []
-    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
             advance = Tally(meter, samples, SHOWN).advance
             found = await shop.recover(confirmed=yes, advance=advance, processes=processes)

@@ -12,23 +12,23 @@ import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-import engine
-from engine.command.options import Exit, Injected, Options
-from engine.command.output import say
-from engine.command.running import Stop, stoppable
-from engine.command.supervising import Start, Task, supervise
-from engine.config import Config
-from engine.errors import StoreError, StoreUnavailable
-from engine.http.access import EVERYTHING, Access, anonymous_grant
-from engine.http.descriptors import room_for
-from engine.http.listening import address_of, listen
-from engine.http.peers import WORKER, Peers
-from engine.http.server import serving
-from engine.http.service import Service
-from engine.logs import Logger
-from engine.running import answer_soon, run
-from engine.shop import Shop
-from engine.tasks import beside
+import pagefold
+from pagefold.engine.command.console import say
+from pagefold.engine.command.options import Exit, Injected, Options
+from pagefold.engine.command.signals import Stop, stoppable
+from pagefold.engine.command.supervisor import Start, Task, supervise
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import StoreError, StoreUnavailable
+from pagefold.engine.http.authorization import EVERYTHING, Access, anonymous_grant
+from pagefold.engine.http.listening_socket import address_of, listen
+from pagefold.engine.http.open_file_limit import room_for
+from pagefold.engine.http.process_links import WORKER, Peers
+from pagefold.engine.http.server import serving
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.runtime.event_loop import answer_soon, run
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.shop import Shop
 
 GIVING_WAY = 5
 """How nice the process is that works, beside others that read: it has a third of their share where both want a core."""
@@ -122,7 +122,7 @@ async def _opened(config: Config, start: Start | None) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         while True:
             try:
-                shop = await stack.enter_async_context(engine.open(config, create=False))
+                shop = await stack.enter_async_context(pagefold.open(config, create=False))
                 break
             except StoreUnavailable as error:
                 if start is None or not start.is_replacement or await _is_gone(start.gone):

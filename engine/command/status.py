@@ -3,12 +3,12 @@
 import msgspec
 from rich.text import Text
 
-import engine
-from engine.command.options import AsJSON, Exit, Injected, Options
-from engine.command.output import count, duration, results, say, show_table, write_bytes
-from engine.retention import NOTICE_DAYS
-from engine.running import run
-from engine.status import ChannelStatus, DomainStatus, ResetStatus, Status
+import pagefold
+from pagefold.engine.command.console import count, duration, results, say, show_table, write_bytes
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
+from pagefold.engine.dead_letters.retention import NOTICE_DAYS
+from pagefold.engine.reading.status import ChannelStatus, DomainStatus, ResetStatus, Status
+from pagefold.engine.runtime.event_loop import run
 
 
 def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
@@ -30,7 +30,7 @@ def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  #
 
 
 async def _status(options: Options, *, as_json: bool) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         found = await shop.status()
     if as_json:
         write_bytes(msgspec.json.encode(found))

@@ -7,15 +7,15 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.text import Text
 
-import engine
-from engine import clock
-from engine.command.options import AsJSON, Exit, Injected, Options, UsageError
-from engine.command.output import complain, printable, say, show_table, write_json
-from engine.grants import Scope, Token, TokenState, scope_text
-from engine.running import run
-from engine.secrecy import without_secrets
-from engine.shop import Shop
-from engine.tokens import LARGEST_PAGE, TRUSTED_SECONDS, UnknownToken
+import pagefold
+from pagefold.engine.access.token_service import LARGEST_PAGE, TRUSTED_SECONDS, UnknownToken
+from pagefold.engine.command.console import complain, printable, say, show_table, write_json
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.runtime import clock
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.redaction import without_secrets
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.grants import Scope, Token, TokenState, scope_text
 
 _STYLES: Mapping[TokenState, str] = {"live": "green", "expired": "yellow", "revoked": "red"}
 
@@ -81,7 +81,7 @@ async def _create(
     *,
     as_json: bool,
 ) -> int:
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         secret, token = await shop.tokens.create(scopes, source, expires, label)
     if as_json:
         write_json({"secret": str(secret)} | _document(token, clock.now()))
@@ -114,7 +114,7 @@ def list_tokens(
 async def _list(limit: int, options: Options, *, as_json: bool) -> int:
     if limit < 1:
         raise UsageError("--limit", f"{limit} is less than 1")
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         found = [token async for token in _first(shop, limit + 1)]
     shown, moment = found[:limit], clock.now()
     if as_json:
@@ -186,7 +186,7 @@ def revoke(
 
 async def _revoke(names: Sequence[str], options: Options) -> int:
     revoked = 0
-    async with engine.open(options.load(), create=False) as shop:
+    async with pagefold.open(options.load(), create=False) as shop:
         for name in names:
             try:
                 await shop.tokens.revoke(name)

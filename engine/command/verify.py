@@ -9,18 +9,18 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.text import Text
 
-import engine
-from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
-from engine.command.output import complain, count, pace, percent, printable, results, say, write_json
-from engine.command.pages import change_line
-from engine.command.progress import Meter, share_meter
-from engine.command.running import stoppable
-from engine.errors import remedy_for
-from engine.history import FieldChange
-from engine.refolding import Refolded, SectionDrift, SectionDriftKind
-from engine.running import run
-from engine.shop import Shop
-from engine.stores.condition import Inspection
+import pagefold
+from pagefold.engine.command.console import complain, count, pace, percent, printable, results, say, write_json
+from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
+from pagefold.engine.command.pages import change_line
+from pagefold.engine.command.progress import Meter, share_meter
+from pagefold.engine.command.signals import stoppable
+from pagefold.engine.errors import remedy_for
+from pagefold.engine.replay.replayer import Refolded, SectionDrift, SectionDriftKind
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.store_health import Inspection
+from pagefold.projections.field_changes import FieldChange
 
 SHOWN = 5
 """How many differences are shown; the others are counted."""
@@ -91,7 +91,7 @@ async def _verify(
     found: Refolded | None = None
     differences: list[SectionDrift] = []
     inspection = Inspection([], [])
-    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope:
             inspection = await shop.store.inspect() if sample is None else inspection
             total = await section_count(shop, domains) if sample is None else None

@@ -8,15 +8,15 @@ from typing import Annotated, NamedTuple
 import anyio
 from cyclopts import Parameter
 
-import engine
-from engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
-from engine.command.output import messages, pace, say, show_table, write_json
-from engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
-from engine.command.running import stoppable
-from engine.logs import Logger
-from engine.running import run
-from engine.shop import Shop
-from engine.stores.store import Checkpoint
+import pagefold
+from pagefold.engine.command.console import messages, pace, say, show_table, write_json
+from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
+from pagefold.engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
+from pagefold.engine.command.signals import stoppable
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.store import Checkpoint
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -54,7 +54,7 @@ def work(
 
 
 async def _work(domains: Collection[str], options: Options) -> int:
-    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         log.info("working", store=shop.store.name, domains=list(domains))
         with stop.scope:
             await shop.work(domains)
@@ -71,7 +71,7 @@ class _Progress(NamedTuple):
 
 async def _work_once(domains: Collection[str], options: Options, *, as_json: bool) -> int:
     started = time.monotonic()
-    async with engine.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         before = await _checkpoints(shop, domains)
         behind = {name: (await shop.store.log.lag(name, before[name].position)).events for name in domains}
         async with _watched(shop, _Progress(before, behind)):

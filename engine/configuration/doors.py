@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from engine.configuration.tables import (
+from pagefold.engine.configuration.toml_tables import (
     WithColumns,
     WithConstants,
     check_names,
@@ -18,7 +18,7 @@ from engine.configuration.tables import (
     flat,
     values_by_place,
 )
-from engine.errors import ConfigurationError
+from pagefold.engine.errors import ConfigurationError
 
 Scheme: TypeAlias = Literal["standard", "hmac-sha256"]
 Encoding: TypeAlias = Literal["base64", "hex"]

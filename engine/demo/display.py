@@ -15,11 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from domains import DOMAINS
-from engine.demo.delivering import Ledger
-from engine.demo.losses import Loss
-from engine.demo.watching import Listener, Pace, Storefront
-from engine.status import Status
+from pagefold.domains import DOMAINS
+from pagefold.engine.demo.event_loss import Loss
+from pagefold.engine.demo.observers import Listener, Pace, Storefront
+from pagefold.engine.demo.source_feeds import Ledger
+from pagefold.engine.reading.status import Status
 
 PLAIN_WIDTH = 110
 """Columns where there is no terminal to ask."""

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from engine.demo.model import Document, Fate
+from pagefold.engine.demo.reference_model import Document, Fate
 
 Expected: TypeAlias = Literal[Fate, "rejected"]
 

@@ -22,11 +22,11 @@ from anyio.abc import TaskGroup
 from uvicorn.config import Config as ServerConfig
 from uvicorn.server import ServerState
 
-from engine.http.limits import Gate, LimitedProtocol
-from engine.http.listening import attend
-from engine.http.reads import PREFIX
-from engine.http.routes import Route
-from engine.logs import Logger
+from pagefold.engine.http.connection_limits import Gate, LimitedProtocol
+from pagefold.engine.http.listening_socket import attend
+from pagefold.engine.http.page_reads import PREFIX
+from pagefold.engine.http.routing import Route
+from pagefold.engine.runtime.logs import Logger
 
 MARK = b"+"
 """What goes with descriptors, which cannot go alone."""

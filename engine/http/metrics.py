@@ -12,13 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0 as CONTENT_TYP
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from engine.counting import Histogram
-from engine.events import OUTCOMES
-from engine.http.numbers import Numbers
-from engine.http.service import Service
-from engine.readiness import PURPOSES, CheckResult
-from engine.retention import Outlook
-from engine.status import Standing
+from pagefold.engine.dead_letters.retention import Outlook
+from pagefold.engine.events import OUTCOMES
+from pagefold.engine.http.process_counters import Numbers
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.reading.check_results import PURPOSES, CheckResult
+from pagefold.engine.reading.status import Standing
+from pagefold.engine.runtime.counters import Histogram
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 

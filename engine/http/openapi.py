@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import msgspec
 import orjson
 
-from engine.http.problems import MEDIA_TYPE, ProblemDetails
-from engine.http.routes import HeaderField, Route
+from pagefold.engine.http.problems import MEDIA_TYPE, ProblemDetails
+from pagefold.engine.http.routing import HeaderField, Route
 
 Document: TypeAlias = dict[str, Any]  # `Any`, because JSON Schema is any JSON
 

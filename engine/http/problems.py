@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias, assert_never
 import msgspec
 from starlette.responses import Response
 
-from engine.dead_letters import LetterResolved, UnknownCursor, UnknownLetter
-from engine.errors import (
+from pagefold.engine.dead_letters.dead_letter_service import LetterResolved, UnknownCursor, UnknownLetter
+from pagefold.engine.errors import (
     LogReplaced,
     Overloaded,
     PagefoldError,
@@ -21,8 +21,8 @@ from engine.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from engine.http.headers import NO_STORE, SECURITY, Header
-from engine.logs import Logger
+from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
+from pagefold.engine.runtime.logs import Logger
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from engine.http.headers import Header
-from engine.http.problems import Problem
+from pagefold.engine.http.headers import Header
+from pagefold.engine.http.problems import Problem
 
 HOST, TRANSFER_ENCODING, EXPECT, UPGRADE = b"host", b"transfer-encoding", b"expect", b"upgrade"
 WATCHED = frozenset([HOST, TRANSFER_ENCODING, EXPECT])

@@ -11,18 +11,18 @@ from typing import Any
 import anyio
 import uvicorn
 
-from engine.http.app import application
-from engine.http.at_once import AtOnce
-from engine.http.board import BEAT_SECONDS, PeerWatch
-from engine.http.handover import HandoverProtocol, Others, is_for_readers, is_for_worker, taking_over
-from engine.http.limits import Gate, LimitedProtocol
-from engine.http.listening import BACKLOG, SECONDS_TO_COME_IN, attend_all, let_nobody_in
-from engine.http.numbers import tell
-from engine.http.peers import WORKER, Peers
-from engine.http.reads import Application
-from engine.http.service import Service
-from engine.http.table import ROUTES
-from engine.tasks import beside, ungrouped
+from pagefold.engine.http.application import application
+from pagefold.engine.http.connection_limits import Gate, LimitedProtocol
+from pagefold.engine.http.fast_path import AtOnce
+from pagefold.engine.http.handover import HandoverProtocol, Others, is_for_readers, is_for_worker, taking_over
+from pagefold.engine.http.listening_socket import BACKLOG, SECONDS_TO_COME_IN, attend_all, let_nobody_in
+from pagefold.engine.http.page_reads import Application
+from pagefold.engine.http.process_board import BEAT_SECONDS, PeerWatch
+from pagefold.engine.http.process_counters import tell
+from pagefold.engine.http.process_links import WORKER, Peers
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.runtime.task_groups import beside, ungrouped
 
 DRAIN_SECONDS = 20
 """How long requests under way are waited for at the end."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from engine.snapshots.snapshot import Snapshot
+from pagefold.engine.snapshots.snapshot import Snapshot
 
 LEAST_SHARE = 95
 """Per cent of the rows of the last complete run that a file has at least which nothing but its length vouches for."""

@@ -1,6 +1,6 @@
 """What a run keeps of what it has seen: texts, values and lists, shortened so that they can be recorded."""
 
-from domains.domain import JSON
+from pagefold.domains.domain import JSON
 
 MOST_EXAMPLES = 20
 """Samples that a run keeps, refusals that it keeps, and fields that a sample shows."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from domains.domain import JSON
-from engine.rebuild.comparing import Comparison
-from engine.rebuild.ordering import SHOWN, Aside, Refusal
-from engine.rebuild.run import Counts
+from pagefold.domains.domain import JSON
+from pagefold.engine.rebuild.row_comparer import Comparison
+from pagefold.engine.rebuild.row_order import SHOWN, Aside, Refusal
+from pagefold.engine.rebuild.run_aggregate import Counts
 
 
 @dataclass(slots=True)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from domains import DOMAINS
-from domains.domain import JSON
-from engine.door import NULL, UNREADABLE
-from engine.rebuild.comparing import Pending
+from pagefold.domains import DOMAINS
+from pagefold.domains.domain import JSON, UNREADABLE
+from pagefold.engine.events import NULL
+from pagefold.engine.rebuild.row_comparer import Pending
 
 WHOLE = ""
 """The path of a payload as a whole: all that a stream says."""

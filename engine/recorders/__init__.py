@@ -3,7 +3,7 @@
 Any `eventsourcing.application.Application` keeps its events in the same log as the shop's, under the same promises,
 when its environment has these variables, which may be prefixed with the application's name as always:
 
-    PERSISTENCE_MODULE=engine.recorders
+    PERSISTENCE_MODULE=pagefold.engine.recorders
     PAGEFOLD_STORE=sqlite:///var/shop       the store's URL, as in the configuration; or
     PAGEFOLD_CONFIG=pagefold.toml           the configuration itself
 
@@ -15,14 +15,14 @@ The log has one sequence of positions. A notification log shows the shop's domai
 as well: followers and projections name the topics that they want. The shop's own consumers see only domain events.
 """
 
-from engine.recorders.factory import PagefoldFactory
-from engine.recorders.recording import (
+from pagefold.engine.recorders.factory import PagefoldFactory
+from pagefold.engine.recorders.log_recorders import (
     PagefoldAggregateRecorder,
     PagefoldApplicationRecorder,
     PagefoldProcessRecorder,
     PagefoldTrackingRecorder,
 )
-from engine.recorders.subscribing import PagefoldSubscription
+from pagefold.engine.recorders.subscription import PagefoldSubscription
 
 __all__ = [
     "PagefoldAggregateRecorder",

@@ -19,10 +19,10 @@ from eventsourcing.persistence import (
     OperationalError,
 )
 
-from engine.config import Config, WorkConfig
-from engine.errors import AlreadyRecorded, ConfigurationError, StoreMissing, StoreTooNew, StoreUnavailable
-from engine.stores import open_store
-from engine.stores.store import Store
+from pagefold.engine.configuration.config import Config, WorkConfig
+from pagefold.engine.errors import AlreadyRecorded, ConfigurationError, StoreMissing, StoreTooNew, StoreUnavailable
+from pagefold.engine.stores import open_store
+from pagefold.engine.stores.store import Store
 
 Result = TypeVar("Result")
 

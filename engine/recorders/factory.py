@@ -13,15 +13,15 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 
-from engine.config import CONFIG_VARIABLE, STORE_VARIABLE, Config
-from engine.recorders.datastore import Datastore
-from engine.recorders.recording import (
+from pagefold.engine.configuration.config import CONFIG_VARIABLE, STORE_VARIABLE, Config
+from pagefold.engine.recorders.datastore import Datastore
+from pagefold.engine.recorders.log_recorders import (
     PagefoldAggregateRecorder,
     PagefoldApplicationRecorder,
     PagefoldProcessRecorder,
     PagefoldTrackingRecorder,
 )
-from engine.stores.store import RecordTable
+from pagefold.engine.stores.store import RecordTable
 
 AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio.abc import TaskGroup
 
-from engine.config import Config
-from engine.errors import ConfigurationError
-from engine.snapshots.snapshot import Snapshot
-from engine.snapshots.traffic import Traffic
-from engine.tasks import ungrouped
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.runtime.task_groups import ungrouped
+from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.snapshot import Snapshot
 
 
 @asynccontextmanager
@@ -36,14 +36,14 @@ def _snapshot(config: Config, source: str, group: TaskGroup, traffic: Traffic) -
         raise ConfigurationError(f"{key}.snapshot", "is not in the configuration: the source has no snapshot")
     match settings.kind:
         case "file":
-            from engine.snapshots.files import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only
+            from pagefold.engine.snapshots.file_snapshot import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only
 
             return FileSnapshot(config, source, group)
         case "url":
-            from engine.snapshots.http import HTTPSnapshot  # noqa: PLC0415  # likewise
+            from pagefold.engine.snapshots.http_snapshot import HTTPSnapshot  # noqa: PLC0415  # likewise
 
             return HTTPSnapshot(config, source, group, traffic)
         case "query":
-            from engine.snapshots.sql import SQLSnapshot  # noqa: PLC0415  # likewise
+            from pagefold.engine.snapshots.sql_snapshot import SQLSnapshot  # noqa: PLC0415  # likewise
 
             return SQLSnapshot(config, source, group)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
-from engine.config import Config
-from projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
+from pagefold.engine.configuration.config import Config
+from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 
 NOTHING_FIXED: Mapping[str, str] = {}
 """The parts of an event that are the same in every row, by target, where rows may say anything."""

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from domains.domain import JSON
-from engine.door import Wire
-from engine.errors import Refused
-from engine.events import DomainEvent
-from engine.snapshots.coverage import NOTHING, Coverage
+from pagefold.domains.domain import JSON
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.event_parser import Wire
+from pagefold.engine.snapshots.coverage import NOTHING, Coverage
 
 BATCH_ROWS = 10_000
 """A batch has at most so many rows."""
@@ -54,7 +54,7 @@ class End(NamedTuple):
 
 
 class Snapshot(ABC):
-    """One snapshot of one source, open. Made by `engine.snapshots.open_snapshot`."""
+    """One snapshot of one source, open. Made by `pagefold.engine.snapshots.open_snapshot`."""
 
     name: str
     """Where it is, without secrets: for people."""

@@ -1,10 +1,10 @@
 """Where events and pages are kept.
 
-One contract (`engine.stores.store`), and a package for each database that keeps it.
+One contract (`pagefold.engine.stores.store`), and a package for each database that keeps it.
 """
 
-from engine.config import Config
-from engine.stores.store import Store
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.store import Store
 
 
 async def open_store(config: Config, *, create: bool = True, disposable: bool = False) -> Store:
@@ -15,9 +15,9 @@ async def open_store(config: Config, *, create: bool = True, disposable: bool = 
     Raises `StoreMissing` when there is none and `create` is false, `StoreTooNew`, `StoreUnavailable`.
     """
     if config.store.url.startswith("sqlite:"):
-        from engine.stores.sqlite import SQLiteStore  # noqa: PLC0415  # a command waits for one driver, not for both
+        from pagefold.engine.stores.sqlite import SQLiteStore  # noqa: PLC0415  # a command waits for one driver, not for both
 
         return await SQLiteStore.open(config, create=create, disposable=disposable)
-    from engine.stores.postgres import PostgresStore  # noqa: PLC0415  # likewise
+    from pagefold.engine.stores.postgres import PostgresStore  # noqa: PLC0415  # likewise
 
     return await PostgresStore.open(config, create=create, disposable=disposable)

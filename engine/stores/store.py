@@ -1,6 +1,6 @@
 """The contract of a store: what the log, the pages, the consumers' transactions, dead letters and tokens promise.
 
-`engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
+`pagefold.engine.stores.sqlite` and `pagefold.engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
 
 Every method may raise `StoreUnavailable`, after which nothing is known of what was under way: every write here can be
 repeated. None of them answers a failure with an empty result.
@@ -14,15 +14,15 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
-from engine.config import Config
-from engine.stores.condition import Condition
-from engine.stores.fences import Fence
-from engine.stores.letters import DeadLetters, NewLetter, Resolution
-from engine.stores.listing import ListedPage
-from engine.stores.proof import Proof
-from engine.stores.tokens import Tokens
-from projections.pages import StoredSection
-from projections.sections import Section, SharedSections
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.dead_letter_records import DeadLetters, NewLetter, Resolution
+from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.log_proof import Proof
+from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.store_health import Condition
+from pagefold.engine.stores.token_records import Tokens
+from pagefold.projections.section_fold import Section, SharedSections
+from pagefold.projections.splicer import StoredSection
 
 Made = TypeVar("Made")
 """What a reader makes of a page's rows."""
@@ -113,7 +113,7 @@ SEPARATOR = b"\x1f"
 class Streak(NamedTuple):
     """How many events of a source were overtaken before they came, in a row, with none that was news between them.
 
-    Of a source that looks reset, since then, until somebody answers: see `engine.staleness`.
+    Of a source that looks reset, since then, until somebody answers: see `pagefold.engine.folding.source_resets`.
     Late deliveries are not counted: only what occurred no earlier than the newer version that stands.
     """
 
@@ -128,7 +128,7 @@ class Checkpoint(NamedTuple):
     `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their
     stream, overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
     configuration that folded first; `holder` names the worker that folds now, or did last; `mark` is that of the event
-    at `position`: see `engine.stores.proof`.
+    at `position`: see `pagefold.engine.stores.log_proof`.
     """
 
     domain: str
@@ -151,7 +151,7 @@ class Lag(NamedTuple):
 class Log(ABC):
     """The events, append-only, in the order of their positions, which become visible in ascending order.
 
-    What appends raises `LogReplaced` where the log is not the one that was folded: see `engine.stores.proof`.
+    What appends raises `LogReplaced` where the log is not the one that was folded: see `pagefold.engine.stores.log_proof`.
     """
 
     @abstractmethod
@@ -219,7 +219,7 @@ class Log(ABC):
     ) -> Entries:
         """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
 
-        Of a domain event, that is what `engine.door.entry` gives. Entries sort as their streams do. One whose event
+        Of a domain event, that is what `pagefold.engine.intake.event_validator.entry` gives. Entries sort as their streams do. One whose event
         stands behind the position `since` equals none of those.
         """
 
@@ -435,7 +435,7 @@ class Records(ABC):
 
 
 class Store(Condition):
-    """A log, the pages folded from it, and what stands between them. Opened by `engine.stores.open_store`."""
+    """A log, the pages folded from it, and what stands between them. Opened by `pagefold.engine.stores.open_store`."""
 
     name: str
     """Where it is, without passwords: for people."""
@@ -451,7 +451,7 @@ class Store(Condition):
     @classmethod
     @abstractmethod
     async def open(cls, config: Config, *, create: bool, disposable: bool) -> Self:
-        """Opens it, its schema up to date. See `engine.stores.open_store`."""
+        """Opens it, its schema up to date. See `pagefold.engine.stores.open_store`."""
 
     @abstractmethod
     async def close(self) -> None:

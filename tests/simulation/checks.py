@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import apsw
 
-from tests.power import SYSTEM
 from tests.simulation.journal import Answer, Journal, content_of, place_of
 from tests.simulation.model import DOMAINS, EPOCHS, VERSION_BITS, Fold, Row, Shown, encoded, history_of, in_order
+from tests.support.power_loss import SYSTEM
 
 Observations = Mapping[tuple[str, str, str], Sequence[Shown]]
 """What a reader has seen of each section, in its order."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import orjson
 
-from engine import AppendResult, DomainEvent, Refused, Shop, read_event
-from engine.appending import append_found
-from engine.rebuild.watcher import Watcher
+from pagefold import AppendResult, DomainEvent, Refused, Shop, read_event
+from pagefold.engine.intake.appender import append_found
+from pagefold.engine.rebuild.run_observer import Watcher
 from tests.simulation.model import DOMAINS, Document, Shown
 from tests.simulation.snapshots import Snapshots
 

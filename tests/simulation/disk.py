@@ -8,9 +8,9 @@ from pathlib import Path
 
 import apsw
 
-from tests.power import SYSTEM, DiskFile, Write
 from tests.simulation.scheduler import PROCESS, Process
 from tests.simulation.trace import Trace
+from tests.support.power_loss import SYSTEM, DiskFile, Write
 
 DATABASES = ("events.db", "pages.db")
 TIP = "log.tip"

@@ -22,17 +22,17 @@ import structlog
 from anyio._backends._asyncio import AsyncIOBackend
 from anyio.lowlevel import checkpoint
 
-from engine import clock
-from engine.errors import StoreUnavailable
-from engine.rebuild import rebuilding, runs
-from engine.snapshots import files
-from engine.stores.sqlite import connections, lease, log, readers
-from engine.stores.sqlite.folding import folding as folding_elsewhere
-from engine.stores.sqlite.proof import SQLiteProof
-from engine.stores.store import Checkpoint, Folding
-from tests.power import SYSTEM
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.rebuild import run_repository, source_rebuild
+from pagefold.engine.runtime import clock
+from pagefold.engine.snapshots import file_snapshot
+from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections
+from pagefold.engine.stores.sqlite.fold_transaction import folding as folding_elsewhere
+from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
+from pagefold.engine.stores.store import Checkpoint, Folding
 from tests.simulation.disk import Disk, SimulatedFiles
 from tests.simulation.scheduler import PROCESS, Process, Scheduler
+from tests.support.power_loss import SYSTEM
 
 BEGINNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 BUSY_SECONDS = 10.0
@@ -229,30 +229,30 @@ class Environment:
             setup = setup.replace("wal_autocheckpoint = 8000", "wal_autocheckpoint = 8")
         return [
             (AsyncIOBackend, "run_sync_in_worker_thread", self._threads.run),
-            (runs, "run_sync", self._threads.in_steps),
-            (runs, "BlockingPortal", StepPortal),
+            (run_repository, "run_sync", self._threads.in_steps),
+            (run_repository, "BlockingPortal", StepPortal),
             (time, "monotonic", self._scheduler.time),
-            (rebuilding, "monotonic", self._scheduler.time),
-            (lease, "time", self.clock.seconds),
+            (source_rebuild, "monotonic", self._scheduler.time),
+            (leases, "time", self.clock.seconds),
             (clock, "datetime", self.clock.as_datetime()),
             (eventsourcing.application, "datetime_now_with_tzinfo", self.clock.wall),
             (eventsourcing.domain, "datetime_now_with_tzinfo", self.clock.wall),
             (os, "getpid", _number),
-            (files, "_look_at", _look_at),
+            (file_snapshot, "_look_at", _look_at),
             (socket, "gethostname", lambda: "simulated"),
             (os, "urandom", self._luck.randbytes),
             (random, "_urandom", self._luck.randbytes),
             (apsw, "Connection", SimulatedConnection),
-            (readers.Reader, "close", _close_reader),
+            (reader_connections.Reader, "close", _close_reader),
             (connections, "_SETUP", setup),
             (connections, "BUSY_MILLISECONDS", 0),
             (connections, "BUSY_MILLISECONDS_ON_LOOP", 0),
-            (lease, "BUSY_MILLISECONDS", 0),
-            (lease, "PATIENCE_MILLISECONDS", 0),
+            (leases, "BUSY_MILLISECONDS", 0),
+            (leases, "PATIENCE_MILLISECONDS", 0),
             (log, "TICK_SECONDS", TICK_SECONDS),
-            (lease.LockFile, "acquire", classmethod(_acquire)),
-            (lease.LockFile, "release", _release),
-            (lease, "folding", _folding),
+            (leases.LockFile, "acquire", classmethod(_acquire)),
+            (leases.LockFile, "release", _release),
+            (leases, "folding", _folding),
             (connections, "begin", _begin),
         ]
 
@@ -280,20 +280,20 @@ class Environment:
             random.setstate(before)
 
 
-_acquire_elsewhere = lease.LockFile.acquire.__func__  # type: ignore[attr-defined]  # the function of a class method
-_release_elsewhere = lease.LockFile.release
+_acquire_elsewhere = leases.LockFile.acquire.__func__  # type: ignore[attr-defined]  # the function of a class method
+_release_elsewhere = leases.LockFile.release
 
 
-def _acquire(cls: type[lease.LockFile], file: Path) -> lease.LockFile | None:
+def _acquire(cls: type[leases.LockFile], file: Path) -> leases.LockFile | None:
     """The lock, which goes with its process."""
-    lock: lease.LockFile | None = _acquire_elsewhere(cls, file)
+    lock: leases.LockFile | None = _acquire_elsewhere(cls, file)
     process = PROCESS.get()
     if lock is not None and process is not None:
         process.lock_files[lock._descriptor] = lock
     return lock
 
 
-def _release(lock: lease.LockFile) -> None:
+def _release(lock: leases.LockFile) -> None:
     """The lock is free, and with it the number of its file."""
     process = PROCESS.get()
     if process is not None and process.lock_files.pop(lock._descriptor, None) is not None:
@@ -335,10 +335,10 @@ class SimulatedConnection(apsw.Connection):
             super().close(force)
 
 
-def _close_reader(reader: readers.Reader, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
+def _close_reader(reader: reader_connections.Reader, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
     """The same, of one that only reads."""
     with suppress(apsw.IOError, apsw.FullError):
-        super(readers.Reader, reader).close(force)
+        super(reader_connections.Reader, reader).close(force)
 
 
 def _number() -> int:
@@ -347,7 +347,7 @@ def _number() -> int:
     return 0 if process is None else process.number
 
 
-_look_elsewhere = files._look_at
+_look_elsewhere = file_snapshot._look_at
 
 
 def _look_at(name: str) -> tuple[str, datetime]:

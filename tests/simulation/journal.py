@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from engine import AppendResult
+from pagefold import AppendResult
 from tests.simulation.model import Document, canonical, encoded, in_order
 from tests.simulation.sources import Key, Sent
 

@@ -19,9 +19,9 @@ import anyio
 import apsw
 import orjson
 
-import engine
-from engine import Config, PagefoldError, Shop, StoreUnavailable
-from engine.errors import LogReplaced, PagesUnfolded
+import pagefold
+from pagefold import Config, PagefoldError, Shop, StoreUnavailable
+from pagefold.engine.errors import LogReplaced, PagesUnfolded
 from tests.simulation import checks
 from tests.simulation.checks import Files
 from tests.simulation.clients import append_documents, observe
@@ -199,7 +199,7 @@ class Machine:
     async def _finish(self) -> dict[tuple[str, str], bytes]:
         """After the last start, without faults: folds what is left to fold, and reads every page."""
         self.trace.note("the end")
-        async with engine.open(self.config) as shop:
+        async with pagefold.open(self.config) as shop:
             await shop.catch_up()
             found = await shop.verify()
             assert found.changed == found.behind == 0, f"verify has found {found}"
@@ -385,14 +385,14 @@ class Machine:
         """Takes what is sent, and shows pages."""
         process = PROCESS.get()
         assert process is not None
-        async with engine.open(self.config) as shop, anyio.create_task_group() as group:
+        async with pagefold.open(self.config) as shop, anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(self._send, shop, process)
             group.start_soon(self._look, shop)
 
     async def _work(self) -> None:
         """Folds what comes."""
-        async with engine.open(self.config) as shop:
+        async with pagefold.open(self.config) as shop:
             await shop.work()
 
     async def _send(self, shop: Shop, process: Process) -> None:
@@ -436,7 +436,7 @@ def empty_store() -> Path:
     machine = Machine(0, Path(tempfile.mkdtemp(prefix="pagefold-simulation-")))
 
     async def make() -> None:
-        async with engine.open(machine.config):
+        async with pagefold.open(machine.config):
             pass
 
     with machine.environment.entered(), silence():

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-import engine
-from engine import Config, SourceFailed
-from engine.rebuild.office import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from engine.rebuild.runs import RunTaken, UnknownRun
+import pagefold
+from pagefold import Config, SourceFailed
+from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
+from pagefold.engine.rebuild.run_repository import RunTaken, UnknownRun
 from tests.simulation.clients import Known
 from tests.simulation.snapshots import Snapshot, Snapshots
 from tests.simulation.trace import Trace
@@ -27,7 +27,7 @@ class Rebuilder:
 
     async def run(self) -> None:
         """For ever."""
-        async with engine.open(self._config()) as shop, shop.rebuilds() as office:
+        async with pagefold.open(self._config()) as shop, shop.rebuilds() as office:
             for report in await office.newest(3):
                 if report.state == "interrupted" and report.run is not None and self._luck.random() < 0.7:
                     await self._tried(office.resume(report.run, Known(self._snapshots)))
@@ -65,7 +65,7 @@ class EpochRaiser:
 
     async def run(self) -> None:
         """For ever."""
-        async with engine.open(self._config()) as shop:
+        async with pagefold.open(self._config()) as shop:
             while True:
                 if self.waiting:
                     self.asked[self.waiting[0]] += 1
@@ -77,6 +77,6 @@ class EpochRaiser:
 
 async def recover(config: Config, trace: Trace) -> None:
     """Takes the log as it is."""
-    async with engine.open(config) as shop:
+    async with pagefold.open(config) as shop:
         found = await shop.recover(confirmed=True)
     trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")

@@ -12,12 +12,11 @@ import anyio
 import orjson
 import psycopg
 
-import engine
-from engine import Config, Shop, SourceFailed, StoreUnavailable
-from engine.errors import LeaseLost
-from engine.rebuild.office import BeingRebuilt, Order
-from engine.rebuild.runs import RunTaken
-from tests.processes import Processes, Worker, eventually
+import pagefold
+from pagefold import Config, Shop, SourceFailed, StoreUnavailable
+from pagefold.engine.errors import LeaseLost
+from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, Order
+from pagefold.engine.rebuild.run_repository import RunTaken
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
 from tests.simulation.clients import Known, append_documents, observe
@@ -27,6 +26,7 @@ from tests.simulation.model import Fold, Shown
 from tests.simulation.rebuilds import check_healing, check_rebuilds, check_repaired
 from tests.simulation.snapshots import KINDS, Snapshots
 from tests.simulation.sources import CHANNELS, SOURCES, Document, Sent, Sources
+from tests.support.processes import Processes, Worker, eventually
 
 WORKERS = 2
 SECONDS_TO_CATCH_UP = 60.0
@@ -66,7 +66,7 @@ class Servers:
 
     async def run(self) -> None:
         """Everything that happens with this seed, and the judgement."""
-        async with engine.open(Config.load(self._config)) as shop:
+        async with pagefold.open(Config.load(self._config)) as shop:
             self._workers = [self._processes.worker(self._config) for _ in range(WORKERS)]
             async with self._beside(shop):
                 await self._speak()

@@ -6,21 +6,21 @@ takes away what belongs to a session: the locks that leases are made of, LISTEN,
 
 from typing import Self
 
-from engine.config import Config
-from engine.errors import StoreReadOnly
-from engine.stores.condition import Inspection
-from engine.stores.postgres.condition import inspect
-from engine.stores.postgres.connections import Connections
-from engine.stores.postgres.dead_letters import PostgresDeadLetters
-from engine.stores.postgres.lease import PostgresConsumption
-from engine.stores.postgres.log import PostgresLog
-from engine.stores.postgres.pages import PostgresPages
-from engine.stores.postgres.proof import PostgresProof
-from engine.stores.postgres.records import PostgresRecords
-from engine.stores.postgres.room import Room
-from engine.stores.postgres.schema import check, prepare
-from engine.stores.postgres.tokens import PostgresTokens
-from engine.stores.store import Store
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import StoreReadOnly
+from pagefold.engine.stores.postgres.connections import Connections
+from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
+from pagefold.engine.stores.postgres.disk_space import Room
+from pagefold.engine.stores.postgres.leases import PostgresConsumption
+from pagefold.engine.stores.postgres.log import PostgresLog
+from pagefold.engine.stores.postgres.log_proof import PostgresProof
+from pagefold.engine.stores.postgres.pages import PostgresPages
+from pagefold.engine.stores.postgres.recorder_tables import PostgresRecords
+from pagefold.engine.stores.postgres.schema import check, prepare
+from pagefold.engine.stores.postgres.store_health import inspect
+from pagefold.engine.stores.postgres.tokens import PostgresTokens
+from pagefold.engine.stores.store import Store
+from pagefold.engine.stores.store_health import Inspection
 
 
 class PostgresStore(Store):

@@ -16,10 +16,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
 
-from engine.backups import Advance, BackupError, Copied, Manifest
-from engine.config import Config
-from engine.stores.postgres.connections import Connections, Session
-from engine.stores.postgres.proof import adopt
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.backup_folder import Advance, BackupError, Copied, Manifest
+from pagefold.engine.stores.postgres.connections import Connections, Session
+from pagefold.engine.stores.postgres.log_proof import adopt
 
 DUMP = "store.dump"
 

@@ -13,12 +13,12 @@ from typing import TypeAlias
 import anyio
 import asyncpg
 
-from engine.config import Config
-from engine.configuration.tables import redacted
-from engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnfit
-from engine.stores.sql import statements
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.toml_tables import redacted
+from pagefold.engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnfit
+from pagefold.engine.stores.sql_files import statements
 
-PACKAGE = "engine.stores.postgres"
+PACKAGE = "pagefold.engine.stores.postgres"
 
 SQL: Mapping[str, str] = {**statements(PACKAGE), **statements(PACKAGE, "server")}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.stores.letters import (
+from pagefold.engine.stores.dead_letter_records import (
     BEFORE_ALL,
     BEHIND_ALL,
     LONGEST_LISTED,
@@ -18,8 +18,8 @@ from engine.stores.letters import (
     Resolution,
     Wanted,
 )
-from engine.stores.postgres.connections import Connections
-from projections.streams import encode_part
+from pagefold.engine.stores.postgres.connections import Connections
+from pagefold.projections.streams import encode_part
 
 
 def letter_columns(letters: Iterable[NewLetter]) -> list[tuple[object, ...]]:

@@ -7,14 +7,24 @@ from operator import itemgetter
 
 import anyio
 
-from engine.stores.fences import EpochsMoved, Fence
-from engine.stores.listing import FIRST_STEP, following
-from engine.stores.postgres.connections import Connections, Record
-from engine.stores.postgres.listening import Listener
-from engine.stores.postgres.proof import proving
-from engine.stores.postgres.sized import INLINE_BYTES, check_size, inline_bytes
-from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
-from engine.stores.strides import UNBOUNDED, Step, Stride, TooMany
+from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
+from pagefold.engine.stores.page_listing import FIRST_STEP, following
+from pagefold.engine.stores.postgres.connections import Connections, Record
+from pagefold.engine.stores.postgres.log_proof import proving
+from pagefold.engine.stores.postgres.notification_listener import Listener
+from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, check_size, inline_bytes
+from pagefold.engine.stores.step_sizes import UNBOUNDED, Step, Stride, TooMany
+from pagefold.engine.stores.store import (
+    Correction,
+    Entries,
+    Lag,
+    Log,
+    NewEvent,
+    Scanned,
+    StoredEvent,
+    Touched,
+    event_of,
+)
 
 TICK_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from engine.computing import compute
-from engine.stores.listing import ListedPage, listed
-from engine.stores.postgres.merging import MergedReads
-from engine.stores.postgres.sized import INLINE_BYTES, sections_within
-from engine.stores.store import Made, Pages
-from engine.stores.strides import UNBOUNDED
-from projections.pages import StoredSection
-from projections.sections import SharedSections
+from pagefold.engine.runtime.compute_thread import compute
+from pagefold.engine.stores.page_listing import ListedPage, listed
+from pagefold.engine.stores.postgres.merged_reads import MergedReads
+from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
+from pagefold.engine.stores.step_sizes import UNBOUNDED
+from pagefold.engine.stores.store import Made, Pages
+from pagefold.projections.section_fold import SharedSections
+from pagefold.projections.splicer import StoredSection
 
 PAGE = 1_000
 

@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from engine.errors import StoreMissing, StoreTooNew, StoreUnfit
-from engine.logs import Logger
-from engine.stores.postgres.connections import PACKAGE, Connections, Session
-from engine.stores.sql import Migration, migrations
+from pagefold.engine.errors import StoreMissing, StoreTooNew, StoreUnfit
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.postgres.connections import PACKAGE, Connections, Session
+from pagefold.engine.stores.sql_files import Migration, migrations
 
 OLDEST_SERVER = 14
 """The first that has functions with a body that stays bound to its tables, and ends sessions that are idle."""

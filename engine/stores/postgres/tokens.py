@@ -1,8 +1,8 @@
 """Tokens: one table beside the log."""
 
-from engine.grants import Token, scope_text, scopes_in
-from engine.stores.postgres.connections import Connections, Record
-from engine.stores.tokens import Tokens
+from pagefold.engine.stores.grants import Token, scope_text, scopes_in
+from pagefold.engine.stores.postgres.connections import Connections, Record
+from pagefold.engine.stores.token_records import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> tuple[object, ...]:

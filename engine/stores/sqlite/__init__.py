@@ -6,19 +6,19 @@ from typing import Self
 
 from anyio.to_thread import run_sync
 
-from engine.config import Config
-from engine.stores.condition import Inspection
-from engine.stores.sqlite import condition
-from engine.stores.sqlite.connections import Connections, translated
-from engine.stores.sqlite.dead_letters import SQLiteDeadLetters
-from engine.stores.sqlite.lease import SQLiteConsumption
-from engine.stores.sqlite.log import SQLiteLog
-from engine.stores.sqlite.pages import SQLitePages
-from engine.stores.sqlite.proof import SQLiteProof
-from engine.stores.sqlite.records import SQLiteRecords
-from engine.stores.sqlite.schema import check, prepare
-from engine.stores.sqlite.tokens import SQLiteTokens
-from engine.stores.store import Store
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.sqlite import store_health
+from pagefold.engine.stores.sqlite.connections import Connections, translated
+from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
+from pagefold.engine.stores.sqlite.leases import SQLiteConsumption
+from pagefold.engine.stores.sqlite.log import SQLiteLog
+from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
+from pagefold.engine.stores.sqlite.pages import SQLitePages
+from pagefold.engine.stores.sqlite.recorder_tables import SQLiteRecords
+from pagefold.engine.stores.sqlite.schema import check, prepare
+from pagefold.engine.stores.sqlite.tokens import SQLiteTokens
+from pagefold.engine.stores.store import Store
+from pagefold.engine.stores.store_health import Inspection
 
 
 class SQLiteStore(Store):
@@ -49,17 +49,17 @@ class SQLiteStore(Store):
             return cls(connections, config, disposable=disposable)
 
     async def check_reads(self) -> None:
-        await condition.check_reads(self._connections)
+        await store_health.check_reads(self._connections)
         await self.pages.sections("", "")
 
     async def check_appends(self) -> None:
-        await condition.check_appends(self._connections)
+        await store_health.check_appends(self._connections)
 
     async def check_damage(self) -> None:
-        await run_sync(lambda: condition.check_damage(self.name, self._connections.folder))
+        await run_sync(lambda: store_health.check_damage(self.name, self._connections.folder))
 
     async def inspect(self) -> Inspection:
-        return Inspection(await run_sync(lambda: condition.inspect(self.name, self._connections.folder)), [])
+        return Inspection(await run_sync(lambda: store_health.inspect(self.name, self._connections.folder)), [])
 
     async def close(self) -> None:
         await self._connections.close()

@@ -13,23 +13,15 @@ from pathlib import Path
 import apsw
 from anyio.to_thread import run_sync
 
-from engine.backups import Advance, BackupError, Copied, Manifest
-from engine.config import Config
-from engine.durability import sync
-from engine.stores.proof import mark_of
-from engine.stores.sqlite import folder_of
-from engine.stores.sqlite.connections import (
-    BUSY_MILLISECONDS,
-    EVENTS,
-    PAGES,
-    SQL,
-    connect,
-    fetch,
-    translated,
-)
-from engine.stores.sqlite.proof import Tip
-from engine.stores.sqlite.readers import connect_reader
-from engine.stores.sqlite.schema import JOURNALS, exclusively
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.backup_folder import Advance, BackupError, Copied, Manifest
+from pagefold.engine.stores.durability import sync
+from pagefold.engine.stores.log_proof import mark_of
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, EVENTS, PAGES, SQL, connect, fetch, translated
+from pagefold.engine.stores.sqlite.log_proof import Tip
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader
+from pagefold.engine.stores.sqlite.schema import JOURNALS, exclusively
 
 STEP = 2_000
 """Pages of a file that are copied in a step."""

@@ -18,7 +18,7 @@ import anyio
 import apsw
 import orjson
 
-from engine.errors import (
+from pagefold.engine.errors import (
     LogReplaced,
     ReadTooLarge,
     StoreDamaged,
@@ -27,10 +27,10 @@ from engine.errors import (
     StoreUnavailable,
     StoreUnfit,
 )
-from engine.stores.sql import statements
-from engine.stores.sqlite.on_loop import OnLoop
-from engine.stores.sqlite.opened import Connected, Opened
-from engine.stores.sqlite.readers import (
+from pagefold.engine.stores.sql_files import statements
+from pagefold.engine.stores.sqlite.loop_connections import OnLoop
+from pagefold.engine.stores.sqlite.opened_file import Connected, Opened
+from pagefold.engine.stores.sqlite.reader_connections import (
     LARGEST_VALUE,
     NOT_AS_USUAL,
     FileChanged,
@@ -39,12 +39,12 @@ from engine.stores.sqlite.readers import (
     connect_reader,
     why_read_only,
 )
-from engine.stores.sqlite.threads import in_thread
+from pagefold.engine.stores.sqlite.worker_threads import in_thread
 
 EVENTS = "events.db"
 PAGES = "pages.db"
 
-SQL = {**statements("engine.stores.sqlite"), **statements("engine.stores.sqlite", "files")}
+SQL = {**statements("pagefold.engine.stores.sqlite"), **statements("pagefold.engine.stores.sqlite", "files")}
 
 BUSY_MILLISECONDS = 10_000
 """How long a writer waits for another process's transaction."""

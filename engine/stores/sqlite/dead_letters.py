@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import apsw
 
-from engine.stores.letters import (
+from pagefold.engine.stores.dead_letter_records import (
     BEFORE_ALL,
     BEHIND_ALL,
     KINDS,
@@ -25,9 +25,9 @@ from engine.stores.letters import (
     Resolution,
     Wanted,
 )
-from engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
-from engine.stores.sqlite.readers import Reader
-from projections.streams import encode_part
+from pagefold.engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
+from pagefold.engine.stores.sqlite.reader_connections import Reader
+from pagefold.projections.streams import encode_part
 
 
 def letter_row(letter: NewLetter) -> Row:

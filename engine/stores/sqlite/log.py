@@ -12,10 +12,10 @@ import anyio
 import apsw
 import orjson
 
-from engine.stores.batches import batches
-from engine.stores.fences import EpochsMoved, Fence
-from engine.stores.listing import FIRST_STEP, following
-from engine.stores.sqlite.connections import (
+from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
+from pagefold.engine.stores.page_listing import FIRST_STEP, following
+from pagefold.engine.stores.size_batches import batches
+from pagefold.engine.stores.sqlite.connections import (
     EVENTS,
     KNOWN,
     SQL,
@@ -30,11 +30,21 @@ from engine.stores.sqlite.connections import (
     packed_of,
     packed_within,
 )
-from engine.stores.sqlite.on_loop import Execute
-from engine.stores.sqlite.proof import SQLiteProof
-from engine.stores.sqlite.readers import Reader
-from engine.stores.store import Correction, Entries, Lag, Log, NewEvent, Scanned, StoredEvent, Touched, event_of
-from engine.stores.strides import Step, Stride, TooMany
+from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
+from pagefold.engine.stores.sqlite.loop_connections import Execute
+from pagefold.engine.stores.sqlite.reader_connections import Reader
+from pagefold.engine.stores.step_sizes import Step, Stride, TooMany
+from pagefold.engine.stores.store import (
+    Correction,
+    Entries,
+    Lag,
+    Log,
+    NewEvent,
+    Scanned,
+    StoredEvent,
+    Touched,
+    event_of,
+)
 
 TICK_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""

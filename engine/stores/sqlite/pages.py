@@ -8,11 +8,11 @@ from typing import Generic, TypeAlias
 import apsw
 import orjson
 
-from domains import DOMAINS
-from engine.errors import PagesUnfolded
-from engine.stores.batches import divided
-from engine.stores.listing import ListedPage, listed
-from engine.stores.sqlite.connections import (
+from pagefold.domains import DOMAINS
+from pagefold.engine.errors import PagesUnfolded
+from pagefold.engine.stores.page_listing import ListedPage, listed
+from pagefold.engine.stores.size_batches import divided
+from pagefold.engine.stores.sqlite.connections import (
     KNOWN,
     PAGES,
     SQL,
@@ -25,10 +25,10 @@ from engine.stores.sqlite.connections import (
     packed_within,
     store_error,
 )
-from engine.stores.sqlite.on_loop import Execute, OnLoop
-from engine.stores.store import Made, Pages
-from projections.pages import StoredSection
-from projections.sections import SharedSections
+from pagefold.engine.stores.sqlite.loop_connections import Execute, OnLoop
+from pagefold.engine.stores.store import Made, Pages
+from pagefold.projections.section_fold import SharedSections
+from pagefold.projections.splicer import StoredSection
 
 PAGE = 1_000
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import apsw
 
-from engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
-from engine.logs import Logger
-from engine.stores.proof import mark_of
-from engine.stores.sql import Migration, migrations
-from engine.stores.sqlite.connections import (
+from pagefold.engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.log_proof import mark_of
+from pagefold.engine.stores.sql_files import Migration, migrations
+from pagefold.engine.stores.sqlite.connections import (
     BUSY_MILLISECONDS,
     EVENTS,
     PAGES,
@@ -23,9 +23,9 @@ from engine.stores.sqlite.connections import (
     in_transaction,
     translated,
 )
-from engine.stores.sqlite.readers import connect_reader, why_read_only
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
 
-PACKAGE = "engine.stores.sqlite"
+PACKAGE = "pagefold.engine.stores.sqlite"
 KINDS = ("events", "pages")
 
 JOURNALS = ("-wal", "-shm", "-journal")

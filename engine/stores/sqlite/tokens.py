@@ -1,9 +1,9 @@
 """Tokens, in `events.db`: nothing can make them again."""
 
-from engine.grants import Token, scope_text, scopes_in
-from engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Row
-from engine.stores.sqlite.on_loop import Execute
-from engine.stores.tokens import Tokens
+from pagefold.engine.stores.grants import Token, scope_text, scopes_in
+from pagefold.engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Row
+from pagefold.engine.stores.sqlite.loop_connections import Execute
+from pagefold.engine.stores.token_records import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> Row:

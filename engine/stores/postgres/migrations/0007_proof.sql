@@ -16,7 +16,7 @@ CREATE TABLE recovery (
 
 INSERT INTO recovery DEFAULT VALUES;
 
--- The mark of an event, as `engine.stores.proof` makes it.
+-- The mark of an event, as `pagefold.engine.stores.log_proof` makes it.
 CREATE FUNCTION event_mark(stream text, version bigint, revision integer, topic text, state bytea) RETURNS bytea
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$

@@ -1,0 +1,160 @@
+"""The floor of the PostgreSQL store: asyncpg, prepared statements on connections of their own, the store's settings.
+
+One connection appends; each domain folds on one of its own, all of them at the same time, as consumers do.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Self
+
+from benchmarks.baseline import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch, next_window, reread, rows_of, stretch
+from benchmarks.workload import config
+from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.postgres.connections import SQL, Connection, Connections
+from pagefold.engine.stores.postgres.merged_reads import LARGE
+from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+    from asyncpg.prepared_stmt import PreparedStatement
+
+STATEMENTS = (
+    "create_checkpoint",
+    "checkpoint",
+    "touched",
+    "heads",
+    "write_section",
+    "advance",
+    "scan",
+    "domain_sections",
+)
+
+
+class Folder:
+    """One connection that folds one domain."""
+
+    def __init__(self, domain: str, connection: Connection, prepared: "dict[str, PreparedStatement[Record]]") -> None:
+        self._domain = domain
+        self._connection = connection
+        self._prepared = prepared
+
+    @classmethod
+    async def open(cls, domain: str, connection: Connection) -> Self:
+        """With every statement prepared."""
+        prepared = {name: await connection.prepare(SQL[name]) for name in STATEMENTS}
+        await connection.execute(
+            "SELECT"
+        )  # a bare prepare leaves a transaction open, and its locks, until the next word
+        return cls(domain, connection, prepared)
+
+    async def apply(self) -> None:
+        """To the end of the log."""
+        await self._fetch("create_checkpoint", self._domain)
+        after = (await self._fetch("checkpoint", self._domain))[0][1]
+        window = SMALLEST_WINDOW
+        while (read := await self._fold(after, window))[0]:
+            scanned, after = read
+            window = next_window(window, scanned)
+
+    async def reread(self) -> int:
+        """Every head, and every section of their SKUs."""
+        return await reread(self, self._domain)
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One query."""
+        return stretch(await self._fetch("scan", tails, after, "", STREAMS, INLINE_BYTES))
+
+    async def sections(self, domain: str, skus: Sequence[str]) -> "list[Record]":
+        """One query."""
+        return await self._fetch("domain_sections", domain, skus, INLINE_BYTES)
+
+    async def _fold(self, after: int, limit: int) -> tuple[int, int]:
+        """One window, one transaction. Gives how much was scanned, and up to where."""
+        streams, events, scanned, end, _ = (await self._fetch("touched", self._domain, after, limit))[0]
+        if not events:
+            return scanned, end
+        await self._connection.execute("BEGIN")
+        checkpoint = (await self._fetch("checkpoint", self._domain))[0]
+        rows = rows_of(await self._fetch("heads", streams, INLINE_BYTES))
+        await self._fetch("write_section", *zip(*rows, strict=True))
+        await self._fetch("advance", end, checkpoint[2] + events, 0, 0, "", self._domain)
+        await self._connection.execute("COMMIT")
+        return scanned, end
+
+    async def _fetch(self, name: str, *bindings: object) -> "list[Record]":
+        return await self._prepared[name].fetch(*bindings)
+
+    async def close(self) -> None:
+        """Closes its connection."""
+        await self._connection.close()
+
+
+class PostgresFloor(Floor):
+    """One connection that appends, one that reads pages, and one a domain."""
+
+    def __init__(self, writer: Connection, reader: Connection, folders: Sequence[Folder]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._folders = folders
+        self._reads: dict[str, PreparedStatement[Record]] = {}
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connects, with the settings that the store's connections have."""
+        connections = Connections(config(url))
+        found = [(await connections.session()).connection for _ in range(2 + len(DOMAINS))]
+        return cls(found[0], found[1], [await Folder.open(*pair) for pair in zip(DOMAINS, found[2:], strict=True)])
+
+    async def append(self, events: Sequence[Admission]) -> None:
+        """One durable transaction."""
+        streams, versions, topics, states, *_ = zip(*events, strict=True)
+        await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states, None, [], [])
+
+    async def apply(self) -> None:
+        """Every domain at the same time."""
+        await asyncio.gather(*[folder.apply() for folder in self._folders])
+
+    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+        """One connection appends, the others fold."""
+        appending = asyncio.create_task(self._append_all(batches))
+        while not appending.done():
+            await self.apply()
+        await appending
+        await self.apply()
+
+    async def read(self, keys: Iterable[tuple[str, str]]) -> None:
+        """One after the other."""
+        statement = await self._prepared("page_sections")
+        for sku, channel in keys:
+            await statement.fetch(sku, channel)
+
+    async def read_together(self, keys: Sequence[tuple[str, str]], readers: int) -> None:
+        """As many pages in one query as there are readers."""
+        statement = await self._prepared("sections_of_pages")
+        for start in range(0, len(keys), readers):
+            skus, channels = zip(*keys[start : start + readers], strict=True)
+            await statement.fetch(skus, channels, LARGE)
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One query."""
+        return await self._folders[0].scan(tails, after)
+
+    async def reread(self) -> int:
+        """Every domain at the same time, as they are folded."""
+        return sum(await asyncio.gather(*[folder.reread() for folder in self._folders]))
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._writer.close()
+        await self._reader.close()
+        for folder in self._folders:
+            await folder.close()
+
+    async def _prepared(self, name: str) -> "PreparedStatement[Record]":
+        if name not in self._reads:
+            self._reads[name] = await self._reader.prepare(SQL[name])
+        return self._reads[name]
+
+    async def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
+        for batch in batches:
+            await self.append(batch)

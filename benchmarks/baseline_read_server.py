@@ -1,0 +1,238 @@
+"""Bare servers, beside which page reads over HTTP are measured: a raw ASGI application on uvicorn, and nothing else.
+
+python -m benchmarks.baseline_read_server URL page     # one row, that has the finished page, by a prepared statement
+python -m benchmarks.baseline_read_server URL rows     # the rows of the page's sections, spliced
+python -m benchmarks.baseline_read_server URL memory   # the finished page from a dictionary
+
+All of them answer with the bytes that Pagefold answers with, their type and their length. There is no entity tag, no
+condition, no rule for caches, no scope, no limit, and no page that is missing. Finished pages stand in a table of their
+own, which holds those that are asked for and no others.
+"""
+
+import asyncio
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+import asyncpg
+import uvicorn
+import uvloop
+from starlette.types import Receive, Scope, Send
+
+from benchmarks.workload import config
+from pagefold.domains import DOMAINS
+from pagefold.engine.http.headers import JSON
+from pagefold.engine.http.listening_socket import BACKLOG, address_of, listen
+from pagefold.engine.http.page_reads import Application
+from pagefold.engine.runtime.event_loop import collect_less
+from pagefold.engine.stores.postgres.connections import SQL as POSTGRES
+from pagefold.engine.stores.postgres.connections import Connections
+from pagefold.engine.stores.postgres.merged_reads import Rows
+from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
+from pagefold.engine.stores.sqlite.connections import SQL as SQLITE
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader
+from pagefold.projections import Splicer
+
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS finished (channel text, sku text, page {bytes} NOT NULL, PRIMARY KEY (channel, sku))"
+)
+FOUND = "SELECT page FROM finished WHERE channel = {} AND sku = {}"
+ALL = "SELECT channel, sku, page FROM finished"
+READERS = 8
+"""Connections to PostgreSQL: more of them are no faster on two cores."""
+
+BUSY_MILLISECONDS = 10_000
+
+Key: TypeAlias = tuple[str, str]
+"""Channel and SKU, in the order of a path."""
+
+Read: TypeAlias = Callable[[str, str], Awaitable[bytes]]
+
+
+class Finished(ABC):
+    """The table of finished pages, and the rows that they are made of."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        shop = config(url)
+        self._splice = Splicer(DOMAINS, shop.made_for).splice
+
+    @abstractmethod
+    async def keep(self, pages: Mapping[Key, bytes]) -> None:
+        """Makes the table."""
+
+    @abstractmethod
+    async def all(self) -> dict[Key, bytes]:
+        """What it has."""
+
+    @abstractmethod
+    async def page(self) -> Read:
+        """Reads one of its rows."""
+
+    @abstractmethod
+    async def rows(self) -> Read:
+        """Reads the sections of one page, and splices them."""
+
+    async def memory(self) -> Read:
+        """Reads nothing."""
+        pages = await self.all()
+
+        async def read(channel: str, sku: str) -> bytes:
+            return pages[channel, sku]
+
+        return read
+
+
+class SQLiteFinished(Finished):
+    """A file beside those of the store."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._folder = Path(url.removeprefix("sqlite:///"))
+
+    async def keep(self, pages: Mapping[Key, bytes]) -> None:
+        """One transaction."""
+        connection = connect(self._folder / "finished.db", synchronous="NORMAL")
+        connection.execute(TABLE.format(bytes="blob"))
+        with connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO finished VALUES (?, ?, ?)", [(*key, page) for key, page in pages.items()]
+            )
+        connection.close()
+
+    async def all(self) -> dict[Key, bytes]:
+        """As they stand."""
+        return {(channel, sku): page for channel, sku, page in self._connection("finished.db").execute(ALL)}
+
+    async def page(self) -> Read:
+        """On the event loop, where it takes some microseconds."""
+        execute, statement = self._connection("finished.db").cursor().execute, FOUND.format("?", "?")
+
+        async def read(channel: str, sku: str) -> bytes:
+            found: list[Row] = execute(statement, (channel, sku)).fetchall()
+            page: bytes = found[0][0]
+            return page
+
+        return read
+
+    async def rows(self) -> Read:
+        """Likewise."""
+        execute, statement = self._connection(PAGES).cursor().execute, SQLITE["page_sections"]
+
+        async def read(channel: str, sku: str) -> bytes:
+            page = self._splice(sku, channel, execute(statement, (sku, channel)).fetchall(), disabled=False)
+            assert page is not None
+            return page
+
+        return read
+
+    def _connection(self, file: str) -> apsw.Connection:
+        return connect_reader(self._folder / file, BUSY_MILLISECONDS)
+
+
+class PostgresFinished(Finished):
+    """A table beside those of the store."""
+
+    async def keep(self, pages: Mapping[Key, bytes]) -> None:
+        """One transaction."""
+        connection = await self._connect()
+        await connection.execute(TABLE.format(bytes="bytea"))
+        await connection.execute("TRUNCATE finished")
+        await connection.executemany(
+            "INSERT INTO finished VALUES ($1, $2, $3)", [(*key, page) for key, page in pages.items()]
+        )
+        await connection.execute("VACUUM ANALYZE finished")
+        await connection.close()
+
+    async def all(self) -> dict[Key, bytes]:
+        """As they stand."""
+        connection = await self._connect()
+        rows = await connection.fetch(ALL)
+        await connection.close()
+        return {(channel, sku): page for channel, sku, page in rows}
+
+    async def page(self) -> Read:
+        """Over the first connection that is free."""
+        statements = await self._prepared(FOUND.format("$1", "$2"))
+
+        async def read(channel: str, sku: str) -> bytes:
+            statement = await statements.get()
+            page: bytes = await statement.fetchval(channel, sku)
+            statements.put_nowait(statement)
+            return page
+
+        return read
+
+    async def rows(self) -> Read:
+        """Likewise."""
+        statements = await self._prepared(POSTGRES["page_sections"])
+
+        async def read(channel: str, sku: str) -> bytes:
+            statement = await statements.get()
+            rows: Rows = await statement.fetch(sku, channel)
+            page = self._splice(sku, channel, rows, disabled=False)
+            statements.put_nowait(statement)
+            assert page is not None
+            return page
+
+        return read
+
+    async def _prepared(
+        self, query: str
+    ) -> "asyncio.LifoQueue[asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]]":
+        statements: asyncio.LifoQueue[asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]] = asyncio.LifoQueue()
+        for _ in range(READERS):
+            statements.put_nowait(await (await self._connect()).prepare(query))
+        return statements
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return (await Connections(config(self._url)).session()).connection
+
+
+def finished(url: str) -> Finished:
+    """Those beside a store."""
+    return SQLiteFinished(url) if url.startswith("sqlite:") else PostgresFinished(url)
+
+
+async def serve(url: str, kind: str) -> None:
+    """Answers, until it is killed."""
+    pages = finished(url)
+    read = await {"page": pages.page, "rows": pages.rows, "memory": pages.memory}[kind]()
+
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        _, _, _, channel, sku = scope["raw_path"].split(b"/")
+        body = await read(channel.decode(), sku.decode())
+        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    await run(application)
+
+
+async def run(application: Application) -> None:
+    """Serves an application, as Pagefold's own is served, but for limits."""
+    listener = listen("127.0.0.1", 0)
+    settings = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+    )
+    print(f"listening on {address_of(listener)}", flush=True)
+    await uvicorn.Server(settings).serve([listener])
+
+
+if __name__ == "__main__":
+    collect_less()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(*sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""The floor of the SQLite store: apsw, called directly, with the store's connections and statements."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import apsw
+import orjson
+
+from benchmarks.baseline import (
+    DOMAINS,
+    SMALLEST_WINDOW,
+    STREAMS,
+    Floor,
+    Head,
+    Stretch,
+    next_window,
+    reread,
+    rows_of,
+    stretch,
+)
+from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader
+from pagefold.engine.stores.sqlite.schema import prepare
+
+BUSY_MILLISECONDS = 10_000
+
+
+class SQLiteFloor(Floor):
+    """The two files of a store, each with one connection that writes; two that read the log, one that reads pages."""
+
+    def __init__(self, folder: Path) -> None:
+        prepare(folder, create=True)
+        self._events = connect(folder / EVENTS, synchronous="FULL")
+        self._pages = connect(folder / PAGES, synchronous="NORMAL")
+        self._events_reader = connect_reader(folder / EVENTS, BUSY_MILLISECONDS)
+        self._events_browser = connect_reader(folder / EVENTS, BUSY_MILLISECONDS, BROWSED_KIB)
+        self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
+
+    async def append(self, events: Sequence[Admission]) -> None:
+        """One durable transaction."""
+        self._append(events)
+
+    async def apply(self) -> None:
+        """One domain after the other: there is one writer."""
+        self._apply()
+
+    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+        """Two threads, because the two files have two writers."""
+        appending = asyncio.create_task(asyncio.to_thread(self._append_all, batches))
+        while not appending.done():
+            await asyncio.to_thread(self._apply)
+        await appending
+        await asyncio.to_thread(self._apply)
+
+    async def read(self, keys: Iterable[tuple[str, str]]) -> None:
+        """One after the other."""
+        execute, statement = self._pages_reader.cursor().execute, SQL["page_sections"]
+        for key in keys:
+            execute(statement, key).fetchall()
+
+    async def scan(self, tails: Sequence[str], after: str) -> Stretch:
+        """One read."""
+        window = {"tails": orjson.dumps(tails).decode(), "after": after, "below": "", "limit": STREAMS}
+        rows, _ = one(self._events_browser.execute(SQL["scan"], window))
+        return stretch(orjson.loads(rows))
+
+    async def sections(self, domain: str, skus: Sequence[str]) -> list[Row]:
+        """One read."""
+        rows, _ = one(self._pages_reader.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
+        found: list[Row] = orjson.loads(rows)
+        return found
+
+    async def reread(self) -> int:
+        """One domain after the other, as they are folded."""
+        return sum([await reread(self, domain) for domain in DOMAINS])
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for connection in (self._events_reader, self._events_browser, self._pages_reader, self._events, self._pages):
+            connection.close()
+
+    def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
+        for batch in batches:
+            self._append(batch)
+
+    def _append(self, events: Sequence[Admission]) -> None:
+        self._events.execute("BEGIN IMMEDIATE")
+        begins = accumulate((len(event[3]) for event in events), initial=1)
+        rows = [(*event[:2], 0, event[2], begin, len(event[3])) for event, begin in zip(events, begins, strict=False)]
+        states = b"".join([event[3] for event in events])
+        self._events.execute(SQL["insert_event"], {"events": orjson.dumps(rows).decode(), "states": states})
+        self._events.execute("COMMIT")
+
+    def _apply(self) -> None:
+        for domain in DOMAINS:
+            fetch(self._pages, "create_checkpoint", domain)
+            after = fetch(self._pages, "checkpoint", domain)[0][1]
+            window = SMALLEST_WINDOW
+            while (read := self._fold(domain, after, window))[0]:
+                scanned, after = read
+                window = next_window(window, scanned)
+
+    def _fold(self, domain: str, after: int, limit: int) -> tuple[int, int]:
+        """One window, one transaction. Gives how much was scanned, and up to where."""
+        window = {"domain": domain, "after": after, "limit": limit}
+        end, scanned, events, found, _ = one(self._events_reader.execute(SQL["touched"], window))
+        if not events:
+            return scanned, end
+        streams = orjson.loads(found)
+        self._pages.execute("BEGIN IMMEDIATE")
+        checkpoint = fetch(self._pages, "checkpoint", domain)[0]
+        rows = rows_of(heads(self._events_reader, streams))
+        self._pages.executemany(SQL["write_section"], rows)
+        fetch(self._pages, "advance", end, checkpoint[2] + events, 0, 0, "", None, None, domain)
+        self._pages.execute("COMMIT")
+        return scanned, end
+
+
+def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row]:
+    """All rows of a named statement."""
+    return connection.execute(SQL[name], bindings).fetchall()
+
+
+def heads(connection: apsw.Connection, streams: Sequence[str]) -> list[Head]:
+    """The newest event of each stream. The statement gives all states one behind the other, and their lengths."""
+    rows, states = one(connection.execute(SQL["heads"], (apsw.carray(tuple(streams)),)))
+    end = 0
+    return [(*head, states[end : (end := end + size)]) for *head, size in orjson.loads(rows)]
+
+
+def one(rows: Iterable[Row]) -> Row:
+    """The only row."""
+    (row,) = rows
+    return row

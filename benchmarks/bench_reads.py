@@ -1,0 +1,77 @@
+"""Reading single pages, one after the other and concurrently."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeAlias
+
+import pagefold
+from benchmarks.baseline_postgres import PostgresFloor
+from benchmarks.measurement import FLOOR, PAGEFOLD, Line, Side, Stopwatch, Timed, interleave, ratio, spreads
+from benchmarks.run_settings import Bench
+from benchmarks.throwaway_stores import Stores
+from benchmarks.workload import Workload, config
+
+READERS = 64
+PIECES = 10
+KEYS = 1_000
+"""Pages in a piece; the sides alternate between pieces."""
+
+Keys: TypeAlias = Sequence[tuple[str, str]]
+
+
+async def lines(bench: Bench, stores: Stores, events: int) -> list[Line]:
+    """`get_json` one after the other, against the bare fetch of the same rows; hot pages more often than others."""
+    url = await stores.log(events)
+    async with pagefold.open(config(url)) as shop:
+        await shop.catch_up()
+        keys = await _existing(shop, events, 50 if bench.quick else KEYS)
+        floor = await stores.floor(url)
+        sides = [
+            Side(PAGEFOLD, lambda: _timed(keys, _read(shop, keys))),
+            Side(FLOOR, lambda: _timed(keys, floor.read(keys))),
+        ]
+        rates = await interleave(sides, bench.rounds, PIECES)
+        claims = [ratio(rates, PAGEFOLD, FLOOR, at_least=0.75)]
+        found = [Line("read a page", stores.name, events, "pages/s", spreads(rates), claims)]
+        if isinstance(floor, PostgresFloor):
+            found.append(await _merged(bench, shop, floor, keys, events))
+        await floor.close()
+    return found
+
+
+async def _merged(bench: Bench, shop: pagefold.Shop, floor: PostgresFloor, keys: Keys, events: int) -> Line:
+    """64 readers at the same time. The floor asks for 64 pages with one statement, which is as good as it gets."""
+    shares = [keys[number::READERS] for number in range(READERS)]
+
+    async def run_pagefold() -> None:
+        await asyncio.gather(*[_read(shop, share) for share in shares])
+
+    sides = [
+        Side(PAGEFOLD, lambda: _timed(keys, run_pagefold())),
+        Side(FLOOR, lambda: _timed(keys, floor.read_together(keys, READERS))),
+        Side("one after the other", lambda: _timed(keys, _read(shop, keys))),
+    ]
+    rates = await interleave(sides, bench.rounds, PIECES)
+    claims = [ratio(rates, PAGEFOLD, FLOOR), ratio(rates, PAGEFOLD, "one after the other")]
+    return Line(f"read pages, {READERS} at a time", "postgres", events, "pages/s", spreads(rates), claims)
+
+
+async def _read(shop: pagefold.Shop, keys: Keys) -> None:
+    get_json = shop.pages.get_json
+    for sku, channel in keys:
+        await get_json(sku, channel)
+
+
+async def _timed(keys: Keys, work: Awaitable[None]) -> Timed:
+    watch = Stopwatch()
+    with watch:
+        await work
+    return Timed(watch.seconds, len(keys))
+
+
+async def _existing(shop: pagefold.Shop, events: int, number: int) -> Keys:
+    """Pages that are live, as the workload ranks them."""
+    wanted = Workload().keys(4 * number)
+    found = [key for key in wanted if await shop.pages.get_json(*key) is not None]
+    assert found, f"no pages from {events} events"
+    return (found * number)[:number]

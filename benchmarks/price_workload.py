@@ -1,0 +1,56 @@
+"""The work of a rebuild: the price of every SKU as a source exports it, a row a stream, and the log that has the same.
+
+A row has some 300 bytes, its keys in the exporter's order and not sorted. SKUs count on, so that a file which names
+them one after the other is in the order of their streams. Everything follows from a row's number and version.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from pagefold import DomainEvent
+from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.rebuild.rebuild_service import Order
+from pagefold.engine.rebuild.run_observer import Watcher
+
+SOURCE = "erp"
+FIRST = 1
+"""The version that a log has when it is made."""
+
+WHOLE = Order()
+
+
+class Bystander(Watcher):
+    """Only counts how often a run has started over."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+
+    def start_over(self) -> None:
+        """Once more."""
+        self.restarts += 1
+
+
+def line(number: int, version: int) -> bytes:
+    """What the source says of one SKU at one version."""
+    cents = 500 + (number * 7_919 + version * 104_729) % 40_000
+    amount, tier, trade, staff = (f"{cents * share / 10_000:.2f}" for share in (100, 95, 80, 60))
+    envelope = f'"type":"pricing","sku":"SKU-{number:08d}","channel":"*","source":"{SOURCE}","sourceVersion":{version}'
+    price = f'"currency":"EUR","amount":"{amount}","taxIncluded":true,"taxClass":"standard"'
+    rest = f'"tiers":[{{"minQuantity":10,"amount":"{tier}"}}],"customerGroups":{{"trade":"{trade}","staff":"{staff}"}}'
+    return f'{{{envelope},"occurredAt":"2026-01-12T06:00:00Z","payload":{{{price},{rest}}}}}\n'.encode()
+
+
+def export(file: Path, rows: int, version: int = FIRST, *, shuffled: bool = False) -> None:
+    """Writes a whole snapshot, its rows in the order of their streams or in none."""
+    numbers = range(1, rows + 1)
+    with file.open("wb") as out:
+        for number in random.Random(7).sample(numbers, rows) if shuffled else numbers:
+            out.write(line(number, version))
+        out.write(b'{"snapshot":"end","count":%d}\n' % rows)
+
+
+def events(rows: int, version: int = FIRST) -> Iterator[DomainEvent]:
+    """The same as events, in the order of their streams."""
+    for number in range(1, rows + 1):
+        yield read_event(line(number, version))

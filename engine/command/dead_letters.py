@@ -1,0 +1,449 @@
+"""`pagefold dead-letters`: what was kept because it needs a person."""
+
+import getpass
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.text import Text
+
+import pagefold
+from pagefold.engine.command.console import (
+    count,
+    printable,
+    results,
+    say,
+    shortened,
+    show_table,
+    write_bytes,
+    write_json,
+)
+from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
+from pagefold.engine.command.pages import value
+from pagefold.engine.command.progress import item_meter
+from pagefold.engine.command.signals import stoppable
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, LetterResolved, Retried
+from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, summary_of
+from pagefold.engine.events import AppendResult
+from pagefold.engine.intake.event_parser import LARGEST_EVENT
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.dead_letter_records import DeadLetter, Kind, ListedLetter, Wanted
+
+WIDEST_ERROR = 100
+
+Decided: TypeAlias = Literal["discarded", "purged", "would be purged", "gone"]
+KindOption = Annotated[
+    Kind | None, Parameter(name="--kind", help="Only those kept at ingest, or only those kept at projection.")
+]
+DomainOption = Annotated[DomainName | None, Parameter(name="--domain", help="Only this domain.")]
+SourceOption = Annotated[str | None, Parameter(name="--source", help="Only what this source said.")]
+Operator = Annotated[
+    str | None, Parameter(name="--as", help="The name under which the decision is kept; the login name unless given.")
+]
+
+letters = App(
+    name="dead-letters",
+    help="""\
+List, show, retry, correct, discard and purge what was kept because it needs a person.
+
+`ingest-7` is an event whose version stands in the log with another content; the log keeps the first. Or it is a part of
+a request, of which no event could be made. `projection-12` is an event in the log that could not be folded; the page
+shows the newest one that could. None is ever deleted: what is resolved is kept with who did it, when and how. What they
+say is removed after a time, which [dead_letters] in the configuration says.
+""",
+    help_epilogue="",
+)
+
+
+@letters.command(name="list")
+def list_letters(  # noqa: PLR0913  # the command's options
+    *,
+    kind: KindOption = None,
+    domain: DomainOption = None,
+    source: SourceOption = None,
+    resolved: Annotated[bool, Parameter(help="Those that are resolved, instead.", show_default=False)] = False,
+    limit: Annotated[int, Parameter(help="At most so many, the newest.")] = 100,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """List dead letters, the newest first.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
+        null while it is open, resolution (folded, appended, ignored, corrected or discarded), resolvedAt, resolvedBy,
+        reason, position; via (webhook or cdc) of a request that could not be made an event, whose domain and revision
+        are null, and sku, channel and version where they are not known; purgedAt, purgedBy, when what it said was
+        removed.
+    """
+    wanted = Wanted(kind, domain, source, resolved)
+    return run(lambda: _list(wanted, limit, options, as_json=as_json))
+
+
+async def _list(wanted: Wanted, limit: int, options: Options, *, as_json: bool) -> int:
+    if limit < 1:
+        raise UsageError("--limit", f"{limit} is less than 1")
+    async with pagefold.open(options.load(), create=False) as shop:
+        if as_json:
+            async for letter in _newest(shop, wanted, limit):
+                write_bytes(msgspec.json.encode(summary_of(letter)))
+            return Exit.DONE
+        rows = [_row(letter, resolved=wanted.resolved) async for letter in _newest(shop, wanted, limit)]
+        total = await shop.dead_letters.count(wanted)
+    if rows:
+        columns = ("id", "since", "stream", "version", "resolution" if wanted.resolved else "error")
+        show_table(columns, rows, numbers=("version",), wrapped=("stream", columns[-1]))
+    if total > len(rows):
+        say(f"… and {total - len(rows):,} older; --limit shows more")
+    elif not rows:
+        say("no dead letters")
+    return Exit.DONE
+
+
+async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[ListedLetter]:
+    """So many of the newest letters, at most; a page of them is in memory."""
+    after: str | None = None
+    while limit > 0:
+        page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, LARGEST_PAGE))
+        for letter in page.letters:
+            yield letter
+        if page.next is None:
+            return
+        after, limit = page.next, limit - len(page.letters)
+
+
+def _row(letter: ListedLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
+    since = _moment(letter.recorded_at)
+    summary = summary_of(letter)
+    stream = letter.originator_id if letter.has_stream else f"a request of {summary.source}"
+    said = _resolution(letter) if resolved else letter.error
+    version = "-" if summary.version is None else str(summary.version)
+    version += f" of epoch {summary.epoch}" if summary.epoch else ""
+    return letter.id, since, printable(stream), version, shortened(printable(said), WIDEST_ERROR)
+
+
+def _moment(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+def _resolution(letter: ListedLetter | LetterDetail) -> str:
+    """How a letter ended: `discarded by ada at 2026-01-01 12:00:00: a test`."""
+    by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
+    because = f": {letter.reason}" if letter.reason is not None else ""
+    return f"{letter.resolution}{by} at {_moment(letter.resolved_at or '')}{because}"
+
+
+@letters.command
+def show(
+    identifier: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Show a dead letter whole: its error and its event; of a conflict, also how it differs from what stands.
+
+    Parameters
+    ----------
+    identifier
+        Such as `projection-12`.
+    as_json
+        Print one JSON document: as list does, and event, headers, and for an open conflict differences (path, before,
+        after: what stands, what this one says). What is no JSON is shown as text, and whole in base64.
+    """
+    return run(lambda: _show(identifier, options, as_json=as_json))
+
+
+async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
+    async with pagefold.open(options.load(), create=False) as shop:
+        detail = await shop.dead_letters.describe(await shop.dead_letters.get(identifier))
+    if as_json:
+        write_bytes(msgspec.json.encode(detail))
+    else:
+        _print_letter(detail)
+    return Exit.DONE
+
+
+_FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "epoch", "revision")
+
+
+def _print_letter(detail: LetterDetail) -> None:
+    facts: dict[str, object] = {name: getattr(detail, name) for name in _FACTS}
+    facts |= {"recordedAt": detail.recorded_at, "purgedAt": detail.purged_at, "purgedBy": detail.purged_by}
+    facts |= detail.headers
+    lines = [Text(detail.id, style="bold"), Text(printable(detail.error), style="red")]
+    if detail.resolution is not None:
+        lines.append(Text(printable(_resolution(detail)), style="green"))
+    lines += [
+        Text.assemble((f"  {printable(name):<12}", "dim"), printable(str(fact)))
+        for name, fact in facts.items()
+        if fact is not None
+    ]
+    lines += _differing(detail)
+    if detail.purged_at is None:
+        lines.append(Text("body" if detail.domain is None else "event"))
+        text = msgspec.json.format(msgspec.json.encode(detail.event), indent=2).decode()
+        lines += [Text(printable(line)) for line in text.split("\n")]
+    for line in lines:
+        results().print(line, soft_wrap=True)
+
+
+def _differing(detail: LetterDetail) -> list[Text]:
+    if detail.differences is None:
+        return []
+    changes = [
+        Text.assemble(f"  {printable(each.path)}: ", (value(each.before), "green"), " → ", (value(each.after), "red"))
+        for each in detail.differences
+    ]
+    return [Text("what stands → what this one says"), *changes]
+
+
+@letters.command
+def retry(  # the command's options
+    *identifiers: Annotated[str, Parameter(name="ID")],
+    everything: Annotated[bool, Parameter(name="--all", show_default=False)] = False,
+    kind: KindOption = None,
+    domain: DomainOption = None,
+    source: SourceOption = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Try dead letters again: fold their stream, append their event, or make an event of their request.
+
+    Prints what became of each: resolved, still dead, or gone (it was resolved before). Exit code 1 when any is still
+    dead. A newer good event resolves a letter by itself; nothing needs to be tried again then.
+
+    Parameters
+    ----------
+    identifiers
+        Such as `projection-12`.
+    everything
+        All that there are, the oldest first.
+    as_json
+        Print one JSON object a line: id, result.
+    """
+    wanted = Wanted(kind, domain, source)
+    if bool(identifiers) + everything + (wanted != Wanted()) != 1:
+        raise UsageError("ID", "name dead letters, or say which with --kind, --domain and --source, or --all")
+    return run(lambda: _retry(identifiers, wanted, options, as_json=as_json))
+
+
+async def _retry(identifiers: Sequence[str], wanted: Wanted, options: Options, *, as_json: bool) -> int:
+    counts: dict[Retried, int] = {"resolved": 0, "still dead": 0, "gone": 0}
+    async with pagefold.open(options.load(), create=False) as shop, stoppable() as stop:
+        found = await _found(shop, identifiers)
+        total = len(found) if identifiers else await shop.dead_letters.count(wanted)
+        tried = _each(shop, found) if identifiers else shop.dead_letters.retry_all(wanted, by=_known_name())
+        with item_meter("retrying", total) as meter:
+            async with aclosing(tried):
+                async for name, result in tried:
+                    counts[result] += 1
+                    _tell(name, result, as_json=as_json)
+                    meter.update(sum(counts.values()), f"{counts['still dead']:,} still dead")
+                    if stop:
+                        break
+    summary = ", ".join(f"{number:,} {result}" for result, number in counts.items() if number)
+    say(f"{count(sum(counts.values()), 'dead letter')} tried again: {summary}" if summary else "no dead letters")
+    if stop:
+        return stop.exit_code
+    return Exit.REFUSED if counts["still dead"] else Exit.DONE
+
+
+async def _found(shop: Shop, identifiers: Sequence[str]) -> list[DeadLetter]:
+    """The letters that were asked for, each once. Raises `UnknownLetter`."""
+    return [await shop.dead_letters.get(identifier) for identifier in dict.fromkeys(identifiers)]
+
+
+async def _each(shop: Shop, found: Sequence[DeadLetter]) -> AsyncGenerator[tuple[str, Retried], None]:
+    for letter in found:
+        yield letter.id, await shop.dead_letters.retry(letter, by=_known_name())
+
+
+def _tell(name: str, result: Retried | Decided, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"id": name, "result": result})
+    else:
+        print(f"{name}  {result}")
+
+
+@letters.command
+def correct(  # the command's options
+    identifier: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    payload: Annotated[str, Parameter(name="--payload", allow_leading_hyphen=True)],
+    operator: Operator = None,
+    version: Annotated[int | None, Parameter(name="--source-version")] = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Put another payload in the place of a dead letter's.
+
+    It is checked as whatever comes in, and appended to the log as an event of yours: the next revision of the letter's
+    version. `pagefold history` shows it. The letter is resolved and keeps what it has. Exit code 1 when the payload
+    was refused.
+
+    Parameters
+    ----------
+    identifier
+        Such as `ingest-7`.
+    payload
+        A file with the payload as JSON, `null` to withdraw; `-` reads standard input. Where the letter is a request of
+        which no event could be made: with the whole event.
+    version
+        Another version of the same stream, instead of the letter's.
+    as_json
+        Print one JSON object: id, outcome, position, path, reason.
+    """
+    name = operator or login_name()
+    return run(lambda: _correct(identifier, payload, name, version, options, as_json=as_json))
+
+
+async def _correct(
+    identifier: str, payload: str, operator: str, version: int | None, options: Options, *, as_json: bool
+) -> int:
+    given = _read(payload)
+    async with pagefold.open(options.load(), create=False) as shop:
+        letter = await shop.dead_letters.get(identifier)
+        result = await shop.dead_letters.correct(letter, given, operator, version=version)
+    if as_json:
+        write_json({"id": letter.id} | msgspec.structs.asdict(result))
+    else:
+        _tell_result(letter.id, result)
+    return Exit.REFUSED if result.reason is not None else Exit.DONE
+
+
+def _read(payload: str) -> bytes:
+    """The payload in a file, or on standard input; of one that is too large, as much as shows that."""
+    if payload == "-":
+        return sys.stdin.buffer.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
+    try:
+        with Path(payload).open("rb") as file:
+            return file.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
+    except OSError as error:
+        raise UsageError("--payload", f"{payload}: {error.strerror}") from None
+
+
+def _tell_result(name: str, result: AppendResult) -> None:
+    if result.reason is not None:
+        place = f"{result.path}: " if result.path else ""
+        say(printable(f"{name} stays as it is: {place}{result.reason}"))
+    elif result.outcome == "duplicate":
+        print(f"{name}  corrected: position {result.position} says so already")
+    else:
+        print(f"{name}  corrected by the event at position {result.position}")
+
+
+@letters.command
+def purge(
+    *identifiers: Annotated[str, Parameter(name="ID")],
+    dry_run: Annotated[bool, Parameter(name="--dry-run", show_default=False)] = False,
+    operator: Operator = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Remove what dead letters say: of all whose time is over, or of some at once.
+
+    The letters stay: that it happened, when and to which stream, and who removed what they said. Workers do the same
+    every hour, for what is older than [dead_letters] in the configuration allows. Nothing else has what an open request
+    or conflict says. Prints how many letters of each sort it were, or, of those that are named, what became of each:
+    purged, or gone (it was removed before).
+
+    Parameters
+    ----------
+    identifiers
+        Such as `ingest-7`: these, whatever their age. Without any, those whose time is over.
+    dry_run
+        Only tell what would be done.
+    as_json
+        Print one JSON object a line: id, result; without names sort (request, conflict or projection), resolved,
+        letters.
+    """
+    name = operator or login_name()
+    if identifiers:
+        return run(lambda: _purge(identifiers, name, options, dry_run=dry_run, as_json=as_json))
+    return run(lambda: _purge_expired(name, options, dry_run=dry_run, as_json=as_json))
+
+
+async def _purge(identifiers: Sequence[str], operator: str, options: Options, *, dry_run: bool, as_json: bool) -> int:
+    async with pagefold.open(options.load(), create=False) as shop:
+        for letter in await _found(shop, identifiers):
+            is_there = letter.purged_at is None if dry_run else await shop.retention.empty(letter, operator)
+            _tell(letter.id, ("would be purged" if dry_run else "purged") if is_there else "gone", as_json=as_json)
+    return Exit.DONE
+
+
+async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_json: bool) -> int:
+    async with pagefold.open(options.load(), create=False) as shop:
+        emptied = await (shop.retention.overdue() if dry_run else shop.retention.enforce(operator))
+    if as_json:
+        for each in emptied:
+            write_json(msgspec.structs.asdict(each))
+        return Exit.DONE
+    for each in emptied:
+        if each.letters:
+            print(count(each.letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
+    verb = "would be removed" if dry_run else "was removed"
+    total = sum(each.letters for each in emptied)
+    say(f"what {count(total, 'dead letter')} said {verb}" if total else "no dead letter is older than it may be")
+    return Exit.DONE
+
+
+@letters.command
+def discard(
+    *identifiers: Annotated[str, Parameter(name="ID", required=True)],
+    reason: Annotated[str, Parameter(name="--reason")],
+    operator: Operator = None,
+    as_json: AsJSON = False,
+    options: Injected = Options(),  # noqa: B008  # it is immutable
+) -> int:
+    """Decide that nothing is to be done about dead letters.
+
+    They are kept, with the reason, and stay resolved when the same events come or fail again. Prints what became of
+    each: discarded, or gone (it was resolved before).
+
+    Parameters
+    ----------
+    identifiers
+        Such as `ingest-7`.
+    reason
+        Why, for whoever asks later.
+    as_json
+        Print one JSON object a line: id, result.
+    """
+    name = operator or login_name()
+    return run(lambda: _discard(identifiers, reason, name, options, as_json=as_json))
+
+
+async def _discard(identifiers: Sequence[str], reason: str, operator: str, options: Options, *, as_json: bool) -> int:
+    async with pagefold.open(options.load(), create=False) as shop:
+        for letter in await _found(shop, identifiers):
+            result: Decided = "discarded"
+            try:
+                await shop.dead_letters.discard(letter, reason, operator)
+            except LetterResolved:
+                result = "gone"
+            _tell(letter.id, result, as_json=as_json)
+    return Exit.DONE
+
+
+def login_name() -> str:
+    """Who is at work here. Raises `UsageError` where nobody knows, as in some containers."""
+    name = _known_name()
+    if name is None:
+        raise UsageError("--as", "nobody knows the login name here: give a name")
+    return name
+
+
+def _known_name() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None

@@ -1,0 +1,176 @@
+"""The way of lines into the log: one batch is read and decoded while the former is committed."""
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import BinaryIO, NamedTuple, TypeAlias
+
+import anyio
+import msgspec
+import orjson
+from anyio.streams.memory import MemoryObjectSendStream
+from anyio.to_thread import run_sync
+
+from pagefold.engine.command.console import printable, say
+from pagefold.engine.command.progress import Meter
+from pagefold.engine.command.signals import Stop
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE
+from pagefold.engine.errors import PagefoldError, SourceFailed
+from pagefold.engine.events import AppendResult, DomainEvent, Outcome
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.input_files import InputFile
+from pagefold.engine.intake.ndjson_reader import Line, LineReader
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.stores.event_state import State
+from pagefold.projections.epochs import version_of
+
+SHOWN = 10
+"""How many refusals are shown; the others are counted."""
+
+_state = msgspec.json.Decoder(State)
+
+
+class Batch(NamedTuple):
+    """Lines of one source, and how many bytes of all sources were read by then."""
+
+    source: str
+    lines: list[Line]
+    position: int
+
+
+Batches: TypeAlias = MemoryObjectSendStream[Batch]
+
+
+class Intake:
+    """Appends the lines of sources. `counts` and `lines` tell what became of them, `error` why it ended early."""
+
+    def __init__(self, shop: Shop, refusals: "Refusals", meter: Meter, stop: Stop) -> None:
+        self._shop = shop
+        self._refusals = refusals
+        self._meter = meter
+        self._stop = stop
+        self._position = 0
+        self.counts: Counter[Outcome] = Counter()
+        self.lines = 0
+        self.error: PagefoldError | None = None
+
+    async def run(self, names: Sequence[str]) -> None:
+        """Takes everything in, until the end, an error or a signal. What is being committed then is finished."""
+        send, receive = anyio.create_memory_object_stream[Batch](0)
+        async with anyio.create_task_group() as group, receive:
+            group.start_soon(self._read, names, send)
+            async for batch in receive:
+                try:
+                    await self._append(batch)
+                except PagefoldError as error:
+                    self.error = error
+                    group.cancel_scope.cancel()
+                    break
+
+    async def _read(self, names: Sequence[str], send: Batches) -> None:
+        with self._stop.scope:
+            async with send:
+                for name in names:
+                    try:
+                        with InputFile(name) as source:
+                            await self._read_source(source, send)
+                    except SourceFailed as error:
+                        self.error = error
+                        return
+                    self._position += source.position
+
+    async def _read_source(self, source: InputFile, send: Batches) -> None:
+        reader = LineReader(source.name)
+        while True:
+            data = await source.read()
+            reader.feed(data)
+            while lines := await self._batch(reader, source, send, last=not data):
+                await self._send(lines, source, send)
+            if not data:
+                return
+
+    async def _batch(self, reader: LineReader, source: InputFile, send: Batches, *, last: bool) -> list[Line] | None:
+        """The next batch, not a full one only at the end, or when nobody is writing at the moment."""
+        try:
+            return await run_sync(partial(reader.batch, partial=last or source.idle))
+        except SourceFailed as error:
+            if rest := reader.rest():
+                await self._send(rest, source, send)
+            raise SourceFailed(source.name, f"{error.problem}; read up to line {reader.number:,}") from error
+
+    async def _send(self, lines: list[Line], source: InputFile, send: Batches) -> None:
+        await send.send(Batch(source.name, lines, self._position + source.position))
+
+    async def _append(self, batch: Batch) -> None:
+        events = [line.event for line in batch.lines if isinstance(line.event, DomainEvent)]
+        results = iter(await self._shop.append(events))
+        for line in batch.lines:
+            if isinstance(line.event, DomainEvent):
+                result = next(results)
+            else:
+                result = AppendResult("rejected", path=line.event.path, reason=line.event.reason)
+            self.counts[result.outcome] += 1
+            if result.outcome in ("conflict", "rejected"):
+                await self._refusals.add(batch.source, line, result)
+        self.lines += len(batch.lines)
+        self._refusals.flush()
+        refused = self._refusals.count
+        self._meter.update(batch.position, f"{self.lines:,} lines" + (f", {refused:,} refused" if refused else ""))
+
+
+class Refusals:
+    """Shows the first refused lines, and writes all of them to `file`, if there is one."""
+
+    def __init__(self, shop: Shop, file: BinaryIO | None) -> None:
+        self._shop = shop
+        self._door = Door(shop.config)
+        self._file = file
+        self.count = 0
+
+    async def add(self, source: str, line: Line, result: AppendResult) -> None:
+        """Takes note of a line that was refused."""
+        self.count += 1
+        if self._file is not None:
+            self._file.write(_record(source, line, result))
+        if self.count <= SHOWN:
+            place = f"{source}:{line.number}: {result.path}: " if result.path else f"{source}:{line.number}: "
+            say(printable(place + (result.reason or "") + await self._kept(line.event, result)))
+
+    def flush(self) -> None:
+        """What was written is with the operating system."""
+        if self._file is not None:
+            self._file.flush()
+
+    async def _kept(self, event: object, result: AppendResult) -> str:
+        """Where the event of a conflict is kept, when that is among the newest letters of its source."""
+        if result.outcome != "conflict" or not isinstance(event, DomainEvent):
+            return ""
+        admission = self._door.admit(event, now(), "0")
+        stream = admission.originator_id
+        office = self._shop.dead_letters
+        page = await office.page(Wanted("ingest", event.type, event.source), limit=LARGEST_PAGE)
+        for listed in page.letters:
+            if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
+                letter = await office.get(listed.id)
+                if bytes(_state.decode(letter.state).payload) == admission.content:
+                    return f"; kept as dead letter {letter.id}"
+        return "; kept in dead letters"
+
+
+def _record(source: str, line: Line, result: AppendResult) -> bytes:
+    record: dict[str, object] = {
+        "file": source,
+        "line": line.number,
+        "path": result.path or "",
+        "reason": result.reason or "",
+        "outcome": result.outcome,
+    }
+    if line.text is not None:
+        try:
+            record["text"] = line.text.decode()
+        except UnicodeDecodeError:
+            record["base64"] = b64encode(line.text).decode()
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

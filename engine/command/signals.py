@@ -1,0 +1,54 @@
+"""Signals that end a command after its current batch."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from signal import SIGINT, SIGTERM, Signals
+
+import anyio
+from anyio.abc import TaskStatus
+
+from pagefold.engine.runtime.logs import Logger
+
+log = Logger(__name__)
+
+
+class Stop:
+    """Whether SIGINT or SIGTERM has come. `scope` is cancelled then: what must not be interrupted shields itself."""
+
+    def __init__(self) -> None:
+        self.signal: Signals | None = None
+        self.scope = anyio.CancelScope()
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What shells expect of a program that was ended by this signal: 130 or 143."""
+        return 128 + (self.signal or SIGINT)
+
+    async def watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Waits for the first signal. A second Ctrl-C ends the process at once, which loses nothing acknowledged.
+
+        A second SIGTERM is the first one again: systemd sends it to every process, and so does the one that started it.
+        """
+        with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                self.signal = Signals(number)
+                break
+        signal.signal(SIGINT, signal.SIG_DFL)
+        signal.signal(SIGTERM, signal.SIG_IGN)
+        self.scope.cancel()
+        log.warning("stopping after the current batch", signal=self.signal and self.signal.name)
+
+
+@asynccontextmanager
+async def stoppable() -> AsyncIterator[Stop]:
+    """Watches for signals while the block lasts."""
+    stop = Stop()
+    async with anyio.create_task_group() as group:
+        await group.start(stop.watch)
+        yield stop
+        group.cancel_scope.cancel()

@@ -1,0 +1,346 @@
+"""Consumers: one a domain, each with its own checkpoint, lease, pace and failures."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import anyio
+import stamina
+
+from pagefold.domains import AnyDomain
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced
+from pagefold.engine.folding.folder import Folder
+from pagefold.engine.folding.source_resets import Streaks
+from pagefold.engine.replay.replayer import Refolder
+from pagefold.engine.replay.section_verifier import Looker
+from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.recent_faults import RecentFaults
+from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.stores.store import Checkpoint, Folding, Lease, Store, StoredEvent, Touched
+
+SMALLEST_WINDOW = 500
+"""Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
+
+WINDOW_BYTES = 32 * 1024 * 1024
+"""Bytes of a domain's events in a transaction: a window that has more is halved, down to one event."""
+
+STANDBY_SECONDS = 0.1
+
+SETTLE_SECONDS = 0.5
+"""How far a checkpoint may fall behind what was seen while a busy log holds nothing for its domain."""
+
+CONFIRM_SECONDS = 0.5
+"""How long a consumer with nothing to do goes without a look at whether the log is still the one that it has folded."""
+
+MOST_AHEAD = 50_000
+"""How many streams a consumer remembers to have folded further than it has come: some megabytes."""
+
+SECONDS_UNTIL_TRIED = 60.0
+"""Until then, a consumer that failed has tried again, or waits for another worker's lease: then it has not failed."""
+
+PASSING = (*RETRYABLE, LeaseLost)
+"""What a consumer gets over by itself."""
+
+log = Logger(__name__)
+
+
+class Consumer:
+    """Folds one domain, from its checkpoint to the end of the log.
+
+    Where the checkpoint's fingerprint tells that pages were folded under another configuration, it folds every page of
+    the domain again, beside what comes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        domain: AnyDomain,
+        config: Config,
+        counts: Counts | None = None,
+        faults: RecentFaults | None = None,
+    ) -> None:
+        self._store = store
+        self._counts = counts or Counts()
+        self._faults = RecentFaults() if faults is None else faults
+        self._domain = domain.name
+        self._work_name = f"fold {domain.name}"
+        self._folder = Folder(domain, config.made_for, store.log)
+        self._refolder = partial(Refolder, store, Looker(store, domain, config))
+        self._fingerprint = config.fingerprint(domain)
+        self._work = config.work
+
+    async def run(self, *, enduring: bool = False) -> None:
+        """Folds what comes, for ever. Waits on standby while another worker has the lease.
+
+        What may pass is tried again, with backoff and jitter, for ever. Raises `LogReplaced`, and whatever else is not
+        expected, unless it is `enduring`: then that is tried again, too, for somebody may mend it.
+        """
+        while True:
+            async for attempt in stamina.retry_context(
+                on=Exception if enduring else PASSING,
+                attempts=None,
+                timeout=None,
+                wait_initial=0.1,
+                wait_max=10.0,
+                wait_jitter=0.5,
+            ):
+                with attempt:
+                    await self._hold()
+
+    async def _hold(self) -> None:
+        """Takes the lease and folds until something fails. A failure after progress begins the backoff anew."""
+        progressed = False
+
+        def progress() -> None:
+            nonlocal progressed
+            progressed = True
+            self._faults.succeeded(self._work_name)
+
+        try:
+            await self._follow(progress)
+        except LeaseLost as error:  # another worker folds
+            if not progressed:
+                raise
+            log.warning("interrupted", domain=self._domain, error=str(error))
+        except RETRYABLE as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            if not progressed:
+                raise
+            log.warning("interrupted", domain=self._domain, error=str(error))
+        except LogReplaced as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            log.error("nothing is folded", domain=self._domain, error=str(error))  # noqa: TRY400  # where is no news
+            raise
+        except Exception as error:
+            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400  # ours has no other
+            raise
+
+    async def _follow(self, progress: Callable[[], None]) -> None:
+        """Takes the lease and folds what comes. Tells of progress whenever it is up to date, or has folded."""
+        async with self._store.consumption.lease(self._domain) as lease:
+            if lease is None:  # it waits until it has one
+                return
+            tail = await self._tail(lease)
+            log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
+            async with beside(partial(self._refold, tail)):
+                while True:
+                    if await tail.step():
+                        progress()
+                    else:
+                        await tail.confirm()
+                        await self._store.log.wait(tail.position, self._work.poll_seconds)
+                        await tail.settle()
+                        self._faults.succeeded(self._work_name)
+
+    async def catch_up(self) -> None:
+        """Folds everything that is in the log by now, or waits until the worker that has the lease did.
+
+        Raises `LogReplaced`.
+        """
+        target = await self._store.log.end()
+        while True:
+            checkpoint = await self._checkpoint()
+            caught_up = checkpoint.position >= target
+            if caught_up and not self._is_outdated(checkpoint):
+                return
+            async with self._store.consumption.lease(self._domain, wait=False) as lease:
+                if lease is not None:
+                    tail = await self._tail(lease)
+                    while tail.position < target and await tail.step():
+                        pass
+                    await self._refold(tail)
+                    await tail.settle()
+                    continue
+            if caught_up:
+                log.warning("another worker folds with another configuration", domain=self._domain)
+                return
+            await anyio.sleep(STANDBY_SECONDS)
+
+    async def _checkpoint(self) -> Checkpoint:
+        await self._store.proof.prove()
+        checkpoints = {each.domain: each for each in await self._store.consumption.checkpoints()}
+        return checkpoints.get(self._domain, Checkpoint(self._domain))
+
+    async def _tail(self, lease: Lease) -> "_Tail":
+        await self._store.proof.prove()
+        async with lease.folding() as folding:
+            checkpoint = folding.checkpoint
+            streaks = Streaks(self._store.log, self._domain, await folding.streaks())
+        tail = _Tail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
+        tail.fingerprint = checkpoint.fingerprint or self._fingerprint
+        tail.counts = self._counts
+        return tail
+
+    async def _refold(self, tail: "_Tail") -> None:
+        """Folds every page again when configuration or code have changed since, and remembers that it did."""
+        if not self._is_outdated(tail.checkpoint):
+            return
+        log.warning("the configuration or the release has changed: folding every page again", domain=self._domain)
+        found = await self._refolder(begin=tail.folding).run()
+        self._counts.folded_again(self._domain, found.changed)
+        tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
+        log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
+
+    def _is_outdated(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.fingerprint not in (None, self._fingerprint)
+
+
+class _Tail:
+    """Follows the log under a lease.
+
+    `position` is what was seen, which may be ahead of the `checkpoint` where nothing matched; `fingerprint` is that of
+    the configuration under which all pages are folded. What it does is counted in `counts`.
+    """
+
+    def __init__(
+        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: Streaks, largest: int
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._folder = folder
+        self._streaks = streaks
+        self._largest = largest
+        self.checkpoint = checkpoint
+        self.fingerprint = checkpoint.fingerprint
+        self.counts = Counts()
+        self._window = min(SMALLEST_WINDOW, largest)
+        self._ahead = _Ahead()
+        self._moved_at = self._confirmed_at = time.monotonic()
+        self.position = checkpoint.position
+
+    async def step(self) -> bool:
+        """Folds the next window, in one transaction that a cancellation waits for. False at the end of the log."""
+        with anyio.CancelScope(shield=True):
+            touched = await self._touched()
+            if touched.scanned == 0:
+                return False
+            full = touched.scanned >= self._window
+            self._window = min(self._window * 2, self._largest) if full else min(SMALLEST_WINDOW, self._largest)
+            if touched.streams:
+                if touched.end > self._ahead.horizon:
+                    self._ahead = _Ahead(await self._store.log.end() if full else touched.end)
+                await self._fold(touched)
+            self.position = touched.end
+            if time.monotonic() - self._moved_at > SETTLE_SECONDS:
+                await self.settle()
+        return True
+
+    async def _touched(self) -> Touched:
+        """The next window, as large as it may be."""
+        while True:
+            touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
+            if touched.bytes <= WINDOW_BYTES or touched.scanned <= 1:
+                return touched
+            self._window = touched.scanned // 2
+
+    def folding(self) -> AbstractAsyncContextManager[Folding]:
+        """A transaction under the lease."""
+        return self._lease.folding()
+
+    async def settle(self) -> None:
+        """Moves the checkpoint to what was seen."""
+        if self.checkpoint.position < self.position or self.checkpoint.fingerprint != self.fingerprint:
+            with anyio.CancelScope(shield=True):
+                moved = self._moved(self.position, self.checkpoint)
+                async with self._lease.folding() as folding:
+                    self._check(folding.checkpoint)
+                    moved = await folding.advance(moved)
+                self._committed(moved)
+
+    async def confirm(self) -> None:
+        """Sees, every so often, that the log and the checkpoint are those that this worker has left.
+
+        Raises `LogReplaced`, and `LeaseLost` where the checkpoint was put back with the log: then to begin from it is
+        right.
+        """
+        if time.monotonic() < self._confirmed_at + CONFIRM_SECONDS:
+            return
+        await self._store.proof.prove()
+        if self.checkpoint not in await self._store.consumption.checkpoints():
+            raise LeaseLost(self.checkpoint.domain)
+        self._confirmed_at = time.monotonic()
+
+    def _check(self, checkpoint: Checkpoint) -> None:
+        if checkpoint != self.checkpoint:
+            raise LeaseLost(checkpoint.domain)
+
+    async def _fold(self, touched: Touched) -> None:
+        started = time.perf_counter()
+        async with self._lease.folding() as folding:
+            self._check(folding.checkpoint)
+            left = self._ahead.without_settled(touched.streams)
+            folded = await self._folder.fold(folding, left)
+            ahead = () if left is touched.streams else set(touched.streams).difference(left)
+            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, folding)
+            if streaks:
+                await folding.keep_streaks(streaks)
+            heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
+            moved = self._moved(touched.end, _counted(self.checkpoint, touched, self.position, heads, folded.bad))
+            moved = await folding.advance(moved)
+        self._committed(moved)
+        self._streaks.keep(streaks)
+        self._ahead.remember(folded.settled, touched.end)
+        seconds = time.perf_counter() - started
+        self.counts.folded(moved.domain, touched.events, folded.changed, seconds)
+        log.info(
+            "folded",
+            domain=moved.domain,
+            position=moved.position,
+            events=touched.events,
+            streams=len(touched.streams),
+            changed=folded.changed,
+            bad=len(folded.bad),
+            milliseconds=round(seconds * 1000, 1),
+        )
+
+    def _moved(self, position: int, checkpoint: Checkpoint) -> Checkpoint:
+        return checkpoint._replace(position=position, fingerprint=self.fingerprint)
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self._moved_at = time.monotonic()
+
+
+class _Ahead:
+    """Which streams were folded further than the consumer has come, when it is far behind.
+
+    A fold takes the newest event of a stream, wherever in the log it stands. So whatever else the log held of the
+    stream by then, up to the `horizon`, is folded with it, and the stream need not be folded again on the way there.
+    """
+
+    def __init__(self, horizon: int = 0) -> None:
+        self.horizon = horizon
+        self._heads: dict[str, int] = {}
+
+    def without_settled(self, streams: Sequence[str]) -> Sequence[str]:
+        """The streams of a window that are left to fold."""
+        return [stream for stream in streams if stream not in self._heads] if self._heads else streams
+
+    def reached(self, window: Touched) -> set[int]:
+        """The positions of heads in a window that were folded before it."""
+        known = [self._heads[stream] for stream in window.streams if stream in self._heads] if self._heads else []
+        return {position for position in known if position <= window.end}
+
+    def remember(self, heads: Sequence[StoredEvent], position: int) -> None:
+        """Heads behind a position, up to the horizon, with which their streams are settled until there."""
+        if position < self.horizon and len(self._heads) < MOST_AHEAD:
+            self._heads |= {
+                head.originator_id: head.notification_id for head in heads if head.notification_id > position
+            }
+
+
+def _counted(
+    checkpoint: Checkpoint, touched: Touched, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
+) -> Checkpoint:
+    """Every event of the window is counted once: as a head, good or bad, or as overtaken."""
+    found = sum([after < position <= touched.end for position in heads])
+    dead = sum([after < event.notification_id <= touched.end for event in bad])
+    return checkpoint._replace(
+        applied=checkpoint.applied + found - dead,
+        stale=checkpoint.stale + touched.events - found,
+        dead=checkpoint.dead + dead,
+    )

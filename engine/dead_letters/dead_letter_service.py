@@ -1,0 +1,351 @@
+"""What needs a person: events that were kept instead of being folded or appended, and what can be done about them."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.domains.values import format_moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.dead_letters.corrector import Corrector, Payload, corrected, event_in
+from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, detail_of
+from pagefold.engine.errors import PagefoldError, Refused
+from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.folding.folder import Folder
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.operators import check_operator, check_reason
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.stores.dead_letter_records import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    KINDS,
+    NOWHERE,
+    OPEN,
+    DeadLetter,
+    How,
+    Kind,
+    ListedLetter,
+    NewLetter,
+    Place,
+    Resolution,
+    Via,
+    Wanted,
+)
+from pagefold.engine.stores.store import Store
+from pagefold.projections.streams import encode_part
+
+Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
+"""What became of a letter that was tried again. `gone`: somebody else resolved it before."""
+
+Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
+Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[How | None]]
+"""Tries a request again, and tells how that resolves its letter; None when it does not."""
+
+LONGEST_NUMBER = 18
+"""Digits that every database takes as an integer."""
+
+LARGEST_PAGE = 500
+"""Letters of a page."""
+
+MOST_TRIED = 100
+"""Letters that one call of `retry_some` tries again."""
+
+MOST_WHOLE = 100
+"""Letters that are given whole at once. Each may have a megabyte."""
+
+STEP = 20
+"""Letters that are named at a time while many are tried again; one of them is in memory."""
+
+BETWEEN = "_"
+"""Stands between the place that was reached and the last one, in the cursor of those who try many again."""
+
+
+class UnknownLetter(PagefoldError):
+    """There is no dead letter of this name."""
+
+    def __init__(self, identifier: str) -> None:
+        super().__init__(f"there is no dead letter {identifier!r}; `pagefold dead-letters list` shows them")
+
+
+class LetterResolved(PagefoldError):
+    """The letter was resolved before: nothing is left to decide."""
+
+    def __init__(self, letter: ListedLetter) -> None:
+        by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
+        super().__init__(f"dead letter {letter.id} is no longer open: {letter.resolution}{by} at {letter.resolved_at}")
+
+
+class UnknownCursor(PagefoldError):
+    """A page of letters was asked for behind a place that no page has named."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"{cursor!r} is no cursor; a page's `next` is one")
+
+
+class LetterPage(NamedTuple):
+    """Some letters, the newest first, and the cursor of the next page, None on the last one."""
+
+    letters: list[ListedLetter]
+    next: str | None
+
+
+class Retries(NamedTuple):
+    """What became of some letters, by name, the oldest first; the cursor of the next, None when all were tried."""
+
+    results: list[tuple[str, Retried]]
+    next: str | None
+
+
+class DeadLetterOffice:
+    """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
+
+    def __init__(self, store: Store, config: Config, door: Door, append: Append, epochs: Epochs) -> None:
+        self._store = store
+        self._letters = store.dead_letters
+        self._append = append
+        self._corrector = Corrector(store.log, door, epochs)
+        self._folders = {domain.name: Folder(domain, config.made_for, store.log) for domain in DOMAINS}
+        self._deliver: Deliver | None = None
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    async def newest(
+        self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
+    ) -> list[DeadLetter]:
+        """The newest open letters, the newest first, at most `MOST_WHOLE`, whole."""
+        listed = await self._letters.newest(Wanted(kind, domain), limit=min(limit, MOST_WHOLE))
+        letters = [await self.get(letter.id) for letter in listed]
+        return [letter for letter in letters if letter.resolution is None]
+
+    async def page(self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = 100) -> LetterPage:
+        """The next letters behind a cursor, the newest first, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
+
+        A letter that comes, or comes back, in the meantime is on the first page.
+        """
+        limit = max(1, min(limit, LARGEST_PAGE))
+        place = BEHIND_ALL if after is None else _place(after)
+        found = await self._letters.newest(wanted, after=place, limit=limit + 1)
+        letters = found[:limit]
+        return LetterPage(letters, _cursor(letters[-1].place) if len(found) > limit else None)
+
+    async def count(self, wanted: Wanted = OPEN) -> int:
+        """How many there are."""
+        return await self._letters.count(wanted)
+
+    async def get(self, identifier: str) -> DeadLetter:
+        """A letter by its name, such as `projection-12`, open or resolved. Raises `UnknownLetter`."""
+        kind, number = _parse(identifier)
+        letter = await self._letters.get(kind, number)
+        if letter is None:
+            raise UnknownLetter(identifier)
+        return letter
+
+    async def describe(self, letter: DeadLetter) -> LetterDetail:
+        """A letter whole, as it is shown; of a conflict, also how it differs from what stands."""
+        return await detail_of(letter, self._store.log)
+
+    # --- trying again -----------------------------------------------------------------------------
+
+    def deliver_with(self, deliver: Deliver) -> None:
+        """From now on, deliveries that could not be made events are tried again with this. It appends what it can."""
+        self._deliver = deliver
+
+    async def retry(self, letter: ListedLetter, *, by: str | None = None) -> Retried:
+        """Folds the letter's stream again, or appends its event again, and resolves the letter when that helps.
+
+        `by` is the operator.
+        """
+        current = await self._letters.get(letter.kind, letter.number)
+        if current is None or current.resolution is not None:
+            return "gone"
+        if current.purged_at is not None and current.kind == "ingest":
+            return "still dead"  # nothing is left that could be said again
+        if current.is_delivery:
+            return await self._deliver_again(current, by)
+        match current.kind:
+            case "projection":
+                return await self._fold_again(current, by)
+            case "ingest":
+                return await self._append_again(current, by)
+
+    async def retry_all(
+        self, wanted: Wanted = OPEN, *, by: str | None = None
+    ) -> AsyncGenerator[tuple[str, Retried], None]:
+        """Tries all open letters that there are by now, the oldest first, each once, and tells what became of each.
+
+        It ends, whatever comes or comes back meanwhile: that is behind the newest letter of the beginning.
+        """
+        after: str | None = None
+        while True:
+            letters, after = await self._next_to_retry(wanted, after, STEP)
+            for letter in letters:
+                yield letter.id, await self.retry(letter, by=by)
+            if after is None:
+                return
+
+    async def retry_some(
+        self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
+    ) -> Retries:
+        """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `MOST_TRIED`. Raises `UnknownCursor`.
+
+        Whoever goes on until there is no cursor has tried all that there were when they began, each once.
+        """
+        letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, MOST_TRIED)))
+        return Retries([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
+
+    async def _next_to_retry(
+        self, wanted: Wanted, after: str | None, limit: int
+    ) -> tuple[list[ListedLetter], str | None]:
+        """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
+        wanted = wanted._replace(resolved=False)
+        if after is None:
+            place, newest = BEFORE_ALL, await self._letters.newest(wanted, limit=1)
+            end = newest[0].place if newest else BEFORE_ALL
+        else:
+            place, end = _span(after)
+        letters = await self._letters.oldest(wanted, after=place, limit=limit) if place < end else []
+        is_last = len(letters) < limit or letters[-1].place >= end
+        following = None if is_last else _cursor(letters[-1].place) + BETWEEN + _cursor(end)
+        return [letter for letter in letters if letter.place <= end], following
+
+    async def _fold_again(self, letter: DeadLetter, by: str | None) -> Retried:
+        folder = self._folders.get(letter.domain)
+        if folder is None:
+            return "still dead"
+        async with self._store.consumption.folding(letter.domain) as folding:
+            await folder.fold(folding, [letter.originator_id], by=by)
+        current = await self._letters.get(letter.kind, letter.number)
+        return "still dead" if current is not None and current.resolution is None else "resolved"
+
+    async def _append_again(self, letter: DeadLetter, by: str | None) -> Retried:
+        try:
+            event = event_in(letter)
+        except Refused:
+            return "still dead"
+        [result] = await self._append([event])
+        if result.outcome not in ("appended", "duplicate"):
+            return "still dead"
+        await self._resolve(letter, Resolution("appended", now(), by, position=result.position))
+        return "resolved"
+
+    async def _deliver_again(self, letter: DeadLetter, by: str | None) -> Retried:
+        how = None if self._deliver is None else await self._deliver(letter)
+        if how is None:
+            return "still dead"
+        await self._resolve(letter, Resolution(how, now(), by))
+        return "resolved"
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    async def correct(
+        self, letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
+    ) -> AppendResult:
+        """Puts another payload in the place of the letter's, for ever, as an event of the operator's, and resolves it.
+
+        The event is the next revision of the letter's version, or of another `version` of its stream; it has the
+        operator's name and the letter's. The letter keeps what it has. A payload of None, or of `null`, withdraws. Of a
+        delivery, the payload is the whole event, as JSON, from the delivery's source.
+
+        `appended` or `duplicate` (what stands says so already): the letter is resolved. `rejected`, `conflict`, and
+        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `LetterResolved`, `Refused`
+        for an operator without a name.
+        """
+        check_operator(operator)
+        await self._check_open(letter)
+        try:
+            event = corrected(letter, payload, version)
+        except Refused as refused:
+            return AppendResult("rejected", path=refused.path, reason=refused.reason)
+        result = await self._corrector.append(letter, event, operator)
+        if result.outcome in ("appended", "duplicate") and result.reason is None:
+            await self._resolve(letter, Resolution("corrected", now(), operator, position=result.position))
+        return result
+
+    async def discard(self, letter: ListedLetter, reason: str, operator: str) -> None:
+        """Nothing is to be done about the letter, for this reason. It stays so when the same event fails again.
+
+        Raises `LetterResolved`, `Refused` without a reason or an operator's name.
+        """
+        check_operator(operator)
+        check_reason(reason)
+        await self._check_open(letter)
+        if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
+            raise LetterResolved(await self.get(letter.id))
+
+    async def _check_open(self, letter: ListedLetter) -> None:
+        current = await self.get(letter.id)
+        if current.resolution is not None:
+            raise LetterResolved(current)
+
+    async def _resolve(self, letter: ListedLetter, resolution: Resolution) -> bool:
+        return await self._letters.resolve(letter.kind, letter.number, resolution)
+
+
+def undeliverable(  # noqa: PLR0913  # a request has that many parts
+    source: str,
+    body: bytes,
+    error: str,
+    *,
+    via: Via = "webhook",
+    identifier: str = "",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    place: tuple[str, int] | None = None,
+) -> NewLetter:
+    """The letter for a request's body, or a part of one, of which no event could be made, to be kept as it came.
+
+    The way that it came, its sender's `identifier`, if any, and the body tell one from another: sent again, it is the
+    same letter.
+    `place` is the stream and the version that it is about, where they are known.
+    """
+    stream, version = place or (NOWHERE + encode_part(source), 0)
+    head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
+    digest = blake2b(head + body, digest_size=16).digest()
+    return NewLetter(
+        kind="ingest",
+        domain="",
+        originator_id=stream,
+        originator_version=version,
+        revision=0,
+        digest=digest,
+        error=error.replace("\0", "\\0").encode(errors="backslashreplace").decode(),
+        state=body,
+        recorded_at=now(),
+        headers=msgspec.json.encode(dict(headers)),
+        via=via,
+    )
+
+
+def _parse(identifier: str) -> tuple[Kind, int]:
+    name, _, number = identifier.partition("-")
+    for kind in KINDS:
+        if name == kind and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
+            return kind, int(number)
+    raise UnknownLetter(identifier)
+
+
+def _cursor(place: Place) -> str:
+    return f"{place.recorded_at}.{place.kind}-{place.number}"
+
+
+def _place(cursor: str) -> Place:
+    moment, _, identifier = cursor.rpartition(".")
+    try:
+        recorded_at = format_moment(datetime.fromisoformat(moment))
+        place = Place(recorded_at, *_parse(identifier))
+    except (ValueError, OverflowError, UnknownLetter):
+        raise UnknownCursor(cursor) from None
+    if _cursor(place) != cursor:
+        raise UnknownCursor(cursor)
+    return place
+
+
+def _span(cursor: str) -> tuple[Place, Place]:
+    reached, between, end = cursor.partition(BETWEEN)
+    if not between:
+        raise UnknownCursor(cursor)
+    return _place(reached), _place(end)

@@ -1,0 +1,131 @@
+"""Dead letters as they are shown, to people and to programs."""
+
+from base64 import b64encode
+from typing import Literal
+
+import msgspec
+
+from pagefold.domains.domain import JSON, UNREADABLE
+from pagefold.engine.stores.dead_letter_records import DeadLetter, How, Kind, ListedLetter
+from pagefold.engine.stores.event_state import State
+from pagefold.engine.stores.store import Log, StoredEvent
+from pagefold.projections.epochs import epoch_of, version_of
+from pagefold.projections.field_changes import AnyJSON, FieldChange, changes_between, flatten
+from pagefold.projections.streams import NotAStreamError, Stream, parse_stream_id
+
+_state = msgspec.json.Decoder(State)
+
+
+class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """A letter in a list.
+
+    `version` is the source's own, in an `epoch` where that began anew.
+    `error` may be cut short there. Of a delivery that could not be made an event, `via` is how it came, and often
+    nothing but the source is known. `resolution` is null while the letter is open; `position` is where in the log the
+    event stands that resolved it. `purgedAt` is null until what it said was removed.
+    """
+
+    id: str
+    kind: Kind
+    domain: str | None
+    sku: str | None
+    channel: str | None
+    source: str | None
+    version: int | None
+    revision: int | None
+    error: str
+    recorded_at: str
+    resolution: How | None
+    resolved_at: str | None
+    resolved_by: str | None
+    reason: str | None
+    position: int | None
+    via: Literal["webhook", "cdc"] | None
+    purged_at: str | None
+    purged_by: str | None
+    epoch: int | None
+
+
+class LetterDetail(LetterSummary, frozen=True, kw_only=True):
+    """A letter whole.
+
+    `event` is its event, or its body where it is a delivery; what is no JSON is shown as text, and is in `base64` byte
+    by byte; what was removed is null. `differences` of an open conflict are from what stands in the log to what the
+    letter says.
+    """
+
+    event: AnyJSON
+    base64: str | None
+    headers: dict[str, str]
+    differences: list[FieldChange] | None
+
+
+def summary_of(letter: ListedLetter) -> LetterSummary:
+    """The letter as it stands in a list."""
+    stream = _stream(letter)
+    return LetterSummary(
+        id=letter.id,
+        kind=letter.kind,
+        domain=letter.domain or None,
+        sku=stream.sku or None if stream else None,
+        channel=stream.channel or None if stream else None,
+        source=stream.source if stream else None,
+        version=version_of(letter.originator_version) if letter.has_stream else None,
+        revision=None if letter.is_delivery else letter.revision,
+        error=letter.error,
+        recorded_at=letter.recorded_at,
+        resolution=letter.resolution,
+        resolved_at=letter.resolved_at,
+        resolved_by=letter.resolved_by,
+        reason=letter.reason,
+        position=letter.position,
+        via=letter.via or None,
+        purged_at=letter.purged_at,
+        purged_by=letter.purged_by,
+        epoch=epoch_of(letter.originator_version) if letter.has_stream else None,
+    )
+
+
+async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
+    """The letter whole; of a conflict, beside what stands in the log."""
+    event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
+    conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_delivery
+    conflict = conflict and letter.purged_at is None
+    return LetterDetail(
+        **msgspec.structs.asdict(summary_of(letter)),
+        event=event,
+        base64=base64,
+        headers=msgspec.json.decode(letter.headers, type=dict[str, str]),
+        differences=await _differences(letter, log) if conflict else None,
+    )
+
+
+def _stream(letter: ListedLetter) -> Stream | None:
+    try:
+        return parse_stream_id(letter.originator_id)
+    except NotAStreamError:  # an application of the eventsourcing library wrote it
+        return None
+
+
+def _decoded(state: bytes) -> tuple[JSON, str | None]:
+    """What the state says, and, where that is no JSON, its text and its bytes in base64."""
+    try:
+        event: JSON = msgspec.json.decode(state)
+    except UNREADABLE:
+        return state.decode(errors="backslashreplace"), b64encode(state).decode()
+    return event, None
+
+
+async def _differences(letter: DeadLetter, log: Log) -> list[FieldChange]:
+    found = await log.at([(letter.originator_id, letter.originator_version)])
+    stands = max(found, key=lambda event: event.revision, default=None)
+    return changes_between(_fields(stands), _fields(letter))
+
+
+def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:
+    if event is None:
+        return {}
+    try:
+        return flatten(msgspec.json.decode(_state.decode(event.state).payload))
+    except UNREADABLE:
+        return {}

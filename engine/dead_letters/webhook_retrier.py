@@ -1,0 +1,235 @@
+"""Deliveries of those who cannot mend what they send: what can be taken of them is appended, and the rest is kept.
+
+A part of a delivery ends as one of these: it is in the log, it was there, it is in dead letters, or it is none that the
+configuration asks for, and counted. Nothing of it is answered before all of it is durable. Appending comes first, for
+only then it is known what could not be appended. A crash between the two leaves a delivery that was not acknowledged:
+it is sent again, and then what was appended is a duplicate, and what was kept is the same letter.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import msgspec
+from anyio.to_thread import run_sync
+
+from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.dead_letters.dead_letter_service import Append, undeliverable
+from pagefold.engine.dead_letters.past_epochs import PastEpochs
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import AppendResult, DomainEvent, placed_in
+from pagefold.engine.intake.change_completer import Completed, Completer
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.json_bodies import Headers
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.request_parts import Delivery, Faulty, Found, Ignored
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.recreated_rows import Incarnations
+from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.stores.dead_letter_records import DeadLetter, How, NewLetter
+from pagefold.engine.stores.store import Store
+
+Entrance: TypeAlias = Literal["webhook", "cdc"]
+Outcome: TypeAlias = AppendResult | Ignored | Faulty
+"""What became of something in a delivery. What is faulty is kept in dead letters; nothing is rejected."""
+
+Value = TypeVar("Value")
+
+TOGETHER = 5_000
+"""Parts of a delivery that are appended in one transaction."""
+
+
+class Run(Protocol):
+    """Does what may take long where it holds up nobody."""
+
+    async def __call__(self, work: Callable[[], Value], /) -> Value:
+        """What the work gives."""
+
+
+class Reader(Protocol):
+    """How the deliveries of a source are read."""
+
+    def passed_over(self, headers: Headers, *, partial: bool = False) -> Ignored | None:
+        """Why nothing of a delivery counts, by its headers; None when it does."""
+
+    def open(self, body: bytes) -> Delivery:
+        """A delivery, part by part."""
+
+
+class Request(NamedTuple):
+    """A delivery as it came: of its `headers`, those are kept that `kept` has."""
+
+    via: Entrance
+    source: str
+    body: bytes
+    headers: Headers = ()
+    kept: Mapping[str, str] = MappingProxyType({})
+    identifier: str = ""
+
+
+class Fault(NamedTuple):
+    """A part of a delivery that could not be taken: why, and the stream and version it is about, if they are known."""
+
+    part: int
+    reason: str
+    place: tuple[str, int] | None
+
+
+class Deliveries:
+    """Takes the deliveries of one shop's sources, and tries again what could not be taken of them."""
+
+    def __init__(  # what taking a delivery needs
+        self, config: Config, store: Store, door: Door, append: Append, counts: Counts, epochs: Epochs
+    ) -> None:
+        self._epochs = epochs
+        self._config = config
+        self._store = store
+        self._door = door
+        self._append = append
+        self._counts = counts
+        self._readers: dict[tuple[Entrance, str], Reader] = {}
+
+    def reader(self, via: Entrance, source: str) -> Reader | None:
+        """How a source's deliveries are read; None when it has no such entrance. Raises `ConfigurationError`."""
+        settings = self._config.sources.get(source)
+        if settings is None or getattr(settings, via) is None:
+            return None
+        if (via, source) not in self._readers:
+            self._readers[via, source] = _READERS[via](self._config, source)
+        return self._readers[via, source]
+
+    async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[Outcome]:
+        """What became of everything in a delivery, in order. When it returns, all of it is durable.
+
+        `append` takes the first `TOGETHER` parts; those behind them wait for room. Raises what appending raises, after
+        which some of it may have been taken: to send it again is safe.
+        """
+        if (ignored := reader.passed_over(request.headers)) is not None:
+            self._counts.set_aside(request.source, ignored.cause)
+            return [ignored]
+        delivery = await run(partial(reader.open, request.body))
+        outcomes: list[Outcome] = []
+        for start in range(0, delivery.parts, TOGETHER):
+            some = await self._take_some(delivery, start, run, append if start == 0 else self._append)
+            outcomes += [outcome for part in some for outcome in part]
+            faults = self._faults(some, start)
+            if faults:
+                await self._store.dead_letters.keep(_letters(request, delivery, faults))
+        self._count(request.source, outcomes)
+        return outcomes
+
+    async def try_again(self, letter: DeadLetter) -> How | None:
+        """Appends what can be made of what was kept: how that resolves its letter, when it is all of it.
+
+        What is in the log is no obstacle. Raises `ConfigurationError` for paths and columns that cannot work.
+        """
+        reader = self.reader(letter.via or "webhook", letter.source)
+        if reader is None:
+            return None
+        headers = msgspec.json.decode(letter.headers, type=dict[str, str])
+        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        if reader.passed_over(raw, partial=True) is not None:
+            return "ignored"
+        delivery = await run_sync(partial(reader.open, letter.state))
+        how: How = "ignored"
+        for start in range(0, delivery.parts, TOGETHER):
+            some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
+            if self._faults(some, start):
+                return None
+            if not all(isinstance(outcome, Ignored) for part in some for outcome in part):
+                how = "appended"
+        return how
+
+    async def _take_some(
+        self, delivery: Delivery, start: int, run: Run, append: Append, since: str | None = None
+    ) -> list[list[Outcome]]:
+        """What became of the next parts: of everything that each of them says, which has waited `since` a moment."""
+        parts = await run(partial(delivery.read, start, start + TOGETHER))
+        found = [found for part in parts for found in part]
+        if since is not None:
+            found = await self._as_of(found, since)
+        placed = await Incarnations(self._door, self._store.log, self._epochs).place(found)
+        completed = await Completer(self._door, self._store, self._epochs.known).complete(placed)
+        events = [each for each in completed if isinstance(each, DomainEvent)]
+        results = iter(await append(events) if events else ())
+        outcomes = iter([_outcome(each, results) for each in completed])
+        return [[next(outcomes) for _ in part] for part in parts]
+
+    async def _as_of(self, found: Sequence[Found], moment: str) -> list[Found]:
+        """The same, in the epochs that were current at a moment, where others are by now."""
+        past = PastEpochs(self._store.log, self._epochs, moment)
+        if not await past.begin():
+            return list(found)
+        return [await self._in_its_epoch(each, past) if isinstance(each, Change) else each for each in found]
+
+    async def _in_its_epoch(self, change: Change, past: PastEpochs) -> Change:
+        place = self._place(change.event)
+        if place is None or change.event.epoch is not None:
+            return change
+        return change._replace(event=placed_in(await past.of(place[0]), change.event))
+
+    def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[Fault]:
+        """Which of the parts need a person, and why: for each, the first that could not be taken.
+
+        A conflict is no reason: it has a letter of its own.
+        """
+        faults: list[Fault] = []
+        for number, part in enumerate(parts, start):
+            faulty = next((outcome for outcome in part if isinstance(outcome, Faulty)), None)
+            if faulty is not None:
+                faults.append(Fault(number, str(faulty.refused), self._place(faulty.event)))
+        return faults
+
+    def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
+        if event is None or not 0 <= event.source_version <= LARGEST_INTEGER:
+            return None
+        try:
+            return self._door.stream_of(event), event.source_version
+        except Refused:
+            return None
+
+    def _count(self, source: str, outcomes: Sequence[Outcome]) -> None:
+        """Counts what was not appended. Of what was, the appender has counted what became of it."""
+        for outcome in outcomes:
+            if isinstance(outcome, Ignored):
+                self._counts.set_aside(source, outcome.cause)
+            elif isinstance(outcome, Faulty):
+                self._counts.set_aside(source, "kept")
+
+
+_READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": Webhooks, "cdc": Debezium}
+
+
+def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
+    """What became of one of those that were completed. What the door refused is as faulty as what could not be read."""
+    if not isinstance(completed, DomainEvent):
+        return completed
+    result = next(results)
+    if result.outcome != "rejected":
+        return result
+    return Faulty(Refused(result.path or "", result.reason or ""), completed)
+
+
+def _letters(request: Request, delivery: Delivery, faults: Sequence[Fault]) -> list[NewLetter]:
+    """One for each part that could not be taken, or one for all of them, see `Delivery.pieces`."""
+    by_part = {fault.part: fault for fault in faults}
+    letters: list[NewLetter] = []
+    for parts, body in delivery.pieces(list(by_part)):
+        first = by_part[parts[0]]
+        alone = len(parts) == 1
+        letters.append(
+            undeliverable(
+                request.source,
+                body,
+                first.reason if alone else f"{len(parts)} of {delivery.parts} parts, the first: {first.reason}",
+                via=request.via,
+                identifier=request.identifier,
+                headers=request.kept,
+                place=first.place if alone else None,
+            )
+        )
+    return letters

@@ -1,0 +1,134 @@
+"""What was lost is looked for, then put right: the sources' snapshots beside the log, and every page beside the log."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pagefold.engine.demo.reference_model import Drift, Stream
+from pagefold.engine.rebuild.rebuild_service import Order, RebuildOffice, RunReport
+from pagefold.engine.rebuild.run_observer import Watcher
+from pagefold.engine.replay.replayer import Refolded, SectionDrift
+from pagefold.engine.shop import Shop
+from pagefold.engine.snapshots.snapshot import Batch
+from pagefold.projections.streams import parse_stream_id
+
+SHOWN = 3
+"""How many streams are named that were not found, or found for nothing."""
+
+
+class Expected(NamedTuple):
+    """What there is to find: `rows` in each source's snapshot, `drift` by stream, and so many spoilt `sections`."""
+
+    rows: Mapping[str, int]
+    drift: Mapping[Stream, Drift]
+    sections: int
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found, when only looking or when mending: a report of each source, drift by stream, and the sections."""
+
+    runs: list[RunReport] = field(default_factory=list)
+    drift: dict[Stream, Drift] = field(default_factory=dict)
+    pages: Refolded = field(default_factory=Refolded)
+    seconds: float = 0.0
+    folding_seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """How many rows were compared with the log."""
+        return sum(run.counts.rows for run in self.runs)
+
+    @property
+    def events(self) -> int:
+        """How many events were made to mend what had drifted."""
+        return sum(run.drifted + run.counts.withdrawn for run in self.runs)
+
+    def by_kind(self) -> Counter[Drift]:
+        """How many streams had drifted, and how."""
+        return Counter(self.drift.values())
+
+
+class Ears(Watcher):
+    """Hears what a run does. What it has found so far is added to `kinds`, which a screen may show meanwhile."""
+
+    def __init__(self, kinds: Counter[str], advance: Callable[[int], None]) -> None:
+        self.found_by_stream: dict[str, Drift] = {}
+        self._kinds = kinds
+        self._advance = advance
+        self._read = 0
+
+    def read(self, batch: Batch) -> None:
+        """A batch of the snapshot was read."""
+        self._read += len(batch.rows)
+        self._advance(len(batch.rows))
+
+    def found(self, drift: Drift, streams: Sequence[str]) -> None:
+        """Streams have drifted in this way."""
+        self.found_by_stream.update(dict.fromkeys(streams, drift))
+        self._kinds[drift] += len(streams)
+
+    def start_over(self) -> None:
+        """The snapshot is sorted first, and nothing counts that was read."""
+        self._advance(-self._read)
+        self._read = 0
+        self._kinds.subtract(Counter(self.found_by_stream.values()))
+        self.found_by_stream.clear()
+
+
+class Recovery:
+    """Finds what has drifted and puts it right. `kinds` counts, while it goes on, what was found by kind."""
+
+    def __init__(self, shop: Shop, advance: Callable[[int], None]) -> None:
+        self.kinds: Counter[str] = Counter()
+        self._shop = shop
+        self._advance = advance
+
+    async def compare_sources(self, findings: Findings, *, dry_run: bool) -> None:
+        """Every source's snapshot beside the log. What a real run has found is read from what it recorded."""
+        self.kinds.clear()
+        started = time.perf_counter()
+        async with self._shop.rebuilds() as office:
+            for source in office.sources(None, None):
+                ears = Ears(self.kinds, self._advance)
+                report = await office.rebuild(source, Order(dry_run=dry_run), ears)
+                findings.runs.append(report)
+                found = ears.found_by_stream if report.run is None else await _recorded(office, report.run)
+                findings.drift |= {Stream(*parse_stream_id(stream)): drift for stream, drift in found.items()}
+        findings.seconds = time.perf_counter() - started
+
+    async def compare_pages(self, findings: Findings, *, dry_run: bool) -> None:
+        """Every page beside the log."""
+        started = time.perf_counter()
+        findings.pages = await self._shop.fold_again(write=not dry_run, tell=self._hear, advance=self._advance)
+        findings.folding_seconds = time.perf_counter() - started
+
+    def _hear(self, _drift: SectionDrift) -> None:
+        self.kinds["section"] += 1
+
+
+async def _recorded(office: RebuildOffice, run_id: str) -> dict[str, Drift]:
+    return {stream: drift async for stream, drift in office.drifted(run_id)}
+
+
+def problems_of(findings: Findings, expected: Expected, when: str) -> list[str]:
+    """What was not found, or wrongly, in sentences. `when` begins them."""
+    problems = [
+        f"{when}: the rebuild of {run.source} is {run.state}; {run.reason or 'its snapshot was not taken as it is'}"
+        for run in findings.runs
+        if run.state != "completed" or not run.complete or run.counts.rows != expected.rows[run.source]
+    ]
+    if {run.source for run in findings.runs} != set(expected.rows):
+        problems.append(f"{when}: not every source was rebuilt")
+    wrong = sorted(expected.drift.items() ^ findings.drift.items())
+    if wrong:
+        streams = list(dict.fromkeys("/".join(stream) for stream, _ in wrong))
+        names = ", ".join(streams[:SHOWN]) + (" and others" if len(streams) > SHOWN else "")
+        found, must = len(findings.drift), len(expected.drift)
+        problems.append(f"{when}: {found:,} streams had drifted, it must be {must:,}; they differ in {names}")
+    if findings.pages.changed != expected.sections:
+        found, must = findings.pages.changed, expected.sections
+        problems.append(f"{when}: {found:,} sections were not what the log says, it must be {must:,}")
+    return problems

@@ -1,0 +1,120 @@
+"""The application: page reads in front, every other route behind, and whatever goes wrong answered as a problem."""
+
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from starlette.responses import Response
+from starlette.routing import Route as Path
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
+
+from pagefold.engine.http.authorization import admitted
+from pagefold.engine.http.headers import Header
+from pagefold.engine.http.openapi import document
+from pagefold.engine.http.page_reads import Application, PageReads, decoded
+from pagefold.engine.http.problems import (
+    ClientGone,
+    Problem,
+    as_unavailable,
+    no_route,
+    not_allowed,
+    problem_of,
+    response,
+    unsupported,
+)
+from pagefold.engine.http.request_body import check_encoding, read_query, single_value
+from pagefold.engine.http.request_log import UNKNOWN
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.http.routing import Call, Route
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.stores.grants import Grant
+
+NOBODY = Grant("anybody", frozenset(), None)
+"""Who asks for what anybody may ask for."""
+
+
+def application(service: Service, routes: Sequence[Route] = ROUTES) -> Application:
+    """The whole server as one ASGI application."""
+    service.description = document(routes)
+    by_path: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, {})[route.method] = route
+    paths = [Path(path, Endpoint(service, path, methods)) for path, methods in by_path.items()]
+    router = Router(paths, redirect_slashes=False, default=Endpoint(service, UNKNOWN, {}))
+    return PageReads(service, _Behind(router))
+
+
+class _Behind:
+    """Hands requests to the router with the path as it came, so that an encoded slash is none."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._router({**scope, "path": scope["raw_path"].decode("latin-1"), "root_path": ""}, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._router(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+
+class Endpoint:
+    """All operations of one path."""
+
+    def __init__(self, service: Service, path: str, routes: Mapping[str, Route]) -> None:
+        self._service = service
+        self._path = path
+        self._routes = {**routes, **({"HEAD": routes["GET"]} if "GET" in routes else {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        traffic = self._service.traffic
+        started = time.perf_counter() if traffic.logs_next() else None
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientGone:
+            traffic.gone += 1
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            answer = response(self._problem(error, scope["method"]))
+        await answer(scope, receive, send)
+        method = scope["method"] if scope["method"] in self._routes else UNKNOWN
+        traffic.note(method, self._path, answer.status_code, len(answer.body), started)
+
+    def _problem(self, error: Exception, method: str) -> Problem:
+        problem, route = problem_of(error), self._routes.get(method)
+        is_pushed = route is not None and route.pushed
+        return as_unavailable(problem) if problem.status == HTTPStatus.TOO_MANY_REQUESTS and is_pushed else problem
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        route = self._route(scope["method"])
+        headers: list[Header] = scope["headers"]
+        grant, authorization = NOBODY, single_value(headers, b"authorization")
+        if route.scope is not None:
+            grant = await admitted(self._service.access, authorization, route.scope, private=route.private)
+        path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
+        query = read_query(scope["query_string"], route.query)
+        _check_media_type(route, headers)
+        call = Call(self._service, route, grant, path, query, headers, receive)
+        try:
+            return await route.handler(call)
+        finally:
+            call.end()
+
+    def _route(self, method: str) -> Route:
+        if not self._routes:
+            raise no_route()
+        if method not in self._routes:
+            raise not_allowed(method, ", ".join(sorted(self._routes)))
+        return self._routes[method]
+
+
+def _check_media_type(route: Route, headers: list[Header]) -> None:
+    if not route.bodies:
+        return
+    check_encoding(headers)
+    given = (single_value(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+    if given not in route.bodies and not route.takes(headers):
+        raise unsupported(", ".join(route.bodies))

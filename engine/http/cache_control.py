@@ -1,0 +1,98 @@
+"""How long a page may be kept: what its channel says, and never beyond the moment at which a price begins or ends."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+from xxhash import xxh3_128_hexdigest
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.http.headers import Header
+
+SCHEDULED = b'"scheduled"'
+"""Stands in every page with a scheduled price. Where it stands for something else, a look at the page tells."""
+
+
+class _Span(msgspec.Struct, rename={"from_": "from"}):
+    from_: datetime | None = None
+    until: datetime | None = None
+
+
+class _Pricing(msgspec.Struct):
+    scheduled: list[_Span] = []
+
+
+class _Page(msgspec.Struct):
+    pricing: _Pricing | None = None
+
+
+_page = msgspec.json.Decoder(_Page)
+
+
+class _Times(NamedTuple):
+    fresh: int
+    stale: int
+
+
+class CachePolicy:
+    """The `Cache-Control` of pages. `public` tells that anybody may read them, and so may whoever stands between."""
+
+    def __init__(self, config: Config, *, public: bool) -> None:
+        self._times = {name: _times(config, name) for name in config.channels}
+        self.share(public=public)
+
+    def share(self, *, public: bool) -> None:
+        """From now on, this is who may keep pages."""
+        self._who = b"public" if public else b"private"
+        self._usual = {name: self._header(times) for name, times in self._times.items()}
+
+    def header(self, channel: str, body: bytes) -> Header:
+        """The header for a page."""
+        if SCHEDULED not in body:
+            return self._usual[channel]
+        left = seconds_to_change(body, datetime.now(UTC))
+        if left is None:
+            return self._usual[channel]
+        fresh, stale = self._times[channel]
+        fresh = min(fresh, left)
+        return self._header(_Times(fresh, min(stale, left - fresh)))
+
+    def _header(self, times: _Times) -> Header:
+        value = b"%b, max-age=%d" % (self._who, times.fresh)
+        if times.stale:
+            return (b"cache-control", value + b", stale-while-revalidate=%d" % times.stale)
+        return (b"cache-control", value + b", must-revalidate")
+
+
+def _times(config: Config, channel: str) -> _Times:
+    own, usual = config.channels[channel], config.http
+    fresh, stale = own.cache_seconds, own.stale_while_revalidate_seconds
+    return _Times(
+        usual.cache_seconds if fresh is None else fresh,
+        usual.stale_while_revalidate_seconds if stale is None else stale,
+    )
+
+
+def seconds_to_change(body: bytes, now: datetime) -> int | None:
+    """How many whole seconds are left until a scheduled price of the page begins or ends; None when none will."""
+    try:
+        pricing = _page.decode(body).pricing
+    except msgspec.MsgspecError:  # a domain of another form has that name
+        return None
+    spans = pricing.scheduled if pricing is not None else []
+    moments = [moment for span in spans for moment in (span.from_, span.until) if moment is not None and moment > now]
+    return int((min(moments) - now).total_seconds()) if moments else None
+
+
+def etag_of(body: bytes) -> bytes:
+    """The strong entity tag of a page: equal exactly for equal bytes."""
+    return b'"%b"' % xxh3_128_hexdigest(body).encode()
+
+
+def matches(condition: bytes, etag: bytes) -> bool:
+    """Whether an `If-None-Match` names the tag: `*` does, and so does a weak one (RFC 9110, 13.1.2)."""
+    if condition == etag:
+        return True
+    if condition.strip() == b"*":
+        return True
+    return any(each.strip().removeprefix(b"W/") == etag for each in condition.split(b","))

@@ -1,0 +1,61 @@
+"""Answers that are whole from the start, sent in one piece: an extension of ASGI, for the page reads.
+
+uvicorn takes an answer in parts, looks each header over, and keeps account of what is still to come. A page is known
+from its first header to its last byte, and all of its headers are the server's own: it needs none of that. Where the
+scope does not offer the extension, as under another server, the same answer goes out in parts.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from starlette.types import Message, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from pagefold.engine.http.headers import Header
+
+WHOLE = "pagefold.http.response.whole"
+OFFER: dict[str, dict[object, object]] = {WHOLE: {}}
+"""What a scope's `extensions` have where whole answers are taken."""
+
+
+async def send_whole(scope: Scope, send: Send, status: int, headers: list[Header], body: bytes) -> None:
+    """Sends an answer. `headers` have its length, and nothing that came from outside."""
+    if WHOLE in (scope.get("extensions") or ()):
+        await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
+        return
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def text_of(headers: Iterable[Header]) -> bytes:
+    """Headers as they go over the wire."""
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
+
+
+class Cycle(RequestResponseCycle):
+    """A request and its answer, which may be a whole one."""
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401  # a message of ASGI, or the one of the extension
+        """Sends a part of the answer, or all of it."""
+        if message["type"] != WHOLE:
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = self.response_complete = True
+        self.transport.write(self._text(message))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    def _text(self, message: Message) -> bytes:
+        headers = cast("list[Header]", message["headers"])
+        parts = [STATUS_LINE[message["status"]]]
+        parts += [text_of(self.default_headers), text_of(headers)]
+        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        if self.scope["method"] != "HEAD":
+            parts.append(message["body"])
+        return b"".join(parts)

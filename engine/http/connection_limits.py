@@ -1,0 +1,448 @@
+"""What uvicorn does not limit: the size of a request's head, how long a request may take to arrive, and connections.
+
+uvicorn reads whatever comes for as long as it comes. This protocol counts while it reads, and a look at all connections
+once in a while finds those whose time is over: no timer for each request, which would cost as much as reading a page.
+
+The parser stops behind a head that offers another protocol, and uvicorn drops the body then. Here no offer is taken,
+and so the head is read again without it, and the body after it. What is refused is answered in its turn: not before
+the answers to what came in front of it.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
+
+import anyio
+import httptools
+from uvicorn.config import Config as ServerConfig
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.http.complete_response import OFFER, Cycle, text_of
+from pagefold.engine.http.headers import Header
+from pagefold.engine.http.problems import Problem, sent, unavailable
+from pagefold.engine.http.request_head import (
+    HOST,
+    TRANSFER_ENCODING,
+    WATCHED,
+    coding_fault,
+    host_fault,
+    host_in_target,
+    version_fault,
+    without_offer,
+)
+from pagefold.engine.http.request_log import Traffic
+
+LOOKS_IN_A_LIMIT = 10
+"""How often all connections are looked at in the time that the shortest limit gives them."""
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.05, 1.0
+
+_REFUSED = {
+    400: "this is not HTTP",
+    408: "the request was not complete in time",
+    414: "the address is too long",
+    431: "the headers are too large, or too many",
+}
+
+
+Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes] | None]
+"""Gives the head and the body of an answer to a method, an address and headers, or None where it takes more time."""
+
+
+class Gate:
+    """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols.
+
+    Once it `is_ending`, each answer is the last one of its connection.
+    """
+
+    def __init__(self, limits: HttpConfig, traffic: Traffic, at_once: Answerer) -> None:
+        self.limits = limits
+        self.traffic = traffic
+        self.at_once = at_once
+        self.open: set[LimitedProtocol] = set()
+        self.is_ending = False
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, connection: "LimitedProtocol", address: str | None) -> str | None:
+        """Counts a connection. Gives the reason when there is one too many."""
+        self.open.add(connection)
+        if address is not None:
+            self._by_address[address] += 1
+        if len(self.open) > self.limits.connections:
+            return "there are too many connections"
+        if address is not None and self._by_address[address] > self.limits.connections_per_address:
+            return "there are too many connections from your address"
+        return None
+
+    def leave(self, connection: "LimitedProtocol", address: str | None) -> None:
+        """Counts it no more."""
+        self.open.discard(connection)
+        if address is not None:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    async def watch(self) -> None:
+        """Closes what has been silent or slow for too long, until it is cancelled."""
+        shortest = min(self.limits.receive_seconds, self.limits.idle_seconds)
+        pause = min(max(shortest / LOOKS_IN_A_LIMIT, SHORTEST_LOOK), LONGEST_LOOK)
+        while True:
+            await anyio.sleep(pause)
+            now = time.monotonic()
+            for connection in list(self.open):
+                connection.look(now)
+
+
+class GivenUp(Exception):  # it only ends the parser's work
+    """A request is refused before it is whole. Raised inside the parser, which gives up."""
+
+
+def has_arrived(transport: asyncio.Transport) -> bool:
+    """Whether there is something that was sent, and not read yet."""
+    line = transport.get_extra_info("socket")
+    if line is None or transport.is_closing():
+        return False
+    try:
+        with socket.socket(fileno=os.dup(line.fileno())) as same:
+            return bool(same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:  # nothing has, or the other end has broken off
+        return False
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection, within limits.
+
+    `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
+    answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
+    `_unparsed` counts the bytes since a head began, or since a body last grew. `_settled` tells that the request is one
+    that was answered at once. `_is_begun` tells that a request is arriving; `_offer` is its head again where it offers
+    another protocol. `_fault` is why the parser gives up, and `_refusal` what is said when everything before it is
+    answered.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._gate = gate
+        self._limits = gate.limits
+        self._since: float | None = time.monotonic()
+        self._idle_since: float | None = None
+        self._writing_since: float | None = None
+        self._is_begun = False
+        self._in_head = True
+        self._settled = False
+        self._head_bytes = 0
+        self._headers = 0
+        self._unparsed = 0
+        self._host: bytes | None = None
+        self._is_coded = False
+        self._offer: bytes | None = None
+        self._fault: Problem | None = None
+        self._refusal: Problem | None = None
+        self._address: str | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
+        """Lets a connection in, or tells it why not and closes it."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else None
+        reason = self._gate.enter(self, self._address)
+        if reason is not None:
+            self._refuse(unavailable(reason))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Counts it no more."""
+        self._gate.leave(self, self._address)
+        self._since = self._idle_since = self._writing_since = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads, unless more has come than may without a head coming to its end, or a body growing."""
+        if self.transport.is_closing() or self._refusal is not None:
+            return
+        if self._since is None and self._idle_since is not None:
+            self._since, self._idle_since = time.monotonic(), None
+        self._unparsed += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._read_on(memoryview(data)[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        if self._unparsed > self._limits.max_header_bytes:
+            self._end_with(Problem(431, _REFUSED[431]))
+
+    def _read_on(self, rest: memoryview) -> None:
+        """Reads on behind a head with an offer, and behind those that follow in the same piece."""
+        try:
+            while self._offer is not None:
+                self._take_no_offer(self._offer)
+                try:
+                    self.parser.feed_data(rest)
+                except httptools.HttpParserUpgrade as offer:
+                    rest = rest[offer.args[0] :]
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _take_no_offer(self, head: bytes) -> None:
+        """Reads a head again that now has no offer. The parser that has seen one expects no body any more."""
+        self._offer = None
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.parser.feed_data(head)
+
+    def on_message_begin(self) -> None:
+        """A request begins to arrive."""
+        super().on_message_begin()
+        self._is_begun = self._in_head = True
+        self._settled = self._is_coded = False
+        self._host = None
+        self._head_bytes = self._headers = 0
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's address."""
+        self._count(len(url), 414)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header. What comes behind a body is none: it counts for the limits, and for nothing else."""
+        self._headers += 1
+        if self._headers > self._limits.max_headers:
+            self._give_up(Problem(431, _REFUSED[431]))
+        self._count(len(name) + len(value), 431)
+        if not self._in_head:
+            return
+        name = name.lower()
+        if name in WATCHED:
+            self._watch(name, value)
+        self.headers.append((name, value))
+
+    def _watch(self, name: bytes, value: bytes) -> None:
+        if name == HOST:
+            if self._host is not None:
+                self._give_up(Problem(400, "Host is given twice"))
+            self._host = value
+        elif name == TRANSFER_ENCODING:
+            self._is_coded = True
+            if (fault := coding_fault(value)) is not None:
+                self._give_up(fault)
+        elif value.lower() == b"100-continue":
+            self.expect_100_continue = True
+
+    def on_headers_complete(self) -> None:
+        """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
+        if self.transport.is_closing():  # this was the last answer; what comes behind it is not even looked at
+            raise GivenUp
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        self._check_head(version)
+        if self.parser.should_upgrade():
+            self._set_aside(method, version)
+            return
+        is_first = self.is_at_rest()
+        keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gate.is_ending
+        if not (is_first and self._answer_at_once(method, keep_alive=keep_alive)):
+            self._begin(method, version, keep_alive=keep_alive, is_first=is_first)
+        self._in_head = False
+        self._unparsed = 0
+
+    def _check_head(self, version: str) -> None:
+        fault = host_fault(self._host) if version == "1.1" else version_fault(version, is_coded=self._is_coded)
+        if fault is not None:
+            self._give_up(fault)
+
+    def _set_aside(self, method: bytes, version: str) -> None:
+        """The parser stops here, and will say so. This request has not come to its end, whatever it says before."""
+        if method == b"CONNECT":
+            self._give_up(Problem(501, "this is no proxy"))
+        self._offer = without_offer(method, self.url, version, self.headers)
+
+    def _begin(self, method: bytes, version: str, *, keep_alive: bool, is_first: bool) -> None:
+        """Has the application answer the request, when it is its turn."""
+        self._address_request(method, version)
+        self.cycle = self._cycle(keep_alive=keep_alive)
+        if is_first:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # it was sent before the answer to the one before: it waits
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _address_request(self, method: bytes, version: str) -> None:
+        url, scope = httptools.parse_url(self.url), self.scope
+        raw_path = url.path or b"/"
+        if url.host is not None:
+            host = (HOST, host_in_target(url.host, url.port))
+            self.headers[:] = [host, *(each for each in self.headers if each[0] != HOST)]
+        scope["method"] = method.decode("ascii")
+        scope["http_version"] = version
+        scope["raw_path"] = raw_path
+        path = raw_path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        scope["extensions"] = OFFER
+
+    def is_at_rest(self) -> bool:
+        """Whether nobody waits for an answer yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
+        """Answers the request if it can be done here and now, when nobody else has to be answered before."""
+        if self.flow.write_paused:
+            return False
+        answer = self._gate.at_once(method, self.url, self.headers)
+        if answer is None:
+            return False
+        self._settled = True
+        head, body = answer
+        every = text_of(self.server_state.default_headers)
+        self.transport.write(b"".join([head, every, b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body]))
+        self.server_state.total_requests += 1
+        if not keep_alive:
+            self.transport.close()
+        return True
+
+    def _cycle(self, *, keep_alive: bool) -> Cycle:
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and self.scope["http_version"] == "1.1",
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there: from now on it waits for us."""
+        if self._offer is not None:  # its body is still to come
+            return
+        self._since = None
+        self._is_begun = False
+        self._in_head = True
+        self._unparsed = 0
+        if self._settled:
+            self._idle_since = time.monotonic()
+        else:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is out. What uvicorn would set a timer for is found by the next look."""
+        is_last = not self.pipeline
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+        self._idle_since = time.monotonic()
+        if is_last and self._refusal is not None and not self.transport.is_closing():
+            self._refuse(self._refusal)
+
+    def pause_writing(self) -> None:
+        """The client takes the answer more slowly than it is made."""
+        self._writing_since = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has taken most of it."""
+        self._writing_since = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
+        """Refuses what the parser could not read, or what was given up, and closes."""
+        self._end_with(self._fault or Problem(400, _REFUSED[400]))
+
+    def look(self, now: float) -> None:
+        """Closes the connection if its time is over."""
+        limits = self._limits
+        if self._since is not None and now - self._since > limits.receive_seconds:
+            self._time_out()
+        elif self._writing_since is not None and now - self._writing_since > limits.receive_seconds:
+            self.transport.abort()
+        elif self._idle_since is not None and now - self._idle_since > limits.idle_seconds:
+            self._idle_since = None
+            self.transport.close()
+
+    def say_last_word(self) -> None:
+        """The answer under way is the last one of this connection, unless more was asked before it."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+
+    def close_if_idle(self) -> None:
+        """Closes the connection where nothing was asked that is not answered, nor has begun to be asked."""
+        if self.is_at_rest() and not self._is_begun and not self._unparsed and not has_arrived(self.transport):
+            self.transport.close()
+
+    def _time_out(self) -> None:
+        self._since = None
+        if self._is_begun or self._unparsed:
+            self._end_with(Problem(408, _REFUSED[408]))
+        else:
+            self.transport.close()
+
+    def _end_with(self, problem: Problem) -> None:
+        """Refuses what is arriving, when everything before it is answered, and reads no further."""
+        if self.transport.is_closing() or self._refusal is not None:
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._in_head or cycle is None:
+            is_due = self.is_at_rest()
+        elif self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun to be answered, and never will be
+            self.pipeline.popleft()
+            is_due = False
+        else:
+            self._break_off(cycle)
+            is_due = True
+        if is_due:
+            self._refuse(problem)
+        else:
+            self._refusal = problem
+            self._since = None
+            self.flow.pause_reading()
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        """Whoever reads the body hears that there will be no more of it. What was answered is not answered again."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.response_started:
+            self.transport.close()
+
+    def _count(self, size: int, status: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.max_header_bytes:
+            self._give_up(Problem(status, _REFUSED[status]))
+
+    def _give_up(self, fault: Problem) -> NoReturn:
+        self._fault = fault
+        raise GivenUp
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers by ourselves, and closes: there is no request that an application could answer."""
+        if self.transport.is_closing():
+            return
+        status, headers, body = sent(problem)
+        self._gate.traffic.refused[status] += 1
+        lines = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in lines)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        self.transport.close()

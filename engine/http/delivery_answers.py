@@ -1,0 +1,53 @@
+"""What webhooks and changes of tables have in common: whoever is let in is told 2xx, once what was sent is durable."""
+
+import re
+from collections.abc import Sequence
+
+from starlette.responses import Response
+
+from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Request
+from pagefold.engine.http.headers import Header, value_of
+from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes, outcome_of
+from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.intake.formats.request_parts import Faulty, Ignored
+from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER
+
+_worth_keeping = re.compile(
+    rb"content-type|user-agent|webhook-id|webhook-timestamp"
+    rb"|x-[a-z0-9-]+-(?:topic|event|event-id|webhook-id|delivery|triggered-at)"
+)
+
+ANSWERS = (Answer(202, "Each part is in the log, in dead letters, or none that is asked for, durably", Outcomes),)
+OVERLOADED = {503: "The store is unavailable, or more waits to be done than may: the same request is to be sent again"}
+"""Some senders take 429 for good: Saleor sends again after no 4xx, and Akeneo and WooCommerce pause. 503 is for now."""
+
+
+def request_of(call: Call, via: Entrance, source: str, body: bytes) -> Request:
+    """The delivery in a request."""
+    identifier = value_of(call.headers, IDENTIFIER.encode()) or b""
+    kept = {
+        name.decode(): value.decode("latin-1")
+        for name, value in call.headers
+        if _worth_keeping.fullmatch(name) is not None
+    }
+    return Request(via, source, body, call.headers, kept, identifier.decode("latin-1"))
+
+
+def accepted(outcomes: Sequence[Outcome]) -> Response:
+    """All of it is taken, one way or another: the sender has nothing left to do."""
+    return reply(Outcomes([_told(outcome) for outcome in outcomes]), 202)
+
+
+def _told(outcome: Outcome) -> ItemOutcome:
+    match outcome:
+        case Ignored(_, reason):
+            return ItemOutcome("ignored", reason=reason)
+        case Faulty(refused, _):
+            return ItemOutcome("kept", path=refused.path or None, reason=refused.reason)
+        case _:
+            return outcome_of(outcome)
+
+
+def any_type(_headers: list[Header]) -> bool:
+    """What a delivery says of its type is the sender's affair: it can be read, or it is kept."""
+    return True

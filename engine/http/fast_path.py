@@ -1,0 +1,118 @@
+"""Page reads that are answered within the call in which they come: no task, no scope, no message.
+
+That is how a storefront's usual request goes: for a page that is there, out of a store that makes nobody wait, by
+somebody who may read it: anybody where reads are open, else with a token that was looked up a moment ago. Whatever is
+not so, has a body, or fails, is left to the application, which answers it from the beginning. Both give the same
+answers.
+"""
+
+import time
+from typing import NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from pagefold.engine.http.cache_control import etag_of, matches
+from pagefold.engine.http.complete_response import text_of
+from pagefold.engine.http.headers import JSON, SECURITY, Header
+from pagefold.engine.http.page_reads import PREFIX, TEMPLATE, segments_of
+from pagefold.engine.http.server_context import Service
+
+METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
+MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect"])
+"""Headers of requests that have a body, or ask for something else than an answer. An offer to upgrade is ignored."""
+SECURE = text_of(SECURITY)
+
+
+class Answer(NamedTuple):
+    """A page, ready to be sent: `head` and `unchanged` lack what may be another one for the next request."""
+
+    etag: bytes
+    head: bytes
+    body: bytes
+    unchanged: bytes
+
+
+def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
+    """What is known of an answer as soon as the page is."""
+    etag = etag_of(page)
+    found = text_of([JSON, (b"content-length", b"%d" % len(page)), (b"etag", etag)])
+    unchanged = text_of([(b"etag", etag)])
+    return Answer(etag, STATUS_LINE[200] + found, page, STATUS_LINE[304] + unchanged)
+
+
+class AtOnce:
+    """Answers what can be answered at once, and counts it."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._read = service.shop.pages.at_once(answer_of)
+        self._cache_control = service.caching.header
+        self._traffic = service.traffic
+
+    def answer(self, method: bytes, url: bytes, headers: list[Header]) -> tuple[bytes, bytes] | None:
+        """The head of the answer, but for what all have and the empty line, and its body; None for no answer."""
+        read, name = self._read, METHODS.get(method)
+        if read is None or name is None or not url.startswith(PREFIX):
+            return None
+        started = time.perf_counter()
+        if (key := _key(url)) is None or (asked := _asked(headers)) is None or not self._admits(asked):
+            return None
+        channel, sku = key
+        try:
+            found = read(sku, channel)
+        except Exception:  # noqa: BLE001  # it is told by the application, should it happen there too
+            return None
+        if found is None:
+            return None
+        cached = b"cache-control: %b\r\n%b" % (self._cache_control(channel, found.body)[1], SECURE)
+        traffic = self._traffic
+        traffic.reads += 1
+        status, head, body = 200, found.head, found.body
+        if asked.condition is not None and matches(asked.condition, found.etag):
+            traffic.not_modified += 1
+            status, head, body = 304, found.unchanged, b""
+        traffic.note(name, TEMPLATE, status, len(body), started if traffic.logs_next() else None)
+        return head + cached, b"" if name == "HEAD" else body
+
+    def _admits(self, asked: "Asked") -> bool:
+        service = self._service
+        if asked.host is not None and not service.is_called(asked.host):
+            return False
+        if service.reads_open:
+            return True
+        grant = None if asked.authorization is None else service.access.known(asked.authorization)
+        return grant is not None and "read" in grant.scopes
+
+
+class Asked(NamedTuple):
+    """What the headers of a request have to say: whom it is for, the entity tags that it names, and its credential."""
+
+    host: bytes | None
+    condition: bytes | None
+    authorization: bytes | None
+
+
+def _asked(headers: list[Header]) -> Asked | None:
+    """What is asked; None where it is more than a question."""
+    host = condition = authorization = None
+    for header, value in headers:
+        if header in MORE_THAN_A_QUESTION:
+            return None
+        if header == b"host":
+            if host is not None:
+                return None
+            host = value
+        elif header == b"if-none-match":
+            condition = value if condition is None else condition + b"," + value
+        elif header == b"authorization":
+            if authorization is not None:
+                return None
+            authorization = value
+    return Asked(host, condition, authorization)
+
+
+def _key(url: bytes) -> tuple[str, str] | None:
+    """The channel and the SKU in an address; None for one that has to be looked at more closely."""
+    if b"%" in url or b"?" in url or b"#" in url or not url.isascii() or (found := segments_of(url)) is None:
+        return None
+    return found[0].decode(), found[1].decode()

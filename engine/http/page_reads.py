@@ -1,0 +1,127 @@
+"""`GET /v1/pages/{channel}/{sku}`: what storefronts ask all the time, answered in front of the router.
+
+Whatever is known beforehand is made beforehand. What is rare (no page, a token, an escape in the path) is left to
+functions of its own, so that the usual answer is one read, one splice, one hash and two messages.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Receive, Scope, Send
+
+from pagefold.engine.errors import StoreDamaged
+from pagefold.engine.http.authorization import admitted
+from pagefold.engine.http.cache_control import etag_of, matches
+from pagefold.engine.http.complete_response import send_whole
+from pagefold.engine.http.headers import JSON, SECURITY, Header
+from pagefold.engine.http.problems import (
+    Problem,
+    given_twice,
+    misdirected,
+    no_channel,
+    no_page,
+    not_allowed,
+    problem_of,
+    sent,
+)
+from pagefold.engine.http.request_log import UNKNOWN
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.reading.page_reader import was_live
+
+PREFIX = b"/v1/pages/"
+TEMPLATE = "/v1/pages/{channel}/{sku}"
+METHODS = frozenset(["GET", "HEAD"])
+
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def segments_of(path: bytes) -> tuple[bytes, bytes] | None:
+    """The channel and the SKU in a path of this route, still encoded; None in any other path."""
+    if not path.startswith(PREFIX):
+        return None
+    channel, slash, sku = path[len(PREFIX) :].partition(b"/")
+    return (channel, sku) if slash and sku and b"/" not in sku else None
+
+
+def decoded(segment: bytes) -> str:
+    """A segment of a path as the text it stands for, encoded slashes and all. Raises `Problem` for what is no text."""
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "the path is not UTF-8") from None
+
+
+class PageReads:
+    """Answers page reads; everything else that is for this server goes to the application behind it."""
+
+    def __init__(self, service: Service, behind: Application) -> None:
+        self._service = service
+        self._behind = behind
+        self._get_json = service.shop.pages.get_json
+        self._cache_control = service.caching.header
+        self._traffic = service.traffic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and not self._service.answers_to(scope["headers"]):
+            await self._turn_away(scope, send)
+            return
+        if scope["type"] != "http" or (found := segments_of(scope["raw_path"])) is None:
+            await self._behind(scope, receive, send)
+            return
+        traffic = self._traffic
+        started = time.perf_counter() if traffic.logs_next() else None
+        method: str = scope["method"]
+        try:
+            status, headers, body = await self._answer(method, found, scope["headers"])
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+            if isinstance(error, StoreDamaged):
+                self._service.shop.faults.failed("read", error)
+            status, headers, body = sent(problem_of(error))
+        await send_whole(scope, send, status, headers, body)
+        traffic.note(method if method in METHODS else UNKNOWN, TEMPLATE, status, len(body), started)
+
+    async def _turn_away(self, scope: Scope, send: Send) -> None:
+        status, headers, body = sent(misdirected())
+        await send_whole(scope, send, status, headers, body)
+        self._traffic.note(UNKNOWN, UNKNOWN, status, len(body), None)
+
+    async def _answer(
+        self, method: str, found: tuple[bytes, bytes], headers: list[Header]
+    ) -> tuple[int, list[Header], bytes]:
+        condition = authorization = None
+        for name, value in headers:
+            if name == b"if-none-match":
+                condition = value if condition is None else condition + b"," + value
+            elif name == b"authorization":
+                if authorization is not None:
+                    raise given_twice(name)
+                authorization = value
+        if method not in METHODS:
+            raise not_allowed(method, "GET, HEAD")
+        if not self._service.reads_open:
+            await admitted(self._service.access, authorization, "read")
+        channel, sku = decoded(found[0]), decoded(found[1])
+        body = await self._get_json(sku, channel)
+        if body is None:
+            raise await self._missing(sku, channel)
+        self._traffic.reads += 1
+        etag = etag_of(body)
+        if condition is not None and matches(condition, etag):
+            self._traffic.not_modified += 1
+            return 304, [(b"etag", etag), self._cache_control(channel, body), *SECURITY], b""
+        length = b"%d" % len(body)
+        cached = self._cache_control(channel, body)
+        return 200, [JSON, (b"content-length", length), (b"etag", etag), cached, *SECURITY], body
+
+    async def _missing(self, sku: str, channel: str) -> Problem:
+        """There is no page, or none to show: one that was live is gone, anything else was not found."""
+        shop = self._service.shop
+        if channel not in shop.config.channels:
+            return no_channel()
+        is_disabled = await shop.pages.get_json(sku, channel, disabled=True) is not None
+        if is_disabled and await was_live(shop.store, shop.config, sku, channel):
+            return Problem(410, "the product is not offered in this channel any more")
+        return no_page()

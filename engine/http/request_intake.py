@@ -1,0 +1,118 @@
+"""What every way in stands on: what sources send is read in turn, and only while there is room for it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Reader, Request
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.http.problems import Problem, overloaded
+from pagefold.engine.intake.appender import append_found
+from pagefold.engine.intake.formats.cloudevents import CloudEvents
+from pagefold.engine.intake.formats.webhook_signatures import Signatures
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.runtime.compute_thread import compute
+from pagefold.engine.shop import Shop
+
+Value = TypeVar("Value")
+
+LARGE = 16 * 1024
+"""Bytes of a body from which on it is read in a thread: it would hold up the event loop."""
+
+MOST_WAITING = 32
+"""Large bodies that wait for their turn to be read."""
+
+SECONDS_BEHIND = 5
+"""When it is worth sending again while folding is too far behind."""
+
+
+class Hook(NamedTuple):
+    """How a source's webhooks are trusted, and how they are read."""
+
+    signatures: Signatures
+    reader: Reader
+
+
+class Intake:
+    """The ways into one shop.
+
+    `hooks` and `tables` are those of the sources that have any. Raises `ConfigurationError` for paths and columns that
+    cannot work, and for secrets that the `environment` does not have.
+    """
+
+    def __init__(self, shop: Shop, environment: Mapping[str, str]) -> None:
+        config = shop.config
+        self._shop = shop
+        self._waiting = 0
+        self.cloudevents = CloudEvents(config.sources)
+        self.hooks = {
+            name: Hook(_signatures(config, name, environment), reader) for name, reader in self._readers("webhook")
+        }
+        self.tables = dict(self._readers("cdc"))
+
+    async def check_room(self) -> None:
+        """Raises `Overloaded` or `Problem`, 429, when nothing more is taken for the moment; `StoreUnavailable`.
+
+        To be asked before the body is read: whoever has to send it again has sent little.
+        """
+        self._shop.check_room()
+        if self._waiting > MOST_WAITING:
+            raise _many_waiting()
+        limit, behind = self._shop.config.http.lag_seconds, await self._shop.lag.seconds()
+        if behind > limit:
+            raise _far_behind(behind, limit)
+
+    def _readers(self, via: Entrance) -> list[tuple[str, Reader]]:
+        """Those of the sources that have this entrance."""
+        found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
+        return [(name, reader) for name, reader in found if reader is not None]
+
+    async def take(self, request: Request, reader: Reader) -> list[Outcome]:
+        """What became of everything in a delivery, durably. Raises `Overloaded`, `StoreUnavailable`."""
+        is_large = len(request.body) >= LARGE
+
+        async def run(work: Callable[[], Value]) -> Value:
+            return await self._run(work, is_large=is_large)
+
+        return await self._shop.deliveries.take(request, reader, run, self._shop.take)
+
+    async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
+        """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
+        body = body.removeprefix(BYTE_ORDER_MARK)
+        return await self._run(partial(codec, body), is_large=len(body) >= LARGE)
+
+    async def _run(self, work: Callable[[], Value], *, is_large: bool) -> Value:
+        if not is_large:
+            return work()
+        self._waiting += 1
+        try:
+            return await compute(work)
+        finally:
+            self._waiting -= 1
+
+    async def append(self, found: Sequence[DomainEvent | Refused]) -> list[AppendResult]:
+        """What became of each, in order: the events are appended in one transaction. Raises `Overloaded` for none.
+
+        `StoreUnavailable` as well, after which any of them may be in the log.
+        """
+        results = await append_found(found, self._shop.take)
+        self._shop.counts.answered(
+            result for each, result in zip(found, results, strict=True) if isinstance(each, Refused)
+        )
+        return results
+
+
+def _many_waiting() -> Problem:
+    return overloaded(f"{MOST_WAITING} large requests wait to be read, and no more may")
+
+
+def _far_behind(seconds: float, limit: float) -> Problem:
+    return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
+
+
+def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> Signatures:
+    settings = config.sources[name].webhook
+    assert settings is not None, name  # noqa: S101  # it has a reader
+    return Signatures(f"sources.{name}.webhook", settings, environment)

@@ -1,0 +1,17 @@
+"""Every route of the server."""
+
+from collections.abc import Sequence
+
+from pagefold.engine.http.routes import cdc, dead_letters, epochs, events, history, operations, pages, webhooks
+from pagefold.engine.http.routing import Route
+
+ROUTES: Sequence[Route] = (
+    *pages.ROUTES,
+    *history.ROUTES,
+    *events.ROUTES,
+    *webhooks.ROUTES,
+    *cdc.ROUTES,
+    *dead_letters.ROUTES,
+    *epochs.ROUTES,
+    *operations.ROUTES,
+)

@@ -1,0 +1,207 @@
+"""Dead letters, for operators: they look at them, try them again, correct them and discard them."""
+
+from collections import Counter
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, Retried
+from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, LetterSummary, summary_of
+from pagefold.engine.http.operator_routes import Reason, decide, look_at
+from pagefold.engine.http.problems import Problem, invalid
+from pagefold.engine.http.routes.history import DomainName
+from pagefold.engine.http.routes.pages import Text
+from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.stores.dead_letter_records import DeadLetter, Kind, Wanted
+
+Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
+
+
+class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which letters are listed: of a kind, a domain, a source; open ones, or resolved ones; behind a cursor."""
+
+    kind: Kind | None = None
+    domain: DomainName | None = None
+    source: Text | None = None
+    resolved: bool = False
+    after: Cursor | None = None
+    limit: Limit = 100
+
+
+class LetterList(msgspec.Struct, frozen=True):
+    """Some letters, the newest first, and what `after` is for the next of them: null when there are no more."""
+
+    items: list[LetterSummary]
+    next: str | None
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which letters are tried again: `all`, or those of a kind, a domain, a source. `after` goes on behind a cursor."""
+
+    all: bool = False
+    kind: Kind | None = None
+    domain: DomainName | None = None
+    source: Text | None = None
+    after: Cursor | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_TRIED)] = STEP
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """What became of a letter that was tried again. `gone`: it was resolved before."""
+
+    id: str
+    result: Retried
+
+
+class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of some letters, the oldest first, and what `after` is for the next: null when all were tried."""
+
+    resolved: int
+    still_dead: int
+    gone: int
+    items: list[Tried]
+    next: str | None
+
+
+class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to stand in the place of a letter's payload; null withdraws. `version` is the letter's unless given.
+
+    Where the letter is a delivery of which no event could be made, it is the whole event.
+    """
+
+    payload: msgspec.Raw
+    version: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)] | None = None
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """The letter is resolved. `position` is that of the event which says so; a `duplicate` was there before."""
+
+    id: str
+    outcome: Literal["appended", "duplicate"]
+    position: int | None
+
+
+class Discarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why nothing is to be done about a letter."""
+
+    reason: Reason
+
+
+async def listing(call: Call) -> Response:
+    """Letters, the newest first."""
+    query = call.query(LettersQuery)
+    wanted = Wanted(query.kind, query.domain, query.source, query.resolved)
+    page = await answered(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
+    return reply(LetterList([summary_of(letter) for letter in page.letters], page.next))
+
+
+async def one(call: Call) -> Response:
+    """A letter whole, with its event; of a conflict, also how it differs from what stands."""
+    return reply(await answered(call.service.shop.dead_letters.describe(await _letter(call))))
+
+
+async def retry(call: Call) -> Response:
+    """Tries a letter again."""
+    letter = await _letter(call)
+    return reply(Tried(letter.id, await call.service.shop.dead_letters.retry(letter, by=call.grant.name)))
+
+
+async def retry_many(call: Call) -> Response:
+    """Tries some letters again, and tells where to go on."""
+    choice = await call.json(Choice)
+    wanted = Wanted(choice.kind, choice.domain, choice.source)
+    if choice.all is (wanted != Wanted()):
+        raise invalid("all", "say which letters with kind, domain and source, or all of them with true")
+    await call.service.check_store_answers()
+    results, following = await call.service.shop.dead_letters.retry_some(
+        wanted, after=choice.after, limit=choice.limit, by=call.grant.name
+    )
+    counts = Counter(result for _, result in results)
+    items = [Tried(*each) for each in results]
+    return reply(TriedMany(counts["resolved"], counts["still dead"], counts["gone"], items, following))
+
+
+async def correct(call: Call) -> Response:
+    """Puts another payload in the place of a letter's, under the name of the caller's token."""
+    letter, correction = await _letter(call), await call.json(Correction)
+    result = await call.service.shop.dead_letters.correct(
+        letter, bytes(correction.payload), call.grant.name, version=correction.version
+    )
+    if result.outcome == "rejected":
+        raise invalid(result.path or "", result.reason or "")
+    if result.outcome == "conflict" or result.reason is not None:
+        raise Problem(409, result.reason or "")
+    return reply(Corrected(letter.id, result.outcome, result.position))
+
+
+async def discard(call: Call) -> Response:
+    """Nothing is to be done about a letter, says the caller, and why."""
+    letter, discarding = await _letter(call), await call.json(Discarding)
+    office = call.service.shop.dead_letters
+    await office.discard(letter, discarding.reason, call.grant.name)
+    return reply(summary_of(await office.get(letter.id)))
+
+
+async def _letter(call: Call) -> DeadLetter:
+    return await answered(call.service.shop.dead_letters.get(call.path["id"]))
+
+
+NO_LETTER = {404: "There is no such dead letter"}
+RESOLVED = {409: "It was resolved before, or others are at it: nothing has changed"}
+
+ROUTES = (
+    look_at(
+        "/v1/dead-letters",
+        listing,
+        "listDeadLetters",
+        "What needs a person, the newest first",
+        Answer(200, "Some of them, and where to go on", LetterList),
+        query=LettersQuery,
+    ),
+    decide(
+        "/v1/dead-letters:retry",
+        retry_many,
+        "retryDeadLetters",
+        "Try dead letters again, the oldest first, some at a time",
+        Answer(200, "What became of them, and where to go on", TriedMany),
+        body=Choice,
+    ),
+    decide(
+        "/v1/dead-letters/{id}:retry",
+        retry,
+        "retryDeadLetter",
+        "Try a dead letter again",
+        Answer(200, "What became of it", Tried),
+        problems=NO_LETTER,
+    ),
+    decide(
+        "/v1/dead-letters/{id}:correct",
+        correct,
+        "correctDeadLetter",
+        "Put another payload in the place of a dead letter's, as an event in the log",
+        Answer(200, "It is resolved", Corrected),
+        body=Correction,
+        problems=NO_LETTER | RESOLVED,
+    ),
+    decide(
+        "/v1/dead-letters/{id}:discard",
+        discard,
+        "discardDeadLetter",
+        "Decide that nothing is to be done about a dead letter",
+        Answer(200, "It is resolved, and kept with the reason", LetterSummary),
+        body=Discarding,
+        problems=NO_LETTER | RESOLVED,
+    ),
+    look_at(
+        "/v1/dead-letters/{id}",
+        one,
+        "getDeadLetter",
+        "A dead letter whole",
+        Answer(200, "Its error and its event, as they came", LetterDetail),
+        problems=NO_LETTER,
+    ),
+)

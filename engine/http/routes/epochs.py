@@ -1,0 +1,87 @@
+"""Epochs, for operators: they see which were raised, raise others, and dismiss sources that look reset."""
+
+from typing import Annotated
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.engine.http.operator_routes import Reason, decide, look_at
+from pagefold.engine.http.routes.history import DomainName
+from pagefold.engine.http.routes.pages import Text
+from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.intake.epoch_registry import Note
+from pagefold.engine.intake.epoch_service import LISTED, EpochNote
+from pagefold.engine.runtime.store_timeout import answered
+from pagefold.projections.epochs import MAX_EPOCH
+
+
+class EpochList(msgspec.Struct, frozen=True):
+    """What was raised and dismissed, the newest first."""
+
+    items: list[EpochNote]
+
+
+class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source, or a stream `sku/channel/domain/source`, whose epoch is to be the next one, or `epoch`; and why."""
+
+    scope: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)]
+    reason: Reason
+    epoch: Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)] | None = None
+
+
+class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A source that looks reset, in a domain or in all where it does, and why that is nothing."""
+
+    source: Text
+    reason: Reason
+    domain: DomainName | None = None
+
+
+async def listing(call: Call) -> Response:
+    """What was raised and dismissed."""
+    return reply(EpochList(await answered(call.service.shop.epochs.list())))
+
+
+async def raising(call: Call) -> Response:
+    """Raises an epoch, under the name of the caller's token."""
+    wanted = await call.json(Raising)
+    await call.service.check_store_answers()
+    epochs = call.service.shop.epochs
+    return reply(
+        await epochs.raise_epoch(wanted.scope, reason=wanted.reason, operator=call.grant.name, epoch=wanted.epoch)
+    )
+
+
+async def dismissing(call: Call) -> Response:
+    """Dismisses an alarm, likewise."""
+    given = await call.json(Dismissal)
+    await call.service.check_store_answers()
+    epochs = call.service.shop.epochs
+    return reply(await epochs.dismiss(given.source, reason=given.reason, operator=call.grant.name, domain=given.domain))
+
+
+ROUTES = (
+    look_at(
+        "/v1/epochs",
+        listing,
+        "listEpochs",
+        f"Which epochs were raised, by whom and why; the newest {LISTED:,}",
+        Answer(200, "All of them", EpochList),
+    ),
+    decide(
+        "/v1/epochs",
+        raising,
+        "raiseEpoch",
+        "Raise the epoch of a source or a stream: versions may begin anew in it",
+        Answer(200, "Whatever is appended from now on without an epoch enters it", Note),
+        body=Raising,
+    ),
+    decide(
+        "/v1/epochs:dismiss",
+        dismissing,
+        "dismissReset",
+        "Say that a source which looks reset is not",
+        Answer(200, "It does not look reset any more", Note),
+        body=Dismissal,
+    ),
+)

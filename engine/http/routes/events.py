@@ -1,0 +1,178 @@
+"""Events as they stand in files, and CloudEvents, at one door."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.http.authorization import check_source
+from pagefold.engine.http.headers import Header
+from pagefold.engine.http.ingest_outcomes import ANSWERS, OVERLOADED, ItemOutcome, answer, outcome_of
+from pagefold.engine.http.problems import Problem
+from pagefold.engine.http.routes.history import DomainName
+from pagefold.engine.http.routes.pages import Text
+from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, Route
+from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.formats.cloudevents import (
+    BATCH,
+    BINARY_HEADERS,
+    STRUCTURED,
+    CloudEvents,
+    in_its_words,
+    mode_of,
+)
+from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, elements_of, too_many
+from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
+from pagefold.engine.stores.grants import Grant
+from pagefold.projections.epochs import MAX_NAMED_EPOCH
+
+NDJSON_TYPE = "application/x-ndjson"
+
+Found: TypeAlias = Sequence[DomainEvent | Refused]
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
+
+_SPACE = b" \t\r\n"
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The full current state of one domain of one SKU according to one source, at that source's version.
+
+    A payload of null withdraws it. A channel of `*` means every channel. An event of a higher epoch is newer than all
+    of lower ones, whatever its version; without one, it enters the current epoch of its stream.
+    """
+
+    type: DomainName
+    sku: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    channel: Text
+    source: Text
+    source_version: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    payload: dict[str, object] | None
+    id: Identifier | None = None
+    correlation_id: Identifier | None = None
+    epoch: Epoch | None = None
+
+
+class CloudEvent(msgspec.Struct, frozen=True):
+    """The same as CloudEvents 1.0 have it: `subject` is the SKU, `sequence` the version, `data` the payload."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Annotated[str, msgspec.Meta(min_length=1)]
+    type: Annotated[str, msgspec.Meta(min_length=1)]
+    subject: Annotated[str, msgspec.Meta(min_length=1)]
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
+    sequence: int | str
+    data: object
+    channel: Text = "*"
+    epoch: Epoch | str | None = None
+
+
+async def receive(call: Call) -> Response:
+    """Appends events of the sources that the caller may write for."""
+    intake = call.service.intake
+    await intake.check_room()
+    read = partial(_read, intake.cloudevents, call.headers, call.media_type)
+    found = _of_the_callers(await intake.read(read, await call.body()), call.grant)
+    results = await intake.append(found)
+    in_words = _in_the_words_of_cloudevents if mode_of(call.headers) else outcome_of
+    return answer(
+        [
+            in_words(result) if isinstance(each, DomainEvent) else outcome_of(result)
+            for each, result in zip(found, results, strict=True)
+        ]
+    )
+
+
+def _read(cloudevents: CloudEvents, headers: Headers, media_type: str, body: bytes) -> Found:
+    """The events of a body, and why each of the others is none. Raises `Problem`, `Refused` for the whole of it."""
+    match mode_of(headers):
+        case "structured":
+            return [cloudevents.structured(body)]
+        case "batch":
+            return cloudevents.batch(body)
+        case "binary":
+            return [cloudevents.binary(headers, body)]
+        case None:
+            documents = _lines_of(body) if media_type == NDJSON_TYPE else _documents_in(body)
+            if (refused := too_many(len(documents))) is not None:
+                raise refused
+            return [_event_in(document) for document in documents]
+
+
+def _lines_of(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip(_SPACE)]
+
+
+def _documents_in(body: bytes) -> list[bytes]:
+    if body.lstrip(_SPACE).startswith(b"[") and elements_of(body) is None:
+        raise Problem(400, "the body is not JSON: it begins as an array and does not end as one")
+    return documents_in(body)
+
+
+def _event_in(document: bytes) -> DomainEvent | Refused:
+    try:
+        return read_event(document)
+    except Refused as refused:
+        return refused.with_traceback(None)
+
+
+def _of_the_callers(found: Found, grant: Grant) -> Found:
+    """Those of the source that the caller's token is for; the others are refused. Raises `Problem`, 403 for all."""
+    if grant.source is None:
+        return found
+    others = [isinstance(each, DomainEvent) and each.source != grant.source for each in found]
+    if found and all(others):
+        [first, *_] = [each.source for each in found if isinstance(each, DomainEvent)]
+        check_source(grant, first)
+    refused = Refused("source", f"the token is for the source {grant.source} alone")
+    return [refused if is_other else each for each, is_other in zip(found, others, strict=True)]
+
+
+def _in_the_words_of_cloudevents(result: AppendResult) -> ItemOutcome:
+    if result.path is None:
+        return outcome_of(result)
+    refused = in_its_words(Refused(result.path, result.reason or ""))
+    return outcome_of(AppendResult(result.outcome, result.position, refused.path, refused.reason))
+
+
+def _is_binary(headers: list[Header]) -> bool:
+    """Whether it is a CloudEvent in binary mode, whose data may be of any type that is JSON."""
+    return mode_of(headers) == "binary"
+
+
+def _fields_of_binary_mode() -> list[HeaderField]:
+    """The headers of a CloudEvent in binary mode, as its reader knows them."""
+    return [
+        HeaderField(name, f"In binary mode, {'required' if each.required else 'optional'}. {each.meaning}.")
+        for name, each in BINARY_HEADERS.items()
+    ]
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/events",
+        receive,
+        "appendEvents",
+        "Append events: one, an array, one a line, or CloudEvents",
+        scope="ingest",
+        headers=_fields_of_binary_mode(),
+        bodies={
+            JSON_TYPE: Event | list[Event],
+            NDJSON_TYPE: str,
+            STRUCTURED: CloudEvent,
+            BATCH: list[CloudEvent],
+        },
+        takes=_is_binary,
+        answers=ANSWERS,
+        problems=OVERLOADED,
+    ),
+)

@@ -1,0 +1,83 @@
+"""The audit trail of an SKU: what each source said, when, and the fields that it changed."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.http.problems import NO_CURSOR, invalid
+from pagefold.engine.http.routing import Answer, Call, Route, reply
+from pagefold.engine.reading.history import Cursor, HistoryEntry, history_page
+from pagefold.engine.runtime.store_timeout import answered
+from pagefold.projections import normalise_sku
+from pagefold.projections.streams import fault_of_sku, is_storable_sku
+
+MOST_ENTRIES = 500
+DomainName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(domain.name for domain in DOMAINS)})$")]
+
+_cursor = msgspec.json.Decoder(Cursor)
+_alphabet = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which entries: of a channel (`*` is what was said for every channel), of a domain, behind a cursor."""
+
+    channel: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    domain: DomainName | None = None
+    after: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ENTRIES)] = 100
+
+
+class HistoryList(msgspec.Struct, frozen=True):
+    """Some entries, by stream and version, and what `after` is for the next of them: null when there are no more.
+
+    There may be more although these are few, or none: one request looks at so many entries and no more.
+    """
+
+    items: list[HistoryEntry]
+    next: str | None
+
+
+async def history(call: Call) -> Response:
+    """What was said about an SKU. One of which nothing was said has an empty history."""
+    query = call.query(HistoryQuery)
+    sku = normalise_sku(call.path["sku"])
+    if not is_storable_sku(sku) and (fault := fault_of_sku(sku)) is not None:
+        raise invalid("sku", fault)
+    after = None if query.after is None else _read(query.after)
+    store, limit = call.service.shop.store, query.limit
+    items, reached = await answered(
+        history_page(store, sku, channel=query.channel, domain=query.domain, after=after, limit=limit)
+    )
+    return reply(HistoryList(items, None if reached is None else _write(reached)))
+
+
+def _write(cursor: Cursor) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
+
+
+def _read(text: str) -> Cursor:
+    try:
+        if _alphabet.fullmatch(text) is not None:
+            return _cursor.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        pass
+    raise invalid("after", NO_CURSOR)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/skus/{sku}/history",
+        history,
+        "getHistory",
+        "What each source said about an SKU, field by field",
+        scope="read",
+        private=True,
+        query=HistoryQuery,
+        answers=[Answer(200, "Some of it, and where to go on", HistoryList)],
+    ),
+)

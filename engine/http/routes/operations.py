@@ -1,0 +1,95 @@
+"""For those who run the server: is it alive, is it ready, what does it do, and what can it be asked."""
+
+from collections.abc import Collection
+from typing import Literal
+
+import msgspec
+from starlette.responses import Response
+
+from pagefold.engine.http.metrics import CONTENT_TYPE, exposition
+from pagefold.engine.http.routing import Answer, Call, Handler, Route, reply
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadinessAnswer(msgspec.Struct, frozen=True):
+    """Whether requests should be sent here: every check that counts for them, and what is wrong."""
+
+    status: Literal["ready", "not ready"]
+    checks: list[CheckResult]
+
+
+async def healthz(_call: Call) -> Response:
+    """The process lives; nothing else is asked."""
+    return reply(Health())
+
+
+async def readyz(call: Call) -> Response:
+    """Whether pages can be read here, and changes be sent here."""
+    return await _readiness(call.service, PURPOSES)
+
+
+async def readyz_reads(call: Call) -> Response:
+    """Whether pages can be read here, however far behind they are."""
+    return await _readiness(call.service, READS)
+
+
+async def readyz_ingest(call: Call) -> Response:
+    """Whether changes can be sent here: they are appended, and folded soon."""
+    return await _readiness(call.service, INGEST)
+
+
+async def _readiness(service: Service, purposes: Collection[Purpose]) -> Response:
+    checks = await service.readiness.results(purposes)
+    ready = all(each.ok for each in checks)
+    return reply(ReadinessAnswer("ready" if ready else "not ready", checks), 200 if ready else 503)
+
+
+async def metrics(call: Call) -> Response:
+    """Numbers for Prometheus."""
+    answer = reply(await exposition(call.service))
+    answer.headers["content-type"] = CONTENT_TYPE
+    return answer
+
+
+async def openapi(call: Call) -> Response:
+    """What the server can be asked."""
+    return reply(call.service.description)
+
+
+def _route_of(path: str, handler: Handler, name: str, summary: str) -> Route:
+    answers = [Answer(200, "They should", ReadinessAnswer), Answer(503, "They should not, and why", ReadinessAnswer)]
+    return Route("GET", path, handler, name, summary, answers=answers)
+
+
+ROUTES = (
+    Route(
+        "GET", "/healthz", healthz, "getHealth", "Whether the process lives", answers=[Answer(200, "It does", Health)]
+    ),
+    _route_of("/readyz", readyz, "getReadiness", "Whether requests should be sent here"),
+    _route_of("/readyz/reads", readyz_reads, "getReadinessForReads", "Whether pages should be read here"),
+    _route_of("/readyz/ingest", readyz_ingest, "getReadinessForIngest", "Whether changes should be sent here"),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "getMetrics",
+        "Numbers for Prometheus",
+        scope="operate",
+        answers=[Answer(200, "All of them", str, "text/plain")],
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        openapi,
+        "getDescription",
+        "This document",
+        answers=[Answer(200, "OpenAPI 3.1", dict[str, object])],
+    ),
+)

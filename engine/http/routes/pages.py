@@ -1,0 +1,178 @@
+"""Pages: one of them, some hundred at once, and a channel's list for those who look after it."""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import msgspec
+import orjson
+from starlette.responses import Response
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.errors import ReadTooLarge
+from pagefold.engine.http.problems import invalid, no_channel, no_page
+from pagefold.engine.http.routing import JSON_TYPE, Answer, Call, HeaderField, Route, reply
+from pagefold.engine.reading.page_reader import PageSummary
+from pagefold.engine.runtime.store_timeout import answered
+
+MOST_SKUS = 500
+MOST_BYTES = 32 * 1024 * 1024
+"""Of the pages of one answer together."""
+
+SMALL_BYTES = 1024 * 1024
+"""Pages that are larger together are read for one caller after the other, and each takes them before the next."""
+
+MOST_LISTED = 500
+LOOKED_AT = 2_000
+"""How many SKUs one request for a list looks at, where few of them are wanted."""
+
+LONGEST_TEXT = 256
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+
+PageDocument = msgspec.defstruct(
+    "PageDocument",
+    [
+        ("sku", str),
+        ("channel", str),
+        ("status", Literal["live", "disabled"]),
+        ("ready", bool),
+        ("readiness", dict[str, bool]),
+        ("sourceVersions", dict[str, int]),
+        ("updatedAt", str),
+        *((domain.name, dict[str, object] | None) for domain in DOMAINS),
+    ],
+)
+"""A page, as it is spliced: what a store has of a section stands in it unread."""
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which pages are asked for."""
+
+    channel: Text
+    skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MOST_SKUS)]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The pages that there are, by SKU as it was asked for, and the SKUs that have none to show."""
+
+    found: dict[str, PageDocument]  # type: ignore[valid-type]  # it is made of the domains that there are
+    missing: list[str]
+
+
+class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which pages are listed: behind an SKU, ready or not, live or not."""
+
+    after: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LISTED)] = 100
+    ready: bool | None = None
+    status: Literal["live", "disabled"] | None = None
+
+
+class PageList(msgspec.Struct, frozen=True):
+    """Some pages, by SKU, and what `after` is for the next of them: null when there are no more.
+
+    There may be more although these are few, or none: one request looks at so many SKUs and no more.
+    """
+
+    items: list[PageSummary]
+    next: str | None
+
+
+async def one(_call: Call) -> Response:
+    """One page. The server answers this in front of the router: the table has it for its description alone."""
+    raise no_page()
+
+
+async def batch(call: Call) -> Response:
+    """Some hundred pages, with one query, spliced into one document without being read."""
+    wanted = await call.json(Wanted)
+    _check_channel(call, wanted.channel)
+    try:
+        return reply(await answered(_found(call, wanted, SMALL_BYTES)))
+    except ReadTooLarge:
+        pass
+    try:
+        return await call.service.large_answers.answer(partial(_found, call, wanted, MOST_BYTES))
+    except ReadTooLarge as error:
+        reason = f"their pages have {error.size} bytes together, more than {MOST_BYTES}: ask for fewer at a time"
+        raise invalid("skus", reason) from None
+
+
+async def _found(call: Call, wanted: Wanted, max_bytes: int) -> bytes:
+    """The document with the pages. Raises `ReadTooLarge`."""
+    found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel, max_bytes=max_bytes)
+    call.service.traffic.reads += len(found)
+    missing = [sku for sku in dict.fromkeys(wanted.skus) if sku not in found]
+    parts = [part for sku, body in found.items() for part in (b",", orjson.dumps(sku), b":", body)][1:]
+    return b"".join([b'{"found":{', *parts, b'},"missing":', orjson.dumps(missing), b"}"])
+
+
+async def listing(call: Call) -> Response:
+    """How the pages of a channel stand, by SKU."""
+    query, channel = call.query(ListQuery), call.path["channel"]
+    _check_channel(call, channel)
+    looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
+    listed = await answered(call.service.shop.pages.listing(channel, query.after, looked_at))
+    items = [page for page in listed if _is_wanted(page, query)]
+    if len(items) > query.limit:
+        items = items[: query.limit]
+        return reply(PageList(items, items[-1].sku))
+    return reply(PageList(items, listed[-1].sku if len(listed) == looked_at else None))
+
+
+def _is_wanted(page: PageSummary, query: ListQuery) -> bool:
+    if page.status == "absent":
+        return False
+    return query.ready in (None, page.ready) and query.status in (None, page.status)
+
+
+def _check_channel(call: Call, channel: str) -> None:
+    if channel not in call.service.config.channels:
+        raise no_channel()
+
+
+OF_A_PAGE = (
+    HeaderField("ETag", "Another one as soon as the page has other bytes."),
+    HeaderField("Cache-Control", "How long the page is fresh: never beyond the next change of a scheduled price."),
+)
+NO_PAGE = {404: "There is no such channel or page, or the page is disabled and never was live", 410: "It was live once"}
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/pages/{channel}/{sku}",
+        one,
+        "getPage",
+        "One page, with an entity tag, fresh for as long as its channel says",
+        scope="read",
+        headers=[HeaderField("if-none-match", "Entity tags that the caller has, or `*`.")],
+        answers=[
+            Answer(200, "The page", PageDocument, headers=OF_A_PAGE),
+            Answer(304, "It is what `If-None-Match` names", headers=OF_A_PAGE),
+        ],
+        problems=NO_PAGE,
+    ),
+    Route(
+        "POST",
+        "/v1/pages:batchGet",
+        batch,
+        "batchGetPages",
+        f"Up to {MOST_SKUS} pages of a channel",
+        scope="read",
+        bodies={JSON_TYPE: Wanted},
+        answers=[Answer(200, "What was found, and what was not", Batch)],
+        problems={404: "There is no such channel"},
+    ),
+    Route(
+        "GET",
+        "/v1/pages/{channel}",
+        listing,
+        "listPages",
+        "How the pages of a channel stand, by SKU",
+        scope="read",
+        private=True,
+        query=ListQuery,
+        answers=[Answer(200, "Some of them, and where to go on", PageList)],
+        problems={404: "There is no such channel"},
+    ),
+)

@@ -1,0 +1,83 @@
+"""What every handler stands on: the shop, who may do what, and what is counted."""
+
+import os
+from collections.abc import Mapping
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.http.allowed_hosts import Hosts
+from pagefold.engine.http.authorization import EVERYTHING, Authenticator
+from pagefold.engine.http.cache_control import CachePolicy
+from pagefold.engine.http.headers import Header, values_of
+from pagefold.engine.http.large_responses import LargeAnswers
+from pagefold.engine.http.process_counters import Numbers, Reported, numbers_of
+from pagefold.engine.http.process_links import WORKER
+from pagefold.engine.http.request_body import Incoming
+from pagefold.engine.http.request_intake import Intake
+from pagefold.engine.http.request_log import Traffic
+from pagefold.engine.http.server_readiness import ServerReadiness
+from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS, answered
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.grants import Grant
+
+BODY_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies that are kept in memory, from their first byte until they are answered."""
+
+
+class Service:
+    """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
+
+    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document; `reported`
+    has the numbers of the other processes. The `environment` has the secrets of webhooks. Raises `ConfigurationError`
+    when it has not, and as `Intake` does.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        access: Authenticator,
+        *,
+        reads_open: bool = False,
+        worker: int = WORKER,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        shop.answer_within(ANSWER_SECONDS)
+        self.shop = shop
+        self.access = access
+        self.reads_open = reads_open
+        self.worker = worker
+        self.incoming = Incoming(max(BODY_BYTES, 2 * shop.config.http.max_body_bytes))
+        self.large_answers = LargeAnswers()
+        self.traffic = Traffic(shop.config.http.access_log_sample)
+        self.reported = Reported()
+        self.readiness = ServerReadiness(shop)
+        self.intake = Intake(shop, environment)
+        self.caching = CachePolicy(shop.config, public=reads_open)
+        self.description = b""
+        self._hosts = Hosts(shop.config.http.hosts)
+
+    def restrict(self, anonymous: Grant | None) -> None:
+        """From now on, no more than this may be done without a token."""
+        self.access.anonymous = anonymous
+        self.reads_open = anonymous is not None
+        self.caching.share(public=self.reads_open)
+
+    def answers_to(self, headers: list[Header]) -> bool:
+        """Whether a request is for this server."""
+        return all(map(self.is_called, values_of(headers, b"host")))
+
+    def is_called(self, host: bytes) -> bool:
+        """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
+        return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
+
+    async def check_store_answers(self) -> None:
+        """Raises `StoreUnavailable`, in time, where the store says nothing: in front of what may take long."""
+        await answered(self.shop.store.log.generation())
+
+    def numbers(self) -> Numbers:
+        """What this process has counted."""
+        return numbers_of(self.worker, self.traffic, self.shop)
+
+    @property
+    def config(self) -> Config:
+        """The shop's."""
+        return self.shop.config

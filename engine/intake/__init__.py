@@ -1,0 +1,1 @@
+"""How a change comes in: parsed, validated and appended to the log. HTTP itself is in `http/`, snapshots are in `snapshots/`."""

@@ -1,0 +1,24 @@
+"""What the log says, in the form that it would have today: a log can be older than a rule of its domains."""
+
+import msgspec
+
+from pagefold.domains import DOMAINS, Invalid
+from pagefold.domains.domain import encode
+
+_domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.admit) for domain in DOMAINS}
+
+
+def is_same_content(topic: str, stored: bytes, content: bytes) -> bool:
+    """Whether a payload of the log says what a canonical payload does, perhaps in another spelling."""
+    return stored == content or _canonical(topic, stored) == content
+
+
+def _canonical(topic: str, payload: bytes) -> bytes:
+    """The payload as its domain admits it; as it is where it would not."""
+    if topic not in _domains:
+        return payload
+    decoder, admit = _domains[topic]
+    try:
+        return encode(admit(decoder.decode(payload)))
+    except (msgspec.MsgspecError, Invalid, RecursionError):
+        return payload

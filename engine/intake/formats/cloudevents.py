@@ -1,0 +1,340 @@
+"""CloudEvents 1.0 as domain events: structured and batch mode in JSON, binary mode in headers and a body.
+
+`ATTRIBUTES` has what becomes of each attribute. `data` is the payload, as JSON: an explicit null withdraws; without
+data there is no statement, and the event is refused.
+
+Other attributes, such as `dataschema`, `traceparent` and any extension, are allowed, and nothing is made of them.
+`data_base64` is taken where it holds JSON. What is no JSON by its `datacontenttype` is refused.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote, unquote_to_bytes
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.event_parser import LARGEST_EVENT
+from pagefold.engine.intake.formats.json_bodies import Headers, elements_of, too_many
+from pagefold.engine.intake.mapping.value_conversion import moment_in
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
+from pagefold.projections.streams import EVERY_CHANNEL
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+Mode: TypeAlias = Literal["structured", "batch", "binary"]
+
+
+class Attribute(NamedTuple):
+    """An attribute of which something is made: the `part` of an event that it is, if it is one, and how it is read."""
+
+    name: str
+    part: str | None
+    meaning: str
+    required: bool = True
+
+
+ATTRIBUTES: Mapping[str, Attribute] = {
+    each.name: each
+    for each in (
+        Attribute("specversion", None, "`1.0`"),
+        Attribute("id", "id", "What the sender calls the event"),
+        Attribute("source", "source", "A configured source, or a URI that ends in one: `https://shop.example/erp`"),
+        Attribute("type", "type", "A domain, or a dotted name that ends in one: `com.example.pricing`"),
+        Attribute("subject", "sku", "The SKU"),
+        Attribute("time", "occurredAt", "When it occurred, as RFC 3339 with an offset"),
+        Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
+        Attribute("sequencetype", None, "`Integer`: nothing else could be compared", required=False),
+        Attribute("channel", "channel", "The channel; without it, every channel", required=False),
+        Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 511", required=False),
+        Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
+        Attribute("datacontenttype", None, "A type that is JSON, in UTF-8; else it is refused", required=False),
+    )
+}
+"""Every attribute of which something is made, by its name. In binary mode `datacontenttype` is Content-Type."""
+
+DATA = "data"
+_PREFIX = b"ce-"
+BINARY_HEADERS: Mapping[str, Attribute] = {
+    _PREFIX.decode() + name: each for name, each in ATTRIBUTES.items() if name != "datacontenttype"
+}
+"""The attributes that binary mode has in headers of their own, by header."""
+
+_NAMES = {each.part: name for name, each in ATTRIBUTES.items() if each.part is not None} | {"payload": DATA}
+_NULL = b"null"
+_SPACE = b" \t\r\n"
+_domains = frozenset(domain.name for domain in DOMAINS)
+_attribute = re.compile(r"[a-z0-9]+", re.ASCII)
+_digits = re.compile(r"-?\d{1,40}", re.ASCII)
+_media_type = re.compile(r"[\w.!#$&^-]+/(?:json|[\w.!#$&^-]+\+json)", re.ASCII | re.IGNORECASE)
+_charset = re.compile(r'charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder = msgspec.json.Encoder()
+
+Attributes: TypeAlias = Mapping[str, object]
+
+
+def mode_of(headers: Headers) -> Mode | None:
+    """In which mode a request carries CloudEvents; None when it carries none."""
+    binary = False
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"content-type":
+            media_type = value.partition(b";")[0].strip().lower().decode("latin-1")
+            if media_type in {STRUCTURED, BATCH}:
+                return "structured" if media_type == STRUCTURED else "batch"
+        binary = binary or lowered == b"ce-specversion"
+    return "binary" if binary else None
+
+
+def in_its_words(refused: Refused) -> Refused:
+    """What the door refused, with the name that the offending part has here."""
+    first, dot, rest = refused.path.partition(".")
+    return Refused(_NAMES.get(first, first) + dot + rest, refused.reason)
+
+
+class CloudEvents:
+    """Reads CloudEvents of the given sources. Every fault is named by the attribute that has it."""
+
+    def __init__(self, sources: Collection[str]) -> None:
+        self._sources = frozenset(sources)
+
+    def structured(self, body: bytes) -> DomainEvent | Refused:
+        """The event in one JSON document."""
+        try:
+            members = _read(body)
+            attributes = _attributes_in(members)
+            _check_head(attributes)
+            return self._event(attributes, _data_in(members))
+        except Refused as refused:
+            return refused.with_traceback(None)
+
+    def batch(self, body: bytes) -> list[DomainEvent | Refused]:
+        """The events of an array, each one by itself. Raises `Refused` when the body is none, or too many."""
+        elements = elements_of(body)
+        if elements is None:
+            raise Refused("", "a batch is a JSON array of events")
+        if (refused := too_many(len(elements))) is not None:
+            raise refused
+        return [self.structured(element) for element in elements]
+
+    def binary(self, headers: Headers, body: bytes) -> DomainEvent | Refused:
+        """The event whose attributes are headers, and whose data is the body: an empty one is no data."""
+        try:
+            attributes = _attributes_of(headers)
+            _check_head(attributes)
+            return self._event(attributes, _data_of(body))
+        except Refused as refused:
+            return refused.with_traceback(None)
+
+    def _event(self, attributes: Attributes, data: bytes) -> DomainEvent:
+        return DomainEvent(
+            type=_domain_in(_required(attributes, "type")),
+            sku=_required(attributes, "subject"),
+            channel=_optional(attributes, "channel") or EVERY_CHANNEL,
+            source=self._source_in(_required(attributes, "source")),
+            source_version=_sequence_in(attributes),
+            occurred_at=_time_in(_required(attributes, "time")),
+            payload=None if data == _NULL else data,
+            id=_required(attributes, "id"),
+            correlation_id=_optional(attributes, "correlationid"),
+            epoch=_epoch_in(attributes),
+        )
+
+    def _source_in(self, given: str) -> str:
+        if given in self._sources:
+            return given
+        last = unquote(re.split(r"[/:]", re.split(r"[?#]", given, maxsplit=1)[0].rstrip("/"))[-1])
+        if last in self._sources:
+            return last
+        raise Refused("source", f"{given!r:.100} neither is a source of the configuration nor ends in one")
+
+
+# --- attributes -----------------------------------------------------------------------------------
+
+
+def _given(attributes: Attributes, name: str) -> object:
+    """The value of an attribute in the table; None for one that need not be there, and is not."""
+    value = attributes.get(name)
+    if value is None and ATTRIBUTES[name].required:
+        raise Refused(name, "is required")
+    return value
+
+
+def _optional(attributes: Attributes, name: str) -> str | None:
+    value = _given(attributes, name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Refused(name, f"expected a string, got {type(value).__name__}")
+    if not value:
+        raise Refused(name, "must not be empty")
+    return value
+
+
+def _required(attributes: Attributes, name: str) -> str:
+    value = _optional(attributes, name)
+    assert value is not None, name  # noqa: S101  # the table says that it is required
+    return value
+
+
+def _domain_in(given: str) -> str:
+    domain = given.rpartition(".")[2]
+    if domain not in _domains:
+        names = ", ".join(each.name for each in DOMAINS)
+        raise Refused("type", f"{given!r:.100} neither is a domain nor ends in '.' and one; there are {names}")
+    return domain
+
+
+def _sequence_in(attributes: Attributes) -> int:
+    kind = _optional(attributes, "sequencetype")
+    if kind not in {None, "Integer"}:
+        raise Refused("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
+    sequence = _integer("sequence", _given(attributes, "sequence"))
+    if not 0 <= sequence <= LARGEST_INTEGER:
+        raise Refused("sequence", "is not between 0 and 2^53-1")
+    return sequence
+
+
+def _epoch_in(attributes: Attributes) -> int | None:
+    """Whether it is in range, the door checks."""
+    given = _given(attributes, "epoch")
+    return None if given is None else _integer("epoch", given)
+
+
+def _integer(name: str, given: object) -> int:
+    if isinstance(given, str) and _digits.fullmatch(given) is not None:
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool):
+        shown = f"{given!r:.50}" if isinstance(given, str | float) else type(given).__name__
+        raise Refused(name, f"expected an integer or its digits, got {shown}")
+    return given
+
+
+def _time_in(given: str) -> datetime:
+    return moment_in(given, "time")
+
+
+def _check_head(attributes: Attributes) -> None:
+    """What must be known before anything else can be understood."""
+    if (version := _required(attributes, "specversion")) != "1.0":
+        raise Refused("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
+    given = _optional(attributes, "datacontenttype")
+    if given is None:
+        return
+    media_type, _, parameters = given.partition(";")
+    if _media_type.fullmatch(media_type.strip()) is None:
+        raise Refused("datacontenttype", f"{given!r:.100} is not JSON, and a payload is")
+    charset = _charset.search(parameters)
+    if charset is not None and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise Refused("datacontenttype", f"{given!r:.100}: JSON is read in UTF-8 only")
+
+
+# --- structured mode ------------------------------------------------------------------------------
+
+
+def _read(body: bytes) -> dict[str, msgspec.Raw]:
+    if len(body) > LARGEST_EVENT:
+        raise Refused("", f"has {len(body)} bytes; at most {LARGEST_EVENT} are allowed")
+    try:
+        members = _members.decode(body)
+        if b"\\u" in body or body.count(b":") != _encoder.encode(members).count(b":"):
+            msgspec.json.decode(body)
+            find_repeated_key(body)  # a key that stands twice takes its colon along
+    except UNREADABLE as error:
+        raise refusal(error, body) from None
+    return members
+
+
+def _attributes_in(members: Mapping[str, msgspec.Raw]) -> Attributes:
+    attributes: dict[str, object] = {}
+    for name, raw in members.items():
+        if name in {"data", "data_base64"}:
+            continue
+        if _attribute.fullmatch(name) is None:
+            raise Refused(name, "is not the name of an attribute: those have small letters and digits only")
+        attributes[name] = _value_of(name, raw)
+    return attributes
+
+
+def _value_of(name: str, raw: msgspec.Raw) -> object:
+    text = bytes(raw)
+    try:
+        value: object = msgspec.json.decode(text)
+    except UNREADABLE as error:
+        raise refusal(error, text, name) from None
+    if isinstance(value, dict | list):
+        raise Refused(name, "is an attribute: a string, an integer or a boolean, and nothing nested")
+    return value
+
+
+def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
+    """The text of the payload."""
+    encoded = members.get("data_base64")
+    if encoded is None or bytes(encoded) == _NULL:
+        if "data" not in members:
+            raise Refused("data", "is required; an explicit null withdraws")
+        return bytes(members["data"])
+    if "data" in members:
+        raise Refused("data_base64", "stands beside data; an event has one of them")
+    text = _value_of("data_base64", encoded)
+    if not isinstance(text, str):
+        raise Refused("data_base64", f"expected a string, got {type(text).__name__}")
+    try:
+        return base64.b64decode(text, validate=True).removeprefix(BYTE_ORDER_MARK).strip(_SPACE)
+    except (binascii.Error, ValueError):
+        raise Refused("data_base64", "is not base64") from None
+
+
+# --- binary mode ----------------------------------------------------------------------------------
+
+
+def _attributes_of(headers: Headers) -> Attributes:
+    attributes: dict[str, str] = {}
+    for header, value in headers:
+        lowered = header.lower()
+        if lowered == b"content-type":
+            name, text = "datacontenttype", value.decode("latin-1")
+        elif lowered.startswith(_PREFIX):
+            name = _name_of(lowered)
+            text = _text_of(name, value)
+        else:
+            continue
+        if name in attributes:
+            raise Refused(name, "stands twice")
+        attributes[name] = text
+    return attributes
+
+
+def _data_of(body: bytes) -> bytes:
+    if not body:
+        raise Refused("data", "is required: the body is empty; `null` withdraws")
+    return body.strip(_SPACE)
+
+
+def _name_of(header: bytes) -> str:
+    name = header[len(_PREFIX) :].decode("latin-1")
+    if name == "datacontenttype":
+        raise Refused(name, "is the header Content-Type in binary mode")
+    if _attribute.fullmatch(name) is None:
+        raise Refused(name, "is not the name of an attribute: those have small letters and digits only")
+    return name
+
+
+def _text_of(name: str, value: bytes) -> str:
+    """A header's value, out of its quotes and its percent-encoding, which is read once."""
+    if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
+        value = re.sub(rb"\\(.)", rb"\1", value[1:-1])
+    try:
+        return unquote_to_bytes(value).decode()
+    except UnicodeDecodeError as error:
+        raise Refused(name, f"is not UTF-8: {error.reason}") from None

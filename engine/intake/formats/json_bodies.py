@@ -1,0 +1,91 @@
+"""Bodies and headers, before anything is known of what they say."""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import msgspec
+
+from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.values import DEEPEST_NESTING
+from pagefold.engine.errors import Refused
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, refusal
+from pagefold.engine.intake.written_numbers import decode_written
+
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""The headers of a request as they were received: names in small letters, and values."""
+
+MOST_DOCUMENTS = 5_000
+"""Events in one request in Pagefold's own form, or as CloudEvents: all of them are one transaction."""
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_SPACE = b" \t\r\n"
+
+
+def read_document(text: bytes) -> object:
+    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Refused`.
+
+    Its numbers are as they are written where they are not exact, see `WrittenNumber`.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    try:
+        document: object = decode_written(text)
+    except UNREADABLE as error:
+        raise refusal(error, text) from None
+    _check_nesting(document)
+    check_keys(text, b"")
+    return document
+
+
+def _check_nesting(document: object) -> None:
+    level = [document]
+    for _ in range(DEEPEST_NESTING):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise Refused("", f"is nested deeper than {DEEPEST_NESTING}")
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def documents_in(body: bytes) -> list[bytes]:
+    """The documents of a body: the elements of an array, the lines of NDJSON, or the whole, which may be no JSON."""
+    body = body.removeprefix(BYTE_ORDER_MARK)
+    if body.lstrip(_SPACE).startswith(b"["):
+        elements = elements_of(body)
+        return [body] if elements is None else elements
+    lines = [line for line in body.split(b"\n") if line.strip(_SPACE)]
+    if len(lines) < 2 or _is_one(body):  # noqa: PLR2004  # one line is one document
+        return [body]
+    return lines
+
+
+def elements_of(body: bytes) -> list[bytes] | None:
+    """The elements of an array as they are written; None when the body is no array."""
+    try:
+        return [bytes(element) for element in _array.decode(body)]
+    except UNREADABLE:
+        return None
+
+
+def _is_one(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def too_many(count: int) -> Refused | None:
+    """Why so many are not looked at; None when they are."""
+    return Refused("", f"has {count} parts; at most {MOST_DOCUMENTS} are allowed") if count > MOST_DOCUMENTS else None
+
+
+def header_of(headers: Headers, name: str) -> bytes | None:
+    """The value of a header; None when it is not there. Raises `Refused` when it stands twice."""
+    wanted = name.lower().encode()
+    values = [value for key, value in headers if key.lower() == wanted]
+    if len(values) > 1:
+        raise Refused(name, "stands twice")
+    return values[0].strip(b" \t") if values else None

@@ -1,0 +1,129 @@
+"""Who sent a webhook: its signature, over the bytes as they came, by one of the source's secrets.
+
+Two schemes: Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`), which signs the moment
+as well and so cannot be played again later, and one header with an HMAC-SHA256: of the body, as Shopify sends it, or of
+a moment, a dot and the body, as Akeneo does.
+While a secret is being replaced, the old one counts beside the new one.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from pagefold.engine.configuration.doors import WebhookConfig
+from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.intake.formats.json_bodies import Headers, header_of
+
+TOLERANCE = timedelta(minutes=5)
+"""A moment that was signed may lie so far from now, before or after."""
+
+SHORTEST_SECRET = 24
+"""Bytes of a secret of Standard Webhooks, as its specification has it."""
+
+MOST_SIGNATURES = 16
+"""Signatures that are looked at in one header."""
+
+_SECRET_PREFIX = "whsec_"  # noqa: S105  # it is what a secret begins with
+_VERSION = b"v1,"
+_seconds = re.compile(rb"\d{1,12}")
+
+
+IDENTIFIER, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+"""The headers of Standard Webhooks."""
+
+
+class Signatures:
+    """The signatures of one source. Raises `ConfigurationError` when the environment does not have its secrets.
+
+    `key` is where `settings` stand in the configuration, such as `sources.erp.webhook`.
+    """
+
+    def __init__(self, key: str, settings: WebhookConfig, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._secrets = [
+            _secret(f"{key}.secret_variables[{index}]", name, environment, settings)
+            for index, name in enumerate(settings.secret_variables)
+        ]
+
+    def check(self, headers: Headers, body: bytes, now: datetime) -> None:
+        """Returns when the body came from the source, as it is. Raises `Refused`, with the name of the header."""
+        given = list(headers)
+        if self._settings.scheme == "standard":
+            self._check_standard(given, body, now)
+        else:
+            self._check_plain(given, body, now)
+
+    def _check_standard(self, headers: Headers, body: bytes, now: datetime) -> None:
+        identifier = _required(headers, IDENTIFIER)
+        moment = _required(headers, TIMESTAMP)
+        signatures = _required(headers, SIGNATURE).split(b" ")[:MOST_SIGNATURES]
+        _check_moment(TIMESTAMP, moment, now)
+        signed = b"%b.%b.%b" % (identifier, moment, body)
+        expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
+        given = [each.removeprefix(_VERSION) for each in signatures if each.startswith(_VERSION)]
+        if not given:
+            raise Refused(SIGNATURE, "has no signature of the form 'v1,' and base64")
+        if not _has_match(expected, given):
+            raise Refused(SIGNATURE, "does not match")
+
+    def _check_plain(self, headers: Headers, body: bytes, now: datetime) -> None:
+        name = self._settings.header or ""
+        given = _required(headers, name)
+        signed = body
+        if self._settings.timestamp_header is not None:
+            moment = _required(headers, self._settings.timestamp_header)
+            _check_moment(self._settings.timestamp_header, moment, now)
+            signed = b"%b.%b" % (moment, body)
+        if self._settings.encoding == "hex":
+            expected = [binascii.hexlify(_digest(secret, signed)) for secret in self._secrets]
+            given = given.lower()
+        else:
+            expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
+        if not _has_match(expected, [given]):
+            raise Refused(name, "does not match")
+
+
+def _secret(key: str, name: str, environment: Mapping[str, str], settings: WebhookConfig) -> bytes:
+    text = environment.get(name, "").strip()
+    if not text:
+        raise ConfigurationError(key, f"the environment has no {name}")
+    if settings.scheme != "standard":
+        return text.encode(errors="surrogateescape")
+    text = text.removeprefix(_SECRET_PREFIX).rstrip("=")
+    try:
+        secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        problem = f"what {name} holds is no secret of Standard Webhooks: {_SECRET_PREFIX} and base64"
+        raise ConfigurationError(key, problem) from None
+    if len(secret) < SHORTEST_SECRET:
+        problem = f"the secret in {name} has {len(secret)} bytes; at least {SHORTEST_SECRET} are needed"
+        raise ConfigurationError(key, problem)
+    return secret
+
+
+def _required(headers: Headers, name: str) -> bytes:
+    value = header_of(headers, name)
+    if not value:
+        raise Refused(name, "is required")
+    return value
+
+
+def _check_moment(header: str, given: bytes, now: datetime) -> None:
+    if _seconds.fullmatch(given) is None:
+        raise Refused(header, "is no moment in seconds since 1970")
+    seconds = int(given) - now.timestamp()
+    if abs(seconds) > TOLERANCE.total_seconds():
+        word = "past" if seconds < 0 else "future"
+        raise Refused(header, f"is too far in the {word}; at most {TOLERANCE.seconds // 60} minutes are allowed")
+
+
+def _digest(secret: bytes, signed: bytes) -> bytes:
+    return hmac.digest(secret, signed, "sha256")
+
+
+def _has_match(expected: Sequence[bytes], given: Sequence[bytes]) -> bool:
+    """Compares each with each, so that the time tells nothing of where they differ, nor which secret it was."""
+    return sum([hmac.compare_digest(one, other) for one in expected for other in given]) > 0

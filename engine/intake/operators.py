@@ -1,0 +1,23 @@
+"""What operators say when they decide: who they are, and why, for whoever asks later."""
+
+from pagefold.engine.errors import Refused
+from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
+
+LONGEST_REASON = 1_000
+"""Characters of a reason."""
+
+
+def check_reason(reason: str) -> None:
+    """Raises `Refused` for what nobody can read: as the door does, and for blanks alone."""
+    _check("reason", reason, LONGEST_REASON)
+
+
+def check_operator(operator: str) -> None:
+    """Likewise."""
+    _check("operator", operator, LONGEST_IDENTIFIER)
+
+
+def _check(path: str, text: str, longest: int) -> None:
+    check_text(path, text, longest)
+    if text.isspace():
+        raise Refused(path, "must not be blank: somebody will want to know")

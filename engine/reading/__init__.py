@@ -1,0 +1,1 @@
+"""What is read: pages, histories, status and readiness. Nothing here writes."""

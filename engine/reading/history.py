@@ -1,0 +1,175 @@
+"""The audit trail of a SKU: what each source said, when, and what it changed."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.domains.domain import JSON
+from pagefold.engine.stores.event_state import Drift, State
+from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.projections.epochs import epoch_of, version_of
+from pagefold.projections.field_changes import FieldChange, changes_between, flatten
+from pagefold.projections.streams import Stream, encode_part, normalise_sku, parse_stream_id
+
+Leaves: TypeAlias = dict[str, JSON]
+"""The leaves of a document, by dotted path."""
+
+_DOMAINS = frozenset(domain.name for domain in DOMAINS)
+_state = msgspec.json.Decoder(State)
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """One event of the log.
+
+    `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
+    version that counts. `version` is the source's own, in an `epoch` where that began anew. An event that a rebuild
+    made has its run, and why it was made; one that an operator made has the operator's name, and the dead letter that
+    it corrects; others have None.
+    """
+
+    position: int
+    domain: str
+    channel: str
+    source: str
+    version: int
+    revision: int
+    id: str
+    occurred_at: str
+    recorded_at: str
+    withdrawn: bool
+    head: bool
+    changes: list[FieldChange]
+    run_id: str | None = None
+    drift: Drift | None = None
+    operator: str | None = None
+    corrects: str | None = None
+    epoch: int = 0
+
+
+class Cursor(NamedTuple):
+    """A place in the history of an SKU: an event of it, by (stream, version, revision)."""
+
+    stream: str
+    version: int
+    revision: int
+
+
+LOOKED_AT = 5_000
+"""How many events `history_page` looks at, where few of them are wanted."""
+
+MOST_BYTES = 8 * 1024 * 1024
+"""How much these events say together, unless the first of them says more."""
+
+
+async def history_of(
+    store: Store, sku: str, *, channel: str | None = None, domain: str | None = None
+) -> AsyncIterator[HistoryEntry]:
+    """Every event of a SKU, by stream and version. `channel` may be `*`."""
+    async for step in _walk(store, sku, _Wanted(channel, domain)):
+        if step.entry is not None:
+            yield step.entry
+
+
+async def history_page(  # what is wanted of a history has that many parts
+    store: Store, sku: str, *, channel: str | None, domain: str | None, after: Cursor | None, limit: int
+) -> tuple[list[HistoryEntry], Cursor | None]:
+    """The next entries behind a place, `limit` at most, and the place where they end: None when there are no more.
+
+    They are fewer, or none, where so many have to be looked at, or so many bytes, that the rest is for the next page. A
+    place that is in the history of another SKU is before all of this one.
+    """
+    entries: list[HistoryEntry] = []
+    looked_at, size, reached = 0, 0, after
+    async for step in _walk(store, sku, _Wanted(channel, domain), after):
+        size += step.size
+        is_full = step.entry is not None and len(entries) == limit
+        if is_full or looked_at == LOOKED_AT or (looked_at and size > MOST_BYTES):
+            return entries, reached
+        if step.entry is not None:
+            entries.append(step.entry)
+        looked_at, reached = looked_at + 1, step.cursor
+    return entries, None
+
+
+class _Step(NamedTuple):
+    """An event that was looked at: its place, its entry if it is wanted, and how many bytes it says."""
+
+    cursor: Cursor
+    entry: HistoryEntry | None
+    size: int
+
+
+class _Wanted(NamedTuple):
+    """What of a history is wanted; None is everything."""
+
+    channel: str | None
+    domain: str | None
+
+    def has(self, stream: Stream) -> bool:
+        return self.channel in (None, stream.channel) and self.domain in (None, stream.domain)
+
+
+async def _walk(store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None) -> AsyncIterator[_Step]:
+    """Every event behind a place: one step late, for then it is known for a head."""
+    prefix = encode_part(normalise_sku(sku)) + "/"
+    if after is not None and not after.stream.startswith(prefix):
+        after = None
+    stream, before = await _standing(store, after)
+    pending: _Step | None = None
+    async for event in store.log.history(prefix, after):
+        if pending is not None:
+            yield _marked(pending) if event.originator_id != stream else pending
+        if event.originator_id != stream:
+            stream, before = event.originator_id, {}
+        entry, before = _entry(event, wanted, before)
+        cursor = Cursor(event.originator_id, event.originator_version, event.revision)
+        pending = _Step(cursor, entry, len(event.state))
+    if pending is not None:
+        yield _marked(pending)
+
+
+async def _standing(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
+    """What was said last, at a place, in its stream."""
+    if after is None:
+        return "", {}
+    found = await store.log.at({(after.stream, after.version)})
+    states = [event.state for event in found if event.revision == after.revision and event.topic in _DOMAINS]
+    return after.stream, _leaves(_state.decode(states[0])) if states else {}
+
+
+def _marked(step: _Step) -> _Step:
+    return step if step.entry is None else step._replace(entry=msgspec.structs.replace(step.entry, head=True))
+
+
+def _leaves(state: State) -> Leaves:
+    return flatten(msgspec.json.decode(state.payload))
+
+
+def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[HistoryEntry | None, Leaves]:
+    """The entry of an event, and what is said since. None for an application's own, and for what is not wanted."""
+    if event.topic not in _DOMAINS or not wanted.has(name := parse_stream_id(event.originator_id)):
+        return None, before
+    state = _state.decode(event.state)
+    after = _leaves(state)
+    entry = HistoryEntry(
+        position=event.notification_id,
+        domain=name.domain,
+        channel=name.channel,
+        source=name.source,
+        version=version_of(event.originator_version),
+        revision=event.revision,
+        id=state.id,
+        occurred_at=state.occurred_at,
+        recorded_at=state.recorded_at,
+        withdrawn=bytes(state.payload) == b"null",
+        head=False,
+        changes=changes_between(before, after),
+        run_id=state.run_id,
+        drift=state.drift,
+        operator=state.operator,
+        corrects=state.corrects,
+        epoch=epoch_of(event.originator_version),
+    )
+    return entry, after

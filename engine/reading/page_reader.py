@@ -1,0 +1,219 @@
+"""Reading pages: one local read, spliced from stored bytes."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+import orjson
+
+from pagefold.domains import DOMAINS
+from pagefold.domains.domain import JSON
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.event_state import State
+from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.store import Made, Pages, Store, StoredEvent
+from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
+from pagefold.projections.splicer import StoredSection
+from pagefold.projections.streams import EVERY_CHANNEL, is_storable_sku
+
+VERSIONS_LOOKED_AT = 50
+"""How far back a disabled page is asked whether it was ever live: so many versions of each source."""
+
+VERSIONS_AT_A_TIME = 5
+
+
+class ProductPage(msgspec.Struct, frozen=True):
+    """One ready-made page. `sections` has every domain, None where there is nothing to show.
+
+    `source_versions` maps `domain/source` to the version that is shown; `updated_at` is when the newest change of the
+    page occurred, in UTC.
+    """
+
+    sku: str
+    channel: str
+    status: Literal["live", "disabled"]
+    ready: bool
+    readiness: dict[str, bool]
+    source_versions: dict[str, int]
+    updated_at: datetime
+    sections: dict[str, JSON]
+
+    def __getitem__(self, domain: str) -> JSON:
+        """A section by its domain. Raises `KeyError` for what is no domain."""
+        return self.sections[domain]
+
+
+class PageReader:
+    """Reads the pages of one store under one configuration."""
+
+    def __init__(self, pages: Pages, config: Config) -> None:
+        self._pages = pages
+        self._sections = pages.sections
+        self._channels = frozenset(config.channels)
+        splicer = Splicer(DOMAINS, config.made_for)
+        self._splice = splicer.splice
+        self._requires = splicer.requires
+
+    async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
+        """The page as it is served, or None when there is none, or none to show.
+
+        A disabled page is given only when asked for. Raises `StoreUnavailable`.
+        """
+        if channel not in self._channels:
+            return None
+        if not (sku.isascii() and sku.isprintable()):
+            sku = normalise_sku(sku)
+            if not is_storable_sku(sku):
+                return None
+        rows = await self._sections(sku, channel)
+        if not rows:
+            return None
+        return self._splice(sku, channel, rows, disabled=disabled)
+
+    def at_once(self, make: Callable[[str, str, bytes], Made]) -> Callable[[str, str], Made | None] | None:
+        """Reads pages without waiting: a function of SKU and channel that gives what `make` makes of them and the page.
+
+        It gives None where `get_json` would, and where only `get_json` can tell: for an SKU beyond ASCII. What was made
+        is given again while no page has changed. None where the store can only be waited for.
+        """
+
+        def of_rows(sku: str, channel: str, rows: Sequence[StoredSection]) -> Made | None:
+            page = self._splice(sku, channel, rows, disabled=False) if rows else None
+            return None if page is None else make(sku, channel, page)
+
+        read = self._pages.at_once(of_rows)
+        channels = self._channels
+        if read is None:
+            return None
+
+        def found(sku: str, channel: str) -> Made | None:
+            return read(sku, channel) if channel in channels and sku.isascii() and sku.isprintable() else None
+
+        return found
+
+    async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
+        """The page, decoded, or None when there is none, or none to show."""
+        text = await self.get_json(sku, channel, disabled=disabled)
+        return None if text is None else decode_page(text)
+
+    async def get_many_json(
+        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+    ) -> dict[str, bytes]:
+        """The pages of several SKUs as they are served, by SKU as it was asked for. Without those that are not shown.
+
+        One query, whatever their number. Raises `StoreUnavailable`, and `ReadTooLarge` where their sections have more
+        than `max_bytes` together.
+        """
+        if channel not in self._channels:
+            return {}
+        wanted = {sku: normalise_sku(sku) for sku in skus}
+        names = sorted({name for name in wanted.values() if is_storable_sku(name)})
+        rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes) if names else {}
+        pages = {name: self._splice(name, channel, rows[name], disabled=False) for name in rows}
+        found = {sku: pages.get(name) for sku, name in wanted.items()}
+        return {sku: page for sku, page in found.items() if page is not None}
+
+    async def listing(self, channel: str, after: str, limit: int) -> "list[PageSummary]":
+        """How the pages of the next SKUs stand in a channel. `limit` bounds the SKUs, some of which may have no page.
+
+        Such an SKU has a summary all the same, so that the last one tells where to go on. "" begins.
+        """
+        listed = await self._pages.listing(channel, after, limit)
+        return [_summary(page, self._requires[channel]) for page in listed]
+
+
+class PageSummary(msgspec.Struct, frozen=True, rename="camel"):
+    """How one page stands. `status` is `absent`, and `updated_at` None, where there is none."""
+
+    sku: str
+    status: Literal["live", "disabled", "absent"]
+    ready: bool
+    readiness: dict[str, bool]
+    updated_at: str | None
+
+
+_IDENTITY = next(domain for domain in DOMAINS if domain.gives_identity)
+
+
+def _summary(page: ListedPage, requires: Collection[str]) -> PageSummary:
+    if not page.sections:
+        return PageSummary(page.sku, "absent", ready=False, readiness={}, updated_at=None)
+    readiness = {domain.name: False for domain in DOMAINS}
+    readiness |= {each.domain: each.ready for each in page.sections if each.domain in readiness}
+    live = all(each.enabled for each in page.sections if each.domain == _IDENTITY.name)
+    return PageSummary(
+        page.sku,
+        "live" if live else "disabled",
+        ready=all(readiness[name] for name in requires),
+        readiness=readiness,
+        updated_at=max(each.occurred_at for each in page.sections),
+    )
+
+
+_state = msgspec.json.Decoder(State)
+
+
+class _Published(msgspec.Struct):
+    """What a statement of the domain that gives pages their identity says of being shown."""
+
+    enabled: bool = True
+
+
+async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool:
+    """Whether a page that is not shown now was to be shown once, as the log has it.
+
+    It was when its catalog says no more, and one of the sources that the channel listens to has had a statement of it,
+    for the channel or for every channel, that did not disable it: among the last `VERSIONS_LOOKED_AT` of each. So the
+    answer does not depend on the order in which events arrived, nor on whether anybody saw the page.
+    """
+    sku = normalise_sku(sku)
+    if not is_storable_sku(sku):
+        return False
+    listens = next(each.sources.get(_IDENTITY.name, ()) for each in config.made_for if each.name == channel)
+    streams = [
+        stream_id(Stream(sku, where, _IDENTITY.name, source))
+        for source in listens
+        for where in (channel, EVERY_CHANNEL)
+    ]
+    for stream in streams:
+        for head in await store.log.heads([stream]):
+            if _was_shown(head) or await _was_shown_before(store, head):
+                return True
+    return False
+
+
+async def _was_shown_before(store: Store, head: StoredEvent) -> bool:
+    """Looks at the versions before a head, some at a time: they may be large, and mostly the newest of them tells."""
+    looked_at, oldest = 0, head
+    while looked_at < VERSIONS_LOOKED_AT:
+        older = await store.log.before(oldest, min(VERSIONS_AT_A_TIME, VERSIONS_LOOKED_AT - looked_at))
+        if not older:
+            return False
+        if any(map(_was_shown, older)):
+            return True
+        looked_at, oldest = looked_at + len(older), older[-1]
+    return False
+
+
+def _was_shown(event: StoredEvent) -> bool:
+    try:
+        published = msgspec.json.decode(_state.decode(event.state).payload, type=_Published | None)
+    except msgspec.MsgspecError:  # it was never folded either
+        return False
+    return published is not None and published.enabled
+
+
+def decode_page(text: bytes) -> ProductPage:
+    """A page from its JSON."""
+    page = orjson.loads(text)
+    return ProductPage(
+        sku=page["sku"],
+        channel=page["channel"],
+        status=page["status"],
+        ready=page["ready"],
+        readiness=page["readiness"],
+        source_versions=page["sourceVersions"],
+        updated_at=datetime.fromisoformat(page["updatedAt"]),
+        sections={domain.name: page[domain.name] for domain in DOMAINS},
+    )

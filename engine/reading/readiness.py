@@ -1,0 +1,234 @@
+"""Whether pages can be read and events be appended now: named checks, each with its problem.
+
+To add one, write a function that gives the problem of a shop, or None, or raises a `StoreError` that is the problem:
+
+    async def log_is_known(shop: Checked) -> str | None: ...
+
+and put `Check("log-identity", INGEST, log_is_known)` into `CHECKS`. `/readyz/reads`, `/readyz/ingest`, `/readyz`,
+`/metrics` and `pagefold status` have it then. A problem is told to anybody: it says what is wrong, and nothing of where
+the store is.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import StoreError, StoreUnavailable
+from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
+from pagefold.engine.reading.lag_cache import LagWatch
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.recent_faults import RecentFaults
+from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS
+from pagefold.engine.stores.store import Store
+
+FRESH_SECONDS = 1.0
+"""How long what a check has found counts."""
+
+PAUSE_FACTOR = 50
+MIN_PAUSE_SECONDS = 5.0
+"""A check that takes long rests for so many times as long, and never for less."""
+
+log = Logger(__name__)
+
+
+class Checked(Protocol):
+    """What is checked: a shop, as far as checks look at it."""
+
+    @property
+    def config(self) -> Config:
+        """Its configuration."""
+
+    @property
+    def store(self) -> Store:
+        """Where its events and pages are kept."""
+
+    @property
+    def faults(self) -> RecentFaults:
+        """What failed lately."""
+
+    @property
+    def lag(self) -> LagWatch:
+        """How far folding is behind."""
+
+
+class Check(NamedTuple):
+    """One thing that must hold. `purposes` are those that need it.
+
+    A `slow` one reads much. While it runs, what it found the last time counts, and nothing the first time. A `shared`
+    one finds the same in whichever process of a server it is run.
+    """
+
+    name: str
+    purposes: tuple[Purpose, ...]
+    problem: Callable[[Checked], Awaitable[str | None]]
+    slow: bool = False
+    shared: bool = False
+
+
+def result_of(check: Check, problem: str | None) -> CheckResult:
+    """The result of a check that found this."""
+    return CheckResult(check.name, check.purposes, problem is None, problem)
+
+
+# --- the checks -----------------------------------------------------------------------------------
+
+
+async def pages_can_be_read(shop: Checked) -> str | None:
+    """The pages answer, over every connection that reads may need, and no read found damage lately."""
+    await shop.store.check_reads()
+    return _told(shop.faults.last("read"))
+
+
+async def pages_are_whole(shop: Checked) -> None:
+    """The file with the pages is not damaged, as far as the store can look for that."""
+    await shop.store.check_damage()
+
+
+async def log_can_be_written(shop: Checked) -> str | None:
+    """The log answers, may be written, has room, and the last append did not fail."""
+    await shop.store.check_appends()
+    return _told(shop.faults.last("append"))
+
+
+async def log_is_known(shop: Checked) -> None:
+    """The log is the one that was folded and appended to."""
+    await shop.store.proof.prove()
+
+
+async def consumers_fold(shop: Checked) -> str | None:
+    """No consumer of this process has failed since it last folded."""
+    failing = shop.faults.all_of("fold ")
+    return "; ".join(f"{domain}: {problem_in(error)}" for domain, error in failing.items()) or None
+
+
+async def pages_are_up_to_date(shop: Checked) -> str | None:
+    """No domain is further behind the log than the configuration allows."""
+    limit = shop.config.http.lag_seconds
+    behind = [each for each in (await shop.lag.standing()).domains if each.lag_seconds > limit]
+    told = [f"{each.domain} is {each.lag_seconds:.0f} s behind, more than {limit:g} s" for each in behind]
+    return "; ".join(told) or None
+
+
+CONSUMERS = Check("consumers", INGEST, consumers_fold)
+LOG = Check("log", INGEST, log_can_be_written)
+
+CHECKS = (
+    Check("pages", READS, pages_can_be_read),
+    Check("damage", READS, pages_are_whole, slow=True),
+    LOG,
+    Check("log-identity", INGEST, log_is_known),
+    CONSUMERS,
+    Check("lag", INGEST, pages_are_up_to_date, shared=True),
+)
+"""Every check, in the order in which they are told."""
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+class Readiness:
+    """Runs checks of one shop: each at most once a second and once at a time, however many ask.
+
+    Whoever asks waits for `ANSWER_SECONDS` at most. A check that has not ended by then is a problem itself, unless it
+    is a slow one.
+    """
+
+    def __init__(self, shop: Checked, checks: Sequence[Check] = CHECKS) -> None:
+        self._runs = [_Run(shop, check) for check in checks]
+
+    async def results(self, purposes: Collection[Purpose] = PURPOSES) -> list[CheckResult]:
+        """What the checks for any of these purposes find."""
+        runs = [run for run in self._runs if not set(purposes).isdisjoint(run.check.purposes)]
+        waiting = [task for run in runs if (task := run.begin()) is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=ANSWER_SECONDS)
+        return [result_of(run.check, run.problem()) for run in runs]
+
+    async def close(self) -> None:
+        """Ends the checks that still run, without waiting for what cannot be ended."""
+        tasks = [run.task for run in self._runs if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
+
+
+class _Run:
+    """A check, the task that runs it, and what it found last."""
+
+    def __init__(self, shop: Checked, check: Check) -> None:
+        self.check = check
+        self.task: asyncio.Task[None] | None = None
+        self._shop = shop
+        self._found: str | None = None
+        self._begun = 0.0
+        self._fresh_until = 0.0
+
+    def begin(self) -> asyncio.Task[None] | None:
+        """The task that will know, or None where it is known already."""
+        if self.task is None and time.monotonic() >= self._fresh_until:
+            self._begun = time.monotonic()
+            self.task = asyncio.create_task(self._run())
+        return self.task
+
+    def problem(self) -> str | None:
+        """What is wrong, as far as is known by now."""
+        if self.task is None or self.check.slow:
+            return self._found
+        return f"there was no answer within {time.monotonic() - self._begun:.1f} s"
+
+    async def _run(self) -> None:
+        try:
+            self._found = await self.look()
+        finally:
+            self.task = None
+            taken = time.monotonic() - self._begun
+            rest = max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * taken) if self.check.slow else FRESH_SECONDS
+            self._fresh_until = time.monotonic() + rest
+
+    async def look(self) -> str | None:
+        """What is wrong now."""
+        try:
+            return await self.check.problem(self._shop)
+        except StoreError as error:
+            return problem_in(error)
+        except Exception as error:
+            log.error("a check failed", check=self.check.name, exc_info=error)  # noqa: TRY400  # ours has no other
+            return problem_in(error)
+
+
+async def results_of(shop: Checked) -> list[CheckResult]:
+    """What the checks find that are not slow, each run once, however long it takes."""
+    return [result_of(check, await _Run(shop, check).look()) for check in CHECKS if not check.slow]
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+_CAUSES = {
+    "FullError": "the disk is full",
+    "DiskFullError": "the disk is full",
+    "TooManyConnectionsError": "the database takes no more connections",
+    "CorruptError": "a file of the store is damaged",
+    "NotADBError": "a file of the store is damaged",
+    "DataCorruptedError": "a table of the store is damaged",
+    "IndexCorruptedError": "an index of the store is damaged",
+}
+"""What the errors of drivers mean, by the names of their classes."""
+
+
+def problem_in(error: Exception) -> str:
+    """What an error says to anybody: nothing of where the store is."""
+    cause = type(error.__cause__).__name__ if error.__cause__ is not None else ""
+    told = error.told if isinstance(error, StoreError) else None
+    if told is not None:
+        return told
+    if cause in _CAUSES:
+        return _CAUSES[cause]
+    kind = "unavailable" if isinstance(error, StoreUnavailable) else type(error).__name__
+    return f"the store cannot be used: {kind}" + (f" ({cause})" if cause else "")
+
+
+def _told(error: Exception | None) -> str | None:
+    return None if error is None else problem_in(error)

@@ -1,0 +1,157 @@
+"""How things stand: how far each domain is, how far behind, and what waits for a person."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.dead_letters.retention import Retention
+from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.reading.check_results import CheckResult
+from pagefold.engine.runtime.clock import seconds_since
+from pagefold.engine.stores.store import Checkpoint, Store
+
+
+class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One domain.
+
+    `lag_events` counts its events that are not folded yet, `lag_seconds` is how long the oldest has waited. `applied
+    + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed` tells that pages were
+    folded under another configuration than this one, or by another release.
+    """
+
+    domain: str
+    log_end: int
+    checkpoint: int
+    lag_events: int
+    lag_seconds: float
+    applied: int
+    stale: int
+    dead: int
+    dead_letters: int
+    conflicts: int
+    configuration_changed: bool
+    holder: str | None
+
+
+class ResetStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A source whose counter looks reset, until somebody answers.
+
+    `stale` of its events of a domain were older than what stood, although they occurred later.
+    """
+
+    source: str
+    domain: str
+    stale: int
+
+
+class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One channel: how many sections it has of each domain, and how many of them are ready."""
+
+    channel: str
+    sections: dict[str, int]
+    ready: dict[str, int]
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel"):
+    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain.
+
+    Of those, and of conflicts, `expiring` will soon lose what they say, and `purged` have lost it: nothing else has it.
+    `checks` are those of readiness, as this process finds them; `recovering` tells that a recovery was begun and has
+    not come to its end.
+    """
+
+    store: str
+    domains: list[DomainStatus]
+    channels: list[ChannelStatus]
+    looks_reset: list[ResetStatus]
+    deliveries: int
+    expiring: int
+    purged: int
+    checks: list[CheckResult]
+    recovering: bool
+
+    @property
+    def lag_events(self) -> int:
+        """Events of any domain that are not folded yet."""
+        return sum(domain.lag_events for domain in self.domains)
+
+
+class Standing(NamedTuple):
+    """How far each domain is, and the deliveries in dead letters."""
+
+    domains: list[DomainStatus]
+    deliveries: int
+
+
+async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
+    """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
+    domains, deliveries = await standing_of(store, config)
+    channels, reset, recovering = (
+        await _channels(store, config),
+        await looks_reset(store),
+        await store.proof.recovering(),
+    )
+    outlook = await retention.outlook()
+    return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
+
+
+async def standing_of(store: Store, config: Config) -> Standing:
+    """The part of the status that takes no look at the pages."""
+    checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
+    letters = await store.dead_letters.counts()
+    end = await store.log.end()
+    domains: list[DomainStatus] = []
+    for domain in DOMAINS:
+        checkpoint = checkpoints.get(domain.name, Checkpoint(domain.name))
+        lag = await store.log.lag(domain.name, checkpoint.position)
+        domains.append(
+            DomainStatus(
+                domain=domain.name,
+                log_end=end,
+                checkpoint=checkpoint.position,
+                lag_events=lag.events,
+                lag_seconds=_age(lag.oldest),
+                applied=checkpoint.applied,
+                stale=checkpoint.stale,
+                dead=checkpoint.dead,
+                dead_letters=letters.get(("projection", domain.name), 0),
+                conflicts=letters.get(("ingest", domain.name), 0),
+                configuration_changed=checkpoint.fingerprint not in (None, config.fingerprint(domain)),
+                holder=checkpoint.holder,
+            )
+        )
+    return Standing(domains, letters.get(("ingest", ""), 0))
+
+
+async def looks_reset(store: Store) -> list[ResetStatus]:
+    """The sources whose counters look reset."""
+    streaks = await store.consumption.streaks()
+    return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= LOOKS_RESET]
+
+
+async def _channels(store: Store, config: Config) -> list[ChannelStatus]:
+    counts = await store.pages.counts()
+    names = [domain.name for domain in DOMAINS]
+    return [
+        ChannelStatus(
+            channel,
+            {name: counts.get((channel, name), (0, 0))[0] for name in names},
+            {name: counts.get((channel, name), (0, 0))[1] for name in names},
+        )
+        for channel in config.channels
+    ]
+
+
+class _Recorded(msgspec.Struct, rename="camel"):
+    recorded_at: str
+
+
+def _age(state: bytes | None) -> float:
+    if state is None:
+        return 0.0
+    try:
+        return round(seconds_since(msgspec.json.decode(state, type=_Recorded).recorded_at), 3)
+    except (msgspec.MsgspecError, ValueError):  # an application wrote it, who knows when
+        return 0.0

@@ -1,0 +1,126 @@
+"""Rows that are older than what stands in the log: what a run records of them, and of the epochs that it begins.
+
+Where the snapshot was taken after what stands was said, such a row tells of a counter that was restarted; where what
+stands is a withdrawal, of a record that was made again. The latter are kept whole, until the snapshot is known to be
+complete: only then are they proof. See `pagefold.engine.rebuild.recreated_records`.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from pagefold.engine.events import Statement
+from pagefold.engine.rebuild.excerpts import MOST_EXAMPLES
+from pagefold.engine.rebuild.run_aggregate import Counts, Rebuild
+from pagefold.engine.rebuild.run_observer import Finding
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of rows that one event of a run has; the last of them may go beyond."""
+
+
+class Again(NamedTuple):
+    """A row that may be a record which was made again, as JSON can have it."""
+
+    number: int
+    stream: str
+    version: int
+    topic: str
+    content: str
+    occurred_at: str
+    id: str | None
+    correlation_id: str | None
+
+    @classmethod
+    def of(cls, number: int, statement: Statement) -> "Again":
+        """The row of this number, which names no epoch."""
+        stream, version, topic = statement.originator_id, statement.originator_version, statement.topic
+        content, occurred_at = statement.content.decode(), statement.occurred_at
+        return cls(number, stream, version, topic, content, occurred_at, statement.id, statement.correlation_id)
+
+    def statement(self, version: int) -> Statement:
+        """What it states, at a version of the log."""
+        content = self.content.encode()
+        return Statement(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
+
+
+class Older(NamedTuple):
+    """Rows that are older than what stands: streams that look reset, and records that may have been made again."""
+
+    reset: list[str]
+    again: list[Again]
+
+
+NONE_OLDER = Older([], [])
+
+
+class OvertakenFound(Rebuild.Event):
+    """Rows of the next page are older than what stood before the snapshot was taken."""
+
+    TOPIC = "engine.rebuild.overtaken:OvertakenFound"
+    reset: list[str]
+    again: list[list[object]]
+
+    def apply(self, run: Rebuild) -> None:
+        """A few are remembered."""
+        run.older = [*run.older, *self.reset][:MOST_EXAMPLES]
+
+    @property
+    def streams(self) -> list[tuple[str, Finding]]:
+        """All of them, with what they are."""
+        reset: list[tuple[str, Finding]] = [(stream, "older") for stream in self.reset]
+        return [*reset, *((row.stream, "recreated") for row in self.rows)]
+
+    @property
+    def rows(self) -> list[Again]:
+        """Those that may have been made again."""
+        return msgspec.convert(self.again, list[Again])
+
+
+class Recreated(Rebuild.Event):
+    """The records that were made again, up to a stream, are in their next epochs, but for those that moved since."""
+
+    TOPIC = "engine.rebuild.overtaken:Recreated"
+    streams: list[str]
+    after: str
+
+    def apply(self, run: Rebuild) -> None:
+        """They are no longer older."""
+        run.counts += Counts(recreated=len(self.streams), older=-len(self.streams))
+        run.recreated = [*run.recreated, *self.streams][:MOST_EXAMPLES]
+        run.recreated_after = self.after
+
+
+class EpochBegun(Rebuild.Event):
+    """The whole source is to be in this epoch, every row of the snapshot in it."""
+
+    TOPIC = "engine.rebuild.overtaken:EpochBegun"
+    epoch: int
+
+    def apply(self, run: Rebuild) -> None:
+        """It is raised before anything is compared."""
+        run.epoch = self.epoch
+
+
+def begin_epoch(run: Rebuild, epoch: int) -> None:
+    """The source is to be in this epoch; 0 is none."""
+    if epoch:
+        run.trigger_event(EpochBegun, epoch=epoch)
+
+
+def note_older(run: Rebuild, older: Older) -> None:
+    """Makes it part of the run, with the page that is recorded next."""
+    reset, rows = older.reset, iter(older.again)
+    while (again := [list[object](each) for each in _first(rows)]) or reset:
+        run.trigger_event(OvertakenFound, reset=reset, again=again)
+        reset = []
+
+
+def _first(rows: Iterable[Again]) -> Iterator[Again]:
+    """As many as an event takes."""
+    size = 0
+    for row in rows:
+        yield row
+        size += len(row.content)
+        if size >= MOST_BYTES:
+            return

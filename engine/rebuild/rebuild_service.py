@@ -1,0 +1,309 @@
+"""The office of rebuilds: begins runs, goes on with those that were interrupted, and reports."""
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from pagefold.domains.domain import JSON
+from pagefold.domains.values import format_moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.errors import ConfigurationError, PagefoldError, SourceFailed
+from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_service import EpochService
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.rebuild.excerpts import clean
+from pagefold.engine.rebuild.older_rows import begin_epoch
+from pagefold.engine.rebuild.run_aggregate import Counts, Plan, Rebuild
+from pagefold.engine.rebuild.run_observer import Finding, Watcher
+from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.rebuild.source_rebuild import SourceRebuild
+from pagefold.engine.snapshots import open_snapshot
+from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.snapshot import Snapshot
+from pagefold.engine.stores.store import Store
+
+Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
+"""How a run stands; an interrupted one is running, as far as it knows, but its process is gone."""
+
+
+class BeingRebuilt(PagefoldError):
+    """The source is being rebuilt already."""
+
+    def __init__(self, source: str, run: Rebuild | None) -> None:
+        by = f"by {run.id}, in {run.process}, since {run.started_at}" if run else "by another process"
+        super().__init__(f"{source} is being rebuilt {by}; a source is rebuilt by one run at a time")
+
+
+class CannotResume(PagefoldError):
+    """The run cannot be gone on with."""
+
+    def __init__(self, run: Rebuild, why: str) -> None:
+        instead = f"`pagefold rebuild --source {run.source}` begins another"
+        super().__init__(f"the rebuild {run.id} cannot be resumed: {why}; {instead}")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of a rebuild.
+
+    `domains` are those to look at, None for all that the source may write; `prefix` is what SKUs begin with;
+    `max_orphans` overrides the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing.
+    With `new_epoch` the snapshot is declared the truth: the source's epoch is raised, and every row is in the new one.
+    """
+
+    domains: Collection[str] | None = None
+    prefix: str = ""
+    max_orphans: int | str | None = None
+    confirmed: bool = False
+    dry_run: bool = False
+    new_epoch: bool = False
+
+
+EVERYTHING = Order()
+NOBODY = Watcher()
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A run: what it was about, how it stands, what it has found.
+
+    `run` is None for a dry run. `complete` tells whether the snapshot proves what it does not have; `reason` why not,
+    or why the run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in
+    the log. From `held_limit` of them something could have been taken away unasked; `losses` are what corrections would
+    take away from more: (path, streams, (stream, what it has there) of some). `looks_reset`: everything that the
+    snapshot says is older than the log, or some of it although the snapshot was taken later; `older` names some of
+    that. `recreated` names some of the records that were made again. `epoch` is the one that the run has begun, 0 for
+    none. `lasted` is how many seconds have passed from its beginning to what happened to
+    it last, `seconds` how many this process has worked on it.
+    `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
+    """
+
+    run: str | None
+    source: str
+    domains: list[str]
+    prefix: str
+    snapshot: str
+    dry_run: bool
+    state: Condition
+    complete: bool
+    reason: str
+    superseded_by: str
+    started_at: str
+    counts: Counts
+    live: int
+    held_limit: int
+    losses: list[JSON]
+    looks_reset: bool
+    lasted: float
+    seconds: float
+    samples: list[JSON]
+    refusals: list[JSON]
+    epoch: int
+    older: list[str]
+    recreated: list[str]
+
+    @property
+    def drifted(self) -> int:
+        """Streams in which the log did not say what the snapshot says, orphans not among them."""
+        return self.counts.missing + self.counts.newer + self.counts.changed + self.counts.recreated
+
+
+def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
+    """How a run stands. `alive` tells whether its process is still at it."""
+    counts = run.counts
+    all_older = counts.older >= LOOKS_RESET and not counts.equal + counts.newer + counts.changed
+    return RunReport(
+        run=None if dry_run else run.id,
+        source=run.source,
+        domains=list(run.domains),
+        prefix=run.prefix,
+        snapshot=run.snapshot,
+        dry_run=dry_run,
+        state="interrupted" if run.state == "running" and not alive else run.state,
+        complete=run.complete_snapshot,
+        reason=run.failed_because or run.incomplete_because,
+        superseded_by=run.superseded_by,
+        started_at=run.started_at,
+        counts=counts,
+        live=run.live,
+        held_limit=run.held_limit,
+        losses=run.losses if run.state == "held" else [],
+        looks_reset=all_older or counts.reset > 0,
+        lasted=seconds if dry_run else (run.modified_on - run.created_on).total_seconds(),
+        seconds=seconds,
+        samples=run.samples,
+        refusals=run.refusals,
+        epoch=run.epoch,
+        older=run.older,
+        recreated=run.recreated,
+    )
+
+
+class RebuildOffice:
+    """Rebuilds the sources of one shop, one run a source."""
+
+    def __init__(self, store: Store, config: Config, runs: Runs) -> None:
+        self._store = store
+        self._config = config
+        self._traffic = Traffic()
+        self._epochs = Epochs(store.log)
+        self._epoch_service = EpochService(store, config, Door(config), self._epochs)
+        self.runs = runs
+
+    def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
+        """The sources to rebuild: those that are named, else all with a snapshot; of those, the ones with such domains.
+
+        Raises `ConfigurationError` for one that there is not, or that has no snapshot.
+        """
+        configured = self._config.sources
+        for name in names or ():
+            if name not in configured:
+                raise ConfigurationError("--source", f"{name!r} is no source; there are {', '.join(configured)}")
+            if configured[name].snapshot is None:
+                raise ConfigurationError(f"sources.{name}.snapshot", "is missing: where is the source's snapshot?")
+        return [
+            name
+            for name, source in configured.items()
+            if (name in names if names else source.snapshot is not None)
+            and (domains is None or not frozenset(domains).isdisjoint(source.domains))
+        ]
+
+    async def rebuild(self, source: str, order: Order = EVERYTHING, watcher: Watcher = NOBODY) -> RunReport:
+        """A new run. An unfinished one of the same source whose process is gone is superseded.
+
+        Raises `BeingRebuilt`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
+        """
+        if order.dry_run:
+            return await self._begin(source, order, watcher)
+        async with self._claimed(source):
+            return await self._begin(source, order, watcher)
+
+    async def resume(self, run_id: str, watcher: Watcher = NOBODY, *, confirmed: bool = False) -> RunReport:
+        """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
+
+        Raises `UnknownRun`, `CannotResume`, and what `rebuild` raises.
+        """
+        await self._store.proof.prove()
+        run = await self.runs.get(run_id)
+        if run.state == "completed" or (run.state == "held" and not confirmed):
+            return report_of(run)
+        async with self._claimed(run.source):
+            run = await self.runs.get(run_id)
+            if not run.resumable:
+                raise CannotResume(run, run.failed_because or f"it is {run.state}")
+            if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
+                raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
+            run.resume(_process(), confirmed=confirmed)
+            if run.withheld:
+                run.compare_again()
+            if run.phase == "comparing":
+                async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
+                    if clean(snapshot.identity) != run.identity:
+                        raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
+                    return await self._go_on(run, snapshot, watcher)
+            return await self._go_on(run, None, watcher)
+
+    async def report(self, run_id: str) -> RunReport:
+        """How a run stands."""
+        return await self._reported(await self.runs.get(run_id))
+
+    async def newest(self, limit: int, source: str | None = None) -> list[RunReport]:
+        """The runs that were started last, the newest first."""
+        return [await self._reported(run) for run in await self.runs.list(limit, source)]
+
+    async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Finding]]:
+        """Every stream that a run found drifted, in order, and then every orphan, in order."""
+        async for page in self.runs.drifted(run_id):
+            for stream, drift in page:
+                yield stream, drift
+        async for streams in self.runs.orphans(run_id):
+            for stream in streams:
+                yield stream, "orphan"
+
+    async def _reported(self, run: Rebuild) -> RunReport:
+        alive = True
+        if run.state == "running":
+            async with self._store.consumption.claim(_task(run.source)) as free:
+                alive = not free
+        return report_of(run, alive=alive)
+
+    async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+        await self._store.proof.prove()
+        start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
+        async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
+            former = await self.runs.latest(source)
+            plan = self._plan(source, order, snapshot, start)
+            plan = msgspec.structs.replace(plan, baseline=None if former is None else former.baseline)
+            epoch = await self._epoch_service.next_epoch(source) if order.new_epoch else 0
+            if order.dry_run:
+                run = Rebuild.start(plan)
+                begin_epoch(run, epoch)
+                return await self._go(run, snapshot, None, watcher, confirmed=order.confirmed)
+            run = await self.runs.start(plan)
+            begin_epoch(run, epoch)
+            await self.runs.save(run)
+            watcher.begun(run.id)
+            if former is not None and former.resumable:
+                former.supersede(run.id)
+                await self.runs.save(former)
+            return await self._go(run, snapshot, self.runs, watcher, confirmed=order.confirmed)
+
+    def _plan(self, source: str, order: Order, snapshot: Snapshot, start: int) -> Plan:
+        settings = self._config.sources[source]
+        declared = settings.snapshot or SnapshotConfig()
+        began_at = snapshot.written_at and snapshot.written_at - timedelta(seconds=declared.duration_seconds)
+        usual = msgspec.to_builtins(declared)["max_orphans"]
+        return Plan(
+            source=source,
+            domains=[name for name in settings.domains if order.domains is None or name in order.domains],
+            start_position=start,
+            snapshot=snapshot.name,
+            identity=snapshot.identity,
+            process=_process(),
+            prefix=order.prefix,
+            max_orphans=usual if order.max_orphans is None else order.max_orphans,
+            written_at=None if began_at is None else format_moment(began_at),
+            settle=declared.settle_seconds,
+        )
+
+    async def _go_on(self, run: Rebuild, snapshot: Snapshot | None, watcher: Watcher) -> RunReport:
+        await self.runs.save(run)
+        watcher.begun(run.id)
+        return await self._go(run, snapshot, self.runs, watcher)
+
+    async def _go(
+        self, run: Rebuild, snapshot: Snapshot | None, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
+    ) -> RunReport:
+        started = time.monotonic()
+        if run.epoch and runs is not None:
+            await self._epoch_service.ensure_epoch(run.source, run.epoch, run.id)
+        rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, epochs=self._epochs, confirmed=confirmed)
+        try:
+            await rebuild.go(snapshot)
+        except SourceFailed as error:
+            if runs is not None:
+                run.fail(str(error))
+                await runs.save(run)
+            raise
+        return report_of(run, dry_run=runs is None, seconds=time.monotonic() - started)
+
+    @asynccontextmanager
+    async def _claimed(self, source: str) -> AsyncIterator[None]:
+        async with self._store.consumption.claim(_task(source)) as mine:
+            if not mine:
+                raise BeingRebuilt(source, await self.runs.latest(source))
+            yield
+
+
+def _task(source: str) -> str:
+    return f"rebuild-{source}"
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,143 @@
+"""Proof of life: records that were made again under an old SKU, whose versions begin anew.
+
+A row of a complete snapshot is older than the withdrawal with which its stream ends. If it was written down after that
+withdrawal, the record is there, and its counter began anew: then the row is appended in the next epoch of its stream,
+and what its source says of it later enters that epoch, too. That it was written down later is proved by the source's
+own moments, when the row occurred after the withdrawal did, or by the snapshot, when it was taken after the withdrawal
+was said: by the same rules by which a stream that a snapshot lacks is an orphan.
+
+Where what stands is no withdrawal, the same proof tells of a counter that was restarted. Nobody but an operator can
+tell which of both is right: such streams are named, and the source looks reset until somebody has answered.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from pagefold.engine.events import NULL
+from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.rebuild.older_rows import Again, Older, Recreated
+from pagefold.engine.rebuild.row_comparer import Overtaken, decoded
+from pagefold.engine.rebuild.run_aggregate import Rebuild
+from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
+from pagefold.engine.stores.event_state import DriftStates
+from pagefold.engine.stores.store import Correction, Store, StoredEvent
+from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
+from pagefold.projections.streams import encode_part, parse_stream_id
+
+Retried: TypeAlias = Callable[[Callable[[], Awaitable[list[int | None]]]], Awaitable[list[int | None]]]
+
+
+class Recreation:
+    """What becomes of one run's rows that are older than what stands. `runs` is None when nothing may be written.
+
+    `is_settled` tells whether an event was said before the snapshot was taken; `save` records the run; `retried` does
+    work, and again while the store is unavailable.
+    """
+
+    def __init__(  # noqa: PLR0913  # what it needs of its run, by name
+        self,
+        store: Store,
+        epochs: Epochs,
+        run: Rebuild,
+        runs: Runs | None,
+        *,
+        is_settled: Callable[[StoredEvent], bool],
+        save: Callable[[], Awaitable[None]],
+        retried: Retried,
+    ) -> None:
+        self._store = store
+        self._epochs = epochs
+        self._run = run
+        self._runs = runs
+        self._is_settled = is_settled
+        self._save = save
+        self._retried = retried
+        self._candidates: list[str] = []
+
+    def divide(self, overtaken: Sequence[Overtaken]) -> Older:
+        """Which of the rows tell of a counter that was restarted, and which of a record that was made again."""
+        reset: list[str] = []
+        again: list[Again] = []
+        for number, statement, head in overtaken:
+            if not self._is_later(statement.occurred_at, head):
+                continue
+            row = Again.of(number, statement)
+            if statement.epoch is None and self._may_be_again(row, head):
+                again.append(row)
+            else:
+                reset.append(row.stream)
+        again.sort(key=lambda row: row.stream)
+        return Older(sorted(reset), again)
+
+    async def alarm(self, reset: Sequence[str]) -> None:
+        """The source looks reset, until somebody has answered."""
+        if self._runs is None:
+            return
+        for domain, number in sorted(Counter(parse_stream_id(stream).domain for stream in reset).items()):
+            async with self._store.consumption.folding(domain) as folding:
+                known = (await folding.streaks()).get(self._run.source, 0)
+                await folding.keep_streaks({self._run.source: max(known, number, LOOKS_RESET)})
+
+    def remember(self, again: Sequence[Again]) -> None:
+        """For a run that is not recorded."""
+        if self._runs is None:
+            self._candidates += [row.stream for row in again]
+
+    async def append_all(self) -> None:
+        """The snapshot is complete: every record that was made again is appended, in the next epoch of its stream."""
+        if self._runs is None:
+            if self._candidates:
+                self._run.trigger_event(Recreated, streams=self._candidates, after=self._candidates[-1])
+            return
+        async for rows in self._runs.made_again(self._run.id):
+            left = [row for row in rows if row.stream > self._run.recreated_after]
+            if left:
+                done = await self._append(left)
+                self._run.trigger_event(Recreated, streams=done, after=left[-1].stream)
+                await self._save()
+
+    async def _append(self, rows: Sequence[Again]) -> list[str]:
+        """The streams of those that are in the log then, by this run."""
+        await self._epochs.declare(encode_part(self._run.source))
+        while True:
+            heads = {head.originator_id: head for head in await self._store.log.heads([row.stream for row in rows])}
+            left = [row for row in rows if self._is_again(row, heads[row.stream])]
+            if not left:
+                return [row.stream for row in rows if self._is_ours(heads[row.stream])]
+            known = await self._epochs.refresh()
+            ceilings = {row.stream: heads[row.stream].originator_version + 1 for row in left}
+            states = DriftStates(self._run.id, now(), "recreated", anew=True)
+            corrections: list[Correction] = []
+            for row in left:
+                epoch = max(known.floor(row.stream), epoch_of(heads[row.stream].originator_version) + 1)
+                state = states.state(row.statement(versioned(epoch, row.version)), row.number)
+                corrections.append(Correction(row.stream, versioned(epoch, row.version), 0, row.topic, state))
+            fence = Fence(known.generation, ceilings)
+            try:
+                await self._retried(partial(self._store.log.correct, corrections, fence))
+            except EpochsMoved:  # somebody has spoken of one of them, or the answer to an earlier try was lost
+                continue
+
+    def _is_later(self, occurred_at: str, head: StoredEvent) -> bool:
+        """Whether a row that occurred then was written down after what stands was said."""
+        state = decoded(head)
+        return state is not None and (occurred_at > state.occurred_at or self._is_settled(head))
+
+    def _may_be_again(self, row: Again, head: StoredEvent) -> bool:
+        """Whether a row that is later says something where a withdrawal stands, and there is another epoch."""
+        state = decoded(head)
+        withdrawn = state is not None and bytes(state.payload) == NULL
+        return withdrawn and row.content != "null" and epoch_of(head.originator_version) < MAX_EPOCH
+
+    def _is_again(self, row: Again, head: StoredEvent) -> bool:
+        return self._is_later(row.occurred_at, head) and self._may_be_again(row, head)
+
+    def _is_ours(self, head: StoredEvent) -> bool:
+        """Whether this very run has made it, perhaps before it was stopped."""
+        state = decoded(head)
+        return state is not None and state.run_id == self._run.id and state.drift == "recreated"

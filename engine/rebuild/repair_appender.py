@@ -1,0 +1,31 @@
+"""Appending what rows mend in the epochs in which they were placed."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from pagefold.engine.intake.epoch_registry import Epochs, source_of
+from pagefold.engine.rebuild.epoch_placement import Placement
+from pagefold.engine.rebuild.row_comparer import Pending
+from pagefold.engine.stores.epoch_fence import EpochsMoved
+from pagefold.engine.stores.store import Log
+
+Positions: TypeAlias = list[int | None]
+Retried: TypeAlias = Callable[[Callable[[], Awaitable[Positions]]], Awaitable[Positions]]
+"""Does work, and again while the store is unavailable."""
+
+
+async def append_placed(
+    log: Log, epochs: Epochs, pending: Sequence[Pending], placement: Placement, retried: Retried
+) -> Positions | None:
+    """Their positions, each None where its place was taken; None for all when they may have to be in other epochs.
+
+    Then those are known that were raised meanwhile. That rows name epochs is noted before any of them relies on it.
+    """
+    for source in {source_of(each.originator_id) for each in pending if each.epoch}:
+        await epochs.declare(source)
+    try:
+        return await retried(partial(log.correct, pending, placement.fence(pending)))
+    except EpochsMoved:
+        await epochs.refresh()
+        return None

@@ -1,0 +1,335 @@
+"""Rows of a snapshot beside the heads of the log: what has drifted, and the events that mend it. Pure.
+
+Of nearly all rows the log says the same. They are told by their bytes, and not examined any further.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.domains.domain import JSON, UNREADABLE
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import NULL, Statement
+from pagefold.engine.intake.bulk_validator import BulkDoor
+from pagefold.engine.intake.canonical_payloads import is_same_content
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
+from pagefold.engine.rebuild.row_order import Named, Refusal, event_in
+from pagefold.engine.rebuild.run_aggregate import Counts, Drifted
+from pagefold.engine.snapshots.coverage import Coverage
+from pagefold.engine.stores.event_state import BEFORE_CONTENT, Drift, DriftStates, State, ending
+from pagefold.engine.stores.store import SEPARATOR, Correction, StoredEvent
+from pagefold.projections.epochs import version_of
+from pagefold.projections.field_changes import FieldChange, changes_between, flatten
+
+_STANDING = 3
+"""Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
+
+_drift = attrgetter("drift")
+_state = msgspec.json.Decoder(State)
+_WITHDRAWN = ending(NULL)
+
+
+class Mark(NamedTuple):
+    """What every event of a rebuild bears: its run, when it was recorded, as fixed-width UTC text, its epoch."""
+
+    run_id: str
+    recorded_at: str
+    placement: Placement = PLAIN
+
+
+class Difference(NamedTuple):
+    """A stream that has drifted, how, and the fields that differ: what the log has, what the snapshot says."""
+
+    stream: str
+    drift: Drift
+    changes: list[FieldChange]
+
+
+class Stated(NamedTuple):
+    """What the row of this number states."""
+
+    number: int
+    statement: Statement
+
+
+class Overtaken(NamedTuple):
+    """What a row states, and the newer head of its stream."""
+
+    number: int
+    statement: Statement
+    head: StoredEvent
+
+
+class Pending(Correction, frozen=True, gc=False):
+    """The event that mends a stream which has drifted, and the number of the row that says so.
+
+    `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event.
+    `epoch` is the one that the row names.
+    """
+
+    number: int
+    drift: Drift
+    before: bytes
+    content: bytes
+    epoch: int | None = None
+
+
+class Comparison(msgspec.Struct, gc=False):
+    """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
+
+    `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `live` counts what
+    stood there before it. `absent` are heads of streams which the snapshot does not name; `overtaken` are rows older
+    than what stands; `refusals` are rows that broke a rule.
+
+    `placement` is what was known of epochs when it was made.
+
+    Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
+    """
+
+    counts: Counts = msgspec.field(default_factory=Counts)
+    live: int = 0
+    pending: list[Pending] = []
+    handled: dict[Drift, list[str]] = {}
+    absent: list[StoredEvent] = []
+    overtaken: list[Overtaken] = []
+    refusals: list[Refusal] = []
+    left: list[Stated] = []
+    unnamed: list[bytes] = []
+    placement: Placement = PLAIN
+
+    def refuse(self, number: int, refused: Refused) -> None:
+        """A row broke a rule."""
+        self.counts.refused += 1
+        self.refusals.append(Refusal(number, refused.path, refused.reason))
+
+    def handle(self, mended: Iterable[Pending]) -> None:
+        """What was pending has been mended."""
+        for drift, alike in groupby(mended, key=_drift):
+            self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
+
+    def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
+        """Compares what is open with the heads that stand by now. Then nothing is open."""
+        menders = _menders(mark)
+        by_stream = {head.originator_id: head for head in heads}
+        for stated in self.left:
+            head = by_stream.pop(stated.statement.originator_id, None)
+            self.live += head is not None and not _is_withdrawn(head)
+            self._compare(stated, head, mark, menders)
+        for head in by_stream.values():
+            if not _is_withdrawn(head):
+                self.live += 1
+                self.absent.append(head)
+        self.left, self.unnamed = [], []
+
+    def leave_uncovered(self, coverage: Coverage, entries: Iterable[bytes]) -> None:
+        """Leaves out of those that no row names the streams that none can name, and counts those that say something.
+
+        The entries of all of them are given.
+        """
+        uncovered = {stream for stream in self.unnamed if not coverage.has(stream)}
+        if uncovered:
+            self.unnamed = [stream for stream in self.unnamed if stream not in uncovered]
+            live = [entry for entry in entries if not entry.endswith(_WITHDRAWN)]
+            self.counts.uncovered += sum([entry[: entry.index(SEPARATOR)] in uncovered for entry in live])
+
+    def _compare(self, stated: Stated, head: StoredEvent | None, mark: Mark, menders: "_Menders") -> None:
+        number = stated.number
+        statement = mark.placement.placed(stated.statement, 0 if head is None else head.originator_version)
+        if head is None:
+            self.pending.append(menders["missing"].pending(number, statement))
+        elif statement.originator_version < head.originator_version:
+            self.counts.older += 1
+            self.overtaken.append(Overtaken(number, stated.statement, head))
+        else:
+            state = decoded(head)
+            before = b"" if state is None else bytes(state.payload)
+            if statement.originator_version > head.originator_version:
+                self.pending.append(menders["newer"].pending(number, statement, before))
+            elif not is_same_content(statement.topic, before, statement.content):
+                self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
+            elif state is not None and state.run_id == mark.run_id and state.drift is not None:
+                self.handled.setdefault(state.drift, []).append(head.originator_id)
+                was_live = state.drift != "missing" and not state.anew
+                self.live += was_live - (not _is_withdrawn(head))
+            else:
+                self.counts.equal += 1
+
+
+class _Mender:
+    """Makes what mends one kind of drift."""
+
+    def __init__(self, mark: Mark, drift: Drift) -> None:
+        self._drift: Drift = drift
+        self._state = DriftStates(mark.run_id, mark.recorded_at, drift).state
+        self._state_anew = DriftStates(mark.run_id, mark.recorded_at, drift, anew=True).state
+
+    def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
+        """For what the row of this number states. `revision` is 0 where the version is new to the log."""
+        state = (self._state_anew if before == NULL else self._state)(statement, number)
+        stream, version = statement.originator_id, statement.originator_version
+        kind, content, epoch = statement.topic, statement.content, statement.epoch
+        return Pending(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
+
+
+_Menders: TypeAlias = dict[Drift, _Mender]
+
+
+def _menders(mark: Mark) -> _Menders:
+    """Whoever mends what a comparison shows, by drift."""
+    kinds: tuple[Drift, ...] = ("missing", "newer", "changed")
+    return {drift: _Mender(mark, drift) for drift in kinds}
+
+
+def divided(
+    rows: Sequence[Named], entries: Sequence[bytes], placement: Placement = PLAIN
+) -> tuple[Comparison, list[Named], list[bytes]]:
+    """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
+    if placement.in_use:
+        original = placement.comparable(entries)
+        equal, different, others = divided(rows, [*original])
+        return equal, different, [original[entry] for entry in others]
+    mine = [row.entry for row in rows]
+    if mine == entries:
+        return _equal(mine), [], []
+    known, named = set(entries), set(mine)
+    different = [row for row in rows if row.entry not in known]
+    others = [entry for entry in entries if entry not in named]
+    return _equal([entry for entry in mine if entry in known]), different, others
+
+
+def _equal(entries: Sequence[bytes]) -> Comparison:
+    withdrawn = sum([entry.endswith(_WITHDRAWN) for entry in entries])
+    return Comparison(Counts(equal=len(entries)), len(entries) - withdrawn)
+
+
+class Comparer:
+    """Compares rows with entries under one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._door = Door(config)
+        self._bulk = BulkDoor(config)
+
+    def compare(self, rows: Sequence[Named], entries: Iterable[bytes], mark: Mark) -> Comparison:
+        """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
+
+        To mend a version a second time its head must be known, and when one was said that is newer than a row; where
+        the log was spoken to since the run began, it may have been by this run: that is left.
+        """
+        found = Comparison()
+        menders = _menders(mark)
+        missing, newer = menders["missing"].pending, menders["newer"].pending
+        placed, in_use = mark.placement.placed, mark.placement.in_use
+        live = equal = 0
+        pending, left = found.pending.append, found.left.append
+        known = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
+        streams = [entry[: entry.index(SEPARATOR)] for entry in [row.entry for row in rows]]
+        for row, stream, statement in zip(rows, streams, self._examined(rows, streams, found), strict=True):
+            stands = known.pop(stream, None)
+            if stands is None:
+                if statement is not None:
+                    pending(missing(row.number, placed(statement) if in_use else statement))
+                continue
+            said = stands[2]
+            if statement is None:
+                live += said != _WITHDRAWN
+                continue
+            if len(stands) > _STANDING or not stands[1].isdigit():  # applications may use any names
+                left(Stated(row.number, statement))
+                continue
+            before, newest = said[BEFORE_CONTENT:-1], int(stands[1])
+            stated = placed(statement, newest) if in_use else statement
+            ahead = stated.originator_version - newest
+            if ahead < 0 or (ahead == 0 and statement.content != before):
+                left(Stated(row.number, statement))
+                continue
+            live += said != _WITHDRAWN
+            if ahead > 0:
+                pending(newer(row.number, stated, before))
+            else:
+                equal += 1
+        found.live, found.counts.equal = live, equal
+        found.unnamed = list(known)
+        return found
+
+    def _examined(
+        self, rows: Sequence[Named], streams: Sequence[bytes], found: Comparison
+    ) -> Sequence[Statement | None]:
+        """What each row states; None where it is refused."""
+        told = [row.line for row in rows if row.event is None]
+        if len(told) == len(rows):
+            at_once = self._bulk.examine(told, streams)
+            if None not in at_once:
+                return at_once
+        else:
+            named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
+            at_once = self._bulk.examine(told, named)
+        statements = iter(at_once)
+        return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
+
+    def _examine(self, row: Named, found: Comparison) -> Statement | None:
+        try:
+            return self._door.examine(event_in(row))
+        except Refused as refused:
+            found.refuse(row.number, refused)
+            return None
+
+
+def stated_again(pending: Pending) -> Stated:
+    """What the row had stated, but that it has an id now."""
+    state = _state.decode(pending.state)
+    content, occurred_at = bytes(state.payload), state.occurred_at
+    stream, version = pending.originator_id, pending.originator_version
+    version = version_of(version) if pending.epoch is None else version
+    statement = Statement(
+        stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id, pending.epoch
+    )
+    return Stated(pending.number, statement)
+
+
+def _is_withdrawn(head: StoredEvent) -> bool:
+    return head[5].endswith(_WITHDRAWN)
+
+
+def decoded(event: StoredEvent) -> State | None:
+    """The state of a domain event; None for what an application wrote under its name."""
+    try:
+        return _state.decode(event.state)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
+    """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
+    stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
+    statement = Statement(stream, version, head.topic, NULL, occurred_at, None, None)
+    state = DriftStates(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
+    return Correction(stream, version, revision, head.topic, state)
+
+
+def difference(pending: Pending) -> Difference:
+    """The fields in which the snapshot differs from the log."""
+    changes = changes_between(_leaves(pending.before), _leaves(pending.content))
+    return Difference(pending.originator_id, pending.drift, changes)
+
+
+def _leaves(payload: bytes) -> dict[str, JSON]:
+    """Those of JSON; none in what an application may have written."""
+    try:
+        return flatten(msgspec.json.decode(payload))
+    except UNREADABLE:
+        return {}
+
+
+def counted(drifted: Drifted) -> Counts:
+    """How many of each."""
+    return Counts(
+        missing=len(drifted.get("missing", ())),
+        newer=len(drifted.get("newer", ())),
+        changed=len(drifted.get("changed", ())),
+        withdrawn=len(drifted.get("orphan", ())),
+    )

@@ -1,0 +1,415 @@
+"""The rows of a snapshot in the order of their streams, in bounded memory.
+
+Snapshots that come in that order are taken as they come. The rows of any other are spilled to a temporary SQLite file,
+and read back in order.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from itertools import groupby
+from operator import le, lt
+from typing import NamedTuple, TypeAlias
+
+import apsw
+import msgspec
+from anyio.to_thread import run_sync
+
+from pagefold.domains.domain import JSON
+from pagefold.engine.errors import PagefoldError, Refused
+from pagefold.engine.events import NULL, DomainEvent, Statement
+from pagefold.engine.intake.event_parser import Wire, canonical_of, finish_reading, read_event, read_wire
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.snapshots.snapshot import Batch, Row, Snapshot
+from pagefold.engine.stores.event_state import entry
+from pagefold.engine.stores.store import SEPARATOR
+from pagefold.projections.epochs import versioned
+from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
+
+PAGE_ROWS = 5_000
+
+SHOWN = 20
+"""So many refusals are kept to be shown; the others are counted."""
+
+_SETUP = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -4096;
+PRAGMA temp_store = FILE;
+CREATE TABLE named (stream BLOB, version INTEGER, number INTEGER, event BLOB, line BLOB, entry BLOB)
+"""
+_INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
+_IN_ORDER = "SELECT number, event, line, entry FROM named ORDER BY stream, version DESC, number"
+
+_plain = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.ASCII).fullmatch
+"""SKUs that are written in the log as they are, and are none that a spreadsheet may have made."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(DomainEvent)
+
+_LARGEST = 2**63 - 1
+"""SQLite's largest integer. A version beyond it is refused when its turn comes."""
+
+_READ = b""
+"""Stands in place of an event whose envelope is to be read again: its line is of no known shape."""
+
+Progress: TypeAlias = Callable[[Batch], None]
+
+
+class Refusal(NamedTuple):
+    """A row that was refused: its number, the path in it, and why."""
+
+    number: int
+    path: str
+    reason: str
+
+
+Named: TypeAlias = Row
+"""A row whose stream is known. Its entry begins with it, and ends there where it takes an examination to know more."""
+
+
+_OUT, _ELSEWHERE = b"", b"elsewhere"
+"""Stand in place of the line of a row that is passed over, whose entry is its stream and version: it is out of scope,
+or of a channel that is none here."""
+
+
+def _is_passed(row: Named) -> bool:
+    return row.event is None and row.line in (_OUT, _ELSEWHERE)
+
+
+def _said(row: Named) -> object:
+    """What is equal for rows that say the same."""
+    return row.entry if _is_passed(row) else row.line or row.event
+
+
+def stream_of(row: Named) -> bytes:
+    """The stream that a row names, in UTF-8."""
+    entry = row.entry
+    return entry[: entry.index(SEPARATOR)]
+
+
+def event_in(row: Named) -> DomainEvent:
+    """What a row says, which has not been examined yet. Raises `Refused`."""
+    match row.event:
+        case None:
+            return read_event(row.line)
+        case Wire() as wire:
+            return finish_reading(wire, row.line)
+        case Refused() as refused:
+            raise refused
+        case event:
+            return event
+
+
+class Aside(NamedTuple):
+    """Rows that are not compared.
+
+    `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
+    the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant, `elsewhere`
+    those of a channel that is none here. `repetitions` are all that only repeat, also among those that are refused, and
+    among those that are out of scope: see `Usher`.
+    """
+
+    refused: int = 0
+    unreadable: int = 0
+    repeated: int = 0
+    refusals: tuple[Refusal, ...] = ()
+    elsewhere: int = 0
+    repetitions: int = 0
+
+    def __add__(self, other: object) -> "Aside":
+        """Both together."""
+        if not isinstance(other, Aside):
+            return NotImplemented
+        return Aside(
+            self.refused + other.refused,
+            self.unreadable + other.unreadable,
+            self.repeated + other.repeated,
+            (self.refusals + other.refusals)[:SHOWN],
+            self.elsewhere + other.elsewhere,
+            self.repetitions + other.repetitions,
+        )
+
+
+_NOTHING = Aside()
+
+
+class Page(NamedTuple):
+    """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
+
+    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew: then a page without
+    rows is the last, for whoever begins anew knows a page by its rows. `sorted` tells, of rows that had to be sorted,
+    how many have come so far, and how many there are.
+    """
+
+    named: list[Named]
+    aside: Aside
+    cursor: JSON
+    sorted: tuple[int, int] | None = None
+
+
+class Scope(NamedTuple):
+    """Which rows of a source are looked at: not those of some domains, and those of SKUs with a prefix."""
+
+    left_out: frozenset[str]
+    prefix: str
+
+
+class Disorder(PagefoldError):
+    """The rows do not come in the order of their streams."""
+
+    def __init__(self) -> None:
+        super().__init__("the rows do not come in the order of their streams")
+
+
+class SpillFailed(PagefoldError):
+    """The temporary file cannot be written or read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"cannot sort the snapshot in a temporary file: {error}; TMPDIR names the folder it lies in")
+
+
+class Usher:
+    """Gives the rows of a source their places.
+
+    A row repeats when it names again what an earlier one named; when `exact`, only if it says the same of it.
+
+    Rows that are passed over, because they are out of scope or of a channel that is none here, have places, too: it
+    matters whether one of them comes twice. `kept` leaves them out.
+    """
+
+    def __init__(self, door: Door, scope: Scope, *, exact: bool = False) -> None:
+        self._exact = exact
+        self._stream_of = door.stream_of
+        self._examine = door.examine
+        self._left_out, self._prefix = scope
+        self._ends: dict[tuple[str, str, str], str] = {}
+        self._elsewhere: set[tuple[str, str, str]] = set()
+        self._channels = door.channels
+        self._known = {channel.strip().casefold() for channel in door.channels}
+        self._passes = False
+
+    def is_work(self, rows: Iterable[Row]) -> bool:
+        """Whether there is more to do than to take the rows as they are."""
+        return bool(self._left_out or self._prefix) or b"" in [row.entry for row in rows]
+
+    def place(self, rows: list[Row]) -> tuple[list[Named], Aside]:
+        """The rows with their streams, as they come, and what cannot have one."""
+        if not self.is_work(rows):
+            return rows, _NOTHING
+        named: list[Named] = []
+        refusals: list[Refusal] = []
+        for row in rows:
+            try:
+                named.append(self._placed(row))
+            except Refused as refused:
+                refusals.append(Refusal(row.number, refused.path, refused.reason))
+        return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
+
+    def kept(self, named: list[Named]) -> tuple[list[Named], Aside]:
+        """Rows of which each has a stream of its own, without those that are passed over."""
+        if not self._passes:
+            return named, _NOTHING
+        elsewhere = sum([row.event is None and row.line == _ELSEWHERE for row in named])
+        return [row for row in named if not _is_passed(row)], Aside(elsewhere=elsewhere)
+
+    def _placed(self, row: Row) -> Named:
+        """The row with its stream. Raises `Refused`."""
+        event = row.event or read_event(row.line)
+        if isinstance(event, Refused):
+            raise event
+        if event.type in self._left_out or not normalise_sku(event.sku).startswith(self._prefix):
+            return self._passed(row.number, event, _OUT)
+        if event.channel not in self._channels and self._is_elsewhere(event):
+            return self._passed(row.number, event, _ELSEWHERE)
+        return row if row.entry else Row(row.number, row.event, row.line, _entry(self._stream(event), event))
+
+    def _passed(self, number: int, event: DomainEvent | Wire, why: bytes) -> Named:
+        self._passes = True
+        sku, channel, source = map(encode_part, (normalise_sku(event.sku), event.channel, event.source))
+        stream = f"{sku}/{channel}/{event.type}/{source}".encode()
+        return Row(number, None, why, b"%b%b%d" % (stream, SEPARATOR, event.source_version))
+
+    def _is_elsewhere(self, event: DomainEvent | Wire) -> bool:
+        """Whether all is well but for the channel, which is none here, and is not one here that is written otherwise.
+
+        Raises `Refused` for what is not well.
+        """
+        kind = (event.type, event.channel, event.source)
+        if kind not in self._elsewhere:
+            channel = event.channel.strip().casefold()
+            if not channel or channel in self._known:
+                return False
+            self._stream_of(msgspec.structs.replace(event, channel=EVERY_CHANNEL, sku="-"))
+            self._elsewhere.add(kind)
+        return True
+
+    def _stream(self, event: DomainEvent | Wire) -> str:
+        """The stream of an event, when there is such a one. Its end is remembered: there are few."""
+        end = self._ends.get((event.channel, event.type, event.source))
+        if end is not None and _plain(event.sku):
+            return event.sku + end
+        stream = self._stream_of(event)
+        self._ends[event.channel, event.type, event.source] = stream[stream.index("/") :]
+        return stream
+
+    def distinct(self, rows: Iterable[Named]) -> Iterator[tuple[Named, Aside]]:
+        """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
+        for _, group in groupby(rows, key=stream_of):
+            first, *others = group
+            yield self._choose([first, *others]) if others else (first, _NOTHING)
+
+    def _choose(self, rows: Sequence[Named]) -> tuple[Named, Aside]:
+        """Of several rows of one stream, the one that counts, and what becomes of the others.
+
+        All of them are passed over, or none. The highest version counts, and of several rows of that version the first;
+        another content at the same version is refused. Rows that break a rule count only where there is no other.
+        """
+        again = len(rows) - 1
+        repetitions = len(rows) - len(set(map(_said, rows))) if self._exact else again
+        if _is_passed(rows[0]):
+            return rows[0], Aside(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=repetitions)
+        refusals: list[Refusal] = []
+        fine: list[tuple[Named, Statement]] = []
+        for named in rows:
+            try:
+                fine.append((named, self._examine(event_in(named))))
+            except Refused as refused:
+                refusals.append(Refusal(named.number, refused.path, refused.reason))
+        if not fine:
+            return rows[0], Aside(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=repetitions)
+        chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
+        for named, statement in fine:
+            same = statement.originator_version == stands.originator_version
+            if same and statement.content != stands.content:
+                reason = (
+                    f"row {chosen.number:,} says something else of {stream_of(chosen).decode()} at the same version"
+                )
+                refusals.append(Refusal(named.number, "payload", reason))
+        shown = tuple(refusals[:SHOWN])
+        return chosen, Aside(len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=repetitions)
+
+
+async def as_they_come(
+    snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress
+) -> AsyncGenerator[Page, None]:
+    """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late.
+
+    Of a snapshot that is not resumable, no page has a cursor: who goes on must see all rows, those that moved as well.
+    """
+    last, before = b"", _NOTHING
+    async with aclosing(snapshot.batches(cursor)) as batches:
+        async for batch in batches:
+            rows = batch.rows
+            named, aside = await run_sync(usher.place, rows) if usher.is_work(rows) else (rows, _NOTHING)
+            streams = [row.entry[: row.entry.index(SEPARATOR)] for row in named]
+            ascending = all(map(lt, streams, streams[1:]))
+            if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
+                raise Disorder
+            if not ascending:
+                pairs = list(usher.distinct(named))
+                named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
+            last = streams[-1] if streams else last
+            progress(batch)
+            named, passed = usher.kept(named)
+            before += aside + passed
+            place = batch.cursor if snapshot.resumable else None
+            if named or place is not None:
+                yield Page(named, before, place)
+                before = _NOTHING
+    if before != _NOTHING:
+        yield Page([], before, None)
+
+
+async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncGenerator[Page, None]:
+    """All rows, in order, once the snapshot has been read. What was put aside until then is with the first page."""
+    before = _NOTHING
+    with closing(_Spill()) as spill:
+        async with aclosing(snapshot.batches()) as batches:
+            async for batch in batches:
+                before += await run_sync(spill.add, usher, batch.rows)
+                progress(batch)
+        pages = spill.pages(usher)
+        while (page := await run_sync(next, pages, None)) is not None:
+            yield page._replace(aside=before + page.aside)
+            before = _NOTHING
+        if before != _NOTHING:
+            yield Page([], before, None)
+
+
+class _Spill:
+    """Rows in a temporary file, which has no name, so that it goes with the process, however that ends."""
+
+    def __init__(self) -> None:
+        self._kept = 0
+        self._connection = apsw.Connection("")
+        for _ in self._connection.execute(_SETUP):
+            pass
+
+    def add(self, usher: Usher, rows: list[Row]) -> Aside:
+        """Keeps what has a place, and gives what has none."""
+        named, aside = usher.place(rows)
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_INSERT, map(_spilt, named))
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise SpillFailed(error) from error
+        self._kept += len(named)
+        return aside
+
+    def pages(self, usher: Usher) -> Iterator[Page]:
+        """Everything that was kept, in order, each stream once. The last page may have no rows."""
+        page: list[Named] = []
+        aside = _NOTHING
+        come = 0
+        try:
+            rows = map(_unspilt, self._connection.execute(_IN_ORDER))
+            for named, more in usher.distinct(rows):
+                page.append(named)
+                aside = aside if more is _NOTHING else aside + more
+                if len(page) == PAGE_ROWS:
+                    come += len(page)
+                    kept, passed = usher.kept(page)
+                    aside += passed
+                    if kept:
+                        yield Page(kept, aside, None, (come, self._kept))
+                        aside = _NOTHING
+                    page = []
+        except apsw.Error as error:
+            raise SpillFailed(error) from error
+        kept, passed = usher.kept(page)
+        if kept or aside + passed != _NOTHING:
+            yield Page(kept, aside + passed, None, (self._kept, self._kept))
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()
+
+
+def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
+    event, entry = row.event, row.entry
+    version = 0
+    if isinstance(event, DomainEvent | Wire):
+        version = versioned(event.epoch or 0, event.source_version)
+    elif event is None:
+        version = 0 if _is_passed(row) else int(entry.split(SEPARATOR, 2)[1])
+    packed = _encoder.encode(event) if isinstance(event, DomainEvent) else _READ if isinstance(event, Wire) else None
+    return stream_of(row), max(-_LARGEST, min(version, _LARGEST)), row.number, packed, row.line, entry
+
+
+def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> Named:
+    number, packed, line, entry = row
+    if packed == _READ:
+        return Row(number, read_wire(line), line, entry)
+    return Row(number, None if packed is None else _decoder.decode(packed), line, entry)
+
+
+def _entry(stream: str, event: DomainEvent | Wire) -> bytes:
+    payload = event.payload
+    content = b""
+    if not isinstance(payload, Mapping):
+        content = NULL if payload is None else canonical_of(bytes(payload))
+    if not content or event.epoch is not None:
+        return stream.encode() + SEPARATOR
+    return entry(stream, event.source_version, content)

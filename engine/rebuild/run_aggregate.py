@@ -1,0 +1,498 @@
+"""A rebuild's run, as an aggregate of the `eventsourcing` library: what was compared, what was found, and how it ended.
+
+A run is about one source. It compares a snapshot of the source with the log, page by page; then it withdraws, page by
+page, what the snapshot no longer has. Every step is an event, so another process can go on where one has died.
+
+    comparing    page_done, again and again; start_over when the snapshot turns out to be in no order
+    withdrawing  from `compared` on: withdraw, again and again; hold when it would take too much away, until resume, and
+                 then compare_again if corrections were withheld
+    done         from `complete` on
+
+The lists of streams stand in the events alone: a run may have found millions. `pagefold.engine.rebuild.run_repository` reads them.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias, TypedDict
+
+import msgspec
+from eventsourcing.domain import (
+    BaseAggregate,
+    CanInitAggregate,
+    CanMutateAggregate,
+    CanSnapshotAggregate,
+    MetaDomainEvent,
+)
+
+from pagefold.domains.domain import JSON
+from pagefold.domains.values import format_moment
+from pagefold.engine.errors import PagefoldError
+from pagefold.engine.rebuild.excerpts import LONGEST_REASON, MOST_EXAMPLES, clean, shorten, shortened
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.stores.event_state import Drift
+
+Drifted: TypeAlias = Mapping[Drift, Sequence[str]]
+"""The streams that have drifted, by how they have."""
+
+RunState: TypeAlias = Literal["running", "held", "completed", "failed"]
+Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
+
+NOTHING_DRIFTED: Final[Drifted] = {}
+
+LONGEST_LIST = 50_000
+"""Streams that an event names in a list: so it stays below a few megabytes."""
+
+
+class RunStateError(PagefoldError):
+    """A run is not in a state in which this can happen to it."""
+
+    def __init__(self, run: "Rebuild", what: str) -> None:
+        where = f"in phase {run.phase}" if run.state == "running" else run.state
+        by = f", superseded by {run.superseded_by}" if run.superseded_by else ""
+        super().__init__(f"the rebuild {run.id} cannot {what}: it is {where}{by}")
+
+
+class Counts(msgspec.Struct, gc=False):
+    """How many rows there were, what they were against the log, and what became of the orphans.
+
+    `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
+    not even tell their stream; those `elsewhere` are of a channel that is none here. Of the `orphans`, candidates all,
+    some are `withdrawn` and others `spared`: their source has spoken since. The `uncovered` are streams that say
+    something, and that the snapshot cannot name. Of the `older` rows, `reset` count those that the
+    snapshot has although it was taken later than what stands; those that proved to be made again are `recreated`, and
+    older no more.
+    """
+
+    rows: int = 0
+    equal: int = 0
+    missing: int = 0
+    newer: int = 0
+    changed: int = 0
+    older: int = 0
+    repeated: int = 0
+    refused: int = 0
+    unreadable: int = 0
+    orphans: int = 0
+    withdrawn: int = 0
+    spared: int = 0
+    elsewhere: int = 0
+    uncovered: int = 0
+    reset: int = 0
+    recreated: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Counts(*(one + another for one, another in both))
+
+    def as_dict(self) -> dict[str, int]:
+        """By name, all but those that are 0."""
+        return {name: number for name, number in msgspec.structs.asdict(self).items() if number}
+
+    @classmethod
+    def of(cls, numbers: dict[str, int]) -> "Counts":
+        """The inverse of `as_dict`. Names that nobody knows here are left out."""
+        return msgspec.convert(numbers, cls)
+
+
+class Cursor(TypedDict):
+    """Where comparing goes on: behind a place in the snapshot, named as the snapshot does, and behind a stream."""
+
+    snapshot: JSON
+    stream: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is about to do, in a process `host:pid`.
+
+    `start_position` is the end of the log when it begins; `snapshot` the snapshot's name, `identity` its identity, and
+    `written_at` when it may have been begun, as its own time tells, as fixed-width UTC text. `prefix` is what SKUs
+    begin with, "" for all; `max_orphans` stands as the configuration has it, and `settle` is how many seconds before
+    the snapshot was taken an event may have come that it does not show. `baseline` is how many distinct rows the last
+    complete snapshot of the source had, None where there was none.
+    """
+
+    source: str
+    domains: list[str]
+    start_position: int
+    snapshot: str
+    identity: str
+    process: str
+    prefix: str = ""
+    max_orphans: JSON = None
+    written_at: str | None = None
+    settle: float = 0.0
+    baseline: int | None = None
+
+
+class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
+    """Something that happened to a run, or about one."""
+
+    originator_id: str
+    originator_version: int
+    timestamp: datetime
+
+    @staticmethod
+    def create_timestamp() -> datetime:
+        """This moment in UTC, whichever time zone the environment names to the library."""
+        return datetime.fromisoformat(now())
+
+
+class Rebuild(BaseAggregate[str]):
+    """A run. A command raises `RunStateError` where the state does not allow it, and changes nothing then.
+
+    That a run is `running` does not tell whether its process lives: the claim on its source does.
+    """
+
+    TOPIC = "engine.rebuild.run:Rebuild"  # as it is recorded; topics stay, whatever becomes of the classes' names
+
+    def __init__(  # noqa: PLR0913  # the plan's fields, which the event `Started` has by these names
+        self,
+        *,
+        source: str,
+        domains: list[str],
+        start_position: int,
+        snapshot: str,
+        identity: str,
+        process: str,
+        prefix: str,
+        max_orphans: JSON,
+        written_at: str | None,
+        settle: float,
+        baseline: int | None,
+    ) -> None:
+        self.source = source
+        self.domains = domains
+        self.start_position = start_position
+        self.snapshot = snapshot
+        self.identity = identity
+        self.process = process
+        self.prefix = prefix
+        self.max_orphans = max_orphans
+        self.written_at = written_at
+        self.settle = settle
+        self.baseline = baseline
+        self.state: RunState = "running"
+        self.spilled = False
+        self.complete_snapshot = False
+        self.incomplete_because = ""
+        self.held_orphans = 0
+        self.held_limit = 0
+        self.losses: list[JSON] = []
+        self.confirmed = False
+        self.withdrawn_after = ""
+        self.recreated_after = ""
+        self.recreated: list[str] = []
+        self.epoch = 0
+        self.failed_because = ""
+        self.superseded_by = ""
+        self.compares_since(self.INITIAL_VERSION)
+
+    def compares_since(self, version: int) -> None:
+        """What was compared before the event of this version does not count."""
+        self.since = version
+        self.phase: Phase = "comparing"
+        self.cursor: Cursor = {"snapshot": None, "stream": ""}
+        self.counts = Counts()
+        self.live = 0
+        self.repetitions = 0
+        self.withheld = 0
+        self.older: list[str] = []
+        self.samples: list[JSON] = []
+        self.refusals: list[JSON] = []
+        self.taken_at: str | None = None
+
+    class Event(RunEvent):
+        """Something that happened to a run."""
+
+    class Started(CanInitAggregate[str], Event):
+        """It has begun, in a process `host:pid`."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Started"
+        originator_topic: str
+        source: str
+        domains: list[str]
+        start_position: int
+        snapshot: str
+        identity: str
+        process: str
+        prefix: str
+        max_orphans: JSON
+        written_at: str | None
+        settle: float
+        baseline: int | None
+
+    class PageDone(Event):
+        """A page was compared, and what had drifted in it was mended, but for what is withheld."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.PageDone"
+        cursor: Cursor
+        counts: dict[str, int]
+        live: int
+        repetitions: int
+        withheld: int
+        drifted: dict[Drift, list[str]]
+        orphans: list[str]
+        samples: list[JSON]
+        refusals: list[JSON]
+        taken_at: str | None
+
+        def apply(self, run: "Rebuild") -> None:
+            """Adds it to what was compared before."""
+            run.cursor = self.cursor
+            run.counts += Counts.of(self.counts)
+            run.live += self.live
+            run.repetitions += self.repetitions
+            run.withheld += self.withheld
+            run.samples += self.samples
+            run.refusals += self.refusals
+            run.taken_at = self.taken_at or run.taken_at
+
+    class StartedOver(Event):
+        """The snapshot is read anew, and sorted first if it is in no order of streams. What was mended stays so."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.StartedOver"
+        reason: str
+        spilled: bool
+
+        def apply(self, run: "Rebuild") -> None:
+            """Nothing is left of the pages before."""
+            run.compares_since(self.originator_version)
+            run.spilled = self.spilled
+
+    class Compared(Event):
+        """The snapshot was read as far as it goes: to its end, or not, for a reason."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Compared"
+        complete: bool
+        reason: str
+        taken_at: str | None
+        baseline: int | None
+        withheld: int
+
+        def apply(self, run: "Rebuild") -> None:
+            """Orphans may be withdrawn, when it was complete."""
+            run.phase = "withdrawing"
+            run.baseline = self.baseline
+            run.withheld = self.withheld
+            run.complete_snapshot = self.complete
+            run.incomplete_because = self.reason
+            run.taken_at = self.taken_at or run.taken_at
+
+    class Held(Event):
+        """It would take more away than it may unasked: by orphans, or by corrections."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Held"
+        orphans: int
+        limit: int
+        losses: list[JSON]
+
+        def apply(self, run: "Rebuild") -> None:
+            """It waits for somebody to say so."""
+            run.state = "held"
+            run.held_orphans = self.orphans
+            run.held_limit = self.limit
+            run.losses = self.losses
+
+    class Resumed(Event):
+        """Another process, or the same, goes on."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Resumed"
+        process: str
+        confirmed: bool
+
+        def apply(self, run: "Rebuild") -> None:
+            """It is running again, where it was."""
+            run.state = "running"
+            run.process = self.process
+            run.confirmed = run.confirmed or self.confirmed
+            run.failed_because = ""
+
+    class Withdrawn(Event):
+        """The orphans up to a stream were withdrawn, but for those whose source has spoken since."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Withdrawn"
+        streams: list[str]
+        spared: int
+        after: str
+
+        def apply(self, run: "Rebuild") -> None:
+            """Adds them up."""
+            run.counts += Counts(withdrawn=len(self.streams), spared=self.spared)
+            run.withdrawn_after = self.after
+
+    class Completed(Event):
+        """It has done what it could."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Completed"
+
+        def apply(self, run: "Rebuild") -> None:
+            """Nothing more can happen to it."""
+            run.state = "completed"
+            run.phase = "done"
+
+    class Failed(Event):
+        """It has ended early, for a reason. One that another run superseded cannot be resumed."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Failed"
+        reason: str
+        superseded_by: str
+
+        def apply(self, run: "Rebuild") -> None:
+            """It stays where it was."""
+            run.state = "failed"
+            run.failed_because = self.reason
+            run.superseded_by = self.superseded_by
+
+    class Snapshot(CanSnapshotAggregate[str], metaclass=MetaDomainEvent):
+        """The library's own: a run as it was at some version, so that not all of its events need be read."""
+
+        TOPIC = "engine.rebuild.run:Rebuild.Snapshot"
+        originator_id: str
+        originator_version: int
+        timestamp: datetime
+        topic: str
+        state: dict[str, Any]
+
+    @classmethod
+    def start(cls, plan: Plan) -> "Rebuild":
+        """A new run. Its id sorts, among those of its source, by the second in which it began."""
+        moment = RunEvent.create_timestamp()
+        run_id = f"{plan.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        fields = msgspec.structs.asdict(plan)
+        fields |= {"snapshot": clean(plan.snapshot), "identity": clean(plan.identity), "domains": list(plan.domains)}
+        return cls._create(cls.Started, id=run_id, timestamp=moment, **fields)
+
+    @property
+    def started_at(self) -> str:
+        """When it began, as fixed-width UTC text."""
+        return format_moment(self.created_on)
+
+    @property
+    def changed_at(self) -> str:
+        """When something happened to it last, likewise."""
+        return format_moment(self.modified_on)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it is unfinished, and no other run has taken its place."""
+        return self.state != "completed" and not self.superseded_by
+
+    def page_done(  # noqa: PLR0913  # the event's own fields, by name
+        self,
+        *,
+        cursor: Cursor,
+        counts: Counts,
+        live: int = 0,
+        repetitions: int = 0,
+        withheld: int = 0,
+        drifted: Drifted = NOTHING_DRIFTED,
+        orphans: Sequence[str] = (),
+        samples: Sequence[JSON] = (),
+        refusals: Sequence[JSON] = (),
+        taken_at: str | None = None,
+    ) -> None:
+        """Some rows were compared, and the streams up to the last of them.
+
+        `counts` are of this page alone, and so is `live`: how many streams the log has in it that are not withdrawn.
+        `repetitions` are rows that name again what an earlier one named. `drifted` are the streams that were mended, or
+        would be; so many of them are `withheld` until it is known how much all of those would take away. `samples` are
+        (stream, drift, (path, before, after) of each field that differs), `refusals` (number of the row, path, reason);
+        both are kept as far as there is room.
+        """
+        self._check("compare a page", holds=self._runs_in("comparing"))
+        _check_length(*drifted.values(), orphans)
+        self.trigger_event(
+            self.PageDone,
+            cursor=cursor,
+            counts=counts.as_dict(),
+            live=live,
+            repetitions=repetitions,
+            withheld=withheld,
+            drifted={drift: list(streams) for drift, streams in drifted.items()},
+            orphans=list(orphans),
+            samples=[shortened(each) for each in samples[: MOST_EXAMPLES - len(self.samples)]],
+            refusals=[shortened(each) for each in refusals[: MOST_EXAMPLES - len(self.refusals)]],
+            taken_at=taken_at,
+        )
+
+    def start_over(self, reason: str) -> None:
+        """The snapshot is to be sorted, and read from its beginning: nothing of the pages so far counts."""
+        self._check("start over", holds=self._runs_in("comparing"))
+        self.trigger_event(self.StartedOver, reason=shorten(reason, LONGEST_REASON), spilled=True)
+
+    def compare_again(self) -> None:
+        """The snapshot is to be read from its beginning: what was withheld is not kept, and must be found again."""
+        self._check("compare again", holds=self.state == "running" and self.withheld > 0)
+        self.trigger_event(self.StartedOver, reason="what was withheld is compared again", spilled=self.spilled)
+
+    def compared(  # the event's own fields, by name
+        self,
+        *,
+        complete: bool,
+        reason: str = "",
+        taken_at: str | None = None,
+        baseline: int | None = None,
+        withheld: int = 0,
+    ) -> None:
+        """The snapshot was read as far as it goes. When it is not complete, `reason` says why.
+
+        So many streams are still `withheld`: the others have been mended.
+        """
+        self._check("end its comparing", holds=self._runs_in("comparing"))
+        self.trigger_event(
+            self.Compared,
+            complete=complete,
+            reason=shorten(reason, LONGEST_REASON),
+            taken_at=taken_at,
+            baseline=baseline,
+            withheld=withheld,
+        )
+
+    def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
+        """Somebody must confirm that so much is taken away: orphans, and (path, streams, samples) of corrections.
+
+        A sample is a stream, and what it has at the path.
+        """
+        self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
+        shown = [shortened(each) for each in losses[:MOST_EXAMPLES]]
+        self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
+
+    def resume(self, process: str, *, confirmed: bool = False) -> None:
+        """A process goes on with a run that was interrupted, held, or has failed."""
+        self._check("be resumed", holds=self.resumable)
+        self.trigger_event(self.Resumed, process=process, confirmed=confirmed)
+
+    def withdraw(self, streams: Sequence[str], *, spared: int, after: str) -> None:
+        """A page of orphans was withdrawn: these `streams`; with the spared ones, all up to and including `after`."""
+        self._check("withdraw", holds=self._runs_in("withdrawing") and self.complete_snapshot)
+        _check_length(streams)
+        self.trigger_event(self.Withdrawn, streams=list(streams), spared=spared, after=after)
+
+    def complete(self) -> None:
+        """All is done that could be."""
+        self._check("be completed", holds=self._runs_in("withdrawing"))
+        self.trigger_event(self.Completed)
+
+    def fail(self, reason: str) -> None:
+        """It ends early, until it is resumed."""
+        self._check("fail", holds=self.state in ("running", "held"))
+        self.trigger_event(self.Failed, reason=shorten(reason, LONGEST_REASON), superseded_by="")
+
+    def supersede(self, run_id: str) -> None:
+        """Another run takes the place of this one, which was not completed."""
+        self._check("be superseded", holds=self.resumable)
+        self.trigger_event(self.Failed, reason=f"superseded by {run_id}", superseded_by=run_id)
+
+    def _runs_in(self, phase: Phase) -> bool:
+        return self.state == "running" and self.phase == phase
+
+    def _check(self, what: str, *, holds: bool) -> None:
+        if not holds:
+            raise RunStateError(self, what)
+
+
+def _check_length(*lists: Sequence[object]) -> None:
+    if any(len(each) > LONGEST_LIST for each in lists):
+        problem = f"an event of a run names at most {LONGEST_LIST} streams in a list"
+        raise ValueError(problem)

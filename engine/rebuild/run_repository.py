@@ -1,0 +1,298 @@
+"""The runs of rebuilds, in the shop's own log: an application of the `eventsourcing` library over the open store.
+
+A run's events are a stream of the name of the run; a register, which is a stream too, names every run that was started.
+So that a long run need not be read from its beginning, a snapshot of it (in the library's sense) is kept with every
+tenth of its events, and whenever it stops running.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar, cast
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from anyio.to_thread import run_sync
+from eventsourcing.application import AggregateNotFoundError, Application, EventSourcedLog
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    IntegrityError,
+    JSONTranscoder,
+    PersistenceError,
+    StoredEvent,
+    Transcoding,
+)
+from eventsourcing.utils import Environment, EnvType
+
+from pagefold.engine.errors import PagefoldError
+from pagefold.engine.rebuild.older_rows import Again, OvertakenFound
+from pagefold.engine.rebuild.run_aggregate import Counts, Plan, Rebuild, RunEvent
+from pagefold.engine.rebuild.run_observer import Finding
+from pagefold.engine.recorders import PagefoldFactory
+from pagefold.engine.recorders.datastore import Datastore
+from pagefold.engine.runtime.task_groups import ungrouped
+from pagefold.engine.stores.store import Store
+
+REGISTER = "pagefold-rebuilds"
+"""The stream that names the runs. A domain's stream has slashes in its name: neither a run's nor this has any."""
+
+SNAPSHOT_EVERY = 10
+"""Events of a run from one snapshot to the next: what must be read, at most, to know how it stands."""
+
+REGISTERED_AT_ONCE = 100
+"""How often a start is tried again because another run was registered at the same moment."""
+
+REGISTER_PAGE = 100
+"""Entries of the register that are read at a time."""
+
+THREADS = 2
+"""Threads that calls of the library may take at once. They wait for the store, which needs threads of its own."""
+
+_run_id = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
+
+Result = TypeVar("Result")
+
+
+class UnknownRun(PagefoldError):
+    """There is no run of this name."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no rebuild {run_id!r}; `pagefold rebuilds list` shows them")
+
+
+class RunTaken(PagefoldError):
+    """Another process has gone on with a run since this one read it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the rebuild {run_id} was taken over by another process")
+
+
+class Registered(RunEvent):
+    """A run was started."""
+
+    TOPIC = "engine.rebuild.runs:Registered"
+    run: str
+    source: str
+
+
+class CountsAsObject(Transcoding):
+    """Counts in a snapshot of a run."""
+
+    type = Counts
+    name = "pagefold_rebuild_counts"
+
+    def encode(self, obj: Counts) -> dict[str, int]:
+        """By name."""
+        return obj.as_dict()
+
+    def decode(self, data: dict[str, int]) -> Counts:
+        """The inverse."""
+        return Counts.of(data)
+
+
+class Rebuilds(Application[str]):
+    """The application. Its methods block, and are for threads other than that of the portal's event loop."""
+
+    name = "rebuilds"
+
+    def __init__(self, store: Store, portal: BlockingPortal) -> None:
+        self._datastore = Datastore(store, portal, uuids=False)
+        super().__init__()
+        register = cast("Any", REGISTER)  # the library says UUID, and takes any identifier
+        self.register: EventSourcedLog[Registered] = EventSourcedLog(self.events, register, Registered)
+
+    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
+        """Nothing of the process's environment: it is meant for the user's own applications."""
+        return Environment(name, {InfrastructureFactory.IS_SNAPSHOTTING_ENABLED: "yes", **(env or {})})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        """Recorders over the store that is open."""
+        return PagefoldFactory(env, self._datastore)
+
+    def register_transcodings(self, transcoder: JSONTranscoder) -> None:
+        """The library's, and that of counts."""
+        super().register_transcodings(transcoder)
+        transcoder.register(CountsAsObject())
+
+    def begin(self, plan: Plan) -> Rebuild:
+        """A new run and its entry in the register: both are recorded, or neither."""
+        for attempt in range(REGISTERED_AT_ONCE):
+            run = Rebuild.start(plan)
+            entry = self.register.trigger_event(run=run.id, source=plan.source)
+            try:
+                self.events.put([*run.pending_events, entry])
+            except IntegrityError:
+                if attempt == REGISTERED_AT_ONCE - 1:
+                    raise
+                continue
+            run.collect_events()
+            break
+        return run
+
+    def record(self, run: Rebuild) -> None:
+        """Records what happened to a run, once. What was recorded before, unknown to the caller, is not again."""
+        pending = [self.mapper.to_stored_event(event) for event in run.pending_events]
+        if not pending:
+            return
+        versions = [event.originator_version for event in pending]
+        while pending:
+            try:
+                self.recorder.insert_events(pending)
+                break
+            except IntegrityError as error:
+                pending = self._not_there_yet(run.id, pending, error)
+        run.collect_events()
+        if run.state != "running" or any(version % SNAPSHOT_EVERY == 0 for version in versions):
+            self._keep_snapshot(run)
+
+    def find(self, run_id: str) -> Rebuild:
+        """A run, as it stands. Raises `UnknownRun`."""
+        if _run_id.fullmatch(run_id) is None:
+            raise UnknownRun(run_id)
+        try:
+            found: Rebuild = self.repository.get(run_id)
+        except AggregateNotFoundError:
+            raise UnknownRun(run_id) from None
+        return found
+
+    def newest(self, limit: int, source: str | None) -> list[Rebuild]:
+        """Those that were started last, the newest first."""
+        found: list[Rebuild] = []
+        below: int | None = None
+        while len(found) < limit:
+            entries = list(self.register.get(desc=True, lte=below, limit=REGISTER_PAGE))
+            names = [entry.run for entry in entries if source in (None, entry.source)]
+            found.extend(map(self.find, names[: limit - len(found)]))
+            if len(entries) < REGISTER_PAGE:
+                break
+            below = entries[-1].originator_version - 1
+        return found
+
+    def next_event(self, run_id: str, after: int, upto: int) -> RunEvent | None:
+        """The event of a run behind a version, if there is one up to another."""
+        return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
+
+    def _not_there_yet(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
+        """What of the events is not recorded, when those before are. Raises `RunTaken` when others are."""
+        first = pending[0].originator_version
+        there = list(self.recorder.select_events(run_id, gt=first - 1, limit=len(pending) + 1))
+        if not there or there != pending[: len(there)]:
+            raise RunTaken(run_id) from error
+        return pending[len(there) :]
+
+    def _keep_snapshot(self, run: Rebuild) -> None:
+        """A snapshot saves work and nothing else: that it cannot be kept, or is there already, is no failure."""
+        if self.snapshots is not None:
+            with suppress(PersistenceError):
+                self.snapshots.put([Rebuild.Snapshot.take(run)])
+
+
+class Runs:
+    """Runs as asynchronous programs see them. Made by `open_runs`.
+
+    A run that is read, or was started, is the caller's own copy: `save` records what the caller let happen to it. Every
+    method may raise `StoreUnavailable`, and can be called again then.
+    """
+
+    def __init__(self, application: Rebuilds) -> None:
+        self._application = application
+        self._threads = anyio.CapacityLimiter(THREADS)
+
+    async def start(self, plan: Plan) -> Rebuild:
+        """A new run, recorded. After `StoreUnavailable` there may be one that nobody goes on with."""
+        return await self._call(self._application.begin, plan)
+
+    async def save(self, run: Rebuild) -> None:
+        """Records what happened to the run since it was read or saved, durably: all of it or nothing.
+
+        After `StoreUnavailable` it can be called again, also when the events were recorded all the same. Raises
+        `RunTaken` when another process recorded something else: the copy is of no use then.
+        """
+        await self._call(self._application.record, run)
+
+    async def get(self, run_id: str) -> Rebuild:
+        """A run as it stands. Raises `UnknownRun`."""
+        return await self._call(self._application.find, run_id)
+
+    async def latest(self, source: str) -> Rebuild | None:
+        """The run of a source that was started last."""
+        return next(iter(await self.list(1, source)), None)
+
+    async def list(self, limit: int, source: str | None = None) -> Sequence[Rebuild]:
+        """The runs that were started last, of a source or of any, the newest first."""
+        return await self._call(self._application.newest, limit, source)
+
+    async def drifted(self, run_id: str) -> AsyncIterator[Sequence[tuple[str, Finding]]]:
+        """The streams that have drifted, with their drift, in order, page by page. Orphans are not among them.
+
+        Among them are those that are older, and should not be, and those that may have been made again. Like `orphans`,
+        it shows what was found until now since the run began, or began anew. Raises `UnknownRun`.
+        """
+        found: list[tuple[str, Finding]] = []
+        async for event in self._found(run_id):
+            if isinstance(event, OvertakenFound):
+                found += event.streams
+                continue
+            found += [(stream, drift) for drift, streams in event.drifted.items() for stream in streams]
+            if found:
+                yield sorted(found)
+                found = []
+
+    async def made_again(self, run_id: str) -> AsyncIterator[Sequence[Again]]:
+        """The rows that may be records which were made again, in the order of their streams, some at a time."""
+        async for event in self._found(run_id):
+            if isinstance(event, OvertakenFound) and event.again:
+                yield event.rows
+
+    async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
+        """The streams that are candidates to be withdrawn, in order, page by page. Raises `UnknownRun`."""
+        async for page in self._found(run_id):
+            if isinstance(page, Rebuild.PageDone) and page.orphans:
+                yield page.orphans
+
+    async def _found(self, run_id: str) -> AsyncIterator[Rebuild.PageDone | OvertakenFound]:
+        """The pages that count, one held at a time, each with its older rows in front of it."""
+        run = await self.get(run_id)
+        version = run.since
+        while (event := await self._call(self._application.next_event, run_id, version, run.version)) is not None:
+            version = event.originator_version
+            if isinstance(event, Rebuild.PageDone | OvertakenFound):
+                yield event
+            elif isinstance(event, Rebuild.Compared):
+                break
+
+    async def _call(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """What the function gives, called in a thread, for it blocks. It is never abandoned half-way."""
+
+        def call() -> Result:
+            with _pagefold_errors():
+                return function(*arguments)
+
+        return await run_sync(call, limiter=self._threads)
+
+
+@asynccontextmanager
+async def open_runs(store: Store) -> AsyncIterator[Runs]:
+    """The runs in an open store, for the length of an `async with`. The store stays open behind it."""
+    with ungrouped():
+        async with BlockingPortal() as portal:
+            application = await run_sync(Rebuilds, store, portal)
+            try:
+                yield Runs(application)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await run_sync(application.close)
+
+
+@contextmanager
+def _pagefold_errors() -> Iterator[None]:
+    """Raises what the store has raised, instead of what the recorders have made of it for the library."""
+    try:
+        yield
+    except PersistenceError as error:
+        if error.__cause__ is None:
+            raise
+        raised = error.__cause__
+    else:
+        return
+    raise raised

@@ -1,0 +1,499 @@
+"""Rebuilding one source: its snapshot beside the log, page by page, and what differs mended by events.
+
+Every step can be repeated: a page that was mended before its end was recorded is found to be so, and counted the same.
+"""
+
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence, Sized
+from functools import partial
+from itertools import compress
+from operator import attrgetter, not_
+from time import monotonic
+from typing import TypeVar, cast
+
+import stamina
+from anyio.to_thread import run_sync
+
+from pagefold.domains.domain import JSON
+from pagefold.domains.values import earlier, format_moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import OrphanLimit
+from pagefold.engine.errors import RETRYABLE
+from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.rebuild.completeness import judge
+from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
+from pagefold.engine.rebuild.findings import Compared, Findings
+from pagefold.engine.rebuild.head_scan import Span, Walk
+from pagefold.engine.rebuild.losses import Loss, Losses
+from pagefold.engine.rebuild.older_rows import NONE_OLDER, note_older
+from pagefold.engine.rebuild.recreated_records import Recreation
+from pagefold.engine.rebuild.repair_appender import append_placed
+from pagefold.engine.rebuild.row_comparer import (
+    Comparer,
+    Comparison,
+    Difference,
+    Mark,
+    Pending,
+    counted,
+    decoded,
+    difference,
+    divided,
+    stated_again,
+    withdrawn,
+)
+from pagefold.engine.rebuild.row_order import (
+    SHOWN,
+    Aside,
+    Disorder,
+    Named,
+    Page,
+    Scope,
+    Usher,
+    as_they_come,
+    spilled,
+    stream_of,
+)
+from pagefold.engine.rebuild.run_aggregate import NOTHING_DRIFTED, Drifted, Rebuild
+from pagefold.engine.rebuild.run_observer import Watcher
+from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.rebuild.withheld_corrections import Withheld
+from pagefold.engine.replay.section_verifier import span_of
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.task_groups import ahead
+from pagefold.engine.snapshots.coverage import NOTHING
+from pagefold.engine.snapshots.snapshot import Snapshot
+from pagefold.engine.stores.store import Store, StoredEvent
+from pagefold.projections.streams import encode_part, normalise_sku
+
+RETRY_SECONDS = 60.0
+"""How long a transaction is tried again before the run gives up, to be resumed."""
+
+TRIES = 5
+"""How often streams are compared again with what came in meanwhile."""
+
+RECORD_SECONDS = 0.5
+"""Pages in which nothing has drifted are recorded together, so often."""
+
+FEW = 100
+
+log = Logger(__name__)
+
+Result = TypeVar("Result")
+
+_stream = attrgetter("originator_id")
+
+
+class SourceRebuild:
+    """One run of one source. `runs` is None when nothing may be written, neither to the log nor about the run itself.
+
+    `confirmed` allows it to take anything away.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a run needs, by name
+        self,
+        store: Store,
+        config: Config,
+        run: Rebuild,
+        runs: Runs | None,
+        watcher: Watcher,
+        *,
+        epochs: Epochs,
+        confirmed: bool,
+    ) -> None:
+        self._epochs = epochs
+        self._recreation = Recreation(
+            store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retried=self._retried
+        )
+        self._store = store
+        self._run = run
+        self._runs = runs
+        self._watcher = watcher
+        self._confirmed = confirmed or run.confirmed
+        self._taken_at = run.taken_at
+        self._coverage = NOTHING
+        self._losses = Losses()
+        self._too_much: Sequence[Loss] = ()
+        self._withheld = Withheld()
+        self._withholds = not self._confirmed
+        self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
+        left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
+        prefix = normalise_sku(run.prefix)
+        self._comparer = Comparer(config)
+        kept = config.sources[run.source].snapshot
+        self._usher = Usher(Door(config), Scope(left_out, prefix), exact=kept is not None and kept.kind == "file")
+        self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
+        self._span = span_of(prefix)
+        self._recorded = monotonic()
+
+    async def go(self, snapshot: Snapshot | None) -> None:
+        """Compares what is not compared yet, and takes away what the snapshot does not have, unless that must be asked.
+
+        The snapshot may be None when all is compared.
+
+        The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTaken`; the run can be
+        resumed.
+        """
+        await self._epochs.refresh()
+        try:
+            if snapshot is not None:
+                await self._compare_all(snapshot)
+            if self._run.complete_snapshot and (self._confirmed or not self._too_much):
+                await self._recreation.append_all()
+            if await self._must_ask():
+                return
+        finally:
+            self._withheld.clear()
+        if self._may_withdraw():
+            await self._withdraw_all()
+        self._run.complete()
+        await self._save()
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    async def _compare_all(self, snapshot: Snapshot) -> None:
+        try:
+            await self._compare(snapshot)
+        except Disorder as disorder:
+            log.info("sorting the snapshot", run=self._run.id, snapshot=snapshot.name)
+            self._watcher.start_over()
+            self._run.start_over(str(disorder))
+            self._losses = Losses()
+            self._withheld.clear()
+            await self._save()
+            await self._compare(snapshot)
+        self._learn(snapshot)
+        run = self._run
+        complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
+        orphans = run.counts.orphans if complete and not run.counts.unreadable else 0
+        self._too_much = self._losses.above(self._limit.of(run.live), orphans)
+        withheld = run.withheld if self._too_much else 0
+        if not self._too_much:
+            await self._release()
+        run.compared(complete=complete, reason=reason, taken_at=self._taken_at, baseline=baseline, withheld=withheld)
+        await self._save()
+
+    async def _compare(self, snapshot: Snapshot) -> None:
+        """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them.
+
+        While what was mended is recorded, the next stretch is mended, the one behind it compared, and the page behind
+        that read. What was found last is noted, to be saved with the end: a run that goes on has not counted it yet.
+        """
+        cursor, beyond = self._place
+        after, below, _ = self._span
+        span = Span(self._tails, max(after, beyond), below, self._run.start_position)
+        findings = Findings()
+        async with (
+            Walk.of(self._store.log, span) as walk,
+            ahead(self._pages(snapshot, cursor)) as pages,
+            ahead(self._compared(snapshot, pages, walk)) as compared,
+            ahead(self._mended(compared)) as mended,
+        ):
+            async for each, samples in mended:
+                findings = await self._record(each, samples, snapshot, findings)
+        if findings.place is not None or findings.counts.rows or findings.repetitions:
+            self._note(findings)
+
+    def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[Page, None]:
+        if self._run.spilled:
+            return spilled(snapshot, self._usher, self._watcher.read)
+        return as_they_come(snapshot, self._usher, cursor, self._watcher.read)
+
+    @property
+    def _place(self) -> tuple[JSON, str]:
+        """Where the run goes on, in the snapshot and in the log, by what is recorded."""
+        return self._run.cursor["snapshot"], self._run.cursor["stream"]
+
+    async def _compared(
+        self, snapshot: Snapshot, pages: AsyncIterator[Page], walk: Walk
+    ) -> AsyncGenerator[Compared, None]:
+        """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
+
+        What was put aside on the way to a page is with the last stretch of it: with that the page is done, and whoever
+        resumes the run counts it neither twice nor not at all. What is behind the last place at which a run can go on
+        is given last, without a place.
+        """
+        cursor, beyond = self._place
+        upto, behind = beyond, Aside()
+        async for page in pages:
+            self._coverage = snapshot.coverage
+            rows = page.named
+            if not rows:
+                if page.cursor is None:
+                    behind = page.aside
+                    continue
+                cursor = page.cursor
+                yield Compared(Comparison(), (cursor, upto), page.aside)
+            left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
+            done = 0
+            while done < len(left):
+                stretch = await walk.stretch(stream_of(left[-1]).decode())
+                end = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), done, key=stream_of)
+                comparison = await self._compare_entries(left[done:end], stretch.entries)
+                done, upto = end, stretch.upto
+                if done < len(left):
+                    yield Compared(comparison, (cursor, upto))
+                    continue
+                cursor = page.cursor
+                yield Compared(comparison, (cursor, upto), page.aside, page.sorted)
+        self._coverage = snapshot.coverage
+        reached = False
+        while not reached:
+            stretch = await walk.stretch(None)
+            reached = stretch.reached
+            comparison = await self._compare_entries([], stretch.entries)
+            if comparison.absent or comparison.counts.uncovered:
+                yield Compared(comparison, (cursor, stretch.upto))
+        yield Compared(Comparison(), None, behind)
+
+    async def _mended(self, compared: AsyncIterator[Compared]) -> AsyncGenerator[tuple[Compared, list[JSON]], None]:
+        """Every stretch, when it has been mended, with samples of what had drifted in it."""
+        left = SHOWN - len(self._run.samples)
+        async for each in compared:
+            comparison = each.comparison
+            samples = [_sample(difference(pending)) for pending in comparison.pending[:left]]
+            withheld = await self._mend(comparison)
+            left -= len(samples) if comparison.handled else 0  # else they are not recorded
+            yield each._replace(withheld=withheld), samples
+
+    async def _record(
+        self, mended: Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
+    ) -> Findings:
+        """Records what was mended, or gives it back to be recorded with what comes next."""
+        comparison, place, aside, sorted_rows, withheld = mended
+        findings = findings.with_aside(aside)
+        if place is None:
+            return findings
+        drifted = comparison.handled
+        self._learn(snapshot)
+        orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
+        older = self._recreation.divide(comparison.overtaken) if comparison.overtaken else NONE_OLDER
+        for drift, streams in drifted.items():
+            self._watcher.found(drift, streams)
+        if older.reset:
+            self._watcher.found("older", older.reset)
+            await self._recreation.alarm(older.reset)
+        if older.again:
+            self._watcher.found("recreated", [row.stream for row in older.again])
+            self._recreation.remember(older.again)
+        if orphans:
+            self._watcher.found("orphan", orphans)
+        counts = comparison.counts + counted(drifted)
+        counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
+        counts.orphans, counts.reset = len(orphans), len(older.reset)
+        counts.spared = len(comparison.absent) - len(orphans)
+        live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
+        found = Findings(findings.counts + counts, live, refusals, place, findings.repetitions)
+        note_older(self._run, older)
+        if drifted or orphans or older != NONE_OLDER or monotonic() >= self._recorded + RECORD_SECONDS:
+            self._note(found, withheld=withheld, drifted=drifted, orphans=orphans, samples=samples)
+            await self._save()
+            self._recorded = monotonic()
+            found = Findings()
+        if sorted_rows is not None:
+            self._watcher.compared(*sorted_rows)
+        return found
+
+    def _note(
+        self,
+        found: Findings,
+        *,
+        withheld: int = 0,
+        drifted: Drifted = NOTHING_DRIFTED,
+        orphans: Sequence[str] = (),
+        samples: Sequence[JSON] = (),
+    ) -> None:
+        """Makes it part of the run. Once that is saved it is done: whoever resumes the run begins behind it."""
+        cursor, upto = found.place or self._place
+        self._run.page_done(
+            cursor={"snapshot": cursor, "stream": upto},
+            counts=found.counts,
+            live=found.live,
+            repetitions=found.repetitions,
+            withheld=withheld,
+            drifted=drifted,
+            orphans=orphans,
+            samples=samples,
+            refusals=[list(each) for each in found.refusals[:SHOWN]],
+            taken_at=self._taken_at,
+        )
+
+    async def _mend(self, comparison: Comparison) -> int:
+        """Appends what the log lacks: then it is handled. What came in meanwhile is compared again.
+
+        What takes something away may be withheld, and is handled as well: gives how much that is.
+        """
+        live, withheld = comparison.live, 0
+        for _ in range(TRIES):
+            if self._withholds:
+                withheld += await self._withhold(comparison)
+            pending, comparison.pending = comparison.pending, []
+            if self._runs is None or not pending:
+                comparison.handle(pending)
+                return withheld
+            positions = await self._corrected(pending, comparison)
+            if None not in positions:
+                comparison.handle(pending)
+                return withheld
+            mended = [position is not None for position in positions]
+            comparison.handle(compress(pending, mended))
+            comparison.left = [stated_again(each) for each in compress(pending, map(not_, mended))]
+            await self._merge(comparison)
+            comparison.live = live  # they are counted
+        comparison.counts.older += len(comparison.pending)  # something newer came in each time
+        return withheld
+
+    async def _withhold(self, comparison: Comparison) -> int:
+        """Keeps back those corrections that take something away."""
+        pending = comparison.pending
+        comparison.pending, taking = await _in_thread(partial(self._losses.sort, pending), pending)
+        if self._runs is not None and taking:
+            await run_sync(partial(self._withheld.add, taking, comparison.placement))
+        comparison.handle(taking)
+        return len(taking)
+
+    async def _release(self) -> None:
+        """Appends what was withheld."""
+        self._withholds = False
+        batches = self._withheld.batches()
+        while (batch := await run_sync(next, batches, None)) is not None:
+            await self._mend(Comparison(pending=batch, placement=self._withheld.placement))
+
+    async def _corrected(self, pending: Sequence[Pending], comparison: Comparison) -> list[int | None]:
+        """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
+        placement = comparison.placement
+        positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retried)
+        if positions is None:
+            comparison.placement = self._placement
+        return positions or [None] * len(pending)
+
+    async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+        """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
+        comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
+        await self._merge(comparison)
+        return comparison
+
+    def _told(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+        """What can be told by the entries alone."""
+        placement = self._placement
+        equal, different, others = divided(rows, entries, placement)
+        if not different and not others:
+            return equal
+        comparison = self._comparer.compare(different, others, self._mark(placement))
+        comparison.placement = placement
+        comparison.counts += equal.counts
+        comparison.live += equal.live
+        comparison.leave_uncovered(self._coverage, others)
+        return comparison
+
+    async def _merge(self, comparison: Comparison) -> None:
+        """Compares what is open with the heads that stand by now."""
+        streams = {each.statement.originator_id for each in comparison.left}
+        streams.update(stream.decode() for stream in comparison.unnamed)
+        if streams:
+            heads = await self._store.log.heads(sorted(streams))
+            heads.sort(key=_stream)
+            await _in_thread(partial(comparison.merge, heads, self._mark(comparison.placement)), heads)
+
+    def _mark(self, placement: Placement = PLAIN) -> Mark:
+        return Mark(self._run.id, now(), placement)
+
+    @property
+    def _placement(self) -> Placement:
+        """In which epochs the rows are. In a dry run, the one that it would begin counts as begun."""
+        return Placement.of(self._epochs.known, self._run.source, self._run.epoch if self._runs is None else 0)
+
+    # --- withdrawing ------------------------------------------------------------------------------
+
+    def _is_orphan(self, head: StoredEvent) -> bool:
+        """Whether nobody has spoken of a stream since the run began, nor since shortly before the snapshot was taken.
+
+        What the source says of when that was is compared with both moments of its event; the time of a file, and that
+        at which the run began to ask, which are of our own clock, with ours.
+        """
+        state = decoded(head)
+        if state is None or head.notification_id > self._run.start_position:
+            return False
+        moments = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
+        return max(moments) < earlier(self._since, self._run.settle)
+
+    @property
+    def _since(self) -> str:
+        """Since when a change may be missing in the snapshot, as it says itself, or as is known of it."""
+        return self._taken_at or self._run.written_at or self._run.started_at
+
+    def _learn(self, snapshot: Snapshot) -> None:
+        """Remembers when the snapshot was taken, once it has said so."""
+        if snapshot.taken_at is not None:
+            self._taken_at = format_moment(snapshot.taken_at)
+
+    def _may_withdraw(self) -> bool:
+        """Only a snapshot that is complete, and of which every row could be read, proves what is not in it."""
+        return self._run.complete_snapshot and not self._run.counts.unreadable
+
+    async def _must_ask(self) -> bool:
+        """Holds the run when it would take more away than it may without being asked."""
+        allowed = self._limit.of(self._run.live)
+        orphans = self._run.counts.orphans if self._may_withdraw() else 0
+        if self._confirmed or not (self._too_much or orphans > allowed):
+            return False
+        self._run.hold(orphans=orphans, limit=allowed, losses=[list(loss) for loss in self._too_much])
+        await self._save()
+        return True
+
+    async def _withdraw_all(self) -> None:
+        """Takes back the last word of every orphan of which nobody has spoken meanwhile."""
+        if self._runs is None:
+            return
+        begun = self._run.withdrawn_after
+        async for streams in self._runs.orphans(self._run.id):
+            left = [stream for stream in streams if stream > begun]
+            if left:
+                await self._withdraw(left)
+
+    async def _withdraw(self, streams: Sequence[str]) -> None:
+        heads = {head.originator_id: head for head in await self._store.log.heads(streams)}
+        untouched = await self._store.log.untouched(streams, self._run.start_position)
+        done = [stream for stream in streams if self._was_withdrawn(heads[stream])]
+        left = [heads[stream] for stream in streams if stream in untouched and self._is_orphan(heads[stream])]
+        mark = self._mark()
+        corrections = [withdrawn(head, self._since, mark) for head in left]
+        positions = await self._retried(partial(self._store.log.correct, corrections)) if corrections else []
+        done += [head.originator_id for head, position in zip(left, positions, strict=True) if position is not None]
+        if None in positions:  # somebody was faster, or the answer to an earlier try was lost
+            again = [head.originator_id for head, position in zip(left, positions, strict=True) if position is None]
+            done += [head.originator_id for head in await self._store.log.heads(again) if self._was_withdrawn(head)]
+        self._run.withdraw(streams=done, spared=len(streams) - len(done), after=streams[-1])
+        await self._save()
+
+    def _was_withdrawn(self, head: StoredEvent) -> bool:
+        """Whether this very run has withdrawn a stream, and was stopped before it could record that."""
+        state = decoded(head)
+        return state is not None and state.run_id == self._run.id and state.drift == "orphan"
+
+    # --- recording --------------------------------------------------------------------------------
+
+    async def _save(self) -> None:
+        if self._runs is None:
+            self._run.collect_events()
+        else:
+            await self._retried(partial(self._runs.save, self._run))
+
+    async def _retried(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """The work, tried again for a while when the store is unavailable. All of it can be repeated."""
+        async for attempt in stamina.retry_context(
+            on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
+        ):
+            with attempt:
+                return await work()
+        raise AssertionError  # stamina returns from the attempt, or raises
+
+
+async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
+    """Does what must be done for each of the items: in a thread where they are many."""
+    return work() if len(items) <= FEW else await run_sync(work)
+
+
+def _sample(found: Difference) -> JSON:
+    return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]

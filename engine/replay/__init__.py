@@ -1,0 +1,1 @@
+"""Every page again from the log: verified, folded again, recovered, and the processes that help."""

@@ -1,0 +1,93 @@
+"""Pages that a recovery would take away: those that are shown, and of whose identity the log has nothing.
+
+What the log says of a product, a withdrawal among it, counts. That it says nothing is no proof: the right log may lie
+elsewhere. So where they are many, a person has to say that this is the one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import DEFAULT_ORPHANS, OrphanLimit
+from pagefold.engine.errors import PagefoldError, PagesUnfolded
+from pagefold.engine.stores.page_listing import ListedPage
+from pagefold.engine.stores.store import Store
+from pagefold.projections import Stream, stream_id
+from pagefold.projections.streams import EVERY_CHANNEL
+
+STEP = 1_000
+"""SKUs that are looked at together."""
+
+BRAKE = OrphanLimit.parse(DEFAULT_ORPHANS)
+
+_IDENTITY = next(domain.name for domain in DOMAINS if domain.gives_identity)
+
+
+class PagesLost(NamedTuple):
+    """Of so many pages that are shown, so many would go."""
+
+    lost: int
+    shown: int
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether they are more than a rebuild would take away unasked, or all."""
+        return self.lost > BRAKE.of(self.shown) or 0 < self.lost == self.shown
+
+
+class PagesWouldGo(PagefoldError):  # it is named for what would happen
+    """A recovery would take many pages away, and nobody has said that it may. Nothing was changed."""
+
+    def __init__(self, found: PagesLost) -> None:
+        which = "all" if found.lost == found.shown else f"{found.lost:,} of"
+        pages = "page" if found.shown == 1 else "pages"
+        super().__init__(
+            f"{which} {found.shown:,} {pages} would go, because the log has nothing of them; nothing was changed."
+            " Put the right log back (`pagefold restore` does, from a backup); or, if this is the one, "
+            "`pagefold recover --yes`"
+        )
+        self.found = found
+
+
+async def pages_lost(store: Store, config: Config) -> PagesLost:
+    """How many pages a recovery would take away. Where pages were lost before, none: what is left is no proof."""
+    lost = shown = 0
+    for channel in config.channels:
+        try:
+            found = await _of_channel(store, config, channel)
+        except PagesUnfolded:
+            return PagesLost(0, 0)
+        lost, shown = lost + found.lost, shown + found.shown
+    return PagesLost(lost, shown)
+
+
+async def _of_channel(store: Store, config: Config, channel: str) -> PagesLost:
+    lost, shown, last = 0, 0, ""
+    while listed := await store.pages.listing(channel, last, STEP):
+        last = listed[-1].sku
+        streams: dict[str, str] = {}
+        live = [(page.sku, domains) for page in listed if (domains := _shown_by(page))]
+        for sku, domains in live:
+            streams |= dict.fromkeys(_streams(config, sku, channel, domains), sku)
+        known = {streams[stream] for stream in await store.log.newest_versions(streams.keys())}
+        lost, shown = lost + len(live) - len(known), shown + len(live)
+    return PagesLost(lost, shown)
+
+
+def _shown_by(page: ListedPage) -> list[str]:
+    """The domains that a page is shown by: that of its identity, or all while that has not arrived. None: it is not."""
+    identity = [each.enabled for each in page.sections if each.domain == _IDENTITY]
+    if identity:
+        return [_IDENTITY] if all(identity) else []
+    return [each.domain for each in page.sections]
+
+
+def _streams(config: Config, sku: str, channel: str, domains: Sequence[str]) -> list[str]:
+    """Every stream that may have said something for a page in these domains."""
+    return [
+        stream_id(Stream(sku, where, domain, source))
+        for domain in domains
+        for source in config.writers(domain)
+        for where in (channel, EVERY_CHANNEL)
+    ]

@@ -1,0 +1,113 @@
+"""A recovery: the log is taken as it is, and every page is folded again from it, while readers and workers go on."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from pagefold.domains import DOMAINS, AnyDomain
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import PagefoldError
+from pagefold.engine.replay.lost_pages import PagesWouldGo, pages_lost
+from pagefold.engine.replay.replayer import Refolded
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.dead_letter_records import BEFORE_ALL, ListedLetter, Resolution, Wanted
+from pagefold.engine.stores.store import Store
+
+CLAIM = "recovery"
+
+log = Logger(__name__)
+
+CHUNK = 50
+"""How many dead letters are looked at in a step."""
+
+GONE = "its event is not in the log any more"
+
+
+class RecoveryUnderWay(PagefoldError):  # it is named for what happens
+    """Another process recovers this store."""
+
+    def __init__(self) -> None:
+        super().__init__("a recovery of this store is under way already")
+
+
+class Recovered(msgspec.Struct, frozen=True, rename="camel"):
+    """What a recovery has come to: which log counts now, up to where it is folded, and what was found in the pages.
+
+    Of all `sections`, those that `changed` were not what this log says.
+    """
+
+    log_id: str
+    position: int
+    sections: int
+    changed: int
+
+
+class Recovery:
+    """Recovers one store under one configuration. `fold_again` folds every page of it again, in place."""
+
+    def __init__(self, store: Store, config: Config, fold_again: Callable[[], Awaitable[Refolded]]) -> None:
+        self._store = store
+        self._config = config
+        self._fold_again = fold_again
+
+    async def run(self, *, confirmed: bool) -> Recovered:
+        """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
+
+        Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`, and
+        unless `confirmed`, `PagesWouldGo` where many pages are shown of which the log has nothing.
+        """
+        async with self._store.consumption.claim(CLAIM) as claimed:
+            if not claimed:
+                raise RecoveryUnderWay
+            if not confirmed:
+                await self._check_pages()
+            await self._store.proof.begin_recovery()
+            position = await self._store.log.end()
+            found = await self._fold_again()
+            for domain in DOMAINS:
+                await self._advance(domain, position)
+            await self._resolve_letters_of_what_is_gone()
+            await self._store.proof.end_recovery()
+        changed = found.changed + found.behind  # of consumers that begin anew, everything is ahead
+        return Recovered(await self._store.proof.log_id(), position, found.sections, changed)
+
+    async def _check_pages(self) -> None:
+        found = await pages_lost(self._store, self._config)
+        if found.needs_a_person:
+            raise PagesWouldGo(found)
+        if found.lost:
+            log.warning("pages go of which the log has nothing", pages=found.lost, of=found.shown)
+
+    async def _advance(self, domain: AnyDomain, position: int) -> None:
+        """Moves the checkpoint to where everything is folded, unless its consumer has come further meanwhile."""
+        tally = await self._store.proof.tally(domain.name, position)
+        dead = min(await self._store.dead_letters.count(Wanted("projection", domain.name)), tally.streams)
+        async with self._store.consumption.folding(domain.name) as folding:
+            if folding.checkpoint.position <= position:
+                moved = folding.checkpoint._replace(
+                    position=position,
+                    applied=tally.streams - dead,
+                    stale=tally.events - tally.streams,
+                    dead=dead,
+                    fingerprint=self._config.fingerprint(domain),
+                )
+                await folding.advance(moved)
+
+    async def _resolve_letters_of_what_is_gone(self) -> None:
+        """Events of the fold's dead letters that are not in this log need nobody any more."""
+        place = BEFORE_ALL
+        letters = self._store.dead_letters
+        while page := await letters.oldest(Wanted("projection"), after=place, limit=CHUNK):
+            place = page[-1].place
+            for letter in await self._gone(page):
+                await letters.resolve(letter.kind, letter.number, Resolution("discarded", now(), "recovery", GONE))
+
+    async def _gone(self, letters: list[ListedLetter]) -> list[ListedLetter]:
+        versions = {(letter.originator_id, letter.originator_version) for letter in letters}
+        there = {event[1:4] for event in await self._store.log.at(versions)}
+        return [
+            letter
+            for letter in letters
+            if (letter.originator_id, letter.originator_version, letter.revision) not in there
+        ]

@@ -1,0 +1,249 @@
+"""Looks whether the pages are what the log says. Takes no lock, and writes nothing.
+
+What is as it must be is told in a stroke, by some thousand SKUs. Of anything else it only says where that is: there may
+be drift, or the consumer was faster, or has not come so far.
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
+
+import anyio
+
+from pagefold.domains import AnyDomain
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import ReadTooLarge
+from pagefold.engine.folding.folder import Folder, Sections
+from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.stores.size_batches import divided
+from pagefold.engine.stores.store import Log, Scanned, Store, StoredEvent
+from pagefold.projections import SharedSections
+from pagefold.projections.streams import decode_part, encode_part
+
+STREAMS = 6_000
+"""How many streams are looked at in a step, unless they are too large."""
+
+STEP_BYTES = 40 * 1024 * 1024
+"""Bytes of the heads of a step, and of the sections that they give in all channels."""
+
+KEPT_SCANS = 4
+"""So many reads are kept for who comes later. Whoever comes later than that reads again."""
+
+SAMPLES = 100
+"""At so many places of the log it is seen which SKUs there are, to part them."""
+
+SAMPLED_EVENTS = 20
+"""Events that are read at such a place."""
+
+_place = itemgetter(0, 1)
+
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class Span(NamedTuple):
+    """The streams whose names lie between two names; "" is no bound. `ended`: none of them is left."""
+
+    after: str
+    below: str
+    ended: bool = False
+
+
+NOTHING = Span("", "", ended=True)
+
+
+class Step(NamedTuple):
+    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
+
+    `rest` is what is left behind them.
+    """
+
+    skus: list[str]
+    heads: list[StoredEvent]
+    rest: Span
+
+
+class FoldedStep(NamedTuple):
+    """What a step gives: its SKUs by name, and their sections; None where something cannot be folded."""
+
+    skus: list[str]
+    sections: list[SharedSections] | None
+    rest: Span
+
+
+class Seen(NamedTuple):
+    """So many more sections are as they must be, and this is left behind them."""
+
+    sections: int
+    rest: Span
+
+
+Tell: TypeAlias = Callable[[Seen], None]
+"""Hears how far everything is as it must be."""
+
+Look: TypeAlias = Callable[[Span, Tell], Awaitable[None]]
+"""Whoever looks at a domain's pages, as `Looker.look` does."""
+
+
+class Scans:
+    """Reads of the heads of some domains' streams, for several who go through all of them at about the same time.
+
+    Whoever asks for what another has just been given is given the same: to step through the names takes longer than to
+    read the heads, and every SKU has names of all domains.
+    """
+
+    def __init__(self, log: Log, domains: Collection[AnyDomain], config: Config) -> None:
+        self._log = log
+        # whether a channel listens to a source or not: of the others, letters are resolved
+        self._tails = {
+            domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.writers(domain.name))
+            for domain in domains
+        }
+        self._all_tails = list(chain.from_iterable(self._tails.values()))
+        self.max_bytes = STEP_BYTES // (4 + len(config.channels))  # a head is in memory in several forms
+        self._turn = anyio.Lock()
+        self._kept: dict[tuple[str, str, int], dict[str, Scanned]] = {}
+        """What was read, without the parts of those who have come for it."""
+
+    async def of(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+        """As `Log.scan` gives it, and perhaps as it was some steps ago."""
+        asked = (after, below, limit)
+        async with self._turn:
+            if domain not in (parts := self._kept.pop(asked, {})):
+                parts = self._parts(await self._scan(self._all_tails, after, below, limit))
+            part = parts.pop(domain)
+            if parts:
+                self._kept[asked] = parts
+                if len(self._kept) > KEPT_SCANS:
+                    del self._kept[next(iter(self._kept))]
+        return part
+
+    async def anew(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+        """As `Log.scan` gives it now."""
+        return self._parts(await self._scan(self._tails[domain], after, below, limit))[domain]
+
+    async def _scan(self, tails: Collection[str], after: str, below: str, limit: int) -> Scanned:
+        """Whoever looks at more streams than is usual, because they are all of one SKU, may read as much more."""
+        max_bytes = self.max_bytes * max(limit // STREAMS, 1)
+        return await self._log.scan(tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
+
+    def _parts(self, scanned: Scanned) -> dict[str, Scanned]:
+        """What is each domain's. Under the name of one an application may have written something else."""
+        parts = {domain: Scanned([], scanned.end) for domain in self._tails}
+        for head in scanned.heads:
+            part = parts.get(head[4])
+            if part is not None and head[1].endswith(self._tails[head[4]]):
+                part.heads.append(head)
+        return parts
+
+
+Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[Scanned]]
+
+
+class Looker:
+    """Folds one domain again, step by step. `scans` are shared with those who look at others beside it.
+
+    `max_bytes` is how large the heads of a step may be together, unless they are of one SKU.
+    """
+
+    def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: Scans | None = None) -> None:
+        self._store = store
+        self.domain = domain.name
+        self._scans = scans or Scans(store.log, [domain], config)
+        self.max_bytes = self._scans.max_bytes
+        self.folder = Folder(domain, config.made_for, store.log)
+
+    async def look(self, span: Span, tell: Tell) -> None:
+        """Goes on while everything is as it must be, and tells so.
+
+        While one step is looked at, the next is folded, and the streams of the one behind it are read.
+        """
+        to_fold, scanned = anyio.create_memory_object_stream[Step](0)
+        to_compare, folded = anyio.create_memory_object_stream[FoldedStep](0)
+
+        async def scan(rest: Span = span) -> None:
+            async with to_fold:
+                while not rest.ended:
+                    step = await self._next(rest, self._scans.of)
+                    rest = step.rest
+                    await to_fold.send(step)
+
+        async def fold() -> None:
+            async with to_compare:
+                async for skus, heads, rest in scanned:
+                    sections = await self.folder.shared(heads, skus)
+                    await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
+
+        async with scanned, folded, beside(fold), beside(scan):
+            async for skus, sections, rest in folded:
+                if sections is None or not await self._store.pages.holds(self.domain, sections, skus):
+                    return
+                tell(Seen(sum([len(each.channels) for each in sections]), rest))
+
+    async def next(self, span: Span) -> Step:
+        """The first SKUs of a span, with all of their heads as they stand now."""
+        return await self._next(span, self._scans.anew)
+
+    async def _next(self, span: Span, scan: Scan) -> Step:
+        limit = STREAMS
+        after, below, _ = span
+        while True:
+            heads, end = await scan(self.domain, after, below, limit)
+            if end is None:
+                return _step(heads, Span(after, below, ended=True))
+            begun = end[: end.find("/") + 1] or end
+            if begun > after:  # else one SKU has more streams than that
+                return _step([head for head in heads if not head.originator_id.startswith(begun)], Span(begun, below))
+            limit *= 2
+
+    async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[Step, None]:
+        """Some SKUs, as they are written in the log, in as many steps as they need."""
+        left: list[Sequence[str]] = [skus]
+        while left:
+            some = left.pop()
+            wanted = [sku + tail for sku in some for tail in self.folder.tails]
+            try:
+                heads = await self._store.log.heads(wanted, max_bytes=self.max_bytes if len(some) > 1 else None)
+            except ReadTooLarge as error:
+                left += divided(some, error.parts)[::-1]
+                continue
+            yield Step(list(some), heads, NOTHING)
+
+    async def fold(self, step: Step) -> Sections:
+        """The sections that must be there, by SKU and channel."""
+        sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
+        sections.sections.sort(key=_place)
+        return sections
+
+
+async def parts_of(store: Store, domains: Collection[AnyDomain], number: int) -> list[Span]:
+    """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
+    end = await store.log.end()
+    found: set[str] = set()
+    places = SAMPLES // len(domains)
+    for domain in domains:
+        for place in range(places):
+            after = end * place // places
+            window = await store.log.window(domain.name, after, after + SAMPLED_EVENTS)
+            found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
+    names = sorted(found - {""})
+    between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
+    return [Span(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
+
+
+def span_of(prefix: str) -> Span:
+    """The streams of the SKUs that begin with a prefix."""
+    begin = encode_part(prefix)
+    below = begin
+    while below:
+        following = ord(below[-1]) + 1
+        if following <= sys.maxunicode:
+            last = chr(following if following not in _SURROGATES else _SURROGATES.stop)
+            return Span(begin, below[:-1] + last)
+        below = below[:-1]
+    return Span(begin, "")
+
+
+def _step(heads: list[StoredEvent], rest: Span) -> Step:
+    return Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)

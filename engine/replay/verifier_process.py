@@ -1,0 +1,63 @@
+"""One process of a pool: `python -m pagefold.engine.replay.verifier_process`, started by `pagefold.engine.replay.verifier_pool`.
+
+Its standard input is a configuration, and then what to look at, a line each; its standard output is what it has seen.
+It ends when there is nothing more to read.
+"""
+
+import signal
+import sys
+from collections.abc import Iterable
+from functools import partial
+
+import msgspec
+
+from pagefold.domains import DOMAINS
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import StoreError
+from pagefold.engine.replay.section_verifier import Looker, Scans, Seen
+from pagefold.engine.replay.verifier_pool import Asked, Told
+from pagefold.engine.runtime import logs
+from pagefold.engine.runtime.event_loop import run
+from pagefold.engine.runtime.task_groups import together
+from pagefold.engine.stores import open_store
+from pagefold.engine.stores.store import Store
+
+_asked = msgspec.json.Decoder(Asked)
+
+
+async def answer(lines: Iterable[bytes]) -> int:
+    """Looks at one span after the other. A store that fails ends it: whoever asked meets the same."""
+    config = msgspec.json.decode(next(iter(lines)), type=Config)
+    try:
+        store = await open_store(config, create=False)
+        try:
+            for line in lines:
+                await _look(store, config, _asked.decode(line))
+        finally:
+            await store.close()
+    except (StoreError, BrokenPipeError):
+        return 1
+    return 0
+
+
+async def _look(store: Store, config: Config, asked: Asked) -> None:
+    domains = [domain for domain in DOMAINS if domain.name in asked.domains]
+    scans = Scans(store.log, domains, config)  # new ones: what was read for a former look is old
+    lookers = [Looker(store, domain, config, scans) for domain in domains]
+    await together(*(partial(looker.look, asked.span, partial(_say, looker.domain)) for looker in lookers))
+    _write(None)
+
+
+def _say(domain: str, seen: Seen) -> None:
+    _write(Told(domain, seen))
+
+
+def _write(told: Told | None) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    logs.configure("error")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has started it
+    sys.exit(run(lambda: answer(sys.stdin.buffer)))

@@ -1,0 +1,229 @@
+"""Asking an endpoint for pages: patiently, at its pace, and for no more than fits into memory."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import anyio
+import httpx2
+import stamina
+
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.errors import ConfigurationError, SourceFailed
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
+from pagefold.engine.runtime.clock import now
+from pagefold.engine.snapshots.request_limiter import Traffic
+
+ATTEMPTS = 8
+PATIENCE_SECONDS = 120.0
+"""A page is asked for so often, and not again after so long."""
+
+FIRST_WAIT, LONGEST_WAIT, JITTER = 1.0, 30.0, 1.0
+"""Seconds between two attempts, where the server does not say how many."""
+
+LONGEST_RETRY_AFTER = 120.0
+LARGEST_PAGE = 32 * 1024 * 1024
+"""Bytes of a page, unpacked."""
+
+SLOWEST_PAGE = 10
+"""A page may take so many times the configured timeout, which is for every single step of it."""
+
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_CLOSE_SECONDS = 2.0
+
+for _library in ("httpx2", "httpcore2"):  # they log whole addresses and headers, and secrets may be among those
+    if (_logger := logging.getLogger(_library)).level == logging.NOTSET:
+        _logger.setLevel(logging.WARNING)
+
+
+class Answer(NamedTuple):
+    """What came back: the body, the page that the `Link` header calls the next one, and `X-Total-Count`."""
+
+    body: bytes
+    next: str | None
+    total: int | None
+
+
+class _PassingError(Exception):
+    """A status that may be another one later, and after how many seconds, if the server says so."""
+
+    def __init__(self, status: str, seconds: float | None) -> None:
+        super().__init__(f"it answers {status}")
+        self.seconds = seconds
+
+
+class Endpoint:
+    """A server that is asked for pages, for the length of an `async with`. `name` is shown instead of addresses."""
+
+    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, traffic: Traffic) -> None:
+        self._name = name
+        self._settings = settings
+        self._traffic = traffic
+        self._home = origin_of(httpx2.URL(settings.url or ""))
+        self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
+        self._credentials = {"authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx2.AsyncClient(
+            headers={"accept": "application/json", "user-agent": "pagefold"},
+            timeout=settings.timeout_seconds,
+            follow_redirects=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._client.aclose()
+
+    def address(self, text: str, beside: httpx2.URL) -> httpx2.URL:
+        """An address, which may be relative to another. Raises `SourceFailed` for one that is not asked."""
+        try:
+            url = beside.join(text)
+        except httpx2.InvalidURL as error:
+            raise SourceFailed(self._name, f"the address of the next page is not valid: {error}") from None
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise SourceFailed(self._name, f"the address of the next page has the scheme {url.scheme!r}")
+        if url.userinfo:
+            raise SourceFailed(self._name, "the address of the next page has a user in it")
+        if origin_of(url) not in self._origins:
+            problem = f"the next page is at {origin_of(url)}, which is not asked; hosts names whoever may be"
+            raise SourceFailed(self._name, problem)
+        return url
+
+    async def get(self, url: httpx2.URL) -> Answer:
+        """A page. Raises `SourceFailed`, at once for what will not pass."""
+        try:
+            async for attempt in stamina.retry_context(
+                on=_wait_before_retry,
+                attempts=ATTEMPTS,
+                timeout=PATIENCE_SECONDS,
+                wait_initial=FIRST_WAIT,
+                wait_max=LONGEST_WAIT,
+                wait_jitter=JITTER,
+            ):
+                with attempt:
+                    return await self._ask(url)
+        except _PassingError as error:
+            raise SourceFailed(self._name, f"{error}, however often it is asked") from error
+        except TimeoutError as error:
+            raise SourceFailed(self._name, "a page takes too long") from error
+        except httpx2.DecodingError as error:
+            raise SourceFailed(self._name, f"the answer's compression is damaged: {error}") from error
+        except httpx2.HTTPError as error:
+            problem = f"there is no whole answer: {type(error).__name__}: {error}"
+            raise SourceFailed(self._name, problem.rstrip(": ")) from error
+        raise AssertionError  # stamina returns from the attempt, or raises
+
+    async def _ask(self, url: httpx2.URL) -> Answer:
+        settings = self._settings
+        allowed = self._traffic.request(
+            origin_of(url), concurrency=settings.concurrency, per_second=settings.requests_per_second
+        )
+        async with allowed:
+            with anyio.fail_after(settings.timeout_seconds * SLOWEST_PAGE):
+                own = self._credentials if origin_of(url) == self._home else {}
+                async with self._client.stream("GET", url, headers=own) as response:
+                    self._check(response)
+                    body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
+                    return Answer(body, _next_link(response), _total(response.headers))
+
+    def _check(self, response: httpx2.Response) -> None:
+        if response.is_success:
+            return
+        status = _status(response.status_code)
+        if response.status_code in _PASSING:
+            raise _PassingError(status, _retry_after(response.headers.get("retry-after")))
+        problem = f"it answers {status}"
+        if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            variable = self._settings.token_variable
+            problem += f"; is the token in {variable} the right one?" if variable else "; does it want a token?"
+        elif response.has_redirect_location:
+            problem += f"; name the address that it leads to, at {_place(response)}"
+        raise SourceFailed(self._name, problem)
+
+    async def _body(self, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > LARGEST_PAGE:
+                problem = f"a page has more than {LARGEST_PAGE // 1024 // 1024} MiB; ask for fewer rows a page"
+                raise SourceFailed(self._name, problem)
+        return bytes(body)
+
+
+def token_in(environment: Mapping[str, str], key: str, variable: str | None) -> str | None:
+    """The token in an environment variable. Raises `ConfigurationError`, which never shows it."""
+    if variable is None:
+        return None
+    token = environment.get(variable, "").strip()
+    if not token:
+        raise ConfigurationError(key, f"the environment has no {variable}, or an empty one")
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigurationError(key, f"what {variable} holds is no token: it has characters that a header cannot have")
+    return token
+
+
+def origin_of(url: httpx2.URL) -> str:
+    """Scheme, host and port: who is asked."""
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return f"{url.scheme}://{url.host}:{port}"
+
+
+def _wait_before_retry(error: Exception) -> bool | float:
+    """Whether it is worth another attempt, or after how many seconds."""
+    if isinstance(error, _PassingError):
+        return True if error.seconds is None else error.seconds
+    if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
+        return False
+    return isinstance(error, httpx2.TransportError | TimeoutError)
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds, or until a moment; None for neither."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header) if header.isascii() and header.isdecimal() else _until(header)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _until(header: str) -> float:
+    moment = parsedate_to_datetime(header)
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.fromisoformat(now())).total_seconds()
+
+
+def _next_link(response: httpx2.Response) -> str | None:
+    """The address of the next page (RFC 8288); a link may have several relations."""
+    for relation, link in response.links.items():
+        if "next" in (relation or "").lower().split():
+            return link.get("url")
+    return None
+
+
+def _total(headers: httpx2.Headers) -> int | None:
+    total = headers.get("x-total-count", "").strip()
+    return int(total) if total.isascii() and total.isdecimal() and len(total) < 16 else None  # noqa: PLR2004  # digits
+
+
+def _status(code: int) -> str:
+    try:
+        return f"{code} {HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def _place(response: httpx2.Response) -> str:
+    """Where a redirect leads, without what may be secret in it."""
+    try:
+        url = response.url.join(response.headers["location"])
+    except httpx2.InvalidURL:
+        return "an address that is not valid"
+    return f"{origin_of(url)}{url.path}"

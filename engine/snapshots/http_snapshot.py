@@ -1,0 +1,173 @@
+"""Snapshots from an endpoint that gives its rows in pages of JSON."""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+import msgspec
+from anyio.abc import TaskGroup
+from anyio.to_thread import run_sync
+
+from pagefold.domains.domain import JSON
+from pagefold.domains.values import Count, Moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.snapshots.coverage import NOTHING_FIXED, Coverage
+from pagefold.engine.snapshots.endpoint_client import Endpoint, token_in
+from pagefold.engine.snapshots.endpoint_responses import Page, PageReader
+from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
+from pagefold.engine.snapshots.json_rows import Found, JSONRows, Tally
+from pagefold.engine.snapshots.read_ahead import ReadAhead, Reading
+from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+
+EMPTY_PAGES = 100
+"""After so many pages without a row, one after the other, the next one is not asked for."""
+
+
+class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Where reading goes on: at a page, behind so many of its rows, with so many rows before that in all.
+
+    `page` is the cursor of the page, or its address; None is the first one. `total` is what the first one has told.
+    """
+
+    page: str | None = None
+    skip: Count = 0
+    rows: Count = 0
+    taken_at: Moment | None = None
+    total: int | None = None
+
+
+class HTTPSnapshot(ReadAhead):
+    """An endpoint. Raises `ConfigurationError` when the environment does not have its token."""
+
+    unit = "rows"
+
+    def __init__(self, config: Config, source: str, group: TaskGroup, traffic: Traffic) -> None:
+        super().__init__(group)
+        self._settings = config.sources[source].snapshot or SnapshotConfig()
+        self._source = source
+        self._traffic = traffic
+        address = self._settings.url or ""
+        parts = urlsplit(address)
+        self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self.identity = f"{self.name}:{sha256(address.encode()).hexdigest()[:16]}"
+        key = f"sources.{source}.snapshot.token_variable"
+        self._token = token_in(os.environ, key, self._settings.token_variable)
+        columns = columns_of(config, source)
+        self._rows = FlatJSON(columns, self.name) if columns.by_target else JSONRows(config, source)
+        self._coverage = Coverage.of(config, source, self._rows.fixed)
+        self.resumable = self._settings.stable
+
+    def reading(self, cursor: JSON) -> Reading:
+        """A pass over all pages, or from one of them on."""
+        place = Place() if cursor is None else msgspec.convert(cursor, Place)
+        endpoint = Endpoint(self.name, self._settings, self._token, self._traffic)
+        fixed = self._rows.fixed if isinstance(self._rows, JSONRows) else NOTHING_FIXED
+        tally = Tally(self._source, place.rows, place.taken_at, fixed)
+        reading = PageReading(endpoint, PageReader(self.name, self._settings), self._rows.read, place, tally)
+        reading.coverage = self._coverage
+        return reading
+
+
+class PageReading(Reading):
+    """A pass over pages, one after the other."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pages: PageReader,
+        read: Callable[[bytes], Found],
+        place: Place,
+        tally: Tally,
+    ) -> None:
+        self._endpoint = endpoint
+        self._pages = pages
+        self._read = read
+        self._place = place
+        self._tally = tally
+        self._total = self._first_total = place.total
+        self._seen: set[str] = set()
+        self._empty = 0
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Every page, those with very many rows in several batches."""
+        place = self._place
+        async with self._endpoint as endpoint:
+            while True:
+                url = self._pages.address(endpoint, place.page)
+                self._seen |= {place.page or "", str(url)}
+                page = await run_sync(self._pages.read, await endpoint.get(url))
+                page = page._replace(next=self._pages.following(endpoint, page.next, url))
+                self._count(page.total)
+                for start in range(place.skip, len(page.rows), BATCH_ROWS):
+                    batch = await run_sync(self._batch, page, place, start)
+                    if batch.rows:
+                        yield batch
+                if (end := self._end(page)) is not None:
+                    break
+                place = Place(page.next)
+        self.taken_at, self.end = self._tally.taken_at, end
+        if place.page is not None and self._pages.may_shift:
+            self._may_have_shifted(end)
+
+    def _count(self, total: int | None) -> None:
+        """A page has told the total, or has not."""
+        if total is not None:
+            self._first_total = total if self._first_total is None else self._first_total
+            self._total = total
+
+    def _batch(self, page: Page, place: Place, start: int) -> Batch:
+        """Rows of a page. Who goes on behind the last one sees an end marker again."""
+        rows: list[Row] = []
+        behind = start
+        for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
+            if (row := self._tally.row(self._read(bytes(raw)))) is not None:
+                rows.append(row)
+                behind = number
+        self.taken_at = taken_at = self._tally.taken_at
+        if behind == len(page.rows) and page.next is not None:
+            goes_on = Place(page.next, 0, self._tally.rows, taken_at, self._first_total)
+        else:
+            goes_on = Place(place.page, behind, self._tally.rows, taken_at, self._first_total)
+        return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
+
+    def _end(self, page: Page) -> End | None:
+        """How it ended with this page, or None when it goes on."""
+        self._empty = 0 if page.rows else self._empty + 1
+        if self._tally.over:
+            return self._tally.end()
+        if page.next is None:
+            return self._last()
+        if page.next in self._seen:
+            return End(
+                complete=False, reason="the cursor does not move on: it leads back to a page that was read before"
+            )
+        if self._empty >= EMPTY_PAGES:
+            return End(complete=False, reason=f"the cursor leads nowhere: {EMPTY_PAGES} pages in a row were empty")
+        return None
+
+    def _last(self) -> End:
+        rows = self._tally.rows
+        if self._tally.marked:
+            self.surplus = self._tally.surplus
+            return self._tally.end()
+        if self._total is None:
+            return End(complete=False, reason="has neither an end marker nor a total")
+        self.surplus = max(rows - self._total, 0)
+        if self._total != rows:
+            return End(complete=False, reason=f"its total is {self._total:,} rows; it has {rows:,}")
+        return End(complete=True)
+
+    def _may_have_shifted(self, end: End) -> None:
+        """A row that comes again on another page means that one was skipped, and so does a total that changes."""
+        self.surplus = 0
+        if end.complete and self._first_total != self._total:
+            reason = "its total has changed while its pages were read, so that rows have shifted between them"
+            self.end = End(complete=False, reason=reason)

@@ -1,0 +1,253 @@
+"""What the rows of a snapshot say: events, in which the plain may be left out, and the markers around them.
+
+A snapshot may open with `{"snapshot":"begin","takenAt":"…"}` and is complete when it ends with
+`{"snapshot":"end","count":…}`, where the count is that of the rows between the two.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.values import Count, Moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.event_parser import Wire, read_event, read_wire
+from pagefold.engine.intake.mapping.column_mapping import made_plain
+from pagefold.engine.intake.strict_json import find_repeated_key, refusal
+from pagefold.engine.snapshots.coverage import NOTHING_FIXED
+from pagefold.engine.snapshots.snapshot import End, Row
+from pagefold.projections.streams import EVERY_CHANNEL
+
+_LONGEST_MARKER = 4_096
+"""Bytes. What has the form of a marker and is longer is a row."""
+
+
+class Begin(NamedTuple):
+    """The marker in front of the rows, and when the source began to write them down."""
+
+    taken_at: datetime | None
+
+
+class Finish(NamedTuple):
+    """The marker behind the rows, and how many there are."""
+
+    rows: int
+    taken_at: datetime | None
+
+
+Found: TypeAlias = DomainEvent | Refused | Begin | Finish
+"""What stands in one place of a snapshot."""
+
+
+class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    snapshot: Literal["begin", "end"]
+    count: Count | None = None
+    taken_at: Moment | None = None
+
+
+class _Given(msgspec.Struct):
+    """Which parts that may be left out are there."""
+
+    type: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    channel: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    source: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_marker = msgspec.json.Decoder(_Marker)
+_given = msgspec.json.Decoder(_Given)
+members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+"""The members of a JSON object, undecoded. Of two with the same key, the last."""
+
+
+class JSONRows:
+    """Reads rows that are JSON.
+
+    Those that leave something out are alike: where one was read with something filled in, the next is tried with it.
+    `fixed` has the constants of the configuration: what they say is filled in, and no row says anything else.
+    """
+
+    def __init__(self, config: Config, source: str) -> None:
+        self.fixed = _constants(config, source)
+        plain = made_plain(config, source) | self.fixed
+        self._plain = {name: msgspec.json.encode(value) for name, value in plain.items()}
+        self._filled_in = b""
+        self._names_filled_in: list[bytes] = []
+
+    def open(self, text: bytes) -> tuple[Wire, bytes] | None:
+        """The envelope of an event that leaves something out, and its whole text; None for what must be looked at."""
+        if not (self._filled_in and text.startswith(b"{")):
+            return None
+        if b"\\u" in text or any(name in text for name in self._names_filled_in):
+            return None  # it may have what would be filled in: twice, as it would be found only when it is too late
+        text = self._filled_in + text[1:]
+        try:
+            return read_wire(text), text
+        except UNREADABLE:
+            return None
+
+    def read(self, text: bytes) -> Found:
+        """What one JSON document says."""
+        try:
+            if self._filled_in and text.startswith(b"{"):
+                return read_event(self._filled_in + text[1:])
+            return read_event(text)
+        except Refused as refused:
+            return self._again(text, refused)
+
+    def _again(self, text: bytes, refused: Refused) -> Found:
+        if self._filled_in:
+            try:
+                event = read_event(text)
+            except Refused as plain:
+                refused = plain
+            else:
+                self._filled_in = b""
+                return event
+        if (marker := read_marker(text)) is not None:
+            return marker
+        if not (left_out := self._left_out(text)):
+            return refused.with_traceback(None)
+        filled_in = b"{" + b"".join(b"%s:%s," % pair for pair in left_out.items())
+        try:
+            event = read_event(filled_in + text.lstrip()[1:])
+        except Refused as still:
+            return still.with_traceback(None)
+        self._filled_in, self._names_filled_in = filled_in, list(left_out)
+        return event
+
+    def _left_out(self, text: bytes) -> dict[bytes, bytes]:
+        """What `text` leaves out, as JSON; nothing when `text` is no object, or one without a key."""
+        try:
+            given = _given.decode(text)
+        except UNREADABLE:
+            return {}
+        if not text.lstrip()[1:].lstrip().startswith(b'"'):
+            return {}
+        return {
+            msgspec.json.encode(name): value
+            for name, value in self._plain.items()
+            if getattr(given, name) is msgspec.UNSET
+        }
+
+
+def _constants(config: Config, source: str) -> dict[str, str]:
+    """What every row says, by target. Raises `ConfigurationError` for what none may say."""
+    settings = config.sources[source].snapshot or SnapshotConfig()
+    if not settings.rows_are_events:
+        return {}
+    fixed = {target: str(value) for target, value in settings.constant_of.items()}
+    allowed = {"type": config.sources[source].domains, "channel": [EVERY_CHANNEL, *config.channels]}
+    for target, value in fixed.items():
+        if value not in allowed[target]:
+            problem = f"{value!r} cannot stand there; there are {', '.join(allowed[target])}"
+            raise ConfigurationError(f"sources.{source}.snapshot.constants.{target}", problem)
+    return fixed
+
+
+def read_marker(text: bytes) -> Begin | Finish | Refused | None:
+    """The marker in a row, or what is wrong with it; None when it is none."""
+    if b'"snapshot"' not in text or len(text) > _LONGEST_MARKER:
+        return None
+    try:
+        if "snapshot" not in members_of(text):
+            return None
+        find_repeated_key(text)
+        marker = _marker.decode(text)
+    except UNREADABLE as error:
+        return refusal(error, text)
+    except Refused as refused:
+        return refused.with_traceback(None)
+    if marker.snapshot == "begin":
+        return Begin(marker.taken_at) if marker.count is None else Refused("count", "belongs to the end marker")
+    return Refused("count", "is required") if marker.count is None else Finish(marker.count, marker.taken_at)
+
+
+class Tally:
+    """Numbers the rows of one source's snapshot, and tells at its end whether it was complete.
+
+    `rows` of them have been numbered; `taken_at` is what markers said. When it is `over`, nothing more may come.
+    `fixed` are parts that every row must have as they are there.
+    """
+
+    def __init__(
+        self, source: str, rows: int = 0, taken_at: datetime | None = None, fixed: Mapping[str, str] = NOTHING_FIXED
+    ) -> None:
+        self._source = source
+        self._type, self._channel = fixed.get("type"), fixed.get("channel")
+        self._count: int | None = None
+        self._fault = ""
+        self.rows = rows
+        self.taken_at = taken_at
+
+    @property
+    def over(self) -> bool:
+        """Whether something stood behind the end marker, so that there is no point in reading on."""
+        return bool(self._fault)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the end marker was there."""
+        return self._count is not None
+
+    def rows_of(
+        self, wires: Sequence[Wire | None], lines: Sequence[bytes], entries: Sequence[bytes]
+    ) -> list[Row] | None:
+        """The next rows, of which the envelopes were read; None when `row` must tell what becomes of them.
+
+        An envelope that was not read is of this source.
+        """
+        if self._count is not None or [wire for wire in wires if wire is not None and not self._fits(wire)]:
+            return None
+        first, self.rows = self.rows + 1, self.rows + len(wires)
+        return list(map(Row, range(first, self.rows + 1), wires, lines, entries))
+
+    def row(self, found: Found) -> Row | None:
+        """What was found, as the next row; None when it is a marker, or stands behind the end marker."""
+        if self._count is not None:
+            self._fault = "goes on behind its end marker"
+            return None
+        if isinstance(found, DomainEvent):
+            self.rows += 1
+            return Row(self.rows, found if self._fits(found) else self._misfit(found))
+        if isinstance(found, Finish):
+            self._count = found.rows
+            self.taken_at = self.taken_at or found.taken_at
+            return None
+        if isinstance(found, Begin):
+            if self.rows == 0:
+                self.taken_at = found.taken_at
+                return None
+            found = Refused("", "is a begin marker, which only stands in front of the first row")
+        self.rows += 1
+        return Row(self.rows, found)
+
+    @property
+    def surplus(self) -> int | None:
+        """How many more rows there are than the end marker counts: it counts none that only repeats another."""
+        return None if self._count is None or self._fault else max(self.rows - self._count, 0)
+
+    def end(self) -> End:
+        """How the snapshot ended, when nothing more comes."""
+        if self._fault:
+            return End(complete=False, reason=self._fault)
+        if self._count is None:
+            return End(complete=False, reason="has no end marker")
+        if self._count != self.rows:
+            return End(complete=False, reason=f"its end marker counts {self._count:,} rows; it has {self.rows:,}")
+        return End(complete=True)
+
+    def _fits(self, said: Wire | DomainEvent) -> bool:
+        """Whether it is what a row may say of its source, and of what is fixed."""
+        return said.source == self._source and self._type in (None, said.type) and self._channel in (None, said.channel)
+
+    def _misfit(self, event: DomainEvent) -> Refused:
+        if event.source != self._source:
+            return Refused("source", f"{event.source!r}: this is the snapshot of {self._source!r}")
+        name = "channel" if self._type in (None, event.type) else "type"
+        said, fixed = (event.channel, self._channel) if name == "channel" else (event.type, self._type)
+        return Refused(name, f"{said!r}: the snapshot's constants say {fixed!r}")

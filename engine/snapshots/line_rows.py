@@ -1,0 +1,208 @@
+"""Snapshots that are read by line: NDJSON, and what every other format of files has in common with it."""
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import NamedTuple, Self, TypeAlias
+
+import msgspec
+from anyio.to_thread import run_sync
+
+from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.values import Count, Moment
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import SourceIncomplete
+from pagefold.engine.intake.event_parser import Wire, read_wire
+from pagefold.engine.intake.input_files import InputFile, Overlong, Splitter, unpack
+from pagefold.engine.intake.ndjson_reader import LONGEST_LINE, bare, too_long
+from pagefold.engine.snapshots.coverage import Coverage
+from pagefold.engine.snapshots.json_rows import Found, JSONRows, Tally
+from pagefold.engine.snapshots.line_templates import Shapes
+from pagefold.engine.snapshots.read_ahead import Reading
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""A batch has at most so many bytes, unpacked; its last row may go beyond."""
+
+RUN_LINES = 250
+"""At most so many lines are read in one go, where nothing in them must be looked at closer."""
+
+STEP_LINES = 50_000
+"""So many lines are passed over in one step. Between two steps a cancellation is heeded."""
+
+
+Bunches: TypeAlias = Iterator[list[bytes | Overlong] | None]
+"""Lines as they come, some at a time; None now and then where there are none."""
+
+
+class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Where reading goes on: behind so many lines, with so many rows in them."""
+
+    line: Count = 0
+    rows: Count = 0
+    taken_at: Moment | None = None
+
+
+class FileToRead(NamedTuple):
+    """A file, and what raises `SourceFailed` when it is not the one that was meant.
+
+    `by_size` tells whether it may end without a marker.
+    """
+
+    name: str
+    check: Callable[[], None]
+    by_size: bool = False
+
+
+class JSONLines(NamedTuple):
+    """How lines of NDJSON are read, those of known shapes too, and which streams they can name."""
+
+    rows: JSONRows
+    shapes: Shapes
+    coverage: Coverage
+
+    @classmethod
+    def of(cls, config: Config, source: str) -> Self:
+        """Those of a source. Raises `ConfigurationError`."""
+        rows = JSONRows(config, source)
+        return cls(rows, Shapes(config, source, rows.fixed), Coverage.of(config, source, rows.fixed))
+
+
+class LineReading(Reading):
+    """A pass over the lines of a file. It holds a batch and a chunk, and of a line at most `LONGEST_LINE`.
+
+    `line` counts the lines that were read, `size` the bytes of those that count for the batch.
+    """
+
+    def __init__(self, file: FileToRead, place: Place, tally: Tally) -> None:
+        self.name = file.name
+        self.place = place
+        self.line = 0
+        self.size = 0
+        self._file = file
+        self._tally = tally
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
+
+    @abstractmethod
+    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+        """What stands in the lines behind `place`, as rows where it is some; None now and then where that is nothing.
+
+        Raises `SourceIncomplete` when there can be no more.
+        """
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Every batch, decoded in a thread."""
+        with InputFile(self.name) as file:
+            self._file.check()
+            steps = self._steps(file)
+            while (batch := await run_sync(next, steps, None)) is not None:
+                if batch.rows:
+                    yield batch
+
+    def _steps(self, file: InputFile) -> Iterator[Batch]:
+        """Every batch; one without rows now and then where there are none."""
+        rows: list[Row] = []
+        tally, line = self._tally, 0
+        bunches = Splitter(LONGEST_LINE).bunches(unpack(file.pieces(), self.name))
+        try:
+            for found in self.found(bunches):
+                more = found if found is None or isinstance(found, list) else tally.row(found)
+                if more is not None:
+                    rows += more if isinstance(more, list) else (more,)
+                    line = self.line  # not that of the end marker: who goes on from here must see it again
+                    if len(rows) <= BATCH_ROWS - RUN_LINES and self.size < BATCH_BYTES:
+                        continue
+                elif tally.over:
+                    break
+                elif found is not None:
+                    continue
+                yield self._batch(rows, line, file)
+                rows, self.size = [], 0
+            self._end()
+        except SourceIncomplete as incomplete:
+            self.end = End(complete=False, reason=incomplete.problem)
+        yield self._batch(rows, line, file)
+
+    def _end(self) -> None:
+        """There are no more lines."""
+        self.end, self.surplus = self._tally.end(), self._tally.surplus
+        if self._file.by_size and not (self._tally.marked or self._tally.over):
+            self.end, self.by_size = End(complete=True), True
+
+    def _batch(self, rows: list[Row], line: int, file: InputFile) -> Batch:
+        self.taken_at = self._tally.taken_at
+        place = Place(line, self._tally.rows, self.taken_at)
+        return Batch(rows, msgspec.to_builtins(place), file.position, file.size)
+
+
+class NDJSONReading(LineReading):
+    """A row a line. A byte order mark and blank lines are skipped."""
+
+    def __init__(self, file: FileToRead, place: Place, tally: Tally, read: JSONLines) -> None:
+        super().__init__(file, place, tally)
+        self._rows, self._shapes, self.coverage = read
+
+    def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
+        """What the lines say."""
+        for bunch in bunches:
+            for start in range(0, len(bunch or ()), RUN_LINES):
+                run = (bunch or [])[start : start + RUN_LINES]
+                if self.line >= self.place.line and (rows := self._run(run)) is not None:
+                    yield rows
+                else:
+                    yield from self._one_by_one(run)
+
+    def _run(self, lines: Sequence[bytes | Overlong]) -> list[Row] | None:
+        """The rows in lines that are not read, or only their envelopes; None where any must be looked at closer."""
+        texts = [line for line in lines if not isinstance(line, Overlong)]
+        size = sum(map(len, texts))
+        if len(texts) < len(lines) or self.size + size > BATCH_BYTES:
+            return None
+        entries = self._shapes.entries(texts)
+        try:
+            wires: list[Wire | None] = [None] * len(texts)
+            if b"" in entries:
+                wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
+        except UNREADABLE:
+            return None
+        if (rows := self._tally.rows_of(wires, texts, entries)) is None:
+            return None
+        if b"" in entries:
+            self._learn(rows)
+        self.line += len(rows)
+        self.size += size
+        return rows
+
+    def _learn(self, rows: Sequence[Row]) -> None:
+        """Makes the shape of the first line known whose shape is not."""
+        for row in rows:
+            if isinstance(row.event, Wire):
+                return self._shapes.learn(row.event, row.line)
+        return None
+
+    def _one_by_one(self, lines: Sequence[bytes | Overlong]) -> Iterator[Found | list[Row] | None]:
+        read, rows_of, behind = self._rows.read, self._tally.rows_of, self.place.line
+        for held in lines:
+            self.line += 1
+            if self.line <= behind:
+                if self.line % STEP_LINES == 0:
+                    yield None
+            elif isinstance(held, Overlong):
+                yield too_long(held.size)
+            else:
+                self.size += len(held)
+                text = held if self.line > 1 else bare(1, held)
+                if (opened := self._open(text)) and (rows := rows_of([opened[0]], [opened[1]], [b""])):
+                    yield rows
+                elif text and not text.isspace():
+                    yield read(text.removesuffix(b"\r"))
+
+    def _open(self, text: bytes) -> tuple[Wire, bytes] | None:
+        """The envelope of an event, and its whole text; None for what must be looked at closer."""
+        try:
+            return read_wire(text), text
+        except UNREADABLE:
+            return self._rows.open(text)

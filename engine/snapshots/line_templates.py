@@ -1,0 +1,200 @@
+"""What lines of NDJSON say, for less than it takes to read them, where they look like lines that were read before.
+
+The lines of an export have the same members in the same order, and only other values. The first of a shape is read, and
+its payload written with its keys sorted; of the others, the values are put into that order as they stand.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import Refused
+from pagefold.engine.intake.event_parser import Wire, canonical_of, finish_reading
+from pagefold.engine.snapshots.coverage import NOTHING_FIXED
+from pagefold.engine.stores.event_state import ending, entry
+from pagefold.projections.streams import EVERY_CHANNEL
+
+MOST_SHAPES = 16
+"""So many shapes are known at a time. Lines that are all different are better read."""
+
+HITS = 4
+"""Beyond so many shapes, another one is learned when each of those before it has served so many lines."""
+
+# Values that are written in one way only: texts without an escape, whole numbers that any reader keeps, and words.
+_TEXT = rb'"[^"]*+"'  # where there is no backslash in the whole line
+_NUMBER = rb"0|-?[1-9][0-9]{0,14}+"
+_WORD = rb"true|false|null"
+_token = re.compile(rb"(?P<key>%b:)|(?P<text>%b)|(?P<number>%b)|(?P<word>%b)" % (_TEXT, _TEXT, _NUMBER, _WORD))
+_between = re.compile(rb"[\[\]{},\s]*+").fullmatch
+_VALUES = {name: b"(%b)" % form for name, form in (("text", _TEXT), ("number", _NUMBER), ("word", _WORD))}
+_SKU = rb'"((?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}+)"'
+"""One that is written in the log as it is, and is none that a spreadsheet may have made."""
+_DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_TIME = rb"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_MOMENT = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)
+"""One in RFC 3339. Leap days are left to be read."""
+
+_NAMES = ("sku", "channel", "sourceVersion")
+"""The values of an envelope that stand in an entry."""
+
+_IDENTIFIER = rb'"[ !#-\[\]-~]{1,200}+"'
+
+
+class _Parts(NamedTuple):
+    """A part of a line: a pattern that lines of its shape match, and which of its values the pattern's groups hold."""
+
+    pattern: bytes
+    groups: list[str]
+
+
+class _Shape(NamedTuple):
+    """Lines that have these keys in this order, and how their values stand in an entry."""
+
+    match: Callable[[bytes], re.Match[bytes] | None]
+    template: bytes
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, wire: Wire, line: bytes, values: dict[str, bytes]) -> Self | None:
+        """The shape of a line; None where something in it may be written in several ways.
+
+        `values` has the pattern of each value of an envelope that may be another one.
+        """
+        payload = bytes(wire.payload)
+        key = next((token for token in _token.finditer(line) if token[0] == b'"payload":'), None)
+        if key is None or not line.startswith(payload, key.end()):
+            return None
+        before, within, behind = line[: key.end()], _payload(payload), line[key.end() + len(payload) :]
+        parts = [_envelope(before, values), within and within[0], _envelope(behind, values)]
+        if within is None or (found := [part for part in parts if part is not None]) != parts:
+            return None
+        groups = [group for part in found for group in part.groups]
+        names = [*_NAMES, *within[2]]
+        if not set(names) <= set(groups):
+            return None
+        stream = f"%b/%b/{wire.type}/{wire.source}".encode()
+        pattern = re.compile(b"".join(part.pattern for part in found))
+        return cls(
+            pattern.fullmatch,
+            b"%b\x1f%%b\x1f%b" % (stream, within[1]),
+            tuple(groups.index(name) + 1 for name in names),
+        )
+
+
+def _envelope(part: bytes, values: dict[str, bytes]) -> _Parts | None:
+    """What stands before or behind a payload. A value that is none of `values` must be the same."""
+    pattern, name, end = b"", "", 0
+    groups: list[str] = []
+    for token in _token.finditer(part):
+        between = part[end : token.start()]
+        if _between(between) is None:
+            return None
+        pattern += re.escape(between)
+        end = token.end()
+        if token.lastgroup == "key":
+            name = token[0][1:-2].decode(errors="replace")
+            pattern += re.escape(token[0])
+        else:
+            groups += [name] if name in _NAMES else []
+            pattern += values.get(name) or re.escape(token[0])
+    rest = part[end:]
+    return None if _between(rest) is None else _Parts(pattern + re.escape(rest), groups)
+
+
+def _payload(text: bytes) -> tuple[_Parts, bytes, list[str]] | None:
+    """A payload's values by number, a template of how a state ends with them, and in which order they stand there."""
+    pattern, marked, end = b"", b"", 0
+    groups: list[str] = []
+    for token in _token.finditer(text):
+        between = text[end : token.start()]
+        if _between(between) is None:
+            return None
+        pattern += re.escape(between)
+        marked += between
+        end = token.end()
+        if (kind := token.lastgroup or "") == "key":
+            pattern += re.escape(token[0])
+            marked += token[0]
+        else:
+            groups.append(str(len(groups)))
+            pattern += _VALUES[kind]
+            marked += b'"%b"' % groups[-1].encode()
+    rest = text[end:]
+    if _between(rest) is None or not (canonical := canonical_of(marked + rest)):
+        return None
+    template, order = _template(ending(canonical))
+    return _Parts(pattern + re.escape(rest), groups), template, order
+
+
+def _template(canonical: bytes) -> tuple[bytes, list[str]]:
+    """A template with a place for each value of canonical JSON, and those values."""
+    parts, order, end = [], [], 0
+    for token in _token.finditer(canonical):
+        if token.lastgroup == "text":
+            parts.append(canonical[end : token.start()])
+            order.append(token[0][1:-1].decode())
+            end = token.end()
+    parts.append(canonical[end:])
+    return b"%b".join(part.replace(b"%", b"%%") for part in parts), order
+
+
+class Shapes:
+    """The shapes of one source's lines. `fixed` as in `Tally`."""
+
+    def __init__(self, config: Config, source: str, fixed: Mapping[str, str] = NOTHING_FIXED) -> None:
+        names = [fixed["channel"]] if "channel" in fixed else [EVERY_CHANNEL, *config.channels]
+        self._values = {
+            "sku": _SKU,
+            "channel": b'"(%b)"' % b"|".join(re.escape(name.encode()) for name in names),
+            "sourceVersion": rb"(0|[1-9][0-9]{0,14}+)",
+            "occurredAt": _MOMENT,
+            "id": _IDENTIFIER,
+            "correlationId": _IDENTIFIER,
+        }
+        self._domains = [fixed["type"]] if "type" in fixed else config.sources[source].domains
+        self._shapes: list[_Shape] = []
+        self._learned = 0
+        self._hits = 0
+
+    def entries(self, lines: Sequence[bytes]) -> list[bytes]:
+        """The entry of each line whose shape is known; empty for the others."""
+        if not self._shapes:
+            return [b""] * len(lines)
+        match, template, order = self._shapes[0]
+        other = self._other
+        found = map(match, lines)
+        return [
+            template % values.group(*order) if values and b"\\" not in line else other(line)
+            for values, line in zip(found, lines, strict=True)
+        ]
+
+    def _other(self, line: bytes) -> bytes:
+        """Likewise, of a line that is not like the last one."""
+        if b"\\" in line:
+            return b""
+        for place, (match, template, order) in enumerate(self._shapes):
+            if (found := match(line)) is not None:
+                self._hits += 1
+                self._shapes.insert(0, self._shapes.pop(place))
+                return template % found.group(*order)
+        return b""
+
+    def learn(self, wire: Wire, line: bytes) -> None:
+        """Makes the shape of a line known, when that is of use. Its envelope has been read."""
+        if b"\\" in line or wire.type not in self._domains or self._hits < HITS * (self._learned - MOST_SHAPES):
+            return
+        self._learned += 1
+        try:
+            finish_reading(wire, line)
+        except Refused:
+            return
+        shape = _Shape.of(wire, line, self._values)
+        if shape is None or (found := shape.match(line)) is None:
+            return
+        if wire.epoch is not None:  # a shape knows nothing of it
+            return
+        stream = f"{wire.sku}/{wire.channel}/{wire.type}/{wire.source}"
+        content = canonical_of(bytes(wire.payload))
+        if content and shape.template % found.group(*shape.order) == entry(stream, wire.source_version, content):
+            self._shapes = [shape, *self._shapes[: MOST_SHAPES - 1]]

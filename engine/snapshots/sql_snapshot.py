@@ -1,0 +1,184 @@
+"""Snapshots by a query against the source's own PostgreSQL: one transaction, which sees one moment."""
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import sha256
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
+import asyncpg
+import msgspec
+from anyio.abc import TaskGroup
+from anyio.to_thread import run_sync
+
+from pagefold.domains.domain import JSON
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.toml_tables import redacted
+from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.mapping.column_mapping import Bound
+from pagefold.engine.snapshots.flat_json import Binding
+from pagefold.engine.snapshots.json_rows import Tally
+from pagefold.engine.snapshots.read_ahead import ReadAhead, Reading
+from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
+
+CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+
+FETCH_ROWS = 1_000
+"""Rows that are fetched at a time: a batch is made of several, so that one of large rows can be shorter."""
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""A batch has at most so many bytes of payload, and those of one fetch more."""
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+_WITHOUT_LIMITS = """
+SELECT set_config(name, '0', true)
+FROM pg_settings
+WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')
+"""
+_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_NOT_A_SELECT = "the query is not one SELECT"
+
+
+class SQLSnapshot(ReadAhead):
+    """A query. Raises `ConfigurationError` when the environment does not say where the database is."""
+
+    unit = "rows"
+
+    def __init__(self, config: Config, source: str, group: TaskGroup) -> None:
+        super().__init__(group)
+        settings = config.sources[source].snapshot or SnapshotConfig()
+        self._source = source
+        self._database = _database(settings, f"sources.{source}.snapshot.database_variable")
+        self._query = settings.query or ""
+        self.name = redacted(self._database)
+        self._binding = Binding(config, source, self.name)
+        self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
+
+    def reading(self, cursor: JSON) -> Reading:
+        """A pass over the rows of now: a query can only begin anew."""
+        if cursor is not None:
+            raise SourceFailed(self.name, "a query cannot be taken up where it was left; it begins anew")
+        return QueryReading(self.name, self._database, self._query, self._binding, self._source)
+
+
+class QueryReading(Reading):
+    """A pass over the rows of a query, in a transaction of its own."""
+
+    def __init__(self, name: str, database: str, query: str, binding: Binding, source: str) -> None:
+        self._name = name
+        self._database = database
+        self._query = query
+        self._binding = binding
+        self._tally = Tally(source)
+
+    @property
+    def rows(self) -> int:
+        """Those that were numbered."""
+        return self._tally.rows
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Every row that there was when the first was asked for."""
+        async with self._connected() as connection:
+            with self._explained():
+                await connection.transaction(isolation="repeatable_read", readonly=True).start()
+                await connection.execute(_WITHOUT_LIMITS)
+                statement = await self._prepared(connection)
+                bound, self.coverage = self._binding.of([each.name for each in statement.get_attributes()])
+                cursor = await statement.cursor()
+            more = True
+            while more:
+                rows: list[Row] = []
+                size = 0
+                while more and len(rows) < BATCH_ROWS and size < BATCH_BYTES:
+                    with self._explained():
+                        records = await cursor.fetch(FETCH_ROWS)
+                    more = len(records) == FETCH_ROWS
+                    size += await run_sync(self._take, records, bound, rows)
+                if rows:
+                    yield Batch(rows, None, self._tally.rows, None)
+        self.end = End(complete=True)
+
+    def _take(self, records: Sequence[asyncpg.Record], bound: Bound, rows: list[Row]) -> int:
+        """Adds what the records say; gives how many bytes of payload there are."""
+        size = 0
+        for record in records:
+            event = _event(record, bound)
+            if isinstance(event, DomainEvent) and isinstance(event.payload, bytes):
+                size += len(event.payload)
+            if (row := self._tally.row(event)) is not None:
+                rows.append(row)
+        return size
+
+    async def _prepared(self, connection: Connection) -> "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]":
+        statement = await connection.prepare(self._query)
+        if not statement.get_attributes():
+            raise SourceFailed(self._name, f"{_NOT_A_SELECT}: it has no columns")
+        if statement.get_parameters():
+            raise SourceFailed(self._name, "the query has parameters such as $1, and nothing gives them values")
+        return statement
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        with self._explained():
+            connection = await asyncpg.connect(
+                self._database,
+                timeout=CONNECT_SECONDS,
+                statement_cache_size=0,  # poolers between us and the server may not keep prepared statements
+                server_settings={"application_name": "pagefold rebuild"},
+            )
+        try:
+            with self._explained():
+                for kind in ("json", "jsonb"):
+                    await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=_raw)
+            yield connection
+        finally:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
+                await _close(connection)
+            if closing.cancelled_caught:
+                connection.terminate()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the driver as `SourceFailed`."""
+        try:
+            yield
+        except (asyncpg.PostgresSyntaxError, asyncpg.ReadOnlySQLTransactionError) as error:
+            raise SourceFailed(self._name, f"{_NOT_A_SELECT}, as the database understands it: {error}") from error
+        except (*_FAULTS, ValueError) as error:
+            raise SourceFailed(self._name, f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+async def _close(connection: Connection) -> None:
+    try:
+        await connection.close()
+    except _FAULTS:
+        connection.terminate()
+
+
+def _event(record: asyncpg.Record, bound: Bound) -> DomainEvent | Refused:
+    try:
+        return bound.event(tuple(record))
+    except Refused as refused:
+        return refused.with_traceback(None)
+
+
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(text.encode())
+
+
+def _database(settings: SnapshotConfig, key: str) -> str:
+    """The URL of the source's database, from the file or from the environment."""
+    if settings.database is not None or settings.database_variable is None:
+        return settings.database or ""
+    url = os.environ.get(settings.database_variable, "").strip()
+    if not url:
+        raise ConfigurationError(key, f"the environment has no {settings.database_variable}, or an empty one")
+    if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+        raise ConfigurationError(key, f"what {settings.database_variable} holds is no URL such as postgresql://…")
+    return url

@@ -1,0 +1,122 @@
+"""Leases: one worker a domain, by an advisory lock that the server lets go of when the worker's connection ends.
+
+A worker that is frozen keeps its connection. The server ends it after a while, and a standby has it ended sooner: a
+holder that lives is heard every eighth of a lease. The next one names itself in the checkpoint, which every transaction
+of a holder looks at first, so the frozen one can change nothing when it wakes.
+
+A task is claimed by such a lock alone: it is free again when the claimant's connection ends, and nobody ends that.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+import anyio
+
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.stores.postgres.connections import Connections, Session
+from pagefold.engine.stores.postgres.fold_transaction import folding
+from pagefold.engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
+
+RETRY_SECONDS = 0.25
+BEATS_A_LEASE = 8
+
+log = Logger(__name__)
+
+
+class PostgresLease(Lease):
+    """A domain that this worker may fold, as long as the connection lives that has its lock."""
+
+    def __init__(self, session: Session, domain: str, holder: str) -> None:
+        self._session = session
+        self._domain = domain
+        self.holder = holder
+
+    def folding(self) -> AbstractAsyncContextManager[Folding]:
+        return folding(self._session, self._domain, self.holder)
+
+
+class PostgresConsumption(Consumption):
+    """Checkpoints in a table, leases in advisory locks; each lease and each repair on a connection of its own."""
+
+    def __init__(self, connections: Connections, lease_seconds: float) -> None:
+        self._connections = connections
+        self._lease_seconds = lease_seconds
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        rows = await self._connections.readers.fetch("checkpoints")
+        return list(map(Checkpoint._make, rows))
+
+    @asynccontextmanager
+    async def folding(self, domain: str) -> AsyncIterator[Folding]:
+        async with self._worker() as session, folding(session, domain, None) as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def lease(self, domain: str, *, wait: bool = True) -> AsyncIterator[Lease | None]:
+        async with self._worker() as session:
+            if not await self._acquire(session, domain, wait=wait):
+                yield None
+                return
+            holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+            await _take_over(session, domain, holder)
+            async with self._beating(session):
+                yield PostgresLease(session, domain, holder)
+
+    async def streaks(self) -> list[Streak]:
+        rows = await self._connections.readers.fetch("streaks")
+        return list(map(Streak._make, rows))
+
+    @asynccontextmanager
+    async def claim(self, task: str) -> AsyncIterator[bool]:
+        session = await self._connections.keeper()
+        try:
+            yield bool((await session.fetch("try_claim", task))[0][0])
+        finally:
+            await session.close()
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[Session]:
+        session = await self._connections.worker()
+        try:
+            yield session
+        finally:
+            await session.close()
+
+    async def _acquire(self, session: Session, domain: str, *, wait: bool) -> bool:
+        """Whether the session has the lock of the domain now. While it waits, it replaces a holder that is frozen."""
+        while not (await session.fetch("try_lease", domain))[0][0]:
+            for pid, ended in await session.fetch("end_frozen_holder", domain, self._lease_seconds):
+                log.warning("replacing a frozen worker", domain=domain, server_process=pid, ended=ended)
+            if not wait:
+                return False
+            await anyio.sleep(RETRY_SECONDS)
+        return True
+
+    @asynccontextmanager
+    async def _beating(self, session: Session) -> AsyncIterator[None]:
+        """A task beside the body, rather than a task group around it: errors of the body leave it as they are."""
+        heart = asyncio.create_task(self._beat(session))
+        try:
+            yield
+        finally:
+            heart.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([heart])
+
+    async def _beat(self, session: Session) -> None:
+        """Ends when the connection is lost; the next transaction of the holder finds that out."""
+        with suppress(StoreUnavailable):
+            while True:
+                await asyncio.sleep(self._lease_seconds / BEATS_A_LEASE)
+                async with session.turn:
+                    await session.fetch("breathe")
+
+
+async def _take_over(session: Session, domain: str, holder: str) -> None:
+    await session.execute("create_checkpoint", domain)
+    await session.execute("take_over", holder, domain)

@@ -1,0 +1,46 @@
+"""Notifications of new events: a hint that saves waiting, never relied on."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pagefold.engine.errors import StoreError
+from pagefold.engine.stores.postgres.connections import Connections, Session
+
+AGAIN_SECONDS = 1.0
+"""How long to leave it after the server could not be reached."""
+
+
+class Listener:
+    """One connection that listens for all who wait. It is made when somebody waits first, and anew when it was lost."""
+
+    def __init__(self, connections: Connections, hear: Callable[[], None]) -> None:
+        self._connections = connections
+        self._hear = hear
+        self._session: Session | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+
+    def listen(self) -> None:
+        """Sees to it, in the background, that notifications are heard."""
+        if self._session is not None and not self._session.closed:
+            return
+        if (self._connecting is None or self._connecting.done()) and time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+            self._connecting = asyncio.create_task(self._connect())
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        if self._session is not None:
+            await self._session.close()
+
+    async def _connect(self) -> None:
+        try:
+            self._session = await self._connections.session()
+            await self._session.listen(self._connections.schema, self._hear)
+        except StoreError:  # whoever waits looks for himself until the next try, and tells what is wrong
+            return
+        self._hear()

@@ -1,0 +1,227 @@
+"""Leases: one worker a domain, by a lock file that the kernel lets go of when the worker dies.
+
+A worker that is frozen keeps its lock. Its file grows old then, and a standby takes over: it names itself in the
+checkpoint, which every transaction of a holder looks at first, so the frozen one can change nothing when it wakes. One
+that was frozen inside a transaction holds SQLite's write lock, which nobody can take away: a process that declared
+itself disposable (`pagefold work`) is killed then, any other is reported.
+
+A task is claimed by such a file alone: it is free again when the claimant's process ends, and nobody ends that.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from time import time
+
+import anyio
+import apsw
+
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction, translated
+from pagefold.engine.stores.sqlite.fold_transaction import folding
+from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
+from pagefold.engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
+
+RETRY_SECONDS = 0.25
+BEATS_A_LEASE = 8
+
+PATIENCE_MILLISECONDS = 1_000
+"""How long a standby waits for the write lock before it holds that a frozen worker has it."""
+
+log = Logger(__name__)
+
+
+class SQLiteLease(Lease):
+    """A domain that this worker may fold."""
+
+    def __init__(self, connections: Connections, proof: SQLiteProof, domain: str, holder: str) -> None:
+        self._connections = connections
+        self._proof = proof
+        self._domain = domain
+        self.holder = holder
+
+    def folding(self) -> AbstractAsyncContextManager[Folding]:
+        return folding(self._connections, self._proof, self._domain, self.holder)
+
+
+class SQLiteConsumption(Consumption):
+    """Checkpoints in `pages.db`, leases in lock files beside it."""
+
+    def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, disposable: bool) -> None:
+        self._connections = connections
+        self._proof = proof
+        self._lease_seconds = lease_seconds
+        self._disposable = disposable
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        rows = await self._connections.pages_reader.fetch("checkpoints")
+        return list(map(Checkpoint._make, rows))
+
+    def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
+        return folding(self._connections, self._proof, domain, None)
+
+    @asynccontextmanager
+    async def lease(self, domain: str, *, wait: bool = True) -> AsyncIterator[Lease | None]:
+        file = self._connections.folder / f"{domain}.lock"
+        while (lock := self._lock(file)) is None:
+            if not wait:
+                yield None
+                return
+            if LockFile.age(file) > self._lease_seconds:
+                await self._replace_frozen(domain, file)
+            await anyio.sleep(RETRY_SECONDS)
+        try:
+            holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+            with translated(self._connections.name):
+                lock.describe(holder, disposable=self._disposable)
+            await self._take_over(domain, holder)
+            async with beside(partial(self._beat, lock)):
+                yield SQLiteLease(self._connections, self._proof, domain, holder)
+        finally:
+            lock.release()
+
+    async def streaks(self) -> list[Streak]:
+        rows = await self._connections.pages_reader.fetch("streaks")
+        return list(map(Streak._make, rows))
+
+    @asynccontextmanager
+    async def claim(self, task: str) -> AsyncIterator[bool]:
+        lock = self._lock(self._connections.folder / f"task-{task}.lock")
+        if lock is None:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _lock(self, file: Path) -> "LockFile | None":
+        self._connections.check_writable()
+        with translated(self._connections.name):
+            return LockFile.acquire(file)
+
+    async def _beat(self, lock: "LockFile") -> None:
+        while True:
+            lock.touch()
+            await anyio.sleep(self._lease_seconds / BEATS_A_LEASE)
+
+    async def _take_over(self, domain: str, holder: str, patience: int = BUSY_MILLISECONDS) -> None:
+        def take_over(connection: apsw.Connection) -> None:
+            fetch(connection, "create_checkpoint", domain)
+            fetch(connection, "take_over", holder, domain)
+
+        def patiently(connection: apsw.Connection) -> None:
+            connection.set_busy_timeout(patience)
+            try:
+                in_transaction(take_over)(connection)
+            finally:
+                connection.set_busy_timeout(BUSY_MILLISECONDS)
+
+        await self._connections.pages.run(patiently)
+
+    async def _replace_frozen(self, domain: str, file: Path) -> None:
+        """Makes the frozen holder's word worthless, and its lock file no longer the one that counts."""
+        try:
+            await self._take_over(domain, "nobody: the holder is frozen", PATIENCE_MILLISECONDS)
+        except StoreUnavailable:
+            LockFile.kill_holder(file, domain)
+            return
+        if LockFile.age(file) > self._lease_seconds:
+            log.warning("replacing a frozen worker", domain=domain, **LockFile.description(file))
+            LockFile.discard(file)
+
+
+class LockFile:
+    """A file that one process at a time has locked. Its content says which, its age when that one last breathed."""
+
+    def __init__(self, file: Path, descriptor: int) -> None:
+        self._file = file
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, file: Path) -> "LockFile | None":
+        """The lock, or None while another has it."""
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if not _is(descriptor, file):  # it was replaced between our opening and our locking
+            os.close(descriptor)
+            return None
+        return cls(file, descriptor)
+
+    def describe(self, holder: str, *, disposable: bool) -> None:
+        """Says who has it."""
+        text = json.dumps({"pid": os.getpid(), "holder": holder, "disposable": disposable})
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, text.encode(), 0)
+        self.touch()
+
+    def touch(self) -> None:
+        """Says that the holder breathes, by the clock that `age` asks."""
+        moment = time()
+        os.utime(self._descriptor, (moment, moment))
+
+    def release(self) -> None:
+        """Lets go. The file stays: deleting it would let two have it."""
+        os.close(self._descriptor)
+
+    @staticmethod
+    def discard(file: Path) -> None:
+        """Makes the lock of whoever has it one of a file that is no longer there."""
+        file.unlink(missing_ok=True)
+
+    @staticmethod
+    def age(file: Path) -> float:
+        """Seconds since the holder last breathed."""
+        try:
+            return time() - file.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    @staticmethod
+    def description(file: Path) -> dict[str, object]:
+        """Who has it, as far as can be read."""
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @classmethod
+    def kill_holder(cls, file: Path, domain: str) -> None:
+        """Ends a disposable process that is frozen inside a transaction. Any other is only reported."""
+        content = cls.description(file)
+        pid = content.get("pid")
+        if content.get("disposable") is True and isinstance(pid, int) and _has_open(pid, file):
+            log.error("killing a worker that is frozen inside a transaction", domain=domain, pid=pid)
+            os.kill(pid, signal.SIGKILL)
+        else:
+            log.error("a worker is frozen inside a transaction; end it, or nobody can fold", domain=domain, **content)
+
+
+def _is(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    """Whether this process of this machine has the file open: a pid alone may be another one's by now."""
+    try:
+        wanted = file.stat()
+        return any(os.path.samestat(each.stat(), wanted) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())
+    except OSError:
+        return False

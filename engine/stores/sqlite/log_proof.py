@@ -1,0 +1,226 @@
+"""What proves that `events.db` is the log that was folded into `pages.db`, and appended to.
+
+The checkpoints stand in one file and the log in the other, so each is looked at inside the transactions of the other.
+The newest event that was acknowledged is kept in a third file, `log.tip`, written when it is in the log for good: it is
+what tells that a log was put back whose last events nobody had folded.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import apsw
+
+from pagefold.engine.errors import LogReplaced
+from pagefold.engine.stores.log_proof import Kept, Proof, Tally, mark_of, problem_of
+from pagefold.engine.stores.sqlite.connections import SQL, Connections, Result, durably, fetch, in_transaction
+
+TIP = "log.tip"
+TIP_BYTES = 128
+
+FOLDED = "{} was folded"
+ACKNOWLEDGED = "events were acknowledged"
+
+CHANGES = "PRAGMA data_version"
+
+Marked: TypeAlias = tuple[int, bytes]
+"""A position, and the mark of the event there."""
+
+
+class Tip:
+    """The newest event that was acknowledged, for whichever process appends next, or asks.
+
+    Who writes last wins: an older event is in the log as well. So nothing is synced or locked, and what cannot be read
+    or written is no failure. The file is made once, and stays: processes keep it open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder / TIP)
+        self._descriptor: int | None = None
+
+    def read(self) -> Marked | None:
+        """Its position and its mark; None where none is known."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            position, mark, end = os.pread(descriptor, TIP_BYTES, 0).split(b" ")
+            return (int(position), bytes.fromhex(mark.decode())) if end == b"\n" else None
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(descriptor)
+
+    def write(self, position: int, mark: bytes) -> None:
+        """It is this one now. Always of one length, so that whoever reads meanwhile has one or the other."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._descriptor, b"%020d %s \n" % (position, mark.hex().encode()), 0)
+        except OSError:
+            self.close()
+
+    def forget(self) -> None:
+        """None is known any more."""
+        with suppress(FileNotFoundError):
+            os.truncate(self._path, 0)
+
+    def close(self) -> None:
+        """Whoever writes next opens the file that stands at the path then."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class _State(NamedTuple):
+    """What somebody else's commit changes, or another file at the path."""
+
+    connection: apsw.Connection
+    version: int
+
+    @classmethod
+    def of(cls, connection: apsw.Connection) -> Self:
+        """That of a file, as a connection sees it. The connection's own commits are no change."""
+        return cls(connection, connection.execute(CHANGES).get)
+
+
+class _Proved(NamedTuple):
+    """The state of `pages.db` in which its furthest checkpoint was proved, and by which file."""
+
+    events: apsw.Connection
+    pages: _State
+
+
+class SQLiteProof(Proof):
+    """The proof of a pair of files."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._tip = Tip(connections.folder)
+        self._proved: _Proved | None = None
+        self._appended_to: _State | None = None
+
+    # --- inside the thread of a writer ----------------------------------------------------------------
+
+    def append(self, connection: apsw.Connection, work: Callable[[apsw.Connection], Result]) -> Result:
+        """Does work that appends, in one transaction, to a log that is proved. Raises `LogReplaced`.
+
+        It is acknowledged when it is in the file that stands at the path.
+        """
+
+        def proved(writer: apsw.Connection) -> Result:
+            self._check_tip(writer)
+            self._check_furthest(writer)
+            return work(writer)
+
+        opened = self._connections.events.opened
+        opened.confirm_journal()  # else it would stand where nobody but this process sees it
+        result = in_transaction(proved)(connection)
+        opened.confirm()
+        for position, *event in fetch(connection, "newest_event"):
+            self._tip.write(position, mark_of(*event))
+        return result
+
+    def check_checkpoint(self, domain: str, position: int, mark: bytes | None, log_id: str | None) -> None:
+        """Raises `LogReplaced` unless the log proves a checkpoint. Inside a transaction of `pages.db`."""
+        if position:
+            events = self._connections.events_witness.current()
+            kept = Kept(FOLDED.format(domain), position, mark, log_id)
+            _check(events, kept)
+
+    def marked(self, domain: str, position: int) -> tuple[bytes | None, str]:
+        """The mark at a position, and the identity of the log. Raises `LogReplaced` when no event stands there."""
+        events = self._connections.events_witness.current()
+        mark = mark_at(events, position)
+        if position and mark is None:
+            _check(events, Kept(FOLDED.format(domain), position, None, None))
+        return mark, _log_id(events)
+
+    def _check_tip(self, events: apsw.Connection) -> None:
+        """The newest event that was acknowledged stands in the log, as it does while nobody else has appended."""
+        state = _State.of(events)
+        if state == self._appended_to:
+            return
+        self._tip.close()
+        if (tip := self._tip.read()) is not None and mark_at(events, tip[0]) != tip[1]:
+            self._proved = None
+            self._check_furthest(events)
+            _check(events, Kept(ACKNOWLEDGED, *tip, None))
+        self._appended_to = state
+
+    def _check_furthest(self, events: apsw.Connection) -> None:
+        """The furthest checkpoint proves all others: each was folded from the same log. Until pages change, once."""
+        pages = self._connections.pages_witness.current()
+        state = _Proved(events, _State.of(pages))
+        if self._proved != state:
+            for position, mark, log_id in fetch(pages, "furthest_checkpoint"):
+                _check(events, Kept("pages were folded", position, mark, log_id))
+            self._proved = state
+
+    def close(self) -> None:
+        """When nothing is appended any more."""
+        self._tip.close()
+
+    # --- for all who ask --------------------------------------------------------------------------------
+
+    async def log_id(self) -> str:
+        return await self._connections.events_browser.run(_log_id)
+
+    async def problem(self) -> str | None:
+        tip = self._tip.read()  # before the log: it is never newer than that
+        checkpoints = await self._connections.pages_reader.fetch("kept")
+        kept = [Kept(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
+        if tip is not None:
+            kept.append(Kept(ACKNOWLEDGED, *tip, None))
+        try:
+            return await self._connections.events_browser.run(lambda events: _problem(events, kept))
+        except LogReplaced as gone:
+            return gone.reason
+
+    async def mark(self, position: int) -> bytes | None:
+        return await self._connections.events_browser.run(lambda events: mark_at(events, position))
+
+    async def tally(self, domain: str, upto: int) -> Tally:
+        [row] = await self._connections.events_browser.fetch("tally", domain, upto)
+        return Tally._make(row)
+
+    async def begin_recovery(self) -> None:
+        def begin(connection: apsw.Connection) -> None:
+            for statement in ("reset_checkpoints", "forget_streaks"):
+                fetch(connection, statement)
+            fetch(connection, "set_recovery", 1)
+            fetch(connection, "need_no_more", self._connections.events_witness.current().execute(SQL["log_end"]).get)
+
+        await self._connections.pages.run(durably(in_transaction(begin)))
+        self._tip.forget()
+
+    async def end_recovery(self) -> None:
+        await self._connections.pages.run(durably(lambda connection: fetch(connection, "set_recovery", 0)))
+
+    async def recovering(self) -> bool:
+        return bool((await self._connections.pages_reader.fetch("recovering"))[0][0])
+
+
+def mark_at(events: apsw.Connection, position: int) -> bytes | None:
+    """The mark of the event at a position; None when none stands there."""
+    for row in events.execute(SQL["event_at"], (position,)):
+        return mark_of(*row)
+    return None
+
+
+def _check(events: apsw.Connection, kept: Kept) -> None:
+    if (problem := _problem(events, [kept])) is not None:
+        raise LogReplaced(problem)
+
+
+def _problem(events: apsw.Connection, kept: Sequence[Kept]) -> str | None:
+    end: int = events.execute(SQL["log_end"]).get
+    return problem_of(_log_id(events), end, [(each, mark_at(events, each.position)) for each in kept])
+
+
+def _log_id(events: apsw.Connection) -> str:
+    found: Any = events.execute(SQL["log_id"]).get
+    return str(found)

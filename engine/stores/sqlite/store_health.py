@@ -1,0 +1,91 @@
+"""Whether the files of a store can be read and written now, and are what was written to them."""
+
+import os
+from contextlib import closing, suppress
+from pathlib import Path
+
+import apsw
+
+from pagefold.engine.errors import LogReplaced, StoreDamaged, StoreUnavailable
+from pagefold.engine.stores.sqlite.connections import (
+    BUSY_MILLISECONDS,
+    DAMAGED,
+    EVENTS,
+    KNOWN,
+    PAGES,
+    Connections,
+    store_error,
+)
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
+from pagefold.engine.stores.sqlite.schema import check
+from pagefold.engine.stores.store_health import Damage
+
+MIN_FREE_BYTES = 1024 * 1024
+"""Below that, a disk is full: the next transaction may not fit."""
+
+CACHE_KIB = 2_048
+"""What is kept of a file that is read from end to end, once."""
+
+
+async def check_reads(connections: Connections) -> None:
+    """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do.
+
+    A log that is gone keeps nobody from reading pages.
+    """
+    await _open_as_usual(connections)
+    await connections.pages_reader.run(lambda connection: check(connections.name, connection))
+    with suppress(LogReplaced):
+        await connections.events_browser.run(lambda connection: check(connections.name, connection))
+
+
+async def check_appends(connections: Connections) -> None:
+    """The log can be read, its folder can be written to, and its disk is not full."""
+    await _open_as_usual(connections)
+    await connections.events_browser.run(lambda connection: check(connections.name, connection))
+    connections.check_writable()
+    free = _free_bytes(connections.folder)
+    if free < MIN_FREE_BYTES:
+        full = apsw.FullError(f"its disk has {free:,} bytes left")
+        raise StoreUnavailable(connections.name, full) from full
+
+
+async def _open_as_usual(connections: Connections) -> None:
+    """If that can be: where nothing may be written, it cannot."""
+    if connections.is_makeshift and why_read_only(connections.folder) is None:
+        await connections.reopen()
+
+
+def check_damage(name: str, folder: Path) -> None:
+    """Looks through all of `pages.db`. Raises `StoreDamaged`."""
+    try:
+        connection = connect_reader(folder / PAGES, BUSY_MILLISECONDS, CACHE_KIB)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").get
+        finally:
+            connection.close()
+    except KNOWN as error:
+        raise store_error(name, error, PAGES) from error
+    if found != "ok":
+        raise StoreDamaged(name, PAGES, found)
+
+
+def inspect(name: str, folder: Path) -> list[Damage]:
+    """What is wrong in either file, its indexes among it."""
+    found: list[Damage] = []
+    for file in (EVENTS, PAGES):
+        try:
+            with closing(connect_reader(folder / file, BUSY_MILLISECONDS, CACHE_KIB)) as connection:
+                rows = connection.execute("PRAGMA integrity_check").fetchall()
+        except DAMAGED as error:
+            found.append(Damage(file, f"{type(error).__name__}: {error}"))
+        except KNOWN as error:
+            raise store_error(name, error, file) from error
+        else:
+            found += [Damage(file, str(problem)) for (problem,) in rows if problem != "ok"]
+    return found
+
+
+def _free_bytes(folder: Path) -> int:
+    """What this user may still write."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,319 @@
+"""The token office: who is let in with a secret, for how long, and who is told of it."""
+
+import base64
+import logging
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagefold import Config, Shop, StoreUnavailable
+from pagefold.engine.access.token_service import (
+    LONGEST_LABEL,
+    LONGEST_LIFE,
+    MOST_TRUSTED,
+    TRUSTED_SECONDS,
+    TokenOffice,
+    TokenRefused,
+    UnknownToken,
+)
+from pagefold.engine.runtime.redaction import PREFIX, Secret, without_secrets
+from pagefold.engine.stores.grants import Grant, Scope, Token, TokenState
+from pagefold.engine.stores.store import Store
+from pagefold.engine.stores.token_records import Tokens
+from tests.support.shared_data import data_file
+from tests.support.small_shop import configured
+from tests.support.token_fixtures import GUESS, READ, Scene, digest_of, kept, moment
+
+SHAPE = r"pagefold_[A-Za-z0-9_-]{43}"
+SECONDS = 10.0
+
+
+@pytest.fixture
+def scene(store: Store, config: Config) -> Iterator[Scene]:
+    """An office on each kind of store."""
+    tokens = store.tokens
+    yield Scene(store, config)
+    store.tokens = tokens
+
+
+# --- making them ----------------------------------------------------------------------------------
+
+
+async def test_a_secret_lets_in(scene: Scene) -> None:
+    """With its grant: the token's name, scopes and source."""
+    secret, token = await scene.office.create(["ingest", "read", "read"], "erp", label="ERP")
+    assert token == Token(token.name, "ERP", frozenset(["read", "ingest"]), "erp", moment(0))
+    assert await scene.office.verify(secret) == Grant(token.name, frozenset(["read", "ingest"]), "erp")
+    other, reader = await scene.office.create(["read"])
+    assert await scene.office.verify(str(other)) == Grant(reader.name, READ, None)
+    assert await scene.office.tokens() == sorted([token, reader])
+
+
+async def test_secrets_are_random_and_recognisable(scene: Scene) -> None:
+    """256 bits behind a prefix, none like another; their names are short, and the beginning of their digests."""
+    made = [await scene.office.create(["read"]) for _ in range(50)]
+    for secret, token in made:
+        assert re.fullmatch(SHAPE, secret)
+        assert len(base64.urlsafe_b64decode(secret.removeprefix(PREFIX) + "=")) == 32
+        assert re.fullmatch(r"tok_[0-9a-f]{12}", token.name)
+        assert digest_of(secret).hex().startswith(token.name.removeprefix("tok_"))
+    assert len({secret for secret, _ in made}) == len({token.name for _, token in made}) == 50
+
+
+async def test_a_secret_is_told_on_purpose_alone(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a `repr` nor a log line nor an error has it; printing it does."""
+    caplog.set_level(logging.DEBUG)
+    secret, token = await scene.office.create(["read"], label="till 3")
+    logging.getLogger("a program").warning("made %r", (secret, token))
+    with pytest.raises(UnknownToken) as unknown:
+        await scene.office.revoke(f"Bearer {secret}")
+    assert isinstance(secret, Secret)
+    assert f"{secret}" == str(secret) == "".join(secret)
+    for text in (repr(secret), repr((secret, token)), f"{secret!r}", str(unknown.value), caplog.text):
+        assert secret[len(PREFIX) :] not in text
+    assert without_secrets(f"a {secret}, b {secret}") == f"a {token.name}, b {token.name}"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "source", "expires_in", "label", "words"),
+    [
+        ([], None, None, "", "scope: none given; a token has one or more of read, ingest, operate"),
+        (["admin", "read"], None, None, "", "scope: 'admin' given; a token"),
+        (["ingest"], None, None, "", "source: a token with the scope ingest needs one; there are pim, pim2, erp"),
+        (["ingest"], "mars", None, "", "source: 'mars' is none; there are pim"),
+        (["ingest", "read"], "", None, "", "source: '' is none"),
+        (["read", "operate"], "erp", None, "", "source: only a token with the scope ingest"),
+        (["read"], None, timedelta(0), "", "expires: must be from now on, and within 3,650 days"),
+        (["read"], None, timedelta(seconds=-1), "", "expires: must"),
+        (["read"], None, LONGEST_LIFE + timedelta(microseconds=1), "", "expires: must"),
+        (["read"], None, timedelta.max, "", "expires: must"),
+        (["read"], None, None, "x" * (LONGEST_LABEL + 1), "label: use printable characters, at most 200"),
+        (["read"], None, None, "a\0b", "label: use"),
+        (["read"], None, None, "a\nb", "label: use"),
+        (["read"], None, None, "\ud800", "label: use"),
+    ],
+)
+async def test_a_token_that_cannot_be_meant_is_not_made(
+    scene: Scene, scopes: list[Scope], source: str | None, expires_in: timedelta | None, label: str, words: str
+) -> None:
+    """It is said what is wrong with which part, and nothing is kept."""
+    with pytest.raises(TokenRefused, match=f"^{re.escape(words)}"):
+        await scene.office.create(scopes, source, expires_in, label)
+    assert await scene.office.tokens() == []
+
+
+async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
+    """What the limits allow is stored as it was given."""
+    label = "🎽" * LONGEST_LABEL
+    secret, token = await scene.office.create(["operate"], None, LONGEST_LIFE, label)
+    assert token.label == label
+    assert token.expires_at == moment(LONGEST_LIFE.total_seconds())
+    assert await scene.office.tokens() == [token]
+    assert await scene.office.verify(secret) is not None
+
+
+@pytest.mark.parametrize(
+    ("expires", "revoked", "at", "state"),
+    [
+        (None, None, 9e6, "live"),
+        (10, None, 9.999999, "live"),
+        (10, None, 10, "expired"),
+        (None, 5, 5, "revoked"),
+        (10, 5, 20, "revoked"),
+    ],
+)
+def test_the_state_of_a_token(expires: float | None, revoked: float | None, at: float, state: TokenState) -> None:
+    """Live until the moment that it names, or until it is revoked, which is told first."""
+    expires_at, revoked_at = (None if seconds is None else moment(seconds) for seconds in (expires, revoked))
+    assert kept("tok_a", expires_at=expires_at, revoked_at=revoked_at).state(moment(at)) == state
+
+
+# --- verifying ------------------------------------------------------------------------------------
+
+
+async def test_a_token_expires_at_once(scene: Scene) -> None:
+    """To the microsecond, also where it has just been found live."""
+    secret, token = await scene.office.create(["read"], expires_in=timedelta(seconds=2))
+    assert await scene.office.verify(secret) == token.grant
+    scene.seconds = 1.999999
+    assert await scene.office.verify(secret) == token.grant
+    scene.seconds = 2.0
+    assert await scene.office.verify(secret) is None
+    assert await scene.another().verify(secret) is None
+
+
+async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
+    """At once where it is made, and in another process when what that one knew is too old."""
+    secret, token = await scene.office.create(["read"])
+    other, third = scene.another(), scene.another()
+    assert await scene.office.verify(secret) == await other.verify(secret) == token.grant
+    await scene.office.revoke(token.name)
+    assert await scene.office.verify(secret) is None
+    assert await third.verify(secret) is None
+    scene.seconds = TRUSTED_SECONDS / 2 - 0.001
+    assert await other.verify(secret) == token.grant
+    scene.seconds = TRUSTED_SECONDS / 2
+    assert await other.verify(secret) is None
+    scene.seconds = 0
+    assert await other.verify(secret) is None
+
+
+async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
+    """An answer that was slow is trusted no longer for it: what was revoked on the way is out in time."""
+    secret, token = await scene.office.create(["read"])
+    other = scene.another()
+    scene.watched.hold()
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(other.verify, secret)
+            await scene.watched.reached.wait()
+            await scene.office.revoke(token.name)
+            scene.seconds = TRUSTED_SECONDS
+            scene.watched.gate.set()
+    assert await other.verify(secret) is None
+
+
+async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
+    """When it is due, the first who asks waits for the store; those who ask meanwhile do not, and nobody asks twice."""
+    secret, token = await scene.office.create(["read"])
+    await scene.office.verify(secret)
+    assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
+    assert scene.watched.asked == 1
+    scene.watched.hold()
+    scene.seconds = TRUSTED_SECONDS / 2
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(scene.office.verify, secret)
+            await scene.watched.reached.wait()
+            assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
+            scene.watched.gate.set()
+    assert scene.watched.asked == 2
+    scene.seconds = TRUSTED_SECONDS - 0.001
+    assert await scene.office.verify(secret) == token.grant
+    assert scene.watched.asked == 2
+
+
+async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
+    """One of the right form costs a read, any other nothing; no memory grows with them."""
+    guesses = [f"{PREFIX}{number:043}" for number in range(300)]
+    assert [await scene.office.verify(guess) for guess in guesses] == [None] * 300
+    assert scene.watched.asked == 300
+    for guess in ("", "x", PREFIX, GUESS[:-1], GUESS + "x", GUESS + "\n", " " + GUESS, GUESS.upper(), "x" * 10**6):
+        assert await scene.office.verify(guess) is None
+    assert scene.watched.asked == 300
+    assert not scene.office._trusted
+
+
+async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were looked up last; the others are looked up anew, and let in all the same."""
+    assert MOST_TRUSTED < 10_000
+    monkeypatch.setattr("pagefold.engine.access.token_service.MOST_TRUSTED", 3)
+    made = [await scene.office.create(["read"]) for _ in range(5)]
+    for secret, token in made * 2:
+        assert await scene.office.verify(secret) == token.grant
+        assert len(scene.office._trusted) <= 3
+    assert scene.watched.asked == 10
+    assert await scene.office.verify(made[-1][0])
+    assert scene.watched.asked == 10
+
+
+async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
+    """Whoever is not known is told so by an error, never let in nor turned away; a trusted token goes on."""
+    secret, token = await scene.office.create(["read"])
+    assert await scene.office.verify(secret) == token.grant
+    scene.watched.away = True
+    assert await scene.office.verify(secret) == token.grant
+    with pytest.raises(StoreUnavailable):
+        await scene.office.verify(GUESS)
+    scene.seconds = TRUSTED_SECONDS
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await scene.office.verify(secret)
+    scene.watched.away = False
+    assert await scene.office.verify(secret) == token.grant
+
+
+@pytest.mark.parametrize("name", ["tok_0123456789ab", "tok_", "", "a\0b", "\ud800", "tok_0123456789AB", GUESS, "%"])
+async def test_an_unknown_token_cannot_be_revoked(scene: Scene, name: str) -> None:
+    """It is said where to look, without any secret."""
+    with pytest.raises(UnknownToken, match="pagefold tokens list") as error:
+        await scene.office.revoke(name)
+    assert GUESS not in str(error.value)
+
+
+async def test_a_secret_that_was_found_can_be_revoked(scene: Scene) -> None:
+    """It does in place of its name, as often as one likes."""
+    secret, token = await scene.office.create(["read"])
+    scene.seconds = 1
+    for _ in range(2):
+        await scene.office.revoke(secret)
+        scene.seconds = 2
+    assert await scene.office.verify(secret) is None
+    assert await scene.office.tokens() == [token._replace(revoked_at=moment(1))]
+
+
+async def test_a_shop_has_its_tokens(shop: Shop) -> None:
+    """`shop.tokens` is the office, with the clocks of the machine."""
+    secret, token = await shop.tokens.create(["ingest"], "erp", timedelta(hours=1))
+    assert await shop.tokens.verify(secret) == token.grant
+    await shop.tokens.revoke(token.name)
+    assert await shop.tokens.verify(secret) is None
+
+
+# --- any text -------------------------------------------------------------------------------------
+
+bodies = st.text(st.sampled_from("abcXYZ019_-=\u017f\u212a\u0660\n é\ud800"), min_size=40, max_size=46)
+shown = st.one_of(st.text(st.characters()), bodies.map(PREFIX.__add__), st.from_regex(SHAPE), st.from_regex(SHAPE[:-4]))
+
+
+class Nothing(Tokens):
+    """A store's tokens, of which there are none."""
+
+    async def add(self, token: Token, digest: bytes) -> None:
+        """Nobody does."""
+        raise AssertionError(token, digest)
+
+    async def of(self, digest: bytes) -> Token | None:
+        """None, for what has the form of a digest."""
+        assert len(digest) == 32
+        return None
+
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:  # noqa: ARG002  # the contract's
+        """None."""
+        return []
+
+    async def revoke(self, name: str, moment: str) -> bool:  # noqa: ARG002  # the contract's
+        """None, of a name that any database takes."""
+        assert re.fullmatch("tok_[0-9a-f]{12}", name)
+        return False
+
+
+@given(shown)
+async def test_any_text_is_turned_away(text: str) -> None:
+    """Whatever is shown as a secret or given as a name: None, `UnknownToken`, and no other error."""
+    await _turn_away(text)
+
+
+async def test_naughty_strings_are_turned_away() -> None:
+    """Strings that break software are neither secrets nor names."""
+    strings: list[str] = msgspec.json.decode(data_file("naughty", "blns.json").read_bytes())
+    for text in strings:
+        await _turn_away(text)
+        await _turn_away(PREFIX + text)
+
+
+async def _turn_away(text: str) -> None:
+    class Empty:
+        tokens = Nothing()
+
+    office = TokenOffice(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
+    assert await office.verify(text) is None
+    with pytest.raises(UnknownToken):
+        await office.revoke(text)
+    assert without_secrets(without_secrets(text)) == without_secrets(text)

@@ -1,0 +1,469 @@
+"""The configuration: what it may hold, how its errors read, and the file that `pagefold init` writes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pagefold.engine.command.init import SAMPLE_URL, sample
+from pagefold.engine.configuration.config import (
+    AppendConfig,
+    ChannelConfig,
+    Config,
+    SourceConfig,
+    StoreConfig,
+    WorkConfig,
+)
+from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
+from pagefold.engine.configuration.doors import CdcConfig, WebhookConfig
+from pagefold.engine.configuration.http_config import HttpConfig
+from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
+from pagefold.engine.configuration.toml_tables import redacted
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+
+GOOD = """
+[store]
+url = "sqlite:///var/shop"
+[sources.pim]
+domains = ["catalog"]
+[sources.erp]
+domains = ["pricing", "inventory"]
+[channels.web-de]
+locale = "de-DE"
+currency = "EUR"
+[channels.web-de.sources]
+inventory = ["erp"]
+"""
+
+
+def edited(before: str, after: str) -> str:
+    """The good configuration with one thing changed."""
+    assert before in GOOD
+    return GOOD.replace(before, after, 1)
+
+
+SNAPSHOT = "sources.erp.snapshot"
+FILE = 'file = "prices.ndjson"'
+CSV = 'file = "prices.csv"'
+URL = 'url = "https://erp.example/prices"'
+QUERY = 'query = "SELECT 1"'
+
+
+def with_snapshot(*lines: str) -> str:
+    """The good configuration with a snapshot of the source erp."""
+    return "\n".join([GOOD, f"[{SNAPSHOT}]", *lines])
+
+
+WEBHOOK, CDC = "sources.erp.webhook", "sources.erp.cdc"
+SIGNED = 'secret_variables = ["ERP_SECRET"]'
+PATHS = 'paths = {sku = "sku"}'
+PLAIN = 'scheme = "hmac-sha256"'
+
+
+def with_webhook(*lines: str) -> str:
+    """The good configuration with webhooks of the source erp."""
+    return "\n".join([GOOD, f"[{WEBHOOK}]", *lines])
+
+
+def with_cdc(*lines: str) -> str:
+    """The good configuration with changes of the tables of the source erp."""
+    return "\n".join([GOOD, f"[{CDC}]", *lines])
+
+
+WRONG = [
+    (edited('url = "sqlite:///var/shop"', ""), "store.url", "is required"),
+    (edited('[store]\nurl = "sqlite:///var/shop"', ""), "store", "is required"),
+    (edited("sqlite:///var/shop", "mysql://me:secret@db/shop"), "store.url", "neither sqlite:///folder nor postgresql"),
+    (edited("sqlite:///var/shop", "sqlite://var/shop"), "store.url", "sqlite:////folder (absolute)"),
+    (edited("sqlite:///var/shop", "sqlite:///"), "store.url", "sqlite:///folder (relative)"),
+    (edited('"sqlite:///var/shop"', "7"), "store.url", "expected `str`, got `int`"),
+    (edited("[sources.pim]", 'schema = "Page Fold"\n[sources.pim]'), "store.schema", "small letters"),
+    (edited("[sources.pim]", 'colour = "red"\n[sources.pim]'), "store.colour", "unknown key"),
+    (edited("[store]", "[shop]\n[store]"), "shop", "unknown key"),
+    (edited('"catalog"', '"catalogue"'), "sources.pim.domains", "there are catalog, pricing, inventory, media"),
+    (edited('["catalog"]', '["catalog", "catalog"]'), "sources.pim.domains", "twice"),
+    (edited('["catalog"]', '"catalog"'), "sources.pim.domains", "expected `array`"),
+    (edited('domains = ["catalog"]', ""), "sources.pim.domains", "is required"),
+    (edited('domains = ["catalog"]', 'domain = ["catalog"]'), "sources.pim.domain", "unknown key"),
+    (edited("[sources.pim]", '[sources."p i m"]'), "sources.p i m", "letters, digits"),
+    (GOOD.replace("web-de", '"*"'), "channels.*", "every channel"),
+    (edited('"EUR"', '"Euro"'), "channels.web-de.currency", "such as 'EUR'"),
+    (edited('"de-DE"', '"German"'), "channels.web-de.locale", "such as 'de-AT'"),
+    (edited('"EUR"', '"EUR"\nfallbacks = ["en US"]'), "channels.web-de.fallbacks", "such as 'de-AT'"),
+    (edited('"EUR"', '"EUR"\nrequires = ["prices"]'), "channels.web-de.requires", "there are catalog"),
+    (edited('"EUR"', '"EUR"\nlanguage = "de"'), "channels.web-de.language", "unknown key"),
+    (edited('locale = "de-DE"', ""), "channels.web-de.locale", "is required"),
+    (edited('inventory = ["erp"]', 'stock = ["erp"]'), "channels.web-de.sources", "there are catalog"),
+    (edited('inventory = ["erp"]', 'inventory = ["wms"]'), "channels.web-de.sources.inventory", "there are erp"),
+    (edited('inventory = ["erp"]', 'media = ["erp"]'), "channels.web-de.sources.media", "there are none"),
+    (edited('inventory = ["erp"]', 'inventory = ["erp", "erp"]'), "channels.web-de.sources.inventory", "twice"),
+    (with_snapshot(""), SNAPSHOT, "exactly one of file, url and query; it has none"),
+    (with_snapshot(FILE, URL), SNAPSHOT, "it has file and url"),
+    (with_snapshot(FILE, "pages = 3"), f"{SNAPSHOT}.pages", "unknown key"),
+    (with_snapshot('file = ""'), f"{SNAPSHOT}.file", "is empty"),
+    (with_snapshot('file = "prices.txt"'), f"{SNAPSHOT}.format", 'write format = "ndjson" or "csv"'),
+    (with_snapshot('file = "prices.txt.gz"', 'format = "xml"'), f"{SNAPSHOT}.format", "xml"),
+    (with_snapshot(FILE, 'delimiter = "ab"'), f"{SNAPSHOT}.delimiter", "such as ',' or ';'"),
+    (with_snapshot(FILE, 'delimiter = ";"'), f"{SNAPSHOT}.delimiter", "goes with CSV"),
+    (with_snapshot(FILE, 'columns = {sku = "A"}'), f"{SNAPSHOT}.columns", "goes with CSV"),
+    (
+        with_snapshot(FILE, 'token_variable = "T"'),
+        f"{SNAPSHOT}.token_variable",
+        "goes with url; this snapshot has file",
+    ),
+    (with_snapshot(FILE, 'database = "postgresql://h/d"'), f"{SNAPSHOT}.database", "goes with query"),
+    (with_snapshot(URL, 'format = "csv"'), f"{SNAPSHOT}.format", "goes with file"),
+    (with_snapshot('url = "ftp://erp/prices"'), f"{SNAPSHOT}.url", "such as 'https://erp.example/api/prices'"),
+    (with_snapshot('url = "https://[erp/prices"'), f"{SNAPSHOT}.url", "is not an address"),
+    (with_snapshot('url = "https://me:secret@erp/prices"'), f"{SNAPSHOT}.url", "token_variable"),
+    (with_snapshot(URL, 'token_variable = "my secret"'), f"{SNAPSHOT}.token_variable", "environment variable"),
+    (with_snapshot(URL, 'items = "data..items"'), f"{SNAPSHOT}.items", "dotted path"),
+    (with_snapshot(URL, 'cursor_parameter = "after"'), f"{SNAPSHOT}.cursor_parameter", "needs cursor"),
+    (with_snapshot(URL, 'constants = {sku = "A"}'), f"{SNAPSHOT}.constants.sku", "goes with columns"),
+    (with_snapshot(FILE, "constants = {payload.amount = 1}"), f"{SNAPSHOT}.constants.payload.amount", "with columns"),
+    (with_snapshot(FILE, "constants = {type = 7}"), f"{SNAPSHOT}.constants.type", "expected a name, got 7"),
+    (with_snapshot(FILE, 'ends = "never"'), f"{SNAPSHOT}.ends", "never"),
+    (with_snapshot(URL, 'ends = "file"'), f"{SNAPSHOT}.ends", "goes with file"),
+    (with_snapshot(FILE, 'settle = "soon"'), f"{SNAPSHOT}.settle", "such as '90s', '15m' or '2d'"),
+    (with_snapshot(FILE, "settle = -1"), f"{SNAPSHOT}.settle", "-1 is neither seconds"),
+    (with_snapshot(FILE, "settle = nan"), f"{SNAPSHOT}.settle", "nan is neither seconds"),
+    (with_snapshot(FILE, 'duration = "1000d"'), f"{SNAPSHOT}.duration", "at most 366 days"),
+    (with_snapshot(URL, 'duration = "2h"'), f"{SNAPSHOT}.duration", "goes with file"),
+    (with_snapshot(FILE, "stable = true"), f"{SNAPSHOT}.stable", "goes with url"),
+    (with_snapshot(FILE, 'hosts = ["a"]'), f"{SNAPSHOT}.hosts", "goes with url"),
+    (with_snapshot(URL, 'hosts = ["https://a/b"]'), f"{SNAPSHOT}.hosts", "such as 'files.pim.example'"),
+    (with_snapshot(URL, 'hosts = ["me:secret@a"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = ["a:b"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = ["ftp://a"]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, 'hosts = [""]'), f"{SNAPSHOT}.hosts", "is not a host"),
+    (with_snapshot(URL, "requests_per_second = 0"), f"{SNAPSHOT}.requests_per_second", "> 0"),
+    (with_snapshot(URL, "concurrency = 0"), f"{SNAPSHOT}.concurrency", ">= 1"),
+    (with_snapshot(QUERY), f"{SNAPSHOT}.database", "database_variable"),
+    (with_snapshot(QUERY, 'database = "mysql://me:secret@db/x"'), f"{SNAPSHOT}.database", "'mysql://me:***@db/x'"),
+    (with_snapshot(CSV, 'columns = {SKU = "A"}'), f"{SNAPSHOT}.columns.SKU", "there are type, sku, channel"),
+    (with_snapshot(CSV, 'columns = {"payload." = "A"}'), f"{SNAPSHOT}.columns.payload.", "no part of an event"),
+    (with_snapshot(CSV, "columns = {sku = 7}"), f"{SNAPSHOT}.columns.sku", "the name of a column, got 7"),
+    (
+        with_snapshot(CSV, 'columns = {sku = "A"}', 'constants = {sku = "B"}'),
+        f"{SNAPSHOT}.constants.sku",
+        "columns.sku gives it already",
+    ),
+    (
+        with_snapshot(CSV, 'columns = {payload = "A", "payload.amount" = "B"}'),
+        f"{SNAPSHOT}.columns.payload.amount",
+        "columns.payload gives it already",
+    ),
+    (with_snapshot(FILE, "max_orphans = []"), f"{SNAPSHOT}.max_orphans", "is empty"),
+    (with_snapshot(FILE, "max_orphans = -1"), f"{SNAPSHOT}.max_orphans", "a number such as 500"),
+    (with_snapshot(FILE, 'max_orphans = ["5%", "half"]'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
+    (with_snapshot(FILE, 'max_orphans = "101%"'), f"{SNAPSHOT}.max_orphans", "a share such as '5%'"),
+    (with_webhook(SIGNED, PATHS, 'secret_variable = "B"'), f"{WEBHOOK}.secret_variable", "unknown key"),
+    (with_webhook(PATHS), f"{WEBHOOK}.secret_variables", "is required"),
+    (with_webhook(PATHS, "secret_variables = []"), f"{WEBHOOK}.secret_variables", "length >= 1"),
+    (with_webhook(PATHS, 'secret_variables = ["A", "B", "C"]'), f"{WEBHOOK}.secret_variables", "length <= 2"),
+    (with_webhook(PATHS, 'secret_variables = ["A", "A"]'), f"{WEBHOOK}.secret_variables", "twice"),
+    (
+        with_webhook(PATHS, 'secret_variables = ["A", "whsec_secret/"]'),
+        f"{WEBHOOK}.secret_variables[1]",
+        "environment variable",
+    ),
+    (with_webhook(SIGNED, PATHS, 'scheme = "rsa"'), f"{WEBHOOK}.scheme", "rsa"),
+    (with_webhook(SIGNED, PATHS, 'header = "X-Hmac"'), f"{WEBHOOK}.header", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, PATHS, 'encoding = "hex"'), f"{WEBHOOK}.encoding", 'goes with scheme = "hmac-sha256"'),
+    (with_webhook(SIGNED, PATHS, PLAIN), f"{WEBHOOK}.header", "is required"),
+    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "X Hmac"'), f"{WEBHOOK}.header", "'X-Shopify-Hmac-Sha256'"),
+    (with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'encoding = "utf"'), f"{WEBHOOK}.encoding", "utf"),
+    (
+        with_webhook(SIGNED, PATHS, 'timestamp_header = "X-Time"'),
+        f"{WEBHOOK}.timestamp_header",
+        'goes with scheme = "hmac-sha256"',
+    ),
+    (
+        with_webhook(SIGNED, PATHS, PLAIN, 'header = "A"', 'timestamp_header = ""'),
+        f"{WEBHOOK}.timestamp_header",
+        "is not the name of a header",
+    ),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = true}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = []}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, "withdrawals = {a = [[1]]}"), f"{WEBHOOK}.withdrawals.a", "the values that withdraw"),
+    (with_webhook(SIGNED, PATHS, 'withdrawals = {"a." = [1]}'), f"{WEBHOOK}.withdrawals.a.", "is not a dotted path"),
+    (with_webhook(SIGNED, PATHS, 'withdrawals = {"$.a" = [1]}'), f"{WEBHOOK}.withdrawals.$.a", "leave out '$.'"),
+    (with_webhook(SIGNED, PATHS, 'items = "a..b"'), f"{WEBHOOK}.items", "dotted path such as 'data.items'"),
+    (with_webhook(SIGNED, PATHS, 'version = "date"'), f"{WEBHOOK}.version", "date"),
+    (with_webhook(SIGNED), f"{WEBHOOK}.paths", "is required: where the parts"),
+    (with_webhook(SIGNED, PATHS, 'version = "moment"'), f"{WEBHOOK}.version", "needs paths.sourceVersion"),
+    (with_webhook(SIGNED, "paths = {sku = 7}"), f"{WEBHOOK}.paths.sku", "a dotted path such as 'product.sku', got 7"),
+    (with_webhook(SIGNED, 'paths = {sku = "a."}'), f"{WEBHOOK}.paths.sku", "is not a dotted path"),
+    (with_webhook(SIGNED, 'paths = {sku = "$.a"}'), f"{WEBHOOK}.paths.sku", "leave out '$.'"),
+    (with_webhook(SIGNED, 'paths = {SKU = "a"}'), f"{WEBHOOK}.paths.SKU", "there are type, sku"),
+    (with_webhook(SIGNED, 'paths = {source = "a"}'), f"{WEBHOOK}.paths.source", "is known"),
+    (
+        with_webhook(SIGNED, 'paths = {sku = "a"}', 'constants = {sku = "b"}'),
+        f"{WEBHOOK}.constants.sku",
+        "paths.sku gives it already",
+    ),
+    (with_cdc(""), f"{CDC}.columns", "is required: which columns"),
+    (with_cdc('tables = ["prices"]'), f"{CDC}.tables[0]", "'public.prices'"),
+    (with_cdc('unavailable_value = ""'), f"{CDC}.unavailable_value", "is empty"),
+    (with_cdc("columns = {sku = 7}"), f"{CDC}.columns.sku", "the name of a column, got 7"),
+    (with_cdc('columns = {price = "a"}'), f"{CDC}.columns.price", "there are type, sku"),
+    (with_cdc('columns = {sku = "a"}', 'constants = {source = "a"}'), f"{CDC}.constants.source", "is known"),
+    (with_cdc('table = "public.prices"'), f"{CDC}.table", "unknown key"),
+    (GOOD + "[work]\nbatch = 0", "work.batch", ">= 1"),
+    (GOOD + "[work]\nbatch = 60000", "work.batch", "<= 50000"),
+    (GOOD + "[work]\npoll_seconds = 0", "work.poll_seconds", "> 0"),
+    (GOOD + "[work]\nlease_seconds = 0.5", "work.lease_seconds", ">= 1"),
+    (GOOD + "[work]\nspeed = 9", "work.speed", "unknown key"),
+    (GOOD + "[append]\nbatch = 9000", "append.batch", "<= 5000"),
+    (GOOD + "[append]\ndelay_seconds = 1.0", "append.delay_seconds", "<= 0.005"),
+    (GOOD + '[http]\nreads = "closed"', "http.reads", "closed"),
+    (GOOD + "[http]\ncache_seconds = -1", "http.cache_seconds", ">= 0"),
+    (GOOD + "[http]\nport = 80", "http.port", "unknown key"),
+    (edited('"EUR"', '"EUR"\ncache_seconds = -1'), "channels.web-de.cache_seconds", ">= 0"),
+    (GOOD + '[append]\nqueue = "long"', "append.queue", "expected `int`, got `str`"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "problem"), WRONG, ids=[f"{key}: {problem}" for _, key, problem in WRONG])
+def test_every_error_names_the_key_and_what_would_be_right(text: str, key: str, problem: str) -> None:
+    """An error has the key as it stands in the file, and says what would be right."""
+    with pytest.raises(ConfigurationError) as caught:
+        Config.parse(text)
+    assert caught.value.key == key
+    assert problem in caught.value.problem
+    assert str(caught.value) == f"{key}: {caught.value.problem}"
+    assert "secret" not in caught.value.problem
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_error_names_the_entry_among_several(place: int) -> None:
+    """Of several sources and channels, the one that is wrong is named."""
+    names = ["first", "second"]
+    document = tomllib.loads(GOOD)
+    document["channels"] = {name: {"locale": "de", "currency": "EUR"} for name in names}
+    document["channels"][names[place]]["currency"] = 7
+    with pytest.raises(ConfigurationError) as caught:
+        Config.parse(document)
+    assert caught.value.key == f"channels.{names[place]}.currency"
+
+
+def test_what_is_not_toml_says_where() -> None:
+    """A file that cannot be read as TOML says in which line."""
+    with pytest.raises(ConfigurationError, match="line 2"):
+        Config.parse("[store]\nurl = \n[sources]")
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """A missing file, a folder, and what is not UTF-8 are configuration errors."""
+    with pytest.raises(ConfigurationError, match="`pagefold init` writes one"):
+        Config.load(tmp_path / "none.toml")
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        Config.load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes("# Größe".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        Config.load(tmp_path / "latin.toml")
+
+
+def test_the_environment_names_the_file_and_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument goes before the environment, the environment before the file; an empty variable is absent."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pagefold.toml").write_text(GOOD)
+    (tmp_path / "other.toml").write_text(edited("var/shop", "var/other"))
+    assert Config.load().store.url == "sqlite:///var/shop"
+    monkeypatch.setenv("PAGEFOLD_CONFIG", "other.toml")
+    assert Config.load().store.url == "sqlite:///var/other"
+    assert Config.load("pagefold.toml").store.url == "sqlite:///var/shop"
+    monkeypatch.setenv("PAGEFOLD_STORE", "postgresql://db/shop")
+    assert Config.load().store.url == "postgresql://db/shop"
+    assert Config.parse(edited('url = "sqlite:///var/shop"', "")).store.url == "postgresql://db/shop"
+    assert Config.load(store="sqlite:///mine").store.url == "sqlite:///mine"
+    monkeypatch.setenv("PAGEFOLD_STORE", "")
+    monkeypatch.setenv("PAGEFOLD_CONFIG", "")
+    assert Config.load().store.url == "sqlite:///var/shop"
+
+
+def test_the_environment_is_checked_like_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store URL from outside is not trusted more than one in the file, and its password is not shown."""
+    monkeypatch.setenv("PAGEFOLD_STORE", "redis://me:secret@db/0")
+    with pytest.raises(ConfigurationError, match=re.escape("redis://me:***@db/0")) as caught:
+        Config.parse(GOOD)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@db:5432/shop", "postgresql://me:***@db:5432/shop"),
+        ("postgresql://me@db/shop", "postgresql://me@db/shop"),
+        ("postgresql://db/shop", "postgresql://db/shop"),
+        ("postgresql://me:@db/shop", "postgresql://me:***@db/shop"),
+        ("postgresql://:secret@db/shop", "postgresql://:***@db/shop"),
+        ("postgresql://me:s:e:cret@db/shop", "postgresql://me:***@db/shop"),
+        ("postgresql://me:s/e@cret@db/shop", "postgresql://me:***@db/shop"),
+        ("postgresql://db/shop?user=me&password=secret&port=1", "postgresql://db/shop?user=me&password=***&port=1"),
+        ("postgresql://db/shop?pass%77ord=secret", "postgresql://db/shop?pass%77ord=***"),
+        ("postgresql://db/shop?sslpassword=a@b&sslkey=/k", "postgresql://db/shop?sslpassword=***&sslkey=***"),
+        ("postgresql://db/shop?passfile=/p&sslmode=require", "postgresql://db/shop?passfile=***&sslmode=require"),
+        ("postgresql://db/shop?options=-c%20x.secret%3D1", "postgresql://db/shop?options=***"),
+        (
+            "postgresql://db/shop?Password=x&servicefile=y&secret",
+            "postgresql://db/shop?Password=***&servicefile=***&secret***",
+        ),
+        ("postgresql://me:se?cret@db/shop?host=/run", "postgresql://me:***@db/shop?host=/run"),
+        ("sqlite:///var/shop", "sqlite:///var/shop"),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    """Wherever a URL is shown, its password is not, in whichever of the forms it was given."""
+    assert redacted(url) == shown
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def snapshot_in(text: str) -> SnapshotConfig:
+    """The snapshot of the source erp."""
+    snapshot = Config.parse(text).sources["erp"].snapshot
+    assert snapshot is not None
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("a.ndjson", "ndjson"),
+        ("a.jsonl.gz", "ndjson"),
+        ("b.x/a.JSON.ZST", "ndjson"),
+        ("a.csv", "csv"),
+        ("a.ndjson.csv.gz", "csv"),
+    ],
+)
+def test_the_name_of_a_snapshot_tells_its_format(name: str, format: str) -> None:  # the key's name
+    """By its ending, below that of the compression; `format` goes before it."""
+    assert snapshot_in(with_snapshot(f'file = "{name}"')).file_format == format
+    assert snapshot_in(with_snapshot(f'file = "{name}"', 'format = "csv"')).file_format == "csv"
+
+
+def test_columns_may_be_written_in_either_form() -> None:
+    """TOML reads a dotted key as tables, and a quoted one as one key: both are the same target."""
+    quoted = snapshot_in(with_snapshot(CSV, 'columns = {sku = "A", "payload.amount" = "B"}'))
+    dotted = snapshot_in(with_snapshot(CSV, f"[{SNAPSHOT}.columns]", 'sku = "A"', 'payload.amount = "B"'))
+    assert quoted.column_of == dotted.column_of == {"sku": "A", "payload.amount": "B"}
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "limit"),
+    [
+        (500, 10, 500),
+        ("500", 10, 500),
+        ("5%", 1_000, 50),
+        ("5 %", 19, 5),
+        ("7 %", 99, 6),
+        ("0.5%", 1, 5),
+        ("2.5%", 1_000, 25),
+        ("0%", 1_000, 0),
+        (["5%", 500], 1_000, 50),
+        (["5%", 500], 1_000_000, 500),
+        (["10%", "5%", 7, 9], 100, 5),
+    ],
+)
+def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, limit: int) -> None:
+    """A number, a share of what is live, rounded down and never less than five, or the smallest of several."""
+    assert OrphanLimit.parse(given).of(live) == limit
+    assert OrphanLimit.parse(["5%", 500]) == snapshot_in(with_snapshot(FILE)).orphan_limit
+
+
+# --- the file that `pagefold init` writes ---------------------------------------------------------
+
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "store": StoreConfig,
+    "sources.": SourceConfig,
+    "sources.snapshot.": SnapshotConfig,
+    "sources.webhook.": WebhookConfig,
+    "sources.cdc.": CdcConfig,
+    "channels.": ChannelConfig,
+    "work": WorkConfig,
+    "append": AppendConfig,
+    "http": HttpConfig,
+    "dead_letters": DeadLettersConfig,
+}
+EXAMPLE = re.compile(r"^#   (?=[a-z_]+(?:\.[A-Za-z.]+)? = |\[|# )", re.MULTILINE)
+"""How the lines of an example begin: without this, they are a part of the configuration."""
+
+
+def documented() -> dict[str, dict[str, bool]]:
+    """By table: the keys that the sample has, commented out or not, and whether a comment stands above each."""
+    found: dict[str, dict[str, bool]] = {name: {} for name in TABLES}
+    table, above = "", ""
+    for line in EXAMPLE.sub("", sample()).splitlines():
+        key = None
+        if header := re.fullmatch(r"\[(\w+)(\.[\w-]+)?(?:\.(\w+))?\]", line):
+            outer, name, inner = header.groups()
+            table = outer + ("." if name else "") + (f"{inner}." if inner else "")
+            if inner:
+                table, key, within = table if table in TABLES else "", inner, f"{outer}."
+        elif match := re.match(r"(?:# )?([a-z_]+)(?:\.[A-Za-z.]+)? = ", line):
+            key, within = match[1], table
+        if key is not None and within:
+            found[within][key] = found[within].get(key, False) or above.startswith("# ")
+        above = line
+    return found
+
+
+def test_the_sample_documents_every_key() -> None:
+    """Every table and key of the configuration is in the file that `pagefold init` writes, with a comment above it."""
+    assert {name.partition(".")[0] for name in TABLES} == set(Config.__struct_fields__)
+    found = documented()
+    for name, table in TABLES.items():
+        assert found[name].keys() == set(table.__struct_fields__), name
+        assert all(found[name].values()), name
+
+
+def test_the_examples_in_the_sample_are_configurations() -> None:
+    """With its examples taken in it is a configuration, of one snapshot of each kind, with the defaults."""
+    config = Config.parse(EXAMPLE.sub("", sample()))
+    snapshots = [source.snapshot for source in config.sources.values() if source.snapshot is not None]
+    assert [snapshot.kind for snapshot in snapshots] == ["url", "file", "query"]
+    for name in ("requests_per_second", "concurrency", "timeout_seconds", "max_orphans"):
+        assert len({str(getattr(snapshot, name)) for snapshot in snapshots}) == 1
+        assert re.search(rf"^#   {name} = ", sample(), re.MULTILINE)
+    Webhooks(config, "pim")  # paths that cannot work would raise
+    Debezium(config, "erp")
+
+
+def test_the_sample_is_a_configuration() -> None:
+    """As it stands; and what is commented out changes nothing when it is taken in: those are the defaults."""
+    text = sample()
+    assert SAMPLE_URL in text
+    config = Config.parse(text)
+    assert {source for channel in config.made_for for names in channel.sources.values() for source in names} == set(
+        config.sources
+    )
+    uncommented = re.sub(r"^# ([a-z_]+ = \S+)$", r"\1", text, flags=re.MULTILINE)
+    assert uncommented.count("\n#") < text.count("\n#") - 5
+    assert Config.parse(uncommented) == config
+
+
+def test_the_sample_states_the_limits() -> None:
+    """The ranges that its comments state are those that are enforced."""
+    text = EXAMPLE.sub("# ", sample())
+    limited: dict[str, type[msgspec.Struct]] = {
+        "work": WorkConfig,
+        "append": AppendConfig,
+        "http": HttpConfig,
+        "dead_letters": DeadLettersConfig,
+        "sources.pim.snapshot": SnapshotConfig,
+    }
+    for table, struct in limited.items():
+        section = text.partition(f"[{table}]")[2]
+        for field in msgspec.structs.fields(struct):
+            [meta] = getattr(field.type, "__metadata__", [None])
+            if meta is None:
+                continue
+            comment = section.partition(f"# {field.name} = ")[0].splitlines()[-1]
+            low = f"above {meta.gt:g}, up to" if meta.gt is not None else f"{meta.ge:g} to"
+            assert f"({low} {meta.le!s})" in comment, field.name

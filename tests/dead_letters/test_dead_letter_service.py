@@ -1,0 +1,312 @@
+"""The life of a dead letter, withdrawals, and whose word counts, on both stores."""
+
+import psycopg
+import pytest
+
+import pagefold
+from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.dead_letters.dead_letter_service import UnknownLetter
+from pagefold.engine.stores.store import Correction
+from tests.support.small_shop import (
+    SKU,
+    Raw,
+    append,
+    assert_every_event_is_counted,
+    catalog,
+    event,
+    everything,
+    media,
+    price,
+    say,
+    section,
+    stock,
+    stream_of,
+    undecided,
+    with_channel,
+    withdrawn,
+)
+
+CHANNEL = "web-de"
+
+
+async def amount(shop: Shop) -> str | None:
+    """The price on the page, None where there is none."""
+    body = await section(shop, "pricing", CHANNEL)
+    return None if body is None else str(body["amount"])
+
+
+async def versions(shop: Shop, channel: str = CHANNEL) -> dict[str, int]:
+    """The versions that a page shows."""
+    page = await shop.pages.get(SKU, channel, disabled=True)
+    assert page is not None
+    return page.source_versions
+
+
+def own(amount: str, version: int, currency: str = "EUR") -> DomainEvent:
+    """A price for the channel itself."""
+    return price(amount, currency=currency, version=version, channel=CHANNEL)
+
+
+@pytest.fixture
+def dollars(config: Config) -> Config:
+    """The same shop, where the channel sells in dollars now."""
+    return with_channel(config, CHANNEL, currency="USD")
+
+
+# --- the life of a letter ---------------------------------------------------------------------------
+
+
+async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, dollars: Config) -> None:
+    """When the channel's currency changes, the next fold buries its old price in dead letters: nothing is shown."""
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00", 1), catalog("shirt"))
+        assert await amount(shop) == "10.00"
+    async with pagefold.open(dollars) as shop:
+        await say(shop, price("9.00", version=1))
+        assert await amount(shop) is None
+        [letter] = await shop.dead_letters.newest()
+        assert (letter.kind, letter.domain, letter.originator_version) == ("projection", "pricing", 1)
+        assert letter.originator_id == stream_of(own("10.00", 1))
+        assert letter.error == "the price is in EUR, the channel's currency is USD"
+        assert b'"amount":"10.00"' in letter.state
+        page = await shop.pages.get(SKU, CHANNEL)
+        assert page is not None
+        assert not page.readiness["pricing"]
+        await assert_every_event_is_counted(shop.store)
+        [pricing] = [each for each in (await shop.status()).domains if each.domain == "pricing"]
+        assert (pricing.dead_letters, pricing.configuration_changed) == (1, False)
+
+
+async def test_a_letter_leaves_room_for_the_word_for_every_channel(config: Config, dollars: Config) -> None:
+    """Where nothing of the channel's own stream can be folded, the source's word for every channel counts."""
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00", 1), own("11.00", 2))
+    async with pagefold.open(dollars) as shop:
+        await say(shop, price("9.00", currency="USD", version=7))
+        assert await amount(shop) == "9.00"
+        assert await versions(shop) == {"pricing/erp": 7}
+        assert [letter.originator_version for letter in await shop.dead_letters.newest()] == [2]
+
+
+async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dollars: Config) -> None:
+    """Behind a head that cannot be folded stands the newest older event of its stream that can be."""
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00", 1), own("11.00", 2))
+    async with pagefold.open(dollars) as shop:
+        await append(shop, own("12.00", 3, "USD"), own("13.00", 4, "USD"))
+    async with pagefold.open(config) as shop:
+        await shop.catch_up()
+        assert await amount(shop) == "11.00"
+        assert await versions(shop) == {"pricing/erp": 2}
+        [letter] = await shop.dead_letters.newest()
+        assert letter.originator_version == 4
+        await assert_every_event_is_counted(shop.store)
+
+
+async def test_other_streams_do_not_clear_a_letter(config: Config, dollars: Config) -> None:
+    """Folding the page again for another stream's sake keeps the letter, its number and the older word."""
+    async with pagefold.open(dollars) as shop:
+        await append(shop, own("12.00", 2, "USD"))
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00", 1))
+        [first] = await shop.dead_letters.newest()
+        for version in (1, 2):
+            await say(shop, price("9.00", version=version), price("8.00", version=version, sku="OTHER"))
+        assert [letter.id for letter in await shop.dead_letters.newest()] == [first.id]
+        assert await amount(shop) == "10.00"
+        await assert_every_event_is_counted(shop.store)
+
+
+@pytest.mark.parametrize("withdraws", [False, True])
+async def test_a_newer_good_event_clears_a_letter(config: Config, dollars: Config, *, withdraws: bool) -> None:
+    """The source mends it by itself: with a newer price that fits, or by taking the price back."""
+    async with pagefold.open(dollars) as shop:
+        await append(shop, own("12.00", 1, "USD"))
+    async with pagefold.open(config) as shop:
+        await shop.catch_up()
+        assert len(await shop.dead_letters.newest()) == 1
+        newer = withdrawn("pricing", version=2, channel=CHANNEL) if withdraws else own("10.00", 2)
+        await say(shop, newer)
+        assert await shop.dead_letters.newest() == []
+        assert await amount(shop) == (None if withdraws else "10.00")
+        await assert_every_event_is_counted(shop.store)
+
+
+async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config) -> None:
+    """A retry changes nothing as long as the cause is there, and resolves the letter when it is not."""
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00", 1), own("11.00", 2))
+    async with pagefold.open(dollars) as shop:
+        await say(shop, price("9.00", version=1))
+        [letter] = await shop.dead_letters.newest()
+        assert await shop.dead_letters.retry(letter) == "still dead"
+        assert await shop.dead_letters.get(letter.id) == letter
+        assert await amount(shop) is None
+    async with pagefold.open(config) as shop:
+        assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
+        assert await amount(shop) == "11.00"
+        kept = await shop.dead_letters.get(letter.id)
+        assert undecided(kept) == letter
+        assert (kept.resolution, kept.resolved_by) == ("folded", "ada")
+        assert await shop.dead_letters.retry(letter) == "gone"
+        await assert_every_event_is_counted(shop.store)
+
+
+@pytest.mark.parametrize("name", ["", "ingest", "ingest-", "ingest-x", "other-1", "ingest-1", f"projection-{'9' * 30}"])
+async def test_a_letter_that_is_not_there_is_told(shop: Shop, name: str) -> None:
+    """Whatever a letter is called by that is none, the error says so."""
+    with pytest.raises(UnknownLetter, match="there is no dead letter"):
+        await shop.dead_letters.get(name)
+
+
+async def test_a_conflict_is_resolved_when_the_log_agrees(shop: Shop) -> None:
+    """A kept conflict that equals what stands by now, a withdrawal too, is resolved by a retry."""
+    await append(shop, stock(1))
+    await shop.append([withdrawn("inventory", version=1)])
+    [letter] = await shop.dead_letters.newest()
+    assert await shop.dead_letters.retry(letter) == "still dead"
+    [stands] = await everything(shop.store)
+    mended = Correction(stands.originator_id, 1, 1, stands.topic, letter.state)
+    [position] = await shop.store.log.correct([mended])
+    assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
+    kept = await shop.dead_letters.get(letter.id)
+    assert (kept.resolution, kept.resolved_by, kept.position) == ("appended", "ada", position)
+    await shop.catch_up()
+    assert await section(shop, "inventory") is None
+    assert (await everything(shop.store))[0] == stands
+
+
+# --- what no door let in ----------------------------------------------------------------------------
+
+STATES = [
+    b"",
+    b"no JSON",
+    b"\xff\xfe",
+    b"[]",
+    b"{}",
+    b'{"id":"1","occurredAt":"2026-01-01T00:00:00.000000Z","recordedAt":"2026-01-01T00:00:00.000000Z"}',
+    b'{"occurredAt":"2026-01-01T00:00:00.000000Z","recordedAt":"2026-01-01T00:00:00.000000Z","payload":{"amount":5}}',
+    b'{"occurredAt":"2026-01-01T00:00:00.000000Z","recordedAt":"2026-01-01T00:00:00.000000Z","payload":{"later":1}}',
+    b"[" * 5_000,
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_state_that_cannot_be_read_is_a_dead_letter(shop: Shop, state: bytes) -> None:
+    """Whatever bytes stand in the log, they stop nothing: an older event counts, and the rest of the batch goes on."""
+    stream = stream_of(own("1.00", 1))
+    await append(shop, own("10.00", 1))
+    await shop.store.log.insert([Raw(stream, 2, "pricing", state), Raw("LONE/*/pricing/erp", 1, "pricing", state)])
+    await say(shop, price("7.00", sku="OTHER"))
+    assert await amount(shop) == "10.00"
+    assert await versions(shop) == {"pricing/erp": 1}
+    assert (await section(shop, "pricing", CHANNEL, "OTHER"))["amount"] == "7.00"
+    assert await section(shop, "pricing", CHANNEL, "LONE") is None
+    assert {letter.originator_id for letter in await shop.dead_letters.newest()} == {stream, "LONE/*/pricing/erp"}
+    await assert_every_event_is_counted(shop.store)
+
+
+@pytest.mark.parametrize("stream", ["nonsense", "a/b", "", "A/web-de/pricing", "A/web-de/pricing/erp/more", "A/b/c/d"])
+async def test_a_stream_that_is_none_stops_nothing(shop: Shop, stream: str) -> None:
+    """A stream of another form than `sku/channel/domain/source`, under a domain's topic, changes no page."""
+    await shop.store.log.insert([Raw(stream, 1, "pricing", b"{}")])
+    await say(shop, own("10.00", 1))
+    assert await amount(shop) == "10.00"
+    await assert_every_event_is_counted(shop.store)
+
+
+# --- whose word counts ------------------------------------------------------------------------------
+
+
+async def test_a_word_for_the_channel_counts_over_one_for_all(shop: Shop) -> None:
+    """The channel's own word counts while it stands, whatever the versions; taken back, that for every channel does."""
+    await say(shop, price("10.00", version=9), own("8.00", 1))
+    assert (await amount(shop), await versions(shop)) == ("8.00", {"pricing/erp": 1})
+    assert (await section(shop, "pricing", "market-at"))["amount"] == "10.00"
+    await say(shop, withdrawn("pricing", version=2, channel=CHANNEL))
+    assert (await amount(shop), await versions(shop)) == ("10.00", {"pricing/erp": 9})
+    await say(shop, withdrawn("pricing", version=10))
+    assert (await amount(shop), await versions(shop)) == (None, {"pricing/erp": 2})
+
+
+async def test_a_price_in_another_currency_does_not_count(shop: Shop) -> None:
+    """A price for every channel counts for the channels of its currency; the others know of it and show nothing."""
+    await say(shop, price("10.00", currency="USD"))
+    assert (await section(shop, "pricing", "web-us"))["amount"] == "10.00"
+    assert await amount(shop) is None
+    assert await versions(shop) == {"pricing/erp": 1}
+    assert await shop.dead_letters.newest() == []
+
+
+async def test_a_late_older_update_does_not_bring_the_dead_back(shop: Shop) -> None:
+    """What was withdrawn stays so when an older statement arrives later, in the same batch or another."""
+    await say(shop, withdrawn("inventory", version=5), stock(3, version=4))
+    await say(shop, stock(7, version=3))
+    assert await section(shop, "inventory") is None
+    assert await versions(shop) == {"inventory/wms-a": 5}
+    await say(shop, stock(1, version=6))
+    assert (await section(shop, "inventory"))["available"] == 1
+
+
+async def test_a_source_that_disables_the_product_disables_the_page(shop: Shop) -> None:
+    """`enabled: false` of any source that counts hides the page from storefronts, not from operators."""
+    await say(shop, catalog("shirt"), event("catalog", {"enabled": False}, source="pim2"), stock(5))
+    assert await shop.pages.get(SKU, CHANNEL) is None
+    assert await shop.pages.get_json(SKU, "market-at") is None
+    assert await shop.pages.get(SKU, "outlet-de") is not None, "it does not listen to pim2"
+    hidden = await shop.pages.get(SKU, CHANNEL, disabled=True)
+    assert hidden is not None
+    assert (hidden.status, hidden.readiness["catalog"], hidden["catalog"]) == ("disabled", False, None)
+    assert hidden["inventory"] is not None
+    await say(shop, event("catalog", {"enabled": True}, source="pim2", version=2))
+    assert await shop.pages.get(SKU, CHANNEL) is not None
+
+
+async def test_a_page_exists_before_its_catalog(shop: Shop) -> None:
+    """Stock that comes first makes a page, which is live and not ready."""
+    await say(shop, stock(5))
+    page = await shop.pages.get(SKU, CHANNEL)
+    assert page is not None
+    assert (page.status, page.ready, page["catalog"]) == ("live", False, None)
+    assert page.readiness == {"catalog": False, "pricing": False, "inventory": True, "media": False}
+    assert await shop.pages.get(SKU, "market-at") is None, "it does not listen to wms-a"
+
+
+async def test_media_without_assets_are_shown_and_not_ready(shop: Shop) -> None:
+    """An empty list of assets is a statement."""
+    await say(shop, media())
+    page = await shop.pages.get(SKU, CHANNEL)
+    assert page is not None
+    assert (page["media"], page.readiness["media"]) == ({"assets": []}, False)
+
+
+@pytest.mark.parametrize("channel", ["", "*", "nowhere", "web-de\0", "\ud800", "ü"])
+async def test_channels_that_are_none_have_no_pages(shop: Shop, channel: str) -> None:
+    """Whatever is asked for in place of a channel, there is no page, and it is no error."""
+    await say(shop, stock(5))
+    assert await shop.pages.get_json(SKU, channel) is None
+
+
+@pytest.mark.parametrize("sku", ["", "\0", "\ud800", " ", "x" * 5_000, "tshirt-m", f"{SKU}/", "%"])
+async def test_skus_that_are_none_have_no_pages(shop: Shop, sku: str) -> None:
+    """Whatever is asked for in place of a SKU, there is no page, and it is no error."""
+    await say(shop, stock(5))
+    assert await shop.pages.get_json(sku, CHANNEL) is None
+
+
+async def test_sql_gives_the_same_page(postgres_url: str, config: Config) -> None:
+    """On PostgreSQL, the function `page` gives a storefront the document that `get_json` gives, byte for byte."""
+    if not config.store.url.startswith("postgresql:"):
+        return
+    skus = [SKU, "Ä/%", "A'B", "🎽"]
+    async with pagefold.open(config) as shop:
+        for sku in skus:
+            await say(shop, catalog("Größe", sku=sku), price("1.00", sku=sku), stock(5, sku=sku, source="wms-b"))
+        await say(shop, media("https://m/1", "https://m/2"), withdrawn("catalog", version=2, sku="A'B"), own("2.00", 1))
+        await say(shop, stock(7, sku="ONLY"), catalog("second", source="pim2"))
+        with psycopg.connect(config.store.url) as connection:
+            for sku in [*skus, "ONLY", "NONE", "A\u0308/%"]:
+                for channel in [*config.channels, "*", "nowhere"]:
+                    row = connection.execute("SELECT pagefold.page(%s, %s)::text", (sku, channel)).fetchone()
+                    given = await shop.pages.get_json(sku, channel)
+                    assert row == (None if given is None else given.decode(),), (sku, channel)

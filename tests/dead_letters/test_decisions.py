@@ -1,0 +1,454 @@
+"""What operators do with dead letters: pages of them, retries of many, corrections, decisions, on both stores."""
+
+import json
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+
+import pagefold
+from pagefold import Config, DomainEvent, Refused, Shop
+from pagefold.engine.dead_letters.corrector import Payload
+from pagefold.engine.dead_letters.dead_letter_service import (
+    LetterResolved,
+    Retried,
+    UnknownCursor,
+    UnknownLetter,
+    undeliverable,
+)
+from pagefold.engine.intake.operators import LONGEST_REASON
+from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
+from pagefold.engine.stores.dead_letter_records import OPEN, DeadLetter, How, ListedLetter, Wanted
+from tests.support.small_shop import (
+    MOMENT,
+    SKU,
+    Raw,
+    a_letter,
+    append,
+    as_document,
+    assert_every_event_is_counted,
+    everything,
+    price,
+    say,
+    section,
+    stock,
+    stream_of,
+    undecided,
+    with_channel,
+)
+
+CHANNEL = "web-de"
+GOOD = b'{"currency":"EUR","amount":"15.00"}'
+
+
+def own(amount: str, version: int = 1, currency: str = "EUR") -> DomainEvent:
+    """A price for the channel itself."""
+    return price(amount, currency=currency, version=version, channel=CHANNEL)
+
+
+async def conflict(shop: Shop, sku: str = SKU) -> DeadLetter:
+    """The letter of a price of 12.00 where 10.00 stands."""
+    await append(shop, price("10.00", sku=sku))
+    [result] = await shop.append([price("12.00", sku=sku)])
+    assert result.outcome == "conflict"
+    return (await shop.dead_letters.newest(limit=1))[0]
+
+
+async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]:
+    """Letters of prices that no door would let in."""
+    moment = MOMENT.encode()
+    state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (moment, moment)
+    streams = [stream_of(price("1.00", sku=sku)) for sku in skus]
+    await shop.store.log.insert([Raw(stream, version, "pricing", state) for stream in streams])
+    await shop.catch_up()
+    return await shop.dead_letters.newest(kind="projection")
+
+
+async def delivered(shop: Shop, body: bytes = b"\xff\0 no JSON", identifier: str = "msg_1") -> DeadLetter:
+    """The letter of a request of which no event could be made."""
+    headers = {"webhook-id": identifier, "content-type": "text/plain"}
+    letter = undeliverable("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
+    await shop.store.dead_letters.keep([letter])
+    return (await shop.dead_letters.newest(limit=1))[0]
+
+
+async def amount(shop: Shop, channel: str = CHANNEL) -> str:
+    """The price on the page."""
+    return str((await section(shop, "pricing", channel))["amount"])
+
+
+async def resolved(shop: Shop) -> list[ListedLetter]:
+    """All letters that are not open any more."""
+    return (await shop.dead_letters.page(Wanted(resolved=True))).letters
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+async def test_pages_go_through_all_letters(shop: Shop) -> None:
+    """The newest first, each once, whatever is resolved or comes on the way; the last page has no cursor."""
+    await append(shop, price("1.00"))
+    for number in range(2, 9):
+        await shop.append([price(f"{number}.00")])
+    first = await shop.dead_letters.page(limit=3)
+    assert [letter.number for letter in first.letters] == [7, 6, 5]
+    await shop.dead_letters.discard(first.letters[-1], "a test", "ada")
+    await shop.append([price("9.00")])
+    second = await shop.dead_letters.page(after=first.next, limit=3)
+    assert [letter.number for letter in second.letters] == [4, 3, 2]
+    last = await shop.dead_letters.page(after=second.next, limit=1)
+    assert ([letter.number for letter in last.letters], last.next) == ([1], None)
+    assert await shop.dead_letters.page(Wanted(source="pim")) == ([], None)
+    assert (await shop.dead_letters.page(limit=10**9)).next is None
+    assert len((await shop.dead_letters.page(limit=-1)).letters) == 1
+
+
+CURSORS = [
+    "",
+    "x",
+    "ingest-1",
+    ".ingest-1",
+    "2026-01-01.ingest-1",
+    "2026-01-01T00:00:00Z.ingest-1",
+    "2026-01-01T00:00:00.000000Z.ingest-01",
+    "2026-01-01T00:00:00.000000Z.other-1",
+    "2026-01-01T00:00:00.000000+01:00.ingest-1",
+    "0001-01-01T00:00:00.000000+14:00.ingest-1",
+    "2026-01-01T00:00:00.000000Z.ingest-1\0",
+]
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+async def test_a_cursor_that_is_none_is_told(shop: Shop, cursor: str) -> None:
+    """Only what a page has given is a cursor."""
+    with pytest.raises(UnknownCursor, match="is no cursor"):
+        await shop.dead_letters.page(after=cursor)
+
+
+# --- many retries ---------------------------------------------------------------------------------
+
+
+async def retried(shop: Shop, wanted: Wanted = OPEN) -> list[tuple[str, Retried]]:
+    """What becomes of all letters that are wanted."""
+    with anyio.fail_after(20):
+        return [each async for each in shop.dead_letters.retry_all(wanted, by="ada")]
+
+
+async def test_all_are_tried_again_once(config: Config) -> None:
+    """The oldest first, those that stay dead too, each once: more than are in memory at a time."""
+    skus = [f"S{number:02}" for number in range(45)]
+    async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        await append(shop, *(price("1.00", currency="USD", channel=CHANNEL, sku=sku) for sku in skus))
+    async with pagefold.open(config) as shop:
+        await shop.catch_up()
+        letter = await conflict(shop)
+        before = [(letter.id, "still dead") for letter in await shop.store.dead_letters.oldest()]
+        assert len(before) == 46
+        assert await retried(shop) == before
+        assert await retried(shop, Wanted("ingest")) == [(letter.id, "still dead")]
+        assert await retried(shop, Wanted(source="pim")) == []
+    async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        assert [result for _, result in await retried(shop, Wanted(domain="pricing", kind="projection"))] == [
+            "resolved"
+        ] * 45
+        assert {(each.resolution, each.resolved_by) for each in await resolved(shop)} == {("folded", "ada")}
+        assert await shop.dead_letters.newest() == [letter]
+
+
+async def test_retries_end_although_letters_keep_coming(shop: Shop) -> None:
+    """What comes while many are tried again is for the next time."""
+    await append(shop, price("1.00"))
+    await shop.append([price("2.00"), price("3.00")])
+    tried = []
+    with anyio.fail_after(20):
+        async for name, _ in shop.dead_letters.retry_all():
+            tried.append(name)
+            await shop.append([price(f"{len(tried)}.50")])
+    assert tried == ["ingest-1", "ingest-2"]
+    assert len(await shop.dead_letters.newest()) == 4
+
+
+async def test_a_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
+    """Two operators at once: the second one's retry, correction or discarding changes nothing, and says so."""
+    letter = await conflict(shop)
+    await shop.dead_letters.discard(letter, "a test", "ada")
+    assert await shop.dead_letters.retry(letter) == "gone"
+    with pytest.raises(LetterResolved, match="ingest-1 is no longer open: discarded by ada at"):
+        await shop.dead_letters.discard(letter, "another", "bob")
+    with pytest.raises(LetterResolved):
+        await shop.dead_letters.correct(letter, GOOD, "bob")
+    assert len(await everything(shop.store)) == 1
+    missing = msgspec.structs.replace(letter, number=77)
+    assert await shop.dead_letters.retry(missing) == "gone"
+    with pytest.raises(UnknownLetter):
+        await shop.dead_letters.discard(missing, "a test", "ada")
+
+
+# --- corrections ----------------------------------------------------------------------------------
+
+
+async def test_a_correction_of_a_conflict_counts(shop: Shop) -> None:
+    """The edited content is the version's next revision, with the operator's name; the letter keeps the original."""
+    letter = await conflict(shop)
+    await shop.catch_up()
+    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+    assert result.outcome == "appended"
+    await shop.catch_up()
+    assert await amount(shop) == "15.00"
+    kept = await shop.dead_letters.get(letter.id)
+    assert undecided(kept) == letter
+    assert (kept.resolution, kept.resolved_by, kept.position) == ("corrected", "ada", result.position)
+    entries = [entry async for entry in shop.history(SKU)]
+    assert [(each.version, each.revision, each.operator, each.corrects) for each in entries] == [
+        (1, 0, None, None),
+        (1, 1, "ada", letter.id),
+    ]
+    assert (entries[1].head, entries[1].occurred_at) == (True, json.loads(letter.state)["occurredAt"])
+    await assert_every_event_is_counted(shop.store)
+
+
+async def test_after_a_correction_the_source_changes_nothing(shop: Shop) -> None:
+    """What stood is a duplicate, what was corrected contradicts the correction, once; a newer version counts."""
+    letter = await conflict(shop)
+    await shop.dead_letters.correct(letter, GOOD, "ada")
+    results = await shop.append([price("10.00"), price("12.00"), price("12.00"), price("15.00")])
+    assert [result.outcome for result in results] == ["duplicate", "conflict", "conflict", "duplicate"]
+    [again] = await shop.dead_letters.newest()
+    assert (again.revision, letter.revision) == (1, 0)
+    await shop.dead_letters.discard(again, "the source insists", "ada")
+    await shop.append([price("12.00")])
+    assert await shop.dead_letters.newest() == []
+    await say(shop, price("9.00", version=2))
+    assert await amount(shop) == "9.00"
+
+
+@pytest.mark.parametrize("payload", [None, b"null", b" null\n"])
+async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
+    """A payload of null takes the statement back."""
+    letter = await conflict(shop)
+    assert (await shop.dead_letters.correct(letter, payload, "ada")).outcome == "appended"
+    await shop.catch_up()
+    assert await section(shop, "pricing") is None
+
+
+async def test_a_correction_of_what_could_not_be_folded(shop: Shop) -> None:
+    """The next revision of the same version is folded, and every event is counted."""
+    await append(shop, price("10.00"))
+    [letter] = await smuggled(shop, SKU)
+    assert await amount(shop) == "10.00"
+    result = await shop.dead_letters.correct(letter, json.loads(GOOD), "ada")
+    assert result.outcome == "appended"
+    await shop.catch_up()
+    assert await amount(shop) == "15.00"
+    assert [(each.resolution, each.resolved_by) for each in await resolved(shop)] == [("corrected", "ada")]
+    last = (await everything(shop.store))[-1]
+    assert (last.originator_version, last.revision) == (2, 1)
+    await assert_every_event_is_counted(shop.store)
+    assert (await shop.status()).domains[1].dead_letters == 0
+
+
+async def test_a_fold_that_is_faster_leaves_the_decision(shop: Shop) -> None:
+    """A consumer folds the correction before its letter is resolved: the letter says all the same who corrected it."""
+    [letter] = await smuggled(shop, SKU)
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.work)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        await shop.dead_letters.correct(letter, GOOD, "ada")
+        await shop.catch_up()
+        group.cancel_scope.cancel()
+    assert (await shop.dead_letters.get(letter.id)).resolution == "corrected"
+
+
+async def test_a_correction_at_another_version(shop: Shop) -> None:
+    """An operator may say at which version of the stream the content counts; it is the first there, or a revision."""
+    letter = await conflict(shop)
+    result = await shop.dead_letters.correct(letter, GOOD, "ada", version=5)
+    assert result.outcome == "appended"
+    last = (await everything(shop.store))[-1]
+    assert (last.originator_version, last.revision) == (5, 0)
+    assert (await shop.append([price("15.00", version=5)]))[0].outcome == "duplicate"
+
+
+async def test_a_correction_made_twice_is_one_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the letter could not be resolved after its event was appended, the same correction finds the event."""
+    letter = await conflict(shop)
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.store.dead_letters, "resolve", _fails)
+        with pytest.raises(OSError, match="lost"):
+            await shop.dead_letters.correct(letter, GOOD, "ada")
+    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+    assert result.outcome == "duplicate"
+    assert (await shop.dead_letters.get(letter.id)).position == result.position
+    assert len(await everything(shop.store)) == 2
+
+
+async def _fails(*_: object) -> bool:
+    raise OSError("lost")
+
+
+async def test_what_cannot_be_folded_is_no_correction_of_itself(config: Config) -> None:
+    """The very content of a projection letter, given again, is a duplicate that says so, and the letter stays open."""
+    async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        await append(shop, own("12.00", currency="USD"))
+    async with pagefold.open(config) as shop:
+        await shop.catch_up()
+        [letter] = await shop.dead_letters.newest()
+    async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
+        result = await shop.dead_letters.correct(letter, b'{"currency":"USD","amount":"12.00"}', "ada")
+        assert (result.outcome, result.reason) == ("duplicate", "this is the content that could not be folded")
+        assert await shop.dead_letters.newest() == [letter]
+
+
+REFUSED: Sequence[tuple[Payload, str]] = [
+    (b"", "payload"),
+    (b"{", "payload"),
+    (b'{"amount":15.0,"currency":"EUR"}', "payload.amount"),
+    (b'{"currency":"EUR","amount":"1.00","amount":"2.00"}', "payload"),
+    ({"currency": "EUR", "amount": "15.00", "surprise": 1}, "payload"),
+    (b"\xff", "payload"),
+    (b"[" * 5_000, "payload"),
+]
+
+
+@pytest.mark.parametrize(("payload", "path"), REFUSED, ids=range(len(REFUSED)))
+async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: str) -> None:
+    """What breaks a rule is rejected with its path and reason; the letter stays open, and nothing is appended."""
+    letter = await conflict(shop)
+    result = await shop.dead_letters.correct(letter, payload, "ada")
+    assert result.outcome == "rejected"
+    assert (result.path or "").startswith(path)
+    assert result.reason
+    rejected = await shop.dead_letters.correct(letter, GOOD, "ada", version=-1)
+    assert (rejected.outcome, rejected.path) == ("rejected", "sourceVersion")
+    assert await shop.dead_letters.newest() == [letter]
+    assert len(await everything(shop.store)) == 1
+
+
+async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
+    """An event of another form than `sku/channel/domain/source` has no payload that could be corrected."""
+    async with shop.store.consumption.folding("pricing") as folding:
+        await folding.bury([a_letter("dog-1")._replace(kind="projection", domain="pricing")])
+    [letter] = await shop.dead_letters.newest()
+    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+    assert (result.outcome, result.reason) == ("rejected", "'dog-1' is not sku/channel/domain/source")
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+async def test_what_is_discarded_stays_so(shop: Shop) -> None:
+    """It is kept with who, when and why; it does not come back with the same event, nor when its page is folded."""
+    await append(shop, price("10.00"))
+    [letter] = await smuggled(shop, SKU)
+    await shop.dead_letters.discard(letter, "a known fault: ü 🎽", "ada")
+    await say(shop, own("8.00"))
+    await shop.fold_again()
+    assert await shop.dead_letters.newest() == []
+    [kept] = await resolved(shop)
+    assert (kept.id, kept.resolution, kept.resolved_by, kept.reason) == (
+        letter.id,
+        "discarded",
+        "ada",
+        "a known fault: ü 🎽",
+    )
+    assert (kept.resolved_at or "") > kept.recorded_at
+    assert (await shop.status()).domains[1].dead_letters == 0
+    await assert_every_event_is_counted(shop.store)
+
+
+async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> None:
+    """A letter that was resolved by a fold is open again under its number when the cause comes back."""
+    dollars = with_channel(config, CHANNEL, currency="USD")
+    async with pagefold.open(config) as shop:
+        await say(shop, own("10.00"))
+    for turn in range(2):
+        async with pagefold.open(dollars) as shop:
+            await say(shop, price("9.00", version=2 * turn))
+            [letter] = await shop.dead_letters.newest()
+            assert (letter.id, letter.resolution) == ("projection-1", None)
+        async with pagefold.open(config) as shop:
+            await say(shop, price("9.00", version=2 * turn + 1))
+            [kept] = await resolved(shop)
+            assert (kept.id, kept.resolution, kept.resolved_by) == ("projection-1", "folded", None)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\0", "\ud800", "x" * (LONGEST_REASON + 1)])
+async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None:
+    """Neither is empty, blank, too long, or a text that no store can keep."""
+    letter = await conflict(shop)
+    with pytest.raises(Refused, match="reason: "):
+        await shop.dead_letters.discard(letter, text, "ada")
+    for name in (text, "x" * (LONGEST_IDENTIFIER + 1)):
+        with pytest.raises(Refused, match="operator: "):
+            await shop.dead_letters.discard(letter, "a test", name)
+        with pytest.raises(Refused, match="operator: "):
+            await shop.dead_letters.correct(letter, GOOD, name)
+    assert await shop.dead_letters.newest() == [letter]
+
+
+# --- deliveries -----------------------------------------------------------------------------------
+
+
+async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
+    """Any bytes, with headers, of a source and no domain; sent again it is the same letter, another one is not."""
+    letter = await delivered(shop)
+    assert (letter.id, letter.domain, letter.state, letter.is_delivery) == ("ingest-1", "", b"\xff\0 no JSON", True)
+    assert letter.error == "no sku\\0 in \\ud800 it"
+    assert (await delivered(shop)).number == letter.number
+    assert (await delivered(shop, identifier="msg_2")).number != letter.number
+    assert (await delivered(shop, body=b"{}")).number != letter.number
+    assert await shop.dead_letters.count(Wanted(source="erp")) == 3
+    status = await shop.status()
+    assert (status.deliveries, sum(each.conflicts for each in status.domains)) == (3, 0)
+
+
+async def test_a_delivery_is_shown(shop: Shop) -> None:
+    """What is no JSON is shown as text, and byte by byte in base64; JSON as it is."""
+    detail = await shop.dead_letters.describe(await delivered(shop))
+    assert (detail.event, detail.base64) == ("\\xff\0 no JSON", "/wAgbm8gSlNPTg==")
+    assert detail.headers == {"webhook-id": "msg_1", "content-type": "text/plain"}
+    assert (detail.source, detail.domain, detail.sku, detail.channel, detail.version) == ("erp", None, None, None, None)
+    huge = await delivered(shop, b'{"n":123456789012345678901234567890}', "msg_2")
+    assert (await shop.dead_letters.describe(huge)).event == {"n": 123456789012345678901234567890}
+
+
+async def test_a_delivery_is_tried_again_by_the_door_that_knows_it(shop: Shop) -> None:
+    """Without such a door it stays dead; what the door says of it counts."""
+    letter = await delivered(shop)
+    answers: list[How | None] = [None, "appended"]
+    seen: list[DeadLetter] = []
+
+    async def deliver(letter: DeadLetter) -> How | None:
+        seen.append(letter)
+        return answers.pop(0)
+
+    assert await shop.dead_letters.retry(letter) == "still dead"
+    shop.dead_letters.deliver_with(deliver)
+    assert await retried(shop) == [(letter.id, "still dead")]
+    assert await retried(shop) == [(letter.id, "resolved")]
+    assert seen == [letter, letter]
+    assert [(each.resolution, each.resolved_by) for each in await resolved(shop)] == [("appended", "ada")]
+
+
+async def test_a_delivery_is_corrected_by_a_whole_event(shop: Shop) -> None:
+    """The operator says what it should have been: an event of the same source, with every rule of the door."""
+    letter = await delivered(shop)
+    document = as_document(price("15.00"))
+    for payload, path in (
+        (document, ""),
+        (b"{", ""),
+        (json.dumps(as_document(stock(1))).encode(), "source"),
+        (json.dumps(document | {"sku": " "}).encode(), "sku"),
+    ):
+        result = await shop.dead_letters.correct(letter, payload, "ada")
+        assert (result.outcome, result.path) == ("rejected", path), payload
+    assert (await shop.dead_letters.correct(letter, json.dumps(document).encode(), "ada")).outcome == "appended"
+    await shop.catch_up()
+    assert await amount(shop) == "15.00"
+    [entry] = [entry async for entry in shop.history(SKU)]
+    assert (entry.operator, entry.corrects, entry.revision) == ("ada", letter.id, 0)
+    kept = await shop.dead_letters.get(letter.id)
+    assert (kept.state, kept.resolution) == (letter.state, "corrected")

@@ -1,0 +1,277 @@
+"""For how long what dead letters say is kept: then it is gone, the letter stays, and nobody can overlook it."""
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+import pagefold
+from pagefold import Config, Refused, Shop
+from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
+from pagefold.engine.dead_letters.dead_letter_service import undeliverable
+from pagefold.engine.dead_letters.retention import REMOVED, STEP, Emptied, Outlook, Retention
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.stores.dead_letter_records import DeadLetter, NewLetter, Purge, Resolution, Wanted
+from pagefold.engine.stores.store import Store
+from tests.support.command_line import on_sqlite, run_pagefold, settle
+from tests.support.small_shop import MOMENT, a_letter, configured, document
+
+NAME = "Erika Mustermann"
+OLD, RECENT = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
+BODY = json.dumps({"customer": NAME}).encode()
+
+
+def request(number: int = 0, at: str = OLD) -> NewLetter:
+    """An order that came to the wrong address."""
+    body = b'{"customer":"%b","n":%d}' % (NAME.encode(), number)
+    headers = {"x-shopify-topic": NAME}
+    return undeliverable("erp", body, f"sku: {NAME!r}", headers=headers)._replace(recorded_at=at)
+
+
+def conflict(number: int = 0, at: str = OLD) -> NewLetter:
+    """An event that contradicts another."""
+    return a_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
+
+
+async def bury(store: Store, *letters: NewLetter) -> None:
+    """Keeps what could not be folded."""
+    async with store.consumption.folding("inventory") as folding:
+        await folding.bury([each._replace(kind="projection") for each in letters])
+
+
+async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
+    """Every letter, the oldest number first."""
+    listed = await store.dead_letters.oldest(Wanted(resolved=resolved))
+    found = [await store.dead_letters.get(each.kind, each.number) for each in listed]
+    return sorted([each for each in found if each is not None], key=lambda each: (each.kind, each.number))
+
+
+def emptied(**counts: int) -> list[Emptied]:
+    """As `Retention` tells it: by the words that the configuration has."""
+    return [
+        Emptied(sort, resolved, counts.get(sort + ("_resolved" if resolved else ""), 0))
+        for sort in ("request", "conflict", "projection")
+        for resolved in (False, True)
+    ]
+
+
+async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
+    """Open and resolved, each after its own time; the letter stays, with when, which stream, and by whom."""
+    letters = store.dead_letters
+    await letters.keep([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
+    await bury(store, conflict(), conflict(1, RECENT))
+    [third] = [each for each in await whole(store) if each.originator_version == 2]
+    await letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
+    retention = Retention(letters, DeadLettersConfig())
+    expected = emptied(request=1, conflict=1, conflict_resolved=1, projection=1)
+    assert await retention.overdue() == expected
+    assert await retention.enforce("ada") == expected
+    assert await retention.enforce("ada") == emptied()
+    for letter in (*await whole(store), *await whole(store, resolved=True)):
+        was_old = letter.recorded_at == OLD
+        assert (letter.state == b"") is (letter.error == REMOVED) is was_old
+        assert (letter.purged_by, letter.purged_at is not None) == (("ada", True) if was_old else (None, False))
+        assert (NAME in str(letter)) is not was_old
+    assert await letters.count() == 6
+    [resolved] = await whole(store, resolved=True)
+    assert (resolved.resolution, resolved.resolved_by, resolved.reason) == ("discarded", "ada", "a test")
+
+
+@pytest.mark.parametrize(
+    "sort", ["request", "request_resolved", "conflict", "conflict_resolved", "projection", "projection_resolved"]
+)
+async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
+    """A setting counts for its kind alone; a resolved letter is as old as its resolution."""
+    letters = store.dead_letters
+    await letters.keep([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
+    await bury(store, conflict(0, MOMENT), conflict(1, MOMENT))
+    for letter in await whole(store):
+        if letter.number % 2 == 0:
+            await letters.resolve(letter.kind, letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
+    everlasting = dict.fromkeys(DeadLettersConfig.__struct_fields__, 36500.0)
+    name = sort.replace("_resolved", "_resolved_days") if "resolved" in sort else f"{sort}_days"
+    found = await Retention(letters, DeadLettersConfig(**everlasting | {name: 0.001})).overdue()
+    assert found == emptied(**{sort: 1})
+
+
+async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction empties more than a step has; what fails between them is gone on with later."""
+    await store.dead_letters.keep([request(number) for number in range(2 * STEP + 5)])
+    real, steps = store.dead_letters.purge, 0
+
+    async def failing(*args: object, **more: int) -> int:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise StoreUnavailable("here", OSError("gone"))
+        count: int = await real(*args, **more)  # type: ignore[arg-type]  # as it was called
+        assert count <= STEP
+        return count
+
+    monkeypatch.setattr(store.dead_letters, "purge", failing)
+    retention = Retention(store.dead_letters, DeadLettersConfig())
+    with pytest.raises(StoreUnavailable):
+        await retention.enforce()
+    assert await retention.overdue() == emptied(request=STEP + 5)
+    assert await retention.enforce() == emptied(request=STEP + 5)
+    assert {letter.purged_by for letter in await whole(store)} == {"retention"}
+
+
+async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
+    """It ends with the letter that reaches the bound: one is emptied however large it is."""
+    large = [request(number, f"2020-01-0{number}T00:00:00.000000Z") for number in range(1, 6)]
+    await store.dead_letters.keep([each._replace(state=b"x" * 1_000) for each in large])
+    [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
+    steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
+    assert steps == [1, 2]
+    assert [letter.purged_at is None for letter in await whole(store)].count(True) == 2
+    left = [letter for letter in await whole(store) if letter.purged_at is None]
+    assert [letter.recorded_at for letter in left] == [each.recorded_at for each in large[3:]]
+
+
+async def test_what_comes_again_is_there_again(store: Store) -> None:
+    """Under its number, as of now, with what it says; unless somebody has decided that nothing is to be done."""
+    letters = store.dead_letters
+    await letters.keep([request(), conflict()])
+    await Retention(letters, DeadLettersConfig()).enforce()
+    before = await whole(store)
+    await letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
+    await letters.keep([request(at=RECENT), conflict(at=RECENT)])
+    [again] = await whole(store)
+    assert (again.number, again.state, again.recorded_at) == (before[0].number, request().state, RECENT)
+    assert (again.purged_at, again.purged_by, json.loads(again.headers)) == (None, None, {"x-shopify-topic": NAME})
+    [decided] = await whole(store, resolved=True)
+    assert (decided.state, decided.error) == (b"", REMOVED)
+    await letters.keep([request(at=OLD)._replace(state=b"another text of the same digest")])
+    assert (await whole(store))[0].state == request().state
+
+
+async def test_what_is_open_and_lost_is_told(config: Config) -> None:
+    """A week before and for as long as it is open; what the log has as well is not. It cannot be tried again."""
+    async with pagefold.open(config) as shop:
+        await shop.store.dead_letters.keep([request(), conflict(), request(1, RECENT)])
+        await bury(shop.store, conflict())
+        assert await shop.retention.outlook() == Outlook(2, 0)
+        await shop.retention.enforce()
+        assert await shop.retention.outlook() == Outlook(0, 2)
+        status = await shop.status()
+        assert (status.expiring, status.purged, status.deliveries) == (0, 2, 2)
+        lost = [each for each in await whole(shop.store) if each.kind == "ingest" and each.purged_at is not None]
+        for letter in lost:
+            assert await shop.dead_letters.retry(letter) == "still dead"
+            detail = await shop.dead_letters.describe(letter)
+            assert (detail.event, detail.base64, detail.differences) == (None, None, None)
+            assert detail.purged_by == "retention"
+            await shop.dead_letters.discard(letter, "the order shop has it", "ada")
+        assert await shop.retention.outlook() == Outlook(0, 0)
+        soon = DeadLettersConfig(request_days=36_500 * 0.99)
+        assert await Retention(shop.store.dead_letters, soon).outlook() == Outlook(0, 0)
+
+
+async def test_a_named_letter_is_emptied_at_once(store: Store) -> None:
+    """Whatever its age, once; by somebody with a name."""
+    await store.dead_letters.keep([request(at=RECENT)])
+    retention = Retention(store.dead_letters, DeadLettersConfig())
+    [letter] = await whole(store)
+    with pytest.raises(Refused, match="operator"):
+        await retention.empty(letter, "")
+    assert await retention.empty(letter, "ada")
+    assert not await retention.empty(letter, "bob")
+    assert not await store.dead_letters.purge_one("projection", letter.number, Purge(REMOVED, MOMENT, "bob"))
+    assert [each.purged_by for each in await whole(store)] == ["ada"]
+
+
+async def emptied_soon(shop: Shop) -> None:
+    """Returns when the first letter has lost what it said."""
+    with anyio.fail_after(30):
+        while (await shop.dead_letters.get("ingest-1")).purged_at is None:  # noqa: ASYNC110  # the store tells nobody
+            await anyio.sleep(0.02)
+
+
+async def test_a_worker_enforces_it(shop: Shop) -> None:
+    """Beside the folding, from its start on; a store that fails is no reason to end."""
+    await shop.store.dead_letters.keep([request()])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.work)
+        await emptied_soon(shop)
+        group.cancel_scope.cancel()
+
+
+async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folding goes on meanwhile, and what is too old goes as soon as it can."""
+    await shop.store.dead_letters.keep([request()])
+    real, failures = shop.store.dead_letters.purge, [StoreUnavailable("here", OSError("gone"))]
+
+    async def failing(*args: object, **more: int) -> int:
+        if failures:
+            raise failures.pop()
+        return await real(*args, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr("pagefold.engine.dead_letters.retention.SECONDS_AFTER_A_FAILURE", 0.01)
+    monkeypatch.setattr(shop.store.dead_letters, "purge", failing)
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.retention.run)
+        await emptied_soon(shop)
+        group.cancel_scope.cancel()
+    assert not failures
+
+
+@on_sqlite
+def test_the_file_has_none_of_it(config: Config, tmp_path: Path) -> None:
+    """What is removed is overwritten, and is found neither in the database nor in what stands beside it."""
+    large = request()._replace(state=NAME.encode() * 3_000)
+
+    async def purge() -> None:
+        async with pagefold.open(config) as shop:
+            await shop.store.dead_letters.keep([large, conflict()])
+            await bury(shop.store, conflict())
+            await shop.retention.enforce()
+
+    anyio.run(purge)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files
+    assert [file.name for file in files if NAME.encode() in file.read_bytes()] == []
+
+
+def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too old, or what is named; first it may be asked what that would be. The status tells what is lost."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    config = Config.load(place / "pagefold.toml")
+
+    async def prepare() -> None:
+        async with pagefold.open(config) as shop:
+            await shop.store.dead_letters.keep([request(), conflict(), request(1, RECENT)])
+
+    anyio.run(prepare)
+    assert "2 open dead letters will lose what they say within 7 days" in run_pagefold("status").err
+    for dry in (["--dry-run"], ["--dry-run"], []):
+        ran = run_pagefold("dead-letters", "purge", *dry, "--as", "ada")
+        assert ran.out.splitlines() == ["1 open request", "1 open conflict"]
+        assert ("would be removed" in ran.err) is bool(dry)
+    assert "no dead letter is older than it may be" in run_pagefold("dead-letters", "purge", "--as", "ada").err
+    listed = [json.loads(line) for line in run_pagefold("dead-letters", "list", "--json").out.splitlines()]
+    [recent] = [each["id"] for each in listed if each["purgedAt"] is None]
+    [gone, _] = [each["id"] for each in listed if each["purgedAt"] is not None]
+    ran = run_pagefold("dead-letters", "purge", recent, "--dry-run", "--as", "ada", "--json")
+    assert json.loads(ran.out) == {"id": recent, "result": "would be purged"}
+    ran = run_pagefold("dead-letters", "purge", recent, gone, "--as", "ada")
+    assert ran.out.splitlines() == [f"{recent}  purged", f"{gone}  gone"]
+    shown = run_pagefold("dead-letters", "show", recent)
+    assert REMOVED in shown.out
+    assert "purgedBy" in shown.out
+    assert NAME not in shown.out + run_pagefold("dead-letters", "list").out
+    assert "what 3 open dead letters said was removed, and nothing else has it" in run_pagefold("status").err
+    counted = [
+        json.loads(line) for line in run_pagefold("dead-letters", "purge", "--as", "a", "--json").out.splitlines()
+    ]
+    assert [each["letters"] for each in counted] == [0] * 6
+
+
+def test_a_time_is_a_number_of_days() -> None:
+    """More than none, and no more than a hundred years."""
+    for days in (0, -1, 36_501, "90"):
+        with pytest.raises(pagefold.ConfigurationError, match=r"dead_letters\.request_days"):
+            Config.parse(document(dead_letters={"request_days": days}))
+    assert configured("sqlite:///nowhere", dead_letters={"request_days": 0.5}).dead_letters.request_days == 0.5

@@ -1,0 +1,383 @@
+"""The demo: it keeps its word, it says so in figures and in words, and it notices when a page or a rebuild is wrong."""
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+import apsw
+import pytest
+
+import pagefold
+from pagefold.domains.domain import JSON
+from pagefold.engine.command import app
+from pagefold.engine.command.options import Exit
+from pagefold.engine.demo import live_phase, sample_shop, snapshot_export
+from pagefold.engine.demo.display import LiveScreen, make_console, screen_for
+from pagefold.engine.demo.event_loss import GARBLED, LOST, BadLine
+from pagefold.engine.demo.faults import BROKEN, Delivery, Faults, deliver
+from pagefold.engine.demo.page_check import Verdict, compare_pages
+from pagefold.engine.demo.reference_model import Document, Model, stream_of
+from pagefold.engine.demo.report_text import pretty, shortened
+from pagefold.engine.demo.scenario import EVENING, Size
+from pagefold.engine.demo.source_feeds import Ledger
+from pagefold.engine.events import AppendResult
+from pagefold.engine.rebuild.rebuild_service import Order, RunReport
+from pagefold.engine.rebuild.run_observer import Watcher
+from pagefold.engine.replay.replayer import Refolded
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.sqlite.connections import PAGES
+
+SKUS = 150
+CHANGES = 2_000
+WIDTH = 110
+
+MISSPELL = "UPDATE sections SET body = CAST(replace(CAST(body AS TEXT), 'attributes', 'attributed') AS BLOB)"
+
+
+def demo(*arguments: str, skus: int = SKUS, changes: int = CHANGES) -> int:
+    """The exit code of `pagefold demo`, with a small shop."""
+    return app.run(["demo", "--skus", str(skus), "--changes", str(changes), *arguments])
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where throwaway stores go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_demo_on_sqlite(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A small shop ends well, tells everything in plain words, and leaves nothing behind."""
+    assert demo("--plain", changes=5_000) == Exit.DONE
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert "All 600 pages are, byte for byte, what an independent model says" in out
+    assert '"status": "live"' in out
+    assert "What was said of" in out
+    assert "pages read" in out
+    assert all(kind in out for kind in BROKEN)
+    assert "What was lost, and found again" in out
+    assert "by rebuild " in out
+    assert "and no other: " in out
+    assert "lines lost" in err.splitlines()[-3]
+    assert "lag 0" in err.splitlines()[-3]
+    assert "level=" not in err
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_demo_on_postgres(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same on PostgreSQL, whose store is kept: a second demo refuses to play in it."""
+    assert demo("--store", postgres_url, "--json") == Exit.DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["pages"]["pages"] == 4 * SKUS
+    assert report["rebuild"]["repaired"] == report["rebuild"]["damaged"] == 9
+    assert demo("--store", postgres_url) == Exit.USAGE
+    assert "needs an empty one" in capsys.readouterr().err
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The report adds up."""
+    assert demo("--seed", "3", "--json") == Exit.DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == []
+    assert report["lines"] == sum(report["outcomes"].values()) == sum(fault["sent"] for fault in report["faults"])
+    assert all(fault["outcomes"] == {fault["expected"]: fault["sent"]} for fault in report["faults"])
+    assert all(fault["reason"] for fault in report["faults"] if fault["expected"] in {"rejected", "conflict"})
+    folded = sum(domain["applied"] + domain["stale"] + domain["dead"] for domain in report["domains"])
+    assert folded == report["outcomes"]["appended"] + report["rebuild"]["events"] > CHANGES
+    assert report["product"]["page"]["sku"] == report["product"]["sku"]
+    assert len(report["product"]["latest"]) == 8 < report["product"]["said"]
+    assert min(report["throughput"].values()) > 0
+
+
+def test_rebuild_in_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was lost is told by kind, and so is what was found; the stream that is shown has an event of a rebuild."""
+    assert demo("--json", changes=8_000) == Exit.DONE
+    rebuild = json.loads(capsys.readouterr().out)["rebuild"]
+    losses, found = rebuild["losses"], rebuild["found"]
+    assert {"first", "newer", "withdrawn", "garbled"} <= losses.keys()
+    assert losses["newer"] == pytest.approx(LOST * 8_000 / EVENING, rel=0.5)
+    assert min(found[kind] for kind in ("missing", "newer", "changed", "orphan")) > 0
+    assert found["missing"] + found["newer"] <= sum(losses.values()) - losses["garbled"]
+    assert sum(found.values()) == rebuild["events"]
+    assert rebuild["pagesDiffering"] >= rebuild["damaged"] == rebuild["repaired"] == 9
+    assert rebuild["rows"] > 5 * SKUS
+    assert min(rebuild["seconds"], rebuild["rowsPerSecond"], rebuild["sections"], rebuild["foldingSeconds"]) > 0
+    assert len(rebuild["runs"]) == 5
+    *_, head = rebuild["stream"]["latest"]
+    assert head["runId"] in rebuild["runs"]
+    assert (head["head"], head["drift"]) == (True, "newer")
+
+
+WriteSnapshot = Callable[[Path, Iterable[Document], datetime], None]
+
+
+def leaves_out(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """A row is left out after the model made it, and nothing tells of that."""
+    write(file, rows[1:], taken_at)
+
+
+def invents(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """A row speaks of a product that nobody else knows."""
+    write(file, [*rows, rows[-1] | {"sku": "ZZZ-UNHEARD-OF"}], taken_at)
+
+
+def misquotes(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """A row takes back what its source never took back."""
+    live = next(row for row in rows if row["payload"] is not None)
+    write(file, [row | {"payload": None} if row is live else row for row in rows], taken_at)
+
+
+def breaks_off(write: WriteSnapshot, file: Path, rows: list[Document], taken_at: datetime) -> None:
+    """The end is not there."""
+    write(file, rows, taken_at)
+    file.write_bytes(file.read_bytes().rpartition(b'{"snapshot":"end"')[0])
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (leaves_out, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
+        (invents, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
+        (misquotes, r"the rebuild: \d+ streams had drifted, it must be \d+; they differ in \S+/pricing/erp\n"),
+        (breaks_off, r"the rebuild: the rebuild of erp is completed; \S+"),
+    ],
+)
+def test_wrong_snapshot(
+    fault: Callable[[WriteSnapshot, Path, list[Document], datetime], None],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A snapshot that is not what its source says makes the demo fail, and it says what was found wrongly."""
+    write = snapshot_export.write_snapshot
+
+    def write_wrongly(file: Path, rows: list[Document], taken_at: datetime) -> None:
+        if file.name == "erp.ndjson":
+            fault(write, file, rows, taken_at)
+        else:
+            write(file, rows, taken_at)
+
+    monkeypatch.setattr(snapshot_export, "write_snapshot", write_wrongly)
+    assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
+    out = capsys.readouterr().out
+    assert re.search(f"✘ {complaint}", out)
+    assert "pages are not what the model says" in out
+
+
+def test_rebuild_that_mends_no_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sections that stay spoilt make the demo fail."""
+    fold_again = Shop.fold_again
+
+    async def look_only(shop: Shop, *, write: bool, **arguments: object) -> Refolded:
+        return await fold_again(shop, write=False)
+
+    monkeypatch.setattr(Shop, "fold_again", look_only)
+    assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
+    out = capsys.readouterr().out
+    assert "✘ 9 of 401 pages are not what the model says" in out
+    assert "NOBODY-EVER-SAID-THIS in " in out
+
+
+def test_kept_store(
+    temporary_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--keep` leaves a store, a configuration and snapshots that agree. A configured store is never touched."""
+    monkeypatch.setenv("PAGEFOLD_STORE", f"sqlite:///{temporary_folder}/precious")
+    assert demo("--keep", "--plain", changes=0) == Exit.DONE
+    [folder] = temporary_folder.iterdir()
+    assert f"export PAGEFOLD_CONFIG={folder}/pagefold.toml" in capsys.readouterr().err
+    monkeypatch.delenv("PAGEFOLD_STORE")
+    config = pagefold.Config.load(folder / "pagefold.toml")
+    assert config.store.url == f"sqlite:///{folder}/store"
+    assert (folder / "store" / PAGES).is_file()
+    for found in asyncio.run(rebuilt_again(config)):
+        assert found.complete
+        assert (found.drifted, found.counts.orphans, found.counts.refused) == (0, 0, 0)
+        assert found.counts.equal == found.counts.rows > 0
+
+
+async def rebuilt_again(config: pagefold.Config) -> list[RunReport]:
+    """A rebuild of every source, after the demo's own."""
+    async with pagefold.open(config) as shop, shop.rebuilds() as office:
+        return [await office.rebuild(source, Order(), Watcher()) for source in office.sources(None, None)]
+
+
+def test_corrupted_page(
+    temporary_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was changed, one that was removed and one that nobody asked for are found, and shown."""
+    products = [product.sku for product in Size(skus=100).story().products]
+    first, last = min(products), max(products)
+
+    async def corrupt_and_compare(shop: Shop, model: Model, *arguments: object) -> Verdict:
+        corrupt(temporary_folder, MISSPELL, first)
+        corrupt(temporary_folder, "DELETE FROM sections", last)
+        corrupt(temporary_folder, "UPDATE sections SET sku = 'GHOST', channel = 'web-us'", last, channel="web-fr")
+        return await compare_pages(shop, model)
+
+    monkeypatch.setattr(live_phase, "compare_pages", corrupt_and_compare)
+    assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
+    out = capsys.readouterr().out
+    assert f"✘ {first} in web-de, as its storefront reads it, differs from byte " in out
+    assert '"attributes"' in out
+    assert '"attributed"' in out
+    assert f"✘ {last} in web-de, as its storefront reads it, differs from byte 0 on\n  store  no page" in out
+    assert "✘ GHOST in web-us, as its storefront reads it, differs from byte 0 on" in out
+    assert f"✘ 4 of {4 * len(products) + 1} pages are not what the model says" in out
+    assert "What was lost" not in out
+
+
+def corrupt(folder: Path, statement: str, sku: str, channel: str = "web-de") -> None:
+    """Changes sections behind everybody's back."""
+    [file] = folder.glob(f"*/store/{PAGES}")
+    connection = apsw.Connection(str(file))
+    connection.execute(statement + " WHERE sku = ? AND channel = ?", (sku, channel))
+    connection.close()
+
+
+def test_usage(temporary_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shop that is too small, and a configuration, are refused before anything is made."""
+    assert demo(skus=99) == Exit.USAGE
+    assert "100" in capsys.readouterr().err
+    assert demo("--config", "pagefold.toml") == Exit.USAGE
+    assert "brings its own configuration" in capsys.readouterr().err
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_surprises_are_counted() -> None:
+    """A line that became something else than it had to is counted and named, without what it said."""
+    ledger = Ledger()
+    event = {"type": "media", "sku": "S", "channel": "*", "source": "dam", "sourceVersion": 4, "payload": {"secret": 1}}
+    ledger.enter(Delivery(b"{}", None, None, "appended", event), "appended", AppendResult("rejected", reason="no"))
+    ledger.enter(Delivery(b"{}", "late", None, "appended", event), "duplicate", AppendResult("appended", 1))
+    ledger.enter(Delivery(b"{", "broken", "NaN", "rejected", None), "rejected", AppendResult("rejected", reason="no"))
+    assert (ledger.lines, ledger.surprised) == (3, 2)
+    first, second = ledger.surprises
+    assert first.line == "S/*/media/dam version 4 (in order)"
+    assert (first.expected, first.model, first.outcome, first.reason) == ("appended", None, "rejected", "no")
+    assert (second.model, second.outcome) == ("duplicate", "appended")
+    assert [(account.kind, account.as_expected) for account in ledger.accounts()] == [
+        (None, False),
+        (None, True),
+        ("NaN", True),
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: signal.Signals, temporary_folder: Path) -> None:
+    """Ctrl-C and SIGTERM end the demo at once, without a traceback, and leave nothing behind."""
+    program = "from pagefold.engine.command import main; main()"
+    environment = os.environ | {"TMPDIR": str(temporary_folder)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "demo", "--plain"], env=environment, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert b"Delivering" in process.stderr.readline()
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == 128 + number
+    assert number.name.encode() in rest
+    assert b"Traceback" not in rest
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_live_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal there are tables that move, in colour; `--plain` is stronger than any wish for colour."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(screen_for(make_console(plain=False, stderr=True), plain=False), LiveScreen)
+    assert demo(skus=100, changes=100) == Exit.DONE
+    out, err = capsys.readouterr()
+    assert "\x1b[1" in out
+    assert "\x1b[?25l" in err
+    assert err.rindex("\x1b[?25h") > err.rindex("marketplace-de")
+    assert demo("--plain", skus=100, changes=0) == Exit.DONE
+    assert "\x1b" not in "".join(capsys.readouterr())
+
+
+def test_pretty_page() -> None:
+    """What fits on a line stays on it; long lists and texts are cut, and say so."""
+    page: JSON = {"a": {"b": [1, 2, 3, 4], "text": "x" * 500}, "none": None, "deep": [{"c": "d" * 30, "e": "f" * 30}]}
+    text = pretty(shortened(page), WIDTH)
+    assert json.loads(text)["a"]["b"] == [1, 2, "… 2 more"]
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert text.splitlines()[0] == "{"
+    assert '  "none": null,' in text.splitlines()
+    assert Counter(text)["{"] == 3
+
+
+# --- what is lost, and where it is found -------------------------------------------------------
+
+SPOILT = Faults(late=0, reordered=0, duplicated=0, stale=0, conflicting=0, withdrawn=0, broken=1)
+
+
+def test_bad_line() -> None:
+    """What arrives becomes what it must; what does not is what a rebuild has to find, and every kind is among it."""
+    shop = sample_shop.Shop(skus=100, launched=10)
+    model = Model(tomllib.loads(shop.config("sqlite:///shop")))
+    for event in shop.catalog():
+        model.submit(event)
+    told = model.copy()
+    spared = shop.products[0].sku
+    missed = Counter[int]()
+    line = BadLine(model, spared, 7, lambda amount: missed.update({amount: 1}))
+    said = itertools.chain(shop.launches(), shop.changes(20_000))
+    for delivery in line.passes(deliver(said, Faults())):
+        if delivery.event is not None:
+            assert told.submit(delivery.event) == delivery.expected
+    lost = line.losses.total() - line.losses["garbled"] - line.losses["copy"]
+    assert model.events() - told.events() == lost == missed[1]
+    assert line.losses.keys() == {"first", "newer", "withdrawn", "older", "copy", "garbled"}
+    assert lost / 20_000 == pytest.approx(LOST, rel=0.2)
+    assert line.losses["garbled"] / 20_000 == pytest.approx(GARBLED, rel=0.5)
+    drift = model.drift(told)
+    assert set(drift.values()) == {"missing", "newer", "changed"}
+    assert spared not in {stream.sku for stream in drift}
+    assert not told.drift(model).keys() - drift.keys()
+
+
+def test_bad_line_with_little_to_lose() -> None:
+    """The first event is lost, however few there are; a broken line says nothing that could be."""
+    shop = sample_shop.Shop(skus=1)
+    model = Model(tomllib.loads(shop.config("sqlite:///shop")))
+    line = BadLine(model, "", 7, lambda _amount: None)
+    arrived = list(line.passes(deliver(shop.catalog(), SPOILT)))
+    assert line.losses == {"first": 1, "garbled": 1}
+    assert [delivery.expected for delivery in arrived].count("rejected") == model.events()
+    assert [delivery.expected for delivery in arrived].count("appended") == model.events() - 1
+
+
+def test_snapshots_of_the_shop(tmp_path: Path) -> None:
+    """With a folder for them, each source has a file of its own there."""
+    shop = sample_shop.Shop(skus=1)
+    assert all("snapshot" not in source for source in tomllib.loads(shop.config("sqlite:///shop"))["sources"].values())
+    sources = tomllib.loads(shop.config("sqlite:///shop", tmp_path))["sources"]
+    files = {Path(source["snapshot"]["file"]) for source in sources.values()}
+    assert len(files) == len(sources)
+    assert {file.parent for file in files} == {tmp_path}
+    assert {file.suffix for file in files} == {".ndjson", ".gz"}
+
+
+def test_launched_products() -> None:
+    """Neither the catalog nor a change is of a product that is launched at the end; all else is as it is without."""
+    whole, shop = sample_shop.Shop(skus=100), sample_shop.Shop(skus=100, launched=10)
+    assert [*shop.products, *shop.launched] == list(whole.products)
+    launched = {product.sku for product in shop.launched}
+    first = list(shop.launches())
+    assert first == list(shop.launches())
+    assert {stream_of(event).sku for event in first} == launched
+    assert {event["sourceVersion"] for event in first} == {1}
+    assert not any(stream_of(event).sku in launched for event in itertools.chain(shop.catalog(), shop.changes(500)))
+    assert list(whole.launches()) == []

@@ -1,0 +1,220 @@
+"""Locales, however they are spelt: one form, wherever a text by locale or the language of a channel stands."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pagefold import Config, DomainEvent, Shop
+from pagefold.domains import DOMAINS
+from pagefold.domains.locales import are_plain, canonical_locale, more_general, plain_text, resolve, upcast_text
+from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.stores.event_state import State
+from tests.support.small_shop import Document, Raw, append, as_line, configured, document, event, say, section
+
+CANONICAL = {
+    "fr": ["fr", "FR", "Fr"],
+    "fr-CA": ["fr-CA", "fr_CA", "FR_ca", "fr-ca", "fr_CA.UTF-8", "fr_CA.ISO8859-1", "fr_CA@euro", "fr_CA.utf8@euro"],
+    "sr-Latn-RS": ["sr-latn-rs", "sr_Latn_RS", "SR_LATN_RS", "sr_RS@latin", "sr_RS.UTF-8@latin", "sr_RS_#Latn"],
+    "zh-Hans": ["zh-hans", "zh_Hans", "zh__#Hans"],
+    "yue-Hant-HK": ["yue-hant-hk", "zh-yue-Hant-HK"],
+    "es-419": ["es-419", "ES_419"],
+    "ca-ES-valencia": ["ca-es-VALENCIA", "ca_ES@valencia"],
+    "de-CH-1996": ["de_CH_1996", "de-ch-1996"],
+    "de-DE-u-co-phonebk": ["de_DE_u_co_phonebk", "DE-de-U-CO-PHONEBK"],
+    "en-x-shop": ["en-X-Shop", "en_x_shop"],
+    "he-IL": ["he-IL", "iw_IL"],
+    "en-GB": ["en-GB", "en_uk"],
+    "nds": ["nds", "NDS"],
+}
+NO_LOCALES = [
+    "", "-", "_de", "de_", "de__DE", "de DE", " de", "de\n", "xx_1", "d", "default", "german", "C", "POSIX", "de_DEU",
+    "de/DE", "de.", "de@", "de_DE@bogus", "de-DE-DE", "de-Latn-Cyrl", "däe", "de" + "-abcdefgh" * 8, "name", "\u212ao",
+]  # fmt: skip
+HELLO: Document = {"localized": {"claim": {"fr_FR": "Bonjour", "DE-AT": "Servus", "en_US.UTF-8": "Hello"}}}
+SPELT: Document = {
+    "nord": {"locale": "nb_no", "fallbacks": ["SV", "en-us"], "currency": "EUR"},
+    "wien": {"locale": "DE_at", "currency": "EUR"},
+}
+
+
+@pytest.mark.parametrize(("tag", "spelling"), [(tag, each) for tag, spelt in CANONICAL.items() for each in spelt])
+def test_one_locale_has_one_form(tag: str, spelling: str) -> None:
+    """Whatever the case and the separator, and what POSIX and Java add."""
+    assert canonical_locale(spelling) == tag
+
+
+@pytest.mark.parametrize("name", NO_LOCALES)
+def test_what_is_no_locale(name: str) -> None:
+    """Names of languages, of stores and of columns are none, nor is what only begins like one."""
+    assert canonical_locale(name) is None
+
+
+@given(st.from_regex(r"[a-z]{2,3}([_-]([A-Za-z0-9]{1,8})){0,4}(@latin|\.UTF-8)?", fullmatch=True))
+def test_the_one_form_stays_as_it_is(name: str) -> None:
+    """It has no other, and case and separators are of no account."""
+    tag = canonical_locale(name)
+    if tag is not None:
+        assert canonical_locale(tag) == tag
+        assert {canonical_locale(each) for each in (tag.upper(), tag.lower(), tag.replace("-", "_"))} == {tag}
+    assert canonical_locale(name.upper()) == tag
+
+
+def test_what_is_more_general() -> None:
+    """From the most specific to the language; what announces an extension does not stand at an end."""
+    assert more_general("zh-Hant-TW") == ["zh-Hant-TW", "zh-Hant", "zh"]
+    assert more_general("de-DE-u-co-phonebk") == ["de-DE-u-co-phonebk", "de-DE-u-co", "de-DE", "de"]
+    assert more_general("en-x-a") == ["en-x-a", "en"]
+
+
+def test_a_text_has_one_form() -> None:
+    """Keys are canonical; what is null or blank is no translation."""
+    given = {"fr_FR": "Bonjour", "DE": None, "en-us": "", "it": " \t\u2003", "sv": " Hej "}
+    plain = plain_text("claim", given)
+    assert plain == {"fr-FR": "Bonjour", "sv": " Hej "}
+    assert are_plain([plain])
+    assert plain_text("claim", plain) == plain
+    others: list[dict[str, str | None]] = [{}, {"fr": None}, {"fr": " "}, {"fr_FR": "Bonjour"}, {"xx_1": "?"}]
+    assert not any(are_plain([plain, each]) for each in others)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"fr_FR": "old", "fr": "language"}, "old"),
+        ({"fr_FR": "old", "fr-FR": "new"}, "new"),
+        ({"FR_fr": "a", "fr_FR": "b"}, "b"),
+        ({"fr-FR": " ", "fr": None, "en": "english"}, "english"),
+        ({"no locale": "?", "FR": "language"}, "language"),
+        ({"de": "deutsch"}, None),
+    ],
+)
+def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: str | None) -> None:
+    """As they are spelt there; of two that are one locale the canonical counts, and then an order of no chance."""
+    for each in (given, dict(reversed(given.items()))):
+        assert resolve(upcast_text(each), ("fr-FR", "fr", "en")) == shown
+
+
+# --- at the door --------------------------------------------------------------------------------------------
+
+
+def content_of(given: DomainEvent) -> bytes:
+    """The canonical payload of an event. Both ways in give the same."""
+    door = Door(configured("sqlite:///nowhere"))
+    contents = {door.examine(each).content for each in (given, read_event(as_line(given)))}
+    assert len(contents) == 1
+    return contents.pop()
+
+
+def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
+    """Where and why the door refuses a payload. Both ways in say the same."""
+    door, given = Door(configured("sqlite:///nowhere")), event(domain, payload)
+    refusals = set()
+    for each in (given, read_event(as_line(given))):
+        with pytest.raises(Refused) as caught:
+            door.examine(each)
+        refusals.add((caught.value.path, caught.value.reason))
+    assert len(refusals) == 1
+    return refusals.pop()
+
+
+def test_what_is_stored_is_canonical() -> None:
+    """Of a catalog and of media alike; a text without any translation is not stored."""
+    text = {"fr_ca": "Chemise", "EN": None, "it_IT": " "}
+    assert content_of(event("catalog", {"localized": {"name": text, "claim": {"de": ""}}})) == (
+        b'{"localized":{"name":{"fr-CA":"Chemise"}}}'
+    )
+    assert content_of(event("media", {"assets": [{"url": "a", "alt": text}, {"url": "b", "alt": {"de": None}}]})) == (
+        b'{"assets":[{"alt":{"fr-CA":"Chemise"},"url":"a"},{"url":"b"}]}'
+    )
+    empty: list[Document] = [{}, {"name": {}}, {"name": {"de": None}}]
+    assert {content_of(event("catalog", {"localized": each})) for each in empty} == {b"{}"}
+
+
+@pytest.mark.parametrize(
+    ("domain", "payload", "path", "reason"),
+    [
+        ("catalog", {"localized": {"name": {"it": "a", "xx_1": "b"}}}, "localized.name.xx_1", "is not a locale"),
+        ("catalog", {"localized": {"name": {"german": None}}}, "localized.name.german", "such as 'de' or 'de-AT'"),
+        ("catalog", {"localized": {"a.b": {"": "x"}}}, "localized.a.b.", "is not a locale"),
+        ("media", {"assets": [{"url": "a"}, {"url": "b", "alt": {"deu_": "b"}}]}, "assets[1].alt.deu_", "not a locale"),
+        (
+            "catalog",
+            {"localized": {"claim": {"de": "c"}, "name": {"it_IT": "a", "it-it": "b"}}},
+            "localized.name.it-it",
+            "is the same locale as 'it_IT': it-IT",
+        ),
+        ("media", {"assets": [{"url": "a", "alt": {"FR": None, "fr": "b"}}]}, "assets[0].alt.fr", "as 'FR': fr"),
+        ("catalog", {"localized": {"a": {"de": "x"}, "b": {"de": "x", "en": 3}}}, "localized.b.en", "got `int`"),
+        ("catalog", {"localized": {"a": {"de": "x"}, "b": "x"}}, "localized.b", "got `str`"),
+        ("catalog", {"localized": {"name": None}}, "localized.name", "got `null`"),
+        ("catalog", {"localized": {"x[0]": {"de": ["x"]}}}, "localized.x[0].de", "got `array`"),
+        ("media", {"assets": [{"url": "a", "alt": {"de": {}}}]}, "assets[0].alt.de", "got `object`"),
+    ],
+)
+def test_what_is_wrong_is_named(domain: str, payload: Document, path: str, reason: str) -> None:
+    """By the key that stands in the payload, whatever that is."""
+    where, why = refusal_of(domain, payload)
+    assert where == f"payload.{path}"
+    assert reason in why
+
+
+async def test_spellings_are_one_content(shop: Shop) -> None:
+    """The same text in another spelling is a duplicate, and another text a conflict."""
+    await append(shop, event("catalog", HELLO))
+    again = {"localized": {"claim": {"en-us": "Hello", "de_AT": "Servus", "FR-FR": "Bonjour", "it": None, "sv": ""}}}
+    other = {"localized": {"claim": {"en-us": "Hello", "de_AT": "Servus", "FR-FR": "Salut"}}}
+    results = await shop.append([event("catalog", again), event("catalog", other)])
+    assert [each.outcome for each in results] == ["duplicate", "conflict"]
+
+
+async def test_pages_show_texts_in_any_spelling(shop: Shop) -> None:
+    """Each channel in its language, blank ones passed over; of attributes and of pictures."""
+    claim = {"DE_de": "Moin", "de-at": " ", "de": "Hallo", "EN": "Hello", "en_us": None}
+    await say(
+        shop,
+        event("catalog", {"localized": {"claim": claim}}),
+        event("media", {"assets": [{"url": "a", "alt": claim}]}),
+    )
+    for channel, shown in {"web-de": "Moin", "market-at": "Hallo", "outlet-de": "Moin"}.items():
+        assert (await section(shop, "catalog", channel))["attributes"] == {"claim": shown}
+        assert (await section(shop, "media", channel))["assets"][0]["alt"] == shown
+    assert (await section(shop, "catalog", "web-us"))["attributes"] == {"claim": "Hello"}
+
+
+async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
+    """What was stored before there was one form is folded as it was meant, and the same said again is a duplicate."""
+    old = b'{"localized":{"claim":{"de_DE":"Moin","en":"Hello","fr":""}}}'
+    moment = "2026-01-01T12:00:00.000000Z"
+    state = State(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(old))
+    await shop.store.log.insert([Raw("A/*/catalog/pim", 1, "catalog", msgspec.json.encode(state))])
+    await shop.catch_up()
+    assert (await section(shop, "catalog", sku="A"))["attributes"] == {"claim": "Moin"}
+    assert (await section(shop, "catalog", "outlet-de", sku="A"))["attributes"] == {"claim": "Moin"}
+    again = event("catalog", {"localized": {"claim": {"de-DE": "Moin", "en": "Hello"}}}, sku="A")
+    assert [each.outcome for each in await shop.append([again])] == ["duplicate"]
+
+
+# --- in the configuration -----------------------------------------------------------------------------------
+
+
+def test_channels_have_canonical_locales() -> None:
+    """However they are written: what a channel shows is found by one form, and another spelling folds nothing again."""
+    config = configured("sqlite:///nowhere", channels=SPELT)
+    assert {channel.name: channel.view().locales for channel in config.made_for} == {
+        "nord": ("nb-NO", "nb", "sv", "en-US", "en"),
+        "wien": ("de-AT", "de"),
+    }
+    same = configured("sqlite:///nowhere", channels=SPELT | {"wien": {"locale": "de-AT", "currency": "EUR"}})
+    catalog = DOMAINS[0]
+    assert same.fingerprint(catalog) == config.fingerprint(catalog)
+
+
+@pytest.mark.parametrize(("key", "value"), [("locale", "austrian"), ("locale", "de_"), ("fallbacks", ["en", "xx_1"])])
+def test_a_channel_in_no_language_is_refused(key: str, value: object) -> None:
+    """By its key, and with what would be right."""
+    channels = {"wien": SPELT["wien"] | {key: value}}
+    with pytest.raises(ConfigurationError, match=rf"channels\.wien\.{key}.*such as 'de-AT'"):
+        Config.parse(document(channels=channels))

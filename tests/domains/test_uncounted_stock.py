@@ -1,0 +1,122 @@
+"""Stock that nobody counts: null, said aloud, at every entrance; what is missing is not null, and neither is zero."""
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.errors import Refused
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
+from tests.support.debezium_messages import envelope
+from tests.support.deliveries import found_in
+from tests.support.small_shop import Document, append, as_line, document, event, say, section, stock
+from tests.support.snapshot_fixtures import configured, payload_of, read, written
+
+PATHS: Document = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"available": "stock.free"}}
+COLUMNS: Document = {"sku": "item_no", "payload": {"available": "free", "restockAt": "due"}}
+AT = "2026-01-01T00:00:00Z"
+HEADER = "sku,sourceVersion,occurredAt,payload.available,payload.safetyStock"
+
+
+def connected(**settings: Document) -> Config:
+    """The shop, whose warehouse sends changes in other forms."""
+    parsed = document()
+    parsed["sources"]["wms-a"] = {"domains": ["inventory"]} | settings
+    return Config.parse(parsed)
+
+
+def uncounted(version: int = 1, source: str = "wms-a", **payload: object) -> DomainEvent:
+    """A place that does not count."""
+    return event("inventory", {"available": None} | payload, version=version, source=source)
+
+
+async def test_what_is_not_counted_can_be_sold(shop: Shop) -> None:
+    """From one place or beside others: there is no sum, and the item is in stock, until somebody counts again."""
+    await say(shop, stock(0), stock(4, source="wms-b"))
+    await say(shop, uncounted(2, safetyStock=3, restockAt="2030-01-01T00:00:00Z"))
+    assert await section(shop, "inventory") == {
+        "available": None,
+        "locations": [
+            {"available": None, "restockAt": "2030-01-01T00:00:00Z", "source": "wms-a"},
+            {"available": 4, "source": "wms-b"},
+        ],
+        "restockAt": "2030-01-01T00:00:00Z",
+        "status": "in_stock",
+    }
+    assert (await section(shop, "inventory", "market-at"))["available"] == 4  # which wms-a does not serve
+    await say(shop, stock(0, version=3), stock(0, version=2, source="wms-b"))
+    assert await section(shop, "inventory") == {
+        "available": 0,
+        "locations": [{"available": 0, "source": "wms-a"}, {"available": 0, "source": "wms-b"}],
+        "status": "out_of_stock",
+    }
+
+
+async def test_null_is_content(shop: Shop) -> None:
+    """It is neither zero nor missing, and what is missing is refused by name."""
+    await append(shop, uncounted())
+    results = await shop.append([uncounted(), stock(0), event("inventory", {"safetyStock": 1}, version=2)])
+    assert [each.outcome for each in results] == ["duplicate", "conflict", "rejected"]
+    assert (results[-1].path, results[-1].reason) == ("payload.available", "is required")
+
+
+def webhook_payload(item: Document) -> DomainEvent:
+    """The event in a delivery."""
+    webhooks = Webhooks(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
+    [found] = found_in(webhooks, orjson.dumps(item))
+    assert isinstance(found, Change)
+    return found.event
+
+
+def test_a_webhook_says_null() -> None:
+    """As Shopify does. What is not there is still missing, and zero is zero."""
+    said = {"sku": "A", "v": 1, "at": AT}
+    door = Door(connected())
+    for free, content in ((None, b'{"available":null}'), (0, b'{"available":0}')):
+        assert door.examine(webhook_payload(said | {"stock": {"free": free}})).content == content
+    for stated in (said, said | {"stock": {}}, said | {"stock": None}):
+        with pytest.raises(Refused, match=r"payload\.available: is required"):
+            door.examine(webhook_payload(stated))
+
+
+def test_a_row_of_a_table_says_null() -> None:
+    """And NULL where it says nothing of its own is left out, as before."""
+    config = connected(cdc={"columns": COLUMNS})
+    row = {"item_no": "A", "free": None, "due": None}
+    [change] = found_in(Debezium(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
+    assert isinstance(change, Change)
+    assert change.event.payload == b'{"available":null}'
+    assert Door(config).examine(change.event).content == b'{"available":null}'
+
+
+async def test_a_cell_says_null_in_a_word(tmp_path: Path) -> None:
+    """CSV has nothing else for it: an empty cell is missing."""
+    written(tmp_path / "stock.csv", "\n".join([HEADER, f"A,1,{AT},null,2", f"B,1,{AT},,2", f"C,1,{AT},7,", "#end,3"]))
+    found = await read(configured(["inventory"], file=str(tmp_path / "stock.csv")))
+    assert [payload_of(each) for each in found.events] == [
+        {"available": None, "safetyStock": 2},
+        {"safetyStock": 2},
+        {"available": 7},
+    ]
+
+
+def test_a_flat_row_says_null() -> None:
+    """Its members are columns, and null is what stands there."""
+    columns = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload": {"available": "free"}}
+    config = configured(["inventory"], url="https://wms.example/stock", columns=columns)
+    rows = FlatJSON(columns_of(config, "erp"), "rows")
+    for row, payload in (({"free": None}, {"available": None}), ({}, {}), ({"free": 0}, {"available": 0})):
+        found = rows.read(json.dumps({"id": "A", "v": 1, "at": AT} | row).encode())
+        assert isinstance(found, DomainEvent)
+        assert payload_of(found) == payload
+
+
+def test_a_line_says_null() -> None:
+    """As it is stored."""
+    assert b'"available":null' in as_line(uncounted())

@@ -1,0 +1,462 @@
+"""The invariants of the design's section 8, as far as a store can break them, on both stores."""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import apsw
+import psycopg
+import pytest
+from anyio.lowlevel import checkpoint
+
+import pagefold
+from pagefold import Config, DomainEvent, LogReplaced, Shop, StoreUnavailable
+from pagefold.domains import DOMAINS
+from pagefold.engine.folding.folder import Folder
+from pagefold.engine.intake import appender
+from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.sqlite import SQLiteStore
+from pagefold.engine.stores.store import NewEvent, Store
+from tests.support.small_shop import (
+    SKU,
+    a_model,
+    append,
+    as_document,
+    assert_every_event_is_counted,
+    catalog,
+    everything,
+    pages_in,
+    pages_of,
+    price,
+    say,
+    section,
+    stock,
+    withdrawn,
+)
+
+PATIENCE = 0.3
+"""Seconds for which an append is tried again in these tests."""
+
+BREAK_UP = """
+CREATE FUNCTION pagefold.break_up() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(5); RETURN NULL; END $$;
+"""
+TRIGGER = {
+    "events": "CREATE TRIGGER faulty AFTER INSERT ON pagefold.stored_events EXECUTE FUNCTION pagefold.break_up()",
+    "pages": "CREATE TRIGGER faulty AFTER INSERT OR UPDATE ON pagefold.sections EXECUTE FUNCTION pagefold.break_up()",
+}
+LOST = StoreUnavailable("the store", ConnectionError("lost"))
+MEND = "DROP FUNCTION pagefold.break_up() CASCADE"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits 20 seconds for a store that a test has broken."""
+    monkeypatch.setattr(appender, "RETRY_SECONDS", PATIENCE)
+
+
+@asynccontextmanager
+async def broken(shop: Shop, part: str) -> AsyncIterator[None]:
+    """The disk is full, or the connection breaks in the middle of every transaction that writes to this part."""
+    if isinstance(shop.store, SQLiteStore):
+        connections = shop.store._connections
+        threaded = connections.events if part == "events" else connections.pages
+        pages = await threaded.run(lambda connection: connection.pragma("page_count"))
+        await threaded.run(lambda connection: connection.pragma("max_page_count", pages))
+        yield
+        await threaded.run(lambda connection: connection.pragma("max_page_count", 1_000_000))
+        return
+    with psycopg.connect(shop.config.store.url, autocommit=True) as connection:
+        connection.execute(BREAK_UP)
+        connection.execute(TRIGGER[part].encode())
+        yield
+        connection.execute(MEND)
+
+
+def fails_once(call: Callable[..., Awaitable[Any]], *, after: bool) -> Callable[..., Awaitable[Any]]:
+    """A method that raises `StoreUnavailable` the first time, before or after it has done its work."""
+    times = itertools.count()
+
+    async def wrapped(*arguments: object, **named: object) -> object:
+        if next(times):
+            return await call(*arguments, **named)
+        if after:
+            await call(*arguments, **named)
+        raise LOST
+
+    return wrapped
+
+
+def outcomes(results: Sequence[pagefold.AppendResult]) -> list[str]:
+    """What became of each event."""
+    return [result.outcome for result in results]
+
+
+def many(count: int, size: int = 3_000) -> list[DomainEvent]:
+    """Events that need room."""
+    return [catalog("x" * size, sku=f"S{number:04}") for number in range(count)]
+
+
+# --- I1, I2 and I12: what is acknowledged, and what is not ------------------------------------------
+
+
+async def test_i1_what_is_acknowledged_is_in_the_log(shop: Shop) -> None:
+    """When `append` returns, another connection finds each event at the position that was told."""
+    results = await append(shop, *many(20))
+    async with pagefold.open(shop.config) as other:
+        positions = {event.notification_id for event in await everything(other.store)}
+    assert positions == {result.position for result in results}
+
+
+async def test_i2_an_event_is_in_the_log_once(shop: Shop) -> None:
+    """Many callers who send the same events, again and again, put each in the log once, and one of them is told so."""
+    events = many(30, size=10)
+    told: list[pagefold.AppendResult] = []
+
+    async def send() -> None:
+        for _ in range(2):
+            told.extend(await shop.append(random.sample(events, len(events))))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(send)
+    assert Counter(outcomes(told)) == {"appended": 30, "duplicate": 330}
+    assert len(await everything(shop.store)) == 30
+    assert len({result.position for result in told}) == 30
+
+
+async def test_i12_a_failed_append_is_not_answered_with_success(shop: Shop) -> None:
+    """When the transaction fails, the caller is told so, nothing is half in the log, and sending again is safe."""
+    [first] = await append(shop, stock(1))
+    async with broken(shop, "events"):
+        with pytest.raises(StoreUnavailable):
+            await shop.append(many(200))
+        assert [event.notification_id for event in await everything(shop.store)] == [first.position]
+    results = await append(shop, *many(200))
+    positions = [result.position for result in results]
+    assert positions == sorted(set(positions), key=lambda position: position or 0)
+
+
+async def test_i12_everybody_in_a_failed_transaction_is_told(shop: Shop) -> None:
+    """All callers whose events shared the transaction get the error, and later ones a working store."""
+    errors: list[StoreUnavailable] = []
+
+    async def send(events: Sequence[DomainEvent]) -> None:
+        try:
+            await shop.append(events)
+        except StoreUnavailable as error:
+            errors.append(error)
+
+    events = many(100)
+    async with broken(shop, "events"), anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(send, events[number * 25 : number * 25 + 25])
+    assert len(errors) == 4
+    assert await everything(shop.store) == []
+    await append(shop, *events)
+
+
+async def test_i12_an_error_that_nobody_expected_reaches_everybody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the driver's own, which is not retried, reaches every caller as it is."""
+    errors: list[Exception] = []
+
+    async def insert(_events: Sequence[NewEvent], _fence: Fence | None = None) -> list[int | None]:
+        await anyio.sleep(0.01)
+        raise ZeroDivisionError
+
+    async def send(number: int) -> None:
+        try:
+            await shop.append([stock(number, sku=f"S{number}")])
+        except ZeroDivisionError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(shop.store.log, "insert", insert)
+    async with anyio.create_task_group() as group:
+        for number in range(5):
+            group.start_soon(send, number)
+    assert len(errors) == 5
+
+
+@pytest.mark.parametrize("lost", ["insert", "at"])
+async def test_i2_a_lost_acknowledgement_is_no_duplicate(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """When the commit succeeds and its answer is lost, the retry tells `appended`, with the positions in the log."""
+    [before] = await append(shop, stock(1, sku="OLD"))
+    batch = [stock(1, sku="OLD"), stock(1), stock(1), stock(2), price("1.00"), stock(2, sku="OLD")]
+    monkeypatch.setattr(shop.store.log, lost, fails_once(getattr(shop.store.log, lost), after=True))
+    results = await shop.append(batch)
+    assert outcomes(results) == ["duplicate", "appended", "duplicate", "conflict", "appended", "conflict"]
+    _, first, second = await everything(shop.store)
+    expected = [before.position, *[first.notification_id] * 3, second.notification_id, before.position]
+    assert [result.position for result in results] == expected
+
+
+async def test_i8_a_conflict_is_kept_before_it_is_answered(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure to keep the conflict is no answer: the retry keeps it, once."""
+    await append(shop, stock(1))
+    keep = shop.store.dead_letters.keep
+    for after in (False, True):
+        monkeypatch.setattr(shop.store.dead_letters, "keep", fails_once(keep, after=after))
+        assert outcomes(await shop.append([stock(2)])) == ["conflict"]
+        assert len(await shop.dead_letters.newest()) == 1
+
+
+# --- I3, I4: pages ----------------------------------------------------------------------------------
+
+
+async def test_i3_pages_survive_a_failed_fold(shop: Shop) -> None:
+    """A fold that fails in the middle leaves pages and checkpoint as they were; the next one makes up for it."""
+    await say(shop, catalog("before"), price("1.00"))
+    before, checkpoints = await pages_of(shop), await positions(shop.store)
+    await append(shop, *many(60), catalog("after", version=2))
+    async with broken(shop, "pages"):
+        with pytest.raises(StoreUnavailable):
+            await shop.catch_up()
+        assert await pages_of(shop) == before
+        assert (await positions(shop.store))["catalog"] == checkpoints["catalog"]
+    await shop.catch_up()
+    assert len(await pages_of(shop)) == len(before) + 60 * 4
+    assert (await section(shop, "catalog"))["attributes"]["code"] == "after"
+    await assert_every_event_is_counted(shop.store)
+
+
+async def positions(store: Store) -> dict[str, int]:
+    """How far each domain is."""
+    return {each.domain: each.position for each in await store.consumption.checkpoints()}
+
+
+async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
+    """While events come out of order and a repair folds beside the consumer, versions on a page only grow."""
+    versions = [
+        version for begin in range(1, 121, 30) for version in random.Random(4).sample(range(begin, begin + 30), 30)
+    ]
+    inventory = next(domain for domain in DOMAINS if domain.name == "inventory")
+    repair = Folder(inventory, shop.config.made_for, shop.store.log)
+    seen: list[int] = []
+    stream = f"{SKU}/*/inventory/wms-a"
+
+    async def read() -> None:
+        while True:
+            page = await shop.pages.get(SKU, "web-de")
+            seen.append(page.source_versions["inventory/wms-a"] if page else 0)
+            await checkpoint()
+
+    async def mend() -> None:
+        while True:
+            async with shop.store.consumption.folding("inventory") as folding:
+                await repair.fold(folding, [stream])
+            await anyio.sleep(0.005)
+
+    async with anyio.create_task_group() as group:
+        for task in (read, mend, shop.work):
+            group.start_soon(task)
+        for start in range(0, 120, 3):
+            await shop.append([stock(version, version=version) for version in versions[start : start + 3]])
+            await anyio.sleep(0.002)
+            if start % 30 == 27:
+                with anyio.fail_after(20):
+                    while not seen or seen[-1] < start + 3:  # noqa: ASYNC110  # the reader polls, as readers do
+                        await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert seen == sorted(seen)
+    assert {30, 60, 90, 120} <= set(seen)
+
+
+# --- I5: checkpoints --------------------------------------------------------------------------------
+
+
+async def test_i5_a_checkpoint_is_never_ahead_of_the_log(shop: Shop) -> None:
+    """Every checkpoint ends where the log does after catching up, also where nothing concerned the domain."""
+    for number in range(3):
+        await say(shop, stock(number, version=number + 1))
+        end = await shop.store.log.end()
+        assert await positions(shop.store) == dict.fromkeys(("catalog", "inventory", "media", "pricing"), end)
+
+
+@pytest.mark.parametrize("left", [0, 2])
+async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
+    """When the log ends before a checkpoint, folding is refused and says why, at once and when working on."""
+    await say(shop, *many(5, size=1))
+    await cut(shop, left)
+    with pytest.raises(LogReplaced, match="put back to an older state"):
+        await shop.catch_up()
+    with anyio.fail_after(5), pytest.raises(LogReplaced, match=f"position 5, but the log ends at {left}"):
+        await shop.work()
+
+
+async def cut(shop: Shop, left: int) -> None:
+    """Leaves only the first events of the log, as a backup would."""
+    if isinstance(shop.store, SQLiteStore):
+
+        def delete(connection: apsw.Connection) -> None:
+            connection.execute("DELETE FROM stored_events WHERE notification_id > ?", (left,))
+
+        await shop.store._connections.events.run(delete)
+        return
+    with psycopg.connect(shop.config.store.url) as connection:
+        connection.execute("DELETE FROM pagefold.stored_events WHERE notification_id > %s", (left,))
+
+
+# --- I7: no row disappears --------------------------------------------------------------------------
+
+
+async def test_i7_what_is_withdrawn_keeps_its_row(shop: Shop) -> None:
+    """A withdrawn section is disabled; it comes back with a newer statement, and its page never disappears."""
+    await say(shop, catalog("shirt"), stock(5))
+    keys = set(await pages_of(shop))
+    await say(shop, withdrawn("catalog", version=2), withdrawn("inventory", version=2))
+    assert set(await pages_of(shop)) == keys
+    assert await shop.pages.get_json(SKU, "web-de") is None
+    page = await shop.pages.get(SKU, "web-de", disabled=True)
+    assert page is not None
+    assert (page.status, page.sections["catalog"], page.sections["inventory"]) == ("disabled", None, None)
+    assert page.source_versions == {"catalog/pim": 2, "inventory/wms-a": 2}
+    await say(shop, catalog("shirt", version=3))
+    assert await shop.pages.get(SKU, "web-de") is not None
+
+
+# --- I8: conflicts ----------------------------------------------------------------------------------
+
+
+async def test_i8_conflicts_are_told_and_kept_once(shop: Shop) -> None:
+    """The first content at a version stands; another is kept once however often it is sent, and a third beside it."""
+    [first] = await append(shop, stock(1))
+    for _ in range(3):
+        results = await shop.append([stock(2), withdrawn("inventory", version=1), stock(2), stock(1)])
+        assert outcomes(results) == ["conflict", "conflict", "conflict", "duplicate"]
+        assert {result.position for result in results} == {first.position}
+    letters = await shop.dead_letters.newest()
+    assert len(letters) == 2
+    assert {(letter.kind, letter.domain, letter.originator_version) for letter in letters} == {
+        ("ingest", "inventory", 1)
+    }
+    await shop.catch_up()
+    assert (await section(shop, "inventory"))["available"] == 1
+    assert [await shop.dead_letters.retry(letter) for letter in letters] == ["still dead", "still dead"]
+    assert len(await shop.dead_letters.newest()) == 2
+
+
+async def test_i8_conflicts_within_one_call(shop: Shop) -> None:
+    """Of two contents at one version in one call the first stands, and a repetition of it is a duplicate."""
+    results = await shop.append([stock(1), stock(2), stock(1)])
+    assert outcomes(results) == ["appended", "conflict", "duplicate"]
+    assert len({result.position for result in results}) == 1
+
+
+async def test_i8_the_content_of_a_correction_is_a_duplicate(shop: Shop) -> None:
+    """What equals any revision of its version is a duplicate: a corrected source that speaks again is no conflict."""
+    await append(shop, stock(1))
+    [stands] = await everything(shop.store)
+    corrected = stands.state.replace(b'"available":1', b'"available":2')
+    await revise(shop, stands.originator_id, corrected)
+    assert outcomes(await shop.append([stock(1), stock(2), stock(3)])) == ["duplicate", "duplicate", "conflict"]
+    await shop.catch_up()
+    assert (await section(shop, "inventory"))["available"] == 2
+    [letter] = await shop.dead_letters.newest()
+    assert letter.revision == 1
+
+
+async def revise(shop: Shop, stream: str, state: bytes) -> None:
+    """Appends a correction of version 1, as a rebuild will."""
+    into = "INSERT INTO {}stored_events (originator_id, originator_version, revision, topic, state) VALUES "
+    if isinstance(shop.store, SQLiteStore):
+
+        def insert(connection: apsw.Connection) -> None:
+            connection.execute(into.format("") + "(?, 1, 1, 'inventory', ?)", (stream, state))
+
+        await shop.store._connections.events.run(insert)
+        return
+    with psycopg.connect(shop.config.store.url) as connection:
+        connection.execute((into.format("pagefold.") + "(%s, 1, 1, 'inventory', %s)").encode(), (stream, state))
+
+
+# --- I9: leases -------------------------------------------------------------------------------------
+
+
+async def test_i9_a_worker_that_lost_its_lease_begins_again(shop: Shop) -> None:
+    """A worker that finds another named in the checkpoint changes nothing, and goes on once it has a lease again."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.work)
+        await append(shop, stock(1))
+        await folded_up_to(shop, 1)
+        await name_another_holder(shop)
+        await append(shop, stock(2, version=2))
+        await folded_up_to(shop, 2)
+        group.cancel_scope.cancel()
+    await assert_every_event_is_counted(shop.store)
+
+
+async def folded_up_to(shop: Shop, version: int) -> None:
+    """Returns when the page shows that version of the stock."""
+    with anyio.fail_after(10):
+        while True:
+            page = await shop.pages.get(SKU, "web-de", disabled=True)
+            if page is not None and page.source_versions.get("inventory/wms-a") == version:
+                return
+            await anyio.sleep(0.01)
+
+
+async def name_another_holder(shop: Shop) -> None:
+    """As a standby does that takes over."""
+    if isinstance(shop.store, SQLiteStore):
+        update = "UPDATE checkpoints SET holder = 'another'"
+        await shop.store._connections.pages.run(lambda connection: connection.execute(update).fetchall())
+        return
+    with psycopg.connect(shop.config.store.url) as connection:
+        connection.execute("UPDATE pagefold.checkpoints SET holder = 'another'")
+
+
+# --- I10, I11: the sum is exact, and lag ends ---------------------------------------------------------
+
+
+async def test_i10_every_event_is_counted(shop: Shop) -> None:
+    """Applied, stale and dead add up to the events of the domain, whatever arrives in whatever order and windows."""
+    order = random.Random(10)
+    events = [stock(version, version=version, sku=f"S{sku}") for version in range(1, 9) for sku in range(5)]
+    events += [price("1.00", version=version, channel=channel) for version in (1, 2) for channel in ("*", "web-de")]
+    events += [withdrawn("inventory", version=9, sku="S1"), stock(1, channel="outlet-de", source="wms-b")]
+    order.shuffle(events)
+    while events:
+        batch = [events.pop() for _ in range(min(len(events), order.randint(1, 9)))]
+        await shop.append(batch + order.sample(batch, 1))
+        if order.random() < 0.7:
+            await shop.catch_up()
+            await assert_every_event_is_counted(shop.store)
+    await shop.catch_up()
+    await assert_every_event_is_counted(shop.store)
+    status = await shop.status()
+    by_domain = {domain.domain: domain for domain in status.domains}
+    counted = sum(each.applied + each.stale + each.dead for each in status.domains)
+    assert counted == len(await everything(shop.store))
+    assert by_domain["inventory"].applied >= 7
+    assert status.lag_events == 0
+
+
+async def test_i11_lag_ends_when_faults_do(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers go on by themselves after the store was unavailable, here at every kind of read and of transaction."""
+    log = shop.store.log
+    for name in ("touched", "heads", "wait", "end"):
+        monkeypatch.setattr(log, name, fails_once(getattr(log, name), after=name == "heads"))
+    events = [stock(version, version=version) for version in range(1, 6)] + [catalog("shirt"), price("1.00")]
+    await append(shop, *events)
+    async with anyio.create_task_group() as group:
+        group.start_soon(shop.work)
+        with anyio.fail_after(15):
+            while set((await positions(shop.store)).values()) != {7}:  # noqa: ASYNC110  # the store tells nobody
+                await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+    await assert_pages(shop, shop.config, events)
+
+
+async def assert_pages(shop: Shop, config: Config, events: Sequence[DomainEvent]) -> None:
+    """The pages are those that the model makes of the events."""
+    model = a_model(config)
+    for event in events:
+        model.submit(as_document(event))
+    await shop.catch_up()
+    assert await pages_of(shop) == pages_in(model)

@@ -1,0 +1,221 @@
+"""Who may do what over HTTP: every route with every token, and what may be done without one."""
+
+import anyio
+import pytest
+from starlette.responses import Response
+
+import pagefold
+from pagefold import Config, Shop
+from pagefold.engine.command.serve import closing
+from pagefold.engine.command.serve import service_of as service_for
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.http.authorization import (
+    EVERYTHING,
+    READS,
+    Access,
+    admitted,
+    anonymous_grant,
+    check_source,
+    is_loopback,
+)
+from pagefold.engine.http.problems import Problem
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.http.routing import Call, Route
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.stores.grants import SCOPES, Grant
+from pagefold.engine.stores.store import Store
+from tests.support.command_line import on_sqlite
+from tests.support.http_clients import SECRETS, Tokens, client_of, problem_in, service_of
+from tests.support.small_shop import SKU, catalog, configured, say
+from tests.support.token_fixtures import Watched
+
+
+def address(route: Route, source: str = "erp") -> str:
+    """The route's path, with something in every place."""
+    return (
+        route.path.replace("{channel}", "web-de")
+        .replace("{source}", source)
+        .replace("{sku}", "A")
+        .replace("{id}", "ingest-1")
+        .replace("{", "")
+        .replace("}", "")
+    )
+
+
+@on_sqlite
+@pytest.mark.parametrize("secret", [None, "wrong", *SECRETS])
+async def test_every_route_asks_for_its_scope(shop: Shop, secret: str | None) -> None:
+    """401 for nobody that is known, 403 for a token without the scope; with it, or where none is needed, an answer."""
+    async with client_of(service_of(shop, None), secret) as client:
+        for route in ROUTES:
+            grant = SECRETS.get(secret or "")
+            own = grant.source if grant is not None else None
+            answer = await client.request(route.method, address(route, own or "erp"))
+            if route.scope is None or (grant is not None and route.scope in grant.scopes):
+                assert answer.status_code not in (401, 403), route
+            elif grant is None:
+                assert problem_in(answer)["status"] == 401, route
+                assert answer.headers["www-authenticate"].startswith('Bearer realm="pagefold"')
+                assert ("invalid_token" in answer.headers["www-authenticate"]) is (secret is not None)
+            else:
+                assert problem_in(answer)["status"] == 403, route
+                assert f'scope="{route.scope}"' in answer.headers["www-authenticate"]
+
+
+@on_sqlite
+async def test_open_reads_are_pages_alone(shop: Shop) -> None:
+    """Where reads are open, everybody reads pages; lists, histories and numbers still need a token."""
+    async with client_of(service_of(shop, READS, reads_open=True)) as client:
+        for route in ROUTES:
+            status = (await client.request(route.method, address(route))).status_code
+            is_open = route.scope is None or (route.scope == "read" and not route.private)
+            assert (status != 401) is is_open, route
+
+
+@on_sqlite
+async def test_a_wrong_token_is_worth_less_than_none(shop: Shop) -> None:
+    """Where everybody may do everything, one who shows a token that is none is told so."""
+    async with client_of(service_of(shop, EVERYTHING), "wrong") as client:
+        assert (await client.get("/v1/pages/web-de")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [b"", b"Bearer", b"Bearer ", b"Basic reader", b"bearer\treader", b"Bearer \xff", b"Bearer " + b"a" * 600],
+)
+async def test_what_is_no_credential_lets_nobody_in(authorization: bytes) -> None:
+    """Another scheme, no secret, no text, too long: nobody that is known."""
+    assert await Access(EVERYTHING, Tokens()).grant(authorization) is None
+
+
+@pytest.mark.parametrize("authorization", [b"Bearer reader", b"bearer reader", b"BEARER  reader "])
+async def test_a_bearer_token_is_known(authorization: bytes) -> None:
+    """The scheme's name has no case."""
+    assert await Access(None, Tokens()).grant(authorization) == SECRETS["reader"]
+
+
+async def test_scopes_are_no_ranks() -> None:
+    """A token that may operate may not read for that."""
+    with pytest.raises(Problem) as caught:
+        await admitted(Access(None, Tokens()), b"Bearer operator", "read")
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(("source", "fine"), [("erp", True), ("pim", False), ("*", False), ("", False)])
+def test_a_source_is_written_by_its_token(source: str, *, fine: bool) -> None:
+    """A grant that is bound to a source is for that one; one that is not, for every source."""
+    check_source(EVERYTHING, source)
+    if fine:
+        check_source(SECRETS["erp"], source)
+        return
+    with pytest.raises(Problem) as caught:
+        check_source(SECRETS["erp"], source)
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "reads", "has_tokens", "expected"),
+    [
+        ("127.0.0.1", "token", False, EVERYTHING),
+        ("::1", "token", False, EVERYTHING),
+        ("localhost", "open", False, EVERYTHING),
+        ("127.0.0.1", "token", True, None),
+        ("127.0.0.1", "open", True, READS),
+        ("0.0.0.0", "token", True, None),  # noqa: S104  # it is only named
+        ("10.0.0.1", "open", True, READS),
+        ("10.0.0.1", "open", False, READS),
+    ],
+)
+def test_what_may_be_done_without_a_token(host: str, reads: str, *, has_tokens: bool, expected: Grant | None) -> None:
+    """Everything on this machine as long as there are no tokens; after that, and elsewhere, what is left open."""
+    settings = configured("sqlite:///nowhere", http={"reads": reads}).http
+    assert anonymous_grant(settings, host, has_tokens=has_tokens) == expected
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "shop.example"])  # noqa: S104  # they are only named
+def test_nothing_is_open_to_the_world_by_accident(host: str) -> None:
+    """Without tokens, the server does not listen where others reach it, and says what would be right."""
+    assert not is_loopback(host)
+    with pytest.raises(ConfigurationError, match="pagefold tokens create"):
+        anonymous_grant(configured("sqlite:///nowhere").http, host, has_tokens=False)
+
+
+@on_sqlite
+async def test_a_handler_knows_who_asks(shop: Shop) -> None:
+    """The grant is the handler's to look at: that of the token, or that of everybody."""
+    asked: list[Grant] = []
+
+    async def handler(call: Call) -> Response:
+        asked.append(call.grant)
+        return Response()
+
+    routes = [Route("GET", "/x", handler, "x", "x", scope=scope) for scope in SCOPES[:1]]
+    service = service_of(shop, None)
+    async with client_of(service, "reader", routes) as client:
+        await client.get("/x")
+    assert asked == [SECRETS["reader"]]
+
+
+# --- tokens of the store --------------------------------------------------------------------------
+
+
+async def test_tokens_of_the_store_let_in(shop: Shop) -> None:
+    """What a secret's token may do, its holder may do; what is revoked here lets nobody in any more."""
+    secret, token = await shop.tokens.create(["operate"])
+    service = Service(shop, Access(None, shop.tokens))
+    async with client_of(service, secret) as client:
+        assert (await client.get("/v1/dead-letters")).status_code == 200
+        assert (await client.get("/v1/pages/web-de/A")).status_code == 403
+        await shop.tokens.revoke(token.name)
+        assert (await client.get("/v1/dead-letters")).status_code == 401
+
+
+async def test_a_store_that_is_away_is_no_wrong_token(store: Store, config: Config) -> None:
+    """Whose token cannot be looked up is told to come again, and not that it is none."""
+    watched = Watched(store.tokens)
+    store.tokens = watched
+    shop = Shop(store, config)
+    secret, _ = await shop.tokens.create(["operate"])
+    watched.away = True
+    async with client_of(Service(shop, Access(None, shop.tokens)), secret) as client:
+        answer = await client.get("/v1/dead-letters")
+    assert problem_in(answer)["status"] == 503
+    assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("reads", ["open", "token"])
+async def test_the_first_token_closes_an_open_server(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Whoever has none may do no more than what is left open, while the server runs; caches are told, too."""
+    monkeypatch.setattr("pagefold.engine.command.serve.SECONDS_TO_CLOSE", 0.01)
+    async with pagefold.open(configured(store_url, http={"reads": reads})) as shop:
+        await say(shop, catalog("a"))
+        service = await service_for(shop, "127.0.0.1")
+        page = f"/v1/pages/web-de/{SKU}"
+        async with client_of(service) as client, beside(lambda: closing(service, "127.0.0.1")):
+            assert (await client.get("/metrics")).status_code == 200
+            assert (await client.get(page)).headers["cache-control"].startswith("public")
+            secret, token = await shop.tokens.create(["read"])
+            with anyio.fail_after(10):
+                while (await client.get("/metrics")).status_code != 401:  # noqa: ASYNC110  # it is seen from outside
+                    await anyio.sleep(0.01)
+            assert (await client.get(page)).status_code == (200 if reads == "open" else 401)
+            held = await client.get(page, headers={"authorization": f"Bearer {secret}"})
+            assert held.headers["cache-control"].startswith("public" if reads == "open" else "private")
+            await shop.tokens.revoke(token.name)
+            await anyio.sleep(0.05)
+            assert (await client.get("/metrics")).status_code == 401
+        assert (await service_for(shop, "127.0.0.1")).access.anonymous is not EVERYTHING
+
+
+async def test_a_server_with_tokens_asks_for_one_from_the_start(shop: Shop) -> None:
+    """Then it may listen elsewhere; and when the last one is revoked, nobody is let in for that."""
+    with pytest.raises(ConfigurationError, match="pagefold tokens create"):
+        await service_for(shop, "10.0.0.1")
+    _, token = await shop.tokens.create(["read"])
+    for _ in range(2):
+        for host in ("127.0.0.1", "10.0.0.1"):
+            assert (await service_for(shop, host)).access.anonymous is None
+        await shop.tokens.revoke(token.name)

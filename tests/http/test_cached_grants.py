@@ -1,0 +1,146 @@
+"""Page reads at once by those who show a token: the same answers, and nobody longer than a revocation takes."""
+
+from datetime import timedelta
+
+import pytest
+
+from pagefold import Shop
+from pagefold.engine.access.token_service import TRUSTED_SECONDS, TokenOffice
+from pagefold.engine.http.authorization import Access
+from pagefold.engine.http.fast_path import AtOnce
+from pagefold.engine.http.server_context import Service
+from tests.http.test_connection_limits import Place, status
+from tests.http.test_fast_path import CLOSE, DATE, PAGE
+from tests.support.command_line import on_sqlite
+from tests.support.http_clients import served
+from tests.support.small_shop import SKU, catalog, say
+from tests.support.token_fixtures import GUESS, Scene
+
+LINE = PAGE.split()[1]
+SECOND = timedelta(seconds=1)
+
+
+def bearer(secret: str) -> tuple[bytes, bytes]:
+    """The header that shows a secret."""
+    return b"authorization", f"Bearer {secret}".encode()
+
+
+def showing(secret: str, more: bytes = CLOSE) -> bytes:
+    """A request for a page with that secret."""
+    return PAGE + b"Authorization: Bearer %b\r\n" % secret.encode() + more
+
+
+async def said(service: Service, *requests: bytes) -> list[bytes]:
+    """What a server answers to each, but for the date."""
+    async with served(service) as (host, port):
+        place = Place(host, port)
+        answers = [DATE.sub(b"", await place.says(each)) for each in requests]
+        await place.close()
+        return answers
+
+
+async def test_answers_to_tokens_are_the_same_either_way(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte, whoever answers: a good token, one of another scope, a guess, two at once, and no credential."""
+    await say(shop, catalog("a"))
+    reader, _ = await shop.tokens.create(["read"])
+    operator, _ = await shop.tokens.create(["operate"])
+    requests = [
+        showing(reader),
+        showing(reader),
+        showing(reader).replace(b"GET", b"HEAD"),
+        showing(reader, b"if-none-match: *\r\n" + CLOSE),
+        showing(reader).replace(b"Bearer", b"bEARER "),
+        showing(reader).replace(b"-M ", b"-XXL "),
+        showing(operator),
+        showing(operator),
+        showing(GUESS),
+        showing(reader, b"authorization: Bearer %b\r\n" % operator.encode() + CLOSE),
+        showing(reader).replace(b"Bearer", b"Basic"),
+        PAGE + CLOSE,
+    ]
+    service = Service(shop, Access(None, shop.tokens))
+    quick = await said(service, *requests)
+    monkeypatch.setattr(AtOnce, "answer", lambda *_: None)
+    other = Service(shop, Access(None, shop.tokens))
+    assert quick == await said(other, *requests)
+    assert [status(each) for each in quick] == [200, 200, 200, 304, 200, 404, 403, 403, 401, 400, 401, 401]
+    assert all(b"cache-control: private" in each for each in quick[:4])
+    assert service.traffic.requests == other.traffic.requests
+
+
+@on_sqlite
+async def test_a_token_that_was_looked_up_is_answered_at_once(shop: Shop) -> None:
+    """Once it was found, its holder need not wait; without it, with another scope or as a guess, nobody is answered."""
+    await say(shop, catalog("a"))
+    reader, _ = await shop.tokens.create(["read"])
+    operator, _ = await shop.tokens.create(["operate"])
+    at_once = AtOnce(Service(shop, Access(None, shop.tokens)))
+    assert at_once.answer(b"GET", LINE, [bearer(reader)]) is None
+    assert await shop.tokens.verify(reader) is not None
+    assert await shop.tokens.verify(operator) is not None
+    page = await shop.pages.get_json(SKU, "web-de")
+    for _ in range(2):
+        answer = at_once.answer(b"GET", LINE, [bearer(reader)])
+        assert answer is not None
+        assert answer[1] == page
+    for headers in ([], [bearer(operator)], [bearer(GUESS)], [bearer(reader), bearer(operator)]):
+        assert at_once.answer(b"GET", LINE, headers) is None
+
+
+def standing(office: TokenOffice, secret: str) -> bool:
+    """Whether the holder may read at once."""
+    grant = office.known(secret)
+    return grant is not None and "read" in grant.scopes
+
+
+async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
+    """Another process revokes it: from `TRUSTED_SECONDS` on at the latest, its holder is told so on either way."""
+    await say(shop, catalog("a"))
+    scene = Scene(shop.store, shop.config)
+    secret, token = await scene.office.create(["read"])
+    service = Service(shop, Access(None, scene.office))
+    async with served(service) as (host, port):
+        place = Place(host, port)
+        assert status(await place.says(showing(secret))) == 200
+        assert standing(scene.office, secret)
+        await scene.another().revoke(token.name)
+        statuses: list[int] = []
+        while scene.seconds < TRUSTED_SECONDS:
+            statuses.append(status(await place.says(showing(secret))))
+            scene.seconds += TRUSTED_SECONDS / 50
+        assert set(statuses) == {200, 401}
+        assert statuses == sorted(statuses)
+        scene.seconds = TRUSTED_SECONDS
+        assert status(await place.says(showing(secret))) == 401
+        await place.close()
+    assert not standing(scene.office, secret)
+
+
+async def test_a_token_is_not_taken_on_trust_while_nobody_could_look_it_up(shop: Shop) -> None:
+    """With the store away, what is known counts for its time and no longer; the clock is all that is asked."""
+    scene = Scene(shop.store, shop.config)
+    secret, _ = await scene.office.create(["read"])
+    assert await scene.office.verify(secret) is not None
+    scene.watched.away = True
+    asked = scene.watched.asked
+    scene.seconds = TRUSTED_SECONDS / 2 - 0.01
+    assert standing(scene.office, secret)
+    scene.seconds = TRUSTED_SECONDS
+    assert not standing(scene.office, secret)
+    assert scene.watched.asked == asked
+
+
+async def test_an_expiry_counts_at_once(shop: Shop) -> None:
+    """However short ago it was looked up; and what this office revokes, it does not know any more."""
+    scene = Scene(shop.store, shop.config)
+    secret, token = await scene.office.create(["read"], expires_in=SECOND)
+    other, kept = await scene.office.create(["read"])
+    for each in (secret, other):
+        assert await scene.office.verify(each) is not None
+        assert standing(scene.office, each)
+    scene.seconds = 1.0
+    assert token.expires_at is not None
+    assert not standing(scene.office, secret)
+    assert standing(scene.office, other)
+    await scene.office.revoke(kept.name)
+    assert not standing(scene.office, other)

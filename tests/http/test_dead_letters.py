@@ -1,0 +1,270 @@
+"""Dead letters over HTTP: lists, retries, corrections and decisions, under the name of the caller's token."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from pagefold import Shop
+from pagefold.engine.dead_letters.dead_letter_service import undeliverable
+from pagefold.engine.intake.operators import LONGEST_REASON
+from tests.support.http_clients import client_of, problem_in, service_of
+from tests.support.small_shop import MOMENT, SKU, Raw, append, price, section, stock, stream_of
+
+LETTERS = "/v1/dead-letters"
+RETRY = f"{LETTERS}:retry"
+GOOD = {"currency": "EUR", "amount": "15.00"}
+
+
+@pytest.fixture
+async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
+    """An operator."""
+    async with client_of(service_of(shop, None), "operator") as opened:
+        yield opened
+
+
+async def conflicts(shop: Shop, *skus: str) -> None:
+    """Letters of prices of 12.00 where 10.00 stands: `ingest-1` and so on."""
+    await append(shop, *(price("10.00", sku=sku) for sku in skus))
+    for sku in skus:
+        await shop.append([price("12.00", sku=sku)])
+
+
+async def smuggled(shop: Shop) -> None:
+    """The letter of a price that no door would let in: `projection-1`."""
+    state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (MOMENT.encode(), MOMENT.encode())
+    await shop.store.log.insert([Raw(stream_of(price("1.00")), 2, "pricing", state)])
+    await shop.catch_up()
+
+
+async def listed(client: httpx2.AsyncClient, **parameters: str | int) -> list[str]:
+    """The names of the letters of every page, one after the other."""
+    names: list[str] = []
+    while True:
+        page = (await client.get(LETTERS, params=parameters)).json()
+        names += [letter["id"] for letter in page["items"]]
+        if page["next"] is None:
+            return names
+        parameters["after"] = page["next"]
+
+
+async def shown(client: httpx2.AsyncClient, name: str) -> Any:  # noqa: ANN401  # JSON
+    """A letter whole."""
+    answer = await client.get(f"{LETTERS}/{name}")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+async def test_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The newest first, in pages, by kind, domain and source; those that are resolved are listed on demand alone."""
+    await conflicts(shop, "A", "B", "C")
+    await append(shop, stock(1))
+    await shop.append([stock(2)])
+    await shop.dead_letters.discard(await shop.dead_letters.get("ingest-2"), "a test", "ada")
+    assert await listed(client, limit=1) == ["ingest-4", "ingest-3", "ingest-1"]
+    assert await listed(client) == ["ingest-4", "ingest-3", "ingest-1"]
+    assert await listed(client, domain="pricing", source="erp") == ["ingest-3", "ingest-1"]
+    assert await listed(client, resolved="true") == ["ingest-2"]
+    assert await listed(client, kind="projection") == []
+
+
+async def test_a_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """With its event, and how that differs from what stands."""
+    await conflicts(shop, SKU)
+    letter = await shown(client, "ingest-1")
+    assert (letter["sku"], letter["domain"], letter["source"], letter["version"]) == (SKU, "pricing", "erp", 1)
+    assert letter["event"]["payload"]["amount"] == "12.00"
+    assert letter["differences"] == [{"path": "amount", "before": "10.00", "after": "12.00"}]
+    assert letter["resolution"] is None
+
+
+async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """What is no text is there in base64; it has a source, and no domain."""
+    await shop.store.dead_letters.keep([undeliverable("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})])
+    letter = await shown(client, "ingest-1")
+    assert (letter["source"], letter["domain"], letter["sku"]) == ("erp", None, None)
+    assert letter["base64"] == "/wA="
+    assert letter["headers"] == {"webhook-id": "1"}
+    assert await listed(client, source="erp") == ["ingest-1"]
+    assert 'pagefold_dead_letters{domain="",kind="ingest"} 1.0' in (await client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("kind=lost", "kind"),
+        ("kind=null", "kind"),
+        ("domain=weather", "domain"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("resolved=perhaps", "resolved"),
+        ("after=ingest-1", "after"),
+        ("after=2026-01-01T12:00:00.000000Z.ingest", "after"),
+        ("color=red", "color"),
+    ],
+)
+async def test_what_cannot_be_listed_is_told(client: httpx2.AsyncClient, query: str, path: str) -> None:
+    """The parameter is named."""
+    assert problem_in(await client.get(f"{LETTERS}?{query}"))["errors"][0]["path"] == path
+
+
+@pytest.mark.parametrize("name", ["ingest-7", "projection-7", "x", "ingest-", "ingest-1%2F2", "%F0%9F%8E%BD"])
+async def test_a_letter_that_is_none(client: httpx2.AsyncClient, name: str) -> None:
+    """It cannot be shown, tried, corrected or discarded."""
+    answers = [
+        await client.get(f"{LETTERS}/{name}"),
+        await client.post(f"{LETTERS}/{name}:retry"),
+        await client.post(f"{LETTERS}/{name}:correct", json={"payload": None}),
+        await client.post(f"{LETTERS}/{name}:discard", json={"reason": "a test"}),
+    ]
+    assert [problem_in(answer)["status"] for answer in answers] == [404] * 4
+
+
+# --- trying again ---------------------------------------------------------------------------------
+
+
+async def test_a_letter_is_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """It is resolved, still dead, or was resolved before; who tried is kept."""
+    await conflicts(shop, SKU)
+    url = f"{LETTERS}/ingest-1:retry"
+    assert (await client.post(url)).json() == {"id": "ingest-1", "result": "still dead"}
+    letter = await shop.dead_letters.get("ingest-1")
+    assert (await shop.dead_letters.correct(letter, GOOD, "ada")).outcome == "appended"
+    assert (await client.post(url)).json() == {"id": "ingest-1", "result": "gone"}
+
+
+async def test_many_letters_are_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Some at a time, the oldest first, until all that there were at the beginning were tried, each once."""
+    await conflicts(shop, "A", "B", "C", "D", "E")
+    tried: list[str] = []
+    after = None
+    for size in (2, 2, 1):
+        body = {"source": "erp", "limit": 2} | ({} if after is None else {"after": after})
+        answer = (await client.post(RETRY, json=body)).json()
+        await conflicts(shop, f"F{size}{len(tried)}")  # what comes meanwhile is not waited for
+        tried += [each["id"] for each in answer["items"]]
+        assert (answer["resolved"], answer["stillDead"], answer["gone"]) == (0, size, 0)
+        after = answer["next"]
+    assert after is None
+    assert tried == [f"ingest-{number}" for number in range(1, 6)]
+
+
+async def test_none_of_many(client: httpx2.AsyncClient) -> None:
+    """Where there is nothing to try, that is all."""
+    answer = (await client.post(RETRY, json={"all": True})).json()
+    assert answer == {"resolved": 0, "stillDead": 0, "gone": 0, "items": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "all"),
+        ({"all": True, "source": "erp"}, "all"),
+        ({"all": True, "limit": 101}, "limit"),
+        ({"all": True, "after": "x"}, "after"),
+        ({"all": True, "after": "2026-01-01T12:00:00.000000Z.ingest-1"}, "after"),
+        ({"all": True, "after": "2026-01-01T12:00:00.000000Z.ingest-1_x"}, "after"),
+        ({"kind": "lost"}, "kind"),
+    ],
+)
+async def test_what_cannot_be_tried_is_told(client: httpx2.AsyncClient, body: dict[str, object], path: str) -> None:
+    """It says which letters, and nothing is tried by accident."""
+    assert problem_in(await client.post(RETRY, json=body))["errors"][0]["path"] == path
+
+
+# --- deciding -------------------------------------------------------------------------------------
+
+
+async def test_a_letter_is_corrected(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The payload is an event of the caller's, which counts; the letter is resolved and keeps what it has."""
+    await conflicts(shop, SKU)
+    answer = await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": GOOD})
+    assert answer.status_code == 200
+    position = answer.json()["position"]
+    assert answer.json() == {"id": "ingest-1", "outcome": "appended", "position": position}
+    await shop.catch_up()
+    assert (await section(shop, "pricing"))["amount"] == "15.00"
+    letter = await shown(client, "ingest-1")
+    assert (letter["resolution"], letter["resolvedBy"], letter["position"]) == ("corrected", "tok_operator", position)
+    assert letter["event"]["payload"]["amount"] == "12.00"
+    async with client_of(service_of(shop, None), "reader") as reader:
+        [_, entry] = (await reader.get(f"/v1/skus/{SKU}/history")).json()["items"]
+    assert (entry["operator"], entry["corrects"], entry["revision"]) == ("tok_operator", "ingest-1", 1)
+
+
+async def test_a_letter_is_corrected_at_another_version_and_withdrawn(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The version may be another; a payload of null withdraws."""
+    await conflicts(shop, SKU)
+    answer = await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": None, "version": 5})
+    assert answer.status_code == 200
+    entries = [entry async for entry in shop.history(SKU)]
+    assert [(entry.version, entry.withdrawn) for entry in entries] == [(1, False), (5, True)]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "payload"),
+        ({"payload": {"currency": "EUR", "amount": 1.5}}, "payload.amount"),
+        ({"payload": {"currency": "USD", "amount": "1.50"}}, "payload.currency"),
+        ({"payload": GOOD | {"colour": "red"}}, "payload.colour"),
+        ({"payload": GOOD, "version": -1}, "version"),
+        ({"payload": GOOD, "operator": "me"}, "operator"),
+    ],
+)
+async def test_a_correction_enters_by_the_door(
+    shop: Shop, client: httpx2.AsyncClient, body: dict[str, object], path: str
+) -> None:
+    """What breaks a rule is refused with its place, and the letter stays open. Nobody signs for another."""
+    await append(shop, price("10.00", channel="web-de"))
+    await shop.append([price("12.00", channel="web-de")])
+    answer = await client.post(f"{LETTERS}/ingest-1:correct", json=body)
+    assert problem_in(answer)["errors"][0]["path"] == path
+    assert await listed(client) == ["ingest-1"]
+
+
+async def test_what_could_not_be_folded_corrects_nothing(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A letter of an event that cannot be folded is corrected by another content, which resolves it."""
+    await smuggled(shop)
+    assert await listed(client) == ["projection-1"]
+    answer = await client.post(f"{LETTERS}/projection-1:correct", json={"payload": GOOD})
+    assert answer.json()["outcome"] == "appended"
+    await shop.catch_up()
+    assert await listed(client) == []
+
+
+async def test_a_letter_is_discarded(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """With the reason and the caller's name; the same event that comes again stays decided."""
+    await conflicts(shop, SKU)
+    answer = await client.post(f"{LETTERS}/ingest-1:discard", json={"reason": "a test"})
+    letter = answer.json()
+    assert (letter["resolution"], letter["resolvedBy"], letter["reason"]) == ("discarded", "tok_operator", "a test")
+    await shop.append([price("12.00")])
+    assert await listed(client) == []
+
+
+async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A second decision is 409, and says who made the first."""
+    await conflicts(shop, SKU)
+    discard = {"reason": "a test"}
+    assert (await client.post(f"{LETTERS}/ingest-1:discard", json=discard)).status_code == 200
+    for answer in (
+        await client.post(f"{LETTERS}/ingest-1:discard", json=discard),
+        await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": GOOD}),
+    ):
+        problem = problem_in(answer)
+        assert problem["status"] == 409
+        assert "discarded by tok_operator" in problem["detail"]
+
+
+@pytest.mark.parametrize("reason", ["", " \t", "\u3000\n", "\0", "x" * (LONGEST_REASON + 1), None])
+async def test_a_reason_is_one(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
+    """None, an empty one, one that no store keeps, one that is too long: the letter stays open."""
+    await conflicts(shop, SKU)
+    answer = await client.post(f"{LETTERS}/ingest-1:discard", json={"reason": reason})
+    assert problem_in(answer)["errors"][0]["path"] == "reason"
+    assert await listed(client) == ["ingest-1"]

@@ -1,0 +1,184 @@
+"""Nothing is made of silence: a body that is empty, or shorter than announced, is refused wherever one must be."""
+
+import asyncio
+import json
+
+import pytest
+
+from pagefold import Config, Shop
+from pagefold.engine.http.route_table import ROUTES
+from tests.http.test_connection_limits import status
+from tests.support.command_line import on_sqlite
+from tests.support.http_clients import client_of, problem_in, service_of
+from tests.support.intake_routes import (
+    DOORS,
+    ENVIRONMENT,
+    HOW,
+    JSON,
+    NDJSON,
+    Door,
+    configured,
+    placed,
+    settle,
+    state_of,
+)
+from tests.support.processes import eventually
+from tests.support.small_shop import say
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SILENCE = (b"", b" ", b"\r\n", b"\n\n \t\n", BYTE_ORDER_MARK, BYTE_ORDER_MARK + b"\n")
+OFFER = ("connection: Upgrade, HTTP2-Settings", "http2-settings: AAEAAEAAAAIAAAAA", "upgrade: h2c")
+
+each_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+
+
+@pytest.fixture
+def config(store_url: str) -> Config:
+    """A shop with every way in."""
+    return configured(store_url)
+
+
+@on_sqlite
+def test_every_route_with_a_body_is_looked_at(store_url: str) -> None:
+    """One that is added later has to be among those that these tests knock at."""
+    assert store_url
+    assert {door.route for door in DOORS.values()} == {route.path for route in ROUTES if route.bodies}
+    types = {(each.path, media_type) for each in ROUTES for media_type in each.bodies}
+    assert types == {(door.route, door.media_type) for door in DOORS.values()}
+
+
+@each_door
+async def test_what_has_something_in_it_is_taken(shop: Shop, door: Door) -> None:
+    """The requests of these tests are good ones: it is their bodies alone that make the others bad."""
+    await settle(shop)
+    async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
+        answer = await client.post(door.path, content=door.body, headers=door.headers_for(door.body))
+    assert answer.status_code in {200, 202}
+
+
+@each_door
+async def test_silence_is_no_success(shop: Shop, door: Door) -> None:
+    """An empty body, blanks, and a lonely byte-order mark: the sender is told, signed or not, and nothing happens."""
+    await settle(shop)
+    before = await state_of(shop)
+    async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
+        for body in SILENCE:
+            answer = await client.post(door.path, content=body, headers=door.headers_for(body))
+            assert problem_in(answer)["status"] in {400, 422}
+    assert await state_of(shop) == before
+
+
+@on_sqlite
+async def test_it_is_said_that_the_body_is_empty(shop: Shop) -> None:
+    """In words that lead to the cause, which is on the way and not in the events."""
+    async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
+        for path, media_type in (("/v1/events", NDJSON), ("/v1/events", JSON), ("/v1/cdc/erp", JSON)):
+            answer = await client.post(path, content=b"", headers={"content-type": media_type})
+            assert "the body is empty" in problem_in(answer)["detail"]
+
+
+async def test_who_says_that_there_is_nothing_is_believed(shop: Shop) -> None:
+    """An empty array has been sent, and is no silence; neither is a tombstone in any of its forms."""
+    tombstones = [None, {"schema": None, "payload": None}, {"key": {"id": 1}, "value": None}]
+    async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
+        for path in ("/v1/events", "/v1/cdc/erp"):
+            answer = await client.post(path, json=[])
+            assert (answer.status_code, answer.json()) == (202, {"results": []})
+        for tombstone in tombstones:
+            body = json.dumps(tombstone).encode()
+            answer = await client.post("/v1/cdc/erp", content=body, headers={"content-type": JSON})
+            assert [each["outcome"] for each in answer.json()["results"]] == ["ignored"]
+    assert await state_of(shop) == (0, [])
+
+
+# --- on a wire ------------------------------------------------------------------------------------
+
+
+def silent(door: Door, *more: str) -> list[bytes]:
+    """Requests without a body: of no announced length, of none, of one without chunks."""
+    head = door.head(b"", "connection: close", *more)
+    return [
+        head + b"\r\n",
+        head + b"content-length: 0\r\n\r\n",
+        head + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        head + b"transfer-encoding: chunked\r\n\r\n0\r\nx-checksum: 7\r\n\r\n",
+    ]
+
+
+@on_sqlite
+@pytest.mark.parametrize("how", HOW)
+async def test_an_absent_body_is_no_success(shop: Shop, how: str) -> None:
+    """However it is absent, and whether or not another protocol is offered beside it."""
+    await settle(shop)
+    before = await state_of(shop)
+    async with placed(shop, how) as (place, _):
+        for name, door in DOORS.items():
+            for request in [*silent(door), *silent_with_offer(door)]:
+                assert status(await place.says(request)) in {400, 422}, name
+    assert await state_of(shop) == before
+
+
+def silent_with_offer(door: Door) -> list[bytes]:
+    """The same, from a client that would rather speak another protocol."""
+    head = door.head(b"", "connection: close", *OFFER)
+    return [head + b"content-length: 0\r\n\r\n", head + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
+
+
+def cut_short(door: Door, *more: str) -> list[bytes]:
+    """Requests whose bodies are good ones, and of which more was announced."""
+    head, body = door.head(door.body, *more), door.body
+    half = len(body) // 2
+    return [
+        head + b"content-length: %d\r\n\r\n" % (len(body) + 1) + body,
+        head + b"content-length: %d\r\n\r\n" % len(body) + body[:-1],
+        head + b"content-length: %d\r\n\r\n" % len(body),
+        head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body),
+        head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(body), body),
+        head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\nx: y\r\n" % (len(body), body),
+        head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (half, body[:half]),
+        head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b" % (len(body) + 1, body),
+        head + b"transfer-encoding: chunked\r\n\r\n",
+    ]
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_body_that_is_cut_short_is_not_taken(shop: Shop, how: str) -> None:
+    """Whole events or none may have come: who hangs up before the announced end has said nothing."""
+    await settle(shop)
+    before = await state_of(shop)
+    requests = [each for door in DOORS.values() for each in (*cut_short(door), *cut_short(door, *OFFER))]
+    async with placed(shop, how) as (place, server):
+        for request in requests:
+            line = await place.line()
+            await line.send(request)
+            await line.end()
+            assert status(await line.everything()) == 0, request
+        await eventually(lambda: server.gone == len(requests), "all of them are missed")
+        assert server.arriving == 0
+        assert await state_of(shop) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("how", HOW)
+async def test_a_body_that_does_not_end_in_time_is_not_taken(shop: Shop, how: str) -> None:
+    """Its sender waits for an answer, and is told that the request was not complete."""
+    shop.config = configured(shop.config.store.url, receive_seconds=0.5)
+    await settle(shop)
+    before = await state_of(shop)
+    requests = [each for door in DOORS.values() for each in cut_short(door)]
+    async with placed(shop, how) as (place, _):
+        answers = await asyncio.gather(*(place.says(request) for request in requests))
+    assert {status(answer) for answer in answers} == {408}
+    assert await state_of(shop) == before
+
+
+@on_sqlite
+async def test_a_length_below_the_body_s_is_no_event(shop: Shop) -> None:
+    """What is cut off is not JSON any more, and what is left over is no request."""
+    await say(shop)
+    door = DOORS["an event"]
+    async with placed(shop, "alone") as (place, _):
+        request = door.head(door.body) + b"content-length: %d\r\n\r\n" % (len(door.body) - 5) + door.body
+        said = await place.says(request)
+    assert [each[:3] for each in said.split(b"HTTP/1.1 ")[1:]] == [b"422", b"400"]
+    assert await state_of(shop) == (0, [])

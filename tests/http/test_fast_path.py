@@ -1,0 +1,183 @@
+"""Page reads that are answered at once: the same answers as the application's, in order, and never an older state."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import pytest
+
+import pagefold
+from pagefold import Shop
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.http.fast_path import Answer, AtOnce
+from pagefold.engine.http.page_reads import TEMPLATE, PageReads
+from pagefold.engine.http.server_context import Service
+from tests.http.test_connection_limits import GET, HEALTH, POST, Place, status
+from tests.support.command_line import on_sqlite
+from tests.support.http_clients import served, service_of
+from tests.support.small_shop import SKU, catalog, configured, price, say
+
+UNNAMED = f"GET /v1/pages/web-de/{SKU} HTTP/1.1\r\n".encode()
+"""A request that does not say whom it is for."""
+PAGE = UNNAMED + b"host: localhost\r\n"
+CLOSE = b"connection: close\r\n\r\n"
+DATE = re.compile(rb"\r\ndate: [^\r]*")
+
+
+@asynccontextmanager
+async def placed(shop: Shop, *, reads_open: bool = True) -> AsyncIterator[tuple[Place, Service]]:
+    """A server, and its inside."""
+    service = service_of(shop, reads_open=reads_open)
+    async with served(service) as (host, port):
+        place = Place(host, port)
+        try:
+            yield place, service
+        finally:
+            await place.close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The paths that were left to the application."""
+    paths: list[bytes] = []
+    answer = PageReads._answer
+
+    async def noted(self: PageReads, method: str, found: tuple[bytes, bytes], headers: object) -> object:
+        paths.append(b"/".join(found))
+        return await answer(self, method, found, headers)  # type: ignore[arg-type]  # it is passed on as it came
+
+    monkeypatch.setattr(PageReads, "_answer", noted)
+    return paths
+
+
+REQUESTS = [
+    PAGE + CLOSE,
+    PAGE.replace(b"GET", b"HEAD") + CLOSE,
+    PAGE.replace(b"1.1", b"1.0") + b"\r\n",
+    PAGE + b'if-none-match: "x"\r\n' + CLOSE,
+    PAGE + b"if-none-match: *\r\n" + CLOSE,
+    PAGE + b'if-none-match: "x"\r\nIf-None-Match: *\r\n' + CLOSE,
+    PAGE.replace(b"GET", b"HEAD") + b"if-none-match: *\r\n" + CLOSE,
+    PAGE.replace(b" HTTP", b"?a=b HTTP") + CLOSE,
+    PAGE.replace(b"-M ", b"%2DM ") + CLOSE,
+    PAGE.replace(b"GET", b"DELETE") + CLOSE,
+    PAGE.replace(b"-M ", b"-M/ ") + CLOSE,
+    PAGE.replace(b"-M ", b"-XXL ") + CLOSE,
+    PAGE.replace(b"web-de", b"nowhere") + CLOSE,
+    PAGE + b"content-length: 3\r\n" + CLOSE + b"abc",
+    PAGE + b"transfer-encoding: chunked\r\n" + CLOSE + b"3\r\nabc\r\n0\r\n\r\n",
+    PAGE + b"upgrade: h2c\r\n" + CLOSE,
+    PAGE + b"\r\n" + PAGE + CLOSE + PAGE + b"\r\n",
+]
+
+
+@pytest.mark.parametrize("request_text", REQUESTS, ids=range(len(REQUESTS)))
+async def test_answers_are_the_same_either_way(
+    shop: Shop, request_text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, whoever answers, and counted alike."""
+    await say(shop, catalog("a"), price("1.00"))
+    async with placed(shop) as (place, service):
+        quick = await place.says(request_text)
+    monkeypatch.setattr(AtOnce, "answer", lambda *_: None)
+    async with placed(shop) as (place, other):
+        slowly = await place.says(request_text)
+    assert DATE.sub(b"", quick) == DATE.sub(b"", slowly) != b""
+    assert service.traffic.requests == other.traffic.requests
+    assert (service.traffic.reads, service.traffic.not_modified) == (other.traffic.reads, other.traffic.not_modified)
+
+
+@on_sqlite
+async def test_the_usual_request_is_answered_at_once(shop: Shop, slow: list[bytes]) -> None:
+    """The application is not asked for a page that is there, and is for everything else."""
+    await say(shop, catalog("a"))
+    async with placed(shop) as (place, service):
+        assert status(await place.says(PAGE + CLOSE)) == 200
+        assert slow == []
+        assert service.traffic.requests["GET", TEMPLATE, 200] == 1
+        assert status(await place.says(PAGE.replace(b"-M", b"-XXL") + CLOSE)) == 404
+        assert len(slow) == 1
+
+
+@on_sqlite
+async def test_whoever_needs_a_token_is_not_answered_without(shop: Shop) -> None:
+    """Where reads are not open, nothing is answered before the caller is known."""
+    await say(shop, catalog("a"))
+    async with placed(shop, reads_open=False) as (_, service):
+        assert AtOnce(service).answer(b"GET", PAGE.split()[1], []) is None
+
+
+async def test_a_server_that_is_closed_answers_nobody_at_once(shop: Shop) -> None:
+    """From the first token on, whoever has none is refused, whatever was answered on the same server before."""
+    await say(shop, catalog("a"))
+    async with placed(shop) as (place, service):
+        assert status(await place.says(PAGE + CLOSE)) == 200
+        service.restrict(None)
+        assert status(await place.says(PAGE + CLOSE)) == 401
+
+
+async def test_the_next_request_sees_what_was_committed(shop: Shop) -> None:
+    """A change by whoever else has the store open is in the very next answer of a connection."""
+    async with pagefold.open(shop.config) as other, placed(shop) as (place, _):
+        line = await place.line()
+        tags = set[bytes]()
+        for version in range(1, 30):
+            await say(other, catalog(f"name {version}", version=version))
+            for _ in range(2):
+                await line.send(PAGE.replace(b"GET", b"HEAD") + b"\r\n")
+                tags.add(await tag(line.answer()))
+            assert len(tags) == version
+
+
+async def tag(answer: Awaitable[bytes]) -> bytes:
+    """The entity tag of an answer that is awaited."""
+    found = re.search(rb'etag: ("\w+")', await answer)
+    assert found is not None
+    return found[1]
+
+
+@on_sqlite
+async def test_answers_come_in_the_order_of_their_requests(shop: Shop) -> None:
+    """What could be answered at once waits for what was asked before."""
+    await say(shop, catalog("a"))
+    head = GET.replace(b"GET", b"HEAD") + b"\r\n"
+    batch = POST + b'content-length: 40\r\n\r\n{"channel":"web-de","skus":["TSHIRT-M"]}'
+    async with placed(shop) as (place, _):
+        said = await place.says(head + batch + head + HEALTH + GET + CLOSE)
+    routes = [b"etag" in each.partition(b"\r\n\r\n")[0] for each in said.split(b"HTTP/1.1 200 OK")[1:]]
+    assert routes == [True, False, True, False, True]
+
+
+@on_sqlite
+async def test_a_client_that_takes_nothing_is_not_answered_on_and_on(shop: Shop, slow: list[bytes]) -> None:
+    """When what was sent is not taken, the next answer waits until it is."""
+    await say(shop, catalog("a" * 20_000))
+    async with placed(shop) as (place, _):
+        line = await place.line()
+        await line.send((GET + b"\r\n") * 1_000 + GET + CLOSE)
+        assert (await line.everything()).count(b"HTTP/1.1 200 OK") == 1_001
+        assert slow
+
+
+@on_sqlite
+async def test_what_fails_is_told_by_the_application(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is away is a problem like any other."""
+    await say(shop, catalog("a"))
+
+    def away(*_: object) -> Answer:
+        raise StoreUnavailable(shop.store.name, OSError("gone"))
+
+    monkeypatch.setattr(shop.pages, "at_once", lambda _: away)
+    async with placed(shop) as (place, _):
+        assert status(await place.says(PAGE + CLOSE)) == 200
+        monkeypatch.setattr(shop.pages, "_sections", away)
+        assert status(await place.says(PAGE + CLOSE)) == 503
+
+
+@on_sqlite
+async def test_an_idle_connection_is_closed_after_an_answer_at_once(store_url: str) -> None:
+    """Its time begins anew with each answer, as with any other."""
+    async with pagefold.open(configured(store_url, http={"idle_seconds": 0.3, "receive_seconds": 5.0})) as shop:
+        await say(shop, catalog("a"))
+        async with placed(shop) as (place, _):
+            assert status(await place.says(PAGE + b"\r\n")) == 200

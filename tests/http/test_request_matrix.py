@@ -1,0 +1,129 @@
+"""Every route with every scope and source: what is answered stands in a table, and a new route needs a line in it."""
+
+import itertools
+import json
+from typing import NamedTuple, TypeAlias
+
+import httpx2
+
+import pagefold
+from pagefold.engine.http.authorization import Access
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.stores.grants import SCOPES, Grant, Scope
+from tests.support.command_line import event, on_sqlite
+from tests.support.http_clients import client_of
+from tests.support.small_shop import Document, configured
+
+Operation: TypeAlias = tuple[str, str]
+
+SOURCES = ("erp", "pim", None)
+MATRIX: dict[Operation, Scope | None] = {
+    ("GET", "/v1/pages/{channel}/{sku}"): "read",
+    ("GET", "/v1/pages/{channel}"): "read",
+    ("POST", "/v1/pages:batchGet"): "read",
+    ("GET", "/v1/skus/{sku}/history"): "read",
+    ("POST", "/v1/events"): "ingest",
+    ("POST", "/v1/webhooks/{source}"): None,
+    ("POST", "/v1/cdc/{source}"): "ingest",
+    ("GET", "/v1/dead-letters"): "operate",
+    ("POST", "/v1/dead-letters:retry"): "operate",
+    ("POST", "/v1/dead-letters/{id}:retry"): "operate",
+    ("POST", "/v1/dead-letters/{id}:correct"): "operate",
+    ("POST", "/v1/dead-letters/{id}:discard"): "operate",
+    ("GET", "/v1/dead-letters/{id}"): "operate",
+    ("GET", "/v1/epochs"): "operate",
+    ("POST", "/v1/epochs"): "operate",
+    ("POST", "/v1/epochs:dismiss"): "operate",
+    ("GET", "/healthz"): None,
+    ("GET", "/readyz"): None,
+    ("GET", "/readyz/reads"): None,
+    ("GET", "/readyz/ingest"): None,
+    ("GET", "/metrics"): "operate",
+    ("GET", "/openapi.json"): None,
+}
+"""The scope that each operation needs, written down a second time."""
+
+OF_A_SOURCE: dict[Operation, object] = {("POST", "/v1/events"): event(), ("POST", "/v1/cdc/{source}"): {}}
+"""What writes for a source, here for erp: no token of another may."""
+
+SIGNED = ("POST", "/v1/webhooks/{source}")
+"""What no token opens: a signature does."""
+
+
+class Known(NamedTuple):
+    """A token office where every secret grants the same."""
+
+    granted: Grant | None
+
+    async def verify(self, _secret: str) -> Grant | None:
+        """What it grants, whatever the secret is."""
+        return self.granted
+
+    def known(self, _secret: str) -> Grant | None:
+        """The same, without being asked twice."""
+        return self.granted
+
+
+def expected(operation: Operation, grant: Grant | None) -> int | None:
+    """401 or 403, or None where one is let in."""
+    scope = MATRIX[operation]
+    if operation == SIGNED:
+        return 401
+    if scope is None:
+        return None
+    if grant is None:
+        return 401
+    is_anothers = operation in OF_A_SOURCE and grant.source not in (None, "erp")
+    return 403 if scope not in grant.scopes or is_anothers else None
+
+
+def sources() -> Document:
+    """The shop's sources, of which erp sends in every form."""
+    parts = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"amount": "price"}}
+    constants = {"payload": {"currency": "EUR"}}
+    hook = {"secret_variables": ["S"], "scheme": "hmac-sha256", "header": "X-S", "paths": parts, "constants": constants}
+    return {
+        "erp": {"domains": ["pricing"], "webhook": hook, "cdc": {"columns": parts, "constants": constants}},
+        "pim": {"domains": ["catalog"]},
+    }
+
+
+def test_every_route_is_in_the_table() -> None:
+    """A route that nobody has decided about fails here."""
+    assert {(route.method, route.path): route.scope for route in ROUTES} == MATRIX
+
+
+GRANTS = [
+    None,
+    *(
+        Grant("tok", frozenset(scopes), source)
+        for size in range(len(SCOPES) + 1)
+        for scopes in itertools.combinations(SCOPES, size)
+        for source in SOURCES
+    ),
+]
+
+
+async def asked(client: httpx2.AsyncClient, operation: Operation) -> int:
+    """The status of what one is answered, with something in every place."""
+    method, path = operation
+    for name, value in {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1"}.items():
+        path = path.replace("{" + name + "}", value)
+    body = json.dumps(OF_A_SOURCE.get(operation, {})) if method == "POST" else None
+    return (await client.request(method, path, content=body, headers={"content-type": "application/json"})).status_code
+
+
+@on_sqlite
+async def test_every_route_scope_and_source(store_url: str) -> None:
+    """With every set of scopes, bound to either source or to none, and without a token."""
+    channels = {"web": {"locale": "de-DE", "currency": "EUR"}}
+    async with pagefold.open(configured(store_url, sources=sources(), channels=channels)) as shop:
+        for grant in GRANTS:
+            service = Service(shop, Access(None, Known(grant)), environment={"S": "s"})
+            async with client_of(service, None if grant is None else "known") as client:
+                for operation in MATRIX:
+                    status = await asked(client, operation)
+                    wanted = expected(operation, grant)
+                    assert status < 500, (operation, grant, status)
+                    assert (status if status in (401, 403) else None) == wanted, (operation, grant, status)

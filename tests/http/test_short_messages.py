@@ -1,0 +1,88 @@
+"""What is said of a fault has no more of what was sent than the beginning of the value that is at fault."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from pagefold import Config, Refused
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.request_parts import Faulty
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from tests.support.deliveries import found_in
+from tests.support.small_shop import Document, document
+
+WHO = "Erika Mustermann"
+SAID = f"{WHO}, Heidestraße 17, 51147 Köln, geboren am 12. 8. 1983, Kundin seit 2001, erreichbar unter 0221 1234567"
+PLACES = {
+    "pricing": ["currency", "amount", "compareAt", "taxIncluded", "taxClass", "tiers", "customerGroups", "scheduled"],
+    "catalog": ["family", "parent", "enabled", "localized", "categories", "attributes"],
+    "inventory": ["available", "safetyStock", "backorderable", "restockAt"],
+    "media": ["assets"],
+}
+PARTS = ["sku", "channel", "sourceVersion", "occurredAt", "id", "correlationId", "payload"]
+NESTED: list[object] = [
+    {"name": SAID},
+    [SAID],
+    {"de": {"x": SAID}},
+    [{"url": SAID, "role": SAID, "position": SAID}],
+    [{"minQuantity": SAID, "amount": SAID}],
+]
+VALUES: list[object] = [SAID, SAID * 50, *NESTED]
+
+
+def reader_of(domain: str, paths: Document) -> tuple[Webhooks, Door]:
+    """A source whose mapping finds each part in a place of its own name."""
+    parsed = document()
+    webhook = {"secret_variables": ["S"], "paths": paths}
+    parsed["sources"]["x"] = {"domains": [domain], "webhook": webhook}
+    config = Config.parse(parsed)
+    return Webhooks(config, "x"), Door(config)
+
+
+def cases() -> Iterator[tuple[str, Document, str]]:
+    """Every domain, its paths, and the place that has what it should not."""
+    plain = {part: part for part in PARTS if part != "payload"}
+    for domain, places in PLACES.items():
+        for place in places:
+            yield domain, plain | {"payload": {place: place}}, place
+    for part in PARTS:
+        yield "pricing", plain | {"payload": "payload"}, part
+
+
+def why_not(reader: Webhooks, door: Door, body: bytes) -> str | None:
+    """Why there is no event; None when there is one, or nobody asks for it."""
+    [found] = found_in(reader, body)
+    if isinstance(found, Faulty):
+        return str(found.refused)
+    if not isinstance(found, Change):
+        return found.reason
+    try:
+        door.examine(found.event)
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+@pytest.mark.parametrize(("domain", "paths", "place"), list(cases()))
+def test_a_message_has_little_of_what_was_sent(domain: str, paths: Document, place: str) -> None:
+    """Of a text its beginning at most; of what is nested nothing; and it is short however long that is."""
+    reader, door = reader_of(domain, paths)
+    said = {"sku": "A", "channel": "*", "sourceVersion": 1, "occurredAt": "2026-01-01T00:00:00Z", "payload": None}
+    for value in VALUES:
+        message = why_not(reader, door, json.dumps(said | {place: value}).encode())
+        if message is not None:
+            assert len(message) < 300, message
+            assert SAID[:80] not in message
+            assert value not in NESTED or WHO not in message, message
+
+
+def test_a_key_is_shortened_as_well() -> None:
+    """One that stands twice, and one that nobody knows."""
+    reader, door = reader_of("pricing", {part: part for part in PARTS})
+    said = '"sku":"A","channel":"*","sourceVersion":1,"occurredAt":"2026-01-01T00:00:00Z"'
+    for more in (f'"{SAID * 9}":1,"{SAID * 9}":2', f'"payload":{{"{SAID * 9}":1}}'):
+        message = why_not(reader, door, f"{{{said},{more}}}".encode())
+        assert message is not None
+        assert len(message) < 300

@@ -1,0 +1,203 @@
+"""Webhooks over HTTP: whoever signs for a source is heard, and nothing that was signed is lost."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+import pagefold
+from pagefold import Config, ConfigurationError, Shop
+from pagefold.engine.http.server_context import Service
+from tests.support.command_line import finished, on_sqlite, run_pagefold, settle, spawn
+from tests.support.http_clients import client_of, problem_in, service_of
+from tests.support.small_shop import Document, append, document, everything, price
+
+SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()
+PLAIN = "hush"
+ENVIRONMENT = {"STANDARD": SECRET, "PLAIN": PLAIN}
+PATHS: Document = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.at", "payload": {"amount": "price"}}
+CONSTANTS: Document = {"payload": {"currency": "EUR"}}
+AT = "2026-01-01T00:00:00Z"
+
+
+def hook(**settings: object) -> Document:
+    """How the deliveries of a source are read."""
+    return {"items": "items", "paths": PATHS, "constants": CONSTANTS} | settings
+
+
+STANDARD = hook(secret_variables=["STANDARD"])
+SHOPIFY = hook(secret_variables=["PLAIN"], scheme="hmac-sha256", header="X-Shopify-Hmac-Sha256")
+
+
+def configured(url: str, **hooks: Document) -> Config:
+    """The shop, where these sources send webhooks about prices."""
+    parsed = document(url)
+    for name, settings in hooks.items():
+        parsed["sources"][name] = {"domains": ["pricing"], "webhook": settings}
+    return Config.parse(parsed, store=url)
+
+
+@pytest.fixture
+def config(store_url: str) -> Config:
+    """One source that signs as the standard has it, and one as Shopify does."""
+    return configured(store_url, erp=STANDARD, shopify=SHOPIFY)
+
+
+@pytest.fixture
+async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
+    """Somebody without a token."""
+    async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as opened:
+        yield opened
+
+
+def delivery(*items: tuple[str, object], revision: object = 1) -> bytes:
+    """The prices of some SKUs."""
+    return json.dumps({"revision": revision, "at": AT, "items": [{"sku": s, "price": p} for s, p in items]}).encode()
+
+
+def signed(body: bytes, identifier: str = "msg_1", moment: datetime | None = None) -> dict[str, str]:
+    """The headers that the library sends with a body."""
+    at = moment or datetime.now(UTC)
+    signature = Webhook(SECRET).sign(identifier, at, body.decode())
+    return {"webhook-id": identifier, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
+
+
+async def send(client: httpx2.AsyncClient, body: bytes, **headers: str) -> tuple[int, list[str]]:
+    """The status and the outcomes of what the source erp has signed."""
+    everything_sent = signed(body) | headers
+    answer = await client.post("/v1/webhooks/erp", content=body, headers=everything_sent)
+    return answer.status_code, [each["outcome"] for each in answer.json()["results"]]
+
+
+async def test_a_signed_delivery_is_appended(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Each of its items is an event; sent again, each is a duplicate, and nobody has to look at it."""
+    body = delivery(("A", "1.00"), ("B", "2.00"))
+    assert await send(client, body) == (202, ["appended", "appended"])
+    assert await send(client, body) == (202, ["duplicate", "duplicate"])
+    assert len(await everything(shop.store)) == 2
+    assert await shop.dead_letters.newest() == []
+    assert await send(client, delivery()) == (202, [])
+
+
+async def test_a_plain_signature_is_as_good(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A header with the HMAC of the body, whatever the body says of its type."""
+    body = delivery(("A", "1.00"))
+    digest = hmac.digest(PLAIN.encode(), body, hashlib.sha256)
+    headers = {"x-shopify-hmac-sha256": base64.b64encode(digest).decode(), "content-type": "text/plain"}
+    assert (await client.post("/v1/webhooks/shopify", content=body, headers=headers)).status_code == 202
+    [stored] = await everything(shop.store)
+    assert stored.originator_id == "A/*/pricing/shopify"
+
+
+async def test_who_does_not_sign_is_not_heard(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """No signature, one of another body, of another time, of another source: 401, and nothing is kept."""
+    body = delivery(("A", "1.00"))
+    old = datetime.now(UTC) - timedelta(minutes=6)
+    for headers in ({}, signed(body + b" "), signed(body, moment=old), {"webhook-signature": "v1,é".encode()}):
+        answer = await client.post("/v1/webhooks/erp", content=body, headers=headers)  # type: ignore[arg-type]  # bytes are fine
+        assert problem_in(answer)["status"] == 401
+        assert "www-authenticate" in answer.headers
+    answer = await client.post("/v1/webhooks/shopify", content=body, headers=signed(body))
+    assert answer.status_code == 401
+    assert await everything(shop.store) == []
+    assert await shop.dead_letters.newest() == []
+
+
+async def test_a_source_without_webhooks_has_none(client: httpx2.AsyncClient) -> None:
+    """Nor has one that nobody knows."""
+    for source in ("pim", "nobody", "%00"):
+        assert problem_in(await client.post(f"/v1/webhooks/{source}", content=b"{}"))["status"] == 404
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff\0", b"[]", b'{"items":7}', delivery(("", "1")), delivery(("A", 1))])
+async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClient, body: bytes) -> None:
+    """Whole and byte by byte, with what its headers tell; sent again, it is the same letter."""
+    digest = base64.b64encode(hmac.digest(PLAIN.encode(), body, hashlib.sha256)).decode()
+    headers = {"x-shopify-hmac-sha256": digest, "x-shopify-topic": "products/update", "cookie": "secret"}
+    for _ in range(2):
+        answer = await client.post("/v1/webhooks/shopify", content=body, headers=headers)
+        assert answer.status_code == 202
+        assert [each["outcome"] for each in answer.json()["results"]] == ["kept"]
+    [letter] = await shop.dead_letters.newest()
+    assert (letter.is_delivery, letter.state) == (True, body)
+    kept = json.loads(letter.headers)
+    assert kept["x-shopify-topic"] == "products/update"
+    assert not {"cookie", "x-shopify-hmac-sha256"} & kept.keys()
+
+
+async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """What can be taken is taken; each of the rest is kept as a delivery of its own, found by what it is about."""
+    items = (("A", "1.00"), ("B", "cheap"), ("", "2.00"), ("C", "3.00"))
+    assert await send(client, delivery(*items)) == (202, ["appended", "kept", "kept", "appended"])
+    nameless, cheap = await shop.dead_letters.newest()
+    assert [json.loads(each.state) for each in (cheap, nameless)] == [json.loads(delivery(item)) for item in items[1:3]]
+    assert (cheap.originator_id, cheap.originator_version) == ("B/*/pricing/erp", 1)
+    assert cheap.error.startswith("payload.amount: ")
+    assert (nameless.originator_id, nameless.originator_version) == ("///erp", 0)
+    assert (nameless.is_delivery, cheap.is_delivery) == (True, True)
+
+
+async def test_a_conflict_is_a_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """The sender has nothing to mend: it is answered 202, and the event is kept, once."""
+    await append(shop, price("1.00", sku="A"))
+    assert await send(client, delivery(("A", "2.00"))) == (202, ["conflict"])
+    [letter] = await shop.dead_letters.newest()
+    assert not letter.is_delivery
+
+
+async def test_a_delivery_is_tried_again(store_url: str) -> None:
+    """With paths that were mended, a retry appends what it says; before that, it stays as it is."""
+    wrong = hook(secret_variables=["STANDARD"], items="products")
+    body = delivery(("A", "1.00"), ("B", "2.00"))
+    async with pagefold.open(configured(store_url, erp=wrong)) as shop:
+        async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as client:
+            assert await send(client, body) == (202, ["kept"])
+        assert await shop.dead_letters.retry(await shop.dead_letters.get("ingest-1")) == "still dead"
+    async with pagefold.open(configured(store_url)) as shop:
+        assert await shop.dead_letters.retry(await shop.dead_letters.get("ingest-1")) == "still dead"
+    async with pagefold.open(configured(store_url, erp=STANDARD)) as shop:
+        assert await shop.dead_letters.retry(await shop.dead_letters.get("ingest-1"), by="ada") == "resolved"
+        assert len(await everything(shop.store)) == 2
+        letter = await shop.dead_letters.get("ingest-1")
+        assert (letter.resolution, letter.resolved_by) == ("appended", "ada")
+
+
+async def test_a_full_queue_takes_no_delivery(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """It is to be sent again, and nothing is kept meanwhile."""
+    shop._appender.queued = shop.config.append.queue
+    body = delivery(("A", "1.00"))
+    answer = await client.post("/v1/webhooks/erp", content=body, headers=signed(body))
+    assert problem_in(answer)["status"] == 503
+    shop._appender.queued = 0
+    assert await everything(shop.store) == []
+
+
+@on_sqlite
+async def test_a_secret_that_is_not_there_is_told(shop: Shop) -> None:
+    """A server does not start without the secrets that it needs."""
+    with pytest.raises(ConfigurationError, match=r"sources.erp.webhook.secret_variables\[0\]: .*STANDARD"):
+        service_of(shop, environment={})
+    assert isinstance(service_of(shop, environment=ENVIRONMENT), Service)
+
+
+@on_sqlite
+def test_serve_needs_its_secrets(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pagefold serve` ends with exit code 2, and names the variable."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    table = (
+        '[sources.erp.webhook]\nsecret_variables = ["NOT_THERE"]\nconstants = { payload.currency = "EUR" }\n'
+        'paths = { sku = "sku", sourceVersion = "v", occurredAt = "at", payload.amount = "price" }\n'
+    )
+    with (place / "pagefold.toml").open("a", encoding="utf-8") as file:
+        file.write(table)
+    ran = finished(spawn("serve", "--port", "0"))
+    assert ran.code == 2
+    assert "the environment has no NOT_THERE" in ran.err
+    assert run_pagefold("status").code == 0

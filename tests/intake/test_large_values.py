@@ -1,0 +1,410 @@
+"""Memory is bounded by bytes: whoever reads in bulk is given no more than they can hold, however large events are."""
+
+import gc
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from weakref import ReferenceType, ref
+
+import anyio
+import msgspec
+import pytest
+
+from pagefold import DomainEvent, Shop
+from pagefold.engine.consumers import consumer
+from pagefold.engine.errors import Overloaded, ReadTooLarge
+from pagefold.engine.folding import folder
+from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.http.routes import pages as http_pages
+from pagefold.engine.intake import appender
+from pagefold.engine.replay import replayer, section_verifier
+from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.size_batches import batches, divided
+from pagefold.engine.stores.sqlite import pages as sqlite_pages
+from pagefold.engine.stores.store import Store, StoredEvent, Touched
+from pagefold.projections import Section, SharedSections
+from tests.stores.test_scans import walk, walk_entries
+from tests.support.http_clients import client_of, problem_in, service_of
+from tests.support.small_shop import Raw, a_section, event, folded, insert, say
+
+SIZES = [10, 30_000, 30_000, 10, 90_000, 20_000, 10, 10]
+"""Bytes of the states of streams A to H: small ones, and some that PostgreSQL keeps apart from their rows."""
+
+STREAMS = [f"{name}/x" for name in "ABCDEFGH"]
+TOTAL = sum(SIZES)
+
+
+async def large_streams(store: Store) -> dict[str, bytes]:
+    """Puts a stream of each size into the log."""
+    states = {
+        name: (b'{"payload":"%b' % name.encode()).ljust(size, b"x") for name, size in zip(STREAMS, SIZES, strict=True)
+    }
+    await store.log.insert([Raw(name, state=state) for name, state in states.items()])
+    return states
+
+
+def text(size: int, mark: str = "x") -> str:
+    """Of about so many bytes."""
+    return mark * size
+
+
+def large(sku: str, size: int = 50_000, version: int = 1) -> DomainEvent:
+    """A catalog event of about so many bytes."""
+    return event("catalog", {"attributes": {"text": text(size, sku[-1])}}, sku=sku, version=version)
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+def test_parts_hold_as_much_as_fits() -> None:
+    """A part ends where the next item would be too many, or too much; a single one may be too large."""
+    assert list(batches([], max_bytes=10)) == []
+    assert list(batches([3, 3, 4, 1], max_bytes=10)) == [(0, 3), (3, 4)]
+    assert list(batches([30, 1, 30], max_bytes=10)) == [(0, 1), (1, 2), (2, 3)]
+    assert list(batches([1] * 5, max_bytes=10, max_items=2)) == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_divided() -> None:
+    """Parts are of the same length, but for the last, and none is empty."""
+    assert divided("abcdefg", 3) == ["abc", "def", "g"]
+    assert divided("ab", 9) == ["a", "b"]
+
+
+async def test_heads_are_all_or_none(store: Store) -> None:
+    """With room for all, every head is whole, small or large; with less, nothing is given."""
+    states = await large_streams(store)
+    wanted = [*STREAMS, "nobody's"]
+    for max_bytes in (None, TOTAL + 4_096):
+        heads = await store.log.heads(wanted, max_bytes=max_bytes)
+        assert {head.originator_id: head.state for head in heads} == states
+    with pytest.raises(ReadTooLarge, match="more than 100,000"):
+        await store.log.heads(wanted, max_bytes=100_000)
+    assert len(await store.log.heads(wanted[:2], max_bytes=100_000)) == 2
+
+
+class Held:
+    """Something that is in memory."""
+
+
+async def test_what_could_not_be_read_keeps_nothing_in_memory(store: Store) -> None:
+    """What whoever asks for too much has in hand goes when they are done, and not when Python looks for cycles."""
+    await large_streams(store)
+
+    async def ask() -> ReferenceType[Held]:
+        held = Held()
+        try:
+            await store.log.heads(STREAMS, max_bytes=100_000)
+        except ReadTooLarge:  # `pytest.raises` would keep it
+            return ref(held)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        held = await ask()
+        with anyio.fail_after(5):
+            while held() is not None:  # the thread may be about to let go of it  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+async def test_small_heads_count_as_well(store: Store) -> None:
+    """Many that are small each are too much together; a step of a walk ends where they are."""
+    states = {f"{number:02}/x": b'{"payload":"'.ljust(6_000, b"x") for number in range(40)}
+    await store.log.insert([Raw(name, state=state) for name, state in states.items()])
+    for max_bytes in (60_000, 230_000):
+        with pytest.raises(ReadTooLarge):
+            await store.log.heads(list(states), max_bytes=max_bytes)
+    for max_bytes in (260_000, 10_000_000):
+        heads = await store.log.heads(list(states), max_bytes=max_bytes)
+        assert {head.originator_id: head.state for head in heads} == states
+    for wanted in (list(states)[:3], list(states)):  # some are asked for in two goes
+        heads = await store.log.heads(wanted, max_bytes=244_500)
+        assert {head.originator_id: head.state for head in heads} == {name: states[name] for name in wanted}
+    scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=60_000)
+    assert 1 <= len(scanned.heads) <= 10
+    assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=60_000)} == states
+
+
+async def test_small_sections_count_as_well(store: Store) -> None:
+    """Those of a domain, and those of several pages: many that are small each are too much together."""
+    sections = [a_section(f"S{number:02}", body=b'{"a":"'.ljust(6_000, b"x")) for number in range(40)]
+    skus = [section.sku for section in sections]
+    await folded(store, *sections)
+    async with store.consumption.folding("catalog") as folding_now:
+        with pytest.raises(ReadTooLarge):
+            await folding_now.sections(skus, max_bytes=100_000)
+        assert await folding_now.sections(skus, max_bytes=1_000_000) == sections
+    channel = sections[0].channel
+    with pytest.raises(ReadTooLarge):
+        await store.pages.sections_of(skus, channel, max_bytes=100_000)
+    assert len(await store.pages.sections_of(skus, channel, max_bytes=1_000_000)) == len(skus)
+
+
+@pytest.mark.parametrize("max_bytes", [17_000, 31_000, 61_000, 95_000, 10_000_000])
+async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
+    """Heads and entries of a walk are all there, and whole, whatever a step may hold; none holds more, but of one."""
+    states = await large_streams(store)
+    assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=max_bytes)} == states
+    entries = await walk_entries(store, ["/x"], 1_000, max_bytes=max_bytes)
+    assert entries == [b"%b\x1f1\x1f%b" % (name.encode(), state[1:]) for name, state in states.items()]
+    scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes)
+    sizes = [len(head.state) for head in scanned.heads]
+    assert len(sizes) == 1 or sum(sizes) <= max_bytes
+    entered = await store.log.entries(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes, since=100)
+    large_ones = [entry for entry in entered.entries if len(entry) > 1_000]
+    assert len(large_ones) <= 1 or sum(map(len, large_ones)) <= max_bytes
+
+
+async def test_a_window_tells_how_large_it_is(store: Store) -> None:
+    """`bytes` are those of the domain's states alone."""
+    await insert(store, "P", topic="pricing")
+    await store.log.insert([Raw("A", state=b"x" * 50_000), Raw("B", state=b"y" * 7)])
+    assert await store.log.touched("inventory", 0, 10) == Touched(["A", "B"], 2, 3, 3, 50_007)
+
+
+@pytest.mark.parametrize("part", [1, 40_000, 10_000_000])
+async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    """Whatever goes into a part: they are all there, or one is missing, is another, or should not be there."""
+    monkeypatch.setattr(sqlite_pages, "COMPARED_BYTES", part)
+    sizes = zip("ABCDE", (10, 30_000, 90_000, 10, 20_000), strict=True)
+    sections = [a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x")) for name, size in sizes]
+    await folded(store, *sections)
+    shared = [SharedSections(each.sku, each.domain, [(each.channel, 0)], [each[3:]]) for each in sections]
+    holds = partial(store.pages.holds, "catalog")
+    assert await holds(shared, "ABCDE")
+    assert await holds(shared, "ABCDEF")
+    assert await holds(shared[:2], "AB")
+    for place, each in enumerate(shared):
+        rest = shared[:place] + shared[place + 1 :]
+        changed = each._replace(contents=[sections[place]._replace(body=b"{}")[3:]])
+        assert not await holds(rest, "ABCDE")
+        assert not await holds(shared, "ABCDE".replace(each.sku, ""))
+        assert not await holds([changed, *rest], "ABCDE")
+
+
+async def test_sections_are_all_or_none(store: Store) -> None:
+    """Those of a domain, and those of several pages: with room for all, they are whole; with less, nothing is given."""
+    sections = [
+        a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x"))
+        for name, size in zip("ABCD", (10, 30_000, 90_000, 10), strict=True)
+    ]
+    await folded(store, *sections)
+    async with store.consumption.folding("catalog") as folding_now:
+        assert await folding_now.sections("ABCD") == sections
+        assert await folding_now.sections("ABCD", max_bytes=200_000) == sections
+        with pytest.raises(ReadTooLarge):
+            await folding_now.sections("ABCD", max_bytes=100_000)
+        assert await folding_now.sections("AD", max_bytes=1_000) == [sections[0], sections[3]]
+    channel = sections[0].channel
+    pages = await store.pages.sections_of("ABCD", channel, max_bytes=200_000)
+    assert pages == await store.pages.sections_of("ABCD", channel)
+    assert [bytes(pages[name][0][4] or b"") for name in "ABCD"] == [section.body for section in sections]
+    with pytest.raises(ReadTooLarge):
+        await store.pages.sections_of("ABCD", channel, max_bytes=100_000)
+
+
+# --- consumers, and what folds again --------------------------------------------------------------
+
+
+async def everything_of(shop: Shop, skus: Sequence[str]) -> list[Section]:
+    """The sections of some SKUs in all domains."""
+    found: list[Section] = []
+    for domain in ("catalog", "pricing", "inventory", "media"):
+        async with shop.store.consumption.folding(domain) as reading:
+            found += await reading.sections(skus)
+    return found
+
+
+class Watch:
+    """What is in the hands of those who fold: bytes of heads at a time, and the window that they took at each place."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+        self.heads = 0
+        self.windows: dict[tuple[object, ...], Touched] = {}
+        log = type(store.log)
+        read, scan, touched = log.heads, log.scan, log.touched
+
+        async def heads(me: object, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
+            return self._seen(await read(me, streams, max_bytes=max_bytes))  # type: ignore[arg-type]  # it is the log
+
+        async def scanned(me: object, *args: object, **bounds: object) -> object:
+            found = await scan(me, *args, **bounds)  # type: ignore[arg-type]  # as it was called
+            self._seen(found.heads)
+            return found
+
+        async def window(me: object, domain: str, after: int, limit: int) -> Touched:
+            found = await touched(me, domain, after, limit)  # type: ignore[arg-type]  # likewise
+            self.windows[domain, after] = found
+            return found
+
+        monkeypatch.setattr(log, "heads", heads)
+        monkeypatch.setattr(log, "scan", scanned)
+        monkeypatch.setattr(log, "touched", window)
+
+    def _seen(self, heads: list[StoredEvent]) -> list[StoredEvent]:
+        self.heads = max(self.heads, sum([len(head.state) for head in heads]))
+        return heads
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is bounded in megabytes is bounded in kilobytes."""
+    monkeypatch.setattr(consumer, "WINDOW_BYTES", 200_000)
+    monkeypatch.setattr(folder, "CHUNK_BYTES", 1_000_000)
+    monkeypatch.setattr(section_verifier, "STEP_BYTES", 2_000_000)
+    monkeypatch.setattr(replayer, "STEP_BYTES", 500_000)
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_is_large_is_folded_in_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and counts are those of a shop that has room for all, and nobody holds more than they may."""
+    skus = [f"S{number:02}" for number in range(40)]
+    await shop.append([large(sku) for sku in skus])
+    await shop.append([event("catalog", {"attributes": {"a": sku}}, sku=sku, source="pim2") for sku in skus])
+    watch = Watch(monkeypatch, shop.store)
+    await shop.catch_up()
+    assert watch.heads <= 1_000_000 / 2
+    assert len(watch.windows) > 10
+    assert all(window.bytes <= 200_000 or window.scanned == 1 for window in watch.windows.values())
+    [standing, *_] = (await shop.status()).domains
+    assert (standing.domain, standing.applied + standing.stale) == ("catalog", 80)
+    page = await shop.pages.get("S07", "web-de")
+    assert page is not None
+    assert page["catalog"] == {
+        "attributes": {"a": "S07", "text": text(50_000, "7")},
+        "categories": [],
+        "family": None,
+        "parent": None,
+    }
+
+    watch.heads = 0
+    as_folded = await everything_of(shop, skus)
+    assert (await shop.verify()).changed == 0
+    assert (await shop.verify(sample=30)).changed == 0
+    await break_some(shop, as_folded)
+    found = await shop.fold_again()
+    assert found.changed == len(as_folded) // 2
+    assert await everything_of(shop, skus) == as_folded
+    assert watch.heads <= 2_000_000 / 8 + 60_000
+
+
+async def break_some(shop: Shop, sections: Sequence[Section]) -> None:
+    """Every second section says something else, which is as large."""
+    async with shop.store.consumption.folding("catalog") as writing:
+        await writing.write([each._replace(body=b'{"broken":"%b"}' % (b"x" * 50_000)) for each in sections[::2]])
+
+
+@pytest.mark.usefixtures("small")
+async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
+    """What one SKU has in all its streams is folded and verified at a time, however much it is."""
+    for channel in ("*", "web-de", "web-us", "market-at", "outlet-de"):
+        for source in ("pim", "pim2"):
+            said = {"attributes": {source: text(60_000)}}
+            await say(shop, event("catalog", said, sku="HUGE", channel=channel, source=source))
+    await say(shop, large("A"), large("Z"))
+    assert (await shop.verify()).changed == 0
+    page = await shop.pages.get("HUGE", "web-de")
+    assert page is not None
+    assert set(page["catalog"]["attributes"]) == {"pim", "pim2"}  # type: ignore[index, call-overload, arg-type]  # it is a table
+
+
+@pytest.mark.usefixtures("small")
+async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source whose counter fell back looks reset, though of large heads no more is kept than when they occurred."""
+    monkeypatch.setattr(folder, "LARGE_HEAD", 100)
+    await say(shop, *(large(f"S{number}", version=9) for number in range(LOOKS_RESET)))
+    later = large("S0", version=10).occurred_at
+    again = [large(f"S{number}", 400, version=2) for number in range(LOOKS_RESET)]
+    await say(shop, *(msgspec.structs.replace(each, occurred_at=later) for each in again))
+    [streak] = await shop.store.consumption.streaks()
+    assert (streak.domain, streak.source, streak.stale) == ("catalog", "pim", LOOKS_RESET)
+
+
+# --- appending ------------------------------------------------------------------------------------
+
+
+async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one caller appends is cut where it is too large for a transaction; results come in order, refusals too."""
+    monkeypatch.setattr(appender, "BATCH_BYTES", 200_000)
+    sizes: list[int] = []
+    log = type(shop.store.log)
+    insert_into = log.insert
+
+    async def insert(me: object, events: Sequence[Raw], fence: Fence | None = None) -> list[int | None]:
+        sizes.append(sum([len(each.state) for each in events]))
+        return await insert_into(me, events, fence)  # type: ignore[arg-type]  # it is the log
+
+    monkeypatch.setattr(log, "insert", insert)
+    events = [large(f"S{number:02}") for number in range(20)]
+    events[7] = event("catalog", {"no": "such field"}, sku="S07")
+    results = await shop.append([*events, events[0]])
+    assert Counter(result.outcome for result in results) == {"appended": 19, "rejected": 1, "duplicate": 1}
+    assert results[7].outcome == "rejected"
+    assert results[-1].outcome == "duplicate"
+    assert len(sizes) > 3
+    assert max(sizes) < 200_000 + 60_000
+
+
+async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken at once is one transaction, however large; while it waits, there is no room for as much again."""
+    monkeypatch.setattr(appender, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(appender, "QUEUE_BYTES", 400_000)
+    outcomes: list[str] = []
+
+    async def take(first: int) -> None:
+        try:
+            results = await shop.take([large(f"S{number:02}") for number in range(first, first + 5)])
+            outcomes.append(Counter(result.outcome for result in results).most_common(1)[0][0])
+        except Overloaded:
+            outcomes.append("overloaded")
+
+    async with anyio.create_task_group() as group:
+        for first in (0, 10, 20):
+            group.start_soon(take, first)
+    assert sorted(outcomes) == ["appended", "overloaded", "overloaded"]
+    assert (await shop.take([large("S30")]))[0].outcome == "appended"
+
+
+# --- reading over HTTP ----------------------------------------------------------------------------
+
+
+async def test_large_pages_by_the_hundred(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that are too large together are refused before they are read; large ones are answered, one at a time."""
+    monkeypatch.setattr(http_pages, "SMALL_BYTES", 100_000)
+    monkeypatch.setattr(http_pages, "MOST_BYTES", 300_000)
+    skus = [f"S{number}" for number in range(8)]
+    await say(shop, *(large(sku) for sku in skus))
+    async with client_of(service_of(shop)) as client:
+        for asked in (skus[:1], skus[:4]):
+            answer = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": asked})
+            assert answer.status_code == 200
+            found: Mapping[str, object] = answer.json()["found"]
+            assert list(found) == asked
+            for sku in asked:
+                body = await shop.pages.get_json(sku, "web-de")
+                assert body is not None
+                assert body in answer.content
+        refused = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": skus})
+        assert refused.status_code == 422
+        assert "bytes together, more than 300000" in problem_in(refused)["detail"]
+        again = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": skus[:4]})
+        assert again.status_code == 200  # the place was given back
+
+
+async def test_large_pages_beside_small_ones(shop: Shop) -> None:
+    """Readers who come together are each given their page, whole, whether it is large or small."""
+    await say(shop, large("L1", 200_000), large("L2", 300_000), *(large(f"S{number}", 10) for number in range(20)))
+    skus = ["L1", *(f"S{number}" for number in range(20)), "L2", "nobody's"]
+    found: dict[str, bytes | None] = {}
+
+    async def read(sku: str) -> None:
+        found[sku] = await shop.pages.get_json(sku, "web-de")
+
+    async with anyio.create_task_group() as group:
+        for sku in skus:
+            group.start_soon(read, sku)
+    assert len(found["L1"] or b"") > 200_000
+    assert len(found["L2"] or b"") > 300_000
+    assert found.pop("nobody's") is None
+    assert all(body is not None and f'"sku":"{sku}"'.encode() in body for sku, body in found.items())

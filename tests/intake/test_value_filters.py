@@ -1,0 +1,191 @@
+"""What a shop does not ask for is counted and never kept: by header, by value, and however it is wrong otherwise."""
+
+import json
+from typing import Any
+
+import pytest
+
+import pagefold
+from pagefold import Config, ConfigurationError, Shop
+from pagefold.engine.http.metrics import exposition
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from tests.dead_letters.test_webhook_retrier import (
+    ENVIRONMENT,
+    HOOK,
+    TABLES,
+    changes,
+    delivery,
+    row,
+    sender,
+    stated,
+    told,
+)
+from tests.support.debezium_messages import envelope
+from tests.support.deliveries import found_in
+from tests.support.http_clients import service_of
+from tests.support.small_shop import Document, document
+
+ONLY_HOOK: Document = {"only": {"status": ["publish", 7, True], "$.kind": ["product"]}}
+ONLY_TABLES: Document = {"only": {"list": ["retail", 7]}}
+TOPICS: Document = {"only_headers": {"X-Shopify-Topic": ["products/create", "products/update"]}}
+
+
+def configured(url: str = "sqlite:///nowhere", hook: Document | None = None, tables: Document | None = None) -> Config:
+    """The shop with these filters."""
+    parsed = document(url)
+    parsed["sources"]["erp"] = {
+        "domains": ["pricing"],
+        "webhook": HOOK | (hook or {}),
+        "cdc": TABLES | (tables or {}),
+    }
+    return Config.parse(parsed, store=url)
+
+
+def webhook(*rows: Document, **more: object) -> list[Found]:
+    """What a webhook says, of which only some items count."""
+    reader = Webhooks(configured(hook=ONLY_HOOK), "erp")
+    return found_in(reader, delivery(*rows, **more))
+
+
+def table(message: object) -> list[type]:
+    """What a change of a table says, of which only some rows count."""
+    reader = Debezium(configured(tables=ONLY_TABLES), "erp")
+    return [type(each) for each in found_in(reader, json.dumps(message).encode())]
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [
+        ("publish", True),
+        (7, True),
+        (True, True),
+        ("draft", False),
+        (7.0, False),
+        (1, False),
+        (None, False),
+        ("7", False),
+    ],
+)
+def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
+    """Exactly one of those that are declared, and at each of the paths; what does not count may be wrong at will."""
+    [found] = webhook(row("A", status=status), kind="product")
+    assert isinstance(found, Change) is counts
+    for wrong in (row(None, status="draft"), row("A", "free", status="draft"), {}, 7):
+        [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # an item that is none
+        assert isinstance(found, Ignored)
+        assert found.cause == "filter"
+    [found] = webhook(row("A", status="publish"), kind="order")
+    assert found == Ignored("filter", "what stands at $.kind is not among sources.erp.webhook.only")
+    [found] = webhook(row(None, status="publish"), kind="product")
+    assert isinstance(found, Faulty)
+
+
+def test_a_withdrawal_counts_as_anything_else() -> None:
+    """What does not count takes nothing back."""
+    settings = ONLY_HOOK | {"withdrawals": {"gone": [True]}}
+    reader = Webhooks(configured(hook=settings), "erp")
+    body = delivery(row("A", gone=True, status="draft"), row("A", gone=True, status="publish"), kind="product")
+    ignored, withdrawn = found_in(reader, body)
+    assert isinstance(ignored, Ignored)
+    assert isinstance(withdrawn, Change)
+    assert withdrawn.event.payload is None
+
+
+def priced(sku: str, kind: object, **more: object) -> Document:
+    """A row of a table with several lists of prices."""
+    return {"item": sku, "price": "1.00", "list": kind, **more}
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (envelope("c", None, priced("A", "retail")), [Change]),
+        (envelope("c", None, priced("A", 7)), [Change]),
+        (envelope("c", None, priced("A", "trade")), [Ignored]),
+        (envelope("c", None, {"item": "A", "price": "1.00"}), [Ignored]),
+        (envelope("c", None, {"item": None, "price": 1.5, "list": "trade"}), [Ignored]),
+        (envelope("u", priced("A", "retail"), priced("A", "trade")), [Change, Ignored]),
+        (envelope("u", priced("A", "trade"), priced("A", "retail")), [Change]),
+        (envelope("u", priced("A", "retail"), priced("B", "retail")), [Change, Change]),
+        (envelope("u", priced("A", "trade"), priced("B", "trade")), [Ignored]),
+        (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [Change]),
+        (envelope("u", None, priced("A", "__debezium_unavailable_value")), [Faulty]),
+        (envelope("d", priced("A", "retail")), [Change]),
+        (envelope("d", priced("A", "trade")), [Ignored]),
+        (envelope("d", priced("A", None)), [Ignored]),
+        (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [Change]),
+        (envelope("d", {"item": "A", "shop": "*"}), [Faulty]),
+    ],
+)
+def test_a_row_counts_by_its_columns(message: Document, found: list[type]) -> None:
+    """One that no longer does is withdrawn; whether a deleted one did is not guessed from its key."""
+    assert table(message) == found
+
+
+async def test_a_delivery_counts_by_its_headers(store_url: str) -> None:
+    """An order that was sent to the wrong address is not even read: no customer is in dead letters, nor in the log."""
+    order = b'{"customer":{"name":"Erika Mustermann"}} no JSON'
+    async with pagefold.open(configured(store_url, TOPICS, TOPICS)) as shop, sender(shop) as client:
+        for via in ("webhooks", "cdc"):
+            for headers in ({}, {"x-shopify-topic": "orders/create"}, {"x-shopify-topic": "PRODUCTS/UPDATE"}):
+                assert await told(client, via, order, **headers) == ["ignored"]
+        good = {"X-Shopify-Topic": "products/update"}
+        assert await told(client, "webhooks", delivery(row("A")), **good) == ["appended"]
+        assert await told(client, "cdc", changes(stated("B")), **good) == ["appended"]
+        assert await shop.dead_letters.count() == 0
+        assert await told(client, "webhooks", order, **good) == ["kept"]
+        assert await samples(shop) == {("erp", "filter"): 6.0, ("erp", "kept"): 1.0}
+
+
+async def samples(shop: Shop) -> dict[tuple[str, str], float]:
+    """What `/metrics` says of what was delivered and is no event."""
+    service = service_of(shop, environment=ENVIRONMENT)
+    found: dict[tuple[str, str], float] = {}
+    for line in (await exposition(service)).decode().splitlines():
+        if line.startswith("pagefold_ingest_items_not_appended_total{"):
+            labels, _, number = line.partition("{")[2].rpartition("} ")
+            named = dict(pair.split("=") for pair in labels.replace('"', "").split(","))
+            found[named["source"], named["outcome"]] = float(number)
+    return found
+
+
+async def test_what_no_longer_counts_is_resolved_by_a_retry(store_url: str) -> None:
+    """A filter that comes later, by value or by header, resolves the letters of what it passes over."""
+    async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
+        topic = {"x-shopify-topic": "orders/create"}
+        assert await told(client, "webhooks", delivery(row("A", "free", status="draft")), **topic) == ["kept"]
+        assert await told(client, "cdc", changes(stated("A", "free", list="trade"))) == ["kept"]
+    filters: list[tuple[Document, Document, list[str]]] = [
+        (TOPICS, TOPICS, ["resolved", "still dead"]),
+        ({}, ONLY_TABLES, ["resolved"]),
+    ]
+    for hook, tables, expected in filters:
+        async with pagefold.open(configured(store_url, hook, tables)) as shop:
+            assert [word async for _, word in shop.dead_letters.retry_all()] == expected
+    async with pagefold.open(configured(store_url)) as shop:
+        letters = [await shop.dead_letters.get(name) for name in ("ingest-1", "ingest-2")]
+        assert [letter.resolution for letter in letters] == ["ignored", "ignored"]
+
+
+@pytest.mark.parametrize(
+    ("part", "settings", "key", "problem"),
+    [
+        ("webhook", {"only": {"status": "publish"}}, "only.status", "expected the values that count"),
+        ("webhook", {"only": {"status": []}}, "only.status", "expected the values that count"),
+        ("webhook", {"only": {"a..b": ["x"]}}, "only.a..b", "is not a dotted path"),
+        ("webhook", {"only": {"a": [["x"]]}}, "only.a", "expected the values that count"),
+        ("webhook", {"only_headers": {"x topic": ["x"]}}, "only_headers.x topic", "is not the name of a header"),
+        ("webhook", {"only_headers": {"x-topic": [7]}}, "only_headers.x-topic", "expected the values that count"),
+        ("cdc", {"only": {"list": {}}, "only_headers": {"x": []}}, "only_headers.x", "expected the values that count"),
+        ("cdc", {"only": {"list": 7}}, "only.list", "expected the values that count"),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_named(part: str, settings: Any, key: str, problem: str) -> None:  # noqa: ANN401  # what a file may hold
+    """Where it stands, and what would be right."""
+    with pytest.raises(ConfigurationError) as caught:
+        configured(**{"hook" if part == "webhook" else "tables": settings})
+    assert caught.value.key == f"sources.erp.{part}.{key}"
+    assert problem in caught.value.problem

@@ -1,0 +1,294 @@
+"""Webhooks of any form: what the declared paths find is an event, and what they do not find has its reason."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from pagefold import Config, ConfigurationError, DomainEvent, Refused
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.request_parts import Faulty, Found
+from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.mapping.value_conversion import value_at
+from tests.support.deliveries import found_in
+from tests.support.shared_data import data_file
+from tests.support.small_shop import Document, document
+from tests.support.strategies import json_values
+
+KEY = "sources.erp.webhook"
+PATHS: Document = {
+    "sku": "variants.0.sku",
+    "sourceVersion": "revision",
+    "occurredAt": "updated_at",
+    "payload": {"amount": "variants.0.price", "taxIncluded": "taxed"},
+}
+CONSTANTS: Document = {"payload": {"currency": "EUR"}}
+DELIVERY: Document = {
+    "id": 788032119674292922,
+    "revision": 17,
+    "updated_at": "2026-01-01T00:00:00-05:00",
+    "taxed": True,
+    "variants": [{"sku": "TSHIRT-M", "price": "149.90"}, {"sku": "TSHIRT-L", "price": "159.90"}],
+}
+
+
+def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
+    """The shop with webhooks of one source."""
+    webhook = {"secret_variables": ["S"], "paths": PATHS, "constants": CONSTANTS} | settings
+    parsed = document()
+    parsed["sources"][source] = {"domains": domains.split(), "webhook": webhook}
+    return Config.parse(parsed)
+
+
+def reader(**settings: object) -> Webhooks:
+    """The deliveries of the source erp."""
+    return Webhooks(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+
+
+def read(delivery: object, **settings: object) -> list[Found]:
+    """What a delivery says."""
+    return found_in(reader(**settings), json.dumps(delivery).encode())
+
+
+def events_in(found: Sequence[Found]) -> list[DomainEvent]:
+    """The events among it."""
+    return [each.event for each in found if isinstance(each, Change)]
+
+
+def only(found: Sequence[Found]) -> DomainEvent:
+    """The one event in it."""
+    [one] = found
+    assert isinstance(one, Change), one
+    return one.event
+
+
+def payload_of(event: DomainEvent) -> object:
+    """The payload, which came as JSON."""
+    assert isinstance(event.payload, bytes)
+    return json.loads(event.payload)
+
+
+def reason(found: Sequence[Found]) -> str:
+    """Why there is none."""
+    [one] = found
+    assert isinstance(one, Faulty), one
+    return str(one.refused)
+
+
+def test_the_paths_find_the_parts_of_an_event() -> None:
+    """Members by their names, elements by their index, and what is the same in every delivery."""
+    event = only(read(DELIVERY))
+    assert (event.type, event.sku, event.channel, event.source) == ("pricing", "TSHIRT-M", "*", "erp")
+    assert (event.source_version, event.occurred_at.isoformat()) == (17, "2026-01-01T00:00:00-05:00")
+    assert payload_of(event) == {"amount": "149.90", "taxIncluded": True, "currency": "EUR"}
+    assert Door(configured()).examine(event).content == b'{"amount":"149.90","currency":"EUR","taxIncluded":true}'
+
+
+def test_what_is_null_or_not_there_is_left_out() -> None:
+    """Missing is neither zero nor false, and what an event must have is required."""
+    bare = {name: value for name, value in DELIVERY.items() if name != "taxed"}
+    assert only(read(DELIVERY | {"taxed": None})).payload == only(read(bare)).payload
+    for changes, problem in (
+        ({"variants": []}, "sku: is required"),
+        ({"variants": {"0": {"sku": "A"}}, "revision": None}, "sourceVersion: is required"),
+        ({"updated_at": "yesterday"}, "occurredAt: "),
+        ({"revision": 1.5}, "sourceVersion: expected an integer, got '1.5'"),
+        ({"variants": [{"sku": {"a": "secret"}}]}, "sku: expected a string"),
+    ):
+        assert reason(read(DELIVERY | changes)).startswith(problem)
+
+
+def test_parts_may_have_paths_that_are_plain_otherwise() -> None:
+    """The domain, where the source has several, the channel and the identifiers."""
+    paths = PATHS | {"type": "kind", "channel": "shop", "id": "id", "correlationId": "trace"}
+    delivery = DELIVERY | {"kind": "pricing", "shop": "web-de"}
+    event = only(read(delivery, domains="pricing inventory", paths=paths))
+    assert (event.type, event.channel, event.id, event.correlation_id) == (
+        "pricing",
+        "web-de",
+        "788032119674292922",
+        None,
+    )
+    assert only(read(delivery, paths=paths)).channel == "web-de"
+    assert only(read(DELIVERY, paths=paths)).channel == "*"
+
+
+def test_a_whole_payload_has_one_path() -> None:
+    """As it is written; a null there withdraws, and a payload that is missing is required."""
+    paths = {name: path for name, path in PATHS.items() if name != "payload"} | {"payload": "state"}
+    whole = {"paths": paths, "constants": {}}
+    assert only(read(DELIVERY | {"state": {"amount": "1", "currency": "EUR"}}, **whole)).payload == (
+        b'{"amount":"1","currency":"EUR"}'
+    )
+    assert only(read(DELIVERY | {"state": None}, **whole)).payload is None
+    assert reason(read(DELIVERY, **whole)) == "payload: is required"
+
+
+def test_the_items_of_a_delivery_are_events_of_their_own() -> None:
+    """Paths start at the item, or at the delivery; an item that is none leaves the others alone."""
+    paths = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.updated_at", "payload": {"amount": "price"}}
+    found = read(DELIVERY | {"variants": [*DELIVERY["variants"], {"price": "1"}]}, items="variants", paths=paths)
+    assert [each.sku for each in events_in(found)] == ["TSHIRT-M", "TSHIRT-L"]
+    assert {each.source_version for each in events_in(found)} == {17}
+    assert reason(found[2:]) == "sku: is required"
+    assert read(DELIVERY | {"variants": []}, items="variants", paths=paths) == []
+    found = read(DELIVERY | {"variants": [{}, 7]}, items="variants", paths=paths)
+    assert [reason([each]) for each in found] == ["sku: is required"] * 2
+    many = [{"sku": "A", "price": "1"}] * 5_001
+    assert len(events_in(read(DELIVERY | {"variants": many}, items="variants", paths=paths))) == len(many)
+    others: list[object] = [None, {}, "x"]
+    for variants in others:
+        problem = "there is no array at 'variants'"
+        assert reason(read(DELIVERY | {"variants": variants}, items="variants", paths=paths)) == problem
+
+
+@pytest.mark.parametrize(
+    ("moment", "version"),
+    [
+        ("2026-01-01T00:00:00Z", 1_767_225_600_000_000),
+        ("2026-01-01T01:00:00.000001+01:00", 1_767_225_600_000_001),
+        ("1970-01-01T00:00:00Z", 0),
+    ],
+)
+def test_a_moment_may_stand_for_a_version(moment: str, version: int) -> None:
+    """In microseconds since 1970, whatever the offset; the same path may say when it occurred."""
+    paths = PATHS | {"sourceVersion": "updated_at"}
+    event = only(read(DELIVERY | {"updated_at": moment}, paths=paths, version="moment"))
+    assert event.source_version == version
+    assert event.occurred_at.isoformat() == moment.replace("Z", "+00:00")
+
+
+def test_a_version_that_is_no_moment_is_refused() -> None:
+    """A number is not taken for a moment, nor one without its offset, and a missing one is required."""
+    for moment, problem in ((17, "expected a moment"), ("2026-01-01T00:00:00", ""), (None, "is required")):
+        found = reason(read(DELIVERY | {"revision": moment}, version="moment"))
+        assert found.startswith(f"sourceVersion: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("action", "withdrawn"),
+    [("removed", True), (7, True), (False, True), (0, False), (7.0, False), ("updated", False), (None, False)],
+)
+def test_a_declared_value_withdraws(action: object, *, withdrawn: bool) -> None:
+    """Exactly one of those that are declared, at its path, whatever else the item has."""
+    withdrawals = {"event.action": ["removed", 7, False]}
+    event = only(read(DELIVERY | {"event": {"action": action}}, withdrawals=withdrawals))
+    assert (event.payload is None) is withdrawn
+    assert (event.sku, event.source_version) == ("TSHIRT-M", 17)
+    assert only(read(DELIVERY, withdrawals=withdrawals)).payload is not None
+
+
+def test_a_delivery_may_withdraw_all_of_its_items() -> None:
+    """By a path that starts at the delivery."""
+    settings: Document = {"items": "variants", "withdrawals": {"$.action": ["removed"]}}
+    paths = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.updated_at", "payload": {"amount": "price"}}
+    found = read(DELIVERY | {"action": "removed"}, paths=paths, **settings)
+    assert [each.payload for each in events_in(found)] == [None, None]
+
+
+def test_money_stays_text() -> None:
+    """A price that came as a number is none, and the door says so."""
+    event = only(read(DELIVERY | {"variants": [{"sku": "A", "price": 149.90}]}))
+    with pytest.raises(Refused, match=r"payload.amount: .* money is a decimal string"):
+        Door(configured()).examine(event)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "truncated"),
+        (b"sku=A&price=1", "malformed"),
+        (b'{"revision":1,"revision":2}', "the key 'revision' stands twice"),
+        (b'"\xff"', "is not UTF-8"),
+        (b'{"a":NaN}', "malformed"),
+        (b"[" * 5_000, "nested deeper than 64"),
+        (b"[]", "is required"),
+        (b"null", "is required"),
+    ],
+)
+def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) -> None:
+    """What is no JSON, or JSON of another form, is told from what is merely incomplete."""
+    assert problem in reason(found_in(reader(), body))
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "problem"),
+    [
+        ({"paths": {"sku": "sku"}}, f"{KEY}.paths.sourceVersion", "is required: name what has it"),
+        (
+            {"paths": PATHS | {"payload": {"price": "p"}}},
+            f"{KEY}.paths.payload.price",
+            "no part of what pricing takes",
+        ),
+        (
+            {"constants": {"payload": {"colour": 1}}},
+            f"{KEY}.constants.payload.colour",
+            "no part of what pricing takes",
+        ),
+        ({"domains": "pricing media"}, f"{KEY}.paths.type", "is required: name what has it"),
+    ],
+)
+def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Document, key: str, problem: str) -> None:
+    """It is found before the first delivery comes, and named by its key."""
+    with pytest.raises(ConfigurationError) as caught:
+        Webhooks(configured(**settings), "erp")
+    assert caught.value.key == key
+    assert problem in caught.value.problem
+
+
+def test_a_source_without_webhooks_has_none() -> None:
+    """Its deliveries cannot be read."""
+    with pytest.raises(ConfigurationError, match=r"sources.pim.webhook: is required"):
+        Webhooks(configured(), "pim")
+
+
+READERS = [
+    Webhooks(configured(), "erp"),
+    Webhooks(configured(items="variants", version="moment", withdrawals={"taxed": [True]}), "erp"),
+]
+
+
+@given(delivery=st.dictionaries(st.sampled_from([*DELIVERY, "0"]), json_values), body=st.binary(max_size=40))
+def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
+    """Any JSON, and any bytes, are events or a reason why they are none."""
+    for reader in READERS:
+        for text in (json.dumps(delivery).encode(), json.dumps(DELIVERY | delivery).encode(), body):
+            assert all(isinstance(each, Change | Faulty) for each in found_in(reader, text))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("a", [{"0": 1, "": 2}]),
+        ("a.0", {"0": 1, "": 2}),
+        ("a.0.0", 1),
+        ("a.0.", 2),
+        ("b", None),
+        ("a.1", UNSET),
+        ("a.-1", UNSET),
+        ("a.00", {"0": 1, "": 2}),
+        ("a.\u0660", UNSET),
+        ("a." + "9" * 5_000, UNSET),
+        ("b.a", UNSET),
+        ("c.0", UNSET),
+    ],
+)
+def test_a_path_leads_to_members_and_elements(path: str, value: object) -> None:
+    """And nowhere else: no index counts from behind, and no text has any."""
+    whole = {"a": [{"0": 1, "": 2}], "b": None, "c": "text"}
+    assert value_at(whole, path.split(".")) == value
+
+
+def test_naughty_strings_come_through() -> None:
+    """Each as a SKU and as a text of the payload."""
+    paths = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"attributes": {"name": "name"}}}
+    reader = Webhooks(configured("pim", "catalog", paths=paths, constants={}), "pim")
+    for text in json.loads(data_file("naughty", "blns.json").read_bytes()):
+        delivery = {"sku": text, "v": 1, "at": "2026-01-01T00:00:00Z", "name": text}
+        event = only(found_in(reader, json.dumps(delivery).encode()))
+        assert event.sku == text
+        assert payload_of(event) == {"attributes": {"name": text}}

@@ -1,0 +1,228 @@
+"""Signatures of webhooks: what a source signed is taken, and nothing else, whatever the headers hold."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook
+
+from pagefold.engine.configuration.doors import WebhookConfig
+from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.intake.formats.webhook_signatures import MOST_SIGNATURES, TOLERANCE, Signatures
+
+KEY = "sources.erp.webhook"
+OLD, NEW = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"o", b"n"))
+ENVIRONMENT = {"OLD": OLD, "NEW": NEW, "PLAIN": "hush, große", "NEXT": "hush no more", "EMPTY": " "}
+NOW = datetime.now(UTC).replace(microsecond=0)
+BODY = '{"sku":"Größe"}'.encode()
+
+
+def standard(*names: str) -> Signatures:
+    """Standard Webhooks, by the secrets in these variables."""
+    return Signatures(KEY, WebhookConfig(secret_variables=list(names)), ENVIRONMENT)
+
+
+def plain(
+    header: str = "X-Shopify-Hmac-Sha256", encoding: str = "base64", secrets: Sequence[str] = ("PLAIN",)
+) -> Signatures:
+    """One header, by the plain secrets in these variables."""
+    settings = {"secret_variables": list(secrets), "scheme": "hmac-sha256", "header": header, "encoding": encoding}
+    return Signatures(KEY, WebhookConfig(**settings), ENVIRONMENT)  # type: ignore[arg-type]  # the test's own words
+
+
+def signed(secret: str = NEW, body: bytes = BODY, moment: datetime = NOW) -> dict[str, str]:
+    """The headers that the library sends."""
+    return {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", moment, body.decode()),
+    }
+
+
+def raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """The headers as a server has them."""
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+def fault(signatures: Signatures, headers: dict[str, str], body: bytes = BODY, now: datetime = NOW) -> Refused | None:
+    """Why they do not sign the body; None when they do."""
+    try:
+        signatures.check(raw(headers), body, now)
+    except Refused as refused:
+        return refused
+    return None
+
+
+# --- Standard Webhooks ----------------------------------------------------------------------------
+
+
+@given(body=st.text().map(str.encode), secret=st.binary(min_size=24, max_size=64), padded=st.booleans())
+def test_what_the_library_signs_is_taken(body: bytes, secret: bytes, *, padded: bool) -> None:
+    """Any body, signed with any secret, with the padding of its base64 or without."""
+    text = "whsec_" + base64.b64encode(secret).decode()
+    environment = {"S": text if padded else text.rstrip("=")}
+    signatures = Signatures(KEY, WebhookConfig(secret_variables=["S"]), environment)
+    assert fault(signatures, signed(text, body), body) is None
+    assert fault(signatures, signed(text, body), body + b" ") is not None
+
+
+def test_bytes_that_are_no_text_can_be_signed() -> None:
+    """The signature is over the bytes as they came."""
+    body = b"\xff\x00"
+    digest = hmac.digest(b"n" * 32, b"msg_1.%d." % NOW.timestamp() + body, "sha256")
+    headers = signed() | {"webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+    assert fault(standard("NEW"), headers, body) is None
+
+
+def test_two_secrets_count_while_one_replaces_the_other() -> None:
+    """A delivery is taken when either of them signed it, and when both did, in whichever order."""
+    both = signed() | {"webhook-signature": f"{signed(OLD)['webhook-signature']} {signed(NEW)['webhook-signature']}"}
+    for headers in (signed(OLD), signed(NEW), both):
+        assert fault(standard("NEW", "OLD"), headers) is None
+    assert fault(standard("NEW"), both) is None
+    assert str(fault(standard("NEW"), signed(OLD))) == "webhook-signature: does not match"
+
+
+@pytest.mark.parametrize("seconds", [-301, -300, -299, 0, 299, 300, 301])
+def test_a_signature_counts_for_five_minutes(seconds: int) -> None:
+    """Before and after the moment that it signs: what was listened to cannot be played again later."""
+    refused = fault(standard("NEW"), signed(), now=NOW + timedelta(seconds=seconds))
+    assert (refused is None) is (abs(seconds) <= TOLERANCE.total_seconds())
+    if refused is not None:
+        assert refused.path == "webhook-timestamp"
+        assert ("past" if seconds > 0 else "future") in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("webhook-id", ""),
+        ("webhook-id", "msg_2"),
+        ("webhook-timestamp", ""),
+        ("webhook-timestamp", "now"),
+        ("webhook-timestamp", "1e9"),
+        ("webhook-timestamp", "-1"),
+        ("webhook-timestamp", "9" * 400),
+        ("webhook-timestamp", "١٢٣"),
+        ("webhook-signature", ""),
+        ("webhook-signature", "v1"),
+        ("webhook-signature", "v1,"),
+        ("webhook-signature", "v1,,"),
+        ("webhook-signature", "v1,%"),
+        ("webhook-signature", "v1,ü"),
+        ("webhook-signature", "v1a,AAAA"),
+        pytest.param("webhook-signature", signed()["webhook-signature"].removeprefix("v1,"), id="bare"),
+        pytest.param("webhook-signature", signed()["webhook-signature"].upper(), id="in capitals"),
+        pytest.param("webhook-signature", signed()["webhook-signature"][:-2], id="too short"),
+        pytest.param("webhook-signature", "v1,AAAA " * MOST_SIGNATURES + signed()["webhook-signature"], id="too many"),
+    ],
+)
+def test_headers_that_sign_nothing_are_refused(name: str, value: str) -> None:
+    """Whatever is wrong with them is a plain refusal, which names a header."""
+    refused = fault(standard("NEW"), signed() | {name: value})
+    assert refused is not None
+    assert refused.path.startswith("webhook-")
+
+
+def test_a_header_that_is_missing_or_stands_twice_is_refused() -> None:
+    """Each of the three has to be there, once."""
+    for name in signed():
+        headers = raw({key: value for key, value in signed().items() if key != name})
+        with pytest.raises(Refused, match=f"{name}: is required"):
+            standard("NEW").check(headers, BODY, NOW)
+        with pytest.raises(Refused, match=f"{name}: stands twice"):
+            standard("NEW").check([*raw(signed()), (name.encode(), b"x")], BODY, NOW)
+
+
+@given(
+    values=st.fixed_dictionaries({name: st.binary(max_size=80) for name in signed()}),
+    body=st.binary(max_size=50),
+    scheme=st.sampled_from(["standard", "base64", "hex"]),
+)
+def test_no_bytes_are_an_error(values: dict[str, bytes], body: bytes, scheme: str) -> None:
+    """Any bytes in the headers are refused, and nothing else happens."""
+    signatures = standard("NEW", "OLD") if scheme == "standard" else plain("webhook-signature", scheme)
+    with pytest.raises(Refused):
+        signatures.check([(name.encode(), value) for name, value in values.items()], body, NOW)
+
+
+# --- one header -----------------------------------------------------------------------------------
+
+
+@given(body=st.binary())
+def test_a_plain_header_in_either_encoding(body: bytes) -> None:
+    """As Shopify sends it, in base64, and in hex, in small letters or capitals."""
+    digest = hmac.new("hush, große".encode(), body, hashlib.sha256)
+    inside = base64.b64encode(digest.digest()).decode()
+    assert fault(plain(), {"X-Shopify-Hmac-SHA256": inside}, body) is None
+    assert fault(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest()}, body) is None
+    assert fault(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest().upper()}, body) is None
+    for signatures, given_value in ((plain(encoding="hex"), inside), (plain(), digest.hexdigest()), (plain(), "ü")):
+        refused = fault(signatures, {"x-shopify-hmac-sha256": given_value}, body)
+        assert str(refused) == "X-Shopify-Hmac-Sha256: does not match"
+    assert str(fault(plain(), {}, body)) == "X-Shopify-Hmac-Sha256: is required"
+
+
+@pytest.mark.parametrize("encoding", ["base64", "hex"])
+def test_either_of_two_plain_secrets_counts(encoding: str) -> None:
+    """In whichever order they are named; a secret that is not named, or no longer, signs nothing."""
+    digests = {name: hmac.digest(ENVIRONMENT[name].encode(), BODY, hashlib.sha256) for name in ("PLAIN", "NEXT", "OLD")}
+    headers = {
+        name: {"X-Shopify-Hmac-Sha256": base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()}
+        for name, digest in digests.items()
+    }
+    for secrets in (("PLAIN", "NEXT"), ("NEXT", "PLAIN")):
+        signatures = plain(encoding=encoding, secrets=secrets)
+        assert [fault(signatures, headers[name]) for name in secrets] == [None, None]
+        assert str(fault(signatures, headers["OLD"])) == "X-Shopify-Hmac-Sha256: does not match"
+    assert str(fault(plain(encoding=encoding, secrets=("NEXT",)), headers["PLAIN"])).endswith("does not match")
+
+
+def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
+    """As Akeneo sends it, in a header of its own: it counts for five minutes, and is not to be changed."""
+    settings = WebhookConfig(
+        secret_variables=["PLAIN"],
+        scheme="hmac-sha256",
+        header="X-Akeneo-Request-Signature",
+        encoding="hex",
+        timestamp_header="X-Akeneo-Request-Timestamp",
+    )
+    signatures = Signatures(KEY, settings, ENVIRONMENT)
+    moment = str(int(NOW.timestamp()))
+    digest = hmac.new("hush, große".encode(), f"{moment}.".encode() + BODY, hashlib.sha256).hexdigest()
+    headers = {"X-Akeneo-Request-Signature": digest, "X-Akeneo-Request-Timestamp": moment}
+    assert fault(signatures, headers) is None
+    late = fault(signatures, headers, now=NOW + TOLERANCE + timedelta(seconds=1))
+    assert str(late) == "X-Akeneo-Request-Timestamp: is too far in the past; at most 5 minutes are allowed"
+    for value, problem in (("", "is required"), ("soon", "is no moment"), (str(int(moment) + 1), "does not match")):
+        refused = fault(signatures, headers | {"X-Akeneo-Request-Timestamp": value})
+        assert problem in str(refused)
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (None, "the environment has no ERP_SECRET"),
+        ("  ", "the environment has no ERP_SECRET"),
+        ("whsec_hush hush", "no secret of Standard Webhooks"),
+        ("whsec_größe", "no secret of Standard Webhooks"),
+        ("whsec_A", "no secret of Standard Webhooks"),
+        ("whsec_aHVzaA==", "has 4 bytes; at least 24 are needed"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_named(value: str | None, problem: str) -> None:
+    """The server does not start without its secrets, and does not tell what the environment has in their place."""
+    environment = {} if value is None else {"ERP_SECRET": value}
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        Signatures(KEY, WebhookConfig(secret_variables=["ERP_SECRET"]), environment)
+    assert caught.value.key == f"{KEY}.secret_variables[0]"
+    assert "hush" not in str(caught.value)
+    assert "aHVzaA" not in str(caught.value)

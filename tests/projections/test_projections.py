@@ -1,0 +1,350 @@
+"""The fold and the splice: any delivery of the same events gives the same bytes, those of the model."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import pagefold
+from pagefold import Config, DomainEvent
+from pagefold.domains import DOMAINS
+from pagefold.engine.intake.event_validator import Door
+from pagefold.projections import (
+    ChannelFold,
+    DomainFold,
+    Misfit,
+    Section,
+    Splicer,
+    Stream,
+    Word,
+    normalise_sku,
+    parse_stream_id,
+    stream_id,
+)
+from pagefold.projections.channels import locale_chain
+from pagefold.projections.streams import LONGEST_SKU, decode_part, encode_part, fault_of_sku
+from tests.support.small_shop import (
+    MOMENT,
+    SKU,
+    a_model,
+    as_document,
+    assert_every_event_is_counted,
+    catalog,
+    configured,
+    document,
+    event,
+    pages_in,
+    pages_of,
+    price,
+    stock,
+    stream_of,
+)
+from tests.support.strategies import SKUS, Delivery, deliveries, histories, texts
+
+CONFIG = Config.parse(document())
+DOOR = Door(CONFIG)
+
+
+SPLICER = Splicer(DOMAINS, CONFIG.made_for)
+
+
+def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, Word]]:
+    """By SKU, the heads of one domain's streams, whatever the order of the events."""
+    payload_type = next(each.payload for each in DOMAINS if each.name == domain)
+    words: dict[str, dict[str, Word]] = {}
+    for each in history:
+        if each.type != domain:
+            continue
+        admission = DOOR.admit(each, MOMENT, "made")
+        payload = msgspec.json.decode(admission.content, type=payload_type | None)
+        occurred_at = each.occurred_at.isoformat(timespec="microseconds")[:-6] + "Z"
+        sku, tail = admission.originator_id.split("/", 1)
+        known = words.setdefault(sku, {})
+        if f"/{tail}" not in known or known[f"/{tail}"].version < each.source_version:
+            known[f"/{tail}"] = Word(occurred_at, MOMENT, payload, each.source_version)
+    return words
+
+
+def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
+    """Every section, by the pure fold alone."""
+    sections: list[Section] = []
+    for domain in DOMAINS:
+        fold = DomainFold(domain, CONFIG.made_for)
+        everywhere = fold.affected(["X/*/whatever/whoever"])["X"]
+        for sku, words in words_of(history, domain.name).items():
+            sections += fold.fold(sku, words, everywhere).sections()
+    return sections
+
+
+def spliced(sections: Sequence[Section]) -> dict[tuple[str, str], bytes | None]:
+    """Every page, disabled ones too."""
+    pages: dict[tuple[str, str], list[Section]] = {}
+    for section in sections:
+        pages.setdefault((section.sku, section.channel), []).append(section)
+    return {
+        key: SPLICER.splice(
+            *key, [each[2:8] for each in sorted(rows, key=lambda section: section.domain)], disabled=True
+        )
+        for key, rows in pages.items()
+    }
+
+
+def modelled(history: Sequence[DomainEvent], config: Config = CONFIG) -> dict[tuple[str, str], bytes | None]:
+    """Every page that there must be."""
+    model = a_model(config)
+    for each in history:
+        model.submit(as_document(each))
+    return pages_in(model)
+
+
+# --- the fold -----------------------------------------------------------------------------------------
+
+
+@given(st.data())
+@settings(max_examples=120)
+def test_the_fold_gives_what_the_model_gives(data: st.DataObject) -> None:
+    """From the heads of any history, in any order, the same pages as those kept in plain dictionaries."""
+    history = data.draw(histories(SKUS[:3]))
+    order = data.draw(st.permutations(history))
+    assert spliced(sections_of(order)) == modelled(history)
+
+
+@given(histories(SKUS[:2], largest=12), st.data())
+@settings(max_examples=60)
+def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent], data: st.DataObject) -> None:
+    """The sections that a change touches are the same, folded alone from the heads wanted for them, or with all."""
+    whole = {section[:3]: section for section in sections_of(history)}
+    for domain in DOMAINS:
+        fold = DomainFold(domain, CONFIG.made_for)
+        words = words_of(history, domain.name)
+        streams = sorted({stream_of(each) for each in history if each.type == domain.name})
+        touched = data.draw(st.lists(st.sampled_from(streams), unique=True)) if streams else []
+        affected = fold.affected(touched)
+        wanted = set(fold.wanted(affected))
+        for sku, channels in affected.items():
+            known = {tail: word for tail, word in words[sku].items() if sku + tail in wanted}
+            asked = {(decode_part(sku), channel.channel, domain.name) for channel in channels}
+            expected = {key: section for key, section in whole.items() if key in asked}
+            assert {section[:3]: section for section in fold.fold(sku, known, channels).sections()} == expected
+        reached = {(decode_part(sku), each.channel) for sku, channels in affected.items() for each in channels}
+        named = {(stream.sku, stream.channel) for stream in map(parse_stream_id, touched)}
+        assert {(sku, channel) for sku, channel in named if channel != "*"} <= reached
+
+
+def test_a_misfit_names_its_stream() -> None:
+    """A statement for the channel that does not suit it is named by the tail of its stream, with the reason."""
+    fold = DomainFold(DOMAINS[1], CONFIG.made_for)
+    words = words_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
+    moved = {"/web-de/pricing/erp": words["/*/pricing/erp"]}
+    with pytest.raises(Misfit, match="the price is in USD, the channel's currency is EUR") as caught:
+        fold.fold("TSHIRT-M", moved, fold.affected(["TSHIRT-M/web-de/pricing/erp"])["TSHIRT-M"])
+    assert caught.value.tail == "/web-de/pricing/erp"
+
+
+def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SKUs with words in the same streams share a plan, in the same channels; what is forgotten is made again."""
+    monkeypatch.setattr("pagefold.projections.section_fold.MOST_PLANS", 2)
+    fold = DomainFold(DOMAINS[1], CONFIG.made_for)
+    own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
+    shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
+    some: list[Sequence[ChannelFold]] = [fold.everywhere, fold.everywhere[:1], []]
+    asked = [(words, channels) for words in (own, shared) for channels in some]
+    first = [fold.fold("A", words, channels).sections() for words, channels in asked]
+    assert [len(each) for each in first] == [4, 1, 0, 4, 1, 0]
+    for _ in range(2):
+        for (words, channels), before in zip(asked, first, strict=True):
+            again = fold.fold("B", words, channels).sections()
+            assert [section._replace(sku="A") for section in again] == before
+            assert len(fold._plans) <= 2
+            plan = fold._plans[tuple(words), None if channels is fold.everywhere else tuple(channels)]
+            assert fold.fold("C", words, channels).channels is plan._channels
+
+
+# --- the whole way --------------------------------------------------------------------------------------
+
+
+@st.composite
+def delivered(draw: st.DrawFn) -> tuple[list[DomainEvent], Delivery]:
+    """A history, and a way in which it arrives."""
+    history = draw(histories())
+    return history, draw(deliveries(history))
+
+
+async def arrives(config: Config, delivery: Delivery) -> dict[tuple[str, str], bytes | None]:
+    """The pages of a shop to which events were delivered."""
+    async with pagefold.open(config) as shop:
+        for batch, folds in zip(*delivery, strict=True):
+            results = await shop.append(batch)
+            assert {result.outcome for result in results} <= {"appended", "duplicate"}
+            if folds:
+                await shop.catch_up()
+        await shop.catch_up()
+        await assert_every_event_is_counted(shop.store)
+        assert await shop.dead_letters.newest() == []
+        return await pages_of(shop)
+
+
+@given(delivered(), st.integers(1, 7))
+@settings(max_examples=50)
+async def test_any_delivery_gives_the_pages_of_the_model(
+    drawn: tuple[list[DomainEvent], Delivery], window: int
+) -> None:
+    """Any order, repetition and batching, folded in small windows, gives the model's pages byte for byte (SQLite)."""
+    history, delivery = drawn
+    with tempfile.TemporaryDirectory() as folder:
+        config = configured(f"sqlite:///{folder}/shop", work={"batch": window})
+        assert await arrives(config, delivery) == modelled(history, config)
+
+
+@given(delivered(), st.integers(1, 7))
+@settings(max_examples=15)
+async def test_any_delivery_gives_the_pages_of_the_model_on_postgres(
+    postgres_url: str, drawn: tuple[list[DomainEvent], Delivery], window: int
+) -> None:
+    """The same on PostgreSQL, with fewer examples, each in a schema of its own."""
+    history, delivery = drawn
+    store = {"url": postgres_url, "schema": f"shop_{uuid4().hex}"}
+    config = configured(postgres_url, work={"batch": window}, store=store)
+    assert await arrives(config, delivery) == modelled(history, config)
+
+
+# --- the splice -------------------------------------------------------------------------------------------
+
+
+@given(histories(SKUS[:2]))
+@settings(max_examples=80)
+def test_the_splice_is_json(history: list[DomainEvent]) -> None:
+    """Spliced without parsing, a page is the JSON document that one would have put together, keys in order."""
+    sections = sections_of(history)
+    for (sku, channel), page in spliced(sections).items():
+        assert page is not None
+        rows = {each.domain: each for each in sections if (each.sku, each.channel) == (sku, channel)}
+        names = [domain.name for domain in DOMAINS]
+        live = "catalog" not in rows or rows["catalog"].enabled
+        versions = [json.loads(rows[name].versions) for name in names if name in rows]
+        ready = {name: name in rows and rows[name].ready for name in names}
+        expected = {
+            "sku": sku,
+            "channel": channel,
+            "status": "live" if live else "disabled",
+            "ready": all(ready[name] for name in ["catalog", *CONFIG.channels[channel].requires]),
+            "readiness": ready,
+            "sourceVersions": {name: version for each in versions for name, version in each.items()},
+            "updatedAt": max(row.occurred_at for row in rows.values()),
+        } | {name: orjson.loads(rows[name].body or b"null") if name in rows else None for name in names}
+        assert orjson.loads(page) == expected
+        assert list(orjson.loads(page)) == list(expected)
+        assert msgspec.json.encode(orjson.loads(page)) == page, "compact"
+        hidden = SPLICER.splice(sku, channel, [row[2:8] for _, row in sorted(rows.items())], disabled=False)
+        assert hidden == (page if live else None)
+
+
+@given(st.dictionaries(texts(5), st.sampled_from(["%b", "%", "%%s", "}{", '"}{"', "{}", "\\", '"'])))
+def test_the_splice_leaves_bodies_alone(attributes: dict[str, str]) -> None:
+    """Nothing in a body, not even what looks like a part of the template, changes the page around it."""
+    [section, *_] = sections_of([event("catalog", {"attributes": attributes})])
+    [page] = spliced([section]).values()
+    assert page is not None
+    assert orjson.loads(page)["catalog"]["attributes"] == attributes
+
+
+def test_sections_of_a_domain_that_is_gone_are_not_shown() -> None:
+    """Rows that a removed domain left behind change no page, however many there are."""
+    sections = sections_of([event("catalog", {"family": "shirts"}), event("media", {"assets": [{"url": "a.webp"}]})])
+    rows = [row[2:8] for row in sections if row.channel == "web-de"]
+    gone = [(name, True, True, b"{}", b"{}", MOMENT) for name in ("bundles", "reviews")]
+    page = SPLICER.splice(SKU, "web-de", rows, disabled=False)
+    assert page is not None
+    assert SPLICER.splice(SKU, "web-de", sorted([*rows, *gone[:1]]), disabled=False) == page
+    assert SPLICER.splice(SKU, "web-de", sorted([*rows, *gone]), disabled=False) == page
+    assert SPLICER.splice(SKU, "web-de", gone, disabled=False) is None
+
+
+# --- streams, SKUs, locales, versions ------------------------------------------------------------------------
+
+
+@given(st.builds(Stream, texts(), texts(), texts(), texts()))
+@example(Stream("%2F", "%25", "/", "%"))
+@example(Stream("%252F", "%2f", "", "*"))
+def test_a_stream_is_found_in_its_name(stream: Stream) -> None:
+    """Whatever the parts, the name of a stream has four, and gives them back."""
+    name = stream_id(stream)
+    assert parse_stream_id(name) == stream
+    assert name.count("/") == 3
+
+
+@given(texts(), texts())
+def test_the_prefix_of_a_sku_finds_its_streams_alone(one: str, other: str) -> None:
+    """Two SKUs are equal exactly when one's prefix begins the other's streams."""
+    begins = stream_id(Stream(other, "*", "catalog", "pim")).startswith(encode_part(one) + "/")
+    assert begins == (one == other)
+
+
+@pytest.mark.parametrize("name", ["", "a", "a/b/c", "a/b/c/d/e"])
+def test_what_is_no_stream_is_told(name: str) -> None:
+    """A name with fewer or more than four parts is refused."""
+    with pytest.raises(ValueError, match="sku/channel/domain/source"):
+        parse_stream_id(name)
+
+
+@given(st.text(max_size=140))
+def test_a_normal_sku_stays_as_it_is(sku: str) -> None:
+    """Normalising twice is normalising once, and what is fine is short, not blank, and encodable."""
+    normal = normalise_sku(sku)
+    assert normalise_sku(normal) == normal
+    if fault_of_sku(normal) is None:
+        assert 0 < len(normal) <= LONGEST_SKU
+        assert normal == normal.strip()
+        assert normal.encode().decode() == normal
+        assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in normal)
+
+
+@pytest.mark.parametrize(
+    ("locale", "fallbacks", "chain"),
+    [
+        ("de", [], "de"),
+        ("de-AT", [], "de-AT de"),
+        ("de-AT", ["en"], "de-AT de en"),
+        ("de-AT", ["de-DE", "en-GB", "fr"], "de-AT de de-DE en-GB en fr"),
+        ("zh-Hant-TW", ["zh-Hans"], "zh-Hant-TW zh-Hant zh zh-Hans"),
+        ("en", ["en", "en-US"], "en en-US"),
+    ],
+)
+def test_locales_fall_back(locale: str, fallbacks: list[str], chain: str) -> None:
+    """Each locale, then its more general forms, then the fallbacks alike; none is tried twice."""
+    assert locale_chain(locale, fallbacks) == tuple(chain.split())
+
+
+@given(st.permutations([catalog("one"), catalog("two", source="pim2", version=7), stock(1), stock(2, source="wms-b")]))
+def test_versions_are_sorted_by_source(history: list[DomainEvent]) -> None:
+    """The versions of a section are compact JSON, by the names of the sources, in whatever rank these are."""
+    versions = {(each.channel, each.domain): each.versions for each in sections_of(history)}
+    for channel in ("web-de", "web-us"):
+        assert versions[channel, "catalog"] == b'{"catalog/pim":1,"catalog/pim2":7}'
+    assert versions["outlet-de", "catalog"] == b'{"catalog/pim":1}'
+    assert versions["market-at", "inventory"] == b'{"inventory/wms-b":1}'
+
+
+def test_pages_of_the_same_sku_are_each_channels_own() -> None:
+    """One source's words, resolved for each channel's locale, currency and sources."""
+    history = [catalog("shirt"), catalog("other", source="pim2"), price("5.00", channel="web-us", currency="USD")]
+    pages = {channel: orjson.loads(page or b"") for (_, channel), page in spliced(sections_of(history)).items()}
+    assert {channel: page["catalog"]["attributes"] for channel, page in pages.items()} == {
+        "web-de": {"code": "shirt", "name": "shirt (de)"},
+        "market-at": {"code": "shirt", "name": "shirt (de)"},
+        "web-us": {"code": "other", "name": "other (en)"},
+        "outlet-de": {"code": "shirt", "name": "shirt (de)"},
+    }
+    assert {channel: page["pricing"] is not None for channel, page in pages.items()} == {
+        "web-de": False,
+        "market-at": False,
+        "web-us": True,
+        "outlet-de": False,
+    }
+    assert pages["web-de"]["sku"] == SKU

@@ -1,0 +1,143 @@
+"""Rows beside the entries of the log: what these tell, and what only the heads can."""
+
+import json
+
+import msgspec
+import pytest
+
+from pagefold.engine.events import Statement
+from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.rebuild.row_comparer import Comparer, Comparison, Mark, Pending, difference, divided, stated_again
+from pagefold.engine.rebuild.run_aggregate import Counts
+from pagefold.engine.snapshots.snapshot import Row
+from pagefold.engine.stores.event_state import Drift, DriftStates, entry
+from pagefold.engine.stores.store import StoredEvent
+from tests.support.snapshot_fixtures import configured
+
+COMPARER = Comparer(configured(file="prices.ndjson"))
+MARK = Mark("erp-20260112T060000-abcd", "2026-01-12T06:00:00.000000Z")
+
+
+def content(amount: str) -> bytes:
+    """A payload as it stands in the log."""
+    return b'{"amount":"%b","currency":"EUR"}' % amount.encode()
+
+
+def row(sku: str, version: int, amount: str = "9.90", *, read: bool = False) -> Row:
+    """One of the snapshot: known by its entry, or read already."""
+    line = json.dumps(
+        {
+            "type": "pricing",
+            "sku": sku,
+            "channel": "*",
+            "source": "erp",
+            "sourceVersion": version,
+            "occurredAt": "2026-01-12T05:00:00Z",
+            "payload": {"currency": "EUR", "amount": amount},
+        }
+    ).encode()
+    return Row(7, read_event(line) if read else None, line, said(sku, version, amount))
+
+
+def said(sku: str, version: int, amount: str = "9.90", *, since: bool = False) -> bytes:
+    """What the log says; `since` the run began, or before."""
+    return entry(stream(sku), version, content(amount)) + b"\x1f" * since
+
+
+def stream(sku: str) -> str:
+    """Its stream."""
+    return f"{sku}/*/pricing/erp"
+
+
+def compared(rows: list[Row], *entries: bytes) -> Comparison:
+    """What is told without any head."""
+    return COMPARER.compare(rows, entries, MARK)
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    """Missing, newer, and the same in other words: no head is asked for."""
+    rows = [row("A", 3, read=read), row("B", 3, "8.00", read=read), row("D", 3, read=read)]
+    found = compared(rows, said("B", 2), said("D", 3))
+    assert [(each.originator_id, each.drift) for each in found.pending] == [
+        (stream("A"), "missing"),
+        (stream("B"), "newer"),
+    ]
+    assert (found.counts, found.live) == (Counts(equal=1), 2)
+    assert (found.left, found.unnamed) == ([], [])
+    [change] = difference(found.pending[1]).changes
+    assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
+    made = found.pending[1]
+    assert made == Pending(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"), made.content)
+    assert json.loads(made.state) == {
+        "id": f"{MARK.run_id}-7",
+        "occurredAt": "2026-01-12T05:00:00.000000Z",
+        "recordedAt": MARK.recorded_at,
+        "runId": MARK.run_id,
+        "drift": "newer",
+        "payload": {"amount": "8.00", "currency": "EUR"},
+    }
+    assert stated_again(found.pending[1]).statement.content == content("8.00")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        said("A", 3, "8.00"),
+        said("A", 2, since=True),
+        said("A", 3, "8.00", since=True),
+        stream("A").encode() + b"\x1fx/pricing/erp\x1f3\x1f",
+        stream("A").encode() + b"\x1f3\x1f/pricing/erp\x1f3\x1f",
+    ],
+)
+def test_what_only_heads_tell(beside: bytes) -> None:
+    """Another content at the same version; what was said since the run began; odd names."""
+    found = compared([row("A", 3)], beside)
+    assert (found.pending, found.counts, found.live) == ([], Counts(), 0)
+    assert [each.statement.originator_id for each in found.left] == [stream("A")]
+    state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
+    found.merge([StoredEvent(1, stream("A"), 3, 4, "pricing", state)], MARK)
+    [pending] = found.pending
+    assert (pending.drift, pending.revision, pending.before) == ("changed", 5, content("8.00"))
+    assert (found.left, found.live) == ([], 1)
+
+
+def test_a_row_that_is_older_is_shown_its_head() -> None:
+    """When that was said decides what the row is: a late one, a counter that was restarted, or a record made again."""
+    found = compared([row("A", 3)], said("A", 4))
+    assert [each.statement.originator_id for each in found.left] == [stream("A")]
+    state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
+    head = StoredEvent(1, stream("A"), 4, 0, "pricing", state)
+    found.merge([head], MARK)
+    assert (found.counts, found.live, found.pending) == (Counts(older=1), 1, [])
+    [(number, statement, newest)] = found.overtaken
+    assert (number, statement.originator_version, newest) == (7, 3, head)
+
+
+@pytest.mark.parametrize(("drift", "made_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
+def test_an_event_is_written_alike_whoever_has_named_it(drift: Drift, made_id: str) -> None:
+    """Whether its id is the source's own or made, and whatever else it says, to the byte."""
+    states = DriftStates("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
+    nameless = Statement(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
+    named = msgspec.structs.replace(nameless, id=made_id)
+    assert states.state(nameless, 7) == states.state(named, 8)
+    traced = msgspec.structs.replace(nameless, correlation_id="trace")
+    assert json.loads(states.state(traced, 7)) == {**json.loads(states.state(named, 8)), "correlationId": "trace"}
+
+
+def test_what_no_row_names_and_what_is_refused() -> None:
+    """Other streams are told by name; a row that breaks a rule mends nothing, and names its stream."""
+    found = compared([row("A", 3, "dear"), row("B", 3, "dear")], said("A", 2), said("C", 1), said("D", 1))
+    assert found.unnamed == [stream("C").encode(), stream("D").encode()]
+    assert (found.pending, found.counts, found.live) == ([], Counts(refused=2), 1)
+    assert [each.path for each in found.refusals] == ["payload.amount"] * 2
+
+
+def test_what_is_equal_is_not_looked_at() -> None:
+    """Byte for byte; the others are given back, each in its order."""
+    rows = [row("A", 1), row("B", 1), row("C", 1)]
+    found, different, others = divided(rows, [said("A", 1), said("B", 2), said("D", 1)])
+    assert (found.counts, found.live) == (Counts(equal=1), 1)
+    assert (different, others) == (rows[1:], [said("B", 2), said("D", 1)])
+    found, different, others = divided(rows, [each.entry for each in rows])
+    assert (found.counts, different, others) == (Counts(equal=3), [], [])

@@ -1,0 +1,66 @@
+"""Rows that come in no order: they are sorted in a temporary file, which leaves nothing behind."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pagefold import Shop
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.rebuild import row_order
+from pagefold.engine.rebuild.row_order import SpillFailed, stream_of
+from pagefold.engine.snapshots.snapshot import Row
+from pagefold.engine.stores.store import SEPARATOR
+from tests.support.rebuild_fixtures import export, rebuild, resume, with_snapshots
+from tests.support.small_shop import configured, stock
+
+ROWS = 20_000
+
+
+def rows() -> list[Row]:
+    """More than is kept in memory, the last stream first."""
+    names = (f"SKU-{number:06}/*/inventory/wms-a".encode() for number in range(ROWS, 0, -1))
+    return [
+        Row(number, None, b" " * 500, SEPARATOR.join([name, b"1", b"{}"])) for number, name in enumerate(names, start=1)
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_file_has_no_name() -> None:
+    """It is there, and goes with the process, however that ends. The rows are in order."""
+    usher = row_order.Usher(Door(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), ""))
+    before = set(unnamed())
+    with closing(row_order._Spill()) as spill:
+        spill.add(usher, rows())
+        [file] = set(unnamed()) - before
+        assert file.stat().st_size > ROWS * 500
+        assert file.stat().st_nlink == 0
+        pages = list(spill.pages(usher))
+    streams = [stream_of(row) for page in pages for row in page.named]
+    assert (len(streams), streams) == (ROWS, sorted(streams))
+    assert set(unnamed()) <= before
+
+
+def unnamed() -> list[Path]:
+    """Open files of this process that no folder has."""
+    files = Path("/proc/self/fd").iterdir()
+    return [file for file in files if file.is_symlink() and file.readlink().name.endswith(" (deleted)")]
+
+
+async def test_a_file_that_cannot_grow_stops_the_run(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is wrong and what to do. With room for the file, the run goes on."""
+    config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
+    export(config, "wms-a", *[stock(1, sku=f"SKU-{number:03}") for number in range(500, 0, -1)])
+    shop.config = config
+    with monkeypatch.context() as patch:
+        patch.setattr(row_order, "_SETUP", f"{row_order._SETUP}; PRAGMA max_page_count = 5")
+        with pytest.raises(SpillFailed, match="TMPDIR names the folder"):
+            await rebuild(shop, "wms-a")
+    async with shop.rebuilds() as office:
+        [report] = await office.newest(1)
+    assert report.state == "interrupted"
+    report = await resume(shop, report.run)
+    assert (report.state, report.counts.missing) == ("completed", 500)

@@ -1,0 +1,482 @@
+"""A rebuild of one source, on both stores: what it finds, what it mends, what it leaves alone."""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import pagefold
+from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.errors import SourceFailed, StoreUnavailable
+from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, CannotResume, Order
+from pagefold.engine.rebuild.run_aggregate import Plan
+from pagefold.engine.stores.epoch_fence import Fence
+from pagefold.engine.stores.store import Correction
+from tests.support.rebuild_fixtures import (
+    Witness,
+    counts_of,
+    export,
+    export_lines,
+    file_of,
+    marked,
+    rebuild,
+    resume,
+    with_snapshots,
+)
+from tests.support.small_shop import (
+    SKU,
+    append,
+    as_line,
+    catalog,
+    event,
+    everything,
+    pages_of,
+    price,
+    say,
+    section,
+    stock,
+    stream_of,
+    withdrawn,
+)
+
+SKUS = [f"SKU-{number:03}" for number in range(40)]
+
+
+@pytest.fixture
+def config(store_url: str, tmp_path: Path) -> Config:
+    """The small shop, where the ERP, the PIM and one warehouse have snapshots."""
+    return with_snapshots(store_url, tmp_path, "erp", "pim", "wms-a")
+
+
+def prices(*, version: int = 5, skus: list[str] = SKUS) -> list[DomainEvent]:
+    """A price of every SKU, for every channel."""
+    return [price(f"{number}.00", version=version, sku=sku) for number, sku in enumerate(skus, 1)]
+
+
+def soon() -> str:
+    """A moment later than anything that was recorded so far."""
+    return (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+
+
+# --- rows against heads -----------------------------------------------------------------------------
+
+
+async def test_each_row_is_what_it_is_against_the_log(shop: Shop, config: Config) -> None:
+    """Missing and newer rows are appended, changed ones corrected, equal and older ones left alone."""
+    equal, newer, changed, older, missing = SKUS[:5]
+    await say(
+        shop,
+        price("1.00", version=5, sku=equal),
+        price("2.00", version=5, sku=newer),
+        price("3.00", version=5, sku=changed),
+        price("4.00", version=5, sku=older),
+        *(catalog(sku, sku=sku) for sku in SKUS[:5]),
+    )
+    rows = [
+        price("1.00", version=5, sku=equal),
+        price("2.50", version=6, sku=newer),
+        price("3.50", version=5, sku=changed),
+        price("4.50", version=4, sku=older),
+        price("5.50", version=1, sku=missing),
+    ]
+    export(config, "erp", *rows, taken_at="2026-01-01T00:00:00Z")
+    witness = Witness()
+    report = await rebuild(shop, "erp", witness=witness)
+    assert counts_of(report) == {"rows": 5, "equal": 1, "newer": 1, "changed": 1, "older": 1, "missing": 1}
+    assert (report.state, report.complete, report.live) == ("completed", True, 4)
+    found = {newer: "newer", changed: "changed", missing: "missing"}
+    assert witness.drift == {f"{sku}/*/pricing/erp": drift for sku, drift in found.items()}
+    amounts = [(await section(shop, "pricing", sku=sku))["amount"] for sku in SKUS[:5]]
+    assert amounts == ["1.00", "2.50", "3.50", "4.00", "5.50"]
+
+
+async def test_the_history_tells_what_a_rebuild_did_and_why(shop: Shop, config: Config) -> None:
+    """A correction is the next revision of its version, with the run's id, the reason, and the fields it changed."""
+    await append(shop, price("3.00", version=5))
+    export(config, "erp", price("3.50", version=5))
+    report = await rebuild(shop, "erp")
+    first, second = [entry async for entry in shop.history(SKU, domain="pricing")]
+    assert (first.revision, first.run_id, first.drift, first.head) == (0, None, None, False)
+    assert (second.revision, second.run_id, second.drift, second.head) == (1, report.run, "changed", True)
+    assert [(change.path, change.before, change.after) for change in second.changes] == [("amount", "3.00", "3.50")]
+    assert report.samples == [[stream_of(price("0")), "changed", [["amount", "3.00", "3.50"]]]]
+
+
+async def test_rebuilding_again_finds_nothing(shop: Shop, config: Config) -> None:
+    """What was mended is equal the next time, and the log does not grow but by the run's own record."""
+    await append(shop, *prices(version=4))
+    export(config, "erp", *prices())
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "newer": 40}
+    before = [each for each in await everything(shop.store) if each.topic == "pricing"]
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "equal": 40}
+    assert [each for each in await everything(shop.store) if each.topic == "pricing"] == before
+
+
+async def test_a_flip_back_is_another_revision(shop: Shop, config: Config) -> None:
+    """A source that says its first content again at the same version is believed again."""
+    await append(shop, price("3.00"))
+    for amount in ("3.50", "3.00"):
+        export(config, "erp", price(amount))
+        assert counts_of(await rebuild(shop, "erp")) == {"rows": 1, "changed": 1}
+        assert (await section(shop, "pricing"))["amount"] == amount
+    assert [each.revision for each in await everything(shop.store) if each.topic == "pricing"] == [0, 1, 2]
+
+
+async def test_a_dry_run_reports_and_writes_nothing(shop: Shop, config: Config) -> None:
+    """It finds what a run would find, orphans too, and leaves no trace: no event, no run, no changed page."""
+    await say(shop, *prices(version=4))
+    before, pages = await everything(shop.store), await pages_of(shop)
+    export(config, "erp", *prices(skus=SKUS[1:]), taken_at=soon())
+    witness = Witness()
+    report = await rebuild(shop, "erp", Order(dry_run=True), witness)
+    assert counts_of(report) == {"rows": 39, "newer": 39, "orphans": 1}
+    assert (report.run, report.dry_run) == (None, True)
+    assert witness.drift[f"{SKUS[0]}/*/pricing/erp"] == "orphan"
+    assert len(witness.drift) == 40
+    assert await everything(shop.store) == before
+    assert await pages_of(shop) == pages
+
+
+async def test_the_order_of_the_rows_does_not_matter(config: Config, tmp_path: Path) -> None:
+    """Rows in any order give the same counts, the same withdrawals and the same pages as rows in order."""
+    rows = prices()
+    for sequence, restarts in ((rows, 0), ([*rows[::2], *rows[1::2]], 1), (rows[::-1], 1)):
+        shuffled = with_snapshots(config.store.url, tmp_path, "erp")
+        async with pagefold.open(shuffled) as shop:
+            missing = [price("99.00", version=7, sku=f"GONE-{len(sequence)}-{restarts}-{sequence[1].sku}")]
+            await append(shop, *missing)
+            export(shuffled, "erp", *sequence, taken_at=soon())
+            witness = Witness()
+            report = await rebuild(shop, "erp", Order(max_orphans=1), witness)
+            assert (report.counts.rows, report.counts.withdrawn, report.state) == (40, 1, "completed")
+            assert witness.restarts == restarts
+            assert {stream for stream, drift in witness.drift.items() if drift == "orphan"} == {stream_of(missing[0])}
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize(
+    ("sound", "broken"),
+    [
+        (b'"sourceVersion":5', b'"sourceVersion":6,"sourceVersion":5'),
+        (b'"sourceVersion":5', b'"sourceVersion":9007199254740993'),
+        (b'"sourceVersion":5', b'"sourceVersion":1000000000000000000000'),
+        (b'"sourceVersion":5', b'"sourceVersion":-1000000000000000000000'),
+        (b'"sourceVersion":5', b'"sourceVersion":5,"epoch":1024'),
+        (b'"sourceVersion":5', b'"sourceVersion":5,"id":""'),
+    ],
+)
+async def test_the_order_of_the_rows_hides_no_fault(
+    shop: Shop, config: Config, sound: bytes, broken: bytes, step: int
+) -> None:
+    """A row that breaks a rule in what stands around its payload is refused in any order, and changes nothing."""
+    lines = [as_line(each) for each in prices(skus=SKUS[:3])]
+    lines[1] = lines[1].replace(sound, broken)
+    export_lines(config, "erp", lines[::step])
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 3, "missing": 2, "refused": 1}
+
+
+async def test_the_newest_row_of_a_stream_counts(shop: Shop, config: Config) -> None:
+    """Of several rows of a stream the highest version counts; another content at that version is refused."""
+    rows = [price("1.00", version=1), price("3.00", version=3), price("2.00", version=2), price("9.99", version=3)]
+    export(config, "erp", *rows, price("3.00", version=3))
+    report = await rebuild(shop, "erp")
+    assert counts_of(report) == {"rows": 5, "missing": 1, "repeated": 3, "refused": 1}
+    assert report.refusals == [[4, "payload", f"row 2 says something else of {stream_of(rows[0])} at the same version"]]
+    assert (await section(shop, "pricing"))["amount"] == "3.00"
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 5, "equal": 1, "repeated": 3, "refused": 1}
+
+
+# --- orphans ----------------------------------------------------------------------------------------
+
+
+async def test_an_orphan_is_withdrawn_and_comes_back(shop: Shop, config: Config) -> None:
+    """What a complete snapshot does not have is withdrawn, not deleted; named again, it is live with its old row."""
+    await say(shop, *prices(), *(catalog(sku, sku=sku) for sku in SKUS))
+    gone = f"{SKUS[7]}/*/pricing/erp"
+    export(config, "erp", *prices()[:7], *prices()[8:], taken_at=soon())
+    witness = Witness()
+    report = await rebuild(shop, "erp", witness=witness)
+    assert counts_of(report) == {"rows": 39, "equal": 39, "orphans": 1, "withdrawn": 1}
+    assert witness.drift == {gone: "orphan"}
+    page = await shop.pages.get(SKUS[7], "web-de")
+    assert page is not None
+    assert (page["pricing"], page.readiness["pricing"], page.status) == (None, False, "live")
+    [head] = await shop.store.log.heads([gone])
+    assert (head.originator_version, head.revision) == (5, 1)
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 39, "equal": 39}
+
+    export(config, "erp", *prices(), taken_at=soon())
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "equal": 39, "changed": 1}
+    page = await shop.pages.get(SKUS[7], "web-de")
+    assert page is not None
+    assert page["pricing"] == {"amount": "8.00", "currency": "EUR"}
+
+
+async def test_a_withdrawal_whose_answer_was_lost_is_counted(
+    shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried again, it finds its own event there, and reports it as withdrawn, once."""
+    await append(shop, *prices())
+    export(config, "erp", *prices()[1:], taken_at=soon())
+    correct, calls = shop.store.log.correct, []
+
+    async def lose_the_answer(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        positions = await correct(corrections, fence)
+        calls.append(positions)
+        if len(calls) == 1:
+            raise StoreUnavailable(shop.store.name, OSError())
+        return positions
+
+    monkeypatch.setattr(shop.store.log, "correct", lose_the_answer)
+    report = await rebuild(shop, "erp")
+    assert (len(calls), report.counts.withdrawn, report.counts.spared) == (2, 1, 0)
+
+
+async def test_an_orphan_is_live_again_with_the_next_version(shop: Shop, config: Config) -> None:
+    """A source that speaks of a withdrawn product again brings it back by its next event."""
+    await append(shop, *prices())
+    export(config, "erp", *prices()[1:], taken_at=soon())
+    await rebuild(shop, "erp")
+    assert await section(shop, "pricing", sku=SKUS[0]) is None
+    await say(shop, price("7.77", version=6, sku=SKUS[0]))
+    assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "7.77"
+
+
+async def test_an_incomplete_snapshot_withdraws_nothing(shop: Shop, config: Config) -> None:
+    """Without its end marker a snapshot proves nothing of what is not in it, and the report says so."""
+    await append(shop, *prices(version=4))
+    export(config, "erp", *prices()[:20], end=False)
+    report = await rebuild(shop, "erp")
+    assert counts_of(report) == {"rows": 20, "newer": 20, "orphans": 20}
+    assert (report.state, report.complete) == ("completed", False)
+    assert "end marker" in report.reason
+
+
+@pytest.mark.parametrize("share", range(5, 100, 5))
+async def test_a_snapshot_cut_anywhere_withdraws_nothing(shop: Shop, config: Config, share: int) -> None:
+    """Wherever a file ends too early, in a row or between two, nothing is withdrawn."""
+    await append(shop, *prices())
+    export(config, "erp", *prices())
+    whole = file_of(config, "erp").read_bytes()
+    file_of(config, "erp").write_bytes(whole[: len(whole) * share // 100])
+    report = await rebuild(shop, "erp", Order(confirmed=True))
+    assert (report.complete, report.counts.withdrawn, report.counts.changed) == (False, 0, 0)
+    assert report.counts.equal < 40
+    for sku in SKUS:
+        assert await section(shop, "pricing", sku=sku) is not None
+
+
+async def test_a_row_that_nobody_can_read_withdraws_nothing(shop: Shop, config: Config) -> None:
+    """A row may name any stream where it cannot be read: none of them is known to be absent."""
+    await append(shop, *prices())
+    lines = [as_line(each) for each in prices()[:39]]
+    file_of(config, "erp").write_bytes(marked([*lines, b'{"sku":']))
+    report = await rebuild(shop, "erp")
+    assert counts_of(report) == {"rows": 40, "equal": 39, "orphans": 1, "refused": 1, "unreadable": 1}
+    assert (report.state, report.complete) == ("completed", True)
+
+
+async def test_a_refused_row_is_not_absent(shop: Shop, config: Config) -> None:
+    """A product whose row breaks a rule is named all the same: it keeps what the log has."""
+    await append(shop, *prices())
+    wrong = event("pricing", {"currency": "EUR", "amount": "free"}, sku=SKUS[39], version=9)
+    export(config, "erp", *prices()[:39], wrong, taken_at=soon())
+    report = await rebuild(shop, "erp")
+    assert counts_of(report) == {"rows": 40, "equal": 39, "refused": 1}
+    assert report.refusals[0][:2] == [40, "payload.amount"]  # type: ignore[index]  # it is a list
+    assert (await section(shop, "pricing", sku=SKUS[39]))["amount"] == "40.00"
+
+
+async def test_what_was_said_since_the_snapshot_survives(shop: Shop, config: Config) -> None:
+    """A stream of which its source has spoken since the snapshot was taken, as it says or as its file shows, stays."""
+    await append(shop, *prices())
+    export(config, "erp", *prices())
+    past = time.time() - 60
+    os.utime(file_of(config, "erp"), (past, past))
+    await append(shop, price("1.00", sku="NEW"))
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "equal": 40, "spared": 1}
+    export(config, "erp", *prices(), taken_at=datetime.fromtimestamp(past, UTC).isoformat())
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "equal": 40, "spared": 1}
+    export(config, "erp", *prices(), taken_at=soon())
+    assert counts_of(await rebuild(shop, "erp")) == {"rows": 40, "equal": 40, "orphans": 1, "withdrawn": 1}
+
+
+async def test_other_sources_are_left_alone(shop: Shop, config: Config) -> None:
+    """A snapshot proves nothing of what another source says, nor of withdrawn streams."""
+    others = [stock(3, sku=sku, source="wms-b") for sku in SKUS]
+    await append(shop, *others, *(stock(4, sku=sku) for sku in SKUS), withdrawn("inventory", version=2, sku="OLD"))
+    export(config, "wms-a", *(stock(4, sku=sku) for sku in SKUS), taken_at=soon())
+    assert counts_of(await rebuild(shop, "wms-a")) == {"rows": 40, "equal": 40}
+
+
+async def test_a_row_of_another_source_is_refused(shop: Shop, config: Config) -> None:
+    """Nobody speaks for somebody else in a snapshot."""
+    export(config, "wms-a", stock(3, source="wms-b"))
+    report = await rebuild(shop, "wms-a")
+    assert report.counts.refused == 1
+    assert not [each for each in await everything(shop.store) if each.topic == "inventory"]
+
+
+# --- too many orphans -------------------------------------------------------------------------------
+
+
+async def test_a_run_that_would_withdraw_too_much_is_held(shop: Shop, config: Config) -> None:
+    """Above five streams, or 5 % of what the source has, a run changes nothing more until somebody says so."""
+    await say(shop, *prices())
+    export(config, "erp", *prices()[6:], taken_at=soon())
+    held = await rebuild(shop, "erp")
+    assert (held.state, held.counts.orphans, held.held_limit, held.counts.withdrawn) == ("held", 6, 5, 0)
+    assert (await resume(shop, held.run)).state == "held"
+    assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "1.00"
+    file_of(config, "erp").unlink()  # it has been read
+    done = await resume(shop, held.run, confirmed=True)
+    assert (done.state, done.counts.withdrawn) == ("completed", 6)
+    assert await section(shop, "pricing", sku=SKUS[0]) is None
+    assert await section(shop, "pricing", sku=SKUS[6]) is not None
+
+
+async def test_what_is_said_while_a_run_is_held_survives(shop: Shop, config: Config) -> None:
+    """Withdrawals look again: a stream that was touched since the run began is spared."""
+    await append(shop, *prices())
+    export(config, "erp", *prices()[6:], taken_at=soon())
+    held = await rebuild(shop, "erp")
+    await append(shop, price("7.00", version=9, sku=SKUS[0]), price("0.50", version=1, sku=SKUS[1]))
+    done = await resume(shop, held.run, confirmed=True)
+    assert (done.counts.withdrawn, done.counts.spared) == (4, 2)
+    assert (await section(shop, "pricing", sku=SKUS[0]))["amount"] == "7.00"
+    assert (await section(shop, "pricing", sku=SKUS[1]))["amount"] == "2.00"
+
+
+@pytest.mark.parametrize(
+    ("limit", "state"), [(6, "held"), (7, "completed"), ("15%", "held"), ("5%", "held"), ("18%", "completed")]
+)
+async def test_the_limit_can_be_another(shop: Shop, config: Config, limit: object, state: str) -> None:
+    """A number or a share of the source's live streams."""
+    await append(shop, *prices())
+    export(config, "erp", *prices()[7:], taken_at=soon())
+    assert (await rebuild(shop, "erp", Order(max_orphans=limit))).state == state  # type: ignore[arg-type]  # is JSON
+    assert (await rebuild(shop, "erp", Order(confirmed=True))).state == "completed"
+
+
+# --- scope ------------------------------------------------------------------------------------------
+
+
+async def test_a_prefix_limits_a_run(shop: Shop, config: Config) -> None:
+    """Rows and orphans of other SKUs are none of its business."""
+    await append(shop, *prices(version=4))
+    export(config, "erp", *prices()[:15], *prices()[16:], taken_at=soon())
+    report = await rebuild(shop, "erp", Order(prefix="SKU-01", max_orphans=1))
+    assert counts_of(report) == {"rows": 9, "newer": 9, "orphans": 1, "withdrawn": 1}
+    assert report.live == 10
+
+
+# --- runs -------------------------------------------------------------------------------------------
+
+
+async def test_a_source_is_rebuilt_by_one_run_at_a_time(shop: Shop, config: Config) -> None:
+    """While a run is alive, another is refused with its name."""
+    export(config, "erp", *prices())
+    async with shop.rebuilds() as office, shop.store.consumption.claim("rebuild-erp") as mine:
+        assert mine
+        run = await office.runs.start(a_plan())
+        with pytest.raises(BeingRebuilt, match=run.id):
+            await office.rebuild("erp", Order(), Witness())
+        assert (await office.report(run.id)).state == "running"
+    async with shop.rebuilds() as office:
+        assert (await office.report(run.id)).state == "interrupted"
+
+
+async def test_a_run_whose_process_died_is_superseded(shop: Shop, config: Config) -> None:
+    """The next run takes its place, and it can no longer be resumed."""
+    export(config, "erp", *prices())
+    async with shop.rebuilds() as office:
+        dead = await office.runs.start(a_plan())
+        report = await office.rebuild("erp", Order(), Witness())
+        assert report.state == "completed"
+        with pytest.raises(CannotResume, match=f"superseded by {report.run}"):
+            await office.resume(dead.id, Witness(), confirmed=False)
+        assert [each.run for each in await office.newest(10)] == [report.run, dead.id]
+
+
+async def test_a_run_goes_on_only_with_its_own_snapshot(shop: Shop, config: Config) -> None:
+    """A file that has changed since is another snapshot."""
+    export(config, "erp", *prices())
+    async with shop.rebuilds() as office:
+        run = await office.runs.start(a_plan())
+        with pytest.raises(CannotResume, match="is not the one"):
+            await office.resume(run.id, Witness(), confirmed=False)
+
+
+async def test_a_snapshot_that_is_not_there_fails(shop: Shop, config: Config) -> None:
+    """Nothing is begun without it."""
+    with pytest.raises(SourceFailed, match="erp"):
+        await rebuild(shop, "erp")
+    async with shop.rebuilds() as office:
+        assert not await office.newest(10)
+
+
+async def test_a_completed_run_stays_as_it_is(shop: Shop, config: Config) -> None:
+    """Resuming it changes nothing."""
+    export(config, "erp", *prices())
+    report = await rebuild(shop, "erp")
+    before = await everything(shop.store)
+    assert (await resume(shop, report.run)).counts == report.counts
+    assert await everything(shop.store) == before
+
+
+async def test_every_drifted_stream_can_be_listed(shop: Shop, config: Config) -> None:
+    """The record names all of them, not only the samples."""
+    await append(shop, *prices(version=4, skus=SKUS[:30]), price("1.00", sku="GONE"))
+    export(config, "erp", *prices(), taken_at=soon())
+    witness = Witness()
+    report = await rebuild(shop, "erp", Order(max_orphans=5), witness)
+    async with shop.rebuilds() as office:
+        assert report.run is not None
+        listed = {stream: drift async for stream, drift in office.drifted(report.run)}
+    assert listed == witness.drift
+    assert len(listed) == 41
+
+
+# --- a counter that was restarted -------------------------------------------------------------------
+
+
+async def test_a_source_that_begins_anew_is_not_swallowed_in_silence(shop: Shop, config: Config) -> None:
+    """When all that a source says is older than what stands, status and report say that it looks reset."""
+    await say(shop, *prices(version=50))
+    assert not (await shop.status()).looks_reset
+    restarted = [event("pricing", {"currency": "EUR", "amount": "1.00"}, sku=sku, version=1) for sku in SKUS]
+    later = [msgspec.structs.replace(each, occurred_at=datetime.now(UTC)) for each in restarted]
+    await say(shop, *later)
+    [reset] = (await shop.status()).looks_reset
+    assert (reset.source, reset.domain, reset.stale) == ("erp", "pricing", 40)
+    export(config, "erp", *later)
+    report = await rebuild(shop, "erp")
+    assert (report.looks_reset, report.counts.older, report.counts.reset) == (True, 40, 40)
+    await say(shop, price("2.00", version=51, sku=SKUS[0]))
+    assert (await shop.status()).looks_reset, "it stays until somebody has answered"
+    report = await rebuild(shop, "erp", Order(new_epoch=True))
+    assert (report.looks_reset, report.counts.newer) == (False, 40)
+    assert not (await shop.status()).looks_reset
+
+
+async def test_late_deliveries_do_not_look_like_a_reset(shop: Shop, config: Config) -> None:
+    """An older version that also occurred earlier is merely late."""
+    await say(shop, *prices(version=50))
+    await say(shop, *prices(version=3))
+    assert not (await shop.status()).looks_reset
+
+
+def a_plan() -> Plan:
+    """That of a run which somebody else began."""
+    return Plan(
+        source="erp",
+        domains=["pricing"],
+        start_position=0,
+        snapshot="elsewhere",
+        identity="elsewhere",
+        process="elsewhere:1",
+    )

@@ -1,0 +1,500 @@
+"""Every page again from the log, on both stores: what is mended, what is left alone, and when it happens by itself."""
+
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+import pagefold
+from pagefold import Config, DomainEvent, Shop
+from pagefold.domains import DOMAINS
+from pagefold.engine.errors import LeaseLost
+from pagefold.engine.replay import replayer, section_verifier
+from pagefold.engine.replay.replayer import Refolded, Refolder, SectionDrift
+from pagefold.engine.replay.section_verifier import Looker
+from pagefold.projections import Section
+from tests.support.processes import eventually
+from tests.support.rebuild_fixtures import CHANGES, SPOIL, Intruder, SectionKey, without_channel
+from tests.support.small_shop import (
+    CHANNELS,
+    a_model,
+    a_section,
+    append,
+    as_document,
+    assert_every_event_is_counted,
+    catalog,
+    media,
+    pages_in,
+    pages_of,
+    price,
+    say,
+    stock,
+    stream_of,
+    with_channel,
+)
+
+SKUS = [f"SKU-{number:02}" for number in range(24)]
+NAMES = [domain.name for domain in DOMAINS]
+
+
+@pytest.fixture
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are folded again in many transactions of a few products."""
+    monkeypatch.setattr(section_verifier, "STREAMS", 20)
+    monkeypatch.setattr(replayer, "HOLD_SECONDS", 0.0)
+
+
+def products(skus: Sequence[str] = SKUS, version: int = 1) -> list[DomainEvent]:
+    """What all sources say of some products: of some more, of some less, and each as it likes."""
+    said: list[DomainEvent] = []
+    for number, sku in enumerate(skus):
+        said += [catalog(f"{sku} {version}", sku=sku, version=version), stock(number, sku=sku, version=version)]
+        said += [price(f"{number}.{version:02}", sku=sku, version=version)]
+        if number % 2:
+            said += [catalog(f"{sku} of the other", sku=sku, version=version, source="pim2")]
+            said += [price(f"{number}.50", currency="USD", channel="web-us", sku=sku, version=version)]
+        if number % 3:
+            said += [stock(number, sku=sku, version=version, source="wms-b"), media(f"{sku}.webp", sku=sku)]
+    return [each for each in said if each.source_version == version]
+
+
+def pages_under(config: Config, said: Sequence[DomainEvent]) -> dict[tuple[str, str], bytes | None]:
+    """Every page that a configuration makes of what was said."""
+    model = a_model(config)
+    for each in said:
+        model.submit(as_document(each))
+    return pages_in(model)
+
+
+def table_of(shop: Shop) -> dict[SectionKey, Section]:
+    """Every section, as it stands."""
+    return Intruder(shop.config.store.url).sections()
+
+
+async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> tuple[Refolded, dict[SectionKey, SectionDrift]]:
+    """Folds every page again, and gives what was found."""
+    drift: list[SectionDrift] = []
+    found = await shop.fold_again(write=write, prefix=prefix, tell=drift.append)
+    assert len({(each.sku, each.channel, each.domain) for each in drift}) == len(drift) == found.changed
+    return found, {(each.sku, each.channel, each.domain): each for each in drift}
+
+
+# --- damage -----------------------------------------------------------------------------------------
+
+
+async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
+    """Looking finds the one row that is wrong and leaves it; folding again writes it, as it was, and no other."""
+    await say(shop, *products())
+    intruder = Intruder(shop.config.store.url)
+    whole = intruder.sections()
+    for change, key in zip(SPOIL.values(), random.Random(7).sample(sorted(whole), len(SPOIL)), strict=True):
+        intruder.put([change(whole[key])])
+        spoilt = intruder.sections()
+        found, drift = await told(shop, write=False)
+        assert (found, set(drift)) == (Refolded(len(whole), 1), {key})
+        assert (drift[key].kind, bool(drift[key].changes)) == ("differs", True)
+        assert (
+            (await shop.verify(sample=len(SKUS)))
+            == found
+            == await shop.verify([key[2]], sample=99) + Refolded(sum(each[2] != key[2] for each in whole))
+        )
+        assert intruder.sections() == spoilt
+        assert await told(shop) == (found, drift)
+        assert intruder.sections() == whole
+
+
+async def test_the_fields_that_drifted_are_told(shop: Shop) -> None:
+    """From what stood there to what must be, field by field, also where no JSON stood there."""
+    await say(shop, price("5.00", sku="A"), price("6.00", sku="B"))
+    table = table_of(shop)
+    key, other = ("A", "web-de", "pricing"), ("B", "web-de", "pricing")
+    wrong = table[key]._replace(body=b'{"amount":"5.01","currency":"EUR"}', versions=b'{"pricing/erp":2}')
+    Intruder(shop.config.store.url).put([wrong, table[other]._replace(body=b"\xff{")])
+    _, drift = await told(shop)
+    changes = {each.path: (each.before, each.after) for each in drift[key].changes}
+    assert changes == {"body.amount": ("5.01", "5.00"), "sourceVersions.pricing/erp": (2, 1)}
+    assert ("body", "\\xff{", None) in [(each.path, each.before, each.after) for each in drift[other].changes]
+
+
+@pytest.mark.parametrize("lost", ["some", "a domain", "a product", "everything"])
+async def test_rows_that_are_lost_come_back(shop: Shop, lost: str) -> None:
+    """Some, those of a whole domain, or all of them."""
+    await say(shop, *products())
+    whole = table_of(shop)
+    gone = {
+        "some": lambda key: key in random.Random(7).sample(sorted(whole), 9),
+        "a domain": lambda key: key[2] == "pricing",
+        "a product": lambda key: key[0] == SKUS[-1],
+        "everything": lambda _: True,
+    }[lost]
+    keys = set(filter(gone, whole))
+    Intruder(shop.config.store.url).remove(keys)
+    found, drift = await told(shop)
+    assert found == Refolded(len(whole), len(keys))
+    assert {key: each.kind for key, each in drift.items()} == dict.fromkeys(keys, "lost")
+    assert table_of(shop) == whole
+
+
+async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None:
+    """Of channels that there are not, of domains that nobody spoke of, and of SKUs before, between and behind all."""
+    await say(shop, *products())
+    whole = table_of(shop)
+    channel = whole[min(whole)].channel
+    keys = [key for key in sorted(whole) if key[1] == channel][::3]  # of one channel: moved to another, none meet there
+    made_up = [whole[key]._replace(channel="web-mars") for key in keys]
+    made_up += [
+        a_section(sku, domain=name) for sku in ("", "0", "SKU-01x", "SKU-1", "ZZ", "\U0001f9e6") for name in NAMES
+    ]
+    made_up += [a_section(SKUS[0], domain="media"), a_section("ONLY-MEDIA", "web-mars", "media")]
+    Intruder(shop.config.store.url).put(made_up)
+    found, drift = await told(shop)
+    assert found == Refolded(len(whole) + len(made_up), len(made_up))
+    assert {key: each.kind for key, each in drift.items()} == {row[:3]: "surplus" for row in made_up}
+    assert table_of(shop) == whole
+
+
+@pytest.mark.parametrize(("known", "lost", "unknown"), [(2, 0, 2), (3, 1, 2)])
+async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int, unknown: int) -> None:
+    """Surplus rows of products, of SKUs that nobody knows, and lost ones, in numbers that make up for each other."""
+    await say(shop, *products())
+    whole = table_of(shop)
+    rows = [section for section in whole.values() if section.domain == "catalog" and section.channel == "web-us"]
+    surplus = [section._replace(channel="web-mars") for section in rows[:known]]
+    surplus += [section._replace(sku=f"{section.sku}?") for section in rows[:unknown]]
+    Intruder(shop.config.store.url).put(surplus)
+    Intruder(shop.config.store.url).remove(section[:3] for section in rows[-lost:] if lost)
+    found = Refolded(len(whole) + known + unknown, known + lost + unknown)
+    assert await shop.fold_again(write=False) == found == await shop.fold_again()
+    assert table_of(shop) == whole
+
+
+async def test_what_is_said_meanwhile_hides_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a SKU of which the log knew nothing on the way go, though it knows something when they are looked for."""
+    await say(shop, *products())
+    Intruder(shop.config.store.url).put([a_section("LATE", channel, "pricing") for channel in ("web-de", "web-us")])
+    count = shop.store.pages.count
+
+    async def late(domain: str) -> int:
+        await shop.append([price("1.00", currency="USD", channel="web-us", sku="LATE")])
+        return await count(domain)
+
+    monkeypatch.setattr(shop.store.pages, "count", late)
+    await shop.fold_again(["pricing"])
+    await shop.catch_up()
+    assert [key for key in table_of(shop) if key[0] == "LATE"] == [("LATE", "web-us", "pricing")]
+    assert (await shop.verify()).changed == 0
+
+
+async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
+    """The others stay as they are, wrong as they are."""
+    await say(shop, *products())
+    intruder = Intruder(shop.config.store.url)
+    whole = intruder.sections()
+    intruder.put([section._replace(body=b"{}") for section in whole.values()])
+    found = await shop.fold_again(["pricing", "media"])
+    mended = {key for key in whole if key[2] in ("pricing", "media")}
+    assert found == Refolded(len(mended), len(mended))
+    assert {key for key, section in intruder.sections().items() if section == whole[key]} == mended
+
+
+async def test_a_prefix_limits_it(shop: Shop) -> None:
+    """Only SKUs that begin with it are looked at, surplus ones too, and signs that the log encodes are no matter."""
+    skus = ["A", "A/1", "A/10", "A/2", "A%", "A%/", "A0", "B", "Ä", "\ud7ff", "\uffff", "\U0001f9e6"]
+    await say(shop, *products(skus))
+    intruder = Intruder(shop.config.store.url)
+    whole = intruder.sections()
+    for prefix in [*skus, "A/1x", "SKU", "\ue000"]:
+        surplus = [a_section(f"{sku}{end}", "web-mars") for sku in ("A/1", "B", "Ä", "\uffff") for end in ("", "?")]
+        intruder.put([*(section._replace(body=b"{}") for section in whole.values()), *surplus])
+        found, drift = await told(shop, prefix=prefix)
+        mine = {key for key in [*whole, *(row[:3] for row in surplus)] if key[0].startswith(prefix)}
+        assert (found, set(drift)) == (Refolded(len(mine), len(mine)), mine)
+    await told(shop)
+    assert intruder.sections() == whole
+
+
+async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is folded whole, however small the steps are."""
+    monkeypatch.setattr(section_verifier, "STREAMS", 2)
+    said = [*products(SKUS[:3]), *(price("1.00", channel=name, currency="EUR", sku="M") for name in ("web-de", "*"))]
+    said += [
+        catalog("m", sku="M", channel=channel, source=who) for channel in (*CHANNELS, "*") for who in ("pim", "pim2")
+    ]
+    await say(shop, *said)
+    whole = table_of(shop)
+    Intruder(shop.config.store.url).remove([*whole])
+    assert await shop.fold_again() == Refolded(len(whole), len(whole))
+    assert await pages_of(shop) == pages_under(shop.config, said)
+
+
+async def test_a_sample_is_of_so_many_products(shop: Shop) -> None:
+    """Some of them, at random; all of them when there are no more."""
+    await say(shop, *(price("1.00", sku=sku) for sku in SKUS))
+    Intruder(shop.config.store.url).remove([*table_of(shop)])
+    for number in (0, 1, 5, len(SKUS), 1_000):
+        found = min(number, len(SKUS)) * len(CHANNELS)
+        assert await shop.verify(sample=number) == Refolded(found, found)
+
+
+# --- news -------------------------------------------------------------------------------------------
+
+
+async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
+    """Events that nobody has folded yet: looking counts them as behind, and folding again folds them."""
+    await say(shop, *products())
+    news = [*products(SKUS[:4], version=2), *products(["NEW"])]
+    await append(shop, *news)
+    whole = table_of(shop)
+    Intruder(shop.config.store.url).remove([(SKUS[9], "web-de", "catalog"), (SKUS[1], "web-de", "catalog")])
+    found, drift = await told(shop, write=False)
+    assert (found.changed, set(drift)) == (1, {(SKUS[9], "web-de", "catalog")})
+    assert found.behind > len(news)
+    assert await told(shop) == (found, drift)
+    assert await pages_of(shop) == pages_under(shop.config, [*products(), *news])
+    assert table_of(shop).keys() > whole.keys()
+    assert (await shop.status()).lag_events == len(news)
+    await shop.catch_up()
+    assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+    await assert_every_event_is_counted(shop.store)
+
+
+# --- another configuration --------------------------------------------------------------------------
+
+
+async def fingerprints(shop: Shop) -> dict[str, str | None]:
+    """Under which configuration each domain is folded."""
+    return {each.domain: each.fingerprint for each in await shop.store.consumption.checkpoints()}
+
+
+def fingerprints_of(config: Config) -> dict[str, str | None]:
+    """Those that the domains have under a configuration."""
+    return {domain.name: config.fingerprint(domain) for domain in DOMAINS}
+
+
+def stale_domains(before: Config, after: Config) -> set[str]:
+    """Which domains look different under another configuration."""
+    return {domain.name for domain in DOMAINS if before.fingerprint(domain) != after.fingerprint(domain)}
+
+
+async def test_a_change_of_the_configuration_reaches_every_page(config: Config) -> None:
+    """`catch_up` folds every page of the domains concerned again, there and back, and remembers for which it did."""
+    async with pagefold.open(config) as shop:
+        await say(shop, *products())
+    for change in CHANGES.values():
+        changed = change(config)
+        async with pagefold.open(changed) as shop:
+            status = {each.domain: each.configuration_changed for each in (await shop.status()).domains}
+            assert (
+                {domain for domain, outdated in status.items() if outdated} == stale_domains(config, changed) != set()
+            )
+            assert (await shop.fold_again(write=False)).changed > 0
+            await shop.catch_up()
+            assert await fingerprints(shop) == fingerprints_of(changed)
+            assert await pages_of(shop) == pages_under(changed, products()) != pages_under(config, products())
+            assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+        async with pagefold.open(config) as shop:
+            await shop.catch_up()
+            assert await pages_of(shop) == pages_under(config, products())
+            await assert_every_event_is_counted(shop.store)
+
+
+@asynccontextmanager
+async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
+    """Its consumers work, and its sources speak. What they say is added to what was `said`, and folded at the end."""
+    over = anyio.Event()
+
+    async def speak() -> None:
+        version = 1
+        while not over.is_set():
+            version += 1
+            news = random.sample(products(SKUS, version), 20)
+            said.extend(news)
+            await append(shop, *news)
+            await anyio.sleep(0.002)
+
+    async with anyio.create_task_group() as consumers:
+        consumers.start_soon(shop.work)
+        async with anyio.create_task_group() as sources:
+            sources.start_soon(speak)
+            yield
+            over.set()
+        await shop.catch_up()
+        consumers.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("_small_steps")
+@pytest.mark.parametrize("name", ["locale", "removed"])
+async def test_a_change_reaches_every_page_beside_what_comes(config: Config, name: str) -> None:
+    """`work` does so by itself, in many small steps, while consumers fold what the sources go on to say."""
+    said = products()
+    async with pagefold.open(config) as shop:
+        await say(shop, *said)
+    changed = CHANGES[name](config)
+    async with pagefold.open(changed) as shop:
+        async with busy(shop, said):
+            wanted = fingerprints_of(changed)
+            while await fingerprints(shop) != wanted:
+                await checkpoint()
+        assert len(said) > len(products())
+        assert await pages_of(shop) == pages_under(changed, said)
+        assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+        await assert_every_event_is_counted(shop.store)
+
+
+def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], Awaitable[None]]) -> None:
+    """Lets something happen before a part of the walk, counted from 0: a look at some steps, or a transaction."""
+    numbers = itertools.count()
+
+    def interrupted(part: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def begin(*arguments: object, **options: object) -> object:
+            if next(numbers) == number:
+                await do()
+            return await part(*arguments, **options)
+
+        return begin
+
+    monkeypatch.setattr(Looker, "look", interrupted(Looker.look))
+    monkeypatch.setattr(Refolder, "_transaction", interrupted(Refolder._transaction))
+
+
+@pytest.mark.usefixtures("_small_steps")
+@pytest.mark.parametrize("number", [0, 1, 2])
+async def test_a_worker_that_is_stopped_in_the_middle_begins_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it.
+
+    Of most products there is nothing new: their pages are left to be folded again, however fast the consumer is.
+    """
+    newer = products(SKUS[-5:], version=2)
+    said, changed = [*products(), *newer], CHANGES["locale"](config)
+    async with pagefold.open(config) as shop:
+        await say(shop, *products())
+        await append(shop, *newer)
+    with anyio.CancelScope() as scope:
+        async with pagefold.open(changed) as shop:
+
+            async def stop() -> None:
+                await eventually(lambda: folds_nothing(shop), "what is new, folded")
+                scope.cancel()
+
+            before_part(monkeypatch, number, stop)
+            await shop.work(["catalog"])
+    assert scope.cancelled_caught
+    async with pagefold.open(changed) as shop:
+        assert (await fingerprints(shop))["catalog"] == fingerprints_of(config)["catalog"]
+        await shop.catch_up()
+        assert await pages_of(shop) == pages_under(changed, said)
+        assert await fingerprints(shop) == fingerprints_of(changed)
+
+
+async def folds_nothing(shop: Shop) -> bool:
+    """Whether the catalog's consumer has come to the end of the log."""
+    [found] = [each for each in (await shop.status()).domains if each.domain == "catalog"]
+    return found.checkpoint == found.log_end
+
+
+@pytest.mark.usefixtures("_small_steps")
+async def test_a_worker_that_lost_its_lease_folds_no_page_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen while it did, and replaced by one with a newer configuration, it changes nothing when it wakes."""
+    frozen, woken = anyio.Event(), anyio.Event()
+    async with pagefold.open(config) as shop:
+        await say(shop, *products())
+    older, newer = CHANGES["locale"](config), CHANGES["rank"](config)
+
+    async def freeze() -> None:
+        frozen.set()
+        await woken.wait()
+
+    async def go_on(old: Shop) -> None:
+        with pytest.raises(LeaseLost):
+            await old.catch_up(["catalog"])
+
+    before_part(monkeypatch, 2, freeze)
+    async with pagefold.open(older) as old, pagefold.open(newer) as shop, anyio.create_task_group() as group:
+        group.start_soon(go_on, old)
+        await frozen.wait()
+        Intruder(newer.store.url).take_leases_away()
+        await shop.fold_again()
+        woken.set()
+    async with pagefold.open(newer) as shop:
+        assert await pages_of(shop) == pages_under(newer, products())
+
+
+# --- dead letters -----------------------------------------------------------------------------------
+
+
+async def test_letters_follow_the_configuration(config: Config) -> None:
+    """Prices that no longer fit their channel are buried when pages are folded again, and resolved when they fit."""
+    own = [price("3.00", currency="EUR", channel="web-de", sku=sku) for sku in SKUS]
+    async with pagefold.open(config) as shop:
+        await say(shop, *products(), *own)
+        before = await pages_of(shop)
+    async with pagefold.open(with_channel(config, "web-de", currency="USD")) as shop:
+        await shop.catch_up()
+        letters = await shop.dead_letters.newest()
+        assert {letter.originator_id for letter in letters} == set(map(stream_of, own))
+        assert {letter.error for letter in letters} == {"the price is in EUR, the channel's currency is USD"}
+        numbers = sorted(letter.number for letter in letters)
+        await shop.fold_again()
+        assert sorted(letter.number for letter in await shop.dead_letters.newest()) == numbers
+        await shop.fold_again(write=False)
+        await say(shop, price("4.00", currency="USD", channel="web-de", sku=SKUS[0], version=2))
+        assert len(await shop.dead_letters.newest()) == len(own) - 1
+    async with pagefold.open(config) as shop:
+        await shop.fold_again(write=False)
+        assert len(await shop.dead_letters.newest()) == len(own) - 1
+        await shop.catch_up()
+        [letter] = await shop.dead_letters.newest()
+        assert (letter.originator_id, letter.originator_version) == (stream_of(own[0]), 2)
+        assert await pages_of(shop) == before
+        await assert_every_event_is_counted(shop.store)
+
+
+async def test_letters_of_a_channel_go_with_it(config: Config) -> None:
+    """What no longer fits a channel is no trouble any more where there is no such channel."""
+    async with pagefold.open(config) as shop:
+        await say(shop, *products(), price("3.00", currency="EUR", channel="outlet-de", sku=SKUS[0]))
+    async with pagefold.open(with_channel(config, "outlet-de", currency="USD")) as shop:
+        await shop.catch_up()
+        assert len(await shop.dead_letters.newest()) == 1
+    async with pagefold.open(without_channel(config, "outlet-de")) as shop:
+        await shop.catch_up()
+        assert await shop.dead_letters.newest() == []
+
+
+# --- beside consumers -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("_small_steps")
+async def test_pages_folded_again_and_again_beside_consumers(shop: Shop) -> None:
+    """Never an older state is written, nothing is found that has not drifted, and in the end all is as it must be."""
+    said = products()
+    await say(shop, *said)
+    seen: dict[tuple[str, str], Mapping[str, int]] = {}
+
+    async def watch(storefront: Shop) -> None:
+        while True:
+            for key in [(sku, channel) for sku in SKUS for channel in CHANNELS]:
+                page = await storefront.pages.get(*key, disabled=True)
+                assert page is not None
+                before = seen.get(key, {})
+                assert all(page.source_versions[source] >= version for source, version in before.items())
+                seen[key] = page.source_versions
+                await checkpoint()
+
+    async with pagefold.open(shop.config) as other, busy(shop, said), anyio.create_task_group() as group:
+        group.start_soon(watch, other)
+        for rounds in range(4):
+            found = await other.fold_again(write=rounds % 3 > 0)
+            assert found.changed == 0
+        group.cancel_scope.cancel()
+    assert await pages_of(shop) == pages_under(shop.config, said)
+    assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+    await assert_every_event_is_counted(shop.store)

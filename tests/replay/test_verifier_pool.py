@@ -1,0 +1,246 @@
+"""Pages folded again by several processes, on both stores: they find what one finds; one that is lost is replaced."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+import pagefold
+from pagefold import Config, Shop
+from pagefold.domains import DOMAINS
+from pagefold.engine.replay import section_verifier, verifier_pool
+from pagefold.engine.replay.replayer import Refolded, SectionDrift
+from pagefold.engine.replay.section_verifier import NOTHING, Look, Looker, Seen, Span, Tell, parts_of, span_of
+from pagefold.engine.replay.verifier_pool import Asked, ProcessPool
+from pagefold.engine.stores.store import Log, Scanned
+from tests.support.processes import eventually
+from tests.support.rebuild_fixtures import SPOIL, Intruder, with_snapshots
+from tests.support.small_shop import catalog, configured, pages_of, price, say, stock, with_channel
+
+SKUS = [f"SKU-{number:03}" for number in range(120)]
+PROCESSES = 2
+
+
+@pytest.fixture
+async def full(store_url: str) -> AsyncIterator[Shop]:
+    """A shop with so many products that each of its domains has parts. Its workers have all the time they want."""
+    async with pagefold.open(configured(store_url, work={"lease_seconds": 60.0})) as shop:
+        await say(shop, *(catalog(f"{sku}!", sku=sku) for sku in SKUS))
+        await say(shop, *(price("5.00", sku=sku) for sku in SKUS), *(stock(3, sku=sku) for sku in SKUS))
+        yield shop
+
+
+@asynccontextmanager
+async def a_pool(config: Config) -> AsyncIterator[ProcessPool]:
+    """Processes that look, none of which is left at the end."""
+    async with ProcessPool.of(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
+        yield found
+    assert children() == []
+
+
+def children() -> list[int]:
+    """The processes of pools that this one has started, and that have not gone."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (process / "cmdline").read_bytes()
+            except (OSError, IndexError):
+                continue
+            if parent == os.getpid() and b"pagefold.engine.replay.verifier_process" in command:
+                found.append(int(process.name))
+    return found
+
+
+async def seen_by(found: ProcessPool, domain: str, span: Span) -> tuple[list[Seen], list[Span]]:
+    """All that one of them tells, and what had to be looked at here."""
+    told: list[Seen] = []
+    here: list[Span] = []
+
+    async def instead(rest: Span, _tell: Tell) -> None:
+        here.append(rest)
+
+    await found.look(domain, span, told.append, instead=instead)
+    return told, here
+
+
+async def test_several_find_what_one_finds(full: Shop) -> None:
+    """Each damage is found and repaired, and told the same, whoever looks."""
+    intruder = Intruder(full.config.store.url)
+    whole = intruder.sections()
+    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole))
+    chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
+    spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
+    intruder.put(spoilt.values())
+    told: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
+    for processes, drift in told.items():
+        found = await full.verify(tell=drift.append, processes=processes)
+        assert found == Refolded(len(whole), len(spoilt))
+        assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
+    assert sorted(told[1], key=repr) == sorted(told[PROCESSES], key=repr)
+    advanced: list[int] = []
+    assert await full.fold_again(processes=PROCESSES, advance=advanced.append) == found
+    assert sum(advanced) == len(whole)
+    assert intruder.sections() == whole
+    assert children() == []
+
+
+async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> None:
+    """Where all has drifted, what they see is that it has."""
+    changed = with_channel(full.config, "web-de", locale="fr-FR", fallbacks=[])
+    async with pagefold.open(changed) as shop:
+        drifted = await shop.fold_again(["catalog"], processes=PROCESSES)
+        assert drifted.changed == len(SKUS)
+        pages = await pages_of(shop)
+        assert await shop.fold_again(processes=PROCESSES) == Refolded(len(Intruder(changed.store.url).sections()))
+        assert await pages_of(shop) == pages
+
+
+async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at a part looks at it for all of them, and reads the log once for all, in a process as here."""
+    asked: list[tuple[Span, set[str]]] = []
+    looked = verifier_pool._Process.look
+
+    async def look(self: verifier_pool._Process, span: Span, tells: Mapping[str, Tell]) -> None:
+        asked.append((span, set(tells)))
+        await looked(self, span, tells)
+
+    monkeypatch.setattr(verifier_pool._Process, "look", look)
+    sections = Refolded(len(Intruder(full.config.store.url).sections()))
+    assert await full.fold_again(processes=PROCESSES) == sections
+    assert len({span for span, _ in asked}) == len(asked) == PROCESSES * verifier_pool.PARTS
+    assert all(domains == {domain.name for domain in DOMAINS} for _, domains in asked)
+
+    reads: list[str] = []
+    log = type(full.store.log)
+    scan = log.scan
+
+    async def read(self: Log, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+        reads.append(after)
+        return await scan(self, tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
+
+    monkeypatch.setattr(log, "scan", read)
+    monkeypatch.setattr(section_verifier, "STREAMS", 50)
+    assert await full.fold_again() == sections
+    assert len(reads) == len(set(reads)) > 1
+
+
+async def test_parts_are_all_of_it(full: Shop) -> None:
+    """No SKU is in two parts, none in no part, and there are as many parts as can be."""
+    for domain in DOMAINS:
+        looker = Looker(full.store, domain, full.config)
+        for number in (1, 2, 7, 1_000):
+            parts = await parts_of(full.store, [domain], number)
+            skus: list[str] = []
+            for span in parts:
+                rest = span
+                while not rest.ended:
+                    step = await looker.next(rest)
+                    skus += step.skus
+                    rest = step.rest
+            assert skus == ([] if domain.name == "media" else SKUS)
+            assert 1 <= len(parts) <= min(number, len(SKUS) + 1)
+            assert len(parts) == number or number > len(SKUS) or domain.name == "media"
+
+
+async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
+    monkeypatch.setattr(section_verifier, "STREAMS", 50)
+    looker = Looker(full.store, DOMAINS[0], full.config)
+    whole: list[Seen] = []
+    await looker.look(span_of(""), whole.append)
+    assert whole[-1].rest.ended
+    intruder = Intruder(full.config.store.url)
+    key = (SKUS[60], "web-de", "catalog")
+    intruder.put([intruder.sections()[key]._replace(body=b"1")])
+    told: list[Seen] = []
+    await looker.look(span_of(""), told.append)
+    assert told == whole[: len(told)]
+    assert not told[-1].rest.ended
+    assert (await looker.next(told[-1].rest)).skus.count(SKUS[60]) == 1
+
+
+async def test_they_look_without_a_lock(full: Shop) -> None:
+    """Somebody folds the domain meanwhile, and takes as long as it likes."""
+    sections = len(Intruder(full.config.store.url).sections())
+    async with full.store.consumption.folding("catalog"), a_pool(full.config) as found:
+        told, here = await seen_by(found, "catalog", span_of(""))
+        assert told[-1].rest.ended
+        assert here == []
+        with anyio.fail_after(20):
+            assert (await full.verify()).sections == sections
+
+
+async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed, it has seen nothing: that is looked at here, and what comes next by another."""
+    span = span_of("")
+    async with a_pool(full.config) as found:
+        told, here = await seen_by(found, "catalog", span)
+        assert (told[-1].rest.ended, here) == (True, [])
+        [child] = children()
+        os.kill(child, signal.SIGKILL)
+        await eventually(lambda: child not in children(), "it has gone")
+        assert await seen_by(found, "catalog", span) == ([], [span])
+        assert "a process that looks at pages was lost" in caplog.text
+        assert await seen_by(found, "catalog", span) == (told, [])
+        [other] = children()
+        assert other != child
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/nowhere/python"])
+async def test_without_any_process_it_is_slower_and_right(
+    full: Shop, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    """None can be started: everything is done here."""
+    monkeypatch.setattr(sys, "executable", python)
+    intruder = Intruder(full.config.store.url)
+    whole = intruder.sections()
+    key = (SKUS[60], "web-de", "catalog")
+    intruder.put([whole[key]._replace(body=b"1")])
+    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole), 1)
+    assert intruder.sections() == whole
+
+
+async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
+    """Somebody begins to look, and is stopped."""
+    async with a_pool(full.config) as found, anyio.create_task_group() as group:
+        group.start_soon(seen_by, found, "catalog", span_of(""))
+        await eventually(lambda: len(children()) == 1, "one begins")
+        group.cancel_scope.cancel()
+
+
+async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are processors; a small one has none, unless they are asked for."""
+    sizes: list[int] = []
+    looked = ProcessPool.look
+
+    async def look(self: ProcessPool, domain: str, span: Span, tell: Tell, *, instead: Look) -> None:
+        sizes.append(self.size)
+        await looked(self, domain, span, tell, instead=instead)
+
+    monkeypatch.setattr(ProcessPool, "look", look)
+    monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
+    await full.fold_again(processes=None)
+    assert sizes == []
+    monkeypatch.setattr("pagefold.engine.shop.PAYS_FROM", 100)
+    await full.fold_again(processes=None)
+    assert set(sizes) == {3}
+    assert verifier_pool.processors() >= 1
+
+
+def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
+    """Configurations, with everything that they can have, and spans."""
+    small = configured(f"sqlite:///{tmp_path}")
+    for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
+        assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
+    for span in (span_of(""), span_of("Ä/%"), NOTHING, Span("𝄞/", "")):
+        asked = Asked(["catalog", "media"], span)
+        assert msgspec.json.decode(msgspec.json.encode(asked), type=Asked) == asked

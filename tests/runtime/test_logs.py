@@ -1,0 +1,204 @@
+"""Logging: one line a batch on standard error, JSON when it is no terminal, never a payload."""
+
+import ast
+import asyncio
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+import stamina
+import structlog
+
+from pagefold.engine.runtime import logs
+from pagefold.engine.runtime.redaction import PREFIX, without_secrets
+from tests.support.command_line import ROOT, event, lines_file, on_sqlite, product, run_pagefold, settle
+
+HIDDEN = "a-payload-that-nobody-should-read"
+LEVELS = {"info", "warning", "error"}
+
+
+@pytest.fixture(autouse=True)
+def _kept_logging() -> Iterator[None]:
+    """Logging is configured for a whole process: afterwards it is as before."""
+    root = logging.getLogger()
+    handlers, level, show = root.handlers[:], root.level, warnings.showwarning
+    yield
+    logging.captureWarnings(capture=False)
+    warnings.showwarning = show
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Away from a terminal, a line is one JSON object: when, how grave, what; then the rest."""
+    logs.configure("info")
+    structlog.get_logger("engine.test").info("folded", domain="pricing", path=Path("a"), position=2**70)
+    structlog.get_logger().debug("below the level")
+    line = orjson.loads(capsys.readouterr().err)
+    assert list(line)[:3] == ["at", "level", "event"]
+    assert line["at"].endswith("Z")
+    assert (line["level"], line["event"], line["logger"]) == ("info", "folded", "engine.test")
+    assert line["domain"] == "pricing"
+
+
+def test_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gets text, one line an event."""
+    error = io.StringIO()
+    monkeypatch.setattr(error, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", error)
+    logs.configure("info")
+    structlog.get_logger("engine.test").warning("folded", domain="pricing")
+    assert error.getvalue().count("\n") == 1
+    assert "folded" in error.getvalue()
+    assert "pricing" in error.getvalue()
+    assert not error.getvalue().startswith("{")
+
+
+def test_the_standard_librarys_loggers_come_out_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    """Libraries' own log lines and Python's warnings have the same form and obey the same level."""
+    logs.configure("warning")
+    logging.getLogger("asyncio").warning("slow callback %s", "x")
+    logging.getLogger("asyncio").info("not to be seen")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    slow, old = [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (slow["event"], slow["logger"], slow["level"]) == ("slow callback x", "asyncio", "warning")
+    assert slow["at"].endswith("Z")
+    assert old["logger"] == "py.warnings"
+
+
+def test_retries_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stamina's retries are seen, with the reason, and without what was called with what."""
+    logs.configure("warning")
+    attempts = 0
+
+    @stamina.retry(on=ValueError, attempts=2, wait_initial=0, wait_jitter=0)
+    def fails_once(_payload: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise ValueError("first")
+
+    fails_once(HIDDEN)
+    line = orjson.loads(capsys.readouterr().err)
+    assert line["event"] == "stamina.retry_scheduled"
+    assert "first" in line["caused_by"]
+    assert not {"args", "kwargs"} & line.keys()
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_an_exception_shows_no_variables(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """A logged exception has its traceback, without the values of local variables."""
+    logs.configure("info", as_json=as_json)
+    payload = {"note": HIDDEN}
+    try:
+        payload["none"]
+    except KeyError:
+        structlog.get_logger().exception("failed")
+    logged = capsys.readouterr().err
+    assert "Traceback" in logged
+    assert "test_logs.py" in logged
+    assert HIDDEN not in logged
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_line_tells_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """Wherever in a line the secret of a token stands, the token's name stands there instead."""
+    secret = PREFIX + "x" * 43
+    logs.configure("info", as_json=as_json)
+    logs.Logger("tests").warning(f"about {secret}", authorization=f"Bearer {secret}", also={"secret": secret})
+    logging.getLogger("others").warning("about %s", secret)
+    written = capsys.readouterr().err
+    assert secret not in written
+    assert written.count(without_secrets(secret)) == 4
+
+
+def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last configuration counts, and no line comes twice."""
+    logs.configure("warning")
+    logs.configure("debug")
+    logging.getLogger("x").debug("once")
+    structlog.get_logger("x").debug("and once")
+    assert [orjson.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["once", "and once"]
+
+
+def test_a_line_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When whoever read the log has gone, the work goes on."""
+
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    logs.configure("info")
+    structlog.get_logger().info("to nobody")
+    logging.getLogger().warning("to nobody")
+
+
+@on_sqlite
+def test_no_payload_above_debug(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Appending, conflicting, folding and retrying log at `info` without a word of what the events say."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    monkeypatch.setenv("PAGEFOLD_LOG_LEVEL", "info")
+    notes = [product() | {"payload": {"attributes": {"note": f"{HIDDEN}-{number}"}}} for number in range(3)]
+    file = lines_file(place / "events.ndjson", *notes, event(amount="123456.78"), event(amount="123456.79"))
+    logged = run_pagefold("ingest", file).err + run_pagefold("work", "--once").err
+    logged += run_pagefold("dead-letters", "retry", "--all").err
+    assert '"event":"folded"' in logged
+    assert HIDDEN not in logged
+    assert "123456" not in logged
+
+
+@on_sqlite
+def test_a_line_a_batch(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are logged by batch and domain, not by event."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    run_pagefold("ingest", lines_file(place / "events.ndjson", *(event(f"SKU-{number}") for number in range(2_000))))
+    lines = run_pagefold("work", "--once", "--domain", "pricing").err.splitlines()
+    folded = [line for line in map(orjson.loads, lines) if line["event"] == "folded"]
+    assert sum(line["events"] for line in folded) == 2_000
+    assert len(folded) <= 4
+
+
+def test_what_is_logged_is_named() -> None:
+    """No log call of the program hands over a payload, a body, a state or a whole event, nor builds its message."""
+    suspects = {"payload", "body", "state", "content", "text", "line", "events_", "letter", "sections"}
+    for path in sorted((ROOT / "engine").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "log"):
+                continue
+            if node.func.attr not in LEVELS:  # of a store, which has a log as well
+                continue
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
+            assert not isinstance(node.args[0], ast.JoinedStr), f"{place} builds its message"
+            assert not suspects & {keyword.arg for keyword in node.keywords}, f"{place} logs a payload"
+
+
+def test_loops_log_nothing_of_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    """At `info` the event loop adds no line."""
+    logs.configure("info")
+    asyncio.run(asyncio.sleep(0))
+    assert capsys.readouterr().err == ""
+
+
+def test_an_embedding_program_hears_us_by_the_standard_library(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where structlog is not configured, lines go to Python's logging with their fields, none to standard output."""
+    structlog.reset_defaults()
+    log = logs.Logger("engine.test")
+    with caplog.at_level("INFO", logger="engine.test"):
+        log.info("folded", domain="pricing", position=7)
+        log.warning("interrupted", reason="a test")
+        log.error("frozen", pid=1)
+    assert [record.getMessage() for record in caplog.records] == ["folded", "interrupted", "frozen"]
+    assert (vars(caplog.records[0])["domain"], vars(caplog.records[0])["position"]) == ("pricing", 7)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,56 @@
+"""Whoever waits for a store that says nothing is told so in time, and not everybody leaves something behind."""
+
+import asyncio
+
+import pytest
+
+from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.runtime import store_timeout
+from pagefold.engine.runtime.store_timeout import answered
+
+
+async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value or the error, whatever it is; what takes longer goes on by itself, and its end is no matter."""
+    monkeypatch.setattr(store_timeout, "ANSWER_SECONDS", 0.05)
+    go_on = asyncio.Event()
+    ended: list[int] = []
+
+    async def work(number: int) -> int:
+        if number > 1:
+            await go_on.wait()
+            ended.append(number)
+        if number % 2:
+            raise KeyError(number)
+        return number
+
+    assert await answered(work(0)) == 0
+    with pytest.raises(KeyError):
+        await answered(work(1))
+    for number in (2, 3):
+        with pytest.raises(StoreUnavailable, match="said nothing"):
+            await answered(work(number))
+    go_on.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert ended == [2, 3]
+
+
+async def test_no_more_is_begun_than_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While so much waits for a store that says nothing, nothing is added; when it has answered, all is as before."""
+    monkeypatch.setattr(store_timeout, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(store_timeout, "MOST_LEFT", 3)
+    go_on = asyncio.Event()
+    begun: list[int] = []
+
+    async def work(number: int) -> int:
+        begun.append(number)
+        await go_on.wait()
+        return number
+
+    for number in range(5):
+        with pytest.raises(StoreUnavailable, match="said nothing"):
+            await answered(work(number))
+    assert begun == [0, 1, 2]
+    go_on.set()
+    await asyncio.sleep(0.01)
+    assert await answered(work(5)) == 5

@@ -1,0 +1,112 @@
+"""The whole of Pagefold on a simulated machine, seed by seed; a seed that fails is named, and fails again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+
+from pagefold.engine.stores.sqlite import connections
+from tests.simulation.machine import Failed, simulate
+from tests.simulation.servers import Servers
+from tests.support.fault_scenario import SOAK_ROUNDS, SOAK_SEED
+from tests.support.postgres import PostgresServer
+from tests.support.processes import Processes
+
+SEEDS, CHUNK = 200, 20
+SEEDS_A_ROUND = 250
+"""So the 40 rounds of a soak are 10,000 seeds."""
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
+def test_whatever_happens_everything_holds(first: int) -> None:
+    """Crashes at every await, losses of power, failing disks, clocks that jump: every invariant holds in the end."""
+    for seed in range(first, first + CHUNK):
+        simulate(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [SOAK_SEED])
+@pytest.mark.parametrize("number", range(SOAK_ROUNDS))
+def test_whatever_happens_everything_holds_for_long(number: int, seed: int) -> None:
+    """The same, for thousands of seeds."""
+    first = seed + number * SEEDS_A_ROUND
+    for each in range(first, first + SEEDS_A_ROUND):
+        simulate(each)
+
+
+def test_a_seed_runs_again_to_the_same_end() -> None:
+    """In two processes whose sets have other orders, the same happens, step by step and byte by byte."""
+    first, second = (shown(7, 6, hash_seed) for hash_seed in ("1", "2"))
+    assert len(first) == 6
+    assert first == second
+
+
+def shown(seed: int, count: int, hash_seed: str) -> list[str]:
+    """What the command says of some seeds, without how long they took."""
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--count", str(count)]
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    return [line.rpartition(" in ")[0] for line in done.stdout.splitlines()]
+
+
+# --- real processes -------------------------------------------------------------------------------
+
+
+async def run_servers(server: PostgresServer, folder: Path, seed: int) -> None:
+    """One seed, in a database of its own."""
+    url = server.create_database()
+    await anyio.Path(folder).mkdir()
+    with Processes(folder) as processes:
+        await Servers(seed, url, folder, processes).run()
+    server.drop_database(url)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_on_postgres_everything_holds(postgres_server: PostgresServer, tmp_path: Path, seed: int) -> None:
+    """Workers killed and frozen, connections cut, rebuilds beside: every invariant holds in the end."""
+    await run_servers(postgres_server, tmp_path / "shop", seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [SOAK_SEED])
+async def test_on_postgres_everything_holds_for_long(
+    postgres_server: PostgresServer, tmp_path: Path, seed: int
+) -> None:
+    """The same, for many seeds."""
+    for each in range(seed, seed + 10 * SOAK_ROUNDS):
+        await run_servers(postgres_server, tmp_path / str(each), each)
+
+
+# --- it can fail ----------------------------------------------------------------------------------
+
+
+def fails(seeds: int) -> Failed:
+    """The first failure among so many seeds."""
+    for seed in range(1, seeds + 1):
+        try:
+            simulate(seed)
+        except Failed as failed:
+            return failed
+    pytest.fail("every seed has passed")
+
+
+def test_a_careless_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is not synced with every commit loses what was acknowledged, and the seed is named."""
+    connect = connections.connect
+
+    def carelessly(file: Path, *, synchronous: str) -> apsw.Connection:
+        return connect(file, synchronous="NORMAL")
+
+    monkeypatch.setattr(connections, "connect", carelessly)
+    failed = fails(40)
+    assert f"seed {failed.seed}: AssertionError: I" in str(failed)
+    assert str(failed).endswith(f"(python -m tests.simulation --seed {failed.seed})")
+    with pytest.raises(Failed) as again:
+        simulate(failed.seed)
+    assert str(again.value) == str(failed)

@@ -1,0 +1,269 @@
+"""Snapshots in CSV files: records as events, the columns of the configuration, and what is no CSV."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tracemalloc import get_traced_memory, start, stop
+from typing import Any
+
+import pytest
+
+from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.events import DomainEvent
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.snapshots.snapshot import End
+from tests.support.snapshot_fixtures import TAKEN_AT, Read, configured, payload_of, read, written
+
+COMPLETE = End(complete=True)
+HEADER = "sku,sourceVersion,occurredAt,payload.currency,payload.amount"
+RECORD = "A,1,2026-01-01T00:00:00Z,EUR,149.90"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Where the snapshot is, as CSV."""
+    return tmp_path / "prices.csv"
+
+
+def records(*lines: str, header: str = HEADER) -> str:
+    """A table of these records, with its end marker."""
+    return "\n".join([header, *lines, f"#end,{len(lines)}"]) + "\n"
+
+
+async def read_table(table: Path, text: str, domains: Sequence[str] = ("pricing",), **settings: object) -> Read:
+    """Reads a CSV file with this text."""
+    written(table, text)
+    return await read(configured(domains, file=str(table), **settings))
+
+
+async def test_columns_named_as_their_targets_need_no_configuration(table: Path) -> None:
+    """A header of targets is enough, in any order; the end marker counts the records between."""
+    found = await read_table(table, records(RECORD, RECORD.replace("A,1", "B,2")))
+    assert found.end == COMPLETE
+    first, second = found.events
+    assert (first.type, first.sku, first.channel, first.source, first.source_version) == ("pricing", "A", "*", "erp", 1)
+    assert first.occurred_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert first.payload == b'{"currency":"EUR","amount":"149.90"}'
+    assert (second.sku, second.source_version) == ("B", 2)
+
+
+async def test_columns_and_constants_are_mapped(table: Path) -> None:
+    """A configured column gives its target, a constant is the same in each row, and other columns do not matter."""
+    found = await read_table(
+        table,
+        records("x;A;7;1,5;149.90;2026-01-01T00:00:00+02:00", header="note;ITEM_NO;CHANGE_NO;mass;PRICE;CHANGED"),
+        delimiter=";",
+        columns={
+            "sku": "ITEM_NO",
+            "sourceVersion": "CHANGE_NO",
+            "occurredAt": "CHANGED",
+            "payload": {"amount": "PRICE"},
+        },
+        constants={"payload": {"currency": "EUR", "taxIncluded": True}, "channel": "web", "correlationId": 7},
+    )
+    [event] = found.events
+    assert (event.sku, event.source_version, event.channel, event.correlation_id) == ("A", 7, "web", "7")
+    assert payload_of(event) == {"currency": "EUR", "taxIncluded": True, "amount": "149.90"}
+    assert found.end == COMPLETE
+
+
+VALUES = [
+    ("inventory", "available", "12", 12),
+    ("inventory", "available", "-3", -3),
+    ("inventory", "available", "0012", 12),
+    ("inventory", "available", "12.00", 12),
+    ("inventory", "available", "12.5", "12.5"),
+    ("inventory", "available", "many", "many"),
+    ("inventory", "available", "123456789012345678901234567890", 123456789012345678901234567890),
+    ("inventory", "backorderable", "true", True),
+    ("inventory", "backorderable", "0", False),
+    ("inventory", "backorderable", "perhaps", "perhaps"),
+    ("inventory", "restockAt", "20260101", "20260101"),
+    ("pricing", "amount", "149.90", "149.90"),
+    ("pricing", "amount", "150", "150"),
+    ("pricing", "compareAt", "null", "null"),
+    ("pricing", "tiers", '[{"minQuantity": 10, "amount": "1.50"}]', [{"minQuantity": 10, "amount": "1.50"}]),
+    ("pricing", "tiers", "[10", "[10"),
+    ("pricing", "customerGroups.b2b", "99.00", {"b2b": "99.00"}),
+    ("catalog", "attributes.weight", "12", {"weight": "12"}),
+    ("catalog", "attributes.size.eu", "[12]", {"size": {"eu": "[12]"}}),
+    ("catalog", "categories", '["a", "b"]', ["a", "b"]),
+]
+
+
+@pytest.mark.parametrize(("domain", "path", "cell", "value"), VALUES)
+async def test_a_cell_becomes_what_the_payload_wants(
+    domain: str, path: str, cell: str, value: object, table: Path
+) -> None:
+    """Integers, truth values and JSON where the domain takes them; text where it takes text; else the cell as it is."""
+    quoted = cell.replace('"', '""')
+    line = f'A,1,2026-01-01T00:00:00Z,"{quoted}"'
+    header = f"sku,sourceVersion,occurredAt,payload.{path}"
+    [event] = (await read_table(table, records(line, header=header), [domain])).events
+    payload = payload_of(event)
+    assert payload == {path.partition(".")[0]: value}
+    assert type(payload[path.partition(".")[0]]) is type(value)
+
+
+async def test_an_empty_cell_is_left_out(table: Path) -> None:
+    """Missing is neither zero nor an empty text: required parts are refused by name, the others are absent."""
+    header = f"{HEADER},payload.compareAt,id"
+    found = await read_table(table, records(f"{RECORD},,", ",1,,,,,", "A,,2026-01-01T00:00:00Z,EUR,1,,", header=header))
+    first = found.rows[0].event
+    assert isinstance(first, DomainEvent)
+    assert (first.id, first.payload) == (None, b'{"currency":"EUR","amount":"149.90"}')
+    assert found.refused == {2: "sku: is required", 3: "sourceVersion: is required"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "payload"),
+    [('{"currency":"EUR"}', b'{"currency":"EUR"}'), (" null ", None), ("not JSON", b"not JSON")],
+)
+async def test_a_column_may_have_the_whole_payload(cell: str, payload: bytes | None, table: Path) -> None:
+    """As JSON; `null` withdraws, and what is no JSON is for the door to refuse."""
+    quoted = cell.replace('"', '""')
+    line = f'A,1,2026-01-01T00:00:00Z,"{quoted}"'
+    [event] = (await read_table(table, records(line, header="sku,sourceVersion,occurredAt,payload"))).events
+    assert event.payload == payload
+
+
+REFUSED = [
+    ("A,one,2026-01-01T00:00:00Z,EUR,1", "sourceVersion: expected an integer, got 'one'"),
+    ("A,1.5,2026-01-01T00:00:00Z,EUR,1", "sourceVersion: expected an integer, got '1.5'"),
+    ("A,1,2026-01-01T00:00:00,EUR,1", "occurredAt: expected `datetime` with a timezone component"),
+    ("A,1,01.01.2026,EUR,1", "occurredAt: Invalid RFC3339 encoded datetime"),
+    ("A,1,2026-01-01T00:00:00Z,EUR", "has 4 cells; the header has 5"),
+    ("A,1,2026-01-01T00:00:00Z,EUR,1,2", "has 6 cells; the header has 5"),
+    ('A,1,"2026"-01,EUR,1', "is not CSV: ',' expected after '\"'"),
+    ('"A,1', "is not CSV: unexpected end of data"),
+    ("A\rB,1,2026-01-01T00:00:00Z,EUR,1", "is not CSV: new-line character seen in unquoted field"),
+    ("#end,many", "count: expected the number of rows, got 'many'"),
+    ("#end,1,2026", "takenAt: Invalid RFC3339 encoded datetime"),
+    ("#begin,2026-01-01T00:00:00Z", "is a begin marker, which only stands in front of the first row"),
+    ("#end,1,2026-01-01T00:00:00Z,2", "has more cells than belong to #end"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
+async def test_a_record_that_is_refused(line: str, reason: str, table: Path) -> None:
+    """The reason names the part of the event; the records around it are read."""
+    found = await read_table(table, f"{HEADER}\n{RECORD}\n{line}\n")
+    assert not isinstance(found.rows[0].event, Refused)
+    assert found.refused[2].startswith(reason)
+
+
+async def test_what_the_payload_must_not_be_is_refused_by_the_door(table: Path) -> None:
+    """An event is made all the same, so that its stream is known; the door names the target as the column does."""
+    config = configured(["inventory"], file=str(table))
+    header = "sku,sourceVersion,occurredAt,payload.available"
+    written(table, records("A,1,2026-01-01T00:00:00Z,many", header=header))
+    [event] = (await read(config)).events
+    with pytest.raises(Refused, match=r"payload.available: expected `int \| null`, got `str`"):
+        Door(config).examine(event)
+
+
+async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
+    """RFC 4180: a quoted cell may hold what separates cells and lines, and quotes twice. Lines may end in CR LF."""
+    cell = 'a "quoted", ;\r\nsecond\n\nlast'
+    quoted = cell.replace('"', '""')
+    first = f'"A,B",1,2026-01-01T00:00:00Z,EUR,1,"{quoted}"'
+    text = "\r\n".join([f"{HEADER},id", first, "", "C,1,2026-01-01T00:00:00Z,EUR,1,", "#end,2", ""])
+    written(table, b"\xef\xbb\xbf" + text.encode())
+    found = await read(configured(file=str(table)))
+    assert [(each.sku, each.id) for each in found.events] == [("A,B", cell), ("C", None)]
+    assert found.end == COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has not even a header"),
+        ("\n\n", "has not even a header"),
+        (f"{HEADER}\n{RECORD}\n", "has no end marker"),
+        (f"{HEADER}\n{RECORD}\n#end,1,,,\n\n", ""),
+        (f"{HEADER}\n#begin\n{RECORD}\n#end,1,{TAKEN_AT}", ""),
+        (f'{HEADER},id\n{RECORD},\n"#end","1",""', ""),
+        (f"{HEADER}\n{RECORD}\n#end,2\n", "counts 2 rows; it has 1"),
+        (f"{HEADER}\n{RECORD}\n#end,1\n{RECORD}\n", "goes on behind its end marker"),
+    ],
+)
+async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:
+    """Only with its end marker is a table complete."""
+    found = await read_table(table, text)
+    assert found.end is not None
+    assert found.end.complete == (not reason)
+    assert reason in found.end.reason
+
+
+@pytest.mark.parametrize(
+    ("header", "settings", "problem"),
+    [
+        ("sku,sourceVersion", {"columns": {"sku": "ITEM", "sourceVersion": "V", "occurredAt": "T", "payload": "P"}},
+         "has no column 'ITEM', which is to give sku; it has sku, sourceVersion"),
+        ("sku,sourceVersion,occurredAt", {}, "has no column 'payload'; it has sku, sourceVersion, occurredAt"),
+        (f"{HEADER},colour", {}, "its column 'colour' is no part of an event"),
+        (f"{HEADER},payload.colour", {}, "its column 'payload.colour' is no part of what pricing takes"),
+        (f"{HEADER},sku", {}, "has two columns named 'sku'"),
+        (HEADER, {"constants": {"sku": "A"}}, "has a column 'sku', which sources.erp.snapshot.constants gives as well"),
+        ('"sku', {}, "its header cannot be read"),
+    ],
+)  # fmt: skip
+async def test_a_header_that_does_not_fit(header: str, settings: dict[str, Any], problem: str, table: Path) -> None:
+    """Nothing is read of a table without the columns that were named; the error names those that there are."""
+    with pytest.raises(SourceFailed, match=re.escape(problem)):
+        await read_table(table, f"{header}\n", **settings)
+
+
+@pytest.mark.parametrize(
+    ("columns", "key"),
+    [
+        ({"sku": "A", "payload.colour": "B"}, "columns.payload.colour"),
+        ({"sku": "A", "sourceVersion": "V", "payload": "P"}, "columns.occurredAt"),
+        ({"sku": "A", "sourceVersion": "V", "occurredAt": "T"}, "columns.payload"),
+    ],
+)
+async def test_columns_that_cannot_work(columns: dict[str, str], key: str, table: Path) -> None:
+    """What the configuration alone shows to be wrong is a configuration error."""
+    with pytest.raises(ConfigurationError) as caught:
+        await read_table(table, "", columns=columns)
+    assert caught.value.key == f"sources.erp.snapshot.{key}"
+
+
+async def test_a_quote_that_is_never_closed_is_not_held(table: Path) -> None:
+    """What follows it belongs to one record, which is refused for its length; nothing of it is taken for rows."""
+    line = "x" * 999 + "\n"
+    written(table, f'{HEADER}\n{RECORD}\nA,"{line * 50_000}{records(RECORD)}')
+    start()
+    try:
+        found = await read(configured(file=str(table)))
+        _, peak = get_traced_memory()
+    finally:
+        stop()
+    assert found.refused.keys() == {2}
+    assert "at most 1048576 are allowed" in found.refused[2]
+    assert found.end == End(complete=False, reason="has no end marker")
+    assert peak < 20_000_000
+
+
+async def test_a_record_that_is_too_long_ends_where_its_quotes_do(table: Path) -> None:
+    """Of one line or of many, it is one refused row, and the next record is read as usual."""
+    many, one = "\n".join(["x" * 99] * 12_000), "y" * 1_200_000
+    written(table, records(RECORD, f'A,"{many}",x', RECORD, f'"{one}', f'{RECORD}",1,2,3,4', RECORD))
+    found = await read(configured(file=str(table)))
+    assert [row.number for row in found.rows if isinstance(row.event, Refused)] == [2, 4]
+    assert found.end == End(complete=False, reason="its end marker counts 6 rows; it has 5")
+
+
+async def test_a_cell_may_be_as_long_as_an_event(table: Path) -> None:
+    """The parser's own limit of 128 KiB does not hold."""
+    long = "x" * 500_000
+    [event] = (await read_table(table, records(f"{RECORD},{long}", header=f"{HEADER},id"))).events
+    assert event.id == long
+
+
+async def test_text_in_another_encoding_is_refused(table: Path) -> None:
+    """A record that is not UTF-8 is refused, the others are read."""
+    written(table, records(RECORD, RECORD.replace("A", "Ä"), RECORD).encode("latin-1"))
+    found = await read(configured(file=str(table)))
+    assert (found.refused, found.end) == ({2: "is not UTF-8"}, COMPLETE)

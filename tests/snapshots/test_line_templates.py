@@ -1,0 +1,159 @@
+"""Lines that look alike are told without being read: what is told of one is what reading it would tell."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pagefold.engine.errors import Refused
+from pagefold.engine.events import NULL
+from pagefold.engine.intake.event_parser import canonical_of, read_event, read_wire
+from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.snapshots.line_templates import Shapes
+from pagefold.engine.stores.event_state import entry
+from tests.support.snapshot_fixtures import configured
+
+CONFIG = configured(file="prices.ndjson")
+DOOR = Door(CONFIG)
+PRICE = {"currency": "EUR", "amount": "9.90", "taxIncluded": True, "tiers": [{"minQuantity": 10, "amount": "8.00"}]}
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+SKUS = st.sampled_from(["SKU-1", "a/b", "50%", "Ä", 'q"', "", " x"]) | st.text("AB-.1", min_size=1, max_size=9)
+
+
+def line(payload: object, sku: str = "SKU-1", version: object = 7, **more: object) -> bytes:
+    """A row of the ERP."""
+    row = {"type": "pricing", "sku": sku, "channel": "*", "source": "erp", "sourceVersion": version}
+    row |= {"occurredAt": "2026-01-12T06:00:00Z", "payload": payload, **more}
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def shapes_of(*lines: bytes) -> Shapes:
+    """Shapes that have learned from these lines."""
+    shapes = Shapes(CONFIG, "erp")
+    for each in lines:
+        try:
+            shapes.learn(read_wire(each), each)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+    return shapes
+
+
+def read(text: bytes) -> bytes:
+    """The entry of a line, by reading it; empty where that tells none."""
+    event = read_event(text)
+    content = canonical_of(event.payload) if isinstance(event.payload, bytes) else NULL
+    return content and entry(DOOR.stream_of(event), event.source_version, content)
+
+
+def is_text(part: bytes) -> bool:
+    """Whether these bytes can stand in JSON that the door has written."""
+    return min(part) >= 0x20 and part.decode(errors="replace").encode() == part
+
+
+def check(shapes: Shapes, text: bytes) -> bytes:
+    """What is told of a line is what reading it tells, or nothing that a log can have."""
+    [told] = shapes.entries([text])
+    if not told:
+        return told
+    try:
+        expected = read(text)
+    except Refused:
+        expected = b""
+    if told != expected:
+        assert not expected
+        assert not is_text(told.split(b"\x1f", 2)[2]), "this may be in the log"
+    return told
+
+
+def test_the_lines_of_a_shape_are_told() -> None:
+    """Other values, other SKUs, other channels, with keys in any order: the entry is the one that the log has."""
+    shapes = shapes_of(line(PRICE))
+    other = {**PRICE, "currency": "CHF", "amount": "0.10", "taxIncluded": False}
+    [told] = shapes.entries([line(other, "TSHIRT-M", 12)])
+    statement = DOOR.examine(read_event(line(other, "TSHIRT-M", 12)))
+    assert told == entry(statement.originator_id, statement.originator_version, statement.content)
+    assert told.startswith(b"TSHIRT-M/*/pricing/erp\x1f12\x1f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line({**PRICE, "amount": 'a"b'}),
+        line({**PRICE, "amount": 1.5}),
+        line({**PRICE, "amount": -0.0}),
+        line({**PRICE, "amount": 10**20}),
+        line({**PRICE, "taxClass": "standard"}),
+        line(dict(reversed(PRICE.items()))),
+        line(None),
+        line(PRICE, "a/b"),
+        line(PRICE, "50%"),
+        line(PRICE, "Ä"),
+        line(PRICE, version=-1),
+        line(PRICE, version=1.0),
+        line(PRICE, version=2**60),
+        line(PRICE).replace(b'"*"', b'"web-mars"'),
+        line(PRICE).replace(b'"erp"', b'"pim"'),
+        line(PRICE).replace(b'"pricing"', b'"catalog"'),
+        line(PRICE).replace(b'"EUR"', b'"EUR","currency":"USD"'),
+        line(PRICE) + b" ",
+        line(PRICE)[:-1],
+        b"",
+        b'{"snapshot":"end","count":1}',
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_be_read(text: bytes) -> None:
+    """Escapes, other numbers, other members, another order, names that are written otherwise, and what is no row."""
+    assert shapes_of(line(PRICE)).entries([text]) == [b""]
+
+
+def test_nothing_is_learned_of_a_line_that_breaks_a_rule() -> None:
+    """A key that stands twice, a moment that is none, a domain that the source may not write."""
+    for text in (
+        line(PRICE).replace(b'"sku":"SKU-1"', b'"sku":"SKU-1","sku":"SKU-1"'),
+        line(PRICE).replace(b'"amount":"9.90"', b'"amount":"9.90","amount":"9.90"'),
+        line(PRICE).replace(b"2026-01", b"2026-77"),
+        line(PRICE).replace(b'"pricing"', b'"catalog"'),
+    ):
+        assert shapes_of(text).entries([text]) == [b""]
+
+
+def test_several_shapes_are_known_but_not_any_number() -> None:
+    """Lines of several shapes may alternate; where each has another one, learning ends."""
+    several = [line(dict(list(PRICE.items())[:size])) for size in range(1, 5)]
+    shapes = shapes_of(*several)
+    for text in several * 2:
+        assert check(shapes, text)
+    many = [line({f"a{number}": 1}) for number in range(200)]
+    shapes = shapes_of(*many)
+    assert sum(map(bool, shapes.entries(many))) < 20
+
+
+@given(st.lists(VALUES, min_size=1, max_size=3), VALUES, SKUS, st.integers(-2, 2**54))
+@example([{"a": 1}], {"a": 10**15}, "SKU-1", 1)
+@example([{"payload": {"payload": 1}}], {"payload": {"payload": 2}}, "SKU-1", 1)
+@example([{"a": "%b"}], {"a": "%"}, "SKU-1", 1)
+@example([{"%b": "1", "b": ["0", "1"]}], {"%b": "0", "b": ["1", "0"]}, "SKU-1", 1)
+def test_what_is_told_is_what_reading_tells(known: list[Any], payload: object, sku: str, version: int) -> None:
+    """Whatever was learned, and whatever the line."""
+    shapes = shapes_of(*[line(each) for each in known])
+    check(shapes, line(payload, sku, version))
+    for each in known:
+        check(shapes, line(each, sku, version, id="x"))
+
+
+@given(st.integers(0, 400), st.binary(max_size=4), st.integers(0, 3))
+def test_a_line_that_was_spoilt_is_read_or_told_as_it_is(place: int, put: bytes, dropped: int) -> None:
+    """Bytes are replaced anywhere: nothing passes that reading would refuse, unless the log can not have it."""
+    text = line(PRICE, id="0123", correlationId="trace-1")
+    shapes = shapes_of(text)
+    assert check(shapes, text)
+    check(shapes, text[:place] + put + text[place + dropped :])

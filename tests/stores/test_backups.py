@@ -1,0 +1,326 @@
+"""Backups: a store as a folder, made while it works; and back, when it is whole."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import apsw
+import psycopg
+import pytest
+
+import pagefold
+from pagefold import Config, LogReplaced, Shop
+from pagefold.engine.stores.backup_folder import BackupError, Manifest, back_up, digest_of, restore
+from pagefold.engine.stores.postgres.backup import parameters_of
+from pagefold.engine.stores.sqlite import folder_of
+from tests.stores.test_log_proof import put_back
+from tests.support.command_line import run_pagefold, settle
+from tests.support.postgres import PostgresServer
+from tests.support.small_shop import (
+    append,
+    assert_every_event_is_counted,
+    catalog,
+    configured,
+    everything,
+    pages_of,
+    price,
+    say,
+    stock,
+)
+
+
+@pytest.fixture
+def tools(kind: str, request: pytest.FixtureRequest) -> Path | None:
+    """The folder of the programs of a PostgreSQL server that is not on the PATH."""
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.binaries if kind == "postgres" else None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a backup goes."""
+    return tmp_path / "copies" / "monday"
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """Files are made as widely as may be."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def widely(*paths: Path) -> list[str]:
+    """Those that others may read or write."""
+    return [path.name for path in paths if path.stat().st_mode & 0o077]
+
+
+def a_program(folder: Path, script: str) -> None:
+    """A `pg_dump` that does this."""
+    (folder / "pg_dump").write_text(script)
+    (folder / "pg_dump").chmod(0o755)
+
+
+@contextmanager
+def sqlite_copy(file: Path) -> Iterator[apsw.Connection]:
+    """A file, looked into."""
+    connection = apsw.Connection(str(file))
+    yield connection
+    connection.close()
+
+
+async def backed_up(shop: Shop, folder: Path, tools: Path | None) -> Manifest:
+    """A backup of what a shop has now."""
+    return await back_up(shop.config, folder, tools=tools, advance=lambda _done, _total: None)
+
+
+async def test_a_store_comes_back_as_it_was(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+    """Log and pages have the same bytes again; what came behind it is gone, and everything goes on."""
+    await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(50)], catalog("shirt"))
+    log, pages = await everything(shop.store), await pages_of(shop)
+    manifest = await backed_up(shop, folder, tools)
+    assert (manifest.position, manifest.log_id) == (51, await shop.store.proof.log_id())
+    await say(shop, *[price("9.00", sku=f"S{number:03}") for number in range(50)])
+    await shop.close()
+    restored = await restore(config, folder, tools=tools)
+    assert restored.backup == manifest
+    assert restored.kept_aside is not None
+    async with pagefold.open(config, create=False) as again:
+        assert await everything(again.store) == log
+        assert await pages_of(again) == pages
+        assert [check.problem for check in (await again.status()).checks] == [None] * 5
+        await say(again, price("8.00", sku="S000"))
+        await assert_every_event_is_counted(again.store)
+        assert (await again.verify()).changed == 0
+
+
+async def test_a_backup_is_of_one_moment(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+    """Beside sources and workers, its pages are never ahead of its log, and everything acknowledged is there."""
+    await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(200)])
+    async with pagefold.open(config) as busy, anyio.create_task_group() as group:
+
+        async def go_on() -> None:
+            for number in range(10_000):
+                await append(busy, price("1.00", sku=f"P{number}"))
+
+        group.start_soon(busy.work)
+        group.start_soon(go_on)
+        await anyio.sleep(0.2)
+        acknowledged = await shop.store.log.end()
+        manifest = await backed_up(shop, folder, tools)
+        group.cancel_scope.cancel()
+    assert manifest.position >= acknowledged > 200
+    await restore(config, folder, tools=tools)
+    async with pagefold.open(config, create=False) as again:
+        assert await again.store.log.end() == manifest.position
+        await again.catch_up()
+        assert (await again.verify()).changed == 0
+        await assert_every_event_is_counted(again.store)
+
+
+async def test_a_running_shop_goes_on_with_what_was_put_back(
+    shop: Shop, config: Config, folder: Path, tools: Path | None
+) -> None:
+    """Whoever has the store open sees what is there now, and appends to it: nothing goes into what was replaced."""
+    await say(shop, catalog("shirt"), stock(3))
+    pages = await pages_of(shop)
+    await backed_up(shop, folder, tools)
+    await say(shop, catalog("another", version=2), *[stock(9, sku=f"S{number}") for number in range(20)])
+    await restore(config, folder, tools=tools)
+    await anyio.sleep(0.15)
+    assert await pages_of(shop) == pages
+    [result] = await append(shop, stock(4, sku="NEW"))
+    assert result.position == 3
+    await shop.catch_up()
+    assert (await shop.verify()).changed == 0
+
+
+async def test_what_stood_there_is_kept(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+    """A restore takes nothing away: the former store is beside it."""
+    await say(shop, catalog("shirt"))
+    await backed_up(shop, folder, tools)
+    await say(shop, stock(3))
+    await shop.close()
+    aside = (await restore(config, folder, tools=tools)).kept_aside
+    assert aside is not None
+    if config.store.url.startswith("sqlite:"):
+        former = config.store.url.replace(str(folder_of(config.store.url)), aside)
+        config = Config.parse({"store": {"url": former}, "sources": {}, "channels": {}})
+        async with pagefold.open(config, create=False) as kept:
+            assert await kept.store.log.end() == 2
+    else:
+        with psycopg.connect(config.store.url) as session:
+            session.execute("SELECT set_config('search_path', %s, false)", (aside.removeprefix("schema "),))
+            assert session.execute("SELECT count(*) FROM stored_events").fetchone() == (2,)
+
+
+async def test_a_backup_that_is_not_whole_is_refused(
+    shop: Shop, config: Config, folder: Path, tools: Path | None
+) -> None:
+    """Each file is compared with its digest; what is damaged, missing or none at all changes nothing."""
+    await say(shop, catalog("shirt"))
+    manifest = await backed_up(shop, folder, tools)
+    before = await pages_of(shop)
+    for name in manifest.files:
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(BackupError, match=f"{name} is not what it was"):
+            await restore(config, folder, tools=tools)
+        (folder / name).unlink()
+        with pytest.raises(BackupError, match=f"{name} is missing"):
+            await restore(config, folder, tools=tools)
+        (folder / name).write_bytes(whole)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(BackupError, match="no backup"):
+        await restore(config, folder, tools=tools)
+    with pytest.raises(BackupError, match="no backup"):
+        await restore(config, folder.parent, tools=tools)
+    assert await pages_of(shop) == before
+    assert await shop.store.proof.problem() is None
+
+
+async def test_a_store_that_is_in_doubt_is_not_backed_up(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """A log that was put back would take the place of a good backup: it is refused by name."""
+    await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(10)])
+    await put_back(shop, 5)
+    with pytest.raises(LogReplaced):
+        await backed_up(shop, folder, tools)
+    await shop.recover(confirmed=True)
+    assert (await backed_up(shop, folder, tools)).position == 5
+
+
+async def test_a_folder_that_is_taken_is_left_alone(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """A backup never goes into what is there already, and leaves nothing half done."""
+    await say(shop, catalog("shirt"))
+    await backed_up(shop, folder, tools)
+    manifest = (folder / "manifest.json").read_bytes()
+    with pytest.raises(BackupError, match="not empty"):
+        await backed_up(shop, folder, tools)
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert [each.name for each in folder.parent.iterdir()] == ["monday"]
+
+
+@pytest.mark.usefixtures("umask")
+async def test_a_backup_is_its_owner_s(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """It has everything that the store has: nobody else may read it."""
+    await backed_up(shop, folder, tools)
+    assert widely(folder, *folder.iterdir()) == []  # noqa: ASYNC240  # nobody waits
+
+
+async def test_a_store_that_is_gone_comes_back(config: Config, folder: Path, tools: Path | None) -> None:
+    """There need be no store to put one back."""
+    async with pagefold.open(config) as shop:
+        await say(shop, catalog("shirt"))
+        pages = await pages_of(shop)
+        await backed_up(shop, folder, tools)
+    if config.store.url.startswith("sqlite:"):
+        for file in folder_of(config.store.url).iterdir():
+            file.unlink()
+    else:
+        with psycopg.connect(config.store.url) as session:
+            session.execute("DROP SCHEMA pagefold CASCADE")
+    assert (await restore(config, folder, tools=tools)).kept_aside is None
+    async with pagefold.open(config, create=False) as again:
+        assert await pages_of(again) == pages
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp_path: Path) -> None:
+    """That they are missing, or older than the server, is said with what would be right."""
+    with pytest.raises(BackupError, match=r"no pg_dump in .*--pg-bin"):
+        await backed_up(shop, folder, tmp_path)
+    a_program(tmp_path, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6'\n")
+    with pytest.raises(BackupError, match=r"of version 9, and \d+ or newer is needed"):
+        await backed_up(shop, folder, tmp_path)
+    a_program(tmp_path, "#!/bin/sh\n[ $1 = --version ] && echo 'pg_dump 99.1' || { echo \"no: $*\" >&2; exit 3; }\n")
+    with pytest.raises(BackupError, match="pg_dump failed: no: ") as failed:
+        await backed_up(shop, folder, tmp_path)
+    assert "postgresql://" not in str(failed.value)
+    assert not folder.exists()  # noqa: ASYNC240  # nobody waits
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_a_dump_may_take_its_time(shop: Shop, folder: Path, tools: Path, tmp_path: Path) -> None:
+    """The moment that is dumped is held for as long as it takes, not only for the time of a lease."""
+    await say(shop, catalog("shirt"))
+    a_program(tmp_path, f'#!/bin/sh\n[ $1 = --version ] || sleep 2.5\nexec {tools / "pg_dump"} "$@"\n')
+    assert (await backed_up(shop, folder, tmp_path)).position == 1
+
+
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+async def test_a_restore_that_fails_leaves_everything(shop: Shop, folder: Path, tools: Path) -> None:
+    """What the server refuses half way is as if it had not begun."""
+    await say(shop, catalog("shirt"))
+    await backed_up(shop, folder, tools)
+    dump = folder / "store.dump"
+    dump.write_bytes(dump.read_bytes()[:-2_000])
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"]["store.dump"] = {"bytes": digest_of(dump).bytes, "sha256": digest_of(dump).sha256}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BackupError, match="pg_restore failed"):
+        await restore(shop.config, folder, tools=tools)
+    await say(shop, stock(3))
+    assert len(await everything(shop.store)) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        (
+            "postgresql://u:p%40ss@db.example/shop",
+            {"host": "db.example", "user": "u", "password": "p@ss", "dbname": "shop"},
+        ),
+        (
+            "postgres://u@/shop?host=/run/pg&password=x",
+            {"user": "u", "dbname": "shop", "host": "/run/pg", "password": "x"},
+        ),
+        (
+            "postgresql://a:1,b/x?sslpassword=s&jit=on",
+            {"host": "a,b", "port": "1,5432", "dbname": "x", "sslpassword": "s"},
+        ),
+        ("postgresql://[::1]:5433/x", {"host": "::1", "port": "5433", "dbname": "x"}),
+    ],
+)
+def test_the_way_to_a_server_is_that_of_its_url(url: str, found: dict[str, str]) -> None:
+    """What the programs are told of the server is what the driver reads in the URL; settings of the session are not."""
+    assert parameters_of(url) == found
+
+
+def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, tools: Path | None) -> None:
+    """From a shop to a folder and back, with what is told, and what programs read."""
+    place = settle(tmp_path, store_url, monkeypatch)
+    config = Config.load(place / "pagefold.toml")
+    more = [] if tools is None else ["--pg-bin", str(tools)]
+
+    async def append_one() -> None:
+        async with pagefold.open(config) as shop:
+            await shop.append([catalog("shirt")])
+            await shop.catch_up()
+
+    anyio.run(append_one)
+    ran = run_pagefold("backup", "copies/monday", *more)
+    assert (ran.code, "up to position 1" in ran.out) == (0, True)
+    ran = run_pagefold("backup", "copies/tuesday", "--json", *more)
+    assert ran.document["position"] == 1
+    assert run_pagefold("backup", "copies/monday", *more).code == 3
+    ran = run_pagefold("restore", "copies/monday", *more)
+    assert (ran.code, "is kept" in ran.err, "pagefold rebuild" in ran.err) == (0, True, True)
+    assert run_pagefold("restore", "copies/monday", "--json", *more).document["backup"]["position"] == 1
+    assert run_pagefold("status").code == 0
+    assert run_pagefold("restore", "copies/friday", *more).code == 3
+
+
+async def test_a_copy_of_the_files_of_a_running_store_is_no_backup(tmp_path: Path) -> None:
+    """What was acknowledged may stand in the write-ahead log alone: that is what the README says of `cp`."""
+    config = configured(f"sqlite:///{tmp_path / 'shop'}")
+    async with pagefold.open(config) as shop:
+        await append(shop, catalog("shirt"))
+        shutil.copyfile(tmp_path / "shop" / "events.db", tmp_path / "copy.db")
+        with sqlite_copy(tmp_path / "copy.db") as copy:
+            assert copy.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'stored_events'").get == 0 or (
+                copy.execute("SELECT count(*) FROM stored_events").get == 0
+            )

@@ -1,0 +1,189 @@
+"""How the server answers what it is asked all the time: by index, however large the tables and stale the statistics."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+
+from pagefold.engine.stores.postgres.connections import SQL, Session
+from tests.support.databases import opened
+from tests.support.postgres import PostgresServer
+from tests.support.small_shop import configured
+
+EVENTS = 50_000
+STREAMS = 10_000
+PAGES = 12_500
+"""Of four sections each."""
+
+FILL = f"""
+INSERT INTO stored_events (originator_id, originator_version, topic, state)
+SELECT 'S' || lpad((i * 7919 % {STREAMS})::text, 5, '0') || '/*/inventory/wms', i,
+       (ARRAY['catalog', 'pricing', 'inventory', 'media'])[i % 4 + 1], convert_to(repeat('x', 300), 'UTF8')
+FROM generate_series(1, {EVENTS}) AS i;
+INSERT INTO sections
+SELECT 'S' || i, 'web-de', domain, true, true, '{{"x/y":1}}', '{{}}', '', ''
+FROM generate_series(1, {PAGES}) AS i, unnest(ARRAY['catalog', 'pricing', 'inventory', 'media']) AS domain;
+INSERT INTO dead_letters
+    (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, resolution)
+SELECT (ARRAY['ingest', 'projection'])[i % 2 + 1], 'catalog', 'S' || i, 1, 0, '', '', '', now() + i * interval '1 s',
+       CASE WHEN i % 501 > 0 THEN 'folded' END
+FROM generate_series(1, {EVENTS}) AS i;
+INSERT INTO checkpoints (domain) VALUES ('catalog');
+INSERT INTO tokens (name, digest, label, scopes, created_at)
+SELECT 'tok_' || i, sha256(i::text::bytea), '', 'read', '' FROM generate_series(1, {EVENTS}) AS i;
+"""  # noqa: S608  # numbers of ours
+
+BY_POSITION = "stored_events_notification_id_key"
+BY_IDENTITY = "log_identity_pkey"
+BY_STREAM = "stored_events_pkey"
+BY_PAGE = "sections_pkey"
+BY_AGE = "dead_letters_by_age"
+BY_EXPIRY = "dead_letters_by_expiry"
+EMPTY = "'', '2026-01-01T00:00:00.000000Z', 'ada'"
+SOON = "to_char(now() AT TIME ZONE 'UTC' + interval '200 s', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+RESOLUTION = "'folded', '2026-01-01T00:00:00.000000Z', NULL, NULL, NULL"
+FIRST = "'0001-01-01T00:00:00.000000Z', '', 0"
+LAST = "'9999-12-31T23:59:59.999999Z', '~', 0"
+NAMES = [f"S{number:05}/*/inventory/wms" for number in range(0, STREAMS, 100)]
+
+
+class Hot(NamedTuple):
+    """A statement with bindings, written as the server reads them; the indexes it may use; the blocks it may touch."""
+
+    name: str
+    bindings: str
+    indexes: set[str]
+    blocks: int
+
+
+def array(values: list[str]) -> str:
+    """Text, as an array of the server's."""
+    return "ARRAY[" + ",".join(f"'{value}'" for value in values) + "]"
+
+
+HOT = [
+    Hot("log_end", "", {BY_POSITION}, 10),
+    Hot("touched", "'inventory', 40000, 500", {BY_POSITION}, 100),
+    Hot("touched", f"'inventory', {EVENTS}, 500", {BY_POSITION}, 10),
+    Hot("heads", f"{array(NAMES)}, 8192", {BY_STREAM}, 5 * len(NAMES)),
+    Hot("events_at", f"{array(NAMES)}, array_fill(1::bigint, ARRAY[{len(NAMES)}])", {BY_STREAM}, 5 * len(NAMES)),
+    Hot("head_sizes", array(NAMES), {BY_STREAM}, 5 * len(NAMES)),
+    Hot("older_events", f"'{NAMES[50]}', 40000, 0, 50", {BY_STREAM}, 20),
+    Hot("history", "'S05000/', -1, -1, 'S050000', 1000", {BY_STREAM}, 20),
+    Hot("scan", "ARRAY['/*/inventory/wms'], 'S05000', '', 100, 8192", {BY_STREAM}, 15 * 100),
+    Hot("scan", "ARRAY['/inventory/x', '/pricing/erp'], 'S05000', '', 100, 8192", {BY_STREAM}, 5 * 100),
+    Hot("scan", "ARRAY['/inventory/wms'], 'S05000', 'S05010', 5000, 8192", {BY_STREAM}, 15 * 10),
+    Hot("scan_entries", "ARRAY['/*/inventory/wms'], 'S05000', '', 100, 0, 8192", {BY_STREAM}, 15 * 100),
+    Hot("scan_entries", "ARRAY['/inventory/wms'], 'S05000', 'S05010', 5000, 0, 8192", {BY_STREAM}, 15 * 10),
+    Hot("stream_skus", "'S05000', 100", {BY_STREAM}, 5 * 100),
+    Hot("events_between", "'inventory', 40000, 40500", {BY_POSITION}, 50),
+    Hot("untouched", f"{array(NAMES)}, 40000", {BY_STREAM}, 10 * len(NAMES)),
+    Hot("lag", f"'inventory', {EVENTS - 500}", {BY_POSITION}, 150),
+    Hot("select_events", f"'{NAMES[50]}', 0, 1000000, 10", {BY_STREAM}, 20),
+    Hot("select_events_newest_first", f"'{NAMES[50]}', 0, 1000000, 1", {BY_STREAM}, 10),
+    Hot("notifications", "40000, 50000, 100", {BY_POSITION}, 50),
+    Hot("notifications_of_topics", "40000, 50000, ARRAY['inventory'], 100", {BY_POSITION}, 100),
+    Hot("page_sections", "'S7', 'web-de'", {BY_PAGE}, 12),
+    Hot("sections_of_pages", "ARRAY['S7', 'S8'], ARRAY['web-de', 'web-de'], 8192", {BY_PAGE}, 24),
+    Hot("page_sizes", "ARRAY['S7', 'S8'], 'web-de'", {BY_PAGE}, 24),
+    Hot("listed_pages", "'web-de', 'S7', 100", {BY_PAGE}, 1_500),
+    Hot("page_keys", "'S7', 'web-de', 100", {BY_PAGE}, 500),
+    Hot("section_skus", "'media', 'S7', 100", {BY_PAGE}, 500),
+    Hot("domain_sections", "'media', ARRAY['S7', 'S8', 'S9'], 8192", {BY_PAGE}, 36),
+    Hot("section_sizes", "'media', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
+    Hot("remove_section", "'media', 'web-de', ARRAY['S7', 'S8', 'S9']", {BY_PAGE}, 36),
+    Hot("has_letters", "'catalog'", {"dead_letters_open"}, 10),
+    Hot("resolve_letters", f"{RESOLUTION}, 'catalog', {array(NAMES)}", {"dead_letters_open"}, 4 * len(NAMES)),
+    Hot("resolve_letter", f"{RESOLUTION}, 'ingest', 500", {"dead_letters_pkey"}, 50),
+    Hot("get_letter", "'ingest', 500", {"dead_letters_pkey"}, 10),
+    Hot("count_letters", "", {"dead_letters_open"}, 2 * EVENTS // 500),
+    Hot("newest_letters", f"NULL, NULL, NULL, false, {LAST}, 50, 1000", {BY_AGE}, 4 * 50),
+    Hot("newest_letters", f"NULL, NULL, NULL, true, {LAST}, 50, 1000", {BY_AGE}, 50),
+    Hot("oldest_letters", f"NULL, NULL, NULL, false, {FIRST}, 50, 1000", {BY_AGE}, 4 * 50),
+    Hot("requests_of", array(NAMES), {"dead_letters_open"}, 4 * len(NAMES)),
+    Hot("purge_letters", f"{EMPTY}, 'ingest', true, {SOON}, 50, 1000000", {"dead_letters_pkey", BY_EXPIRY}, 20 * 50),
+    Hot("count_expired", f"'ingest', true, {SOON}", {BY_EXPIRY}, 200),
+    Hot("count_expired", "'request', false, '2020-01-01T00:00:00.000000Z'", {BY_EXPIRY}, 10),
+    Hot("count_purged", "'ingest'", {"dead_letters_open"}, 4 * EVENTS // 500),
+    Hot("checkpoint", "'catalog'", {"checkpoints_pkey", BY_POSITION, BY_IDENTITY}, 20),
+    Hot("advance", "1, 2, 3, 4, 'x', 'catalog'", {"checkpoints_pkey", BY_POSITION, BY_IDENTITY}, 30),
+    Hot("token_of", "sha256('7')", {"tokens_digest_key"}, 10),
+    Hot("revoke_token", "'', 'tok_7'", {"tokens_pkey"}, 20),
+]
+
+
+@pytest.fixture(scope="module")
+def full_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database for a store whose tables are filled while its statements are prepared."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+async def session(full_database: str) -> AsyncIterator[Session]:
+    """A session of the store, with every hot statement prepared while the tables were empty; they are full now."""
+    async with opened(configured(full_database)) as store, store._connections.readers.session() as session:
+        await session.run("TRUNCATE stored_events, sections, dead_letters, checkpoints, tokens RESTART IDENTITY")
+        for table in ("stored_events", "sections", "dead_letters", "checkpoints", "tokens"):
+            await session.run(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        yield session
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A node of a plan, and all below it."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def explained(session: Session, hot: Hot, number: int) -> dict[str, Any]:
+    """What the server does for a statement that is executed, and undone."""
+    bindings = f"({hot.bindings})" if hot.bindings else ""
+    await session.run("BEGIN")
+    try:
+        [row] = await session.connection.fetch(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE hot_{number}{bindings}"
+        )
+    finally:
+        await session.run("ROLLBACK")
+    plan: dict[str, Any] = json.loads(row[0])[0]["Plan"]
+    return plan
+
+
+def judge(plan: dict[str, Any], hot: Hot) -> None:
+    """Tables are read by these indexes alone, and no more of them than is wanted."""
+    read = [node for node in nodes(plan) if node["Node Type"].endswith("Scan") and "Relation Name" in node]
+    assert {node["Node Type"] for node in read} <= {"Index Scan", "Index Only Scan"}, hot
+    assert {node["Index Name"] for node in read} == hot.indexes, hot
+    touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert touched <= hot.blocks, f"{hot.name} touched {touched} blocks"
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+async def test_hot_statements_read_by_index(session: Session, *, statistics: bool) -> None:
+    """Prepared on empty tables, never analysed or analysed: the indexes are the same, what they touch is bounded."""
+    for number, hot in enumerate(HOT):
+        await session.run(f"PREPARE hot_{number} AS {SQL[hot.name]}")
+        await explained(session, hot, number)
+    await session.run(FILL)
+    if statistics:
+        await session.run("ANALYZE")
+    for number, hot in enumerate(HOT):
+        judge(await explained(session, hot, number), hot)
+
+
+async def test_page_reads_by_index(session: Session, full_database: str) -> None:
+    """`page` does, too, for a session with the server's own settings."""
+    await session.run(FILL)
+    await session.run("INSERT INTO layouts VALUES ('web-de', '{catalog,pricing,inventory,media}', 'catalog', '{}')")
+    connection = await asyncpg.connect(full_database)
+    try:
+        await connection.fetchval("SELECT pagefold.page('S7', 'web-de')")
+        [row] = await connection.fetch("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT pagefold.page('S7', 'web-de')")
+        plan = json.loads(row[0])[0]["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 50
+    finally:
+        await connection.close()

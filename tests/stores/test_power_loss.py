@@ -1,0 +1,141 @@
+"""The power goes: what SQLite acknowledged is on the disk, and the pages are whole, or can be folded again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+import pytest
+
+import pagefold
+from pagefold import Shop
+from pagefold.engine.demo.faults import Delivery, Faults
+from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.stores.store import StoredEvent
+from tests.support.fault_scenario import (
+    READ_AT_ONCE,
+    SOAK_ROUNDS,
+    SOAK_SEED,
+    Scene,
+    judge_acknowledgements,
+    judge_counters,
+    judge_log,
+    judge_pages,
+    key_of,
+    log_of,
+)
+from tests.support.power_loss import POWER_LOST
+from tests.support.processes import Acknowledgement, Processes, acknowledged
+
+SKUS = 40
+CHANGES = 2500
+FAULTS = Faults(broken=0)
+
+ANY_MOMENT = ("--changes", "20", "900")
+"""From before the tables are there to well into the appending; a whole run makes more changes than that."""
+
+LATE = ("--changes", "600", "900")
+
+
+class Machine:
+    """A computer that is switched on again after its power went. Its disk is a new folder each time."""
+
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self._folder = folder
+        self._processes = processes
+        self._generation = 0
+        self.disk = folder / "disk-0"
+        self.disk.mkdir()
+
+    def scene(self, seed: int) -> Scene:
+        """The shop on its disk."""
+        folder = self._folder / f"generation-{self._generation}"
+        folder.mkdir(exist_ok=True)
+        return Scene(folder, f"sqlite:///{self.disk}", seed=seed)
+
+    async def run(self, scene: Scene, deliveries: Sequence[Delivery], *options: str) -> list[Acknowledgement]:
+        """Appends until the power goes, and tells what was acknowledged by then."""
+        self._generation += 1
+        disk = self._folder / f"disk-{self._generation}"
+        disk.mkdir()
+        told = scene.folder / "told"
+        seed = str(scene.seed + self._generation)
+        lines = scene.write(deliveries)
+        process = self._processes.machine(scene.config, lines, told, disk, "--seed", seed, *options)
+        assert await process.ended() == POWER_LOST, process
+        self.disk = disk
+        return acknowledged(told)
+
+
+def judge_files(disk: Path) -> None:
+    """Neither file is corrupt."""
+    for file in sorted(disk.glob("*.db")):
+        connection = apsw.Connection(str(file))
+        assert connection.pragma("integrity_check") == "ok", file
+        connection.close()
+
+
+async def judge_machine(machine: Machine, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+    """All that was acknowledged is there, and the pages follow from what is there."""
+    judge_files(machine.disk)
+    scene = machine.scene(seed=1)
+    async with pagefold.open(scene.config) as shop:
+        log = await log_of(shop)
+        judge_log(log, deliveries, told)
+        await judge_kept_conflicts(shop, deliveries, told)
+        end = await shop.store.log.end()
+        for each in await shop.store.consumption.checkpoints():
+            assert each.position <= end, f"{each} is beyond the log"
+        await shop.catch_up()
+        model = scene.model(standing(deliveries, log))
+        await judge_counters(shop, model)
+        await judge_pages(shop, model)
+
+
+async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+    """A contradiction that was answered as one is in dead letters."""
+    letters = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
+    kept = {(each.originator_id, each.originator_version) for each in letters}
+    for line, outcome, _ in told:
+        event = deliveries[line].event
+        assert outcome != "conflict" or (event is not None and key_of(event) in kept), f"{event} is not in dead letters"
+
+
+def standing(deliveries: Sequence[Delivery], log: Sequence[StoredEvent]) -> list[Delivery]:
+    """The deliveries that made it into the log."""
+    keys = {(event.originator_id, event.originator_version) for event in log}
+    first = [each for each in deliveries if each.expected == "appended"]
+    return [each for each in first if each.event is not None and key_of(each.event) in keys]
+
+
+async def lose_power(folder: Path, seed: int, *options: str, times: int = 2) -> None:
+    """The power goes, again and again, and each time everything is sent again; each time the disk must be right."""
+    with Processes(folder) as processes:
+        machine = Machine(folder, processes)
+        for _ in range(times):
+            scene = machine.scene(seed)
+            deliveries = scene.deliveries(SKUS, CHANGES, FAULTS)
+            told = await machine.run(scene, deliveries, *options)
+            judge_acknowledgements(deliveries, told, again=True)
+            await judge_machine(machine, deliveries, told)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_what_was_acknowledged_is_on_the_disk(tmp_path: Path, seed: int) -> None:
+    """After a loss of power, whatever the disk made of unsynced writes, the log has every acknowledged event."""
+    await lose_power(tmp_path, seed, *ANY_MOMENT)
+
+
+async def test_a_careless_log_loses_what_was_acknowledged(tmp_path: Path) -> None:
+    """The control: with `synchronous = NORMAL` for the log, too, a loss of power loses some of it, sooner or later."""
+    with pytest.raises(AssertionError, match=r"is not in the log|is not in dead letters|is beyond the log"):
+        await lose_power(tmp_path, 1, *LATE, "--careless", times=10)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [SOAK_SEED])
+async def test_what_was_acknowledged_is_on_the_disk_for_long(tmp_path: Path, seed: int) -> None:
+    """The same, many times over."""
+    for number in range(SOAK_ROUNDS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        await lose_power(folder, seed + number * 1000, *ANY_MOMENT, times=3)

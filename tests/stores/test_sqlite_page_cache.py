@@ -1,0 +1,132 @@
+"""What the SQLite store remembers of pages: never an older state, never without a bound, and only where it pays."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import apsw
+import pytest
+
+from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
+from pagefold.engine.stores.sqlite.loop_connections import OnLoop
+from pagefold.engine.stores.sqlite.opened_file import Opened
+from pagefold.engine.stores.sqlite.pages import RecentReads
+from pagefold.engine.stores.sqlite.reader_connections import connect_reader
+from pagefold.engine.stores.sqlite.schema import prepare
+from pagefold.projections.splicer import StoredSection
+
+Recent: TypeAlias = RecentReads[Sequence[StoredSection]]
+
+WRITE = "INSERT OR REPLACE INTO sections VALUES (?, 'web', 'catalog', 1, 1, x'7b7d', ?, '', '')"
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[apsw.Connection]:
+    """A connection that writes."""
+    prepare(tmp_path, create=True)
+    connection = connect(tmp_path / PAGES, synchronous="OFF")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
+    """Reads over another connection."""
+    assert writer.in_transaction is False
+    connect = partial(connect_reader, busy_milliseconds=1_000)
+    opened = Opened(tmp_path / PAGES, connect, lost=lambda: None, verify=lambda _: None)
+    connection = OnLoop(opened)
+    yield RecentReads(connection, lambda _sku, _channel, rows: rows)
+    connection.close()
+
+
+def body(recent: Recent, sku: str) -> bytes | None:
+    """What a page's section has."""
+    rows = recent.read((sku, "web"))
+    return bytes(rows[0][4]) if rows else None
+
+
+def test_a_change_is_seen_at_once(recent: Recent, writer: apsw.Connection) -> None:
+    """Each read after a commit has what was committed, and none before it; nothing is an answer as well."""
+    assert body(recent, "A") is None
+    for number in range(50):
+        content = b"%d" % number
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(WRITE, ("A", content))
+        before = body(recent, "A")
+        assert before == (b"%d" % (number - 1) if number else None)
+        writer.execute("COMMIT")
+        assert body(recent, "A") == body(recent, "A") == content
+
+
+class Fetched(NamedTuple):
+    """The rows of a cursor."""
+
+    rows: list[Row]
+
+    def fetchall(self) -> list[Row]:
+        """All of them."""
+        return self.rows
+
+
+@pytest.mark.parametrize("between", ["the version and the rows", "the rows and what is done next"])
+def test_a_commit_in_the_middle_of_a_read_is_seen(recent: Recent, writer: apsw.Connection, between: str) -> None:
+    """What is committed while a page is read is in this read or in the next: what is old is never kept for new."""
+    execute, left = recent._execute, ["2", "3", "4"]
+    writer.execute(WRITE, ("A", b"1"))
+
+    def interrupted(statement: str, *bindings: object) -> Fetched:
+        is_rows = "FROM sections" in statement
+        if is_rows and left and between == "the version and the rows":
+            writer.execute(WRITE, ("A", left.pop(0).encode()))
+        rows = execute(statement, *bindings).fetchall()
+        if is_rows and left and between == "the rows and what is done next":
+            writer.execute(WRITE, ("A", left.pop(0).encode()))
+        return Fetched(rows)
+
+    recent._execute = interrupted  # type: ignore[assignment]  # it gives what is asked of a cursor
+    seen = [body(recent, "A") for _ in range(6)]
+    assert seen == sorted(seen, key=bytes)  # type: ignore[arg-type]  # none of them is None
+    assert seen[-2:] == [b"4", b"4"]
+    assert left == []
+
+
+def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Connection) -> None:
+    """The rows are the very same, until something changes."""
+    writer.execute(WRITE, ("A", b"1"))
+    first = recent.read(("A", "web"))
+    assert recent.read(("A", "web")) is first
+    writer.execute(WRITE, ("B", b"1"))
+    assert recent.read(("A", "web")) is not first
+
+
+def test_a_large_page_is_not_kept(recent: Recent, writer: apsw.Connection) -> None:
+    """What has more bytes than the bound is read each time."""
+    writer.execute(WRITE, ("A", b"x" * (RecentReads.LARGEST + 1)))
+    assert recent.read(("A", "web")) is not recent.read(("A", "web"))
+
+
+def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
+    recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When everybody reads something else nothing is kept, and after a while it is tried again."""
+    monkeypatch.setattr(RecentReads, "TRIAL", 100)
+    monkeypatch.setattr(RecentReads, "REST", 1_000)
+    writer.execute(WRITE, ("A", b"1"))
+    for number in range(RecentReads.TRIAL):
+        recent.read((f"S{number}", "web"))
+    assert recent.read(("A", "web")) is not recent.read(("A", "web"))
+    for _ in range(RecentReads.REST):
+        recent.read(("A", "web"))
+    assert recent.read(("A", "web")) is recent.read(("A", "web"))
+
+
+def test_a_memory_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pages are read, only so many bytes are kept; what came first goes first."""
+    monkeypatch.setattr(RecentReads, "MOST_BYTES", 50_000)
+    writer.execute(WRITE, ("S0", b"x" * 9_000))
+    for number in range(2_000):
+        recent.read((f"S{number // 2}", "web"))
+        assert recent._bytes == sum(size for size, _ in recent._made.values()) <= RecentReads.MOST_BYTES
+    assert list(recent._made) == [(f"S{number}", "web") for number in range(950, 1_000)]

@@ -1,0 +1,46 @@
+"""What is read and written in bulk goes in one value. Where it does not fit into one, it goes in several."""
+
+from pathlib import Path
+
+import pytest
+
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.stores.sqlite import SQLiteStore, connections, log
+from tests.support.small_shop import Raw, a_section, configured, folded
+
+STATE = b'{"payload":"' + b"x" * 1_000 + b'"}'
+STREAMS = [f"SKU-{number:03}/*/inventory/wms" for number in range(100)]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A shop on SQLite."""
+    return configured(f"sqlite:///{tmp_path / 'shop'}")
+
+
+async def test_what_does_not_fit_into_a_value_is_read_in_several(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads, a walk and sections of a hundred SKUs are whole, though a value holds no more than some ten of them."""
+    monkeypatch.setattr(connections, "LARGEST_VALUE", 20_000)
+    monkeypatch.setattr(log, "LARGEST_STATES", 10_000)
+    store = await SQLiteStore.open(config)
+    try:
+        events = [Raw(stream, state=STATE) for stream in STREAMS]
+        assert await store.log.insert(events) == [*range(1, 101)]
+        assert await store.log.insert(events) == [None] * 100
+        assert sorted(head.originator_id for head in await store.log.heads(STREAMS)) == STREAMS
+        walked: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            scanned = await store.log.scan(["/inventory/wms"], after=after, below="", limit=100, max_bytes=1_000_000)
+            walked += [head.originator_id for head in scanned.heads]
+            after = scanned.end
+        assert walked == STREAMS
+        skus = [stream.partition("/")[0] for stream in STREAMS]
+        sections = [a_section(sku, body=STATE) for sku in skus]
+        await folded(store, *sections)
+        async with store.consumption.folding("catalog") as folding:
+            assert await folding.sections(skus) == sections
+    finally:
+        await store.close()

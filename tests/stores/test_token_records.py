@@ -1,0 +1,155 @@
+"""What stores keep of tokens, and what they do not."""
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+
+import anyio
+import apsw
+import asyncpg
+import pytest
+
+from pagefold import Config
+from pagefold.engine.access.token_service import TokenOffice
+from pagefold.engine.runtime.redaction import PREFIX
+from pagefold.engine.stores import open_store
+from pagefold.engine.stores.grants import SCOPES, Scope, Token, scope_text, scopes_in
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.store import Store
+from tests.support.databases import query
+from tests.support.postgres import PostgresServer
+from tests.support.token_fixtures import GUESS, READ, digest_of, kept, moment
+
+
+async def test_a_token_is_found_by_its_digest(store: Store) -> None:
+    """It comes back whole, and nothing else has its digest."""
+    whole = Token("tok_a", "ü 🎽 '\"\\", frozenset(SCOPES), "erp", moment(0), moment(1))
+    await store.tokens.add(whole, digest_of("a"))
+    await store.tokens.add(kept("tok_b"), digest_of("b"))
+    assert await store.tokens.of(digest_of("a")) == whole
+    assert await store.tokens.of(digest_of("b")) == kept("tok_b")
+    assert await store.tokens.of(digest_of("c")) is None
+    assert await store.tokens.of(b"") is None
+
+
+async def test_tokens_are_listed_as_they_were_made(store: Store) -> None:
+    """By moment, and by name where that is the same; revoked ones too."""
+    assert await store.tokens.page() == []
+    for name, seconds in (("tok_c", 1), ("tok_b", 2), ("tok_a", 1)):
+        await store.tokens.add(kept(name, seconds), digest_of(name))
+    assert await store.tokens.revoke("tok_a", moment(9))
+    expected = [kept("tok_a", 1, revoked_at=moment(9)), kept("tok_c", 1), kept("tok_b", 2)]
+    assert await store.tokens.page() == expected
+    for limit in (1, 2):
+        found: list[Token] = []
+        while page := await store.tokens.page(found[-1] if found else None, limit=limit):
+            assert len(page) <= limit
+            found += page
+        assert found == expected
+
+
+async def test_adding_a_token_can_be_repeated(store: Store) -> None:
+    """One whose digest is there already changes nothing, revocation included."""
+    for _ in range(2):
+        await store.tokens.add(kept("tok_a"), digest_of("a"))
+        assert await store.tokens.revoke("tok_a", moment(1))
+    assert await store.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
+
+
+async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
+    """The database itself refuses anything but 32 bytes, a secret by mistake among them, and a name that is taken."""
+    refused = (apsw.ConstraintError, asyncpg.IntegrityConstraintViolationError)
+    with pytest.raises(refused, match=r"(?i)check"):
+        await store.tokens.add(kept("tok_a"), GUESS.encode())
+    await store.tokens.add(kept("tok_a"), digest_of("a"))
+    with pytest.raises(refused, match=r"(?i)unique"):
+        await store.tokens.add(kept("tok_a"), digest_of("b"))
+    assert await store.tokens.page() == [kept("tok_a")]
+
+
+async def test_the_first_revocation_stands(store: Store) -> None:
+    """A later one is told that there is such a token, and changes nothing; of an unknown name there is none."""
+    await store.tokens.add(kept("tok_a"), digest_of("a"))
+    assert await store.tokens.revoke("tok_a", moment(5))
+    assert await store.tokens.revoke("tok_a", moment(6))
+    assert not await store.tokens.revoke("tok_b", moment(7))
+    assert await store.tokens.of(digest_of("a")) == kept("tok_a", revoked_at=moment(5))
+
+
+async def test_concurrent_revocations_are_one(store: Store, config: Config) -> None:
+    """Of many at once, in two processes, every one succeeds, and one moment stands, also behind a late one."""
+    await store.tokens.add(kept("tok_a"), digest_of("a"))
+    other = await open_store(config)
+    told: list[bool] = []
+
+    async def revoke(at: Store, seconds: float) -> None:
+        told.append(await at.tokens.revoke("tok_a", moment(seconds)))
+
+    async with anyio.create_task_group() as group:
+        for number in range(16):
+            group.start_soon(revoke, (store, other)[number % 2], number)
+    assert told == [True] * 16
+    [stands] = await other.tokens.page()
+    assert stands.revoked_at in {moment(number) for number in range(16)}
+    await revoke(other, 99)
+    assert await store.tokens.page() == [stands]
+    await other.close()
+
+
+async def test_tokens_are_there_for_every_process_at_once(store: Store, config: Config) -> None:
+    """What one open store adds or revokes, another reads, and so does one that is opened later."""
+    other = await open_store(config)
+    await store.tokens.add(kept("tok_a"), digest_of("a"))
+    assert await other.tokens.of(digest_of("a")) == kept("tok_a")
+    assert await other.tokens.revoke("tok_a", moment(1))
+    assert await store.tokens.of(digest_of("a")) == kept("tok_a", revoked_at=moment(1))
+    await other.close()
+    later = await open_store(config, create=False)
+    assert await later.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
+    await later.close()
+
+
+@pytest.mark.parametrize("scopes", [READ, frozenset(["operate", "read"]), frozenset(SCOPES), frozenset()])
+def test_scopes_are_written_and_read(scopes: frozenset[Scope]) -> None:
+    """In one order, whatever the set's; a scope of a newer program allows nothing in this one."""
+    assert scopes_in(scope_text(scopes)) == scopes_in(f"admin {scope_text(scopes)} reader") == scopes
+    assert scope_text(frozenset(["operate", "ingest"])) == "ingest operate"
+
+
+# --- what is on the disk --------------------------------------------------------------------------
+
+
+def holds(files: Iterable[Path], needle: bytes) -> bool:
+    """Whether the bytes stand in any of the files."""
+    return any(needle in file.read_bytes() for file in files)
+
+
+def files_of(config: Config, server: PostgresServer | None) -> list[Path]:
+    """What a store has written: its folder; or the table, its indexes and the write-ahead log of its server."""
+    if server is None:
+        return [file for file in folder_of(config.store.url).rglob("*") if file.is_file()]
+    url, data = config.store.url, server.folder / "data"
+    query(url, "CHECKPOINT")
+    names = query(
+        url, "SELECT pg_relation_filepath(oid) FROM pg_class WHERE relname ~ '^tokens' AND relkind IN ('r', 'i')"
+    )
+    return [data / name for (name,) in names] + [file for file in (data / "pg_wal").iterdir() if file.is_file()]
+
+
+async def test_the_secret_stands_nowhere(store: Store, config: Config, request: pytest.FixtureRequest) -> None:
+    """No file of the database has it, as text or as bytes, made, used and revoked; the digest is what stands there."""
+    server = None
+    if config.store.url.startswith("postgresql:"):
+        server = request.getfixturevalue("postgres_server")
+    office = TokenOffice(store, config)
+    secret, token = await office.create(["ingest"], "erp", label="a label to look for")
+    assert await office.verify(secret)
+    await office.revoke(token.name)
+    assert await TokenOffice(store, config).verify(secret) is None
+    body = secret.removeprefix(PREFIX)
+    files = files_of(config, server)
+    assert holds(files, b"a label to look for")
+    assert holds(files, digest_of(secret))
+    for needle in (body.encode(), body[:20].encode(), base64.urlsafe_b64decode(body + "=")):
+        assert not holds(files, needle)
+        assert not holds(files, needle.hex().encode())

@@ -1,0 +1,98 @@
+"""Debezium's messages for tests, and what is read in them."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from pagefold import Config, DomainEvent
+from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from tests.support.deliveries import found_in
+from tests.support.small_shop import Document, document
+
+KEY = "sources.erp.cdc"
+WORD = "__debezium_unavailable_value"
+COLUMNS: Document = {"sku": "item_no", "payload": {"amount": "price", "taxClass": "tax", "tiers": "tiers"}}
+CONSTANTS: Document = {"payload": {"currency": "EUR"}}
+ORIGIN: Document = {
+    "connector": "postgresql",
+    "db": "erp",
+    "schema": "public",
+    "table": "prices",
+    "lsn": 24023128,
+    "ts_ms": 1559033904863,
+    "ts_us": 1559033904863123,
+}
+AT = datetime(2019, 5, 28, 8, 58, 24, 863123, tzinfo=UTC)
+ROW: Document = {"id": 1, "item_no": "TSHIRT-M", "price": "149.90", "tax": None, "tiers": None}
+KEY_ONLY: Document = {"id": None, "item_no": "TSHIRT-M", "price": None}
+
+
+def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
+    """The shop with changes of one source's tables."""
+    parsed = document()
+    cdc = {"columns": COLUMNS, "constants": CONSTANTS} | settings
+    parsed["sources"][source] = {"domains": domains.split(), "cdc": cdc}
+    return Config.parse(parsed)
+
+
+def reader(**settings: object) -> Debezium:
+    """The changes of the source erp."""
+    return Debezium(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+
+
+def envelope(op: str, before: Document | None = None, after: Document | None = None, **origin: object) -> Document:
+    """One change of a row."""
+    return {"op": op, "before": before, "after": after, "source": ORIGIN | origin, "ts_ms": 1559033904999}
+
+
+def read(message: object, **settings: object) -> list[Found]:
+    """What a message says."""
+    return found_in(reader(**settings), json.dumps(message).encode())
+
+
+def change(message: object, **settings: object) -> Change:
+    """The one change that it tells of."""
+    [found] = read(message, **settings)
+    assert isinstance(found, Change), found
+    return found
+
+
+def event(message: object, **settings: object) -> DomainEvent:
+    """The same, where it leaves nothing out."""
+    found = change(message, **settings)
+    assert not found.keeps
+    return found.event
+
+
+def payload_of(event: DomainEvent) -> object:
+    """The payload, which came as JSON."""
+    assert isinstance(event.payload, bytes)
+    return json.loads(event.payload)
+
+
+def refused(message: object, **settings: object) -> str:
+    """Why it says nothing, though it should."""
+    [found] = read(message, **settings)
+    assert isinstance(found, Faulty), found
+    return str(found.refused)
+
+
+def ignored(message: object, **settings: object) -> str:
+    """Why it says nothing, and need not."""
+    [found] = read(message, **settings)
+    assert isinstance(found, Ignored), found
+    return found.reason
+
+
+def schema_of(**kinds: str | Decimal) -> Document:
+    """A schema of columns by the names of their types; a number is the scale of a decimal."""
+    fields = [
+        {"field": column, "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": str(kind)}}
+        if isinstance(kind, Decimal)
+        else {"field": column, "name": kind, "type": "int64"}
+        for column, kind in kinds.items()
+    ]
+    row = {"type": "struct", "fields": [{"field": "id", "type": "int32"}, *fields]}
+    return {"type": "struct", "fields": [row | {"field": "before"}, row | {"field": "after"}, {"field": "op"}]}

@@ -1,0 +1,10 @@
+"""What a delivery says, for tests: everything in it, in order."""
+
+from pagefold.engine.dead_letters.webhook_retrier import Reader
+from pagefold.engine.intake.formats.request_parts import Found
+
+
+def found_in(reader: Reader, body: bytes) -> list[Found]:
+    """What all parts of a body say."""
+    delivery = reader.open(body)
+    return [each for part in delivery.read(0, delivery.parts) for each in part]

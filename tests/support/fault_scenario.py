@@ -1,0 +1,211 @@
+"""A shop for one test, with what will be said to it, and the judgement over what became of that in the end."""
+
+import itertools
+import os
+import random
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import pytest
+
+from pagefold import Config, Shop
+from pagefold.engine.demo import sample_shop
+from pagefold.engine.demo.faults import Delivery, Faults, deliver
+from pagefold.engine.demo.reference_model import DOMAINS, Document, Model, canonical, encoded, normal
+from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.stores.store import StoredEvent
+from pagefold.projections.streams import Stream, stream_id
+from tests.support.postgres import PostgresServer
+from tests.support.processes import Acknowledgement, eventually
+
+ROUNDS_VARIABLE = "PAGEFOLD_SOAK_ROUNDS"
+SEED_VARIABLE = "PAGEFOLD_SOAK_SEED"
+
+SOAK_ROUNDS = int(os.environ.get(ROUNDS_VARIABLE, "40"))
+SOAK_SEED = int(os.environ.get(SEED_VARIABLE, "0")) or random.SystemRandom().randrange(1, 10**9)
+"""The seed of this soak run; it is part of the tests' names, so that a failure can be had again."""
+
+BEYOND_ALL = 2**62
+READ_AT_ONCE = 5_000
+LEASE_SECONDS = 1.0
+
+WORK = """
+[work]
+batch = 2000
+poll_seconds = 0.1
+lease_seconds = {lease}
+"""
+
+Key = tuple[str, int]
+
+
+def on(*stores: str, seed: int = 7) -> pytest.MarkDecorator:
+    """The stores of the fixture `scene`, and the seed of all that happens there, for a test."""
+    names = [f"{store}-{seed}" for store in stores]
+    return pytest.mark.parametrize("scene", [(store, seed) for store in stores], ids=names, indirect=True)
+
+
+class Scene:
+    """A store, its configuration in `config`, and deliveries: lines for appenders, the model for the judge."""
+
+    def __init__(self, folder: Path, url: str, *, seed: int = 7) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.url = url
+        self.on_sqlite = url.startswith("sqlite:")
+        self.config = folder / "pagefold.toml"
+        text = sample_shop.Shop(seed, 1).config(url) + WORK.format(lease=LEASE_SECONDS)
+        self.config.write_text(text, encoding="utf-8")
+        self.settings = Config.load(self.config)
+        self._document: dict[str, Any] = tomllib.loads(text)
+
+    @classmethod
+    @contextmanager
+    def of(cls, request: pytest.FixtureRequest, folder: Path) -> Iterator[Self]:
+        """What `on` asked for: a scene on SQLite, or in a database of its own on the server of `durable_server`."""
+        store, seed = request.param
+        if store == "sqlite":
+            yield cls(folder, f"sqlite:///{folder}/store", seed=seed)
+            return
+        server: PostgresServer = request.getfixturevalue("durable_server")
+        url = server.create_database()
+        yield cls(folder, url, seed=seed)
+        server.drop_database(url)
+
+    def deliveries(self, skus: int, changes: int, faults: Faults | None = None) -> list[Delivery]:
+        """A shop's catalog and what changes in it, as it arrives."""
+        shop = sample_shop.Shop(self.seed, skus)
+        events = itertools.chain(shop.catalog(), shop.changes(changes))
+        return list(deliver(events, faults or Faults(), self.seed))
+
+    def write(self, deliveries: Sequence[Delivery], name: str = "lines") -> Path:
+        """The lines in a file."""
+        file = self.folder / f"{name}.ndjson"
+        file.write_bytes(b"".join(delivery.line + b"\n" for delivery in deliveries))
+        return file
+
+    def model(self, deliveries: Sequence[Delivery]) -> Model:
+        """The model when all of them were accepted or refused as they should."""
+        model = Model(self._document)
+        for delivery in deliveries:
+            if delivery.event is not None:
+                assert model.submit(delivery.event) == delivery.expected
+        return model
+
+
+def key_of(event: Document) -> Key:
+    """Where an event stands in the log."""
+    stream = Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
+    return stream_id(stream), event["sourceVersion"]
+
+
+def content_of(event: Document) -> bytes:
+    """What an event says, in the form in which equal contents are equal."""
+    return encoded(None if event["payload"] is None else canonical(event["payload"]))
+
+
+def payload_of(event: StoredEvent) -> bytes:
+    """What stands in the log, in that form."""
+    payload = orjson.loads(event.state)["payload"]
+    return encoded(None if payload is None else canonical(payload))
+
+
+async def log_of(shop: Shop) -> list[StoredEvent]:
+    """The whole log, by position."""
+    log: list[StoredEvent] = []
+    while page := await shop.store.records.notifications(
+        log[-1].notification_id + 1 if log else 1, BEYOND_ALL, (), READ_AT_ONCE
+    ):
+        log += page
+    return log
+
+
+def judge_acknowledgements(deliveries: Sequence[Delivery], told: Sequence[Acknowledgement], *, again: bool) -> None:
+    """Each line was answered as it should be. `again`: lines were sent again, and may have been there already."""
+    for line, outcome, position in told:
+        expected = deliveries[line].expected
+        known = again and expected == "appended" and outcome == "duplicate"
+        assert outcome == expected or known, f"line {line}: {outcome} in place of {expected}"
+        assert (position is None) == (outcome == "rejected")
+
+
+def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+    """What was acknowledged stands where it was said to stand; nothing stands there that nobody sent, or twice."""
+    positions = [event.notification_id for event in log]
+    assert positions == sorted(set(positions))
+    true = {key_of(each.event): content_of(each.event) for each in deliveries if _is_first(each) and each.event}
+    standing: dict[Key, StoredEvent] = {}
+    for event in log:
+        key = (event.originator_id, event.originator_version)
+        assert key not in standing, f"{key} stands in the log twice"
+        assert payload_of(event) == true[key], f"{key} says something else in the log"
+        standing[key] = event
+    for line, outcome, position in told:
+        event_sent = deliveries[line].event
+        if outcome != "rejected" and event_sent is not None:
+            key = key_of(event_sent)
+            assert key in standing, f"line {line} was acknowledged as {outcome}, and {key} is not in the log"
+            assert standing[key].notification_id == position, f"line {line} does not stand where it was said to"
+
+
+def _is_first(delivery: Delivery) -> bool:
+    return delivery.expected == "appended"
+
+
+async def judge_pages(shop: Shop, model: Model) -> None:
+    """Every page is what the model says, byte for byte, and there is no other page."""
+    expected = set(model.pages())
+    pages = shop.store.pages.keys()
+    assert {key async for key in pages} == expected
+    for sku, channel in sorted(expected):
+        for disabled in (True, False):
+            page = await shop.pages.get_json(sku, channel, disabled=disabled)
+            assert page == model.page(sku, channel, disabled=disabled), f"page {sku} {channel}"
+
+
+async def judge_counters(shop: Shop, model: Model) -> None:
+    """Nothing lags, and the sum of what was applied, stale and dead is the number of events: exactly."""
+    status = await shop.status()
+    assert status.lag_events == 0
+    assert [each.domain for each in status.domains] == list(DOMAINS)
+    for each in status.domains:
+        assert each.applied + each.stale + each.dead == model.events(each.domain), each
+        assert each.dead == each.dead_letters == 0
+        assert each.checkpoint <= each.log_end
+
+
+async def judge_conflicts(shop: Shop, deliveries: Sequence[Delivery]) -> None:
+    """Every contradiction is kept in dead letters, once, however often it was sent."""
+    kept = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
+    expected = [each.event for each in deliveries if each.expected == "conflict" and each.event is not None]
+    assert sorted((each.originator_id, each.originator_version) for each in kept) == sorted(map(key_of, expected))
+
+
+async def judge(shop: Shop, model: Model, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+    """Everything that must hold when the faults have stopped and the workers had time."""
+    await eventually(lambda: caught_up(shop), "lag 0", 30)
+    judge_log(await log_of(shop), deliveries, told)
+    await judge_counters(shop, model)
+    await judge_conflicts(shop, deliveries)
+    await judge_pages(shop, model)
+
+
+async def caught_up(shop: Shop) -> bool:
+    """Whether the workers have nothing left to do, each checkpoint at the end of the log."""
+    status = await shop.status()
+    return all(each.checkpoint == each.log_end for each in status.domains)
+
+
+async def holders(shop: Shop) -> set[int]:
+    """The process numbers of the workers that hold the domains."""
+    return {process_of(each.holder) for each in await shop.store.consumption.checkpoints() if each.holder}
+
+
+def process_of(holder: str) -> int:
+    """A holder is `host:process:token`; -1 for one that names no process."""
+    parts = holder.split(":")
+    return int(parts[1]) if len(parts) > 2 and parts[1].isdigit() else -1

@@ -1,0 +1,81 @@
+"""The HTTP server under test: its application in this process, or a server on a port of its own."""
+
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from pagefold import Shop
+from pagefold.engine.http.application import application
+from pagefold.engine.http.authorization import EVERYTHING, Access
+from pagefold.engine.http.listening_socket import address_of, listen
+from pagefold.engine.http.route_table import ROUTES
+from pagefold.engine.http.routing import Route
+from pagefold.engine.http.server import serving
+from pagefold.engine.http.server_context import Service
+from pagefold.engine.stores.grants import SCOPES, Grant
+
+SECRETS: Mapping[str, Grant] = {
+    "reader": Grant("tok_reader", frozenset(["read"]), None),
+    "erp": Grant("tok_erp", frozenset(["ingest"]), "erp"),
+    "pim": Grant("tok_pim", frozenset(["ingest"]), "pim"),
+    "operator": Grant("tok_operator", frozenset(["operate"]), None),
+    "all": Grant("tok_all", frozenset(SCOPES), None),
+}
+"""What the tokens of these tests grant, by their secrets."""
+
+
+class Tokens:
+    """A token office that knows these alone."""
+
+    async def verify(self, secret: str) -> Grant | None:
+        """What a secret grants."""
+        return SECRETS.get(secret)
+
+    def known(self, _secret: str) -> Grant | None:
+        """Every secret has to be looked up."""
+        return None
+
+
+def service_of(shop: Shop, anonymous: Grant | None = EVERYTHING, **settings: Any) -> Service:  # noqa: ANN401  # as `Service` takes them
+    """A server's inside. Unless said otherwise, everybody may do everything."""
+    return Service(shop, Access(anonymous, Tokens()), **settings)
+
+
+@asynccontextmanager
+async def client_of(
+    service: Service, secret: str | None = None, routes: Sequence[Route] = ROUTES
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the application, in this process."""
+    headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
+    transport = httpx2.ASGITransport(app=application(service, routes))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+        yield client
+
+
+@asynccontextmanager
+async def served(service: Service) -> AsyncIterator[tuple[str, int]]:
+    """A server that listens, and where."""
+    listener = listen("127.0.0.1", 0)
+    host, port = listener.getsockname()[:2]
+    assert address_of(listener) == f"http://{host}:{port}"
+    async with serving(service, listener):
+        yield host, port
+
+
+def problem_in(response: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
+    """The problem that an answer is, which has the form of all of them."""
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    problem = response.json()
+    assert problem["status"] == response.status_code
+    assert problem["title"]
+    return problem
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,168 @@
+"""Every route that takes something in, with a request that is taken there: a shop that has them all, and its state."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+from pagefold import Config, Shop
+from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.http.listening_socket import listen
+from pagefold.engine.http.process_links import WORKER
+from pagefold.engine.http.server import serving
+from pagefold.engine.http.server_context import Service
+from tests.http.test_connection_limits import Place
+from tests.http.test_handover import READER, peers
+from tests.support.command_line import event
+from tests.support.debezium_messages import COLUMNS, CONSTANTS, ROW, envelope
+from tests.support.http_clients import served, service_of
+from tests.support.small_shop import Document, append, document, everything, price
+
+KEY = b"hush"
+ENVIRONMENT = {"PLAIN": KEY.decode()}
+JSON, NDJSON = "application/json", "application/x-ndjson"
+SIGNATURE = "x-shop-signature"
+HOW = ("alone", "handed over")
+"""Servers of one process, and of two, of which the other one gets the request first."""
+
+Headers: TypeAlias = Mapping[str, str]
+
+PRICE = {"sku": "A", "revision": 1, "at": "2026-01-01T00:00:00Z", "price": "1.00"}
+CLOUD = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "erp",
+    "type": "pricing",
+    "subject": "A",
+    "time": "2026-01-01T00:00:00Z",
+    "sequence": "1",
+}
+IN_HEADERS = {f"ce-{name}": value for name, value in CLOUD.items()}
+PAYLOAD = {"currency": "EUR", "amount": "1.00"}
+
+
+NONE: Headers = {}
+
+
+class Door(NamedTuple):
+    """A way in: the path as it is asked for, the route's own, the type, a body that is taken, and other headers."""
+
+    path: str
+    route: str
+    media_type: str
+    body: bytes
+    headers: Headers = NONE
+
+    def headers_for(self, body: bytes) -> dict[str, str]:
+        """What goes with a body, which may be another one: it is signed where it has to be."""
+        found = {"content-type": self.media_type, **self.headers}
+        if SIGNATURE in found:
+            found[SIGNATURE] = base64.b64encode(hmac.digest(KEY, body, hashlib.sha256)).decode()
+        return found
+
+    def head(self, body: bytes, *more: str) -> bytes:
+        """The head of a request with that body, but for how long it is, and the empty line."""
+        lines = [f"POST {self.path} HTTP/1.1", "host: localhost"]
+        lines += [f"{name}: {value}" for name, value in self.headers_for(body).items()]
+        return "".join(f"{line}\r\n" for line in [*lines, *more]).encode()
+
+
+def _text(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+CHANGE = envelope("c", None, ROW)
+EVENTS = "/v1/events"
+DISMISS = "/v1/epochs:dismiss"
+LETTER = "/v1/dead-letters/ingest-1"
+DOORS: Mapping[str, Door] = {
+    "an event": Door(EVENTS, EVENTS, JSON, _text(event())),
+    "events": Door(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
+    "lines": Door(EVENTS, EVENTS, NDJSON, _text(event()) + b"\n" + _text(event("B")) + b"\n"),
+    "a CloudEvent": Door(EVENTS, EVENTS, "application/cloudevents+json", _text({**CLOUD, "data": PAYLOAD})),
+    "CloudEvents": Door(EVENTS, EVENTS, "application/cloudevents-batch+json", _text([{**CLOUD, "data": PAYLOAD}])),
+    "a CloudEvent in headers": Door(EVENTS, EVENTS, JSON, _text(PAYLOAD), IN_HEADERS),
+    "a change": Door("/v1/cdc/erp", "/v1/cdc/{source}", JSON, _text(CHANGE)),
+    "changes": Door("/v1/cdc/erp", "/v1/cdc/{source}", NDJSON, _text(CHANGE) + b"\nnull\n"),
+    "a tombstone": Door("/v1/cdc/erp", "/v1/cdc/{source}", JSON, b"null"),
+    "a webhook": Door("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
+    "pages": Door("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
+    "letters": Door("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
+    "a correction": Door(f"{LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
+    "an alarm": Door(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
+    "an epoch": Door("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
+    "a decision": Door(f"{LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
+}
+
+
+def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
+    """A shop with a source whose tables are read, and one that sends webhooks."""
+    parsed = document(url, http=http)
+    paths: Document = {"sku": "sku", "sourceVersion": "revision", "occurredAt": "at", "payload": {"amount": "price"}}
+    hook = {"secret_variables": ["PLAIN"], "scheme": "hmac-sha256", "header": SIGNATURE, "paths": paths}
+    parsed["sources"]["erp"] = {"domains": ["pricing"], "cdc": {"columns": COLUMNS, "constants": CONSTANTS}}
+    parsed["sources"]["shop"] = {"domains": ["pricing"], "webhook": hook | {"constants": CONSTANTS}}
+    return Config.parse(parsed, store=url)
+
+
+async def settle(shop: Shop) -> None:
+    """A page, a dead letter of the one event that is not taken, and a source that looks reset."""
+    await append(shop, price("1.00", sku="Z"))
+    await shop.append([price("2.00", sku="Z")])
+    await shop.catch_up()
+    async with shop.store.consumption.folding("pricing") as folding:
+        await folding.keep_streaks({"erp": LOOKS_RESET})
+
+
+async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
+    """What would not be the same if anything had been taken: the log, and what waits for somebody, or was decided."""
+    letters = [letter.id for letter in await shop.dead_letters.newest()]
+    alarms = [each.source for each in (await shop.status()).looks_reset]
+    return len(await everything(shop.store)), [*letters, *alarms, *(note.what for note in await shop.epochs.list())]
+
+
+class Listening(NamedTuple):
+    """A port, and the servers behind it."""
+
+    port: int
+    services: Sequence[Service]
+
+    @property
+    def gone(self) -> int:
+        """How many have hung up before their request was whole."""
+        return sum(each.traffic.gone for each in self.services)
+
+    @property
+    def arriving(self) -> int:
+        """Bytes of bodies that are not whole."""
+        return sum(each.incoming.bytes for each in self.services)
+
+
+@asynccontextmanager
+async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[Listening]:  # noqa: ANN401  # as `Service` takes them
+    """A server of one process; or the reader of two, who passes on whatever is not for readers."""
+    options: dict[str, Any] = {"reads_open": True, "environment": ENVIRONMENT} | settings
+    if how == "alone":
+        service = service_of(shop, **options)
+        async with served(service) as (_, port):
+            yield Listening(port, [service])
+        return
+    worker, reader = (service_of(shop, worker=number, **options) for number in (WORKER, READER))
+    listener = listen("127.0.0.1", 0)
+    with peers() as ways:
+        async with serving(worker, None, ways), serving(reader, listener, ways):
+            yield Listening(listener.getsockname()[1], [worker, reader])
+
+
+@asynccontextmanager
+async def placed(shop: Shop, how: str, **settings: Any) -> AsyncIterator[tuple[Place, Listening]]:  # noqa: ANN401  # likewise
+    """The same, with a place at which bytes are said to it; in the end, everybody hangs up."""
+    async with listening(shop, how, **settings) as server:
+        place = Place("127.0.0.1", server.port)
+        try:
+            yield place, server
+        finally:
+            await place.close()

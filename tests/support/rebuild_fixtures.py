@@ -1,0 +1,268 @@
+"""Snapshots for tests, and rebuilds from them; and a hand in the table of sections, behind the shop's back."""
+
+import gzip
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import apsw
+import msgspec
+import psycopg
+
+from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.rebuild.rebuild_service import Order, RunReport
+from pagefold.engine.rebuild.run_observer import Finding, Watcher
+from pagefold.engine.replay.replayer import SectionDriftKind
+from pagefold.engine.snapshots.snapshot import Batch
+from pagefold.engine.stores.sqlite import folder_of
+from pagefold.engine.stores.sqlite.connections import PAGES
+from pagefold.projections import Section
+from tests.support.small_shop import Document, as_line, document, with_channel
+
+SectionKey: TypeAlias = tuple[str, str, str]
+"""SKU, channel, domain."""
+
+WHOLE = Order()
+
+AT_ONCE: Mapping[str, object] = {"settle": 0, "duration": 0}
+"""Settings of a snapshot that shows everything that came before it was taken, and is taken at a file's own time."""
+
+
+class Witness(Watcher):
+    """A watcher that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.drift: dict[str, Finding] = {}
+        self.rows = 0
+        self.restarts = 0
+        self.sorted = 0
+        self.run_id = ""
+
+    def begun(self, run_id: str) -> None:
+        """Its name."""
+        self.run_id = run_id
+
+    def compared(self, rows: int, total: int) -> None:
+        """Nothing goes back, and nothing beyond the end."""
+        assert self.sorted < rows <= total
+        self.sorted = rows
+
+    def read(self, batch: Batch) -> None:
+        """Counts its rows."""
+        self.rows += len(batch.rows)
+
+    def found(self, drift: Finding, streams: Sequence[str]) -> None:
+        """Remembers them; no stream is found twice."""
+        assert self.drift.keys().isdisjoint(streams)
+        self.drift |= dict.fromkeys(streams, drift)
+
+    def start_over(self) -> None:
+        """Forgets everything."""
+        self.drift.clear()
+        self.restarts += 1
+
+
+def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) -> Config:
+    """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`.
+
+    Unless settings say otherwise, a snapshot shows everything that came before it was taken, and a file is taken at its
+    own time: what happens within a second here takes a night elsewhere.
+    """
+    tables = document(url, work={"poll_seconds": 0.05, "lease_seconds": 1.0})
+    for source in sources:
+        tables["sources"][source]["snapshot"] = {"file": str(folder / f"{source}.ndjson"), **AT_ONCE, **settings}
+    return Config.parse(tables, store=url)
+
+
+def toml_of(config: Config) -> str:
+    """The configuration as a file has it."""
+    return "\n".join(_tables(msgspec.to_builtins(config), ""))
+
+
+def _tables(table: Document, name: str) -> Iterator[str]:
+    """A table, and those in it behind it. What JSON writes of texts, numbers and lists is TOML."""
+    if name:
+        yield f"[{name}]"
+    for key, value in table.items():
+        if not isinstance(value, dict) and value is not None:
+            yield f"{json.dumps(key)} = {json.dumps(value)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _tables(value, f"{name}.{json.dumps(key)}".lstrip("."))
+
+
+def lines_of(events: Iterable[DomainEvent], *, taken_at: str | None = None, end: bool = True) -> bytes:
+    """A whole snapshot as NDJSON, in the order of the events."""
+    return marked(map(as_line, events), taken_at=taken_at, end=end)
+
+
+def marked(lines: Iterable[bytes], *, taken_at: str | None = None, end: bool = True) -> bytes:
+    """Rows between the markers of a snapshot, which has no end marker unless `end`."""
+    rows = list(lines)
+    begin = [msgspec.json.encode({"snapshot": "begin", "takenAt": taken_at})] if taken_at else []
+    marker = [msgspec.json.encode({"snapshot": "end", "count": len(rows)})] if end else []
+    return b"".join(line + b"\n" for line in (*begin, *rows, *marker))
+
+
+def file_of(config: Config, source: str) -> Path:
+    """Where the configuration says that the snapshot of a source is."""
+    settings = config.sources[source].snapshot
+    assert settings is not None
+    assert settings.file is not None
+    return Path(settings.file)
+
+
+def export_lines(config: Config, source: str, lines: Iterable[bytes], *, taken_at: str | None = None) -> None:
+    """Puts a whole snapshot of these rows where it belongs, compressed when its name says so."""
+    file, content = file_of(config, source), marked(lines, taken_at=taken_at)
+    _put(file, gzip.compress(content, compresslevel=1) if file.suffix == ".gz" else content)
+
+
+def export(config: Config, source: str, *events: DomainEvent, taken_at: str | None = None, end: bool = True) -> None:
+    """Puts a snapshot where it belongs."""
+    _put(file_of(config, source), lines_of(events, taken_at=taken_at, end=end))
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Writes it now: the time that a kernel gives a file may be some milliseconds older than the last event."""
+    file.write_bytes(content)
+    moment = time.time_ns()
+    os.utime(file, ns=(moment, moment))
+
+
+async def rebuild(shop: Shop, source: str, order: Order = WHOLE, witness: Witness | None = None) -> RunReport:
+    """One run, and what it has found folded."""
+    async with shop.rebuilds() as office:
+        report = await office.rebuild(source, order, witness or Witness())
+    await shop.catch_up()
+    return report
+
+
+async def resume(shop: Shop, run_id: str | None, *, confirmed: bool = False) -> RunReport:
+    """The same run, from where it was, and what it has found folded."""
+    assert run_id is not None
+    async with shop.rebuilds() as office:
+        report = await office.resume(run_id, Witness(), confirmed=confirmed)
+    await shop.catch_up()
+    return report
+
+
+def counts_of(report: RunReport) -> dict[str, int]:
+    """The counts that are not 0."""
+    return report.counts.as_dict()
+
+
+# --- behind the shop's back -------------------------------------------------------------------------
+
+_READ = "SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections"
+_REMOVE = "DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?"
+_USURP = "UPDATE checkpoints SET holder = 'somebody else'"
+_PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Intruder:
+    """Somebody with the key to a store, who reads and writes the table of sections as any program can."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def sections(self) -> dict[SectionKey, Section]:
+        """Every row."""
+        rows = self._run(_READ, None)
+        sections = (Section(*row)._replace(enabled=bool(row[3]), ready=bool(row[4])) for row in rows)
+        return {section[:3]: section for section in sections}
+
+    def remove(self, keys: Iterable[SectionKey]) -> None:
+        """Takes rows away."""
+        self._run(_REMOVE, list(keys))
+
+    def put(self, sections: Collection[Section]) -> None:
+        """Writes rows, in the place of those that stand there."""
+        self.remove(section[:3] for section in sections)
+        self._run(_PUT, list(sections))
+
+    def take_leases_away(self) -> None:
+        """Names another holder of every domain, as a standby does that takes over."""
+        self._run(_USURP, [()])
+
+    def _run(self, statement: str, bindings: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
+        """One transaction, or the rows of a query without bindings."""
+        if self._url.startswith("sqlite:"):
+            with closing(apsw.Connection(str(folder_of(self._url) / PAGES))) as file, file:
+                file.set_busy_timeout(10_000)
+                return list(file.execute(statement) if bindings is None else file.executemany(statement, bindings))
+        with psycopg.connect(self._url, options="-c search_path=pagefold") as connection, connection.cursor() as cursor:
+            if bindings is None:
+                return cursor.execute(statement.encode()).fetchall()
+            cursor.executemany(statement.replace("?", "%s").encode(), list(bindings))
+            return []
+
+
+SPOIL: Mapping[str, Callable[[Section], Section]] = {
+    "other bytes": lambda section: section._replace(body=b'{"spoilt":true}'),
+    "readiness": lambda section: section._replace(ready=not section.ready),
+    "state": lambda section: section._replace(enabled=not section.enabled),
+    "versions": lambda section: section._replace(versions=b'{"pricing/erp":999}'),
+    "no versions": lambda section: section._replace(versions=b""),
+    "half a body": lambda section: section._replace(body=(section.body or b'{"a":1}')[:-3]),
+    "no body": lambda section: section._replace(body=b"" if section.body is None else None),
+    "no UTF-8": lambda section: section._replace(body=b'{"name":"\xff\xfe\xc3('),
+    "half a surrogate": lambda section: section._replace(body=b'{"name":"\xed\xa0\x80"}'),
+    "zeros": lambda section: section._replace(body=bytes(512)),
+    "moment": lambda section: section._replace(occurred_at="1999-12-31T23:59:59.999999Z"),
+    "no moment": lambda section: section._replace(recorded_at="yesterday"),
+}
+"""What can be wrong with a row."""
+
+
+def harm(
+    before: Mapping[SectionKey, Section], after: Mapping[SectionKey, Section]
+) -> dict[SectionKey, SectionDriftKind]:
+    """What was done to a table in between, row by row."""
+    done: dict[SectionKey, SectionDriftKind] = {}
+    for key in before.keys() | after.keys():
+        if key not in after:
+            done[key] = "lost"
+        elif key not in before:
+            done[key] = "surplus"
+        elif before[key] != after[key]:
+            done[key] = "differs"
+    return done
+
+
+# --- another configuration --------------------------------------------------------------------------
+
+
+def with_source_order(config: Config, *names: str) -> Config:
+    """The same configuration with its sources in another order."""
+    first = {name: config.sources[name] for name in names}
+    return msgspec.structs.replace(config, sources=first | config.sources)
+
+
+def without_channel(config: Config, name: str) -> Config:
+    """The same configuration without a channel."""
+    channels = {each: channel for each, channel in config.channels.items() if each != name}
+    return msgspec.structs.replace(config, channels=channels)
+
+
+def with_new_channel(config: Config, name: str) -> Config:
+    """The same configuration with a channel more."""
+    france = msgspec.structs.replace(config.channels["web-de"], locale="fr-FR", fallbacks=["en"])
+    return msgspec.structs.replace(config, channels={name: france, **config.channels})
+
+
+CHANGES: Mapping[str, Callable[[Config], Config]] = {
+    "locale": lambda config: with_channel(config, "web-de", locale="fr-FR", fallbacks=["en"]),
+    "fallbacks": lambda config: with_channel(config, "web-us", locale="fr-FR", fallbacks=["de"]),
+    "rank": lambda config: with_channel(config, "web-us", sources={"catalog": ["pim", "pim2"], "media": []}),
+    "order": lambda config: with_source_order(config, "pim2"),
+    "silenced": lambda config: with_channel(config, "web-de", sources={"inventory": ["wms-b"], "catalog": ["pim2"]}),
+    "currency": lambda config: with_channel(config, "market-at", currency="USD"),
+    "removed": lambda config: without_channel(config, "outlet-de"),
+    "new": lambda config: with_new_channel(config, "web-fr"),
+}
+"""What can change in a configuration so that pages do, too."""

@@ -1,0 +1,86 @@
+"""Tokens for tests: as a store keeps them, and an office where time passes when a test says so."""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import anyio
+
+from pagefold import Config, StoreUnavailable
+from pagefold.domains.values import format_moment
+from pagefold.engine.access.token_service import TokenOffice
+from pagefold.engine.runtime.redaction import PREFIX
+from pagefold.engine.stores.grants import Scope, Token
+from pagefold.engine.stores.store import Store
+from pagefold.engine.stores.token_records import Tokens
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GUESS = PREFIX + "x" * 43
+READ: frozenset[Scope] = frozenset(["read"])
+
+
+def moment(seconds: float) -> str:
+    """So many seconds after noon."""
+    return format_moment(NOON + timedelta(seconds=seconds))
+
+
+def kept(name: str, seconds: float = 0, **fields: object) -> Token:
+    """A token as a store keeps it, made so many seconds after noon."""
+    return Token(name, "", READ, None, moment(seconds))._replace(**fields)  # type: ignore[arg-type]  # fields of a token
+
+
+def digest_of(text: str) -> bytes:
+    """What a store finds a token by."""
+    return sha256(text.encode()).digest()
+
+
+class Watched(Tokens):
+    """The tokens of a store, which count what they are asked for, and can be slow, or away."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self.asked = 0
+        self.away = False
+        self.reached = anyio.Event()
+        self.gate = anyio.Event()
+        self.gate.set()
+
+    def hold(self) -> None:
+        """From now on, answers wait for the gate; the first of them tells that it is `reached`."""
+        self.reached, self.gate = anyio.Event(), anyio.Event()
+
+    async def add(self, token: Token, digest: bytes) -> None:
+        """As the store does."""
+        await self._tokens.add(token, digest)
+
+    async def of(self, digest: bytes) -> Token | None:
+        """What the store said when it was asked, told when the gate opens."""
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("away", TimeoutError())
+        found = await self._tokens.of(digest)
+        self.reached.set()
+        await self.gate.wait()
+        return found
+
+    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+        """As the store does."""
+        return await self._tokens.page(after, limit=limit)
+
+    async def revoke(self, name: str, moment: str) -> bool:
+        """As the store does."""
+        return await self._tokens.revoke(name, moment)
+
+
+class Scene:
+    """An office with watched tokens, where time passes when the test says so."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self.watched = Watched(store.tokens)
+        store.tokens = self.watched
+        self.seconds = 0.0
+        self.store, self.config = store, config
+        self.office = self.another()
+
+    def another(self) -> TokenOffice:
+        """An office as another process has it, with the same clock."""
+        return TokenOffice(self.store, self.config, now=lambda: moment(self.seconds), ticks=lambda: self.seconds)

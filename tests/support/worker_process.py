@@ -1,0 +1,84 @@
+"""A worker process: `python -m tests.support.worker_process CONFIG` folds all domains until SIGTERM, and logs in JSON lines.
+
+`--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file is there while a batch is written
+and not committed, the worker removes it and sends itself the signal that it names.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import anyio
+import structlog
+
+import pagefold
+from pagefold.engine.folding.folder import Folded, Folder
+from pagefold.engine.stores.store import Folding
+from tests.support.processes import die_with_parent
+
+log = structlog.get_logger(__name__)
+
+
+def speak_json() -> None:
+    """Lets every log line go to standard output at once."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+    )
+
+
+def set_trap(file: Path) -> None:
+    """Makes every fold look at the trap before its transaction is committed."""
+    fold_in_peace = Folder.fold
+
+    async def fold(self: Folder, folding: Folding, streams: Collection[str], *, by: str | None = None) -> Folded:
+        folded = await fold_in_peace(self, folding, streams, by=by)
+        spring(file)
+        return folded
+
+    Folder.fold = fold  # type: ignore[method-assign]  # the one place inside every store's transaction
+
+
+def spring(trap: Path) -> None:
+    """Sends the signal that is in the trap, where there is one."""
+    try:
+        name = trap.read_text(encoding="utf-8")
+        trap.unlink()
+    except FileNotFoundError:  # there is none, or it was just taken away
+        return
+    os.kill(os.getpid(), signal.Signals[name])
+
+
+async def main(config: Path, *, disposable: bool) -> None:
+    """Works until SIGTERM."""
+    async with pagefold.open(config, disposable=disposable) as shop, anyio.create_task_group() as group:
+        group.start_soon(_end_on_request, group.cancel_scope)
+        log.info("working")
+        await shop.work()
+
+
+async def _end_on_request(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    speak_json()
+    parser = argparse.ArgumentParser(prog="tests.support.worker_process")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--trap", type=Path)
+    options = parser.parse_args()
+    if options.trap is not None:
+        set_trap(options.trap)
+    anyio.run(lambda: main(options.config, disposable=not options.keep))
