@@ -33,7 +33,7 @@ from benchmarks.null_logging import be_quiet
 from benchmarks.report import Report, as_json, chart, show
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import PostgresStores, SQLiteStores, Stores
-from pagefold.engine.runtime.event_loop import collect_less
+from pagefold.engine.runtime.event_loop import tune_gc
 
 
 async def _append(bench: Bench, stores: Stores) -> list[Line]:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> None:
     """Runs what was asked for, and shows it."""
     asked = parse(arguments)
     be_quiet()
-    collect_less()
+    tune_gc()
     with ExitStack() as stack:
         stores: list[Stores] = []
         if asked.store != "postgres":

@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.workload import CHANNELS, SOURCES
 from pagefold.engine.configuration.config import WorkConfig
 from pagefold.engine.consumers.consumer import SMALLEST_WINDOW as FIRST_WINDOW
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")
 SMALLEST_WINDOW: Final = FIRST_WINDOW
@@ -65,7 +65,7 @@ class Floor(ABC):
     """One store, used barely."""
 
     @abstractmethod
-    async def append(self, events: Sequence[Admission]) -> None:
+    async def append(self, events: Sequence[EncodedEvent]) -> None:
         """One durable transaction."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Floor(ABC):
         """Folds each domain from its checkpoint to the end of the log."""
 
     @abstractmethod
-    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+    async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         """Appends the batches, one after the other, and folds beside it until everything is folded."""
 
     @abstractmethod

@@ -21,8 +21,8 @@ from benchmarks.baseline_postgres import PostgresFloor
 from benchmarks.baseline_read_server import run
 from benchmarks.baseline_sqlite import SQLiteFloor
 from pagefold.engine.http.headers import JSON
-from pagefold.engine.runtime.event_loop import collect_less
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.runtime.event_loop import tune_gc
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sqlite import folder_of
 
 OUTCOME = b'{"outcome":"appended","position":1000000}'
@@ -41,7 +41,7 @@ async def append(url: str) -> Keep:
 
     async def keep(lines: Sequence[bytes], said: Sequence[Any]) -> None:
         rows = [
-            Admission(
+            EncodedEvent(
                 f"{each['sku']}/{each['channel']}/{each['type']}/{each['source']}",
                 each["sourceVersion"],
                 each["type"],
@@ -86,6 +86,6 @@ async def serve(url: str, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    collect_less()
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(*sys.argv[1:]))

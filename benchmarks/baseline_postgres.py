@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from benchmarks.baseline import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretch, next_window, reread, rows_of, stretch
 from benchmarks.workload import config
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.postgres.connections import SQL, Connection, Connections
 from pagefold.engine.stores.postgres.merged_reads import LARGE
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES
@@ -105,7 +105,7 @@ class PostgresFloor(Floor):
         found = [(await connections.session()).connection for _ in range(2 + len(DOMAINS))]
         return cls(found[0], found[1], [await Folder.open(*pair) for pair in zip(DOMAINS, found[2:], strict=True)])
 
-    async def append(self, events: Sequence[Admission]) -> None:
+    async def append(self, events: Sequence[EncodedEvent]) -> None:
         """One durable transaction."""
         streams, versions, topics, states, *_ = zip(*events, strict=True)
         await self._writer.fetch(SQL["insert_event"], streams, versions, topics, states, None, [], [])
@@ -114,7 +114,7 @@ class PostgresFloor(Floor):
         """Every domain at the same time."""
         await asyncio.gather(*[folder.apply() for folder in self._folders])
 
-    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+    async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         """One connection appends, the others fold."""
         appending = asyncio.create_task(self._append_all(batches))
         while not appending.done():
@@ -155,6 +155,6 @@ class PostgresFloor(Floor):
             self._reads[name] = await self._reader.prepare(SQL[name])
         return self._reads[name]
 
-    async def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
+    async def _append_all(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         for batch in batches:
             await self.append(batch)

@@ -27,7 +27,7 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.http.headers import JSON
 from pagefold.engine.http.listening_socket import BACKLOG, address_of, listen
 from pagefold.engine.http.page_reads import Application
-from pagefold.engine.runtime.event_loop import collect_less
+from pagefold.engine.runtime.event_loop import tune_gc
 from pagefold.engine.stores.postgres.connections import SQL as POSTGRES
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.merged_reads import Rows
@@ -233,6 +233,6 @@ async def run(application: Application) -> None:
 
 
 if __name__ == "__main__":
-    collect_less()
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(*sys.argv[1:]))

@@ -20,7 +20,7 @@ from benchmarks.baseline import (
     rows_of,
     stretch,
 )
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import prepare
@@ -39,7 +39,7 @@ class SQLiteFloor(Floor):
         self._events_browser = connect_reader(folder / EVENTS, BUSY_MILLISECONDS, BROWSED_KIB)
         self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
 
-    async def append(self, events: Sequence[Admission]) -> None:
+    async def append(self, events: Sequence[EncodedEvent]) -> None:
         """One durable transaction."""
         self._append(events)
 
@@ -47,7 +47,7 @@ class SQLiteFloor(Floor):
         """One domain after the other: there is one writer."""
         self._apply()
 
-    async def append_and_apply(self, batches: Sequence[Sequence[Admission]]) -> None:
+    async def append_and_apply(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         """Two threads, because the two files have two writers."""
         appending = asyncio.create_task(asyncio.to_thread(self._append_all, batches))
         while not appending.done():
@@ -82,11 +82,11 @@ class SQLiteFloor(Floor):
         for connection in (self._events_reader, self._events_browser, self._pages_reader, self._events, self._pages):
             connection.close()
 
-    def _append_all(self, batches: Sequence[Sequence[Admission]]) -> None:
+    def _append_all(self, batches: Sequence[Sequence[EncodedEvent]]) -> None:
         for batch in batches:
             self._append(batch)
 
-    def _append(self, events: Sequence[Admission]) -> None:
+    def _append(self, events: Sequence[EncodedEvent]) -> None:
         self._events.execute("BEGIN IMMEDIATE")
         begins = accumulate((len(event[3]) for event in events), initial=1)
         rows = [(*event[:2], 0, event[2], begin, len(event[3])) for event, begin in zip(events, begins, strict=False)]

@@ -10,7 +10,7 @@ from benchmarks.run_settings import Bench, caught_up, fresh, library_sides
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import BATCH, Workload, admitted, config
 from pagefold import DomainEvent
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 
 CALLERS = 64
 CALLS = 20
@@ -34,7 +34,7 @@ async def batches(bench: Bench, stores: Stores, events: int) -> Line:
     batch = min(BATCH, events // rounds)
     workload, bare = Workload(), Workload()
     async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "append") as library:
-        floor, door = await stores.floor(floor_url), Door(config(url))
+        floor, door = await stores.floor(floor_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
 
             async def run_pagefold() -> Timed:
@@ -65,7 +65,7 @@ async def singles(bench: Bench, stores: Stores) -> Line:
     calls = 2 if bench.quick else CALLS
     workload = Workload()
     async with fresh(stores, 2) as (url, floor_url), pagefold.open(config(url)) as shop:
-        floor, door = await stores.floor(floor_url), Door(config(url))
+        floor, door = await stores.floor(floor_url), EventValidator(config(url))
 
         async def timed(callers: int, calls: int) -> Timed:
             given, watch = [workload.take(calls) for _ in range(callers)], Stopwatch()
@@ -111,7 +111,7 @@ async def together(bench: Bench, stores: Stores, events: int) -> Line:
     size = events // rounds
     workload, bare = Workload(), Workload()
     async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "together") as library:
-        floor, door = await stores.floor(floor_url), Door(config(url))
+        floor, door = await stores.floor(floor_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
             sides = [
                 Side(PAGEFOLD, lambda: _work(shop, list(workload.batches(size)))),
@@ -139,7 +139,7 @@ async def _work(shop: pagefold.Shop, batches: Sequence[Sequence[DomainEvent]]) -
     return Timed(watch.seconds, sum(map(len, batches)))
 
 
-async def _bare_work(floor: Floor, door: Door, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
+async def _bare_work(floor: Floor, door: EventValidator, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
     rows, watch = [admitted(door, batch) for batch in batches], Stopwatch()
     with watch:
         await floor.append_and_apply(rows)

@@ -24,8 +24,8 @@ from benchmarks.run_settings import Bench, caught_up, fresh
 from benchmarks.throwaway_stores import PostgresStores, Stores
 from benchmarks.workload import Workload, admitted, config
 from pagefold import DomainEvent
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.event_state import EncodedEvent
 
 RATE = 500
 SECONDS = 6.0
@@ -59,7 +59,7 @@ async def line(bench: Bench, stores: Stores) -> Line:
     events = int(RATE * seconds)
     found: dict[str, list[list[float]]] = defaultdict(list)
     async with fresh(stores, 2) as (url, floor_url):
-        workload, bare, door = Workload(), Workload(), Door(config(url))
+        workload, bare, door = Workload(), Workload(), EventValidator(config(url))
         floor = await stores.floor(floor_url)
         for _ in range(bench.rounds):
             found[PAGEFOLD].append(await _pagefold(url, workload.take(events)))
@@ -122,7 +122,7 @@ async def _is_readable(shop: pagefold.Shop, due: _Due) -> bool:
     return _decode(page).source_versions.get(f"{event.type}/{event.source}", -1) >= event.source_version
 
 
-async def _barely(floor: Floor, row: Admission) -> float:
+async def _barely(floor: Floor, row: EncodedEvent) -> float:
     sku, channel, _, _ = row.originator_id.split("/")
     begin = time.perf_counter()
     await floor.append([row])
@@ -131,7 +131,7 @@ async def _barely(floor: Floor, row: Admission) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-async def _library(stores: PostgresStores, rows: Sequence[Admission]) -> list[float]:
+async def _library(stores: PostgresStores, rows: Sequence[EncodedEvent]) -> list[float]:
     url = stores.server.create_database()
     library = Library(url)
     try:
@@ -141,7 +141,7 @@ async def _library(stores: PostgresStores, rows: Sequence[Admission]) -> list[fl
         await stores.drop(url)
 
 
-def _time_library(library: Library, rows: Sequence[Admission]) -> list[float]:
+def _time_library(library: Library, rows: Sequence[EncodedEvent]) -> list[float]:
     """As for Pagefold, but that the position of the view tells what can be read: it moves with the sections."""
     latencies: list[float] = []
     queue: deque[tuple[float, Future[int]]] = deque()

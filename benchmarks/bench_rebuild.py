@@ -33,9 +33,9 @@ from benchmarks.price_workload import FIRST, SOURCE, WHOLE, Bystander, events, e
 from benchmarks.run_settings import Bench, fresh, peak
 from benchmarks.throwaway_stores import Stores
 from benchmarks.workload import RECORDED_AT, config
-from pagefold.engine.rebuild.rebuild_service import RebuildOffice
-from pagefold.engine.rebuild.run_aggregate import Counts
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.rebuild.rebuild_service import RebuildService
+from pagefold.engine.rebuild.run_aggregate import RunCounts
+from pagefold.engine.stores.event_state import EncodedEvent
 
 AT_LEAST = 0.6
 MOST_MEGABYTES = 150
@@ -65,10 +65,10 @@ class Merge:
         self.equal = 0
         self.newer = 0
 
-    def step(self, heads: Sequence[Head]) -> list[Admission]:
+    def step(self, heads: Sequence[Head]) -> list[EncodedEvent]:
         """Goes on to the last of these heads. Gives, of the rows up to there, the newer ones as events."""
         row, rows, equal = self._row, self._rows, 0
-        newer: list[Admission] = []
+        newer: list[EncodedEvent] = []
         for head in heads:
             while row is not None and row[0] < head[1]:
                 row = next(rows, None)
@@ -90,11 +90,11 @@ def _named(lines: Iterable[bytes]) -> Iterator[tuple[str, Envelope]]:
         yield f"{row.sku}/{row.channel}/{row.type}/{row.source}", row
 
 
-def _event(stream: str, row: Envelope) -> Admission:
+def _event(stream: str, row: Envelope) -> EncodedEvent:
     """What a row says, as it stands there."""
     said = (stream.encode(), row.occurred_at.encode(), RECORDED_AT.encode(), row.payload)
     state = b'{"id":"%b","occurredAt":"%b","recordedAt":"%b","payload":%b}' % said
-    return Admission(stream, row.source_version, row.type, state, b"")
+    return EncodedEvent(stream, row.source_version, row.type, state, b"")
 
 
 async def compare(bench: Bench, stores: Stores) -> list[Line]:
@@ -109,7 +109,7 @@ async def _equal(bench: Bench, stores: Stores, rows: int) -> Line:
         async with pagefold.open(config(url, file)) as shop, shop.rebuilds() as office:
             floor = await stores.floor(url)
             sides = [
-                Side(PAGEFOLD, lambda: _rebuild(office, Counts(rows=rows, equal=rows))),
+                Side(PAGEFOLD, lambda: _rebuild(office, RunCounts(rows=rows, equal=rows))),
                 Side(FLOOR, lambda: _read(floor, file, rows)),
             ]
             rates = await interleave(sides, bench.rounds_of(rows))
@@ -133,7 +133,7 @@ async def mend(bench: Bench, stores: Stores) -> list[Line]:
 
             async def run_pagefold() -> Timed:
                 export(file, rows, next(versions))
-                return await _rebuild(office, Counts(rows=rows, newer=rows))
+                return await _rebuild(office, RunCounts(rows=rows, newer=rows))
 
             async def barely() -> Timed:
                 export(file, rows, next(bare_versions))
@@ -151,7 +151,7 @@ def _file() -> Iterator[Path]:
         yield Path(folder) / "prices.ndjson"
 
 
-async def _rebuild(office: RebuildOffice, expected: Counts) -> Timed:
+async def _rebuild(office: RebuildService, expected: RunCounts) -> Timed:
     """A whole run, which finds what is expected in rows that are in order."""
     bystander, watch = Bystander(), Stopwatch()
     with watch:

@@ -24,7 +24,7 @@ from psycopg.sql import SQL
 
 from benchmarks.baseline import LISTENERS
 from benchmarks.measurement import Timed
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 
 POLL_SECONDS = 0.02
 """How often a waiting benchmark looks: rarely enough not to take the library's time."""
@@ -143,7 +143,7 @@ class Library:
             finally:
                 runner.view.datastore.close()
 
-    def stored(self, events: Sequence[Admission]) -> list[StoredEvent]:
+    def stored(self, events: Sequence[EncodedEvent]) -> list[StoredEvent]:
         """The same changes in the library's terms."""
         return [StoredEvent(event[0], event[1], self._topic, event[3]) for event in events]
 

@@ -14,7 +14,7 @@ import uvloop
 import pagefold
 from benchmarks.null_logging import be_quiet
 from benchmarks.workload import config
-from pagefold.engine.runtime.event_loop import collect_less
+from pagefold.engine.runtime.event_loop import tune_gc
 
 STATUS = Path("/proc/self/status")
 
@@ -48,7 +48,7 @@ def peak_megabytes() -> float:
 
 if __name__ == "__main__":
     be_quiet()
-    collect_less()
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(rebuild(sys.argv[1], Path(sys.argv[2])) if len(sys.argv) > 2 else fold(sys.argv[1]))
     print(peak_megabytes())

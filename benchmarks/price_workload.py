@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pagefold import DomainEvent
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.rebuild.rebuild_service import Order
-from pagefold.engine.rebuild.run_observer import Watcher
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
+from pagefold.engine.rebuild.run_observer import RunObserver
 
 SOURCE = "erp"
 FIRST = 1
 """The version that a log has when it is made."""
 
-WHOLE = Order()
+WHOLE = RebuildRequest()
 
 
-class Bystander(Watcher):
+class Bystander(RunObserver):
     """Only counts how often a run has started over."""
 
     def __init__(self) -> None:
@@ -53,4 +53,4 @@ def export(file: Path, rows: int, version: int = FIRST, *, shuffled: bool = Fals
 def events(rows: int, version: int = FIRST) -> Iterator[DomainEvent]:
     """The same as events, in the order of their streams."""
     for number in range(1, rows + 1):
-        yield read_event(line(number, version))
+        yield parse_event(line(number, version))

@@ -14,7 +14,7 @@ from benchmarks.library_runner import Library
 from benchmarks.measurement import LIBRARY, Side, Timed
 from benchmarks.throwaway_stores import PostgresStores, Stores
 from benchmarks.workload import Workload, admitted, config
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 
 POLL_SECONDS = 0.01
 
@@ -47,7 +47,7 @@ async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterato
         yield []
         return
     url = stores.server.create_database()
-    library, workload, door = Library(url), Workload(), Door(config(url))
+    library, workload, door = Library(url), Workload(), EventValidator(config(url))
     timed = {"append": library.time_append, "apply": library.time_apply, "together": library.time_together}[work]
 
     async def run() -> Timed:

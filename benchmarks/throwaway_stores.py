@@ -17,7 +17,7 @@ from benchmarks.baseline_postgres import PostgresFloor
 from benchmarks.baseline_sqlite import SQLiteFloor
 from benchmarks.workload import BATCH, Workload, admitted, config
 from pagefold import DomainEvent
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from tests.support.postgres import PostgresServer, name_of
 
 SERVER_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
@@ -69,7 +69,7 @@ class Stores(ABC):
 
     async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
         """Appends events that come through the door."""
-        door, floor = Door(config(url)), await self.floor(url)
+        door, floor = EventValidator(config(url)), await self.floor(url)
         while batch := list(islice(events, BATCH)):
             await floor.append(admitted(door, batch))
         await floor.close()

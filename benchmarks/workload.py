@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pagefold import Config, DomainEvent
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.event_state import EncodedEvent
 
 SKUS = 20_000
 BATCH = 5_000
@@ -163,6 +163,6 @@ class Workload:
         return "dam", "*", f'{{"assets":[{main},{assets}]}}'
 
 
-def admitted(door: Door, events: Sequence[DomainEvent]) -> list[Admission]:
+def admitted(door: EventValidator, events: Sequence[DomainEvent]) -> list[EncodedEvent]:
     """The events as the log keeps them: what floors write, and what logs are filled with."""
     return [door.admit(event, RECORDED_AT, f"{number:032x}") for number, event in enumerate(events)]

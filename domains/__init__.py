@@ -4,7 +4,7 @@ One file a domain, each ending in one `Domain` value. A new domain is its file a
 """
 
 from pagefold.domains.catalog import CATALOG
-from pagefold.domains.domain import AnyDomain, Body, Contribution, Domain, Invalid, Rules, View
+from pagefold.domains.domain import AnyDomain, ChannelContext, Contribution, Domain, InvalidPayload, Rules, SectionBody
 from pagefold.domains.inventory import INVENTORY
 from pagefold.domains.media import MEDIA
 from pagefold.domains.pricing import PRICING
@@ -17,4 +17,4 @@ DOMAINS: tuple[AnyDomain, ...] = (
 )
 """Every domain, in the order of a page's sections."""
 
-__all__ = ["DOMAINS", "AnyDomain", "Body", "Contribution", "Domain", "Invalid", "Rules", "View"]
+__all__ = ["DOMAINS", "AnyDomain", "ChannelContext", "Contribution", "Domain", "InvalidPayload", "Rules", "SectionBody"]

@@ -7,7 +7,7 @@ An amount is kept with the digits of its currency's minor unit, and with more on
 import re
 from collections.abc import Sequence
 
-from pagefold.domains.domain import Invalid
+from pagefold.domains.domain import InvalidPayload
 
 MAX_INTEGER_DIGITS = 15
 MAX_FRACTION_DIGITS = 6
@@ -52,17 +52,17 @@ def are_plain(currency: str, amounts: Sequence[str]) -> bool:
 
 
 def plain_amount(currency: str, path: str, amount: str) -> str:
-    """An amount in the form in which it is kept. Raises `Invalid` for what is none: money is never negative.
+    """An amount in the form in which it is kept. Raises `InvalidPayload` for what is none: money is never negative.
 
     Zeros that say nothing are dropped, in front and behind; up to 15 digits, then up to 6 decimals, may be left.
     """
     written = _written.fullmatch(amount)
     if written is None:
-        raise Invalid(path, f"{amount!r:.60} is not an amount; write a decimal string such as '149.90'")
+        raise InvalidPayload(path, f"{amount!r:.60} is not an amount; write a decimal string such as '149.90'")
     whole, fraction = written[1].lstrip("0"), (written[2] or "").rstrip("0")
     if len(whole) > MAX_INTEGER_DIGITS or len(fraction) > MAX_FRACTION_DIGITS:
         most = f"{MAX_INTEGER_DIGITS} digits and {MAX_FRACTION_DIGITS} decimals"
-        raise Invalid(path, f"{amount!r:.60} has more digits than an amount may have: {most}")
+        raise InvalidPayload(path, f"{amount!r:.60} has more digits than an amount may have: {most}")
     fraction = fraction.ljust(MINOR_DIGITS.get(currency, USUAL_DIGITS), "0")
     return f"{whole or '0'}.{fraction}" if fraction else whole or "0"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pagefold.domains.domain import JSON, Body, Contribution, Domain, View, encode
+from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
 from pagefold.domains.locales import TextByLocale, are_plain, plain_text, upcast_text
 from pagefold.domains.values import check_json
 
@@ -56,7 +56,7 @@ def upcast(payload: Catalog) -> Catalog:
     return msgspec.structs.replace(payload, localized=localized)
 
 
-def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | None:
+def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -> SectionBody | None:
     """By attribute, and for family, parent and categories.
 
     The first source that has it. One that disables, disables.
@@ -73,10 +73,10 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: View) -> Body | N
         categories = categories or [*payload.categories]
         family = payload.family if family is None else family
         parent = payload.parent if parent is None else parent
-    return Body(encode(Served(attributes, categories, family, parent)))
+    return SectionBody(encode(Served(attributes, categories, family, parent)))
 
 
-def _attributes(payload: Catalog, view: View) -> dict[str, JSON]:
+def _attributes(payload: Catalog, view: ChannelContext) -> dict[str, JSON]:
     """One source's attributes, its texts resolved for the channel. A text that no locale has is absent."""
     attributes = payload.attributes.copy()
     locales = view.locales

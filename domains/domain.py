@@ -16,7 +16,7 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 Payload = TypeVar("Payload", bound=msgspec.Struct)
 
 
-class Invalid(ValueError):
+class InvalidPayload(ValueError):
     """A payload breaks a rule that its type cannot express. `path` is inside the payload, such as `amount`."""
 
     def __init__(self, path: str, reason: str) -> None:
@@ -26,7 +26,7 @@ class Invalid(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ChannelContext:
     """What a domain may know of a channel.
 
     `locales` is the chain to try for a text, most wanted first (`de-AT`, `de`, then the fallbacks); `currency` is the
@@ -51,14 +51,14 @@ class Contribution(msgspec.Struct, Generic[Payload], frozen=True, gc=False):
     payload: Payload
 
 
-class Body(msgspec.Struct, frozen=True, gc=False):
+class SectionBody(msgspec.Struct, frozen=True, gc=False):
     """A section as it will be served: canonical JSON (keys sorted, no spaces), and whether the domain is ready."""
 
     json: bytes
     ready: bool = True
 
 
-def nothing_of(_view: View) -> Hashable:
+def same_for_all(_view: ChannelContext) -> Hashable:
     """The answer of the domains whose sections are the same in every channel."""
     return None
 
@@ -83,7 +83,7 @@ class Domain(Generic[Payload]):
     `payload` is a msgspec struct that forbids unknown fields and omits defaults; its JSON with sorted keys is the
     canonical content by which two statements of one version are compared.
 
-    `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `Invalid`.
+    `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `InvalidPayload`.
 
     `fits(payload, view)` gives what keeps a payload from being meant for a channel, or None when it can be. A
     statement made for that very channel is refused with this reason; one made for every channel (`*`) merely does
@@ -108,12 +108,12 @@ class Domain(Generic[Payload]):
 
     name: str
     payload: type[Payload]
-    fold: Callable[[Sequence[Contribution[Payload]], View], Body | None]
+    fold: Callable[[Sequence[Contribution[Payload]], ChannelContext], SectionBody | None]
     admit: Callable[[Payload], Payload] = lambda payload: payload
-    fits: Callable[[Payload, View], Invalid | None] | None = None
-    violates: Callable[[Payload, Rules], Invalid | None] | None = None
+    fits: Callable[[Payload, ChannelContext], InvalidPayload | None] | None = None
+    violates: Callable[[Payload, Rules], InvalidPayload | None] | None = None
     upcast: Callable[[Payload], Payload] | None = None
-    depends_on: Callable[[View], Hashable] = nothing_of
+    depends_on: Callable[[ChannelContext], Hashable] = same_for_all
     gives_identity: bool = False
     fold_version: int = 1
 
@@ -122,4 +122,4 @@ AnyDomain: TypeAlias = Domain[Any]
 """A domain whose payload type does not matter. `Any`, because a domain both takes and gives its payload (invariant)."""
 
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import Body, Contribution, Domain, View, encode
-from pagefold.domains.values import Count, Integer, Moment, in_utc
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.values import NonNegative, SafeInteger, Timestamp, to_utc
 
 
 class Inventory(
@@ -18,10 +18,10 @@ class Inventory(
     `available` of null: nobody counts it, and it can always be sold. It must be said: what is missing is not null.
     """
 
-    available: Integer | None
-    safety_stock: Count = 0
+    available: SafeInteger | None
+    safety_stock: NonNegative = 0
     backorderable: bool = False
-    restock_at: Moment | None = None
+    restock_at: Timestamp | None = None
 
 
 Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
@@ -56,10 +56,10 @@ def admit(payload: Inventory) -> Inventory:
     """The moment of restocking is kept in UTC."""
     if payload.restock_at is None:
         return payload
-    return msgspec.structs.replace(payload, restock_at=in_utc("restockAt", payload.restock_at))
+    return msgspec.structs.replace(payload, restock_at=to_utc("restockAt", payload.restock_at))
 
 
-def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body | None:
+def fold(contributions: Sequence[Contribution[Inventory]], _view: ChannelContext) -> SectionBody | None:
     """The sum over the places of what each can spare beyond its safety stock.
 
     Where one of them does not count its stock there is no sum: `available` is null, and the item in stock. The places
@@ -89,7 +89,7 @@ def fold(contributions: Sequence[Contribution[Inventory]], _view: View) -> Body 
             restock_at = payload.restock_at
     in_stock = total is None or total > 0
     status: Status = "in_stock" if in_stock else "backorder" if backorderable else "out_of_stock"
-    return Body(encode(Stock(total, locations, status, restock_at)))
+    return SectionBody(encode(Stock(total, locations, status, restock_at)))
 
 
 INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold, fold_version=2)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from pagefold.domains.domain import Invalid
+from pagefold.domains.domain import InvalidPayload
 
 TextByLocale: TypeAlias = dict[str, str | None]
 """As a source gives it. In the form in which it is kept, keys are canonical, and no text is null or blank."""
@@ -93,15 +93,15 @@ def are_plain(texts: Iterable[Mapping[str, str | None]]) -> bool:
 def plain_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
     """A text in the form in which it is kept. A translation that is null or blank is none, and is left out.
 
-    Raises `Invalid` for a key that is no locale, and for two that are one.
+    Raises `InvalidPayload` for a key that is no locale, and for two that are one.
     """
     names: dict[str, str] = {}
     for name in text:
         tag = canonical_locale(name)
         if tag is None:
-            raise Invalid(f"{path}.{name}", "is not a locale; write a BCP 47 tag such as 'de' or 'de-AT'")
+            raise InvalidPayload(f"{path}.{name}", "is not a locale; write a BCP 47 tag such as 'de' or 'de-AT'")
         if tag in names:
-            raise Invalid(f"{path}.{name}", f"is the same locale as {names[tag]!r}: {tag}")
+            raise InvalidPayload(f"{path}.{name}", f"is the same locale as {names[tag]!r}: {tag}")
         names[tag] = name
     return _without_blanks((tag, text[name]) for tag, name in names.items())
 

@@ -5,9 +5,9 @@ from operator import attrgetter
 
 import msgspec
 
-from pagefold.domains.domain import Body, Contribution, Domain, Invalid, View, encode
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, SectionBody, encode
 from pagefold.domains.locales import TextByLocale, are_plain, plain_text, resolve, upcast_text
-from pagefold.domains.values import Count, Integer
+from pagefold.domains.values import NonNegative, SafeInteger
 
 
 class Asset(
@@ -17,10 +17,10 @@ class Asset(
 
     url: str
     role: str | None = None
-    position: Integer = 0
+    position: SafeInteger = 0
     alt: TextByLocale = {}
-    width: Count | None = None
-    height: Count | None = None
+    width: NonNegative | None = None
+    height: NonNegative | None = None
     mime_type: str | None = None
 
 
@@ -49,7 +49,7 @@ def admit(payload: Media) -> Media:
     """An asset has an address, and its text the one form that texts have: see `plain_text`."""
     for index, asset in enumerate(payload.assets):
         if not asset.url:
-            raise Invalid(f"assets[{index}].url", "must not be empty")
+            raise InvalidPayload(f"assets[{index}].url", "must not be empty")
     if _are_plain(payload):
         return payload
     replace = msgspec.structs.replace
@@ -72,7 +72,7 @@ def _are_plain(payload: Media) -> bool:
     return are_plain([asset.alt for asset in payload.assets if asset.alt])
 
 
-def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | None:
+def fold(contributions: Sequence[Contribution[Media]], view: ChannelContext) -> SectionBody | None:
     """All assets by position; equal ones by the rank of their source, then in the order in which it gave them.
 
     Ready when there is at least one.
@@ -92,7 +92,7 @@ def fold(contributions: Sequence[Contribution[Media]], view: View) -> Body | Non
         )
         for asset in assets
     ]
-    return Body(encode({"assets": served}), ready=bool(assets))
+    return SectionBody(encode({"assets": served}), ready=bool(assets))
 
 
 MEDIA = Domain(

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 
 from pagefold.domains.amounts import are_plain, is_free, plain_amount
-from pagefold.domains.domain import Body, Contribution, Domain, Invalid, Rules, View, encode
-from pagefold.domains.values import Moment, check_currency, in_utc
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, Rules, SectionBody, encode
+from pagefold.domains.values import Timestamp, check_currency, to_utc
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -30,8 +30,8 @@ class Scheduled(
     """A price for a time: `from` inclusive, `until` exclusive, either of them open when absent."""
 
     amount: str
-    from_: Moment | None = None
-    until: Moment | None = None
+    from_: Timestamp | None = None
+    until: Timestamp | None = None
 
 
 class Pricing(
@@ -88,14 +88,14 @@ def _with_plain_amounts(payload: Pricing) -> Pricing:
 
 
 def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
-    begin: datetime | None = in_utc(f"{path}.from", scheduled.from_)
-    end: datetime | None = in_utc(f"{path}.until", scheduled.until)
+    begin: datetime | None = to_utc(f"{path}.from", scheduled.from_)
+    end: datetime | None = to_utc(f"{path}.until", scheduled.until)
     if begin is not None and end is not None and begin >= end:
-        raise Invalid(f"{path}.until", "must be later than `from`")
+        raise InvalidPayload(f"{path}.until", "must be later than `from`")
     return Scheduled(scheduled.amount, begin, end)
 
 
-def violates(payload: Pricing, rules: Rules) -> Invalid | None:
+def violates(payload: Pricing, rules: Rules) -> InvalidPayload | None:
     """A price of zero, where free is none. What is crossed out (`compareAt`) is no price that anybody pays."""
     if rules.zero_price:
         return None
@@ -105,19 +105,19 @@ def violates(payload: Pricing, rules: Rules) -> Invalid | None:
     prices |= {f"scheduled[{index}].amount": each.amount for index, each in enumerate(payload.scheduled)}
     free = next((path for path, amount in prices.items() if is_free(amount)), None)
     reason = 'is zero, which is no price of this source; zero_price = "accept" in the configuration makes it one'
-    return None if free is None else Invalid(free, reason)
+    return None if free is None else InvalidPayload(free, reason)
 
 
-def fits(payload: Pricing, view: View) -> Invalid | None:
+def fits(payload: Pricing, view: ChannelContext) -> InvalidPayload | None:
     """A price is for the channels of its currency."""
     if payload.currency == view.currency:
         return None
-    return Invalid("currency", f"the price is in {payload.currency}, the channel's currency is {view.currency}")
+    return InvalidPayload("currency", f"the price is in {payload.currency}, the channel's currency is {view.currency}")
 
 
-def fold(contributions: Sequence[Contribution[Pricing]], _view: View) -> Body | None:
+def fold(contributions: Sequence[Contribution[Pricing]], _view: ChannelContext) -> SectionBody | None:
     """The payload of the first source, as it stands."""
-    return Body(encode(contributions[0].payload))
+    return SectionBody(encode(contributions[0].payload))
 
 
 PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, violates=violates, fold=fold)

@@ -34,7 +34,7 @@ class ConfigurationError(PagefoldError):
         self.problem = problem
 
 
-class Refused(PagefoldError):
+class Rejected(PagefoldError):
     """An event that may not enter the log. `path` is inside the event, such as `payload.amount`."""
 
     def __init__(self, path: str, reason: str) -> None:
@@ -56,7 +56,7 @@ class SourceIncomplete(SourceFailed):
     """Compressed data is cut off or damaged. What came before was read; reading it again gives no more."""
 
 
-class CannotListen(PagefoldError):
+class AddressUnavailable(PagefoldError):
     """The server cannot listen at its address: another program does, or it is no address of this machine."""
 
     def __init__(self, host: str, port: int, problem: str) -> None:
@@ -86,14 +86,14 @@ class StoreUnavailable(StoreError):
         super().__init__(f"the store {store} is unavailable: {type(cause).__name__}: {cause}")
 
 
-class StoreMissing(StoreError):
+class StoreNotFound(StoreError):
     """There is no store at this address."""
 
     def __init__(self, store: str) -> None:
         super().__init__(f"there is no store at {store}; `pagefold init` or the first `pagefold ingest` makes one")
 
 
-class StoreUnfit(StoreError):
+class StoreUnusable(StoreError):
     """The database server refuses what a store needs, or is none that can keep one: something for a person to mend."""
 
     def __init__(self, store: str, problem: object) -> None:
@@ -108,7 +108,7 @@ class StoreReadOnly(StoreError):
         self.told = f"the store is read-only: {reason}"
 
 
-class StoreDamaged(StoreUnfit):
+class StoreDamaged(StoreUnusable):
     """A part of the store is not what was written to it. `what` is damaged; `problem` says how that was found."""
 
     def __init__(self, store: str, what: str, problem: object) -> None:

@@ -62,7 +62,7 @@ NULL = b"null"
 """The payload of a statement that was taken back."""
 
 
-class Statement(msgspec.Struct, frozen=True, gc=False):
+class ValidatedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event that keeps to every rule, before it is stored. `content` is its canonical payload.
 
     Two statements of one version are the same exactly when their contents are. `epoch` is the one that the event names,

@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING
 import anyio
 
 from pagefold.domains import DOMAINS, AnyDomain
-from pagefold.engine.access.token_service import TokenOffice
+from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.consumers.consumer import Consumer
-from pagefold.engine.dead_letters.dead_letter_service import DeadLetterOffice
+from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
-from pagefold.engine.dead_letters.webhook_retrier import Deliveries
+from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.errors import ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import Epochs
 from pagefold.engine.intake.epoch_service import EpochService
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagWatch
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.readiness import results_of
 from pagefold.engine.reading.status import Status, status_of
 from pagefold.engine.replay.recovery import Recovered, Recovery
-from pagefold.engine.replay.replayer import Advance, Refolded, Refolder, Tell, ignore, sampled
-from pagefold.engine.replay.section_verifier import Looker, Scans, parts_of
-from pagefold.engine.replay.verifier_pool import PARTS, PAYS_FROM, ProcessPool, processors
-from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sampled
+from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
+from pagefold.engine.replay.verifier_pool import PARTS, PAYS_FROM, VerifierPool, processors
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
-from pagefold.engine.runtime.task_groups import together
+from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 from pagefold.projections import normalise_sku
 
 if TYPE_CHECKING:
-    from pagefold.engine.rebuild.rebuild_service import RebuildOffice
+    from pagefold.engine.rebuild.rebuild_service import RebuildService
 
 
 SECONDS_TO_PUBLISH = 5.0
@@ -61,16 +61,16 @@ class Shop:
         self.config = config
         self.store = store
         self.pages = PageReader(store.pages, config)
-        door = Door(config)
+        door = EventValidator(config)
         epochs = Epochs(store.log)
-        self.dead_letters = DeadLetterOffice(store, config, door, self.append, epochs)
-        self.tokens = TokenOffice(store, config)
+        self.dead_letters = DeadLetterService(store, config, door, self.append, epochs)
+        self.tokens = TokenService(store, config)
         self.epochs = EpochService(store, config, door, epochs)
-        self.counts = Counts()
+        self.counts = Counters()
         self.faults = RecentFaults()
         self.lag = LagWatch(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
-        self.deliveries = Deliveries(config, store, door, self.append, self.counts, epochs)
+        self.deliveries = WebhookRetrier(config, store, door, self.append, self.counts, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self._appender = Appender(store, door, config.append, self.counts, self.faults, epochs)
 
@@ -108,7 +108,7 @@ class Shop:
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
         """Folds what is in the log by now, in all domains or in some; waits where another worker is at it."""
         await self._publish_layout()
-        await together(*(consumer.catch_up for consumer in self._consumers(domains)))
+        await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
         """Folds what comes, in all domains or in some, and empties old dead letters, until it is cancelled.
@@ -116,16 +116,16 @@ class Shop:
         A cancellation waits for the current batch. `enduring` consumers go on after any error, which is in `faults`.
         """
         consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
-        await together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
+        await run_together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
 
     @asynccontextmanager
-    async def rebuilds(self) -> AsyncIterator["RebuildOffice"]:
+    async def rebuilds(self) -> AsyncIterator["RebuildService"]:
         """Where rebuilds are begun, resumed and reported, for the length of an `async with`."""
-        from pagefold.engine.rebuild.rebuild_service import RebuildOffice  # noqa: PLC0415  # others need not wait for these libraries
+        from pagefold.engine.rebuild.rebuild_service import RebuildService  # noqa: PLC0415  # others need not wait for these libraries
         from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
 
         async with open_runs(self.store) as runs:
-            yield RebuildOffice(self.store, self.config, runs)
+            yield RebuildService(self.store, self.config, runs)
 
     async def fold_again(
         self,
@@ -133,10 +133,10 @@ class Shop:
         *,
         prefix: str = "",
         write: bool = True,
-        tell: Tell = ignore,
-        advance: Advance = ignore,
+        tell: OnDrift = ignore,
+        advance: OnProgress = ignore,
         processes: int | None = 1,
-    ) -> Refolded:
+    ) -> ReplayResult:
         """Folds every page again from the log, in all domains or in some, in place, and beside live consumers.
 
         `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
@@ -147,14 +147,14 @@ class Shop:
         await self.store.proof.prove()
         if write:
             await self._publish_layout()
-        found: list[Refolded] = []
+        found: list[ReplayResult] = []
 
         chosen = self._chosen(domains)
-        scans = Scans(self.store.log, chosen, self.config)
+        scans = SharedScans(self.store.log, chosen, self.config)
 
-        async def refold(domain: AnyDomain, pool: ProcessPool | None) -> None:
-            looker = Looker(self.store, domain, self.config, scans)
-            refolder = Refolder(self.store, looker, tell=tell, advance=advance)
+        async def refold(domain: AnyDomain, pool: VerifierPool | None) -> None:
+            looker = SectionVerifier(self.store, domain, self.config, scans)
+            refolder = Replayer(self.store, looker, tell=tell, advance=advance)
             drift = await refolder.run(prefix=normalise_sku(prefix), write=write, pool=pool)
             self.counts.folded_again(domain.name, drift.changed)
             found.append(drift)
@@ -162,15 +162,15 @@ class Shop:
         if processes is None:
             processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
         async with self._pool(chosen, 1 if prefix else processes) as pool:
-            await together(*(partial(refold, domain, pool) for domain in chosen))
-        return sum(found, Refolded())
+            await run_together(*(partial(refold, domain, pool) for domain in chosen))
+        return sum(found, ReplayResult())
 
     async def recover(
         self,
         *,
         confirmed: bool = False,
-        tell: Tell = ignore,
-        advance: Advance = ignore,
+        tell: OnDrift = ignore,
+        advance: OnProgress = ignore,
         processes: int | None = 1,
     ) -> Recovered:
         """Takes the log as it is, whatever was folded before, and folds every page again from it; readers go on.
@@ -187,10 +187,10 @@ class Shop:
         domains: Collection[str] | None = None,
         *,
         sample: int | None = None,
-        tell: Tell = ignore,
-        advance: Advance = ignore,
+        tell: OnDrift = ignore,
+        advance: OnProgress = ignore,
         processes: int | None = 1,
-    ) -> Refolded:
+    ) -> ReplayResult:
         """Folds pages from the log and compares them with what stands, without writing: all, or those of some SKUs.
 
         A `sample` takes so many SKUs at random, each as likely as any other. `processes`, for all, as in `fold_again`.
@@ -198,10 +198,10 @@ class Shop:
         if sample is None:
             return await self.fold_again(domains, write=False, tell=tell, advance=advance, processes=processes)
         skus = await sampled(self.store.log, sample)
-        found = Refolded()
+        found = ReplayResult()
         for domain in self._chosen(domains):
-            looker = Looker(self.store, domain, self.config)
-            found += await Refolder(self.store, looker, tell=tell, advance=advance).sample(skus)
+            looker = SectionVerifier(self.store, domain, self.config)
+            found += await Replayer(self.store, looker, tell=tell, advance=advance).sample(skus)
         return found
 
     def history(
@@ -221,14 +221,14 @@ class Shop:
         await self.store.close()
 
     @asynccontextmanager
-    async def _pool(self, domains: Collection[AnyDomain], processes: int) -> AsyncIterator[ProcessPool | None]:
+    async def _pool(self, domains: Collection[AnyDomain], processes: int) -> AsyncIterator[VerifierPool | None]:
         """Processes that look at all pages of these domains; None where there would be one."""
         if processes == 1:
             yield None
             return
-        parts = await parts_of(self.store, domains, PARTS * processes)
+        parts = await split_ranges(self.store, domains, PARTS * processes)
         names = [domain.name for domain in domains]
-        async with ProcessPool.of(self.config, processes, names, parts) as pool:
+        async with VerifierPool.of(self.config, processes, names, parts) as pool:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
@@ -268,7 +268,7 @@ async def open(  # noqa: A001  # `pagefold.open` is the name that reads well whe
     this process should it find it frozen inside a transaction (SQLite); leave it false where the process does
     anything else.
 
-    Raises `ConfigurationError`, `StoreMissing`, `StoreTooNew`, `StoreUnavailable`.
+    Raises `ConfigurationError`, `StoreNotFound`, `StoreTooNew`, `StoreUnavailable`.
     """
     settings = config if isinstance(config, Config) else Config.load(config)
     store = await open_store(settings, create=create, disposable=disposable)

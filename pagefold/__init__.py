@@ -14,19 +14,19 @@ from pagefold.engine.errors import (
     LogReplaced,
     PagefoldError,
     PagesUnfolded,
-    Refused,
+    Rejected,
     SourceFailed,
     StoreError,
-    StoreMissing,
+    StoreNotFound,
     StoreTooNew,
     StoreUnavailable,
 )
 from pagefold.engine.events import AppendResult, DomainEvent
-from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.page_reader import ProductPage
 from pagefold.engine.reading.status import Status
-from pagefold.engine.replay.replayer import Refolded, SectionDrift
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
 from pagefold.engine.shop import Shop, open  # noqa: A004  # `pagefold.open` is the name that reads well where it is used
 from pagefold.projections.field_changes import FieldChange
 
@@ -41,16 +41,16 @@ __all__ = [
     "PagefoldError",
     "PagesUnfolded",
     "ProductPage",
-    "Refolded",
-    "Refused",
+    "Rejected",
+    "ReplayResult",
     "SectionDrift",
     "Shop",
     "SourceFailed",
     "Status",
     "StoreError",
-    "StoreMissing",
+    "StoreNotFound",
     "StoreTooNew",
     "StoreUnavailable",
     "open",
-    "read_event",
+    "parse_event",
 ]

@@ -6,11 +6,11 @@ Streams and channels, the fold of contributions into sections, the splice. All o
 from pagefold.projections.channels import Channel, fingerprint_parts
 from pagefold.projections.section_fold import (
     ChannelFold,
+    ChannelMismatch,
+    DecodedEvent,
     DomainFold,
-    Misfit,
     Section,
     SharedSections,
-    Word,
     sections_of,
 )
 from pagefold.projections.splicer import Splicer
@@ -19,13 +19,13 @@ from pagefold.projections.streams import Stream, normalise_sku, parse_stream_id,
 __all__ = [
     "Channel",
     "ChannelFold",
+    "ChannelMismatch",
+    "DecodedEvent",
     "DomainFold",
-    "Misfit",
     "Section",
     "SharedSections",
     "Splicer",
     "Stream",
-    "Word",
     "fingerprint_parts",
     "normalise_sku",
     "parse_stream_id",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from pagefold.domains import AnyDomain, View
+from pagefold.domains import AnyDomain, ChannelContext
 from pagefold.domains.locales import more_general
 
 
@@ -23,9 +23,9 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     requires: frozenset[str]
     sources: Mapping[str, tuple[str, ...]]
 
-    def view(self) -> View:
+    def view(self) -> ChannelContext:
         """What a domain may know of this channel."""
-        return View(locale_chain(self.locale, self.fallbacks), self.currency)
+        return ChannelContext(locale_chain(self.locale, self.fallbacks), self.currency)
 
 
 def locale_chain(locale: str, fallbacks: Sequence[str]) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.domains import AnyDomain, Contribution, View
+from pagefold.domains import AnyDomain, ChannelContext, Contribution
 from pagefold.projections.channels import Channel
 from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
 
-class Word(msgspec.Struct, eq=False, gc=False, rename="camel"):
+class DecodedEvent(msgspec.Struct, eq=False, gc=False, rename="camel"):
     """The head of one stream, as its `state` is decoded.
 
     `payload` is None when the source has taken its statement back. The two moments are text in one fixed-width form
@@ -25,7 +25,7 @@ class Word(msgspec.Struct, eq=False, gc=False, rename="camel"):
     version: int = -1
 
 
-Words: TypeAlias = Mapping[str, Word]
+DecodedEvents: TypeAlias = Mapping[str, DecodedEvent]
 """The words about one SKU in one domain, by the tail of their stream: `/channel/domain/source`."""
 
 
@@ -88,7 +88,7 @@ def sections_of(folded: Iterable[SharedSections]) -> list[Section]:
     return list(chain.from_iterable([each.sections() for each in folded]))
 
 
-class Misfit(ValueError):
+class ChannelMismatch(ValueError):
     """A statement made for a channel does not suit it (any more: its configuration has changed since)."""
 
     def __init__(self, tail: str, reason: str) -> None:
@@ -111,8 +111,8 @@ class ChannelFold:
         self.channel = channel.name
         self.view = channel.view()
         sources = channel.sources.get(domain.name, ())
-        own = [tail_of(channel.name, domain.name, source) for source in sources]
-        shared = [tail_of(EVERY_CHANNEL, domain.name, source) for source in sources]
+        own = [stream_suffix(channel.name, domain.name, source) for source in sources]
+        shared = [stream_suffix(EVERY_CHANNEL, domain.name, source) for source in sources]
         self.tails = [*own, *shared]
         self._listens_to = [
             (source, f'"{domain.name}/{source}":', ((for_channel, True), (for_all, False)))
@@ -132,15 +132,17 @@ class ChannelFold:
         return tuple(found)
 
 
-def tail_of(channel: str, domain: str, source: str) -> str:
+def stream_suffix(channel: str, domain: str, source: str) -> str:
     """The part of a stream's name that follows the SKU."""
     return "/" + "/".join(map(encode_part, (channel, domain, source)))
 
 
-class _Hearing:
+class _SharedInputs:
     """What channels hear that hear the same. `views` are of those among them that show the same of it."""
 
-    def __init__(self, domain: AnyDomain, sources: Sequence[_Source], tails: Sequence[str], views: list[View]) -> None:
+    def __init__(
+        self, domain: AnyDomain, sources: Sequence[_Source], tails: Sequence[str], views: list[ChannelContext]
+    ) -> None:
         self.views = views
         self._fits = domain.fits
         self._tails = tails
@@ -148,7 +150,7 @@ class _Hearing:
         (self._source, self._label, ((self._place, self._own), *more)), *others = sources
         self.hear = self._several if more or others else self._one
 
-    def _one(self, words: Sequence[Word]) -> _Heard:
+    def _one(self, words: Sequence[DecodedEvent]) -> _Heard:
         """A single word, as most have it."""
         word = words[self._place]
         heard: list[Contribution[Any]] = []
@@ -156,7 +158,7 @@ class _Hearing:
             heard.append(Contribution(self._source, word.payload))
         return heard, f"{{{self._label}{word.version}}}".encode(), word.occurred_at, word.recorded_at
 
-    def _several(self, words: Sequence[Word]) -> _Heard:
+    def _several(self, words: Sequence[DecodedEvent]) -> _Heard:
         """Of each source the word for the channel, or else the one for all. Where none counts, its version is shown."""
         occurred_at = recorded_at = ""
         versions: list[str] = []
@@ -177,18 +179,18 @@ class _Hearing:
         versions.sort()
         return heard, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
 
-    def _counts(self, word: Word, place: int, *, own: bool) -> bool:
+    def _counts(self, word: DecodedEvent, place: int, *, own: bool) -> bool:
         """A word that was taken back does not count, nor one for every channel that does not suit this one."""
         if word.payload is None:
             return False
         if self._fits is None or (misfit := self._fits(word.payload, self.views[0])) is None:
             return True
         if own:
-            raise Misfit(self._tails[place], misfit.reason)
+            raise ChannelMismatch(self._tails[place], misfit.reason)
         return False
 
 
-class _Plan:
+class _CompiledFold:
     """How words about a SKU become sections: what several channels hear, or show, is folded once.
 
     SKUs have words in the same few streams, so that a plan serves many of them. `tails` are those of the words, in
@@ -208,12 +210,12 @@ class _Plan:
         content_of = {channel: content for content, alike in enumerate(shown) for channel in alike}
         self._channels = [(channel.channel, content_of[channel]) for channel in channels if channel in content_of]
         self._hearings = [
-            _Hearing(domain, sources, tails, [alike[0].view for alike in kind.values()])
+            _SharedInputs(domain, sources, tails, [alike[0].view for alike in kind.values()])
             for (sources, _), kind in kinds.items()
         ]
 
-    def fold(self, name: str, words: Sequence[Word]) -> SharedSections:
-        """The sections of the SKU of that name. Raises `Misfit`."""
+    def fold(self, name: str, words: Sequence[DecodedEvent]) -> SharedSections:
+        """The sections of the SKU of that name. Raises `ChannelMismatch`."""
         fold = self._fold
         contents: list[Content] = []
         for hearing in self._hearings:
@@ -241,7 +243,7 @@ class DomainFold:
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
         self._domain = domain
         self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
-        self._plans: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _Plan] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _CompiledFold] = {}
         self.everywhere = [self._channels[name] for name in sorted(self._channels)]
         self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
         self.contents = len({(fold.hearing, fold.showing) for fold in self.everywhere})
@@ -280,8 +282,8 @@ class DomainFold:
         """Those of the streams that no channel listens to: they give no section, but their heads are looked at."""
         return [stream for stream in streams if stream[stream.find("/") :] not in self.tails]
 
-    def fold(self, sku: str, words: Words, channels: Sequence[ChannelFold]) -> SharedSections:
-        """The sections of one SKU (as encoded in the log) in some channels, in their order. Raises `Misfit`.
+    def fold(self, sku: str, words: DecodedEvents, channels: Sequence[ChannelFold]) -> SharedSections:
+        """The sections of one SKU (as encoded in the log) in some channels, in their order. Raises `ChannelMismatch`.
 
         A channel has none where nobody whom it listens to has ever spoken.
         """
@@ -289,7 +291,7 @@ class DomainFold:
         if (plan := self._plans.get(key)) is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = _Plan(self._domain, key[0], channels)
+            plan = self._plans[key] = _CompiledFold(self._domain, key[0], channels)
         return plan.fold(decode_part(sku), list(words.values()))
 
     def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:

@@ -73,7 +73,7 @@ DIGITS = frozenset("0123456789")
 _spreadsheet = re.compile(r"[0-9](?:[.,][0-9]+E[+-]|E\+)[0-9]{1,4}", re.ASCII | re.IGNORECASE)
 
 
-def fault_of_sku(sku: str) -> str | None:
+def sku_error(sku: str) -> str | None:
     """Why a normalised SKU is refused, or None when it is fine."""
     if not sku:
         return "must not be empty"

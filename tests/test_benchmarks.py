@@ -25,8 +25,8 @@ from benchmarks.report import bound, number, verdict
 from benchmarks.run_settings import Bench
 from benchmarks.throwaway_stores import SQLiteStores
 from benchmarks.workload import RECORDED_AT, SHARES, Workload, admitted, config
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL, LARGE = 300, 600
@@ -160,14 +160,14 @@ def test_the_workload_is_what_it_says() -> None:
     assert events == Workload().take(4_000)
     for domain, share in SHARES.items():
         assert abs(sum(event.type == domain for event in events) / 40 - share) < 3
-    rows = admitted(Door(config("sqlite:///nowhere")), events)
+    rows = admitted(EventValidator(config("sqlite:///nowhere")), events)
     assert len({row.key for row in rows}) == len(rows)
     assert all(RECORDED_AT.encode() in row.state for row in rows)
 
 
 def test_a_floor_writes_as_many_rows_as_a_consumer() -> None:
     """One row for each channel that listens to the source, in key order, each key once."""
-    rows = admitted(Door(config("sqlite:///nowhere")), Workload().take(500))
+    rows = admitted(EventValidator(config("sqlite:///nowhere")), Workload().take(500))
     heads = {row.originator_id: (0, row.originator_id, row.originator_version, 0, row.topic, row.state) for row in rows}
     pricing = [head for head in heads.values() if head[4] == "pricing"]
     written = rows_of(pricing)
@@ -186,8 +186,8 @@ def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
     others = shuffled.read_bytes().splitlines()[:-1]
     assert others != lines == sorted(others)
     events = list(price_workload.events(300, 4))
-    assert [read_event(line) for line in lines] == events
-    door = Door(config("sqlite:///nowhere"))
+    assert [parse_event(line) for line in lines] == events
+    door = EventValidator(config("sqlite:///nowhere"))
     rows = admitted(door, events)
     streams = [row.originator_id for row in rows]
     assert streams == sorted(set(streams))
@@ -207,7 +207,7 @@ def test_a_floor_merges_what_it_reads() -> None:
         merge = Merge(lines)
         [newer] = merge.step(heads[:cut]) + merge.step(heads[cut:])
         assert (merge.equal, merge.newer) == (3, 1)
-        [through_the_door] = admitted(Door(config("sqlite:///nowhere")), [read_event(lines[3])])
+        [through_the_door] = admitted(EventValidator(config("sqlite:///nowhere")), [parse_event(lines[3])])
         assert newer[:3] == through_the_door[:3]
         state, expected = json.loads(newer.state), json.loads(through_the_door.state)
         assert state.keys() == expected.keys()

@@ -14,10 +14,10 @@ import pytest
 
 from pagefold import Config
 from pagefold.engine.command.init import sample
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.support.deliveries import found_in
 
 ROOT = Path(__file__).parent.parent
@@ -210,12 +210,12 @@ def test_the_sources_that_send_in_their_own_form() -> None:
     config = Config.parse("\n".join([sample(), *tables]))
     at = "2026-01-01T00:00:00-05:00"
     delivery = {"id": 1, "updated_at": at, "variants": [{"sku": "A", "price": "9.90"}, {"sku": "B", "price": "19.90"}]}
-    prices = found_in(Webhooks(config, "erp"), json.dumps(delivery).encode())
+    prices = found_in(WebhookReader(config, "erp"), json.dumps(delivery).encode())
     source = {"schema": "public", "table": "stock", "lsn": 5, "ts_ms": 1767225600000}
     message = {"op": "c", "before": None, "after": {"item_no": "A", "on_hand": 3, "reserve": None}, "source": source}
-    stock = found_in(Debezium(config, "wms-berlin"), json.dumps(message).encode())
-    events = [each.event for each in (*prices, *stock) if isinstance(each, Change)]
-    assert [Door(config).examine(event).content for event in events] == [
+    stock = found_in(DebeziumReader(config, "wms-berlin"), json.dumps(message).encode())
+    events = [each.event for each in (*prices, *stock) if isinstance(each, PartialEvent)]
+    assert [EventValidator(config).examine(event).content for event in events] == [
         b'{"amount":"9.90","currency":"EUR"}',
         b'{"amount":"19.90","currency":"EUR"}',
         b'{"available":3}',

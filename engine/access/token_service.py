@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import PagefoldError
 from pagefold.engine.runtime import clock
@@ -23,7 +23,7 @@ from pagefold.engine.runtime.redaction import (
     Secret,
     digest_of,
     name_of,
-    without_secrets,
+    redact_secrets,
 )
 from pagefold.engine.stores.grants import SCOPES, Grant, Scope, Token
 from pagefold.engine.stores.store import Store
@@ -35,7 +35,7 @@ LONGEST_LIFE = timedelta(days=3_650)
 LARGEST_PAGE = 500
 """Tokens of a page."""
 
-TRUSTED_SECONDS = 5.0
+TOKEN_CACHE_SECONDS = 5.0
 """How long a token that was found live is taken to be live. So a revocation counts everywhere after that, at most."""
 
 MOST_TRUSTED = 4_096
@@ -44,7 +44,7 @@ MOST_TRUSTED = 4_096
 _name = re.compile(rf"tok_[0-9a-f]{{{DIGITS_IN_NAME}}}", re.ASCII)
 
 
-class TokenRefused(PagefoldError):
+class InvalidTokenRequest(PagefoldError):
     """A token that may not be made. `part` tells what is wrong with it."""
 
     def __init__(self, part: str, problem: str) -> None:
@@ -56,7 +56,7 @@ class UnknownToken(PagefoldError):
     """There is no token of this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no token {without_secrets(name)!r}; `pagefold tokens list` shows them")
+        super().__init__(f"there is no token {redact_secrets(name)!r}; `pagefold tokens list` shows them")
 
 
 class _Trusted:
@@ -66,12 +66,12 @@ class _Trusted:
 
     def __init__(self, token: Token, asked: float) -> None:
         self.token = token
-        self.due = asked + TRUSTED_SECONDS / 2
-        self.until = asked + TRUSTED_SECONDS
+        self.due = asked + TOKEN_CACHE_SECONDS / 2
+        self.until = asked + TOKEN_CACHE_SECONDS
 
 
-class TokenOffice:
-    """The tokens of one store. `now` and `ticks` are the clocks of expiry and of `TRUSTED_SECONDS`."""
+class TokenService:
+    """The tokens of one store. `now` and `ticks` are the clocks of expiry and of `TOKEN_CACHE_SECONDS`."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class TokenOffice:
     ) -> tuple[Secret, Token]:
         """Makes a token, durably. This is the only time that its secret is told.
 
-        With `ingest` it is bound to a source of the configuration, without to none. Raises `TokenRefused`, and
+        With `ingest` it is bound to a source of the configuration, without to none. Raises `InvalidTokenRequest`, and
         `StoreUnavailable`, after which the store may have a token whose secret nobody knows: harmless, and listed.
         """
         allowed = frozenset(scopes)
@@ -123,11 +123,11 @@ class TokenOffice:
         return bool(await self._tokens.page(limit=1))
 
     async def revoke(self, name: str) -> None:
-        """Revokes a token, durably and for ever; within `TRUSTED_SECONDS` nobody is let in with it, in any process.
+        """Revokes a token, durably and for ever; within `TOKEN_CACHE_SECONDS` nobody is let in with it, in any process.
 
         One that is revoked already stays as it is. A secret does in place of its name. Raises `UnknownToken`.
         """
-        name = without_secrets(name)
+        name = redact_secrets(name)
         if _name.fullmatch(name) is None or not await self._tokens.revoke(name, self._now()):
             raise UnknownToken(name)
         for digest in [digest for digest, trusted in self._trusted.items() if trusted.token.name == name]:
@@ -137,7 +137,7 @@ class TokenOffice:
         """What whoever shows this secret may do. None for one that is unknown, expired or revoked, and any other text.
 
         A secret that was never given out costs one read by index, and is not remembered. An expiry counts at once, a
-        revocation within `TRUSTED_SECONDS`. Raises `StoreUnavailable`.
+        revocation within `TOKEN_CACHE_SECONDS`. Raises `StoreUnavailable`.
         """
         if SECRET.fullmatch(secret) is None:
             return None
@@ -157,7 +157,7 @@ class TokenOffice:
         return token.grant
 
     async def _find(self, digest: bytes) -> Token | None:
-        """The token with this digest, unless it is revoked, as it was `TRUSTED_SECONDS` ago or later."""
+        """The token with this digest, unless it is revoked, as it was `TOKEN_CACHE_SECONDS` ago or later."""
         asked = self._ticks()
         trusted = self._trusted.get(digest)
         if trusted is not None and asked < trusted.due:
@@ -179,28 +179,28 @@ class TokenOffice:
     def _check_source(self, scopes: frozenset[Scope], source: str | None) -> None:
         if "ingest" not in scopes:
             if source is not None:
-                raise TokenRefused("source", "only a token with the scope ingest is bound to one")
+                raise InvalidTokenRequest("source", "only a token with the scope ingest is bound to one")
         elif source not in self._sources:
             known = ", ".join(self._sources) or "none"
             problem = "a token with the scope ingest needs one" if source is None else f"{source!r} is none"
-            raise TokenRefused("source", f"{problem}; there are {known}")
+            raise InvalidTokenRequest("source", f"{problem}; there are {known}")
 
 
 def _check_scopes(scopes: frozenset[str]) -> None:
     if not scopes or not scopes <= {*SCOPES}:
         wrong = ", ".join(map(repr, sorted(scopes.difference(SCOPES)))) or "none"
-        raise TokenRefused("scope", f"{wrong} given; a token has one or more of {', '.join(SCOPES)}")
+        raise InvalidTokenRequest("scope", f"{wrong} given; a token has one or more of {', '.join(SCOPES)}")
 
 
 def _check_life(expires_in: timedelta | None) -> None:
     if expires_in is not None and not timedelta() < expires_in <= LONGEST_LIFE:
-        raise TokenRefused("expires", f"must be from now on, and within {LONGEST_LIFE.days:,} days")
+        raise InvalidTokenRequest("expires", f"must be from now on, and within {LONGEST_LIFE.days:,} days")
 
 
 def _check_label(label: str) -> None:
     if len(label) > LONGEST_LABEL or not label.isprintable():
-        raise TokenRefused("label", f"use printable characters, at most {LONGEST_LABEL}")
+        raise InvalidTokenRequest("label", f"use printable characters, at most {LONGEST_LABEL}")
 
 
 def _expiry(created_at: str, expires_in: timedelta | None) -> str | None:
-    return None if expires_in is None else format_moment(datetime.fromisoformat(created_at) + expires_in)
+    return None if expires_in is None else format_timestamp(datetime.fromisoformat(created_at) + expires_in)

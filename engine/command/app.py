@@ -13,9 +13,9 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import pagefold.engine.demo
-from pagefold.engine.access.token_service import TokenRefused, UnknownToken
+from pagefold.engine.access.token_service import InvalidTokenRequest, UnknownToken
 from pagefold.engine.command.backups import backup, restore
-from pagefold.engine.command.console import complain
+from pagefold.engine.command.console import print_error
 from pagefold.engine.command.dead_letters import letters
 from pagefold.engine.command.epochs import epochs
 from pagefold.engine.command.ingest import ingest
@@ -29,11 +29,11 @@ from pagefold.engine.command.status import status
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
 from pagefold.engine.command.work import work
-from pagefold.engine.dead_letters.dead_letter_service import LetterResolved, UnknownLetter
-from pagefold.engine.errors import ConfigurationError, PagefoldError, Refused
+from pagefold.engine.dead_letters.dead_letter_service import DeadLetterResolved, UnknownDeadLetter
+from pagefold.engine.errors import ConfigurationError, PagefoldError, Rejected
 from pagefold.engine.replay.lost_pages import PagesWouldGo
 from pagefold.engine.replay.recovery import RecoveryUnderWay
-from pagefold.engine.runtime.redaction import without_secrets
+from pagefold.engine.runtime.redaction import redact_secrets
 
 HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
@@ -146,7 +146,7 @@ def _explain(error: BaseException) -> int:
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         traceback.print_exception(error)
     for message in dict.fromkeys(map(_sentence, found)):
-        complain(without_secrets(message))
+        print_error(redact_secrets(message))
     return max(map(_exit_code, found))
 
 
@@ -173,9 +173,16 @@ def _sentence(error: BaseException) -> str:
 
 def _exit_code(error: BaseException) -> int:
     match error:
-        case UnknownLetter() | LetterResolved() | UnknownToken() | Refused() | RecoveryUnderWay() | PagesWouldGo():
+        case (
+            UnknownDeadLetter()
+            | DeadLetterResolved()
+            | UnknownToken()
+            | Rejected()
+            | RecoveryUnderWay()
+            | PagesWouldGo()
+        ):
             return Exit.REFUSED
-        case ConfigurationError() | CycloptsError() | TokenRefused() | UsageError():
+        case ConfigurationError() | CycloptsError() | InvalidTokenRequest() | UsageError():
             return Exit.USAGE
         case _:
             return Exit.FAILED

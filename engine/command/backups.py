@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from pagefold.engine.command.console import duration, say, write_json
+from pagefold.engine.command.console import duration, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.verify import show_lines
@@ -101,8 +101,10 @@ async def _restore(options: Options, folder: Path, tools: Path | None, *, as_jso
         return Exit.DONE
     show_lines(Text(f"restored {_about(restored.backup)}, in {duration(seconds)}"))
     if restored.kept_aside is not None:
-        say(f"what stood there is kept: {restored.kept_aside}")
-    say("what was acknowledged after the backup is not in it: let the sources say it again (`pagefold rebuild`)")
+        print_message(f"what stood there is kept: {restored.kept_aside}")
+    print_message(
+        "what was acknowledged after the backup is not in it: let the sources say it again (`pagefold rebuild`)"
+    )
     return Exit.DONE
 
 

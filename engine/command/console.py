@@ -47,12 +47,12 @@ def messages() -> Console:
     return _Messages(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def say(message: str | Text) -> None:
+def print_message(message: str | Text) -> None:
     """A line on standard error."""
     messages().print(message, soft_wrap=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """An error: one line on standard error, whatever it holds."""
     text = Text.assemble(("pagefold: ", "bold red"), " ".join(message.split()))
     messages().print(text, soft_wrap=True)

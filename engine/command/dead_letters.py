@@ -14,9 +14,9 @@ from rich.text import Text
 import pagefold
 from pagefold.engine.command.console import (
     count,
+    print_message,
     printable,
     results,
-    say,
     shortened,
     show_table,
     write_bytes,
@@ -26,14 +26,14 @@ from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, 
 from pagefold.engine.command.pages import value
 from pagefold.engine.command.progress import item_meter
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, LetterResolved, Retried
-from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, summary_of
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, DeadLetterResolved, RetryResult
+from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, summary_of
 from pagefold.engine.events import AppendResult
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.dead_letter_records import DeadLetter, Kind, ListedLetter, Wanted
+from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, DeadLetterHeader, Kind
 
 WIDEST_ERROR = 100
 
@@ -83,11 +83,11 @@ def list_letters(  # noqa: PLR0913  # the command's options
         are null, and sku, channel and version where they are not known; purgedAt, purgedBy, when what it said was
         removed.
     """
-    wanted = Wanted(kind, domain, source, resolved)
+    wanted = DeadLetterFilter(kind, domain, source, resolved)
     return run(lambda: _list(wanted, limit, options, as_json=as_json))
 
 
-async def _list(wanted: Wanted, limit: int, options: Options, *, as_json: bool) -> int:
+async def _list(wanted: DeadLetterFilter, limit: int, options: Options, *, as_json: bool) -> int:
     if limit < 1:
         raise UsageError("--limit", f"{limit} is less than 1")
     async with pagefold.open(options.load(), create=False) as shop:
@@ -101,13 +101,13 @@ async def _list(wanted: Wanted, limit: int, options: Options, *, as_json: bool) 
         columns = ("id", "since", "stream", "version", "resolution" if wanted.resolved else "error")
         show_table(columns, rows, numbers=("version",), wrapped=("stream", columns[-1]))
     if total > len(rows):
-        say(f"… and {total - len(rows):,} older; --limit shows more")
+        print_message(f"… and {total - len(rows):,} older; --limit shows more")
     elif not rows:
-        say("no dead letters")
+        print_message("no dead letters")
     return Exit.DONE
 
 
-async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[ListedLetter]:
+async def _newest(shop: Shop, wanted: DeadLetterFilter, limit: int) -> AsyncIterator[DeadLetterHeader]:
     """So many of the newest letters, at most; a page of them is in memory."""
     after: str | None = None
     while limit > 0:
@@ -119,7 +119,7 @@ async def _newest(shop: Shop, wanted: Wanted, limit: int) -> AsyncIterator[Liste
         after, limit = page.next, limit - len(page.letters)
 
 
-def _row(letter: ListedLetter, *, resolved: bool) -> tuple[str, str, str, str, str]:
+def _row(letter: DeadLetterHeader, *, resolved: bool) -> tuple[str, str, str, str, str]:
     since = _moment(letter.recorded_at)
     summary = summary_of(letter)
     stream = letter.originator_id if letter.has_stream else f"a request of {summary.source}"
@@ -133,7 +133,7 @@ def _moment(text: str) -> str:
     return text[:19].replace("T", " ")
 
 
-def _resolution(letter: ListedLetter | LetterDetail) -> str:
+def _resolution(letter: DeadLetterHeader | DeadLetterDetail) -> str:
     """How a letter ended: `discarded by ada at 2026-01-01 12:00:00: a test`."""
     by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
     because = f": {letter.reason}" if letter.reason is not None else ""
@@ -174,7 +174,7 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
 _FACTS = ("kind", "via", "domain", "sku", "channel", "source", "version", "epoch", "revision")
 
 
-def _print_letter(detail: LetterDetail) -> None:
+def _print_letter(detail: DeadLetterDetail) -> None:
     facts: dict[str, object] = {name: getattr(detail, name) for name in _FACTS}
     facts |= {"recordedAt": detail.recorded_at, "purgedAt": detail.purged_at, "purgedBy": detail.purged_by}
     facts |= detail.headers
@@ -195,7 +195,7 @@ def _print_letter(detail: LetterDetail) -> None:
         results().print(line, soft_wrap=True)
 
 
-def _differing(detail: LetterDetail) -> list[Text]:
+def _differing(detail: DeadLetterDetail) -> list[Text]:
     if detail.differences is None:
         return []
     changes = [
@@ -229,14 +229,14 @@ def retry(  # the command's options
     as_json
         Print one JSON object a line: id, result.
     """
-    wanted = Wanted(kind, domain, source)
-    if bool(identifiers) + everything + (wanted != Wanted()) != 1:
+    wanted = DeadLetterFilter(kind, domain, source)
+    if bool(identifiers) + everything + (wanted != DeadLetterFilter()) != 1:
         raise UsageError("ID", "name dead letters, or say which with --kind, --domain and --source, or --all")
     return run(lambda: _retry(identifiers, wanted, options, as_json=as_json))
 
 
-async def _retry(identifiers: Sequence[str], wanted: Wanted, options: Options, *, as_json: bool) -> int:
-    counts: dict[Retried, int] = {"resolved": 0, "still dead": 0, "gone": 0}
+async def _retry(identifiers: Sequence[str], wanted: DeadLetterFilter, options: Options, *, as_json: bool) -> int:
+    counts: dict[RetryResult, int] = {"resolved": 0, "still dead": 0, "gone": 0}
     async with pagefold.open(options.load(), create=False) as shop, stoppable() as stop:
         found = await _found(shop, identifiers)
         total = len(found) if identifiers else await shop.dead_letters.count(wanted)
@@ -250,23 +250,25 @@ async def _retry(identifiers: Sequence[str], wanted: Wanted, options: Options, *
                     if stop:
                         break
     summary = ", ".join(f"{number:,} {result}" for result, number in counts.items() if number)
-    say(f"{count(sum(counts.values()), 'dead letter')} tried again: {summary}" if summary else "no dead letters")
+    print_message(
+        f"{count(sum(counts.values()), 'dead letter')} tried again: {summary}" if summary else "no dead letters"
+    )
     if stop:
         return stop.exit_code
     return Exit.REFUSED if counts["still dead"] else Exit.DONE
 
 
 async def _found(shop: Shop, identifiers: Sequence[str]) -> list[DeadLetter]:
-    """The letters that were asked for, each once. Raises `UnknownLetter`."""
+    """The letters that were asked for, each once. Raises `UnknownDeadLetter`."""
     return [await shop.dead_letters.get(identifier) for identifier in dict.fromkeys(identifiers)]
 
 
-async def _each(shop: Shop, found: Sequence[DeadLetter]) -> AsyncGenerator[tuple[str, Retried], None]:
+async def _each(shop: Shop, found: Sequence[DeadLetter]) -> AsyncGenerator[tuple[str, RetryResult], None]:
     for letter in found:
         yield letter.id, await shop.dead_letters.retry(letter, by=_known_name())
 
 
-def _tell(name: str, result: Retried | Decided, *, as_json: bool) -> None:
+def _tell(name: str, result: RetryResult | Decided, *, as_json: bool) -> None:
     if as_json:
         write_json({"id": name, "result": result})
     else:
@@ -334,7 +336,7 @@ def _read(payload: str) -> bytes:
 def _tell_result(name: str, result: AppendResult) -> None:
     if result.reason is not None:
         place = f"{result.path}: " if result.path else ""
-        say(printable(f"{name} stays as it is: {place}{result.reason}"))
+        print_message(printable(f"{name} stays as it is: {place}{result.reason}"))
     elif result.outcome == "duplicate":
         print(f"{name}  corrected: position {result.position} says so already")
     else:
@@ -392,7 +394,9 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
             print(count(each.letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
     verb = "would be removed" if dry_run else "was removed"
     total = sum(each.letters for each in emptied)
-    say(f"what {count(total, 'dead letter')} said {verb}" if total else "no dead letter is older than it may be")
+    print_message(
+        f"what {count(total, 'dead letter')} said {verb}" if total else "no dead letter is older than it may be"
+    )
     return Exit.DONE
 
 
@@ -428,7 +432,7 @@ async def _discard(identifiers: Sequence[str], reason: str, operator: str, optio
             result: Decided = "discarded"
             try:
                 await shop.dead_letters.discard(letter, reason, operator)
-            except LetterResolved:
+            except DeadLetterResolved:
                 result = "gone"
             _tell(letter.id, result, as_json=as_json)
     return Exit.DONE

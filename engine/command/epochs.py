@@ -6,7 +6,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 import pagefold
-from pagefold.engine.command.console import printable, say, show_table, write_bytes
+from pagefold.engine.command.console import print_message, printable, show_table, write_bytes
 from pagefold.engine.command.dead_letters import Operator, login_name
 from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options
 from pagefold.engine.intake.epoch_registry import Note
@@ -62,7 +62,7 @@ async def _list(options: Options, *, as_json: bool) -> int:
     elif found:
         show_table(("when", "what", "scope", "epoch", "by", "reason"), map(_row, found), wrapped=("scope", "reason"))
     else:
-        say("no epoch was raised so far: all events are of epoch 0")
+        print_message("no epoch was raised so far: all events are of epoch 0")
     return Exit.DONE
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, BinaryIO
 from cyclopts import Parameter
 
 import pagefold
-from pagefold.engine.command.console import count, pace, say, show_table, write_json
-from pagefold.engine.command.ingest_job import SHOWN, Intake, Refusals
+from pagefold.engine.command.console import count, pace, print_message, show_table, write_json
+from pagefold.engine.command.ingest_job import SHOWN, IngestJob, Refusals
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.progress import byte_meter
 from pagefold.engine.command.signals import stoppable
@@ -67,7 +67,7 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
     async with pagefold.open(config) as shop, stoppable() as stop:
         with _opened(rejects) as file, byte_meter(title, total) as meter:
             refusals = Refusals(shop, file)
-            intake = Intake(shop, refusals, meter, stop)
+            intake = IngestJob(shop, refusals, meter, stop)
             await intake.run(files)
     complete = intake.error is None and not stop
     _report(intake, time.monotonic() - started, complete=complete, as_json=as_json)
@@ -76,7 +76,7 @@ async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, 
     if stop:
         return stop.exit_code
     if refusals.count > SHOWN and rejects is None:
-        say(f"… and {count(refusals.count - SHOWN, 'more refusal')}; --rejects FILE keeps them all")
+        print_message(f"… and {count(refusals.count - SHOWN, 'more refusal')}; --rejects FILE keeps them all")
     return Exit.REFUSED if refusals.count else Exit.DONE
 
 
@@ -93,11 +93,11 @@ def _opened(rejects: Path | None) -> Iterator[BinaryIO | None]:
         yield file
 
 
-def _report(intake: Intake, seconds: float, *, complete: bool, as_json: bool) -> None:
+def _report(intake: IngestJob, seconds: float, *, complete: bool, as_json: bool) -> None:
     counts = {outcome: intake.counts[outcome] for outcome in OUTCOMES}
     if as_json:
         error = None if intake.error is None else str(intake.error)
         write_json({"lines": intake.lines} | counts | {"seconds": seconds, "complete": complete, "error": error})
         return
-    say(pace(intake.lines, "line", seconds, complete=complete))
+    print_message(pace(intake.lines, "line", seconds, complete=complete))
     show_table(("outcome", "lines"), [(name, f"{number:,}") for name, number in counts.items()], numbers=("lines",))

@@ -12,25 +12,25 @@ import orjson
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from pagefold.engine.command.console import printable, say
+from pagefold.engine.command.console import print_message, printable
 from pagefold.engine.command.progress import Meter
-from pagefold.engine.command.signals import Stop
+from pagefold.engine.command.signals import StopSignal
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE
 from pagefold.engine.errors import PagefoldError, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.input_files import InputFile
 from pagefold.engine.intake.ndjson_reader import Line, LineReader
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.dead_letter_records import Wanted
-from pagefold.engine.stores.event_state import State
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
+from pagefold.engine.stores.event_state import EventState
 from pagefold.projections.epochs import version_of
 
 SHOWN = 10
 """How many refusals are shown; the others are counted."""
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 class Batch(NamedTuple):
@@ -44,10 +44,10 @@ class Batch(NamedTuple):
 Batches: TypeAlias = MemoryObjectSendStream[Batch]
 
 
-class Intake:
+class IngestJob:
     """Appends the lines of sources. `counts` and `lines` tell what became of them, `error` why it ended early."""
 
-    def __init__(self, shop: Shop, refusals: "Refusals", meter: Meter, stop: Stop) -> None:
+    def __init__(self, shop: Shop, refusals: "Refusals", meter: Meter, stop: StopSignal) -> None:
         self._shop = shop
         self._refusals = refusals
         self._meter = meter
@@ -126,7 +126,7 @@ class Refusals:
 
     def __init__(self, shop: Shop, file: BinaryIO | None) -> None:
         self._shop = shop
-        self._door = Door(shop.config)
+        self._door = EventValidator(shop.config)
         self._file = file
         self.count = 0
 
@@ -137,7 +137,7 @@ class Refusals:
             self._file.write(_record(source, line, result))
         if self.count <= SHOWN:
             place = f"{source}:{line.number}: {result.path}: " if result.path else f"{source}:{line.number}: "
-            say(printable(place + (result.reason or "") + await self._kept(line.event, result)))
+            print_message(printable(place + (result.reason or "") + await self._kept(line.event, result)))
 
     def flush(self) -> None:
         """What was written is with the operating system."""
@@ -151,7 +151,7 @@ class Refusals:
         admission = self._door.admit(event, now(), "0")
         stream = admission.originator_id
         office = self._shop.dead_letters
-        page = await office.page(Wanted("ingest", event.type, event.source), limit=LARGEST_PAGE)
+        page = await office.page(DeadLetterFilter("ingest", event.type, event.source), limit=LARGEST_PAGE)
         for listed in page.letters:
             if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
                 letter = await office.get(listed.id)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import pagefold
-from pagefold.engine.command.console import say
+from pagefold.engine.command.console import print_message
 from pagefold.engine.command.options import Exit, Injected, Options, UsageError
 from pagefold.engine.configuration.config import CONFIG_VARIABLE, DEFAULT_FILE, Config
 from pagefold.engine.configuration.toml_tables import redacted
@@ -37,7 +37,9 @@ def init(
     written = force or not file.exists()
     if written:
         _write(file, sample(options.store), force=force)
-    say(f"wrote {file}: change it to your sources and channels" if written else f"{file} is there already, and stays")
+    print_message(
+        f"wrote {file}: change it to your sources and channels" if written else f"{file} is there already, and stays"
+    )
     return run(lambda: _make_store(options.load()))
 
 
@@ -60,5 +62,5 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 
 async def _make_store(config: Config) -> int:
     async with pagefold.open(config) as shop:
-        say(f"the store at {shop.store.name} is ready: `pagefold ingest FILE` appends, `pagefold work` folds")
+        print_message(f"the store at {shop.store.name} is ready: `pagefold ingest FILE` appends, `pagefold work` folds")
     return Exit.DONE

@@ -11,20 +11,20 @@ from rich.text import Text
 
 import pagefold
 from pagefold.domains.domain import JSON
-from pagefold.engine.command.console import printable, results, say, shortened, write_bytes
+from pagefold.engine.command.console import print_message, printable, results, shortened, write_bytes
 from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.event_state import Drift
+from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.field_changes import FieldChange
-from pagefold.projections.streams import EVERY_CHANNEL, fault_of_sku, normalise_sku
+from pagefold.projections.streams import EVERY_CHANNEL, normalise_sku, sku_error
 
 WIDEST_VALUE = 60
 """Characters of a value that a terminal or a log should show."""
 
 
-_WHY: dict[Drift, str] = {
+_WHY: dict[DriftKind, str] = {
     "missing": "the log did not have it",
     "newer": "the log had an older version",
     "changed": "the source's snapshot has another content at this version",
@@ -67,7 +67,7 @@ async def _get(sku: str, channel: str, options: Options, *, disabled: bool, pret
     async with pagefold.open(config, create=False) as shop:
         page = await shop.pages.get_json(sku, channel, disabled=disabled)
         if page is None:
-            say(await _why_none(shop, sku, channel))
+            print_message(await _why_none(shop, sku, channel))
             return Exit.REFUSED
     if pretty:
         _print_indented(page)
@@ -87,7 +87,7 @@ def _print_indented(page: bytes) -> None:
 async def _why_none(shop: Shop, sku: str, channel: str) -> str:
     """Why there is no page, and what to do."""
     name = printable(sku)
-    if (fault := fault_of_sku(normalise_sku(sku))) is not None:
+    if (fault := sku_error(normalise_sku(sku))) is not None:
         return f"{name!r} is no SKU: {fault}"
     if await shop.pages.get_json(sku, channel, disabled=True) is not None:
         return f"the page of {name} in {channel} is disabled; --disabled prints it all the same"
@@ -133,7 +133,7 @@ async def _history(sku: str, channel: str | None, domain: str | None, options: O
         found = await (_write_lines(entries) if as_json else _show_streams(entries))
     if not found:
         limits = "".join(f" in {limit}" for limit in (channel, domain) if limit is not None)
-        say(f"no source has said anything about {printable(sku)}{limits}")
+        print_message(f"no source has said anything about {printable(sku)}{limits}")
         return Exit.REFUSED
     return Exit.DONE
 

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from pagefold.engine.command.console import messages, printable, say, shortened
+from pagefold.engine.command.console import messages, print_message, printable, shortened
 
 SECONDS_BETWEEN_LINES = 5.0
 NARROW = 100
@@ -122,4 +122,4 @@ class _Lines:
             return
         self._next = time.monotonic() + SECONDS_BETWEEN_LINES
         share = f" {done / self._total:.0%}," if self._total else ""
-        say(f"{self._title}:{share} {note}")
+        print_message(f"{self._title}:{share} {note}")

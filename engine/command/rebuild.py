@@ -10,11 +10,11 @@ from pagefold.engine.command.console import printable
 from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Injected, Options, Processes, UsageError
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.runtime.event_loop import run
-from pagefold.projections.streams import fault_of_sku, normalise_sku
+from pagefold.projections.streams import normalise_sku, sku_error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RebuildOptions:
     """What is asked for."""
 
     source: Annotated[list[str] | None, Parameter(metavar="SOURCE")] = None
@@ -58,7 +58,7 @@ class Wish:
 
 def rebuild(
     *,
-    wish: Annotated[Wish, Parameter(name="*")] = Wish(),
+    wish: Annotated[RebuildOptions, Parameter(name="*")] = RebuildOptions(),
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -103,13 +103,13 @@ def rebuild(
     return run(lambda: _run(wish, options, as_json=as_json))
 
 
-async def _run(wish: Wish, options: Options, *, as_json: bool) -> int:
+async def _run(wish: RebuildOptions, options: Options, *, as_json: bool) -> int:
     from pagefold.engine.command.rebuild_job import do  # noqa: PLC0415  # other commands need not wait for what it imports
 
     return await do(wish, options, as_json=as_json)
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: RebuildOptions) -> None:
     """Raises `UsageError` for what cannot be meant."""
     given = {
         "--source": wish.source is not None,
@@ -130,7 +130,7 @@ def _check(wish: Wish) -> None:
         _alone("--new-epoch", "is about a whole source", ("--domain", "--sku"), given)
         if wish.source is None:
             raise UsageError("--new-epoch", "name the source, with --source")
-    if wish.sku is not None and (fault := fault_of_sku(wish.prefix.rstrip())) is not None:
+    if wish.sku is not None and (fault := sku_error(wish.prefix.rstrip())) is not None:
         raise UsageError("--sku", f"'{printable(wish.sku)}' {fault}")
     if wish.max_orphans is not None:
         try:

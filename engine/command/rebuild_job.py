@@ -14,43 +14,49 @@ from rich.text import Text
 
 import pagefold
 from pagefold.domains.domain import JSON
-from pagefold.engine.command.console import JSONList, complain, count, pace, say, write_pieces
+from pagefold.engine.command.console import JSONList, count, pace, print_error, print_message, write_pieces
 from pagefold.engine.command.options import DOMAIN_NAMES, Exit, Options, UsageError
 from pagefold.engine.command.progress import Meter, share_meter
-from pagefold.engine.command.rebuild import Wish
+from pagefold.engine.command.rebuild import RebuildOptions
 from pagefold.engine.command.rebuilds import (
     SHOWN_ORPHANS,
     drift_item,
     first_orphans,
     list_drift,
-    needs_a_look,
+    needs_attention,
+    next_step,
     proves_orphans,
     run_lines,
     run_pieces,
-    way_on,
 )
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import SHOWN, Tally, behind, drift_lines, rate, section_count, show_lines
+from pagefold.engine.command.verify import SHOWN, DriftTally, behind, drift_lines, rate, section_count, show_lines
 from pagefold.engine.errors import ConfigurationError, PagefoldError, StoreDamaged, StoreError
 from pagefold.engine.rebuild.excerpts import clean
-from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from pagefold.engine.rebuild.run_observer import Finding, Watcher
-from pagefold.engine.rebuild.run_repository import RunTaken, UnknownRun
-from pagefold.engine.replay.replayer import Refolded, SectionDrift
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.rebuild.rebuild_service import (
+    RebuildInProgress,
+    RebuildRequest,
+    RebuildService,
+    RunNotResumable,
+    RunReport,
+)
+from pagefold.engine.rebuild.run_observer import Finding, RunObserver
+from pagefold.engine.rebuild.run_repository import RunTakenOver, UnknownRun
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.engine.stores.store import Checkpoint
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
-_NOTHING_DONE = (BeingRebuilt, CannotResume, RunTaken, UnknownRun)
+_NOTHING_DONE = (RebuildInProgress, RunNotResumable, RunTakenOver, UnknownRun)
 """Why there was no run, or none to go on with: somebody else is at it, or it is over."""
 
-_Begin: TypeAlias = Callable[[Watcher], Awaitable[RunReport]]
+_Begin: TypeAlias = Callable[[RunObserver], Awaitable[RunReport]]
 
 
-async def do(wish: Wish, options: Options, *, as_json: bool) -> int:
+async def do(wish: RebuildOptions, options: Options, *, as_json: bool) -> int:
     """Does what was asked for, and gives the exit code."""
     started = time.monotonic()
     with _Findings(as_json=as_json) as found:
@@ -59,7 +65,7 @@ async def do(wish: Wish, options: Options, *, as_json: bool) -> int:
             shop.rebuilds() as office,
             stoppable() as stop,
         ):
-            errand = _Errand(shop, office, wish, found)
+            errand = _RebuildJob(shop, office, wish, found)
             with stop.scope:
                 await errand.go()
             if stop:
@@ -77,7 +83,7 @@ class _Findings:
         self.as_json = as_json
         self.code = int(Exit.DONE)
         self.runs: list[tuple[RunReport, JSONList]] = []
-        self.pages: Refolded | None = None
+        self.pages: ReplayResult | None = None
         self._errors: list[JSON] = []
         self._lists = ExitStack()
         self._sections = self.new_list()
@@ -100,7 +106,7 @@ class _Findings:
 
     def fail(self, source: str | None, error: PagefoldError) -> None:
         """Something went wrong, be it with one source: says what."""
-        complain(str(error))
+        print_error(str(error))
         self._errors.append({"source": source, "error": clean(str(error))})
         match error:
             case ConfigurationError():
@@ -132,7 +138,7 @@ class _Findings:
         yield b"," + orjson.dumps({"errors": self._errors, "seconds": seconds, "exitCode": code})[1:]
 
 
-class _Watch(Watcher):
+class _Watch(RunObserver):
     """Hears of a run: shows how far it is. Of a dry run, which is not recorded, it remembers what was found."""
 
     def __init__(self, drift: JSONList | None) -> None:
@@ -196,10 +202,10 @@ class _Watch(Watcher):
         return count(rows, "row")
 
 
-class _Errand:
+class _RebuildJob:
     """One call of the command: its runs, one after the other, and then the pages. People are told as it goes."""
 
-    def __init__(self, shop: Shop, office: RebuildOffice, wish: Wish, found: _Findings) -> None:
+    def __init__(self, shop: Shop, office: RebuildService, wish: RebuildOptions, found: _Findings) -> None:
         self._shop = shop
         self._office = office
         self._wish = wish
@@ -220,19 +226,19 @@ class _Errand:
         except StoreError as error:
             self._found.fail(None if self._at is None else self._at[0], error)
             if self._at is not None and not wish.dry_run:
-                say("`pagefold rebuilds list` shows the run, which can be gone on with")
+                print_message("`pagefold rebuilds list` shows the run, which can be gone on with")
 
     async def interrupted(self) -> None:
         """Says what is left of it."""
         if self._wish.dry_run:
-            say("interrupted: nothing was changed")
+            print_message("interrupted: nothing was changed")
         elif self._at is None:
-            say("interrupted: `pagefold rebuild --from log` goes over the pages again")
+            print_message("interrupted: `pagefold rebuild --from log` goes over the pages again")
         else:
             _, watch = self._at
             report = await self._begun(watch)
             if report is None:
-                say("interrupted: no run was begun")
+                print_message("interrupted: no run was begun")
             else:
                 await self._take(report, watch, shown=0)
 
@@ -255,7 +261,7 @@ class _Errand:
 
     async def _rebuild(self, sources: Sequence[str]) -> None:
         wish = self._wish
-        order = Order(
+        order = RebuildRequest(
             domains=wish.domain,
             prefix=wish.prefix,
             max_orphans=wish.max_orphans,
@@ -276,7 +282,7 @@ class _Errand:
             self._found.fail(None, error)
             return
         if report.state == "completed":
-            say(f"the rebuild {run_id} is completed already")
+            print_message(f"the rebuild {run_id} is completed already")
             await self._take(report, _Watch(self._list()))
         else:
             confirmed = self._wish.yes
@@ -315,7 +321,7 @@ class _Errand:
 
     async def _take(self, report: RunReport, watch: _Watch, *, shown: int = SHOWN) -> None:
         """Tells of a run, with so many samples, and keeps it."""
-        if needs_a_look(report):
+        if needs_attention(report):
             self._found.needs_a_look()
         if watch.drift is not None:
             self._found.runs.append((report, watch.drift))
@@ -326,8 +332,8 @@ class _Errand:
             orphans = watch.orphans if report.run is None else await first_orphans(self._office, report)
             orphans = orphans[: SHOWN_ORPHANS if report.state == "held" else shown] if proves_orphans(report) else []
             show_lines(*run_lines(report, watch.pace(report), orphans, shown=shown))
-        if (hint := way_on(report)) is not None:
-            say(f"interrupted: {hint}" if report.state == "interrupted" else hint)
+        if (hint := next_step(report)) is not None:
+            print_message(f"interrupted: {hint}" if report.state == "interrupted" else hint)
 
     # --- pages ------------------------------------------------------------------------------------
 
@@ -349,7 +355,7 @@ class _Errand:
                     still = sum(end - each.position for each in reached if each.position < end)
                     meter.update(left - still, "what was appended")
 
-            async with beside(look):
+            async with run_beside(look):
                 await self._shop.catch_up(domains)
 
     async def _checkpoints(self, domains: Sequence[str]) -> list[Checkpoint]:
@@ -366,7 +372,7 @@ class _Errand:
         samples: list[SectionDrift] = []
         total = None if prefix else await section_count(self._shop, domains)
         with share_meter("pages", total) as meter:
-            tally = Tally(meter, samples, SHOWN)
+            tally = DriftTally(meter, samples, SHOWN)
 
             def tell(drift: SectionDrift) -> None:
                 tally.tell(drift)
@@ -387,7 +393,7 @@ class _Errand:
         if not self._found.as_json:
             show_lines(self._about_pages(pages, time.monotonic() - started), *drift_lines(samples, pages.changed))
 
-    def _about_pages(self, pages: Refolded, seconds: float) -> Text:
+    def _about_pages(self, pages: ReplayResult, seconds: float) -> Text:
         have = "has" if pages.changed == 1 else "have"
         what = f"{have} drifted" if self._wish.dry_run else "had drifted, folded again"
         drifted = f"{pages.changed:,} {what}" if pages.changed else "none has drifted"

@@ -12,11 +12,11 @@ import pagefold
 from pagefold.domains.domain import JSON
 from pagefold.engine.command.console import (
     JSONList,
-    complain,
     count,
     duration,
+    print_error,
+    print_message,
     printable,
-    say,
     shortened,
     show_table,
     write_json,
@@ -25,11 +25,11 @@ from pagefold.engine.command.console import (
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.command.verify import SHOWN_FIELDS, change_lines, show_lines
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.stores.event_state import Drift
+from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.field_changes import FieldChange
 
 if TYPE_CHECKING:
-    from pagefold.engine.rebuild.rebuild_service import Condition, RebuildOffice, RunReport
+    from pagefold.engine.rebuild.rebuild_service import Condition, RebuildService, RunReport
     from pagefold.engine.rebuild.run_observer import Finding
 
 SHOWN_ORPHANS = 10
@@ -105,9 +105,9 @@ async def _list(source: str | None, limit: int, options: Options, *, as_json: bo
     if shown:
         show_table(("run", "state", "started", "lasted", *numbers), map(_row, shown), numbers=("lasted", *numbers))
     if len(found) > limit:
-        say("there are older ones; --limit shows more")
+        print_message("there are older ones; --limit shows more")
     elif not found:
-        say("nothing was rebuilt so far" + ("" if source is None else f" from {printable(source)}"))
+        print_message("nothing was rebuilt so far" + ("" if source is None else f" from {printable(source)}"))
     return Exit.DONE
 
 
@@ -153,7 +153,7 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
         try:
             report = await office.report(identifier)
         except UnknownRun as error:
-            complain(str(error))
+            print_error(str(error))
             return Exit.REFUSED
         if as_json:
             with JSONList() as drift:
@@ -162,8 +162,8 @@ async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
             return Exit.DONE
         orphans = await first_orphans(office, report)
     show_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=ALL), *_facts(report))
-    if (hint := way_on(report)) is not None:
-        say(hint)
+    if (hint := next_step(report)) is not None:
+        print_message(hint)
     return Exit.DONE
 
 
@@ -281,13 +281,13 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def needs_a_look(report: "RunReport") -> bool:
+def needs_attention(report: "RunReport") -> bool:
     """Whether a run is done, and yet somebody should look at it; a dry run also when anything has drifted."""
     drifted = report.run is None and bool(report.drifted or report.counts.orphans)
     return drifted or bool(report.counts.refused) or any(warnings(report))
 
 
-def way_on(report: "RunReport") -> str | None:
+def next_step(report: "RunReport") -> str | None:
     """What to do about a run that is not completed."""
     if report.state == "held" and report.run is None:
         return f"`pagefold rebuild --source {report.source} --yes` {_consents_to(report)}"
@@ -302,7 +302,7 @@ def _consents_to(report: "RunReport") -> str:
     return "takes all of that away" if report.losses else "withdraws them"
 
 
-def _sample(sample: JSON) -> tuple[str, Drift, list[FieldChange]]:
+def _sample(sample: JSON) -> tuple[str, DriftKind, list[FieldChange]]:
     stream, drift, changes = cast("list[Any]", sample)
     return stream, drift, [FieldChange(*change) for change in changes]
 
@@ -338,7 +338,7 @@ def proves_orphans(report: "RunReport") -> bool:
     return report.complete and not report.counts.unreadable
 
 
-async def first_orphans(office: "RebuildOffice", report: "RunReport") -> list[str]:
+async def first_orphans(office: "RebuildService", report: "RunReport") -> list[str]:
     """The first orphans of a run that is recorded, when they are some."""
     found: list[str] = []
     if report.run is not None and report.counts.orphans and proves_orphans(report):
@@ -366,7 +366,7 @@ def run_document(report: "RunReport") -> dict[str, object]:
     return document
 
 
-def _sample_document(stream: str, drift: Drift, changes: list[FieldChange]) -> dict[str, object]:
+def _sample_document(stream: str, drift: DriftKind, changes: list[FieldChange]) -> dict[str, object]:
     fields = [{"path": each.path, "log": each.before, "snapshot": each.after} for each in changes]
     return {"stream": stream, "drift": drift, "changes": fields}
 
@@ -379,7 +379,7 @@ def run_pieces(report: "RunReport", drift: JSONList) -> Iterator[bytes]:
     yield b"}"
 
 
-async def list_drift(office: "RebuildOffice", report: "RunReport", into: JSONList) -> None:
+async def list_drift(office: "RebuildService", report: "RunReport", into: JSONList) -> None:
     """Lists every stream that a recorded run found drifted."""
     if report.run is not None:
         async for stream, drift in office.drifted(report.run):

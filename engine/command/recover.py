@@ -8,11 +8,11 @@ from cyclopts import Parameter
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.command.console import pace, say, write_json
+from pagefold.engine.command.console import pace, print_message, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Processes
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.command.verify import SHOWN, Tally, section_count, show_lines, tell_damage
+from pagefold.engine.command.verify import SHOWN, DriftTally, section_count, show_lines, tell_damage
 from pagefold.engine.replay.recovery import Recovered
 from pagefold.engine.replay.replayer import SectionDrift
 from pagefold.engine.runtime.event_loop import run
@@ -57,11 +57,11 @@ async def _recover(options: Options, processes: int | None, *, yes: bool, as_jso
     samples: list[SectionDrift] = []
     async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
-            advance = Tally(meter, samples, SHOWN).advance
+            advance = DriftTally(meter, samples, SHOWN).advance
             found = await shop.recover(confirmed=yes, advance=advance, processes=processes)
             inspection = await shop.store.inspect()
     if found is None:
-        say("the recovery has not come to its end: run `pagefold recover` again")
+        print_message("the recovery has not come to its end: run `pagefold recover` again")
         return stop.exit_code
     seconds = time.monotonic() - started
     if as_json:

@@ -13,21 +13,21 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import pagefold
-from pagefold.engine.command.console import say
+from pagefold.engine.command.console import print_message
 from pagefold.engine.command.options import Exit, Injected, Options
-from pagefold.engine.command.signals import Stop, stoppable
+from pagefold.engine.command.signals import StopSignal, stoppable
 from pagefold.engine.command.supervisor import Start, Task, supervise
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError, StoreUnavailable
-from pagefold.engine.http.authorization import EVERYTHING, Access, anonymous_grant
+from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator, anonymous_grant
 from pagefold.engine.http.listening_socket import address_of, listen
 from pagefold.engine.http.open_file_limit import room_for
-from pagefold.engine.http.process_links import WORKER, Peers
+from pagefold.engine.http.process_links import WORKER, ProcessLinks
 from pagefold.engine.http.server import serving
-from pagefold.engine.http.server_context import Service
-from pagefold.engine.runtime.event_loop import answer_soon, run
+from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.runtime.event_loop import run, shorten_switch_interval
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop
 
 GIVING_WAY = 5
@@ -65,8 +65,8 @@ def serve(
         read pages, and do not wait behind it. With 1, one process does everything.
     """
     options.start_logging("info")
-    answer_soon()
-    peers = Peers.open(workers) if workers > 1 else None
+    shorten_switch_interval()
+    peers = ProcessLinks.open(workers) if workers > 1 else None
     shared = _Shared(within_room(options.load()), listen(host, port), host, work, peers)
     if peers is None:
         return run(lambda: _serve(shared))
@@ -86,7 +86,7 @@ class _Shared(NamedTuple):
     listener: socket.socket
     host: str
     work: bool
-    peers: Peers | None
+    peers: ProcessLinks | None
 
 
 def within_room(config: Config) -> Config:
@@ -105,11 +105,11 @@ async def _serve(shared: _Shared, start: Start | None = None) -> int:
         service = await service_of(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
-            beside(lambda: closing(service, host)),
+            run_beside(lambda: closing(service, host)),
             serving(service, listener, peers, stands_in=stands_in),
         ):
             if number == WORKER:
-                say(f"listening on {address}")
+                print_message(f"listening on {address}")
             log.info("serving", address=address, store=shop.store.name, worker=number, work=consumes)
             await _stopped(stop, None if start is None else start.gone)
     log.info("stopped", signal=stop.signal and stop.signal.name, worker=number)
@@ -139,14 +139,16 @@ async def _is_gone(descriptor: int) -> bool:
     return False
 
 
-async def service_of(shop: Shop, host: str, number: int = WORKER) -> Service:
+async def service_of(shop: Shop, host: str, number: int = WORKER) -> ServerContext:
     """The server's inside, with what may be done there without a token. Raises `ConfigurationError`."""
     anonymous = anonymous_grant(shop.config.http, host, has_tokens=await shop.tokens.any_made())
     log.info("anonymous callers", may=sorted(anonymous.scopes) if anonymous else [])
-    return Service(shop, Access(anonymous, shop.tokens), reads_open=anonymous is not None, worker=number)
+    return ServerContext(
+        shop, BearerAuthenticator(anonymous, shop.tokens), reads_open=anonymous is not None, worker=number
+    )
 
 
-async def closing(service: Service, host: str) -> None:
+async def closing(service: ServerContext, host: str) -> None:
     """Takes from a server where everybody may do everything what is not to be done without a token, once there is one.
 
     It looks every `SECONDS_TO_CLOSE`, and never opens again what was closed: tokens that expire do not let others in.
@@ -172,10 +174,10 @@ def _consumers(shop: Shop, *, work: bool) -> AbstractAsyncContextManager[None]:
 
     One that fails does not end the server: pages are read as they are, and whoever asks for readiness is told.
     """
-    return beside(partial(shop.work, enduring=True)) if work else nullcontext()
+    return run_beside(partial(shop.work, enduring=True)) if work else nullcontext()
 
 
-async def _stopped(stop: Stop, gone: int | None) -> None:
+async def _stopped(stop: StopSignal, gone: int | None) -> None:
     """Returns when a signal has come, or the process that started this one is gone."""
     with stop.scope:
         await (anyio.sleep_forever() if gone is None else anyio.wait_readable(gone))

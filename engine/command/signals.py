@@ -13,7 +13,7 @@ from pagefold.engine.runtime.logs import Logger
 log = Logger(__name__)
 
 
-class Stop:
+class StopSignal:
     """Whether SIGINT or SIGTERM has come. `scope` is cancelled then: what must not be interrupted shields itself."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class Stop:
 
 
 @asynccontextmanager
-async def stoppable() -> AsyncIterator[Stop]:
+async def stoppable() -> AsyncIterator[StopSignal]:
     """Watches for signals while the block lasts."""
-    stop = Stop()
+    stop = StopSignal()
     async with anyio.create_task_group() as group:
         await group.start(stop.watch)
         yield stop

@@ -4,7 +4,7 @@ import msgspec
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.command.console import count, duration, results, say, show_table, write_bytes
+from pagefold.engine.command.console import count, duration, print_message, results, show_table, write_bytes
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.dead_letters.retention import NOTICE_DAYS
 from pagefold.engine.reading.status import ChannelStatus, DomainStatus, ResetStatus, Status
@@ -80,27 +80,33 @@ def _channel_row(channel: ChannelStatus, names: list[str]) -> list[str | Text]:
 def _hint(found: Status) -> None:
     for check in found.checks:
         if not check.ok:
-            say(Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red"))
+            print_message(
+                Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red")
+            )
     if found.recovering:
-        say(Text("pages are being folded again: where no `pagefold recover` is at work, run it once more", style="red"))
+        print_message(
+            Text("pages are being folded again: where no `pagefold recover` is at work, run it once more", style="red")
+        )
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
         names = ", ".join(changed)
-        say(f"configuration changed, or the release, since {names} was folded: `pagefold work` folds it again")
+        print_message(
+            f"configuration changed, or the release, since {names} was folded: `pagefold work` folds it again"
+        )
     for reset in found.looks_reset:
-        say(Text(reset_warning(reset), style="red"))
+        print_message(Text(reset_warning(reset), style="red"))
     if found.deliveries:
-        say(f"no event could be made of {count(found.deliveries, 'request')}")
+        print_message(f"no event could be made of {count(found.deliveries, 'request')}")
     if found.expiring:
-        say(Text(f"{count(found.expiring, 'open dead letter')} {_expiry(found.expiring)}", style="red"))
+        print_message(Text(f"{count(found.expiring, 'open dead letter')} {_expiry(found.expiring)}", style="red"))
     if found.purged:
-        say(
+        print_message(
             Text(
                 f"what {count(found.purged, 'open dead letter')} said was removed, and nothing else has it", style="red"
             )
         )
     if found.deliveries or any(domain.dead_letters or domain.conflicts for domain in found.domains):
-        say("`pagefold dead-letters list` shows what could not be folded or appended")
+        print_message("`pagefold dead-letters list` shows what could not be folded or appended")
 
 
 def _expiry(letters: int) -> str:

@@ -8,12 +8,12 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.access.token_service import LARGEST_PAGE, TRUSTED_SECONDS, UnknownToken
-from pagefold.engine.command.console import complain, printable, say, show_table, write_json
+from pagefold.engine.access.token_service import LARGEST_PAGE, TOKEN_CACHE_SECONDS, UnknownToken
+from pagefold.engine.command.console import print_error, print_message, printable, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.runtime import clock
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.runtime.redaction import without_secrets
+from pagefold.engine.runtime.redaction import redact_secrets
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import Scope, Token, TokenState, scope_text
 
@@ -89,8 +89,8 @@ async def _create(
         print(secret)
     bound = "" if token.source is None else f" for {token.source}"
     ends = "until it is revoked" if token.expires_at is None else f"until {_moment(token.expires_at)} UTC"
-    say(f"{token.name} may {' and '.join(scope_text(token.scopes).split())}{bound}, {ends}")
-    say("its secret is shown this once: keep it where secrets are kept")
+    print_message(f"{token.name} may {' and '.join(scope_text(token.scopes).split())}{bound}, {ends}")
+    print_message("its secret is shown this once: keep it where secrets are kept")
     return Exit.DONE
 
 
@@ -124,9 +124,9 @@ async def _list(limit: int, options: Options, *, as_json: bool) -> int:
         columns = ("name", "state", "scopes", "source", "created", "expires", "label")
         show_table(columns, [_row(token, moment) for token in shown], wrapped=("label",))
     else:
-        say("no tokens; `pagefold tokens create` makes one")
+        print_message("no tokens; `pagefold tokens create` makes one")
     if len(found) > limit:
-        say("… and later ones; --limit shows more")
+        print_message("… and later ones; --limit shows more")
     return Exit.DONE
 
 
@@ -191,10 +191,10 @@ async def _revoke(names: Sequence[str], options: Options) -> int:
             try:
                 await shop.tokens.revoke(name)
             except UnknownToken as error:
-                complain(str(error))
+                print_error(str(error))
             else:
-                print(f"{without_secrets(name)}  revoked")
+                print(f"{redact_secrets(name)}  revoked")
                 revoked += 1
     if revoked:
-        say(f"in servers that run, this counts within {TRUSTED_SECONDS:g} s")
+        print_message(f"in servers that run, this counts within {TOKEN_CACHE_SECONDS:g} s")
     return Exit.DONE if revoked == len(names) else Exit.REFUSED

@@ -10,13 +10,22 @@ from cyclopts.validators import Number
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.command.console import complain, count, pace, percent, printable, results, say, write_json
+from pagefold.engine.command.console import (
+    count,
+    pace,
+    percent,
+    print_error,
+    print_message,
+    printable,
+    results,
+    write_json,
+)
 from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
 from pagefold.engine.command.pages import change_line
 from pagefold.engine.command.progress import Meter, share_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.errors import remedy_for
-from pagefold.engine.replay.replayer import Refolded, SectionDrift, SectionDriftKind
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift, SectionDriftKind
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.store_health import Inspection
@@ -88,7 +97,7 @@ async def _verify(
     as_json: bool,
 ) -> int:
     started = time.monotonic()
-    found: Refolded | None = None
+    found: ReplayResult | None = None
     differences: list[SectionDrift] = []
     inspection = Inspection([], [])
     async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
@@ -96,7 +105,7 @@ async def _verify(
             inspection = await shop.store.inspect() if sample is None else inspection
             total = await section_count(shop, domains) if sample is None else None
             with share_meter("verifying", total) as meter:
-                tally = Tally(meter, differences, LISTED)
+                tally = DriftTally(meter, differences, LISTED)
                 found = await shop.verify(
                     domains, sample=sample, tell=tally.tell, advance=tally.advance, processes=processes
                 )
@@ -116,25 +125,25 @@ async def _verify(
 def tell_damage(inspection: Inspection) -> None:
     """Says what is damaged, and what to do about it; and what could not be looked at."""
     for damage in inspection.damage[:SHOWN]:
-        complain(f"{damage.what} is damaged: {damage.problem}")
+        print_error(f"{damage.what} is damaged: {damage.problem}")
     if len(inspection.damage) > SHOWN:
-        complain(f"and {len(inspection.damage) - SHOWN:,} more are")
+        print_error(f"and {len(inspection.damage) - SHOWN:,} more are")
     for what in dict.fromkeys(damage.what for damage in inspection.damage):
-        say(f"{what}: {remedy_for(what)}")
+        print_message(f"{what}: {remedy_for(what)}")
     for index in inspection.unchecked:
-        say(f"not looked at: index {index}")
+        print_message(f"not looked at: index {index}")
 
 
-def _show(found: Refolded, differences: list[SectionDrift], seconds: float) -> None:
+def _show(found: ReplayResult, differences: list[SectionDrift], seconds: float) -> None:
     share = f"{found.changed:,} drifted, {percent(found.drift)}" if found.changed else "none has drifted"
     compared = f"{pace(found.sections, 'section', seconds, complete=True)}: "
     show_lines(Text.assemble(compared, (share, "red" if found.changed else "green"), behind(found)))
     show_lines(*drift_lines(differences, found.changed))
     if found.changed:
-        say("`pagefold rebuild --from log` repairs them")
+        print_message("`pagefold rebuild --from log` repairs them")
 
 
-class Tally:
+class DriftTally:
     """Hears of a folding: shows how far it is, and keeps the first sections that have drifted in `kept`."""
 
     def __init__(self, meter: Meter, kept: list[SectionDrift], most: int) -> None:
@@ -169,7 +178,7 @@ async def section_count(shop: Shop, domains: Collection[str] | None) -> int:
     return sum(sections for (_, domain), (sections, _) in counts.items() if domains is None or domain in domains)
 
 
-def behind(found: Refolded) -> str:
+def behind(found: ReplayResult) -> str:
     """How many sections wait, if any."""
     wait = "waits for its consumer" if found.behind == 1 else "wait for their consumer"
     return f", {found.behind:,} {wait}" if found.behind else ""

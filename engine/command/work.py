@@ -9,7 +9,7 @@ import anyio
 from cyclopts import Parameter
 
 import pagefold
-from pagefold.engine.command.console import messages, pace, say, show_table, write_json
+from pagefold.engine.command.console import messages, pace, print_message, show_table, write_json
 from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import SECONDS_BETWEEN_LINES, fold_bars
 from pagefold.engine.command.signals import stoppable
@@ -147,11 +147,11 @@ def _report(folded: Mapping[str, Checkpoint], seconds: float, *, complete: bool,
         return
     total = sum(map(_events, folded.values()))
     if messages().is_terminal:
-        say("folded " + pace(total, "event", seconds, complete=complete))
+        print_message("folded " + pace(total, "event", seconds, complete=complete))
     else:
         log.info("caught up" if complete else "not caught up", events=total, seconds=round(seconds, 3))
     numbers = ("checkpoint", "applied", "stale", "dead")
     rows = ((name, *(f"{number:,}" for number in each[1:5])) for name, each in folded.items())
     show_table(("domain", *numbers), rows, numbers=numbers)
     if any(each.dead for each in folded.values()):
-        say("`pagefold dead-letters list` shows what could not be folded")
+        print_message("`pagefold dead-letters list` shows what could not be folded")

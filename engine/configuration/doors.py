@@ -8,11 +8,11 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from pagefold.engine.configuration.toml_tables import (
-    WithColumns,
+    ColumnsTable,
     WithConstants,
+    check_event_fields,
     check_names,
     check_path,
-    check_targets,
     check_values,
     check_variable,
     flat,
@@ -84,7 +84,7 @@ class WebhookConfig(WithConstants, WithFilters, frozen=True, kw_only=True):
         return values_by_place(self.withdrawals)
 
 
-class CdcConfig(WithColumns, WithFilters, frozen=True):
+class CdcConfig(ColumnsTable, WithFilters, frozen=True):
     """Which columns of a source's tables give the parts of an event, when Debezium tells of a row.
 
     `columns` and `constants` are as for snapshots. Without a column, `sourceVersion` is the LSN of the change, and
@@ -172,7 +172,7 @@ def check_cdc(key: str, cdc: CdcConfig) -> None:
 
 
 def _check_parts(key: str, tables: Mapping[str, Mapping[str, object]]) -> None:
-    check_targets(key, tables)
+    check_event_fields(key, tables)
     for table, given in tables.items():
         if "source" in given:
             raise ConfigurationError(f"{key}.{table}.source", "is known: the source whose configuration this is")

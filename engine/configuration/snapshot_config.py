@@ -12,10 +12,10 @@ import msgspec
 
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.toml_tables import (
-    WithColumns,
+    ColumnsTable,
+    check_event_fields,
     check_names,
     check_path,
-    check_targets,
     check_variable,
     redacted,
 )
@@ -75,7 +75,7 @@ def _limit(given: int | str) -> int | Decimal:
     raise ValueError(problem)
 
 
-class SnapshotConfig(WithColumns, frozen=True):
+class SnapshotConfig(ColumnsTable, frozen=True):
     """Where a source says everything that it says now: exactly one of `file`, `url` and `query`.
 
     `columns` names, by target, the column of a CSV file, of a query's result or of flat JSON that it is taken from;
@@ -187,7 +187,7 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> None:
             check_variable(f"{key}.{field.name}", value)
     {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
     check_names(f"{key}.columns", snapshot.columns, "the name of a column")
-    check_targets(key, {"columns": snapshot.columns, "constants": snapshot.constants})
+    check_event_fields(key, {"columns": snapshot.columns, "constants": snapshot.constants})
     _check_events(key, snapshot)
     parsers = (("max_orphans", OrphanLimit.parse), ("settle", parse_duration), ("duration", parse_duration))
     for name, parse in parsers:

@@ -9,7 +9,18 @@ import msgspec
 
 from pagefold.engine.errors import ConfigurationError
 
-TARGETS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "id", "correlationId", "epoch", "payload")
+EVENT_FIELDS = (
+    "type",
+    "sku",
+    "channel",
+    "source",
+    "sourceVersion",
+    "occurredAt",
+    "id",
+    "correlationId",
+    "epoch",
+    "payload",
+)
 """The parts of an event that a column or a constant may give; inside the payload, `payload.` and dotted names."""
 
 SHOWN_PARAMETERS = frozenset(
@@ -39,7 +50,7 @@ class WithConstants(Table, frozen=True):
         return dict(flat(self.constants))
 
 
-class WithColumns(WithConstants, frozen=True):
+class ColumnsTable(WithConstants, frozen=True):
     """A table that tells what is in which column: `columns` has their names by target."""
 
     columns: dict[str, object] = msgspec.field(default_factory=dict)
@@ -59,11 +70,11 @@ def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, o
             yield prefix + name, value
 
 
-def check_targets(key: str, tables: Mapping[str, Mapping[str, object]]) -> None:
+def check_event_fields(key: str, tables: Mapping[str, Mapping[str, object]]) -> None:
     """What each of the tables at a key gives is a part of an event, which nothing else gives as well."""
     taken: dict[str, str] = {}
     for table, target in [(table, target) for table, given in tables.items() for target, _ in flat(given)]:
-        if (fault := fault_of_target(target)) is not None:
+        if (fault := event_field_error(target)) is not None:
             raise ConfigurationError(f"{key}.{table}.{target}", fault)
         for other, place in taken.items():
             if f"{target}.".startswith(f"{other}.") or f"{other}.".startswith(f"{target}."):
@@ -91,12 +102,12 @@ def check_values(key: str, table: Mapping[str, object], what: str, kind: type = 
             raise ConfigurationError(f"{key}.{place}", f"expected {what}, got {values!r}")
 
 
-def fault_of_target(target: str) -> str | None:
+def event_field_error(target: str) -> str | None:
     """Why a column or a constant cannot have this target, or None when it can."""
     first, _, rest = target.partition(".")
-    if target in TARGETS or (first == "payload" and all(rest.split("."))):
+    if target in EVENT_FIELDS or (first == "payload" and all(rest.split("."))):
         return None
-    return f"is no part of an event; there are {', '.join(TARGETS)}, and payload.… for what is inside"
+    return f"is no part of an event; there are {', '.join(EVENT_FIELDS)}, and payload.… for what is inside"
 
 
 def check_path(key: str, path: str, example: str) -> None:

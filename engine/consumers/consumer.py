@@ -12,14 +12,14 @@ from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced
 from pagefold.engine.folding.folder import Folder
-from pagefold.engine.folding.source_resets import Streaks
-from pagefold.engine.replay.replayer import Refolder
-from pagefold.engine.replay.section_verifier import Looker
-from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.folding.source_resets import StaleStreaks
+from pagefold.engine.replay.replayer import Replayer
+from pagefold.engine.replay.section_verifier import SectionVerifier
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
-from pagefold.engine.runtime.task_groups import beside
-from pagefold.engine.stores.store import Checkpoint, Folding, Lease, Store, StoredEvent, Touched
+from pagefold.engine.runtime.task_groups import run_beside
+from pagefold.engine.stores.store import Checkpoint, FoldTransaction, Lease, Store, StoredEvent, TouchedStreams
 
 SMALLEST_WINDOW = 500
 """Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
@@ -41,7 +41,7 @@ MOST_AHEAD = 50_000
 SECONDS_UNTIL_TRIED = 60.0
 """Until then, a consumer that failed has tried again, or waits for another worker's lease: then it has not failed."""
 
-PASSING = (*RETRYABLE, LeaseLost)
+RETRYABLE_ERRORS = (*RETRYABLE, LeaseLost)
 """What a consumer gets over by itself."""
 
 log = Logger(__name__)
@@ -59,16 +59,16 @@ class Consumer:
         store: Store,
         domain: AnyDomain,
         config: Config,
-        counts: Counts | None = None,
+        counts: Counters | None = None,
         faults: RecentFaults | None = None,
     ) -> None:
         self._store = store
-        self._counts = counts or Counts()
+        self._counts = counts or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._domain = domain.name
         self._work_name = f"fold {domain.name}"
         self._folder = Folder(domain, config.made_for, store.log)
-        self._refolder = partial(Refolder, store, Looker(store, domain, config))
+        self._refolder = partial(Replayer, store, SectionVerifier(store, domain, config))
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 
@@ -80,7 +80,7 @@ class Consumer:
         """
         while True:
             async for attempt in stamina.retry_context(
-                on=Exception if enduring else PASSING,
+                on=Exception if enduring else RETRYABLE_ERRORS,
                 attempts=None,
                 timeout=None,
                 wait_initial=0.1,
@@ -126,7 +126,7 @@ class Consumer:
                 return
             tail = await self._tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
-            async with beside(partial(self._refold, tail)):
+            async with run_beside(partial(self._refold, tail)):
                 while True:
                     if await tail.step():
                         progress()
@@ -165,17 +165,17 @@ class Consumer:
         checkpoints = {each.domain: each for each in await self._store.consumption.checkpoints()}
         return checkpoints.get(self._domain, Checkpoint(self._domain))
 
-    async def _tail(self, lease: Lease) -> "_Tail":
+    async def _tail(self, lease: Lease) -> "_LogTail":
         await self._store.proof.prove()
         async with lease.folding() as folding:
             checkpoint = folding.checkpoint
-            streaks = Streaks(self._store.log, self._domain, await folding.streaks())
-        tail = _Tail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
+            streaks = StaleStreaks(self._store.log, self._domain, await folding.streaks())
+        tail = _LogTail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = checkpoint.fingerprint or self._fingerprint
         tail.counts = self._counts
         return tail
 
-    async def _refold(self, tail: "_Tail") -> None:
+    async def _refold(self, tail: "_LogTail") -> None:
         """Folds every page again when configuration or code have changed since, and remembers that it did."""
         if not self._is_outdated(tail.checkpoint):
             return
@@ -189,7 +189,7 @@ class Consumer:
         return checkpoint.fingerprint not in (None, self._fingerprint)
 
 
-class _Tail:
+class _LogTail:
     """Follows the log under a lease.
 
     `position` is what was seen, which may be ahead of the `checkpoint` where nothing matched; `fingerprint` is that of
@@ -197,7 +197,7 @@ class _Tail:
     """
 
     def __init__(
-        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: Streaks, largest: int
+        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: StaleStreaks, largest: int
     ) -> None:
         self._store = store
         self._lease = lease
@@ -206,9 +206,9 @@ class _Tail:
         self._largest = largest
         self.checkpoint = checkpoint
         self.fingerprint = checkpoint.fingerprint
-        self.counts = Counts()
+        self.counts = Counters()
         self._window = min(SMALLEST_WINDOW, largest)
-        self._ahead = _Ahead()
+        self._ahead = _FoldedAhead()
         self._moved_at = self._confirmed_at = time.monotonic()
         self.position = checkpoint.position
 
@@ -222,14 +222,14 @@ class _Tail:
             self._window = min(self._window * 2, self._largest) if full else min(SMALLEST_WINDOW, self._largest)
             if touched.streams:
                 if touched.end > self._ahead.horizon:
-                    self._ahead = _Ahead(await self._store.log.end() if full else touched.end)
+                    self._ahead = _FoldedAhead(await self._store.log.end() if full else touched.end)
                 await self._fold(touched)
             self.position = touched.end
             if time.monotonic() - self._moved_at > SETTLE_SECONDS:
                 await self.settle()
         return True
 
-    async def _touched(self) -> Touched:
+    async def _touched(self) -> TouchedStreams:
         """The next window, as large as it may be."""
         while True:
             touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
@@ -237,7 +237,7 @@ class _Tail:
                 return touched
             self._window = touched.scanned // 2
 
-    def folding(self) -> AbstractAsyncContextManager[Folding]:
+    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction under the lease."""
         return self._lease.folding()
 
@@ -268,7 +268,7 @@ class _Tail:
         if checkpoint != self.checkpoint:
             raise LeaseLost(checkpoint.domain)
 
-    async def _fold(self, touched: Touched) -> None:
+    async def _fold(self, touched: TouchedStreams) -> None:
         started = time.perf_counter()
         async with self._lease.folding() as folding:
             self._check(folding.checkpoint)
@@ -305,7 +305,7 @@ class _Tail:
         self._moved_at = time.monotonic()
 
 
-class _Ahead:
+class _FoldedAhead:
     """Which streams were folded further than the consumer has come, when it is far behind.
 
     A fold takes the newest event of a stream, wherever in the log it stands. So whatever else the log held of the
@@ -320,7 +320,7 @@ class _Ahead:
         """The streams of a window that are left to fold."""
         return [stream for stream in streams if stream not in self._heads] if self._heads else streams
 
-    def reached(self, window: Touched) -> set[int]:
+    def reached(self, window: TouchedStreams) -> set[int]:
         """The positions of heads in a window that were folded before it."""
         known = [self._heads[stream] for stream in window.streams if stream in self._heads] if self._heads else []
         return {position for position in known if position <= window.end}
@@ -334,7 +334,7 @@ class _Ahead:
 
 
 def _counted(
-    checkpoint: Checkpoint, touched: Touched, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
+    checkpoint: Checkpoint, touched: TouchedStreams, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
 ) -> Checkpoint:
     """Every event of the window is counted once: as a head, good or bad, or as overtaken."""
     found = sum([after < position <= touched.end for position in heads])

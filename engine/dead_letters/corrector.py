@@ -7,19 +7,19 @@ from uuid import uuid4
 
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
-from pagefold.engine.errors import Refused
-from pagefold.engine.events import AppendResult, DomainEvent, PlacedEvent, Statement
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.engine.errors import Rejected
+from pagefold.engine.events import AppendResult, DomainEvent, PlacedEvent, ValidatedEvent
 from pagefold.engine.intake.appender import content_of, newest_of
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.epoch_registry import Epochs
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import DeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved
-from pagefold.engine.stores.event_state import Admission, State, state_of_correction
-from pagefold.engine.stores.store import Correction, Log, StoredEvent
+from pagefold.engine.stores.event_state import EncodedEvent, EventState, state_of_correction
+from pagefold.engine.stores.store import CorrectionEvent, Log, StoredEvent
 from pagefold.projections.epochs import describe_version, epoch_of, version_of
 from pagefold.projections.streams import NotAStreamError, parse_stream_id
 
@@ -28,23 +28,23 @@ ATTEMPTS = 10
 
 Payload: TypeAlias = Mapping[str, object] | bytes | None
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 def event_in(letter: DeadLetter) -> DomainEvent:
-    """The event in a letter, as it was said. Raises `Refused` when there is none that could be said again."""
+    """The event in a letter, as it was said. Raises `Rejected` when there is none that could be said again."""
     if letter.is_delivery:
-        raise Refused("", f"{letter.id} is a delivery that could not be made an event")
+        raise Rejected("", f"{letter.id} is a delivery that could not be made an event")
     try:
         state = _state.decode(letter.state)
         occurred_at = datetime.fromisoformat(state.occurred_at)
-    except (*UNREADABLE, ValueError):
-        raise Refused("", f"{letter.id} has no event that could be read") from None
+    except (*DECODE_ERRORS, ValueError):
+        raise Rejected("", f"{letter.id} has no event that could be read") from None
     return _event(letter, _given(bytes(state.payload)), occurred_at, state.id, state.correlation_id)
 
 
-def corrected(letter: DeadLetter, payload: Payload, version: int | None) -> DomainEvent:
-    """The event by which an operator corrects a letter. Raises `Refused`.
+def correction_event(letter: DeadLetter, payload: Payload, version: int | None) -> DomainEvent:
+    """The event by which an operator corrects a letter. Raises `Rejected`.
 
     It is of the letter's stream, and of its version and epoch unless another version is given: that enters the current
     epoch of the stream. Of a delivery no stream is known: there the payload is the whole event as it stands in files,
@@ -56,10 +56,10 @@ def corrected(letter: DeadLetter, payload: Payload, version: int | None) -> Doma
 
 def _whole(letter: DeadLetter, payload: Payload) -> DomainEvent:
     if not isinstance(payload, bytes):
-        raise Refused("", f"{letter.id} is a delivery: what corrects it is a whole event, as JSON")
-    event = read_event(payload)
+        raise Rejected("", f"{letter.id} is a delivery: what corrects it is a whole event, as JSON")
+    event = parse_event(payload)
     if event.source != letter.source:
-        raise Refused("source", f"{event.source!r:.100} is not {letter.source!r}, whose delivery this is")
+        raise Rejected("source", f"{event.source!r:.100} is not {letter.source!r}, whose delivery this is")
     return event
 
 
@@ -68,7 +68,7 @@ def _instead(letter: DeadLetter, payload: Payload) -> DomainEvent:
     given = _given(payload) if isinstance(payload, bytes) else payload
     try:
         before = event_in(letter)
-    except Refused:
+    except Rejected:
         return _event(letter, given, datetime.now(UTC), None, None)
     return msgspec.structs.replace(before, payload=given, id=None)
 
@@ -79,7 +79,7 @@ def _event(
     try:
         stream = parse_stream_id(letter.originator_id)
     except NotAStreamError as error:  # an application of the eventsourcing library wrote it
-        raise Refused("", str(error)) from None
+        raise Rejected("", str(error)) from None
     return PlacedEvent(
         type=stream.domain,
         sku=stream.sku,
@@ -101,7 +101,7 @@ def _given(payload: bytes) -> bytes | None:
 class Corrector:
     """Appends corrections of dead letters to the log."""
 
-    def __init__(self, log: Log, door: Door, epochs: Epochs) -> None:
+    def __init__(self, log: Log, door: EventValidator, epochs: Epochs) -> None:
         self._epochs = epochs
         self._log = log
         self._door = door
@@ -114,11 +114,11 @@ class Corrector:
         """
         try:
             statement = self._door.examine(event)
-        except Refused as refused:
+        except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
         stream, version = statement.originator_id, statement.originator_version
         state = state_of_correction(statement, now(), uuid4().hex, operator, letter.id)
-        admission = Admission(stream, version, statement.topic, state, statement.content, statement.epoch)
+        admission = EncodedEvent(stream, version, statement.topic, state, statement.content, statement.epoch)
         for _ in range(ATTEMPTS):
             [placed], fence = await self._epochs.place([admission])
             stored = await self._log.at([placed.key])
@@ -127,7 +127,9 @@ class Corrector:
                 return _duplicate(letter, stands)
             revision = 0 if stands is None else stands.revision + 1
             try:
-                [position] = await self._log.correct([Correction(*placed.key, revision, placed.topic, state)], fence)
+                [position] = await self._log.correct(
+                    [CorrectionEvent(*placed.key, revision, placed.topic, state)], fence
+                )
             except EpochsMoved:
                 await self._epochs.refresh()
                 continue
@@ -143,10 +145,10 @@ def _duplicate(letter: DeadLetter, stands: StoredEvent) -> AppendResult:
     return AppendResult("duplicate", stands.notification_id)
 
 
-def _named(statement: Statement) -> str:
+def _named(statement: ValidatedEvent) -> str:
     return f"version {describe_version(statement.originator_version)} of {statement.originator_id}"
 
 
-def _says(event: StoredEvent, statement: Statement) -> bool:
+def _says(event: StoredEvent, statement: ValidatedEvent) -> bool:
     content = content_of(event)
     return content is not None and is_same_content(statement.topic, content, statement.content)

@@ -9,41 +9,41 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.corrector import Corrector, Payload, corrected, event_in
-from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, detail_of
-from pagefold.engine.errors import PagefoldError, Refused
+from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
+from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
+from pagefold.engine.errors import PagefoldError, Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake.epoch_registry import Epochs
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import (
     BEFORE_ALL,
     BEHIND_ALL,
     KINDS,
-    NOWHERE,
     OPEN,
+    REQUEST_PREFIX,
     DeadLetter,
-    How,
+    DeadLetterFilter,
+    DeadLetterHeader,
+    DeadLetterKey,
     Kind,
-    ListedLetter,
-    NewLetter,
-    Place,
+    NewDeadLetter,
     Resolution,
+    ResolutionKind,
     Via,
-    Wanted,
 )
 from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part
 
-Retried: TypeAlias = Literal["resolved", "still dead", "gone"]
+RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
 """What became of a letter that was tried again. `gone`: somebody else resolved it before."""
 
 Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
-Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[How | None]]
+Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[ResolutionKind | None]]
 """Tries a request again, and tells how that resolves its letter; None when it does not."""
 
 LONGEST_NUMBER = 18
@@ -65,17 +65,17 @@ BETWEEN = "_"
 """Stands between the place that was reached and the last one, in the cursor of those who try many again."""
 
 
-class UnknownLetter(PagefoldError):
+class UnknownDeadLetter(PagefoldError):
     """There is no dead letter of this name."""
 
     def __init__(self, identifier: str) -> None:
         super().__init__(f"there is no dead letter {identifier!r}; `pagefold dead-letters list` shows them")
 
 
-class LetterResolved(PagefoldError):
+class DeadLetterResolved(PagefoldError):
     """The letter was resolved before: nothing is left to decide."""
 
-    def __init__(self, letter: ListedLetter) -> None:
+    def __init__(self, letter: DeadLetterHeader) -> None:
         by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
         super().__init__(f"dead letter {letter.id} is no longer open: {letter.resolution}{by} at {letter.resolved_at}")
 
@@ -87,24 +87,24 @@ class UnknownCursor(PagefoldError):
         super().__init__(f"{cursor!r} is no cursor; a page's `next` is one")
 
 
-class LetterPage(NamedTuple):
+class DeadLetterList(NamedTuple):
     """Some letters, the newest first, and the cursor of the next page, None on the last one."""
 
-    letters: list[ListedLetter]
+    letters: list[DeadLetterHeader]
     next: str | None
 
 
-class Retries(NamedTuple):
+class RetryBatch(NamedTuple):
     """What became of some letters, by name, the oldest first; the cursor of the next, None when all were tried."""
 
-    results: list[tuple[str, Retried]]
+    results: list[tuple[str, RetryResult]]
     next: str | None
 
 
-class DeadLetterOffice:
+class DeadLetterService:
     """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
 
-    def __init__(self, store: Store, config: Config, door: Door, append: Append, epochs: Epochs) -> None:
+    def __init__(self, store: Store, config: Config, door: EventValidator, append: Append, epochs: Epochs) -> None:
         self._store = store
         self._letters = store.dead_letters
         self._append = append
@@ -118,11 +118,13 @@ class DeadLetterOffice:
         self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
     ) -> list[DeadLetter]:
         """The newest open letters, the newest first, at most `MOST_WHOLE`, whole."""
-        listed = await self._letters.newest(Wanted(kind, domain), limit=min(limit, MOST_WHOLE))
+        listed = await self._letters.newest(DeadLetterFilter(kind, domain), limit=min(limit, MOST_WHOLE))
         letters = [await self.get(letter.id) for letter in listed]
         return [letter for letter in letters if letter.resolution is None]
 
-    async def page(self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = 100) -> LetterPage:
+    async def page(
+        self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = 100
+    ) -> DeadLetterList:
         """The next letters behind a cursor, the newest first, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
 
         A letter that comes, or comes back, in the meantime is on the first page.
@@ -131,21 +133,21 @@ class DeadLetterOffice:
         place = BEHIND_ALL if after is None else _place(after)
         found = await self._letters.newest(wanted, after=place, limit=limit + 1)
         letters = found[:limit]
-        return LetterPage(letters, _cursor(letters[-1].place) if len(found) > limit else None)
+        return DeadLetterList(letters, _cursor(letters[-1].place) if len(found) > limit else None)
 
-    async def count(self, wanted: Wanted = OPEN) -> int:
+    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         """How many there are."""
         return await self._letters.count(wanted)
 
     async def get(self, identifier: str) -> DeadLetter:
-        """A letter by its name, such as `projection-12`, open or resolved. Raises `UnknownLetter`."""
+        """A letter by its name, such as `projection-12`, open or resolved. Raises `UnknownDeadLetter`."""
         kind, number = _parse(identifier)
         letter = await self._letters.get(kind, number)
         if letter is None:
-            raise UnknownLetter(identifier)
+            raise UnknownDeadLetter(identifier)
         return letter
 
-    async def describe(self, letter: DeadLetter) -> LetterDetail:
+    async def describe(self, letter: DeadLetter) -> DeadLetterDetail:
         """A letter whole, as it is shown; of a conflict, also how it differs from what stands."""
         return await detail_of(letter, self._store.log)
 
@@ -155,7 +157,7 @@ class DeadLetterOffice:
         """From now on, deliveries that could not be made events are tried again with this. It appends what it can."""
         self._deliver = deliver
 
-    async def retry(self, letter: ListedLetter, *, by: str | None = None) -> Retried:
+    async def retry(self, letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
         """Folds the letter's stream again, or appends its event again, and resolves the letter when that helps.
 
         `by` is the operator.
@@ -174,8 +176,8 @@ class DeadLetterOffice:
                 return await self._append_again(current, by)
 
     async def retry_all(
-        self, wanted: Wanted = OPEN, *, by: str | None = None
-    ) -> AsyncGenerator[tuple[str, Retried], None]:
+        self, wanted: DeadLetterFilter = OPEN, *, by: str | None = None
+    ) -> AsyncGenerator[tuple[str, RetryResult], None]:
         """Tries all open letters that there are by now, the oldest first, each once, and tells what became of each.
 
         It ends, whatever comes or comes back meanwhile: that is behind the newest letter of the beginning.
@@ -189,18 +191,18 @@ class DeadLetterOffice:
                 return
 
     async def retry_some(
-        self, wanted: Wanted = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
-    ) -> Retries:
+        self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
+    ) -> RetryBatch:
         """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `MOST_TRIED`. Raises `UnknownCursor`.
 
         Whoever goes on until there is no cursor has tried all that there were when they began, each once.
         """
         letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, MOST_TRIED)))
-        return Retries([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
+        return RetryBatch([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
 
     async def _next_to_retry(
-        self, wanted: Wanted, after: str | None, limit: int
-    ) -> tuple[list[ListedLetter], str | None]:
+        self, wanted: DeadLetterFilter, after: str | None, limit: int
+    ) -> tuple[list[DeadLetterHeader], str | None]:
         """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
         wanted = wanted._replace(resolved=False)
         if after is None:
@@ -213,7 +215,7 @@ class DeadLetterOffice:
         following = None if is_last else _cursor(letters[-1].place) + BETWEEN + _cursor(end)
         return [letter for letter in letters if letter.place <= end], following
 
-    async def _fold_again(self, letter: DeadLetter, by: str | None) -> Retried:
+    async def _fold_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
         folder = self._folders.get(letter.domain)
         if folder is None:
             return "still dead"
@@ -222,10 +224,10 @@ class DeadLetterOffice:
         current = await self._letters.get(letter.kind, letter.number)
         return "still dead" if current is not None and current.resolution is None else "resolved"
 
-    async def _append_again(self, letter: DeadLetter, by: str | None) -> Retried:
+    async def _append_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
         try:
             event = event_in(letter)
-        except Refused:
+        except Rejected:
             return "still dead"
         [result] = await self._append([event])
         if result.outcome not in ("appended", "duplicate"):
@@ -233,7 +235,7 @@ class DeadLetterOffice:
         await self._resolve(letter, Resolution("appended", now(), by, position=result.position))
         return "resolved"
 
-    async def _deliver_again(self, letter: DeadLetter, by: str | None) -> Retried:
+    async def _deliver_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
         how = None if self._deliver is None else await self._deliver(letter)
         if how is None:
             return "still dead"
@@ -252,41 +254,41 @@ class DeadLetterOffice:
         delivery, the payload is the whole event, as JSON, from the delivery's source.
 
         `appended` or `duplicate` (what stands says so already): the letter is resolved. `rejected`, `conflict`, and
-        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `LetterResolved`, `Refused`
+        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `DeadLetterResolved`, `Rejected`
         for an operator without a name.
         """
         check_operator(operator)
         await self._check_open(letter)
         try:
-            event = corrected(letter, payload, version)
-        except Refused as refused:
+            event = correction_event(letter, payload, version)
+        except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
         result = await self._corrector.append(letter, event, operator)
         if result.outcome in ("appended", "duplicate") and result.reason is None:
             await self._resolve(letter, Resolution("corrected", now(), operator, position=result.position))
         return result
 
-    async def discard(self, letter: ListedLetter, reason: str, operator: str) -> None:
+    async def discard(self, letter: DeadLetterHeader, reason: str, operator: str) -> None:
         """Nothing is to be done about the letter, for this reason. It stays so when the same event fails again.
 
-        Raises `LetterResolved`, `Refused` without a reason or an operator's name.
+        Raises `DeadLetterResolved`, `Rejected` without a reason or an operator's name.
         """
         check_operator(operator)
         check_reason(reason)
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
-            raise LetterResolved(await self.get(letter.id))
+            raise DeadLetterResolved(await self.get(letter.id))
 
-    async def _check_open(self, letter: ListedLetter) -> None:
+    async def _check_open(self, letter: DeadLetterHeader) -> None:
         current = await self.get(letter.id)
         if current.resolution is not None:
-            raise LetterResolved(current)
+            raise DeadLetterResolved(current)
 
-    async def _resolve(self, letter: ListedLetter, resolution: Resolution) -> bool:
+    async def _resolve(self, letter: DeadLetterHeader, resolution: Resolution) -> bool:
         return await self._letters.resolve(letter.kind, letter.number, resolution)
 
 
-def undeliverable(  # noqa: PLR0913  # a request has that many parts
+def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
     source: str,
     body: bytes,
     error: str,
@@ -295,17 +297,17 @@ def undeliverable(  # noqa: PLR0913  # a request has that many parts
     identifier: str = "",
     headers: Mapping[str, str] = MappingProxyType({}),
     place: tuple[str, int] | None = None,
-) -> NewLetter:
+) -> NewDeadLetter:
     """The letter for a request's body, or a part of one, of which no event could be made, to be kept as it came.
 
     The way that it came, its sender's `identifier`, if any, and the body tell one from another: sent again, it is the
     same letter.
     `place` is the stream and the version that it is about, where they are known.
     """
-    stream, version = place or (NOWHERE + encode_part(source), 0)
+    stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
     head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
     digest = blake2b(head + body, digest_size=16).digest()
-    return NewLetter(
+    return NewDeadLetter(
         kind="ingest",
         domain="",
         originator_id=stream,
@@ -325,26 +327,26 @@ def _parse(identifier: str) -> tuple[Kind, int]:
     for kind in KINDS:
         if name == kind and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
             return kind, int(number)
-    raise UnknownLetter(identifier)
+    raise UnknownDeadLetter(identifier)
 
 
-def _cursor(place: Place) -> str:
+def _cursor(place: DeadLetterKey) -> str:
     return f"{place.recorded_at}.{place.kind}-{place.number}"
 
 
-def _place(cursor: str) -> Place:
+def _place(cursor: str) -> DeadLetterKey:
     moment, _, identifier = cursor.rpartition(".")
     try:
-        recorded_at = format_moment(datetime.fromisoformat(moment))
-        place = Place(recorded_at, *_parse(identifier))
-    except (ValueError, OverflowError, UnknownLetter):
+        recorded_at = format_timestamp(datetime.fromisoformat(moment))
+        place = DeadLetterKey(recorded_at, *_parse(identifier))
+    except (ValueError, OverflowError, UnknownDeadLetter):
         raise UnknownCursor(cursor) from None
     if _cursor(place) != cursor:
         raise UnknownCursor(cursor)
     return place
 
 
-def _span(cursor: str) -> tuple[Place, Place]:
+def _span(cursor: str) -> tuple[DeadLetterKey, DeadLetterKey]:
     reached, between, end = cursor.partition(BETWEEN)
     if not between:
         raise UnknownCursor(cursor)

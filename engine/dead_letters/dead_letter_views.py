@@ -5,18 +5,18 @@ from typing import Literal
 
 import msgspec
 
-from pagefold.domains.domain import JSON, UNREADABLE
-from pagefold.engine.stores.dead_letter_records import DeadLetter, How, Kind, ListedLetter
-from pagefold.engine.stores.event_state import State
+from pagefold.domains.domain import DECODE_ERRORS, JSON
+from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterHeader, Kind, ResolutionKind
+from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import epoch_of, version_of
 from pagefold.projections.field_changes import AnyJSON, FieldChange, changes_between, flatten
 from pagefold.projections.streams import NotAStreamError, Stream, parse_stream_id
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
-class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
+class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     """A letter in a list.
 
     `version` is the source's own, in an `epoch` where that began anew.
@@ -35,7 +35,7 @@ class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     revision: int | None
     error: str
     recorded_at: str
-    resolution: How | None
+    resolution: ResolutionKind | None
     resolved_at: str | None
     resolved_by: str | None
     reason: str | None
@@ -46,7 +46,7 @@ class LetterSummary(msgspec.Struct, frozen=True, rename="camel"):
     epoch: int | None
 
 
-class LetterDetail(LetterSummary, frozen=True, kw_only=True):
+class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
     """A letter whole.
 
     `event` is its event, or its body where it is a delivery; what is no JSON is shown as text, and is in `base64` byte
@@ -60,10 +60,10 @@ class LetterDetail(LetterSummary, frozen=True, kw_only=True):
     differences: list[FieldChange] | None
 
 
-def summary_of(letter: ListedLetter) -> LetterSummary:
+def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
     """The letter as it stands in a list."""
     stream = _stream(letter)
-    return LetterSummary(
+    return DeadLetterSummary(
         id=letter.id,
         kind=letter.kind,
         domain=letter.domain or None,
@@ -86,12 +86,12 @@ def summary_of(letter: ListedLetter) -> LetterSummary:
     )
 
 
-async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
+async def detail_of(letter: DeadLetter, log: Log) -> DeadLetterDetail:
     """The letter whole; of a conflict, beside what stands in the log."""
     event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
     conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_delivery
     conflict = conflict and letter.purged_at is None
-    return LetterDetail(
+    return DeadLetterDetail(
         **msgspec.structs.asdict(summary_of(letter)),
         event=event,
         base64=base64,
@@ -100,7 +100,7 @@ async def detail_of(letter: DeadLetter, log: Log) -> LetterDetail:
     )
 
 
-def _stream(letter: ListedLetter) -> Stream | None:
+def _stream(letter: DeadLetterHeader) -> Stream | None:
     try:
         return parse_stream_id(letter.originator_id)
     except NotAStreamError:  # an application of the eventsourcing library wrote it
@@ -111,7 +111,7 @@ def _decoded(state: bytes) -> tuple[JSON, str | None]:
     """What the state says, and, where that is no JSON, its text and its bytes in base64."""
     try:
         event: JSON = msgspec.json.decode(state)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return state.decode(errors="backslashreplace"), b64encode(state).decode()
     return event, None
 
@@ -127,5 +127,5 @@ def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:
         return {}
     try:
         return flatten(msgspec.json.decode(_state.decode(event.state).payload))
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return {}

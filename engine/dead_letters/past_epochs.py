@@ -7,7 +7,7 @@ a version of the counter that is no more, and stand above everything that was sa
 import msgspec
 
 from pagefold.engine.intake.epoch_registry import Epochs, Known, read_note
-from pagefold.engine.stores.event_state import State
+from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import epoch_of
 
@@ -15,7 +15,7 @@ PAGE = 50
 MOST_LOOKED_AT = 2_000
 """Events of a stream that are looked at; one that has more in its newest epochs is told by what was raised alone."""
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 class PastEpochs:

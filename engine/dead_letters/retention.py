@@ -16,7 +16,7 @@ from pagefold.engine.errors import StoreError
 from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
 from pagefold.engine.runtime.clock import days_ago, now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetters, Expiry, ListedLetter, Purge, Sort
+from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetterHeader, DeadLetters, Expiry, Purge, Sort
 
 STEP = 100
 """Letters that are emptied in one transaction, at most."""
@@ -79,7 +79,7 @@ class Retention:
     async def enforce(self, by: str = BY_ITSELF) -> list[Emptied]:
         """Empties every letter whose time is over, the oldest first, step by step; how many of which there were.
 
-        Raises `Refused` for an operator without a name.
+        Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, LONGEST_IDENTIFIER)
         emptied = [Emptied(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
@@ -94,10 +94,10 @@ class Retention:
         expiries = self._expiries()
         return [Emptied(each.sort, each.resolved, await self._letters.count_expired(each)) for each in expiries]
 
-    async def empty(self, letter: ListedLetter, by: str) -> bool:
+    async def empty(self, letter: DeadLetterHeader, by: str) -> bool:
         """Removes what one letter says, whatever its age; False when that was removed before.
 
-        Raises `Refused` for an operator without a name.
+        Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, LONGEST_IDENTIFIER)
         return await self._letters.purge_one(letter.kind, letter.number, Purge(REMOVED, now(), by))

@@ -16,21 +16,21 @@ from anyio.to_thread import run_sync
 
 from pagefold.domains.values import LARGEST_INTEGER
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.dead_letters.dead_letter_service import Append, undeliverable
+from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, placed_in
-from pagefold.engine.intake.change_completer import Completed, Completer
+from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
 from pagefold.engine.intake.epoch_registry import Epochs
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.json_bodies import Headers
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Delivery, Faulty, Found, Ignored
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.recreated_rows import Incarnations
-from pagefold.engine.runtime.counters import Counts
-from pagefold.engine.stores.dead_letter_records import DeadLetter, How, NewLetter
+from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.stores.dead_letter_records import DeadLetter, NewDeadLetter, ResolutionKind
 from pagefold.engine.stores.store import Store
 
 Entrance: TypeAlias = Literal["webhook", "cdc"]
@@ -79,11 +79,11 @@ class Fault(NamedTuple):
     place: tuple[str, int] | None
 
 
-class Deliveries:
+class WebhookRetrier:
     """Takes the deliveries of one shop's sources, and tries again what could not be taken of them."""
 
     def __init__(  # what taking a delivery needs
-        self, config: Config, store: Store, door: Door, append: Append, counts: Counts, epochs: Epochs
+        self, config: Config, store: Store, door: EventValidator, append: Append, counts: Counters, epochs: Epochs
     ) -> None:
         self._epochs = epochs
         self._config = config
@@ -122,7 +122,7 @@ class Deliveries:
         self._count(request.source, outcomes)
         return outcomes
 
-    async def try_again(self, letter: DeadLetter) -> How | None:
+    async def try_again(self, letter: DeadLetter) -> ResolutionKind | None:
         """Appends what can be made of what was kept: how that resolves its letter, when it is all of it.
 
         What is in the log is no obstacle. Raises `ConfigurationError` for paths and columns that cannot work.
@@ -135,7 +135,7 @@ class Deliveries:
         if reader.passed_over(raw, partial=True) is not None:
             return "ignored"
         delivery = await run_sync(partial(reader.open, letter.state))
-        how: How = "ignored"
+        how: ResolutionKind = "ignored"
         for start in range(0, delivery.parts, TOGETHER):
             some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
             if self._faults(some, start):
@@ -153,7 +153,7 @@ class Deliveries:
         if since is not None:
             found = await self._as_of(found, since)
         placed = await Incarnations(self._door, self._store.log, self._epochs).place(found)
-        completed = await Completer(self._door, self._store, self._epochs.known).complete(placed)
+        completed = await ChangeCompleter(self._door, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
         results = iter(await append(events) if events else ())
         outcomes = iter([_outcome(each, results) for each in completed])
@@ -164,9 +164,9 @@ class Deliveries:
         past = PastEpochs(self._store.log, self._epochs, moment)
         if not await past.begin():
             return list(found)
-        return [await self._in_its_epoch(each, past) if isinstance(each, Change) else each for each in found]
+        return [await self._in_its_epoch(each, past) if isinstance(each, PartialEvent) else each for each in found]
 
-    async def _in_its_epoch(self, change: Change, past: PastEpochs) -> Change:
+    async def _in_its_epoch(self, change: PartialEvent, past: PastEpochs) -> PartialEvent:
         place = self._place(change.event)
         if place is None or change.event.epoch is not None:
             return change
@@ -189,7 +189,7 @@ class Deliveries:
             return None
         try:
             return self._door.stream_of(event), event.source_version
-        except Refused:
+        except Rejected:
             return None
 
     def _count(self, source: str, outcomes: Sequence[Outcome]) -> None:
@@ -201,7 +201,7 @@ class Deliveries:
                 self._counts.set_aside(source, "kept")
 
 
-_READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": Webhooks, "cdc": Debezium}
+_READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": WebhookReader, "cdc": DebeziumReader}
 
 
 def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
@@ -211,18 +211,18 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     result = next(results)
     if result.outcome != "rejected":
         return result
-    return Faulty(Refused(result.path or "", result.reason or ""), completed)
+    return Faulty(Rejected(result.path or "", result.reason or ""), completed)
 
 
-def _letters(request: Request, delivery: Delivery, faults: Sequence[Fault]) -> list[NewLetter]:
+def _letters(request: Request, delivery: Delivery, faults: Sequence[Fault]) -> list[NewDeadLetter]:
     """One for each part that could not be taken, or one for all of them, see `Delivery.pieces`."""
     by_part = {fault.part: fault for fault in faults}
-    letters: list[NewLetter] = []
+    letters: list[NewDeadLetter] = []
     for parts, body in delivery.pieces(list(by_part)):
         first = by_part[parts[0]]
         alone = len(parts) == 1
         letters.append(
-            undeliverable(
+            dead_letter_of_request(
                 request.source,
                 body,
                 first.reason if alone else f"{len(parts)} of {delivery.parts} parts, the first: {first.reason}",

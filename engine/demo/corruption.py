@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.shop import Shop
-from pagefold.engine.stores.store import Folding
+from pagefold.engine.stores.store import FoldTransaction
 
 GHOST = "NOBODY-EVER-SAID-THIS"
 """The SKU of a page that somebody made up."""
@@ -23,7 +23,7 @@ async def damage(shop: Shop, skus: Sequence[str]) -> int:
     return damaged
 
 
-async def _spoil(folding: Folding, skus: Sequence[str], *, ghost: bool) -> int:
+async def _spoil(folding: FoldTransaction, skus: Sequence[str], *, ghost: bool) -> int:
     one_each = {section.sku: section for section in await folding.sections(skus)}
     wrong, others = list(one_each.values())[:1], list(one_each.values())[1:]
     spoilt = [section._replace(ready=not section.ready, enabled=True, body=b'{"spoilt":true}') for section in wrong]

@@ -28,7 +28,7 @@ OUTCOME_STYLES = {"appended": "green", "duplicate": "cyan", "conflict": "yellow"
 
 
 @dataclass(kw_only=True, slots=True)
-class Scene:
+class DisplayState:
     """Everything there is to see. Whoever acts keeps it up to date, a screen looks at it."""
 
     title: str
@@ -74,7 +74,7 @@ class Screen(ABC):
         yield
 
     @abstractmethod
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: DisplayState) -> None:
         """Shows the scene as it is now."""
 
     def note(self, text: str) -> None:
@@ -87,7 +87,7 @@ class PlainScreen(Screen):
 
     pause = 2.0
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: DisplayState) -> None:
         """One line."""
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in scene.ledger.outcomes.items())
         behind = sum(_lag(scene.status, domain.name) for domain in DOMAINS)
@@ -121,7 +121,7 @@ class LiveScreen(Screen):
         with self._live:
             yield
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: DisplayState) -> None:
         """Draws everything."""
         self._live.update(picture(scene), refresh=True)
 
@@ -141,7 +141,7 @@ def make_console(*, plain: bool, stderr: bool = False) -> Console:
     return console
 
 
-def picture(scene: Scene) -> RenderableType:
+def picture(scene: DisplayState) -> RenderableType:
     """The whole live view: 21 lines, for the smallest terminals."""
     rows = (_headline(scene), Text(), _domains(scene), Text(), _channels(scene), Text(), _counters(scene))
     return Padding(Group(*rows), (1, 1))
@@ -155,7 +155,7 @@ def table_of(*columns: str, numbers: int = 0) -> Table:
     return table
 
 
-def _headline(scene: Scene) -> RenderableType:
+def _headline(scene: DisplayState) -> RenderableType:
     finished = scene.done >= scene.total
     line = Table.grid(padding=(0, 2))
     line.add_row(
@@ -167,7 +167,7 @@ def _headline(scene: Scene) -> RenderableType:
     return Group(Text(scene.title, style="dim", no_wrap=True, overflow="ellipsis"), line)
 
 
-def _domains(scene: Scene) -> Table:
+def _domains(scene: DisplayState) -> Table:
     names = ("domain", "position", "lag", "events/s", "sections written", "applied", "stale", "dead")
     table = table_of(*names, numbers=7)
     for domain in scene.status.domains if scene.status else ():
@@ -184,7 +184,7 @@ def _domains(scene: Scene) -> Table:
     return table
 
 
-def _channels(scene: Scene) -> Table:
+def _channels(scene: DisplayState) -> Table:
     table = table_of("channel", "pages ready", "", numbers=1)
     for channel, pages in scene.channels.items():
         ready = scene.storefront.ready[channel]
@@ -193,7 +193,7 @@ def _channels(scene: Scene) -> Table:
     return table
 
 
-def _counters(scene: Scene) -> RenderableType:
+def _counters(scene: DisplayState) -> RenderableType:
     outcomes = Text(f"{scene.ledger.lines:,} lines: ")
     counts = [Text(f"{count:,} {outcome}", OUTCOME_STYLES[outcome]) for outcome, count in scene.ledger.outcomes.items()]
     outcomes.append_text(Text(", ").join(counts))
@@ -203,7 +203,7 @@ def _counters(scene: Scene) -> RenderableType:
     return Group(outcomes, others, Text(_losses(scene), style="red" if +scene.found else "dim"))
 
 
-def _losses(scene: Scene) -> str:
+def _losses(scene: DisplayState) -> str:
     """What was lost on its way, and what the rebuild has found of it so far."""
     if not scene.lost:
         return ""

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import orjson
 
-from pagefold.engine.demo.faults import Delivery, contradicted
+from pagefold.engine.demo.faults import Arrival, contradicted
 from pagefold.engine.demo.reference_model import Document, Model, Stream, stream_of
 
 Loss: TypeAlias = Literal["first", "newer", "withdrawn", "older", "copy", "garbled"]
@@ -38,7 +38,7 @@ class BadLine:
         self._missed: set[tuple[Stream, int]] = set()
         self._unheard: set[Stream] = set()
 
-    def passes(self, deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
+    def passes(self, deliveries: Iterable[Arrival]) -> Iterator[Arrival]:
         """What arrives. With the version that it repeats or contradicts, a copy is lost."""
         for delivery in deliveries:
             event = delivery.event
@@ -46,7 +46,7 @@ class BadLine:
             if arrived is not None:
                 yield arrived
 
-    def _passed(self, delivery: Delivery, event: Document) -> Delivery | None:
+    def _passed(self, delivery: Arrival, event: Document) -> Arrival | None:
         stream = stream_of(event)
         version = stream, event["sourceVersion"]
         kind = self._kind(event, stream)

@@ -57,7 +57,7 @@ class Faults:
         return named | {None: max(0, 1 - sum(named.values()))}
 
 
-class Delivery(NamedTuple):
+class Arrival(NamedTuple):
     """One line as it arrives.
 
     `fault` is a field of `Faults`, or None; `kind` is what is wrong with a broken line, a name in `BROKEN`, else None.
@@ -72,7 +72,7 @@ class Delivery(NamedTuple):
     event: Document | None
 
 
-def deliver(events: Iterable[Document], faults: Faults, seed: int = 7) -> Iterator[Delivery]:
+def deliver(events: Iterable[Document], faults: Faults, seed: int = 7) -> Iterator[Arrival]:
     """The true events as they arrive, the same for the same seed. Holds at most some `FAR` of them back at a time.
 
     `events` must have each (stream, version) once, in the order of versions. Every one is delivered once with the
@@ -94,12 +94,12 @@ class _Post:
 
     def __init__(self, seed: int) -> None:
         self._luck = random.Random(f"{seed} post")
-        self._on_the_way: list[tuple[int, int, Delivery]] = []
+        self._on_the_way: list[tuple[int, int, Arrival]] = []
         self._count = itertools.count()
         self._newest: dict[tuple[str, ...], tuple[int, Document]] = {}
         self._kinds = deque(BROKEN)
 
-    def due(self, now: int | None) -> Iterator[Delivery]:
+    def due(self, now: int | None) -> Iterator[Arrival]:
         """Hands out what is due, or everything."""
         while self._on_the_way and (now is None or self._on_the_way[0][0] <= now):
             yield heapq.heappop(self._on_the_way)[2]
@@ -112,19 +112,19 @@ class _Post:
             self._send_broken(event, now)
         arrival = now + self._delay(fault)
         delayed = fault if fault in {"late", "reordered", "withdrawn"} else None
-        self._send(arrival, Delivery(orjson.dumps(event), delayed, None, "appended", event))
+        self._send(arrival, Arrival(orjson.dumps(event), delayed, None, "appended", event))
         before = self._before(event, arrival)
         after = arrival + self._luck.randint(1, NEAR)
         if fault == "duplicated":
-            self._send(after, Delivery(_respelt(event), fault, None, "duplicate", event))
+            self._send(after, Arrival(_respelt(event), fault, None, "duplicate", event))
         elif fault == "stale" and before is not None:
             arrived, older = before
-            self._send(max(after, arrived + 1), Delivery(orjson.dumps(older), fault, None, "duplicate", older))
+            self._send(max(after, arrived + 1), Arrival(orjson.dumps(older), fault, None, "duplicate", older))
         elif fault == "conflicting" and event["payload"] is not None:
             other = contradicted(event)
-            self._send(after, Delivery(orjson.dumps(other), fault, None, "conflict", other))
+            self._send(after, Arrival(orjson.dumps(other), fault, None, "conflict", other))
 
-    def _send(self, due: int, delivery: Delivery) -> None:
+    def _send(self, due: int, delivery: Arrival) -> None:
         heapq.heappush(self._on_the_way, (due, next(self._count), delivery))
 
     def _delay(self, fault: str | None) -> int:
@@ -146,7 +146,7 @@ class _Post:
             if line is not None:
                 self._kinds.remove(kind)
                 self._kinds.append(kind)
-                self._send(now, Delivery(line, "broken", kind, "rejected", None))
+                self._send(now, Arrival(line, "broken", kind, "rejected", None))
                 return
 
 

@@ -13,11 +13,11 @@ from pagefold.engine.demo.event_loss import BadLine, Loss
 from pagefold.engine.demo.faults import Faults, deliver
 from pagefold.engine.demo.live_phase import Stage
 from pagefold.engine.demo.page_check import Verdict
-from pagefold.engine.demo.rebuild_check import Expected, Findings, Recovery
+from pagefold.engine.demo.rebuild_check import Expected, Findings, RebuildCheck
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Drift, Model, Stream
 from pagefold.engine.demo.sample_shop import Shop as Story
 from pagefold.engine.demo.snapshot_export import export
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.runtime.task_groups import run_beside
 
 HURT_SKUS = 8
 """So many SKUs are at the mercy of somebody who spoils sections: two for each domain."""
@@ -40,7 +40,7 @@ class Rebuilt(NamedTuple):
     example: Stream
 
 
-class Evening:
+class LossScenario:
     """The second half of the demo. `model` has heard all that was said of the shop in the first."""
 
     def __init__(self, stage: Stage, story: Story, model: Model) -> None:
@@ -51,7 +51,7 @@ class Evening:
         self._told = model.copy()
         self._gone = stage.ledger.quietest()
         self._line = BadLine(model, self._gone, story.seed, self._scene.advance)
-        self._recovery = Recovery(stage.shop, self._scene.advance)
+        self._recovery = RebuildCheck(stage.shop, self._scene.advance)
         self._scene.lost = self._line.losses
         self._scene.found = self._recovery.kinds
 
@@ -65,7 +65,7 @@ class Evening:
         expected = Expected(rows, drift, sections)
         before = await self._judge("Comparing after the losses")
         looked = await self._recover(expected, dry_run=True)
-        async with beside(self._scene.storefront.browse):
+        async with run_beside(self._scene.storefront.browse):
             mended = await self._recover(expected, dry_run=False)
         self._withdraw(drift, taken_at)
         after = await self._judge("Comparing with the model")

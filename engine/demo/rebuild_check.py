@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pagefold.engine.demo.reference_model import Drift, Stream
-from pagefold.engine.rebuild.rebuild_service import Order, RebuildOffice, RunReport
-from pagefold.engine.rebuild.run_observer import Watcher
-from pagefold.engine.replay.replayer import Refolded, SectionDrift
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
+from pagefold.engine.rebuild.run_observer import RunObserver
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
 from pagefold.engine.shop import Shop
 from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.projections.streams import parse_stream_id
@@ -32,7 +32,7 @@ class Findings:
 
     runs: list[RunReport] = field(default_factory=list)
     drift: dict[Stream, Drift] = field(default_factory=dict)
-    pages: Refolded = field(default_factory=Refolded)
+    pages: ReplayResult = field(default_factory=ReplayResult)
     seconds: float = 0.0
     folding_seconds: float = 0.0
 
@@ -51,7 +51,7 @@ class Findings:
         return Counter(self.drift.values())
 
 
-class Ears(Watcher):
+class FindingsObserver(RunObserver):
     """Hears what a run does. What it has found so far is added to `kinds`, which a screen may show meanwhile."""
 
     def __init__(self, kinds: Counter[str], advance: Callable[[int], None]) -> None:
@@ -78,7 +78,7 @@ class Ears(Watcher):
         self.found_by_stream.clear()
 
 
-class Recovery:
+class RebuildCheck:
     """Finds what has drifted and puts it right. `kinds` counts, while it goes on, what was found by kind."""
 
     def __init__(self, shop: Shop, advance: Callable[[int], None]) -> None:
@@ -92,8 +92,8 @@ class Recovery:
         started = time.perf_counter()
         async with self._shop.rebuilds() as office:
             for source in office.sources(None, None):
-                ears = Ears(self.kinds, self._advance)
-                report = await office.rebuild(source, Order(dry_run=dry_run), ears)
+                ears = FindingsObserver(self.kinds, self._advance)
+                report = await office.rebuild(source, RebuildRequest(dry_run=dry_run), ears)
                 findings.runs.append(report)
                 found = ears.found_by_stream if report.run is None else await _recorded(office, report.run)
                 findings.drift |= {Stream(*parse_stream_id(stream)): drift for stream, drift in found.items()}
@@ -109,7 +109,7 @@ class Recovery:
         self.kinds["section"] += 1
 
 
-async def _recorded(office: RebuildOffice, run_id: str) -> dict[str, Drift]:
+async def _recorded(office: RebuildService, run_id: str) -> dict[str, Drift]:
     return {stream: drift async for stream, drift in office.drifted(run_id)}
 
 

@@ -14,10 +14,10 @@ import anyio
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.demo import sample_shop
-from pagefold.engine.demo.display import Scene, Screen
+from pagefold.engine.demo.display import DisplayState, Screen
 from pagefold.engine.demo.faults import Faults, deliver
 from pagefold.engine.demo.live_phase import Stage
-from pagefold.engine.demo.loss_scenario import Evening, Rebuilt
+from pagefold.engine.demo.loss_scenario import LossScenario, Rebuilt
 from pagefold.engine.demo.observers import Listener, Pace, Storefront
 from pagefold.engine.demo.page_check import Verdict, check_counters, reads_a_second
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model
@@ -96,7 +96,7 @@ class _Play:
         self._looked_until = 0.0
         channels = list(shop.config.channels)
         skus = [product.sku for product in (*story.products, *story.launched)]
-        self._scene = Scene(
+        self._scene = DisplayState(
             title=f"Halm & Faden, {size.skus:,} SKUs in {len(channels)} channels, on {shop.store.name}",
             channels=dict.fromkeys(channels, size.skus),
             ledger=self._ledger,
@@ -116,7 +116,9 @@ class _Play:
                 await self._trade(changes, self._size.changes - self._size.evening)
                 verdict = await self._judge()
                 if not verdict.differing:
-                    rebuilt = await Evening(self._stage, self._story, self._model).play(changes, self._size.evening)
+                    rebuilt = await LossScenario(self._stage, self._story, self._model).play(
+                        changes, self._size.evening
+                    )
                     verdict = rebuilt.after
                 reads = await reads_a_second(self._shop, self._model)
                 group.cancel_scope.cancel()

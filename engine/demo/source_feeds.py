@@ -14,11 +14,11 @@ from typing import NamedTuple, TypeAlias
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from pagefold.engine.demo.faults import BROKEN, Delivery, Expected, Faults
+from pagefold.engine.demo.faults import BROKEN, Arrival, Expected, Faults
 from pagefold.engine.demo.reference_model import Model
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import OUTCOMES, AppendResult, DomainEvent, Outcome
-from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.shop import Shop
 
 WINDOW = 2_000
@@ -27,7 +27,7 @@ WINDOW = 2_000
 SHOWN = 5
 """How many surprises are kept to be shown; all are counted."""
 
-Batch: TypeAlias = list[Delivery]
+Batch: TypeAlias = list[Arrival]
 
 _ORDER = (
     (None, None),
@@ -91,7 +91,7 @@ class Ledger:
         """The SKU of which least was said."""
         return min(self.changes, key=lambda sku: (self.changes[sku], sku))
 
-    def enter(self, delivery: Delivery, fate: Expected, result: AppendResult) -> None:
+    def enter(self, delivery: Arrival, fate: Expected, result: AppendResult) -> None:
         """Takes down one line: `fate` is what the model says of it, `result` what the shop did."""
         self.outcomes[result.outcome] += 1
         if delivery.event is not None:
@@ -106,7 +106,7 @@ class Ledger:
         if not delivery.expected == fate == result.outcome:
             self._be_surprised(delivery, fate, result)
 
-    def _be_surprised(self, delivery: Delivery, fate: Expected, result: AppendResult) -> None:
+    def _be_surprised(self, delivery: Arrival, fate: Expected, result: AppendResult) -> None:
         self.surprised += 1
         if len(self.surprises) < SHOWN:
             other = None if fate == delivery.expected else fate
@@ -115,7 +115,7 @@ class Ledger:
             )
 
 
-class Sources:
+class SourceFeeds:
     """Everyone who delivers to a shop. The model hears every line that the shop hears, in the same order.
 
     `advance` is told of each line how many new events it brought: one or none.
@@ -127,7 +127,7 @@ class Sources:
         self._model = model
         self._ledger = ledger
 
-    async def deliver(self, deliveries: Iterable[Delivery]) -> None:
+    async def deliver(self, deliveries: Iterable[Arrival]) -> None:
         """Sends every line, and returns when the fate of the last one is known."""
         async with anyio.create_task_group() as group:
             lanes = {}
@@ -155,7 +155,7 @@ class Sources:
             self._advance(result.outcome == "appended")
 
 
-def _windows(deliveries: Iterable[Delivery]) -> Iterator[Batch]:
+def _windows(deliveries: Iterable[Arrival]) -> Iterator[Batch]:
     lines = iter(deliveries)
     while window := list(itertools.islice(lines, WINDOW)):
         yield window
@@ -174,12 +174,12 @@ def _by_source(window: Batch, anyone: str) -> Iterator[tuple[str, Batch]]:
 
 def _read(line: bytes) -> DomainEvent | AppendResult:
     try:
-        return read_event(line)
-    except Refused as refused:
+        return parse_event(line)
+    except Rejected as refused:
         return AppendResult("rejected", path=refused.path, reason=refused.reason)
 
 
-def _name(delivery: Delivery) -> str:
+def _name(delivery: Arrival) -> str:
     """What to call a line, without what it says."""
     event = delivery.event
     if event is None:

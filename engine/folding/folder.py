@@ -10,11 +10,20 @@ from pagefold.domains import AnyDomain
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.source_resets import without_payload
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.runtime.compute_thread import compute
-from pagefold.engine.stores.dead_letter_records import NewLetter, Resolution
+from pagefold.engine.runtime.compute_thread import compute_in_thread
+from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.size_batches import divided
-from pagefold.engine.stores.store import Folding, Log, StoredEvent
-from pagefold.projections import Channel, ChannelFold, DomainFold, Misfit, Section, SharedSections, Word, sections_of
+from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent
+from pagefold.projections import (
+    Channel,
+    ChannelFold,
+    ChannelMismatch,
+    DecodedEvent,
+    DomainFold,
+    Section,
+    SharedSections,
+    sections_of,
+)
 from pagefold.projections.epochs import OWN_VERSION, version_of
 
 CHUNK = 2_000
@@ -40,7 +49,7 @@ Heads: TypeAlias = dict[str, StoredEvent]
 Affected: TypeAlias = Mapping[str, Sequence[ChannelFold]]
 
 
-class Folded(NamedTuple):
+class FoldResult(NamedTuple):
     """What one transaction folded.
 
     `heads` are all that it saw, `bad` those that could not be folded, `settled` those which it leaves nothing to do
@@ -53,15 +62,15 @@ class Folded(NamedTuple):
     changed: int
 
 
-class Sections(NamedTuple):
+class FoldedSections(NamedTuple):
     """What heads give: the sections, and which of the heads could not be folded, with the letters that say why."""
 
     sections: list[Section]
     bad: list[StoredEvent]
-    letters: list[NewLetter]
+    letters: list[NewDeadLetter]
 
 
-class _Trouble(NamedTuple):
+class _FoldError(NamedTuple):
     """A stream whose head cannot be folded, and why."""
 
     stream: str
@@ -82,10 +91,14 @@ class Folder:
         self.tails = self._fold.tails
         self.everywhere = self._fold.everywhere
         self._upcast = domain.upcast
-        word = msgspec.defstruct("Word", [("payload", domain.payload | None)], bases=(Word,), eq=False, gc=False)
-        self._decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(word)  # the payload's type is known only now
+        word = msgspec.defstruct(
+            "DecodedEvent", [("payload", domain.payload | None)], bases=(DecodedEvent,), eq=False, gc=False
+        )
+        self._decoder: msgspec.json.Decoder[DecodedEvent] = msgspec.json.Decoder(
+            word
+        )  # the payload's type is known only now
 
-    async def fold(self, folding: Folding, streams: Collection[str], *, by: str | None = None) -> Folded:
+    async def fold(self, folding: FoldTransaction, streams: Collection[str], *, by: str | None = None) -> FoldResult:
         """Writes every section that the streams can change. Events that cannot be folded are buried, not raised.
 
         `by` is the operator who asked for it.
@@ -108,7 +121,7 @@ class Folder:
                 is_whole = self._fold.is_whole
                 settled += [head for head in light if is_whole(head[1], chunk[head[1].partition("/")[0]])]
         await self.resolve(folding, heads, bad, by=by)
-        return Folded(heads, bad, settled, changed)
+        return FoldResult(heads, bad, settled, changed)
 
     async def _chunks(
         self, affected: Affected, unheard: Sequence[str]
@@ -132,15 +145,15 @@ class Folder:
             yield chunk, heads
             del heads  # before the next ones are read
 
-    async def sections(self, heads: list[StoredEvent], affected: Affected) -> Sections:
+    async def sections(self, heads: list[StoredEvent], affected: Affected) -> FoldedSections:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
 
         def fold() -> tuple[list[Section], list[str]]:
             shared, troubled = self._shared(heads, affected)
             return sections_of(shared), troubled
 
-        sections, troubled = fold() if len(heads) <= FEW else await compute(fold)
-        found = Sections(sections, [], [])
+        sections, troubled = fold() if len(heads) <= FEW else await compute_in_thread(fold)
+        found = FoldedSections(sections, [], [])
         for sku in troubled:
             mended = await self._mend(sku, heads, affected[sku])
             found.sections.extend(mended.sections)
@@ -155,7 +168,7 @@ class Folder:
             shared, troubled = self._shared(heads, dict.fromkeys(skus, self.everywhere))
             return None if troubled else sorted(shared, key=_sku)
 
-        return await compute(fold)
+        return await compute_in_thread(fold)
 
     def _shared(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without trouble, and the other SKUs."""
@@ -171,7 +184,7 @@ class Folder:
         troubled: list[str] = []
         decode, fold, upcast = self._decoder.decode, self._fold.fold, self._upcast
         for sku, mine in by_sku.items():  # decoded, an event takes many times as much: never more than one SKU's
-            words: dict[str, Word] = {}
+            words: dict[str, DecodedEvent] = {}
             try:
                 for head in mine:
                     word = decode(head[5])
@@ -184,16 +197,16 @@ class Folder:
                 troubled.append(sku)
         return shared, troubled
 
-    async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> Sections:
+    async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
-        words: dict[str, Word] = {}
+        words: dict[str, DecodedEvent] = {}
         buried: dict[str, StoredEvent] = {}
-        letters: list[NewLetter] = []
+        letters: list[NewDeadLetter] = []
         for stream, head in current.items():
             word = self._word(head)
-            if isinstance(word, Word):
+            if isinstance(word, DecodedEvent):
                 words[stream] = word
             else:
                 buried[stream] = first[stream]
@@ -201,15 +214,15 @@ class Folder:
                 words[stream] = await self._older(current, stream)
         while True:
             outcome = self._try(sku, words, channels)
-            if not isinstance(outcome, _Trouble):
-                return Sections(outcome, list(buried.values()), letters)
+            if not isinstance(outcome, _FoldError):
+                return FoldedSections(outcome, list(buried.values()), letters)
             stream = outcome.stream
             if stream not in buried:
                 buried[stream] = first[stream]
                 letters.append(_letter(self._domain, first[stream], outcome.error))
             words[stream] = await self._older(current, stream)
 
-    def _word(self, event: StoredEvent) -> Word | str:
+    def _word(self, event: StoredEvent) -> DecodedEvent | str:
         """The event, decoded, or why it cannot be."""
         try:
             word = self._decoder.decode(event.state)
@@ -220,35 +233,42 @@ class Folder:
         word.version = version_of(event.originator_version)
         return word
 
-    async def _older(self, current: Heads, stream: str) -> Word:
+    async def _older(self, current: Heads, stream: str) -> DecodedEvent:
         """The word of the next older event of the stream that can be decoded; when there is none, silence."""
         while older := await self._log.before(current[stream], OLDER):
             for event in older:
                 current[stream] = event
                 word = self._word(event)
-                if isinstance(word, Word):
+                if isinstance(word, DecodedEvent):
                     return word
-        return Word(BEFORE_ALL, BEFORE_ALL, None, version_of(current[stream].originator_version))
+        return DecodedEvent(BEFORE_ALL, BEFORE_ALL, None, version_of(current[stream].originator_version))
 
-    def _try(self, sku: str, words: Mapping[str, Word], channels: Sequence[ChannelFold]) -> list[Section] | _Trouble:
+    def _try(
+        self, sku: str, words: Mapping[str, DecodedEvent], channels: Sequence[ChannelFold]
+    ) -> list[Section] | _FoldError:
         """The sections of a SKU, or one stream that is in the way."""
         by_tail = {stream.removeprefix(sku): word for stream, word in words.items()}
         try:
             return self._fold.fold(sku, by_tail, channels).sections()
-        except Misfit as misfit:
-            return _Trouble(sku + misfit.tail, misfit.reason)
+        except ChannelMismatch as misfit:
+            return _FoldError(sku + misfit.tail, misfit.reason)
         except Exception as error:  # noqa: BLE001  # a domain's own fault must not stop the consumer
             reason = f"{type(error).__name__}: {error}"
         for tail, word in by_tail.items():
             try:
                 self._fold.fold(sku, {tail: word}, channels)
             except Exception as error:  # noqa: BLE001  # the same, for one contribution alone
-                return _Trouble(sku + tail, f"{type(error).__name__}: {error}")
+                return _FoldError(sku + tail, f"{type(error).__name__}: {error}")
         live = [stream for stream, word in words.items() if word.payload is not None]
-        return _Trouble(live[0], f"only together with {', '.join(live[1:])}: {reason}")
+        return _FoldError(live[0], f"only together with {', '.join(live[1:])}: {reason}")
 
     async def resolve(
-        self, folding: Folding, heads: Sequence[StoredEvent], bad: Sequence[StoredEvent], *, by: str | None = None
+        self,
+        folding: FoldTransaction,
+        heads: Sequence[StoredEvent],
+        bad: Sequence[StoredEvent],
+        *,
+        by: str | None = None,
     ) -> None:
         """A head that folds clears what was buried of its stream."""
         if heads and await folding.has_letters():
@@ -264,8 +284,8 @@ def _lightened(heads: list[StoredEvent]) -> list[StoredEvent]:
     return list(map(without_payload, heads))
 
 
-def _letter(domain: str, event: StoredEvent, error: str) -> NewLetter:
-    return NewLetter(
+def _letter(domain: str, event: StoredEvent, error: str) -> NewDeadLetter:
+    return NewDeadLetter(
         kind="projection",
         domain=domain,
         originator_id=event.originator_id,

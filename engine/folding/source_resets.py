@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from pagefold.engine.stores.store import Folding, Log, StoredEvent, Touched
+from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent, TouchedStreams
 
-LOOKS_RESET = 3
+RESET_THRESHOLD = 3
 """So many stale events of a source in a row, with no news between them, and its counter looks reset until answered."""
 
 
@@ -23,7 +23,7 @@ class _Occurred(msgspec.Struct, rename="camel", gc=False):
 _occurred = msgspec.json.Decoder(_Occurred)
 
 
-class Streaks:
+class StaleStreaks:
     """How many events of each source of a domain were stale in a row, or since it looks reset.
 
     `known` is what was counted before. Others may answer an alarm, or raise one, in between.
@@ -35,7 +35,12 @@ class Streaks:
         self._known = dict(known)
 
     async def changed_by(
-        self, window: Touched, after: int, heads: Sequence[StoredEvent], ahead: Collection[str], folding: Folding
+        self,
+        window: TouchedStreams,
+        after: int,
+        heads: Sequence[StoredEvent],
+        ahead: Collection[str],
+        folding: FoldTransaction,
     ) -> dict[str, int]:
         """The streaks that a window changes, in the transaction that folds it.
 
@@ -49,20 +54,22 @@ class Streaks:
                 fresh.add(head[1].rpartition("/")[2])
             else:
                 older.append(head)
-        over = [source for source in fresh if 0 < self._known.get(source, 0) < LOOKS_RESET]
+        over = [source for source in fresh if 0 < self._known.get(source, 0) < RESET_THRESHOLD]
         stale = self._stale(window, older, fresh) if older else {}
         counted = await self._counted(stale, after, window.end) if stale else {}
         if not over and not counted:
             return {}
         known = await folding.streaks()
-        changed = {source: 0 for source in over if known.get(source, 0) < LOOKS_RESET}
+        changed = {source: 0 for source in over if known.get(source, 0) < RESET_THRESHOLD}
         return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
 
     def keep(self, changed: Mapping[str, int]) -> None:
         """Goes on from there: the window's transaction is committed."""
         self._known.update(changed)
 
-    def _stale(self, window: Touched, older: Sequence[StoredEvent], fresh: Collection[str]) -> dict[str, StoredEvent]:
+    def _stale(
+        self, window: TouchedStreams, older: Sequence[StoredEvent], fresh: Collection[str]
+    ) -> dict[str, StoredEvent]:
         """The heads of streams that the window has events of, and nothing newer, of sources without any news."""
         touched = frozenset(window.streams)
         return {head[1]: head for head in older if head[1] in touched and head[1].rpartition("/")[2] not in fresh}

@@ -16,7 +16,7 @@ MOST_KNOWN = 64
 _host = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 
 
-class Hosts:
+class AllowedHosts:
     """`names` are those beside `localhost` and the addresses of this machine's own."""
 
     def __init__(self, names: Iterable[str]) -> None:

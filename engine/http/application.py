@@ -9,7 +9,7 @@ from starlette.routing import Route as Path
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from pagefold.engine.http.authorization import admitted
+from pagefold.engine.http.authorization import authorize
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.openapi import document
 from pagefold.engine.http.page_reads import Application, PageReads, decoded
@@ -27,14 +27,14 @@ from pagefold.engine.http.request_body import check_encoding, read_query, single
 from pagefold.engine.http.request_log import UNKNOWN
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routing import Call, Route
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import Grant
 
 NOBODY = Grant("anybody", frozenset(), None)
 """Who asks for what anybody may ask for."""
 
 
-def application(service: Service, routes: Sequence[Route] = ROUTES) -> Application:
+def application(service: ServerContext, routes: Sequence[Route] = ROUTES) -> Application:
     """The whole server as one ASGI application."""
     service.description = document(routes)
     by_path: dict[str, dict[str, Route]] = {}
@@ -63,7 +63,7 @@ class _Behind:
 class Endpoint:
     """All operations of one path."""
 
-    def __init__(self, service: Service, path: str, routes: Mapping[str, Route]) -> None:
+    def __init__(self, service: ServerContext, path: str, routes: Mapping[str, Route]) -> None:
         self._service = service
         self._path = path
         self._routes = {**routes, **({"HEAD": routes["GET"]} if "GET" in routes else {})}
@@ -93,7 +93,7 @@ class Endpoint:
         headers: list[Header] = scope["headers"]
         grant, authorization = NOBODY, single_value(headers, b"authorization")
         if route.scope is not None:
-            grant = await admitted(self._service.access, authorization, route.scope, private=route.private)
+            grant = await authorize(self._service.access, authorization, route.scope, private=route.private)
         path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}
         query = read_query(scope["query_string"], route.query)
         _check_media_type(route, headers)

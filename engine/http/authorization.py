@@ -22,7 +22,7 @@ EVERYTHING = Grant("anonymous", frozenset(SCOPES), None)
 READS = Grant("anonymous", frozenset(["read"]), None)
 
 
-class Verifier(Protocol):
+class TokenVerifier(Protocol):
     """Knows tokens by their secrets: the token office."""
 
     def verify(self, secret: str) -> Coroutine[Any, Any, Grant | None]:
@@ -44,10 +44,10 @@ class Authenticator(Protocol):
         """The same where nobody has to be asked; None where somebody has to be."""
 
 
-class Access:
+class BearerAuthenticator:
     """An `Authenticator` by bearer token; `anonymous` is what may be done without."""
 
-    def __init__(self, anonymous: Grant | None, tokens: Verifier | None = None) -> None:
+    def __init__(self, anonymous: Grant | None, tokens: TokenVerifier | None = None) -> None:
         self.anonymous = anonymous
         self._tokens = tokens
 
@@ -73,7 +73,7 @@ def _secret(authorization: bytes) -> str | None:
     return secret.decode() if secret.isascii() else None
 
 
-async def admitted(
+async def authorize(
     authenticator: Authenticator, authorization: bytes | None, scope: Scope, *, private: bool = False
 ) -> Grant:
     """The grant of a caller who may do this. Raises `Problem`, 401 for nobody that we know, 403 for others.

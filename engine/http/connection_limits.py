@@ -37,7 +37,7 @@ from pagefold.engine.http.request_head import (
     version_fault,
     without_offer,
 )
-from pagefold.engine.http.request_log import Traffic
+from pagefold.engine.http.request_log import RequestLog
 
 LOOKS_IN_A_LIMIT = 10
 """How often all connections are looked at in the time that the shortest limit gives them."""
@@ -56,13 +56,13 @@ Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes]
 """Gives the head and the body of an answer to a method, an address and headers, or None where it takes more time."""
 
 
-class Gate:
+class ConnectionLimits:
     """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols.
 
     Once it `is_ending`, each answer is the last one of its connection.
     """
 
-    def __init__(self, limits: HttpConfig, traffic: Traffic, at_once: Answerer) -> None:
+    def __init__(self, limits: HttpConfig, traffic: RequestLog, at_once: Answerer) -> None:
         self.limits = limits
         self.traffic = traffic
         self.at_once = at_once
@@ -129,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(
         self,
-        gate: Gate,
+        gate: ConnectionLimits,
         config: ServerConfig,
         server_state: ServerState,
         app_state: dict[str, Any],

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Request
 from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes, outcome_of
-from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.http.routing import Call, ResponseSpec, reply
 from pagefold.engine.intake.formats.request_parts import Faulty, Ignored
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER
 
@@ -17,7 +17,7 @@ _worth_keeping = re.compile(
     rb"|x-[a-z0-9-]+-(?:topic|event|event-id|webhook-id|delivery|triggered-at)"
 )
 
-ANSWERS = (Answer(202, "Each part is in the log, in dead letters, or none that is asked for, durably", Outcomes),)
+ANSWERS = (ResponseSpec(202, "Each part is in the log, in dead letters, or none that is asked for, durably", Outcomes),)
 OVERLOADED = {503: "The store is unavailable, or more waits to be done than may: the same request is to be sent again"}
 """Some senders take 429 for good: Saleor sends again after no 4xx, and Akeneo and WooCommerce pause. 503 is for now."""
 

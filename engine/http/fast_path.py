@@ -15,7 +15,7 @@ from pagefold.engine.http.cache_control import etag_of, matches
 from pagefold.engine.http.complete_response import text_of
 from pagefold.engine.http.headers import JSON, SECURITY, Header
 from pagefold.engine.http.page_reads import PREFIX, TEMPLATE, segments_of
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect"])
@@ -40,10 +40,10 @@ def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
     return Answer(etag, STATUS_LINE[200] + found, page, STATUS_LINE[304] + unchanged)
 
 
-class AtOnce:
+class FastPageReads:
     """Answers what can be answered at once, and counts it."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ServerContext) -> None:
         self._service = service
         self._read = service.shop.pages.at_once(answer_of)
         self._cache_control = service.caching.header

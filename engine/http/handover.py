@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 from uvicorn.config import Config as ServerConfig
 from uvicorn.server import ServerState
 
-from pagefold.engine.http.connection_limits import Gate, LimitedProtocol
+from pagefold.engine.http.connection_limits import ConnectionLimits, LimitedProtocol
 from pagefold.engine.http.listening_socket import attend
 from pagefold.engine.http.page_reads import PREFIX
 from pagefold.engine.http.routing import Route
@@ -109,7 +109,7 @@ class HandoverProtocol(LimitedProtocol):
 
     def __init__(
         self,
-        gate: Gate,
+        gate: ConnectionLimits,
         others: "Others",
         config: ServerConfig,
         server_state: ServerState,

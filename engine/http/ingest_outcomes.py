@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from pagefold.engine.events import AppendResult
 from pagefold.engine.http.problems import MEDIA_TYPE, Problem, ProblemDetails, response
-from pagefold.engine.http.routing import Answer, reply
+from pagefold.engine.http.routing import ResponseSpec, reply
 
-Word: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "ignored"]
-TAKEN: frozenset[Word] = frozenset(["appended", "duplicate", "kept", "ignored"])
+ItemOutcomeKind: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "ignored"]
+TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "kept", "ignored"])
 """After these, there is nothing left for the sender to do."""
 
 
@@ -25,7 +25,7 @@ class ItemOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     another channel or table, about no row, or does not count by the configuration.
     """
 
-    outcome: Word
+    outcome: ItemOutcomeKind
     position: int | None = None
     path: str | None = None
     reason: str | None = None
@@ -44,9 +44,9 @@ class NothingTaken(ProblemDetails, frozen=True, omit_defaults=True):
 
 
 ANSWERS = (
-    Answer(202, "All are taken, durably", Outcomes),
-    Answer(207, "Some are taken, durably, and some not", Outcomes),
-    Answer(422, "None is taken", NothingTaken, MEDIA_TYPE),
+    ResponseSpec(202, "All are taken, durably", Outcomes),
+    ResponseSpec(207, "Some are taken, durably, and some not", Outcomes),
+    ResponseSpec(422, "None is taken", NothingTaken, MEDIA_TYPE),
 )
 OVERLOADED = {429: "More waits to be done than may: nothing was taken; `Retry-After` says when to send it again"}
 

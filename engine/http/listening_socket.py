@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from pagefold.engine.errors import CannotListen
+from pagefold.engine.errors import AddressUnavailable
 from pagefold.engine.runtime.logs import Logger
 
 BACKLOG = 2_048
@@ -37,14 +37,14 @@ log = Logger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; at any free port for port 0. Raises `CannotListen`."""
+    """A socket that listens there; at any free port for port 0. Raises `AddressUnavailable`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise CannotListen(host, port, error.strerror or str(error)) from None
+        raise AddressUnavailable(host, port, error.strerror or str(error)) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -52,7 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setblocking(False)  # noqa: FBT003  # it has no name there
     except OSError as error:
         listener.close()
-        raise CannotListen(host, port, error.strerror or str(error)) from None
+        raise AddressUnavailable(host, port, error.strerror or str(error)) from None
     return listener
 
 

@@ -14,16 +14,16 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pagefold.engine.dead_letters.retention import Outlook
 from pagefold.engine.events import OUTCOMES
-from pagefold.engine.http.process_counters import Numbers
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.process_counters import ProcessCounters
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import PURPOSES, CheckResult
-from pagefold.engine.reading.status import Standing
+from pagefold.engine.reading.status import FoldProgress
 from pagefold.engine.runtime.counters import Histogram
 
 __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 
 
-async def exposition(service: Service) -> bytes:
+async def exposition(service: ServerContext) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
@@ -36,7 +36,11 @@ class ShopCollector(Collector):
     """Turns the numbers of each process, and what the store says, into metrics."""
 
     def __init__(
-        self, processes: Sequence[Numbers], standing: Standing, outlook: Outlook, checks: Sequence[CheckResult] = ()
+        self,
+        processes: Sequence[ProcessCounters],
+        standing: FoldProgress,
+        outlook: Outlook,
+        checks: Sequence[CheckResult] = (),
     ) -> None:
         self._checks = checks
         self._outlook = outlook
@@ -176,13 +180,13 @@ class ShopCollector(Collector):
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
         yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
 
-    def _counter(self, name: str, text: str, number: Callable[[Numbers], int]) -> Metric:
+    def _counter(self, name: str, text: str, number: Callable[[ProcessCounters], int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker"])
         for process in self._processes:
             family.add_metric([str(process.worker)], number(process))
         return family
 
-    def _by(self, name: str, text: str, label: str, numbers: Callable[[Numbers], Mapping[str, int]]) -> Metric:
+    def _by(self, name: str, text: str, label: str, numbers: Callable[[ProcessCounters], Mapping[str, int]]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker", label])
         for process in self._processes:
             for value, number in numbers(process).items():
@@ -190,7 +194,7 @@ class ShopCollector(Collector):
         return family
 
     def _histogram(
-        self, name: str, text: str, values: Callable[[Numbers], Mapping[str, Histogram]], label: str = ""
+        self, name: str, text: str, values: Callable[[ProcessCounters], Mapping[str, Histogram]], label: str = ""
     ) -> Metric:
         family = HistogramMetricFamily(name, text, labels=["worker", label] if label else ["worker"])
         for process in self._processes:

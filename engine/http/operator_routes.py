@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from pagefold.engine.http.routing import JSON_TYPE, Answer, Handler, NoQuery, Route
+from pagefold.engine.http.routing import JSON_TYPE, Handler, NoQuery, ResponseSpec, Route
 from pagefold.engine.intake.operators import LONGEST_REASON
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
@@ -18,7 +18,7 @@ def look_at(  # noqa: PLR0913  # as many as a route has
     handler: Handler,
     name: str,
     summary: str,
-    answer: Answer,
+    answer: ResponseSpec,
     *,
     query: type[msgspec.Struct] = NoQuery,
     problems: Mapping[int, str] = NO_PROBLEMS,
@@ -32,7 +32,7 @@ def decide(  # noqa: PLR0913  # likewise
     handler: Handler,
     name: str,
     summary: str,
-    answer: Answer,
+    answer: ResponseSpec,
     *,
     body: object = None,
     problems: Mapping[int, str] = NO_PROBLEMS,

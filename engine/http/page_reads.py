@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import Receive, Scope, Send
 
 from pagefold.engine.errors import StoreDamaged
-from pagefold.engine.http.authorization import admitted
+from pagefold.engine.http.authorization import authorize
 from pagefold.engine.http.cache_control import etag_of, matches
 from pagefold.engine.http.complete_response import send_whole
 from pagefold.engine.http.headers import JSON, SECURITY, Header
@@ -27,7 +27,7 @@ from pagefold.engine.http.problems import (
     sent,
 )
 from pagefold.engine.http.request_log import UNKNOWN
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.page_reader import was_live
 
 PREFIX = b"/v1/pages/"
@@ -56,7 +56,7 @@ def decoded(segment: bytes) -> str:
 class PageReads:
     """Answers page reads; everything else that is for this server goes to the application behind it."""
 
-    def __init__(self, service: Service, behind: Application) -> None:
+    def __init__(self, service: ServerContext, behind: Application) -> None:
         self._service = service
         self._behind = behind
         self._get_json = service.shop.pages.get_json
@@ -102,7 +102,7 @@ class PageReads:
         if method not in METHODS:
             raise not_allowed(method, "GET, HEAD")
         if not self._service.reads_open:
-            await admitted(self._service.access, authorization, "read")
+            await authorize(self._service.access, authorization, "read")
         channel, sku = decoded(found[0]), decoded(found[1])
         body = await self._get_json(sku, channel)
         if body is None:

@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias, assert_never
 import msgspec
 from starlette.responses import Response
 
-from pagefold.engine.dead_letters.dead_letter_service import LetterResolved, UnknownCursor, UnknownLetter
+from pagefold.engine.dead_letters.dead_letter_service import DeadLetterResolved, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.errors import (
     LogReplaced,
     Overloaded,
     PagefoldError,
     PagesUnfolded,
-    Refused,
+    Rejected,
     StoreError,
     StoreReadOnly,
     StoreUnavailable,
@@ -149,9 +149,9 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case Refused():
+        case Rejected():
             return invalid(error.path, error.reason)
-        case UnknownLetter() | UnknownCursor() | LetterResolved():
+        case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved():
             return _of_letters(error)
         case Overloaded() | StoreError():
             return _for_now(error)
@@ -181,13 +181,13 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             assert_never(error)
 
 
-def _of_letters(error: UnknownLetter | UnknownCursor | LetterResolved) -> Problem:
+def _of_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -> Problem:
     match error:
-        case UnknownLetter():
+        case UnknownDeadLetter():
             return Problem(404, "there is no such dead letter")
         case UnknownCursor():
             return invalid("after", NO_CURSOR)
-        case LetterResolved():
+        case DeadLetterResolved():
             return Problem(409, str(error))
         case _:
             assert_never(error)

@@ -7,8 +7,8 @@ from contextlib import suppress
 import anyio
 import msgspec
 
-from pagefold.engine.http.request_log import Traffic
-from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.http.request_log import RequestLog
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.shop import Shop
 
 SECONDS_BETWEEN = 1.0
@@ -16,7 +16,7 @@ LARGEST = 1 << 17
 """Bytes of what one process tells: some routes, and some numbers for each."""
 
 
-class Numbers(msgspec.Struct, frozen=True):
+class ProcessCounters(msgspec.Struct, frozen=True):
     """All that one process has counted since it began. `requests` has the method, the route and the status of each."""
 
     worker: int
@@ -26,15 +26,15 @@ class Numbers(msgspec.Struct, frozen=True):
     refused: dict[int, int]
     gone: int
     queued: int
-    counts: Counts
+    counts: Counters
 
 
-_decoder = msgspec.json.Decoder(Numbers)
+_decoder = msgspec.json.Decoder(ProcessCounters)
 
 
-def numbers_of(worker: int, traffic: Traffic, shop: Shop) -> Numbers:
+def numbers_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
     """Those of this process, which has that number among its peers."""
-    return Numbers(
+    return ProcessCounters(
         worker=worker,
         requests=[(*asked, number) for asked, number in traffic.requests.items()],
         reads=traffic.reads,
@@ -46,13 +46,13 @@ def numbers_of(worker: int, traffic: Traffic, shop: Shop) -> Numbers:
     )
 
 
-class Reported:
+class SiblingCounters:
     """What the other processes have told of themselves, the newest of each."""
 
     def __init__(self) -> None:
-        self._by_worker: dict[int, Numbers] = {}
+        self._by_worker: dict[int, ProcessCounters] = {}
 
-    def beside(self, own: Numbers) -> list[Numbers]:
+    def beside(self, own: ProcessCounters) -> list[ProcessCounters]:
         """Those of all processes."""
         known = {**self._by_worker, own.worker: own}
         return [known[worker] for worker in sorted(known)]
@@ -66,7 +66,7 @@ class Reported:
                 self._by_worker[told.worker] = told
 
 
-async def tell(numbers: Callable[[], Numbers], way: socket.socket) -> None:
+async def tell(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:
     """Tells the numbers of this process, until it is cancelled. What nobody hears is told again, with the next."""
     while True:
         with suppress(OSError):

@@ -9,7 +9,7 @@ WORKER = 1
 """The number of the process that takes changes, folds, and is asked by operators. Those of the others follow."""
 
 
-class Way(NamedTuple):
+class SocketPair(NamedTuple):
     """A pair of sockets, an end for the process that works and one for all that read; none of them ever waits.
 
     Whoever of several comes first takes what is sent to them.
@@ -36,21 +36,21 @@ class Way(NamedTuple):
         self.readers.close()
 
 
-class Peers(NamedTuple):
+class ProcessLinks(NamedTuple):
     """The ways on which connections are passed on, and on which readers tell their numbers; and what all may know.
 
     To be opened before there are processes. All of them keep both ends, so that whoever takes the place of one that was
     killed finds what was sent to it.
     """
 
-    connections: Way
-    numbers: Way
+    connections: SocketPair
+    numbers: SocketPair
     board: Board
 
     @classmethod
     def open(cls, processes: int) -> Self:
         """New ones, for so many processes."""
-        return cls(Way.open(socket.SOCK_STREAM), Way.open(socket.SOCK_DGRAM), Board(processes))
+        return cls(SocketPair.open(socket.SOCK_STREAM), SocketPair.open(socket.SOCK_DGRAM), Board(processes))
 
     def close(self) -> None:
         """Both ways."""

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Message, Receive
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.http.headers import Header, value_of, values_of
 from pagefold.engine.http.problems import ClientGone, Problem, given_twice, invalid, overloaded
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 MOST_PARAMETERS = 20
 
 
-class Incoming:
+class BodyBudget:
     """What has arrived of all bodies that are not answered yet, in bytes, and how many there may be.
 
     A body may be as large as it is allowed to be, but not all of them at once: whoever sends a thousand, and none of
@@ -29,7 +29,7 @@ class Incoming:
         self.bytes = 0
 
 
-async def read_body(headers: list[Header], receive: Receive, limit: int, incoming: Incoming) -> bytes:
+async def read_body(headers: list[Header], receive: Receive, limit: int, incoming: BodyBudget) -> bytes:
     """The body, whole, which counts as incoming until the caller takes it out. Raises `ClientGone`.
 
     Raises `Problem` for one that is compressed or too large, or when too much arrives at a time: then nothing of it
@@ -48,7 +48,7 @@ async def read_body(headers: list[Header], receive: Receive, limit: int, incomin
     return bytes(body)
 
 
-async def _fill(body: bytearray, receive: Receive, limit: int, incoming: Incoming) -> None:
+async def _fill(body: bytearray, receive: Receive, limit: int, incoming: BodyBudget) -> None:
     while True:
         message = await receive()
         part = _part(message)
@@ -118,7 +118,7 @@ def read_json(body: bytes, kind: type[Value]) -> Value:
         raise invalid(fault.path, fault.reason) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, f"the body is not JSON: {refusal(error, body)}") from None
-    except Refused as refused:
+    except Rejected as refused:
         raise Problem(400, str(refused)) from None
     return value
 

@@ -6,14 +6,14 @@ from typing import NamedTuple, TypeVar
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Reader, Request
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.problems import Problem, overloaded
-from pagefold.engine.intake.appender import append_found
-from pagefold.engine.intake.formats.cloudevents import CloudEvents
+from pagefold.engine.intake.appender import append_parsed
+from pagefold.engine.intake.formats.cloudevents import CloudEventReader
 from pagefold.engine.intake.formats.webhook_signatures import Signatures
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
-from pagefold.engine.runtime.compute_thread import compute
+from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.shop import Shop
 
 Value = TypeVar("Value")
@@ -35,7 +35,7 @@ class Hook(NamedTuple):
     reader: Reader
 
 
-class Intake:
+class RequestIntake:
     """The ways into one shop.
 
     `hooks` and `tables` are those of the sources that have any. Raises `ConfigurationError` for paths and columns that
@@ -46,7 +46,7 @@ class Intake:
         config = shop.config
         self._shop = shop
         self._waiting = 0
-        self.cloudevents = CloudEvents(config.sources)
+        self.cloudevents = CloudEventReader(config.sources)
         self.hooks = {
             name: Hook(_signatures(config, name, environment), reader) for name, reader in self._readers("webhook")
         }
@@ -88,18 +88,18 @@ class Intake:
             return work()
         self._waiting += 1
         try:
-            return await compute(work)
+            return await compute_in_thread(work)
         finally:
             self._waiting -= 1
 
-    async def append(self, found: Sequence[DomainEvent | Refused]) -> list[AppendResult]:
+    async def append(self, found: Sequence[DomainEvent | Rejected]) -> list[AppendResult]:
         """What became of each, in order: the events are appended in one transaction. Raises `Overloaded` for none.
 
         `StoreUnavailable` as well, after which any of them may be in the log.
         """
-        results = await append_found(found, self._shop.take)
+        results = await append_parsed(found, self._shop.take)
         self._shop.counts.answered(
-            result for each, result in zip(found, results, strict=True) if isinstance(each, Refused)
+            result for each, result in zip(found, results, strict=True) if isinstance(each, Rejected)
         )
         return results
 

@@ -15,7 +15,7 @@ UNKNOWN = "none"
 log = Logger(__name__)
 
 
-class Traffic:
+class RequestLog:
     """The requests of one process, and those `refused` before there was one.
 
     Every n-th is logged, where 1/n is the `sample`; those that failed, all.

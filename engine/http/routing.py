@@ -22,7 +22,7 @@ from pagefold.engine.http.request_body import check_said, read_body, read_json
 from pagefold.engine.stores.grants import Grant, Scope
 
 if TYPE_CHECKING:
-    from pagefold.engine.http.server_context import Service
+    from pagefold.engine.http.server_context import ServerContext
 
 Value = TypeVar("Value")
 Handler: TypeAlias = "Callable[[Call], Awaitable[Response]]"
@@ -47,7 +47,7 @@ class HeaderField(NamedTuple):
     description: str
 
 
-class Answer(NamedTuple):
+class ResponseSpec(NamedTuple):
     """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none.
 
     `headers` are those that belong to this very answer.
@@ -83,7 +83,7 @@ class Route(msgspec.Struct, frozen=True):
     bodies: Mapping[str, object] = {}
     takes: Callable[[list[Header]], bool] = never
     pushed: bool = False
-    answers: Sequence[Answer] = ()
+    answers: Sequence[ResponseSpec] = ()
     problems: Mapping[int, str] = {}
 
 
@@ -92,7 +92,7 @@ class Call:
 
     def __init__(  # noqa: PLR0913, PLR0917  # a request has that many parts
         self,
-        service: "Service",
+        service: "ServerContext",
         route: Route,
         grant: Grant,
         path: Mapping[str, str],

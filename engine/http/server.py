@@ -12,17 +12,17 @@ import anyio
 import uvicorn
 
 from pagefold.engine.http.application import application
-from pagefold.engine.http.connection_limits import Gate, LimitedProtocol
-from pagefold.engine.http.fast_path import AtOnce
+from pagefold.engine.http.connection_limits import ConnectionLimits, LimitedProtocol
+from pagefold.engine.http.fast_path import FastPageReads
 from pagefold.engine.http.handover import HandoverProtocol, Others, is_for_readers, is_for_worker, taking_over
 from pagefold.engine.http.listening_socket import BACKLOG, SECONDS_TO_COME_IN, attend_all, let_nobody_in
 from pagefold.engine.http.page_reads import Application
 from pagefold.engine.http.process_board import BEAT_SECONDS, PeerWatch
 from pagefold.engine.http.process_counters import tell
-from pagefold.engine.http.process_links import WORKER, Peers
+from pagefold.engine.http.process_links import WORKER, ProcessLinks
 from pagefold.engine.http.route_table import ROUTES
-from pagefold.engine.http.server_context import Service
-from pagefold.engine.runtime.task_groups import beside, ungrouped
+from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.runtime.task_groups import run_beside, unwrap_group
 
 DRAIN_SECONDS = 20
 """How long requests under way are waited for at the end."""
@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.05
 class _Server(uvicorn.Server):
     """Signals are for the one who has started it, who is told when it is `up` and when it has `ended`."""
 
-    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
+    def __init__(self, config: uvicorn.Config, gate: ConnectionLimits) -> None:
         super().__init__(config)
         self.up = anyio.Event()
         self.ended = anyio.Event()
@@ -83,17 +83,21 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(
-    service: Service, listener: socket.socket | None, peers: Peers | None = None, *, stands_in: bool = False
+    service: ServerContext,
+    listener: socket.socket | None,
+    peers: ProcessLinks | None = None,
+    *,
+    stands_in: bool = False,
 ) -> AsyncIterator[None]:
     """Answers requests while the block lasts, of those who connect there, and of those whom peers pass on.
 
     One who `stands_in` lets them in only while none of its peers does who should. At the end nobody is let in any more,
     and requests under way are finished, for `DRAIN_SECONDS` at most.
     """
-    gate = Gate(service.config.http, service.traffic, AtOnce(service).answer)
+    gate = ConnectionLimits(service.config.http, service.traffic, FastPageReads(service).answer)
     watch = None if peers is None else PeerWatch(peers.board, service.worker)
     server = _Server(_configuration(application(service), _protocol(gate, watch, peers)), gate)
-    with ungrouped():
+    with unwrap_group():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)
             group.start_soon(_serve, server, [] if listener is None or stands_in else [listener])
@@ -109,7 +113,9 @@ async def serving(
             group.cancel_scope.cancel()
 
 
-async def _end(server: _Server, gate: Gate, listener: socket.socket | None, watch: PeerWatch | None) -> None:
+async def _end(
+    server: _Server, gate: ConnectionLimits, listener: socket.socket | None, watch: PeerWatch | None
+) -> None:
     """Lets in all who were about to come in, nobody else, and waits until they are answered."""
     gate.is_ending = True
     if watch is not None:
@@ -128,7 +134,7 @@ async def _end(server: _Server, gate: Gate, listener: socket.socket | None, watc
 def _standing_in(
     listener: socket.socket | None, watch: PeerWatch | None, make: Callable[[], Any]
 ) -> AbstractAsyncContextManager[None]:
-    return nullcontext() if listener is None or watch is None else beside(partial(_stand_in, listener, watch, make))
+    return nullcontext() if listener is None or watch is None else run_beside(partial(_stand_in, listener, watch, make))
 
 
 async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[], Any]) -> None:
@@ -143,13 +149,13 @@ async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[]
             await anyio.sleep(BEAT_SECONDS)
 
 
-def _protocol(gate: Gate, watch: PeerWatch | None, peers: Peers | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
+def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, peers: ProcessLinks | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
     if peers is None or watch is None:
         return partial(LimitedProtocol, gate)
     return partial(HandoverProtocol, gate, _others(watch, peers))
 
 
-def _others(watch: PeerWatch, peers: Peers) -> Others:
+def _others(watch: PeerWatch, peers: ProcessLinks) -> Others:
     """The readers for the one who works, and for a reader the one who works."""
     works = watch.number == WORKER
     numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
@@ -163,7 +169,7 @@ def _others(watch: PeerWatch, peers: Peers) -> Others:
 
 @asynccontextmanager
 async def _among(
-    peers: Peers | None, watch: PeerWatch | None, service: Service, make: Callable[[], Any]
+    peers: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make: Callable[[], Any]
 ) -> AsyncIterator[None]:
     """Takes over what peers pass on, and tells them, or hears from them, what is counted and how they are."""
     if peers is None or watch is None:
@@ -175,9 +181,9 @@ async def _among(
     service.readiness.share(watch)
     watch.board.beat(watch.number)
     async with (
-        beside(watch.run),
-        beside(service.readiness.report),
-        beside(hear if is_worker else partial(tell, service.numbers, way)),
+        run_beside(watch.run),
+        run_beside(service.readiness.report),
+        run_beside(hear if is_worker else partial(tell, service.numbers, way)),
         taking_over(peers.connections.end(service.worker), make),
     ):
         yield

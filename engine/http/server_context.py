@@ -4,16 +4,16 @@ import os
 from collections.abc import Mapping
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.http.allowed_hosts import Hosts
+from pagefold.engine.http.allowed_hosts import AllowedHosts
 from pagefold.engine.http.authorization import EVERYTHING, Authenticator
 from pagefold.engine.http.cache_control import CachePolicy
 from pagefold.engine.http.headers import Header, values_of
 from pagefold.engine.http.large_responses import LargeAnswers
-from pagefold.engine.http.process_counters import Numbers, Reported, numbers_of
+from pagefold.engine.http.process_counters import ProcessCounters, SiblingCounters, numbers_of
 from pagefold.engine.http.process_links import WORKER
-from pagefold.engine.http.request_body import Incoming
-from pagefold.engine.http.request_intake import Intake
-from pagefold.engine.http.request_log import Traffic
+from pagefold.engine.http.request_body import BodyBudget
+from pagefold.engine.http.request_intake import RequestIntake
+from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.http.server_readiness import ServerReadiness
 from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS, answered
 from pagefold.engine.shop import Shop
@@ -23,12 +23,12 @@ BODY_BYTES = 64 * 1024 * 1024
 """Bytes of all bodies that are kept in memory, from their first byte until they are answered."""
 
 
-class Service:
+class ServerContext:
     """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
 
     `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document; `reported`
     has the numbers of the other processes. The `environment` has the secrets of webhooks. Raises `ConfigurationError`
-    when it has not, and as `Intake` does.
+    when it has not, and as `RequestIntake` does.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Service:
         self.access = access
         self.reads_open = reads_open
         self.worker = worker
-        self.incoming = Incoming(max(BODY_BYTES, 2 * shop.config.http.max_body_bytes))
+        self.incoming = BodyBudget(max(BODY_BYTES, 2 * shop.config.http.max_body_bytes))
         self.large_answers = LargeAnswers()
-        self.traffic = Traffic(shop.config.http.access_log_sample)
-        self.reported = Reported()
+        self.traffic = RequestLog(shop.config.http.access_log_sample)
+        self.reported = SiblingCounters()
         self.readiness = ServerReadiness(shop)
-        self.intake = Intake(shop, environment)
+        self.intake = RequestIntake(shop, environment)
         self.caching = CachePolicy(shop.config, public=reads_open)
         self.description = b""
-        self._hosts = Hosts(shop.config.http.hosts)
+        self._hosts = AllowedHosts(shop.config.http.hosts)
 
     def restrict(self, anonymous: Grant | None) -> None:
         """From now on, no more than this may be done without a token."""
@@ -73,7 +73,7 @@ class Service:
         """Raises `StoreUnavailable`, in time, where the store says nothing: in front of what may take long."""
         await answered(self.shop.store.log.generation())
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> ProcessCounters:
         """What this process has counted."""
         return numbers_of(self.worker, self.traffic, self.shop)
 

@@ -15,19 +15,19 @@ from uuid import uuid4
 import msgspec
 
 from pagefold.engine.configuration.config import AppendConfig
-from pagefold.engine.errors import RETRYABLE, Overloaded, Refused, StoreUnavailable
+from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.epoch_registry import Epochs
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.healing import healing_of
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.runtime.compute_thread import compute
-from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.runtime.compute_thread import compute_in_thread
+from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.recent_faults import RecentFaults
-from pagefold.engine.stores.dead_letter_records import NewLetter
+from pagefold.engine.stores.dead_letter_records import NewDeadLetter
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.event_state import Admission, State
+from pagefold.engine.stores.event_state import EncodedEvent, EventState
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.epochs import describe_version
 
@@ -49,13 +49,13 @@ QUEUE_BYTES = 64 * 1024 * 1024
 FEW = 200
 """Up to so many events are admitted on the event loop; more would hold it up."""
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 class _Request(NamedTuple):
     """The admitted events of one call, the promise of what becomes of them, and until when they are tried again."""
 
-    admissions: list[Admission]
+    admissions: list[EncodedEvent]
     bytes: int
     results: asyncio.Future[list[AppendResult]]
     deadline: float
@@ -84,7 +84,7 @@ class _Watch:
             self._timer.cancel()
 
 
-_Tried: TypeAlias = tuple[Sequence[Admission], Sequence[Admission]]
+_Tried: TypeAlias = tuple[Sequence[EncodedEvent], Sequence[EncodedEvent]]
 """Events of a try that may have appended any, and how it had placed them in epochs."""
 
 
@@ -103,14 +103,14 @@ class Appender:
     def __init__(
         self,
         store: Store,
-        door: Door,
+        door: EventValidator,
         config: AppendConfig,
-        counts: Counts | None = None,
+        counts: Counters | None = None,
         faults: RecentFaults | None = None,
         epochs: Epochs | None = None,
     ) -> None:
         self._epochs = epochs or Epochs(store.log)
-        self._counts = counts or Counts()
+        self._counts = counts or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._store = store
         self._door = door
@@ -165,8 +165,8 @@ class Appender:
     async def _append(self, events: Sequence[DomainEvent], *, max_bytes: int | None = None) -> list[AppendResult]:
         """The results of all of these events, in one transaction and at once, or, given `max_bytes`, of the first."""
         admit = partial(self._admit, events, max_bytes)
-        admitted, size = admit() if len(events) <= FEW else await compute(admit)
-        admissions = [each for each in admitted if isinstance(each, Admission)]
+        admitted, size = admit() if len(events) <= FEW else await compute_in_thread(admit)
+        admissions = [each for each in admitted if isinstance(each, EncodedEvent)]
         if max_bytes is None and not self._has_room(len(admissions), size):
             raise Overloaded(self.queued)
         if len(admissions) == len(admitted):
@@ -176,15 +176,15 @@ class Appender:
 
     def _admit(
         self, events: Sequence[DomainEvent], max_bytes: int | None
-    ) -> tuple[list[Admission | AppendResult], int]:
+    ) -> tuple[list[EncodedEvent | AppendResult], int]:
         """Events in the form in which they are stored, and the bytes of all; no more once these are `max_bytes`."""
-        admitted: list[Admission | AppendResult] = []
+        admitted: list[EncodedEvent | AppendResult] = []
         size = 0
         recorded_at, call = now(), f"{self._name}-{next(self._calls)}"
         for index, event in enumerate(events):
             try:
                 admission = self._door.admit(event, recorded_at, f"{call}-{index}")
-            except Refused as refused:
+            except Rejected as refused:
                 admitted.append(rejected(refused))
                 continue
             admitted.append(admission)
@@ -193,7 +193,7 @@ class Appender:
                 break
         return admitted, size
 
-    async def _commit(self, admissions: list[Admission], size: int) -> list[AppendResult]:
+    async def _commit(self, admissions: list[EncodedEvent], size: int) -> list[AppendResult]:
         while not self._has_room(len(admissions), size):
             await self._room.wait()
         deadline = time.monotonic() + (RETRY_SECONDS if self.patience is None else self.patience)
@@ -288,14 +288,14 @@ class Appender:
         self._faults.succeeded("append")
         self._counts.appends.add(events, seconds)
 
-    async def _insert(self, admissions: Sequence[Admission]) -> list[AppendResult]:
+    async def _insert(self, admissions: Sequence[EncodedEvent]) -> list[AppendResult]:
         while True:
             try:
                 return await self._insert_placed(admissions)
             except EpochsMoved:
                 await self._epochs.refresh()
 
-    async def _insert_placed(self, admissions: Sequence[Admission]) -> list[AppendResult]:
+    async def _insert_placed(self, admissions: Sequence[EncodedEvent]) -> list[AppendResult]:
         """Appends the events in the epochs that they enter. Raises `EpochsMoved` when those have changed meanwhile."""
         placed, fence = await self._epochs.place(admissions)
         for tried in self._tried:
@@ -307,8 +307,8 @@ class Appender:
         return await self._explain(placed, positions, fence)
 
     async def _as_before(
-        self, admissions: Sequence[Admission], placed: Sequence[Admission], tried: _Tried
-    ) -> list[Admission]:
+        self, admissions: Sequence[EncodedEvent], placed: Sequence[EncodedEvent], tried: _Tried
+    ) -> list[EncodedEvent]:
         """The events; those that an earlier try placed in another epoch stay there, where they are in the log."""
         before = {id(each): was for each, was in zip(*tried, strict=True)}
         pairs = [(each, before.get(id(admission), each)) for admission, each in zip(admissions, placed, strict=True)]
@@ -318,7 +318,7 @@ class Appender:
         return [was if (*was.key, was.state) in there else each for each, was in pairs]
 
     async def _explain(
-        self, admissions: Sequence[Admission], positions: Sequence[int | None], fence: Fence
+        self, admissions: Sequence[EncodedEvent], positions: Sequence[int | None], fence: Fence
     ) -> list[AppendResult]:
         """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer.
 
@@ -331,7 +331,7 @@ class Appender:
             stored = await self._stored(taken)
         answered: set[tuple[str, int, bytes]] = set()
         results: list[AppendResult] = []
-        letters: list[NewLetter] = []
+        letters: list[NewDeadLetter] = []
         for admission, position in zip(admissions, positions, strict=True):
             if position is not None:
                 result = AppendResult("appended", position)
@@ -375,8 +375,8 @@ def _give(requests: Sequence[_Request], results: Iterator[AppendResult]) -> None
             request.results.set_result(outcomes)
 
 
-async def append_found(
-    found: Sequence[DomainEvent | Refused], append: Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
+async def append_parsed(
+    found: Sequence[DomainEvent | Rejected], append: Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
 ) -> list[AppendResult]:
     """What became of each of these, in order: events are appended, and what could not be read is rejected."""
     events = [each for each in found if isinstance(each, DomainEvent)]
@@ -384,12 +384,12 @@ async def append_found(
     return [next(results) if isinstance(each, DomainEvent) else rejected(each) for each in found]
 
 
-def rejected(refused: Refused) -> AppendResult:
+def rejected(refused: Rejected) -> AppendResult:
     """The outcome of what was refused."""
     return AppendResult("rejected", path=refused.path, reason=refused.reason)
 
 
-def _compare(admission: Admission, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
+def _compare(admission: EncodedEvent, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
     """What an event is to those that stand at its version.
 
     `fresh`: this very state was not answered in this transaction yet. Where it is in the log, it is then our own:
@@ -420,8 +420,8 @@ def content_of(event: StoredEvent) -> bytes | None:
         return None
 
 
-def _letter(admission: Admission, stands: StoredEvent, reason: str) -> NewLetter:
-    return NewLetter(
+def _letter(admission: EncodedEvent, stands: StoredEvent, reason: str) -> NewDeadLetter:
+    return NewDeadLetter(
         kind="ingest",
         domain=admission.topic,
         originator_id=admission.originator_id,

@@ -11,12 +11,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from pagefold.domains import DOMAINS, AnyDomain, Invalid
-from pagefold.domains.domain import UNREADABLE, encode, encode_all
+from pagefold.domains import DOMAINS, AnyDomain, InvalidPayload
+from pagefold.domains.domain import DECODE_ERRORS, encode, encode_all
 from pagefold.domains.numbers import exact_number
-from pagefold.domains.values import Moment, format_moment
+from pagefold.domains.values import Timestamp, format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.events import Statement
+from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
 from pagefold.engine.intake.event_validator import rules_of
 from pagefold.projections.streams import EVERY_CHANNEL
@@ -29,7 +29,7 @@ _WITHOUT_FRACTION = len("0001-01-01T00:00:00Z")
 _NO_PAYLOAD: Final = False
 _REFUSED = encode(_NO_PAYLOAD)
 
-_moment = msgspec.json.Decoder(Moment)
+_moment = msgspec.json.Decoder(Timestamp)
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False, rename="camel", tag_field="type"):
@@ -48,7 +48,7 @@ def _line_of(domain: AnyDomain) -> type[msgspec.Struct]:
     return msgspec.defstruct("Line", [payload], bases=(_Line,), tag=domain.name, frozen=True, gc=False, kw_only=True)
 
 
-class BulkDoor:
+class BulkValidator:
     """Examines lines of a known shape under one configuration."""
 
     def __init__(self, config: Config) -> None:
@@ -59,22 +59,22 @@ class BulkDoor:
         self._rules = {name.encode(): rules for name, rules in rules_of(config).items()}
         self._views = {channel.name: channel.view() for channel in config.made_for}
 
-    def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[Statement | None]:
+    def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[ValidatedEvent | None]:
         """What each line states of its stream, as `Door.examine` tells it; None where it takes that to tell."""
-        statements: list[Statement | None] = []
+        statements: list[ValidatedEvent | None] = []
         for start in range(0, len(lines), RUN_LINES):
             run = lines[start : start + RUN_LINES]
             try:
                 statements += self._examine(run, streams[start : start + RUN_LINES])
-            except UNREADABLE:
+            except DECODE_ERRORS:
                 statements += [None] * len(run)
         return statements
 
-    def _examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[Statement | None]:
-        """Raises one of `UNREADABLE` where any of them cannot be read."""
+    def _examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[ValidatedEvent | None]:
+        """Raises one of `DECODE_ERRORS` where any of them cannot be read."""
         said = self._decode(b"[%b]" % b",".join(lines))
         names = self._names
-        statements: list[Statement | None] = []
+        statements: list[ValidatedEvent | None] = []
         for stream, each, content in zip(streams, said, encode_all(self._admitted(said, streams)), strict=True):
             if content == _REFUSED or b"\\" in content:
                 statements.append(None)
@@ -82,7 +82,9 @@ class BulkDoor:
             moment = each.occurred_at
             moment = f"{moment[:-1]}.000000Z" if len(moment) == _WITHOUT_FRACTION else _fixed_width(moment)
             name, version = names[type(each)], each.source_version
-            statements.append(Statement(stream.decode(), version, name, content, moment, each.id, each.correlation_id))
+            statements.append(
+                ValidatedEvent(stream.decode(), version, name, content, moment, each.id, each.correlation_id)
+            )
         if max(map(len, lines)) > LARGEST_EVENT:
             return [None if len(line) > LARGEST_EVENT else each for line, each in zip(lines, statements, strict=True)]
         return statements
@@ -98,7 +100,7 @@ class BulkDoor:
                 domain = self._domains[type(line)]
                 try:
                     payload = domain.admit(payload)
-                except Invalid:
+                except InvalidPayload:
                     payload = _NO_PAYLOAD
                 else:
                     if domain.fits is not None and line.channel != EVERY_CHANNEL:
@@ -116,5 +118,5 @@ class BulkDoor:
 
 
 def _fixed_width(moment: str) -> str:
-    """As `format_moment` gives it. That it is one is known."""
-    return format_moment(_moment.decode(f'"{moment}"'))
+    """As `format_timestamp` gives it. That it is one is known."""
+    return format_timestamp(_moment.decode(f'"{moment}"'))

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pagefold.domains import DOMAINS, Invalid
+from pagefold.domains import DOMAINS, InvalidPayload
 from pagefold.domains.domain import encode
 
 _domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.admit) for domain in DOMAINS}
@@ -20,5 +20,5 @@ def _canonical(topic: str, payload: bytes) -> bytes:
     decoder, admit = _domains[topic]
     try:
         return encode(admit(decoder.decode(payload)))
-    except (msgspec.MsgspecError, Invalid, RecursionError):
+    except (msgspec.MsgspecError, InvalidPayload, RecursionError):
         return payload

@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
 from pagefold.domains.values import LARGEST_INTEGER
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.appender import content_of
 from pagefold.engine.intake.epoch_registry import Known
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.partial_event import Change, complete
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
 from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.epochs import epoch_of, version_of, versioned
@@ -17,14 +17,14 @@ from pagefold.projections.epochs import epoch_of, version_of, versioned
 Completed: TypeAlias = DomainEvent | Ignored | Faulty
 
 
-class Completer:
+class ChangeCompleter:
     """Completes what one request says, in its order.
 
     What is in dead letters is unknown: where that lies between what stands and a change, the change cannot be completed
     with what stands, for it would state for ever what was overtaken.
     """
 
-    def __init__(self, door: Door, store: Store, known: Known) -> None:
+    def __init__(self, door: EventValidator, store: Store, known: Known) -> None:
         self._door = door
         self._store = store
         self._known = known
@@ -36,7 +36,7 @@ class Completer:
         """The whole event of each change, or why there is none. A change that comes twice is completed alike."""
         lacking = {each for one in found if (each := self._lacks(one)) is not None}
         if not lacking:
-            return [each.event if isinstance(each, Change) else each for each in found]
+            return [each.event if isinstance(each, PartialEvent) else each for each in found]
         self._before, self._unknown = {}, {stream: set() for stream in lacking}
         self._heads = {head.originator_id: head for head in await self._store.log.heads(sorted(lacking))}
         for stream, version in await self._store.dead_letters.requests_of(sorted(lacking)):
@@ -45,12 +45,12 @@ class Completer:
 
     def _lacks(self, found: Found) -> str | None:
         """The stream of a change that leaves something out."""
-        return self._stream_of(found.event) if isinstance(found, Change) and found.keeps else None
+        return self._stream_of(found.event) if isinstance(found, PartialEvent) and found.keeps else None
 
     def _stream_of(self, event: DomainEvent) -> str | None:
         try:
             return self._door.stream_of(event)
-        except Refused:  # the door will say why
+        except Rejected:  # the door will say why
             return None
 
     async def _complete(self, found: Found, lacking: Collection[str]) -> Completed:
@@ -58,24 +58,24 @@ class Completer:
             return found
         stream, version = self._stream_of(found.event), found.event.source_version
         if stream is None or stream not in lacking or not 0 <= version <= LARGEST_INTEGER:
-            return found.event if isinstance(found, Change) else found
+            return found.event if isinstance(found, PartialEvent) else found
         if isinstance(found, Faulty):
             self._unknown[stream].add(version)
             return found
         try:
             return await self._completed(found, stream, self._placed(stream, found.event))
-        except Refused as refused:
+        except Rejected as refused:
             self._unknown[stream].add(version)
             return Faulty(refused.with_traceback(None), found.event)
 
-    async def _completed(self, change: Change, stream: str, version: int) -> DomainEvent:
-        """`version` is as the log would have it. Raises `Refused`."""
+    async def _completed(self, change: PartialEvent, stream: str, version: int) -> DomainEvent:
+        """`version` is as the log would have it. Raises `Rejected`."""
         standing, since = await self._standing(stream, version)
         lowest = version_of(since) if since >= 0 and epoch_of(since) == epoch_of(version) else -1
         unknown = [each for each in self._unknown[stream] if lowest < each < version_of(version)]
         if change.keeps and unknown:
             problem = f"did not change, and so was not sent; what it was at version {max(unknown)} is in dead letters"
-            raise Refused(change.keeps[0], problem)
+            raise Rejected(change.keeps[0], problem)
         event = complete(change, standing)
         self._before.setdefault(stream, []).append((version, self._door.examine(event).content))
         return event

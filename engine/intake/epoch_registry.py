@@ -24,7 +24,7 @@ import msgspec
 
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 
@@ -137,7 +137,7 @@ class Epochs:
         place = (EPOCHS, after - 1, 0) if after else None
         return [event async for event in self._log.history(EPOCHS, place) if event.originator_id == EPOCHS]
 
-    async def place(self, admissions: Sequence[Admission]) -> tuple[Sequence[Admission], Fence]:
+    async def place(self, admissions: Sequence[EncodedEvent]) -> tuple[Sequence[EncodedEvent], Fence]:
         """The events with their epochs in their versions, and what must hold of the log when they are appended."""
         if not self.known.in_use and not any([each[5] for each in admissions]):  # noqa: C419  # half the time
             return admissions, Fence(self.known.generation)
@@ -150,7 +150,7 @@ class Epochs:
         ceilings = {stream: versioned(epoch + 1, 0) for stream, epoch in current.items() if epoch < MAX_EPOCH}
         return _placed(admissions, known, current), Fence(known.generation, ceilings)
 
-    async def _declare(self, admissions: Sequence[Admission]) -> None:
+    async def _declare(self, admissions: Sequence[EncodedEvent]) -> None:
         """Notes which sources have streams of their own, before any event relies on it."""
         for each in admissions:
             source = source_of(each.originator_id)
@@ -173,9 +173,9 @@ class Epochs:
         return position is not None
 
 
-def _placed(admissions: Sequence[Admission], known: Known, current: dict[str, int]) -> list[Admission]:
+def _placed(admissions: Sequence[EncodedEvent], known: Known, current: dict[str, int]) -> list[EncodedEvent]:
     """Each with the epoch that it names, or enters. `current` are those that differ from what was raised."""
-    placed: list[Admission] = []
+    placed: list[EncodedEvent] = []
     for each in admissions:
         stream, epoch = each.originator_id, each.epoch
         entered = current.get(stream)

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import msgspec
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import Epochs, Known, Note, read_note, source_of
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.store import SEPARATOR, Store
@@ -23,7 +23,7 @@ LISTED = 1_000
 _WALKED, _WALKED_BYTES = 10_000, 16 * 1024 * 1024
 
 
-class EpochRefused(Refused):
+class EpochRefused(Rejected):
     """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
 
 
@@ -36,7 +36,7 @@ class EpochNote(Note, frozen=True, rename="camel", omit_defaults=False, kw_only=
 class EpochService:
     """Lists and raises epochs, and dismisses sources that look reset. Everything is an event in the log."""
 
-    def __init__(self, store: Store, config: Config, door: Door, epochs: Epochs) -> None:
+    def __init__(self, store: Store, config: Config, door: EventValidator, epochs: Epochs) -> None:
         self._store = store
         self._config = config
         self._door = door
@@ -54,7 +54,7 @@ class EpochService:
 
         When it returns, every event that is appended without an epoch enters this one or a higher one. Where the source
         looked reset, in the stream's domain or in any of its own, that is answered. Raises `EpochRefused`, and
-        `Refused` without a reason or an operator.
+        `Rejected` without a reason or an operator.
         """
         check_reason(reason)
         check_operator(operator)
@@ -88,12 +88,12 @@ class EpochService:
     async def dismiss(self, source: str, *, reason: str, operator: str, domain: str | None = None) -> Note:
         """A source that looks reset was looked into, in a domain or in all, and is not.
 
-        Raises `EpochRefused` when it does not look so, and `Refused` without a reason or an operator.
+        Raises `EpochRefused` when it does not look so, and `Rejected` without a reason or an operator.
         """
         check_reason(reason)
         check_operator(operator)
         streaks = await self._store.consumption.streaks()
-        alarming = [each.domain for each in streaks if each.source == source and each.stale >= LOOKS_RESET]
+        alarming = [each.domain for each in streaks if each.source == source and each.stale >= RESET_THRESHOLD]
         domains = [name for name in alarming if domain in (None, name)]
         if not domains:
             where = "" if domain is None else f" in {domain}"
@@ -124,7 +124,7 @@ class EpochService:
             return self._door.stream_of(event)
         except NotAStreamError:
             raise EpochRefused("scope", f"{given!r} is neither a source nor sku/channel/domain/source") from None
-        except Refused as refused:
+        except Rejected as refused:
             raise EpochRefused("scope", f"{given!r}: {refused}") from None
 
     def _domains_of(self, scope: str) -> Collection[str]:

@@ -2,10 +2,10 @@
 
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.numbers import exact_number
-from pagefold.domains.values import Moment
-from pagefold.engine.errors import Refused
+from pagefold.domains.values import Timestamp
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent
 from pagefold.engine.intake.strict_json import find_repeated_key, refusal
 
@@ -23,7 +23,7 @@ _decode_any = msgspec.json.Decoder(float_hook=exact_number).decode
 _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
-class Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
+class EventEnvelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
     """An event as it is written in files and requests. The payload stays undecoded until its domain is known."""
 
     type: str
@@ -38,14 +38,14 @@ class Wire(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, re
     epoch: int | None = None
 
 
-def canonical_of(payload: bytes) -> bytes:
+def canonical_json(payload: bytes) -> bytes:
     """The same JSON with its keys sorted; empty for what must be looked at closer.
 
     A payload that came through the door is in the log as this gives it, or with what its domain leaves out.
     """
     try:
         canonical = _sorted(_decode_any(payload))
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return b""
     # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
     whole = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
@@ -56,37 +56,37 @@ _REQUIRED = 7
 """Keys that every event has."""
 
 
-_wire = msgspec.json.Decoder(Wire)
+_wire = msgspec.json.Decoder(EventEnvelope)
 
 
-_moment = msgspec.json.Decoder(Moment)
+_moment = msgspec.json.Decoder(Timestamp)
 
 
-read_wire = _wire.decode
-"""Reads the envelope of an event and no more. Raises one of `UNREADABLE`."""
+parse_envelope = _wire.decode
+"""Reads the envelope of an event and no more. Raises one of `DECODE_ERRORS`."""
 
 
-def read_event(line: bytes) -> DomainEvent:
-    """The event in one JSON document. Raises `Refused` for what is no JSON, or not of an event's form.
+def parse_event(line: bytes) -> DomainEvent:
+    """The event in one JSON document. Raises `Rejected` for what is no JSON, or not of an event's form.
 
     The payload is kept as the bytes that stood there; whether it suits its domain is for `Door.admit` to say.
     """
     if len(line) > LARGEST_EVENT:
-        raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
+        raise Rejected("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
-        wire = read_wire(line)
-    except UNREADABLE as error:
+        wire = parse_envelope(line)
+    except DECODE_ERRORS as error:
         raise refusal(error, line) from None
-    return finish_reading(wire, line)
+    return parse_payload(wire, line)
 
 
-def finish_reading(wire: Wire, line: bytes) -> DomainEvent:
-    """The event in a line of which the envelope was read before. Raises `Refused`."""
+def parse_payload(wire: EventEnvelope, line: bytes) -> DomainEvent:
+    """The event in a line of which the envelope was read before. Raises `Rejected`."""
     if len(line) > LARGEST_EVENT:
-        raise Refused("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
+        raise Rejected("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
         occurred_at = _moment.decode(wire.occurred_at)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, line, "occurredAt") from None
     payload = bytes(wire.payload)
     _check_envelope(line, payload, wire)
@@ -104,7 +104,7 @@ def finish_reading(wire: Wire, line: bytes) -> DomainEvent:
     )
 
 
-def _check_envelope(line: bytes, payload: bytes, wire: Wire) -> None:
+def _check_envelope(line: bytes, payload: bytes, wire: EventEnvelope) -> None:
     """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
     colons = line.count(b":") - payload.count(b":")
     optional = (wire.id is not None) + (wire.correlation_id is not None) + (wire.epoch is not None)

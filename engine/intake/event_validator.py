@@ -10,25 +10,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.domains import DOMAINS, AnyDomain, Invalid
-from pagefold.domains.domain import UNREADABLE, Rules, encode
+from pagefold.domains import DOMAINS, AnyDomain, InvalidPayload
+from pagefold.domains.domain import DECODE_ERRORS, Rules, encode
 from pagefold.domains.numbers import exact_number
-from pagefold.domains.values import LARGEST_INTEGER, format_moment
+from pagefold.domains.values import LARGEST_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Refused
-from pagefold.engine.events import NULL, DomainEvent, Statement
-from pagefold.engine.intake.event_parser import LARGEST_EVENT, Wire
+from pagefold.engine.errors import Rejected
+from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
+from pagefold.engine.intake.event_parser import LARGEST_EVENT, EventEnvelope
 from pagefold.engine.intake.named_epochs import version_in_epoch
 from pagefold.engine.intake.strict_json import check_keys, check_null_characters, refusal
 from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
-from pagefold.engine.stores.event_state import Admission, State
+from pagefold.engine.stores.event_state import EncodedEvent, EventState
 from pagefold.projections.streams import (
     DIGITS,
     EVERY_CHANNEL,
     encode_part,
-    fault_of_sku,
     is_spreadsheet_number,
     normalise_sku,
+    sku_error,
 )
 
 
@@ -55,7 +55,7 @@ def rules_of(config: Config) -> dict[str, Rules]:
     return {name: each for name, each in rules.items() if each != Rules()}
 
 
-class Door:
+class EventValidator:
     """Admits events under one configuration. `channels` are those that an event may name."""
 
     def __init__(self, config: Config) -> None:
@@ -75,29 +75,29 @@ class Door:
             name for name, source in config.sources.items() if source.spreadsheet_skus == "accept"
         }
 
-    def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> Admission:
-        """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Refused`."""
+    def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> EncodedEvent:
+        """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Rejected`."""
         said = self.examine(event)
-        state = State(
+        state = EventState(
             id=said.id or made_id,
             occurred_at=said.occurred_at,
             recorded_at=recorded_at,
             correlation_id=said.correlation_id,
             payload=msgspec.Raw(said.content),
         )
-        return Admission(
+        return EncodedEvent(
             said.originator_id, said.originator_version, said.topic, _encoder.encode(state), said.content, said.epoch
         )
 
-    def examine(self, event: DomainEvent) -> Statement:
-        """What the event states, when it keeps to every rule. Raises `Refused`."""
+    def examine(self, event: DomainEvent) -> ValidatedEvent:
+        """What the event states, when it keeps to every rule. Raises `Rejected`."""
         stream, gate = self._place(event)
         _check_version(event.source_version)
         version = event.source_version if event.epoch is None else version_in_epoch(event, event.epoch)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
         content = NULL if event.payload is None else self._content(event, event.payload, gate)
-        return Statement(
+        return ValidatedEvent(
             stream,
             version,
             event.type,
@@ -108,18 +108,18 @@ class Door:
             event.epoch,
         )
 
-    def stream_of(self, event: DomainEvent | Wire) -> str:
-        """The stream of an event, whatever it states there. Raises `Refused` when it can be in none."""
+    def stream_of(self, event: DomainEvent | EventEnvelope) -> str:
+        """The stream of an event, whatever it states there. Raises `Rejected` when it can be in none."""
         return self._place(event)[0]
 
-    def _place(self, event: DomainEvent | Wire) -> tuple[str, _Gate]:
+    def _place(self, event: DomainEvent | EventEnvelope) -> tuple[str, _Gate]:
         gate = self._gate(event)
         sku = _admit_sku(event.sku)
         if sku[0] in DIGITS and is_spreadsheet_number(sku) and event.source not in self._takes_spreadsheets:
-            raise Refused("sku", _SPREADSHEET % sku)
+            raise Rejected("sku", _SPREADSHEET % sku)
         return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", gate
 
-    def _gate(self, event: DomainEvent | Wire) -> _Gate:
+    def _gate(self, event: DomainEvent | EventEnvelope) -> _Gate:
         if type(event.type) is type(event.source) is type(event.channel) is str:
             gate = self._gates.get(event.type)
             listens = event.channel == EVERY_CHANNEL or event.channel in self._views
@@ -127,17 +127,17 @@ class Door:
                 return gate
         raise self._why_not(event)
 
-    def _why_not(self, event: DomainEvent | Wire) -> Refused:
+    def _why_not(self, event: DomainEvent | EventEnvelope) -> Rejected:
         for name, value in (("type", event.type), ("source", event.source), ("channel", event.channel)):
             if type(value) is not str:
-                return Refused(name, f"expected a string, got {type(value).__name__}")
+                return Rejected(name, f"expected a string, got {type(value).__name__}")
         if event.type not in self._gates:
-            return Refused("type", f"{event.type!r:.100} is no domain; there are {', '.join(self._gates)}")
+            return Rejected("type", f"{event.type!r:.100} is no domain; there are {', '.join(self._gates)}")
         if event.source not in self._sources:
-            return Refused("source", f"{event.source!r:.100} is not in the configuration")
+            return Rejected("source", f"{event.source!r:.100} is not in the configuration")
         if event.source not in self._gates[event.type].writers:
-            return Refused("source", f"{event.source!r} was not given the domain {event.type}")
-        return Refused("channel", f"{event.channel!r:.100} is neither '*' nor a channel of the configuration")
+            return Rejected("source", f"{event.source!r} was not given the domain {event.type}")
+        return Rejected("channel", f"{event.channel!r:.100} is neither '*' nor a channel of the configuration")
 
     def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, gate: _Gate) -> None:
         rules = self._rules.get(event.source)
@@ -145,7 +145,7 @@ class Door:
             return
         violation = gate.domain.violates(payload, rules)
         if violation is not None:
-            raise Refused(f"payload.{violation.path}", violation.reason)
+            raise Rejected(f"payload.{violation.path}", violation.reason)
 
     def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
         """The canonical payload."""
@@ -153,37 +153,37 @@ class Door:
         try:
             payload = gate.domain.admit(payload)
             content = encode(payload)
-        except Invalid as invalid:
-            raise Refused(f"payload.{invalid.path}", invalid.reason) from None
+        except InvalidPayload as invalid:
+            raise Rejected(f"payload.{invalid.path}", invalid.reason) from None
         except UnicodeEncodeError:
-            raise Refused("payload", "must not contain a lone surrogate") from None
+            raise Rejected("payload", "must not contain a lone surrogate") from None
         except TypeError as error:  # a subclass of str, int or float, which no encoder takes
-            raise Refused("payload", f"is not JSON: {error}") from None
+            raise Rejected("payload", f"is not JSON: {error}") from None
         if isinstance(given, bytes):
             check_keys(given, content, "payload")
         check_null_characters("payload", content)
         if len(content) > LARGEST_EVENT:
-            raise Refused("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
+            raise Rejected("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
         if self._rules:
             self._check_rules(event, payload, gate)
         if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
             misfit = gate.domain.fits(payload, self._views[event.channel])
             if misfit is not None:
-                raise Refused(f"payload.{misfit.path}", misfit.reason)
+                raise Rejected(f"payload.{misfit.path}", misfit.reason)
         return content
 
 
 def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
     try:
         payload = gate.decoder.decode(text)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, text, "payload") from None
     return payload
 
 
 def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
     if not isinstance(mapping, Mapping):
-        raise Refused("payload", f"expected a mapping, or JSON as bytes, got {type(mapping).__name__}")
+        raise Rejected("payload", f"expected a mapping, or JSON as bytes, got {type(mapping).__name__}")
     try:
         payload: msgspec.Struct = msgspec.convert(dict(mapping), gate.domain.payload)
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
@@ -193,18 +193,18 @@ def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
 
 def _admit_sku(given: str) -> str:
     if not isinstance(given, str):
-        raise Refused("sku", f"expected a string, got {type(given).__name__}")
+        raise Rejected("sku", f"expected a string, got {type(given).__name__}")
     sku = normalise_sku(given)
-    if (fault := fault_of_sku(sku)) is not None:
-        raise Refused("sku", fault)
+    if (fault := sku_error(sku)) is not None:
+        raise Rejected("sku", fault)
     return sku
 
 
 def _check_version(version: int) -> None:
     if type(version) is not int:
-        raise Refused("sourceVersion", f"expected an integer, got {type(version).__name__}")
+        raise Rejected("sourceVersion", f"expected an integer, got {type(version).__name__}")
     if not 0 <= version <= LARGEST_INTEGER:
-        raise Refused("sourceVersion", "is not between 0 and 2^53-1")
+        raise Rejected("sourceVersion", "is not between 0 and 2^53-1")
 
 
 def _check_identifier(path: str, identifier: str | None) -> None:
@@ -214,10 +214,10 @@ def _check_identifier(path: str, identifier: str | None) -> None:
 
 def _admit_moment(path: str, moment: datetime) -> str:
     if not isinstance(moment, datetime):
-        raise Refused(path, f"expected a datetime, got {type(moment).__name__}")
+        raise Rejected(path, f"expected a datetime, got {type(moment).__name__}")
     if moment.utcoffset() is None:
-        raise Refused(path, "needs its offset from UTC, such as '2026-01-01T00:00:00Z'")
+        raise Rejected(path, "needs its offset from UTC, such as '2026-01-01T00:00:00Z'")
     try:
-        return format_moment(moment)
+        return format_timestamp(moment)
     except OverflowError:
-        raise Refused(path, "is outside the years 1 to 9999 in UTC") from None
+        raise Rejected(path, "is outside the years 1 to 9999 in UTC") from None

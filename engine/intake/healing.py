@@ -17,33 +17,33 @@ import msgspec
 
 from pagefold.engine.events import NULL
 from pagefold.engine.intake.canonical_payloads import is_same_content
-from pagefold.engine.stores.event_state import Admission, State
-from pagefold.engine.stores.store import Correction, StoredEvent
+from pagefold.engine.stores.event_state import EncodedEvent, EventState
+from pagefold.engine.stores.store import CorrectionEvent, StoredEvent
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 def healing_of(
-    admissions: Sequence[Admission],
+    admissions: Sequence[EncodedEvent],
     positions: Sequence[int | None],
     stored: Mapping[tuple[str, int], Sequence[StoredEvent]],
-) -> list[Correction]:
+) -> list[CorrectionEvent]:
     """The corrections by which events heal, at most one a version: of those whose version was taken, without position.
 
     `stored` are all revisions of those versions.
     """
-    healed: dict[tuple[str, int], Correction] = {}
+    healed: dict[tuple[str, int], CorrectionEvent] = {}
     for admission, position in zip(admissions, positions, strict=True):
         if position is None and admission.key not in healed:
             revisions = sorted(stored[admission.key], key=lambda event: event.revision)
             if _heals(admission, revisions):
-                healed[admission.key] = Correction(
+                healed[admission.key] = CorrectionEvent(
                     *admission.key, revisions[-1].revision + 1, admission.topic, admission.state
                 )
     return list(healed.values())
 
 
-def _heals(admission: Admission, revisions: Sequence[StoredEvent]) -> bool:
+def _heals(admission: EncodedEvent, revisions: Sequence[StoredEvent]) -> bool:
     """Whether an event heals what the revisions of its version, in their order, have come to."""
     withdrawal = _withdrawal(revisions[-1])
     if withdrawal is None or admission.content == NULL:
@@ -56,13 +56,13 @@ def _heals(admission: Admission, revisions: Sequence[StoredEvent]) -> bool:
     return same and said.recorded_at > withdrawal.recorded_at
 
 
-def _withdrawal(event: StoredEvent) -> State | None:
+def _withdrawal(event: StoredEvent) -> EventState | None:
     """The state of an event by which a rebuild withdrew an orphan; None for any other."""
     state = _read(event)
     return state if state is not None and state.drift == "orphan" and bytes(state.payload) == NULL else None
 
 
-def _read(event: StoredEvent) -> State | None:
+def _read(event: StoredEvent) -> EventState | None:
     try:
         return _state.decode(event.state)
     except (msgspec.MsgspecError, UnicodeDecodeError):  # an application of the eventsourcing library wrote it

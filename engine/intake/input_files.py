@@ -95,7 +95,7 @@ def size_of(name: str) -> int | None:
 # --- compression ----------------------------------------------------------------------------------
 
 
-def unpack(data: Iterator[bytes | None], name: str) -> Iterator[bytes | None]:
+def decompress(data: Iterator[bytes | None], name: str) -> Iterator[bytes | None]:
     """The data without its compression, if it has any, in pieces of bounded size; None is handed through.
 
     Gzip and zstd, of one part or several, are recognised by their first bytes. Raises `SourceIncomplete` for what is
@@ -224,14 +224,14 @@ def _unpacked(data: Iterator[bytes | None], kind: Callable[[], _Part], name: str
 # --- lines ----------------------------------------------------------------------------------------
 
 
-class Overlong(NamedTuple):
+class OversizedLine(NamedTuple):
     """A line that was too long to be held: its bytes, and the quotation marks among them."""
 
     size: int
     quotes: int
 
 
-class Splitter:
+class LineSplitter:
     """Makes lines of pieces, and holds no more of one than `longest` bytes."""
 
     def __init__(self, longest: int) -> None:
@@ -240,14 +240,14 @@ class Splitter:
         self._held_bytes = 0
         self._dropped_quotes = 0
 
-    def bunches(self, pieces: Iterator[bytes | None]) -> Iterator[list[bytes | Overlong] | None]:
+    def bunches(self, pieces: Iterator[bytes | None]) -> Iterator[list[bytes | OversizedLine] | None]:
         """The lines of each piece, without their ends of a line feed; None where a piece is."""
         for piece in pieces:
             if piece is None:
                 yield None
                 continue
             *ended, begun = piece.split(b"\n")
-            bunch: list[bytes | Overlong] = [*ended]
+            bunch: list[bytes | OversizedLine] = [*ended]
             if ended and self._held_bytes:
                 bunch[0] = self._end(ended[0])
             self._hold(begun)
@@ -255,7 +255,7 @@ class Splitter:
         if self._held_bytes:
             yield [self._end(b"")]
 
-    def lines(self, pieces: Iterator[bytes | None]) -> Iterator[bytes | Overlong | None]:
+    def lines(self, pieces: Iterator[bytes | None]) -> Iterator[bytes | OversizedLine | None]:
         """Every line without its end of a line feed; None where there can be none before there are more pieces."""
         return one_by_one(self.bunches(pieces))
 
@@ -268,14 +268,14 @@ class Splitter:
             self._dropped_quotes += sum(held.count(b'"') for held in self._held)
             self._held.clear()
 
-    def _end(self, text: bytes) -> bytes | Overlong:
+    def _end(self, text: bytes) -> bytes | OversizedLine:
         self._hold(text)
         size, quotes, whole = self._held_bytes, self._dropped_quotes, b"".join(self._held)
         self._held, self._held_bytes, self._dropped_quotes = [], 0, 0
-        return Overlong(size, quotes) if size > self._longest else whole
+        return OversizedLine(size, quotes) if size > self._longest else whole
 
 
-def one_by_one(bunches: Iterator[list[bytes | Overlong] | None]) -> Iterator[bytes | Overlong | None]:
+def one_by_one(bunches: Iterator[list[bytes | OversizedLine] | None]) -> Iterator[bytes | OversizedLine | None]:
     """The lines of bunches; None where a bunch is."""
     for bunch in bunches:
         if bunch is None:

@@ -4,21 +4,21 @@ An event can raise the epoch of its stream, and nothing can lower it. Could it n
 rebuild and no record that was made again could ever get past it: so the upper half is theirs.
 """
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent, PlacedEvent
 from pagefold.projections.epochs import MAX_EPOCH, MAX_NAMED_EPOCH, versioned
 
 
 def version_in_epoch(event: DomainEvent, epoch: int) -> int:
-    """The version of an event that has an epoch, as the log has it. Raises `Refused` for an epoch that it cannot have.
+    """The version of an event that has an epoch, as the log has it. Raises `Rejected` for an epoch that it cannot have.
 
     Only where the epoch was found for it, not named by its source, may it be of the upper half.
     """
     if type(epoch) is not int:
-        raise Refused("epoch", f"expected an integer, got {type(epoch).__name__}")
+        raise Rejected("epoch", f"expected an integer, got {type(epoch).__name__}")
     if not 0 <= epoch <= MAX_EPOCH:
-        raise Refused("epoch", f"is not between 0 and {MAX_NAMED_EPOCH}")
+        raise Rejected("epoch", f"is not between 0 and {MAX_NAMED_EPOCH}")
     if epoch > MAX_NAMED_EPOCH and not isinstance(event, PlacedEvent):
         reason = f"{epoch} is above {MAX_NAMED_EPOCH}, the last that an event may name: operators raise higher ones"
-        raise Refused("epoch", reason)
+        raise Rejected("epoch", reason)
     return versioned(epoch, event.source_version)

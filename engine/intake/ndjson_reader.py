@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import LARGEST_EVENT, read_event
-from pagefold.engine.intake.input_files import Overlong, Splitter, unpack
+from pagefold.engine.intake.event_parser import LARGEST_EVENT, parse_event
+from pagefold.engine.intake.input_files import LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 
 BATCH_LINES = 5_000
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
     number: int
     text: bytes | None
-    event: DomainEvent | Refused
+    event: DomainEvent | Rejected
 
 
 class LineReader:
@@ -41,8 +41,8 @@ class LineReader:
         self._fed: deque[bytes] = deque()
         self._batch: list[Line] = []
         self._batch_bytes = 0
-        self._splitter = Splitter(LONGEST_LINE)
-        self._lines = self._splitter.lines(unpack(self._bytes(), name))
+        self._splitter = LineSplitter(LONGEST_LINE)
+        self._lines = self._splitter.lines(decompress(self._bytes(), name))
         self.number = 0
 
     def feed(self, data: bytes) -> None:
@@ -80,18 +80,18 @@ class LineReader:
             yield data
 
 
-def _line(number: int, held: bytes | Overlong) -> Line | None:
+def _line(number: int, held: bytes | OversizedLine) -> Line | None:
     """The line, None when it is blank."""
-    if isinstance(held, Overlong):
+    if isinstance(held, OversizedLine):
         return Line(number, None, too_long(held.size))
     text = bare(number, held)
     return Line(number, text, _event(text)) if text and not text.isspace() else None
 
 
-def _event(text: bytes) -> DomainEvent | Refused:
+def _event(text: bytes) -> DomainEvent | Rejected:
     try:
-        return read_event(text)
-    except Refused as refused:
+        return parse_event(text)
+    except Rejected as refused:
         return refused.with_traceback(None)
 
 
@@ -102,6 +102,6 @@ def bare(number: int, text: bytes) -> bytes:
     return text.removesuffix(b"\r")
 
 
-def too_long(size: int) -> Refused:
+def too_long(size: int) -> Rejected:
     """What is said of a line that could not be held."""
-    return Refused("", f"has {size} bytes; at most {LARGEST_EVENT} are allowed")
+    return Rejected("", f"has {size} bytes; at most {LARGEST_EVENT} are allowed")

@@ -1,6 +1,6 @@
 """What operators say when they decide: who they are, and why, for whoever asks later."""
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
 
 LONGEST_REASON = 1_000
@@ -8,7 +8,7 @@ LONGEST_REASON = 1_000
 
 
 def check_reason(reason: str) -> None:
-    """Raises `Refused` for what nobody can read: as the door does, and for blanks alone."""
+    """Raises `Rejected` for what nobody can read: as the door does, and for blanks alone."""
     _check("reason", reason, LONGEST_REASON)
 
 
@@ -20,4 +20,4 @@ def check_operator(operator: str) -> None:
 def _check(path: str, text: str, longest: int) -> None:
     check_text(path, text, longest)
     if text.isspace():
-        raise Refused(path, "must not be blank: somebody will want to know")
+        raise Rejected(path, "must not be blank: somebody will want to know")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from pagefold.domains.values import DEEPEST_NESTING
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.json_paths import ANY_KEY, found_at
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -50,7 +50,7 @@ def find_repeated_key(text: bytes, path: str = "") -> None:
     try:
         _pair_scanner.decode(text.decode())
     except _Repeated as repeated:
-        raise Refused(path, f"the key {repeated.args[0]!r:.100} stands twice in one object") from None
+        raise Rejected(path, f"the key {repeated.args[0]!r:.100} stands twice in one object") from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise refusal(error, text, path) from None
 
@@ -58,18 +58,18 @@ def find_repeated_key(text: bytes, path: str = "") -> None:
 def check_null_characters(path: str, text: bytes) -> None:
     """Refuses JSON with U+0000 in any string. JSON can only write it as an escape."""
     if b"\\u0000" in text and any(escape[1] == b"0000" for escape in _escape.finditer(text)):
-        raise Refused(path, "must not contain U+0000")
+        raise Rejected(path, "must not contain U+0000")
 
 
-def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str = "") -> Refused:
+def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str = "") -> Rejected:
     """The decoder's error, as where and why. `prefix` is where in the event stands what was given."""
     text = given if isinstance(given, bytes) else b""
     if isinstance(error, UnicodeDecodeError):
-        return Refused(prefix, f"is not UTF-8: {error.reason}")
+        return Rejected(prefix, f"is not UTF-8: {error.reason}")
     if isinstance(error, RecursionError):
-        return Refused(prefix, f"is nested deeper than {DEEPEST_NESTING}")
+        return Rejected(prefix, f"is nested deeper than {DEEPEST_NESTING}")
     if _has_lone_surrogate(text):
-        return Refused(prefix, "must not contain a lone surrogate")
+        return Rejected(prefix, "must not contain a lone surrogate")
     problem, _, where = str(error).partition(" - at `$")
     where = where.rstrip("`").lstrip(".")
     if ANY_KEY in where:
@@ -78,20 +78,20 @@ def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str =
     return _in_words(path, problem)
 
 
-def _in_words(path: str, problem: str) -> Refused:
+def _in_words(path: str, problem: str) -> Rejected:
     if problem.startswith("Object contains unknown field"):
         name = problem.split("`")[1]
         shown = name if len(name) <= LONGEST_KEY else f"{name[:LONGEST_KEY]}…"
-        return Refused(".".join(filter(None, (path, shown))), "unknown field")
+        return Rejected(".".join(filter(None, (path, shown))), "unknown field")
     if problem.startswith("Object missing required field"):
         name = problem.split("`")[1]
-        return Refused(".".join(filter(None, (path, name))), "is required")
+        return Rejected(".".join(filter(None, (path, name))), "is required")
     if problem == "Integer value out of range":  # it has thousands of digits
-        return Refused(path, "is beyond 2^53-1; write a larger integer as a string")
+        return Rejected(path, "is beyond 2^53-1; write a larger integer as a string")
     reason = problem[0].lower() + problem[1:] if problem.startswith(("Expected", "Input", "Number")) else problem
     if "`str" in problem and problem.endswith(("got `float`", "got `int`")):
         reason += '; money is a decimal string such as "149.90"' if _names_money(path) else ""
-    return Refused(path, reason)
+    return Rejected(path, reason)
 
 
 def _names_money(path: str) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import JSON
-from pagefold.engine.stores.event_state import Drift, State
+from pagefold.engine.stores.event_state import DriftKind, EventState
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.epochs import epoch_of, version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
@@ -17,7 +17,7 @@ Leaves: TypeAlias = dict[str, JSON]
 """The leaves of a document, by dotted path."""
 
 _DOMAINS = frozenset(domain.name for domain in DOMAINS)
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,7 +42,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     head: bool
     changes: list[FieldChange]
     run_id: str | None = None
-    drift: Drift | None = None
+    drift: DriftKind | None = None
     operator: str | None = None
     corrects: str | None = None
     epoch: int = 0
@@ -143,7 +143,7 @@ def _marked(step: _Step) -> _Step:
     return step if step.entry is None else step._replace(entry=msgspec.structs.replace(step.entry, head=True))
 
 
-def _leaves(state: State) -> Leaves:
+def _leaves(state: EventState) -> Leaves:
     return flatten(msgspec.json.decode(state.payload))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.reading.status import Standing, standing_of
+from pagefold.engine.reading.status import FoldProgress, fold_progress
 from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS, answer_of
 from pagefold.engine.stores.store import Store
 
@@ -17,11 +17,11 @@ class LagWatch:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
-        self._known = Standing([], 0)
+        self._known = FoldProgress([], 0)
         self._until = 0.0
-        self._looking: asyncio.Task[Standing] | None = None
+        self._looking: asyncio.Task[FoldProgress] | None = None
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> FoldProgress:
         """How far each domain is, and what waits for a person. Raises `StoreUnavailable`, in time.
 
         The store is asked once, however many wait.
@@ -41,9 +41,9 @@ class LagWatch:
             self._looking.cancel()
             await asyncio.wait([self._looking], timeout=ANSWER_SECONDS)
 
-    async def _look(self) -> Standing:
+    async def _look(self) -> FoldProgress:
         try:
-            self._known = await standing_of(self._store, self._config)
+            self._known = await fold_progress(self._store, self._config)
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
             self._looking = None

@@ -10,7 +10,7 @@ import orjson
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.stores.event_state import State
+from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.store import Made, Pages, Store, StoredEvent
 from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
@@ -151,7 +151,7 @@ def _summary(page: ListedPage, requires: Collection[str]) -> PageSummary:
     )
 
 
-_state = msgspec.json.Decoder(State)
+_state = msgspec.json.Decoder(EventState)
 
 
 class _Published(msgspec.Struct):

@@ -7,7 +7,7 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.retention import Retention
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.runtime.clock import seconds_since
 from pagefold.engine.stores.store import Checkpoint, Store
@@ -78,7 +78,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
         return sum(domain.lag_events for domain in self.domains)
 
 
-class Standing(NamedTuple):
+class FoldProgress(NamedTuple):
     """How far each domain is, and the deliveries in dead letters."""
 
     domains: list[DomainStatus]
@@ -87,7 +87,7 @@ class Standing(NamedTuple):
 
 async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
     """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
-    domains, deliveries = await standing_of(store, config)
+    domains, deliveries = await fold_progress(store, config)
     channels, reset, recovering = (
         await _channels(store, config),
         await looks_reset(store),
@@ -97,7 +97,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
     return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
 
 
-async def standing_of(store: Store, config: Config) -> Standing:
+async def fold_progress(store: Store, config: Config) -> FoldProgress:
     """The part of the status that takes no look at the pages."""
     checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
     letters = await store.dead_letters.counts()
@@ -122,13 +122,13 @@ async def standing_of(store: Store, config: Config) -> Standing:
                 holder=checkpoint.holder,
             )
         )
-    return Standing(domains, letters.get(("ingest", ""), 0))
+    return FoldProgress(domains, letters.get(("ingest", ""), 0))
 
 
 async def looks_reset(store: Store) -> list[ResetStatus]:
     """The sources whose counters look reset."""
     streaks = await store.consumption.streaks()
-    return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= LOOKS_RESET]
+    return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= RESET_THRESHOLD]
 
 
 async def _channels(store: Store, config: Config) -> list[ChannelStatus]:

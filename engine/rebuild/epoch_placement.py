@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from pagefold.engine.events import Statement
+from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.intake.epoch_registry import Known, source_of
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.store import SEPARATOR
@@ -48,7 +48,7 @@ class Placement:
         """The current epoch of a stream whose newest version is this."""
         return self._known.current(stream, newest)
 
-    def placed(self, statement: Statement, newest: int = 0) -> Statement:
+    def placed(self, statement: ValidatedEvent, newest: int = 0) -> ValidatedEvent:
         """What a row states, with its epoch in its version; `newest` is the version of what stands in its stream."""
         if not self.in_use or statement.epoch is not None:
             return statement

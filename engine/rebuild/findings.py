@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.rebuild.row_comparer import Comparison
-from pagefold.engine.rebuild.row_order import SHOWN, Aside, Refusal
-from pagefold.engine.rebuild.run_aggregate import Counts
+from pagefold.engine.rebuild.row_order import SHOWN, Refusal, SkippedRows
+from pagefold.engine.rebuild.run_aggregate import RunCounts
 
 
 @dataclass(slots=True)
@@ -16,15 +16,15 @@ class Findings:
     `place` is behind the last of these pages, None where there is none: in the snapshot, and in the log.
     """
 
-    counts: Counts = field(default_factory=Counts)
+    counts: RunCounts = field(default_factory=RunCounts)
     live: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     place: tuple[JSON, str] | None = None
     repetitions: int = 0
 
-    def with_aside(self, aside: Aside) -> "Findings":
+    def with_aside(self, aside: SkippedRows) -> "Findings":
         """And rows that are not compared."""
-        counts = Counts(
+        counts = RunCounts(
             rows=aside.refused + aside.repeated + aside.elsewhere,
             refused=aside.refused,
             unreadable=aside.unreadable,
@@ -48,6 +48,6 @@ class Compared(NamedTuple):
 
     comparison: Comparison
     place: tuple[JSON, str] | None
-    aside: Aside = Aside()
+    aside: SkippedRows = SkippedRows()
     sorted: tuple[int, int] | None = None
     withheld: int = 0

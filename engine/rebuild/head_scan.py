@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Self
 
-from pagefold.engine.stores.store import SEPARATOR, Entries, Log
+from pagefold.engine.stores.store import SEPARATOR, HeadContents, Log
 
 STREAMS = 10_000
 """How many streams are looked at in one read."""
@@ -21,7 +21,7 @@ _BEHIND = b" "
 """Behind the separator in an entry, and before whatever may come in its place in a longer name."""
 
 
-class Stretch(NamedTuple):
+class HeadChunk(NamedTuple):
     """The next entries, all there are up to a name; `reached` tells whether that is the name that was asked for.
 
     The names of the stretches of a walk never go back. At the end of the log, it is the last name that was given, or
@@ -45,7 +45,7 @@ class Span(NamedTuple):
     since: int
 
 
-class Walk:
+class HeadScan:
     """Goes through the entries of a span, reading ahead."""
 
     def __init__(self, log: Log, span: Span) -> None:
@@ -54,7 +54,7 @@ class Walk:
         self._after = span.after
         self._ended = False
         self._entries: list[bytes] = []
-        self._read: asyncio.Queue[Entries | Exception] = asyncio.Queue(READ_AHEAD)
+        self._read: asyncio.Queue[HeadContents | Exception] = asyncio.Queue(READ_AHEAD)
 
     @classmethod
     @asynccontextmanager
@@ -69,23 +69,23 @@ class Walk:
             with suppress(asyncio.CancelledError):
                 await reading
 
-    async def stretch(self, upto: str | None) -> Stretch:
+    async def stretch(self, upto: str | None) -> HeadChunk:
         """The entries of the next streams, up to a name or, when it is None, to the end."""
         if not self._ended and (upto is None or self._after < upto):
             await self._go_on()
         if upto is None or not (self._ended or self._after >= upto):
             entries, self._entries = self._entries, []
-            return Stretch(entries, self._after, self._ended)
+            return HeadChunk(entries, self._after, self._ended)
         self._after = max(self._after, upto)
         index = bisect_left(self._entries, upto.encode() + _BEHIND)
         entries, self._entries = self._entries[:index], self._entries[index:]
-        return Stretch(entries, upto, reached=True)
+        return HeadChunk(entries, upto, reached=True)
 
     async def _go_on(self) -> None:
         match await self._read.get():
             case Exception() as error:
                 raise error
-            case Entries(entries, end):
+            case HeadContents(entries, end):
                 self._entries += entries
                 self._ended = end is None
                 self._after = self._last() if end is None else end

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.domain import JSON, UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS, JSON
 from pagefold.engine.events import NULL
-from pagefold.engine.rebuild.row_comparer import Pending
+from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 WHOLE = ""
 """The path of a payload as a whole: all that a stream says."""
@@ -52,9 +52,9 @@ class Losses:
         self._streams: Counter[str] = Counter()
         self._samples: dict[str, list[JSON]] = {}
 
-    def sort(self, corrections: Sequence[Pending]) -> tuple[list[Pending], list[Pending]]:
+    def sort(self, corrections: Sequence[PendingRepair]) -> tuple[list[PendingRepair], list[PendingRepair]]:
         """Counts what corrections take away. Gives those that take nothing away, and those that do."""
-        taking: list[Pending] = []
+        taking: list[PendingRepair] = []
         for each in _suspects(corrections):
             lost = lost_in(each.topic, each.before, each.content)
             for path, value in lost:
@@ -88,7 +88,7 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
         return ()
     try:
         had, has = msgspec.json.decode(before), msgspec.json.decode(content)
-    except UNREADABLE:  # an application may have written anything
+    except DECODE_ERRORS:  # an application may have written anything
         return ()
     if not isinstance(had, dict):
         return ()
@@ -101,7 +101,7 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     return lost
 
 
-def _suspects(corrections: Sequence[Pending]) -> Sequence[Pending]:
+def _suspects(corrections: Sequence[PendingRepair]) -> Sequence[PendingRepair]:
     """All but those whose payloads differ in digits only, which is told of most of them at once.
 
     Such a one has lost nothing: as long as no text and no list is empty, and no name has digits.

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.engine.events import Statement
+from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.rebuild.excerpts import MOST_EXAMPLES
-from pagefold.engine.rebuild.run_aggregate import Counts, Rebuild
+from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
 from pagefold.engine.rebuild.run_observer import Finding
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -32,16 +32,16 @@ class Again(NamedTuple):
     correlation_id: str | None
 
     @classmethod
-    def of(cls, number: int, statement: Statement) -> "Again":
+    def of(cls, number: int, statement: ValidatedEvent) -> "Again":
         """The row of this number, which names no epoch."""
         stream, version, topic = statement.originator_id, statement.originator_version, statement.topic
         content, occurred_at = statement.content.decode(), statement.occurred_at
         return cls(number, stream, version, topic, content, occurred_at, statement.id, statement.correlation_id)
 
-    def statement(self, version: int) -> Statement:
+    def statement(self, version: int) -> ValidatedEvent:
         """What it states, at a version of the log."""
         content = self.content.encode()
-        return Statement(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
+        return ValidatedEvent(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
 
 
 class Older(NamedTuple):
@@ -54,14 +54,14 @@ class Older(NamedTuple):
 NONE_OLDER = Older([], [])
 
 
-class OvertakenFound(Rebuild.Event):
+class OvertakenFound(RebuildRun.Event):
     """Rows of the next page are older than what stood before the snapshot was taken."""
 
     TOPIC = "engine.rebuild.overtaken:OvertakenFound"
     reset: list[str]
     again: list[list[object]]
 
-    def apply(self, run: Rebuild) -> None:
+    def apply(self, run: RebuildRun) -> None:
         """A few are remembered."""
         run.older = [*run.older, *self.reset][:MOST_EXAMPLES]
 
@@ -77,38 +77,38 @@ class OvertakenFound(Rebuild.Event):
         return msgspec.convert(self.again, list[Again])
 
 
-class Recreated(Rebuild.Event):
+class Recreated(RebuildRun.Event):
     """The records that were made again, up to a stream, are in their next epochs, but for those that moved since."""
 
     TOPIC = "engine.rebuild.overtaken:Recreated"
     streams: list[str]
     after: str
 
-    def apply(self, run: Rebuild) -> None:
+    def apply(self, run: RebuildRun) -> None:
         """They are no longer older."""
-        run.counts += Counts(recreated=len(self.streams), older=-len(self.streams))
+        run.counts += RunCounts(recreated=len(self.streams), older=-len(self.streams))
         run.recreated = [*run.recreated, *self.streams][:MOST_EXAMPLES]
         run.recreated_after = self.after
 
 
-class EpochBegun(Rebuild.Event):
+class EpochBegun(RebuildRun.Event):
     """The whole source is to be in this epoch, every row of the snapshot in it."""
 
     TOPIC = "engine.rebuild.overtaken:EpochBegun"
     epoch: int
 
-    def apply(self, run: Rebuild) -> None:
+    def apply(self, run: RebuildRun) -> None:
         """It is raised before anything is compared."""
         run.epoch = self.epoch
 
 
-def begin_epoch(run: Rebuild, epoch: int) -> None:
+def begin_epoch(run: RebuildRun, epoch: int) -> None:
     """The source is to be in this epoch; 0 is none."""
     if epoch:
         run.trigger_event(EpochBegun, epoch=epoch)
 
 
-def note_older(run: Rebuild, older: Older) -> None:
+def note_older(run: RebuildRun, older: Older) -> None:
     """Makes it part of the run, with the page that is recorded next."""
     reset, rows = older.reset, iter(older.again)
     while (again := [list[object](each) for each in _first(rows)]) or reset:

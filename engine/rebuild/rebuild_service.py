@@ -11,22 +11,22 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from pagefold.domains.domain import JSON
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError, PagefoldError, SourceFailed
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import Epochs
 from pagefold.engine.intake.epoch_service import EpochService
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.excerpts import clean
 from pagefold.engine.rebuild.older_rows import begin_epoch
-from pagefold.engine.rebuild.run_aggregate import Counts, Plan, Rebuild
-from pagefold.engine.rebuild.run_observer import Finding, Watcher
-from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunSpec
+from pagefold.engine.rebuild.run_observer import Finding, RunObserver
+from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import open_snapshot
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store
 
@@ -34,23 +34,23 @@ Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "f
 """How a run stands; an interrupted one is running, as far as it knows, but its process is gone."""
 
 
-class BeingRebuilt(PagefoldError):
+class RebuildInProgress(PagefoldError):
     """The source is being rebuilt already."""
 
-    def __init__(self, source: str, run: Rebuild | None) -> None:
+    def __init__(self, source: str, run: RebuildRun | None) -> None:
         by = f"by {run.id}, in {run.process}, since {run.started_at}" if run else "by another process"
         super().__init__(f"{source} is being rebuilt {by}; a source is rebuilt by one run at a time")
 
 
-class CannotResume(PagefoldError):
+class RunNotResumable(PagefoldError):
     """The run cannot be gone on with."""
 
-    def __init__(self, run: Rebuild, why: str) -> None:
+    def __init__(self, run: RebuildRun, why: str) -> None:
         instead = f"`pagefold rebuild --source {run.source}` begins another"
         super().__init__(f"the rebuild {run.id} cannot be resumed: {why}; {instead}")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of a rebuild.
 
     `domains` are those to look at, None for all that the source may write; `prefix` is what SKUs begin with;
@@ -66,8 +66,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     new_epoch: bool = False
 
 
-EVERYTHING = Order()
-NOBODY = Watcher()
+EVERYTHING = RebuildRequest()
+NOBODY = RunObserver()
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -95,7 +95,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reason: str
     superseded_by: str
     started_at: str
-    counts: Counts
+    counts: RunCounts
     live: int
     held_limit: int
     losses: list[JSON]
@@ -114,10 +114,10 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.counts.missing + self.counts.newer + self.counts.changed + self.counts.recreated
 
 
-def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
+def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
     """How a run stands. `alive` tells whether its process is still at it."""
     counts = run.counts
-    all_older = counts.older >= LOOKS_RESET and not counts.equal + counts.newer + counts.changed
+    all_older = counts.older >= RESET_THRESHOLD and not counts.equal + counts.newer + counts.changed
     return RunReport(
         run=None if dry_run else run.id,
         source=run.source,
@@ -145,15 +145,15 @@ def report_of(run: Rebuild, *, dry_run: bool = False, seconds: float = 0.0, aliv
     )
 
 
-class RebuildOffice:
+class RebuildService:
     """Rebuilds the sources of one shop, one run a source."""
 
-    def __init__(self, store: Store, config: Config, runs: Runs) -> None:
+    def __init__(self, store: Store, config: Config, runs: RunRepository) -> None:
         self._store = store
         self._config = config
-        self._traffic = Traffic()
+        self._traffic = RequestLimiter()
         self._epochs = Epochs(store.log)
-        self._epoch_service = EpochService(store, config, Door(config), self._epochs)
+        self._epoch_service = EpochService(store, config, EventValidator(config), self._epochs)
         self.runs = runs
 
     def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
@@ -174,20 +174,22 @@ class RebuildOffice:
             and (domains is None or not frozenset(domains).isdisjoint(source.domains))
         ]
 
-    async def rebuild(self, source: str, order: Order = EVERYTHING, watcher: Watcher = NOBODY) -> RunReport:
+    async def rebuild(
+        self, source: str, order: RebuildRequest = EVERYTHING, watcher: RunObserver = NOBODY
+    ) -> RunReport:
         """A new run. An unfinished one of the same source whose process is gone is superseded.
 
-        Raises `BeingRebuilt`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
+        Raises `RebuildInProgress`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
         """
         if order.dry_run:
             return await self._begin(source, order, watcher)
         async with self._claimed(source):
             return await self._begin(source, order, watcher)
 
-    async def resume(self, run_id: str, watcher: Watcher = NOBODY, *, confirmed: bool = False) -> RunReport:
+    async def resume(self, run_id: str, watcher: RunObserver = NOBODY, *, confirmed: bool = False) -> RunReport:
         """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
 
-        Raises `UnknownRun`, `CannotResume`, and what `rebuild` raises.
+        Raises `UnknownRun`, `RunNotResumable`, and what `rebuild` raises.
         """
         await self._store.proof.prove()
         run = await self.runs.get(run_id)
@@ -196,16 +198,16 @@ class RebuildOffice:
         async with self._claimed(run.source):
             run = await self.runs.get(run_id)
             if not run.resumable:
-                raise CannotResume(run, run.failed_because or f"it is {run.state}")
+                raise RunNotResumable(run, run.failed_because or f"it is {run.state}")
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
-                raise CannotResume(run, f"the configuration has no snapshot of {run.source} any more")
+                raise RunNotResumable(run, f"the configuration has no snapshot of {run.source} any more")
             run.resume(_process(), confirmed=confirmed)
             if run.withheld:
                 run.compare_again()
             if run.phase == "comparing":
                 async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
                     if clean(snapshot.identity) != run.identity:
-                        raise CannotResume(run, f"the snapshot {snapshot.name} is not the one that it began with")
+                        raise RunNotResumable(run, f"the snapshot {snapshot.name} is not the one that it began with")
                     return await self._go_on(run, snapshot, watcher)
             return await self._go_on(run, None, watcher)
 
@@ -226,14 +228,14 @@ class RebuildOffice:
             for stream in streams:
                 yield stream, "orphan"
 
-    async def _reported(self, run: Rebuild) -> RunReport:
+    async def _reported(self, run: RebuildRun) -> RunReport:
         alive = True
         if run.state == "running":
             async with self._store.consumption.claim(_task(run.source)) as free:
                 alive = not free
         return report_of(run, alive=alive)
 
-    async def _begin(self, source: str, order: Order, watcher: Watcher) -> RunReport:
+    async def _begin(self, source: str, order: RebuildRequest, watcher: RunObserver) -> RunReport:
         await self._store.proof.prove()
         start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
@@ -242,7 +244,7 @@ class RebuildOffice:
             plan = msgspec.structs.replace(plan, baseline=None if former is None else former.baseline)
             epoch = await self._epoch_service.next_epoch(source) if order.new_epoch else 0
             if order.dry_run:
-                run = Rebuild.start(plan)
+                run = RebuildRun.start(plan)
                 begin_epoch(run, epoch)
                 return await self._go(run, snapshot, None, watcher, confirmed=order.confirmed)
             run = await self.runs.start(plan)
@@ -254,12 +256,12 @@ class RebuildOffice:
                 await self.runs.save(former)
             return await self._go(run, snapshot, self.runs, watcher, confirmed=order.confirmed)
 
-    def _plan(self, source: str, order: Order, snapshot: Snapshot, start: int) -> Plan:
+    def _plan(self, source: str, order: RebuildRequest, snapshot: Snapshot, start: int) -> RunSpec:
         settings = self._config.sources[source]
         declared = settings.snapshot or SnapshotConfig()
         began_at = snapshot.written_at and snapshot.written_at - timedelta(seconds=declared.duration_seconds)
         usual = msgspec.to_builtins(declared)["max_orphans"]
-        return Plan(
+        return RunSpec(
             source=source,
             domains=[name for name in settings.domains if order.domains is None or name in order.domains],
             start_position=start,
@@ -268,17 +270,23 @@ class RebuildOffice:
             process=_process(),
             prefix=order.prefix,
             max_orphans=usual if order.max_orphans is None else order.max_orphans,
-            written_at=None if began_at is None else format_moment(began_at),
+            written_at=None if began_at is None else format_timestamp(began_at),
             settle=declared.settle_seconds,
         )
 
-    async def _go_on(self, run: Rebuild, snapshot: Snapshot | None, watcher: Watcher) -> RunReport:
+    async def _go_on(self, run: RebuildRun, snapshot: Snapshot | None, watcher: RunObserver) -> RunReport:
         await self.runs.save(run)
         watcher.begun(run.id)
         return await self._go(run, snapshot, self.runs, watcher)
 
     async def _go(
-        self, run: Rebuild, snapshot: Snapshot | None, runs: Runs | None, watcher: Watcher, *, confirmed: bool = False
+        self,
+        run: RebuildRun,
+        snapshot: Snapshot | None,
+        runs: RunRepository | None,
+        watcher: RunObserver,
+        *,
+        confirmed: bool = False,
     ) -> RunReport:
         started = time.monotonic()
         if run.epoch and runs is not None:
@@ -297,7 +305,7 @@ class RebuildOffice:
     async def _claimed(self, source: str) -> AsyncIterator[None]:
         async with self._store.consumption.claim(_task(source)) as mine:
             if not mine:
-                raise BeingRebuilt(source, await self.runs.latest(source))
+                raise RebuildInProgress(source, await self.runs.latest(source))
             yield
 
 

@@ -16,16 +16,16 @@ from functools import partial
 from typing import TypeAlias
 
 from pagefold.engine.events import NULL
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import Epochs
 from pagefold.engine.rebuild.older_rows import Again, Older, Recreated
 from pagefold.engine.rebuild.row_comparer import Overtaken, decoded
-from pagefold.engine.rebuild.run_aggregate import Rebuild
-from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.rebuild.run_aggregate import RebuildRun
+from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.event_state import DriftStates
-from pagefold.engine.stores.store import Correction, Store, StoredEvent
+from pagefold.engine.stores.event_state import RepairEncoder
+from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 from pagefold.projections.streams import encode_part, parse_stream_id
 
@@ -43,8 +43,8 @@ class Recreation:
         self,
         store: Store,
         epochs: Epochs,
-        run: Rebuild,
-        runs: Runs | None,
+        run: RebuildRun,
+        runs: RunRepository | None,
         *,
         is_settled: Callable[[StoredEvent], bool],
         save: Callable[[], Awaitable[None]],
@@ -81,7 +81,7 @@ class Recreation:
         for domain, number in sorted(Counter(parse_stream_id(stream).domain for stream in reset).items()):
             async with self._store.consumption.folding(domain) as folding:
                 known = (await folding.streaks()).get(self._run.source, 0)
-                await folding.keep_streaks({self._run.source: max(known, number, LOOKS_RESET)})
+                await folding.keep_streaks({self._run.source: max(known, number, RESET_THRESHOLD)})
 
     def remember(self, again: Sequence[Again]) -> None:
         """For a run that is not recorded."""
@@ -111,12 +111,12 @@ class Recreation:
                 return [row.stream for row in rows if self._is_ours(heads[row.stream])]
             known = await self._epochs.refresh()
             ceilings = {row.stream: heads[row.stream].originator_version + 1 for row in left}
-            states = DriftStates(self._run.id, now(), "recreated", anew=True)
-            corrections: list[Correction] = []
+            states = RepairEncoder(self._run.id, now(), "recreated", anew=True)
+            corrections: list[CorrectionEvent] = []
             for row in left:
                 epoch = max(known.floor(row.stream), epoch_of(heads[row.stream].originator_version) + 1)
                 state = states.state(row.statement(versioned(epoch, row.version)), row.number)
-                corrections.append(Correction(row.stream, versioned(epoch, row.version), 0, row.topic, state))
+                corrections.append(CorrectionEvent(row.stream, versioned(epoch, row.version), 0, row.topic, state))
             fence = Fence(known.generation, ceilings)
             try:
                 await self._retried(partial(self._store.log.correct, corrections, fence))

@@ -10,19 +10,19 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import JSON, UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS, JSON
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Refused
-from pagefold.engine.events import NULL, Statement
-from pagefold.engine.intake.bulk_validator import BulkDoor
+from pagefold.engine.errors import Rejected
+from pagefold.engine.events import NULL, ValidatedEvent
+from pagefold.engine.intake.bulk_validator import BulkValidator
 from pagefold.engine.intake.canonical_payloads import is_same_content
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
-from pagefold.engine.rebuild.row_order import Named, Refusal, event_in
-from pagefold.engine.rebuild.run_aggregate import Counts, Drifted
+from pagefold.engine.rebuild.row_order import Refusal, StreamRow, event_in
+from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
-from pagefold.engine.stores.event_state import BEFORE_CONTENT, Drift, DriftStates, State, ending
-from pagefold.engine.stores.store import SEPARATOR, Correction, StoredEvent
+from pagefold.engine.stores.event_state import BEFORE_CONTENT, DriftKind, EventState, RepairEncoder, state_ending
+from pagefold.engine.stores.store import SEPARATOR, CorrectionEvent, StoredEvent
 from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 
@@ -30,8 +30,8 @@ _STANDING = 3
 """Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
 
 _drift = attrgetter("drift")
-_state = msgspec.json.Decoder(State)
-_WITHDRAWN = ending(NULL)
+_state = msgspec.json.Decoder(EventState)
+_WITHDRAWN = state_ending(NULL)
 
 
 class Mark(NamedTuple):
@@ -42,11 +42,11 @@ class Mark(NamedTuple):
     placement: Placement = PLAIN
 
 
-class Difference(NamedTuple):
+class StreamDrift(NamedTuple):
     """A stream that has drifted, how, and the fields that differ: what the log has, what the snapshot says."""
 
     stream: str
-    drift: Drift
+    drift: DriftKind
     changes: list[FieldChange]
 
 
@@ -54,18 +54,18 @@ class Stated(NamedTuple):
     """What the row of this number states."""
 
     number: int
-    statement: Statement
+    statement: ValidatedEvent
 
 
 class Overtaken(NamedTuple):
     """What a row states, and the newer head of its stream."""
 
     number: int
-    statement: Statement
+    statement: ValidatedEvent
     head: StoredEvent
 
 
-class Pending(Correction, frozen=True, gc=False):
+class PendingRepair(CorrectionEvent, frozen=True, gc=False):
     """The event that mends a stream which has drifted, and the number of the row that says so.
 
     `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event.
@@ -73,7 +73,7 @@ class Pending(Correction, frozen=True, gc=False):
     """
 
     number: int
-    drift: Drift
+    drift: DriftKind
     before: bytes
     content: bytes
     epoch: int | None = None
@@ -91,10 +91,10 @@ class Comparison(msgspec.Struct, gc=False):
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
 
-    counts: Counts = msgspec.field(default_factory=Counts)
+    counts: RunCounts = msgspec.field(default_factory=RunCounts)
     live: int = 0
-    pending: list[Pending] = []
-    handled: dict[Drift, list[str]] = {}
+    pending: list[PendingRepair] = []
+    handled: dict[DriftKind, list[str]] = {}
     absent: list[StoredEvent] = []
     overtaken: list[Overtaken] = []
     refusals: list[Refusal] = []
@@ -102,12 +102,12 @@ class Comparison(msgspec.Struct, gc=False):
     unnamed: list[bytes] = []
     placement: Placement = PLAIN
 
-    def refuse(self, number: int, refused: Refused) -> None:
+    def refuse(self, number: int, refused: Rejected) -> None:
         """A row broke a rule."""
         self.counts.refused += 1
         self.refusals.append(Refusal(number, refused.path, refused.reason))
 
-    def handle(self, mended: Iterable[Pending]) -> None:
+    def handle(self, mended: Iterable[PendingRepair]) -> None:
         """What was pending has been mended."""
         for drift, alike in groupby(mended, key=_drift):
             self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
@@ -163,31 +163,31 @@ class Comparison(msgspec.Struct, gc=False):
 class _Mender:
     """Makes what mends one kind of drift."""
 
-    def __init__(self, mark: Mark, drift: Drift) -> None:
-        self._drift: Drift = drift
-        self._state = DriftStates(mark.run_id, mark.recorded_at, drift).state
-        self._state_anew = DriftStates(mark.run_id, mark.recorded_at, drift, anew=True).state
+    def __init__(self, mark: Mark, drift: DriftKind) -> None:
+        self._drift: DriftKind = drift
+        self._state = RepairEncoder(mark.run_id, mark.recorded_at, drift).state
+        self._state_anew = RepairEncoder(mark.run_id, mark.recorded_at, drift, anew=True).state
 
-    def pending(self, number: int, statement: Statement, before: bytes = b"", revision: int = 0) -> Pending:
+    def pending(self, number: int, statement: ValidatedEvent, before: bytes = b"", revision: int = 0) -> PendingRepair:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""
         state = (self._state_anew if before == NULL else self._state)(statement, number)
         stream, version = statement.originator_id, statement.originator_version
         kind, content, epoch = statement.topic, statement.content, statement.epoch
-        return Pending(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
+        return PendingRepair(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
 
 
-_Menders: TypeAlias = dict[Drift, _Mender]
+_Menders: TypeAlias = dict[DriftKind, _Mender]
 
 
 def _menders(mark: Mark) -> _Menders:
     """Whoever mends what a comparison shows, by drift."""
-    kinds: tuple[Drift, ...] = ("missing", "newer", "changed")
+    kinds: tuple[DriftKind, ...] = ("missing", "newer", "changed")
     return {drift: _Mender(mark, drift) for drift in kinds}
 
 
 def divided(
-    rows: Sequence[Named], entries: Sequence[bytes], placement: Placement = PLAIN
-) -> tuple[Comparison, list[Named], list[bytes]]:
+    rows: Sequence[StreamRow], entries: Sequence[bytes], placement: Placement = PLAIN
+) -> tuple[Comparison, list[StreamRow], list[bytes]]:
     """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
     if placement.in_use:
         original = placement.comparable(entries)
@@ -204,17 +204,17 @@ def divided(
 
 def _equal(entries: Sequence[bytes]) -> Comparison:
     withdrawn = sum([entry.endswith(_WITHDRAWN) for entry in entries])
-    return Comparison(Counts(equal=len(entries)), len(entries) - withdrawn)
+    return Comparison(RunCounts(equal=len(entries)), len(entries) - withdrawn)
 
 
-class Comparer:
+class RowComparer:
     """Compares rows with entries under one configuration."""
 
     def __init__(self, config: Config) -> None:
-        self._door = Door(config)
-        self._bulk = BulkDoor(config)
+        self._door = EventValidator(config)
+        self._bulk = BulkValidator(config)
 
-    def compare(self, rows: Sequence[Named], entries: Iterable[bytes], mark: Mark) -> Comparison:
+    def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], mark: Mark) -> Comparison:
         """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
 
         To mend a version a second time its head must be known, and when one was said that is newer than a row; where
@@ -257,8 +257,8 @@ class Comparer:
         return found
 
     def _examined(
-        self, rows: Sequence[Named], streams: Sequence[bytes], found: Comparison
-    ) -> Sequence[Statement | None]:
+        self, rows: Sequence[StreamRow], streams: Sequence[bytes], found: Comparison
+    ) -> Sequence[ValidatedEvent | None]:
         """What each row states; None where it is refused."""
         told = [row.line for row in rows if row.event is None]
         if len(told) == len(rows):
@@ -271,21 +271,21 @@ class Comparer:
         statements = iter(at_once)
         return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
 
-    def _examine(self, row: Named, found: Comparison) -> Statement | None:
+    def _examine(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:
         try:
             return self._door.examine(event_in(row))
-        except Refused as refused:
+        except Rejected as refused:
             found.refuse(row.number, refused)
             return None
 
 
-def stated_again(pending: Pending) -> Stated:
+def stated_again(pending: PendingRepair) -> Stated:
     """What the row had stated, but that it has an id now."""
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
     stream, version = pending.originator_id, pending.originator_version
     version = version_of(version) if pending.epoch is None else version
-    statement = Statement(
+    statement = ValidatedEvent(
         stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id, pending.epoch
     )
     return Stated(pending.number, statement)
@@ -295,7 +295,7 @@ def _is_withdrawn(head: StoredEvent) -> bool:
     return head[5].endswith(_WITHDRAWN)
 
 
-def decoded(event: StoredEvent) -> State | None:
+def decoded(event: StoredEvent) -> EventState | None:
     """The state of a domain event; None for what an application wrote under its name."""
     try:
         return _state.decode(event.state)
@@ -303,31 +303,31 @@ def decoded(event: StoredEvent) -> State | None:
         return None
 
 
-def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> Correction:
+def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> CorrectionEvent:
     """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
-    statement = Statement(stream, version, head.topic, NULL, occurred_at, None, None)
-    state = DriftStates(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
-    return Correction(stream, version, revision, head.topic, state)
+    statement = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
+    state = RepairEncoder(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
+    return CorrectionEvent(stream, version, revision, head.topic, state)
 
 
-def difference(pending: Pending) -> Difference:
+def difference(pending: PendingRepair) -> StreamDrift:
     """The fields in which the snapshot differs from the log."""
     changes = changes_between(_leaves(pending.before), _leaves(pending.content))
-    return Difference(pending.originator_id, pending.drift, changes)
+    return StreamDrift(pending.originator_id, pending.drift, changes)
 
 
 def _leaves(payload: bytes) -> dict[str, JSON]:
     """Those of JSON; none in what an application may have written."""
     try:
         return flatten(msgspec.json.decode(payload))
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return {}
 
 
-def counted(drifted: Drifted) -> Counts:
+def counted(drifted: Drifted) -> RunCounts:
     """How many of each."""
-    return Counts(
+    return RunCounts(
         missing=len(drifted.get("missing", ())),
         newer=len(drifted.get("newer", ())),
         changed=len(drifted.get("changed", ())),

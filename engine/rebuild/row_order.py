@@ -16,12 +16,18 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
-from pagefold.engine.errors import PagefoldError, Refused
-from pagefold.engine.events import NULL, DomainEvent, Statement
-from pagefold.engine.intake.event_parser import Wire, canonical_of, finish_reading, read_event, read_wire
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.errors import PagefoldError, Rejected
+from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
+from pagefold.engine.intake.event_parser import (
+    EventEnvelope,
+    canonical_json,
+    parse_envelope,
+    parse_event,
+    parse_payload,
+)
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.snapshot import Batch, Row, Snapshot
-from pagefold.engine.stores.event_state import entry
+from pagefold.engine.stores.event_state import head_content
 from pagefold.engine.stores.store import SEPARATOR
 from pagefold.projections.epochs import versioned
 from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
@@ -64,7 +70,7 @@ class Refusal(NamedTuple):
     reason: str
 
 
-Named: TypeAlias = Row
+StreamRow: TypeAlias = Row
 """A row whose stream is known. Its entry begins with it, and ends there where it takes an examination to know more."""
 
 
@@ -73,41 +79,41 @@ _OUT, _ELSEWHERE = b"", b"elsewhere"
 or of a channel that is none here."""
 
 
-def _is_passed(row: Named) -> bool:
+def _is_passed(row: StreamRow) -> bool:
     return row.event is None and row.line in (_OUT, _ELSEWHERE)
 
 
-def _said(row: Named) -> object:
+def _said(row: StreamRow) -> object:
     """What is equal for rows that say the same."""
     return row.entry if _is_passed(row) else row.line or row.event
 
 
-def stream_of(row: Named) -> bytes:
+def stream_of(row: StreamRow) -> bytes:
     """The stream that a row names, in UTF-8."""
-    entry = row.entry
-    return entry[: entry.index(SEPARATOR)]
+    head_content = row.entry
+    return head_content[: head_content.index(SEPARATOR)]
 
 
-def event_in(row: Named) -> DomainEvent:
-    """What a row says, which has not been examined yet. Raises `Refused`."""
+def event_in(row: StreamRow) -> DomainEvent:
+    """What a row says, which has not been examined yet. Raises `Rejected`."""
     match row.event:
         case None:
-            return read_event(row.line)
-        case Wire() as wire:
-            return finish_reading(wire, row.line)
-        case Refused() as refused:
+            return parse_event(row.line)
+        case EventEnvelope() as wire:
+            return parse_payload(wire, row.line)
+        case Rejected() as refused:
             raise refused
         case event:
             return event
 
 
-class Aside(NamedTuple):
+class SkippedRows(NamedTuple):
     """Rows that are not compared.
 
     `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
     the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant, `elsewhere`
     those of a channel that is none here. `repetitions` are all that only repeat, also among those that are refused, and
-    among those that are out of scope: see `Usher`.
+    among those that are out of scope: see `StreamAssigner`.
     """
 
     refused: int = 0
@@ -117,11 +123,11 @@ class Aside(NamedTuple):
     elsewhere: int = 0
     repetitions: int = 0
 
-    def __add__(self, other: object) -> "Aside":
+    def __add__(self, other: object) -> "SkippedRows":
         """Both together."""
-        if not isinstance(other, Aside):
+        if not isinstance(other, SkippedRows):
             return NotImplemented
-        return Aside(
+        return SkippedRows(
             self.refused + other.refused,
             self.unreadable + other.unreadable,
             self.repeated + other.repeated,
@@ -131,10 +137,10 @@ class Aside(NamedTuple):
         )
 
 
-_NOTHING = Aside()
+_NOTHING = SkippedRows()
 
 
-class Page(NamedTuple):
+class RowChunk(NamedTuple):
     """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
 
     `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew: then a page without
@@ -142,8 +148,8 @@ class Page(NamedTuple):
     how many have come so far, and how many there are.
     """
 
-    named: list[Named]
-    aside: Aside
+    named: list[StreamRow]
+    aside: SkippedRows
     cursor: JSON
     sorted: tuple[int, int] | None = None
 
@@ -155,7 +161,7 @@ class Scope(NamedTuple):
     prefix: str
 
 
-class Disorder(PagefoldError):
+class RowsOutOfOrder(PagefoldError):
     """The rows do not come in the order of their streams."""
 
     def __init__(self) -> None:
@@ -169,7 +175,7 @@ class SpillFailed(PagefoldError):
         super().__init__(f"cannot sort the snapshot in a temporary file: {error}; TMPDIR names the folder it lies in")
 
 
-class Usher:
+class StreamAssigner:
     """Gives the rows of a source their places.
 
     A row repeats when it names again what an earlier one named; when `exact`, only if it says the same of it.
@@ -178,7 +184,7 @@ class Usher:
     matters whether one of them comes twice. `kept` leaves them out.
     """
 
-    def __init__(self, door: Door, scope: Scope, *, exact: bool = False) -> None:
+    def __init__(self, door: EventValidator, scope: Scope, *, exact: bool = False) -> None:
         self._exact = exact
         self._stream_of = door.stream_of
         self._examine = door.examine
@@ -193,30 +199,30 @@ class Usher:
         """Whether there is more to do than to take the rows as they are."""
         return bool(self._left_out or self._prefix) or b"" in [row.entry for row in rows]
 
-    def place(self, rows: list[Row]) -> tuple[list[Named], Aside]:
+    def place(self, rows: list[Row]) -> tuple[list[StreamRow], SkippedRows]:
         """The rows with their streams, as they come, and what cannot have one."""
         if not self.is_work(rows):
             return rows, _NOTHING
-        named: list[Named] = []
+        named: list[StreamRow] = []
         refusals: list[Refusal] = []
         for row in rows:
             try:
                 named.append(self._placed(row))
-            except Refused as refused:
+            except Rejected as refused:
                 refusals.append(Refusal(row.number, refused.path, refused.reason))
-        return named, Aside(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
+        return named, SkippedRows(len(refusals), len(refusals), 0, tuple(refusals[:SHOWN]))
 
-    def kept(self, named: list[Named]) -> tuple[list[Named], Aside]:
+    def kept(self, named: list[StreamRow]) -> tuple[list[StreamRow], SkippedRows]:
         """Rows of which each has a stream of its own, without those that are passed over."""
         if not self._passes:
             return named, _NOTHING
         elsewhere = sum([row.event is None and row.line == _ELSEWHERE for row in named])
-        return [row for row in named if not _is_passed(row)], Aside(elsewhere=elsewhere)
+        return [row for row in named if not _is_passed(row)], SkippedRows(elsewhere=elsewhere)
 
-    def _placed(self, row: Row) -> Named:
-        """The row with its stream. Raises `Refused`."""
-        event = row.event or read_event(row.line)
-        if isinstance(event, Refused):
+    def _placed(self, row: Row) -> StreamRow:
+        """The row with its stream. Raises `Rejected`."""
+        event = row.event or parse_event(row.line)
+        if isinstance(event, Rejected):
             raise event
         if event.type in self._left_out or not normalise_sku(event.sku).startswith(self._prefix):
             return self._passed(row.number, event, _OUT)
@@ -224,16 +230,16 @@ class Usher:
             return self._passed(row.number, event, _ELSEWHERE)
         return row if row.entry else Row(row.number, row.event, row.line, _entry(self._stream(event), event))
 
-    def _passed(self, number: int, event: DomainEvent | Wire, why: bytes) -> Named:
+    def _passed(self, number: int, event: DomainEvent | EventEnvelope, why: bytes) -> StreamRow:
         self._passes = True
         sku, channel, source = map(encode_part, (normalise_sku(event.sku), event.channel, event.source))
         stream = f"{sku}/{channel}/{event.type}/{source}".encode()
         return Row(number, None, why, b"%b%b%d" % (stream, SEPARATOR, event.source_version))
 
-    def _is_elsewhere(self, event: DomainEvent | Wire) -> bool:
+    def _is_elsewhere(self, event: DomainEvent | EventEnvelope) -> bool:
         """Whether all is well but for the channel, which is none here, and is not one here that is written otherwise.
 
-        Raises `Refused` for what is not well.
+        Raises `Rejected` for what is not well.
         """
         kind = (event.type, event.channel, event.source)
         if kind not in self._elsewhere:
@@ -244,7 +250,7 @@ class Usher:
             self._elsewhere.add(kind)
         return True
 
-    def _stream(self, event: DomainEvent | Wire) -> str:
+    def _stream(self, event: DomainEvent | EventEnvelope) -> str:
         """The stream of an event, when there is such a one. Its end is remembered: there are few."""
         end = self._ends.get((event.channel, event.type, event.source))
         if end is not None and _plain(event.sku):
@@ -253,13 +259,13 @@ class Usher:
         self._ends[event.channel, event.type, event.source] = stream[stream.index("/") :]
         return stream
 
-    def distinct(self, rows: Iterable[Named]) -> Iterator[tuple[Named, Aside]]:
+    def distinct(self, rows: Iterable[StreamRow]) -> Iterator[tuple[StreamRow, SkippedRows]]:
         """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
         for _, group in groupby(rows, key=stream_of):
             first, *others = group
             yield self._choose([first, *others]) if others else (first, _NOTHING)
 
-    def _choose(self, rows: Sequence[Named]) -> tuple[Named, Aside]:
+    def _choose(self, rows: Sequence[StreamRow]) -> tuple[StreamRow, SkippedRows]:
         """Of several rows of one stream, the one that counts, and what becomes of the others.
 
         All of them are passed over, or none. The highest version counts, and of several rows of that version the first;
@@ -268,16 +274,16 @@ class Usher:
         again = len(rows) - 1
         repetitions = len(rows) - len(set(map(_said, rows))) if self._exact else again
         if _is_passed(rows[0]):
-            return rows[0], Aside(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=repetitions)
+            return rows[0], SkippedRows(repeated=again if rows[0].line == _ELSEWHERE else 0, repetitions=repetitions)
         refusals: list[Refusal] = []
-        fine: list[tuple[Named, Statement]] = []
+        fine: list[tuple[StreamRow, ValidatedEvent]] = []
         for named in rows:
             try:
                 fine.append((named, self._examine(event_in(named))))
-            except Refused as refused:
+            except Rejected as refused:
                 refusals.append(Refusal(named.number, refused.path, refused.reason))
         if not fine:
-            return rows[0], Aside(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=repetitions)
+            return rows[0], SkippedRows(again, refusals=tuple(refusals[1 : SHOWN + 1]), repetitions=repetitions)
         chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
         for named, statement in fine:
             same = statement.originator_version == stands.originator_version
@@ -287,13 +293,15 @@ class Usher:
                 )
                 refusals.append(Refusal(named.number, "payload", reason))
         shown = tuple(refusals[:SHOWN])
-        return chosen, Aside(len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=repetitions)
+        return chosen, SkippedRows(
+            len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=repetitions
+        )
 
 
 async def as_they_come(
-    snapshot: Snapshot, usher: Usher, cursor: JSON, progress: Progress
-) -> AsyncGenerator[Page, None]:
-    """The rows behind a cursor, a page a batch. Raises `Disorder` before it would give a row too late.
+    snapshot: Snapshot, usher: StreamAssigner, cursor: JSON, progress: Progress
+) -> AsyncGenerator[RowChunk, None]:
+    """The rows behind a cursor, a page a batch. Raises `RowsOutOfOrder` before it would give a row too late.
 
     Of a snapshot that is not resumable, no page has a cursor: who goes on must see all rows, those that moved as well.
     """
@@ -305,7 +313,7 @@ async def as_they_come(
             streams = [row.entry[: row.entry.index(SEPARATOR)] for row in named]
             ascending = all(map(lt, streams, streams[1:]))
             if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
-                raise Disorder
+                raise RowsOutOfOrder
             if not ascending:
                 pairs = list(usher.distinct(named))
                 named, aside = [each for each, _ in pairs], sum((more for _, more in pairs), aside)
@@ -315,13 +323,13 @@ async def as_they_come(
             before += aside + passed
             place = batch.cursor if snapshot.resumable else None
             if named or place is not None:
-                yield Page(named, before, place)
+                yield RowChunk(named, before, place)
                 before = _NOTHING
     if before != _NOTHING:
-        yield Page([], before, None)
+        yield RowChunk([], before, None)
 
 
-async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> AsyncGenerator[Page, None]:
+async def sorted_rows(snapshot: Snapshot, usher: StreamAssigner, progress: Progress) -> AsyncGenerator[RowChunk, None]:
     """All rows, in order, once the snapshot has been read. What was put aside until then is with the first page."""
     before = _NOTHING
     with closing(_Spill()) as spill:
@@ -334,7 +342,7 @@ async def spilled(snapshot: Snapshot, usher: Usher, progress: Progress) -> Async
             yield page._replace(aside=before + page.aside)
             before = _NOTHING
         if before != _NOTHING:
-            yield Page([], before, None)
+            yield RowChunk([], before, None)
 
 
 class _Spill:
@@ -346,7 +354,7 @@ class _Spill:
         for _ in self._connection.execute(_SETUP):
             pass
 
-    def add(self, usher: Usher, rows: list[Row]) -> Aside:
+    def add(self, usher: StreamAssigner, rows: list[Row]) -> SkippedRows:
         """Keeps what has a place, and gives what has none."""
         named, aside = usher.place(rows)
         try:
@@ -358,9 +366,9 @@ class _Spill:
         self._kept += len(named)
         return aside
 
-    def pages(self, usher: Usher) -> Iterator[Page]:
+    def pages(self, usher: StreamAssigner) -> Iterator[RowChunk]:
         """Everything that was kept, in order, each stream once. The last page may have no rows."""
-        page: list[Named] = []
+        page: list[StreamRow] = []
         aside = _NOTHING
         come = 0
         try:
@@ -373,43 +381,49 @@ class _Spill:
                     kept, passed = usher.kept(page)
                     aside += passed
                     if kept:
-                        yield Page(kept, aside, None, (come, self._kept))
+                        yield RowChunk(kept, aside, None, (come, self._kept))
                         aside = _NOTHING
                     page = []
         except apsw.Error as error:
             raise SpillFailed(error) from error
         kept, passed = usher.kept(page)
         if kept or aside + passed != _NOTHING:
-            yield Page(kept, aside + passed, None, (self._kept, self._kept))
+            yield RowChunk(kept, aside + passed, None, (self._kept, self._kept))
 
     def close(self) -> None:
         """Lets go of the file."""
         self._connection.close()
 
 
-def _spilt(row: Named) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
-    event, entry = row.event, row.entry
+def _spilt(row: StreamRow) -> tuple[bytes, int, int, bytes | None, bytes, bytes]:
+    event, head_content = row.event, row.entry
     version = 0
-    if isinstance(event, DomainEvent | Wire):
+    if isinstance(event, DomainEvent | EventEnvelope):
         version = versioned(event.epoch or 0, event.source_version)
     elif event is None:
-        version = 0 if _is_passed(row) else int(entry.split(SEPARATOR, 2)[1])
-    packed = _encoder.encode(event) if isinstance(event, DomainEvent) else _READ if isinstance(event, Wire) else None
-    return stream_of(row), max(-_LARGEST, min(version, _LARGEST)), row.number, packed, row.line, entry
+        version = 0 if _is_passed(row) else int(head_content.split(SEPARATOR, 2)[1])
+    packed = (
+        _encoder.encode(event)
+        if isinstance(event, DomainEvent)
+        else _READ
+        if isinstance(event, EventEnvelope)
+        else None
+    )
+    return stream_of(row), max(-_LARGEST, min(version, _LARGEST)), row.number, packed, row.line, head_content
 
 
-def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> Named:
-    number, packed, line, entry = row
+def _unspilt(row: tuple[int, bytes | None, bytes, bytes]) -> StreamRow:
+    number, packed, line, head_content = row
     if packed == _READ:
-        return Row(number, read_wire(line), line, entry)
-    return Row(number, None if packed is None else _decoder.decode(packed), line, entry)
+        return Row(number, parse_envelope(line), line, head_content)
+    return Row(number, None if packed is None else _decoder.decode(packed), line, head_content)
 
 
-def _entry(stream: str, event: DomainEvent | Wire) -> bytes:
+def _entry(stream: str, event: DomainEvent | EventEnvelope) -> bytes:
     payload = event.payload
     content = b""
     if not isinstance(payload, Mapping):
-        content = NULL if payload is None else canonical_of(bytes(payload))
+        content = NULL if payload is None else canonical_json(bytes(payload))
     if not content or event.epoch is not None:
         return stream.encode() + SEPARATOR
-    return entry(stream, event.source_version, content)
+    return head_content(stream, event.source_version, content)

@@ -26,13 +26,13 @@ from eventsourcing.domain import (
 )
 
 from pagefold.domains.domain import JSON
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.errors import PagefoldError
 from pagefold.engine.rebuild.excerpts import LONGEST_REASON, MOST_EXAMPLES, clean, shorten, shortened
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.stores.event_state import Drift
+from pagefold.engine.stores.event_state import DriftKind
 
-Drifted: TypeAlias = Mapping[Drift, Sequence[str]]
+Drifted: TypeAlias = Mapping[DriftKind, Sequence[str]]
 """The streams that have drifted, by how they have."""
 
 RunState: TypeAlias = Literal["running", "held", "completed", "failed"]
@@ -47,13 +47,13 @@ LONGEST_LIST = 50_000
 class RunStateError(PagefoldError):
     """A run is not in a state in which this can happen to it."""
 
-    def __init__(self, run: "Rebuild", what: str) -> None:
+    def __init__(self, run: "RebuildRun", what: str) -> None:
         where = f"in phase {run.phase}" if run.state == "running" else run.state
         by = f", superseded by {run.superseded_by}" if run.superseded_by else ""
         super().__init__(f"the rebuild {run.id} cannot {what}: it is {where}{by}")
 
 
-class Counts(msgspec.Struct, gc=False):
+class RunCounts(msgspec.Struct, gc=False):
     """How many rows there were, what they were against the log, and what became of the orphans.
 
     `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
@@ -81,16 +81,16 @@ class Counts(msgspec.Struct, gc=False):
     reset: int = 0
     recreated: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
+    def __add__(self, other: "RunCounts") -> "RunCounts":
         both = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return Counts(*(one + another for one, another in both))
+        return RunCounts(*(one + another for one, another in both))
 
     def as_dict(self) -> dict[str, int]:
         """By name, all but those that are 0."""
         return {name: number for name, number in msgspec.structs.asdict(self).items() if number}
 
     @classmethod
-    def of(cls, numbers: dict[str, int]) -> "Counts":
+    def of(cls, numbers: dict[str, int]) -> "RunCounts":
         """The inverse of `as_dict`. Names that nobody knows here are left out."""
         return msgspec.convert(numbers, cls)
 
@@ -102,7 +102,7 @@ class Cursor(TypedDict):
     stream: str
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, in a process `host:pid`.
 
     `start_position` is the end of the log when it begins; `snapshot` the snapshot's name, `identity` its identity, and
@@ -138,7 +138,7 @@ class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
         return datetime.fromisoformat(now())
 
 
-class Rebuild(BaseAggregate[str]):
+class RebuildRun(BaseAggregate[str]):
     """A run. A command raises `RunStateError` where the state does not allow it, and changes nothing then.
 
     That a run is `running` does not tell whether its process lives: the claim on its source does.
@@ -193,7 +193,7 @@ class Rebuild(BaseAggregate[str]):
         self.since = version
         self.phase: Phase = "comparing"
         self.cursor: Cursor = {"snapshot": None, "stream": ""}
-        self.counts = Counts()
+        self.counts = RunCounts()
         self.live = 0
         self.repetitions = 0
         self.withheld = 0
@@ -231,16 +231,16 @@ class Rebuild(BaseAggregate[str]):
         live: int
         repetitions: int
         withheld: int
-        drifted: dict[Drift, list[str]]
+        drifted: dict[DriftKind, list[str]]
         orphans: list[str]
         samples: list[JSON]
         refusals: list[JSON]
         taken_at: str | None
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """Adds it to what was compared before."""
             run.cursor = self.cursor
-            run.counts += Counts.of(self.counts)
+            run.counts += RunCounts.of(self.counts)
             run.live += self.live
             run.repetitions += self.repetitions
             run.withheld += self.withheld
@@ -255,7 +255,7 @@ class Rebuild(BaseAggregate[str]):
         reason: str
         spilled: bool
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """Nothing is left of the pages before."""
             run.compares_since(self.originator_version)
             run.spilled = self.spilled
@@ -270,7 +270,7 @@ class Rebuild(BaseAggregate[str]):
         baseline: int | None
         withheld: int
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """Orphans may be withdrawn, when it was complete."""
             run.phase = "withdrawing"
             run.baseline = self.baseline
@@ -287,7 +287,7 @@ class Rebuild(BaseAggregate[str]):
         limit: int
         losses: list[JSON]
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """It waits for somebody to say so."""
             run.state = "held"
             run.held_orphans = self.orphans
@@ -301,7 +301,7 @@ class Rebuild(BaseAggregate[str]):
         process: str
         confirmed: bool
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """It is running again, where it was."""
             run.state = "running"
             run.process = self.process
@@ -316,9 +316,9 @@ class Rebuild(BaseAggregate[str]):
         spared: int
         after: str
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """Adds them up."""
-            run.counts += Counts(withdrawn=len(self.streams), spared=self.spared)
+            run.counts += RunCounts(withdrawn=len(self.streams), spared=self.spared)
             run.withdrawn_after = self.after
 
     class Completed(Event):
@@ -326,7 +326,7 @@ class Rebuild(BaseAggregate[str]):
 
         TOPIC = "engine.rebuild.run:Rebuild.Completed"
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """Nothing more can happen to it."""
             run.state = "completed"
             run.phase = "done"
@@ -338,7 +338,7 @@ class Rebuild(BaseAggregate[str]):
         reason: str
         superseded_by: str
 
-        def apply(self, run: "Rebuild") -> None:
+        def apply(self, run: "RebuildRun") -> None:
             """It stays where it was."""
             run.state = "failed"
             run.failed_because = self.reason
@@ -355,7 +355,7 @@ class Rebuild(BaseAggregate[str]):
         state: dict[str, Any]
 
     @classmethod
-    def start(cls, plan: Plan) -> "Rebuild":
+    def start(cls, plan: RunSpec) -> "RebuildRun":
         """A new run. Its id sorts, among those of its source, by the second in which it began."""
         moment = RunEvent.create_timestamp()
         run_id = f"{plan.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
@@ -366,12 +366,12 @@ class Rebuild(BaseAggregate[str]):
     @property
     def started_at(self) -> str:
         """When it began, as fixed-width UTC text."""
-        return format_moment(self.created_on)
+        return format_timestamp(self.created_on)
 
     @property
     def changed_at(self) -> str:
         """When something happened to it last, likewise."""
-        return format_moment(self.modified_on)
+        return format_timestamp(self.modified_on)
 
     @property
     def resumable(self) -> bool:
@@ -382,7 +382,7 @@ class Rebuild(BaseAggregate[str]):
         self,
         *,
         cursor: Cursor,
-        counts: Counts,
+        counts: RunCounts,
         live: int = 0,
         repetitions: int = 0,
         withheld: int = 0,

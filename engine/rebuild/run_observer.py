@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from pagefold.engine.snapshots.snapshot import Batch
-from pagefold.engine.stores.event_state import Drift
+from pagefold.engine.stores.event_state import DriftKind
 
-Finding: TypeAlias = Drift | Literal["older"]
+Finding: TypeAlias = DriftKind | Literal["older"]
 """What a run may find of a stream: that it has drifted, and how, or that its row is older, and should not be."""
 
 
-class Watcher:
+class RunObserver:
     """Who is told what a run does, while it does it. This one does not care; others care for what they override."""
 
     def begun(self, run_id: str) -> None:

@@ -26,11 +26,11 @@ from eventsourcing.utils import Environment, EnvType
 
 from pagefold.engine.errors import PagefoldError
 from pagefold.engine.rebuild.older_rows import Again, OvertakenFound
-from pagefold.engine.rebuild.run_aggregate import Counts, Plan, Rebuild, RunEvent
+from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunEvent, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.recorders import PagefoldFactory
 from pagefold.engine.recorders.datastore import Datastore
-from pagefold.engine.runtime.task_groups import ungrouped
+from pagefold.engine.runtime.task_groups import unwrap_group
 from pagefold.engine.stores.store import Store
 
 REGISTER = "pagefold-rebuilds"
@@ -60,7 +60,7 @@ class UnknownRun(PagefoldError):
         super().__init__(f"there is no rebuild {run_id!r}; `pagefold rebuilds list` shows them")
 
 
-class RunTaken(PagefoldError):
+class RunTakenOver(PagefoldError):
     """Another process has gone on with a run since this one read it."""
 
     def __init__(self, run_id: str) -> None:
@@ -78,16 +78,16 @@ class Registered(RunEvent):
 class CountsAsObject(Transcoding):
     """Counts in a snapshot of a run."""
 
-    type = Counts
+    type = RunCounts
     name = "pagefold_rebuild_counts"
 
-    def encode(self, obj: Counts) -> dict[str, int]:
+    def encode(self, obj: RunCounts) -> dict[str, int]:
         """By name."""
         return obj.as_dict()
 
-    def decode(self, data: dict[str, int]) -> Counts:
+    def decode(self, data: dict[str, int]) -> RunCounts:
         """The inverse."""
-        return Counts.of(data)
+        return RunCounts.of(data)
 
 
 class Rebuilds(Application[str]):
@@ -114,10 +114,10 @@ class Rebuilds(Application[str]):
         super().register_transcodings(transcoder)
         transcoder.register(CountsAsObject())
 
-    def begin(self, plan: Plan) -> Rebuild:
+    def begin(self, plan: RunSpec) -> RebuildRun:
         """A new run and its entry in the register: both are recorded, or neither."""
         for attempt in range(REGISTERED_AT_ONCE):
-            run = Rebuild.start(plan)
+            run = RebuildRun.start(plan)
             entry = self.register.trigger_event(run=run.id, source=plan.source)
             try:
                 self.events.put([*run.pending_events, entry])
@@ -129,7 +129,7 @@ class Rebuilds(Application[str]):
             break
         return run
 
-    def record(self, run: Rebuild) -> None:
+    def record(self, run: RebuildRun) -> None:
         """Records what happened to a run, once. What was recorded before, unknown to the caller, is not again."""
         pending = [self.mapper.to_stored_event(event) for event in run.pending_events]
         if not pending:
@@ -145,19 +145,19 @@ class Rebuilds(Application[str]):
         if run.state != "running" or any(version % SNAPSHOT_EVERY == 0 for version in versions):
             self._keep_snapshot(run)
 
-    def find(self, run_id: str) -> Rebuild:
+    def find(self, run_id: str) -> RebuildRun:
         """A run, as it stands. Raises `UnknownRun`."""
         if _run_id.fullmatch(run_id) is None:
             raise UnknownRun(run_id)
         try:
-            found: Rebuild = self.repository.get(run_id)
+            found: RebuildRun = self.repository.get(run_id)
         except AggregateNotFoundError:
             raise UnknownRun(run_id) from None
         return found
 
-    def newest(self, limit: int, source: str | None) -> list[Rebuild]:
+    def newest(self, limit: int, source: str | None) -> list[RebuildRun]:
         """Those that were started last, the newest first."""
-        found: list[Rebuild] = []
+        found: list[RebuildRun] = []
         below: int | None = None
         while len(found) < limit:
             entries = list(self.register.get(desc=True, lte=below, limit=REGISTER_PAGE))
@@ -173,21 +173,21 @@ class Rebuilds(Application[str]):
         return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
 
     def _not_there_yet(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
-        """What of the events is not recorded, when those before are. Raises `RunTaken` when others are."""
+        """What of the events is not recorded, when those before are. Raises `RunTakenOver` when others are."""
         first = pending[0].originator_version
         there = list(self.recorder.select_events(run_id, gt=first - 1, limit=len(pending) + 1))
         if not there or there != pending[: len(there)]:
-            raise RunTaken(run_id) from error
+            raise RunTakenOver(run_id) from error
         return pending[len(there) :]
 
-    def _keep_snapshot(self, run: Rebuild) -> None:
+    def _keep_snapshot(self, run: RebuildRun) -> None:
         """A snapshot saves work and nothing else: that it cannot be kept, or is there already, is no failure."""
         if self.snapshots is not None:
             with suppress(PersistenceError):
-                self.snapshots.put([Rebuild.Snapshot.take(run)])
+                self.snapshots.put([RebuildRun.Snapshot.take(run)])
 
 
-class Runs:
+class RunRepository:
     """Runs as asynchronous programs see them. Made by `open_runs`.
 
     A run that is read, or was started, is the caller's own copy: `save` records what the caller let happen to it. Every
@@ -198,27 +198,27 @@ class Runs:
         self._application = application
         self._threads = anyio.CapacityLimiter(THREADS)
 
-    async def start(self, plan: Plan) -> Rebuild:
+    async def start(self, plan: RunSpec) -> RebuildRun:
         """A new run, recorded. After `StoreUnavailable` there may be one that nobody goes on with."""
         return await self._call(self._application.begin, plan)
 
-    async def save(self, run: Rebuild) -> None:
+    async def save(self, run: RebuildRun) -> None:
         """Records what happened to the run since it was read or saved, durably: all of it or nothing.
 
         After `StoreUnavailable` it can be called again, also when the events were recorded all the same. Raises
-        `RunTaken` when another process recorded something else: the copy is of no use then.
+        `RunTakenOver` when another process recorded something else: the copy is of no use then.
         """
         await self._call(self._application.record, run)
 
-    async def get(self, run_id: str) -> Rebuild:
+    async def get(self, run_id: str) -> RebuildRun:
         """A run as it stands. Raises `UnknownRun`."""
         return await self._call(self._application.find, run_id)
 
-    async def latest(self, source: str) -> Rebuild | None:
+    async def latest(self, source: str) -> RebuildRun | None:
         """The run of a source that was started last."""
         return next(iter(await self.list(1, source)), None)
 
-    async def list(self, limit: int, source: str | None = None) -> Sequence[Rebuild]:
+    async def list(self, limit: int, source: str | None = None) -> Sequence[RebuildRun]:
         """The runs that were started last, of a source or of any, the newest first."""
         return await self._call(self._application.newest, limit, source)
 
@@ -247,18 +247,18 @@ class Runs:
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
         """The streams that are candidates to be withdrawn, in order, page by page. Raises `UnknownRun`."""
         async for page in self._found(run_id):
-            if isinstance(page, Rebuild.PageDone) and page.orphans:
+            if isinstance(page, RebuildRun.PageDone) and page.orphans:
                 yield page.orphans
 
-    async def _found(self, run_id: str) -> AsyncIterator[Rebuild.PageDone | OvertakenFound]:
+    async def _found(self, run_id: str) -> AsyncIterator[RebuildRun.PageDone | OvertakenFound]:
         """The pages that count, one held at a time, each with its older rows in front of it."""
         run = await self.get(run_id)
         version = run.since
         while (event := await self._call(self._application.next_event, run_id, version, run.version)) is not None:
             version = event.originator_version
-            if isinstance(event, Rebuild.PageDone | OvertakenFound):
+            if isinstance(event, RebuildRun.PageDone | OvertakenFound):
                 yield event
-            elif isinstance(event, Rebuild.Compared):
+            elif isinstance(event, RebuildRun.Compared):
                 break
 
     async def _call(self, function: Callable[..., Result], *arguments: object) -> Result:
@@ -272,13 +272,13 @@ class Runs:
 
 
 @asynccontextmanager
-async def open_runs(store: Store) -> AsyncIterator[Runs]:
+async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
     """The runs in an open store, for the length of an `async with`. The store stays open behind it."""
-    with ungrouped():
+    with unwrap_group():
         async with BlockingPortal() as portal:
             application = await run_sync(Rebuilds, store, portal)
             try:
-                yield Runs(application)
+                yield RunRepository(application)
             finally:
                 with anyio.CancelScope(shield=True):
                     await run_sync(application.close)

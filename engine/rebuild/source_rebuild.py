@@ -15,26 +15,26 @@ import stamina
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
-from pagefold.domains.values import earlier, format_moment
+from pagefold.domains.values import earlier, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import RETRYABLE
 from pagefold.engine.intake.epoch_registry import Epochs
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.findings import Compared, Findings
-from pagefold.engine.rebuild.head_scan import Span, Walk
+from pagefold.engine.rebuild.head_scan import HeadScan, Span
 from pagefold.engine.rebuild.losses import Loss, Losses
 from pagefold.engine.rebuild.older_rows import NONE_OLDER, note_older
 from pagefold.engine.rebuild.recreated_records import Recreation
 from pagefold.engine.rebuild.repair_appender import append_placed
 from pagefold.engine.rebuild.row_comparer import (
-    Comparer,
     Comparison,
-    Difference,
     Mark,
-    Pending,
+    PendingRepair,
+    RowComparer,
+    StreamDrift,
     counted,
     decoded,
     difference,
@@ -44,24 +44,24 @@ from pagefold.engine.rebuild.row_comparer import (
 )
 from pagefold.engine.rebuild.row_order import (
     SHOWN,
-    Aside,
-    Disorder,
-    Named,
-    Page,
+    RowChunk,
+    RowsOutOfOrder,
     Scope,
-    Usher,
+    SkippedRows,
+    StreamAssigner,
+    StreamRow,
     as_they_come,
-    spilled,
+    sorted_rows,
     stream_of,
 )
-from pagefold.engine.rebuild.run_aggregate import NOTHING_DRIFTED, Drifted, Rebuild
-from pagefold.engine.rebuild.run_observer import Watcher
-from pagefold.engine.rebuild.run_repository import Runs
+from pagefold.engine.rebuild.run_aggregate import NOTHING_DRIFTED, Drifted, RebuildRun
+from pagefold.engine.rebuild.run_observer import RunObserver
+from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.rebuild.withheld_corrections import Withheld
-from pagefold.engine.replay.section_verifier import span_of
+from pagefold.engine.replay.section_verifier import prefix_range
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.task_groups import ahead
+from pagefold.engine.runtime.task_groups import prefetch
 from pagefold.engine.snapshots.coverage import NOTHING
 from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store, StoredEvent
@@ -95,9 +95,9 @@ class SourceRebuild:
         self,
         store: Store,
         config: Config,
-        run: Rebuild,
-        runs: Runs | None,
-        watcher: Watcher,
+        run: RebuildRun,
+        runs: RunRepository | None,
+        watcher: RunObserver,
         *,
         epochs: Epochs,
         confirmed: bool,
@@ -120,11 +120,13 @@ class SourceRebuild:
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
         left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
-        self._comparer = Comparer(config)
+        self._comparer = RowComparer(config)
         kept = config.sources[run.source].snapshot
-        self._usher = Usher(Door(config), Scope(left_out, prefix), exact=kept is not None and kept.kind == "file")
+        self._usher = StreamAssigner(
+            EventValidator(config), Scope(left_out, prefix), exact=kept is not None and kept.kind == "file"
+        )
         self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
-        self._span = span_of(prefix)
+        self._span = prefix_range(prefix)
         self._recorded = monotonic()
 
     async def go(self, snapshot: Snapshot | None) -> None:
@@ -132,7 +134,7 @@ class SourceRebuild:
 
         The snapshot may be None when all is compared.
 
-        The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTaken`; the run can be
+        The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTakenOver`; the run can be
         resumed.
         """
         await self._epochs.refresh()
@@ -155,7 +157,7 @@ class SourceRebuild:
     async def _compare_all(self, snapshot: Snapshot) -> None:
         try:
             await self._compare(snapshot)
-        except Disorder as disorder:
+        except RowsOutOfOrder as disorder:
             log.info("sorting the snapshot", run=self._run.id, snapshot=snapshot.name)
             self._watcher.start_over()
             self._run.start_over(str(disorder))
@@ -185,19 +187,19 @@ class SourceRebuild:
         span = Span(self._tails, max(after, beyond), below, self._run.start_position)
         findings = Findings()
         async with (
-            Walk.of(self._store.log, span) as walk,
-            ahead(self._pages(snapshot, cursor)) as pages,
-            ahead(self._compared(snapshot, pages, walk)) as compared,
-            ahead(self._mended(compared)) as mended,
+            HeadScan.of(self._store.log, span) as walk,
+            prefetch(self._pages(snapshot, cursor)) as pages,
+            prefetch(self._compared(snapshot, pages, walk)) as compared,
+            prefetch(self._mended(compared)) as mended,
         ):
             async for each, samples in mended:
                 findings = await self._record(each, samples, snapshot, findings)
         if findings.place is not None or findings.counts.rows or findings.repetitions:
             self._note(findings)
 
-    def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[Page, None]:
+    def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
         if self._run.spilled:
-            return spilled(snapshot, self._usher, self._watcher.read)
+            return sorted_rows(snapshot, self._usher, self._watcher.read)
         return as_they_come(snapshot, self._usher, cursor, self._watcher.read)
 
     @property
@@ -206,7 +208,7 @@ class SourceRebuild:
         return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
     async def _compared(
-        self, snapshot: Snapshot, pages: AsyncIterator[Page], walk: Walk
+        self, snapshot: Snapshot, pages: AsyncIterator[RowChunk], walk: HeadScan
     ) -> AsyncGenerator[Compared, None]:
         """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
 
@@ -215,7 +217,7 @@ class SourceRebuild:
         is given last, without a place.
         """
         cursor, beyond = self._place
-        upto, behind = beyond, Aside()
+        upto, behind = beyond, SkippedRows()
         async for page in pages:
             self._coverage = snapshot.coverage
             rows = page.named
@@ -360,7 +362,7 @@ class SourceRebuild:
         while (batch := await run_sync(next, batches, None)) is not None:
             await self._mend(Comparison(pending=batch, placement=self._withheld.placement))
 
-    async def _corrected(self, pending: Sequence[Pending], comparison: Comparison) -> list[int | None]:
+    async def _corrected(self, pending: Sequence[PendingRepair], comparison: Comparison) -> list[int | None]:
         """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
         placement = comparison.placement
         positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retried)
@@ -368,13 +370,13 @@ class SourceRebuild:
             comparison.placement = self._placement
         return positions or [None] * len(pending)
 
-    async def _compare_entries(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+    async def _compare_entries(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
         """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
         comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
         await self._merge(comparison)
         return comparison
 
-    def _told(self, rows: Sequence[Named], entries: Sequence[bytes]) -> Comparison:
+    def _told(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
         """What can be told by the entries alone."""
         placement = self._placement
         equal, different, others = divided(rows, entries, placement)
@@ -426,7 +428,7 @@ class SourceRebuild:
     def _learn(self, snapshot: Snapshot) -> None:
         """Remembers when the snapshot was taken, once it has said so."""
         if snapshot.taken_at is not None:
-            self._taken_at = format_moment(snapshot.taken_at)
+            self._taken_at = format_timestamp(snapshot.taken_at)
 
     def _may_withdraw(self) -> bool:
         """Only a snapshot that is complete, and of which every row could be read, proves what is not in it."""
@@ -495,5 +497,5 @@ async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
     return work() if len(items) <= FEW else await run_sync(work)
 
 
-def _sample(found: Difference) -> JSON:
+def _sample(found: StreamDrift) -> JSON:
     return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]

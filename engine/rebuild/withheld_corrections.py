@@ -7,7 +7,7 @@ import apsw
 import msgspec
 
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
-from pagefold.engine.rebuild.row_comparer import Pending
+from pagefold.engine.rebuild.row_comparer import PendingRepair
 from pagefold.engine.rebuild.row_order import SpillFailed
 
 BATCH_ROWS = 5_000
@@ -21,7 +21,7 @@ PRAGMA cache_size = -4096;
 CREATE TABLE withheld (correction BLOB)
 """
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Pending)
+_decoder = msgspec.msgpack.Decoder(PendingRepair)
 
 
 class Withheld:
@@ -32,7 +32,7 @@ class Withheld:
         self.placement = PLAIN
         """What was known of epochs when the first of them was made: others may have been raised since."""
 
-    def add(self, corrections: Sequence[Pending], placement: Placement = PLAIN) -> None:
+    def add(self, corrections: Sequence[PendingRepair], placement: Placement = PLAIN) -> None:
         """Keeps them. Raises `SpillFailed`."""
         if not corrections:
             return
@@ -47,11 +47,11 @@ class Withheld:
         except apsw.Error as error:
             raise SpillFailed(error) from error
 
-    def batches(self) -> Iterator[list[Pending]]:
+    def batches(self) -> Iterator[list[PendingRepair]]:
         """All of them, in the order in which they came."""
         if self._connection is None:
             return
-        batch: list[Pending] = []
+        batch: list[PendingRepair] = []
         size = 0
         for (packed,) in self._connection.execute("SELECT correction FROM withheld ORDER BY rowid"):
             batch.append(_decoder.decode(packed))

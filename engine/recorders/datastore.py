@@ -20,7 +20,7 @@ from eventsourcing.persistence import (
 )
 
 from pagefold.engine.configuration.config import Config, WorkConfig
-from pagefold.engine.errors import AlreadyRecorded, ConfigurationError, StoreMissing, StoreTooNew, StoreUnavailable
+from pagefold.engine.errors import AlreadyRecorded, ConfigurationError, StoreNotFound, StoreTooNew, StoreUnavailable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 
@@ -39,7 +39,7 @@ def translated() -> Iterator[None]:
         raise
     except AlreadyRecorded as error:
         raise IntegrityError(str(error)) from error
-    except (StoreUnavailable, StoreMissing) as error:
+    except (StoreUnavailable, StoreNotFound) as error:
         raise OperationalError(str(error)) from error
     except StoreTooNew as error:
         raise NotSupportedError(str(error)) from error

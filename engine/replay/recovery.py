@@ -8,10 +8,10 @@ from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import PagefoldError
 from pagefold.engine.replay.lost_pages import PagesWouldGo, pages_lost
-from pagefold.engine.replay.replayer import Refolded
+from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.stores.dead_letter_records import BEFORE_ALL, ListedLetter, Resolution, Wanted
+from pagefold.engine.stores.dead_letter_records import BEFORE_ALL, DeadLetterFilter, DeadLetterHeader, Resolution
 from pagefold.engine.stores.store import Store
 
 CLAIM = "recovery"
@@ -46,7 +46,7 @@ class Recovered(msgspec.Struct, frozen=True, rename="camel"):
 class Recovery:
     """Recovers one store under one configuration. `fold_again` folds every page of it again, in place."""
 
-    def __init__(self, store: Store, config: Config, fold_again: Callable[[], Awaitable[Refolded]]) -> None:
+    def __init__(self, store: Store, config: Config, fold_again: Callable[[], Awaitable[ReplayResult]]) -> None:
         self._store = store
         self._config = config
         self._fold_again = fold_again
@@ -82,7 +82,7 @@ class Recovery:
     async def _advance(self, domain: AnyDomain, position: int) -> None:
         """Moves the checkpoint to where everything is folded, unless its consumer has come further meanwhile."""
         tally = await self._store.proof.tally(domain.name, position)
-        dead = min(await self._store.dead_letters.count(Wanted("projection", domain.name)), tally.streams)
+        dead = min(await self._store.dead_letters.count(DeadLetterFilter("projection", domain.name)), tally.streams)
         async with self._store.consumption.folding(domain.name) as folding:
             if folding.checkpoint.position <= position:
                 moved = folding.checkpoint._replace(
@@ -98,12 +98,12 @@ class Recovery:
         """Events of the fold's dead letters that are not in this log need nobody any more."""
         place = BEFORE_ALL
         letters = self._store.dead_letters
-        while page := await letters.oldest(Wanted("projection"), after=place, limit=CHUNK):
+        while page := await letters.oldest(DeadLetterFilter("projection"), after=place, limit=CHUNK):
             place = page[-1].place
             for letter in await self._gone(page):
                 await letters.resolve(letter.kind, letter.number, Resolution("discarded", now(), "recovery", GONE))
 
-    async def _gone(self, letters: list[ListedLetter]) -> list[ListedLetter]:
+    async def _gone(self, letters: list[DeadLetterHeader]) -> list[DeadLetterHeader]:
         versions = {(letter.originator_id, letter.originator_version) for letter in letters}
         there = {event[1:4] for event in await self._store.log.at(versions)}
         return [

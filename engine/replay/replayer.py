@@ -18,22 +18,22 @@ import msgspec
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import Sections
+from pagefold.engine.folding.folder import FoldedSections
 from pagefold.engine.replay.section_verifier import (
     NOTHING,
     STEP_BYTES,
     STREAMS,
-    Look,
-    Looker,
-    Seen,
-    Span,
-    Step,
-    span_of,
+    ScanStep,
+    SectionVerifier,
+    StreamRange,
+    VerifiedRange,
+    Verify,
+    prefix_range,
 )
-from pagefold.engine.replay.verifier_pool import ProcessPool
-from pagefold.engine.runtime.task_groups import together
-from pagefold.engine.stores.dead_letter_records import Wanted
-from pagefold.engine.stores.store import Folding, Log, Store, StoredEvent
+from pagefold.engine.replay.verifier_pool import VerifierPool
+from pagefold.engine.runtime.task_groups import run_together
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
+from pagefold.engine.stores.store import FoldTransaction, Log, Store, StoredEvent
 from pagefold.projections import Section
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 from pagefold.projections.streams import decode_part, encode_part
@@ -63,21 +63,21 @@ class SectionDrift(msgspec.Struct, frozen=True):
 
 
 _Stood: TypeAlias = Mapping[tuple[str, str], Section]
-Tell: TypeAlias = Callable[[SectionDrift], None]
-Advance: TypeAlias = Callable[[int], None]
-Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[Folding]]
+OnDrift: TypeAlias = Callable[[SectionDrift], None]
+OnProgress: TypeAlias = Callable[[int], None]
+Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[FoldTransaction]]
 
 
-class Refolded(msgspec.Struct, frozen=True):
+class ReplayResult(msgspec.Struct, frozen=True):
     """What was found: `sections` in all; `changed` had drifted; `behind` wait for their consumer, as they should."""
 
     sections: int = 0
     changed: int = 0
     behind: int = 0
 
-    def __add__(self, other: "Refolded") -> "Refolded":
+    def __add__(self, other: "ReplayResult") -> "ReplayResult":
         """Both together."""
-        return Refolded(self.sections + other.sections, self.changed + other.changed, self.behind + other.behind)
+        return ReplayResult(self.sections + other.sections, self.changed + other.changed, self.behind + other.behind)
 
     @property
     def drift(self) -> float:
@@ -88,9 +88,9 @@ class Refolded(msgspec.Struct, frozen=True):
 class _Part:
     """Some of a domain's streams: which are left, and what was found, and how many rows stand there, of the others."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: StreamRange) -> None:
         self.span = span
-        self.found = Refolded()
+        self.found = ReplayResult()
         self.rows = 0
 
 
@@ -98,7 +98,7 @@ def ignore(_: object) -> None:
     """Hears, and does nothing."""
 
 
-class Refolder:
+class Replayer:
     """Folds the pages of the domain of a looker again. Writes what had drifted, unless it is only asked to look.
 
     `begin` begins its transactions: those of a repair, unless others are given.
@@ -107,11 +107,11 @@ class Refolder:
     def __init__(
         self,
         store: Store,
-        looker: Looker,
+        looker: SectionVerifier,
         *,
         begin: Begin | None = None,
-        tell: Tell = ignore,
-        advance: Advance = ignore,
+        tell: OnDrift = ignore,
+        advance: OnProgress = ignore,
     ) -> None:
         self._store = store
         self._looker = looker
@@ -121,22 +121,22 @@ class Refolder:
         self._advance = advance
         self._turn = anyio.Lock()
 
-    async def run(self, *, prefix: str = "", write: bool = True, pool: ProcessPool | None = None) -> Refolded:
+    async def run(self, *, prefix: str = "", write: bool = True, pool: VerifierPool | None = None) -> ReplayResult:
         """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
-        look: Look = self._looker.look
-        spans: Sequence[Span] = [span_of(prefix)]
+        look: Verify = self._looker.look
+        spans: Sequence[StreamRange] = [prefix_range(prefix)]
         if pool is not None and not prefix:
             look = partial(pool.look, self._domain, instead=look)
             spans = pool.parts
         parts = [_Part(span) for span in spans]
         since = await self._store.log.end()
-        await together(*(partial(self._go_over, part, look, write=write) for part in parts))
-        found = sum((part.found for part in parts), Refolded())
+        await run_together(*(partial(self._go_over, part, look, write=write) for part in parts))
+        found = sum((part.found for part in parts), ReplayResult())
         if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
         return found + await self._surplus(prefix, since, write=write)
 
-    async def _go_over(self, part: _Part, look: Look, *, write: bool) -> None:
+    async def _go_over(self, part: _Part, look: Verify, *, write: bool) -> None:
         """Every section of a part: looks, and settles what is not as it must be, and looks on from there."""
         letters = await self._letters()
         calm = not letters
@@ -147,11 +147,11 @@ class Refolder:
                 async with self._turn:
                     settled = await self._transaction(part, write=write)
                 letters = letters and await self._letters()
-                calm = not letters and settled == Refolded(settled.sections)
+                calm = not letters and settled == ReplayResult(settled.sections)
 
-    async def sample(self, skus: Sequence[str]) -> Refolded:
+    async def sample(self, skus: Sequence[str]) -> ReplayResult:
         """The sections of some SKUs, as they are written in the log, without writing."""
-        found = Refolded()
+        found = ReplayResult()
         for start in range(0, len(skus), SAMPLED_SKUS):
             async with self._begin() as folding:
                 async for step in self._looker.steps_of(skus[start : start + SAMPLED_SKUS]):
@@ -160,20 +160,20 @@ class Refolder:
 
     async def _letters(self) -> int:
         """How many events are in dead letters. Those that can be folded now will be resolved, in a transaction."""
-        return await self._store.dead_letters.count(Wanted("projection", self._domain))
+        return await self._store.dead_letters.count(DeadLetterFilter("projection", self._domain))
 
-    def _hear(self, part: _Part, seen: Seen) -> None:
+    def _hear(self, part: _Part, seen: VerifiedRange) -> None:
         part.span = seen.rest
-        part.found += Refolded(seen.sections)
+        part.found += ReplayResult(seen.sections)
         part.rows += seen.sections
         self._advance(seen.sections)
 
-    async def _transaction(self, part: _Part, *, write: bool) -> Refolded:
+    async def _transaction(self, part: _Part, *, write: bool) -> ReplayResult:
         """The first steps of a part: what they found.
 
         While one is settled, the streams of the next are read.
         """
-        found = Refolded()
+        found = ReplayResult()
         span = part.span
         async with self._begin() as folding:
             began = time.monotonic()
@@ -191,10 +191,10 @@ class Refolder:
         part.found += found
         return found
 
-    async def _look_ahead(self, span: Span, coming: list[Step]) -> None:
+    async def _look_ahead(self, span: StreamRange, coming: list[ScanStep]) -> None:
         coming.append(await self._looker.next(span))
 
-    async def _settle(self, folding: Folding, step: Step, *, write: bool) -> tuple[Refolded, int]:
+    async def _settle(self, folding: FoldTransaction, step: ScanStep, *, write: bool) -> tuple[ReplayResult, int]:
         """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too.
 
         A step of which too much stands there is halved, down to one SKU.
@@ -217,12 +217,12 @@ class Refolder:
         self._advance(len(folded.sections))
         total = len(folded.sections) + len(surplus)
         standing = len(folded.sections) if write else len(rows)
-        return Refolded(total, len(wrong) + len(surplus) - behind, behind), standing
+        return ReplayResult(total, len(wrong) + len(surplus) - behind, behind), standing
 
-    async def _both(self, folding: Folding, step: Step) -> tuple[list[Section], Sections]:
+    async def _both(self, folding: FoldTransaction, step: ScanStep) -> tuple[list[Section], FoldedSections]:
         """The sections as they stand, and as they must be: read and folded at the same time."""
         stood: list[Section] = []
-        folded: list[Sections] = []
+        folded: list[FoldedSections] = []
 
         async def read() -> None:
             skus = [decode_part(sku) for sku in step.skus]
@@ -231,11 +231,16 @@ class Refolder:
         async def fold() -> None:
             folded.append(await self._looker.fold(step))
 
-        await together(read, fold)
+        await run_together(read, fold)
         return stood, folded[0]
 
     async def _write(
-        self, folding: Folding, step: Step, folded: Sections, wrong: Sequence[Section], surplus: _Stood
+        self,
+        folding: FoldTransaction,
+        step: ScanStep,
+        folded: FoldedSections,
+        wrong: Sequence[Section],
+        surplus: _Stood,
     ) -> None:
         if wrong:
             await folding.write(wrong)
@@ -262,12 +267,12 @@ class Refolder:
                 self._tell(_drift(section, "surplus", section, None))
         return len(wrong) - len(drifted)
 
-    async def _surplus(self, prefix: str, since: int, *, write: bool) -> Refolded:
+    async def _surplus(self, prefix: str, since: int, *, write: bool) -> ReplayResult:
         """The rows of SKUs of which the log knows nothing in this domain, or knew nothing up to the position `since`.
 
         The latter were not come by on the way, and their consumer folds only the channels of which something was said.
         """
-        found = Refolded()
+        found = ReplayResult()
         skus = [prefix]  # what follows is behind it
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._begin() as folding:
@@ -278,7 +283,7 @@ class Refolder:
                         found += (await self._settle(folding, late, write=write))[0]
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
-                    found += (await self._settle(folding, Step(unknown, [], NOTHING), write=write))[0]
+                    found += (await self._settle(folding, ScanStep(unknown, [], NOTHING), write=write))[0]
             skus = await self._store.pages.skus(self._domain, skus[-1], SAMPLED_SKUS)
         return found
 
@@ -304,23 +309,23 @@ def _sku_of(head: StoredEvent) -> str:
     return head.originator_id.partition("/")[0]
 
 
-def _late_in(step: Step, since: int) -> Step | None:
+def _late_in(step: ScanStep, since: int) -> ScanStep | None:
     """Of a step, the SKUs of which every head was said after a position; None where there are none."""
     early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
     heads = [head for head in step.heads if _sku_of(head) not in early]
-    return Step(sorted(set(map(_sku_of, heads))), heads, NOTHING) if heads else None
+    return ScanStep(sorted(set(map(_sku_of, heads))), heads, NOTHING) if heads else None
 
 
-def _halves(step: Step) -> tuple[Step, Step]:
+def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
     middle = len(step.skus) // 2
     first, second = step.skus[:middle], step.skus[middle:]
     mine = set(first)
     own = [head for head in step.heads if head.originator_id.partition("/")[0] in mine]
     others = [head for head in step.heads if head.originator_id.partition("/")[0] not in mine]
-    return Step(first, own, step.rest), Step(second, others, step.rest)
+    return ScanStep(first, own, step.rest), ScanStep(second, others, step.rest)
 
 
-def _ahead_of(folding: Folding, heads: Sequence[StoredEvent]) -> set[str]:
+def _ahead_of(folding: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
     """The SKUs of which the log has news that the consumer has not seen."""
     position = folding.checkpoint.position
     return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}

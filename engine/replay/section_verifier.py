@@ -15,10 +15,10 @@ import anyio
 from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
-from pagefold.engine.folding.folder import Folder, Sections
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.folding.folder import FoldedSections, Folder
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.size_batches import divided
-from pagefold.engine.stores.store import Log, Scanned, Store, StoredEvent
+from pagefold.engine.stores.store import Log, ScannedHeads, Store, StoredEvent
 from pagefold.projections import SharedSections
 from pagefold.projections.streams import decode_part, encode_part
 
@@ -42,7 +42,7 @@ _place = itemgetter(0, 1)
 _SURROGATES = range(0xD800, 0xE000)
 
 
-class Span(NamedTuple):
+class StreamRange(NamedTuple):
     """The streams whose names lie between two names; "" is no bound. `ended`: none of them is left."""
 
     after: str
@@ -50,10 +50,10 @@ class Span(NamedTuple):
     ended: bool = False
 
 
-NOTHING = Span("", "", ended=True)
+NOTHING = StreamRange("", "", ended=True)
 
 
-class Step(NamedTuple):
+class ScanStep(NamedTuple):
     """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
 
     `rest` is what is left behind them.
@@ -61,7 +61,7 @@ class Step(NamedTuple):
 
     skus: list[str]
     heads: list[StoredEvent]
-    rest: Span
+    rest: StreamRange
 
 
 class FoldedStep(NamedTuple):
@@ -69,24 +69,24 @@ class FoldedStep(NamedTuple):
 
     skus: list[str]
     sections: list[SharedSections] | None
-    rest: Span
+    rest: StreamRange
 
 
-class Seen(NamedTuple):
+class VerifiedRange(NamedTuple):
     """So many more sections are as they must be, and this is left behind them."""
 
     sections: int
-    rest: Span
+    rest: StreamRange
 
 
-Tell: TypeAlias = Callable[[Seen], None]
+OnVerified: TypeAlias = Callable[[VerifiedRange], None]
 """Hears how far everything is as it must be."""
 
-Look: TypeAlias = Callable[[Span, Tell], Awaitable[None]]
-"""Whoever looks at a domain's pages, as `Looker.look` does."""
+Verify: TypeAlias = Callable[[StreamRange, OnVerified], Awaitable[None]]
+"""Whoever looks at a domain's pages, as `SectionVerifier.look` does."""
 
 
-class Scans:
+class SharedScans:
     """Reads of the heads of some domains' streams, for several who go through all of them at about the same time.
 
     Whoever asks for what another has just been given is given the same: to step through the names takes longer than to
@@ -103,10 +103,10 @@ class Scans:
         self._all_tails = list(chain.from_iterable(self._tails.values()))
         self.max_bytes = STEP_BYTES // (4 + len(config.channels))  # a head is in memory in several forms
         self._turn = anyio.Lock()
-        self._kept: dict[tuple[str, str, int], dict[str, Scanned]] = {}
+        self._kept: dict[tuple[str, str, int], dict[str, ScannedHeads]] = {}
         """What was read, without the parts of those who have come for it."""
 
-    async def of(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+    async def of(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
         """As `Log.scan` gives it, and perhaps as it was some steps ago."""
         asked = (after, below, limit)
         async with self._turn:
@@ -119,18 +119,18 @@ class Scans:
                     del self._kept[next(iter(self._kept))]
         return part
 
-    async def anew(self, domain: str, after: str, below: str, limit: int) -> Scanned:
+    async def anew(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
         """As `Log.scan` gives it now."""
         return self._parts(await self._scan(self._tails[domain], after, below, limit))[domain]
 
-    async def _scan(self, tails: Collection[str], after: str, below: str, limit: int) -> Scanned:
+    async def _scan(self, tails: Collection[str], after: str, below: str, limit: int) -> ScannedHeads:
         """Whoever looks at more streams than is usual, because they are all of one SKU, may read as much more."""
         max_bytes = self.max_bytes * max(limit // STREAMS, 1)
         return await self._log.scan(tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
-    def _parts(self, scanned: Scanned) -> dict[str, Scanned]:
+    def _parts(self, scanned: ScannedHeads) -> dict[str, ScannedHeads]:
         """What is each domain's. Under the name of one an application may have written something else."""
-        parts = {domain: Scanned([], scanned.end) for domain in self._tails}
+        parts = {domain: ScannedHeads([], scanned.end) for domain in self._tails}
         for head in scanned.heads:
             part = parts.get(head[4])
             if part is not None and head[1].endswith(self._tails[head[4]]):
@@ -138,31 +138,31 @@ class Scans:
         return parts
 
 
-Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[Scanned]]
+Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[ScannedHeads]]
 
 
-class Looker:
+class SectionVerifier:
     """Folds one domain again, step by step. `scans` are shared with those who look at others beside it.
 
     `max_bytes` is how large the heads of a step may be together, unless they are of one SKU.
     """
 
-    def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: Scans | None = None) -> None:
+    def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: SharedScans | None = None) -> None:
         self._store = store
         self.domain = domain.name
-        self._scans = scans or Scans(store.log, [domain], config)
+        self._scans = scans or SharedScans(store.log, [domain], config)
         self.max_bytes = self._scans.max_bytes
         self.folder = Folder(domain, config.made_for, store.log)
 
-    async def look(self, span: Span, tell: Tell) -> None:
+    async def look(self, span: StreamRange, tell: OnVerified) -> None:
         """Goes on while everything is as it must be, and tells so.
 
         While one step is looked at, the next is folded, and the streams of the one behind it are read.
         """
-        to_fold, scanned = anyio.create_memory_object_stream[Step](0)
+        to_fold, scanned = anyio.create_memory_object_stream[ScanStep](0)
         to_compare, folded = anyio.create_memory_object_stream[FoldedStep](0)
 
-        async def scan(rest: Span = span) -> None:
+        async def scan(rest: StreamRange = span) -> None:
             async with to_fold:
                 while not rest.ended:
                     step = await self._next(rest, self._scans.of)
@@ -175,29 +175,31 @@ class Looker:
                     sections = await self.folder.shared(heads, skus)
                     await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
 
-        async with scanned, folded, beside(fold), beside(scan):
+        async with scanned, folded, run_beside(fold), run_beside(scan):
             async for skus, sections, rest in folded:
                 if sections is None or not await self._store.pages.holds(self.domain, sections, skus):
                     return
-                tell(Seen(sum([len(each.channels) for each in sections]), rest))
+                tell(VerifiedRange(sum([len(each.channels) for each in sections]), rest))
 
-    async def next(self, span: Span) -> Step:
+    async def next(self, span: StreamRange) -> ScanStep:
         """The first SKUs of a span, with all of their heads as they stand now."""
         return await self._next(span, self._scans.anew)
 
-    async def _next(self, span: Span, scan: Scan) -> Step:
+    async def _next(self, span: StreamRange, scan: Scan) -> ScanStep:
         limit = STREAMS
         after, below, _ = span
         while True:
             heads, end = await scan(self.domain, after, below, limit)
             if end is None:
-                return _step(heads, Span(after, below, ended=True))
+                return _step(heads, StreamRange(after, below, ended=True))
             begun = end[: end.find("/") + 1] or end
             if begun > after:  # else one SKU has more streams than that
-                return _step([head for head in heads if not head.originator_id.startswith(begun)], Span(begun, below))
+                return _step(
+                    [head for head in heads if not head.originator_id.startswith(begun)], StreamRange(begun, below)
+                )
             limit *= 2
 
-    async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[Step, None]:
+    async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[ScanStep, None]:
         """Some SKUs, as they are written in the log, in as many steps as they need."""
         left: list[Sequence[str]] = [skus]
         while left:
@@ -208,16 +210,16 @@ class Looker:
             except ReadTooLarge as error:
                 left += divided(some, error.parts)[::-1]
                 continue
-            yield Step(list(some), heads, NOTHING)
+            yield ScanStep(list(some), heads, NOTHING)
 
-    async def fold(self, step: Step) -> Sections:
+    async def fold(self, step: ScanStep) -> FoldedSections:
         """The sections that must be there, by SKU and channel."""
         sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
         sections.sections.sort(key=_place)
         return sections
 
 
-async def parts_of(store: Store, domains: Collection[AnyDomain], number: int) -> list[Span]:
+async def split_ranges(store: Store, domains: Collection[AnyDomain], number: int) -> list[StreamRange]:
     """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
     end = await store.log.end()
     found: set[str] = set()
@@ -229,10 +231,10 @@ async def parts_of(store: Store, domains: Collection[AnyDomain], number: int) ->
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
     names = sorted(found - {""})
     between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
-    return [Span(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
+    return [StreamRange(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
 
 
-def span_of(prefix: str) -> Span:
+def prefix_range(prefix: str) -> StreamRange:
     """The streams of the SKUs that begin with a prefix."""
     begin = encode_part(prefix)
     below = begin
@@ -240,10 +242,10 @@ def span_of(prefix: str) -> Span:
         following = ord(below[-1]) + 1
         if following <= sys.maxunicode:
             last = chr(following if following not in _SURROGATES else _SURROGATES.stop)
-            return Span(begin, below[:-1] + last)
+            return StreamRange(begin, below[:-1] + last)
         below = below[:-1]
-    return Span(begin, "")
+    return StreamRange(begin, "")
 
 
-def _step(heads: list[StoredEvent], rest: Span) -> Step:
-    return Step(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)
+def _step(heads: list[StoredEvent], rest: StreamRange) -> ScanStep:
+    return ScanStep(list(dict.fromkeys(head.originator_id.partition("/")[0] for head in heads)), heads, rest)

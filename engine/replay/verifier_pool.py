@@ -17,7 +17,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.replay.section_verifier import Look, Seen, Span, Tell
+from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify
 from pagefold.engine.runtime.logs import Logger
 
 PARTS = 4
@@ -37,21 +37,21 @@ SECONDS_TO_GATHER = 0.1
 log = Logger(__name__)
 
 
-class Asked(msgspec.Struct, array_like=True, frozen=True):
+class VerifyRequest(msgspec.Struct, array_like=True, frozen=True):
     """What a process is to look at: the pages of some domains."""
 
     domains: list[str]
-    span: Span
+    span: StreamRange
 
 
-class Told(msgspec.Struct, array_like=True, frozen=True):
+class VerifyReply(msgspec.Struct, array_like=True, frozen=True):
     """What it has seen of one of the domains."""
 
     domain: str
-    seen: Seen
+    seen: VerifiedRange
 
 
-_told: msgspec.json.Decoder[Told | None] = msgspec.json.Decoder(Told | None)
+_told: msgspec.json.Decoder[VerifyReply | None] = msgspec.json.Decoder(VerifyReply | None)
 
 
 class _Lost(Exception):
@@ -77,11 +77,11 @@ class _Process:
             raise AssertionError
         return cls(process, process.stdin, process.stdout, config)
 
-    async def look(self, span: Span, tells: Mapping[str, Tell]) -> None:
-        """As `Looker.look`, for each of these domains. Raises `_Lost`."""
+    async def look(self, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
+        """As `SectionVerifier.look`, for each of these domains. Raises `_Lost`."""
         while self._untold:
             await self._say(self._untold.pop())
-        await self._say(Asked(list(tells), span))
+        await self._say(VerifyRequest(list(tells), span))
         while (told := await self._hear()) is not None:
             tells[told.domain](told.seen)
 
@@ -102,7 +102,7 @@ class _Process:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
             raise _Lost(type(error).__name__) from error
 
-    async def _hear(self) -> Told | None:
+    async def _hear(self) -> VerifyReply | None:
         try:
             return _told.decode(await self._answers.receive_until(b"\n", MOST_BYTES))
         except (
@@ -119,32 +119,32 @@ class _Party:
     """The domains of which the same span is looked at, and who hears of them; `complete` when these are all."""
 
     def __init__(self) -> None:
-        self.tells: dict[str, Tell] = {}
+        self.tells: dict[str, OnVerified] = {}
         self.complete = anyio.Event()
         self.done = anyio.Event()
         self.has_looked = False
 
 
-class ProcessPool:
+class VerifierPool:
     """So many processes, each started when it is first needed, and again when it was lost.
 
     They look at several domains together: then one walk through the log is enough for all. `parts` are what everybody
     begins with.
     """
 
-    def __init__(self, config: Config, size: int, domains: Collection[str], parts: Sequence[Span]) -> None:
+    def __init__(self, config: Config, size: int, domains: Collection[str], parts: Sequence[StreamRange]) -> None:
         self.size = size
         self.parts = parts
         self._config = config
         self._domains = frozenset(domains)
         self._turns = anyio.Semaphore(size)
         self._waiting: list[_Process] = []
-        self._parties: dict[Span, _Party] = {}
+        self._parties: dict[StreamRange, _Party] = {}
 
     @classmethod
     @asynccontextmanager
     async def of(
-        cls, config: Config, size: int, domains: Collection[str], parts: Sequence[Span]
+        cls, config: Config, size: int, domains: Collection[str], parts: Sequence[StreamRange]
     ) -> AsyncIterator[Self]:
         """Processes that go when the block ends."""
         pool = cls(config, size, domains, parts)
@@ -155,11 +155,11 @@ class ProcessPool:
                 with anyio.move_on_after(SECONDS_TO_END, shield=True):
                     await process.end()
 
-    async def look(self, domain: str, span: Span, tell: Tell, *, instead: Look) -> None:
-        """As `Looker.look`, in one of the processes, when one is free. Where that is lost, `instead` looks further."""
+    async def look(self, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
+        """As `SectionVerifier.look`, in one of the processes, when one is free. Where that is lost, `instead` looks further."""
         rest = span
 
-        def hear(seen: Seen) -> None:
+        def hear(seen: VerifiedRange) -> None:
             nonlocal rest
             rest = seen.rest
             tell(seen)
@@ -167,7 +167,7 @@ class ProcessPool:
         if not await self._look_together(domain, span, hear) and not rest.ended:
             await instead(rest, tell)
 
-    async def _look_together(self, domain: str, span: Span, tell: Tell) -> bool:
+    async def _look_together(self, domain: str, span: StreamRange, tell: OnVerified) -> bool:
         """With all others who want to look at the same. False where the process was lost."""
         party = self._parties.get(span)
         if party is not None and domain not in party.tells:
@@ -188,17 +188,17 @@ class ProcessPool:
             party.done.set()
         return party.has_looked
 
-    def _join(self, party: _Party, domain: str, tell: Tell) -> None:
+    def _join(self, party: _Party, domain: str, tell: OnVerified) -> None:
         party.tells[domain] = tell
         if party.tells.keys() >= self._domains:
             party.complete.set()
 
-    def _close(self, party: _Party, span: Span) -> None:
+    def _close(self, party: _Party, span: StreamRange) -> None:
         """Whoever comes now is too late for it."""
         if self._parties.get(span) is party:
             del self._parties[span]
 
-    async def _has_looked(self, span: Span, tells: Mapping[str, Tell]) -> bool:
+    async def _has_looked(self, span: StreamRange, tells: Mapping[str, OnVerified]) -> bool:
         """False where the process was lost."""
         async with AsyncExitStack() as stack:
             try:

@@ -14,15 +14,15 @@ import msgspec
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError
-from pagefold.engine.replay.section_verifier import Looker, Scans, Seen
-from pagefold.engine.replay.verifier_pool import Asked, Told
+from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, VerifiedRange
+from pagefold.engine.replay.verifier_pool import VerifyReply, VerifyRequest
 from pagefold.engine.runtime import logs
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.runtime.task_groups import together
+from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 
-_asked = msgspec.json.Decoder(Asked)
+_asked = msgspec.json.Decoder(VerifyRequest)
 
 
 async def answer(lines: Iterable[bytes]) -> int:
@@ -40,19 +40,19 @@ async def answer(lines: Iterable[bytes]) -> int:
     return 0
 
 
-async def _look(store: Store, config: Config, asked: Asked) -> None:
+async def _look(store: Store, config: Config, asked: VerifyRequest) -> None:
     domains = [domain for domain in DOMAINS if domain.name in asked.domains]
-    scans = Scans(store.log, domains, config)  # new ones: what was read for a former look is old
-    lookers = [Looker(store, domain, config, scans) for domain in domains]
-    await together(*(partial(looker.look, asked.span, partial(_say, looker.domain)) for looker in lookers))
+    scans = SharedScans(store.log, domains, config)  # new ones: what was read for a former look is old
+    lookers = [SectionVerifier(store, domain, config, scans) for domain in domains]
+    await run_together(*(partial(looker.look, asked.span, partial(_say, looker.domain)) for looker in lookers))
     _write(None)
 
 
-def _say(domain: str, seen: Seen) -> None:
-    _write(Told(domain, seen))
+def _say(domain: str, seen: VerifiedRange) -> None:
+    _write(VerifyReply(domain, seen))
 
 
-def _write(told: Told | None) -> None:
+def _write(told: VerifyReply | None) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -2,17 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 
 
 def now() -> str:
     """This moment, as fixed-width UTC text."""
-    return format_moment(datetime.now(UTC))
+    return format_timestamp(datetime.now(UTC))
 
 
 def days_ago(days: float) -> str:
     """The moment so many days before this one, as fixed-width UTC text. Fewer than 0 are ahead."""
-    return format_moment(datetime.now(UTC) - timedelta(days=days))
+    return format_timestamp(datetime.now(UTC) - timedelta(days=days))
 
 
 def seconds_since(moment: str) -> float:

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 _turns: RunVar[CapacityLimiter] = RunVar("turns")
 
 
-async def compute(work: Callable[[], Result]) -> Result:
+async def compute_in_thread(work: Callable[[], Result]) -> Result:
     """What the work gives, done in a thread when it is its turn."""
     return await run_sync(work, limiter=_turn())
 

@@ -29,7 +29,7 @@ class Histogram(msgspec.Struct):
         self.total += value
 
 
-class Batches(msgspec.Struct):
+class BatchStats(msgspec.Struct):
     """Transactions of one kind: how many events each had, and how long it took."""
 
     events: Histogram = msgspec.field(default_factory=lambda: Histogram(EVENTS))
@@ -41,15 +41,15 @@ class Batches(msgspec.Struct):
         self.seconds.add(seconds)
 
 
-class Counts(msgspec.Struct):
+class Counters(msgspec.Struct):
     """The numbers of one process: events by outcome, batches, sections changed and drifted by domain.
 
     `aside` has by source what was delivered and is no event, by what became of it: `kept`, or why it was passed over.
     """
 
     outcomes: dict[Outcome, int] = {}
-    appends: Batches = msgspec.field(default_factory=Batches)
-    folds: dict[str, Batches] = {}
+    appends: BatchStats = msgspec.field(default_factory=BatchStats)
+    folds: dict[str, BatchStats] = {}
     changed: dict[str, int] = {}
     drifted: dict[str, int] = {}
     aside: dict[str, dict[str, int]] = {}
@@ -66,7 +66,7 @@ class Counts(msgspec.Struct):
 
     def folded(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """One batch of a consumer."""
-        self.folds.setdefault(domain, Batches()).add(events, seconds)
+        self.folds.setdefault(domain, BatchStats()).add(events, seconds)
         self.changed[domain] = self.changed.get(domain, 0) + changed
 
     def folded_again(self, domain: str, drifted: int) -> None:

@@ -11,7 +11,7 @@ SECONDS_TO_KEEP_PYTHON = 0.0005
 """How long a thread computes while another wants to: below what a page read over HTTP takes as a whole."""
 
 
-def collect_less() -> None:
+def tune_gc() -> None:
     """Lets Python look for cycles in its objects less often.
 
     A batch is thousands of small objects that go with the batch. To look through all of them again and again, and
@@ -21,7 +21,7 @@ def collect_less() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def answer_soon() -> None:
+def shorten_switch_interval() -> None:
     """Lets the event loop have Python back soon from threads that compute.
 
     They keep it for 5 ms each otherwise, one after the other, and the loop asks for it anew whenever it was in a system
@@ -32,5 +32,5 @@ def answer_soon() -> None:
 
 def run(main: Callable[[], Awaitable[int]]) -> int:
     """Runs to an exit code, on uvloop where there is one."""
-    collect_less()
+    tune_gc()
     return anyio.run(main, backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None})

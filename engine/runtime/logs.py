@@ -15,7 +15,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from pagefold.engine.runtime.redaction import without_secrets
+from pagefold.engine.runtime.redaction import redact_secrets
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
@@ -130,7 +130,7 @@ def _write(line: str) -> None:
 
     No secret of a token is told. A line that cannot be written must not stop the work.
     """
-    line = without_secrets(line)
+    line = redact_secrets(line)
     with suppress(OSError, ValueError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

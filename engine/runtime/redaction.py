@@ -20,7 +20,7 @@ class Secret(str):
         return f"<{PREFIX}…>"
 
 
-def without_secrets(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """The text with the names of tokens where it has their secrets: fit for logs and messages."""
     return SECRET.sub(lambda found: name_of(digest_of(found[0])), text)
 

@@ -14,7 +14,7 @@ Work: TypeAlias = Callable[[], Coroutine[object, object, None]]
 
 
 @contextmanager
-def ungrouped() -> Iterator[None]:
+def unwrap_group() -> Iterator[None]:
     """Raises the only error of a task group as itself; of several, the first, with the group as its cause."""
     try:
         yield
@@ -25,18 +25,18 @@ def ungrouped() -> Iterator[None]:
         raise first from (group if len(group.exceptions) > 1 else first.__cause__)
 
 
-async def together(*work: Work) -> None:
+async def run_together(*work: Work) -> None:
     """Runs all of them at once. When one fails the others are cancelled, and its error is raised."""
-    with ungrouped():
+    with unwrap_group():
         async with anyio.create_task_group() as group:
             for each in work:
                 group.start_soon(each)
 
 
 @asynccontextmanager
-async def beside(work: Work) -> AsyncIterator[None]:
+async def run_beside(work: Work) -> AsyncIterator[None]:
     """Runs the work beside a block, and cancels it at the block's end. When it fails, the block is cancelled."""
-    with ungrouped():
+    with unwrap_group():
         async with anyio.create_task_group() as group:
             group.start_soon(work)
             yield
@@ -44,7 +44,7 @@ async def beside(work: Work) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def ahead(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIterator[Item]]:
+async def prefetch(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIterator[Item]]:
     """Makes the next item while the former is used. What fails is raised where the next one would be taken."""
     failures: list[Exception] = []
     send, receive = anyio.create_memory_object_stream[Item](0)
@@ -55,7 +55,7 @@ async def ahead(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIterato
         if failures:
             raise failures[0]
 
-    async with receive, beside(partial(pass_on, items, send, failures)):
+    async with receive, run_beside(partial(pass_on, items, send, failures)):
         yield taken()
 
 

@@ -8,26 +8,28 @@ from anyio.abc import TaskGroup
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.runtime.task_groups import ungrouped
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.runtime.task_groups import unwrap_group
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 
 
 @asynccontextmanager
-async def open_snapshot(config: Config, source: str, *, traffic: Traffic | None = None) -> AsyncIterator[Snapshot]:
+async def open_snapshot(
+    config: Config, source: str, *, traffic: RequestLimiter | None = None
+) -> AsyncIterator[Snapshot]:
     """The snapshot of a source, for the length of an `async with`.
 
     Snapshots that are read at once share a `traffic`: together they ask no more of a server than they may.
 
     Raises `ConfigurationError`, for a secret that is missing in the environment too, and `SourceFailed`.
     """
-    with ungrouped():
+    with unwrap_group():
         async with anyio.create_task_group() as group:
-            yield _snapshot(config, source, group, traffic or Traffic())
+            yield _snapshot(config, source, group, traffic or RequestLimiter())
             group.cancel_scope.cancel()
 
 
-def _snapshot(config: Config, source: str, group: TaskGroup, traffic: Traffic) -> Snapshot:
+def _snapshot(config: Config, source: str, group: TaskGroup, traffic: RequestLimiter) -> Snapshot:
     key = f"sources.{source}"
     if source not in config.sources:
         raise ConfigurationError(key, f"is not in the configuration; there are {', '.join(config.sources)}")

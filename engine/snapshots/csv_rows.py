@@ -9,16 +9,16 @@ from typing import Self
 
 from msgspec import UNSET
 
-from pagefold.engine.errors import Refused, SourceFailed, SourceIncomplete
+from pagefold.engine.errors import Rejected, SourceFailed, SourceIncomplete
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.input_files import Overlong, one_by_one
+from pagefold.engine.intake.input_files import OversizedLine, one_by_one
 from pagefold.engine.intake.mapping.column_mapping import Bound
 from pagefold.engine.intake.mapping.value_conversion import moment_in
 from pagefold.engine.intake.ndjson_reader import LONGEST_LINE
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.snapshots.flat_json import Binding
-from pagefold.engine.snapshots.json_rows import Begin, Finish, Found, Tally
-from pagefold.engine.snapshots.line_rows import STEP_LINES, Bunches, FileToRead, LineReading, Place
+from pagefold.engine.snapshots.json_rows import BeginMarker, EndMarker, Found, RowCounter
+from pagefold.engine.snapshots.line_rows import STEP_LINES, Bunches, FileToRead, LineCursor, LineReading
 
 _LONGEST_COUNT = 16
 """Digits."""
@@ -27,7 +27,9 @@ _LONGEST_COUNT = 16
 class CSVReading(LineReading):
     """A row a record."""
 
-    def __init__(self, file: FileToRead, place: Place, tally: Tally, binding: Binding, delimiter: str) -> None:
+    def __init__(
+        self, file: FileToRead, place: LineCursor, tally: RowCounter, binding: Binding, delimiter: str
+    ) -> None:
         super().__init__(file, place, tally)
         self._binding = binding
         self._delimiter = delimiter
@@ -46,18 +48,18 @@ class CSVReading(LineReading):
         for record in records:
             self.line = texts.line
             self.size += texts.size
-            yield record if isinstance(record, Refused) else _found(record, bound, len(header))
+            yield record if isinstance(record, Rejected) else _found(record, bound, len(header))
 
-    def _header(self, records: Iterator[list[str] | Refused]) -> list[str]:
+    def _header(self, records: Iterator[list[str] | Rejected]) -> list[str]:
         header = next(records, None)
         if header is None:
             raise SourceIncomplete(self.name, "is empty: it has not even a header")
-        if isinstance(header, Refused):
+        if isinstance(header, Rejected):
             raise SourceFailed(self.name, f"its header cannot be read: {header}")
         return header
 
 
-def _records(texts: "_Texts", delimiter: str) -> Iterator[list[str] | Refused]:
+def _records(texts: "_Texts", delimiter: str) -> Iterator[list[str] | Rejected]:
     """Every record that is not blank, or why it cannot be read."""
     records = csv.reader(texts, delimiter=delimiter, strict=True)
     while True:
@@ -67,12 +69,12 @@ def _records(texts: "_Texts", delimiter: str) -> Iterator[list[str] | Refused]:
         except StopIteration:
             return
         except _TooLongError:
-            yield Refused("", f"has {texts.pass_over()} bytes; at most {LARGEST_EVENT} are allowed")
+            yield Rejected("", f"has {texts.pass_over()} bytes; at most {LARGEST_EVENT} are allowed")
         except csv.Error as error:
-            yield Refused("", f"is not CSV: {error}")
+            yield Rejected("", f"is not CSV: {error}")
         else:
             if texts.damaged:
-                yield Refused("", "is not UTF-8")
+                yield Rejected("", "is not UTF-8")
             elif record:
                 yield record
 
@@ -87,7 +89,7 @@ class _Texts:
     `line` counts all of them, `size` the bytes of one record, and `damaged` tells whether some of those were no text.
     """
 
-    def __init__(self, lines: Iterator[bytes | Overlong | None]) -> None:
+    def __init__(self, lines: Iterator[bytes | OversizedLine | None]) -> None:
         self._lines = lines
         self._quotes = 0
         self.line = 0
@@ -128,10 +130,10 @@ class _Texts:
                 break
         return self.size
 
-    def _next(self) -> bytes | Overlong | None:
+    def _next(self) -> bytes | OversizedLine | None:
         held = next(self._lines)
         self.line += 1
-        if isinstance(held, Overlong):
+        if isinstance(held, OversizedLine):
             self.size += held.size + 1
             self._quotes += held.quotes
         elif held is not None:
@@ -144,10 +146,10 @@ def _found(cells: list[str], bound: Bound, columns: int) -> Found:
     if cells[0].startswith("#") and (marker := _marker(cells)) is not None:
         return marker
     if len(cells) != columns:
-        return Refused("", f"has {len(cells):,} cells; the header has {columns:,}")
+        return Rejected("", f"has {len(cells):,} cells; the header has {columns:,}")
     try:
         return bound.event([cell or UNSET for cell in cells])
-    except Refused as refused:
+    except Rejected as refused:
         return refused.with_traceback(None)
 
 
@@ -164,12 +166,12 @@ def _marker(cells: Sequence[str]) -> Found | None:
     count = given.pop(0) if name == "#end" and given else ""
     try:
         taken_at = moment_in(given.pop(0), "takenAt") if given else None
-    except Refused as refused:
+    except Rejected as refused:
         return refused.with_traceback(None)
     if given:
-        return Refused("", f"has more cells than belong to {name}")
+        return Rejected("", f"has more cells than belong to {name}")
     if name == "#begin":
-        return Begin(taken_at)
+        return BeginMarker(taken_at)
     if not (count.isascii() and count.isdecimal() and len(count) < _LONGEST_COUNT):
-        return Refused("count", f"expected the number of rows, got {count!r:.50}")
-    return Finish(int(count), taken_at)
+        return Rejected("count", f"expected the number of rows, got {count!r:.50}")
+    return EndMarker(int(count), taken_at)

@@ -16,7 +16,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 ATTEMPTS = 8
 PATIENCE_SECONDS = 120.0
@@ -40,7 +40,7 @@ for _library in ("httpx2", "httpcore2"):  # they log whole addresses and headers
         _logger.setLevel(logging.WARNING)
 
 
-class Answer(NamedTuple):
+class EndpointResponse(NamedTuple):
     """What came back: the body, the page that the `Link` header calls the next one, and `X-Total-Count`."""
 
     body: bytes
@@ -56,10 +56,10 @@ class _PassingError(Exception):
         self.seconds = seconds
 
 
-class Endpoint:
+class EndpointClient:
     """A server that is asked for pages, for the length of an `async with`. `name` is shown instead of addresses."""
 
-    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, traffic: Traffic) -> None:
+    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, traffic: RequestLimiter) -> None:
         self._name = name
         self._settings = settings
         self._traffic = traffic
@@ -96,7 +96,7 @@ class Endpoint:
             raise SourceFailed(self._name, problem)
         return url
 
-    async def get(self, url: httpx2.URL) -> Answer:
+    async def get(self, url: httpx2.URL) -> EndpointResponse:
         """A page. Raises `SourceFailed`, at once for what will not pass."""
         try:
             async for attempt in stamina.retry_context(
@@ -120,7 +120,7 @@ class Endpoint:
             raise SourceFailed(self._name, problem.rstrip(": ")) from error
         raise AssertionError  # stamina returns from the attempt, or raises
 
-    async def _ask(self, url: httpx2.URL) -> Answer:
+    async def _ask(self, url: httpx2.URL) -> EndpointResponse:
         settings = self._settings
         allowed = self._traffic.request(
             origin_of(url), concurrency=settings.concurrency, per_second=settings.requests_per_second
@@ -131,7 +131,7 @@ class Endpoint:
                 async with self._client.stream("GET", url, headers=own) as response:
                     self._check(response)
                     body = (await self._body(response)).removeprefix(BYTE_ORDER_MARK)
-                    return Answer(body, _next_link(response), _total(response.headers))
+                    return EndpointResponse(body, _next_link(response), _total(response.headers))
 
     def _check(self, response: httpx2.Response) -> None:
         if response.is_success:

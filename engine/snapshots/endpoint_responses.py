@@ -6,10 +6,10 @@ from typing import NamedTuple
 import httpx2
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import SourceFailed
-from pagefold.engine.snapshots.endpoint_client import Answer, Endpoint
+from pagefold.engine.snapshots.endpoint_client import EndpointClient, EndpointResponse
 from pagefold.engine.snapshots.json_rows import members_of
 
 _LONGEST_COUNT = 16
@@ -22,7 +22,7 @@ _SURROGATES, _COVERS = 0xD800, 0xE000
 """Where surrogates begin, and the characters for private use that stand in for them."""
 
 
-class Page(NamedTuple):
+class RowsResponse(NamedTuple):
     """What was in the body of a page."""
 
     rows: list[msgspec.Raw]
@@ -30,14 +30,14 @@ class Page(NamedTuple):
     total: int | None
 
 
-class PageReader:
+class ResponseParser:
     """Finds the rows, the next page and the total in an answer. Raises `SourceFailed` where it cannot."""
 
     def __init__(self, name: str, settings: SnapshotConfig) -> None:
         self._name = name
         self._settings = settings
 
-    def address(self, endpoint: Endpoint, page: str | None) -> httpx2.URL:
+    def address(self, endpoint: EndpointClient, page: str | None) -> httpx2.URL:
         """Where a page is."""
         first = httpx2.URL(self._settings.url or "")
         if page is None:
@@ -51,25 +51,25 @@ class PageReader:
         """Whether a change of what is listed may move rows from one page to another."""
         return not self._settings.stable
 
-    def following(self, endpoint: Endpoint, page: str | None, url: httpx2.URL) -> str | None:
+    def following(self, endpoint: EndpointClient, page: str | None, url: httpx2.URL) -> str | None:
         """The next page as it can be named anywhere, not only beside this one."""
         if page is None or self._settings.cursor_parameter is not None:
             return page
         return str(endpoint.address(page, url))
 
-    def read(self, answer: Answer) -> Page:
+    def read(self, answer: EndpointResponse) -> RowsResponse:
         """What is in an answer."""
         try:
             return self._read(answer)
-        except UNREADABLE as error:
+        except DECODE_ERRORS as error:
             if (covered := _cover(answer.body)) == answer.body:
                 raise SourceFailed(self._name, f"the answer is not JSON: {error}") from error
         page = self.read(answer._replace(body=covered))
         return page._replace(rows=[_uncover(row) for row in page.rows])
 
-    def _read(self, answer: Answer) -> Page:
+    def _read(self, answer: EndpointResponse) -> RowsResponse:
         cursor, total = self._settings.cursor, self._settings.total
-        return Page(
+        return RowsResponse(
             self._rows(answer.body),
             answer.next if cursor is None else self._cursor(answer.body, cursor),
             answer.total if total is None else self._count(answer.body, total),

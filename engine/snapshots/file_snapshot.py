@@ -13,9 +13,9 @@ from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.input_files import size_of
 from pagefold.engine.snapshots.csv_rows import CSVReading
 from pagefold.engine.snapshots.flat_json import Binding
-from pagefold.engine.snapshots.json_rows import Tally
-from pagefold.engine.snapshots.line_rows import FileToRead, JSONLines, NDJSONReading, Place
-from pagefold.engine.snapshots.read_ahead import ReadAhead, Reading
+from pagefold.engine.snapshots.json_rows import RowCounter
+from pagefold.engine.snapshots.line_rows import FileToRead, JSONLines, LineCursor, NDJSONReading
+from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 
 
 class FileSnapshot(ReadAhead):
@@ -32,14 +32,14 @@ class FileSnapshot(ReadAhead):
         self._binding = Binding(config, source, self.name)
         self.identity, self.written_at = _look_at(self.name)
 
-    def reading(self, cursor: JSON) -> Reading:
+    def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over the whole file, or over what is behind a line."""
-        place = Place() if cursor is None else msgspec.convert(cursor, Place)
+        place = LineCursor() if cursor is None else msgspec.convert(cursor, LineCursor)
         file = FileToRead(self.name, self._check, by_size=self._settings.ends == "file")
         if self._settings.file_format == "csv":
-            tally = Tally(self._source, place.rows, place.taken_at)
+            tally = RowCounter(self._source, place.rows, place.taken_at)
             return CSVReading(file, place, tally, self._binding, self._settings.delimiter)
-        tally = Tally(self._source, place.rows, place.taken_at, self._lines.rows.fixed)
+        tally = RowCounter(self._source, place.rows, place.taken_at, self._lines.rows.fixed)
         return NDJSONReading(file, place, tally, self._lines)
 
     def _check(self) -> None:

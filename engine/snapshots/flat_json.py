@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.mapping.column_mapping import Bound, Columns, Naming
 from pagefold.engine.intake.mapping.value_conversion import member
 from pagefold.engine.intake.strict_json import find_repeated_key, refusal
@@ -57,7 +57,7 @@ class FlatJSON:
             ):  # a key that stands twice takes its colon along
                 find_repeated_key(text)
             return self._bound.event([member(members.get(name)) for name in self._names])
-        except UNREADABLE as error:
+        except DECODE_ERRORS as error:
             return refusal(error, text)
-        except Refused as refused:
+        except Rejected as refused:
             return refused.with_traceback(None)

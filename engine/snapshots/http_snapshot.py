@@ -10,32 +10,32 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
-from pagefold.domains.values import Count, Moment
+from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED, Coverage
-from pagefold.engine.snapshots.endpoint_client import Endpoint, token_in
-from pagefold.engine.snapshots.endpoint_responses import Page, PageReader
+from pagefold.engine.snapshots.endpoint_client import EndpointClient, token_in
+from pagefold.engine.snapshots.endpoint_responses import ResponseParser, RowsResponse
 from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
-from pagefold.engine.snapshots.json_rows import Found, JSONRows, Tally
-from pagefold.engine.snapshots.read_ahead import ReadAhead, Reading
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.json_rows import Found, JSONRows, RowCounter
+from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 EMPTY_PAGES = 100
 """After so many pages without a row, one after the other, the next one is not asked for."""
 
 
-class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ResponseCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Where reading goes on: at a page, behind so many of its rows, with so many rows before that in all.
 
     `page` is the cursor of the page, or its address; None is the first one. `total` is what the first one has told.
     """
 
     page: str | None = None
-    skip: Count = 0
-    rows: Count = 0
-    taken_at: Moment | None = None
+    skip: NonNegative = 0
+    rows: NonNegative = 0
+    taken_at: Timestamp | None = None
     total: int | None = None
 
 
@@ -44,7 +44,7 @@ class HTTPSnapshot(ReadAhead):
 
     unit = "rows"
 
-    def __init__(self, config: Config, source: str, group: TaskGroup, traffic: Traffic) -> None:
+    def __init__(self, config: Config, source: str, group: TaskGroup, traffic: RequestLimiter) -> None:
         super().__init__(group)
         self._settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
@@ -60,27 +60,27 @@ class HTTPSnapshot(ReadAhead):
         self._coverage = Coverage.of(config, source, self._rows.fixed)
         self.resumable = self._settings.stable
 
-    def reading(self, cursor: JSON) -> Reading:
+    def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over all pages, or from one of them on."""
-        place = Place() if cursor is None else msgspec.convert(cursor, Place)
-        endpoint = Endpoint(self.name, self._settings, self._token, self._traffic)
+        place = ResponseCursor() if cursor is None else msgspec.convert(cursor, ResponseCursor)
+        endpoint = EndpointClient(self.name, self._settings, self._token, self._traffic)
         fixed = self._rows.fixed if isinstance(self._rows, JSONRows) else NOTHING_FIXED
-        tally = Tally(self._source, place.rows, place.taken_at, fixed)
-        reading = PageReading(endpoint, PageReader(self.name, self._settings), self._rows.read, place, tally)
+        tally = RowCounter(self._source, place.rows, place.taken_at, fixed)
+        reading = PageReading(endpoint, ResponseParser(self.name, self._settings), self._rows.read, place, tally)
         reading.coverage = self._coverage
         return reading
 
 
-class PageReading(Reading):
+class PageReading(SnapshotPass):
     """A pass over pages, one after the other."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        pages: PageReader,
+        endpoint: EndpointClient,
+        pages: ResponseParser,
         read: Callable[[bytes], Found],
-        place: Place,
-        tally: Tally,
+        place: ResponseCursor,
+        tally: RowCounter,
     ) -> None:
         self._endpoint = endpoint
         self._pages = pages
@@ -112,7 +112,7 @@ class PageReading(Reading):
                         yield batch
                 if (end := self._end(page)) is not None:
                     break
-                place = Place(page.next)
+                place = ResponseCursor(page.next)
         self.taken_at, self.end = self._tally.taken_at, end
         if place.page is not None and self._pages.may_shift:
             self._may_have_shifted(end)
@@ -123,7 +123,7 @@ class PageReading(Reading):
             self._first_total = total if self._first_total is None else self._first_total
             self._total = total
 
-    def _batch(self, page: Page, place: Place, start: int) -> Batch:
+    def _batch(self, page: RowsResponse, place: ResponseCursor, start: int) -> Batch:
         """Rows of a page. Who goes on behind the last one sees an end marker again."""
         rows: list[Row] = []
         behind = start
@@ -133,12 +133,12 @@ class PageReading(Reading):
                 behind = number
         self.taken_at = taken_at = self._tally.taken_at
         if behind == len(page.rows) and page.next is not None:
-            goes_on = Place(page.next, 0, self._tally.rows, taken_at, self._first_total)
+            goes_on = ResponseCursor(page.next, 0, self._tally.rows, taken_at, self._first_total)
         else:
-            goes_on = Place(place.page, behind, self._tally.rows, taken_at, self._first_total)
+            goes_on = ResponseCursor(place.page, behind, self._tally.rows, taken_at, self._first_total)
         return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
 
-    def _end(self, page: Page) -> End | None:
+    def _end(self, page: RowsResponse) -> End | None:
         """How it ended with this page, or None when it goes on."""
         self._empty = 0 if page.rows else self._empty + 1
         if self._tally.over:

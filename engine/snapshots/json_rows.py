@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
-from pagefold.domains.values import Count, Moment
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import Wire, read_event, read_wire
+from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_event
 from pagefold.engine.intake.mapping.column_mapping import made_plain
 from pagefold.engine.intake.strict_json import find_repeated_key, refusal
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
@@ -27,27 +27,27 @@ _LONGEST_MARKER = 4_096
 """Bytes. What has the form of a marker and is longer is a row."""
 
 
-class Begin(NamedTuple):
+class BeginMarker(NamedTuple):
     """The marker in front of the rows, and when the source began to write them down."""
 
     taken_at: datetime | None
 
 
-class Finish(NamedTuple):
+class EndMarker(NamedTuple):
     """The marker behind the rows, and how many there are."""
 
     rows: int
     taken_at: datetime | None
 
 
-Found: TypeAlias = DomainEvent | Refused | Begin | Finish
+Found: TypeAlias = DomainEvent | Rejected | BeginMarker | EndMarker
 """What stands in one place of a snapshot."""
 
 
 class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     snapshot: Literal["begin", "end"]
-    count: Count | None = None
-    taken_at: Moment | None = None
+    count: NonNegative | None = None
+    taken_at: Timestamp | None = None
 
 
 class _Given(msgspec.Struct):
@@ -78,7 +78,7 @@ class JSONRows:
         self._filled_in = b""
         self._names_filled_in: list[bytes] = []
 
-    def open(self, text: bytes) -> tuple[Wire, bytes] | None:
+    def open(self, text: bytes) -> tuple[EventEnvelope, bytes] | None:
         """The envelope of an event that leaves something out, and its whole text; None for what must be looked at."""
         if not (self._filled_in and text.startswith(b"{")):
             return None
@@ -86,24 +86,24 @@ class JSONRows:
             return None  # it may have what would be filled in: twice, as it would be found only when it is too late
         text = self._filled_in + text[1:]
         try:
-            return read_wire(text), text
-        except UNREADABLE:
+            return parse_envelope(text), text
+        except DECODE_ERRORS:
             return None
 
     def read(self, text: bytes) -> Found:
         """What one JSON document says."""
         try:
             if self._filled_in and text.startswith(b"{"):
-                return read_event(self._filled_in + text[1:])
-            return read_event(text)
-        except Refused as refused:
+                return parse_event(self._filled_in + text[1:])
+            return parse_event(text)
+        except Rejected as refused:
             return self._again(text, refused)
 
-    def _again(self, text: bytes, refused: Refused) -> Found:
+    def _again(self, text: bytes, refused: Rejected) -> Found:
         if self._filled_in:
             try:
-                event = read_event(text)
-            except Refused as plain:
+                event = parse_event(text)
+            except Rejected as plain:
                 refused = plain
             else:
                 self._filled_in = b""
@@ -114,8 +114,8 @@ class JSONRows:
             return refused.with_traceback(None)
         filled_in = b"{" + b"".join(b"%s:%s," % pair for pair in left_out.items())
         try:
-            event = read_event(filled_in + text.lstrip()[1:])
-        except Refused as still:
+            event = parse_event(filled_in + text.lstrip()[1:])
+        except Rejected as still:
             return still.with_traceback(None)
         self._filled_in, self._names_filled_in = filled_in, list(left_out)
         return event
@@ -124,7 +124,7 @@ class JSONRows:
         """What `text` leaves out, as JSON; nothing when `text` is no object, or one without a key."""
         try:
             given = _given.decode(text)
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return {}
         if not text.lstrip()[1:].lstrip().startswith(b'"'):
             return {}
@@ -149,7 +149,7 @@ def _constants(config: Config, source: str) -> dict[str, str]:
     return fixed
 
 
-def read_marker(text: bytes) -> Begin | Finish | Refused | None:
+def read_marker(text: bytes) -> BeginMarker | EndMarker | Rejected | None:
     """The marker in a row, or what is wrong with it; None when it is none."""
     if b'"snapshot"' not in text or len(text) > _LONGEST_MARKER:
         return None
@@ -158,16 +158,16 @@ def read_marker(text: bytes) -> Begin | Finish | Refused | None:
             return None
         find_repeated_key(text)
         marker = _marker.decode(text)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         return refusal(error, text)
-    except Refused as refused:
+    except Rejected as refused:
         return refused.with_traceback(None)
     if marker.snapshot == "begin":
-        return Begin(marker.taken_at) if marker.count is None else Refused("count", "belongs to the end marker")
-    return Refused("count", "is required") if marker.count is None else Finish(marker.count, marker.taken_at)
+        return BeginMarker(marker.taken_at) if marker.count is None else Rejected("count", "belongs to the end marker")
+    return Rejected("count", "is required") if marker.count is None else EndMarker(marker.count, marker.taken_at)
 
 
-class Tally:
+class RowCounter:
     """Numbers the rows of one source's snapshot, and tells at its end whether it was complete.
 
     `rows` of them have been numbered; `taken_at` is what markers said. When it is `over`, nothing more may come.
@@ -195,7 +195,7 @@ class Tally:
         return self._count is not None
 
     def rows_of(
-        self, wires: Sequence[Wire | None], lines: Sequence[bytes], entries: Sequence[bytes]
+        self, wires: Sequence[EventEnvelope | None], lines: Sequence[bytes], entries: Sequence[bytes]
     ) -> list[Row] | None:
         """The next rows, of which the envelopes were read; None when `row` must tell what becomes of them.
 
@@ -214,15 +214,15 @@ class Tally:
         if isinstance(found, DomainEvent):
             self.rows += 1
             return Row(self.rows, found if self._fits(found) else self._misfit(found))
-        if isinstance(found, Finish):
+        if isinstance(found, EndMarker):
             self._count = found.rows
             self.taken_at = self.taken_at or found.taken_at
             return None
-        if isinstance(found, Begin):
+        if isinstance(found, BeginMarker):
             if self.rows == 0:
                 self.taken_at = found.taken_at
                 return None
-            found = Refused("", "is a begin marker, which only stands in front of the first row")
+            found = Rejected("", "is a begin marker, which only stands in front of the first row")
         self.rows += 1
         return Row(self.rows, found)
 
@@ -241,13 +241,13 @@ class Tally:
             return End(complete=False, reason=f"its end marker counts {self._count:,} rows; it has {self.rows:,}")
         return End(complete=True)
 
-    def _fits(self, said: Wire | DomainEvent) -> bool:
+    def _fits(self, said: EventEnvelope | DomainEvent) -> bool:
         """Whether it is what a row may say of its source, and of what is fixed."""
         return said.source == self._source and self._type in (None, said.type) and self._channel in (None, said.channel)
 
-    def _misfit(self, event: DomainEvent) -> Refused:
+    def _misfit(self, event: DomainEvent) -> Rejected:
         if event.source != self._source:
-            return Refused("source", f"{event.source!r}: this is the snapshot of {self._source!r}")
+            return Rejected("source", f"{event.source!r}: this is the snapshot of {self._source!r}")
         name = "channel" if self._type in (None, event.type) else "type"
         said, fixed = (event.channel, self._channel) if name == "channel" else (event.type, self._type)
-        return Refused(name, f"{said!r}: the snapshot's constants say {fixed!r}")
+        return Rejected(name, f"{said!r}: the snapshot's constants say {fixed!r}")

@@ -7,17 +7,17 @@ from typing import NamedTuple, Self, TypeAlias
 import msgspec
 from anyio.to_thread import run_sync
 
-from pagefold.domains.domain import UNREADABLE
-from pagefold.domains.values import Count, Moment
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceIncomplete
-from pagefold.engine.intake.event_parser import Wire, read_wire
-from pagefold.engine.intake.input_files import InputFile, Overlong, Splitter, unpack
+from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope
+from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.ndjson_reader import LONGEST_LINE, bare, too_long
 from pagefold.engine.snapshots.coverage import Coverage
-from pagefold.engine.snapshots.json_rows import Found, JSONRows, Tally
-from pagefold.engine.snapshots.line_templates import Shapes
-from pagefold.engine.snapshots.read_ahead import Reading
+from pagefold.engine.snapshots.json_rows import Found, JSONRows, RowCounter
+from pagefold.engine.snapshots.line_templates import LineTemplates
+from pagefold.engine.snapshots.read_ahead import SnapshotPass
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -30,16 +30,16 @@ STEP_LINES = 50_000
 """So many lines are passed over in one step. Between two steps a cancellation is heeded."""
 
 
-Bunches: TypeAlias = Iterator[list[bytes | Overlong] | None]
+Bunches: TypeAlias = Iterator[list[bytes | OversizedLine] | None]
 """Lines as they come, some at a time; None now and then where there are none."""
 
 
-class Place(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class LineCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Where reading goes on: behind so many lines, with so many rows in them."""
 
-    line: Count = 0
-    rows: Count = 0
-    taken_at: Moment | None = None
+    line: NonNegative = 0
+    rows: NonNegative = 0
+    taken_at: Timestamp | None = None
 
 
 class FileToRead(NamedTuple):
@@ -57,23 +57,23 @@ class JSONLines(NamedTuple):
     """How lines of NDJSON are read, those of known shapes too, and which streams they can name."""
 
     rows: JSONRows
-    shapes: Shapes
+    shapes: LineTemplates
     coverage: Coverage
 
     @classmethod
     def of(cls, config: Config, source: str) -> Self:
         """Those of a source. Raises `ConfigurationError`."""
         rows = JSONRows(config, source)
-        return cls(rows, Shapes(config, source, rows.fixed), Coverage.of(config, source, rows.fixed))
+        return cls(rows, LineTemplates(config, source, rows.fixed), Coverage.of(config, source, rows.fixed))
 
 
-class LineReading(Reading):
+class LineReading(SnapshotPass):
     """A pass over the lines of a file. It holds a batch and a chunk, and of a line at most `LONGEST_LINE`.
 
     `line` counts the lines that were read, `size` the bytes of those that count for the batch.
     """
 
-    def __init__(self, file: FileToRead, place: Place, tally: Tally) -> None:
+    def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter) -> None:
         self.name = file.name
         self.place = place
         self.line = 0
@@ -106,7 +106,7 @@ class LineReading(Reading):
         """Every batch; one without rows now and then where there are none."""
         rows: list[Row] = []
         tally, line = self._tally, 0
-        bunches = Splitter(LONGEST_LINE).bunches(unpack(file.pieces(), self.name))
+        bunches = LineSplitter(LONGEST_LINE).bunches(decompress(file.pieces(), self.name))
         try:
             for found in self.found(bunches):
                 more = found if found is None or isinstance(found, list) else tally.row(found)
@@ -134,14 +134,14 @@ class LineReading(Reading):
 
     def _batch(self, rows: list[Row], line: int, file: InputFile) -> Batch:
         self.taken_at = self._tally.taken_at
-        place = Place(line, self._tally.rows, self.taken_at)
+        place = LineCursor(line, self._tally.rows, self.taken_at)
         return Batch(rows, msgspec.to_builtins(place), file.position, file.size)
 
 
 class NDJSONReading(LineReading):
     """A row a line. A byte order mark and blank lines are skipped."""
 
-    def __init__(self, file: FileToRead, place: Place, tally: Tally, read: JSONLines) -> None:
+    def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter, read: JSONLines) -> None:
         super().__init__(file, place, tally)
         self._rows, self._shapes, self.coverage = read
 
@@ -155,18 +155,18 @@ class NDJSONReading(LineReading):
                 else:
                     yield from self._one_by_one(run)
 
-    def _run(self, lines: Sequence[bytes | Overlong]) -> list[Row] | None:
+    def _run(self, lines: Sequence[bytes | OversizedLine]) -> list[Row] | None:
         """The rows in lines that are not read, or only their envelopes; None where any must be looked at closer."""
-        texts = [line for line in lines if not isinstance(line, Overlong)]
+        texts = [line for line in lines if not isinstance(line, OversizedLine)]
         size = sum(map(len, texts))
         if len(texts) < len(lines) or self.size + size > BATCH_BYTES:
             return None
         entries = self._shapes.entries(texts)
         try:
-            wires: list[Wire | None] = [None] * len(texts)
+            wires: list[EventEnvelope | None] = [None] * len(texts)
             if b"" in entries:
-                wires = [None if entry else read_wire(text) for entry, text in zip(entries, texts, strict=True)]
-        except UNREADABLE:
+                wires = [None if entry else parse_envelope(text) for entry, text in zip(entries, texts, strict=True)]
+        except DECODE_ERRORS:
             return None
         if (rows := self._tally.rows_of(wires, texts, entries)) is None:
             return None
@@ -179,18 +179,18 @@ class NDJSONReading(LineReading):
     def _learn(self, rows: Sequence[Row]) -> None:
         """Makes the shape of the first line known whose shape is not."""
         for row in rows:
-            if isinstance(row.event, Wire):
+            if isinstance(row.event, EventEnvelope):
                 return self._shapes.learn(row.event, row.line)
         return None
 
-    def _one_by_one(self, lines: Sequence[bytes | Overlong]) -> Iterator[Found | list[Row] | None]:
+    def _one_by_one(self, lines: Sequence[bytes | OversizedLine]) -> Iterator[Found | list[Row] | None]:
         read, rows_of, behind = self._rows.read, self._tally.rows_of, self.place.line
         for held in lines:
             self.line += 1
             if self.line <= behind:
                 if self.line % STEP_LINES == 0:
                     yield None
-            elif isinstance(held, Overlong):
+            elif isinstance(held, OversizedLine):
                 yield too_long(held.size)
             else:
                 self.size += len(held)
@@ -200,9 +200,9 @@ class NDJSONReading(LineReading):
                 elif text and not text.isspace():
                     yield read(text.removesuffix(b"\r"))
 
-    def _open(self, text: bytes) -> tuple[Wire, bytes] | None:
+    def _open(self, text: bytes) -> tuple[EventEnvelope, bytes] | None:
         """The envelope of an event, and its whole text; None for what must be looked at closer."""
         try:
-            return read_wire(text), text
-        except UNREADABLE:
+            return parse_envelope(text), text
+        except DECODE_ERRORS:
             return self._rows.open(text)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Refused
-from pagefold.engine.intake.event_parser import Wire, canonical_of, finish_reading
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.event_parser import EventEnvelope, canonical_json, parse_payload
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
-from pagefold.engine.stores.event_state import ending, entry
+from pagefold.engine.stores.event_state import head_content, state_ending
 from pagefold.projections.streams import EVERY_CHANNEL
 
 MOST_SHAPES = 16
@@ -56,7 +56,7 @@ class _Shape(NamedTuple):
     order: tuple[int, ...]
 
     @classmethod
-    def of(cls, wire: Wire, line: bytes, values: dict[str, bytes]) -> Self | None:
+    def of(cls, wire: EventEnvelope, line: bytes, values: dict[str, bytes]) -> Self | None:
         """The shape of a line; None where something in it may be written in several ways.
 
         `values` has the pattern of each value of an envelope that may be another one.
@@ -121,9 +121,9 @@ def _payload(text: bytes) -> tuple[_Parts, bytes, list[str]] | None:
             pattern += _VALUES[kind]
             marked += b'"%b"' % groups[-1].encode()
     rest = text[end:]
-    if _between(rest) is None or not (canonical := canonical_of(marked + rest)):
+    if _between(rest) is None or not (canonical := canonical_json(marked + rest)):
         return None
-    template, order = _template(ending(canonical))
+    template, order = _template(state_ending(canonical))
     return _Parts(pattern + re.escape(rest), groups), template, order
 
 
@@ -139,7 +139,7 @@ def _template(canonical: bytes) -> tuple[bytes, list[str]]:
     return b"%b".join(part.replace(b"%", b"%%") for part in parts), order
 
 
-class Shapes:
+class LineTemplates:
     """The shapes of one source's lines. `fixed` as in `Tally`."""
 
     def __init__(self, config: Config, source: str, fixed: Mapping[str, str] = NOTHING_FIXED) -> None:
@@ -180,14 +180,14 @@ class Shapes:
                 return template % found.group(*order)
         return b""
 
-    def learn(self, wire: Wire, line: bytes) -> None:
+    def learn(self, wire: EventEnvelope, line: bytes) -> None:
         """Makes the shape of a line known, when that is of use. Its envelope has been read."""
         if b"\\" in line or wire.type not in self._domains or self._hits < HITS * (self._learned - MOST_SHAPES):
             return
         self._learned += 1
         try:
-            finish_reading(wire, line)
-        except Refused:
+            parse_payload(wire, line)
+        except Rejected:
             return
         shape = _Shape.of(wire, line, self._values)
         if shape is None or (found := shape.match(line)) is None:
@@ -195,6 +195,6 @@ class Shapes:
         if wire.epoch is not None:  # a shape knows nothing of it
             return
         stream = f"{wire.sku}/{wire.channel}/{wire.type}/{wire.source}"
-        content = canonical_of(bytes(wire.payload))
-        if content and shape.template % found.group(*shape.order) == entry(stream, wire.source_version, content):
+        content = canonical_json(bytes(wire.payload))
+        if content and shape.template % found.group(*shape.order) == head_content(stream, wire.source_version, content):
             self._shapes = [shape, *self._shapes[: MOST_SHAPES - 1]]

@@ -14,7 +14,7 @@ from pagefold.engine.snapshots.coverage import NOTHING, Coverage
 from pagefold.engine.snapshots.snapshot import Batch, End, Snapshot
 
 
-class Reading(ABC):
+class SnapshotPass(ABC):
     """One pass over a snapshot. As in `Snapshot`, the end and all that belongs to it is known at the end."""
 
     taken_at: datetime | None = None
@@ -41,7 +41,7 @@ class ReadAhead(Snapshot):
         self._scope = anyio.CancelScope()
 
     @abstractmethod
-    def reading(self, cursor: JSON) -> Reading:
+    def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over what is behind the cursor."""
 
     async def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:
@@ -65,7 +65,7 @@ class ReadAhead(Snapshot):
 
 
 async def _make(
-    reading: Reading, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
+    reading: SnapshotPass, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
 ) -> None:
     with scope:
         await pass_on(reading.batches(), send, failures)

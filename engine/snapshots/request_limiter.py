@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
 
-class Traffic:
+class RequestLimiter:
     """What the snapshots of one command ask of each server, together.
 
     Where several of them are configured for the same server, the strictest holds for all.

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.domains.domain import JSON
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import Wire
+from pagefold.engine.intake.event_parser import EventEnvelope
 from pagefold.engine.snapshots.coverage import NOTHING, Coverage
 
 BATCH_ROWS = 10_000
@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """
 
     number: int
-    event: DomainEvent | Wire | Refused | None
+    event: DomainEvent | EventEnvelope | Rejected | None
     line: bytes = b""
     entry: bytes = b""
 

@@ -17,12 +17,12 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
-from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.column_mapping import Bound
 from pagefold.engine.snapshots.flat_json import Binding
-from pagefold.engine.snapshots.json_rows import Tally
-from pagefold.engine.snapshots.read_ahead import ReadAhead, Reading
+from pagefold.engine.snapshots.json_rows import RowCounter
+from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 CONNECT_SECONDS = 10.0
@@ -60,14 +60,14 @@ class SQLSnapshot(ReadAhead):
         self._binding = Binding(config, source, self.name)
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
-    def reading(self, cursor: JSON) -> Reading:
+    def reading(self, cursor: JSON) -> SnapshotPass:
         """A pass over the rows of now: a query can only begin anew."""
         if cursor is not None:
             raise SourceFailed(self.name, "a query cannot be taken up where it was left; it begins anew")
         return QueryReading(self.name, self._database, self._query, self._binding, self._source)
 
 
-class QueryReading(Reading):
+class QueryReading(SnapshotPass):
     """A pass over the rows of a query, in a transaction of its own."""
 
     def __init__(self, name: str, database: str, query: str, binding: Binding, source: str) -> None:
@@ -75,7 +75,7 @@ class QueryReading(Reading):
         self._database = database
         self._query = query
         self._binding = binding
-        self._tally = Tally(source)
+        self._tally = RowCounter(source)
 
     @property
     def rows(self) -> int:
@@ -161,10 +161,10 @@ async def _close(connection: Connection) -> None:
         connection.terminate()
 
 
-def _event(record: asyncpg.Record, bound: Bound) -> DomainEvent | Refused:
+def _event(record: asyncpg.Record, bound: Bound) -> DomainEvent | Rejected:
     try:
         return bound.event(tuple(record))
-    except Refused as refused:
+    except Rejected as refused:
         return refused.with_traceback(None)
 
 

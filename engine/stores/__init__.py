@@ -12,7 +12,7 @@ async def open_store(config: Config, *, create: bool = True, disposable: bool = 
 
     A `disposable` process may be killed when it is found frozen while it holds what others need.
 
-    Raises `StoreMissing` when there is none and `create` is false, `StoreTooNew`, `StoreUnavailable`.
+    Raises `StoreNotFound` when there is none and `create` is false, `StoreTooNew`, `StoreUnavailable`.
     """
     if config.store.url.startswith("sqlite:"):
         from pagefold.engine.stores.sqlite import SQLiteStore  # noqa: PLC0415  # a command waits for one driver, not for both

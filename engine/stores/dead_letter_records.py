@@ -11,7 +11,7 @@ from pagefold.projections.streams import decode_part
 Kind: TypeAlias = Literal["ingest", "projection"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection")
 
-How: TypeAlias = Literal["folded", "appended", "ignored", "corrected", "discarded"]
+ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "corrected", "discarded"]
 """How a letter ended.
 
 `folded`: its stream can be folded. `appended`: the log says the same by now. `ignored`: the configuration no longer
@@ -26,20 +26,20 @@ Sort: TypeAlias = Literal["request", "conflict", "projection"]
 SORTS: tuple[Sort, ...] = ("request", "conflict", "projection")
 """What a letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event."""
 
-NOWHERE = "///"
+REQUEST_PREFIX = "///"
 """What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
 
 LONGEST_LISTED = 1_000
 """Characters of an error in a list. One may name a field that somebody gave a very long name."""
 
 
-class NewLetter(NamedTuple):
+class NewDeadLetter(NamedTuple):
     """An event to be kept in dead letters, with the reason.
 
     `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are
     one. Of a delivery, or a part of one, that could not be made an event, `domain` is empty, `state` is its body as it
     came, whatever it is, `headers` a JSON object with those that are worth keeping, and `via` how it came; where its
-    stream cannot be told, the stream begins with `NOWHERE`, and the version is 0.
+    stream cannot be told, the stream begins with `REQUEST_PREFIX`, and the version is 0.
     """
 
     kind: Kind
@@ -78,14 +78,14 @@ class Resolution(NamedTuple):
     event that corrects it.
     """
 
-    how: How
+    how: ResolutionKind
     at: str
     by: str | None = None
     reason: str | None = None
     position: int | None = None
 
 
-class ListedLetter(msgspec.Struct, frozen=True):
+class DeadLetterHeader(msgspec.Struct, frozen=True):
     """A dead letter without what it says, which may be a megabyte. Of its error, it has `LONGEST_LISTED` characters.
 
     `recorded_at` is when it came there, or came back, as fixed-width UTC text. It is open while `resolution` is None;
@@ -101,7 +101,7 @@ class ListedLetter(msgspec.Struct, frozen=True):
     revision: int
     error: str
     recorded_at: str
-    resolution: How | None
+    resolution: ResolutionKind | None
     resolved_at: str | None
     resolved_by: str | None
     reason: str | None
@@ -123,7 +123,7 @@ class ListedLetter(msgspec.Struct, frozen=True):
     @property
     def has_stream(self) -> bool:
         """Whether it is known where in the log it belongs."""
-        return not self.originator_id.startswith(NOWHERE)
+        return not self.originator_id.startswith(REQUEST_PREFIX)
 
     @property
     def source(self) -> str:
@@ -131,19 +131,19 @@ class ListedLetter(msgspec.Struct, frozen=True):
         return decode_part(self.originator_id.rpartition("/")[2])
 
     @property
-    def place(self) -> "Place":
+    def place(self) -> "DeadLetterKey":
         """Its place among the others."""
-        return Place(self.recorded_at, self.kind, self.number)
+        return DeadLetterKey(self.recorded_at, self.kind, self.number)
 
 
-class DeadLetter(ListedLetter, frozen=True):
+class DeadLetter(DeadLetterHeader, frozen=True):
     """A dead letter whole, with all of its error. When what it said was removed, there is none of it."""
 
     state: bytes
     headers: bytes
 
 
-class Place(NamedTuple):
+class DeadLetterKey(NamedTuple):
     """A place in the order of letters: by when they came, the kinds and numbers of one moment one after the other."""
 
     recorded_at: str
@@ -151,11 +151,11 @@ class Place(NamedTuple):
     number: int
 
 
-BEFORE_ALL = Place("0001-01-01T00:00:00.000000Z", "", 0)
-BEHIND_ALL = Place("9999-12-31T23:59:59.999999Z", "~", 0)
+BEFORE_ALL = DeadLetterKey("0001-01-01T00:00:00.000000Z", "", 0)
+BEHIND_ALL = DeadLetterKey("9999-12-31T23:59:59.999999Z", "~", 0)
 
 
-class Wanted(NamedTuple):
+class DeadLetterFilter(NamedTuple):
     """Which letters: of this kind, this domain, this source, or of any; open ones, or resolved ones."""
 
     kind: Kind | None = None
@@ -164,14 +164,14 @@ class Wanted(NamedTuple):
     resolved: bool = False
 
 
-OPEN = Wanted()
+OPEN = DeadLetterFilter()
 
 
 class DeadLetters(ABC):
     """Events that need a person, and what became of them. A letter is resolved and, in time, emptied; never deleted."""
 
     @abstractmethod
-    async def keep(self, letters: Sequence[NewLetter]) -> None:
+    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
         """Keeps events of kind `ingest`, durably.
 
         One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
@@ -179,11 +179,15 @@ class DeadLetters(ABC):
         """
 
     @abstractmethod
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def newest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
 
     @abstractmethod
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def oldest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         """The next letters behind a place, `limit` at most, the oldest first, likewise."""
 
     @abstractmethod
@@ -198,7 +202,7 @@ class DeadLetters(ABC):
         """
 
     @abstractmethod
-    async def count(self, wanted: Wanted = OPEN) -> int:
+    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         """How many there are."""
 
     @abstractmethod

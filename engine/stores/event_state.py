@@ -4,11 +4,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.engine.events import Statement
+from pagefold.engine.events import ValidatedEvent
 
 _encoder = msgspec.json.Encoder()
 
-Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated"]
+DriftKind: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated"]
 """Why a rebuild made an event.
 
 The log had none; had an older version; had other content; the snapshot has none; the log had a withdrawal of a higher
@@ -16,12 +16,12 @@ version, and the snapshot a row that is proof of a record that was made again.
 """
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
-    """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_moment` gives.
+class EventState(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel", omit_defaults=True):
+    """The `state` column of a domain event. Both moments are fixed-width UTC text, as `format_timestamp` gives.
 
     An event that a rebuild made has the id of its run, and why it was made, and `anew` where its stream had been taken
     back before; one by which an operator corrects a dead letter has the operator's name, and the letter's. The payload
-    comes last: what a state says can be told by how it ends, see `ending`.
+    comes last: what a state says can be told by how it ends, see `state_ending`.
     """
 
     id: str
@@ -29,14 +29,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel",
     recorded_at: str
     correlation_id: str | None = None
     run_id: str | None = None
-    drift: Drift | None = None
+    drift: DriftKind | None = None
     anew: bool = False
     operator: str | None = None
     corrects: str | None = None
     payload: msgspec.Raw
 
 
-def ending(content: bytes) -> bytes:
+def state_ending(content: bytes) -> bytes:
     """How a state ends that has this canonical payload, and no other one does.
 
     `"payload":` is a key there: in a text its quotes would be escaped. And it is one of the state itself, not one
@@ -45,19 +45,19 @@ def ending(content: bytes) -> bytes:
     return b'"payload":%b}' % content
 
 
-def entry(stream: str, version: int, content: bytes) -> bytes:
+def head_content(stream: str, version: int, content: bytes) -> bytes:
     """What a stream says with this canonical payload at this version, as `Log.entries` has it."""
-    return b"%b\x1f%d\x1f%b" % (stream.encode(), version, ending(content))
+    return b"%b\x1f%d\x1f%b" % (stream.encode(), version, state_ending(content))
 
 
-BEFORE_CONTENT = len(ending(b"")) - len(b"}")
+BEFORE_CONTENT = len(state_ending(b"")) - len(b"}")
 """Where the canonical payload begins in the last part of an entry; it ends before the last byte."""
 
 
-class Admission(NamedTuple):
+class EncodedEvent(NamedTuple):
     """An event that was admitted, in the form in which it is stored. `content` is its canonical payload.
 
-    `epoch` as in `Statement`.
+    `epoch` as in `ValidatedEvent`.
     """
 
     originator_id: str
@@ -73,16 +73,16 @@ class Admission(NamedTuple):
         return self.originator_id, self.originator_version
 
 
-class DriftStates:
+class RepairEncoder:
     """Writes the `state` of the events that a rebuild makes: those of one run, at one moment, for one reason.
 
-    `anew` as in `State`.
+    `anew` as in `EventState`.
     """
 
-    def __init__(self, run_id: str, recorded_at: str, drift: Drift, *, anew: bool = False) -> None:
+    def __init__(self, run_id: str, recorded_at: str, drift: DriftKind, *, anew: bool = False) -> None:
         self._recorded_at = recorded_at
         self._run_id = run_id
-        self._drift: Drift = drift
+        self._drift: DriftKind = drift
         self._anew = anew
         self._made_id = f"{run_id}-withdrawn-" if drift == "orphan" else f"{run_id}-"
         # of most, only three values differ, and none of them can have what JSON escapes
@@ -90,7 +90,7 @@ class DriftStates:
         made_id = self._made_id.encode().replace(b"%", b"%%") + b"%d"
         self._template = text.replace(rb"\u0000", made_id).replace(rb"\u0001", b"%b").replace(b"\2", b"%b")
 
-    def state(self, statement: Statement, number: int) -> bytes:
+    def state(self, statement: ValidatedEvent, number: int) -> bytes:
         """That of a statement. If it has no id, one is made of its number, which no other of the run may have."""
         content, occurred_at = statement.content, statement.occurred_at
         if statement.id is None and statement.correlation_id is None:
@@ -100,7 +100,7 @@ class DriftStates:
 
     def _encode(self, identifier: str, occurred_at: str, correlation_id: str | None, content: bytes) -> bytes:
         return _encoder.encode(
-            State(
+            EventState(
                 id=identifier,
                 occurred_at=occurred_at,
                 recorded_at=self._recorded_at,
@@ -113,10 +113,12 @@ class DriftStates:
         )
 
 
-def state_of_correction(statement: Statement, recorded_at: str, made_id: str, operator: str, corrects: str) -> bytes:
+def state_of_correction(
+    statement: ValidatedEvent, recorded_at: str, made_id: str, operator: str, corrects: str
+) -> bytes:
     """The `state` of an event by which an operator corrects a dead letter."""
     return _encoder.encode(
-        State(
+        EventState(
             id=statement.id or made_id,
             occurred_at=statement.occurred_at,
             recorded_at=recorded_at,

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 import msgspec
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.stores.dead_letter_records import DeadLetters, NewLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLetter, Resolution
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_proof import Proof
 from pagefold.engine.stores.page_listing import ListedPage
@@ -48,7 +48,7 @@ class NewEvent(Protocol):
         """What it says."""
 
 
-class Correction(msgspec.Struct, frozen=True, gc=False):
+class CorrectionEvent(msgspec.Struct, frozen=True, gc=False):
     """An event for a version that has one already: it takes the place of the head of its version, as `revision`."""
 
     originator_id: str
@@ -73,7 +73,7 @@ event_of: Callable[[Iterable[Any]], StoredEvent] = partial(tuple.__new__, Stored
 """The event in a row, for a third of the time that `_make` takes."""
 
 
-class Touched(NamedTuple):
+class TouchedStreams(NamedTuple):
     """A window of the log, as one domain sees it.
 
     `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds;
@@ -88,7 +88,7 @@ class Touched(NamedTuple):
     bytes: int
 
 
-class Scanned(NamedTuple):
+class ScannedHeads(NamedTuple):
     """A step of a walk through the streams of the log.
 
     `heads` are those of the streams that were asked for, by name; `end` is the name of the last stream that was looked
@@ -99,8 +99,8 @@ class Scanned(NamedTuple):
     end: str | None
 
 
-class Entries(NamedTuple):
-    """A step of a walk through the streams of the log: their entries, in order, and `end` as in `Scanned`."""
+class HeadContents(NamedTuple):
+    """A step of a walk through the streams of the log: their entries, in order, and `end` as in `ScannedHeads`."""
 
     entries: list[bytes]
     end: str | None
@@ -163,7 +163,7 @@ class Log(ABC):
         """
 
     @abstractmethod
-    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def correct(self, corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         """As `insert`, the corrections whose (stream, version, revision) is not taken yet."""
 
     @abstractmethod
@@ -183,7 +183,7 @@ class Log(ABC):
         """The position of the newest event, 0 when there is none."""
 
     @abstractmethod
-    async def touched(self, domain: str, after: int, limit: int) -> Touched:
+    async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
         """What of a domain stands in the next `limit` events of the log behind `after`."""
 
     @abstractmethod
@@ -205,7 +205,7 @@ class Log(ABC):
         """
 
     @abstractmethod
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
         """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
 
         Those whose name ends in one of the `tails`, such as `/pricing/erp`. The states of their heads have no more than
@@ -216,7 +216,7 @@ class Log(ABC):
     @abstractmethod
     async def entries(
         self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
-    ) -> Entries:
+    ) -> HeadContents:
         """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
 
         Of a domain event, that is what `pagefold.engine.intake.event_validator.entry` gives. Entries sort as their streams do. One whose event
@@ -312,7 +312,7 @@ class Pages(ABC):
         """
 
 
-class Folding(ABC):
+class FoldTransaction(ABC):
     """One transaction that folds a domain. While it lasts, nobody else writes this domain's sections.
 
     To begin one raises `LogReplaced` when the log does not prove the checkpoint.
@@ -345,7 +345,7 @@ class Folding(ABC):
         """Remembers the streaks of some sources; those of others stay as they are."""
 
     @abstractmethod
-    async def bury(self, letters: Sequence[NewLetter]) -> None:
+    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
         """Keeps events in dead letters, as `DeadLetters.keep` does."""
 
     @abstractmethod
@@ -370,11 +370,11 @@ class Lease(ABC):
     holder: str
 
     @abstractmethod
-    def folding(self) -> AbstractAsyncContextManager[Folding]:
+    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction under this lease, committed at the end, rolled back on any error. Raises `LeaseLost`."""
 
 
-class Consumption(ABC):
+class Coordination(ABC):
     """Checkpoints, leases and the transactions that fold."""
 
     @abstractmethod
@@ -389,7 +389,7 @@ class Consumption(ABC):
         """
 
     @abstractmethod
-    def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
+    def folding(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction beside the domain's lease, for a repair: it waits for the holder's current batch, no longer."""
 
     @abstractmethod
@@ -442,7 +442,7 @@ class Store(Condition):
 
     log: Log
     pages: Pages
-    consumption: Consumption
+    consumption: Coordination
     dead_letters: DeadLetters
     records: Records
     tokens: Tokens

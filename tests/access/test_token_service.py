@@ -17,12 +17,12 @@ from pagefold.engine.access.token_service import (
     LONGEST_LABEL,
     LONGEST_LIFE,
     MOST_TRUSTED,
-    TRUSTED_SECONDS,
-    TokenOffice,
-    TokenRefused,
+    TOKEN_CACHE_SECONDS,
+    InvalidTokenRequest,
+    TokenService,
     UnknownToken,
 )
-from pagefold.engine.runtime.redaction import PREFIX, Secret, without_secrets
+from pagefold.engine.runtime.redaction import PREFIX, Secret, redact_secrets
 from pagefold.engine.stores.grants import Grant, Scope, Token, TokenState
 from pagefold.engine.stores.store import Store
 from pagefold.engine.stores.token_records import Tokens
@@ -77,7 +77,7 @@ async def test_a_secret_is_told_on_purpose_alone(scene: Scene, caplog: pytest.Lo
     assert f"{secret}" == str(secret) == "".join(secret)
     for text in (repr(secret), repr((secret, token)), f"{secret!r}", str(unknown.value), caplog.text):
         assert secret[len(PREFIX) :] not in text
-    assert without_secrets(f"a {secret}, b {secret}") == f"a {token.name}, b {token.name}"
+    assert redact_secrets(f"a {secret}, b {secret}") == f"a {token.name}, b {token.name}"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ async def test_a_token_that_cannot_be_meant_is_not_made(
     scene: Scene, scopes: list[Scope], source: str | None, expires_in: timedelta | None, label: str, words: str
 ) -> None:
     """It is said what is wrong with which part, and nothing is kept."""
-    with pytest.raises(TokenRefused, match=f"^{re.escape(words)}"):
+    with pytest.raises(InvalidTokenRequest, match=f"^{re.escape(words)}"):
         await scene.office.create(scopes, source, expires_in, label)
     assert await scene.office.tokens() == []
 
@@ -156,9 +156,9 @@ async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
     await scene.office.revoke(token.name)
     assert await scene.office.verify(secret) is None
     assert await third.verify(secret) is None
-    scene.seconds = TRUSTED_SECONDS / 2 - 0.001
+    scene.seconds = TOKEN_CACHE_SECONDS / 2 - 0.001
     assert await other.verify(secret) == token.grant
-    scene.seconds = TRUSTED_SECONDS / 2
+    scene.seconds = TOKEN_CACHE_SECONDS / 2
     assert await other.verify(secret) is None
     scene.seconds = 0
     assert await other.verify(secret) is None
@@ -174,7 +174,7 @@ async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
             group.start_soon(other.verify, secret)
             await scene.watched.reached.wait()
             await scene.office.revoke(token.name)
-            scene.seconds = TRUSTED_SECONDS
+            scene.seconds = TOKEN_CACHE_SECONDS
             scene.watched.gate.set()
     assert await other.verify(secret) is None
 
@@ -186,7 +186,7 @@ async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
     assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
     assert scene.watched.asked == 1
     scene.watched.hold()
-    scene.seconds = TRUSTED_SECONDS / 2
+    scene.seconds = TOKEN_CACHE_SECONDS / 2
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as group:
             group.start_soon(scene.office.verify, secret)
@@ -194,7 +194,7 @@ async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
             assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
             scene.watched.gate.set()
     assert scene.watched.asked == 2
-    scene.seconds = TRUSTED_SECONDS - 0.001
+    scene.seconds = TOKEN_CACHE_SECONDS - 0.001
     assert await scene.office.verify(secret) == token.grant
     assert scene.watched.asked == 2
 
@@ -231,7 +231,7 @@ async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
     assert await scene.office.verify(secret) == token.grant
     with pytest.raises(StoreUnavailable):
         await scene.office.verify(GUESS)
-    scene.seconds = TRUSTED_SECONDS
+    scene.seconds = TOKEN_CACHE_SECONDS
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             await scene.office.verify(secret)
@@ -312,8 +312,8 @@ async def _turn_away(text: str) -> None:
     class Empty:
         tokens = Nothing()
 
-    office = TokenOffice(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
+    office = TokenService(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
     assert await office.verify(text) is None
     with pytest.raises(UnknownToken):
         await office.revoke(text)
-    assert without_secrets(without_secrets(text)) == without_secrets(text)
+    assert redact_secrets(redact_secrets(text)) == redact_secrets(text)

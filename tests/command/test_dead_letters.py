@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import pagefold
-from pagefold.engine.dead_letters.dead_letter_service import undeliverable
+from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
 from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, run_pagefold, settle, spawn
 
 MOMENT = b"2026-01-01T00:00:00.000000Z"
@@ -211,7 +211,7 @@ def test_some_are_tried_again(workplace: Path) -> None:
 async def keep_request(body: bytes) -> None:
     """Keeps the body of a request of which no event could be made."""
     async with pagefold.open() as shop:
-        letter = undeliverable("erp", body, "no sku", identifier="1", headers={"webhook-id": "msg\x1b"})
+        letter = dead_letter_of_request("erp", body, "no sku", identifier="1", headers={"webhook-id": "msg\x1b"})
         await shop.store.dead_letters.keep([letter])
 
 

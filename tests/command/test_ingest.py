@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pagefold.engine.errors import Refused, SourceIncomplete
+from pagefold.engine.errors import Rejected, SourceIncomplete
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.input_files import UNPACK_BYTES, unpack
+from pagefold.engine.intake.input_files import UNPACK_BYTES, decompress
 from pagefold.engine.intake.ndjson_reader import BATCH_LINES, LineReader
 from tests.support.command_line import (
     ROOT,
@@ -242,7 +242,7 @@ def test_how_bytes_arrive_does_not_matter(step: int) -> None:
     assert read(gzip.compress(content[:50]) + gzip.compress(content[50:]), step)[0] == expected[0]
 
 
-@pytest.mark.parametrize(("over", "event_type"), [(0, DomainEvent), (1, Refused)])
+@pytest.mark.parametrize(("over", "event_type"), [(0, DomainEvent), (1, Rejected)])
 def test_the_limit_of_a_line(over: int, event_type: type) -> None:
     """A line may have exactly 1 MiB, its end and a byte order mark aside."""
     bare = orjson.dumps(event(version=1))
@@ -271,7 +271,7 @@ def test_a_small_file_may_hold_a_large_one() -> None:
     """Gzip is unpacked in pieces: a thousandfold expansion is never held whole."""
     packed = gzip.compress(b"[]\n" * 10_000_000)
     assert len(packed) < 100_000
-    sizes = [len(piece or b"") for piece in unpack(iter([packed[:50], packed[50:]]), "test")]
+    sizes = [len(piece or b"") for piece in decompress(iter([packed[:50], packed[50:]]), "test")]
     assert sum(sizes) == 30_000_000
     assert max(sizes) <= UNPACK_BYTES
 

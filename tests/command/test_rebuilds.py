@@ -12,7 +12,7 @@ import pytest
 
 import pagefold
 from pagefold.engine.command.console import JSONList, percent
-from pagefold.engine.rebuild.run_aggregate import Plan
+from pagefold.engine.rebuild.run_aggregate import RunSpec
 from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, product, run_pagefold, spawn
 from tests.support.snapshot_folder import SKUS, amount, counts_of, drift_of, export, prices, say, settle_with_snapshots
 
@@ -26,7 +26,7 @@ def shop(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 # --- runs that are under way ----------------------------------------------------------------------
 
 
-A_PLAN = Plan(
+A_PLAN = RunSpec(
     source="erp",
     domains=["pricing"],
     start_position=0,

@@ -22,8 +22,8 @@ from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.snapshot_config import OrphanLimit, SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 
 GOOD = """
 [store]
@@ -431,8 +431,8 @@ def test_the_examples_in_the_sample_are_configurations() -> None:
     for name in ("requests_per_second", "concurrency", "timeout_seconds", "max_orphans"):
         assert len({str(getattr(snapshot, name)) for snapshot in snapshots}) == 1
         assert re.search(rf"^#   {name} = ", sample(), re.MULTILINE)
-    Webhooks(config, "pim")  # paths that cannot work would raise
-    Debezium(config, "erp")
+    WebhookReader(config, "pim")  # paths that cannot work would raise
+    DebeziumReader(config, "erp")
 
 
 def test_the_sample_is_a_configuration() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import pagefold
 from pagefold import AppendResult, DomainEvent, Shop
-from pagefold.engine.demo.faults import Delivery
+from pagefold.engine.demo.faults import Arrival
 from pagefold.engine.demo.reference_model import DOMAINS
 from pagefold.engine.demo.sample_shop import OPENING
 from tests.support.fault_scenario import (
@@ -113,9 +113,9 @@ class Tail:
             await self._shop.store.log.wait(self.position, 0.05)
 
 
-def dealt(deliveries: list[Delivery]) -> list[list[Delivery]]:
+def dealt(deliveries: list[Arrival]) -> list[list[Arrival]]:
     """A share for each appender, the events of one SKU in one of them, in their order."""
-    shares: list[list[Delivery]] = [[] for _ in range(APPENDERS)]
+    shares: list[list[Arrival]] = [[] for _ in range(APPENDERS)]
     for number, delivery in enumerate(deliveries):
         name = str(number) if delivery.event is None else delivery.event["sku"]
         shares[crc32(name.encode()) % APPENDERS].append(delivery)
@@ -141,7 +141,7 @@ async def append_at_the_same_time(scene: Scene, processes: Processes, changes: i
             for appender in appenders:
                 assert await appender.ended(60 + changes / 100) == 0, appender
         await tail.judge()
-        together: list[Delivery] = []
+        together: list[Arrival] = []
         told: list[Acknowledgement] = []
         for number, share in enumerate(shares):
             told += [

@@ -5,8 +5,8 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.dead_letters.dead_letter_service import UnknownLetter
-from pagefold.engine.stores.store import Correction
+from pagefold.engine.dead_letters.dead_letter_service import UnknownDeadLetter
+from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.small_shop import (
     SKU,
     Raw,
@@ -155,7 +155,7 @@ async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config)
 @pytest.mark.parametrize("name", ["", "ingest", "ingest-", "ingest-x", "other-1", "ingest-1", f"projection-{'9' * 30}"])
 async def test_a_letter_that_is_not_there_is_told(shop: Shop, name: str) -> None:
     """Whatever a letter is called by that is none, the error says so."""
-    with pytest.raises(UnknownLetter, match="there is no dead letter"):
+    with pytest.raises(UnknownDeadLetter, match="there is no dead letter"):
         await shop.dead_letters.get(name)
 
 
@@ -166,7 +166,7 @@ async def test_a_conflict_is_resolved_when_the_log_agrees(shop: Shop) -> None:
     [letter] = await shop.dead_letters.newest()
     assert await shop.dead_letters.retry(letter) == "still dead"
     [stands] = await everything(shop.store)
-    mended = Correction(stands.originator_id, 1, 1, stands.topic, letter.state)
+    mended = CorrectionEvent(stands.originator_id, 1, 1, stands.topic, letter.state)
     [position] = await shop.store.log.correct([mended])
     assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
     kept = await shop.dead_letters.get(letter.id)

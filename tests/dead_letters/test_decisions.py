@@ -9,18 +9,24 @@ import msgspec
 import pytest
 
 import pagefold
-from pagefold import Config, DomainEvent, Refused, Shop
+from pagefold import Config, DomainEvent, Rejected, Shop
 from pagefold.engine.dead_letters.corrector import Payload
 from pagefold.engine.dead_letters.dead_letter_service import (
-    LetterResolved,
-    Retried,
+    DeadLetterResolved,
+    RetryResult,
     UnknownCursor,
-    UnknownLetter,
-    undeliverable,
+    UnknownDeadLetter,
+    dead_letter_of_request,
 )
 from pagefold.engine.intake.operators import LONGEST_REASON
 from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
-from pagefold.engine.stores.dead_letter_records import OPEN, DeadLetter, How, ListedLetter, Wanted
+from pagefold.engine.stores.dead_letter_records import (
+    OPEN,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterHeader,
+    ResolutionKind,
+)
 from tests.support.small_shop import (
     MOMENT,
     SKU,
@@ -69,7 +75,7 @@ async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]
 async def delivered(shop: Shop, body: bytes = b"\xff\0 no JSON", identifier: str = "msg_1") -> DeadLetter:
     """The letter of a request of which no event could be made."""
     headers = {"webhook-id": identifier, "content-type": "text/plain"}
-    letter = undeliverable("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
+    letter = dead_letter_of_request("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
     await shop.store.dead_letters.keep([letter])
     return (await shop.dead_letters.newest(limit=1))[0]
 
@@ -79,9 +85,9 @@ async def amount(shop: Shop, channel: str = CHANNEL) -> str:
     return str((await section(shop, "pricing", channel))["amount"])
 
 
-async def resolved(shop: Shop) -> list[ListedLetter]:
+async def resolved(shop: Shop) -> list[DeadLetterHeader]:
     """All letters that are not open any more."""
-    return (await shop.dead_letters.page(Wanted(resolved=True))).letters
+    return (await shop.dead_letters.page(DeadLetterFilter(resolved=True))).letters
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -100,7 +106,7 @@ async def test_pages_go_through_all_letters(shop: Shop) -> None:
     assert [letter.number for letter in second.letters] == [4, 3, 2]
     last = await shop.dead_letters.page(after=second.next, limit=1)
     assert ([letter.number for letter in last.letters], last.next) == ([1], None)
-    assert await shop.dead_letters.page(Wanted(source="pim")) == ([], None)
+    assert await shop.dead_letters.page(DeadLetterFilter(source="pim")) == ([], None)
     assert (await shop.dead_letters.page(limit=10**9)).next is None
     assert len((await shop.dead_letters.page(limit=-1)).letters) == 1
 
@@ -130,7 +136,7 @@ async def test_a_cursor_that_is_none_is_told(shop: Shop, cursor: str) -> None:
 # --- many retries ---------------------------------------------------------------------------------
 
 
-async def retried(shop: Shop, wanted: Wanted = OPEN) -> list[tuple[str, Retried]]:
+async def retried(shop: Shop, wanted: DeadLetterFilter = OPEN) -> list[tuple[str, RetryResult]]:
     """What becomes of all letters that are wanted."""
     with anyio.fail_after(20):
         return [each async for each in shop.dead_letters.retry_all(wanted, by="ada")]
@@ -147,10 +153,10 @@ async def test_all_are_tried_again_once(config: Config) -> None:
         before = [(letter.id, "still dead") for letter in await shop.store.dead_letters.oldest()]
         assert len(before) == 46
         assert await retried(shop) == before
-        assert await retried(shop, Wanted("ingest")) == [(letter.id, "still dead")]
-        assert await retried(shop, Wanted(source="pim")) == []
+        assert await retried(shop, DeadLetterFilter("ingest")) == [(letter.id, "still dead")]
+        assert await retried(shop, DeadLetterFilter(source="pim")) == []
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
-        assert [result for _, result in await retried(shop, Wanted(domain="pricing", kind="projection"))] == [
+        assert [result for _, result in await retried(shop, DeadLetterFilter(domain="pricing", kind="projection"))] == [
             "resolved"
         ] * 45
         assert {(each.resolution, each.resolved_by) for each in await resolved(shop)} == {("folded", "ada")}
@@ -175,14 +181,14 @@ async def test_a_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
     letter = await conflict(shop)
     await shop.dead_letters.discard(letter, "a test", "ada")
     assert await shop.dead_letters.retry(letter) == "gone"
-    with pytest.raises(LetterResolved, match="ingest-1 is no longer open: discarded by ada at"):
+    with pytest.raises(DeadLetterResolved, match="ingest-1 is no longer open: discarded by ada at"):
         await shop.dead_letters.discard(letter, "another", "bob")
-    with pytest.raises(LetterResolved):
+    with pytest.raises(DeadLetterResolved):
         await shop.dead_letters.correct(letter, GOOD, "bob")
     assert len(await everything(shop.store)) == 1
     missing = msgspec.structs.replace(letter, number=77)
     assert await shop.dead_letters.retry(missing) == "gone"
-    with pytest.raises(UnknownLetter):
+    with pytest.raises(UnknownDeadLetter):
         await shop.dead_letters.discard(missing, "a test", "ada")
 
 
@@ -379,12 +385,12 @@ async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> 
 async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None:
     """Neither is empty, blank, too long, or a text that no store can keep."""
     letter = await conflict(shop)
-    with pytest.raises(Refused, match="reason: "):
+    with pytest.raises(Rejected, match="reason: "):
         await shop.dead_letters.discard(letter, text, "ada")
     for name in (text, "x" * (LONGEST_IDENTIFIER + 1)):
-        with pytest.raises(Refused, match="operator: "):
+        with pytest.raises(Rejected, match="operator: "):
             await shop.dead_letters.discard(letter, "a test", name)
-        with pytest.raises(Refused, match="operator: "):
+        with pytest.raises(Rejected, match="operator: "):
             await shop.dead_letters.correct(letter, GOOD, name)
     assert await shop.dead_letters.newest() == [letter]
 
@@ -400,7 +406,7 @@ async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
     assert (await delivered(shop)).number == letter.number
     assert (await delivered(shop, identifier="msg_2")).number != letter.number
     assert (await delivered(shop, body=b"{}")).number != letter.number
-    assert await shop.dead_letters.count(Wanted(source="erp")) == 3
+    assert await shop.dead_letters.count(DeadLetterFilter(source="erp")) == 3
     status = await shop.status()
     assert (status.deliveries, sum(each.conflicts for each in status.domains)) == (3, 0)
 
@@ -418,10 +424,10 @@ async def test_a_delivery_is_shown(shop: Shop) -> None:
 async def test_a_delivery_is_tried_again_by_the_door_that_knows_it(shop: Shop) -> None:
     """Without such a door it stays dead; what the door says of it counts."""
     letter = await delivered(shop)
-    answers: list[How | None] = [None, "appended"]
+    answers: list[ResolutionKind | None] = [None, "appended"]
     seen: list[DeadLetter] = []
 
-    async def deliver(letter: DeadLetter) -> How | None:
+    async def deliver(letter: DeadLetter) -> ResolutionKind | None:
         seen.append(letter)
         return answers.pop(0)
 

@@ -7,12 +7,12 @@ import anyio
 import pytest
 
 import pagefold
-from pagefold import Config, Refused, Shop
+from pagefold import Config, Rejected, Shop
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
-from pagefold.engine.dead_letters.dead_letter_service import undeliverable
+from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
 from pagefold.engine.dead_letters.retention import REMOVED, STEP, Emptied, Outlook, Retention
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.stores.dead_letter_records import DeadLetter, NewLetter, Purge, Resolution, Wanted
+from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, NewDeadLetter, Purge, Resolution
 from pagefold.engine.stores.store import Store
 from tests.support.command_line import on_sqlite, run_pagefold, settle
 from tests.support.small_shop import MOMENT, a_letter, configured, document
@@ -22,19 +22,19 @@ OLD, RECENT = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
 BODY = json.dumps({"customer": NAME}).encode()
 
 
-def request(number: int = 0, at: str = OLD) -> NewLetter:
+def request(number: int = 0, at: str = OLD) -> NewDeadLetter:
     """An order that came to the wrong address."""
     body = b'{"customer":"%b","n":%d}' % (NAME.encode(), number)
     headers = {"x-shopify-topic": NAME}
-    return undeliverable("erp", body, f"sku: {NAME!r}", headers=headers)._replace(recorded_at=at)
+    return dead_letter_of_request("erp", body, f"sku: {NAME!r}", headers=headers)._replace(recorded_at=at)
 
 
-def conflict(number: int = 0, at: str = OLD) -> NewLetter:
+def conflict(number: int = 0, at: str = OLD) -> NewDeadLetter:
     """An event that contradicts another."""
     return a_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
 
 
-async def bury(store: Store, *letters: NewLetter) -> None:
+async def bury(store: Store, *letters: NewDeadLetter) -> None:
     """Keeps what could not be folded."""
     async with store.consumption.folding("inventory") as folding:
         await folding.bury([each._replace(kind="projection") for each in letters])
@@ -42,7 +42,7 @@ async def bury(store: Store, *letters: NewLetter) -> None:
 
 async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
     """Every letter, the oldest number first."""
-    listed = await store.dead_letters.oldest(Wanted(resolved=resolved))
+    listed = await store.dead_letters.oldest(DeadLetterFilter(resolved=resolved))
     found = [await store.dead_letters.get(each.kind, each.number) for each in listed]
     return sorted([each for each in found if each is not None], key=lambda each: (each.kind, each.number))
 
@@ -174,7 +174,7 @@ async def test_a_named_letter_is_emptied_at_once(store: Store) -> None:
     await store.dead_letters.keep([request(at=RECENT)])
     retention = Retention(store.dead_letters, DeadLettersConfig())
     [letter] = await whole(store)
-    with pytest.raises(Refused, match="operator"):
+    with pytest.raises(Rejected, match="operator"):
         await retention.empty(letter, "")
     assert await retention.empty(letter, "ada")
     assert not await retention.empty(letter, "bob")

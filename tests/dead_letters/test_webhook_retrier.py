@@ -16,10 +16,10 @@ from pagefold import Config, Shop
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Reader
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.intake.formats.debezium import Debezium
+from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.request_parts import Faulty
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
-from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
 from tests.support.http_clients import client_of, problem_in, service_of
@@ -410,8 +410,8 @@ async def test_a_conflict_has_its_own_letter(shop: Shop) -> None:
     await append(shop, price("1.00", sku="A"), event("pricing", {"currency": "EUR", "amount": "1.00"}, sku="B"))
     async with sender(shop) as client:
         assert await told(client, "cdc", changes(stated("A", "2.00"), stated("B"))) == ["conflict", "duplicate"]
-    assert await shop.dead_letters.count(Wanted(domain="pricing")) == 1
-    assert await shop.dead_letters.count(Wanted(domain="")) == 0
+    assert await shop.dead_letters.count(DeadLetterFilter(domain="pricing")) == 1
+    assert await shop.dead_letters.count(DeadLetterFilter(domain="")) == 0
 
 
 # --- parts and pieces -----------------------------------------------------------------------------
@@ -420,14 +420,14 @@ async def test_a_conflict_has_its_own_letter(shop: Shop) -> None:
 def pieces(body: bytes, parts: Sequence[int], **settings: object) -> list[object]:
     """The deliveries that some parts of a webhook make, decoded."""
     config = configured("sqlite:///nowhere", HOOK | settings)
-    return [json.loads(text) for _, text in Webhooks(config, "erp").open(body).pieces(parts)]
+    return [json.loads(text) for _, text in WebhookReader(config, "erp").open(body).pieces(parts)]
 
 
 def test_a_part_has_around_it_what_the_delivery_had() -> None:
     """Whatever path leads to the items: its names, and places in arrays, too; numbers stay as they are written."""
     body = b' {"revision": 1.50, "data": {"rows": [ {"n":1e2},{"n":2} , {"n":3.0}], "count":3}, "at":"x"}'
     around = b'{"revision":1.50,"data":{"rows":[{"n":1e2}],"count":3},"at":"x"}'
-    reader = Webhooks(configured("sqlite:///nowhere"), "erp")
+    reader = WebhookReader(configured("sqlite:///nowhere"), "erp")
     [(parts, text)] = reader.open(body).pieces([0])
     assert (list(parts), text) == ([0], around)
     assert pieces(b'[{"deep":{"rows":[1,2]}},5]', [1], items="0.deep.rows") == [[{"deep": {"rows": [2]}}, 5]]
@@ -448,7 +448,7 @@ def test_what_is_too_small_to_be_events_is_one_part(via: Entrance) -> None:
     """So many of them would take a thousand times as long as the bytes that they are."""
     parts = b"7," * 5_000
     body = b"[%b7]" % parts if via == "cdc" else b'{"data":{"rows":[%b7]}}' % parts
-    make: Callable[[Config, str], Reader] = Debezium if via == "cdc" else Webhooks
+    make: Callable[[Config, str], Reader] = DebeziumReader if via == "cdc" else WebhookReader
     reader = make(configured("sqlite:///nowhere"), "erp")
     [found] = found_in(reader, body)
     assert isinstance(found, Faulty)

@@ -25,16 +25,16 @@ from pagefold.engine.command.options import Exit
 from pagefold.engine.demo import live_phase, sample_shop, snapshot_export
 from pagefold.engine.demo.display import LiveScreen, make_console, screen_for
 from pagefold.engine.demo.event_loss import GARBLED, LOST, BadLine
-from pagefold.engine.demo.faults import BROKEN, Delivery, Faults, deliver
+from pagefold.engine.demo.faults import BROKEN, Arrival, Faults, deliver
 from pagefold.engine.demo.page_check import Verdict, compare_pages
 from pagefold.engine.demo.reference_model import Document, Model, stream_of
 from pagefold.engine.demo.report_text import pretty, shortened
 from pagefold.engine.demo.scenario import EVENING, Size
 from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.events import AppendResult
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
-from pagefold.engine.rebuild.run_observer import Watcher
-from pagefold.engine.replay.replayer import Refolded
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
+from pagefold.engine.rebuild.run_observer import RunObserver
+from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.sqlite.connections import PAGES
 
@@ -180,7 +180,7 @@ def test_rebuild_that_mends_no_page(capsys: pytest.CaptureFixture[str], monkeypa
     """Sections that stay spoilt make the demo fail."""
     fold_again = Shop.fold_again
 
-    async def look_only(shop: Shop, *, write: bool, **arguments: object) -> Refolded:
+    async def look_only(shop: Shop, *, write: bool, **arguments: object) -> ReplayResult:
         return await fold_again(shop, write=False)
 
     monkeypatch.setattr(Shop, "fold_again", look_only)
@@ -211,7 +211,7 @@ def test_kept_store(
 async def rebuilt_again(config: pagefold.Config) -> list[RunReport]:
     """A rebuild of every source, after the demo's own."""
     async with pagefold.open(config) as shop, shop.rebuilds() as office:
-        return [await office.rebuild(source, Order(), Watcher()) for source in office.sources(None, None)]
+        return [await office.rebuild(source, RebuildRequest(), RunObserver()) for source in office.sources(None, None)]
 
 
 def test_corrupted_page(
@@ -260,9 +260,9 @@ def test_surprises_are_counted() -> None:
     """A line that became something else than it had to is counted and named, without what it said."""
     ledger = Ledger()
     event = {"type": "media", "sku": "S", "channel": "*", "source": "dam", "sourceVersion": 4, "payload": {"secret": 1}}
-    ledger.enter(Delivery(b"{}", None, None, "appended", event), "appended", AppendResult("rejected", reason="no"))
-    ledger.enter(Delivery(b"{}", "late", None, "appended", event), "duplicate", AppendResult("appended", 1))
-    ledger.enter(Delivery(b"{", "broken", "NaN", "rejected", None), "rejected", AppendResult("rejected", reason="no"))
+    ledger.enter(Arrival(b"{}", None, None, "appended", event), "appended", AppendResult("rejected", reason="no"))
+    ledger.enter(Arrival(b"{}", "late", None, "appended", event), "duplicate", AppendResult("appended", 1))
+    ledger.enter(Arrival(b"{", "broken", "NaN", "rejected", None), "rejected", AppendResult("rejected", reason="no"))
     assert (ledger.lines, ledger.surprised) == (3, 2)
     first, second = ledger.surprises
     assert first.line == "S/*/media/dam version 4 (in order)"

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 import pagefold
 from pagefold import DomainEvent
-from pagefold.domains import Invalid
+from pagefold.domains import InvalidPayload
 from pagefold.domains.amounts import MINOR_DIGITS, are_plain, is_free, plain_amount
 from pagefold.engine.demo.reference_model import amount as modelled
-from pagefold.engine.errors import ConfigurationError, Refused
-from pagefold.engine.intake.bulk_validator import BulkDoor
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.stores.event_state import State
+from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.intake.bulk_validator import BulkValidator
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.event_state import EventState
 from tests.support.rebuild_fixtures import counts_of, export, export_lines, rebuild, with_snapshots
 from tests.support.small_shop import (
     Document,
@@ -60,7 +60,7 @@ currencies = st.sampled_from(["EUR", "JPY", "KWD", "CLF"])
 def old_price(sku: str, payload: bytes, version: int = 1) -> Raw:
     """An event of a log that is older than the one spelling."""
     moment = "2026-01-01T12:00:00.000000Z"
-    state = State(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(payload))
+    state = EventState(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(payload))
     return Raw(f"{sku}/*/pricing/erp", version, "pricing", msgspec.json.encode(state))
 
 
@@ -111,7 +111,7 @@ def test_spellings_are_equal_as_amounts_are(currency: str, one: str, other: str)
 )
 def test_what_is_no_amount(amount: str) -> None:
     """Money in Pagefold's own form is written out, and never negative."""
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidPayload) as caught:
         plain_amount("EUR", "tiers[1].amount", amount)
     assert caught.value.path == "tiers[1].amount"
     assert not are_plain("EUR", [amount])
@@ -133,8 +133,8 @@ def test_every_amount_of_a_price_is_kept_alike() -> None:
     config = configured("sqlite:///nowhere")
     given = event("pricing", EVERYWHERE)
     line = as_line(given)
-    [bulk] = BulkDoor(config).examine([line], [b"TSHIRT-M/*/pricing/erp"])
-    assert [Door(config).examine(each).content for each in (given, read_event(line))] == [PLAIN, PLAIN]
+    [bulk] = BulkValidator(config).examine([line], [b"TSHIRT-M/*/pricing/erp"])
+    assert [EventValidator(config).examine(each).content for each in (given, parse_event(line))] == [PLAIN, PLAIN]
     assert bulk is not None
     assert bulk.content == PLAIN
 
@@ -196,16 +196,16 @@ FREE = {
 def test_a_setting_says_whether_free_is_a_price(path: str, given: DomainEvent) -> None:
     """It is, unless the source is said to mean nothing by it: then every zero that somebody would pay is refused."""
     strict = configured("sqlite:///nowhere", sources=document()["sources"] | {"erp": STRICT})
-    Door(configured("sqlite:///nowhere")).examine(given)
+    EventValidator(configured("sqlite:///nowhere")).examine(given)
     line, stream = as_line(given), b"TSHIRT-M/*/pricing/erp"
-    for each in (given, read_event(line)):
-        with pytest.raises(Refused, match=r'is zero.*zero_price = "accept"') as caught:
-            Door(strict).examine(each)
+    for each in (given, parse_event(line)):
+        with pytest.raises(Rejected, match=r'is zero.*zero_price = "accept"') as caught:
+            EventValidator(strict).examine(each)
         assert caught.value.path == f"payload.{path}"
     fine = as_line(free(compareAt="0"))
-    told = BulkDoor(strict).examine([line, fine], [stream, stream])
+    told = BulkValidator(strict).examine([line, fine], [stream, stream])
     assert [each is None for each in told] == [True, False]
-    Door(strict).examine(read_event(fine))
+    EventValidator(strict).examine(parse_event(fine))
 
 
 STRICT: Document = {"domains": ["pricing"], "zero_price": "refuse"}

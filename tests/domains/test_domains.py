@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagefold.domains import DOMAINS, Contribution, Invalid, View
+from pagefold.domains import DOMAINS, ChannelContext, Contribution, InvalidPayload
 from pagefold.engine.demo.reference_model import canonical, encoded
 from tests.support.small_shop import Document
 from tests.support.strategies import SPEAKERS, defaults_of, payloads, prices
 
-AUSTRIA = View(("de-AT", "de", "en"), "EUR")
+AUSTRIA = ChannelContext(("de-AT", "de", "en"), "EUR")
 BY_NAME = {domain.name: domain for domain in DOMAINS}
 NAMES = sorted(BY_NAME)
 CANONICAL = msgspec.json.Encoder(order="sorted")
@@ -27,13 +27,15 @@ def content(domain: str, payload: Mapping[str, Any]) -> bytes:
     return CANONICAL.encode(BY_NAME[domain].admit(decoded))
 
 
-def section(domain: str, *payloads: Mapping[str, Any], view: View = AUSTRIA) -> Any:  # noqa: ANN401  # JSON
+def section(domain: str, *payloads: Mapping[str, Any], view: ChannelContext = AUSTRIA) -> Any:  # noqa: ANN401  # JSON
     """The section that sources a, b, … make, None when it is disabled."""
     body = folded(domain, payloads, view)
     return None if body is None else orjson.loads(body[0])
 
 
-def folded(domain: str, payloads: Sequence[Mapping[str, Any]], view: View = AUSTRIA) -> tuple[bytes, bool] | None:
+def folded(
+    domain: str, payloads: Sequence[Mapping[str, Any]], view: ChannelContext = AUSTRIA
+) -> tuple[bytes, bool] | None:
     """The section's bytes, and whether it is ready."""
     contributions = [
         Contribution(source, msgspec.json.decode(content(domain, payload), type=BY_NAME[domain].payload))
@@ -82,7 +84,12 @@ def test_channels_that_agree_share_a_section(domain: str, data: st.DataObject) -
     """What a domain says it depends on is all of the channel that its section depends on."""
     drawn = data.draw(payloads(domain, "*").filter(lambda payload: payload is not None))
     assert drawn is not None
-    views = [View(("de", "en"), "EUR"), View(("de", "en"), "USD"), View(("en",), "EUR"), View(("de", "en"), "EUR")]
+    views = [
+        ChannelContext(("de", "en"), "EUR"),
+        ChannelContext(("de", "en"), "USD"),
+        ChannelContext(("en",), "EUR"),
+        ChannelContext(("de", "en"), "EUR"),
+    ]
     results: dict[object, object] = {}
     for view in views:
         if BY_NAME[domain].fits is None:
@@ -208,7 +215,7 @@ def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
 )
 def test_pricing_admits_no_nonsense(changes: Document, path: str) -> None:
     """Each rule that a type cannot express names the field that breaks it."""
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidPayload) as caught:
         content("pricing", {"currency": "EUR", "amount": "1"} | changes)
     assert caught.value.path == path
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pagefold import Config, DomainEvent, Shop
 from pagefold.domains import DOMAINS
 from pagefold.domains.locales import are_plain, canonical_locale, more_general, plain_text, resolve, upcast_text
-from pagefold.engine.errors import ConfigurationError, Refused
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.stores.event_state import State
+from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.event_state import EventState
 from tests.support.small_shop import Document, Raw, append, as_line, configured, document, event, say, section
 
 CANONICAL = {
@@ -102,18 +102,18 @@ def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: st
 
 def content_of(given: DomainEvent) -> bytes:
     """The canonical payload of an event. Both ways in give the same."""
-    door = Door(configured("sqlite:///nowhere"))
-    contents = {door.examine(each).content for each in (given, read_event(as_line(given)))}
+    door = EventValidator(configured("sqlite:///nowhere"))
+    contents = {door.examine(each).content for each in (given, parse_event(as_line(given)))}
     assert len(contents) == 1
     return contents.pop()
 
 
 def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
     """Where and why the door refuses a payload. Both ways in say the same."""
-    door, given = Door(configured("sqlite:///nowhere")), event(domain, payload)
+    door, given = EventValidator(configured("sqlite:///nowhere")), event(domain, payload)
     refusals = set()
-    for each in (given, read_event(as_line(given))):
-        with pytest.raises(Refused) as caught:
+    for each in (given, parse_event(as_line(given))):
+        with pytest.raises(Rejected) as caught:
             door.examine(each)
         refusals.add((caught.value.path, caught.value.reason))
     assert len(refusals) == 1
@@ -188,7 +188,7 @@ async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
     """What was stored before there was one form is folded as it was meant, and the same said again is a duplicate."""
     old = b'{"localized":{"claim":{"de_DE":"Moin","en":"Hello","fr":""}}}'
     moment = "2026-01-01T12:00:00.000000Z"
-    state = State(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(old))
+    state = EventState(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(old))
     await shop.store.log.insert([Raw("A/*/catalog/pim", 1, "catalog", msgspec.json.encode(state))])
     await shop.catch_up()
     assert (await section(shop, "catalog", sku="A"))["attributes"] == {"claim": "Moin"}

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import pagefold
 from pagefold.domains.numbers import InexactNumberError, exact_number
-from pagefold.engine.errors import Refused
-from pagefold.engine.intake.bulk_validator import BulkDoor
-from pagefold.engine.intake.event_parser import canonical_of, read_event
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.partial_event import Change, complete
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.bulk_validator import BulkValidator
+from pagefold.engine.intake.event_parser import canonical_json, parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.support.deliveries import found_in
 from tests.support.rebuild_fixtures import counts_of, export, export_lines, rebuild, with_snapshots
 from tests.support.small_shop import Document, append, as_line, configured, document, event, section
@@ -31,7 +31,7 @@ INEXACT = [
     "9007199254740993.0", "1e309", "-1e999999999999", "3e-324", "123456789.123456789123", "0.1234567890123456789",
 ]  # fmt: skip
 NAMED = [("a", "{}"), ("a.b[1].c", '{{"b":[0,{{"c":{}}}]}}'), ("a[2]", "[1,2.5,{}]"), ("a.x y", '{{"w":1.5,"x y":{}}}')]
-DOOR = Door(configured("sqlite:///nowhere"))
+DOOR = EventValidator(configured("sqlite:///nowhere"))
 numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
 
 
@@ -52,8 +52,8 @@ def is_exact(text: str) -> bool:
 def refusal_of(line: bytes) -> str | None:
     """Why the door refuses a line; None when it does not."""
     try:
-        DOOR.examine(read_event(line))
-    except Refused as refused:
+        DOOR.examine(parse_event(line))
+    except Rejected as refused:
         return str(refused)
     return None
 
@@ -93,8 +93,8 @@ def test_every_double_is_let_through(value: float) -> None:
 @pytest.mark.parametrize(("path", "around"), NAMED)
 def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
     """However deep it stands, among numbers that are fine."""
-    with pytest.raises(Refused) as caught:
-        DOOR.examine(read_event(line_of(around.format(text))))
+    with pytest.raises(Rejected) as caught:
+        DOOR.examine(parse_event(line_of(around.format(text))))
     assert caught.value.path == f"payload.attributes.{path}"
     assert text in caught.value.reason
 
@@ -104,19 +104,19 @@ def test_the_bulk_door_does_not_know_better(text: str) -> None:
     """Neither of a number alone nor among good lines is anything told that the door would refuse."""
     lines = [line_of("1.5"), line_of(f"[{text}]")]
     streams = [b"TSHIRT-M/*/catalog/pim"] * 2
-    told = BulkDoor(configured("sqlite:///nowhere"))
+    told = BulkValidator(configured("sqlite:///nowhere"))
     assert told.examine(lines[1:], streams[1:]) == [None]
     assert told.examine(lines, streams)[1] is None
-    assert canonical_of(f'{{"attributes":{{"a":{text}}}}}'.encode()) == b""
+    assert canonical_json(f'{{"attributes":{{"a":{text}}}}}'.encode()) == b""
 
 
 @pytest.mark.parametrize("text", EXACT)
 def test_what_is_exact_passes_every_door(text: str) -> None:
     """With the value that was written."""
     line = line_of(text)
-    statement = DOOR.examine(read_event(line))
+    statement = DOOR.examine(parse_event(line))
     assert json.loads(statement.content)["attributes"]["a"] == float(text)
-    [bulk] = BulkDoor(configured("sqlite:///nowhere")).examine([line], [b"TSHIRT-M/*/catalog/pim"])
+    [bulk] = BulkValidator(configured("sqlite:///nowhere")).examine([line], [b"TSHIRT-M/*/catalog/pim"])
     assert bulk is not None
     assert bulk.content == statement.content
 
@@ -130,21 +130,21 @@ def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
     config = pagefold.Config.parse(parsed)
     body = b'{"s":"A","v":1,"at":"2026-01-01T00:00:00Z","w":%b,"d":%b,"other":[%b]}'
     for weight, deep, path in ((text, "1", "w"), ("1.5", f'{{"x":[{text}]}}', "deep.x[0]")):
-        [found] = found_in(Webhooks(config, "pim"), body % (weight.encode(), deep.encode(), text.encode()))
-        assert isinstance(found, Change)
-        with pytest.raises(Refused) as caught:
-            Door(config).examine(found.event)
+        [found] = found_in(WebhookReader(config, "pim"), body % (weight.encode(), deep.encode(), text.encode()))
+        assert isinstance(found, PartialEvent)
+        with pytest.raises(Rejected) as caught:
+            EventValidator(config).examine(found.event)
         assert caught.value.path == f"payload.attributes.{path}"
-    [found] = found_in(Webhooks(config, "pim"), body % (b"1.5", b'"x"', text.encode()))
-    assert isinstance(found, Change)
-    Door(config).examine(found.event)
+    [found] = found_in(WebhookReader(config, "pim"), body % (b"1.5", b'"x"', text.encode()))
+    assert isinstance(found, PartialEvent)
+    EventValidator(config).examine(found.event)
 
 
 def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
     """What did not change is put beside them, and the door looks at all of it."""
-    change = Change(read_event(line_of("2.00000000000000000001")), ("payload.attributes.text",))
+    change = PartialEvent(parse_event(line_of("2.00000000000000000001")), ("payload.attributes.text",))
     completed = complete(change, b'{"attributes":{"text":"long"}}')
-    with pytest.raises(Refused, match=r"payload\.attributes\.a: .*2\.00000000000000000001"):
+    with pytest.raises(Rejected, match=r"payload\.attributes\.a: .*2\.00000000000000000001"):
         DOOR.examine(completed)
 
 

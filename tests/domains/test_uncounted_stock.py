@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import Refused
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
@@ -68,20 +68,20 @@ async def test_null_is_content(shop: Shop) -> None:
 
 def webhook_payload(item: Document) -> DomainEvent:
     """The event in a delivery."""
-    webhooks = Webhooks(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
+    webhooks = WebhookReader(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
     [found] = found_in(webhooks, orjson.dumps(item))
-    assert isinstance(found, Change)
+    assert isinstance(found, PartialEvent)
     return found.event
 
 
 def test_a_webhook_says_null() -> None:
     """As Shopify does. What is not there is still missing, and zero is zero."""
     said = {"sku": "A", "v": 1, "at": AT}
-    door = Door(connected())
+    door = EventValidator(connected())
     for free, content in ((None, b'{"available":null}'), (0, b'{"available":0}')):
         assert door.examine(webhook_payload(said | {"stock": {"free": free}})).content == content
     for stated in (said, said | {"stock": {}}, said | {"stock": None}):
-        with pytest.raises(Refused, match=r"payload\.available: is required"):
+        with pytest.raises(Rejected, match=r"payload\.available: is required"):
             door.examine(webhook_payload(stated))
 
 
@@ -89,10 +89,10 @@ def test_a_row_of_a_table_says_null() -> None:
     """And NULL where it says nothing of its own is left out, as before."""
     config = connected(cdc={"columns": COLUMNS})
     row = {"item_no": "A", "free": None, "due": None}
-    [change] = found_in(Debezium(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
-    assert isinstance(change, Change)
+    [change] = found_in(DebeziumReader(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
+    assert isinstance(change, PartialEvent)
     assert change.event.payload == b'{"available":null}'
-    assert Door(config).examine(change.event).content == b'{"available":null}'
+    assert EventValidator(config).examine(change.event).content == b'{"available":null}'
 
 
 async def test_a_cell_says_null_in_a_word(tmp_path: Path) -> None:

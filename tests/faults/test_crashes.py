@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import pagefold
-from pagefold.engine.demo.faults import Delivery
+from pagefold.engine.demo.faults import Arrival
 from tests.support.fault_scenario import (
     SOAK_ROUNDS,
     SOAK_SEED,
@@ -140,7 +140,7 @@ async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None
         await judge(shop, scene.model(deliveries), deliveries, acknowledged(told))
 
 
-async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequence[Delivery]) -> None:
+async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequence[Arrival]) -> None:
     """Everything is known by now: no true event conflicts with itself."""
     told = scene.folder / "told-again"
     again = processes.appender(scene.config, scene.folder / "lines.ndjson", told, "--batch", "500")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import pagefold
-from pagefold import Config, Shop, read_event
+from pagefold import Config, Shop, parse_event
 from tests.support.shared_data import data_file
 
 Document: TypeAlias = dict[str, Any]
@@ -115,7 +115,7 @@ async def sunrise(shop: Shop) -> AsyncIterator[Shop]:
     """The shop, with the four files in it, folded."""
     for name in FILES:
         lines = data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()
-        results = await shop.append([read_event(line) for line in lines])
+        results = await shop.append([parse_event(line) for line in lines])
         assert {result.outcome for result in results} == {"appended"}
     await shop.catch_up()
     yield shop
@@ -168,7 +168,7 @@ async def test_the_files_again_change_nothing(sunrise: Shop) -> None:
     before = await sunrise.pages.get_json(SAMPLE, "de")
     for name in FILES:
         lines = data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()
-        results = await sunrise.append([read_event(line) for line in reversed(lines)])
+        results = await sunrise.append([parse_event(line) for line in reversed(lines)])
         assert {result.outcome for result in results} == {"duplicate"}
     await sunrise.catch_up()
     assert await sunrise.pages.get_json(SAMPLE, "de") == before
@@ -181,7 +181,7 @@ async def test_all_stock_rows(shop: Shop) -> None:
     for row in rows(file):
         expected[row["sku"]][row["source"]] = row["payload"]["available"]
     with gzip.open(file) as lines:
-        while batch := [read_event(line) for line in islice(lines, 10_000)]:
+        while batch := [parse_event(line) for line in islice(lines, 10_000)]:
             assert {result.outcome for result in await shop.append(batch)} == {"appended"}
     await shop.catch_up(["inventory"])
     pages = 0

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from pagefold import Config, Shop
 from pagefold.domains import DOMAINS
-from pagefold.domains.domain import Body
+from pagefold.domains.domain import SectionBody
 from pagefold.engine.consumers.consumer import Consumer
-from pagefold.engine.runtime.counters import Counts
+from pagefold.engine.runtime.counters import Counters
 from tests.support.rebuild_fixtures import Intruder
 from tests.support.small_shop import catalog, price, say, section, stock
 
@@ -31,10 +31,10 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
     intruder.put([each._replace(body=SPOILT) for each in before.values()])
     inventory = BY_NAME["inventory"]
     newer = replace(
-        inventory, fold_version=inventory.fold_version + 1, fold=lambda _heard, _view: Body(b'{"is":"new"}')
+        inventory, fold_version=inventory.fold_version + 1, fold=lambda _heard, _view: SectionBody(b'{"is":"new"}')
     )
     assert not await _is_behind(shop)
-    await Consumer(shop.store, newer, config, Counts()).catch_up()
+    await Consumer(shop.store, newer, config, Counters()).catch_up()
     bodies: Mapping[str, object] = {
         key[2]: each.body for key, each in intruder.sections().items() if key[1] == "web-de"
     }

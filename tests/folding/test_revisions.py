@@ -1,7 +1,7 @@
 """Earlier revisions of the same version, where the newest one cannot be folded; on both stores."""
 
 from pagefold import Shop
-from pagefold.engine.stores.store import Correction, Store, StoredEvent
+from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
 from pagefold.projections.epochs import versioned
 from tests.support.small_shop import MOMENT, SKU, Raw, say, section, stock, stream_of
 
@@ -18,7 +18,7 @@ async def test_older_events_are_older_by_version_and_revision(store: Store) -> N
     """All of (epoch, version, revision) counts, the newest first: an earlier revision is older, a later one is not."""
     places = [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (versioned(1, 1), 0), (versioned(1, 1), 1)]
     for version, revision in places:
-        await store.log.correct([Correction(STREAM, version, revision, "inventory", b"{}")])
+        await store.log.correct([CorrectionEvent(STREAM, version, revision, "inventory", b"{}")])
     await store.log.insert([Raw("A/*/inventory/wms-b", 1), Raw("A/*/inventory/wms", 1)])
     for index, (version, revision) in enumerate(places):
         event = StoredEvent(0, STREAM, version, revision, "inventory", b"")
@@ -31,8 +31,8 @@ async def test_a_section_is_folded_from_an_earlier_revision(shop: Shop) -> None:
     """Of a version whose newest revisions cannot be folded, the newest that can be gives the section."""
     await say(shop, stock(1, version=1), stock(2, version=2))
     stream = stream_of(stock(1))
-    good = Correction(stream, 2, 1, "inventory", state(b'{"available":3}'))
-    bad = [Correction(stream, 2, revision, "inventory", state(b"7")) for revision in (2, 3)]
+    good = CorrectionEvent(stream, 2, 1, "inventory", state(b'{"available":3}'))
+    bad = [CorrectionEvent(stream, 2, revision, "inventory", state(b"7")) for revision in (2, 3)]
     assert None not in await shop.store.log.correct([good, *bad])
     await shop.catch_up()
     assert (await section(shop, "inventory", sku=SKU))["available"] == 3

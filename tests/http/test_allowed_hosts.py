@@ -5,9 +5,9 @@ import pytest
 
 import pagefold
 from pagefold import Shop
-from pagefold.engine.http.allowed_hosts import MOST_KNOWN, Hosts
+from pagefold.engine.http.allowed_hosts import MOST_KNOWN, AllowedHosts
 from pagefold.engine.http.authorization import EVERYTHING, READS
-from pagefold.engine.http.fast_path import AtOnce
+from pagefold.engine.http.fast_path import FastPageReads
 from tests.http.test_connection_limits import Place, status
 from tests.http.test_fast_path import CLOSE, DATE, UNNAMED
 from tests.support.command_line import event, on_sqlite
@@ -37,13 +37,13 @@ OTHERS = (
 @pytest.mark.parametrize("host", [*OURS, *OTHERS])
 def test_whose_name_it_is(host: bytes) -> None:
     """Of this machine, whatever the port; anything else is somebody else's, though it has such a name inside."""
-    for hosts in (Hosts([]), Hosts(["shop.test"])):
+    for hosts in (AllowedHosts([]), AllowedHosts(["shop.test"])):
         assert hosts.admits(host) is hosts.admits(host) is (host in OURS)
 
 
 def test_names_of_the_configuration() -> None:
     """They are compared without case, and not in part."""
-    hosts = Hosts(["Shop.test", "[fe80::1]", "10.0.0.1"])
+    hosts = AllowedHosts(["Shop.test", "[fe80::1]", "10.0.0.1"])
     for host in (b"shop.test", b"SHOP.TEST:80", b"shop.test.", b"[FE80::1]:80", b"10.0.0.1:8080"):
         assert hosts.admits(host)
     for host in (b"shop.test.evil", b"a.shop.test", b"10.0.0.11"):
@@ -52,7 +52,7 @@ def test_names_of_the_configuration() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     """However many ports are named."""
-    hosts = Hosts([])
+    hosts = AllowedHosts([])
     for port in range(MOST_KNOWN * 2):
         assert hosts.admits(b"localhost:%d" % port)
         assert not hosts.admits(b"shop.example:%d" % port)
@@ -66,7 +66,7 @@ async def test_a_page_is_for_those_who_name_this_machine(
     """On either way: 421 as a problem that says so. One who names nobody, as HTTP/1.0 may, is no browser."""
     await say(shop, catalog("a"))
     if not at_once:
-        monkeypatch.setattr(AtOnce, "answer", lambda *_: None)
+        monkeypatch.setattr(FastPageReads, "answer", lambda *_: None)
     service = service_of(shop, EVERYTHING, reads_open=True)
     async with served(service) as (host, port):
         place = Place(host, port)

@@ -12,17 +12,17 @@ from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.http.authorization import (
     EVERYTHING,
     READS,
-    Access,
-    admitted,
+    BearerAuthenticator,
     anonymous_grant,
+    authorize,
     check_source,
     is_loopback,
 )
 from pagefold.engine.http.problems import Problem
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routing import Call, Route
-from pagefold.engine.http.server_context import Service
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.grants import SCOPES, Grant
 from pagefold.engine.stores.store import Store
 from tests.support.command_line import on_sqlite
@@ -86,19 +86,19 @@ async def test_a_wrong_token_is_worth_less_than_none(shop: Shop) -> None:
 )
 async def test_what_is_no_credential_lets_nobody_in(authorization: bytes) -> None:
     """Another scheme, no secret, no text, too long: nobody that is known."""
-    assert await Access(EVERYTHING, Tokens()).grant(authorization) is None
+    assert await BearerAuthenticator(EVERYTHING, Tokens()).grant(authorization) is None
 
 
 @pytest.mark.parametrize("authorization", [b"Bearer reader", b"bearer reader", b"BEARER  reader "])
 async def test_a_bearer_token_is_known(authorization: bytes) -> None:
     """The scheme's name has no case."""
-    assert await Access(None, Tokens()).grant(authorization) == SECRETS["reader"]
+    assert await BearerAuthenticator(None, Tokens()).grant(authorization) == SECRETS["reader"]
 
 
 async def test_scopes_are_no_ranks() -> None:
     """A token that may operate may not read for that."""
     with pytest.raises(Problem) as caught:
-        await admitted(Access(None, Tokens()), b"Bearer operator", "read")
+        await authorize(BearerAuthenticator(None, Tokens()), b"Bearer operator", "read")
     assert caught.value.status == 403
 
 
@@ -163,7 +163,7 @@ async def test_a_handler_knows_who_asks(shop: Shop) -> None:
 async def test_tokens_of_the_store_let_in(shop: Shop) -> None:
     """What a secret's token may do, its holder may do; what is revoked here lets nobody in any more."""
     secret, token = await shop.tokens.create(["operate"])
-    service = Service(shop, Access(None, shop.tokens))
+    service = ServerContext(shop, BearerAuthenticator(None, shop.tokens))
     async with client_of(service, secret) as client:
         assert (await client.get("/v1/dead-letters")).status_code == 200
         assert (await client.get("/v1/pages/web-de/A")).status_code == 403
@@ -178,7 +178,7 @@ async def test_a_store_that_is_away_is_no_wrong_token(store: Store, config: Conf
     shop = Shop(store, config)
     secret, _ = await shop.tokens.create(["operate"])
     watched.away = True
-    async with client_of(Service(shop, Access(None, shop.tokens)), secret) as client:
+    async with client_of(ServerContext(shop, BearerAuthenticator(None, shop.tokens)), secret) as client:
         answer = await client.get("/v1/dead-letters")
     assert problem_in(answer)["status"] == 503
     assert "retry-after" in answer.headers
@@ -194,7 +194,7 @@ async def test_the_first_token_closes_an_open_server(
         await say(shop, catalog("a"))
         service = await service_for(shop, "127.0.0.1")
         page = f"/v1/pages/web-de/{SKU}"
-        async with client_of(service) as client, beside(lambda: closing(service, "127.0.0.1")):
+        async with client_of(service) as client, run_beside(lambda: closing(service, "127.0.0.1")):
             assert (await client.get("/metrics")).status_code == 200
             assert (await client.get(page)).headers["cache-control"].startswith("public")
             secret, token = await shop.tokens.create(["read"])

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.access.token_service import TRUSTED_SECONDS, TokenOffice
-from pagefold.engine.http.authorization import Access
-from pagefold.engine.http.fast_path import AtOnce
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.access.token_service import TOKEN_CACHE_SECONDS, TokenService
+from pagefold.engine.http.authorization import BearerAuthenticator
+from pagefold.engine.http.fast_path import FastPageReads
+from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import Place, status
 from tests.http.test_fast_path import CLOSE, DATE, PAGE
 from tests.support.command_line import on_sqlite
@@ -30,7 +30,7 @@ def showing(secret: str, more: bytes = CLOSE) -> bytes:
     return PAGE + b"Authorization: Bearer %b\r\n" % secret.encode() + more
 
 
-async def said(service: Service, *requests: bytes) -> list[bytes]:
+async def said(service: ServerContext, *requests: bytes) -> list[bytes]:
     """What a server answers to each, but for the date."""
     async with served(service) as (host, port):
         place = Place(host, port)
@@ -58,10 +58,10 @@ async def test_answers_to_tokens_are_the_same_either_way(shop: Shop, monkeypatch
         showing(reader).replace(b"Bearer", b"Basic"),
         PAGE + CLOSE,
     ]
-    service = Service(shop, Access(None, shop.tokens))
+    service = ServerContext(shop, BearerAuthenticator(None, shop.tokens))
     quick = await said(service, *requests)
-    monkeypatch.setattr(AtOnce, "answer", lambda *_: None)
-    other = Service(shop, Access(None, shop.tokens))
+    monkeypatch.setattr(FastPageReads, "answer", lambda *_: None)
+    other = ServerContext(shop, BearerAuthenticator(None, shop.tokens))
     assert quick == await said(other, *requests)
     assert [status(each) for each in quick] == [200, 200, 200, 304, 200, 404, 403, 403, 401, 400, 401, 401]
     assert all(b"cache-control: private" in each for each in quick[:4])
@@ -74,7 +74,7 @@ async def test_a_token_that_was_looked_up_is_answered_at_once(shop: Shop) -> Non
     await say(shop, catalog("a"))
     reader, _ = await shop.tokens.create(["read"])
     operator, _ = await shop.tokens.create(["operate"])
-    at_once = AtOnce(Service(shop, Access(None, shop.tokens)))
+    at_once = FastPageReads(ServerContext(shop, BearerAuthenticator(None, shop.tokens)))
     assert at_once.answer(b"GET", LINE, [bearer(reader)]) is None
     assert await shop.tokens.verify(reader) is not None
     assert await shop.tokens.verify(operator) is not None
@@ -87,30 +87,30 @@ async def test_a_token_that_was_looked_up_is_answered_at_once(shop: Shop) -> Non
         assert at_once.answer(b"GET", LINE, headers) is None
 
 
-def standing(office: TokenOffice, secret: str) -> bool:
+def standing(office: TokenService, secret: str) -> bool:
     """Whether the holder may read at once."""
     grant = office.known(secret)
     return grant is not None and "read" in grant.scopes
 
 
 async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
-    """Another process revokes it: from `TRUSTED_SECONDS` on at the latest, its holder is told so on either way."""
+    """Another process revokes it: from `TOKEN_CACHE_SECONDS` on at the latest, its holder is told so on either way."""
     await say(shop, catalog("a"))
     scene = Scene(shop.store, shop.config)
     secret, token = await scene.office.create(["read"])
-    service = Service(shop, Access(None, scene.office))
+    service = ServerContext(shop, BearerAuthenticator(None, scene.office))
     async with served(service) as (host, port):
         place = Place(host, port)
         assert status(await place.says(showing(secret))) == 200
         assert standing(scene.office, secret)
         await scene.another().revoke(token.name)
         statuses: list[int] = []
-        while scene.seconds < TRUSTED_SECONDS:
+        while scene.seconds < TOKEN_CACHE_SECONDS:
             statuses.append(status(await place.says(showing(secret))))
-            scene.seconds += TRUSTED_SECONDS / 50
+            scene.seconds += TOKEN_CACHE_SECONDS / 50
         assert set(statuses) == {200, 401}
         assert statuses == sorted(statuses)
-        scene.seconds = TRUSTED_SECONDS
+        scene.seconds = TOKEN_CACHE_SECONDS
         assert status(await place.says(showing(secret))) == 401
         await place.close()
     assert not standing(scene.office, secret)
@@ -123,9 +123,9 @@ async def test_a_token_is_not_taken_on_trust_while_nobody_could_look_it_up(shop:
     assert await scene.office.verify(secret) is not None
     scene.watched.away = True
     asked = scene.watched.asked
-    scene.seconds = TRUSTED_SECONDS / 2 - 0.01
+    scene.seconds = TOKEN_CACHE_SECONDS / 2 - 0.01
     assert standing(scene.office, secret)
-    scene.seconds = TRUSTED_SECONDS
+    scene.seconds = TOKEN_CACHE_SECONDS
     assert not standing(scene.office, secret)
     assert scene.watched.asked == asked
 

@@ -10,7 +10,7 @@ import pytest
 
 import pagefold
 from pagefold import Shop
-from pagefold.engine.errors import CannotListen
+from pagefold.engine.errors import AddressUnavailable
 from pagefold.engine.http.listening_socket import address_of, listen
 from tests.support.command_line import on_sqlite
 from tests.support.http_clients import is_free, served, service_of
@@ -274,9 +274,9 @@ def test_an_address_that_is_taken_is_told() -> None:
     """The error names the address, and what can be done."""
     first = listen("127.0.0.1", 0)
     try:
-        with pytest.raises(CannotListen, match="--port"):
+        with pytest.raises(AddressUnavailable, match="--port"):
             listen("127.0.0.1", first.getsockname()[1])
-        with pytest.raises(CannotListen):
+        with pytest.raises(AddressUnavailable):
             listen("no.such.host.invalid", 0)
     finally:
         first.close()

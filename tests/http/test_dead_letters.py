@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.dead_letters.dead_letter_service import undeliverable
+from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
 from pagefold.engine.intake.operators import LONGEST_REASON
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import MOMENT, SKU, Raw, append, price, section, stock, stream_of
@@ -84,7 +84,9 @@ async def test_a_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -
 
 async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
     """What is no text is there in base64; it has a source, and no domain."""
-    await shop.store.dead_letters.keep([undeliverable("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})])
+    await shop.store.dead_letters.keep(
+        [dead_letter_of_request("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})]
+    )
     letter = await shown(client, "ingest-1")
     assert (letter["source"], letter["domain"], letter["sku"]) == ("erp", None, None)
     assert letter["base64"] == "/wA="

@@ -9,9 +9,9 @@ import pytest
 import pagefold
 from pagefold import Shop
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.http.fast_path import Answer, AtOnce
+from pagefold.engine.http.fast_path import Answer, FastPageReads
 from pagefold.engine.http.page_reads import TEMPLATE, PageReads
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import GET, HEALTH, POST, Place, status
 from tests.support.command_line import on_sqlite
 from tests.support.http_clients import served, service_of
@@ -25,7 +25,7 @@ DATE = re.compile(rb"\r\ndate: [^\r]*")
 
 
 @asynccontextmanager
-async def placed(shop: Shop, *, reads_open: bool = True) -> AsyncIterator[tuple[Place, Service]]:
+async def placed(shop: Shop, *, reads_open: bool = True) -> AsyncIterator[tuple[Place, ServerContext]]:
     """A server, and its inside."""
     service = service_of(shop, reads_open=reads_open)
     async with served(service) as (host, port):
@@ -79,7 +79,7 @@ async def test_answers_are_the_same_either_way(
     await say(shop, catalog("a"), price("1.00"))
     async with placed(shop) as (place, service):
         quick = await place.says(request_text)
-    monkeypatch.setattr(AtOnce, "answer", lambda *_: None)
+    monkeypatch.setattr(FastPageReads, "answer", lambda *_: None)
     async with placed(shop) as (place, other):
         slowly = await place.says(request_text)
     assert DATE.sub(b"", quick) == DATE.sub(b"", slowly) != b""
@@ -104,7 +104,7 @@ async def test_whoever_needs_a_token_is_not_answered_without(shop: Shop) -> None
     """Where reads are not open, nothing is answered before the caller is known."""
     await say(shop, catalog("a"))
     async with placed(shop, reads_open=False) as (_, service):
-        assert AtOnce(service).answer(b"GET", PAGE.split()[1], []) is None
+        assert FastPageReads(service).answer(b"GET", PAGE.split()[1], []) is None
 
 
 async def test_a_server_that_is_closed_answers_nobody_at_once(shop: Shop) -> None:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.store import Store
 from tests.support.command_line import ndjson, product, settle
 from tests.support.http_clients import served, service_of
@@ -52,7 +52,7 @@ async def test_what_a_server_folds_itself_is_served(shop: Shop) -> None:
     """With its consumers beside it, a server shows each page from the commit on, whatever it has read meanwhile."""
     async with (
         served(service_of(shop, reads_open=True)) as (host, port),
-        beside(shop.work),
+        run_beside(shop.work),
         asking(host, port) as client,
     ):
         for version in range(1, CHANGES + 1):

@@ -20,11 +20,11 @@ from pagefold import Shop
 from pagefold.engine.http import handover
 from pagefold.engine.http.handover import is_for_readers, is_for_worker
 from pagefold.engine.http.listening_socket import listen
-from pagefold.engine.http.process_links import WORKER, Peers, Way
+from pagefold.engine.http.process_links import WORKER, ProcessLinks, SocketPair
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routing import Route
 from pagefold.engine.http.server import serving
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from tests.support.command_line import event, ndjson
 from tests.support.http_clients import service_of
 from tests.support.processes import eventually
@@ -79,9 +79,9 @@ def test_what_there_is_not_stays_where_it_is(method: bytes, url: bytes) -> None:
 class Scene(NamedTuple):
     """Two servers on one port, and what each of them was asked."""
 
-    worker: Service
-    reader: Service
-    peers: Peers
+    worker: ServerContext
+    reader: ServerContext
+    peers: ProcessLinks
     port: int
 
     def asked(self) -> dict[str, tuple[int, int]]:
@@ -94,9 +94,9 @@ class Scene(NamedTuple):
 
 
 @contextmanager
-def peers() -> Iterator[Peers]:
+def peers() -> Iterator[ProcessLinks]:
     """Ways that are closed at the end."""
-    found = Peers.open(READER)
+    found = ProcessLinks.open(READER)
     yield found
     found.close()
 
@@ -385,7 +385,7 @@ def test_what_has_arrived_goes_as_a_file(monkeypatch: pytest.MonkeyPatch, *, has
     """In memory, or where the system has no such files, in the temporary folder."""
     if not has_memory:
         monkeypatch.delattr(os, "memfd_create", raising=False)
-    way = Way.open(socket.SOCK_STREAM)
+    way = SocketPair.open(socket.SOCK_STREAM)
     mine, yours = socket.socketpair()
     with way.worker, way.readers, mine, yours:
         handover._send(way.readers, yours.fileno(), b"so far")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pagefold import Shop
 from pagefold.engine.http import request_log
 from pagefold.engine.http.openapi import document
-from pagefold.engine.http.request_log import Traffic
+from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routes.events import CloudEvent
 from pagefold.engine.intake.formats.cloudevents import ATTRIBUTES, BINARY_HEADERS, DATA
@@ -104,7 +104,7 @@ def test_a_histogram_counts_up_to_each_bound() -> None:
 @pytest.mark.parametrize(("sample", "expected"), [(0.0, 0), (0.1, 10), (0.5, 50), (1.0, 100)])
 def test_a_sample_of_the_requests_is_logged(sample: float, expected: int) -> None:
     """Every n-th, the first among them."""
-    counter = Traffic(sample)
+    counter = RequestLog(sample)
     assert sum(counter.logs_next() for _ in range(100)) == expected
 
 
@@ -113,7 +113,7 @@ async def test_a_log_line_has_the_route_and_nothing_of_the_request(shop: Shop, m
     lines: list[dict[str, object]] = []
     monkeypatch.setattr(request_log.log, "info", lambda event, **fields: lines.append({"event": event, **fields}))
     service = service_of(shop, reads_open=True)
-    service.traffic = Traffic(1.0)
+    service.traffic = RequestLog(1.0)
     async with client_of(service) as client:
         await client.get("/v1/pages/web-de/SECRET", headers={"x-secret": "SECRET"})
         await client.get("/v1/skus/SECRET/history?channel=SECRET")

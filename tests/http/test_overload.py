@@ -9,9 +9,9 @@ import pytest
 import pagefold
 from pagefold import Shop
 from pagefold.engine.http import request_intake
-from pagefold.engine.runtime.task_groups import beside
+from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.event_state import Admission
+from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.store import Log
 from tests.support.command_line import event, ndjson
 from tests.support.http_clients import problem_in, served, service_of
@@ -97,7 +97,7 @@ async def test_under_overload_nothing_is_half_taken(
         async with (
             served(service_of(shop, reads_open=True)) as (host, port),
             httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as client,
-            beside(shop.work),
+            run_beside(shop.work),
         ):
             load = Load(client)
             slow(shop.store.log, load, monkeypatch)
@@ -109,7 +109,7 @@ def slow(log: Log, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that appends nothing until it hurts."""
     insert = log.insert
 
-    async def late(events: list[Admission], fence: Fence | None = None) -> list[int | None]:
+    async def late(events: list[EncodedEvent], fence: Fence | None = None) -> list[int | None]:
         await load.hurt.wait()
         return await insert(events, fence)
 

@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeAlias
 import httpx2
 
 import pagefold
-from pagefold.engine.http.authorization import Access
+from pagefold.engine.http.authorization import BearerAuthenticator
 from pagefold.engine.http.route_table import ROUTES
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import SCOPES, Grant, Scope
 from tests.support.command_line import event, on_sqlite
 from tests.support.http_clients import client_of
@@ -120,7 +120,7 @@ async def test_every_route_scope_and_source(store_url: str) -> None:
     channels = {"web": {"locale": "de-DE", "currency": "EUR"}}
     async with pagefold.open(configured(store_url, sources=sources(), channels=channels)) as shop:
         for grant in GRANTS:
-            service = Service(shop, Access(None, Known(grant)), environment={"S": "s"})
+            service = ServerContext(shop, BearerAuthenticator(None, Known(grant)), environment={"S": "s"})
             async with client_of(service, None if grant is None else "known") as client:
                 for operation in MATRIX:
                     status = await asked(client, operation)

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from pagefold.engine.http.listening_socket import listen
-from pagefold.engine.runtime.event_loop import answer_soon
+from pagefold.engine.runtime.event_loop import shorten_switch_interval
 from tests.support.command_line import (
     event,
     finished,
@@ -216,7 +216,7 @@ def test_threads_that_compute_give_way_soon() -> None:
     """The event loop waits for Python no longer than a page read takes."""
     before = sys.getswitchinterval()
     try:
-        answer_soon()
+        shorten_switch_interval()
         assert sys.getswitchinterval() < before
     finally:
         sys.setswitchinterval(before)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pagefold import Config, Refused
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold import Config, Rejected
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Faulty
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
 
@@ -32,13 +32,13 @@ NESTED: list[object] = [
 VALUES: list[object] = [SAID, SAID * 50, *NESTED]
 
 
-def reader_of(domain: str, paths: Document) -> tuple[Webhooks, Door]:
+def reader_of(domain: str, paths: Document) -> tuple[WebhookReader, EventValidator]:
     """A source whose mapping finds each part in a place of its own name."""
     parsed = document()
     webhook = {"secret_variables": ["S"], "paths": paths}
     parsed["sources"]["x"] = {"domains": [domain], "webhook": webhook}
     config = Config.parse(parsed)
-    return Webhooks(config, "x"), Door(config)
+    return WebhookReader(config, "x"), EventValidator(config)
 
 
 def cases() -> Iterator[tuple[str, Document, str]]:
@@ -51,16 +51,16 @@ def cases() -> Iterator[tuple[str, Document, str]]:
         yield "pricing", plain | {"payload": "payload"}, part
 
 
-def why_not(reader: Webhooks, door: Door, body: bytes) -> str | None:
+def why_not(reader: WebhookReader, door: EventValidator, body: bytes) -> str | None:
     """Why there is no event; None when there is one, or nobody asks for it."""
     [found] = found_in(reader, body)
     if isinstance(found, Faulty):
         return str(found.refused)
-    if not isinstance(found, Change):
+    if not isinstance(found, PartialEvent):
         return found.reason
     try:
         door.examine(found.event)
-    except Refused as refused:
+    except Rejected as refused:
         return str(refused)
     return None
 

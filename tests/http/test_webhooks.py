@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 import pagefold
 from pagefold import Config, ConfigurationError, Shop
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from tests.support.command_line import finished, on_sqlite, run_pagefold, settle, spawn
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import Document, append, document, everything, price
@@ -184,7 +184,7 @@ async def test_a_secret_that_is_not_there_is_told(shop: Shop) -> None:
     """A server does not start without the secrets that it needs."""
     with pytest.raises(ConfigurationError, match=r"sources.erp.webhook.secret_variables\[0\]: .*STANDARD"):
         service_of(shop, environment={})
-    assert isinstance(service_of(shop, environment=ENVIRONMENT), Service)
+    assert isinstance(service_of(shop, environment=ENVIRONMENT), ServerContext)
 
 
 @on_sqlite

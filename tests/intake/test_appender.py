@@ -11,7 +11,7 @@ import pytest
 from pagefold import AppendResult, Config, Shop
 from pagefold.engine.errors import Overloaded, StoreUnavailable
 from pagefold.engine.intake.appender import Appender
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.store import Store
 from tests.support.small_shop import event, everything
@@ -47,7 +47,7 @@ def slow(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> SlowLog:
 
 def appender(store: Store, config: Config, **settings: object) -> Appender:
     """An appender with other settings than the shop's."""
-    return Appender(store, Door(config), msgspec.structs.replace(config.append, **settings))
+    return Appender(store, EventValidator(config), msgspec.structs.replace(config.append, **settings))
 
 
 async def test_whoever_is_told_that_it_failed_does_not_find_it_later(

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.engine.errors import Refused
-from pagefold.engine.events import Statement
-from pagefold.engine.intake.bulk_validator import RUN_LINES, BulkDoor
-from pagefold.engine.intake.event_parser import read_event, read_wire
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.snapshots.line_templates import Shapes
+from pagefold.engine.errors import Rejected
+from pagefold.engine.events import ValidatedEvent
+from pagefold.engine.intake.bulk_validator import RUN_LINES, BulkValidator
+from pagefold.engine.intake.event_parser import parse_envelope, parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.snapshots.line_templates import LineTemplates
 from pagefold.engine.stores.store import SEPARATOR
 from tests.support.snapshot_fixtures import configured
 
 CONFIG = configured(("pricing", "inventory", "catalog", "media"), file="all.ndjson")
-DOOR, BULK = Door(CONFIG), BulkDoor(CONFIG)
+DOOR, BULK = EventValidator(CONFIG), BulkValidator(CONFIG)
 
 PAYLOADS: dict[str, dict[str, Any]] = {
     "pricing": {
@@ -46,26 +46,26 @@ def line(domain: str = "pricing", payload: object = ..., sku: str = "SKU-1", **m
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def told(*lines: bytes, like: bytes = b"") -> list[Statement | None]:
+def told(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
     """What is told of lines, of which each, or else one like it, was read before."""
-    shapes = Shapes(CONFIG, "erp")
+    shapes = LineTemplates(CONFIG, "erp")
     for each in [like] if like else lines:
-        shapes.learn(read_wire(each), each)
+        shapes.learn(parse_envelope(each), each)
     entries = shapes.entries(lines)
     assert all(entries), "these lines are not of a known shape"
     return bulk(lines, entries)
 
 
-def bulk(lines: Sequence[bytes], entries: Sequence[bytes]) -> list[Statement | None]:
+def bulk(lines: Sequence[bytes], entries: Sequence[bytes]) -> list[ValidatedEvent | None]:
     """What is told of lines with these entries."""
     return BULK.examine(lines, [entry[: entry.index(SEPARATOR)] for entry in entries])
 
 
-def examined(text: bytes) -> Statement | None:
+def examined(text: bytes) -> ValidatedEvent | None:
     """What the door says of one line; None where it refuses it."""
     try:
-        return DOOR.examine(read_event(text))
-    except Refused:
+        return DOOR.examine(parse_event(text))
+    except Rejected:
         return None
 
 
@@ -112,14 +112,14 @@ def test_what_the_door_refuses_is_not_told(text: bytes) -> None:
     """Whether its form is wrong, its values, or the channel; and however good the line is whose shape it has."""
     like = text.replace(b"x" * 1024 * 1024, b"x").replace(b'"discount"', b'"taxClass"')
     assert examined(text) is None
-    shapes = Shapes(CONFIG, "erp")
-    shapes.learn(read_wire(like), like)
+    shapes = LineTemplates(CONFIG, "erp")
+    shapes.learn(parse_envelope(like), like)
     assert bulk([text], [shapes.entries([text])[0] or entry_of(text)]) == [None]
 
 
 def entry_of(text: bytes) -> bytes:
     """As if its shape were known."""
-    wire = read_wire(text)
+    wire = parse_envelope(text)
     stream = f"{wire.sku}/{wire.channel}/{wire.type}/{wire.source}".encode()
     payload = json.dumps(json.loads(bytes(wire.payload)), sort_keys=True, separators=(",", ":")).encode()
     return b'%b\x1f%d\x1f"payload":%b}' % (stream, wire.source_version, payload)
@@ -147,8 +147,8 @@ def test_whatever_was_spoilt(domain: str, place: int, put: bytes, dropped: int) 
     """Bytes are replaced anywhere: nothing is told that the door would not tell, and no neighbour suffers for it."""
     text = line(domain, id="0123", correlationId="trace-1")
     spoilt = text[:place] + put + text[place + dropped :]
-    shapes = Shapes(CONFIG, "erp")
-    shapes.learn(read_wire(text), text)
+    shapes = LineTemplates(CONFIG, "erp")
+    shapes.learn(parse_envelope(text), text)
     if all(entries := shapes.entries([text, spoilt])):
         expected = examined(spoilt)
         beside, alone = bulk([text, spoilt], entries), bulk([text], entries[:1])

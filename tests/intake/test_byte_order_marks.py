@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from pagefold import Config, Shop
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.snapshots import endpoint_client
 from tests.support.command_line import event, lines_file, on_sqlite, run_pagefold, settle
 from tests.support.debezium_messages import ROW, envelope
@@ -79,7 +79,7 @@ def config(store_url: str) -> Config:
     return Config.parse(parsed, store=store_url)
 
 
-def inside(shop: Shop) -> Service:
+def inside(shop: Shop) -> ServerContext:
     """Of a server whose secrets are known."""
     return service_of(shop, environment={"SECRET": SECRET})
 

@@ -13,17 +13,17 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold import Config, DomainEvent, Refused
+from pagefold import Config, DomainEvent, Rejected
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.cloudevents import BINARY_HEADERS, CloudEvents, in_its_words, mode_of
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.cloudevents import BINARY_HEADERS, CloudEventReader, in_its_words, mode_of
 from pagefold.projections import normalise_sku
 from tests.support.shared_data import data_file
 from tests.support.small_shop import SOURCES, Document, document
 from tests.support.strategies import events, json_values, texts
 
-DOOR = Door(Config.parse(document()))
-READER = CloudEvents(SOURCES)
+DOOR = EventValidator(Config.parse(document()))
+READER = CloudEventReader(SOURCES)
 PLAIN: Document = {
     "specversion": "1.0",
     "id": "E-1",
@@ -36,21 +36,21 @@ PLAIN: Document = {
 }
 
 
-def read(**changes: object) -> DomainEvent | Refused:
+def read(**changes: object) -> DomainEvent | Rejected:
     """The plain event with some members changed; those that are `...` are left out."""
     members = {name: value for name, value in (PLAIN | changes).items() if value is not ...}
     return READER.structured(json.dumps(members).encode())
 
 
-def taken(found: DomainEvent | Refused) -> DomainEvent:
+def taken(found: DomainEvent | Rejected) -> DomainEvent:
     """What was found, which is an event."""
     assert isinstance(found, DomainEvent), found
     return found
 
 
-def refused(found: DomainEvent | Refused) -> str:
+def refused(found: DomainEvent | Rejected) -> str:
     """What was found, which is none, and why."""
-    assert isinstance(found, Refused), found
+    assert isinstance(found, Rejected), found
     return str(found)
 
 
@@ -287,7 +287,7 @@ def test_what_the_door_refuses_has_its_name_here() -> None:
         ({"channel": "nowhere"}, "channel"),
         ({"id": "x" * 300}, "id"),
     ):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(Rejected) as caught:
             DOOR.examine(taken(read(**changes)))
         assert in_its_words(caught.value).path == path
         assert in_its_words(caught.value).reason == caught.value.reason
@@ -325,9 +325,9 @@ def test_the_events_of_a_batch_stand_for_themselves() -> None:
     assert refused(found[1]).startswith("sequence: ")
     assert READER.batch(b"[]") == []
     for body in (b"{}", b"", b"[1", b"null"):
-        with pytest.raises(Refused, match="a batch is a JSON array"):
+        with pytest.raises(Rejected, match="a batch is a JSON array"):
             READER.batch(body)
-    with pytest.raises(Refused, match="has 5001 parts; at most 5000 are allowed"):
+    with pytest.raises(Rejected, match="has 5001 parts; at most 5000 are allowed"):
         READER.batch(b"[" + b"0," * 5_000 + b"0]")
     assert refused(READER.batch(b"[7]")[0]) == "expected `object`, got `int`"
 
@@ -385,9 +385,9 @@ def test_the_mode_is_in_the_headers(headers: list[tuple[bytes, bytes]], mode: st
 @given(body=st.binary(max_size=60), headers=st.lists(st.tuples(st.sampled_from([b"ce-id", b"ce-x"]), st.binary())))
 def test_no_bytes_are_an_error(body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     """Any body and any headers are an event or a refusal."""
-    assert isinstance(READER.structured(body), Refused)
-    assert isinstance(READER.binary(headers, body), Refused)
-    assert isinstance(READER.binary([*headers_of(), *headers], body), DomainEvent | Refused)
+    assert isinstance(READER.structured(body), Rejected)
+    assert isinstance(READER.binary(headers, body), Rejected)
+    assert isinstance(READER.binary([*headers_of(), *headers], body), DomainEvent | Rejected)
     mode_of(headers)
 
 
@@ -397,7 +397,7 @@ def test_no_document_is_an_error(members: Document) -> None:
     for each in (members, PLAIN | members):
         body = json.dumps(each).encode()
         found = READER.structured(body)
-        assert isinstance(found, DomainEvent | Refused)
+        assert isinstance(found, DomainEvent | Rejected)
         [in_batch] = READER.batch(b"[" + body + b"]")
         assert type(in_batch) is type(found)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold import ConfigurationError, DomainEvent, Refused
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change, complete
+from pagefold import ConfigurationError, DomainEvent, Rejected
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
 from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
 from tests.support.debezium_messages import (
     AT,
@@ -49,7 +49,7 @@ def test_a_row_is_stated(op: str, *, wrapped: bool) -> None:
     assert (found.type, found.sku, found.channel, found.source) == ("pricing", "TSHIRT-M", "*", "erp")
     assert (found.source_version, found.occurred_at) == (24023128, AT)
     assert payload_of(found) == {"amount": "149.90", "currency": "EUR"}
-    assert Door(configured()).examine(found).originator_id == "TSHIRT-M/*/pricing/erp"
+    assert EventValidator(configured()).examine(found).originator_id == "TSHIRT-M/*/pricing/erp"
 
 
 def test_columns_may_give_the_version_and_the_moment() -> None:
@@ -129,8 +129,8 @@ def test_a_row_that_moves_leaves_nothing_behind(moved: Document) -> None:
     columns = COLUMNS | {"channel": "shop"}
     before, after = ROW | {"shop": "web-us"}, ROW | {"shop": "web-us"} | moved
     withdrawn, stated = read(envelope("u", before, after), columns=columns)
-    assert isinstance(withdrawn, Change)
-    assert isinstance(stated, Change)
+    assert isinstance(withdrawn, PartialEvent)
+    assert isinstance(stated, PartialEvent)
     assert (withdrawn.event.sku, withdrawn.event.channel, withdrawn.event.payload) == ("TSHIRT-M", "web-us", None)
     assert (stated.event.sku, stated.event.channel) == (after["item_no"], after["shop"] or "*")
     assert withdrawn.event.source_version == stated.event.source_version
@@ -174,7 +174,9 @@ def test_nothing_can_be_kept_where_nothing_stands() -> None:
     """Of a stream that the log does not know, or that was withdrawn, with the part that is missing."""
     found = change(envelope("u", None, ROW | {"tax": WORD}))
     for standing in (None, b"null"):
-        with pytest.raises(Refused, match=r"payload.taxClass: did not change, and so was not sent; and the log has no"):
+        with pytest.raises(
+            Rejected, match=r"payload.taxClass: did not change, and so was not sent; and the log has no"
+        ):
             complete(found, standing)
 
 
@@ -186,7 +188,7 @@ def test_a_whole_payload_can_be_kept() -> None:
     assert complete(found, b'{"amount":"1"}').payload == b'{"amount":"1"}'
     stated = event(envelope("u", None, ROW | {"state": '{"amount": "2"}'}), **settings)
     assert stated.payload == b'{"amount": "2"}'
-    assert complete(Change(stated), None) is stated
+    assert complete(PartialEvent(stated), None) is stated
 
 
 def test_parts_inside_objects_are_kept() -> None:
@@ -196,8 +198,8 @@ def test_parts_inside_objects_are_kept() -> None:
     standing = b'{"attributes":{"size":"S","text":"long","weight":1.5}}'
     for size, kept in (("M", {"size": "M", "text": "long"}), (None, {"text": "long"})):
         message = envelope("u", None, ROW | {"text": WORD, "size": size})
-        [found] = found_in(Debezium(config, "pim"), json.dumps(message).encode())
-        assert isinstance(found, Change)
+        [found] = found_in(DebeziumReader(config, "pim"), json.dumps(message).encode())
+        assert isinstance(found, PartialEvent)
         assert payload_of(complete(found, standing)) == {"attributes": kept}
 
 
@@ -272,7 +274,7 @@ def test_a_body_may_have_several_messages() -> None:
     messages = [json.dumps(each) for each in (envelope("c", None, ROW), envelope("x"), None, envelope("d", ROW))]
     for body in (f"[{','.join(messages)}]", "\n".join(messages), "\r\n\n".join(messages) + "\n"):
         found = found_in(reader(), body.encode())
-        assert [type(each) for each in found] == [Change, Faulty, Ignored, Change]
+        assert [type(each) for each in found] == [PartialEvent, Faulty, Ignored, PartialEvent]
     assert found_in(reader(), json.dumps(envelope("c", None, ROW), indent=1).encode()) == found[:1]
     assert found_in(reader(), b"[]") == []
     assert len(found_in(reader(), b"null\n" * 5_000)) == 5_000
@@ -291,8 +293,8 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     )
     names = ["c_1", "u_2", "d_3", "t_4", "m_5"]
     bodies = [data_file("formats", "debezium", f"postgres_{name}.json").read_bytes() for name in names]
-    made, changed, deleted, emptied, message = [found_in(Debezium(config, "pim"), body) for body in bodies]
-    events = [each.event for found in (made, changed, deleted) for each in found if isinstance(each, Change)]
+    made, changed, deleted, emptied, message = [found_in(DebeziumReader(config, "pim"), body) for body in bodies]
+    events = [each.event for found in (made, changed, deleted) for each in found if isinstance(each, PartialEvent)]
     assert [each.sku for each in events] == ["1", "1", "1"]
     assert [each.source_version for each in events] == [24023128, 24023128, 46523128]
     assert payload_of(events[0]) == {"attributes": {"name": "Anne", "mail": "annek@noanswer.org"}}
@@ -308,7 +310,7 @@ def test_columns_that_cannot_work_are_a_fault_of_the_configuration() -> None:
     with pytest.raises(ConfigurationError, match=rf"{KEY}.columns.payload.price: is no part of what pricing takes"):
         reader(columns={"sku": "item_no", "payload": {"price": "price"}})
     with pytest.raises(ConfigurationError, match=r"sources.pim.cdc: is required"):
-        Debezium(configured(), "pim")
+        DebeziumReader(configured(), "pim")
 
 
 READER = reader()
@@ -328,12 +330,12 @@ def test_no_message_is_an_error(op: str, before: Document | None, after: Documen
     whole = envelope(op, before and ROW | before, after and ROW | after)
     for message in (envelope(op, before, after, **origin), whole, {"schema": KINDS, "payload": whole}):
         for found in found_in(READER, json.dumps(message).encode()):
-            assert isinstance(found, Change | Ignored | Faulty)
-            if isinstance(found, Change):
+            assert isinstance(found, PartialEvent | Ignored | Faulty)
+            if isinstance(found, PartialEvent):
                 assert isinstance(complete(found, b'{"tiers":[1],"taxClass":{}}'), DomainEvent)
 
 
-@pytest.mark.parametrize(("depth", "found"), [(62, Change), (63, Faulty), (970, Faulty), (5_000, Faulty)])
+@pytest.mark.parametrize(("depth", "found"), [(62, PartialEvent), (63, Faulty), (970, Faulty), (5_000, Faulty)])
 def test_nesting_is_bounded(depth: int, found: type[Found]) -> None:
     """At 64, counted from the message; deeper is refused, and never an error, whatever the depth."""
     message = json.dumps(envelope("c", None, ROW | {"more": "here"})).replace('"here"', "[" * depth + "]" * depth)
@@ -346,9 +348,9 @@ def test_a_column_of_json_may_be_of_any_depth() -> None:
     [found] = found_in(
         READER, json.dumps({"schema": schema_of(tiers=KIND_OF_JSON), "payload": envelope("u", None, row)}).encode()
     )
-    assert isinstance(found, Change)
-    with pytest.raises(Refused, match=r"nested deeper than 64|expected"):
-        Door(configured()).examine(complete(found, b"{}"))
+    assert isinstance(found, PartialEvent)
+    with pytest.raises(Rejected, match=r"nested deeper than 64|expected"):
+        EventValidator(configured()).examine(complete(found, b"{}"))
 
 
 @given(body=st.binary(max_size=60), schema=json_values, payload=json_values)

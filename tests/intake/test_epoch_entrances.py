@@ -11,11 +11,11 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.http.openapi import document
 from pagefold.engine.http.route_table import ROUTES
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.projections.epochs import versioned
 from tests.support.command_line import on_sqlite, run_pagefold, settle
 from tests.support.http_clients import client_of, problem_in, service_of
@@ -165,15 +165,15 @@ async def test_operators_dismiss_over_http(shop: Shop, operator: httpx2.AsyncCli
 
 def test_the_epoch_of_a_line_is_read(store_url: str) -> None:
     """As a number, null for none; what is no epoch is refused by its name, and a key that stands twice as well."""
-    door = Door(configured(store_url))
-    assert read_event(line_in(3, stock(1))).epoch == 3
-    assert read_event(line_in(None, stock(1))).epoch is None
-    assert door.examine(read_event(line_in(0, stock(1)))).originator_version == 1
+    door = EventValidator(configured(store_url))
+    assert parse_event(line_in(3, stock(1))).epoch == 3
+    assert parse_event(line_in(None, stock(1))).epoch is None
+    assert door.examine(parse_event(line_in(0, stock(1)))).originator_version == 1
     for epoch in ("1", 1.5, -1, 512, 1024, True):
-        with pytest.raises(Refused, match="epoch"):
-            door.examine(read_event(line_in(epoch, stock(1))))
-    with pytest.raises(Refused, match="epoch"):
-        read_event(b'{"epoch":1,' + line_in(2, stock(1))[1:])
+        with pytest.raises(Rejected, match="epoch"):
+            door.examine(parse_event(line_in(epoch, stock(1))))
+    with pytest.raises(Rejected, match="epoch"):
+        parse_event(b'{"epoch":1,' + line_in(2, stock(1))[1:])
 
 
 async def test_posted_events_name_epochs(shop: Shop, operator: httpx2.AsyncClient) -> None:
@@ -218,7 +218,7 @@ async def test_files_and_pipes_name_epochs(config: Config, tmp_path: Path) -> No
     file = tmp_path / "events.ndjson.gz"
     file.write_bytes(gzip.compress(b"\n".join(lines)))
     async with pagefold.open(config) as shop:
-        await append(shop, *[read_event(line) for line in gzip.decompress(file.read_bytes()).splitlines()])
+        await append(shop, *[parse_event(line) for line in gzip.decompress(file.read_bytes()).splitlines()])
         assert [each for each in await versions(shop) if each] == [5, versioned(1, 1), versioned(1, 2)]
 
 

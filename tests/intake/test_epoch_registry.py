@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 import pagefold
-from pagefold import Config, DomainEvent, Refused, Shop, StoreUnavailable
+from pagefold import Config, DomainEvent, Rejected, Shop, StoreUnavailable
 from pagefold.engine.intake.epoch_registry import Epochs, Known
 from pagefold.engine.intake.epoch_service import EpochRefused
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
-from pagefold.engine.stores.store import Correction, Store
+from pagefold.engine.stores.store import CorrectionEvent, Store
 from pagefold.projections.epochs import MAX_EPOCH, MAX_NAMED_EPOCH, describe_version, epoch_of, version_of, versioned
 from tests.support.small_shop import (
     SKU,
@@ -142,9 +142,9 @@ async def test_what_cannot_be_raised_is_told(shop: Shop, scope: str, epoch: int 
     """The scope and the epoch are checked before anything is noted."""
     with pytest.raises(EpochRefused, match=problem):
         await raised(shop, scope, epoch)
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await shop.epochs.raise_epoch("erp", reason=" ", operator="kim")
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         await shop.epochs.raise_epoch("erp", reason="so", operator="")
     assert await shop.epochs.list() == []
 
@@ -272,12 +272,12 @@ async def test_a_fence_is_held_by_the_store(store: Store) -> None:
         with pytest.raises(EpochsMoved):
             await store.log.insert([Raw("C")], fence)
         with pytest.raises(EpochsMoved):
-            await store.log.correct([Correction(*here[:2], 1, "inventory", b"{}")], fence)
+            await store.log.correct([CorrectionEvent(*here[:2], 1, "inventory", b"{}")], fence)
     ceilings = {here.originator_id: 6, beyond.originator_id: versioned(1, 1), "NOTHING": 0}
     assert await store.log.insert([Raw("C")], Fence(0, ceilings)) == [3]
     assert await store.log.insert([Raw(EPOCHS, 0, "t")], Fence(0, ceilings)) == [4]
     assert await store.log.generation() == 1
-    assert await store.log.correct([Correction(*here[:2], 1, "inventory", b"{}")], Fence(1, ceilings)) == [5]
+    assert await store.log.correct([CorrectionEvent(*here[:2], 1, "inventory", b"{}")], Fence(1, ceilings)) == [5]
     with pytest.raises(EpochsMoved):
         await store.log.insert([Raw("D")], Fence(0))
     assert await store.log.end() == 5

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pagefold import Config, DomainEvent, Refused, read_event
-from pagefold.domains.values import format_moment
+from pagefold import Config, DomainEvent, Rejected, parse_event
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.stores.event_state import Admission, State
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.stores.event_state import EncodedEvent, EventState
 from tests.support.small_shop import MOMENT, Document, as_line, document, event
 from tests.support.strategies import events, json_values, texts
 
 CONFIG = Config.parse(document())
-DOOR = Door(CONFIG)
+DOOR = EventValidator(CONFIG)
 LARGEST = 2**53 - 1
 NAMES = ("type", "sku", "channel", "source")
 IDENTIFIERS = ("id", "correlation_id")
@@ -41,14 +41,14 @@ STOCK: Document = PLAIN | {"type": "inventory", "source": "wms-a", "payload": {"
 MEDIA: Document = PLAIN | {"type": "media", "source": "dam", "payload": {"assets": [{"url": "x"}]}}
 
 
-def through(line: bytes) -> Admission:
+def through(line: bytes) -> EncodedEvent:
     """A line of a file, admitted."""
-    return DOOR.admit(read_event(line), MOMENT, "made")
+    return DOOR.admit(parse_event(line), MOMENT, "made")
 
 
-def state_of(admission: Admission) -> State:
+def state_of(admission: EncodedEvent) -> EventState:
     """What is stored."""
-    return msgspec.json.decode(admission.state, type=State)
+    return msgspec.json.decode(admission.state, type=EventState)
 
 
 def line(of: Document = PLAIN, **raw: str) -> bytes:
@@ -72,7 +72,7 @@ def nested(depth: int, escape: str = "") -> bytes:
 
 def refused(given: bytes | DomainEvent) -> tuple[str, str]:
     """Where and why an event is refused, which it must be."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         _ = through(given) if isinstance(given, bytes) else DOOR.admit(given, MOMENT, "made")
     caught.value.path.encode()
     assert len(str(caught.value)) < 1_000, "a reason fits on a screen"
@@ -412,7 +412,7 @@ def test_values_of_odd_classes_are_stored_or_refused(value: object) -> None:
     for payload in ({"attributes": {"a": value}}, {"family": value}):
         try:
             content = DOOR.admit(event("catalog", payload), MOMENT, "made").content
-        except Refused as error:
+        except Rejected as error:
             assert error.path.startswith("payload")  # noqa: PT017  # both outcomes are fine
         else:
             assert json.loads(content) in ({"attributes": {"a": value}}, {"family": value})
@@ -482,7 +482,7 @@ def test_whatever_stands_in_a_file_is_refused_as_such(noise: bytes) -> None:
     for given in (noise, line()[:40] + noise, b'{"payload":' + noise + b"," + line()[1:], line()[:-3] + noise + b"}}"):
         try:
             through(given)
-        except Refused as error:
+        except Rejected as error:
             error.reason.encode()
 
 
@@ -493,7 +493,7 @@ def test_moments_are_written_in_one_form(moment: datetime) -> None:
         expected = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
     except OverflowError:
         with pytest.raises(OverflowError):
-            format_moment(moment)
+            format_timestamp(moment)
         return
-    assert format_moment(moment) == expected
+    assert format_timestamp(moment) == expected
     assert len(expected) == 27

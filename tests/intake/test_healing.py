@@ -11,9 +11,9 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import Correction
+from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.rebuild_fixtures import export, rebuild, with_snapshots
 from tests.support.small_shop import SKU, append, everything, price, say, section, stock, withdrawn
 
@@ -93,7 +93,7 @@ async def test_an_old_duplicate_does_not_heal(shop: Shop, monkeypatch: pytest.Mo
     """One that was recorded before the withdrawal, and waited all the while, is a duplicate."""
     await withdraw(shop)
     monkeypatch.setattr(
-        "pagefold.engine.intake.appender.now", lambda: format_moment(datetime.now(UTC) - timedelta(hours=1))
+        "pagefold.engine.intake.appender.now", lambda: format_timestamp(datetime.now(UTC) - timedelta(hours=1))
     )
     assert [each.outcome for each in await shop.append([GONE])] == ["duplicate"]
     assert await available(shop) is None
@@ -139,7 +139,7 @@ async def test_a_lost_answer_heals_once(shop: Shop, monkeypatch: pytest.MonkeyPa
     correct = shop.store.log.correct
     lost = 0
 
-    async def lossy(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def lossy(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         nonlocal lost
         positions = await correct(corrections, fence)
         if not lost:
@@ -167,7 +167,7 @@ async def test_a_raise_in_between_moves_it(shop: Shop, config: Config) -> None:
     correct = shop.store.log.correct
     async with pagefold.open(config, create=False) as other:
 
-        async def slow(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        async def slow(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
             shop.store.log.correct = correct  # type: ignore[method-assign]  # once
             await other.epochs.raise_epoch("wms-a", reason="meanwhile", operator="kim")
             return await correct(corrections, fence)

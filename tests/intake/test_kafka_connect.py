@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from tests.support.debezium_messages import COLUMNS, ROW, configured, envelope, event, payload_of, refused, schema_of
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document
@@ -79,7 +79,7 @@ def test_moments_are_numbers_of_a_known_unit(kind: str, value: object, moment: s
     columns = COLUMNS | {"occurredAt": "changed"}
     message = {"schema": schema_of(changed=kind), "payload": envelope("c", None, ROW | {"changed": value})}
     found = event(message, columns=columns)
-    assert Door(configured()).examine(found).occurred_at == moment
+    assert EventValidator(configured()).examine(found).occurred_at == moment
     if isinstance(value, int):
         assert refused(message["payload"], columns=columns).startswith("occurredAt: expected a moment")
         message["payload"] = envelope("c", None, ROW | {"changed": value * 10**6})
@@ -93,7 +93,7 @@ def test_json_and_dates_are_what_they_mean() -> None:
     kinds = schema_of(care="io.debezium.data.Json", since="io.debezium.time.Date", note="io.debezium.data.Json")
     row = ROW | {"care": '{"wash":[30]}', "since": 20454, "note": "{"}
     [found] = found_in(
-        Debezium(config, "pim"), json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode()
+        DebeziumReader(config, "pim"), json.dumps({"schema": kinds, "payload": envelope("c", None, row)}).encode()
     )
-    assert isinstance(found, Change)
+    assert isinstance(found, PartialEvent)
     assert payload_of(found.event) == {"attributes": {"care": {"wash": [30]}, "since": "2026-01-01", "note": "{"}}

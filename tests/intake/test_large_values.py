@@ -14,14 +14,14 @@ from pagefold import DomainEvent, Shop
 from pagefold.engine.consumers import consumer
 from pagefold.engine.errors import Overloaded, ReadTooLarge
 from pagefold.engine.folding import folder
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.http.routes import pages as http_pages
 from pagefold.engine.intake import appender
 from pagefold.engine.replay import replayer, section_verifier
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.size_batches import batches, divided
 from pagefold.engine.stores.sqlite import pages as sqlite_pages
-from pagefold.engine.stores.store import Store, StoredEvent, Touched
+from pagefold.engine.stores.store import Store, StoredEvent, TouchedStreams
 from pagefold.projections import Section, SharedSections
 from tests.stores.test_scans import walk, walk_entries
 from tests.support.http_clients import client_of, problem_in, service_of
@@ -160,7 +160,7 @@ async def test_a_window_tells_how_large_it_is(store: Store) -> None:
     """`bytes` are those of the domain's states alone."""
     await insert(store, "P", topic="pricing")
     await store.log.insert([Raw("A", state=b"x" * 50_000), Raw("B", state=b"y" * 7)])
-    assert await store.log.touched("inventory", 0, 10) == Touched(["A", "B"], 2, 3, 3, 50_007)
+    assert await store.log.touched("inventory", 0, 10) == TouchedStreams(["A", "B"], 2, 3, 3, 50_007)
 
 
 @pytest.mark.parametrize("part", [1, 40_000, 10_000_000])
@@ -221,7 +221,7 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
         self.heads = 0
-        self.windows: dict[tuple[object, ...], Touched] = {}
+        self.windows: dict[tuple[object, ...], TouchedStreams] = {}
         log = type(store.log)
         read, scan, touched = log.heads, log.scan, log.touched
 
@@ -233,7 +233,7 @@ class Watch:
             self._seen(found.heads)
             return found
 
-        async def window(me: object, domain: str, after: int, limit: int) -> Touched:
+        async def window(me: object, domain: str, after: int, limit: int) -> TouchedStreams:
             found = await touched(me, domain, after, limit)  # type: ignore[arg-type]  # likewise
             self.windows[domain, after] = found
             return found
@@ -313,12 +313,12 @@ async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
 async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source whose counter fell back looks reset, though of large heads no more is kept than when they occurred."""
     monkeypatch.setattr(folder, "LARGE_HEAD", 100)
-    await say(shop, *(large(f"S{number}", version=9) for number in range(LOOKS_RESET)))
+    await say(shop, *(large(f"S{number}", version=9) for number in range(RESET_THRESHOLD)))
     later = large("S0", version=10).occurred_at
-    again = [large(f"S{number}", 400, version=2) for number in range(LOOKS_RESET)]
+    again = [large(f"S{number}", 400, version=2) for number in range(RESET_THRESHOLD)]
     await say(shop, *(msgspec.structs.replace(each, occurred_at=later) for each in again))
     [streak] = await shop.store.consumption.streaks()
-    assert (streak.domain, streak.source, streak.stale) == ("catalog", "pim", LOOKS_RESET)
+    assert (streak.domain, streak.source, streak.stale) == ("catalog", "pim", RESET_THRESHOLD)
 
 
 # --- appending ------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pagefold
-from pagefold import Config, DomainEvent, Refused, Shop, read_event
-from pagefold.engine.intake.event_validator import Door
+from pagefold import Config, DomainEvent, Rejected, Shop, parse_event
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.projections import normalise_sku
 from tests.support.shared_data import data_file
 from tests.support.small_shop import (
@@ -31,14 +31,14 @@ from tests.support.small_shop import (
 )
 from tests.support.strategies import events, json_values, key_of, texts
 
-DOOR = Door(Config.parse(document()))
+DOOR = EventValidator(Config.parse(document()))
 
 
 def is_admitted(sku: str) -> bool:
     """Whether the door lets a SKU in."""
     try:
         DOOR.admit(event("catalog", {}, sku=sku), MOMENT, "made")
-    except Refused as error:
+    except Rejected as error:
         assert error.path == "sku"  # noqa: PT017  # both outcomes are fine
         return False
     return True
@@ -54,7 +54,7 @@ def naughty() -> list[str]:
 
 async def read_and_append(shop: Shop, lines: Sequence[bytes]) -> list[pagefold.AppendResult]:
     """The outcome of the lines of a file."""
-    return await shop.append([read_event(line) for line in lines])
+    return await shop.append([parse_event(line) for line in lines])
 
 
 async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
@@ -87,7 +87,7 @@ async def test_naughty_values(shop: Shop, naughty: list[str], *, by_line: bool) 
     assets = [{"url": text or "x", "role": text, "alt": {"de": text}} for text in naughty]
     media = [event("media", {"assets": assets}, sku="ALL")]
     events = [*whole, *media, *single]
-    given_events = [read_event(as_line(each)) for each in events] if by_line else events
+    given_events = [parse_event(as_line(each)) for each in events] if by_line else events
     assert {result.outcome for result in await shop.append(given_events)} == {"appended"}
     await shop.catch_up()
     assert await section(shop, "catalog", sku="ALL") == {
@@ -110,14 +110,14 @@ def test_naughty_strings_in_place_of_names(naughty: list[str]) -> None:
     price = event("pricing", {"currency": "EUR", "amount": "1"})
     for text in naughty:
         for field in ("type", "source", "channel"):
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(Rejected) as caught:
                 DOOR.admit(msgspec.structs.replace(price, **{field: text}), MOMENT, "made")
             assert caught.value.path == field
         for name in ("currency", "amount"):
             payload = {"currency": "EUR", "amount": "1", name: text}
             try:
                 DOOR.admit(event("pricing", payload), MOMENT, "made")
-            except Refused as error:
+            except Rejected as error:
                 assert error.path == f"payload.{name}"  # noqa: PT017  # a few of them are amounts
             else:
                 assert re.fullmatch(r"[A-Z]{3}" if name == "currency" else r"[0-9]+(\.[0-9]+)?", text)
@@ -173,5 +173,5 @@ async def test_what_is_accepted_comes_back_on_postgres(
 def test_an_escape_hides_no_repeated_key() -> None:
     """A colon that is written as an escape does not stand for the one that went with a repeated key."""
     payload = b'{"attributes":{"a":1,"a":2,"b":"\\u003a"}}'
-    with pytest.raises(Refused, match="'a' stands twice"):
+    with pytest.raises(Rejected, match="'a' stands twice"):
         DOOR.examine(event("catalog", payload))

@@ -8,10 +8,10 @@ import pytest
 import pagefold
 from pagefold import Config, ConfigurationError, Shop
 from pagefold.engine.http.metrics import exposition
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.dead_letters.test_webhook_retrier import (
     ENVIRONMENT,
     HOOK,
@@ -46,13 +46,13 @@ def configured(url: str = "sqlite:///nowhere", hook: Document | None = None, tab
 
 def webhook(*rows: Document, **more: object) -> list[Found]:
     """What a webhook says, of which only some items count."""
-    reader = Webhooks(configured(hook=ONLY_HOOK), "erp")
+    reader = WebhookReader(configured(hook=ONLY_HOOK), "erp")
     return found_in(reader, delivery(*rows, **more))
 
 
 def table(message: object) -> list[type]:
     """What a change of a table says, of which only some rows count."""
-    reader = Debezium(configured(tables=ONLY_TABLES), "erp")
+    reader = DebeziumReader(configured(tables=ONLY_TABLES), "erp")
     return [type(each) for each in found_in(reader, json.dumps(message).encode())]
 
 
@@ -72,7 +72,7 @@ def table(message: object) -> list[type]:
 def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
     """Exactly one of those that are declared, and at each of the paths; what does not count may be wrong at will."""
     [found] = webhook(row("A", status=status), kind="product")
-    assert isinstance(found, Change) is counts
+    assert isinstance(found, PartialEvent) is counts
     for wrong in (row(None, status="draft"), row("A", "free", status="draft"), {}, 7):
         [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # an item that is none
         assert isinstance(found, Ignored)
@@ -86,11 +86,11 @@ def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
 def test_a_withdrawal_counts_as_anything_else() -> None:
     """What does not count takes nothing back."""
     settings = ONLY_HOOK | {"withdrawals": {"gone": [True]}}
-    reader = Webhooks(configured(hook=settings), "erp")
+    reader = WebhookReader(configured(hook=settings), "erp")
     body = delivery(row("A", gone=True, status="draft"), row("A", gone=True, status="publish"), kind="product")
     ignored, withdrawn = found_in(reader, body)
     assert isinstance(ignored, Ignored)
-    assert isinstance(withdrawn, Change)
+    assert isinstance(withdrawn, PartialEvent)
     assert withdrawn.event.payload is None
 
 
@@ -102,21 +102,21 @@ def priced(sku: str, kind: object, **more: object) -> Document:
 @pytest.mark.parametrize(
     ("message", "found"),
     [
-        (envelope("c", None, priced("A", "retail")), [Change]),
-        (envelope("c", None, priced("A", 7)), [Change]),
+        (envelope("c", None, priced("A", "retail")), [PartialEvent]),
+        (envelope("c", None, priced("A", 7)), [PartialEvent]),
         (envelope("c", None, priced("A", "trade")), [Ignored]),
         (envelope("c", None, {"item": "A", "price": "1.00"}), [Ignored]),
         (envelope("c", None, {"item": None, "price": 1.5, "list": "trade"}), [Ignored]),
-        (envelope("u", priced("A", "retail"), priced("A", "trade")), [Change, Ignored]),
-        (envelope("u", priced("A", "trade"), priced("A", "retail")), [Change]),
-        (envelope("u", priced("A", "retail"), priced("B", "retail")), [Change, Change]),
+        (envelope("u", priced("A", "retail"), priced("A", "trade")), [PartialEvent, Ignored]),
+        (envelope("u", priced("A", "trade"), priced("A", "retail")), [PartialEvent]),
+        (envelope("u", priced("A", "retail"), priced("B", "retail")), [PartialEvent, PartialEvent]),
         (envelope("u", priced("A", "trade"), priced("B", "trade")), [Ignored]),
-        (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [Change]),
+        (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [PartialEvent]),
         (envelope("u", None, priced("A", "__debezium_unavailable_value")), [Faulty]),
-        (envelope("d", priced("A", "retail")), [Change]),
+        (envelope("d", priced("A", "retail")), [PartialEvent]),
         (envelope("d", priced("A", "trade")), [Ignored]),
         (envelope("d", priced("A", None)), [Ignored]),
-        (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [Change]),
+        (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [PartialEvent]),
         (envelope("d", {"item": "A", "shop": "*"}), [Faulty]),
     ],
 )

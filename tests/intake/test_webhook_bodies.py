@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from pagefold import Config, ConfigurationError, DomainEvent, Refused
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold import Config, ConfigurationError, DomainEvent, Rejected
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Faulty, Found
-from pagefold.engine.intake.formats.webhook_bodies import Webhooks
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from tests.support.deliveries import found_in
 from tests.support.shared_data import data_file
@@ -44,9 +44,9 @@ def configured(source: str = "erp", domains: str = "pricing", **settings: object
     return Config.parse(parsed)
 
 
-def reader(**settings: object) -> Webhooks:
+def reader(**settings: object) -> WebhookReader:
     """The deliveries of the source erp."""
-    return Webhooks(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+    return WebhookReader(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
 
 
 def read(delivery: object, **settings: object) -> list[Found]:
@@ -56,13 +56,13 @@ def read(delivery: object, **settings: object) -> list[Found]:
 
 def events_in(found: Sequence[Found]) -> list[DomainEvent]:
     """The events among it."""
-    return [each.event for each in found if isinstance(each, Change)]
+    return [each.event for each in found if isinstance(each, PartialEvent)]
 
 
 def only(found: Sequence[Found]) -> DomainEvent:
     """The one event in it."""
     [one] = found
-    assert isinstance(one, Change), one
+    assert isinstance(one, PartialEvent), one
     return one.event
 
 
@@ -85,7 +85,10 @@ def test_the_paths_find_the_parts_of_an_event() -> None:
     assert (event.type, event.sku, event.channel, event.source) == ("pricing", "TSHIRT-M", "*", "erp")
     assert (event.source_version, event.occurred_at.isoformat()) == (17, "2026-01-01T00:00:00-05:00")
     assert payload_of(event) == {"amount": "149.90", "taxIncluded": True, "currency": "EUR"}
-    assert Door(configured()).examine(event).content == b'{"amount":"149.90","currency":"EUR","taxIncluded":true}'
+    assert (
+        EventValidator(configured()).examine(event).content
+        == b'{"amount":"149.90","currency":"EUR","taxIncluded":true}'
+    )
 
 
 def test_what_is_null_or_not_there_is_left_out() -> None:
@@ -193,8 +196,8 @@ def test_a_delivery_may_withdraw_all_of_its_items() -> None:
 def test_money_stays_text() -> None:
     """A price that came as a number is none, and the door says so."""
     event = only(read(DELIVERY | {"variants": [{"sku": "A", "price": 149.90}]}))
-    with pytest.raises(Refused, match=r"payload.amount: .* money is a decimal string"):
-        Door(configured()).examine(event)
+    with pytest.raises(Rejected, match=r"payload.amount: .* money is a decimal string"):
+        EventValidator(configured()).examine(event)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) 
 def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Document, key: str, problem: str) -> None:
     """It is found before the first delivery comes, and named by its key."""
     with pytest.raises(ConfigurationError) as caught:
-        Webhooks(configured(**settings), "erp")
+        WebhookReader(configured(**settings), "erp")
     assert caught.value.key == key
     assert problem in caught.value.problem
 
@@ -243,12 +246,12 @@ def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Docum
 def test_a_source_without_webhooks_has_none() -> None:
     """Its deliveries cannot be read."""
     with pytest.raises(ConfigurationError, match=r"sources.pim.webhook: is required"):
-        Webhooks(configured(), "pim")
+        WebhookReader(configured(), "pim")
 
 
 READERS = [
-    Webhooks(configured(), "erp"),
-    Webhooks(configured(items="variants", version="moment", withdrawals={"taxed": [True]}), "erp"),
+    WebhookReader(configured(), "erp"),
+    WebhookReader(configured(items="variants", version="moment", withdrawals={"taxed": [True]}), "erp"),
 ]
 
 
@@ -257,7 +260,7 @@ def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
     """Any JSON, and any bytes, are events or a reason why they are none."""
     for reader in READERS:
         for text in (json.dumps(delivery).encode(), json.dumps(DELIVERY | delivery).encode(), body):
-            assert all(isinstance(each, Change | Faulty) for each in found_in(reader, text))
+            assert all(isinstance(each, PartialEvent | Faulty) for each in found_in(reader, text))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def test_a_path_leads_to_members_and_elements(path: str, value: object) -> None:
 def test_naughty_strings_come_through() -> None:
     """Each as a SKU and as a text of the payload."""
     paths = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"attributes": {"name": "name"}}}
-    reader = Webhooks(configured("pim", "catalog", paths=paths, constants={}), "pim")
+    reader = WebhookReader(configured("pim", "catalog", paths=paths, constants={}), "pim")
     for text in json.loads(data_file("naughty", "blns.json").read_bytes()):
         delivery = {"sku": text, "v": 1, "at": "2026-01-01T00:00:00Z", "name": text}
         event = only(found_in(reader, json.dumps(delivery).encode()))

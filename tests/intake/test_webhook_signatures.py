@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from pagefold.engine.configuration.doors import WebhookConfig
-from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.webhook_signatures import MOST_SIGNATURES, TOLERANCE, Signatures
 
 KEY = "sources.erp.webhook"
@@ -49,11 +49,11 @@ def raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-def fault(signatures: Signatures, headers: dict[str, str], body: bytes = BODY, now: datetime = NOW) -> Refused | None:
+def fault(signatures: Signatures, headers: dict[str, str], body: bytes = BODY, now: datetime = NOW) -> Rejected | None:
     """Why they do not sign the body; None when they do."""
     try:
         signatures.check(raw(headers), body, now)
-    except Refused as refused:
+    except Rejected as refused:
         return refused
     return None
 
@@ -133,9 +133,9 @@ def test_a_header_that_is_missing_or_stands_twice_is_refused() -> None:
     """Each of the three has to be there, once."""
     for name in signed():
         headers = raw({key: value for key, value in signed().items() if key != name})
-        with pytest.raises(Refused, match=f"{name}: is required"):
+        with pytest.raises(Rejected, match=f"{name}: is required"):
             standard("NEW").check(headers, BODY, NOW)
-        with pytest.raises(Refused, match=f"{name}: stands twice"):
+        with pytest.raises(Rejected, match=f"{name}: stands twice"):
             standard("NEW").check([*raw(signed()), (name.encode(), b"x")], BODY, NOW)
 
 
@@ -147,7 +147,7 @@ def test_a_header_that_is_missing_or_stands_twice_is_refused() -> None:
 def test_no_bytes_are_an_error(values: dict[str, bytes], body: bytes, scheme: str) -> None:
     """Any bytes in the headers are refused, and nothing else happens."""
     signatures = standard("NEW", "OLD") if scheme == "standard" else plain("webhook-signature", scheme)
-    with pytest.raises(Refused):
+    with pytest.raises(Rejected):
         signatures.check([(name.encode(), value) for name, value in values.items()], body, NOW)
 
 

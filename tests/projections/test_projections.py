@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 import pagefold
 from pagefold import Config, DomainEvent
 from pagefold.domains import DOMAINS
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.projections import (
     ChannelFold,
+    ChannelMismatch,
+    DecodedEvent,
     DomainFold,
-    Misfit,
     Section,
     Splicer,
     Stream,
-    Word,
     normalise_sku,
     parse_stream_id,
     stream_id,
 )
 from pagefold.projections.channels import locale_chain
-from pagefold.projections.streams import LONGEST_SKU, decode_part, encode_part, fault_of_sku
+from pagefold.projections.streams import LONGEST_SKU, decode_part, encode_part, sku_error
 from tests.support.small_shop import (
     MOMENT,
     SKU,
@@ -48,16 +48,16 @@ from tests.support.small_shop import (
 from tests.support.strategies import SKUS, Delivery, deliveries, histories, texts
 
 CONFIG = Config.parse(document())
-DOOR = Door(CONFIG)
+DOOR = EventValidator(CONFIG)
 
 
 SPLICER = Splicer(DOMAINS, CONFIG.made_for)
 
 
-def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, Word]]:
+def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, DecodedEvent]]:
     """By SKU, the heads of one domain's streams, whatever the order of the events."""
     payload_type = next(each.payload for each in DOMAINS if each.name == domain)
-    words: dict[str, dict[str, Word]] = {}
+    words: dict[str, dict[str, DecodedEvent]] = {}
     for each in history:
         if each.type != domain:
             continue
@@ -67,7 +67,7 @@ def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mappin
         sku, tail = admission.originator_id.split("/", 1)
         known = words.setdefault(sku, {})
         if f"/{tail}" not in known or known[f"/{tail}"].version < each.source_version:
-            known[f"/{tail}"] = Word(occurred_at, MOMENT, payload, each.source_version)
+            known[f"/{tail}"] = DecodedEvent(occurred_at, MOMENT, payload, each.source_version)
     return words
 
 
@@ -142,7 +142,7 @@ def test_a_misfit_names_its_stream() -> None:
     fold = DomainFold(DOMAINS[1], CONFIG.made_for)
     words = words_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
     moved = {"/web-de/pricing/erp": words["/*/pricing/erp"]}
-    with pytest.raises(Misfit, match="the price is in USD, the channel's currency is EUR") as caught:
+    with pytest.raises(ChannelMismatch, match="the price is in USD, the channel's currency is EUR") as caught:
         fold.fold("TSHIRT-M", moved, fold.affected(["TSHIRT-M/web-de/pricing/erp"])["TSHIRT-M"])
     assert caught.value.tail == "/web-de/pricing/erp"
 
@@ -298,7 +298,7 @@ def test_a_normal_sku_stays_as_it_is(sku: str) -> None:
     """Normalising twice is normalising once, and what is fine is short, not blank, and encodable."""
     normal = normalise_sku(sku)
     assert normalise_sku(normal) == normal
-    if fault_of_sku(normal) is None:
+    if sku_error(normal) is None:
         assert 0 < len(normal) <= LONGEST_SKU
         assert normal == normal.strip()
         assert normal.encode().decode() == normal

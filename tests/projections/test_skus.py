@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import Refused
-from pagefold.engine.intake.bulk_validator import BulkDoor
-from pagefold.engine.intake.event_parser import read_event, read_wire
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.snapshots.line_templates import Shapes
-from pagefold.projections.streams import fault_of_sku, is_storable_sku
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.bulk_validator import BulkValidator
+from pagefold.engine.intake.event_parser import parse_envelope, parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.snapshots.line_templates import LineTemplates
+from pagefold.projections.streams import is_storable_sku, sku_error
 from tests.support.rebuild_fixtures import counts_of, export_lines, rebuild, with_snapshots
 from tests.support.small_shop import (
     Raw,
@@ -57,17 +57,17 @@ PRICES = document()["sources"] | {"erp": {"domains": ["pricing"], "spreadsheet_s
 def why_not(sku: str, config: Config | None = None) -> str | None:
     """Why the door refuses an SKU; None when it does not. Both ways in say the same."""
     given = msgspec.structs.replace(event("pricing", {"currency": "EUR", "amount": "1.00"}), sku=sku)
-    door = Door(config or configured("sqlite:///nowhere"))
-    [reason, of_line] = [refusal_of(door, each) for each in (given, read_event(as_line(given)))]
+    door = EventValidator(config or configured("sqlite:///nowhere"))
+    [reason, of_line] = [refusal_of(door, each) for each in (given, parse_event(as_line(given)))]
     assert reason == of_line
     return None if reason is None else reason.removeprefix("sku: ")
 
 
-def refusal_of(door: Door, given: DomainEvent) -> str | None:
+def refusal_of(door: EventValidator, given: DomainEvent) -> str | None:
     """Where and why the door refuses an event; None when it does not."""
     try:
         door.examine(given)
-    except Refused as refused:
+    except Rejected as refused:
         return str(refused)
     return None
 
@@ -84,14 +84,14 @@ def test_what_nobody_sees_is_refused_by_name(character: str, name: str, where: s
 @given(st.characters(categories=["Cf", "Zl", "Zp"]))
 def test_no_format_character_is_part_of_an_sku(character: str) -> None:
     """The whole kind is refused, not only those that somebody has thought of."""
-    assert "invisible" in (fault_of_sku(f"A{character}1") or "")
+    assert "invisible" in (sku_error(f"A{character}1") or "")
 
 
 @given(st.characters(categories=["L", "N", "P", "S"]))
 def test_what_can_be_seen_is_part_of_an_sku(character: str) -> None:
     """Letters, digits, signs and pictures of any script are fine, but for the few of them that are blank."""
     blank = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
-    assert fault_of_sku(unicodedata.normalize("NFC", f"A{character}1")) is None or character in blank
+    assert sku_error(unicodedata.normalize("NFC", f"A{character}1")) is None or character in blank
 
 
 @pytest.mark.parametrize("sku", ROUNDED)
@@ -114,16 +114,16 @@ def test_a_setting_accepts_rounded_numbers(sku: str) -> None:
     """That of their source, and of no other."""
     config = configured("sqlite:///nowhere", sources=PRICES)
     assert why_not(sku, config) is None
-    stocked = read_event(as_line(stock(1, sku=sku)))
-    with pytest.raises(Refused):
-        Door(config).examine(stocked)
+    stocked = parse_event(as_line(stock(1, sku=sku)))
+    with pytest.raises(Rejected):
+        EventValidator(config).examine(stocked)
 
 
 def test_rounded_numbers_have_no_shape() -> None:
     """Of many rows at once, those whose SKU a spreadsheet may have made are looked at one by one."""
-    shapes = Shapes(configured("sqlite:///nowhere"), "erp")
+    shapes = LineTemplates(configured("sqlite:///nowhere"), "erp")
     lines = [as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku=sku)) for sku in ("A1", *ROUNDED)]
-    shapes.learn(read_wire(lines[0]), lines[0])
+    shapes.learn(parse_envelope(lines[0]), lines[0])
     first, *others = shapes.entries(lines)
     assert first
     assert not any(others)
@@ -160,11 +160,11 @@ def test_bulk_rows_are_examined_alike() -> None:
     """What has a shape has an SKU that the door accepts."""
     config = configured("sqlite:///nowhere")
     line = as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku="1.5E05"))
-    shapes = Shapes(config, "erp")
-    shapes.learn(read_wire(line), line)
+    shapes = LineTemplates(config, "erp")
+    shapes.learn(parse_envelope(line), line)
     [entry] = shapes.entries([line])
-    [statement] = BulkDoor(config).examine([line], [entry[: entry.index(b"\x1f")]])
-    assert statement == Door(config).examine(read_event(line))
+    [statement] = BulkValidator(config).examine([line], [entry[: entry.index(b"\x1f")]])
+    assert statement == EventValidator(config).examine(parse_event(line))
 
 
 async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:

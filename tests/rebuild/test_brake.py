@@ -9,7 +9,7 @@ import pytest
 
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.rebuild import row_order, withheld_corrections
-from pagefold.engine.rebuild.rebuild_service import CannotResume, Order, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunNotResumable, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import line_rows
 from tests.support.rebuild_fixtures import Witness, counts_of, export, rebuild, resume, with_snapshots
@@ -46,7 +46,7 @@ async def test_corrections_that_empty_everything_are_held(shop: Shop, config: Co
     rows += [catalog("Bag", sku="NEW-1")]
     export(config, "pim", *rows)
     before = [each for each in await everything(shop.store) if each.topic == "catalog"]
-    dry = await rebuild(shop, "pim", Order(dry_run=True))
+    dry = await rebuild(shop, "pim", RebuildRequest(dry_run=True))
     report = await rebuild(shop, "pim")
     for each in (dry, report):
         assert counts_of(each) == {"rows": 41, "missing": 1, "changed": 20, "newer": 20}
@@ -163,7 +163,7 @@ async def test_what_is_withheld_may_be_many_pages(
     monkeypatch.setattr(SourceRebuild, "_release", watched)
     rows = [*products(MANY[:50]), *products(MANY[50:100], colour="blue"), *products(MANY[100:], colour="red")]
     export(config, "pim", *rows[::order])
-    report = await rebuild(shop, "pim", Order(max_orphans=50))
+    report = await rebuild(shop, "pim", RebuildRequest(max_orphans=50))
     assert (report.state, counts_of(report)) == ("completed", {"rows": 200, "equal": 100, "changed": 100})
     assert corrected == [50, 100]
     assert counts_of(await rebuild(shop, "pim")) == {"rows": 200, "equal": 200}
@@ -204,7 +204,7 @@ async def test_what_is_held_needs_its_snapshot_again(shop: Shop, config: Config)
     export(config, "pim", *(event("catalog", {}, sku=sku, version=5) for sku in SKUS))
     report = await rebuild(shop, "pim")
     export(config, "pim", *products(SKUS))
-    with pytest.raises(CannotResume, match="is not the one that it began with"):
+    with pytest.raises(RunNotResumable, match="is not the one that it began with"):
         await resume(shop, report.run, confirmed=True)
     assert counts_of(await rebuild(shop, "pim")) == {"rows": 40, "equal": 40}
 

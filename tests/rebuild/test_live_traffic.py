@@ -18,16 +18,16 @@ import orjson
 import pytest
 
 import pagefold
-from pagefold import Config, Shop, read_event
+from pagefold import Config, Shop, parse_event
 from pagefold.engine.demo.faults import contradicted
 from pagefold.engine.demo.reference_model import Document, Model, Stream, in_microseconds
 from pagefold.engine.rebuild import row_order
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.replay import replayer, section_verifier
-from pagefold.engine.replay.replayer import Refolded
+from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.snapshots import line_rows
-from pagefold.engine.stores.event_state import Drift
+from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections import Stream as LogStream
 from pagefold.projections import stream_id
 from tests.support.fault_scenario import SOAK_ROUNDS, SOAK_SEED
@@ -78,7 +78,7 @@ FATES: Mapping[Fate, float] = {
 An orphan is in no snapshot; of a touched one its source speaks meanwhile.
 """
 
-DRIFT_OF: Mapping[Fate, Drift] = {
+DRIFT_OF: Mapping[Fate, DriftKind] = {
     "missing": "missing",
     "newer": "newer",
     "changed": "changed",
@@ -211,7 +211,7 @@ class World:
                 model.withdraw(stream, self.taken_at)
         return model
 
-    def drifted(self, *, quiet: bool) -> dict[str, Drift]:
+    def drifted(self, *, quiet: bool) -> dict[str, DriftKind]:
         """The streams in which the log was behind the snapshots, by name; or those of which nobody spoke since."""
         return {
             stream_id(LogStream(*stream)): DRIFT_OF[fate]
@@ -289,7 +289,7 @@ class Traffic:
 
 async def tell(shop: Shop, said: Sequence[Document]) -> int:
     """Appends events, and gives how many of them were new. The others were said by a rebuild before."""
-    results = await shop.append([read_event(orjson.dumps(event)) for event in said])
+    results = await shop.append([parse_event(orjson.dumps(event)) for event in said])
     outcomes = Counter(result.outcome for result in results)
     assert outcomes.keys() <= {"appended", "duplicate"}, results
     return outcomes["appended"]
@@ -328,7 +328,7 @@ async def prepared(shop: Shop, seed: int) -> World:
 async def judge(shop: Shop, world: World, traffic: Traffic) -> None:
     """Nothing is lost, nothing too much, and the runs have found all that nobody else has mended."""
     assert await pages_of(shop) == pages_in(world.model())
-    assert await shop.fold_again(write=False) == Refolded(sections=len(Intruder(shop.config.store.url).sections()))
+    assert await shop.fold_again(write=False) == ReplayResult(sections=len(Intruder(shop.config.store.url).sections()))
     await assert_every_event_is_counted(shop.store)
     assert await shop.dead_letters.newest() == []
     found: dict[str, Finding] = {}
@@ -360,7 +360,7 @@ async def rebuild_beside_traffic(shop: Shop, seed: int) -> None:
         traffic = Traffic(shop, storefront, world)
         async with traffic.flowing(shop.work):
             for source in SOURCES:
-                await office.rebuild(source, Order(max_orphans="100%"), Witness())
+                await office.rebuild(source, RebuildRequest(max_orphans="100%"), Witness())
             await shop.catch_up()
             assert (await shop.fold_again()).changed == 0  # what is new is no drift
     await judge(shop, world, traffic)

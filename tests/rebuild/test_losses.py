@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from pagefold.domains.domain import encode
 from pagefold.engine.rebuild.losses import MAX_PATHS, MAX_SAMPLES, Losses, lost_in
-from pagefold.engine.rebuild.row_comparer import Pending
+from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 
-def pending(before: object, content: object, *, topic: str = "catalog", number: int = 1) -> Pending:
+def pending(before: object, content: object, *, topic: str = "catalog", number: int = 1) -> PendingRepair:
     """A correction of one payload by another."""
     had = b"" if before is None else encode(before)
-    return Pending(f"{number}/*/{topic}/pim", 1, 1, topic, b"", number, "changed", had, encode(content))
+    return PendingRepair(f"{number}/*/{topic}/pim", 1, 1, topic, b"", number, "changed", had, encode(content))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.rebuild import head_scan, row_order, source_rebuild
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import line_rows
 from pagefold.engine.snapshots.line_rows import LineReading
@@ -301,5 +301,5 @@ async def go_on(shop: Shop) -> RunReport:
     async with shop.rebuilds() as office:
         run = await office.runs.latest("wms-a")
         if run is None:
-            return await office.rebuild("wms-a", Order(max_orphans="100%"), Witness())
+            return await office.rebuild("wms-a", RebuildRequest(max_orphans="100%"), Witness())
         return await office.resume(run.id, Witness(), confirmed=True)

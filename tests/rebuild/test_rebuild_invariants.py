@@ -18,12 +18,12 @@ import orjson
 import pytest
 
 import pagefold
-from pagefold import Config, Shop, read_event
+from pagefold import Config, Shop, parse_event
 from pagefold.engine.demo import sample_shop
 from pagefold.engine.demo.faults import contradicted
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Drift, Model, in_microseconds, stream_of
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
-from pagefold.engine.replay.replayer import Refolded, SectionDrift, SectionDriftKind
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift, SectionDriftKind
 from pagefold.projections import Section, Stream, parse_stream_id, stream_id
 from tests.support.fault_scenario import SOAK_SEED
 from tests.support.rebuild_fixtures import AT_ONCE, SPOIL, Intruder, SectionKey, Witness, counts_of, export_lines, harm
@@ -90,7 +90,7 @@ def arriving(event: Document, luck: random.Random) -> list[Document]:
 async def hear(shop: Shop, arrived: Sequence[Document]) -> None:
     """The shop hears what arrives, and folds it."""
     for start in range(0, len(arrived), APPENDED_AT_ONCE):
-        events = [read_event(orjson.dumps(event)) for event in arrived[start : start + APPENDED_AT_ONCE]]
+        events = [parse_event(orjson.dumps(event)) for event in arrived[start : start + APPENDED_AT_ONCE]]
         assert {result.outcome for result in await shop.append(events)} <= {"appended", "duplicate"}
     await shop.catch_up()
 
@@ -161,7 +161,7 @@ class Found(NamedTuple):
     runs: Mapping[str, RunReport]
     streams: Mapping[str, Drift]
     sections: Damage
-    pages: Refolded
+    pages: ReplayResult
     sorted_first: frozenset[str]
 
 
@@ -173,7 +173,7 @@ async def rebuild_everything(shop: Shop) -> Found:
     async with shop.rebuilds() as office:
         for source in office.sources(None, None):
             witness = Witness()
-            runs[source] = report = await office.rebuild(source, Order(max_orphans="100%"), witness)
+            runs[source] = report = await office.rebuild(source, RebuildRequest(max_orphans="100%"), witness)
             assert report.run is not None
             recorded = {stream: drift async for stream, drift in office.drifted(report.run)}
             assert recorded == witness.drift
@@ -245,7 +245,7 @@ async def prove(shop: Shop, past: Past, rows: Rows, *, spoilt: int, seed: int) -
     table = Intruder(config.store.url).sections()
     again = await rebuild_everything(shop)
     judge_runs(again, rows, {})
-    assert again.pages == Refolded(sections=len(table))
+    assert again.pages == ReplayResult(sections=len(table))
     assert found.pages.sections == len(table) + Counter(left.values())["surplus"]
     assert Intruder(config.store.url).sections() == table
     await judge_events(shop, past.told, drift)

@@ -10,16 +10,16 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
-from pagefold.domains.values import format_moment
+from pagefold.domains.values import format_timestamp
 from pagefold.engine.intake.epoch_registry import Known
 from pagefold.engine.intake.epoch_service import EpochRefused
 from pagefold.engine.rebuild.epoch_placement import Placement
 from pagefold.engine.rebuild.older_rows import MOST_BYTES, Again, Older, OvertakenFound, note_older
-from pagefold.engine.rebuild.rebuild_service import Order
-from pagefold.engine.rebuild.run_aggregate import Plan, Rebuild
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
+from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import Correction
+from pagefold.engine.stores.store import CorrectionEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, versioned
 from tests.support.rebuild_fixtures import Witness, counts_of, export, export_lines, rebuild, resume, with_snapshots
 from tests.support.small_shop import (
@@ -40,7 +40,7 @@ FUTURE = "2100-01-01T00:00:00Z"
 PAST = "2026-01-01T00:00:00Z"
 """When a snapshot was taken: after whatever the log has, or before."""
 
-NEW_EPOCH = Order(new_epoch=True)
+NEW_EPOCH = RebuildRequest(new_epoch=True)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def test_it_can_be_made_again_and_again(shop: Shop, config: Config) -> Non
         assert (await rebuild(shop, "wms-a")).counts.recreated == 1
         assert (await available(shop), await newest(shop, stock(1))) == (epoch, [(epoch, 2)])
     export(config, "wms-a", taken_at=FUTURE)
-    assert (await rebuild(shop, "wms-a", Order(confirmed=True))).counts.withdrawn == 1
+    assert (await rebuild(shop, "wms-a", RebuildRequest(confirmed=True))).counts.withdrawn == 1
     export(config, "wms-a", stock(7, version=1), taken_at="2100-01-02T00:00:00Z")
     assert (await rebuild(shop, "wms-a")).counts.recreated == 1
     assert (await available(shop), await newest(shop, stock(1))) == (7, [(4, 1)])
@@ -156,10 +156,10 @@ async def test_a_dry_run_tells_and_changes_nothing(shop: Shop, config: Config) -
     export(config, "wms-a", stock(9, version=1), taken_at=FUTURE)
     before = await everything(shop.store)
     witness = Witness()
-    report = await rebuild(shop, "wms-a", Order(dry_run=True), witness)
+    report = await rebuild(shop, "wms-a", RebuildRequest(dry_run=True), witness)
     assert (report.counts.recreated, report.recreated) == (1, [stream_of(stock(9))])
     assert witness.drift == {stream_of(stock(9)): "recreated"}
-    report = await rebuild(shop, "wms-a", Order(dry_run=True, new_epoch=True), Witness())
+    report = await rebuild(shop, "wms-a", RebuildRequest(dry_run=True, new_epoch=True), Witness())
     assert (counts_of(report), report.epoch) == ({"rows": 1, "newer": 1}, 1)
     assert await everything(shop.store) == before
 
@@ -184,7 +184,7 @@ async def test_what_was_said_meanwhile_is_not_overtaken(
     correct = shop.store.log.correct
     spoken = False
 
-    async def slow(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def slow(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         nonlocal spoken
         if not spoken:
             spoken = True
@@ -205,7 +205,7 @@ async def test_a_lost_answer_and_a_resumed_run(shop: Shop, config: Config, monke
     correct = shop.store.log.correct
     failures = iter((StoreUnavailable(shop.store.name, OSError("lost")), RuntimeError("stopped")))
 
-    async def lossy(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def lossy(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         positions = await correct(corrections, fence)
         if (failure := next(failures, None)) is not None:
             raise failure
@@ -214,7 +214,7 @@ async def test_a_lost_answer_and_a_resumed_run(shop: Shop, config: Config, monke
     monkeypatch.setattr(shop.store.log, "correct", lossy)
     async with shop.rebuilds() as office:
         witness = Witness()
-        report = await office.rebuild("wms-a", Order(), witness)
+        report = await office.rebuild("wms-a", RebuildRequest(), witness)
         assert report.counts.recreated == 4
     await append(shop, *(withdrawn("inventory", version=2, sku=sku, source="wms-a") for sku in skus))
     with pytest.raises(RuntimeError):
@@ -321,7 +321,7 @@ async def test_an_epoch_that_is_raised_meanwhile(shop: Shop, config: Config, mon
     correct = shop.store.log.correct
     async with pagefold.open(config, create=False) as other:
 
-        async def slow(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        async def slow(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
             monkeypatch.setattr(shop.store.log, "correct", correct)
             await other.epochs.raise_epoch("wms-a", reason="meanwhile", operator="kim")
             return await correct(corrections, fence)
@@ -351,7 +351,7 @@ async def test_what_was_withheld_is_in_the_epoch_that_was_raised_meanwhile(shop:
         raising: list[asyncio.Future[object]] = []
         correct = shop.store.log.correct
 
-        async def slow(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+        async def slow(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
             await asyncio.gather(*raising)
             return await correct(corrections, fence)
 
@@ -382,10 +382,10 @@ def test_entries_beside_rows() -> None:
 
 def test_a_run_names_as_many_rows_as_fit() -> None:
     """Rows that may have been made again are recorded whole, in events of some megabytes."""
-    run = Rebuild.start(
-        Plan(source="erp", domains=["pricing"], start_position=0, snapshot="s", identity="i", process="p")
+    run = RebuildRun.start(
+        RunSpec(source="erp", domains=["pricing"], start_position=0, snapshot="s", identity="i", process="p")
     )
-    moment = format_moment(datetime.now(UTC))
+    moment = format_timestamp(datetime.now(UTC))
     rows = [
         Again(number, f"S{number}", 1, "pricing", "x" * (MOST_BYTES // 3 + 1), moment, None, None)
         for number in range(8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.rebuild.rebuild_service import Order
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from tests.support.rebuild_fixtures import WHOLE, counts_of, file_of, rebuild, with_snapshots
 from tests.support.small_shop import as_line, price, say
 
@@ -40,9 +40,9 @@ def prices(skus: Sequence[str] = SKUS) -> list[DomainEvent]:
         ([ELSEWHERE], 40, WHOLE, True),
         ([ELSEWHERE, ELSEWHERE], 41, WHOLE, False),
         ([ELSEWHERE, ELSEWHERE], 40, WHOLE, True),
-        ([AGAIN], 40, Order(prefix="SKU-03"), False),
-        ([AGAIN], 39, Order(prefix="SKU-03"), True),
-        ([OLDER], 40, Order(prefix="SKU-03"), True),
+        ([AGAIN], 40, RebuildRequest(prefix="SKU-03"), False),
+        ([AGAIN], 39, RebuildRequest(prefix="SKU-03"), True),
+        ([OLDER], 40, RebuildRequest(prefix="SKU-03"), True),
     ],
 )
 @pytest.mark.parametrize("place", [None, 0, 25], ids=["behind it", "first", "in between"])
@@ -51,7 +51,7 @@ async def test_an_end_marker_counts_distinct_rows(  # noqa: PLR0913, PLR0917  # 
     config: Config,
     more: list[DomainEvent],
     count: int,
-    order: Order,
+    order: RebuildRequest,
     complete: bool,  # noqa: FBT001  # a parameter
     place: int | None,
 ) -> None:

@@ -5,16 +5,24 @@ import json
 import msgspec
 import pytest
 
-from pagefold.engine.events import Statement
-from pagefold.engine.intake.event_parser import read_event
-from pagefold.engine.rebuild.row_comparer import Comparer, Comparison, Mark, Pending, difference, divided, stated_again
-from pagefold.engine.rebuild.run_aggregate import Counts
+from pagefold.engine.events import ValidatedEvent
+from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.rebuild.row_comparer import (
+    Comparison,
+    Mark,
+    PendingRepair,
+    RowComparer,
+    difference,
+    divided,
+    stated_again,
+)
+from pagefold.engine.rebuild.run_aggregate import RunCounts
 from pagefold.engine.snapshots.snapshot import Row
-from pagefold.engine.stores.event_state import Drift, DriftStates, entry
+from pagefold.engine.stores.event_state import DriftKind, RepairEncoder, head_content
 from pagefold.engine.stores.store import StoredEvent
 from tests.support.snapshot_fixtures import configured
 
-COMPARER = Comparer(configured(file="prices.ndjson"))
+COMPARER = RowComparer(configured(file="prices.ndjson"))
 MARK = Mark("erp-20260112T060000-abcd", "2026-01-12T06:00:00.000000Z")
 
 
@@ -36,12 +44,12 @@ def row(sku: str, version: int, amount: str = "9.90", *, read: bool = False) -> 
             "payload": {"currency": "EUR", "amount": amount},
         }
     ).encode()
-    return Row(7, read_event(line) if read else None, line, said(sku, version, amount))
+    return Row(7, parse_event(line) if read else None, line, said(sku, version, amount))
 
 
 def said(sku: str, version: int, amount: str = "9.90", *, since: bool = False) -> bytes:
     """What the log says; `since` the run began, or before."""
-    return entry(stream(sku), version, content(amount)) + b"\x1f" * since
+    return head_content(stream(sku), version, content(amount)) + b"\x1f" * since
 
 
 def stream(sku: str) -> str:
@@ -63,12 +71,12 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
         (stream("A"), "missing"),
         (stream("B"), "newer"),
     ]
-    assert (found.counts, found.live) == (Counts(equal=1), 2)
+    assert (found.counts, found.live) == (RunCounts(equal=1), 2)
     assert (found.left, found.unnamed) == ([], [])
     [change] = difference(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
     made = found.pending[1]
-    assert made == Pending(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"), made.content)
+    assert made == PendingRepair(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"), made.content)
     assert json.loads(made.state) == {
         "id": f"{MARK.run_id}-7",
         "occurredAt": "2026-01-12T05:00:00.000000Z",
@@ -93,7 +101,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
 def test_what_only_heads_tell(beside: bytes) -> None:
     """Another content at the same version; what was said since the run began; odd names."""
     found = compared([row("A", 3)], beside)
-    assert (found.pending, found.counts, found.live) == ([], Counts(), 0)
+    assert (found.pending, found.counts, found.live) == ([], RunCounts(), 0)
     assert [each.statement.originator_id for each in found.left] == [stream("A")]
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
     found.merge([StoredEvent(1, stream("A"), 3, 4, "pricing", state)], MARK)
@@ -109,16 +117,16 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
     head = StoredEvent(1, stream("A"), 4, 0, "pricing", state)
     found.merge([head], MARK)
-    assert (found.counts, found.live, found.pending) == (Counts(older=1), 1, [])
+    assert (found.counts, found.live, found.pending) == (RunCounts(older=1), 1, [])
     [(number, statement, newest)] = found.overtaken
     assert (number, statement.originator_version, newest) == (7, 3, head)
 
 
 @pytest.mark.parametrize(("drift", "made_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
-def test_an_event_is_written_alike_whoever_has_named_it(drift: Drift, made_id: str) -> None:
+def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, made_id: str) -> None:
     """Whether its id is the source's own or made, and whatever else it says, to the byte."""
-    states = DriftStates("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
-    nameless = Statement(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
+    states = RepairEncoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
+    nameless = ValidatedEvent(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
     named = msgspec.structs.replace(nameless, id=made_id)
     assert states.state(nameless, 7) == states.state(named, 8)
     traced = msgspec.structs.replace(nameless, correlation_id="trace")
@@ -129,7 +137,7 @@ def test_what_no_row_names_and_what_is_refused() -> None:
     """Other streams are told by name; a row that breaks a rule mends nothing, and names its stream."""
     found = compared([row("A", 3, "dear"), row("B", 3, "dear")], said("A", 2), said("C", 1), said("D", 1))
     assert found.unnamed == [stream("C").encode(), stream("D").encode()]
-    assert (found.pending, found.counts, found.live) == ([], Counts(refused=2), 1)
+    assert (found.pending, found.counts, found.live) == ([], RunCounts(refused=2), 1)
     assert [each.path for each in found.refusals] == ["payload.amount"] * 2
 
 
@@ -137,7 +145,7 @@ def test_what_is_equal_is_not_looked_at() -> None:
     """Byte for byte; the others are given back, each in its order."""
     rows = [row("A", 1), row("B", 1), row("C", 1)]
     found, different, others = divided(rows, [said("A", 1), said("B", 2), said("D", 1)])
-    assert (found.counts, found.live) == (Counts(equal=1), 1)
+    assert (found.counts, found.live) == (RunCounts(equal=1), 1)
     assert (different, others) == (rows[1:], [said("B", 2), said("D", 1)])
     found, different, others = divided(rows, [each.entry for each in rows])
-    assert (found.counts, different, others) == (Counts(equal=3), [], [])
+    assert (found.counts, different, others) == (RunCounts(equal=3), [], [])

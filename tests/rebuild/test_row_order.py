@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild import row_order
 from pagefold.engine.rebuild.row_order import SpillFailed, stream_of
 from pagefold.engine.snapshots.snapshot import Row
@@ -29,7 +29,7 @@ def rows() -> list[Row]:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_file_has_no_name() -> None:
     """It is there, and goes with the process, however that ends. The rows are in order."""
-    usher = row_order.Usher(Door(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), ""))
+    usher = row_order.StreamAssigner(EventValidator(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), ""))
     before = set(unnamed())
     with closing(row_order._Spill()) as spill:
         spill.add(usher, rows())

@@ -15,8 +15,15 @@ from eventsourcing.persistence import InterfaceError
 from pagefold import Config, Shop
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.rebuild.excerpts import LONGEST_TEXT, MOST_EXAMPLES
-from pagefold.engine.rebuild.run_aggregate import LONGEST_LIST, Counts, Drifted, Plan, Rebuild, RunStateError
-from pagefold.engine.rebuild.run_repository import REGISTER, SNAPSHOT_EVERY, Runs, RunTaken, UnknownRun, open_runs
+from pagefold.engine.rebuild.run_aggregate import LONGEST_LIST, Drifted, RebuildRun, RunCounts, RunSpec, RunStateError
+from pagefold.engine.rebuild.run_repository import (
+    REGISTER,
+    SNAPSHOT_EVERY,
+    RunRepository,
+    RunTakenOver,
+    UnknownRun,
+    open_runs,
+)
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 from tests.conftest import assert_nothing_is_open
@@ -29,7 +36,7 @@ PROCESS = "host:1"
 STREAMS = [f"SKU-{number:04}/*/pricing/erp" for number in range(100)]
 
 
-def plan(source: str = "erp", **changes: Any) -> Plan:  # noqa: ANN401  # whatever a plan has
+def plan(source: str = "erp", **changes: Any) -> RunSpec:  # noqa: ANN401  # whatever a plan has
     """A plan for a source."""
     fields: dict[str, Any] = {
         "source": source,
@@ -39,14 +46,14 @@ def plan(source: str = "erp", **changes: Any) -> Plan:  # noqa: ANN401  # whatev
         "identity": "1-2-3",
         "process": PROCESS,
     }
-    return Plan(**(fields | changes))
+    return RunSpec(**(fields | changes))
 
 
-def compare(run: Rebuild, streams: Sequence[str], *, orphans: Sequence[str] = ()) -> None:
+def compare(run: RebuildRun, streams: Sequence[str], *, orphans: Sequence[str] = ()) -> None:
     """A page in which all of these streams were missing."""
     run.page_done(
         cursor={"snapshot": {"offset": len(streams)}, "stream": max([*streams, *orphans])},
-        counts=Counts(rows=len(streams), missing=len(streams), orphans=len(orphans)),
+        counts=RunCounts(rows=len(streams), missing=len(streams), orphans=len(orphans)),
         live=len(orphans),
         drifted={"missing": streams},
         orphans=orphans,
@@ -54,7 +61,7 @@ def compare(run: Rebuild, streams: Sequence[str], *, orphans: Sequence[str] = ()
     )
 
 
-async def saved(runs: Runs, **changes: Any) -> Rebuild:  # noqa: ANN401  # whatever a plan has
+async def saved(runs: RunRepository, **changes: Any) -> RebuildRun:  # noqa: ANN401  # whatever a plan has
     """A run in which two pages were compared."""
     run = await runs.start(plan(**changes))
     compare(run, STREAMS[0:2], orphans=STREAMS[2:4])
@@ -113,7 +120,7 @@ async def test_the_life_of_a_run(store: Store) -> None:
             ("running", "withdrawing"),
             ("completed", "done"),
         ]
-        assert run.counts == Counts(rows=4, missing=4, orphans=3, withdrawn=2, spared=1)
+        assert run.counts == RunCounts(rows=4, missing=4, orphans=3, withdrawn=2, spared=1)
         assert (run.live, run.cursor) == (3, {"snapshot": {"offset": 1}, "stream": STREAMS[6]})
         assert (run.spilled, run.confirmed, run.process, run.held_orphans) == (True, True, "host:3", 3)
         assert (run.complete_snapshot, run.withdrawn_after) == (True, STREAMS[5])
@@ -123,7 +130,7 @@ async def test_the_life_of_a_run(store: Store) -> None:
 
 def test_a_command_needs_its_state() -> None:
     """What a run's state does not allow raises an error that says where the run is, and changes nothing."""
-    run = Rebuild.start(plan())
+    run = RebuildRun.start(plan())
     early = (
         run.complete,
         partial(run.hold, 1, 0),
@@ -141,7 +148,7 @@ def test_a_command_needs_its_state() -> None:
     assert not run.resumable
     with pytest.raises(RunStateError, match="cannot be resumed: it is failed, superseded by erp-20261123T020000-3f9a"):
         run.resume(PROCESS)
-    other = Rebuild.start(plan())
+    other = RebuildRun.start(plan())
     other.compared(complete=True)
     other.complete()
     for command in (
@@ -157,7 +164,7 @@ def test_a_command_needs_its_state() -> None:
 
 def test_a_confirmed_run_is_not_held_again() -> None:
     """Who was asked once is not asked again."""
-    run = Rebuild.start(plan())
+    run = RebuildRun.start(plan())
     run.compared(complete=True)
     run.hold(600, 500)
     run.resume(PROCESS, confirmed=True)
@@ -167,13 +174,13 @@ def test_a_confirmed_run_is_not_held_again() -> None:
 
 def test_an_event_of_a_run_is_bounded() -> None:
     """Twenty examples are kept, with short texts that can be recorded; and a list of streams has a limit."""
-    run = Rebuild.start(plan(snapshot="prices-\udcff.csv"))
+    run = RebuildRun.start(plan(snapshot="prices-\udcff.csv"))
     assert run.snapshot == r"prices-\udcff.csv"
     long = "x" * 10_000
     for _ in range(3):
         run.page_done(
             cursor={"snapshot": None, "stream": "A"},
-            counts=Counts(rows=9, refused=9),
+            counts=RunCounts(rows=9, refused=9),
             samples=[["A", "changed", [["payload.name", long, None]] * 50]] * 9,
             refusals=[[number, long, "\ud800"] for number in range(9)],
         )
@@ -182,7 +189,7 @@ def test_an_event_of_a_run_is_bounded() -> None:
     assert len(changes) == MOST_EXAMPLES  # type: ignore[arg-type]  # likewise
     assert run.refusals[0] == [0, "x" * (LONGEST_TEXT - 1) + "…", r"\ud800"]
     with pytest.raises(ValueError, match=f"at most {LONGEST_LIST} streams"):
-        run.page_done(cursor=run.cursor, counts=Counts(), orphans=["A"] * (LONGEST_LIST + 1))
+        run.page_done(cursor=run.cursor, counts=RunCounts(), orphans=["A"] * (LONGEST_LIST + 1))
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -215,7 +222,7 @@ async def test_one_of_two_processes_takes_a_run(store: Store) -> None:
             copies[number].resume(f"host:{number}")
             try:
                 await runs.save(copies[number])
-            except RunTaken:
+            except RunTakenOver:
                 taken.append(number)
 
         async with anyio.create_task_group() as group:
@@ -225,7 +232,7 @@ async def test_one_of_two_processes_takes_a_run(store: Store) -> None:
         [winner] = {0, 1, 2, 3}.difference(taken)
         assert (await runs.get(run.id)).process == f"host:{winner}"
         compare(copies[taken[0]], STREAMS[6:8])
-        with pytest.raises(RunTaken, match=f"the rebuild {run.id} was taken over by another process"):
+        with pytest.raises(RunTakenOver, match=f"the rebuild {run.id} was taken over by another process"):
             await runs.save(copies[taken[0]])
 
 
@@ -303,7 +310,7 @@ async def test_drifted_streams_and_orphans_are_read_in_pages(store: Store) -> No
         compare(run, STREAMS[0:1], orphans=STREAMS[1:2])
         compare(run, STREAMS[2:3], orphans=STREAMS[3:5])
         several: Drifted = {"newer": ["A", "D"], "missing": ["C"], "changed": ["B"]}
-        run.page_done(cursor=run.cursor, counts=Counts(), drifted=several)
+        run.page_done(cursor=run.cursor, counts=RunCounts(), drifted=several)
         run.compared(complete=True)
         run.withdraw(STREAMS[1:2], spared=0, after=STREAMS[1])
         await runs.save(run)
@@ -429,7 +436,7 @@ async def test_a_plain_follower_reads_the_runs(store: Store, store_url: str) -> 
         with Application[str](environment(store_url, ORIGINATOR_ID_TYPE="text")) as follower:
             notifications = follower.recorder.select_notifications(None, 10, topics=[topic])
             events = [follower.mapper.to_domain_event(notification) for notification in notifications]
-            assert all(isinstance(event, Rebuild.PageDone) for event in events)
+            assert all(isinstance(event, RebuildRun.PageDone) for event in events)
             assert [event.originator_id for event in events] == [run.id, run.id]
             assert follower.repository.get(run.id) == run
 
@@ -456,7 +463,7 @@ async def test_consumers_pass_over_runs(shop: Shop) -> None:
 def test_topics_stay_what_they_are() -> None:
     """The names under which runs are recorded are pinned: an event that was recorded once is read for ever."""
     assert {
-        name for name, each in vars(Rebuild).items() if getattr(each, "TOPIC", "").endswith(f":Rebuild.{name}")
+        name for name, each in vars(RebuildRun).items() if getattr(each, "TOPIC", "").endswith(f":Rebuild.{name}")
     } == {
         "Started",
         "PageDone",
@@ -474,12 +481,12 @@ def test_topics_stay_what_they_are() -> None:
 def test_counts_add_up() -> None:
     """Counts are added by name, and come back from their names, those of a later version left out."""
     dice = random.Random(7)
-    one, another = (Counts(*(dice.randrange(9) for _ in range(12))) for _ in range(2))
+    one, another = (RunCounts(*(dice.randrange(9) for _ in range(12))) for _ in range(2))
     both = one + another
     assert both.rows == one.rows + another.rows
     assert both.spared == one.spared + another.spared
-    assert Counts.of(both.as_dict() | {"invented": 3}) == both
-    assert Counts().as_dict() == {}
+    assert RunCounts.of(both.as_dict() | {"invented": 3}) == both
+    assert RunCounts().as_dict() == {}
 
 
 # --- the end --------------------------------------------------------------------------------------

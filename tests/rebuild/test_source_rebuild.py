@@ -12,10 +12,10 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop
 from pagefold.engine.errors import SourceFailed, StoreUnavailable
-from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, CannotResume, Order
-from pagefold.engine.rebuild.run_aggregate import Plan
+from pagefold.engine.rebuild.rebuild_service import RebuildInProgress, RebuildRequest, RunNotResumable
+from pagefold.engine.rebuild.run_aggregate import RunSpec
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.store import Correction
+from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.rebuild_fixtures import (
     Witness,
     counts_of,
@@ -132,7 +132,7 @@ async def test_a_dry_run_reports_and_writes_nothing(shop: Shop, config: Config) 
     before, pages = await everything(shop.store), await pages_of(shop)
     export(config, "erp", *prices(skus=SKUS[1:]), taken_at=soon())
     witness = Witness()
-    report = await rebuild(shop, "erp", Order(dry_run=True), witness)
+    report = await rebuild(shop, "erp", RebuildRequest(dry_run=True), witness)
     assert counts_of(report) == {"rows": 39, "newer": 39, "orphans": 1}
     assert (report.run, report.dry_run) == (None, True)
     assert witness.drift[f"{SKUS[0]}/*/pricing/erp"] == "orphan"
@@ -151,7 +151,7 @@ async def test_the_order_of_the_rows_does_not_matter(config: Config, tmp_path: P
             await append(shop, *missing)
             export(shuffled, "erp", *sequence, taken_at=soon())
             witness = Witness()
-            report = await rebuild(shop, "erp", Order(max_orphans=1), witness)
+            report = await rebuild(shop, "erp", RebuildRequest(max_orphans=1), witness)
             assert (report.counts.rows, report.counts.withdrawn, report.state) == (40, 1, "completed")
             assert witness.restarts == restarts
             assert {stream for stream, drift in witness.drift.items() if drift == "orphan"} == {stream_of(missing[0])}
@@ -224,7 +224,7 @@ async def test_a_withdrawal_whose_answer_was_lost_is_counted(
     export(config, "erp", *prices()[1:], taken_at=soon())
     correct, calls = shop.store.log.correct, []
 
-    async def lose_the_answer(corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def lose_the_answer(corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         positions = await correct(corrections, fence)
         calls.append(positions)
         if len(calls) == 1:
@@ -263,7 +263,7 @@ async def test_a_snapshot_cut_anywhere_withdraws_nothing(shop: Shop, config: Con
     export(config, "erp", *prices())
     whole = file_of(config, "erp").read_bytes()
     file_of(config, "erp").write_bytes(whole[: len(whole) * share // 100])
-    report = await rebuild(shop, "erp", Order(confirmed=True))
+    report = await rebuild(shop, "erp", RebuildRequest(confirmed=True))
     assert (report.complete, report.counts.withdrawn, report.counts.changed) == (False, 0, 0)
     assert report.counts.equal < 40
     for sku in SKUS:
@@ -358,8 +358,8 @@ async def test_the_limit_can_be_another(shop: Shop, config: Config, limit: objec
     """A number or a share of the source's live streams."""
     await append(shop, *prices())
     export(config, "erp", *prices()[7:], taken_at=soon())
-    assert (await rebuild(shop, "erp", Order(max_orphans=limit))).state == state  # type: ignore[arg-type]  # is JSON
-    assert (await rebuild(shop, "erp", Order(confirmed=True))).state == "completed"
+    assert (await rebuild(shop, "erp", RebuildRequest(max_orphans=limit))).state == state  # type: ignore[arg-type]  # is JSON
+    assert (await rebuild(shop, "erp", RebuildRequest(confirmed=True))).state == "completed"
 
 
 # --- scope ------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ async def test_a_prefix_limits_a_run(shop: Shop, config: Config) -> None:
     """Rows and orphans of other SKUs are none of its business."""
     await append(shop, *prices(version=4))
     export(config, "erp", *prices()[:15], *prices()[16:], taken_at=soon())
-    report = await rebuild(shop, "erp", Order(prefix="SKU-01", max_orphans=1))
+    report = await rebuild(shop, "erp", RebuildRequest(prefix="SKU-01", max_orphans=1))
     assert counts_of(report) == {"rows": 9, "newer": 9, "orphans": 1, "withdrawn": 1}
     assert report.live == 10
 
@@ -383,8 +383,8 @@ async def test_a_source_is_rebuilt_by_one_run_at_a_time(shop: Shop, config: Conf
     async with shop.rebuilds() as office, shop.store.consumption.claim("rebuild-erp") as mine:
         assert mine
         run = await office.runs.start(a_plan())
-        with pytest.raises(BeingRebuilt, match=run.id):
-            await office.rebuild("erp", Order(), Witness())
+        with pytest.raises(RebuildInProgress, match=run.id):
+            await office.rebuild("erp", RebuildRequest(), Witness())
         assert (await office.report(run.id)).state == "running"
     async with shop.rebuilds() as office:
         assert (await office.report(run.id)).state == "interrupted"
@@ -395,9 +395,9 @@ async def test_a_run_whose_process_died_is_superseded(shop: Shop, config: Config
     export(config, "erp", *prices())
     async with shop.rebuilds() as office:
         dead = await office.runs.start(a_plan())
-        report = await office.rebuild("erp", Order(), Witness())
+        report = await office.rebuild("erp", RebuildRequest(), Witness())
         assert report.state == "completed"
-        with pytest.raises(CannotResume, match=f"superseded by {report.run}"):
+        with pytest.raises(RunNotResumable, match=f"superseded by {report.run}"):
             await office.resume(dead.id, Witness(), confirmed=False)
         assert [each.run for each in await office.newest(10)] == [report.run, dead.id]
 
@@ -407,7 +407,7 @@ async def test_a_run_goes_on_only_with_its_own_snapshot(shop: Shop, config: Conf
     export(config, "erp", *prices())
     async with shop.rebuilds() as office:
         run = await office.runs.start(a_plan())
-        with pytest.raises(CannotResume, match="is not the one"):
+        with pytest.raises(RunNotResumable, match="is not the one"):
             await office.resume(run.id, Witness(), confirmed=False)
 
 
@@ -433,7 +433,7 @@ async def test_every_drifted_stream_can_be_listed(shop: Shop, config: Config) ->
     await append(shop, *prices(version=4, skus=SKUS[:30]), price("1.00", sku="GONE"))
     export(config, "erp", *prices(), taken_at=soon())
     witness = Witness()
-    report = await rebuild(shop, "erp", Order(max_orphans=5), witness)
+    report = await rebuild(shop, "erp", RebuildRequest(max_orphans=5), witness)
     async with shop.rebuilds() as office:
         assert report.run is not None
         listed = {stream: drift async for stream, drift in office.drifted(report.run)}
@@ -458,7 +458,7 @@ async def test_a_source_that_begins_anew_is_not_swallowed_in_silence(shop: Shop,
     assert (report.looks_reset, report.counts.older, report.counts.reset) == (True, 40, 40)
     await say(shop, price("2.00", version=51, sku=SKUS[0]))
     assert (await shop.status()).looks_reset, "it stays until somebody has answered"
-    report = await rebuild(shop, "erp", Order(new_epoch=True))
+    report = await rebuild(shop, "erp", RebuildRequest(new_epoch=True))
     assert (report.looks_reset, report.counts.newer) == (False, 40)
     assert not (await shop.status()).looks_reset
 
@@ -470,9 +470,9 @@ async def test_late_deliveries_do_not_look_like_a_reset(shop: Shop, config: Conf
     assert not (await shop.status()).looks_reset
 
 
-def a_plan() -> Plan:
+def a_plan() -> RunSpec:
     """That of a run which somebody else began."""
-    return Plan(
+    return RunSpec(
         source="erp",
         domains=["pricing"],
         start_position=0,

@@ -15,7 +15,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import endpoint_client
 from tests.support.fake_endpoint import Answering, Asked, Reply, serving
@@ -204,7 +204,7 @@ async def test_a_channel_that_is_written_otherwise_is_a_fault(store_url: str, tm
     config = configured(store_url, "erp", file=str(tmp_path / "erp.ndjson"))
     async with shop_of(config, *prices()) as shop:
         file_of(config, "erp").write_bytes(marked(as_line(price("9.90", sku=sku, channel=name)) for sku in SKUS[:5]))
-        counts = counts_of(await rebuild(shop, "erp", Order(confirmed=True)))
+        counts = counts_of(await rebuild(shop, "erp", RebuildRequest(confirmed=True)))
         assert (counts["refused"], counts["unreadable"], counts.get("withdrawn")) == (5, 5, None)
 
 
@@ -240,7 +240,9 @@ PAGED = {
 }
 
 
-async def asked_of(store_url: str, answering: Answering, order: Order = Order(), **settings: object) -> RunReport:  # noqa: B008  # it is immutable
+async def asked_of(
+    store_url: str, answering: Answering, order: RebuildRequest = RebuildRequest(), **settings: object
+) -> RunReport:  # noqa: B008  # it is immutable
     """One run of the ERP from an endpoint that answers like this; the log has all prices, and the run ends."""
     async with serving(answering) as server:
         config = configured(store_url, "erp", **{"url": f"{server.url}/p"} | PAGED | settings)
@@ -273,7 +275,7 @@ async def test_a_repetition_out_of_scope_counts_as_well(store_url: str) -> None:
     """A run about some SKUs reads the others: that they come twice says that one of those it is about was skipped."""
     rows = prices()
     pages = [rows[:30], [rows[3], *rows[30:37], *rows[38:]]]
-    report = await asked_of(store_url, paged(pages, [40] * 2), Order(prefix="SKU-03"))
+    report = await asked_of(store_url, paged(pages, [40] * 2), RebuildRequest(prefix="SKU-03"))
     assert counts_of(report) == {"rows": 9, "equal": 9, "orphans": 1}
     assert not report.complete
 
@@ -358,7 +360,7 @@ async def test_a_count_of_nothing_behind_rows_is_not_complete(
     async with shop_of(config, *prices(), price("1.00", sku="GONE")) as shop:
         file.write_bytes(FORMS[form].replace(b'"-"', b'"{""currency"":""EUR"",""amount"":""9.90""}"'))
         for _ in range(2):  # so that there is one before, to be measured by
-            report = await rebuild(shop, "erp", Order(confirmed=True))
+            report = await rebuild(shop, "erp", RebuildRequest(confirmed=True))
             assert (report.complete, report.counts.withdrawn) == (False, 0)
             assert "marker" in report.reason
 
@@ -401,20 +403,20 @@ async def test_a_file_without_a_marker_is_measured_by_the_last_one(store_url: st
         assert (report.state, report.complete, report.counts.withdrawn) == ("completed", False, 0)
         assert "the first of its kind" in report.reason
         write(MANY[:189])
-        dry = await rebuild(shop, "erp", Order(dry_run=True))
+        dry = await rebuild(shop, "erp", RebuildRequest(dry_run=True))
         assert (dry.complete, "fewer than 95 %" in dry.reason) == (False, True)
         for _ in range(2):  # it does not get used to it
             report = await rebuild(shop, "erp")
             assert (report.complete, report.counts.withdrawn) == (False, 0)
             assert "it has 189 rows, fewer than 95 % of the 200" in report.reason
         write(MANY[:190])
-        report = await rebuild(shop, "erp", Order(prefix="SKU-19"))
+        report = await rebuild(shop, "erp", RebuildRequest(prefix="SKU-19"))
         assert (report.complete, report.counts.withdrawn) == (True, 10)
         report = await rebuild(shop, "erp")
         assert (report.complete, report.counts.withdrawn) == (True, 1)
         write(MANY[:100])
         assert not (await rebuild(shop, "erp")).complete
-        report = await rebuild(shop, "erp", Order(confirmed=True))
+        report = await rebuild(shop, "erp", RebuildRequest(confirmed=True))
         assert (report.complete, report.counts.withdrawn) == (True, 90)
 
 
@@ -427,7 +429,7 @@ async def test_a_file_that_is_cut_off_is_not_trusted(store_url: str, tmp_path: P
         file.write_bytes(whole)
         await rebuild(shop, "erp")
         file.write_bytes(whole[:-4])
-        report = await rebuild(shop, "erp", Order(confirmed=True))
+        report = await rebuild(shop, "erp", RebuildRequest(confirmed=True))
         assert (report.complete, report.counts.withdrawn) == (False, 0)
         file.write_bytes(whole)
         assert (await rebuild(shop, "erp")).counts.withdrawn == 1

@@ -12,7 +12,7 @@ from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.replay import lost_pages
 from pagefold.engine.replay.lost_pages import PagesLost, PagesWouldGo
 from pagefold.engine.replay.recovery import RecoveryUnderWay
-from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from tests.stores.test_log_proof import put_back
 from tests.support.command_line import run_pagefold, settle
 from tests.support.small_shop import (
@@ -128,10 +128,10 @@ async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -
     async with pagefold.open(with_channel(config, "web-de", currency="USD")) as other:
         letters = other.store.dead_letters
         await other.catch_up()
-        assert await letters.count(Wanted("projection")) == 1
+        assert await letters.count(DeadLetterFilter("projection")) == 1
         await put_back(other, len(BEFORE))
         await other.recover(confirmed=True)
-        assert await letters.count(Wanted("projection")) == 0
+        assert await letters.count(DeadLetterFilter("projection")) == 0
         await assert_every_event_is_counted(other.store)
 
 

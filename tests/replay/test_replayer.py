@@ -14,8 +14,8 @@ from pagefold import Config, DomainEvent, Shop
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import LeaseLost
 from pagefold.engine.replay import replayer, section_verifier
-from pagefold.engine.replay.replayer import Refolded, Refolder, SectionDrift
-from pagefold.engine.replay.section_verifier import Looker
+from pagefold.engine.replay.replayer import Replayer, ReplayResult, SectionDrift
+from pagefold.engine.replay.section_verifier import SectionVerifier
 from pagefold.projections import Section
 from tests.support.processes import eventually
 from tests.support.rebuild_fixtures import CHANGES, SPOIL, Intruder, SectionKey, without_channel
@@ -75,7 +75,9 @@ def table_of(shop: Shop) -> dict[SectionKey, Section]:
     return Intruder(shop.config.store.url).sections()
 
 
-async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> tuple[Refolded, dict[SectionKey, SectionDrift]]:
+async def told(
+    shop: Shop, *, write: bool = True, prefix: str = ""
+) -> tuple[ReplayResult, dict[SectionKey, SectionDrift]]:
     """Folds every page again, and gives what was found."""
     drift: list[SectionDrift] = []
     found = await shop.fold_again(write=write, prefix=prefix, tell=drift.append)
@@ -95,12 +97,12 @@ async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
         intruder.put([change(whole[key])])
         spoilt = intruder.sections()
         found, drift = await told(shop, write=False)
-        assert (found, set(drift)) == (Refolded(len(whole), 1), {key})
+        assert (found, set(drift)) == (ReplayResult(len(whole), 1), {key})
         assert (drift[key].kind, bool(drift[key].changes)) == ("differs", True)
         assert (
             (await shop.verify(sample=len(SKUS)))
             == found
-            == await shop.verify([key[2]], sample=99) + Refolded(sum(each[2] != key[2] for each in whole))
+            == await shop.verify([key[2]], sample=99) + ReplayResult(sum(each[2] != key[2] for each in whole))
         )
         assert intruder.sections() == spoilt
         assert await told(shop) == (found, drift)
@@ -134,7 +136,7 @@ async def test_rows_that_are_lost_come_back(shop: Shop, lost: str) -> None:
     keys = set(filter(gone, whole))
     Intruder(shop.config.store.url).remove(keys)
     found, drift = await told(shop)
-    assert found == Refolded(len(whole), len(keys))
+    assert found == ReplayResult(len(whole), len(keys))
     assert {key: each.kind for key, each in drift.items()} == dict.fromkeys(keys, "lost")
     assert table_of(shop) == whole
 
@@ -152,7 +154,7 @@ async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None
     made_up += [a_section(SKUS[0], domain="media"), a_section("ONLY-MEDIA", "web-mars", "media")]
     Intruder(shop.config.store.url).put(made_up)
     found, drift = await told(shop)
-    assert found == Refolded(len(whole) + len(made_up), len(made_up))
+    assert found == ReplayResult(len(whole) + len(made_up), len(made_up))
     assert {key: each.kind for key, each in drift.items()} == {row[:3]: "surplus" for row in made_up}
     assert table_of(shop) == whole
 
@@ -167,7 +169,7 @@ async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int
     surplus += [section._replace(sku=f"{section.sku}?") for section in rows[:unknown]]
     Intruder(shop.config.store.url).put(surplus)
     Intruder(shop.config.store.url).remove(section[:3] for section in rows[-lost:] if lost)
-    found = Refolded(len(whole) + known + unknown, known + lost + unknown)
+    found = ReplayResult(len(whole) + known + unknown, known + lost + unknown)
     assert await shop.fold_again(write=False) == found == await shop.fold_again()
     assert table_of(shop) == whole
 
@@ -197,7 +199,7 @@ async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
     intruder.put([section._replace(body=b"{}") for section in whole.values()])
     found = await shop.fold_again(["pricing", "media"])
     mended = {key for key in whole if key[2] in ("pricing", "media")}
-    assert found == Refolded(len(mended), len(mended))
+    assert found == ReplayResult(len(mended), len(mended))
     assert {key for key, section in intruder.sections().items() if section == whole[key]} == mended
 
 
@@ -212,7 +214,7 @@ async def test_a_prefix_limits_it(shop: Shop) -> None:
         intruder.put([*(section._replace(body=b"{}") for section in whole.values()), *surplus])
         found, drift = await told(shop, prefix=prefix)
         mine = {key for key in [*whole, *(row[:3] for row in surplus)] if key[0].startswith(prefix)}
-        assert (found, set(drift)) == (Refolded(len(mine), len(mine)), mine)
+        assert (found, set(drift)) == (ReplayResult(len(mine), len(mine)), mine)
     await told(shop)
     assert intruder.sections() == whole
 
@@ -227,7 +229,7 @@ async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: 
     await say(shop, *said)
     whole = table_of(shop)
     Intruder(shop.config.store.url).remove([*whole])
-    assert await shop.fold_again() == Refolded(len(whole), len(whole))
+    assert await shop.fold_again() == ReplayResult(len(whole), len(whole))
     assert await pages_of(shop) == pages_under(shop.config, said)
 
 
@@ -237,7 +239,7 @@ async def test_a_sample_is_of_so_many_products(shop: Shop) -> None:
     Intruder(shop.config.store.url).remove([*table_of(shop)])
     for number in (0, 1, 5, len(SKUS), 1_000):
         found = min(number, len(SKUS)) * len(CHANNELS)
-        assert await shop.verify(sample=number) == Refolded(found, found)
+        assert await shop.verify(sample=number) == ReplayResult(found, found)
 
 
 # --- news -------------------------------------------------------------------------------------------
@@ -258,7 +260,7 @@ async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
     assert table_of(shop).keys() > whole.keys()
     assert (await shop.status()).lag_events == len(news)
     await shop.catch_up()
-    assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+    assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
     await assert_every_event_is_counted(shop.store)
 
 
@@ -295,7 +297,7 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
             await shop.catch_up()
             assert await fingerprints(shop) == fingerprints_of(changed)
             assert await pages_of(shop) == pages_under(changed, products()) != pages_under(config, products())
-            assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+            assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
         async with pagefold.open(config) as shop:
             await shop.catch_up()
             assert await pages_of(shop) == pages_under(config, products())
@@ -341,7 +343,7 @@ async def test_a_change_reaches_every_page_beside_what_comes(config: Config, nam
                 await checkpoint()
         assert len(said) > len(products())
         assert await pages_of(shop) == pages_under(changed, said)
-        assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+        assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
         await assert_every_event_is_counted(shop.store)
 
 
@@ -357,8 +359,8 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 
         return begin
 
-    monkeypatch.setattr(Looker, "look", interrupted(Looker.look))
-    monkeypatch.setattr(Refolder, "_transaction", interrupted(Refolder._transaction))
+    monkeypatch.setattr(SectionVerifier, "look", interrupted(SectionVerifier.look))
+    monkeypatch.setattr(Replayer, "_transaction", interrupted(Replayer._transaction))
 
 
 @pytest.mark.usefixtures("_small_steps")
@@ -496,5 +498,5 @@ async def test_pages_folded_again_and_again_beside_consumers(shop: Shop) -> None
             assert found.changed == 0
         group.cancel_scope.cancel()
     assert await pages_of(shop) == pages_under(shop.config, said)
-    assert await shop.fold_again(write=False) == Refolded(len(table_of(shop)))
+    assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
     await assert_every_event_is_counted(shop.store)

@@ -16,10 +16,19 @@ import pagefold
 from pagefold import Config, Shop
 from pagefold.domains import DOMAINS
 from pagefold.engine.replay import section_verifier, verifier_pool
-from pagefold.engine.replay.replayer import Refolded, SectionDrift
-from pagefold.engine.replay.section_verifier import NOTHING, Look, Looker, Seen, Span, Tell, parts_of, span_of
-from pagefold.engine.replay.verifier_pool import Asked, ProcessPool
-from pagefold.engine.stores.store import Log, Scanned
+from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
+from pagefold.engine.replay.section_verifier import (
+    NOTHING,
+    OnVerified,
+    SectionVerifier,
+    StreamRange,
+    VerifiedRange,
+    Verify,
+    prefix_range,
+    split_ranges,
+)
+from pagefold.engine.replay.verifier_pool import VerifierPool, VerifyRequest
+from pagefold.engine.stores.store import Log, ScannedHeads
 from tests.support.processes import eventually
 from tests.support.rebuild_fixtures import SPOIL, Intruder, with_snapshots
 from tests.support.small_shop import catalog, configured, pages_of, price, say, stock, with_channel
@@ -38,9 +47,9 @@ async def full(store_url: str) -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def a_pool(config: Config) -> AsyncIterator[ProcessPool]:
+async def a_pool(config: Config) -> AsyncIterator[VerifierPool]:
     """Processes that look, none of which is left at the end."""
-    async with ProcessPool.of(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
+    async with VerifierPool.of(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
         yield found
     assert children() == []
 
@@ -60,12 +69,12 @@ def children() -> list[int]:
     return found
 
 
-async def seen_by(found: ProcessPool, domain: str, span: Span) -> tuple[list[Seen], list[Span]]:
+async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[list[VerifiedRange], list[StreamRange]]:
     """All that one of them tells, and what had to be looked at here."""
-    told: list[Seen] = []
-    here: list[Span] = []
+    told: list[VerifiedRange] = []
+    here: list[StreamRange] = []
 
-    async def instead(rest: Span, _tell: Tell) -> None:
+    async def instead(rest: StreamRange, _tell: OnVerified) -> None:
         here.append(rest)
 
     await found.look(domain, span, told.append, instead=instead)
@@ -76,14 +85,14 @@ async def test_several_find_what_one_finds(full: Shop) -> None:
     """Each damage is found and repaired, and told the same, whoever looks."""
     intruder = Intruder(full.config.store.url)
     whole = intruder.sections()
-    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole))
+    assert await full.fold_again(processes=PROCESSES) == ReplayResult(len(whole))
     chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
     spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
     intruder.put(spoilt.values())
     told: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
     for processes, drift in told.items():
         found = await full.verify(tell=drift.append, processes=processes)
-        assert found == Refolded(len(whole), len(spoilt))
+        assert found == ReplayResult(len(whole), len(spoilt))
         assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
     assert sorted(told[1], key=repr) == sorted(told[PROCESSES], key=repr)
     advanced: list[int] = []
@@ -100,21 +109,21 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
         drifted = await shop.fold_again(["catalog"], processes=PROCESSES)
         assert drifted.changed == len(SKUS)
         pages = await pages_of(shop)
-        assert await shop.fold_again(processes=PROCESSES) == Refolded(len(Intruder(changed.store.url).sections()))
+        assert await shop.fold_again(processes=PROCESSES) == ReplayResult(len(Intruder(changed.store.url).sections()))
         assert await pages_of(shop) == pages
 
 
 async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at a part looks at it for all of them, and reads the log once for all, in a process as here."""
-    asked: list[tuple[Span, set[str]]] = []
+    asked: list[tuple[StreamRange, set[str]]] = []
     looked = verifier_pool._Process.look
 
-    async def look(self: verifier_pool._Process, span: Span, tells: Mapping[str, Tell]) -> None:
+    async def look(self: verifier_pool._Process, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
         asked.append((span, set(tells)))
         await looked(self, span, tells)
 
     monkeypatch.setattr(verifier_pool._Process, "look", look)
-    sections = Refolded(len(Intruder(full.config.store.url).sections()))
+    sections = ReplayResult(len(Intruder(full.config.store.url).sections()))
     assert await full.fold_again(processes=PROCESSES) == sections
     assert len({span for span, _ in asked}) == len(asked) == PROCESSES * verifier_pool.PARTS
     assert all(domains == {domain.name for domain in DOMAINS} for _, domains in asked)
@@ -123,7 +132,9 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
     log = type(full.store.log)
     scan = log.scan
 
-    async def read(self: Log, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+    async def read(
+        self: Log, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int
+    ) -> ScannedHeads:
         reads.append(after)
         return await scan(self, tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
@@ -136,9 +147,9 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
 async def test_parts_are_all_of_it(full: Shop) -> None:
     """No SKU is in two parts, none in no part, and there are as many parts as can be."""
     for domain in DOMAINS:
-        looker = Looker(full.store, domain, full.config)
+        looker = SectionVerifier(full.store, domain, full.config)
         for number in (1, 2, 7, 1_000):
-            parts = await parts_of(full.store, [domain], number)
+            parts = await split_ranges(full.store, [domain], number)
             skus: list[str] = []
             for span in parts:
                 rest = span
@@ -154,15 +165,15 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
 async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
     monkeypatch.setattr(section_verifier, "STREAMS", 50)
-    looker = Looker(full.store, DOMAINS[0], full.config)
-    whole: list[Seen] = []
-    await looker.look(span_of(""), whole.append)
+    looker = SectionVerifier(full.store, DOMAINS[0], full.config)
+    whole: list[VerifiedRange] = []
+    await looker.look(prefix_range(""), whole.append)
     assert whole[-1].rest.ended
     intruder = Intruder(full.config.store.url)
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([intruder.sections()[key]._replace(body=b"1")])
-    told: list[Seen] = []
-    await looker.look(span_of(""), told.append)
+    told: list[VerifiedRange] = []
+    await looker.look(prefix_range(""), told.append)
     assert told == whole[: len(told)]
     assert not told[-1].rest.ended
     assert (await looker.next(told[-1].rest)).skus.count(SKUS[60]) == 1
@@ -172,7 +183,7 @@ async def test_they_look_without_a_lock(full: Shop) -> None:
     """Somebody folds the domain meanwhile, and takes as long as it likes."""
     sections = len(Intruder(full.config.store.url).sections())
     async with full.store.consumption.folding("catalog"), a_pool(full.config) as found:
-        told, here = await seen_by(found, "catalog", span_of(""))
+        told, here = await seen_by(found, "catalog", prefix_range(""))
         assert told[-1].rest.ended
         assert here == []
         with anyio.fail_after(20):
@@ -181,7 +192,7 @@ async def test_they_look_without_a_lock(full: Shop) -> None:
 
 async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptureFixture) -> None:
     """Killed, it has seen nothing: that is looked at here, and what comes next by another."""
-    span = span_of("")
+    span = prefix_range("")
     async with a_pool(full.config) as found:
         told, here = await seen_by(found, "catalog", span)
         assert (told[-1].rest.ended, here) == (True, [])
@@ -205,14 +216,14 @@ async def test_without_any_process_it_is_slower_and_right(
     whole = intruder.sections()
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([whole[key]._replace(body=b"1")])
-    assert await full.fold_again(processes=PROCESSES) == Refolded(len(whole), 1)
+    assert await full.fold_again(processes=PROCESSES) == ReplayResult(len(whole), 1)
     assert intruder.sections() == whole
 
 
 async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
     """Somebody begins to look, and is stopped."""
     async with a_pool(full.config) as found, anyio.create_task_group() as group:
-        group.start_soon(seen_by, found, "catalog", span_of(""))
+        group.start_soon(seen_by, found, "catalog", prefix_range(""))
         await eventually(lambda: len(children()) == 1, "one begins")
         group.cancel_scope.cancel()
 
@@ -220,13 +231,13 @@ async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
 async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there are processors; a small one has none, unless they are asked for."""
     sizes: list[int] = []
-    looked = ProcessPool.look
+    looked = VerifierPool.look
 
-    async def look(self: ProcessPool, domain: str, span: Span, tell: Tell, *, instead: Look) -> None:
+    async def look(self: VerifierPool, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
         sizes.append(self.size)
         await looked(self, domain, span, tell, instead=instead)
 
-    monkeypatch.setattr(ProcessPool, "look", look)
+    monkeypatch.setattr(VerifierPool, "look", look)
     monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
     await full.fold_again(processes=None)
     assert sizes == []
@@ -241,6 +252,6 @@ def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
     small = configured(f"sqlite:///{tmp_path}")
     for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
         assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
-    for span in (span_of(""), span_of("Ä/%"), NOTHING, Span("𝄞/", "")):
-        asked = Asked(["catalog", "media"], span)
-        assert msgspec.json.decode(msgspec.json.encode(asked), type=Asked) == asked
+    for span in (prefix_range(""), prefix_range("Ä/%"), NOTHING, StreamRange("𝄞/", "")):
+        asked = VerifyRequest(["catalog", "media"], span)
+        assert msgspec.json.decode(msgspec.json.encode(asked), type=VerifyRequest) == asked

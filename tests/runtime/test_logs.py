@@ -15,7 +15,7 @@ import stamina
 import structlog
 
 from pagefold.engine.runtime import logs
-from pagefold.engine.runtime.redaction import PREFIX, without_secrets
+from pagefold.engine.runtime.redaction import PREFIX, redact_secrets
 from tests.support.command_line import ROOT, event, lines_file, on_sqlite, product, run_pagefold, settle
 
 HIDDEN = "a-payload-that-nobody-should-read"
@@ -116,7 +116,7 @@ def test_no_line_tells_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: 
     logging.getLogger("others").warning("about %s", secret)
     written = capsys.readouterr().err
     assert secret not in written
-    assert written.count(without_secrets(secret)) == 4
+    assert written.count(redact_secrets(secret)) == 4
 
 
 def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from pagefold.engine.runtime.task_groups import ahead
+from pagefold.engine.runtime.task_groups import prefetch
 
 
 class Maker:
@@ -35,7 +35,7 @@ async def test_the_next_one_is_made_while_the_former_is_used() -> None:
     """One, and no more."""
     maker = Maker()
     taken = []
-    async with ahead(maker.numbers(5)) as numbers:
+    async with prefetch(maker.numbers(5)) as numbers:
         async for number in numbers:
             await anyio.wait_all_tasks_blocked()
             assert maker.made == list(range(min(number + 2, 5)))
@@ -50,7 +50,7 @@ async def test_what_fails_is_told_behind_what_was_made() -> None:
     taken = []
 
     async def take() -> None:
-        async with ahead(maker.numbers(5)) as numbers:
+        async with prefetch(maker.numbers(5)) as numbers:
             async for number in numbers:
                 await anyio.wait_all_tasks_blocked()
                 taken.append(number)
@@ -65,7 +65,7 @@ async def test_whoever_takes_no_more_ends_it(how: str) -> None:
     """It is ended where it is, with what it has made ahead."""
     maker = Maker()
     with anyio.move_on_after(0.05 if how == "is stopped" else 5.0) as scope, suppress(ZeroDivisionError):
-        async with ahead(maker.numbers(1_000)) as numbers:
+        async with prefetch(maker.numbers(1_000)) as numbers:
             async for number in numbers:
                 if how == "leaves":
                     break

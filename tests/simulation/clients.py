@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import orjson
 
-from pagefold import AppendResult, DomainEvent, Refused, Shop, read_event
-from pagefold.engine.intake.appender import append_found
-from pagefold.engine.rebuild.run_observer import Watcher
+from pagefold import AppendResult, DomainEvent, Rejected, Shop, parse_event
+from pagefold.engine.intake.appender import append_parsed
+from pagefold.engine.rebuild.run_observer import RunObserver
 from tests.simulation.model import DOMAINS, Document, Shown
 from tests.simulation.snapshots import Snapshots
 
 
-class Known(Watcher):
+class Known(RunObserver):
     """Remembers which snapshot a run reads."""
 
     def __init__(self, snapshots: Snapshots, source: str = "") -> None:
@@ -26,13 +26,13 @@ class Known(Watcher):
 
 async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
     """What became of events, as documents that whoever sends them has written."""
-    found: list[DomainEvent | Refused] = []
+    found: list[DomainEvent | Rejected] = []
     for event in events:
         try:
-            found.append(read_event(orjson.dumps(event)))
-        except Refused as refused:
+            found.append(parse_event(orjson.dumps(event)))
+        except Rejected as refused:
             found.append(refused)
-    return await append_found(found, shop.append)
+    return await append_parsed(found, shop.append)
 
 
 def observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:

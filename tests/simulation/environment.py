@@ -29,7 +29,7 @@ from pagefold.engine.snapshots import file_snapshot
 from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections
 from pagefold.engine.stores.sqlite.fold_transaction import folding as folding_elsewhere
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
-from pagefold.engine.stores.store import Checkpoint, Folding
+from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from tests.simulation.disk import Disk, SimulatedFiles
 from tests.simulation.scheduler import PROCESS, Process, Scheduler
 from tests.support.power_loss import SYSTEM
@@ -303,7 +303,7 @@ def _release(lock: leases.LockFile) -> None:
 @asynccontextmanager
 async def _folding(
     to: connections.Connections, proof: SQLiteProof, domain: str, holder: str | None
-) -> AsyncIterator[Folding]:
+) -> AsyncIterator[FoldTransaction]:
     """I9: who has lost its lease changes nothing, and nobody moves a checkpoint back."""
     async with folding_elsewhere(to, proof, domain, holder) as folding:
         before, advance = folding.checkpoint, folding.advance

@@ -8,8 +8,14 @@ import anyio
 
 import pagefold
 from pagefold import Config, SourceFailed
-from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, CannotResume, Order, RebuildOffice, RunReport
-from pagefold.engine.rebuild.run_repository import RunTaken, UnknownRun
+from pagefold.engine.rebuild.rebuild_service import (
+    RebuildInProgress,
+    RebuildRequest,
+    RebuildService,
+    RunNotResumable,
+    RunReport,
+)
+from pagefold.engine.rebuild.run_repository import RunTakenOver, UnknownRun
 from tests.simulation.clients import Known
 from tests.simulation.snapshots import Snapshot, Snapshots
 from tests.simulation.trace import Trace
@@ -37,18 +43,18 @@ class Rebuilder:
                     self.orders.popleft()
                 await anyio.sleep(0.05)
 
-    async def _rebuild(self, office: RebuildOffice, snapshot: Snapshot) -> None:
+    async def _rebuild(self, office: RebuildService, snapshot: Snapshot) -> None:
         self._snapshots.write(snapshot)
         new_epoch = " in a new epoch" * snapshot.new_epoch
         self._trace.note(f"rebuild of {snapshot.source}{new_epoch}: {snapshot.kind}, {len(snapshot.rows)} rows")
-        order = Order(confirmed=snapshot.confirmed, new_epoch=snapshot.new_epoch)
+        order = RebuildRequest(confirmed=snapshot.confirmed, new_epoch=snapshot.new_epoch)
         await self._tried(office.rebuild(snapshot.source, order, Known(self._snapshots, snapshot.source)))
 
     async def _tried(self, rebuild: Awaitable[RunReport]) -> None:
         """What is wrong with a snapshot, or with a run, ends that run alone."""
         try:
             report = await rebuild
-        except (SourceFailed, CannotResume, RunTaken, BeingRebuilt, UnknownRun) as error:
+        except (SourceFailed, RunNotResumable, RunTakenOver, RebuildInProgress, UnknownRun) as error:
             self._trace.note(f"no rebuild: {type(error).__name__}")
         else:
             self._trace.note(f"rebuild of {report.source} {report.state}: {report.counts.as_dict()}")

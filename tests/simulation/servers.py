@@ -15,8 +15,8 @@ import psycopg
 import pagefold
 from pagefold import Config, Shop, SourceFailed, StoreUnavailable
 from pagefold.engine.errors import LeaseLost
-from pagefold.engine.rebuild.rebuild_service import BeingRebuilt, Order
-from pagefold.engine.rebuild.run_repository import RunTaken
+from pagefold.engine.rebuild.rebuild_service import RebuildInProgress, RebuildRequest
+from pagefold.engine.rebuild.run_repository import RunTakenOver
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
 from tests.simulation.clients import Known, append_documents, observe
@@ -165,13 +165,13 @@ class Servers:
                     source, self._luck.choice(KINDS), confirmed=confirmed, new_epoch=new_epoch
                 )
                 self._snapshots.write(snapshot)
-                order = Order(confirmed=confirmed, new_epoch=new_epoch)
+                order = RebuildRequest(confirmed=confirmed, new_epoch=new_epoch)
                 try:
                     if self._luck.random() < 0.1:
                         self._asked.add(source)
                         await shop.epochs.raise_epoch(source, reason="restored", operator="somebody")
                     await office.rebuild(source, order, Known(self._snapshots, source))
-                except (StoreUnavailable, SourceFailed, BeingRebuilt, RunTaken, LeaseLost):
+                except (StoreUnavailable, SourceFailed, RebuildInProgress, RunTakenOver, LeaseLost):
                     continue
 
     async def _repair(self, shop: Shop) -> None:
@@ -179,7 +179,7 @@ class Servers:
         async with shop.rebuilds() as office:
             for source in SOURCES:
                 self._snapshots.write(self._snapshots.take(source, "whole", confirmed=True))
-                await office.rebuild(source, Order(confirmed=True), Known(self._snapshots, source))
+                await office.rebuild(source, RebuildRequest(confirmed=True), Known(self._snapshots, source))
 
     # --- the judgement
 

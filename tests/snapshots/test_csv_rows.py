@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.snapshot_fixtures import TAKEN_AT, Read, configured, payload_of, read, written
 
@@ -149,7 +149,7 @@ REFUSED = [
 async def test_a_record_that_is_refused(line: str, reason: str, table: Path) -> None:
     """The reason names the part of the event; the records around it are read."""
     found = await read_table(table, f"{HEADER}\n{RECORD}\n{line}\n")
-    assert not isinstance(found.rows[0].event, Refused)
+    assert not isinstance(found.rows[0].event, Rejected)
     assert found.refused[2].startswith(reason)
 
 
@@ -159,8 +159,8 @@ async def test_what_the_payload_must_not_be_is_refused_by_the_door(table: Path) 
     header = "sku,sourceVersion,occurredAt,payload.available"
     written(table, records("A,1,2026-01-01T00:00:00Z,many", header=header))
     [event] = (await read(config)).events
-    with pytest.raises(Refused, match=r"payload.available: expected `int \| null`, got `str`"):
-        Door(config).examine(event)
+    with pytest.raises(Rejected, match=r"payload.available: expected `int \| null`, got `str`"):
+        EventValidator(config).examine(event)
 
 
 async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
@@ -251,7 +251,7 @@ async def test_a_record_that_is_too_long_ends_where_its_quotes_do(table: Path) -
     many, one = "\n".join(["x" * 99] * 12_000), "y" * 1_200_000
     written(table, records(RECORD, f'A,"{many}",x', RECORD, f'"{one}', f'{RECORD}",1,2,3,4', RECORD))
     found = await read(configured(file=str(table)))
-    assert [row.number for row in found.rows if isinstance(row.event, Refused)] == [2, 4]
+    assert [row.number for row in found.rows if isinstance(row.event, Rejected)] == [2, 4]
     assert found.end == End(complete=False, reason="its end marker counts 6 rows; it has 5")
 
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.input_files import Splitter, unpack
+from pagefold.engine.intake.input_files import LineSplitter, decompress
 from pagefold.engine.intake.ndjson_reader import LONGEST_LINE
 from pagefold.engine.snapshots import line_rows, open_snapshot
-from pagefold.engine.snapshots.json_rows import Tally
-from pagefold.engine.snapshots.line_rows import RUN_LINES, FileToRead, JSONLines, NDJSONReading, Place
+from pagefold.engine.snapshots.json_rows import RowCounter
+from pagefold.engine.snapshots.line_rows import RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, End, Row
 from tests.support.command_line import event
 from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, ndjson, prices, read, whole, written
@@ -320,8 +320,10 @@ def test_how_bytes_arrive_does_not_matter(pack: Pack, sizes: list[int]) -> None:
 def found_in(pieces: Iterator[bytes]) -> list[str]:
     """What the lines in these pieces say."""
     config = configured(file="a.ndjson")
-    reading = NDJSONReading(FileToRead("a.ndjson", lambda: None), Place(), Tally("erp"), JSONLines.of(config, "erp"))
-    found = reading.found(Splitter(LONGEST_LINE).bunches(unpack(pieces, "a.ndjson")))
+    reading = NDJSONReading(
+        FileToRead("a.ndjson", lambda: None), LineCursor(), RowCounter("erp"), JSONLines.of(config, "erp")
+    )
+    found = reading.found(LineSplitter(LONGEST_LINE).bunches(decompress(pieces, "a.ndjson")))
     several = [each if isinstance(each, list) else [each] for each in found if each is not None]
     return [str(whole(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]
 

@@ -16,7 +16,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ConfigurationError, SourceFailed
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.snapshots import endpoint_client, http_snapshot, open_snapshot
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.command_line import event
 from tests.support.fake_endpoint import Answering, Asked, Reply, Server, serving
@@ -410,12 +410,12 @@ async def test_snapshots_of_one_server_share_its_limits() -> None:
     for shared, most in ((True, 2), (False, 4)):
         async with serving(slow) as server, anyio.create_task_group() as group:
             config = at(server, **BY_CURSOR, concurrency=2)
-            traffic = Traffic()
+            traffic = RequestLimiter()
             found: Counter[int] = Counter()
 
             async def one(
                 config: Config = config,
-                traffic: Traffic | None = traffic if shared else None,
+                traffic: RequestLimiter | None = traffic if shared else None,
                 found: Counter[int] = found,
             ) -> None:
                 found[len((await read(config, traffic=traffic)).rows)] += 1

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL
-from pagefold.engine.intake.event_parser import canonical_of, read_event, read_wire
-from pagefold.engine.intake.event_validator import Door
-from pagefold.engine.snapshots.line_templates import Shapes
-from pagefold.engine.stores.event_state import entry
+from pagefold.engine.intake.event_parser import canonical_json, parse_envelope, parse_event
+from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.snapshots.line_templates import LineTemplates
+from pagefold.engine.stores.event_state import head_content
 from tests.support.snapshot_fixtures import configured
 
 CONFIG = configured(file="prices.ndjson")
-DOOR = Door(CONFIG)
+DOOR = EventValidator(CONFIG)
 PRICE = {"currency": "EUR", "amount": "9.90", "taxIncluded": True, "tiers": [{"minQuantity": 10, "amount": "8.00"}]}
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -36,12 +36,12 @@ def line(payload: object, sku: str = "SKU-1", version: object = 7, **more: objec
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
-def shapes_of(*lines: bytes) -> Shapes:
+def shapes_of(*lines: bytes) -> LineTemplates:
     """Shapes that have learned from these lines."""
-    shapes = Shapes(CONFIG, "erp")
+    shapes = LineTemplates(CONFIG, "erp")
     for each in lines:
         try:
-            shapes.learn(read_wire(each), each)
+            shapes.learn(parse_envelope(each), each)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
     return shapes
@@ -49,9 +49,9 @@ def shapes_of(*lines: bytes) -> Shapes:
 
 def read(text: bytes) -> bytes:
     """The entry of a line, by reading it; empty where that tells none."""
-    event = read_event(text)
-    content = canonical_of(event.payload) if isinstance(event.payload, bytes) else NULL
-    return content and entry(DOOR.stream_of(event), event.source_version, content)
+    event = parse_event(text)
+    content = canonical_json(event.payload) if isinstance(event.payload, bytes) else NULL
+    return content and head_content(DOOR.stream_of(event), event.source_version, content)
 
 
 def is_text(part: bytes) -> bool:
@@ -59,14 +59,14 @@ def is_text(part: bytes) -> bool:
     return min(part) >= 0x20 and part.decode(errors="replace").encode() == part
 
 
-def check(shapes: Shapes, text: bytes) -> bytes:
+def check(shapes: LineTemplates, text: bytes) -> bytes:
     """What is told of a line is what reading it tells, or nothing that a log can have."""
     [told] = shapes.entries([text])
     if not told:
         return told
     try:
         expected = read(text)
-    except Refused:
+    except Rejected:
         expected = b""
     if told != expected:
         assert not expected
@@ -79,8 +79,8 @@ def test_the_lines_of_a_shape_are_told() -> None:
     shapes = shapes_of(line(PRICE))
     other = {**PRICE, "currency": "CHF", "amount": "0.10", "taxIncluded": False}
     [told] = shapes.entries([line(other, "TSHIRT-M", 12)])
-    statement = DOOR.examine(read_event(line(other, "TSHIRT-M", 12)))
-    assert told == entry(statement.originator_id, statement.originator_version, statement.content)
+    statement = DOOR.examine(parse_event(line(other, "TSHIRT-M", 12)))
+    assert told == head_content(statement.originator_id, statement.originator_version, statement.content)
     assert told.startswith(b"TSHIRT-M/*/pricing/erp\x1f12\x1f")
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_validator import Door
+from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots import open_snapshot, sql_snapshot
 from pagefold.engine.snapshots.snapshot import End
 from tests.support.databases import query
@@ -43,7 +43,7 @@ async def value(url: str, expression: str, path: str, domain: str = "catalog") -
     """What an expression becomes in a place of the payload, or why it is refused."""
     select = f"""SELECT 'A' AS sku, {REST}, {expression} AS "payload.{path}" """
     [row] = (await selected(url, select, domain=domain)).rows
-    if isinstance(row.event, Refused):
+    if isinstance(row.event, Rejected):
         return str(row.event)
     assert isinstance(row.event, DomainEvent)
     found: object = payload_of(row.event)
@@ -169,8 +169,8 @@ async def test_integers_in_json_are_exact(postgres_url: str) -> None:
         assert event.sku == "17"
         assert isinstance(event.payload, bytes)
         assert digits.encode() in event.payload
-        with pytest.raises(Refused, match=r"payload.attributes.a: is beyond"):
-            Door(configured(["catalog"], query="SELECT 1", database=postgres_url)).examine(event)
+        with pytest.raises(Rejected, match=r"payload.attributes.a: is beyond"):
+            EventValidator(configured(["catalog"], query="SELECT 1", database=postgres_url)).examine(event)
 
 
 async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:

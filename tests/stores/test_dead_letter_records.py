@@ -3,7 +3,14 @@
 import msgspec
 import pytest
 
-from pagefold.engine.stores.dead_letter_records import BEFORE_ALL, BEHIND_ALL, LONGEST_LISTED, How, Resolution, Wanted
+from pagefold.engine.stores.dead_letter_records import (
+    BEFORE_ALL,
+    BEHIND_ALL,
+    LONGEST_LISTED,
+    DeadLetterFilter,
+    Resolution,
+    ResolutionKind,
+)
 from pagefold.engine.stores.store import Store
 from tests.support.small_shop import MOMENT, a_letter, ended
 
@@ -19,7 +26,7 @@ async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
     assert sorted(letter.error for letter in kept) == ["wrong", "wrong again"]
     assert dict(await store.dead_letters.counts()) == {("ingest", "inventory"): 2}
     assert {letter.number for letter in kept} == {
-        letter.number for letter in await store.dead_letters.newest(Wanted("ingest", "inventory"))
+        letter.number for letter in await store.dead_letters.newest(DeadLetterFilter("ingest", "inventory"))
     }
 
 
@@ -41,11 +48,11 @@ async def test_a_letter_is_found_and_resolved(store: Store) -> None:
     assert await store.dead_letters.get("ingest", letter.number) == ended(letter, DISCARDED)
     assert await store.dead_letters.newest() == []
     assert dict(await store.dead_letters.counts()) == {}
-    assert [each.number for each in await store.dead_letters.newest(Wanted(resolved=True))] == [letter.number]
+    assert [each.number for each in await store.dead_letters.newest(DeadLetterFilter(resolved=True))] == [letter.number]
 
 
 @pytest.mark.parametrize("how", ["folded", "appended"])
-async def test_what_was_resolved_by_itself_comes_back(store: Store, how: How) -> None:
+async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
     """It is open again under its number, with the new reason, as of now; an operator may decide it meanwhile."""
     await store.dead_letters.keep([a_letter()])
     [letter] = await store.dead_letters.newest()
@@ -60,7 +67,7 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: How) ->
 
 
 @pytest.mark.parametrize("how", ["corrected", "discarded"])
-async def test_what_an_operator_decided_stays_decided(store: Store, how: How) -> None:
+async def test_what_an_operator_decided_stays_decided(store: Store, how: ResolutionKind) -> None:
     """The same event that comes or fails again does not open its letter, and no later resolution takes its place."""
     decided = Resolution(how, MOMENT, "ada", "a test", 7)
     await store.dead_letters.keep([a_letter()])
@@ -75,7 +82,9 @@ async def test_what_an_operator_decided_stays_decided(store: Store, how: How) ->
         await folding.bury([a_letter(error="wrong again")._replace(kind="projection")])
         assert not await folding.has_letters()
     assert await store.dead_letters.newest() == []
-    assert await store.dead_letters.newest(Wanted(resolved=True)) == [ended(letter, decided) for letter in letters]
+    assert await store.dead_letters.newest(DeadLetterFilter(resolved=True)) == [
+        ended(letter, decided) for letter in letters
+    ]
 
 
 async def test_newest_letters_come_first(store: Store) -> None:
@@ -89,11 +98,11 @@ async def test_newest_letters_come_first(store: Store) -> None:
         await folding.bury([a_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])])
         await folding.bury([a_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)])
     assert [letter.originator_version for letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
-    ingest = await store.dead_letters.newest(Wanted("ingest"))
+    ingest = await store.dead_letters.newest(DeadLetterFilter("ingest"))
     assert [letter.originator_version for letter in ingest] == [1, 2, 0]
-    pricing = await store.dead_letters.newest(Wanted(domain="pricing"))
+    pricing = await store.dead_letters.newest(DeadLetterFilter(domain="pricing"))
     assert [letter.originator_version for letter in pricing] == [8, 9]
-    assert await store.dead_letters.newest(Wanted("ingest", "pricing")) == []
+    assert await store.dead_letters.newest(DeadLetterFilter("ingest", "pricing")) == []
 
 
 async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
@@ -136,14 +145,14 @@ async def test_letters_of_a_source(store: Store) -> None:
         domain = name.split("/")[2]
         await store.dead_letters.keep([a_letter(name, version=number)._replace(domain=domain, state=b"\xff\0")])
     for source, expected in (("wms-a", [0, 3]), ("a/b", [2]), ("wms", [4]), ("ü", [5]), ("", []), ("%", []), ("b", [])):
-        wanted = Wanted(source=source)
+        wanted = DeadLetterFilter(source=source)
         found = await store.dead_letters.oldest(wanted)
         assert [letter.originator_version for letter in found] == expected, source
         assert await store.dead_letters.count(wanted) == len(expected)
     assert await store.dead_letters.count() == len(names)
-    assert await store.dead_letters.count(Wanted("projection")) == 0
-    assert await store.dead_letters.count(Wanted(resolved=True)) == 0
-    [listed] = await store.dead_letters.newest(Wanted("ingest", "", "wms-a"))
+    assert await store.dead_letters.count(DeadLetterFilter("projection")) == 0
+    assert await store.dead_letters.count(DeadLetterFilter(resolved=True)) == 0
+    [listed] = await store.dead_letters.newest(DeadLetterFilter("ingest", "", "wms-a"))
     delivery = await store.dead_letters.get("ingest", listed.number)
     assert delivery is not None
     assert (listed.is_delivery, delivery.is_delivery, delivery.state) == (True, True, b"\xff\0")

@@ -9,7 +9,7 @@ import pytest
 from pagefold import Config
 from pagefold.engine.errors import LeaseLost
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.dead_letter_records import NewLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.sqlite import SQLiteStore
 from pagefold.engine.stores.store import Checkpoint, Lease, Store, Streak
 from tests.support.small_shop import MOMENT, SKU, a_letter, a_section, folded, insert, keys_of
@@ -21,9 +21,9 @@ class Interrupted(Exception):
     """Something went wrong in the middle."""
 
 
-def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "wrong") -> NewLetter:
+def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "wrong") -> NewDeadLetter:
     """A letter of the fold."""
-    return NewLetter("projection", "catalog", stream, version, 0, b"", error, b"{}", MOMENT)
+    return NewDeadLetter("projection", "catalog", stream, version, 0, b"", error, b"{}", MOMENT)
 
 
 async def checkpoint_of(store: Store, domain: str = "catalog") -> Checkpoint:

@@ -12,12 +12,12 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, LogReplaced, PagesUnfolded, Shop
-from pagefold.engine.errors import StoreUnfit
+from pagefold.engine.errors import StoreUnusable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.log_proof import MARKED_BYTES, mark_of
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
 from pagefold.engine.stores.sqlite.schema import discard_journals
-from pagefold.engine.stores.store import Correction, Store
+from pagefold.engine.stores.store import CorrectionEvent, Store
 from tests.support.postgres import PostgresServer
 from tests.support.small_shop import (
     Raw,
@@ -98,7 +98,7 @@ async def assert_closed(shop: Shop, reason: str) -> None:
     """Nothing can be appended or folded in a shop, on any way, and each says why."""
     ways: list[Change] = [
         lambda shop: shop.append([price("9.99", sku="NEW")]),
-        lambda shop: shop.store.log.correct([Correction("S000/*/inventory/wms-a", 1, 7, "inventory", b"{}")]),
+        lambda shop: shop.store.log.correct([CorrectionEvent("S000/*/inventory/wms-a", 1, 7, "inventory", b"{}")]),
         lambda shop: shop.store.records.insert("stored_events", [Raw("an-aggregate")], None),
         lambda shop: shop.catch_up(),
         lambda shop: shop.work(),
@@ -163,7 +163,7 @@ async def test_a_mark_is_of_everything_that_an_event_is(store: Store) -> None:
 async def test_events_are_tallied(store: Store) -> None:
     """Of a domain, up to a position: how many events, and in how many streams."""
     await insert(store, "A", "B")
-    await store.log.correct([Correction("A", 1, 1, "inventory", b"{}")])
+    await store.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"{}")])
     assert await store.proof.tally("inventory", 2) == (2, 2)
     assert await store.proof.tally("inventory", 9) == (3, 2)
     assert await store.proof.tally("media", 9) == (0, 0)
@@ -285,7 +285,7 @@ async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
         journal.unlink()
         if replaced:
             journal.touch()
-        with pytest.raises(StoreUnfit, match=r"events\.db-wal was deleted or replaced"):
+        with pytest.raises(StoreUnusable, match=r"events\.db-wal was deleted or replaced"):
             await shop.append([price("7.00", sku="LATE")])
         assert await shop.store.log.end() == 5, "nor is it written"
     async with pagefold.open(sqlite_config) as shop:

@@ -11,12 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from pagefold import Config, ConfigurationError
-from pagefold.engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnfit
+from pagefold.engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.postgres import PostgresStore
 from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, outdated, translated
 from pagefold.engine.stores.sql_files import statements
-from pagefold.engine.stores.store import Correction
+from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.databases import database, end_sessions, opened, query
 from tests.support.postgres import PostgresServer
 from tests.support.small_shop import SKU, Raw, a_section, configured, folded, insert
@@ -123,7 +123,7 @@ async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresS
                 await store.log.insert([Raw("B")])
                 pytest.fail("an append overtook one that had not committed")
             with anyio.move_on_after(0.2):
-                await store.log.correct([Correction("B", 1, 1, "inventory", b"{}")])
+                await store.log.correct([CorrectionEvent("B", 1, 1, "inventory", b"{}")])
                 pytest.fail("a correction overtook an append that had not committed")
             hanging.rollback()
         assert await store.log.insert([Raw("B")]) != [1]
@@ -145,7 +145,7 @@ async def test_an_append_after_a_cancelled_one_is_committed(store: PostgresStore
     """Whatever was cancelled on the connection, at whatever step: what is acknowledged after it, others can see."""
     calls: dict[str, Callable[[int], Coroutine[object, object, object]]] = {
         "insert": lambda step: store.log.insert([Raw(f"A{step}")]),
-        "correct": lambda step: store.log.correct([Correction(f"A{step}", 1, 1, "inventory", b"{}")]),
+        "correct": lambda step: store.log.correct([CorrectionEvent(f"A{step}", 1, 1, "inventory", b"{}")]),
         "layout": lambda step: store.pages.publish_layout(["catalog"], "catalog", {f"c{step}": []}),
         "records": lambda step: store.records.insert("stored_events", [Raw(f"A{step}")], ("app", step)),
     }
@@ -268,19 +268,19 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
         (asyncpg.ReadOnlySQLTransactionError("25006"), StoreReadOnly),
         (ConnectionRefusedError("111"), StoreUnavailable),
         (TimeoutError("slow"), StoreUnavailable),
-        (asyncpg.InvalidPasswordError("28P01"), StoreUnfit),
-        (asyncpg.InsufficientPrivilegeError("42501"), StoreUnfit),
+        (asyncpg.InvalidPasswordError("28P01"), StoreUnusable),
+        (asyncpg.InsufficientPrivilegeError("42501"), StoreUnusable),
         (asyncpg.InterfaceError("another operation is in progress"), None),
         (asyncpg.DataError("invalid input for query argument $1: 'closed'"), None),
-        (asyncpg.UndefinedTableError("42P01"), StoreUnfit),
-        (asyncpg.UndefinedFunctionError("42883"), StoreUnfit),
+        (asyncpg.UndefinedTableError("42P01"), StoreUnusable),
+        (asyncpg.UndefinedFunctionError("42883"), StoreUnusable),
         (asyncpg.UndefinedColumnError("42703"), None),
         (asyncpg.UniqueViolationError("23505"), None),
         (ValueError("ours"), None),
     ],
 )
 def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
-    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnfit`, and a fault of ours stays itself."""
+    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnusable`, and a fault of ours stays itself."""
     with pytest.raises(expected or type(error)) as caught, translated("here"):
         raise error
     assert (caught.value is error) == (expected is None)

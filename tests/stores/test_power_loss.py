@@ -8,8 +8,8 @@ import pytest
 
 import pagefold
 from pagefold import Shop
-from pagefold.engine.demo.faults import Delivery, Faults
-from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.demo.faults import Arrival, Faults
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.store import StoredEvent
 from tests.support.fault_scenario import (
     READ_AT_ONCE,
@@ -52,7 +52,7 @@ class Machine:
         folder.mkdir(exist_ok=True)
         return Scene(folder, f"sqlite:///{self.disk}", seed=seed)
 
-    async def run(self, scene: Scene, deliveries: Sequence[Delivery], *options: str) -> list[Acknowledgement]:
+    async def run(self, scene: Scene, deliveries: Sequence[Arrival], *options: str) -> list[Acknowledgement]:
         """Appends until the power goes, and tells what was acknowledged by then."""
         self._generation += 1
         disk = self._folder / f"disk-{self._generation}"
@@ -74,7 +74,7 @@ def judge_files(disk: Path) -> None:
         connection.close()
 
 
-async def judge_machine(machine: Machine, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
     """All that was acknowledged is there, and the pages follow from what is there."""
     judge_files(machine.disk)
     scene = machine.scene(seed=1)
@@ -91,16 +91,16 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Delivery], told: 
         await judge_pages(shop, model)
 
 
-async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
     """A contradiction that was answered as one is in dead letters."""
-    letters = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
+    letters = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
     kept = {(each.originator_id, each.originator_version) for each in letters}
     for line, outcome, _ in told:
         event = deliveries[line].event
         assert outcome != "conflict" or (event is not None and key_of(event) in kept), f"{event} is not in dead letters"
 
 
-def standing(deliveries: Sequence[Delivery], log: Sequence[StoredEvent]) -> list[Delivery]:
+def standing(deliveries: Sequence[Arrival], log: Sequence[StoredEvent]) -> list[Arrival]:
     """The deliveries that made it into the log."""
     keys = {(event.originator_id, event.originator_version) for event in log}
     first = [each for each in deliveries if each.expected == "appended"]

@@ -13,7 +13,7 @@ import pytest
 
 from pagefold import Config
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.store import Correction, Scanned, Store, StoredEvent
+from pagefold.engine.stores.store import CorrectionEvent, ScannedHeads, Store, StoredEvent
 from tests.support.processes import ROOT, eventually
 from tests.support.small_shop import Raw, everything, insert
 
@@ -38,9 +38,9 @@ APPLICATIONS = ["0a1b2c3d4e5f", "f" * 32, "Fido", "A", "Ä-name", "~"]
 """Streams of applications of the `eventsourcing` library, one named as a SKU is."""
 
 
-def correction(stream: str, version: int = 1, revision: int = 1, state: bytes = b"corrected") -> Correction:
+def correction(stream: str, version: int = 1, revision: int = 1, state: bytes = b"corrected") -> CorrectionEvent:
     """A correction of an event of `insert`."""
-    return Correction(stream, version, revision, "inventory", state)
+    return CorrectionEvent(stream, version, revision, "inventory", state)
 
 
 def in_order(streams: Collection[str]) -> list[str]:
@@ -220,7 +220,7 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
         assert names(found) == expected
     of_a = [name for name in ordered if name.startswith("A/")]
     assert names(await walk(store, TAILS, after="A/", below="A0")) == of_a
-    assert await store.log.scan(TAILS, after="A0", below="A/", limit=10, max_bytes=MANY) == Scanned([], None)
+    assert await store.log.scan(TAILS, after="A0", below="A/", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
 async def test_scan_ends_where_it_looked_last(store: Store) -> None:
@@ -251,7 +251,7 @@ async def test_scan_sees_corrections(store: Store) -> None:
 
 async def test_scan_of_an_empty_log(store: Store) -> None:
     """There is nothing, and no more to come."""
-    assert await store.log.scan(["/x"], after="", below="", limit=10, max_bytes=MANY) == Scanned([], None)
+    assert await store.log.scan(["/x"], after="", below="", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
 # --- entries --------------------------------------------------------------------------------------

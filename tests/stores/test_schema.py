@@ -12,12 +12,12 @@ import psycopg
 import pytest
 
 import pagefold
-from pagefold import Config, StoreError, StoreMissing, StoreTooNew
+from pagefold import Config, StoreError, StoreNotFound, StoreTooNew
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.dead_letter_records import Resolution
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
-from pagefold.engine.stores.store import Correction, Store
+from pagefold.engine.stores.store import CorrectionEvent, Store
 from tests.support.small_shop import MOMENT, Raw, a_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
@@ -146,7 +146,7 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         assert await new.proof.problem() is None
         [checkpoint] = await new.consumption.checkpoints()
         assert checkpoint.mark == await new.proof.mark(1) is not None
-        assert await new.log.correct([Correction("A", 1, 1, "inventory", b"2")]) == [2]
+        assert await new.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"2")]) == [2]
         assert await old.records.insert("stored_events", [Raw("B")], None) == [3]  # as every release has appended
         assert await insert(new, "C") == [4]
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
@@ -180,7 +180,7 @@ async def test_many_may_open_a_new_store_at_once(config: Config) -> None:
 
 async def test_a_missing_store_is_told(config: Config) -> None:
     """Without leave to make one, a store that does not exist is an error that says what would make it."""
-    with pytest.raises(StoreMissing, match="pagefold init"):
+    with pytest.raises(StoreNotFound, match="pagefold init"):
         await open_store(config, create=False)
     if is_sqlite(config):
         assert not folder_of(config.store.url).exists()

@@ -11,7 +11,7 @@ from pagefold import Config
 from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores import open_store, page_listing
 from pagefold.engine.stores.page_listing import BYTES_OF_STEP, FIRST_STEP, LARGEST_STEP, following
-from pagefold.engine.stores.store import Lag, RecordTable, Store, StoredEvent, Touched
+from pagefold.engine.stores.store import Lag, RecordTable, Store, StoredEvent, TouchedStreams
 from pagefold.projections import Section, SharedSections
 from tests.support.small_shop import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of
 
@@ -127,23 +127,23 @@ async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
         await insert(store, "B", "A", version=version)
         await insert(store, "P", version=version, topic="pricing")
     end = await store.log.end()
-    assert await store.log.touched("inventory", 0, 100) == Touched(["A", "B"], 6, 9, end, 12)
-    assert await store.log.touched("pricing", 0, 100) == Touched(["P"], 3, 9, end, 6)
+    assert await store.log.touched("inventory", 0, 100) == TouchedStreams(["A", "B"], 6, 9, end, 12)
+    assert await store.log.touched("pricing", 0, 100) == TouchedStreams(["P"], 3, 9, end, 6)
 
 
 async def test_touched_advances_where_nothing_matches(store: Store) -> None:
     """A window full of other domains' events ends behind them."""
     positions = await insert(store, *"ABCD", topic="pricing")
-    assert await store.log.touched("inventory", 0, 3) == Touched([], 0, 3, positions[2], 0)
-    assert await store.log.touched("inventory", positions[2], 3) == Touched([], 0, 1, positions[3], 0)
+    assert await store.log.touched("inventory", 0, 3) == TouchedStreams([], 0, 3, positions[2], 0)
+    assert await store.log.touched("inventory", positions[2], 3) == TouchedStreams([], 0, 1, positions[3], 0)
 
 
 async def test_touched_ends_where_it_began_when_there_is_nothing(store: Store) -> None:
     """An empty window ends at the position that was asked for, in an empty log and beyond its end."""
-    assert await store.log.touched("inventory", 0, 10) == Touched([], 0, 0, 0, 0)
+    assert await store.log.touched("inventory", 0, 10) == TouchedStreams([], 0, 0, 0, 0)
     [position] = await insert(store, "A")
-    assert await store.log.touched("inventory", position, 10) == Touched([], 0, 0, position, 0)
-    assert await store.log.touched("inventory", position + 1_000, 10) == Touched([], 0, 0, position + 1_000, 0)
+    assert await store.log.touched("inventory", position, 10) == TouchedStreams([], 0, 0, position, 0)
+    assert await store.log.touched("inventory", position + 1_000, 10) == TouchedStreams([], 0, 0, position + 1_000, 0)
 
 
 async def test_touched_walks_the_log_without_a_gap(store: Store) -> None:

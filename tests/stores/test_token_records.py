@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from pagefold import Config
-from pagefold.engine.access.token_service import TokenOffice
+from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.runtime.redaction import PREFIX
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.grants import SCOPES, Scope, Token, scope_text, scopes_in
@@ -141,11 +141,11 @@ async def test_the_secret_stands_nowhere(store: Store, config: Config, request: 
     server = None
     if config.store.url.startswith("postgresql:"):
         server = request.getfixturevalue("postgres_server")
-    office = TokenOffice(store, config)
+    office = TokenService(store, config)
     secret, token = await office.create(["ingest"], "erp", label="a label to look for")
     assert await office.verify(secret)
     await office.revoke(token.name)
-    assert await TokenOffice(store, config).verify(secret) is None
+    assert await TokenService(store, config).verify(secret) is None
     body = secret.removeprefix(PREFIX)
     files = files_of(config, server)
     assert holds(files, b"a label to look for")

@@ -18,7 +18,7 @@ import pagefold
 from pagefold import Config, Shop
 from pagefold.engine.configuration.config import AppendConfig
 from pagefold.engine.errors import StoreReadOnly, StoreUnavailable
-from pagefold.engine.http.authorization import Access
+from pagefold.engine.http.authorization import BearerAuthenticator
 from pagefold.engine.intake import appender
 from pagefold.engine.reading.readiness import results_of
 from pagefold.engine.stores.grants import Grant
@@ -391,7 +391,7 @@ class Silent:
 
 async def test_whoever_has_a_token_does_not_wait_for_silence() -> None:
     """That it cannot be looked up is told in time, again and again."""
-    access = Access(None, Silent())
+    access = BearerAuthenticator(None, Silent())
     for _ in range(2):
         async with in_time():
             with pytest.raises(StoreUnavailable, match="said nothing"):

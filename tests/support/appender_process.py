@@ -20,7 +20,7 @@ import structlog
 
 import pagefold
 import pagefold.engine.intake.appender
-from pagefold import AppendResult, DomainEvent, Refused, Shop, StoreUnavailable
+from pagefold import AppendResult, DomainEvent, Rejected, Shop, StoreUnavailable
 from tests.support.processes import die_with_parent, eventually
 from tests.support.worker_process import speak_json
 
@@ -95,8 +95,8 @@ async def _append(shop: Shop, lines: Sequence[bytes]) -> list[AppendResult]:
 
 def _read(line: bytes) -> DomainEvent | AppendResult:
     try:
-        return pagefold.read_event(line)
-    except Refused as refused:
+        return pagefold.parse_event(line)
+    except Rejected as refused:
         return AppendResult("rejected", path=refused.path, reason=refused.reason)
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from pagefold import Config, DomainEvent
-from pagefold.engine.intake.formats.debezium import Debezium
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
@@ -37,9 +37,9 @@ def configured(source: str = "erp", domains: str = "pricing", **settings: object
     return Config.parse(parsed)
 
 
-def reader(**settings: object) -> Debezium:
+def reader(**settings: object) -> DebeziumReader:
     """The changes of the source erp."""
-    return Debezium(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+    return DebeziumReader(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
 
 
 def envelope(op: str, before: Document | None = None, after: Document | None = None, **origin: object) -> Document:
@@ -52,10 +52,10 @@ def read(message: object, **settings: object) -> list[Found]:
     return found_in(reader(**settings), json.dumps(message).encode())
 
 
-def change(message: object, **settings: object) -> Change:
+def change(message: object, **settings: object) -> PartialEvent:
     """The one change that it tells of."""
     [found] = read(message, **settings)
-    assert isinstance(found, Change), found
+    assert isinstance(found, PartialEvent), found
     return found
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from pagefold import Config, Shop
 from pagefold.engine.demo import sample_shop
-from pagefold.engine.demo.faults import Delivery, Faults, deliver
+from pagefold.engine.demo.faults import Arrival, Faults, deliver
 from pagefold.engine.demo.reference_model import DOMAINS, Document, Model, canonical, encoded, normal
-from pagefold.engine.stores.dead_letter_records import Wanted
+from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from pagefold.engine.stores.store import StoredEvent
 from pagefold.projections.streams import Stream, stream_id
 from tests.support.postgres import PostgresServer
@@ -76,19 +76,19 @@ class Scene:
         yield cls(folder, url, seed=seed)
         server.drop_database(url)
 
-    def deliveries(self, skus: int, changes: int, faults: Faults | None = None) -> list[Delivery]:
+    def deliveries(self, skus: int, changes: int, faults: Faults | None = None) -> list[Arrival]:
         """A shop's catalog and what changes in it, as it arrives."""
         shop = sample_shop.Shop(self.seed, skus)
         events = itertools.chain(shop.catalog(), shop.changes(changes))
         return list(deliver(events, faults or Faults(), self.seed))
 
-    def write(self, deliveries: Sequence[Delivery], name: str = "lines") -> Path:
+    def write(self, deliveries: Sequence[Arrival], name: str = "lines") -> Path:
         """The lines in a file."""
         file = self.folder / f"{name}.ndjson"
         file.write_bytes(b"".join(delivery.line + b"\n" for delivery in deliveries))
         return file
 
-    def model(self, deliveries: Sequence[Delivery]) -> Model:
+    def model(self, deliveries: Sequence[Arrival]) -> Model:
         """The model when all of them were accepted or refused as they should."""
         model = Model(self._document)
         for delivery in deliveries:
@@ -124,7 +124,7 @@ async def log_of(shop: Shop) -> list[StoredEvent]:
     return log
 
 
-def judge_acknowledgements(deliveries: Sequence[Delivery], told: Sequence[Acknowledgement], *, again: bool) -> None:
+def judge_acknowledgements(deliveries: Sequence[Arrival], told: Sequence[Acknowledgement], *, again: bool) -> None:
     """Each line was answered as it should be. `again`: lines were sent again, and may have been there already."""
     for line, outcome, position in told:
         expected = deliveries[line].expected
@@ -133,7 +133,7 @@ def judge_acknowledgements(deliveries: Sequence[Delivery], told: Sequence[Acknow
         assert (position is None) == (outcome == "rejected")
 
 
-def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
     """What was acknowledged stands where it was said to stand; nothing stands there that nobody sent, or twice."""
     positions = [event.notification_id for event in log]
     assert positions == sorted(set(positions))
@@ -152,7 +152,7 @@ def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Delivery], told: 
             assert standing[key].notification_id == position, f"line {line} does not stand where it was said to"
 
 
-def _is_first(delivery: Delivery) -> bool:
+def _is_first(delivery: Arrival) -> bool:
     return delivery.expected == "appended"
 
 
@@ -178,14 +178,14 @@ async def judge_counters(shop: Shop, model: Model) -> None:
         assert each.checkpoint <= each.log_end
 
 
-async def judge_conflicts(shop: Shop, deliveries: Sequence[Delivery]) -> None:
+async def judge_conflicts(shop: Shop, deliveries: Sequence[Arrival]) -> None:
     """Every contradiction is kept in dead letters, once, however often it was sent."""
-    kept = await shop.store.dead_letters.newest(Wanted("ingest"), limit=READ_AT_ONCE)
+    kept = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
     expected = [each.event for each in deliveries if each.expected == "conflict" and each.event is not None]
     assert sorted((each.originator_id, each.originator_version) for each in kept) == sorted(map(key_of, expected))
 
 
-async def judge(shop: Shop, model: Model, deliveries: Sequence[Delivery], told: Sequence[Acknowledgement]) -> None:
+async def judge(shop: Shop, model: Model, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
     """Everything that must hold when the faults have stopped and the workers had time."""
     await eventually(lambda: caught_up(shop), "lag 0", 30)
     judge_log(await log_of(shop), deliveries, told)

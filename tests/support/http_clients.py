@@ -9,12 +9,12 @@ import httpx2
 
 from pagefold import Shop
 from pagefold.engine.http.application import application
-from pagefold.engine.http.authorization import EVERYTHING, Access
+from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator
 from pagefold.engine.http.listening_socket import address_of, listen
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.routing import Route
 from pagefold.engine.http.server import serving
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import SCOPES, Grant
 
 SECRETS: Mapping[str, Grant] = {
@@ -39,14 +39,14 @@ class Tokens:
         return None
 
 
-def service_of(shop: Shop, anonymous: Grant | None = EVERYTHING, **settings: Any) -> Service:  # noqa: ANN401  # as `Service` takes them
+def service_of(shop: Shop, anonymous: Grant | None = EVERYTHING, **settings: Any) -> ServerContext:  # noqa: ANN401  # as `ServerContext` takes them
     """A server's inside. Unless said otherwise, everybody may do everything."""
-    return Service(shop, Access(anonymous, Tokens()), **settings)
+    return ServerContext(shop, BearerAuthenticator(anonymous, Tokens()), **settings)
 
 
 @asynccontextmanager
 async def client_of(
-    service: Service, secret: str | None = None, routes: Sequence[Route] = ROUTES
+    service: ServerContext, secret: str | None = None, routes: Sequence[Route] = ROUTES
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the application, in this process."""
     headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
@@ -56,7 +56,7 @@ async def client_of(
 
 
 @asynccontextmanager
-async def served(service: Service) -> AsyncIterator[tuple[str, int]]:
+async def served(service: ServerContext) -> AsyncIterator[tuple[str, int]]:
     """A server that listens, and where."""
     listener = listen("127.0.0.1", 0)
     host, port = listener.getsockname()[:2]

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from pagefold import Config, Shop
-from pagefold.engine.folding.source_resets import LOOKS_RESET
+from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.http.listening_socket import listen
 from pagefold.engine.http.process_links import WORKER
 from pagefold.engine.http.server import serving
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import Place
 from tests.http.test_handover import READER, peers
 from tests.support.command_line import event
@@ -114,7 +114,7 @@ async def settle(shop: Shop) -> None:
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
     async with shop.store.consumption.folding("pricing") as folding:
-        await folding.keep_streaks({"erp": LOOKS_RESET})
+        await folding.keep_streaks({"erp": RESET_THRESHOLD})
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
@@ -128,7 +128,7 @@ class Listening(NamedTuple):
     """A port, and the servers behind it."""
 
     port: int
-    services: Sequence[Service]
+    services: Sequence[ServerContext]
 
     @property
     def gone(self) -> int:
@@ -142,7 +142,7 @@ class Listening(NamedTuple):
 
 
 @asynccontextmanager
-async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[Listening]:  # noqa: ANN401  # as `Service` takes them
+async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[Listening]:  # noqa: ANN401  # as `ServerContext` takes them
     """A server of one process; or the reader of two, who passes on whatever is not for readers."""
     options: dict[str, Any] = {"reads_open": True, "environment": ENVIRONMENT} | settings
     if how == "alone":

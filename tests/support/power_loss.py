@@ -182,7 +182,7 @@ async def _append(shop: Shop, lines: list[bytes], told: Path) -> None:
     """What was told is written before the next batch: another machine keeps it."""
     with told.open("ab", buffering=0) as paper:
         for start in range(0, len(lines), BATCH):
-            results = await shop.append([pagefold.read_event(line) for line in lines[start : start + BATCH]])
+            results = await shop.append([pagefold.parse_event(line) for line in lines[start : start + BATCH]])
             rows = [
                 orjson.dumps([number, result.outcome, result.position]) for number, result in enumerate(results, start)
             ]

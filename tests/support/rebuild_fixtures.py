@@ -14,8 +14,8 @@ import msgspec
 import psycopg
 
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.rebuild.rebuild_service import Order, RunReport
-from pagefold.engine.rebuild.run_observer import Finding, Watcher
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
+from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.replay.replayer import SectionDriftKind
 from pagefold.engine.snapshots.snapshot import Batch
 from pagefold.engine.stores.sqlite import folder_of
@@ -26,13 +26,13 @@ from tests.support.small_shop import Document, as_line, document, with_channel
 SectionKey: TypeAlias = tuple[str, str, str]
 """SKU, channel, domain."""
 
-WHOLE = Order()
+WHOLE = RebuildRequest()
 
 AT_ONCE: Mapping[str, object] = {"settle": 0, "duration": 0}
 """Settings of a snapshot that shows everything that came before it was taken, and is taken at a file's own time."""
 
 
-class Witness(Watcher):
+class Witness(RunObserver):
     """A watcher that remembers what it is told."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ def _put(file: Path, content: bytes) -> None:
     os.utime(file, ns=(moment, moment))
 
 
-async def rebuild(shop: Shop, source: str, order: Order = WHOLE, witness: Witness | None = None) -> RunReport:
+async def rebuild(shop: Shop, source: str, order: RebuildRequest = WHOLE, witness: Witness | None = None) -> RunReport:
     """One run, and what it has found folded."""
     async with shop.rebuilds() as office:
         report = await office.rebuild(source, order, witness or Witness())

@@ -17,13 +17,13 @@ import anyio
 
 import pagefold
 from pagefold.engine.rebuild import row_order
-from pagefold.engine.rebuild.rebuild_service import Order
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import line_rows
 from tests.support.processes import die_with_parent
 from tests.support.rebuild_fixtures import Witness
 
-MOST = Order(max_orphans="100%")
+MOST = RebuildRequest(max_orphans="100%")
 
 
 def set_trap(number: int) -> None:

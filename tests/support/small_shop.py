@@ -9,12 +9,12 @@ import msgspec
 
 from pagefold import AppendResult, Config, DomainEvent, Shop
 from pagefold.engine.demo.reference_model import Model
-from pagefold.engine.stores.dead_letter_records import ListedLetter, NewLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import DeadLetterHeader, NewDeadLetter, Resolution
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections import Section, Stream, stream_id
 
 Document: TypeAlias = dict[str, Any]
-AnyLetter = TypeVar("AnyLetter", bound=ListedLetter)
+AnyLetter = TypeVar("AnyLetter", bound=DeadLetterHeader)
 
 SKU = "TSHIRT-M"
 MOMENT = "2026-01-01T12:00:00.000000Z"
@@ -232,9 +232,9 @@ def a_section(sku: str = SKU, channel: str = "web-de", domain: str = "catalog", 
 
 def a_letter(
     stream: str = "A/*/inventory/wms-a", *, version: int = 1, digest: bytes = b"1", error: str = "wrong"
-) -> NewLetter:
+) -> NewDeadLetter:
     """A letter of the door."""
-    return NewLetter("ingest", "inventory", stream, version, 0, digest, error, b"{}", MOMENT)
+    return NewDeadLetter("ingest", "inventory", stream, version, 0, digest, error, b"{}", MOMENT)
 
 
 def ended(letter: AnyLetter, resolution: Resolution) -> AnyLetter:

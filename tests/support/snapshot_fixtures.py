@@ -10,11 +10,11 @@ import orjson
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import Wire, finish_reading, read_wire
+from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_payload
 from pagefold.engine.snapshots import open_snapshot
-from pagefold.engine.snapshots.request_limiter import Traffic
+from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row, Snapshot
 from tests.support.command_line import event
 
@@ -40,22 +40,22 @@ class Read(NamedTuple):
     def events(self) -> list[DomainEvent]:
         """The events, and nothing but events."""
         events = [row.event for row in self.rows]
-        assert not [each for each in events if isinstance(each, Refused)]
+        assert not [each for each in events if isinstance(each, Rejected)]
         return [each for each in events if isinstance(each, DomainEvent)]
 
     @property
     def refused(self) -> dict[int, str]:
         """Why which rows were refused."""
-        return {row.number: str(row.event) for row in self.rows if isinstance(row.event, Refused)}
+        return {row.number: str(row.event) for row in self.rows if isinstance(row.event, Rejected)}
 
 
 def whole(row: Row) -> Row:
     """The row, where only its envelope was read, with what the rest of it says."""
-    if not isinstance(row.event, Wire | None):
+    if not isinstance(row.event, EventEnvelope | None):
         return row
     try:
-        return Row(row.number, finish_reading(row.event or read_wire(row.line), row.line))
-    except Refused as refused:
+        return Row(row.number, parse_payload(row.event or parse_envelope(row.line), row.line))
+    except Rejected as refused:
         return Row(row.number, refused)
 
 
@@ -70,7 +70,7 @@ def configured(domains: Sequence[str] = ("pricing",), /, **snapshot: object) -> 
     )
 
 
-async def read(config: Config, cursor: JSON = None, *, traffic: Traffic | None = None) -> Read:
+async def read(config: Config, cursor: JSON = None, *, traffic: RequestLimiter | None = None) -> Read:
     """Reads the snapshot of erp to its end."""
     async with open_snapshot(config, "erp", traffic=traffic) as snapshot:
         batches = [batch._replace(rows=list(map(whole, batch.rows))) async for batch in snapshot.batches(cursor)]

@@ -6,8 +6,8 @@ from hashlib import sha256
 import anyio
 
 from pagefold import Config, StoreUnavailable
-from pagefold.domains.values import format_moment
-from pagefold.engine.access.token_service import TokenOffice
+from pagefold.domains.values import format_timestamp
+from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.runtime.redaction import PREFIX
 from pagefold.engine.stores.grants import Scope, Token
 from pagefold.engine.stores.store import Store
@@ -20,7 +20,7 @@ READ: frozenset[Scope] = frozenset(["read"])
 
 def moment(seconds: float) -> str:
     """So many seconds after noon."""
-    return format_moment(NOON + timedelta(seconds=seconds))
+    return format_timestamp(NOON + timedelta(seconds=seconds))
 
 
 def kept(name: str, seconds: float = 0, **fields: object) -> Token:
@@ -81,6 +81,6 @@ class Scene:
         self.store, self.config = store, config
         self.office = self.another()
 
-    def another(self) -> TokenOffice:
+    def another(self) -> TokenService:
         """An office as another process has it, with the same clock."""
-        return TokenOffice(self.store, self.config, now=lambda: moment(self.seconds), ticks=lambda: self.seconds)
+        return TokenService(self.store, self.config, now=lambda: moment(self.seconds), ticks=lambda: self.seconds)

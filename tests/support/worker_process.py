@@ -15,8 +15,8 @@ import anyio
 import structlog
 
 import pagefold
-from pagefold.engine.folding.folder import Folded, Folder
-from pagefold.engine.stores.store import Folding
+from pagefold.engine.folding.folder import Folder, FoldResult
+from pagefold.engine.stores.store import FoldTransaction
 from tests.support.processes import die_with_parent
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,9 @@ def set_trap(file: Path) -> None:
     """Makes every fold look at the trap before its transaction is committed."""
     fold_in_peace = Folder.fold
 
-    async def fold(self: Folder, folding: Folding, streams: Collection[str], *, by: str | None = None) -> Folded:
+    async def fold(
+        self: Folder, folding: FoldTransaction, streams: Collection[str], *, by: str | None = None
+    ) -> FoldResult:
         folded = await fold_in_peace(self, folding, streams, by=by)
         spring(file)
         return folded

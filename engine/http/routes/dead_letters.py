@@ -7,15 +7,15 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.domains.values import LARGEST_INTEGER
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, Retried
-from pagefold.engine.dead_letters.dead_letter_views import LetterDetail, LetterSummary, summary_of
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, RetryResult
+from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
 from pagefold.engine.http.operator_routes import Reason, decide, look_at
 from pagefold.engine.http.problems import Problem, invalid
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
-from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.http.routing import Call, ResponseSpec, reply
 from pagefold.engine.runtime.store_timeout import answered
-from pagefold.engine.stores.dead_letter_records import DeadLetter, Kind, Wanted
+from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, Kind
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
@@ -35,11 +35,11 @@ class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LetterList(msgspec.Struct, frozen=True):
     """Some letters, the newest first, and what `after` is for the next of them: null when there are no more."""
 
-    items: list[LetterSummary]
+    items: list[DeadLetterSummary]
     next: str | None
 
 
-class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which letters are tried again: `all`, or those of a kind, a domain, a source. `after` goes on behind a cursor."""
 
     all: bool = False
@@ -50,11 +50,11 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_TRIED)] = STEP
 
 
-class Tried(msgspec.Struct, frozen=True):
+class RetriedItem(msgspec.Struct, frozen=True):
     """What became of a letter that was tried again. `gone`: it was resolved before."""
 
     id: str
-    result: Retried
+    result: RetryResult
 
 
 class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
@@ -63,7 +63,7 @@ class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
     resolved: int
     still_dead: int
     gone: int
-    items: list[Tried]
+    items: list[RetriedItem]
     next: str | None
 
 
@@ -85,7 +85,7 @@ class Corrected(msgspec.Struct, frozen=True):
     position: int | None
 
 
-class Discarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why nothing is to be done about a letter."""
 
     reason: Reason
@@ -94,7 +94,7 @@ class Discarding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def listing(call: Call) -> Response:
     """Letters, the newest first."""
     query = call.query(LettersQuery)
-    wanted = Wanted(query.kind, query.domain, query.source, query.resolved)
+    wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
     page = await answered(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
     return reply(LetterList([summary_of(letter) for letter in page.letters], page.next))
 
@@ -107,21 +107,21 @@ async def one(call: Call) -> Response:
 async def retry(call: Call) -> Response:
     """Tries a letter again."""
     letter = await _letter(call)
-    return reply(Tried(letter.id, await call.service.shop.dead_letters.retry(letter, by=call.grant.name)))
+    return reply(RetriedItem(letter.id, await call.service.shop.dead_letters.retry(letter, by=call.grant.name)))
 
 
 async def retry_many(call: Call) -> Response:
     """Tries some letters again, and tells where to go on."""
-    choice = await call.json(Choice)
-    wanted = Wanted(choice.kind, choice.domain, choice.source)
-    if choice.all is (wanted != Wanted()):
+    choice = await call.json(RetryRequest)
+    wanted = DeadLetterFilter(choice.kind, choice.domain, choice.source)
+    if choice.all is (wanted != DeadLetterFilter()):
         raise invalid("all", "say which letters with kind, domain and source, or all of them with true")
     await call.service.check_store_answers()
     results, following = await call.service.shop.dead_letters.retry_some(
         wanted, after=choice.after, limit=choice.limit, by=call.grant.name
     )
     counts = Counter(result for _, result in results)
-    items = [Tried(*each) for each in results]
+    items = [RetriedItem(*each) for each in results]
     return reply(TriedMany(counts["resolved"], counts["still dead"], counts["gone"], items, following))
 
 
@@ -140,7 +140,7 @@ async def correct(call: Call) -> Response:
 
 async def discard(call: Call) -> Response:
     """Nothing is to be done about a letter, says the caller, and why."""
-    letter, discarding = await _letter(call), await call.json(Discarding)
+    letter, discarding = await _letter(call), await call.json(DiscardRequest)
     office = call.service.shop.dead_letters
     await office.discard(letter, discarding.reason, call.grant.name)
     return reply(summary_of(await office.get(letter.id)))
@@ -159,7 +159,7 @@ ROUTES = (
         listing,
         "listDeadLetters",
         "What needs a person, the newest first",
-        Answer(200, "Some of them, and where to go on", LetterList),
+        ResponseSpec(200, "Some of them, and where to go on", LetterList),
         query=LettersQuery,
     ),
     decide(
@@ -167,15 +167,15 @@ ROUTES = (
         retry_many,
         "retryDeadLetters",
         "Try dead letters again, the oldest first, some at a time",
-        Answer(200, "What became of them, and where to go on", TriedMany),
-        body=Choice,
+        ResponseSpec(200, "What became of them, and where to go on", TriedMany),
+        body=RetryRequest,
     ),
     decide(
         "/v1/dead-letters/{id}:retry",
         retry,
         "retryDeadLetter",
         "Try a dead letter again",
-        Answer(200, "What became of it", Tried),
+        ResponseSpec(200, "What became of it", RetriedItem),
         problems=NO_LETTER,
     ),
     decide(
@@ -183,7 +183,7 @@ ROUTES = (
         correct,
         "correctDeadLetter",
         "Put another payload in the place of a dead letter's, as an event in the log",
-        Answer(200, "It is resolved", Corrected),
+        ResponseSpec(200, "It is resolved", Corrected),
         body=Correction,
         problems=NO_LETTER | RESOLVED,
     ),
@@ -192,8 +192,8 @@ ROUTES = (
         discard,
         "discardDeadLetter",
         "Decide that nothing is to be done about a dead letter",
-        Answer(200, "It is resolved, and kept with the reason", LetterSummary),
-        body=Discarding,
+        ResponseSpec(200, "It is resolved, and kept with the reason", DeadLetterSummary),
+        body=DiscardRequest,
         problems=NO_LETTER | RESOLVED,
     ),
     look_at(
@@ -201,7 +201,7 @@ ROUTES = (
         one,
         "getDeadLetter",
         "A dead letter whole",
-        Answer(200, "Its error and its event, as they came", LetterDetail),
+        ResponseSpec(200, "Its error and its event, as they came", DeadLetterDetail),
         problems=NO_LETTER,
     ),
 )

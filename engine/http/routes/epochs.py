@@ -8,7 +8,7 @@ from starlette.responses import Response
 from pagefold.engine.http.operator_routes import Reason, decide, look_at
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
-from pagefold.engine.http.routing import Answer, Call, reply
+from pagefold.engine.http.routing import Call, ResponseSpec, reply
 from pagefold.engine.intake.epoch_registry import Note
 from pagefold.engine.intake.epoch_service import LISTED, EpochNote
 from pagefold.engine.runtime.store_timeout import answered
@@ -66,14 +66,14 @@ ROUTES = (
         listing,
         "listEpochs",
         f"Which epochs were raised, by whom and why; the newest {LISTED:,}",
-        Answer(200, "All of them", EpochList),
+        ResponseSpec(200, "All of them", EpochList),
     ),
     decide(
         "/v1/epochs",
         raising,
         "raiseEpoch",
         "Raise the epoch of a source or a stream: versions may begin anew in it",
-        Answer(200, "Whatever is appended from now on without an epoch enters it", Note),
+        ResponseSpec(200, "Whatever is appended from now on without an epoch enters it", Note),
         body=Raising,
     ),
     decide(
@@ -81,7 +81,7 @@ ROUTES = (
         dismissing,
         "dismissReset",
         "Say that a source which looks reset is not",
-        Answer(200, "It does not look reset any more", Note),
+        ResponseSpec(200, "It does not look reset any more", Note),
         body=Dismissal,
     ),
 )

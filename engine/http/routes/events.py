@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.domains.values import LARGEST_INTEGER
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.authorization import check_source
 from pagefold.engine.http.headers import Header
@@ -18,12 +18,12 @@ from pagefold.engine.http.problems import Problem
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, Route
-from pagefold.engine.intake.event_parser import read_event
+from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.formats.cloudevents import (
     BATCH,
     BINARY_HEADERS,
     STRUCTURED,
-    CloudEvents,
+    CloudEventReader,
     in_its_words,
     mode_of,
 )
@@ -34,7 +34,7 @@ from pagefold.projections.epochs import MAX_NAMED_EPOCH
 
 NDJSON_TYPE = "application/x-ndjson"
 
-Found: TypeAlias = Sequence[DomainEvent | Refused]
+Found: TypeAlias = Sequence[DomainEvent | Rejected]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
 
@@ -91,8 +91,8 @@ async def receive(call: Call) -> Response:
     )
 
 
-def _read(cloudevents: CloudEvents, headers: Headers, media_type: str, body: bytes) -> Found:
-    """The events of a body, and why each of the others is none. Raises `Problem`, `Refused` for the whole of it."""
+def _read(cloudevents: CloudEventReader, headers: Headers, media_type: str, body: bytes) -> Found:
+    """The events of a body, and why each of the others is none. Raises `Problem`, `Rejected` for the whole of it."""
     match mode_of(headers):
         case "structured":
             return [cloudevents.structured(body)]
@@ -117,10 +117,10 @@ def _documents_in(body: bytes) -> list[bytes]:
     return documents_in(body)
 
 
-def _event_in(document: bytes) -> DomainEvent | Refused:
+def _event_in(document: bytes) -> DomainEvent | Rejected:
     try:
-        return read_event(document)
-    except Refused as refused:
+        return parse_event(document)
+    except Rejected as refused:
         return refused.with_traceback(None)
 
 
@@ -132,14 +132,14 @@ def _of_the_callers(found: Found, grant: Grant) -> Found:
     if found and all(others):
         [first, *_] = [each.source for each in found if isinstance(each, DomainEvent)]
         check_source(grant, first)
-    refused = Refused("source", f"the token is for the source {grant.source} alone")
+    refused = Rejected("source", f"the token is for the source {grant.source} alone")
     return [refused if is_other else each for each, is_other in zip(found, others, strict=True)]
 
 
 def _in_the_words_of_cloudevents(result: AppendResult) -> ItemOutcome:
     if result.path is None:
         return outcome_of(result)
-    refused = in_its_words(Refused(result.path, result.reason or ""))
+    refused = in_its_words(Rejected(result.path, result.reason or ""))
     return outcome_of(AppendResult(result.outcome, result.position, refused.path, refused.reason))
 
 

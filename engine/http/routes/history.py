@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.http.problems import NO_CURSOR, invalid
-from pagefold.engine.http.routing import Answer, Call, Route, reply
+from pagefold.engine.http.routing import Call, ResponseSpec, Route, reply
 from pagefold.engine.reading.history import Cursor, HistoryEntry, history_page
 from pagefold.engine.runtime.store_timeout import answered
 from pagefold.projections import normalise_sku
-from pagefold.projections.streams import fault_of_sku, is_storable_sku
+from pagefold.projections.streams import is_storable_sku, sku_error
 
 MOST_ENTRIES = 500
 DomainName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(domain.name for domain in DOMAINS)})$")]
@@ -45,7 +45,7 @@ async def history(call: Call) -> Response:
     """What was said about an SKU. One of which nothing was said has an empty history."""
     query = call.query(HistoryQuery)
     sku = normalise_sku(call.path["sku"])
-    if not is_storable_sku(sku) and (fault := fault_of_sku(sku)) is not None:
+    if not is_storable_sku(sku) and (fault := sku_error(sku)) is not None:
         raise invalid("sku", fault)
     after = None if query.after is None else _read(query.after)
     store, limit = call.service.shop.store, query.limit
@@ -78,6 +78,6 @@ ROUTES = (
         scope="read",
         private=True,
         query=HistoryQuery,
-        answers=[Answer(200, "Some of it, and where to go on", HistoryList)],
+        answers=[ResponseSpec(200, "Some of it, and where to go on", HistoryList)],
     ),
 )

@@ -7,8 +7,8 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.http.metrics import CONTENT_TYPE, exposition
-from pagefold.engine.http.routing import Answer, Call, Handler, Route, reply
-from pagefold.engine.http.server_context import Service
+from pagefold.engine.http.routing import Call, Handler, ResponseSpec, Route, reply
+from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
 
 
@@ -45,7 +45,7 @@ async def readyz_ingest(call: Call) -> Response:
     return await _readiness(call.service, INGEST)
 
 
-async def _readiness(service: Service, purposes: Collection[Purpose]) -> Response:
+async def _readiness(service: ServerContext, purposes: Collection[Purpose]) -> Response:
     checks = await service.readiness.results(purposes)
     ready = all(each.ok for each in checks)
     return reply(ReadinessAnswer("ready" if ready else "not ready", checks), 200 if ready else 503)
@@ -64,13 +64,21 @@ async def openapi(call: Call) -> Response:
 
 
 def _route_of(path: str, handler: Handler, name: str, summary: str) -> Route:
-    answers = [Answer(200, "They should", ReadinessAnswer), Answer(503, "They should not, and why", ReadinessAnswer)]
+    answers = [
+        ResponseSpec(200, "They should", ReadinessAnswer),
+        ResponseSpec(503, "They should not, and why", ReadinessAnswer),
+    ]
     return Route("GET", path, handler, name, summary, answers=answers)
 
 
 ROUTES = (
     Route(
-        "GET", "/healthz", healthz, "getHealth", "Whether the process lives", answers=[Answer(200, "It does", Health)]
+        "GET",
+        "/healthz",
+        healthz,
+        "getHealth",
+        "Whether the process lives",
+        answers=[ResponseSpec(200, "It does", Health)],
     ),
     _route_of("/readyz", readyz, "getReadiness", "Whether requests should be sent here"),
     _route_of("/readyz/reads", readyz_reads, "getReadinessForReads", "Whether pages should be read here"),
@@ -82,7 +90,7 @@ ROUTES = (
         "getMetrics",
         "Numbers for Prometheus",
         scope="operate",
-        answers=[Answer(200, "All of them", str, "text/plain")],
+        answers=[ResponseSpec(200, "All of them", str, "text/plain")],
     ),
     Route(
         "GET",
@@ -90,6 +98,6 @@ ROUTES = (
         openapi,
         "getDescription",
         "This document",
-        answers=[Answer(200, "OpenAPI 3.1", dict[str, object])],
+        answers=[ResponseSpec(200, "OpenAPI 3.1", dict[str, object])],
     ),
 )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.http.problems import invalid, no_channel, no_page
-from pagefold.engine.http.routing import JSON_TYPE, Answer, Call, HeaderField, Route, reply
+from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route, reply
 from pagefold.engine.reading.page_reader import PageSummary
 from pagefold.engine.runtime.store_timeout import answered
 
@@ -45,14 +45,14 @@ PageDocument = msgspec.defstruct(
 """A page, as it is spliced: what a store has of a section stands in it unread."""
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BatchGetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which pages are asked for."""
 
     channel: Text
     skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MOST_SKUS)]
 
 
-class Batch(msgspec.Struct, frozen=True):
+class BatchGetResult(msgspec.Struct, frozen=True):
     """The pages that there are, by SKU as it was asked for, and the SKUs that have none to show."""
 
     found: dict[str, PageDocument]  # type: ignore[valid-type]  # it is made of the domains that there are
@@ -85,7 +85,7 @@ async def one(_call: Call) -> Response:
 
 async def batch(call: Call) -> Response:
     """Some hundred pages, with one query, spliced into one document without being read."""
-    wanted = await call.json(Wanted)
+    wanted = await call.json(BatchGetRequest)
     _check_channel(call, wanted.channel)
     try:
         return reply(await answered(_found(call, wanted, SMALL_BYTES)))
@@ -98,7 +98,7 @@ async def batch(call: Call) -> Response:
         raise invalid("skus", reason) from None
 
 
-async def _found(call: Call, wanted: Wanted, max_bytes: int) -> bytes:
+async def _found(call: Call, wanted: BatchGetRequest, max_bytes: int) -> bytes:
     """The document with the pages. Raises `ReadTooLarge`."""
     found = await call.service.shop.pages.get_many_json(wanted.skus, wanted.channel, max_bytes=max_bytes)
     call.service.traffic.reads += len(found)
@@ -147,8 +147,8 @@ ROUTES = (
         scope="read",
         headers=[HeaderField("if-none-match", "Entity tags that the caller has, or `*`.")],
         answers=[
-            Answer(200, "The page", PageDocument, headers=OF_A_PAGE),
-            Answer(304, "It is what `If-None-Match` names", headers=OF_A_PAGE),
+            ResponseSpec(200, "The page", PageDocument, headers=OF_A_PAGE),
+            ResponseSpec(304, "It is what `If-None-Match` names", headers=OF_A_PAGE),
         ],
         problems=NO_PAGE,
     ),
@@ -159,8 +159,8 @@ ROUTES = (
         "batchGetPages",
         f"Up to {MOST_SKUS} pages of a channel",
         scope="read",
-        bodies={JSON_TYPE: Wanted},
-        answers=[Answer(200, "What was found, and what was not", Batch)],
+        bodies={JSON_TYPE: BatchGetRequest},
+        answers=[ResponseSpec(200, "What was found, and what was not", BatchGetResult)],
         problems={404: "There is no such channel"},
     ),
     Route(
@@ -172,7 +172,7 @@ ROUTES = (
         scope="read",
         private=True,
         query=ListQuery,
-        answers=[Answer(200, "Some of them, and where to go on", PageList)],
+        answers=[ResponseSpec(200, "Some of them, and where to go on", PageList)],
         problems={404: "There is no such channel"},
     ),
 )

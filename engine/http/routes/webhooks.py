@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.http.delivery_answers import ANSWERS, OVERLOADED, accepted, any_type, request_of
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.problems import Problem
@@ -35,7 +35,7 @@ async def receive(call: Call) -> Response:
 def _check_signature(hook: Hook, headers: Sequence[Header], body: bytes) -> None:
     try:
         hook.signatures.check(headers, body, datetime.now(UTC))
-    except Refused as refused:
+    except Rejected as refused:
         raise Problem(401, str(refused), headers=[_CHALLENGE]) from None
 
 

@@ -18,9 +18,9 @@ from urllib.parse import unquote, unquote_to_bytes
 import msgspec
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import LARGEST_INTEGER
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
 from pagefold.engine.intake.formats.json_bodies import Headers, elements_of, too_many
@@ -53,7 +53,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
         Attribute("subject", "sku", "The SKU"),
         Attribute("time", "occurredAt", "When it occurred, as RFC 3339 with an offset"),
         Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
-        Attribute("sequencetype", None, "`Integer`: nothing else could be compared", required=False),
+        Attribute("sequencetype", None, "`SafeInteger`: nothing else could be compared", required=False),
         Attribute("channel", "channel", "The channel; without it, every channel", required=False),
         Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 511", required=False),
         Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
@@ -96,44 +96,44 @@ def mode_of(headers: Headers) -> Mode | None:
     return "binary" if binary else None
 
 
-def in_its_words(refused: Refused) -> Refused:
+def in_its_words(refused: Rejected) -> Rejected:
     """What the door refused, with the name that the offending part has here."""
     first, dot, rest = refused.path.partition(".")
-    return Refused(_NAMES.get(first, first) + dot + rest, refused.reason)
+    return Rejected(_NAMES.get(first, first) + dot + rest, refused.reason)
 
 
-class CloudEvents:
+class CloudEventReader:
     """Reads CloudEvents of the given sources. Every fault is named by the attribute that has it."""
 
     def __init__(self, sources: Collection[str]) -> None:
         self._sources = frozenset(sources)
 
-    def structured(self, body: bytes) -> DomainEvent | Refused:
+    def structured(self, body: bytes) -> DomainEvent | Rejected:
         """The event in one JSON document."""
         try:
             members = _read(body)
             attributes = _attributes_in(members)
             _check_head(attributes)
             return self._event(attributes, _data_in(members))
-        except Refused as refused:
+        except Rejected as refused:
             return refused.with_traceback(None)
 
-    def batch(self, body: bytes) -> list[DomainEvent | Refused]:
-        """The events of an array, each one by itself. Raises `Refused` when the body is none, or too many."""
+    def batch(self, body: bytes) -> list[DomainEvent | Rejected]:
+        """The events of an array, each one by itself. Raises `Rejected` when the body is none, or too many."""
         elements = elements_of(body)
         if elements is None:
-            raise Refused("", "a batch is a JSON array of events")
+            raise Rejected("", "a batch is a JSON array of events")
         if (refused := too_many(len(elements))) is not None:
             raise refused
         return [self.structured(element) for element in elements]
 
-    def binary(self, headers: Headers, body: bytes) -> DomainEvent | Refused:
+    def binary(self, headers: Headers, body: bytes) -> DomainEvent | Rejected:
         """The event whose attributes are headers, and whose data is the body: an empty one is no data."""
         try:
             attributes = _attributes_of(headers)
             _check_head(attributes)
             return self._event(attributes, _data_of(body))
-        except Refused as refused:
+        except Rejected as refused:
             return refused.with_traceback(None)
 
     def _event(self, attributes: Attributes, data: bytes) -> DomainEvent:
@@ -156,7 +156,7 @@ class CloudEvents:
         last = unquote(re.split(r"[/:]", re.split(r"[?#]", given, maxsplit=1)[0].rstrip("/"))[-1])
         if last in self._sources:
             return last
-        raise Refused("source", f"{given!r:.100} neither is a source of the configuration nor ends in one")
+        raise Rejected("source", f"{given!r:.100} neither is a source of the configuration nor ends in one")
 
 
 # --- attributes -----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _given(attributes: Attributes, name: str) -> object:
     """The value of an attribute in the table; None for one that need not be there, and is not."""
     value = attributes.get(name)
     if value is None and ATTRIBUTES[name].required:
-        raise Refused(name, "is required")
+        raise Rejected(name, "is required")
     return value
 
 
@@ -175,9 +175,9 @@ def _optional(attributes: Attributes, name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise Refused(name, f"expected a string, got {type(value).__name__}")
+        raise Rejected(name, f"expected a string, got {type(value).__name__}")
     if not value:
-        raise Refused(name, "must not be empty")
+        raise Rejected(name, "must not be empty")
     return value
 
 
@@ -191,17 +191,17 @@ def _domain_in(given: str) -> str:
     domain = given.rpartition(".")[2]
     if domain not in _domains:
         names = ", ".join(each.name for each in DOMAINS)
-        raise Refused("type", f"{given!r:.100} neither is a domain nor ends in '.' and one; there are {names}")
+        raise Rejected("type", f"{given!r:.100} neither is a domain nor ends in '.' and one; there are {names}")
     return domain
 
 
 def _sequence_in(attributes: Attributes) -> int:
     kind = _optional(attributes, "sequencetype")
     if kind not in {None, "Integer"}:
-        raise Refused("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
+        raise Rejected("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
     sequence = _integer("sequence", _given(attributes, "sequence"))
     if not 0 <= sequence <= LARGEST_INTEGER:
-        raise Refused("sequence", "is not between 0 and 2^53-1")
+        raise Rejected("sequence", "is not between 0 and 2^53-1")
     return sequence
 
 
@@ -216,7 +216,7 @@ def _integer(name: str, given: object) -> int:
         given = int(given)
     if not isinstance(given, int) or isinstance(given, bool):
         shown = f"{given!r:.50}" if isinstance(given, str | float) else type(given).__name__
-        raise Refused(name, f"expected an integer or its digits, got {shown}")
+        raise Rejected(name, f"expected an integer or its digits, got {shown}")
     return given
 
 
@@ -227,16 +227,16 @@ def _time_in(given: str) -> datetime:
 def _check_head(attributes: Attributes) -> None:
     """What must be known before anything else can be understood."""
     if (version := _required(attributes, "specversion")) != "1.0":
-        raise Refused("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
+        raise Rejected("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
     given = _optional(attributes, "datacontenttype")
     if given is None:
         return
     media_type, _, parameters = given.partition(";")
     if _media_type.fullmatch(media_type.strip()) is None:
-        raise Refused("datacontenttype", f"{given!r:.100} is not JSON, and a payload is")
+        raise Rejected("datacontenttype", f"{given!r:.100} is not JSON, and a payload is")
     charset = _charset.search(parameters)
     if charset is not None and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
-        raise Refused("datacontenttype", f"{given!r:.100}: JSON is read in UTF-8 only")
+        raise Rejected("datacontenttype", f"{given!r:.100}: JSON is read in UTF-8 only")
 
 
 # --- structured mode ------------------------------------------------------------------------------
@@ -244,13 +244,13 @@ def _check_head(attributes: Attributes) -> None:
 
 def _read(body: bytes) -> dict[str, msgspec.Raw]:
     if len(body) > LARGEST_EVENT:
-        raise Refused("", f"has {len(body)} bytes; at most {LARGEST_EVENT} are allowed")
+        raise Rejected("", f"has {len(body)} bytes; at most {LARGEST_EVENT} are allowed")
     try:
         members = _members.decode(body)
         if b"\\u" in body or body.count(b":") != _encoder.encode(members).count(b":"):
             msgspec.json.decode(body)
             find_repeated_key(body)  # a key that stands twice takes its colon along
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, body) from None
     return members
 
@@ -261,7 +261,7 @@ def _attributes_in(members: Mapping[str, msgspec.Raw]) -> Attributes:
         if name in {"data", "data_base64"}:
             continue
         if _attribute.fullmatch(name) is None:
-            raise Refused(name, "is not the name of an attribute: those have small letters and digits only")
+            raise Rejected(name, "is not the name of an attribute: those have small letters and digits only")
         attributes[name] = _value_of(name, raw)
     return attributes
 
@@ -270,10 +270,10 @@ def _value_of(name: str, raw: msgspec.Raw) -> object:
     text = bytes(raw)
     try:
         value: object = msgspec.json.decode(text)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, text, name) from None
     if isinstance(value, dict | list):
-        raise Refused(name, "is an attribute: a string, an integer or a boolean, and nothing nested")
+        raise Rejected(name, "is an attribute: a string, an integer or a boolean, and nothing nested")
     return value
 
 
@@ -282,17 +282,17 @@ def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
     encoded = members.get("data_base64")
     if encoded is None or bytes(encoded) == _NULL:
         if "data" not in members:
-            raise Refused("data", "is required; an explicit null withdraws")
+            raise Rejected("data", "is required; an explicit null withdraws")
         return bytes(members["data"])
     if "data" in members:
-        raise Refused("data_base64", "stands beside data; an event has one of them")
+        raise Rejected("data_base64", "stands beside data; an event has one of them")
     text = _value_of("data_base64", encoded)
     if not isinstance(text, str):
-        raise Refused("data_base64", f"expected a string, got {type(text).__name__}")
+        raise Rejected("data_base64", f"expected a string, got {type(text).__name__}")
     try:
         return base64.b64decode(text, validate=True).removeprefix(BYTE_ORDER_MARK).strip(_SPACE)
     except (binascii.Error, ValueError):
-        raise Refused("data_base64", "is not base64") from None
+        raise Rejected("data_base64", "is not base64") from None
 
 
 # --- binary mode ----------------------------------------------------------------------------------
@@ -310,23 +310,23 @@ def _attributes_of(headers: Headers) -> Attributes:
         else:
             continue
         if name in attributes:
-            raise Refused(name, "stands twice")
+            raise Rejected(name, "stands twice")
         attributes[name] = text
     return attributes
 
 
 def _data_of(body: bytes) -> bytes:
     if not body:
-        raise Refused("data", "is required: the body is empty; `null` withdraws")
+        raise Rejected("data", "is required: the body is empty; `null` withdraws")
     return body.strip(_SPACE)
 
 
 def _name_of(header: bytes) -> str:
     name = header[len(_PREFIX) :].decode("latin-1")
     if name == "datacontenttype":
-        raise Refused(name, "is the header Content-Type in binary mode")
+        raise Rejected(name, "is the header Content-Type in binary mode")
     if _attribute.fullmatch(name) is None:
-        raise Refused(name, "is not the name of an attribute: those have small letters and digits only")
+        raise Rejected(name, "is not the name of an attribute: those have small letters and digits only")
     return name
 
 
@@ -337,4 +337,4 @@ def _text_of(name: str, value: bytes) -> str:
     try:
         return unquote_to_bytes(value).decode()
     except UnicodeDecodeError as error:
-        raise Refused(name, f"is not UTF-8: {error.reason}") from None
+        raise Rejected(name, f"is not UTF-8: {error.reason}") from None

@@ -25,11 +25,11 @@ from msgspec import UNSET
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.doors import CdcConfig
-from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, read_document
-from pagefold.engine.intake.formats.kafka_connect import Kind, kinds_in, moment_at, plain_value
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.kafka_connect import ConnectType, kinds_in, moment_at, plain_value
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Delivery, Faulty, Found, Ignored, Messages, too_small
 from pagefold.engine.intake.mapping.column_mapping import Columns, Naming
 from pagefold.engine.intake.mapping.value_conversion import kind_of
@@ -49,7 +49,7 @@ _RECORD = frozenset({"key", "value"})
 _OF_A_RECORD = _RECORD | {"topic", "partition", "offset", "timestamp", "headers"}
 
 Row: TypeAlias = Mapping[str, object]
-Kinds: TypeAlias = Mapping[str, Kind]
+Kinds: TypeAlias = Mapping[str, ConnectType]
 
 
 class _Origin(msgspec.Struct, frozen=True):
@@ -83,7 +83,7 @@ class _Row(NamedTuple):
     kinds: Kinds
 
 
-class Debezium:
+class DebeziumReader:
     """Reads the changes of one source's tables. Raises `ConfigurationError` for columns that cannot work."""
 
     def __init__(self, config: Config, source: str) -> None:
@@ -125,7 +125,7 @@ class Debezium:
             return self._changes(msgspec.convert(message, _Envelope), schema)
         except msgspec.ValidationError as error:
             return [Faulty(refusal(error, b""))]
-        except Refused as refused:
+        except Rejected as refused:
             return [Faulty(refused.with_traceback(None))]
 
     def _changes(self, envelope: _Envelope, schema: object) -> list[Found]:
@@ -146,14 +146,14 @@ class Debezium:
             case "m":
                 return [Ignored("message", "a message in the database's log is about no row")]
             case _:
-                raise Refused("op", f"{envelope.op!r:.50} is not known; there are c, u, r, d, t and m")
+                raise Rejected("op", f"{envelope.op!r:.50} is not known; there are c, u, r, d, t and m")
 
     # --- rows that are there ----------------------------------------------------------------------
 
     def _stated(self, envelope: _Envelope, schema: object) -> Found:
         """What the row behind the change says."""
         if envelope.after is None:
-            raise Refused("after", "is required: the row behind the change")
+            raise Rejected("after", "is required: the row behind the change")
         names = [*self._names, *self._settings.counted_by]
         after = {name: self._found(name, envelope.after, envelope.before) for name in names}
         missing = {name for name, value in after.items() if self._is_placeholder(value)}
@@ -166,18 +166,18 @@ class Debezium:
         try:
             values = self._values(row, envelope.source)
             event = self._bound.withdrawal(values) if "payload" in keeps else self._bound.event(values)
-            return Change(event, keeps, _known_moment_of(envelope.source), envelope.op in _CREATES)
-        except Refused as refused:
+            return PartialEvent(event, keeps, _known_moment_of(envelope.source), envelope.op in _CREATES)
+        except Rejected as refused:
             return self._faulty(refused, row, envelope.source)
 
-    def _unknown(self, missing: Collection[str]) -> Refused | None:
+    def _unknown(self, missing: Collection[str]) -> Rejected | None:
         """Why a row cannot be understood without what was not sent again."""
         for target, name in self._column_of.items():
             if name in missing and target.partition(".")[0] != "payload":
-                return Refused(target, f"did not change, and so was not sent; {_FULL}")
+                return Rejected(target, f"did not change, and so was not sent; {_FULL}")
         for name in self._settings.counted_by:
             if name in missing:
-                return Refused(f"after.{name}", f"did not change, and so was not sent; {_FULL}")
+                return Rejected(f"after.{name}", f"did not change, and so was not sent; {_FULL}")
         return None
 
     def _found(self, name: str, after: Row, before: Row | None) -> object:
@@ -196,9 +196,9 @@ class Debezium:
         if envelope.before is None or not self._is_whole(envelope.before) or isinstance(stated, Faulty):
             return [stated]
         ended = self._ended(envelope, schema)
-        if not isinstance(ended, Change):  # such a row could state nothing, or did not count
+        if not isinstance(ended, PartialEvent):  # such a row could state nothing, or did not count
             return [stated]
-        if not isinstance(stated, Change):
+        if not isinstance(stated, PartialEvent):
             return [ended, stated]
         is_same = _stream(ended.event) == _stream(stated.event)
         return [stated] if is_same else [ended, stated._replace(creates=True)]
@@ -209,22 +209,22 @@ class Debezium:
         """The end of what the row in front of the change said."""
         before = envelope.before
         if before is None:
-            return Faulty(Refused("before", f"is required: the row in front of the change; {_FULL}"))
+            return Faulty(Rejected("before", f"is required: the row in front of the change; {_FULL}"))
         row = _Row(
             {name: value for name, value in before.items() if not self._is_placeholder(value)},
             kinds_in(schema, "before"),
         )
         if (missing := self._missing_in(before)) is not None:
-            return Faulty(Refused(missing, f"is not in the row in front of the change; {_FULL}"))
+            return Faulty(Rejected(missing, f"is not in the row in front of the change; {_FULL}"))
         if (ignored := self._not_counted(row)) is not None:
             return ignored
         try:
             event = self._bound.withdrawal(self._values(row, envelope.source, ended=True))
-        except Refused as refused:
+        except Rejected as refused:
             return self._faulty(refused, row, envelope.source)
         behind = int(self._column_of.get("sourceVersion", LSN) != LSN)
         event = msgspec.structs.replace(event, source_version=event.source_version + behind)
-        return Change(event, (), _known_moment_of(envelope.source))
+        return PartialEvent(event, (), _known_moment_of(envelope.source))
 
     def _missing_in(self, before: Row) -> str | None:
         """What must be known of a row that is gone, and was not sent, or perhaps not."""
@@ -253,13 +253,13 @@ class Debezium:
         channel = self._bound.other_channel(values)
         return None if channel is None else Ignored("channel", f"{channel!r:.50} is no channel here")
 
-    def _faulty(self, refused: Refused, row: _Row, origin: _Origin) -> Faulty:
+    def _faulty(self, refused: Rejected, row: _Row, origin: _Origin) -> Faulty:
         """What is wrong with a row, and where it belongs, if that can be told."""
         names = {name for target, name in self._column_of.items() if not target.startswith("payload")}
         identity = {name: value for name, value in row.cells.items() if name in names}
         try:
             place = self._bound.place(self._values(row._replace(cells=identity), origin))
-        except Refused:
+        except Rejected:
             place = None
         return Faulty(refused.with_traceback(None), place)
 
@@ -281,13 +281,13 @@ class Debezium:
         target = self._target_of[name]
         plain = plain_value(target, value, row.kinds.get(name))
         if name in self._texts and isinstance(plain, msgspec.Raw):
-            raise Refused(self._texts[name], f"came as {kind_of(plain)}, and is a text here; {_AS_TEXT}")
+            raise Rejected(self._texts[name], f"came as {kind_of(plain)}, and is a text here; {_AS_TEXT}")
         return plain
 
     def _lsn_of(self, origin: _Origin) -> int:
         if origin.lsn is None:
             problem = f"the change has no {LSN}; name a column with the version in {self._key}.columns.sourceVersion"
-            raise Refused("sourceVersion", problem)
+            raise Rejected("sourceVersion", problem)
         return origin.lsn
 
     def _is_placeholder(self, value: object) -> bool:

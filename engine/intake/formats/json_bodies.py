@@ -5,9 +5,9 @@ from typing import TypeAlias
 
 import msgspec
 
-from pagefold.domains.domain import UNREADABLE
+from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import DEEPEST_NESTING
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, refusal
 from pagefold.engine.intake.written_numbers import decode_written
 
@@ -22,14 +22,14 @@ _SPACE = b" \t\r\n"
 
 
 def read_document(text: bytes) -> object:
-    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Refused`.
+    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Rejected`.
 
     Its numbers are as they are written where they are not exact, see `WrittenNumber`.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     try:
         document: object = decode_written(text)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, text) from None
     _check_nesting(document)
     check_keys(text, b"")
@@ -42,7 +42,7 @@ def _check_nesting(document: object) -> None:
         level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
         if not level:
             return
-    raise Refused("", f"is nested deeper than {DEEPEST_NESTING}")
+    raise Rejected("", f"is nested deeper than {DEEPEST_NESTING}")
 
 
 def _inside(value: object) -> Iterable[object]:
@@ -65,27 +65,27 @@ def elements_of(body: bytes) -> list[bytes] | None:
     """The elements of an array as they are written; None when the body is no array."""
     try:
         return [bytes(element) for element in _array.decode(body)]
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return None
 
 
 def _is_one(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False
     return True
 
 
-def too_many(count: int) -> Refused | None:
+def too_many(count: int) -> Rejected | None:
     """Why so many are not looked at; None when they are."""
-    return Refused("", f"has {count} parts; at most {MOST_DOCUMENTS} are allowed") if count > MOST_DOCUMENTS else None
+    return Rejected("", f"has {count} parts; at most {MOST_DOCUMENTS} are allowed") if count > MOST_DOCUMENTS else None
 
 
 def header_of(headers: Headers, name: str) -> bytes | None:
-    """The value of a header; None when it is not there. Raises `Refused` when it stands twice."""
+    """The value of a header; None when it is not there. Raises `Rejected` when it stands twice."""
     wanted = name.lower().encode()
     values = [value for key, value in headers if key.lower() == wanted]
     if len(values) > 1:
-        raise Refused(name, "stands twice")
+        raise Rejected(name, "stands twice")
     return values[0].strip(b" \t") if values else None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.mapping.value_conversion import as_written
 
 _DECIMAL = "org.apache.kafka.connect.data.Decimal"
@@ -34,7 +34,7 @@ _LARGEST_SCALE = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Kind(NamedTuple):
+class ConnectType(NamedTuple):
     """What a column holds, by the name of its type; `scale` is that of a decimal."""
 
     name: str
@@ -48,24 +48,24 @@ class _Field(msgspec.Struct, frozen=True):
     fields: list["_Field"] | None = None
 
 
-def kinds_in(schema: object, part: str) -> dict[str, Kind]:
-    """The columns of a part of an envelope whose types have names. Raises `Refused` for what is no schema."""
+def kinds_in(schema: object, part: str) -> dict[str, ConnectType]:
+    """The columns of a part of an envelope whose types have names. Raises `Rejected` for what is no schema."""
     if schema is None:
         return {}
     try:
         whole = msgspec.convert(schema, _Field)
     except msgspec.ValidationError as error:
-        raise Refused("schema", f"is no schema of Kafka Connect: {error}") from None
+        raise Rejected("schema", f"is no schema of Kafka Connect: {error}") from None
     columns = [column for field in whole.fields or () if field.field == part for column in field.fields or ()]
     return {
-        column.field: Kind(column.name, str((column.parameters or {}).get("scale")))
+        column.field: ConnectType(column.name, str((column.parameters or {}).get("scale")))
         for column in columns
         if column.field is not None and column.name is not None
     }
 
 
-def plain_value(target: str, value: object, kind: Kind | None) -> object:
-    """A value as its schema means it; without one, as it stands. Raises `Refused`."""
+def plain_value(target: str, value: object, kind: ConnectType | None) -> object:
+    """A value as its schema means it; without one, as it stands. Raises `Rejected`."""
     if kind is None or value is None:
         return as_written(value)
     if kind.name == _DECIMAL and isinstance(value, str):
@@ -80,14 +80,14 @@ def plain_value(target: str, value: object, kind: Kind | None) -> object:
 
 
 def moment_at(target: str, microseconds: int) -> datetime:
-    """A moment by its distance from 1970. Raises `Refused`."""
+    """A moment by its distance from 1970. Raises `Rejected`."""
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
-        raise Refused(target, "is outside the years 1 to 9999 in UTC") from None
+        raise Rejected(target, "is outside the years 1 to 9999 in UTC") from None
 
 
-def _number(target: str, value: int, kind: Kind) -> object:
+def _number(target: str, value: int, kind: ConnectType) -> object:
     if kind.name in _MICROSECONDS:
         factor, divisor = _MICROSECONDS[kind.name]
         return moment_at(target, value * factor // divisor)
@@ -95,7 +95,7 @@ def _number(target: str, value: int, kind: Kind) -> object:
         try:
             return date(1970, 1, 1) + timedelta(days=value)
         except OverflowError:
-            raise Refused(target, "is outside the years 1 to 9999") from None
+            raise Rejected(target, "is outside the years 1 to 9999") from None
     return value
 
 
@@ -105,9 +105,9 @@ def _decimal(target: str, encoded: str, scale: str | None) -> Decimal:
         unscaled = base64.b64decode(encoded, validate=True)
         exponent = int(scale or "")
     except (binascii.Error, ValueError):
-        raise Refused(target, "is no decimal of Kafka Connect: base64, and its scale in the schema") from None
+        raise Rejected(target, "is no decimal of Kafka Connect: base64, and its scale in the schema") from None
     if not 0 < len(unscaled) <= _LONGEST_DECIMAL or abs(exponent) > _LARGEST_SCALE:
-        raise Refused(target, "is a decimal of more digits than any column has")
+        raise Rejected(target, "is a decimal of more digits than any column has")
     number = int.from_bytes(unscaled, "big", signed=True)
     digits = tuple(int(digit) for digit in str(abs(number)))
     return Decimal((int(number < 0), digits, -exponent))

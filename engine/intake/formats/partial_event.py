@@ -7,8 +7,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from pagefold.domains.domain import UNREADABLE
-from pagefold.engine.errors import Refused
+from pagefold.domains.domain import DECODE_ERRORS
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from pagefold.engine.intake.strict_json import refusal
@@ -17,7 +17,7 @@ from pagefold.engine.intake.written_numbers import decode_written, encode_writte
 _NULL = b"null"
 
 
-class Change(NamedTuple):
+class PartialEvent(NamedTuple):
     """An event, but for the parts of its payload that `keeps` names, such as `payload.attributes.description`.
 
     Those have the values that they had before. With `payload` among them, all of it has. `moment` is when the database
@@ -30,24 +30,24 @@ class Change(NamedTuple):
     creates: bool = False
 
 
-def complete(change: Change, standing: bytes | None) -> DomainEvent:
+def complete(change: PartialEvent, standing: bytes | None) -> DomainEvent:
     """The event with what it keeps. `standing` is the payload of its stream, as JSON, up to the version of the change.
 
     Of several events at or below that version, the newest one stands: then a change that comes twice is completed
     alike both times. What the standing payload does not have is left out. None, or `null`, is for a stream of which
-    nothing was said, or which was withdrawn. Raises `Refused` when there is something to keep and nothing stands.
+    nothing was said, or which was withdrawn. Raises `Rejected` when there is something to keep and nothing stands.
     """
     event, keeps = change.event, change.keeps
     if not keeps:
         return event
     if standing is None or standing == _NULL:
         problem = "did not change, and so was not sent; and the log has no earlier statement that has it"
-        raise Refused(keeps[0], problem)
+        raise Rejected(keeps[0], problem)
     if "payload" in keeps or not isinstance(event.payload, bytes):
         return msgspec.structs.replace(event, payload=standing)
     try:
         return msgspec.structs.replace(event, payload=_joined(event.payload, standing, keeps))
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise refusal(error, event.payload, "payload") from None
 
 

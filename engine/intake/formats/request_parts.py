@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from pagefold.engine.errors import Refused
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 
 Cause: TypeAlias = Literal["channel", "filter", "table", "message"]
 """Why something is no event, and needs to be none: of a channel that this shop has not, of none that the configuration
@@ -28,11 +28,11 @@ class Ignored(NamedTuple):
 class Faulty(NamedTuple):
     """What should be an event, and is none. `event` has its place without its payload, where that much is known."""
 
-    refused: Refused
+    refused: Rejected
     event: DomainEvent | None = None
 
 
-Found: TypeAlias = Change | Ignored | Faulty
+Found: TypeAlias = PartialEvent | Ignored | Faulty
 """What stands in one place of a delivery."""
 
 
@@ -57,7 +57,7 @@ class Delivery:
         self._body = body
 
     @classmethod
-    def unreadable(cls, text: bytes, refused: Refused) -> "Delivery":
+    def unreadable(cls, text: bytes, refused: Rejected) -> "Delivery":
         """One of which nothing is understood."""
         found: list[Found] = [Faulty(refused.with_traceback(None))]
         return cls(text, 1, lambda _: found)
@@ -88,11 +88,11 @@ SLACK = 64 * 1024
 """Bytes that parts may take more when each is kept alone, whatever they say."""
 
 
-def too_small(parts: int, text: bytes) -> Refused | None:
+def too_small(parts: int, text: bytes) -> Rejected | None:
     """Why so many parts are not looked at one by one; None when they are."""
     if parts <= MANY_PARTS or parts * SMALLEST_PART <= len(text):
         return None
-    return Refused("", f"has {parts} parts in {len(text)} bytes, which are too small to be events")
+    return Rejected("", f"has {parts} parts in {len(text)} bytes, which are too small to be events")
 
 
 class Items:

@@ -21,9 +21,9 @@ from msgspec import UNSET
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.doors import WHOLE, WebhookConfig
-from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, read_document
-from pagefold.engine.intake.formats.partial_event import Change
+from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import Delivery, Faulty, Found, Ignored, Items, too_small
 from pagefold.engine.intake.mapping.column_mapping import Columns, Naming
 from pagefold.engine.intake.mapping.value_conversion import as_written, moment_of, value_at
@@ -41,7 +41,7 @@ class _Path(NamedTuple):
     counted: bool = False
 
 
-class Webhooks:
+class WebhookReader:
     """Reads the deliveries of one source. Raises `ConfigurationError` for paths that cannot work."""
 
     def __init__(self, config: Config, source: str) -> None:
@@ -73,13 +73,13 @@ class Webhooks:
         text = body.removeprefix(BOM_UTF8)
         try:
             delivery = read_document(text)
-        except Refused as refused:
+        except Rejected as refused:
             return Delivery.unreadable(body, refused)
         if self._items is None:
             return Delivery(body, 1, lambda _: [self._read(delivery, delivery)])
         items = value_at(delivery, self._items)
         if not isinstance(items, list):
-            return Delivery.unreadable(body, Refused("", f"there is no array at {'.'.join(self._items)!r}"))
+            return Delivery.unreadable(body, Rejected("", f"there is no array at {'.'.join(self._items)!r}"))
         if (crumbs := too_small(len(items), text)) is not None:
             return Delivery.unreadable(body, crumbs)
         inside = None if self._looks_into_items() else Items(text, self._items)
@@ -97,8 +97,8 @@ class Webhooks:
         try:
             values = [_value(path, item, delivery) for path in self._paths]
             withdraws = self._withdraws(item, delivery)
-            return Change(self._bound.withdrawal(values) if withdraws else self._bound.event(values))
-        except Refused as refused:
+            return PartialEvent(self._bound.withdrawal(values) if withdraws else self._bound.event(values))
+        except Rejected as refused:
             values = self._some(self._identity, item, delivery)
             return Faulty(refused.with_traceback(None), self._bound.place(values))
 
@@ -154,5 +154,5 @@ def _value(path: _Path, item: object, delivery: object) -> object:
 def _value_or_unset(path: _Path, item: object, delivery: object) -> object:
     try:
         return _value(path, item, delivery)
-    except Refused:
+    except Rejected:
         return UNSET

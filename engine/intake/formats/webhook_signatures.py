@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pagefold.engine.configuration.doors import WebhookConfig
-from pagefold.engine.errors import ConfigurationError, Refused
+from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, header_of
 
 TOLERANCE = timedelta(minutes=5)
@@ -49,7 +49,7 @@ class Signatures:
         ]
 
     def check(self, headers: Headers, body: bytes, now: datetime) -> None:
-        """Returns when the body came from the source, as it is. Raises `Refused`, with the name of the header."""
+        """Returns when the body came from the source, as it is. Raises `Rejected`, with the name of the header."""
         given = list(headers)
         if self._settings.scheme == "standard":
             self._check_standard(given, body, now)
@@ -65,9 +65,9 @@ class Signatures:
         expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         given = [each.removeprefix(_VERSION) for each in signatures if each.startswith(_VERSION)]
         if not given:
-            raise Refused(SIGNATURE, "has no signature of the form 'v1,' and base64")
+            raise Rejected(SIGNATURE, "has no signature of the form 'v1,' and base64")
         if not _has_match(expected, given):
-            raise Refused(SIGNATURE, "does not match")
+            raise Rejected(SIGNATURE, "does not match")
 
     def _check_plain(self, headers: Headers, body: bytes, now: datetime) -> None:
         name = self._settings.header or ""
@@ -83,7 +83,7 @@ class Signatures:
         else:
             expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         if not _has_match(expected, [given]):
-            raise Refused(name, "does not match")
+            raise Rejected(name, "does not match")
 
 
 def _secret(key: str, name: str, environment: Mapping[str, str], settings: WebhookConfig) -> bytes:
@@ -107,17 +107,17 @@ def _secret(key: str, name: str, environment: Mapping[str, str], settings: Webho
 def _required(headers: Headers, name: str) -> bytes:
     value = header_of(headers, name)
     if not value:
-        raise Refused(name, "is required")
+        raise Rejected(name, "is required")
     return value
 
 
 def _check_moment(header: str, given: bytes, now: datetime) -> None:
     if _seconds.fullmatch(given) is None:
-        raise Refused(header, "is no moment in seconds since 1970")
+        raise Rejected(header, "is no moment in seconds since 1970")
     seconds = int(given) - now.timestamp()
     if abs(seconds) > TOLERANCE.total_seconds():
         word = "past" if seconds < 0 else "future"
-        raise Refused(header, f"is too far in the {word}; at most {TOLERANCE.seconds // 60} minutes are allowed")
+        raise Rejected(header, f"is too far in the {word}; at most {TOLERANCE.seconds // 60} minutes are allowed")
 
 
 def _digest(secret: bytes, signed: bytes) -> bytes:

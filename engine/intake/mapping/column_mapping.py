@@ -14,17 +14,17 @@ from msgspec import UNSET
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.toml_tables import fault_of_target
-from pagefold.engine.errors import ConfigurationError, Refused, SourceFailed
+from pagefold.engine.configuration.toml_tables import event_field_error
+from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.mapping.payload_types import Wanted, wanted_at
+from pagefold.engine.intake.mapping.payload_types import ExpectedType, expected_type
 from pagefold.engine.intake.mapping.value_conversion import integer_of, kind_of, leaf_value, moment_of, whole_payload
 from pagefold.projections.streams import EVERY_CHANNEL
 
 _encoder = msgspec.json.Encoder()
 _REQUIRED = ("sku", "sourceVersion", "occurredAt", "type", "payload")
-_NOTHING = Wanted()
-_ONLY_TEXT = Wanted(text=True)
+_NOTHING = ExpectedType()
+_ONLY_TEXT = ExpectedType(text=True)
 
 
 def made_plain(config: Config, source: str) -> dict[str, str]:
@@ -93,7 +93,7 @@ class Columns:
     def is_text(self, target: str) -> bool:
         """Whether nothing but text may stand there, as with every amount of money."""
         _, *path = target.split(".")
-        places = [wanted_at(payload, path) for payload in self._payloads.values()] if path else []
+        places = [expected_type(payload, path) for payload in self._payloads.values()] if path else []
         return any(place is not None and place == _ONLY_TEXT for place in places)
 
     def _check_names(self, names: Sequence[str], where: str) -> None:
@@ -113,10 +113,10 @@ class Columns:
         return next((target for target in _REQUIRED if target not in given), None)
 
     def _fault(self, target: str) -> str | None:
-        if (fault := fault_of_target(target)) is not None:
+        if (fault := event_field_error(target)) is not None:
             return fault
         _, *path = target.split(".")
-        if path and not any(wanted_at(payload, path) for payload in self._payloads.values()):
+        if path and not any(expected_type(payload, path) for payload in self._payloads.values()):
             return f"is no part of what {' or '.join(self._payloads)} takes"
         return None
 
@@ -141,32 +141,32 @@ class Bound:
         leaves += [_Leaf(target, target.split(".")[1:], None, value) for target, value in otherwise.items()]
         self._leaves = [leaf for leaf in leaves if leaf.path]
         self._wanted = {
-            name: [wanted_at(payload, leaf.path) or _NOTHING for leaf in self._leaves]
+            name: [expected_type(payload, leaf.path) or _NOTHING for leaf in self._leaves]
             for name, payload in payloads.items()
         }
         self._unknown = [_NOTHING] * len(self._leaves)
         self.fixed = {target: value for target, value in otherwise.items() if target not in indices}
 
     def event(self, values: Sequence[object]) -> DomainEvent:
-        """The event in the values of one row; UNSET is left out, and so is None. Raises `Refused`."""
+        """The event in the values of one row; UNSET is left out, and so is None. Raises `Rejected`."""
         return self._event(values, self._payload(values, self._text("type", values)))
 
     def withdrawal(self, values: Sequence[object]) -> DomainEvent:
-        """The same without its payload: the source takes back what it said. Raises `Refused`."""
+        """The same without its payload: the source takes back what it said. Raises `Rejected`."""
         return self._event(values, None)
 
     def place(self, values: Sequence[object]) -> DomainEvent | None:
         """Where the event in the values would belong, without its payload; None where that cannot be told."""
         try:
             return self.withdrawal(values)
-        except Refused:
+        except Rejected:
             return None
 
     def other_channel(self, values: Sequence[object]) -> str | None:
         """The name in the place of the channel, when no channel has it: what is said there is for another shop."""
         try:
             name = self._text("channel", values)
-        except Refused:
+        except Rejected:
             return None
         return None if name in self._channels else name
 
@@ -191,7 +191,7 @@ class Bound:
         if value is UNSET or value is None:
             value = self._otherwise.get(target, UNSET)
         if value is UNSET:
-            raise Refused(target, "is required")
+            raise Rejected(target, "is required")
         return value
 
     def _text(self, target: str, values: Sequence[object]) -> str:
@@ -200,7 +200,7 @@ class Bound:
         if isinstance(value, str):
             return value
         if isinstance(value, bool) or not isinstance(value, int | Decimal | UUID):
-            raise Refused(target, f"expected a string, got {kind_of(value)}")
+            raise Rejected(target, f"expected a string, got {kind_of(value)}")
         return format(value, "f") if isinstance(value, Decimal) else str(value)
 
     def _optional_text(self, target: str, values: Sequence[object]) -> str | None:
@@ -208,7 +208,7 @@ class Bound:
             return None
         try:
             return self._text(target, values)
-        except Refused as refused:
+        except Rejected as refused:
             if refused.reason == "is required":
                 return None
             raise

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import inspect
 
 
-class Wanted(NamedTuple):
+class ExpectedType(NamedTuple):
     """What a domain takes in one place of its payload; `null` where it says something else than what is left out."""
 
     text: bool = False
@@ -19,7 +19,7 @@ class Wanted(NamedTuple):
     null: bool = False
 
 
-def wanted_at(payload: type[msgspec.Struct], path: Sequence[str]) -> Wanted | None:
+def expected_type(payload: type[msgspec.Struct], path: Sequence[str]) -> ExpectedType | None:
     """What a payload takes at a path; None when there is no such place in it."""
     kinds: Collection[inspect.Type] = [inspect.type_info(payload)]
     for name in path:
@@ -56,10 +56,10 @@ def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
             return [kind]
 
 
-def _wanted(kinds: Collection[inspect.Type]) -> Wanted:
+def _wanted(kinds: Collection[inspect.Type]) -> ExpectedType:
     structures = (inspect.StructType, inspect.DictType, inspect.CollectionType, inspect.TypedDictType)
     other = (inspect.IntType, inspect.FloatType, inspect.BoolType, inspect.NoneType, *structures)
-    return Wanted(
+    return ExpectedType(
         text=any(not isinstance(kind, other) for kind in kinds),
         integer=any(isinstance(kind, inspect.IntType) for kind in kinds),
         number=any(isinstance(kind, inspect.FloatType) for kind in kinds),

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from pagefold.domains.values import Moment
-from pagefold.engine.errors import Refused
-from pagefold.engine.intake.mapping.payload_types import Wanted
+from pagefold.domains.values import Timestamp
+from pagefold.engine.errors import Rejected
+from pagefold.engine.intake.mapping.payload_types import ExpectedType
 from pagefold.engine.intake.strict_json import refusal
 from pagefold.engine.intake.written_numbers import WrittenNumber, encode_written
 
@@ -28,7 +28,7 @@ _NULL = b"null"
 def whole_payload(value: object) -> bytes | None:
     """A payload in one column, as JSON. NULL withdraws, as `null` does."""
     if value is UNSET:
-        raise Refused("payload", "is required")
+        raise Rejected("payload", "is required")
     if value is None:
         return None
     if isinstance(value, str):
@@ -36,12 +36,12 @@ def whole_payload(value: object) -> bytes | None:
     elif isinstance(value, msgspec.Raw):
         text = bytes(value).strip()
     else:
-        raise Refused("payload", f"expected JSON, got {kind_of(value)}")
+        raise Rejected("payload", f"expected JSON, got {kind_of(value)}")
     return None if text == _NULL else text
 
 
-def leaf_value(target: str, value: object, wanted: Wanted) -> object:
-    """A value as JSON has it. Raises `Refused` for what JSON has nothing like."""
+def leaf_value(target: str, value: object, wanted: ExpectedType) -> object:
+    """A value as JSON has it. Raises `Rejected` for what JSON has nothing like."""
     match value:
         case str():
             return value if wanted.text else _from_text(value, wanted)
@@ -61,7 +61,7 @@ def _as_json(target: str, value: object) -> object:
         case float() if math.isfinite(value):
             return value
         case float() | Decimal():
-            raise Refused(target, f"{value} is not a JSON number")
+            raise Rejected(target, f"{value} is not a JSON number")
         case datetime():
             return msgspec.to_builtins(moment_of(target, value))
         case date() | time():
@@ -69,13 +69,13 @@ def _as_json(target: str, value: object) -> object:
         case UUID():
             return str(value)
         case _:
-            raise Refused(target, f"{kind_of(value)} has no form in JSON; make it text")
+            raise Rejected(target, f"{kind_of(value)} has no form in JSON; make it text")
 
 
-_TEXT = Wanted(text=True)
+_TEXT = ExpectedType(text=True)
 
 
-def _from_text(text: str, wanted: Wanted) -> object:
+def _from_text(text: str, wanted: ExpectedType) -> object:
     """What is wanted, where the text says it; else the text, for the door to refuse."""
     if wanted.null and text == "null":
         return None
@@ -103,24 +103,24 @@ def _is_json(text: str) -> bool:
 
 
 def integer_of(target: str, value: object) -> int:
-    """A whole number, of a database or in text. Raises `Refused`."""
+    """A whole number, of a database or in text. Raises `Rejected`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = format(value, "f") if isinstance(value, Decimal) else value
     if isinstance(text, str) and (integer := _integer.fullmatch(text)) is not None:
         return int(integer[1])
-    raise Refused(target, f"expected an integer, got {f'{value!r:.50}' if isinstance(value, str) else kind_of(value)}")
+    raise Rejected(target, f"expected an integer, got {f'{value!r:.50}' if isinstance(value, str) else kind_of(value)}")
 
 
 def moment_of(target: str, value: object) -> datetime:
-    """A moment with its offset, of a database or in text. Raises `Refused`."""
+    """A moment with its offset, of a database or in text. Raises `Rejected`."""
     if isinstance(value, str):
         return moment_in(value, target)
     if not isinstance(value, datetime):
-        raise Refused(target, f"expected a moment, got {kind_of(value)}")
+        raise Rejected(target, f"expected a moment, got {kind_of(value)}")
     if value.utcoffset() is None:
         problem = "needs its offset from UTC, such as '2026-01-01T00:00:00Z'; in SQL the type is timestamptz"
-        raise Refused(target, problem)
+        raise Rejected(target, problem)
     return value
 
 
@@ -134,9 +134,9 @@ def kind_of(value: object) -> str:
 
 
 def moment_in(text: str, path: str) -> datetime:
-    """A moment with its offset, as RFC 3339 has it. Raises `Refused`."""
+    """A moment with its offset, as RFC 3339 has it. Raises `Rejected`."""
     try:
-        moment: datetime = msgspec.convert(text, Moment)
+        moment: datetime = msgspec.convert(text, Timestamp)
     except msgspec.ValidationError as error:
         raise refusal(error, b"", path) from None
     return moment

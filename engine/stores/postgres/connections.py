@@ -15,7 +15,7 @@ import asyncpg
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.toml_tables import redacted
-from pagefold.engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnfit
+from pagefold.engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores.sql_files import statements
 
 PACKAGE = "pagefold.engine.stores.postgres"
@@ -87,7 +87,7 @@ _LASTING = (
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnfit`."""
+    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnusable`."""
     try:
         yield
     except _PASSING as error:
@@ -95,7 +95,7 @@ def translated(name: str) -> Iterator[None]:
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreReadOnly(name, str(error)) from error
     except _LASTING as error:
-        raise StoreUnfit(name, error) from error
+        raise StoreUnusable(name, error) from error
     except asyncpg.IndexCorruptedError as error:
         raise StoreDamaged(name, "an index", error) from error
     except asyncpg.DataCorruptedError as error:
@@ -172,7 +172,7 @@ class Session:
                 self.connection.terminate()
                 raise
         if outcome != "COMMIT":
-            raise StoreUnfit(self.name, f"a transaction ended with {outcome} in place of COMMIT")
+            raise StoreUnusable(self.name, f"a transaction ended with {outcome} in place of COMMIT")
 
     async def _roll_back(self) -> None:
         """Also when nothing has begun, as far as we know: a BEGIN that was cancelled may have."""

@@ -8,21 +8,21 @@ from pagefold.engine.stores.dead_letter_records import (
     LONGEST_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetterFilter,
+    DeadLetterHeader,
+    DeadLetterKey,
     DeadLetters,
     Expiry,
     Kind,
-    ListedLetter,
-    NewLetter,
-    Place,
+    NewDeadLetter,
     Purge,
     Resolution,
-    Wanted,
 )
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.projections.streams import encode_part
 
 
-def letter_columns(letters: Iterable[NewLetter]) -> list[tuple[object, ...]]:
+def letter_columns(letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
     """What the statement `keep_letter` wants, in key order and each key once: a statement cannot change a row twice."""
     by_key = {each[:6]: each for each in letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
@@ -34,14 +34,18 @@ class PostgresDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def keep(self, letters: Sequence[NewLetter]) -> None:
+    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
             await self._connections.writer.execute("keep_letter", *letter_columns(letters))
 
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def newest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         return await self._list("newest_letters", wanted, after, limit)
 
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def oldest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         return await self._list("oldest_letters", wanted, after, limit)
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
@@ -51,7 +55,7 @@ class PostgresDeadLetters(DeadLetters):
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         return await self._connections.writer.execute("resolve_letter", *resolution, kind, number) > 0
 
-    async def count(self, wanted: Wanted = OPEN) -> int:
+    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         return int((await self._connections.readers.fetch("count_letters_of", *_which(wanted)))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
@@ -74,9 +78,11 @@ class PostgresDeadLetters(DeadLetters):
     async def count_purged(self, kind: Kind) -> int:
         return int((await self._connections.readers.fetch("count_purged", kind))[0][0])
 
-    async def _list(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
+    async def _list(
+        self, statement: str, wanted: DeadLetterFilter, after: DeadLetterKey, limit: int
+    ) -> list[DeadLetterHeader]:
         rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, LONGEST_LISTED)
-        return [ListedLetter(*row) for row in rows]
+        return [DeadLetterHeader(*row) for row in rows]
 
 
 def _expired(expiry: Expiry) -> tuple[str, bool, str]:
@@ -84,6 +90,6 @@ def _expired(expiry: Expiry) -> tuple[str, bool, str]:
     return "ingest" if expiry.sort == "conflict" else expiry.sort, expiry.resolved, expiry.before
 
 
-def _which(wanted: Wanted) -> Wanted:
+def _which(wanted: DeadLetterFilter) -> DeadLetterFilter:
     """What the statements want: the source as the names of streams end."""
     return wanted if wanted.source is None else wanted._replace(source=encode_part(wanted.source))

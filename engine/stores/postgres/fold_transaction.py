@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from pagefold.engine.errors import LeaseLost, LogReplaced
-from pagefold.engine.stores.dead_letter_records import NewLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.postgres.connections import Record, Session
 from pagefold.engine.stores.postgres.dead_letters import letter_columns
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
 from pagefold.engine.stores.size_batches import batches
-from pagefold.engine.stores.store import Checkpoint, Folding
+from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from pagefold.projections.section_fold import Section
 
 SLICE = 500
@@ -23,7 +23,7 @@ VERSIONS = 5
 """Where versions stand in a row of `domain_sections`."""
 
 
-class PostgresFolding(Folding):
+class PostgresFolding(FoldTransaction):
     """Holds the lock of the checkpoint's row from before the heads are read until the commit."""
 
     def __init__(self, session: Session, checkpoint: Checkpoint) -> None:
@@ -58,7 +58,7 @@ class PostgresFolding(Folding):
         if streaks:
             await self._session.execute("keep_streak", self.checkpoint.domain, list(streaks), list(streaks.values()))
 
-    async def bury(self, letters: Sequence[NewLetter]) -> None:
+    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
             await self._session.execute("keep_letter", *letter_columns(letters))
 
@@ -77,7 +77,7 @@ class PostgresFolding(Folding):
 
 
 @asynccontextmanager
-async def folding(session: Session, domain: str, holder: str | None) -> AsyncIterator[Folding]:
+async def folding(session: Session, domain: str, holder: str | None) -> AsyncIterator[FoldTransaction]:
     """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
     async with session.turn, session.transaction():
         *row, proved = await _checkpoint(session, domain)

@@ -20,7 +20,7 @@ from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.postgres.connections import Connections, Session
 from pagefold.engine.stores.postgres.fold_transaction import folding
-from pagefold.engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
+from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
@@ -36,11 +36,11 @@ class PostgresLease(Lease):
         self._domain = domain
         self.holder = holder
 
-    def folding(self) -> AbstractAsyncContextManager[Folding]:
+    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._session, self._domain, self.holder)
 
 
-class PostgresConsumption(Consumption):
+class PostgresConsumption(Coordination):
     """Checkpoints in a table, leases in advisory locks; each lease and each repair on a connection of its own."""
 
     def __init__(self, connections: Connections, lease_seconds: float) -> None:
@@ -52,7 +52,7 @@ class PostgresConsumption(Consumption):
         return list(map(Checkpoint._make, rows))
 
     @asynccontextmanager
-    async def folding(self, domain: str) -> AsyncIterator[Folding]:
+    async def folding(self, domain: str) -> AsyncIterator[FoldTransaction]:
         async with self._worker() as session, folding(session, domain, None) as transaction:
             yield transaction
 

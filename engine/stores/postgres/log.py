@@ -15,14 +15,14 @@ from pagefold.engine.stores.postgres.notification_listener import Listener
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, check_size, inline_bytes
 from pagefold.engine.stores.step_sizes import UNBOUNDED, Step, Stride, TooMany
 from pagefold.engine.stores.store import (
-    Correction,
-    Entries,
+    CorrectionEvent,
+    HeadContents,
     Lag,
     Log,
     NewEvent,
-    Scanned,
+    ScannedHeads,
     StoredEvent,
-    Touched,
+    TouchedStreams,
     event_of,
 )
 
@@ -57,7 +57,7 @@ class PostgresLog(Log):
         positions = {(stream, version): position for position, stream, version in rows}
         return [positions.pop(key, None) for key in zip(*columns[:2], strict=True)]
 
-    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def correct(self, corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         columns = event_columns(corrections)
         revisions = [each.revision for each in corrections]
         rows = await self._append("correct_event", (*columns, revisions), fence)
@@ -91,8 +91,8 @@ class PostgresLog(Log):
     async def end(self) -> int:
         return int((await self._connections.readers.fetch("log_end"))[0][0])
 
-    async def touched(self, domain: str, after: int, limit: int) -> Touched:
-        return Touched._make((await self._connections.readers.fetch("touched", domain, after, limit))[0])
+    async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
+        return TouchedStreams._make((await self._connections.readers.fetch("touched", domain, after, limit))[0])
 
     async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
         if not streams:
@@ -123,7 +123,7 @@ class PostgresLog(Log):
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
             step = following(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
         step: Step[StoredEvent] = Step(self._heads_stride, after, limit, max_bytes)
         over = False
         while not over:
@@ -131,7 +131,7 @@ class PostgresLog(Log):
                 over = step.read(*await self._heads_of(step, list(tails), below))
             except TooMany as refused:
                 over = step.refuse(refused)
-        return Scanned(step.found, step.end)
+        return ScannedHeads(step.found, step.end)
 
     async def _heads_of(
         self, step: Step[StoredEvent], tails: Sequence[str], below: str
@@ -152,7 +152,7 @@ class PostgresLog(Log):
 
     async def entries(
         self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
-    ) -> Entries:
+    ) -> HeadContents:
         step: Step[bytes] = Step(self._entries_stride, after, limit, max_bytes)
         over = False
         while not over:
@@ -160,7 +160,7 @@ class PostgresLog(Log):
                 over = step.read(*await self._entries_of(step, list(tails), below, since))
             except TooMany as refused:
                 over = step.refuse(refused)
-        return Entries(sorted(step.found), step.end)
+        return HeadContents(sorted(step.found), step.end)
 
     async def _entries_of(
         self, step: Step[bytes], tails: Sequence[str], below: str, since: int

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from pagefold.engine.runtime.compute_thread import compute
+from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.page_listing import ListedPage, listed
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
@@ -67,7 +67,7 @@ class PostgresPages(MergedReads, Pages):
             rows: list[object] = [row for each in sections for row in each.rows()]
             return standing == rows
 
-        return await compute(are_same)
+        return await compute_in_thread(are_same)
 
     async def count(self, domain: str) -> int:
         [(sections,)] = await self._connections.readers.fetch("count_sections", domain)

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from pagefold.engine.errors import StoreMissing, StoreTooNew, StoreUnfit
+from pagefold.engine.errors import StoreNotFound, StoreTooNew, StoreUnusable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.postgres.connections import PACKAGE, Connections, Session
 from pagefold.engine.stores.sql_files import Migration, migrations
@@ -16,15 +16,15 @@ log = Logger(__name__)
 async def prepare(connections: Connections, *, create: bool) -> None:
     """Brings the schema up to date, under a lock, whoever else does the same. Idempotent.
 
-    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreMissing` when
-    there is no store and none may be made, `StoreTooNew`, `StoreUnfit`, `StoreUnavailable`.
+    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreNotFound` when
+    there is no store and none may be made, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
     """
     known = migrations(PACKAGE)
     async with connections.writer.session() as session:
         await _check_server(session)
         version = await current_version(session)
         if version == 0 and not create:
-            raise StoreMissing(connections.name)
+            raise StoreNotFound(connections.name)
         if version > known[-1].number:
             raise StoreTooNew(connections.name, version, known[-1].number)
         if version < known[-1].number:
@@ -32,13 +32,13 @@ async def prepare(connections: Connections, *, create: bool) -> None:
 
 
 async def check(session: Session) -> None:
-    """Raises `StoreTooNew` or `StoreUnfit` for a schema that is not the one of this program, `StoreUnavailable`."""
+    """Raises `StoreTooNew` or `StoreUnusable` for a schema that is not the one of this program, `StoreUnavailable`."""
     known = migrations(PACKAGE)[-1].number
     version = await current_version(session)
     if version > known:
         raise StoreTooNew(session.name, version, known)
     if version < known:
-        raise StoreUnfit(session.name, f"it has schema {version}, {known} is needed; was it put back while in use?")
+        raise StoreUnusable(session.name, f"it has schema {version}, {known} is needed; was it put back while in use?")
 
 
 async def current_version(session: Session) -> int:
@@ -51,9 +51,9 @@ async def current_version(session: Session) -> int:
 async def _check_server(session: Session) -> None:
     server = (await session.fetch("server"))[0]
     if server["version"] < OLDEST_SERVER * 10_000:
-        raise StoreUnfit(session.name, f"this is PostgreSQL {server['name']}; {OLDEST_SERVER} or newer is needed")
+        raise StoreUnusable(session.name, f"this is PostgreSQL {server['name']}; {OLDEST_SERVER} or newer is needed")
     if server["encoding"] != "UTF8":
-        raise StoreUnfit(session.name, f"the database is encoded in {server['encoding']}; UTF8 is needed")
+        raise StoreUnusable(session.name, f"the database is encoded in {server['encoding']}; UTF8 is needed")
     turned_off = [setting for setting in ("fsync", "full_page_writes") if server[setting] == "off"]
     if turned_off:
         _warn(session.name, ", ".join(turned_off))

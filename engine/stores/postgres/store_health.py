@@ -6,7 +6,7 @@ each table is read twice, in order and by the index, and what was read is compar
 
 import asyncpg
 
-from pagefold.engine.errors import StoreDamaged, StoreUnfit
+from pagefold.engine.errors import StoreDamaged, StoreUnusable
 from pagefold.engine.stores.postgres.connections import Connections, Record, Session, translated
 from pagefold.engine.stores.store_health import Damage, Inspection
 
@@ -51,7 +51,7 @@ async def _checked(session: Session, index: Record, checker: str) -> str | None:
             await session.connection.fetch(checker, index["oid"])
     except StoreDamaged as damaged:
         return str(damaged.__cause__)
-    except StoreUnfit:
+    except StoreUnusable:
         return await _compared(session, index)
     except asyncpg.PostgresError as error:
         raise _Unchecked(str(error)) from error

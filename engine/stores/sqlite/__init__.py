@@ -8,7 +8,7 @@ from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
-from pagefold.engine.stores.sqlite.connections import Connections, translated
+from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
 from pagefold.engine.stores.sqlite.leases import SQLiteConsumption
 from pagefold.engine.stores.sqlite.log import SQLiteLog
@@ -44,7 +44,7 @@ class SQLiteStore(Store):
         folder = folder_of(config.store.url)
         name = f"sqlite:///{folder}"
         await run_sync(lambda: prepare(folder, create=create))
-        with translated(name):
+        with translate_errors(name):
             connections = Connections(folder, partial(prepare, folder, create=False), partial(check, name))
             return cls(connections, config, disposable=disposable)
 

@@ -18,7 +18,15 @@ from pagefold.engine.stores.backup_folder import Advance, BackupError, Copied, M
 from pagefold.engine.stores.durability import sync
 from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sqlite import folder_of
-from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, EVENTS, PAGES, SQL, connect, fetch, translated
+from pagefold.engine.stores.sqlite.connections import (
+    BUSY_MILLISECONDS,
+    EVENTS,
+    PAGES,
+    SQL,
+    connect,
+    fetch,
+    translate_errors,
+)
 from pagefold.engine.stores.sqlite.log_proof import Tip
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import JOURNALS, exclusively
@@ -40,12 +48,12 @@ class SQLiteBackups:
             problem = f"the backup {folder} has not both files, {EVENTS} and {PAGES}"
             raise BackupError(problem)
         target = folder_of(config.store.url)
-        with translated(f"sqlite:///{target}"):
+        with translate_errors(f"sqlite:///{target}"):
             return await run_sync(lambda: _put_back(folder, target, stamp))
 
 
 def _copy(store: Path, folder: Path, advance: Advance) -> Copied:
-    with translated(f"sqlite:///{store}"):
+    with translate_errors(f"sqlite:///{store}"):
         total = sum((store / file).stat().st_size for file in (PAGES, EVENTS))
         done = 0
         for file in (PAGES, EVENTS):

@@ -25,7 +25,7 @@ from pagefold.engine.errors import (
     StoreError,
     StoreReadOnly,
     StoreUnavailable,
-    StoreUnfit,
+    StoreUnusable,
 )
 from pagefold.engine.stores.sql_files import statements
 from pagefold.engine.stores.sqlite.loop_connections import OnLoop
@@ -95,7 +95,7 @@ KNOWN = (*PASSING, *DAMAGED, apsw.ReadOnlyError, apsw.PermissionsError, apsw.Aut
 
 
 @contextmanager
-def translated(name: str, file: str = A_FILE) -> Iterator[None]:
+def translate_errors(name: str, file: str = A_FILE) -> Iterator[None]:
     """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into other errors."""
     try:
         yield
@@ -113,7 +113,7 @@ def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
         return StoreReadOnly(name, str(error))
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return StoreReadOnly(name, "its file system is mounted read-only")
-    return StoreUnfit(name, f"{type(error).__name__}: {error}")
+    return StoreUnusable(name, f"{type(error).__name__}: {error}")
 
 
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:
@@ -135,7 +135,7 @@ NOT_BESIDE = (
 )
 
 
-class Threaded(Generic[Connected]):
+class ThreadedConnection(Generic[Connected]):
     """One connection, made when it is used first, and used in a thread by one task at a time.
 
     It is to the file that stands at its path: one is made anew, between transactions, where that is another file.
@@ -155,7 +155,7 @@ class Threaded(Generic[Connected]):
         """Does the work in a thread. For a task that holds the reservation."""
 
         def translate() -> Result:
-            with translated(self._name, self.opened.file.name):
+            with translate_errors(self._name, self.opened.file.name):
                 return self._work(work)
 
         return await in_thread(translate)
@@ -195,7 +195,7 @@ class Threaded(Generic[Connected]):
             await in_thread(self.opened.forget)
 
 
-class ThreadedReader(Threaded[Reader]):
+class ThreadedReader(ThreadedConnection[Reader]):
     """One that only reads, and can be opened anew between its tasks."""
 
     def __init__(self, connections: "Connections", opened: Opened[Reader]) -> None:
@@ -232,7 +232,7 @@ class ThreadedReader(Threaded[Reader]):
         return result
 
 
-class ThreadedWriter(Threaded[apsw.Connection]):
+class ThreadedWriter(ThreadedConnection[apsw.Connection]):
     """One that writes. Raises `StoreReadOnly` at once where nothing can be written.
 
     What it did counts when it is in the file that stands at the path: else it raises `StoreUnavailable`.
@@ -248,7 +248,7 @@ class ThreadedWriter(Threaded[apsw.Connection]):
             await self._connections.open_as_usual()
         try:
             return await super().run_reserved(work)
-        except (StoreUnavailable, StoreUnfit, StoreReadOnly) as error:
+        except (StoreUnavailable, StoreUnusable, StoreReadOnly) as error:
             if isinstance(error.__cause__, NOT_AS_USUAL):
                 self._connections.check_writable()
             raise
@@ -295,7 +295,7 @@ def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.
     return wrapped
 
 
-def durably(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
+def with_full_sync(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
     """The same work in `pages.db`, which waits for the disk: for what a fold cannot give again."""
 
     def wrapped(connection: apsw.Connection) -> Result:
@@ -450,7 +450,7 @@ class Connections:
 
     def reopen_on_loop(self) -> None:
         """Opens anew those on the event loop."""
-        with translated(self.name):
+        with translate_errors(self.name):
             self.events_on_loop.reopen()
             self.pages_on_loop.reopen()
 
@@ -459,7 +459,7 @@ class Connections:
         if not isinstance(error, FileChanged):
             raise store_error(self.name, error, file) from error
         self.reopen_on_loop()
-        with translated(self.name):
+        with translate_errors(self.name):
             return read()
 
     async def close(self) -> None:

@@ -15,22 +15,30 @@ from pagefold.engine.stores.dead_letter_records import (
     LONGEST_LISTED,
     OPEN,
     DeadLetter,
+    DeadLetterFilter,
+    DeadLetterHeader,
+    DeadLetterKey,
     DeadLetters,
     Expiry,
     Kind,
-    ListedLetter,
-    NewLetter,
-    Place,
+    NewDeadLetter,
     Purge,
     Resolution,
-    Wanted,
 )
-from pagefold.engine.stores.sqlite.connections import SQL, Connections, Row, Threaded, durably, fetch, in_transaction
+from pagefold.engine.stores.sqlite.connections import (
+    SQL,
+    Connections,
+    Row,
+    ThreadedConnection,
+    fetch,
+    in_transaction,
+    with_full_sync,
+)
 from pagefold.engine.stores.sqlite.reader_connections import Reader
 from pagefold.projections.streams import encode_part
 
 
-def letter_row(letter: NewLetter) -> Row:
+def letter_row(letter: NewDeadLetter) -> Row:
     """What the statement `keep_letter` wants."""
     return letter[1:]
 
@@ -41,17 +49,21 @@ class SQLiteDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def keep(self, letters: Sequence[NewLetter]) -> None:
+    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
         rows = [letter_row(letter) for letter in letters]
         await self._connections.events.run(
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
-    async def newest(self, wanted: Wanted = OPEN, *, after: Place = BEHIND_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def newest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         letters = await self._read("newest_letters", wanted, after, limit)
         return sorted(letters, key=_place, reverse=True)[:limit]
 
-    async def oldest(self, wanted: Wanted = OPEN, *, after: Place = BEFORE_ALL, limit: int = 100) -> list[ListedLetter]:
+    async def oldest(
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+    ) -> list[DeadLetterHeader]:
         letters = await self._read("oldest_letters", wanted, after, limit)
         return sorted(letters, key=_place)[:limit]
 
@@ -65,9 +77,9 @@ class SQLiteDeadLetters(DeadLetters):
 
         if kind == "ingest":
             return await self._connections.events.run(resolve)
-        return await self._connections.pages.run(durably(resolve))
+        return await self._connections.pages.run(with_full_sync(resolve))
 
-    async def count(self, wanted: Wanted = OPEN) -> int:
+    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         return sum([(await self._rows(kind, "count_letters_of", wanted))[0][0] for kind in _kinds(wanted)])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
@@ -97,26 +109,28 @@ class SQLiteDeadLetters(DeadLetters):
         purge = overwriting(lambda connection: fetch(connection, statement, *bindings))
         if kind == "ingest":
             return await self._connections.events.run(purge)
-        return await self._connections.pages.run(durably(purge))
+        return await self._connections.pages.run(with_full_sync(purge))
 
-    async def _read(self, statement: str, wanted: Wanted, after: Place, limit: int) -> list[ListedLetter]:
+    async def _read(
+        self, statement: str, wanted: DeadLetterFilter, after: DeadLetterKey, limit: int
+    ) -> list[DeadLetterHeader]:
         """Those of either file, each its first so many."""
-        letters: list[ListedLetter] = []
+        letters: list[DeadLetterHeader] = []
         place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
         place["longest"] = LONGEST_LISTED
         for kind in _kinds(wanted):
             rows = await self._rows(kind, statement, wanted, {"kind": kind, **place})
-            letters += [ListedLetter(kind, *row) for row in rows]
+            letters += [DeadLetterHeader(kind, *row) for row in rows]
         return letters
 
     async def _rows(
-        self, kind: Kind, statement: str, wanted: Wanted, more: Mapping[str, object] = MappingProxyType({})
+        self, kind: Kind, statement: str, wanted: DeadLetterFilter, more: Mapping[str, object] = MappingProxyType({})
     ) -> list[Row]:
         source = None if wanted.source is None else encode_part(wanted.source)
         bindings = {"domain": wanted.domain, "source": source, "resolved": wanted.resolved, **more}
         return await self._reader(kind).run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
 
-    def _reader(self, kind: Kind) -> Threaded[Reader]:
+    def _reader(self, kind: Kind) -> ThreadedConnection[Reader]:
         return self._connections.events_browser if kind == "ingest" else self._connections.pages_reader
 
 
@@ -142,9 +156,9 @@ def _which(expiry: Expiry) -> tuple[str, bool, str]:
     return "request" if expiry.sort == "request" else "event", expiry.resolved, expiry.before
 
 
-def _kinds(wanted: Wanted) -> Sequence[Kind]:
+def _kinds(wanted: DeadLetterFilter) -> Sequence[Kind]:
     return KINDS if wanted.kind is None else (wanted.kind,)
 
 
-def _place(letter: ListedLetter) -> Place:
+def _place(letter: DeadLetterHeader) -> DeadLetterKey:
     return letter.place

@@ -9,12 +9,12 @@ import apsw
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import LeaseLost
-from pagefold.engine.stores.dead_letter_records import NewLetter, Resolution
+from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.sqlite.connections import (
     SQL,
     Connections,
     Row,
-    Threaded,
+    ThreadedConnection,
     cut_sections,
     fetch,
     packed_of,
@@ -22,16 +22,16 @@ from pagefold.engine.stores.sqlite.connections import (
 )
 from pagefold.engine.stores.sqlite.dead_letters import letter_row
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
-from pagefold.engine.stores.store import Checkpoint, Folding
+from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from pagefold.projections.section_fold import Section
 
 _section = partial(tuple.__new__, Section)  # a third of the time that the class itself would take
 
 
-class SQLiteFolding(Folding):
+class SQLiteFolding(FoldTransaction):
     """Holds the write lock of `pages.db` from before the heads are read until the commit."""
 
-    def __init__(self, pages: Threaded[apsw.Connection], proof: SQLiteProof, checkpoint: Checkpoint) -> None:
+    def __init__(self, pages: ThreadedConnection[apsw.Connection], proof: SQLiteProof, checkpoint: Checkpoint) -> None:
         self._pages = pages
         self._proof = proof
         self.checkpoint = checkpoint
@@ -72,7 +72,7 @@ class SQLiteFolding(Folding):
         rows = [(self.checkpoint.domain, *streak) for streak in streaks.items()]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_streak"], rows))
 
-    async def bury(self, letters: Sequence[NewLetter]) -> None:
+    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
         rows = [letter_row(letter) for letter in letters]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
 
@@ -98,7 +98,7 @@ class SQLiteFolding(Folding):
 @asynccontextmanager
 async def folding(
     connections: Connections, proof: SQLiteProof, domain: str, holder: str | None
-) -> AsyncIterator[Folding]:
+) -> AsyncIterator[FoldTransaction]:
     """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
     async with connections.pages.transaction():
 

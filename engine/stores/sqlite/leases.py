@@ -25,11 +25,17 @@ import apsw
 
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime.logs import Logger
-from pagefold.engine.runtime.task_groups import beside
-from pagefold.engine.stores.sqlite.connections import BUSY_MILLISECONDS, Connections, fetch, in_transaction, translated
+from pagefold.engine.runtime.task_groups import run_beside
+from pagefold.engine.stores.sqlite.connections import (
+    BUSY_MILLISECONDS,
+    Connections,
+    fetch,
+    in_transaction,
+    translate_errors,
+)
 from pagefold.engine.stores.sqlite.fold_transaction import folding
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
-from pagefold.engine.stores.store import Checkpoint, Consumption, Folding, Lease, Streak
+from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
 BEATS_A_LEASE = 8
@@ -49,11 +55,11 @@ class SQLiteLease(Lease):
         self._domain = domain
         self.holder = holder
 
-    def folding(self) -> AbstractAsyncContextManager[Folding]:
+    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._connections, self._proof, self._domain, self.holder)
 
 
-class SQLiteConsumption(Consumption):
+class SQLiteConsumption(Coordination):
     """Checkpoints in `pages.db`, leases in lock files beside it."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, disposable: bool) -> None:
@@ -66,7 +72,7 @@ class SQLiteConsumption(Consumption):
         rows = await self._connections.pages_reader.fetch("checkpoints")
         return list(map(Checkpoint._make, rows))
 
-    def folding(self, domain: str) -> AbstractAsyncContextManager[Folding]:
+    def folding(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._connections, self._proof, domain, None)
 
     @asynccontextmanager
@@ -81,10 +87,10 @@ class SQLiteConsumption(Consumption):
             await anyio.sleep(RETRY_SECONDS)
         try:
             holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-            with translated(self._connections.name):
+            with translate_errors(self._connections.name):
                 lock.describe(holder, disposable=self._disposable)
             await self._take_over(domain, holder)
-            async with beside(partial(self._beat, lock)):
+            async with run_beside(partial(self._beat, lock)):
                 yield SQLiteLease(self._connections, self._proof, domain, holder)
         finally:
             lock.release()
@@ -106,7 +112,7 @@ class SQLiteConsumption(Consumption):
 
     def _lock(self, file: Path) -> "LockFile | None":
         self._connections.check_writable()
-        with translated(self._connections.name):
+        with translate_errors(self._connections.name):
             return LockFile.acquire(file)
 
     async def _beat(self, lock: "LockFile") -> None:

@@ -21,7 +21,7 @@ from pagefold.engine.stores.sqlite.connections import (
     SQL,
     Connections,
     Row,
-    Threaded,
+    ThreadedConnection,
     bounded,
     cut,
     fetch,
@@ -35,14 +35,14 @@ from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.sqlite.reader_connections import Reader
 from pagefold.engine.stores.step_sizes import Step, Stride, TooMany
 from pagefold.engine.stores.store import (
-    Correction,
-    Entries,
+    CorrectionEvent,
+    HeadContents,
     Lag,
     Log,
     NewEvent,
-    Scanned,
+    ScannedHeads,
     StoredEvent,
-    Touched,
+    TouchedStreams,
     event_of,
 )
 
@@ -144,7 +144,7 @@ class SQLiteLog(Log):
 
         return await self._append("insert_event", rows, events, fence)
 
-    async def correct(self, corrections: Sequence[Correction], fence: Fence | None = None) -> list[int | None]:
+    async def correct(self, corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
         def rows() -> list[NewRow]:
             return [(each.originator_id, each.originator_version, each.revision, each.topic) for each in corrections]
 
@@ -154,7 +154,7 @@ class SQLiteLog(Log):
         self,
         name: str,
         rows: Callable[[], list[NewRow]],
-        events: Sequence[NewEvent | Correction],
+        events: Sequence[NewEvent | CorrectionEvent],
         fence: Fence | None,
     ) -> list[int | None]:
         """Everything in the thread: the event loop is not held up by many."""
@@ -198,11 +198,11 @@ class SQLiteLog(Log):
         except KNOWN as error:
             return self._connections.again(error, EVENTS, read)
 
-    async def touched(self, domain: str, after: int, limit: int) -> Touched:
-        def read(connection: apsw.Connection) -> Touched:
+    async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
+        def read(connection: apsw.Connection) -> TouchedStreams:
             window = {"domain": domain, "after": after, "limit": limit}
             end, scanned, events, streams, size = one(connection.execute(SQL["touched"], window))
-            return Touched(sorted(orjson.loads(streams)), events, scanned, end, size)
+            return TouchedStreams(sorted(orjson.loads(streams)), events, scanned, end, size)
 
         return await self._connections.events_reader.run(read)
 
@@ -234,7 +234,7 @@ class SQLiteLog(Log):
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
             step = following(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> Scanned:
+    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below}
 
         def read(connection: apsw.Connection, step: Step[StoredEvent]) -> bool:
@@ -244,15 +244,15 @@ class SQLiteLog(Log):
             end = next((row[1] for row in reversed(rows) if _number(row) == step.streams), None)
             return step.read(unpacked([row for row in rows if row[0] is not None], states), end, len(states))
 
-        def scan(connection: apsw.Connection) -> Scanned:
+        def scan(connection: apsw.Connection) -> ScannedHeads:
             step = _walked(partial(read, connection), Step(self._heads_stride, after, limit, max_bytes))
-            return Scanned(sorted(step.found, key=_stream), step.end)
+            return ScannedHeads(sorted(step.found, key=_stream), step.end)
 
         return await self._connections.events_browser.run(scan)
 
     async def entries(
         self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
-    ) -> Entries:
+    ) -> HeadContents:
         bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below, "since": since}
 
         def read(connection: apsw.Connection, step: Step[bytes]) -> bool:
@@ -266,9 +266,9 @@ class SQLiteLog(Log):
                 entries = [joined]
             return step.read(entries, end, len(joined or b""))
 
-        def walk(connection: apsw.Connection) -> Entries:
+        def walk(connection: apsw.Connection) -> HeadContents:
             step = _walked(partial(read, connection), Step(self._entries_stride, after, limit, max_bytes))
-            return Entries(sorted(step.found), step.end)
+            return HeadContents(sorted(step.found), step.end)
 
         return await self._connections.events_browser.run(walk)
 
@@ -301,7 +301,9 @@ class SQLiteLog(Log):
             with anyio.move_on_after(min(left, TICK_SECONDS)):
                 await self._grown.wait()
 
-    async def _read(self, connection: Threaded[Reader], statement: str, *bindings: object) -> list[StoredEvent]:
+    async def _read(
+        self, connection: ThreadedConnection[Reader], statement: str, *bindings: object
+    ) -> list[StoredEvent]:
         def read(connection: apsw.Connection) -> list[StoredEvent]:
             return list(map(event_of, fetch(connection, statement, *bindings)))
 

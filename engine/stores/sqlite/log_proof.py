@@ -15,7 +15,7 @@ import apsw
 
 from pagefold.engine.errors import LogReplaced
 from pagefold.engine.stores.log_proof import Kept, Proof, Tally, mark_of, problem_of
-from pagefold.engine.stores.sqlite.connections import SQL, Connections, Result, durably, fetch, in_transaction
+from pagefold.engine.stores.sqlite.connections import SQL, Connections, Result, fetch, in_transaction, with_full_sync
 
 TIP = "log.tip"
 TIP_BYTES = 128
@@ -194,11 +194,11 @@ class SQLiteProof(Proof):
             fetch(connection, "set_recovery", 1)
             fetch(connection, "need_no_more", self._connections.events_witness.current().execute(SQL["log_end"]).get)
 
-        await self._connections.pages.run(durably(in_transaction(begin)))
+        await self._connections.pages.run(with_full_sync(in_transaction(begin)))
         self._tip.forget()
 
     async def end_recovery(self) -> None:
-        await self._connections.pages.run(durably(lambda connection: fetch(connection, "set_recovery", 0)))
+        await self._connections.pages.run(with_full_sync(lambda connection: fetch(connection, "set_recovery", 0)))
 
     async def recovering(self) -> bool:
         return bool((await self._connections.pages_reader.fetch("recovering"))[0][0])

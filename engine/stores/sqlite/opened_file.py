@@ -11,7 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import apsw
 
-from pagefold.engine.errors import StoreUnavailable, StoreUnfit
+from pagefold.engine.errors import StoreUnavailable, StoreUnusable
 
 Identity: TypeAlias = tuple[int, int]
 
@@ -64,7 +64,7 @@ class Opened(Generic[Connected]):
     def confirm(self) -> None:
         """Raises unless what was committed is in the file that stands at the path, or in the write-ahead log beside it.
 
-        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnfit` where the write-ahead log
+        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnusable` where the write-ahead log
         is: all who have it open share it, and only when they have ended does the file count alone. What was confirmed
         before, and nothing was written since, is not looked at again.
         """
@@ -77,9 +77,9 @@ class Opened(Generic[Connected]):
         self._confirmed = connection.total_changes()
 
     def confirm_journal(self) -> None:
-        """Raises `StoreUnfit` where the write-ahead log of the current connection is not the one at its path."""
+        """Raises `StoreUnusable` where the write-ahead log of the current connection is not the one at its path."""
         if self._connection is not None and _identity(self._journal_path) != self._journal:
-            unfit = StoreUnfit(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
+            unfit = StoreUnusable(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
             unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
             raise unfit
 

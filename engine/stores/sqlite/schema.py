@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from pagefold.engine.errors import StoreMissing, StoreReadOnly, StoreTooNew, StoreUnfit
+from pagefold.engine.errors import StoreNotFound, StoreReadOnly, StoreTooNew, StoreUnusable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sql_files import Migration, migrations
@@ -21,7 +21,7 @@ from pagefold.engine.stores.sqlite.connections import (
     connect,
     fetch,
     in_transaction,
-    translated,
+    translate_errors,
 )
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
 
@@ -50,14 +50,14 @@ def prepare(folder: Path, *, create: bool) -> None:
 
     Writes nothing where they are, so that a store on a full disk or a read-only one can be opened. A file that is gone
     is made anew beside the other one: a log is another one then, by its identity, and pages are not read before they
-    are folded again. Raises `StoreMissing` when there is neither and none may be made, `StoreTooNew`, `StoreReadOnly`,
+    are folded again. Raises `StoreNotFound` when there is neither and none may be made, `StoreTooNew`, `StoreReadOnly`,
     `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
     tell_if_open_to_others(folder)
     if not create and not any((folder / file).exists() for file in (EVENTS, PAGES)):
-        raise StoreMissing(name)
-    with translated(name):
+        raise StoreNotFound(name)
+    with translate_errors(name):
         if all(_is_up_to_date(name, folder / f"{kind}.db", kind) for kind in KINDS):
             return
         if folder.exists() and (reason := why_read_only(folder)) is not None:
@@ -80,7 +80,7 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
     if not file.exists():
         return False
     known = migrations(PACKAGE, f"migrations/{kind}")[-1].number
-    with translated(name, file.name), closing(connect_reader(file, BUSY_MILLISECONDS)) as connection:
+    with translate_errors(name, file.name), closing(connect_reader(file, BUSY_MILLISECONDS)) as connection:
         version = current_version(connection)
     if version > known:
         raise StoreTooNew(name, version, known)
@@ -137,7 +137,7 @@ def _migrate(name: str, file: Path, known: list[Migration]) -> int:
     """Applies what is not applied yet, and gives the number of the last migration that was."""
     with suppress(FileExistsError):  # and to open, and close, one that is there would let go of SQLite's locks
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
-    with translated(name, file.name), closing(connect(file, synchronous="FULL")) as connection:
+    with translate_errors(name, file.name), closing(connect(file, synchronous="FULL")) as connection:
         version = current_version(connection)
         if version > known[-1].number:
             raise StoreTooNew(name, version, known[-1].number)
@@ -147,14 +147,14 @@ def _migrate(name: str, file: Path, known: list[Migration]) -> int:
 
 
 def check(name: str, connection: apsw.Connection) -> None:
-    """Raises `StoreTooNew` or `StoreUnfit` for a file that has not the schema of this program."""
+    """Raises `StoreTooNew` or `StoreUnusable` for a file that has not the schema of this program."""
     folder = "events" if Path(connection.filename).name == EVENTS else "pages"
     known = migrations(PACKAGE, f"migrations/{folder}")[-1].number
     version = current_version(connection)
     if version > known:
         raise StoreTooNew(name, version, known)
     if version < known:
-        raise StoreUnfit(name, f"{folder} has schema {version}, {known} is needed; was it put back while in use?")
+        raise StoreUnusable(name, f"{folder} has schema {version}, {known} is needed; was it put back while in use?")
 
 
 def current_version(connection: apsw.Connection) -> int:
