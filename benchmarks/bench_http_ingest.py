@@ -1,7 +1,7 @@
 """Ingest over HTTP: `pagefold serve` beside bare servers that take the same requests.
 
 Some connections post requests of 1, 100 and 1,000 events, each event once; a request is answered after its commit. Each
-server is a process of its own on one core, and what the bare ones do, `benchmarks.baseline_ingest_server` tells. Nobody folds:
+server is a process of its own on one core, and `baseline_ingest_server` tells what the bare ones do. Nobody folds:
 what folding costs beside it is measured elsewhere.
 """
 

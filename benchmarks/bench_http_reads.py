@@ -1,7 +1,7 @@
 """Page reads over HTTP: `pagefold serve` beside bare servers that answer with the same bytes.
 
 `wrk` asks, over some connections that are kept, for pages at random. Each server is a process of its own on one core,
-and `wrk` has another; a round gives each server one turn. What the bare servers do, `benchmarks.baseline_read_server` tells.
+and `wrk` has another; a round gives each server one turn. `baseline_read_server` tells what the bare servers do.
 """
 
 import asyncio

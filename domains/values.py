@@ -47,7 +47,7 @@ def to_utc(path: str, moment: datetime | None) -> datetime | None:
 def check_json(path: str, value: object, depth: int) -> None:
     """Free-form JSON that every reader reads alike: finite numbers, exact integers, bounded nesting.
 
-    `depth` is how many objects and arrays stand around the value. Raises `InvalidPayload` with the path of the offender.
+    `depth` is how many objects and arrays stand around the value. Raises `InvalidPayload` with the offender's path.
     """
     match value:
         case None | bool() | str():

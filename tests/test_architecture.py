@@ -1,10 +1,13 @@
 """What is promised about the shape of the program: its public surface, and that a domain is one file and one line."""
 
+import ast
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,56 @@ def test_a_fifth_domain_is_one_file(copy_with_reviews: Path, store_url: str) -> 
     }
     assert page["ready"]
     assert page["sourceVersions"] == {"catalog/pim": 1, "reviews/forum": 2, "reviews/pim": 1}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, parsed, by its name."""
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    names = [".".join(["pagefold", *file.relative_to(ROOT).with_suffix("").parts]) for file in files]
+    return {
+        name.removesuffix(".__init__"): ast.parse(file.read_text("utf-8"))
+        for name, file in zip(names, files, strict=True)
+    }
+
+
+def imported(tree: ast.Module, names: Collection[str]) -> Iterator[str]:
+    """The modules that one imports, wherever in it, be it for types alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in names else node.module
+
+
+def test_no_modules_import_each_other() -> None:
+    """There is an order in which every module comes after those that it imports."""
+    trees = modules()
+    imports = {name: {each for each in imported(tree, trees) if each != name} for name, tree in trees.items()}
+    assert len(imports) > 150
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_folder_says_what_is_in_it() -> None:
+    """The docstring of its `__init__` opens with a sentence."""
+    packages = [file.parent for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    for folder in sorted(set(packages)):
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
+        assert docstring.partition("\n\n")[0].endswith("."), folder
+
+
+def test_the_engine_folder_holds_the_entry_point_and_little_else() -> None:
+    """Every other module is in the folder of its part."""
+    assert {file.name for file in (ROOT / "engine").glob("*.py")} == {
+        "__init__.py",
+        "errors.py",
+        "events.py",
+        "shop.py",
+    }
 
 
 def test_the_public_surface_is_what_it_names() -> None:

@@ -14,8 +14,9 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.verify import show_lines
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.stores.backup_folder import Manifest, Restored, back_up
+from pagefold.engine.stores.backup_folder import Restored, back_up
 from pagefold.engine.stores.backup_folder import restore as put_back
+from pagefold.engine.stores.backup_manifest import Manifest
 
 Folder: TypeAlias = Annotated[Path, Parameter(name="DIR", show_default=False)]
 Tools: TypeAlias = Annotated[Path | None, Parameter(name="--pg-bin", show_default=False)]

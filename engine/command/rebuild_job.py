@@ -17,8 +17,8 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.command.console import JSONList, count, pace, print_error, print_message, write_pieces
 from pagefold.engine.command.options import DOMAIN_NAMES, Exit, Options, UsageError
 from pagefold.engine.command.progress import Meter, share_meter
-from pagefold.engine.command.rebuild import RebuildOptions
-from pagefold.engine.command.rebuilds import (
+from pagefold.engine.command.rebuild_options import RebuildOptions
+from pagefold.engine.command.run_report import (
     SHOWN_ORPHANS,
     drift_item,
     first_orphans,

@@ -1,1 +1,1 @@
-"""The tables of the configuration that take more words than their place in it: `engine/configuration/config.py` has the whole."""
+"""What the TOML file says, as checked values. `config.py` is the whole, the other modules are its larger tables."""

@@ -254,8 +254,8 @@ class DeadLetterService:
         delivery, the payload is the whole event, as JSON, from the delivery's source.
 
         `appended` or `duplicate` (what stands says so already): the letter is resolved. `rejected`, `conflict`, and
-        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `DeadLetterResolved`, `Rejected`
-        for an operator without a name.
+        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `DeadLetterResolved`, or
+        `Rejected` for an operator without a name.
         """
         check_operator(operator)
         await self._check_open(letter)

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Request
 from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes, outcome_of
-from pagefold.engine.http.routing import Call, ResponseSpec, reply
+from pagefold.engine.http.json_response import reply
+from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.intake.formats.request_parts import Faulty, Ignored
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER
 

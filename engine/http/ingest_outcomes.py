@@ -7,8 +7,9 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.events import AppendResult
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import MEDIA_TYPE, Problem, ProblemDetails, response
-from pagefold.engine.http.routing import ResponseSpec, reply
+from pagefold.engine.http.routing import ResponseSpec
 
 ItemOutcomeKind: TypeAlias = Literal["appended", "duplicate", "conflict", "rejected", "kept", "ignored"]
 TAKEN: frozenset[ItemOutcomeKind] = frozenset(["appended", "duplicate", "kept", "ignored"])

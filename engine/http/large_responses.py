@@ -6,8 +6,8 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import Problem, overloaded
-from pagefold.engine.http.routing import reply
 
 PLACES = 2
 """So many are made or sent at a time."""

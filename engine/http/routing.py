@@ -5,7 +5,7 @@ To add one, write a handler, `async def handler(call: Call) -> Response`, and de
     Route("POST", "/v1/events", append, "appendEvents", "Append events", scope="ingest",
           bodies={"application/json": list[Event]}, answers=[Answer(202, "All were taken", Outcomes)])
 
-and put these `ROUTES` into `engine/http/route_table.py`. By the time that the handler runs, the caller has the scope, and the
+and put these `ROUTES` into `engine/http/route_table.py`. When the handler runs, the caller has the scope, and the
 parameters are what they are declared to be. It raises `Problem`, or any error of the store: what is answered then is
 decided in `problems.py`. What every route of a kind may answer (401, 403, 413 and so on) need not be declared.
 """
@@ -17,7 +17,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive
 
-from pagefold.engine.http.headers import JSON, NO_STORE, SECURITY, Header, value_of
+from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.request_body import check_said, read_body, read_json
 from pagefold.engine.stores.grants import Grant, Scope
 
@@ -151,11 +151,3 @@ class Call:
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def reply(value: object, status: int = 200, headers: Sequence[Header] = ()) -> Response:
-    """An answer with a value as JSON. Bytes are JSON already."""
-    body = value if isinstance(value, bytes) else _encoder.encode(value)
-    answer = Response(body, status)
-    answer.raw_headers = [JSON, (b"content-length", b"%d" % len(body)), NO_STORE, *SECURITY, *headers]
-    return answer

@@ -1,1 +1,1 @@
-"""How a change comes in: parsed, validated and appended to the log. HTTP itself is in `http/`, snapshots are in `snapshots/`."""
+"""How a change comes in: parsed, validated and appended to the log. HTTP is in `http/`, snapshots in `snapshots/`."""

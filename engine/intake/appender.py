@@ -322,7 +322,7 @@ class Appender:
     ) -> list[AppendResult]:
         """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer.
 
-        What a rebuild withdrew is healed before that, see `pagefold.engine.intake.healing`: the event that heals is found there then.
+        What a rebuild withdrew is healed before that, see `healing.py`: the event that heals is found there then.
         """
         taken = {each.key for each, position in zip(admissions, positions, strict=True) if position is None}
         stored = await self._stored(taken)

@@ -1,4 +1,4 @@
-"""The door for many lines at once, whose entries are known before they are read, see `pagefold.engine.snapshots.line_templates`.
+"""The door for many lines at once, whose entries are known before they are read, see `engine.snapshots.line_templates`.
 
 Of such a line the envelope is known to be in order, and the whole to have no escape and no key twice. Whether its
 domain admits the payload, and how that is written then, is told of some hundred lines in a few calls.

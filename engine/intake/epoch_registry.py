@@ -7,9 +7,9 @@ The rules, all of them functions of the log:
 * An event that names no epoch enters the current epoch of its stream, as it is when its transaction appends it. Within
   one transaction, events that name an epoch count for those of the same stream behind them.
 * An event that names an epoch enters that one, whatever is current. So the source itself raises its stream's epoch, up
-  to the lower half of all, see `pagefold.engine.intake.named_epochs`; a lower one than the current is history, as an older version is.
+  to the lower half of all, see `named_epochs.py`; a lower one than the current is history, as an older version is.
 * A row of a snapshot enters an epoch by the same rules. Of a complete snapshot, one that is proof of life enters the
-  epoch behind that of its stream's newest event, see `pagefold.engine.rebuild.recreated_records`.
+  epoch behind that of its stream's newest event, see `rebuild/recreated_records.py`.
 
 What is raised for a source or a stream is an event of the stream `EPOCHS`, and so is an operator's word that a source
 which looks reset is none, and the note that a source has streams with epochs of their own. There are few of them, and

@@ -8,7 +8,7 @@ page, what the snapshot no longer has. Every step is an event, so another proces
                  then compare_again if corrections were withheld
     done         from `complete` on
 
-The lists of streams stand in the events alone: a run may have found millions. `pagefold.engine.rebuild.run_repository` reads them.
+The lists of streams stand in the events alone: a run may have found millions. `run_repository.py` reads them.
 """
 
 import secrets

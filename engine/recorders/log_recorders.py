@@ -1,6 +1,5 @@
 """The recorders of the `eventsourcing` library, over the records of a store."""
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,8 +21,8 @@ from eventsourcing.persistence import (
 from pagefold.domains import DOMAINS
 from pagefold.domains.values import LARGEST_INTEGER
 from pagefold.engine.recorders.datastore import Datastore
+from pagefold.engine.recorders.notifications import NotifyingRecorder, given_id
 from pagefold.engine.recorders.subscription import PagefoldSubscription
-from pagefold.engine.stores import store
 from pagefold.engine.stores.store import Records, RecordTable
 from pagefold.projections.streams import parse_stream_id
 
@@ -31,7 +30,6 @@ NO_LIMIT = 2**63 - 1
 """Greater than every version and position, and the most rows that a database can be asked for."""
 
 _domains = frozenset(domain.name for domain in DOMAINS)
-_hex = re.compile("[0-9a-f]{32}")
 
 
 class _Row(NamedTuple):
@@ -80,7 +78,7 @@ class PagefoldAggregateRecorder(AggregateRecorder):
         )
         uuids = self.datastore.uuids
         return [
-            StoredEvent(_given_id(event.originator_id, uuids=uuids), event.originator_version, event.topic, event.state)
+            StoredEvent(given_id(event.originator_id, uuids=uuids), event.originator_version, event.topic, event.state)
             for event in self.datastore.call(select)
         ]
 
@@ -92,7 +90,7 @@ class PagefoldAggregateRecorder(AggregateRecorder):
         return self.datastore.call(partial(self._records.insert, self._table, rows, position))
 
 
-class PagefoldApplicationRecorder(PagefoldAggregateRecorder, ApplicationRecorder):
+class PagefoldApplicationRecorder(PagefoldAggregateRecorder, NotifyingRecorder):
     """The whole log, in the order of its positions, beside the events of each aggregate."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:  # noqa: ANN401, ARG002  # the library's signature
@@ -121,20 +119,6 @@ class PagefoldApplicationRecorder(PagefoldAggregateRecorder, ApplicationRecorder
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """The events behind a position, of some topics or of all, as they come: none left out, in order."""
         return PagefoldSubscription(self, gt, topics)
-
-    def notifications(self, events: Sequence[store.StoredEvent]) -> list[Notification]:
-        """Events of the log in the library's form."""
-        uuids = self.datastore.uuids
-        return [
-            Notification(
-                _given_id(event.originator_id, uuids=uuids),
-                event.originator_version,
-                event.topic,
-                event.state,
-                event.notification_id,
-            )
-            for event in events
-        ]
 
 
 class PagefoldTrackingRecorder(TrackingRecorder):
@@ -197,8 +181,3 @@ def _is_unicode(text: str) -> bool:
 
 def _stored_id(identifier: UUID | str) -> str:
     return identifier.hex if isinstance(identifier, UUID) else identifier
-
-
-def _given_id(identifier: str, *, uuids: bool) -> UUID | str:
-    """The stream ids of domain events are text whatever the setting: no UUID looks like them."""
-    return UUID(identifier) if uuids and _hex.fullmatch(identifier) else identifier

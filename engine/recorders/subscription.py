@@ -3,17 +3,15 @@
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import stamina
 from eventsourcing.persistence import InterfaceError, Notification, Subscription
 
 from pagefold.engine.errors import RETRYABLE, LogReplaced
 from pagefold.engine.recorders.datastore import translated
+from pagefold.engine.recorders.notifications import NotifyingRecorder
 from pagefold.engine.stores.store import StoredEvent
-
-if TYPE_CHECKING:
-    from pagefold.engine.recorders.log_recorders import PagefoldApplicationRecorder
 
 LIMIT = 500
 """How many events are read at a time."""
@@ -30,14 +28,14 @@ class _Read(NamedTuple):
     mark: bytes | None
 
 
-class PagefoldSubscription(Subscription["PagefoldApplicationRecorder"]):
+class PagefoldSubscription(Subscription[NotifyingRecorder]):
     """Events of the log as they come. It has no thread of its own: who iterates waits at the store for the log to grow.
 
     A store that is away for a while is waited for. The iteration ends when it is stopped, from whatever thread, or when
     the store is closed. It fails where the log was put back behind what it has given.
     """
 
-    def __init__(self, recorder: "PagefoldApplicationRecorder", gt: int | None, topics: Sequence[str]) -> None:
+    def __init__(self, recorder: NotifyingRecorder, gt: int | None, topics: Sequence[str]) -> None:
         super().__init__(recorder, gt, tuple(topics))
         self._position = gt or 0
         self._mark: bytes | None = None

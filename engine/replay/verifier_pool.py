@@ -156,7 +156,7 @@ class VerifierPool:
                     await process.end()
 
     async def look(self, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
-        """As `SectionVerifier.look`, in one of the processes, when one is free. Where that is lost, `instead` looks further."""
+        """As `SectionVerifier.look`, in one of the processes, when one is free. Where it is lost, `instead` goes on."""
         rest = span
 
         def hear(seen: VerifiedRange) -> None:

@@ -1,4 +1,4 @@
-"""One process of a pool: `python -m pagefold.engine.replay.verifier_process`, started by `pagefold.engine.replay.verifier_pool`.
+"""One process of a pool: `python -m pagefold.engine.replay.verifier_process`, started by `engine.replay.verifier_pool`.
 
 Its standard input is a configuration, and then what to look at, a line each; its standard output is what it has seen.
 It ends when there is nothing more to read.

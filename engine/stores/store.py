@@ -1,6 +1,6 @@
 """The contract of a store: what the log, the pages, the consumers' transactions, dead letters and tokens promise.
 
-`pagefold.engine.stores.sqlite` and `pagefold.engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
+`engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
 
 Every method may raise `StoreUnavailable`, after which nothing is known of what was under way: every write here can be
 repeated. None of them answers a failure with an empty result.
@@ -151,7 +151,7 @@ class Lag(NamedTuple):
 class Log(ABC):
     """The events, append-only, in the order of their positions, which become visible in ascending order.
 
-    What appends raises `LogReplaced` where the log is not the one that was folded: see `pagefold.engine.stores.log_proof`.
+    What appends raises `LogReplaced` where the log is not the one that was folded: see `engine.stores.log_proof`.
     """
 
     @abstractmethod
@@ -219,7 +219,7 @@ class Log(ABC):
     ) -> HeadContents:
         """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
 
-        Of a domain event, that is what `pagefold.engine.intake.event_validator.entry` gives. Entries sort as their streams do. One whose event
+        Of a domain event, that is what `event_state.head_content` gives. They sort as their streams do. One whose event
         stands behind the position `since` equals none of those.
         """
 

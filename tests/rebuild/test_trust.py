@@ -241,8 +241,11 @@ PAGED = {
 
 
 async def asked_of(
-    store_url: str, answering: Answering, order: RebuildRequest = RebuildRequest(), **settings: object
-) -> RunReport:  # noqa: B008  # it is immutable
+    store_url: str,
+    answering: Answering,
+    order: RebuildRequest = RebuildRequest(),  # noqa: B008  # it is immutable
+    **settings: object,
+) -> RunReport:
     """One run of the ERP from an endpoint that answers like this; the log has all prices, and the run ends."""
     async with serving(answering) as server:
         config = configured(store_url, "erp", **{"url": f"{server.url}/p"} | PAGED | settings)

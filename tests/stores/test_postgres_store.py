@@ -280,7 +280,7 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
     ],
 )
 def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
-    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnusable`, and a fault of ours stays itself."""
+    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnusable`; a fault of ours stays itself."""
     with pytest.raises(expected or type(error)) as caught, translated("here"):
         raise error
     assert (caught.value is error) == (expected is None)

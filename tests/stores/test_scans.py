@@ -1,4 +1,4 @@
-"""What a rebuild needs of a store: corrections, walks through the streams, claims. See `pagefold.engine.stores.store`."""
+"""What a rebuild needs of a store: corrections, walks through the streams, claims. See `engine.stores.store`."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""The log, the pages, the dead letters and the records: what `pagefold.engine.stores.store` promises, on both stores."""
+"""The log, the pages, the dead letters and the records: what `engine.stores.store` promises, on both stores."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

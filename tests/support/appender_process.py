@@ -1,4 +1,4 @@
-"""An appender process: `python -m tests.support.appender_process CONFIG LINES ACKNOWLEDGED` appends the lines of a file.
+"""An appender process: `python -m tests.support.appender_process CONFIG LINES ACKNOWLEDGED` appends a file's lines.
 
 What it was told of each line is in ACKNOWLEDGED, on disk, before it sends the next. It begins with line `--start`, once
 the file `--gate` is there. Lines of one SKU stay in their order; the SKUs are dealt out to `--tasks` tasks that append

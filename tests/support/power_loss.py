@@ -1,4 +1,6 @@
-"""A machine that loses power: `python -m tests.support.power_loss CONFIG LINES TOLD DISK` appends and folds until the power goes.
+"""A machine that loses power: it appends and folds until the power goes.
+
+    python -m tests.support.power_loss CONFIG LINES TOLD DISK
 
 All of SQLite's files go through a virtual file system that knows what was synced. At one of the changes between the two
 `--changes`, chosen by `--seed`, the process ends, and the folder DISK is what a disk would hold then: everything

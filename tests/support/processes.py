@@ -177,7 +177,7 @@ class Processes:
         return self._start(Worker(trap, "tests.support.worker_process", str(config), *options, log=self._new_log()))
 
     def appender(self, config: Path, lines: Path, acknowledged: Path, *options: str) -> Process:
-        """A process that appends the lines of a file, and writes down what was acknowledged. See `tests.support.appender_process`."""
+        """A process that appends the lines of a file, and writes down what was acknowledged."""
         arguments = (str(config), str(lines), str(acknowledged), *options)
         return self._start(Process("tests.support.appender_process", *arguments, log=self._new_log()))
 

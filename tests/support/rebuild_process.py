@@ -1,4 +1,6 @@
-"""A rebuild in a process of its own: `python -m tests.support.rebuild_process CONFIG SOURCE`. `--resume` goes on with the last one.
+"""A rebuild in a process of its own; `--resume` goes on with the last one.
+
+    python -m tests.support.rebuild_process CONFIG SOURCE
 
 `--trap N`: the process kills itself at the N-th thing that it would write, before the store hears of it when N is odd,
 and else behind it, before it knows that it was heard.

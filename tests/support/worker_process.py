@@ -1,4 +1,6 @@
-"""A worker process: `python -m tests.support.worker_process CONFIG` folds all domains until SIGTERM, and logs in JSON lines.
+"""A worker process: folds all domains until SIGTERM, and logs in JSON lines.
+
+    python -m tests.support.worker_process CONFIG
 
 `--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file is there while a batch is written
 and not committed, the worker removes it and sends itself the signal that it names.

@@ -9,11 +9,12 @@ from starlette.responses import Response
 from pagefold.domains.values import LARGEST_INTEGER
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.operator_routes import Reason, decide, look_at
 from pagefold.engine.http.problems import Problem, invalid
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
-from pagefold.engine.http.routing import Call, ResponseSpec, reply
+from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.runtime.store_timeout import answered
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, Kind
 

@@ -5,10 +5,11 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.operator_routes import Reason, decide, look_at
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
-from pagefold.engine.http.routing import Call, ResponseSpec, reply
+from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.intake.epoch_registry import Note
 from pagefold.engine.intake.epoch_service import LISTED, EpochNote
 from pagefold.engine.runtime.store_timeout import answered

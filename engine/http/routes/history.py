@@ -8,8 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.domains import DOMAINS
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import NO_CURSOR, invalid
-from pagefold.engine.http.routing import Call, ResponseSpec, Route, reply
+from pagefold.engine.http.routing import Call, ResponseSpec, Route
 from pagefold.engine.reading.history import Cursor, HistoryEntry, history_page
 from pagefold.engine.runtime.store_timeout import answered
 from pagefold.projections import normalise_sku

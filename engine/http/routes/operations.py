@@ -6,8 +6,9 @@ from typing import Literal
 import msgspec
 from starlette.responses import Response
 
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.metrics import CONTENT_TYPE, exposition
-from pagefold.engine.http.routing import Call, Handler, ResponseSpec, Route, reply
+from pagefold.engine.http.routing import Call, Handler, ResponseSpec, Route
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
 

@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import ReadTooLarge
+from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import invalid, no_channel, no_page
-from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route, reply
+from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route
 from pagefold.engine.reading.page_reader import PageSummary
 from pagefold.engine.runtime.store_timeout import answered
 

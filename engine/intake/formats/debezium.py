@@ -8,7 +8,7 @@ where nothing is written, nothing was said. A row that does not count, by its ta
 passed over; one that no longer does is withdrawn.
 
 A change's version is the column of `sourceVersion`, else its LSN. A deleted row has no version of its own: with a
-column, it is the one behind the row's last; a row that is inserted again may have any, see `pagefold.engine.intake.recreated_rows`. A row
+column, it is the one behind the row's last; a row that is inserted again may have any, see `recreated_rows.py`. A row
 is as it is since the column of `occurredAt`, else since when the database says; a deletion is always of the latter
 moment. An update of a primary key comes as a deletion and a creation of one LSN: where that happens to rows that keep
 their SKU, the version needs a column.

@@ -16,8 +16,8 @@ log = Logger(__name__)
 async def prepare(connections: Connections, *, create: bool) -> None:
     """Brings the schema up to date, under a lock, whoever else does the same. Idempotent.
 
-    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreNotFound` when
-    there is no store and none may be made, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
+    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreNotFound`
+    when there is no store and none may be made, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
     """
     known = migrations(PACKAGE)
     async with connections.writer.session() as session:

@@ -64,9 +64,9 @@ class Opened(Generic[Connected]):
     def confirm(self) -> None:
         """Raises unless what was committed is in the file that stands at the path, or in the write-ahead log beside it.
 
-        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnusable` where the write-ahead log
-        is: all who have it open share it, and only when they have ended does the file count alone. What was confirmed
-        before, and nothing was written since, is not looked at again.
+        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnusable` where the write-ahead
+        log is: all who have it open share it, and only when they have ended does the file count alone. What was
+        confirmed before, and nothing was written since, is not looked at again.
         """
         connection = self._connection
         if connection is None or connection.in_transaction or connection.total_changes() == self._confirmed:

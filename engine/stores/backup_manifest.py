@@ -1,0 +1,99 @@
+"""What a backup folder holds: its manifest, which proves the files, and what is wrong with one."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from pagefold.engine.errors import PagefoldError
+
+MANIFEST = "manifest.json"
+
+
+FORMAT = 1
+
+
+PIECE = 1024 * 1024
+
+
+StoreKind: TypeAlias = Literal["sqlite", "postgresql"]
+
+
+Advance: TypeAlias = Callable[[int, int], None]
+"""Hears how much of how much is done."""
+
+
+class BackupError(PagefoldError):
+    """A backup cannot be made, is not whole, or cannot be put back; nothing was changed."""
+
+
+class FileDigest(msgspec.Struct, frozen=True):
+    """What a file of a backup must be."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a backup is of: a store of a kind, its log up to a position, when, made by what.
+
+    `schema` and `tool`, the major version of `pg_dump`, are PostgreSQL's.
+    """
+
+    format: int
+    kind: StoreKind
+    made_at: str
+    program: str
+    log_id: str
+    position: int
+    files: dict[str, FileDigest]
+    schema: str | None = None
+    tool: int | None = None
+
+
+class Copied(NamedTuple):
+    """What a store has copied into a folder."""
+
+    log_id: str
+    position: int
+    tool: int | None = None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a backup says of itself. Raises `BackupError`."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        problem = f"{folder} is no backup: cannot read its {MANIFEST}: {error.strerror or error}"
+        raise BackupError(problem) from error
+    except msgspec.MsgspecError as error:
+        problem = f"{folder} is no backup: its {MANIFEST} is not one: {error}"
+        raise BackupError(problem) from error
+    if manifest.format > FORMAT:
+        problem = f"{folder} has format {manifest.format}, this program knows up to {FORMAT}; install a newer Pagefold"
+        raise BackupError(problem)
+    return manifest
+
+
+def check_files(folder: Path, files: Mapping[str, FileDigest]) -> None:
+    """Raises `BackupError` unless every file is there, and is what it was."""
+    for name, wanted in files.items():
+        file = folder / name
+        if not file.is_file():
+            problem = f"the backup {folder} is not whole: {name} is missing"
+            raise BackupError(problem)
+        if digest_of(file) != wanted:
+            problem = f"the backup {folder} is damaged: {name} is not what it was when the backup was made"
+            raise BackupError(problem)
+
+
+def digest_of(file: Path) -> FileDigest:
+    """What a file is."""
+    digest, size = hashlib.sha256(), 0
+    with file.open("rb") as opened:
+        while piece := opened.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    return FileDigest(size, digest.hexdigest())
