@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
+from eventsourcing.utils import register_topic
 
 from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.rebuild.excerpts import MOST_EXAMPLES
@@ -100,6 +101,10 @@ class EpochBegun(RebuildRun.Event):
     def apply(self, run: RebuildRun) -> None:
         """It is raised before anything is compared."""
         run.epoch = self.epoch
+
+
+for _event in (OvertakenFound, Recreated, EpochBegun):
+    register_topic(_event.TOPIC, _event)  # it names no module any more
 
 
 def begin_epoch(run: RebuildRun, epoch: int) -> None:
