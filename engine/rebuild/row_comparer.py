@@ -317,6 +317,11 @@ def difference(pending: PendingRepair) -> StreamDrift:
     return StreamDrift(pending.originator_id, pending.drift, changes)
 
 
+def sample_of(found: StreamDrift) -> JSON:
+    """The same as a run records it."""
+    return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
+
+
 def _leaves(payload: bytes) -> dict[str, JSON]:
     """Those of JSON; none in what an application may have written."""
     try:

@@ -34,11 +34,11 @@ from pagefold.engine.rebuild.row_comparer import (
     Mark,
     PendingRepair,
     RowComparer,
-    StreamDrift,
     counted,
     decoded,
     difference,
     divided,
+    sample_of,
     stated_again,
     withdrawn,
 )
@@ -254,7 +254,7 @@ class SourceRebuild:
         left = SHOWN - len(self._run.samples)
         async for each in compared:
             comparison = each.comparison
-            samples = [_sample(difference(pending)) for pending in comparison.pending[:left]]
+            samples = [sample_of(difference(pending)) for pending in comparison.pending[:left]]
             withheld = await self._mend(comparison)
             left -= len(samples) if comparison.handled else 0  # else they are not recorded
             yield each._replace(withheld=withheld), samples
@@ -495,7 +495,3 @@ class SourceRebuild:
 async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
     """Does what must be done for each of the items: in a thread where they are many."""
     return work() if len(items) <= FEW else await run_sync(work)
-
-
-def _sample(found: StreamDrift) -> JSON:
-    return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
