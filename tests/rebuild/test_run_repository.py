@@ -1,6 +1,5 @@
 """The runs of rebuilds as aggregates in the shop's log, on either store."""
 
-import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -458,35 +457,6 @@ async def test_consumers_pass_over_runs(shop: Shop) -> None:
     assert {each.domain: each.applied for each in status.domains if each.applied} == {"catalog": 1, "pricing": 1}
     assert [each.dead_letters for each in status.domains] == [0, 0, 0, 0]
     assert await shop.store.log.skus("", 10) == ["TSHIRT-M"]
-
-
-def test_topics_stay_what_they_are() -> None:
-    """The names under which runs are recorded are pinned: an event that was recorded once is read for ever."""
-    assert {
-        name for name, each in vars(RebuildRun).items() if getattr(each, "TOPIC", "").endswith(f":Rebuild.{name}")
-    } == {
-        "Started",
-        "PageDone",
-        "StartedOver",
-        "Compared",
-        "Held",
-        "Resumed",
-        "Withdrawn",
-        "Completed",
-        "Failed",
-        "Snapshot",
-    }
-
-
-def test_counts_add_up() -> None:
-    """Counts are added by name, and come back from their names, those of a later version left out."""
-    dice = random.Random(7)
-    one, another = (RunCounts(*(dice.randrange(9) for _ in range(12))) for _ in range(2))
-    both = one + another
-    assert both.rows == one.rows + another.rows
-    assert both.spared == one.spared + another.spared
-    assert RunCounts.of(both.as_dict() | {"invented": 3}) == both
-    assert RunCounts().as_dict() == {}
 
 
 # --- the end --------------------------------------------------------------------------------------

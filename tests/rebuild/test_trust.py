@@ -44,8 +44,8 @@ async def shop_of(config: Config, *said: DomainEvent) -> AsyncIterator[Shop]:
 
 def csv_of(header: str, rows: Iterable[str], *, end: int | None = None) -> bytes:
     """A CSV file with its end marker."""
-    lines = [header, *rows]
-    return "\n".join([*lines, f"#end,{len(lines) - 1 if end is None else end}", ""]).encode()
+    lines = list(rows)
+    return "\n".join([header, *lines, f"#end,{len(lines) if end is None else end}", ""]).encode()
 
 
 def prices(skus: Sequence[str] = SKUS, *, version: int = 5) -> list[DomainEvent]:
@@ -60,9 +60,8 @@ def products(skus: Sequence[str], **attributes: object) -> list[DomainEvent]:
 
 async def withdrawals(shop: Shop) -> set[str]:
     """The streams whose head takes back what was said."""
-    names = {
-        each.originator_id for each in await everything(shop.store) if each.topic in {"pricing", "catalog", "media"}
-    }
+    events = await everything(shop.store)
+    names = {each.originator_id for each in events if each.topic in {"pricing", "catalog", "media"}}
     return {head.originator_id for head in await shop.store.log.heads(sorted(names)) if head.state.endswith(b":null}")}
 
 
@@ -241,16 +240,13 @@ PAGED = {
 
 
 async def asked_of(
-    store_url: str,
-    answering: Answering,
-    order: RebuildRequest = RebuildRequest(),  # noqa: B008  # it is immutable
-    **settings: object,
+    store_url: str, answering: Answering, order: RebuildRequest | None = None, **settings: object
 ) -> RunReport:
     """One run of the ERP from an endpoint that answers like this; the log has all prices, and the run ends."""
     async with serving(answering) as server:
         config = configured(store_url, "erp", **{"url": f"{server.url}/p"} | PAGED | settings)
         async with shop_of(config, *prices()) as shop:
-            report = await rebuild(shop, "erp", order)
+            report = await rebuild(shop, "erp", order or RebuildRequest())
             assert len(await withdrawals(shop)) == report.counts.withdrawn
             return report
 

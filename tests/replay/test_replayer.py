@@ -39,6 +39,7 @@ from tests.support.small_shop import (
 
 SKUS = [f"SKU-{number:02}" for number in range(24)]
 NAMES = [domain.name for domain in DOMAINS]
+Told = tuple[ReplayResult, dict[SectionKey, SectionDrift]]
 
 
 @pytest.fixture
@@ -75,9 +76,7 @@ def table_of(shop: Shop) -> dict[SectionKey, Section]:
     return Intruder(shop.config.store.url).sections()
 
 
-async def told(
-    shop: Shop, *, write: bool = True, prefix: str = ""
-) -> tuple[ReplayResult, dict[SectionKey, SectionDrift]]:
+async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
     """Folds every page again, and gives what was found."""
     drift: list[SectionDrift] = []
     found = await shop.fold_again(write=write, prefix=prefix, tell=drift.append)
@@ -99,11 +98,8 @@ async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
         found, drift = await told(shop, write=False)
         assert (found, set(drift)) == (ReplayResult(len(whole), 1), {key})
         assert (drift[key].kind, bool(drift[key].changes)) == ("differs", True)
-        assert (
-            (await shop.verify(sample=len(SKUS)))
-            == found
-            == await shop.verify([key[2]], sample=99) + ReplayResult(sum(each[2] != key[2] for each in whole))
-        )
+        others = ReplayResult(sum(each[2] != key[2] for each in whole))
+        assert (await shop.verify(sample=len(SKUS))) == found == await shop.verify([key[2]], sample=99) + others
         assert intruder.sections() == spoilt
         assert await told(shop) == (found, drift)
         assert intruder.sections() == whole
