@@ -24,8 +24,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pagefold.domains.domain import Body, Contribution, Domain, View, encode
-from pagefold.domains.values import Count
+from pagefold.domains.domain import ChannelContext, Contribution, Domain, SectionBody, encode
+from pagefold.domains.values import NonNegative
 
 
 class Reviews(
@@ -33,14 +33,15 @@ class Reviews(
 ):
     """How many stars were given, and by how many."""
 
-    stars: Count
-    voices: Count = 1
+    stars: NonNegative
+    voices: NonNegative = 1
 
 
-def fold(contributions: Sequence[Contribution[Reviews]], _view: View) -> Body | None:
+def fold(contributions: Sequence[Contribution[Reviews]], _view: ChannelContext) -> SectionBody | None:
     """All voices together."""
     stars = sum(each.payload.stars for each in contributions)
-    return Body(encode({"stars": stars, "voices": sum(each.payload.voices for each in contributions)}), ready=stars > 0)
+    voices = sum(each.payload.voices for each in contributions)
+    return SectionBody(encode({"stars": stars, "voices": voices}), ready=stars > 0)
 
 
 REVIEWS = Domain(name="reviews", payload=Reviews, fold=fold)
