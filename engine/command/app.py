@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import pagefold.engine.demo
 from pagefold.engine.access.token_service import InvalidTokenRequest, UnknownToken
+from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.console import print_error
 from pagefold.engine.command.dead_letters import letters
@@ -95,7 +96,9 @@ app = App(
 app.command(
     "pagefold.engine.command.serve:serve", name="serve", help=SERVE, help_epilogue=""
 )  # whose code is loaded when it is
-app.command("pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__)  # wanted: so here, too
+app.command(
+    "pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__, help_epilogue=""
+)  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
@@ -110,9 +113,9 @@ def launch(
 ) -> object:
     """Runs the command in `tokens`, with the options that every command takes."""
     options.start_logging()
-    command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    more = {"options": options} if "options" in injected else {}
-    return command(*bound.args, **bound.kwargs, **more)
+    function, arguments, takes_options = parse_command(app, tokens)
+    more = {"options": options} if takes_options else {}
+    return function(*arguments.args, **arguments.kwargs, **more)
 
 
 def main() -> None:

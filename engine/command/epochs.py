@@ -76,7 +76,7 @@ def _row(note: EpochNote) -> list[str]:
 
 @epochs.command(name="raise", help_epilogue="")
 def raise_epoch(
-    scope: Annotated[str, Parameter(name="SCOPE", allow_leading_hyphen=True)],
+    scope: Annotated[str, Parameter(name="SCOPE")],
     /,
     *,
     reason: Reason,
@@ -119,7 +119,7 @@ def _show(note: Note, words: str, *, as_json: bool) -> int:
 
 @epochs.command(help_epilogue="")
 def dismiss(
-    source: Annotated[str, Parameter(name="SOURCE", allow_leading_hyphen=True)],
+    source: Annotated[str, Parameter(name="SOURCE")],
     /,
     *,
     reason: Reason,

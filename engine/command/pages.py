@@ -34,7 +34,7 @@ _WHY: dict[DriftKind, str] = {
 
 
 def get(
-    sku: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    sku: str,
     channel: str,
     /,
     *,
@@ -98,7 +98,7 @@ async def _why_none(shop: Shop, sku: str, channel: str) -> str:
 
 
 def history(
-    sku: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    sku: str,
     /,
     *,
     channel: str | None = None,

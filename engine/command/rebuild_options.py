@@ -19,7 +19,7 @@ class RebuildOptions:
     domain: Annotated[list[str] | None, Parameter(choices=DOMAIN_NAMES)] = None
     """Only this domain; may be given several times."""
 
-    sku: Annotated[str | None, Parameter(metavar="PREFIX", allow_leading_hyphen=True)] = None
+    sku: Annotated[str | None, Parameter(metavar="PREFIX")] = None
     """Only products whose SKU begins with this."""
 
     dry_run: Annotated[bool, Parameter(show_default=False)] = False
@@ -29,7 +29,7 @@ class RebuildOptions:
     """From how many streams of a source something may be taken away unasked: a number, or a share of them such as 5%,
     which is never less than 5. Usually what the configuration says, and without that 5% or 500, whichever is less."""
 
-    resume: Annotated[str | None, Parameter(metavar="RUN", allow_leading_hyphen=True)] = None
+    resume: Annotated[str | None, Parameter(metavar="RUN")] = None
     """Go on with this run, which was interrupted, held or has failed."""
 
     yes: Annotated[bool, Parameter(show_default=False)] = False

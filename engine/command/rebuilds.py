@@ -104,7 +104,7 @@ def _row(report: "RunReport") -> list[str | Text]:
 
 @rebuilds.command
 def show(
-    identifier: Annotated[str, Parameter(name="RUN", allow_leading_hyphen=True)],
+    identifier: Annotated[str, Parameter(name="RUN")],
     /,
     *,
     as_json: AsJSON = False,
