@@ -58,7 +58,7 @@ class Finished(ABC):
     def __init__(self, url: str) -> None:
         self._url = url
         shop = config(url)
-        self._splice = Splicer(DOMAINS, shop.made_for).splice
+        self._splice = Splicer(DOMAINS, shop.resolved_channels).splice
 
     @abstractmethod
     async def keep(self, pages: Mapping[Key, bytes]) -> None:

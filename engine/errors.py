@@ -26,12 +26,16 @@ class PagefoldError(Exception):
 
 
 class ConfigurationError(PagefoldError):
-    """The configuration is wrong. `key` is dotted, such as `channels.web-de.currency`."""
+    """The configuration is wrong. `key` is dotted, such as `channels.web-de.currency`.
 
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
+    `place` is the file and the line, such as `pagefold.toml:12`, where they are known.
+    """
+
+    def __init__(self, key: str, problem: str, place: str | None = None) -> None:
+        super().__init__(": ".join(filter(None, (place, key, problem))))
         self.key = key
         self.problem = problem
+        self.place = place
 
 
 class Rejected(PagefoldError):

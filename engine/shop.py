@@ -253,7 +253,7 @@ class Shop:
 
     async def _publish_layout_once(self) -> None:
         identity = next(domain.name for domain in DOMAINS if domain.gives_identity)
-        requires = {channel.name: channel.requires for channel in self.config.made_for}
+        requires = {channel.name: channel.requires for channel in self.config.resolved_channels}
         await self.store.pages.publish_layout([domain.name for domain in DOMAINS], identity, requires)
 
 

@@ -1,27 +1,32 @@
-"""The configuration: one TOML file, checked as a whole before anything starts. Every error names the key.
+"""The configuration: one TOML file, checked as a whole before anything starts. Every error names file, line and key.
 
-The environment overrides where the store is (`PAGEFOLD_STORE`), and names the file (`PAGEFOLD_CONFIG`).
+The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the store (`PAGEFOLD_STORE`).
 """
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
+from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
+from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
-from pagefold.engine.configuration.doors import CdcConfig, WebhookConfig, check_cdc, check_webhook
-from pagefold.engine.configuration.http_config import CacheSeconds, HttpConfig
+from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
+from pagefold.engine.configuration.spelling import suggestion
+from pagefold.engine.configuration.structure import StructureCheck
+from pagefold.engine.configuration.toml_lines import KeyLines
 from pagefold.engine.configuration.toml_tables import Table, redacted
+from pagefold.engine.configuration.webhook_config import WebhookConfig, check_webhook
 from pagefold.engine.errors import ConfigurationError
 from pagefold.projections import Channel, fingerprint_parts
 from pagefold.projections.streams import EVERY_CHANNEL
@@ -31,7 +36,6 @@ STORE_VARIABLE = "PAGEFOLD_STORE"
 DEFAULT_FILE = "pagefold.toml"
 
 _name = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_currency = re.compile(r"[A-Z]{3}", re.ASCII)
 _schema = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
 
@@ -47,9 +51,9 @@ class StoreConfig(Table, frozen=True):
 
 
 class SourceConfig(Table, frozen=True):
-    """A system that owns facts, the domains it may write, where it says all of them at once, how it sends changes.
+    """A system that owns facts: the domains it may write, its snapshot, its webhooks, the changes of its tables.
 
-    `zero_price` is whether a price of zero is one; `spreadsheet_skus` whether an SKU may look like `9.55E+12`.
+    `zero_price` says whether a price of zero is accepted; `spreadsheet_skus` whether an SKU such as `9.55E+12` is.
     """
 
     domains: list[str]
@@ -60,27 +64,11 @@ class SourceConfig(Table, frozen=True):
     cdc: CdcConfig | None = None
 
 
-class ChannelConfig(Table, frozen=True):
-    """A storefront or marketplace, as the file has it.
-
-    `sources` absent: every source of the domain, in the file's order. `cache_seconds` and
-    `stale_while_revalidate_seconds` absent: those of `[http]`.
-    """
-
-    locale: str
-    currency: str
-    fallbacks: list[str] = msgspec.field(default_factory=list)
-    requires: list[str] = msgspec.field(default_factory=list)
-    sources: dict[str, list[str]] = msgspec.field(default_factory=dict)
-    cache_seconds: CacheSeconds | None = None
-    stale_while_revalidate_seconds: CacheSeconds | None = None
-
-
 class WorkConfig(Table, frozen=True):
     """The pace of the consumers.
 
-    `batch` is how many positions of the log one transaction folds at most when far behind, `poll_seconds` how often a
-    consumer looks for changes that nobody announced, `lease_seconds` after what silence a frozen worker is replaced.
+    `batch` is the maximum of log positions that one transaction folds while catching up, `poll_seconds` how often a
+    consumer polls for events whose notification was lost, `lease_seconds` when a frozen worker is replaced.
     """
 
     batch: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 8_000
@@ -89,7 +77,7 @@ class WorkConfig(Table, frozen=True):
 
 
 class AppendConfig(Table, frozen=True):
-    """Group commit: how long an append may wait for company, and how many events one transaction takes at most."""
+    """Group commit: how long an append waits for others, the events of a transaction, and those that may be queued."""
 
     delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=0.005)] = 0.0
     batch: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 5_000
@@ -114,7 +102,24 @@ class Config(Table, frozen=True):
     def load(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "Config":
         """The configuration in a TOML file: `path`, else `PAGEFOLD_CONFIG`, else `pagefold.toml`.
 
-        `store`, else `PAGEFOLD_STORE`, is used in place of the file's `store.url`. Raises `ConfigurationError`.
+        `store`, else `PAGEFOLD_STORE`, replaces the file's `store.url`. Raises `ConfigurationError` for the first
+        problem.
+        """
+        return _valid(cls.inspect(path, store=store))
+
+    @classmethod
+    def parse(cls, source: str | Mapping[str, object], *, store: str | None = None) -> "Config":
+        """The configuration in TOML text, or in the document that such text decodes to.
+
+        `store` as in `load`. Raises `ConfigurationError` for the first problem.
+        """
+        return _valid(_inspected(cls, source, store, None))
+
+    @classmethod
+    def inspect(cls, path: str | os.PathLike[str] | None = None, *, store: str | None = None) -> "InspectedConfig":
+        """The configuration in a TOML file, and everything that is wrong with it. Arguments as in `load`.
+
+        Raises `ConfigurationError` only if the file cannot be read as TOML.
         """
         file = Path(path or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
         try:
@@ -124,45 +129,24 @@ class Config(Table, frozen=True):
             raise ConfigurationError("", problem) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError("", f"cannot read {file}: {error}") from error
-        return cls.parse(text, store=store)
-
-    @classmethod
-    def parse(cls, source: str | Mapping[str, object], *, store: str | None = None) -> "Config":
-        """The configuration in TOML text, or in what such text holds.
-
-        `store` as in `load`. Raises `ConfigurationError`.
-        """
-        try:
-            document = tomllib.loads(source.removeprefix("\ufeff")) if isinstance(source, str) else dict(source)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError("", f"this is not TOML: {error}") from error
-        url = store or os.environ.get(STORE_VARIABLE)
-        if url:
-            table = document.get("store")
-            document["store"] = (table if isinstance(table, dict) else {}) | {"url": url}
-        try:
-            config = msgspec.convert(document, cls)
-        except msgspec.ValidationError as error:
-            raise _readable(str(error), document) from None
-        _check(config)
-        return config
+        return _inspected(cls, text, store, str(file))
 
     @cached_property
-    def made_for(self) -> tuple[Channel, ...]:
-        """The channels, with every default filled in, in the file's order."""
+    def resolved_channels(self) -> tuple[Channel, ...]:
+        """The channels with every default filled in, in the file's order."""
         return tuple(self._channel(name, channel) for name, channel in self.channels.items())
 
-    def writers(self, domain: str) -> tuple[str, ...]:
+    def sources_of(self, domain: str) -> tuple[str, ...]:
         """The sources that may write a domain, in the file's order."""
         return tuple(name for name, source in self.sources.items() if domain in source.domains)
 
     def rules(self, source: str) -> Rules:
-        """What a source may state beyond what holds for all."""
+        """The rules that a source's events are validated by, beside those for all sources."""
         return Rules(zero_price=self.sources[source].zero_price == "accept")
 
     def fingerprint(self, domain: AnyDomain) -> str:
-        """Equal where configuration and code give the domain's sections the same bytes."""
-        parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.made_for)])
+        """Equal fingerprints: configuration and code give the domain's sections the same bytes."""
+        parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.resolved_channels)])
         return sha256(parts).hexdigest()[:16]
 
     def _channel(self, name: str, channel: ChannelConfig) -> Channel:
@@ -173,113 +157,112 @@ class Config(Table, frozen=True):
             currency=channel.currency,
             requires=frozenset(channel.requires),
             sources={
-                domain.name: tuple(channel.sources.get(domain.name, self.writers(domain.name))) for domain in DOMAINS
+                domain.name: tuple(channel.sources.get(domain.name, self.sources_of(domain.name))) for domain in DOMAINS
             },
         )
 
 
-def _readable(message: str, document: Mapping[str, object]) -> ConfigurationError:
-    """msgspec's error with its `$.a.b` turned into a key, and the wildcards of tables into the names in the file."""
-    problem, _, path = message.partition(" - at `$")
-    key = path.rstrip("`").lstrip(".")
-    if "[...]" in key:
-        key = _first_fault(key, document)
-    if problem.startswith("Object contains unknown field"):
-        unknown = problem.split("`")[1]
-        return ConfigurationError(".".join(filter(None, (key, unknown))), "unknown key; is it a misspelling?")
-    if problem.startswith("Object missing required field"):
-        missing = problem.split("`")[1]
-        return ConfigurationError(".".join(filter(None, (key, missing))), "is required")
-    return ConfigurationError(key, problem[0].lower() + problem[1:])
+class InspectedConfig(NamedTuple):
+    """A configuration, with valid values in place of wrong ones, and its problems in the file's order."""
+
+    config: Config
+    problems: list[ConfigurationError]
 
 
-def _first_fault(key: str, document: Mapping[str, object]) -> str:
-    """msgspec does not say which entry of a table is wrong: try them one at a time."""
-    table, _, rest = key.partition("[...]")
-    kind = {"sources": SourceConfig, "channels": ChannelConfig}.get(table)
-    entries = document.get(table)
-    if kind is None or not isinstance(entries, dict):
-        return key
-    for name, entry in entries.items():
-        try:
-            msgspec.convert(entry, kind)
-        except msgspec.ValidationError:
-            return f"{table}.{name}{rest}"
-    return key
+def _valid(inspected: InspectedConfig) -> Config:
+    for problem in inspected.problems:
+        raise problem
+    return inspected.config
 
 
-def _check(config: Config) -> None:
-    """Everything that types cannot say. Raises `ConfigurationError` for the first thing that is wrong."""
-    _check_store(config.store)
+def _inspected(
+    kind: type[Config], source: str | Mapping[str, object], store: str | None, file: str | None
+) -> InspectedConfig:
+    document = _document(source, file)
+    url = store or os.environ.get(STORE_VARIABLE)
+    if url:
+        table = document.get("store")
+        document["store"] = (table if isinstance(table, dict) else {}) | {"url": url}
+    check = StructureCheck()
+    config = msgspec.convert(check.repaired(document, kind), kind)
+    problems = [*check.problems, *_problems(config)]
+    if problems and file is not None and isinstance(source, str):
+        lines = KeyLines(source)
+        problems = [_located(each, file, lines, is_given=bool(url)) for each in problems]
+        problems.sort(key=lambda each: _line(each.place))
+    return InspectedConfig(config, problems)
+
+
+def _document(source: str | Mapping[str, object], file: str | None) -> dict[str, object]:
+    if not isinstance(source, str):
+        return dict(source)
+    try:
+        return tomllib.loads(source.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        place = None if file is None else f"{file}:{line[1]}" if line else file
+        raise ConfigurationError("", f"this is not TOML: {error}", place) from error
+
+
+def _located(error: ConfigurationError, file: str, lines: KeyLines, *, is_given: bool) -> ConfigurationError:
+    """The error with its place in the file. A store URL that was given outside the file has none."""
+    if is_given and error.key == "store.url":
+        return error
+    line = lines.line_of(error.key)
+    return ConfigurationError(error.key, error.problem, file if line is None else f"{file}:{line}")
+
+
+def _line(place: str | None) -> int:
+    number = (place or "").rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _problems(config: Config) -> Iterator[ConfigurationError]:
+    """Yields every problem that the types of the tables do not exclude."""
+    yield from _check_store(config.store)
     for name, source in config.sources.items():
-        _check_name("sources", name)
-        _check_domains(f"sources.{name}.domains", source.domains)
-        if source.snapshot is not None:
-            check_snapshot(f"sources.{name}.snapshot", source.snapshot)
-        if source.webhook is not None:
-            check_webhook(f"sources.{name}.webhook", source.webhook)
-        if source.cdc is not None:
-            check_cdc(f"sources.{name}.cdc", source.cdc)
-        for part, given in (("webhook", source.webhook), ("cdc", source.cdc)):
-            if given is not None:
-                _check_constant_channel(f"sources.{name}.{part}.constants.channel", given.constant_of, config)
+        yield from _check_source(f"sources.{name}", name, source, config)
     for name, channel in config.channels.items():
-        _check_name("channels", name)
-        _check_channel(f"channels.{name}", channel, config)
+        yield from _check_name(f"channels.{name}", name)
+        yield from check_channel(f"channels.{name}", channel, config)
 
 
-def _check_constant_channel(key: str, constants: Mapping[str, object], config: Config) -> None:
-    """What is sent for another shop's channel is passed over: where all of it would be, something is misspelt."""
+def _check_source(key: str, name: str, source: SourceConfig, config: Config) -> Iterator[ConfigurationError]:
+    yield from _check_name(key, name)
+    yield from check_domains(f"{key}.domains", source.domains)
+    if source.snapshot is not None:
+        yield from check_snapshot(f"{key}.snapshot", source.snapshot)
+    if source.webhook is not None:
+        yield from check_webhook(f"{key}.webhook", source.webhook)
+    if source.cdc is not None:
+        yield from check_cdc(f"{key}.cdc", source.cdc)
+    for part, given in (("webhook", source.webhook), ("cdc", source.cdc)):
+        if given is not None:
+            yield from _check_constant_channel(f"{key}.{part}.constants.channel", given.constant_of, config)
+
+
+def _check_constant_channel(key: str, constants: Mapping[str, object], config: Config) -> Iterator[ConfigurationError]:
+    """Events for unknown channels are ignored: a constant channel that is unknown would drop all of them."""
     channel = constants.get("channel", EVERY_CHANNEL)
     if channel != EVERY_CHANNEL and channel not in config.channels:
-        names = ", ".join(config.channels) or "none"
-        raise ConfigurationError(key, f"{channel!r} is neither {EVERY_CHANNEL!r} nor a channel; there are {names}")
+        hint = suggestion(str(channel), config.channels, "channels")
+        yield ConfigurationError(key, f"unknown channel {channel!r}; {hint}; {EVERY_CHANNEL!r} is every channel")
 
 
-def _check_store(store: StoreConfig) -> None:
+def _check_store(store: StoreConfig) -> Iterator[ConfigurationError]:
     scheme = urlsplit(store.url).scheme
     if scheme not in {"sqlite", "postgresql", "postgres"}:
-        raise ConfigurationError("store.url", f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…")
+        problem = f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…"
+        yield ConfigurationError("store.url", problem)
     if scheme == "sqlite" and not re.fullmatch(r"sqlite:///.+", store.url):
-        raise ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
+        yield ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
     if _schema.fullmatch(store.schema) is None or store.schema.startswith("pg_"):
-        problem = f"{store.schema!r}: use small letters, digits and _, at most 63; pg_ is PostgreSQL's own"
-        raise ConfigurationError("store.schema", problem)
+        problem = f"{store.schema!r}: use up to 63 lower-case letters, digits and _; pg_ is reserved by PostgreSQL"
+        yield ConfigurationError("store.schema", problem)
 
 
-def _check_name(table: str, name: str) -> None:
+def _check_name(key: str, name: str) -> Iterator[ConfigurationError]:
     if _name.fullmatch(name) is None:
         allowed = "use 1 to 64 letters, digits, '.', '_' and '-'"
         hint = f" ({EVERY_CHANNEL!r} in an event means every channel)" if name == EVERY_CHANNEL else ""
-        raise ConfigurationError(f"{table}.{name}", f"is not a name; {allowed}{hint}")
-
-
-def _check_domains(key: str, names: Sequence[str]) -> None:
-    known = [domain.name for domain in DOMAINS]
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(key, f"{name!r} is no domain; there are {', '.join(known)}")
-    if len(set(names)) < len(names):
-        raise ConfigurationError(key, "names a domain twice")
-
-
-def _check_channel(key: str, channel: ChannelConfig, config: Config) -> None:
-    if _currency.fullmatch(channel.currency) is None:
-        raise ConfigurationError(f"{key}.currency", f"{channel.currency!r} is not an ISO 4217 code such as 'EUR'")
-    for where, locale in [("locale", channel.locale), *(("fallbacks", tag) for tag in channel.fallbacks)]:
-        if canonical_locale(locale) is None:
-            raise ConfigurationError(f"{key}.{where}", f"{locale!r} is not a BCP 47 tag such as 'de-AT'")
-    _check_domains(f"{key}.requires", channel.requires)
-    _check_domains(f"{key}.sources", list(channel.sources))
-    for domain, names in channel.sources.items():
-        _check_sources(f"{key}.sources.{domain}", names, config.writers(domain))
-
-
-def _check_sources(key: str, names: Sequence[str], writers: Sequence[str]) -> None:
-    for name in names:
-        if name not in writers:
-            raise ConfigurationError(
-                key, f"{name!r} is not a source of this domain; there are {', '.join(writers) or 'none'}"
-            )
-    if len(set(names)) < len(names):
-        raise ConfigurationError(key, "names a source twice")
+        yield ConfigurationError(key, f"is not a name; {allowed}{hint}")

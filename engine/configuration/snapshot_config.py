@@ -1,7 +1,7 @@
 """`[sources.X.snapshot]`: where a source says everything that it says now."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from pathlib import PurePath
@@ -170,31 +170,36 @@ _KIND_OF = {
 }
 
 
-def check_snapshot(key: str, snapshot: SnapshotConfig) -> None:
-    """Everything that types cannot say. Raises `ConfigurationError` for the first thing that is wrong."""
+def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    """Yields every problem that the types of the table do not exclude."""
     kinds = [name for name in ("file", "url", "query") if getattr(snapshot, name) is not None]
     if len(kinds) != 1:
         has = " and ".join(kinds) or "none"
-        raise ConfigurationError(key, f"needs exactly one of file, url and query; it has {has}")
+        yield ConfigurationError(key, f"needs exactly one of file, url and query; it has {has}")
+        return
     for field in msgspec.structs.fields(SnapshotConfig):
-        value = getattr(snapshot, field.name)
-        if value != field.default and _KIND_OF.get(field.name, snapshot.kind) != snapshot.kind:
-            problem = f"goes with {_KIND_OF[field.name]}; this snapshot has {snapshot.kind}"
-            raise ConfigurationError(f"{key}.{field.name}", problem)
-        if value == "":
-            raise ConfigurationError(f"{key}.{field.name}", "is empty")
-        if field.name.endswith("_variable") and value is not None:
-            check_variable(f"{key}.{field.name}", value)
-    {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
-    check_names(f"{key}.columns", snapshot.columns, "the name of a column")
-    check_event_fields(key, {"columns": snapshot.columns, "constants": snapshot.constants})
-    _check_events(key, snapshot)
+        yield from _check_field(f"{key}.{field.name}", field, snapshot)
+    yield from {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
+    yield from check_names(f"{key}.columns", snapshot.columns, "the name of a column")
+    yield from check_event_fields(key, {"columns": snapshot.columns, "constants": snapshot.constants})
+    yield from _check_events(key, snapshot)
     parsers = (("max_orphans", OrphanLimit.parse), ("settle", parse_duration), ("duration", parse_duration))
     for name, parse in parsers:
         try:
             parse(getattr(snapshot, name))
         except ValueError as error:
-            raise ConfigurationError(f"{key}.{name}", str(error)) from None
+            yield ConfigurationError(f"{key}.{name}", str(error))
+
+
+def _check_field(key: str, field: msgspec.structs.FieldInfo, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    value = getattr(snapshot, field.name)
+    kind = _KIND_OF.get(field.name, snapshot.kind)
+    if value != field.default and kind != snapshot.kind:
+        yield ConfigurationError(key, f"goes with {kind}; this snapshot has {snapshot.kind}")
+    elif value == "":
+        yield ConfigurationError(key, "is empty")
+    elif field.name.endswith("_variable") and value is not None:
+        yield from check_variable(key, value)
 
 
 def origin_at(text: str, scheme: str) -> str:
@@ -208,59 +213,66 @@ def origin_at(text: str, scheme: str) -> str:
     return f"{parts.scheme}://{host}:{port}"
 
 
-def _check_events(key: str, snapshot: SnapshotConfig) -> None:
-    """What a constant may give where each row is an event."""
+def _check_events(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    """Yields the constants that cannot be given where each row is an event."""
     if snapshot.rows_are_events:
         for target, value in snapshot.constant_of.items():
             if target not in EVENT_CONSTANTS:
                 problem = "goes with columns; where each row is an event, a constant gives its type or its channel"
-                raise ConfigurationError(f"{key}.constants.{target}", problem)
-            if not isinstance(value, str):
-                raise ConfigurationError(f"{key}.constants.{target}", f"expected a name, got {value!r}")
+                yield ConfigurationError(f"{key}.constants.{target}", problem)
+            elif not isinstance(value, str):
+                yield ConfigurationError(f"{key}.constants.{target}", f"expected a name, got {value!r}")
 
 
-def _check_file(key: str, snapshot: SnapshotConfig) -> None:
+def _check_file(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    if snapshot.file == "":
+        return
     if snapshot.file_format is None:
-        problem = f'the name {snapshot.file!r} does not tell the format; write format = "ndjson" or "csv"'
-        raise ConfigurationError(f"{key}.format", problem)
+        problem = f'the name {snapshot.file!r} does not show the format; write format = "ndjson" or "csv"'
+        yield ConfigurationError(f"{key}.format", problem)
     if len(snapshot.delimiter) != 1 or snapshot.delimiter in '"\r\n':
-        raise ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
+        yield ConfigurationError(f"{key}.delimiter", f"{snapshot.delimiter!r} is not one character such as ',' or ';'")
+    elif snapshot.file_format == "ndjson" and snapshot.delimiter != ",":
+        yield ConfigurationError(f"{key}.delimiter", "goes with CSV; each line of an NDJSON file is an event")
     if snapshot.file_format == "ndjson" and snapshot.columns:
-        raise ConfigurationError(f"{key}.columns", "goes with CSV; each line of an NDJSON file is an event")
-    if snapshot.file_format == "ndjson" and snapshot.delimiter != ",":
-        raise ConfigurationError(f"{key}.delimiter", "goes with CSV; each line of an NDJSON file is an event")
+        yield ConfigurationError(f"{key}.columns", "goes with CSV; each line of an NDJSON file is an event")
 
 
-def _check_url(key: str, snapshot: SnapshotConfig) -> None:
+def _check_url(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
     try:
         parts = urlsplit(snapshot.url or "")
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good:
-        raise ConfigurationError(f"{key}.url", "is not an address such as 'https://erp.example/api/prices'")
+        yield ConfigurationError(f"{key}.url", "is not an address such as 'https://erp.example/api/prices'")
+        return
     if parts.username is not None:
         problem = "must not hold a user or a password; token_variable names an environment variable with a token"
-        raise ConfigurationError(f"{key}.url", problem)
+        yield ConfigurationError(f"{key}.url", problem)
     for name in ("items", "cursor", "total"):
         path: str | None = getattr(snapshot, name)
         if path is not None:
-            check_path(f"{key}.{name}", path, f"data.{name}")
+            yield from check_path(f"{key}.{name}", path, f"data.{name}")
     if snapshot.cursor_parameter is not None and snapshot.cursor is None:
         problem = "needs cursor as well: the path of the value that it carries"
-        raise ConfigurationError(f"{key}.cursor_parameter", problem)
+        yield ConfigurationError(f"{key}.cursor_parameter", problem)
     for host in snapshot.hosts:
-        try:
-            origin_at(host, parts.scheme)
-        except ValueError:
-            shown = host.rpartition("@")[2]
-            problem = f"{shown!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
-            raise ConfigurationError(f"{key}.hosts", problem) from None
+        yield from _check_host(f"{key}.hosts", host, parts.scheme)
 
 
-def _check_query(key: str, snapshot: SnapshotConfig) -> None:
+def _check_host(key: str, host: str, scheme: str) -> Iterator[ConfigurationError]:
+    try:
+        origin_at(host, scheme)
+    except ValueError:
+        shown = host.rpartition("@")[2]
+        problem = f"{shown!r} is not a host such as 'files.pim.example' or 'https://files.pim.example:8443'"
+        yield ConfigurationError(key, problem)
+
+
+def _check_query(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
     if (snapshot.database is None) == (snapshot.database_variable is None):
         problem = "needs the source's database: either database, its URL, or database_variable, which names one"
-        raise ConfigurationError(f"{key}.database", problem)
+        yield ConfigurationError(f"{key}.database", problem)
     if snapshot.database is not None and urlsplit(snapshot.database).scheme not in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} is not postgresql://…")
+        yield ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} is not postgresql://…")

@@ -1,18 +1,21 @@
 """The nearest right spelling of a name that does not exist."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 
 MIN_SIMILARITY = 0.6
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`; did you mean 'pricing'?` for 'prices', or nothing where no known name is similar."""
+def suggestion(given: str, known: Collection[str], plural: str) -> str:
+    """What may have been meant: `did you mean 'pricing'? The domains are catalog, pricing`."""
+    if not known:
+        return f"there are no {plural}"
+    listed = f"{plural} are {', '.join(known)}"
     nearest = nearest_name(given, known)
-    return "" if nearest is None else f"; did you mean {nearest!r}?"
+    return f"the {listed}" if nearest is None else f"did you mean {nearest!r}? The {listed}"
 
 
-def nearest_name(given: str, known: Iterable[str]) -> str | None:
+def nearest_name(given: str, known: Collection[str]) -> str | None:
     """The known name that is most similar to the given one, in capitals or not; None where none is similar."""
     by_folded = {name.casefold(): name for name in known}
     found = get_close_matches(given.casefold(), by_folded, n=1, cutoff=MIN_SIMILARITY)

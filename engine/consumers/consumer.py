@@ -67,7 +67,7 @@ class Consumer:
         self._faults = RecentFaults() if faults is None else faults
         self._domain = domain.name
         self._work_name = f"fold {domain.name}"
-        self._folder = Folder(domain, config.made_for, store.log)
+        self._folder = Folder(domain, config.resolved_channels, store.log)
         self._refolder = partial(Replayer, store, SectionVerifier(store, domain, config))
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work

@@ -109,7 +109,7 @@ class DeadLetterService:
         self._letters = store.dead_letters
         self._append = append
         self._corrector = Corrector(store.log, door, epochs)
-        self._folders = {domain.name: Folder(domain, config.made_for, store.log) for domain in DOMAINS}
+        self._folders = {domain.name: Folder(domain, config.resolved_channels, store.log) for domain in DOMAINS}
         self._deliver: Deliver | None = None
 
     # --- looking ----------------------------------------------------------------------------------

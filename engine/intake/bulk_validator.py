@@ -57,7 +57,7 @@ class BulkValidator:
         self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines, float_hook=exact_number).decode
         self._names = {line: domain.name for line, domain in self._domains.items()}
         self._rules = {name.encode(): rules for name, rules in rules_of(config).items()}
-        self._views = {channel.name: channel.view() for channel in config.made_for}
+        self._views = {channel.name: channel.view() for channel in config.resolved_channels}
 
     def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[ValidatedEvent | None]:
         """What each line states of its stream, as `Door.examine` tells it; None where it takes that to tell."""

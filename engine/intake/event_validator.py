@@ -63,11 +63,11 @@ class EventValidator:
             domain.name: _Gate(
                 domain,
                 msgspec.json.Decoder(domain.payload, float_hook=exact_number),
-                frozenset(config.writers(domain.name)),
+                frozenset(config.sources_of(domain.name)),
             )
             for domain in DOMAINS
         }
-        self._views = {channel.name: channel.view() for channel in config.made_for}
+        self._views = {channel.name: channel.view() for channel in config.resolved_channels}
         self._sources = frozenset(config.sources)
         self.channels = frozenset((EVERY_CHANNEL, *self._views))
         self._rules = rules_of(config)

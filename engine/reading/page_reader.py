@@ -51,7 +51,7 @@ class PageReader:
         self._pages = pages
         self._sections = pages.sections
         self._channels = frozenset(config.channels)
-        splicer = Splicer(DOMAINS, config.made_for)
+        splicer = Splicer(DOMAINS, config.resolved_channels)
         self._splice = splicer.splice
         self._requires = splicer.requires
 
@@ -170,7 +170,7 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
     sku = normalise_sku(sku)
     if not is_storable_sku(sku):
         return False
-    listens = next(each.sources.get(_IDENTITY.name, ()) for each in config.made_for if each.name == channel)
+    listens = next(each.sources.get(_IDENTITY.name, ()) for each in config.resolved_channels if each.name == channel)
     streams = [
         stream_id(Stream(sku, where, _IDENTITY.name, source))
         for source in listens

@@ -97,7 +97,7 @@ class SharedScans:
         self._log = log
         # whether a channel listens to a source or not: of the others, letters are resolved
         self._tails = {
-            domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.writers(domain.name))
+            domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.sources_of(domain.name))
             for domain in domains
         }
         self._all_tails = list(chain.from_iterable(self._tails.values()))
@@ -152,7 +152,7 @@ class SectionVerifier:
         self.domain = domain.name
         self._scans = scans or SharedScans(store.log, [domain], config)
         self.max_bytes = self._scans.max_bytes
-        self.folder = Folder(domain, config.made_for, store.log)
+        self.folder = Folder(domain, config.resolved_channels, store.log)
 
     async def look(self, span: StreamRange, tell: OnVerified) -> None:
         """Goes on while everything is as it must be, and tells so.

@@ -400,7 +400,7 @@ async def test_a_channel_in_a_constant_is_one_of_the_configuration(store_url: st
     """Else everything would be passed over, and nobody would know."""
     constants = HOOK["constants"] | {"channel": "web-dee"}
     paths = {name: path for name, path in HOOK["paths"].items() if name != "channel"}
-    problem = r"sources.erp.webhook.constants.channel: 'web-dee' is neither '\*' nor a channel"
+    problem = r"sources.erp.webhook.constants.channel: unknown channel 'web-dee'; did you mean 'web-de'"
     with pytest.raises(pagefold.ConfigurationError, match=problem):
         configured(store_url, HOOK | {"paths": paths, "constants": constants})
 

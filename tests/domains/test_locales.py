@@ -203,7 +203,7 @@ async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
 def test_channels_have_canonical_locales() -> None:
     """However they are written: what a channel shows is found by one form, and another spelling folds nothing again."""
     config = configured("sqlite:///nowhere", channels=SPELT)
-    assert {channel.name: channel.view().locales for channel in config.made_for} == {
+    assert {channel.name: channel.view().locales for channel in config.resolved_channels} == {
         "nord": ("nb-NO", "nb", "sv", "en-US", "en"),
         "wien": ("de-AT", "de"),
     }

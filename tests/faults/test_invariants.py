@@ -236,7 +236,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
         version for begin in range(1, 121, 30) for version in random.Random(4).sample(range(begin, begin + 30), 30)
     ]
     inventory = next(domain for domain in DOMAINS if domain.name == "inventory")
-    repair = Folder(inventory, shop.config.made_for, shop.store.log)
+    repair = Folder(inventory, shop.config.resolved_channels, shop.store.log)
     seen: list[int] = []
     stream = f"{SKU}/*/inventory/wms-a"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from pagefold.engine.configuration.doors import WebhookConfig
+from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.webhook_signatures import MOST_SIGNATURES, TOLERANCE, Signatures
 

@@ -51,7 +51,7 @@ CONFIG = Config.parse(document())
 DOOR = EventValidator(CONFIG)
 
 
-SPLICER = Splicer(DOMAINS, CONFIG.made_for)
+SPLICER = Splicer(DOMAINS, CONFIG.resolved_channels)
 
 
 def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, DecodedEvent]]:
@@ -75,7 +75,7 @@ def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
     """Every section, by the pure fold alone."""
     sections: list[Section] = []
     for domain in DOMAINS:
-        fold = DomainFold(domain, CONFIG.made_for)
+        fold = DomainFold(domain, CONFIG.resolved_channels)
         everywhere = fold.affected(["X/*/whatever/whoever"])["X"]
         for sku, words in words_of(history, domain.name).items():
             sections += fold.fold(sku, words, everywhere).sections()
@@ -121,7 +121,7 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
     """The sections that a change touches are the same, folded alone from the heads wanted for them, or with all."""
     whole = {section[:3]: section for section in sections_of(history)}
     for domain in DOMAINS:
-        fold = DomainFold(domain, CONFIG.made_for)
+        fold = DomainFold(domain, CONFIG.resolved_channels)
         words = words_of(history, domain.name)
         streams = sorted({stream_of(each) for each in history if each.type == domain.name})
         touched = data.draw(st.lists(st.sampled_from(streams), unique=True)) if streams else []
@@ -139,7 +139,7 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
 
 def test_a_misfit_names_its_stream() -> None:
     """A statement for the channel that does not suit it is named by the tail of its stream, with the reason."""
-    fold = DomainFold(DOMAINS[1], CONFIG.made_for)
+    fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     words = words_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
     moved = {"/web-de/pricing/erp": words["/*/pricing/erp"]}
     with pytest.raises(ChannelMismatch, match="the price is in USD, the channel's currency is EUR") as caught:
@@ -150,7 +150,7 @@ def test_a_misfit_names_its_stream() -> None:
 def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """SKUs with words in the same streams share a plan, in the same channels; what is forgotten is made again."""
     monkeypatch.setattr("pagefold.projections.section_fold.MOST_PLANS", 2)
-    fold = DomainFold(DOMAINS[1], CONFIG.made_for)
+    fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
     shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
     some: list[Sequence[ChannelFold]] = [fold.everywhere, fold.everywhere[:1], []]

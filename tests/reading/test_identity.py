@@ -100,4 +100,4 @@ async def test_the_database_says_the_same(known: Shop, config: Config, channel: 
 
 def test_what_a_page_needs_has_its_identity(config: Config) -> None:
     """Of every channel, as the splice has it."""
-    assert Splicer(DOMAINS, config.made_for).requires == {"free": {"catalog"}, "odd": {"catalog", "inventory"}}
+    assert Splicer(DOMAINS, config.resolved_channels).requires == {"free": {"catalog"}, "odd": {"catalog", "inventory"}}

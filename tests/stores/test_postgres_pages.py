@@ -54,9 +54,9 @@ def pages_of_every_kind() -> list[Section]:
 
 async def published(store: PostgresStore, config: Config) -> Splicer:
     """Tells the database the layout, and gives what splices the same pages outside of it."""
-    requires = {channel.name: channel.requires for channel in config.made_for}
+    requires = {channel.name: channel.requires for channel in config.resolved_channels}
     await store.pages.publish_layout([domain.name for domain in DOMAINS], "catalog", requires)
-    return Splicer(DOMAINS, config.made_for)
+    return Splicer(DOMAINS, config.resolved_channels)
 
 
 async def test_page_is_the_spliced_page(store: PostgresStore, config: Config) -> None:

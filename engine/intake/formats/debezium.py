@@ -23,8 +23,8 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET
 
+from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.doors import CdcConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, read_document

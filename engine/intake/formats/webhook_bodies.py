@@ -20,7 +20,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.configuration.doors import WHOLE, WebhookConfig
+from pagefold.engine.configuration.webhook_config import ROOT_PREFIX, WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, read_document
 from pagefold.engine.intake.formats.partial_event import PartialEvent
@@ -133,11 +133,11 @@ def _path(target: str, settings: WebhookConfig) -> _Path:
 
 
 def _way(path: str) -> _Path:
-    return _Path(path.removeprefix(WHOLE).split("."), path.startswith(WHOLE))
+    return _Path(path.removeprefix(ROOT_PREFIX).split("."), path.startswith(ROOT_PREFIX))
 
 
 def _written(path: _Path) -> str:
-    return (WHOLE if path.whole else "") + ".".join(path.names)
+    return (ROOT_PREFIX if path.whole else "") + ".".join(path.names)
 
 
 def _found(path: _Path, item: object, delivery: object) -> object:

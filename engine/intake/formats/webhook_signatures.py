@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from pagefold.engine.configuration.doors import WebhookConfig
+from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, header_of
 

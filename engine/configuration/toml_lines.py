@@ -1,0 +1,64 @@
+"""In which line of a TOML file a key is."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+
+MAX_VALUE_LINES = 1_000
+"""How many lines a value may have before its end is no longer searched for."""
+
+
+class KeyLines:
+    """The lines of a TOML document by dotted key. The document is valid."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[str, int] = {}
+        table = ""
+        for number, statement in _statements(text):
+            if statement.startswith("["):
+                [table] = list(_keys(tomllib.loads(statement)))[-1:]
+                self._lines.setdefault(table, number)
+            else:
+                for key in _keys(tomllib.loads(statement)):
+                    self._lines.setdefault(f"{table}.{key}" if table else key, number)
+
+    def line_of(self, key: str) -> int | None:
+        """The line of a key, or of the innermost table around it; None if the document has neither."""
+        while key:
+            if key in self._lines:
+                return self._lines[key]
+            key = key[:-1].rpartition("[")[0] if key.endswith("]") else key.rpartition(".")[0]
+        return None
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each table header, and each key with its value, which may have several lines; with the number of its first."""
+    lines = text.splitlines()
+    at = 0
+    while at < len(lines):
+        first = lines[at].strip()
+        size = 1
+        if first and not first.startswith("#"):
+            while not _is_whole(statement := "\n".join([first, *lines[at + 1 : at + size]])):
+                size += 1
+                if size > MAX_VALUE_LINES or at + size > len(lines):
+                    return
+            yield at + 1, statement
+        at += size
+
+
+def _is_whole(statement: str) -> bool:
+    try:
+        tomllib.loads(statement)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def _keys(document: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """Every dotted key, outer tables first."""
+    for name, value in document.items():
+        yield prefix + name
+        if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            value = value[0]  # noqa: PLW2901  # of an array of tables, the first
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")
