@@ -1,23 +1,40 @@
-"""Every error that Pagefold raises on purpose.
+"""Every error that Pagefold raises on purpose. `pagefold` exports all of them.
 
 PagefoldError
-├── ConfigurationError      the configuration is wrong; says which key, and what would be right
-├── Refused                 one event breaks a rule of the door; says where and why
-├── SourceFailed            a file, an endpoint or a database of a source cannot be read
-│   └── SourceIncomplete    it was read as far as it goes: what follows is cut off or damaged
-├── CannotListen            the server's address cannot be had
-├── Overloaded              more waits to be done than may wait; nothing was taken, and sending it later is right
-└── StoreError              the store cannot do what was asked
-    ├── StoreUnavailable    it may work again later: the only error that is worth a retry
-    ├── StoreMissing        there is no store at this address
-    ├── StoreUnfit          the server refuses, or is none that can keep a store
-    ├── StoreReadOnly       the store can be read here, and nothing can be written
-    ├── StoreTooNew         the store was made by a newer Pagefold
-    ├── ReadTooLarge        more bytes were asked for at once than may be held; asking for less at a time is right
-    ├── AlreadyRecorded     an event of the `eventsourcing` library is there already
-    ├── LogReplaced         the log is not the one that was folded: it was put back, swapped or deleted
-    ├── PagesUnfolded       the pages were lost, and are not all folded again yet
-    └── LeaseLost           another worker has taken this domain over
+├── ConfigurationError      the configuration is wrong: which key, and what is allowed
+├── Rejected                an event breaks a rule: where, and why
+│   └── EpochRefused        the epoch cannot be raised, or there is no alarm to dismiss
+├── SourceFailed            a source's file, endpoint or database cannot be read
+│   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
+├── Overloaded              the append queue is full; nothing was taken, send it again later
+├── AddressUnavailable      the server cannot listen at its address
+├── StoreError              the store cannot do what was asked
+│   ├── StoreUnavailable    it may work again later: the only error that is worth a retry
+│   ├── StoreNotFound       there is no store at this address
+│   ├── StoreUnusable       the database server refuses, or cannot hold a store
+│   │   └── StoreDamaged    a part of the store is not what was written to it
+│   ├── StoreReadOnly       the store can be read from here, but not written
+│   ├── StoreTooNew         the store was made by a newer Pagefold
+│   ├── ReadTooLarge        the answer has more bytes than the caller allows; ask for less at a time
+│   ├── AlreadyRecorded     an event of the `eventsourcing` library is stored already
+│   ├── LogReplaced         the log is not the one that was folded: it was restored, swapped or deleted
+│   ├── PagesUnfolded       the pages were lost, and are not all folded again yet
+│   └── LeaseLost           another worker has taken this domain over
+├── BackupError             a backup cannot be made, is incomplete, or cannot be restored
+├── RecoveryUnderWay        another process is recovering this store
+├── PagesWouldGo            a recovery would remove many pages, and was not confirmed
+├── UnknownDeadLetter       there is no dead letter with this id
+├── DeadLetterResolved      the dead letter is no longer open
+├── UnknownCursor           the cursor is not one that a list returned
+├── InvalidTokenRequest     the token cannot be made: its scopes, source, lifetime or label are wrong
+├── UnknownToken            there is no token with this name
+├── UnknownRun              there is no rebuild with this id
+├── RebuildInProgress       the source is being rebuilt by another run
+├── RunNotResumable         the run cannot be resumed
+├── RunTakenOver            another process has resumed the run
+├── RunStateError           the run's state does not allow this
+├── RowsOutOfOrder          a snapshot's rows are not in the order of their streams
+└── SpillFailed             the temporary file in which a snapshot is sorted cannot be used
 """
 
 
@@ -47,8 +64,12 @@ class Rejected(PagefoldError):
         self.reason = reason
 
 
+class EpochRefused(Rejected):
+    """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
+
+
 class SourceFailed(PagefoldError):
-    """A file, an endpoint or a database of a source cannot be read, or not any further for now. `name` tells which."""
+    """A source's file, endpoint or database cannot be read, or not to its end. `name` says which."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
@@ -57,34 +78,37 @@ class SourceFailed(PagefoldError):
 
 
 class SourceIncomplete(SourceFailed):
-    """Compressed data is cut off or damaged. What came before was read; reading it again gives no more."""
+    """Compressed data is cut off or damaged. What comes before that was read; another attempt reads no more."""
+
+
+class Overloaded(PagefoldError):
+    """The append queue is full. None of the events were taken; send them again later."""
+
+    def __init__(self, queued: int) -> None:
+        super().__init__(f"the append queue is full: {queued:,} events are waiting; send these again later")
 
 
 class AddressUnavailable(PagefoldError):
-    """The server cannot listen at its address: another program does, or it is no address of this machine."""
+    """The server cannot listen at its address: it is in use, or not an address of this machine."""
 
     def __init__(self, host: str, port: int, problem: str) -> None:
         super().__init__(f"cannot listen on {host} port {port}: {problem}; --host and --port choose another")
 
 
-class Overloaded(PagefoldError):
-    """More waits to be done than may wait. Nothing of what was sent was taken: it is to be sent again, later."""
-
-    def __init__(self, queued: int) -> None:
-        super().__init__(f"{queued:,} events wait to be appended, and no more may")
+# --- the store ------------------------------------------------------------------------------------
 
 
 class StoreError(PagefoldError):
     """The store cannot do what was asked.
 
-    `told` is what anybody may know of it, nothing of where the store is; None where the error has no such words.
+    `told` is a description for anybody, which does not say where the store is; None where the error has none.
     """
 
     told: str | None = None
 
 
 class StoreUnavailable(StoreError):
-    """The store did not answer, or not in time. Nothing is known of what was under way; everything can be repeated."""
+    """The store did not answer, or not in time. What was under way may or may not be done; it can be repeated."""
 
     def __init__(self, store: str, cause: BaseException) -> None:
         super().__init__(f"the store {store} is unavailable: {type(cause).__name__}: {cause}")
@@ -98,18 +122,10 @@ class StoreNotFound(StoreError):
 
 
 class StoreUnusable(StoreError):
-    """The database server refuses what a store needs, or is none that can keep one: something for a person to mend."""
+    """The database server refuses what a store needs, or cannot hold one. A person has to repair it."""
 
     def __init__(self, store: str, problem: object) -> None:
         super().__init__(f"the store {store} cannot be used: {problem}")
-
-
-class StoreReadOnly(StoreError):
-    """Nothing can be written to the store from here, and trying again does not help. It can be read."""
-
-    def __init__(self, store: str, reason: str) -> None:
-        super().__init__(f"the store {store} is read-only, and nothing was written: {reason}")
-        self.told = f"the store is read-only: {reason}"
 
 
 class StoreDamaged(StoreUnusable):
@@ -121,23 +137,31 @@ class StoreDamaged(StoreUnusable):
 
 
 def remedy_for(what: str) -> str:
-    """What to do about a part of a store that is damaged."""
+    """What to do about a damaged part of a store."""
     return _REMEDIES.get(what, _REMEDIES[""])
 
 
 _REMEDIES = {
     "pages.db": (
-        "It can be made again: end what works on the store, delete pages.db, and let `pagefold recover` fold every "
-        "page from the log"
+        "It can be made again: stop every process that uses the store, delete pages.db, and let `pagefold recover` "
+        "fold every page from the log"
     ),
-    "events.db": "It cannot be made again: put a backup back, `pagefold restore` does",
-    "an index": "It can be made again: `pagefold verify` names it, and REINDEX makes it; then `pagefold recover`",
-    "": "`pagefold verify` looks for more. `pagefold recover` makes pages again; all else is in a backup",
+    "events.db": "It cannot be made again: restore a backup with `pagefold restore`",
+    "an index": "It can be made again: `pagefold verify` names it, and REINDEX makes it; then run `pagefold recover`",
+    "": "`pagefold verify` looks for more. `pagefold recover` makes pages again; everything else is in a backup",
 }
 
 
+class StoreReadOnly(StoreError):
+    """The store can be read from here, but not written, and another attempt does not help."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"the store {store} is read-only, and nothing was written: {reason}")
+        self.told = f"the store is read-only: {reason}"
+
+
 class StoreTooNew(StoreError):
-    """The store's schema is one that this program does not know."""
+    """The store's schema is newer than this program."""
 
     def __init__(self, store: str, found: int, known: int) -> None:
         super().__init__(
@@ -146,19 +170,19 @@ class StoreTooNew(StoreError):
 
 
 class ReadTooLarge(StoreError):
-    """What was asked for at once has more bytes than the caller may hold. Nothing of it was given.
+    """The answer has more bytes than the caller allows. Nothing was returned.
 
-    `size` is how many it has; `parts` in how many it may be asked for, if they are of about the same size.
+    `size` is how many bytes it has; `parts` is into how many requests to split it, if all items are of about one size.
     """
 
     def __init__(self, size: int, max_bytes: int) -> None:
-        super().__init__(f"what was asked for has {size:,} bytes, more than {max_bytes:,}; ask for less at a time")
+        super().__init__(f"the answer has {size:,} bytes, more than {max_bytes:,}; ask for less at a time")
         self.size = size
         self.parts = size // max(max_bytes, 1) + 2
 
 
 class AlreadyRecorded(StoreError):
-    """A version that an application wants to record is taken, or its tracking position would not move forward."""
+    """An application records a version that is taken, or a tracking position that does not move forward."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"already recorded: {what}")
@@ -177,7 +201,7 @@ class LogReplaced(StoreError):
 
 
 class PagesUnfolded(StoreError):
-    """The pages were lost, and are being folded again: until that is done, a page that is not there may still exist."""
+    """The pages were lost, and are being folded again. Until that is done, a page that is missing may still exist."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -188,12 +212,137 @@ class PagesUnfolded(StoreError):
 
 
 class LeaseLost(StoreError):
-    """Another worker has taken the domain over while this one was away, or the checkpoint was put back under it."""
+    """Another worker has taken the domain over while this one was away, or its checkpoint was set back."""
 
     def __init__(self, domain: str) -> None:
         super().__init__(f"the checkpoint of {domain} is no longer this worker's: another has taken over")
         self.told = str(self)
 
 
+# --- backups and recoveries -----------------------------------------------------------------------
+
+
+class BackupError(PagefoldError):
+    """A backup cannot be made, is incomplete, or cannot be restored; nothing was changed."""
+
+
+class RecoveryUnderWay(PagefoldError):
+    """Another process is recovering this store."""
+
+    def __init__(self) -> None:
+        super().__init__("a recovery of this store is under way already")
+
+
+class PagesWouldGo(PagefoldError):
+    """A recovery would remove many pages, and was not confirmed. Nothing was changed.
+
+    `lost` of `shown` pages would go, because the log has no events of them.
+    """
+
+    def __init__(self, lost: int, shown: int) -> None:
+        which = "all" if lost == shown else f"{lost:,} of"
+        pages = "page" if shown == 1 else "pages"
+        super().__init__(
+            f"{which} {shown:,} {pages} would go, because the log has nothing of them; nothing was changed."
+            " Put the right log back (`pagefold restore` does, from a backup); or, if this is the one, "
+            "`pagefold recover --yes`"
+        )
+        self.lost = lost
+        self.shown = shown
+
+
+# --- dead letters and tokens ----------------------------------------------------------------------
+
+
+class UnknownDeadLetter(PagefoldError):
+    """There is no dead letter with this id."""
+
+    def __init__(self, identifier: str) -> None:
+        super().__init__(f"there is no dead letter {identifier!r}; `pagefold dead-letters list` shows them")
+
+
+class DeadLetterResolved(PagefoldError):
+    """The dead letter was resolved before: nothing is left to decide. `by` is who did that, if a person."""
+
+    def __init__(self, identifier: str, resolution: str | None, by: str | None, at: str | None) -> None:
+        person = f" by {by}" if by is not None else ""
+        super().__init__(f"dead letter {identifier} is no longer open: {resolution}{person} at {at}")
+
+
+class UnknownCursor(PagefoldError):
+    """The cursor is not one that a list returned."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(f"{cursor!r} is not a cursor; pass the `next` of the previous list")
+
+
+class InvalidTokenRequest(PagefoldError):
+    """A token that cannot be made. `part` says what is wrong: `scope`, `source`, `expires` or `label`."""
+
+    def __init__(self, part: str, problem: str) -> None:
+        super().__init__(f"{part}: {problem}")
+        self.part = part
+
+
+class UnknownToken(PagefoldError):
+    """There is no token with this name, which is given without its secret."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no token {name!r}; `pagefold tokens list` shows them")
+
+
+# --- rebuilds -------------------------------------------------------------------------------------
+
+
+class UnknownRun(PagefoldError):
+    """There is no rebuild with this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no rebuild {run_id!r}; `pagefold rebuilds list` shows them")
+
+
+class RebuildInProgress(PagefoldError):
+    """The source is being rebuilt already. `by` describes the run that does."""
+
+    def __init__(self, source: str, by: str) -> None:
+        super().__init__(f"{source} is being rebuilt by {by}; a source is rebuilt by one run at a time")
+
+
+class RunNotResumable(PagefoldError):
+    """The run cannot be resumed."""
+
+    def __init__(self, run_id: str, source: str, reason: str) -> None:
+        instead = f"`pagefold rebuild --source {source}` begins another"
+        super().__init__(f"the rebuild {run_id} cannot be resumed: {reason}; {instead}")
+
+
+class RunTakenOver(PagefoldError):
+    """Another process has resumed the run since this one read it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the rebuild {run_id} was taken over by another process")
+
+
+class RunStateError(PagefoldError):
+    """The run's state does not allow the operation."""
+
+    def __init__(self, run_id: str, operation: str, state: str) -> None:
+        super().__init__(f"the rebuild {run_id} cannot {operation}: it is {state}")
+
+
+class RowsOutOfOrder(PagefoldError):
+    """A snapshot's rows are not in the order of their streams."""
+
+    def __init__(self) -> None:
+        super().__init__("the rows are not in the order of their streams")
+
+
+class SpillFailed(PagefoldError):
+    """The temporary file in which a snapshot is sorted cannot be written or read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"cannot sort the snapshot in a temporary file: {error}; TMPDIR names the folder of the file")
+
+
 RETRYABLE = (StoreUnavailable,)
-"""What may go away by itself. Everything else is reported and not tried again."""
+"""The errors that may pass by themselves. All others are reported and not retried."""

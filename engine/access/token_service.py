@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import PagefoldError
+from pagefold.engine.errors import InvalidTokenRequest, UnknownToken
 from pagefold.engine.runtime import clock
 from pagefold.engine.runtime.redaction import (
     DIGITS_IN_NAME,
@@ -42,21 +42,6 @@ MOST_TRUSTED = 4_096
 """How many tokens are remembered at once. Guesses are never among them."""
 
 _name = re.compile(rf"tok_[0-9a-f]{{{DIGITS_IN_NAME}}}", re.ASCII)
-
-
-class InvalidTokenRequest(PagefoldError):
-    """A token that may not be made. `part` tells what is wrong with it."""
-
-    def __init__(self, part: str, problem: str) -> None:
-        super().__init__(f"{part}: {problem}")
-        self.part = part
-
-
-class UnknownToken(PagefoldError):
-    """There is no token of this name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no token {redact_secrets(name)!r}; `pagefold tokens list` shows them")
 
 
 class _Trusted:
@@ -129,7 +114,7 @@ class TokenService:
         """
         name = redact_secrets(name)
         if _name.fullmatch(name) is None or not await self._tokens.revoke(name, self._now()):
-            raise UnknownToken(name)
+            raise UnknownToken(redact_secrets(name))
         for digest in [digest for digest, trusted in self._trusted.items() if trusted.token.name == name]:
             del self._trusted[digest]
 

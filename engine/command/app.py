@@ -13,7 +13,6 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 import pagefold.engine.demo
-from pagefold.engine.access.token_service import InvalidTokenRequest, UnknownToken
 from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
 from pagefold.engine.command.console import print_error
@@ -30,10 +29,17 @@ from pagefold.engine.command.status import status
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
 from pagefold.engine.command.work import work
-from pagefold.engine.dead_letters.dead_letter_service import DeadLetterResolved, UnknownDeadLetter
-from pagefold.engine.errors import ConfigurationError, PagefoldError, Rejected
-from pagefold.engine.replay.lost_pages import PagesWouldGo
-from pagefold.engine.replay.recovery import RecoveryUnderWay
+from pagefold.engine.errors import (
+    ConfigurationError,
+    DeadLetterResolved,
+    InvalidTokenRequest,
+    PagefoldError,
+    PagesWouldGo,
+    RecoveryUnderWay,
+    Rejected,
+    UnknownDeadLetter,
+    UnknownToken,
+)
 from pagefold.engine.runtime.redaction import redact_secrets
 
 HELP = """\
@@ -164,7 +170,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _sentence(error: BaseException) -> str:
     match error:
-        case PagefoldError():
+        case PagefoldError() | UsageError():
             return str(error)
         case CycloptsError():
             return f"{error} `--help` shows what there is."

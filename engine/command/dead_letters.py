@@ -26,8 +26,9 @@ from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, 
 from pagefold.engine.command.pages import value
 from pagefold.engine.command.progress import item_meter
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, DeadLetterResolved, RetryResult
+from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, summary_of
+from pagefold.engine.errors import DeadLetterResolved
 from pagefold.engine.events import AppendResult
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import ConfigurationError, PagefoldError
+from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime import logs
 
 LOG_LEVEL_VARIABLE = "PAGEFOLD_LOG_LEVEL"
@@ -33,7 +33,7 @@ class Exit(IntEnum):
     """Whoever read the output has gone: what a shell reports of SIGPIPE."""
 
 
-class UsageError(PagefoldError):
+class UsageError(Exception):
     """The command was called in a way that cannot be meant."""
 
     def __init__(self, argument: str, problem: str) -> None:

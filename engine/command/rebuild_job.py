@@ -31,17 +31,19 @@ from pagefold.engine.command.run_report import (
 )
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import SHOWN, DriftTally, behind, drift_lines, rate, section_count, show_lines
-from pagefold.engine.errors import ConfigurationError, PagefoldError, StoreDamaged, StoreError
-from pagefold.engine.rebuild.excerpts import clean
-from pagefold.engine.rebuild.rebuild_service import (
+from pagefold.engine.errors import (
+    ConfigurationError,
+    PagefoldError,
     RebuildInProgress,
-    RebuildRequest,
-    RebuildService,
     RunNotResumable,
-    RunReport,
+    RunTakenOver,
+    StoreDamaged,
+    StoreError,
+    UnknownRun,
 )
+from pagefold.engine.rebuild.excerpts import clean
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
-from pagefold.engine.rebuild.run_repository import RunTakenOver, UnknownRun
 from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.shop import Shop

@@ -31,6 +31,7 @@ from pagefold.engine.command.run_report import (
     run_pieces,
 )
 from pagefold.engine.command.verify import show_lines
+from pagefold.engine.errors import UnknownRun
 from pagefold.engine.runtime.event_loop import run
 
 if TYPE_CHECKING:
@@ -126,7 +127,6 @@ def show(
 
 
 async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
-    from pagefold.engine.rebuild.run_repository import UnknownRun  # noqa: PLC0415  # others need not wait for its libraries
 
     async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as office:
         try:

@@ -8,9 +8,10 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.access.token_service import LARGEST_PAGE, TOKEN_CACHE_SECONDS, UnknownToken
+from pagefold.engine.access.token_service import LARGEST_PAGE, TOKEN_CACHE_SECONDS
 from pagefold.engine.command.console import print_error, print_message, printable, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
+from pagefold.engine.errors import UnknownToken
 from pagefold.engine.runtime import clock
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.runtime.redaction import redact_secrets

@@ -13,7 +13,7 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.corrector import Corrector, Payload, correction_event, event_in
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, detail_of
-from pagefold.engine.errors import PagefoldError, Rejected
+from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.intake.epoch_registry import Epochs
@@ -65,26 +65,9 @@ BETWEEN = "_"
 """Stands between the place that was reached and the last one, in the cursor of those who try many again."""
 
 
-class UnknownDeadLetter(PagefoldError):
-    """There is no dead letter of this name."""
-
-    def __init__(self, identifier: str) -> None:
-        super().__init__(f"there is no dead letter {identifier!r}; `pagefold dead-letters list` shows them")
-
-
-class DeadLetterResolved(PagefoldError):
-    """The letter was resolved before: nothing is left to decide."""
-
-    def __init__(self, letter: DeadLetterHeader) -> None:
-        by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
-        super().__init__(f"dead letter {letter.id} is no longer open: {letter.resolution}{by} at {letter.resolved_at}")
-
-
-class UnknownCursor(PagefoldError):
-    """A page of letters was asked for behind a place that no page has named."""
-
-    def __init__(self, cursor: str) -> None:
-        super().__init__(f"{cursor!r} is no cursor; a page's `next` is one")
+def resolved(letter: DeadLetterHeader) -> DeadLetterResolved:
+    """The error for a dead letter that is no longer open."""
+    return DeadLetterResolved(letter.id, letter.resolution, letter.resolved_by, letter.resolved_at)
 
 
 class DeadLetterList(NamedTuple):
@@ -277,12 +260,12 @@ class DeadLetterService:
         check_reason(reason)
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
-            raise DeadLetterResolved(await self.get(letter.id))
+            raise resolved(await self.get(letter.id))
 
     async def _check_open(self, letter: DeadLetterHeader) -> None:
         current = await self.get(letter.id)
         if current.resolution is not None:
-            raise DeadLetterResolved(current)
+            raise resolved(current)
 
     async def _resolve(self, letter: DeadLetterHeader, resolution: Resolution) -> bool:
         return await self._letters.resolve(letter.kind, letter.number, resolution)

@@ -10,16 +10,17 @@ from typing import Literal, TypeAlias, assert_never
 import msgspec
 from starlette.responses import Response
 
-from pagefold.engine.dead_letters.dead_letter_service import DeadLetterResolved, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.errors import (
+    DeadLetterResolved,
     LogReplaced,
     Overloaded,
-    PagefoldError,
     PagesUnfolded,
     Rejected,
     StoreError,
     StoreReadOnly,
     StoreUnavailable,
+    UnknownCursor,
+    UnknownDeadLetter,
 )
 from pagefold.engine.http.headers import NO_STORE, SECURITY, Header
 from pagefold.engine.runtime.logs import Logger
@@ -60,7 +61,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: list[Fault] = []
 
 
-class Problem(PagefoldError):
+class Problem(Exception):  # it is named for what is answered
     """A request that is answered with an error. `headers` come on top of those that every problem has."""
 
     def __init__(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import Rejected
+from pagefold.engine.errors import EpochRefused, Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import Epochs, Known, Note, read_note, source_of
@@ -21,10 +21,6 @@ LISTED = 1_000
 """How many notes are listed, the newest."""
 
 _WALKED, _WALKED_BYTES = 10_000, 16 * 1024 * 1024
-
-
-class EpochRefused(Rejected):
-    """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
 
 
 class EpochNote(Note, frozen=True, rename="camel", omit_defaults=False, kw_only=True):

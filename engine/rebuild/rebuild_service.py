@@ -14,7 +14,7 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import ConfigurationError, PagefoldError, SourceFailed
+from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import Epochs
 from pagefold.engine.intake.epoch_service import EpochService
@@ -32,22 +32,6 @@ from pagefold.engine.stores.store import Store
 
 Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
 """How a run stands; an interrupted one is running, as far as it knows, but its process is gone."""
-
-
-class RebuildInProgress(PagefoldError):
-    """The source is being rebuilt already."""
-
-    def __init__(self, source: str, run: RebuildRun | None) -> None:
-        by = f"by {run.id}, in {run.process}, since {run.started_at}" if run else "by another process"
-        super().__init__(f"{source} is being rebuilt {by}; a source is rebuilt by one run at a time")
-
-
-class RunNotResumable(PagefoldError):
-    """The run cannot be gone on with."""
-
-    def __init__(self, run: RebuildRun, why: str) -> None:
-        instead = f"`pagefold rebuild --source {run.source}` begins another"
-        super().__init__(f"the rebuild {run.id} cannot be resumed: {why}; {instead}")
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,16 +182,18 @@ class RebuildService:
         async with self._claimed(run.source):
             run = await self.runs.get(run_id)
             if not run.resumable:
-                raise RunNotResumable(run, run.failed_because or f"it is {run.state}")
+                raise RunNotResumable(run.id, run.source, run.failed_because or f"it is {run.state}")
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
-                raise RunNotResumable(run, f"the configuration has no snapshot of {run.source} any more")
+                raise RunNotResumable(run.id, run.source, f"the configuration has no snapshot of {run.source} any more")
             run.resume(_process(), confirmed=confirmed)
             if run.withheld:
                 run.compare_again()
             if run.phase == "comparing":
                 async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
                     if clean(snapshot.identity) != run.identity:
-                        raise RunNotResumable(run, f"the snapshot {snapshot.name} is not the one that it began with")
+                        raise RunNotResumable(
+                            run.id, run.source, f"the snapshot {snapshot.name} is not the one that it began with"
+                        )
                     return await self._go_on(run, snapshot, watcher)
             return await self._go_on(run, None, watcher)
 
@@ -305,12 +291,16 @@ class RebuildService:
     async def _claimed(self, source: str) -> AsyncIterator[None]:
         async with self._store.consumption.claim(_task(source)) as mine:
             if not mine:
-                raise RebuildInProgress(source, await self.runs.latest(source))
+                raise RebuildInProgress(source, _holder(await self.runs.latest(source)))
             yield
 
 
 def _task(source: str) -> str:
     return f"rebuild-{source}"
+
+
+def _holder(run: RebuildRun | None) -> str:
+    return f"{run.id}, in {run.process}, since {run.started_at}" if run else "another process"
 
 
 def _process() -> str:

@@ -16,7 +16,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
-from pagefold.engine.errors import PagefoldError, Rejected
+from pagefold.engine.errors import Rejected, RowsOutOfOrder, SpillFailed
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
 from pagefold.engine.intake.event_parser import (
     EventEnvelope,
@@ -159,20 +159,6 @@ class Scope(NamedTuple):
 
     left_out: frozenset[str]
     prefix: str
-
-
-class RowsOutOfOrder(PagefoldError):
-    """The rows do not come in the order of their streams."""
-
-    def __init__(self) -> None:
-        super().__init__("the rows do not come in the order of their streams")
-
-
-class SpillFailed(PagefoldError):
-    """The temporary file cannot be written or read."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"cannot sort the snapshot in a temporary file: {error}; TMPDIR names the folder it lies in")
 
 
 class StreamAssigner:

@@ -27,7 +27,7 @@ from eventsourcing.domain import (
 
 from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
-from pagefold.engine.errors import PagefoldError
+from pagefold.engine.errors import RunStateError
 from pagefold.engine.rebuild.excerpts import LONGEST_REASON, MOST_EXAMPLES, clean, shorten, shortened
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.event_state import DriftKind
@@ -42,15 +42,6 @@ NOTHING_DRIFTED: Final[Drifted] = {}
 
 LONGEST_LIST = 50_000
 """Streams that an event names in a list: so it stays below a few megabytes."""
-
-
-class RunStateError(PagefoldError):
-    """A run is not in a state in which this can happen to it."""
-
-    def __init__(self, run: "RebuildRun", what: str) -> None:
-        where = f"in phase {run.phase}" if run.state == "running" else run.state
-        by = f", superseded by {run.superseded_by}" if run.superseded_by else ""
-        super().__init__(f"the rebuild {run.id} cannot {what}: it is {where}{by}")
 
 
 class RunCounts(msgspec.Struct, gc=False):
@@ -489,7 +480,9 @@ class RebuildRun(BaseAggregate[str]):
 
     def _check(self, what: str, *, holds: bool) -> None:
         if not holds:
-            raise RunStateError(self, what)
+            where = f"in phase {self.phase}" if self.state == "running" else self.state
+            by = f", superseded by {self.superseded_by}" if self.superseded_by else ""
+            raise RunStateError(self.id, what, where + by)
 
 
 def _check_length(*lists: Sequence[object]) -> None:

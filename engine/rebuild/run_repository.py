@@ -24,7 +24,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType
 
-from pagefold.engine.errors import PagefoldError
+from pagefold.engine.errors import RunTakenOver, UnknownRun
 from pagefold.engine.rebuild.older_rows import Again, OvertakenFound
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunEvent, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
@@ -51,20 +51,6 @@ THREADS = 2
 _run_id = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
 
 Result = TypeVar("Result")
-
-
-class UnknownRun(PagefoldError):
-    """There is no run of this name."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"there is no rebuild {run_id!r}; `pagefold rebuilds list` shows them")
-
-
-class RunTakenOver(PagefoldError):
-    """Another process has gone on with a run since this one read it."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"the rebuild {run_id} was taken over by another process")
 
 
 class Registered(RunEvent):

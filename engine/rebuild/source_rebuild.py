@@ -18,7 +18,7 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import earlier, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
-from pagefold.engine.errors import RETRYABLE
+from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
 from pagefold.engine.intake.epoch_registry import Epochs
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.completeness import judge
@@ -45,7 +45,6 @@ from pagefold.engine.rebuild.row_comparer import (
 from pagefold.engine.rebuild.row_order import (
     SHOWN,
     RowChunk,
-    RowsOutOfOrder,
     Scope,
     SkippedRows,
     StreamAssigner,

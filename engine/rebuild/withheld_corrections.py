@@ -6,9 +6,9 @@ from contextlib import suppress
 import apsw
 import msgspec
 
+from pagefold.engine.errors import SpillFailed
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.row_comparer import PendingRepair
-from pagefold.engine.rebuild.row_order import SpillFailed
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024

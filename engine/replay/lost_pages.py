@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import DEFAULT_ORPHANS, OrphanLimit
-from pagefold.engine.errors import PagefoldError, PagesUnfolded
+from pagefold.engine.errors import PagesUnfolded
 from pagefold.engine.stores.page_listing import ListedPage
 from pagefold.engine.stores.store import Store
 from pagefold.projections import Stream, stream_id
@@ -34,20 +34,6 @@ class PagesLost(NamedTuple):
     def needs_a_person(self) -> bool:
         """Whether they are more than a rebuild would take away unasked, or all."""
         return self.lost > BRAKE.of(self.shown) or 0 < self.lost == self.shown
-
-
-class PagesWouldGo(PagefoldError):  # it is named for what would happen
-    """A recovery would take many pages away, and nobody has said that it may. Nothing was changed."""
-
-    def __init__(self, found: PagesLost) -> None:
-        which = "all" if found.lost == found.shown else f"{found.lost:,} of"
-        pages = "page" if found.shown == 1 else "pages"
-        super().__init__(
-            f"{which} {found.shown:,} {pages} would go, because the log has nothing of them; nothing was changed."
-            " Put the right log back (`pagefold restore` does, from a backup); or, if this is the one, "
-            "`pagefold recover --yes`"
-        )
-        self.found = found
 
 
 async def pages_lost(store: Store, config: Config) -> PagesLost:

@@ -6,8 +6,8 @@ import msgspec
 
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import PagefoldError
-from pagefold.engine.replay.lost_pages import PagesWouldGo, pages_lost
+from pagefold.engine.errors import PagesWouldGo, RecoveryUnderWay
+from pagefold.engine.replay.lost_pages import pages_lost
 from pagefold.engine.replay.replayer import ReplayResult
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.logs import Logger
@@ -22,13 +22,6 @@ CHUNK = 50
 """How many dead letters are looked at in a step."""
 
 GONE = "its event is not in the log any more"
-
-
-class RecoveryUnderWay(PagefoldError):  # it is named for what happens
-    """Another process recovers this store."""
-
-    def __init__(self) -> None:
-        super().__init__("a recovery of this store is under way already")
 
 
 class Recovered(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,7 +68,7 @@ class Recovery:
     async def _check_pages(self) -> None:
         found = await pages_lost(self._store, self._config)
         if found.needs_a_person:
-            raise PagesWouldGo(found)
+            raise PagesWouldGo(found.lost, found.shown)
         if found.lost:
             log.warning("pages go of which the log has nothing", pages=found.lost, of=found.shown)
 

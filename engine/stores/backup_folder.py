@@ -17,13 +17,13 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.errors import BackupError
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.backup_manifest import (
     FORMAT,
     MANIFEST,
     Advance,
-    BackupError,
     Copied,
     Manifest,
     StoreKind,

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from pagefold.engine.errors import PagefoldError
+from pagefold.engine.errors import BackupError
 
 MANIFEST = "manifest.json"
 
@@ -23,10 +23,6 @@ StoreKind: TypeAlias = Literal["sqlite", "postgresql"]
 
 Advance: TypeAlias = Callable[[int, int], None]
 """Hears how much of how much is done."""
-
-
-class BackupError(PagefoldError):
-    """A backup cannot be made, is not whole, or cannot be put back; nothing was changed."""
 
 
 class FileDigest(msgspec.Struct, frozen=True):

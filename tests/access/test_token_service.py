@@ -18,10 +18,9 @@ from pagefold.engine.access.token_service import (
     LONGEST_LIFE,
     MOST_TRUSTED,
     TOKEN_CACHE_SECONDS,
-    InvalidTokenRequest,
     TokenService,
-    UnknownToken,
 )
+from pagefold.engine.errors import InvalidTokenRequest, UnknownToken
 from pagefold.engine.runtime.redaction import PREFIX, Secret, redact_secrets
 from pagefold.engine.stores.grants import Grant, Scope, Token, TokenState
 from pagefold.engine.stores.store import Store

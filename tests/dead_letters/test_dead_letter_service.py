@@ -5,7 +5,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.dead_letters.dead_letter_service import UnknownDeadLetter
+from pagefold.engine.errors import UnknownDeadLetter
 from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.small_shop import (
     SKU,

@@ -11,13 +11,8 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Rejected, Shop
 from pagefold.engine.dead_letters.corrector import Payload
-from pagefold.engine.dead_letters.dead_letter_service import (
-    DeadLetterResolved,
-    RetryResult,
-    UnknownCursor,
-    UnknownDeadLetter,
-    dead_letter_of_request,
-)
+from pagefold.engine.dead_letters.dead_letter_service import RetryResult, dead_letter_of_request
+from pagefold.engine.errors import DeadLetterResolved, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.intake.operators import LONGEST_REASON
 from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
 from pagefold.engine.stores.dead_letter_records import (
@@ -129,7 +124,7 @@ CURSORS = [
 @pytest.mark.parametrize("cursor", CURSORS)
 async def test_a_cursor_that_is_none_is_told(shop: Shop, cursor: str) -> None:
     """Only what a page has given is a cursor."""
-    with pytest.raises(UnknownCursor, match="is no cursor"):
+    with pytest.raises(UnknownCursor, match="is not a cursor"):
         await shop.dead_letters.page(after=cursor)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.intake.epoch_service import EpochRefused
+from pagefold.engine.errors import EpochRefused
 from pagefold.engine.reading.status import ResetStatus
 from tests.support.small_shop import SKU, append, price, say, section, stock
 

@@ -9,8 +9,8 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Rejected, Shop, StoreUnavailable
+from pagefold.engine.errors import EpochRefused
 from pagefold.engine.intake.epoch_registry import Epochs, Known
-from pagefold.engine.intake.epoch_service import EpochRefused
 from pagefold.engine.stores.epoch_fence import EPOCHS, EpochsMoved, Fence
 from pagefold.engine.stores.store import CorrectionEvent, Store
 from pagefold.projections.epochs import MAX_EPOCH, MAX_NAMED_EPOCH, describe_version, epoch_of, version_of, versioned

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pagefold import Config, DomainEvent, Shop
+from pagefold.engine.errors import RunNotResumable
 from pagefold.engine.rebuild import row_order, withheld_corrections
-from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunNotResumable, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RunReport
 from pagefold.engine.rebuild.source_rebuild import SourceRebuild
 from pagefold.engine.snapshots import line_rows
 from tests.support.rebuild_fixtures import Witness, counts_of, export, rebuild, resume, with_snapshots

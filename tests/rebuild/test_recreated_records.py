@@ -11,8 +11,8 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
 from pagefold.domains.values import format_timestamp
+from pagefold.engine.errors import EpochRefused
 from pagefold.engine.intake.epoch_registry import Known
-from pagefold.engine.intake.epoch_service import EpochRefused
 from pagefold.engine.rebuild.epoch_placement import Placement
 from pagefold.engine.rebuild.older_rows import MOST_BYTES, Again, Older, OvertakenFound, note_older
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pagefold import Shop
+from pagefold.engine.errors import SpillFailed
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild import row_order
-from pagefold.engine.rebuild.row_order import SpillFailed, stream_of
+from pagefold.engine.rebuild.row_order import stream_of
 from pagefold.engine.snapshots.snapshot import Row
 from pagefold.engine.stores.store import SEPARATOR
 from tests.support.rebuild_fixtures import export, rebuild, resume, with_snapshots

@@ -12,17 +12,10 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InterfaceError
 
 from pagefold import Config, Shop
-from pagefold.engine.errors import StoreUnavailable
+from pagefold.engine.errors import RunStateError, RunTakenOver, StoreUnavailable, UnknownRun
 from pagefold.engine.rebuild.excerpts import LONGEST_TEXT, MOST_EXAMPLES
-from pagefold.engine.rebuild.run_aggregate import LONGEST_LIST, Drifted, RebuildRun, RunCounts, RunSpec, RunStateError
-from pagefold.engine.rebuild.run_repository import (
-    REGISTER,
-    SNAPSHOT_EVERY,
-    RunRepository,
-    RunTakenOver,
-    UnknownRun,
-    open_runs,
-)
+from pagefold.engine.rebuild.run_aggregate import LONGEST_LIST, Drifted, RebuildRun, RunCounts, RunSpec
+from pagefold.engine.rebuild.run_repository import REGISTER, SNAPSHOT_EVERY, RunRepository, open_runs
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 from tests.conftest import assert_nothing_is_open

@@ -11,8 +11,8 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import SourceFailed, StoreUnavailable
-from pagefold.engine.rebuild.rebuild_service import RebuildInProgress, RebuildRequest, RunNotResumable
+from pagefold.engine.errors import RebuildInProgress, RunNotResumable, SourceFailed, StoreUnavailable
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.rebuild.run_aggregate import RunSpec
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.store import CorrectionEvent

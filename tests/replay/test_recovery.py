@@ -9,9 +9,9 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, LogReplaced, Shop
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
+from pagefold.engine.errors import PagesWouldGo, RecoveryUnderWay
 from pagefold.engine.replay import lost_pages
-from pagefold.engine.replay.lost_pages import PagesLost, PagesWouldGo
-from pagefold.engine.replay.recovery import RecoveryUnderWay
+from pagefold.engine.replay.lost_pages import PagesLost
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from tests.stores.test_log_proof import put_back
 from tests.support.command_line import run_pagefold, settle
@@ -148,7 +148,7 @@ async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
     with pytest.raises(PagesWouldGo) as refused:
         await shop.recover()
     shown = sum(b'"status":"live"' in (body or b"") for body in before.values())
-    assert refused.value.found == PagesLost(2 * len(shop.config.channels) + 1, shown)
+    assert (refused.value.lost, refused.value.shown) == (2 * len(shop.config.channels) + 1, shown)
     assert await pages_of(shop) == before
     assert not await shop.store.proof.recovering()
     with pytest.raises(LogReplaced):

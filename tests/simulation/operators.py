@@ -8,14 +8,8 @@ import anyio
 
 import pagefold
 from pagefold import Config, SourceFailed
-from pagefold.engine.rebuild.rebuild_service import (
-    RebuildInProgress,
-    RebuildRequest,
-    RebuildService,
-    RunNotResumable,
-    RunReport,
-)
-from pagefold.engine.rebuild.run_repository import RunTakenOver, UnknownRun
+from pagefold.engine.errors import RebuildInProgress, RunNotResumable, RunTakenOver, UnknownRun
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
 from tests.simulation.clients import Known
 from tests.simulation.snapshots import Snapshot, Snapshots
 from tests.simulation.trace import Trace

@@ -14,9 +14,8 @@ import psycopg
 
 import pagefold
 from pagefold import Config, Shop, SourceFailed, StoreUnavailable
-from pagefold.engine.errors import LeaseLost
-from pagefold.engine.rebuild.rebuild_service import RebuildInProgress, RebuildRequest
-from pagefold.engine.rebuild.run_repository import RunTakenOver
+from pagefold.engine.errors import LeaseLost, RebuildInProgress, RunTakenOver
+from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
 from tests.simulation.clients import Known, append_documents, observe

@@ -14,8 +14,9 @@ import pytest
 
 import pagefold
 from pagefold import Config, LogReplaced, Shop
+from pagefold.engine.errors import BackupError
 from pagefold.engine.stores.backup_folder import back_up, restore
-from pagefold.engine.stores.backup_manifest import BackupError, Manifest, digest_of
+from pagefold.engine.stores.backup_manifest import Manifest, digest_of
 from pagefold.engine.stores.postgres.backup import parameters_of
 from pagefold.engine.stores.sqlite import folder_of
 from tests.stores.test_log_proof import put_back

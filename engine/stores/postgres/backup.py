@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import anyio
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.stores.backup_manifest import Advance, BackupError, Copied, Manifest
+from pagefold.engine.errors import BackupError
+from pagefold.engine.stores.backup_manifest import Advance, Copied, Manifest
 from pagefold.engine.stores.postgres.connections import Connections, Session
 from pagefold.engine.stores.postgres.log_proof import adopt
 

@@ -14,7 +14,8 @@ import apsw
 from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.stores.backup_manifest import Advance, BackupError, Copied, Manifest
+from pagefold.engine.errors import BackupError
+from pagefold.engine.stores.backup_manifest import Advance, Copied, Manifest
 from pagefold.engine.stores.durability import sync
 from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sqlite import folder_of
