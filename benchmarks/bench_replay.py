@@ -33,7 +33,7 @@ async def _line(bench: Bench, stores: Stores, events: int) -> Line:
         async def run_pagefold() -> Timed:
             watch = Stopwatch()
             with watch:
-                found = await shop.fold_again(processes=None)
+                found = await shop.replay(processes=None)
             assert found.sections >= pages
             assert found.changed == found.behind == 0
             return Timed(watch.seconds, pages)

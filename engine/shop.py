@@ -1,4 +1,4 @@
-"""The front door for programs: a shop whose changes are appended, folded and read."""
+"""`Shop`: one open store under one configuration, for programs: append events, fold them, read pages."""
 
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 SECONDS_TO_PUBLISH = 5.0
-"""How long after it could not be told what each channel requires the database is told again."""
+"""How long to wait after the channels could not be published, before the next attempt."""
 
 log = Logger(__name__)
 
@@ -51,97 +51,98 @@ log = Logger(__name__)
 class Shop:
     """One open store under one configuration. Made by `pagefold.open`.
 
-    `pages` reads pages; `deliveries` takes what sources send in their own form; `dead_letters` is what needs a person,
-    `retention` how long it is kept; `tokens` is who has access; `epochs` tells and raises epochs; `store` is what
-    all of it stands on; `counts` is what this process has done, `faults` what failed lately, `lag` how far behind
-    folding is.
+    `pages` reads pages. `dead_letters` lists, corrects, retries and discards what could not be appended or folded;
+    `retention` deletes the content of old ones. `tokens` makes and revokes access tokens; `epochs` lists and raises
+    epochs. `deliveries` appends what webhooks and CDC connectors send. `store` is the contract below all of it.
+    `counters` counts what this process has done, `faults` has its recent failures, `lag` is how far folding is behind.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
         self.config = config
         self.store = store
         self.pages = PageReader(store.pages, config)
-        door = EventValidator(config)
+        validator = EventValidator(config)
         epochs = Epochs(store.log)
-        self.dead_letters = DeadLetterService(store, config, door, self.append, epochs)
+        self.dead_letters = DeadLetterService(store, config, validator, self.append, epochs)
         self.tokens = TokenService(store, config)
-        self.epochs = EpochService(store, config, door, epochs)
-        self.counts = Counters()
+        self.epochs = EpochService(store, config, validator, epochs)
+        self.counters = Counters()
         self.faults = RecentFaults()
         self.lag = LagWatch(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
-        self.deliveries = WebhookRetrier(config, store, door, self.append, self.counts, epochs)
+        self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)
-        self._appender = Appender(store, door, config.append, self.counts, self.faults, epochs)
+        self._appender = Appender(store, validator, config.append, self.counters, self.faults, epochs)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
-        """Appends events and tells what became of each, in order. Every `appended` is durable when this returns.
+        """Appends events and returns one result per event, in order. Every `appended` is durable by then.
 
         Concurrent callers share transactions. Sending the same events again is safe. Raises `StoreUnavailable`, after
-        which any of them may or may not be in the log.
+        which any of them may or may not be in the log, `StoreReadOnly` and `LogReplaced`.
         """
         return await self._appender.append(events)
 
-    async def take(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
-        """As `append`, but all of them in one transaction, and at once or not at all.
+    async def append_atomically(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+        """As `append`, but all events in one transaction, and without waiting for room in the queue.
 
-        Raises `Overloaded` when too many events wait already, and `StoreUnavailable`.
+        Raises `Overloaded` when the queue has no room, and nothing was taken; else as `append` does.
         """
-        return await self._appender.take(events)
+        return await self._appender.append_atomically(events)
 
-    def check_room(self) -> None:
-        """Raises `Overloaded` when nothing would be taken now."""
-        self._appender.check_room()
+    def check_capacity(self) -> None:
+        """Raises `Overloaded` when the append queue is full."""
+        self._appender.check_capacity()
 
     def answer_within(self, seconds: float) -> None:
-        """From now on, whoever appends is told that the store is unavailable after so many seconds.
-
-        Without it, events are tried again for 20 seconds.
-        """
+        """From now on, `append` raises `StoreUnavailable` after this many seconds. By default it retries for 20."""
         self._appender.patience = seconds
 
     @property
     def queued(self) -> int:
-        """How many events wait to be appended."""
+        """How many events are waiting to be appended."""
         return self._appender.queued
 
     async def catch_up(self, domains: Collection[str] | None = None) -> None:
-        """Folds what is in the log by now, in all domains or in some; waits where another worker is at it."""
+        """Folds everything in the log at the time of the call, in all domains or some. Raises `LogReplaced`.
+
+        Waits for a domain that another worker is folding.
+        """
         await self._publish_layout()
         await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
-        """Folds what comes, in all domains or in some, and empties old dead letters, until it is cancelled.
+        """Runs the consumers, of all domains or some, and the retention of dead letters, until it is cancelled.
 
-        A cancellation waits for the current batch. `enduring` consumers go on after any error, which is in `faults`.
+        A cancellation waits for the current batch. Transient errors are retried. Raises `LogReplaced` and unexpected
+        errors, unless the consumers are `enduring`: then every error is retried, and is in `faults` until it passes.
         """
         consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
         await run_together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
 
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildService"]:
-        """Where rebuilds are begun, resumed and reported, for the length of an `async with`."""
-        from pagefold.engine.rebuild.rebuild_service import RebuildService  # noqa: PLC0415  # others need not wait for these libraries
+        """The service that begins, resumes and reports rebuilds, for the length of an `async with`."""
+        from pagefold.engine.rebuild.rebuild_service import RebuildService  # noqa: PLC0415  # callers without rebuilds need not load its libraries
         from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
 
         async with open_runs(self.store) as runs:
             yield RebuildService(self.store, self.config, runs)
 
-    async def fold_again(
+    async def replay(
         self,
         domains: Collection[str] | None = None,
         *,
         prefix: str = "",
         write: bool = True,
-        tell: OnDrift = ignore,
-        advance: OnProgress = ignore,
+        on_drift: OnDrift = ignore,
+        on_progress: OnProgress = ignore,
         processes: int | None = 1,
     ) -> ReplayResult:
-        """Folds every page again from the log, in all domains or in some, in place, and beside live consumers.
+        """Folds every page again from the log, in all domains or some, in place, while consumers and readers go on.
 
-        `prefix` limits it to SKUs that begin with it; without `write` it only looks. `tell` hears of every section that
-        has drifted, `advance` of how many more are done. More `processes` than one are started beside this one, and
-        look for what has drifted; None starts as many as there are processors, where there is enough to look at.
+        `prefix` limits it to SKUs that begin with it; without `write` it only compares. `on_drift` is called with each
+        section that differs from the log, `on_progress` with the number of sections compared since the last call. With
+        `processes` above 1, that many processes compare; None starts one per processor if the log is large enough.
         Raises `LogReplaced`.
         """
         await self.store.proof.prove()
@@ -152,77 +153,79 @@ class Shop:
         chosen = self._chosen(domains)
         scans = SharedScans(self.store.log, chosen, self.config)
 
-        async def refold(domain: AnyDomain, pool: VerifierPool | None) -> None:
-            looker = SectionVerifier(self.store, domain, self.config, scans)
-            refolder = Replayer(self.store, looker, tell=tell, advance=advance)
-            drift = await refolder.run(prefix=normalise_sku(prefix), write=write, pool=pool)
-            self.counts.folded_again(domain.name, drift.changed)
-            found.append(drift)
+        async def replay_domain(domain: AnyDomain, pool: VerifierPool | None) -> None:
+            verifier = SectionVerifier(self.store, domain, self.config, scans)
+            replayer = Replayer(self.store, verifier, tell=on_drift, advance=on_progress)
+            result = await replayer.run(prefix=normalise_sku(prefix), write=write, pool=pool)
+            self.counters.folded_again(domain.name, result.changed)
+            found.append(result)
 
         if processes is None:
             processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
         async with self._pool(chosen, 1 if prefix else processes) as pool:
-            await run_together(*(partial(refold, domain, pool) for domain in chosen))
+            await run_together(*(partial(replay_domain, domain, pool) for domain in chosen))
         return sum(found, ReplayResult())
 
     async def recover(
         self,
         *,
         confirmed: bool = False,
-        tell: OnDrift = ignore,
-        advance: OnProgress = ignore,
+        on_drift: OnDrift = ignore,
+        on_progress: OnProgress = ignore,
         processes: int | None = 1,
     ) -> Recovered:
-        """Takes the log as it is, whatever was folded before, and folds every page again from it; readers go on.
+        """Accepts the log as it is, after it was restored or swapped, and folds every page again from it.
 
-        From then on the checkpoints prove themselves by this log. `tell`, `advance` and `processes` as in `fold_again`.
-        Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, where the log has nothing of more pages that
-        are shown than a rebuild would take away unasked, or of all.
+        Readers go on; checkpoints belong to this log from then on. `on_drift`, `on_progress` and `processes` as in
+        `replay`. Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, if the log has no events of more
+        live pages than a rebuild may withdraw without confirmation, or of all of them.
         """
-        fold_again = partial(self.fold_again, tell=tell, advance=advance, processes=processes)
-        return await Recovery(self.store, self.config, fold_again).run(confirmed=confirmed)
+        replay = partial(self.replay, on_drift=on_drift, on_progress=on_progress, processes=processes)
+        return await Recovery(self.store, self.config, replay).run(confirmed=confirmed)
 
     async def verify(
         self,
         domains: Collection[str] | None = None,
         *,
         sample: int | None = None,
-        tell: OnDrift = ignore,
-        advance: OnProgress = ignore,
+        on_drift: OnDrift = ignore,
+        on_progress: OnProgress = ignore,
         processes: int | None = 1,
     ) -> ReplayResult:
-        """Folds pages from the log and compares them with what stands, without writing: all, or those of some SKUs.
+        """Folds pages from the log and compares them with what is stored, without writing: all, or those of some SKUs.
 
-        A `sample` takes so many SKUs at random, each as likely as any other. `processes`, for all, as in `fold_again`.
+        `sample` is a number of SKUs to take at random, each equally likely. The others as in `replay`.
         """
         if sample is None:
-            return await self.fold_again(domains, write=False, tell=tell, advance=advance, processes=processes)
+            return await self.replay(
+                domains, write=False, on_drift=on_drift, on_progress=on_progress, processes=processes
+            )
         skus = await sampled(self.store.log, sample)
         found = ReplayResult()
         for domain in self._chosen(domains):
-            looker = SectionVerifier(self.store, domain, self.config)
-            found += await Replayer(self.store, looker, tell=tell, advance=advance).sample(skus)
+            verifier = SectionVerifier(self.store, domain, self.config)
+            found += await Replayer(self.store, verifier, tell=on_drift, advance=on_progress).sample(skus)
         return found
 
     def history(
         self, sku: str, *, channel: str | None = None, domain: str | None = None
     ) -> AsyncIterator[HistoryEntry]:
-        """What each source said about a SKU, by stream and version."""
+        """Every event of a SKU, by stream and version, with what it changed. `channel` may be `*`."""
         return history_of(self.store, sku, channel=channel, domain=domain)
 
     async def status(self) -> Status:
-        """How far each domain is, and how far behind."""
+        """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""
         return await status_of(self.store, self.config, self.retention, await results_of(self))
 
     async def close(self) -> None:
-        """Commits what was appended and gives the store back. `pagefold.open` does it."""
+        """Commits what was appended and closes the store. `pagefold.open` does it."""
         await self.lag.close()
         await self._appender.close()
         await self.store.close()
 
     @asynccontextmanager
     async def _pool(self, domains: Collection[AnyDomain], processes: int) -> AsyncIterator[VerifierPool | None]:
-        """Processes that look at all pages of these domains; None where there would be one."""
+        """Processes that compare all pages of these domains; None for one, which is this."""
         if processes == 1:
             yield None
             return
@@ -232,13 +235,13 @@ class Shop:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:
-        return [Consumer(self.store, domain, self.config, self.counts, self.faults) for domain in self._chosen(names)]
+        return [Consumer(self.store, domain, self.config, self.counters, self.faults) for domain in self._chosen(names)]
 
     def _chosen(self, names: Collection[str] | None) -> list[AnyDomain]:
         known = {domain.name for domain in DOMAINS}
         for name in names or ():
             if name not in known:
-                raise ConfigurationError("", f"{name!r} is no domain; there are {', '.join(sorted(known))}")
+                raise ConfigurationError("", f"unknown domain {name!r}; the domains are {', '.join(sorted(known))}")
         return [domain for domain in DOMAINS if names is None or domain.name in names]
 
     async def _publish_layout(self, *, enduring: bool = False) -> None:
@@ -259,19 +262,19 @@ class Shop:
 
 @asynccontextmanager
 async def open(  # noqa: A001  # `pagefold.open` is the name that reads well where it is used
-    config: Config | str | os.PathLike[str] | None = None, *, create: bool = True, disposable: bool = False
+    config: Config | str | os.PathLike[str] | None = None, *, create: bool = True, killable: bool = False
 ) -> AsyncIterator[Shop]:
     """A shop, for the length of an `async with`.
 
-    `config` is a `Config`, or the path of a TOML file, or None for `PAGEFOLD_CONFIG` or `pagefold.toml`. Its store is
-    made, or brought up to date, unless `create` is false. `disposable` allows a standby on the same machine to kill
-    this process should it find it frozen inside a transaction (SQLite); leave it false where the process does
+    `config` is a `Config`, the path of a TOML file, or None for `PAGEFOLD_CONFIG`, else `pagefold.toml`. The store is
+    made, or its schema brought up to date, unless `create` is false. `killable` allows a standby on the same machine
+    to kill this process if it finds it frozen inside a transaction (SQLite); leave it false if the process does
     anything else.
 
-    Raises `ConfigurationError`, `StoreNotFound`, `StoreTooNew`, `StoreUnavailable`.
+    Raises `ConfigurationError`, `StoreNotFound`, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
     """
     settings = config if isinstance(config, Config) else Config.load(config)
-    store = await open_store(settings, create=create, disposable=disposable)
+    store = await open_store(settings, create=create, killable=killable)
     shop = Shop(store, settings)
     try:
         yield shop

@@ -63,7 +63,7 @@ async def do(wish: RebuildOptions, options: Options, *, as_json: bool) -> int:
     started = time.monotonic()
     with _Findings(as_json=as_json) as found:
         async with (
-            pagefold.open(options.load(), create=False, disposable=True) as shop,
+            pagefold.open(options.load(), create=False, killable=True) as shop,
             shop.rebuilds() as office,
             stoppable() as stop,
         ):
@@ -381,12 +381,12 @@ class _RebuildJob:
                 self._found.tell(drift)
 
             write = not self._wish.dry_run
-            pages = await self._shop.fold_again(
+            pages = await self._shop.replay(
                 domains,
                 prefix=prefix,
                 write=write,
-                tell=tell,
-                advance=tally.advance,
+                on_drift=tell,
+                on_progress=tally.advance,
                 processes=self._wish.processes,
             )
         self._found.pages = pages

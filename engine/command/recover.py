@@ -55,10 +55,10 @@ async def _recover(options: Options, processes: int | None, *, yes: bool, as_jso
     found: Recovered | None = None
     inspection = Inspection([], [])
     samples: list[SectionDrift] = []
-    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         with stop.scope, share_meter("recovering", await section_count(shop, None)) as meter:
             advance = DriftTally(meter, samples, SHOWN).advance
-            found = await shop.recover(confirmed=yes, advance=advance, processes=processes)
+            found = await shop.recover(confirmed=yes, on_progress=advance, processes=processes)
             inspection = await shop.store.inspect()
     if found is None:
         print_message("the recovery has not come to its end: run `pagefold recover` again")

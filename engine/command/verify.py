@@ -100,14 +100,14 @@ async def _verify(
     found: ReplayResult | None = None
     differences: list[SectionDrift] = []
     inspection = Inspection([], [])
-    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         with stop.scope:
             inspection = await shop.store.inspect() if sample is None else inspection
             total = await section_count(shop, domains) if sample is None else None
             with share_meter("verifying", total) as meter:
                 tally = DriftTally(meter, differences, LISTED)
                 found = await shop.verify(
-                    domains, sample=sample, tell=tally.tell, advance=tally.advance, processes=processes
+                    domains, sample=sample, on_drift=tally.tell, on_progress=tally.advance, processes=processes
                 )
     if found is None:
         return stop.exit_code

@@ -54,7 +54,7 @@ def work(
 
 
 async def _work(domains: Collection[str], options: Options) -> int:
-    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         log.info("working", store=shop.store.name, domains=list(domains))
         with stop.scope:
             await shop.work(domains)
@@ -71,7 +71,7 @@ class _Progress(NamedTuple):
 
 async def _work_once(domains: Collection[str], options: Options, *, as_json: bool) -> int:
     started = time.monotonic()
-    async with pagefold.open(options.load(), create=False, disposable=True) as shop, stoppable() as stop:
+    async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
         before = await _checkpoints(shop, domains)
         behind = {name: (await shop.store.log.lag(name, before[name].position)).events for name in domains}
         async with _watched(shop, _Progress(before, behind)):

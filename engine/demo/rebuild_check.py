@@ -102,7 +102,7 @@ class RebuildCheck:
     async def compare_pages(self, findings: Findings, *, dry_run: bool) -> None:
         """Every page beside the log."""
         started = time.perf_counter()
-        findings.pages = await self._shop.fold_again(write=not dry_run, tell=self._hear, advance=self._advance)
+        findings.pages = await self._shop.replay(write=not dry_run, on_drift=self._hear, on_progress=self._advance)
         findings.folding_seconds = time.perf_counter() - started
 
     def _hear(self, _drift: SectionDrift) -> None:

@@ -42,7 +42,7 @@ def numbers_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
         refused=dict(traffic.refused),
         gone=traffic.gone,
         queued=shop.queued,
-        counts=shop.counts,
+        counts=shop.counters,
     )
 
 

@@ -57,7 +57,7 @@ class RequestIntake:
 
         To be asked before the body is read: whoever has to send it again has sent little.
         """
-        self._shop.check_room()
+        self._shop.check_capacity()
         if self._waiting > MOST_WAITING:
             raise _many_waiting()
         limit, behind = self._shop.config.http.lag_seconds, await self._shop.lag.seconds()
@@ -76,7 +76,7 @@ class RequestIntake:
         async def run(work: Callable[[], Value]) -> Value:
             return await self._run(work, is_large=is_large)
 
-        return await self._shop.deliveries.take(request, reader, run, self._shop.take)
+        return await self._shop.deliveries.take(request, reader, run, self._shop.append_atomically)
 
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
@@ -97,8 +97,8 @@ class RequestIntake:
 
         `StoreUnavailable` as well, after which any of them may be in the log.
         """
-        results = await append_parsed(found, self._shop.take)
-        self._shop.counts.answered(
+        results = await append_parsed(found, self._shop.append_atomically)
+        self._shop.counters.answered(
             result for each, result in zip(found, results, strict=True) if isinstance(each, Rejected)
         )
         return results

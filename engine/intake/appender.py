@@ -142,17 +142,17 @@ class Appender:
             results += answered
         return results
 
-    async def take(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
+    async def append_atomically(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """As `append`, but in one transaction however many they are, and without waiting for room.
 
         Raises `Overloaded` when there is none, and nothing of it was taken; `StoreUnavailable` as `append` does.
         """
-        self.check_room(len(events))
+        self.check_capacity(len(events))
         results = await self._append(events)
         self._counts.answered(results)
         return results
 
-    def check_room(self, events: int = 1) -> None:
+    def check_capacity(self, events: int = 1) -> None:
         """Raises `Overloaded` when so many events would have to wait for room. An empty queue takes any number."""
         if not self._has_room(events, 0):
             raise Overloaded(self.queued)

@@ -37,12 +37,12 @@ class Recovered(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Recovery:
-    """Recovers one store under one configuration. `fold_again` folds every page of it again, in place."""
+    """Recovers one store under one configuration. `replay` folds every page of it again, in place."""
 
-    def __init__(self, store: Store, config: Config, fold_again: Callable[[], Awaitable[ReplayResult]]) -> None:
+    def __init__(self, store: Store, config: Config, replay: Callable[[], Awaitable[ReplayResult]]) -> None:
         self._store = store
         self._config = config
-        self._fold_again = fold_again
+        self._replay = replay
 
     async def run(self, *, confirmed: bool) -> Recovered:
         """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
@@ -57,7 +57,7 @@ class Recovery:
                 await self._check_pages()
             await self._store.proof.begin_recovery()
             position = await self._store.log.end()
-            found = await self._fold_again()
+            found = await self._replay()
             for domain in DOMAINS:
                 await self._advance(domain, position)
             await self._resolve_letters_of_what_is_gone()

@@ -450,7 +450,7 @@ class Store(Condition):
 
     @classmethod
     @abstractmethod
-    async def open(cls, config: Config, *, create: bool, disposable: bool) -> Self:
+    async def open(cls, config: Config, *, create: bool, killable: bool) -> Self:
         """Opens it, its schema up to date. See `pagefold.engine.stores.open_store`."""
 
     @abstractmethod

@@ -52,9 +52,9 @@ class Play:
         self._end = 0
         self._told = scene.folder / "told"
 
-    async def enter(self, *, disposable: bool = True) -> Worker:
+    async def enter(self, *, killable: bool = True) -> Worker:
         """One more worker, which is at work, or on standby."""
-        worker = self._processes.worker(self._scene.config, disposable=disposable)
+        worker = self._processes.worker(self._scene.config, killable=killable)
         await eventually(lambda: bool(worker.said("working")), f"work of {worker}")
         return worker
 
@@ -158,9 +158,9 @@ async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: P
 
 @on("sqlite")
 async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Path) -> None:
-    """A frozen process that is not disposable takes no harm: appends and reads go on, and it finishes later."""
+    """A frozen process that is not killable takes no harm: appends and reads go on, and it finishes later."""
     async with staged(scene, tmp_path, 3) as play:
-        first = await play.enter(disposable=False)
+        first = await play.enter(killable=False)
         await play.append()
         await play.judge()
         keys = play.shop.store.pages.keys()

@@ -346,7 +346,7 @@ async def test_what_is_discarded_stays_so(shop: Shop) -> None:
     [letter] = await smuggled(shop, SKU)
     await shop.dead_letters.discard(letter, "a known fault: ü 🎽", "ada")
     await say(shop, own("8.00"))
-    await shop.fold_again()
+    await shop.replay()
     assert await shop.dead_letters.newest() == []
     [kept] = await resolved(shop)
     assert (kept.id, kept.resolution, kept.resolved_by, kept.reason) == (

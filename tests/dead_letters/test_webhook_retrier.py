@@ -375,7 +375,7 @@ async def test_another_shops_channel_is_no_fault(shop: Shop, via: str) -> None:
         make("C", shop=None),
     ]
     assert await outcomes_of(shop, via, parts) == ["appended", "ignored", "ignored", "appended", "appended"]
-    assert shop.counts.aside == {"erp": {"channel": 2}}
+    assert shop.counters.aside == {"erp": {"channel": 2}}
     async with sender(shop) as client:
         own = {"type": "pricing", "sku": "A", "channel": "web-pl", "source": "erp", "sourceVersion": 1}
         answer = await client.post("/v1/events", json=own | {"occurredAt": AT, "payload": None})

@@ -178,12 +178,12 @@ def test_wrong_snapshot(
 
 def test_rebuild_that_mends_no_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Sections that stay spoilt make the demo fail."""
-    fold_again = Shop.fold_again
+    replay = Shop.replay
 
     async def look_only(shop: Shop, *, write: bool, **arguments: object) -> ReplayResult:
-        return await fold_again(shop, write=False)
+        return await replay(shop, write=False)
 
-    monkeypatch.setattr(Shop, "fold_again", look_only)
+    monkeypatch.setattr(Shop, "replay", look_only)
     assert demo("--plain", skus=100, changes=100) == Exit.REFUSED
     out = capsys.readouterr().out
     assert "✘ 9 of 401 pages are not what the model says" in out

@@ -146,14 +146,14 @@ async def test_a_large_request_is_one_transaction(store_url: str, batch: int) ->
     config = configured(store_url, append={"batch": batch})
     async with pagefold.open(config) as shop, client_of(service_of(shop)) as client:
         assert set(told(await post(client, ndjson(events), NDJSON))) == {"appended"}
-        assert sum(shop.counts.appends.events.counts) == 1
-        assert shop.counts.outcomes["appended"] == 3_000
+        assert sum(shop.counters.appends.events.counts) == 1
+        assert shop.counters.outcomes["appended"] == 3_000
 
 
 async def test_outcomes_are_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Those that could not even be read among them."""
     await post(client, [event(), event(), 7, BROKEN])
-    assert shop.counts.outcomes == {"appended": 1, "duplicate": 1, "rejected": 2}
+    assert shop.counters.outcomes == {"appended": 1, "duplicate": 1, "rejected": 2}
 
 
 # --- who writes for whom --------------------------------------------------------------------------

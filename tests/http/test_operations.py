@@ -85,7 +85,7 @@ async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClien
 async def test_drift_is_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Sections that folding again found to differ are a number of their own."""
     await say(shop, catalog("a"))
-    await shop.fold_again()
+    await shop.replay()
     assert (await scraped(client))["pagefold_rebuild_drift_total,domain=catalog,worker=1"] == 0
 
 

@@ -126,16 +126,25 @@ async def test_what_is_taken_is_taken_whole(store: Store, config: Config, monkey
     first = asyncio.create_task(small.append([event("inventory", {"available": 1}, sku="FIRST")]))
     await slow.began(1)
     events = [event("inventory", {"available": 1}, version=number) for number in range(5)]
-    second = asyncio.create_task(small.take(events))
+    second = asyncio.create_task(small.append_atomically(events))
     await asyncio.sleep(0.01)
     with pytest.raises(Overloaded):
-        await small.take([event("inventory", {"available": 1}, sku=f"SKU-{number}") for number in range(4)])
+        await small.append_atomically(
+            [event("inventory", {"available": 1}, sku=f"SKU-{number}") for number in range(4)]
+        )
     slow.go.set()
     with anyio.fail_after(20):
         assert [result.outcome for result in await second] == ["appended"] * 5
         await first
     assert slow.sizes == [1, 5]
-    assert len(await small.take([event("inventory", {"available": 1}, version=number) for number in range(20)])) == 20
+    assert (
+        len(
+            await small.append_atomically(
+                [event("inventory", {"available": 1}, version=number) for number in range(20)]
+            )
+        )
+        == 20
+    )
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["the one who commits", "one who waits"])

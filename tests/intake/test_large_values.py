@@ -283,7 +283,7 @@ async def test_what_is_large_is_folded_in_parts(shop: Shop, monkeypatch: pytest.
     assert (await shop.verify()).changed == 0
     assert (await shop.verify(sample=30)).changed == 0
     await break_some(shop, as_folded)
-    found = await shop.fold_again()
+    found = await shop.replay()
     assert found.changed == len(as_folded) // 2
     assert await everything_of(shop, skus) == as_folded
     assert watch.heads <= 2_000_000 / 8 + 60_000
@@ -354,7 +354,7 @@ async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytes
 
     async def take(first: int) -> None:
         try:
-            results = await shop.take([large(f"S{number:02}") for number in range(first, first + 5)])
+            results = await shop.append_atomically([large(f"S{number:02}") for number in range(first, first + 5)])
             outcomes.append(Counter(result.outcome for result in results).most_common(1)[0][0])
         except Overloaded:
             outcomes.append("overloaded")
@@ -363,7 +363,7 @@ async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytes
         for first in (0, 10, 20):
             group.start_soon(take, first)
     assert sorted(outcomes) == ["appended", "overloaded", "overloaded"]
-    assert (await shop.take([large("S30")]))[0].outcome == "appended"
+    assert (await shop.append_atomically([large("S30")]))[0].outcome == "appended"
 
 
 # --- reading over HTTP ----------------------------------------------------------------------------

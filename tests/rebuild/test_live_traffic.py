@@ -328,7 +328,7 @@ async def prepared(shop: Shop, seed: int) -> World:
 async def judge(shop: Shop, world: World, traffic: Traffic) -> None:
     """Nothing is lost, nothing too much, and the runs have found all that nobody else has mended."""
     assert await pages_of(shop) == pages_in(world.model())
-    assert await shop.fold_again(write=False) == ReplayResult(sections=len(Intruder(shop.config.store.url).sections()))
+    assert await shop.replay(write=False) == ReplayResult(sections=len(Intruder(shop.config.store.url).sections()))
     await assert_every_event_is_counted(shop.store)
     assert await shop.dead_letters.newest() == []
     found: dict[str, Finding] = {}
@@ -362,7 +362,7 @@ async def rebuild_beside_traffic(shop: Shop, seed: int) -> None:
             for source in SOURCES:
                 await office.rebuild(source, RebuildRequest(max_orphans="100%"), Witness())
             await shop.catch_up()
-            assert (await shop.fold_again()).changed == 0  # what is new is no drift
+            assert (await shop.replay()).changed == 0  # what is new is no drift
     await judge(shop, world, traffic)
 
 

@@ -181,7 +181,7 @@ async def rebuild_everything(shop: Shop) -> Found:
             sorted_first |= {source} if witness.restarts else set()
     await shop.catch_up()
     told: list[SectionDrift] = []
-    pages = await shop.fold_again(tell=told.append)
+    pages = await shop.replay(on_drift=told.append)
     sections: Damage = {(each.sku, each.channel, each.domain): each.kind for each in told}
     assert len(sections) == len(told)
     return Found(runs, streams, sections, pages, frozenset(sorted_first))

@@ -79,7 +79,7 @@ def table_of(shop: Shop) -> dict[SectionKey, Section]:
 async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
     """Folds every page again, and gives what was found."""
     drift: list[SectionDrift] = []
-    found = await shop.fold_again(write=write, prefix=prefix, tell=drift.append)
+    found = await shop.replay(write=write, prefix=prefix, on_drift=drift.append)
     assert len({(each.sku, each.channel, each.domain) for each in drift}) == len(drift) == found.changed
     return found, {(each.sku, each.channel, each.domain): each for each in drift}
 
@@ -166,7 +166,7 @@ async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int
     Intruder(shop.config.store.url).put(surplus)
     Intruder(shop.config.store.url).remove(section[:3] for section in rows[-lost:] if lost)
     found = ReplayResult(len(whole) + known + unknown, known + lost + unknown)
-    assert await shop.fold_again(write=False) == found == await shop.fold_again()
+    assert await shop.replay(write=False) == found == await shop.replay()
     assert table_of(shop) == whole
 
 
@@ -181,7 +181,7 @@ async def test_what_is_said_meanwhile_hides_no_row(shop: Shop, monkeypatch: pyte
         return await count(domain)
 
     monkeypatch.setattr(shop.store.pages, "count", late)
-    await shop.fold_again(["pricing"])
+    await shop.replay(["pricing"])
     await shop.catch_up()
     assert [key for key in table_of(shop) if key[0] == "LATE"] == [("LATE", "web-us", "pricing")]
     assert (await shop.verify()).changed == 0
@@ -193,7 +193,7 @@ async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
     intruder = Intruder(shop.config.store.url)
     whole = intruder.sections()
     intruder.put([section._replace(body=b"{}") for section in whole.values()])
-    found = await shop.fold_again(["pricing", "media"])
+    found = await shop.replay(["pricing", "media"])
     mended = {key for key in whole if key[2] in ("pricing", "media")}
     assert found == ReplayResult(len(mended), len(mended))
     assert {key for key, section in intruder.sections().items() if section == whole[key]} == mended
@@ -225,7 +225,7 @@ async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: 
     await say(shop, *said)
     whole = table_of(shop)
     Intruder(shop.config.store.url).remove([*whole])
-    assert await shop.fold_again() == ReplayResult(len(whole), len(whole))
+    assert await shop.replay() == ReplayResult(len(whole), len(whole))
     assert await pages_of(shop) == pages_under(shop.config, said)
 
 
@@ -256,7 +256,7 @@ async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
     assert table_of(shop).keys() > whole.keys()
     assert (await shop.status()).lag_events == len(news)
     await shop.catch_up()
-    assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
+    assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
     await assert_every_event_is_counted(shop.store)
 
 
@@ -289,11 +289,11 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
             assert (
                 {domain for domain, outdated in status.items() if outdated} == stale_domains(config, changed) != set()
             )
-            assert (await shop.fold_again(write=False)).changed > 0
+            assert (await shop.replay(write=False)).changed > 0
             await shop.catch_up()
             assert await fingerprints(shop) == fingerprints_of(changed)
             assert await pages_of(shop) == pages_under(changed, products()) != pages_under(config, products())
-            assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
+            assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
         async with pagefold.open(config) as shop:
             await shop.catch_up()
             assert await pages_of(shop) == pages_under(config, products())
@@ -339,7 +339,7 @@ async def test_a_change_reaches_every_page_beside_what_comes(config: Config, nam
                 await checkpoint()
         assert len(said) > len(products())
         assert await pages_of(shop) == pages_under(changed, said)
-        assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
+        assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
         await assert_every_event_is_counted(shop.store)
 
 
@@ -419,7 +419,7 @@ async def test_a_worker_that_lost_its_lease_folds_no_page_again(
         group.start_soon(go_on, old)
         await frozen.wait()
         Intruder(newer.store.url).take_leases_away()
-        await shop.fold_again()
+        await shop.replay()
         woken.set()
     async with pagefold.open(newer) as shop:
         assert await pages_of(shop) == pages_under(newer, products())
@@ -440,13 +440,13 @@ async def test_letters_follow_the_configuration(config: Config) -> None:
         assert {letter.originator_id for letter in letters} == set(map(stream_of, own))
         assert {letter.error for letter in letters} == {"the price is in EUR, the channel's currency is USD"}
         numbers = sorted(letter.number for letter in letters)
-        await shop.fold_again()
+        await shop.replay()
         assert sorted(letter.number for letter in await shop.dead_letters.newest()) == numbers
-        await shop.fold_again(write=False)
+        await shop.replay(write=False)
         await say(shop, price("4.00", currency="USD", channel="web-de", sku=SKUS[0], version=2))
         assert len(await shop.dead_letters.newest()) == len(own) - 1
     async with pagefold.open(config) as shop:
-        await shop.fold_again(write=False)
+        await shop.replay(write=False)
         assert len(await shop.dead_letters.newest()) == len(own) - 1
         await shop.catch_up()
         [letter] = await shop.dead_letters.newest()
@@ -490,9 +490,9 @@ async def test_pages_folded_again_and_again_beside_consumers(shop: Shop) -> None
     async with pagefold.open(shop.config) as other, busy(shop, said), anyio.create_task_group() as group:
         group.start_soon(watch, other)
         for rounds in range(4):
-            found = await other.fold_again(write=rounds % 3 > 0)
+            found = await other.replay(write=rounds % 3 > 0)
             assert found.changed == 0
         group.cancel_scope.cancel()
     assert await pages_of(shop) == pages_under(shop.config, said)
-    assert await shop.fold_again(write=False) == ReplayResult(len(table_of(shop)))
+    assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
     await assert_every_event_is_counted(shop.store)

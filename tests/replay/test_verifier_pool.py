@@ -85,18 +85,18 @@ async def test_several_find_what_one_finds(full: Shop) -> None:
     """Each damage is found and repaired, and told the same, whoever looks."""
     intruder = Intruder(full.config.store.url)
     whole = intruder.sections()
-    assert await full.fold_again(processes=PROCESSES) == ReplayResult(len(whole))
+    assert await full.replay(processes=PROCESSES) == ReplayResult(len(whole))
     chosen = random.Random(5).sample(sorted(whole), len(SPOIL))
     spoilt = {key: change(whole[key]) for key, change in zip(chosen, SPOIL.values(), strict=True)}
     intruder.put(spoilt.values())
     told: dict[int, list[SectionDrift]] = {1: [], PROCESSES: []}
     for processes, drift in told.items():
-        found = await full.verify(tell=drift.append, processes=processes)
+        found = await full.verify(on_drift=drift.append, processes=processes)
         assert found == ReplayResult(len(whole), len(spoilt))
         assert {(each.sku, each.channel, each.domain) for each in drift} == set(spoilt)
     assert sorted(told[1], key=repr) == sorted(told[PROCESSES], key=repr)
     advanced: list[int] = []
-    assert await full.fold_again(processes=PROCESSES, advance=advanced.append) == found
+    assert await full.replay(processes=PROCESSES, on_progress=advanced.append) == found
     assert sum(advanced) == len(whole)
     assert intruder.sections() == whole
     assert children() == []
@@ -106,10 +106,10 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
     """Where all has drifted, what they see is that it has."""
     changed = with_channel(full.config, "web-de", locale="fr-FR", fallbacks=[])
     async with pagefold.open(changed) as shop:
-        drifted = await shop.fold_again(["catalog"], processes=PROCESSES)
+        drifted = await shop.replay(["catalog"], processes=PROCESSES)
         assert drifted.changed == len(SKUS)
         pages = await pages_of(shop)
-        assert await shop.fold_again(processes=PROCESSES) == ReplayResult(len(Intruder(changed.store.url).sections()))
+        assert await shop.replay(processes=PROCESSES) == ReplayResult(len(Intruder(changed.store.url).sections()))
         assert await pages_of(shop) == pages
 
 
@@ -124,7 +124,7 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
 
     monkeypatch.setattr(verifier_pool._Process, "look", look)
     sections = ReplayResult(len(Intruder(full.config.store.url).sections()))
-    assert await full.fold_again(processes=PROCESSES) == sections
+    assert await full.replay(processes=PROCESSES) == sections
     assert len({span for span, _ in asked}) == len(asked) == PROCESSES * verifier_pool.PARTS
     assert all(domains == {domain.name for domain in DOMAINS} for _, domains in asked)
 
@@ -140,7 +140,7 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
 
     monkeypatch.setattr(log, "scan", read)
     monkeypatch.setattr(section_verifier, "STREAMS", 50)
-    assert await full.fold_again() == sections
+    assert await full.replay() == sections
     assert len(reads) == len(set(reads)) > 1
 
 
@@ -216,7 +216,7 @@ async def test_without_any_process_it_is_slower_and_right(
     whole = intruder.sections()
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([whole[key]._replace(body=b"1")])
-    assert await full.fold_again(processes=PROCESSES) == ReplayResult(len(whole), 1)
+    assert await full.replay(processes=PROCESSES) == ReplayResult(len(whole), 1)
     assert intruder.sections() == whole
 
 
@@ -239,10 +239,10 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(VerifierPool, "look", look)
     monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
-    await full.fold_again(processes=None)
+    await full.replay(processes=None)
     assert sizes == []
     monkeypatch.setattr("pagefold.engine.shop.PAYS_FROM", 100)
-    await full.fold_again(processes=None)
+    await full.replay(processes=None)
     assert set(sizes) == {3}
     assert verifier_pool.processors() >= 1
 

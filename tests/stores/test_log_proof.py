@@ -102,7 +102,7 @@ async def assert_closed(shop: Shop, reason: str) -> None:
         lambda shop: shop.store.records.insert("stored_events", [Raw("an-aggregate")], None),
         lambda shop: shop.catch_up(),
         lambda shop: shop.work(),
-        lambda shop: shop.fold_again(),
+        lambda shop: shop.replay(),
     ]
     for way in ways:
         with anyio.fail_after(20), pytest.raises(LogReplaced, match=reason):

@@ -170,10 +170,10 @@ class Processes:
         for process in self._started:
             process.kill()
 
-    def worker(self, config: Path, *, disposable: bool = True) -> "Worker":
+    def worker(self, config: Path, *, killable: bool = True) -> "Worker":
         """A process that folds all domains."""
         trap = self._folder / f"trap-{len(self._started)}"
-        options = ["--trap", str(trap)] if disposable else ["--trap", str(trap), "--keep"]
+        options = ["--trap", str(trap)] if killable else ["--trap", str(trap), "--keep"]
         return self._start(Worker(trap, "tests.support.worker_process", str(config), *options, log=self._new_log()))
 
     def appender(self, config: Path, lines: Path, acknowledged: Path, *options: str) -> Process:

@@ -61,9 +61,9 @@ def spring(trap: Path) -> None:
     os.kill(os.getpid(), signal.Signals[name])
 
 
-async def main(config: Path, *, disposable: bool) -> None:
+async def main(config: Path, *, killable: bool) -> None:
     """Works until SIGTERM."""
-    async with pagefold.open(config, disposable=disposable) as shop, anyio.create_task_group() as group:
+    async with pagefold.open(config, killable=killable) as shop, anyio.create_task_group() as group:
         group.start_soon(_end_on_request, group.cancel_scope)
         log.info("working")
         await shop.work()
@@ -85,4 +85,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.trap is not None:
         set_trap(options.trap)
-    anyio.run(lambda: main(options.config, disposable=not options.keep))
+    anyio.run(lambda: main(options.config, killable=not options.keep))

@@ -42,7 +42,7 @@ class PostgresStore(Store):
         self.tokens = PostgresTokens(connections)
 
     @classmethod
-    async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker; nobody need kill it
+    async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker; nobody need kill it
         """Opens the schema `config.store.schema` at `config.store.url`, made and migrated as needed."""
         connections = Connections(config)
         try:

@@ -24,29 +24,29 @@ from pagefold.engine.stores.store_health import Inspection
 class SQLiteStore(Store):
     """A log in `events.db`, pages in `pages.db`."""
 
-    def __init__(self, connections: Connections, config: Config, *, disposable: bool) -> None:
+    def __init__(self, connections: Connections, config: Config, *, killable: bool) -> None:
         self._connections = connections
         self.name = connections.name
         self.proof = self._proof = proof = SQLiteProof(connections)
         self.log = SQLiteLog(connections, proof)
         self.pages = SQLitePages(connections)
-        self.consumption = SQLiteConsumption(connections, proof, config.work.lease_seconds, disposable=disposable)
+        self.consumption = SQLiteConsumption(connections, proof, config.work.lease_seconds, killable=killable)
         self.dead_letters = SQLiteDeadLetters(connections)
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)
 
     @classmethod
-    async def open(cls, config: Config, *, create: bool = True, disposable: bool = False) -> Self:
+    async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:
         """Opens the folder of `config.store.url`, made and migrated as needed.
 
-        `disposable` allows a standby to kill this process, should it be found frozen inside a transaction.
+        `killable` allows a standby to kill this process, should it be found frozen inside a transaction.
         """
         folder = folder_of(config.store.url)
         name = f"sqlite:///{folder}"
         await run_sync(lambda: prepare(folder, create=create))
         with translate_errors(name):
             connections = Connections(folder, partial(prepare, folder, create=False), partial(check, name))
-            return cls(connections, config, disposable=disposable)
+            return cls(connections, config, killable=killable)
 
     async def check_reads(self) -> None:
         await store_health.check_reads(self._connections)

@@ -3,7 +3,7 @@
 A worker that is frozen keeps its lock. Its file grows old then, and a standby takes over: it names itself in the
 checkpoint, which every transaction of a holder looks at first, so the frozen one can change nothing when it wakes. One
 that was frozen inside a transaction holds SQLite's write lock, which nobody can take away: a process that declared
-itself disposable (`pagefold work`) is killed then, any other is reported.
+itself killable (`pagefold work`) is killed then, any other is reported.
 
 A task is claimed by such a file alone: it is free again when the claimant's process ends, and nobody ends that.
 """
@@ -62,11 +62,11 @@ class SQLiteLease(Lease):
 class SQLiteConsumption(Coordination):
     """Checkpoints in `pages.db`, leases in lock files beside it."""
 
-    def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, disposable: bool) -> None:
+    def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, killable: bool) -> None:
         self._connections = connections
         self._proof = proof
         self._lease_seconds = lease_seconds
-        self._disposable = disposable
+        self._killable = killable
 
     async def checkpoints(self) -> list[Checkpoint]:
         rows = await self._connections.pages_reader.fetch("checkpoints")
@@ -88,7 +88,7 @@ class SQLiteConsumption(Coordination):
         try:
             holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
             with translate_errors(self._connections.name):
-                lock.describe(holder, disposable=self._disposable)
+                lock.describe(holder, killable=self._killable)
             await self._take_over(domain, holder)
             async with run_beside(partial(self._beat, lock)):
                 yield SQLiteLease(self._connections, self._proof, domain, holder)
@@ -167,9 +167,9 @@ class LockFile:
             return None
         return cls(file, descriptor)
 
-    def describe(self, holder: str, *, disposable: bool) -> None:
+    def describe(self, holder: str, *, killable: bool) -> None:
         """Says who has it."""
-        text = json.dumps({"pid": os.getpid(), "holder": holder, "disposable": disposable})
+        text = json.dumps({"pid": os.getpid(), "holder": holder, "disposable": killable})
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
         self.touch()
@@ -207,7 +207,7 @@ class LockFile:
 
     @classmethod
     def kill_holder(cls, file: Path, domain: str) -> None:
-        """Ends a disposable process that is frozen inside a transaction. Any other is only reported."""
+        """Ends a killable process that is frozen inside a transaction. Any other is only reported."""
         content = cls.description(file)
         pid = content.get("pid")
         if content.get("disposable") is True and isinstance(pid, int) and _has_open(pid, file):
