@@ -87,7 +87,7 @@ async def test_some_domains_alone(shop: Shop) -> None:
     assert page is not None
     assert (page["inventory"], page["pricing"] is None) == (None, False)
     assert [each.domain for each in await shop.store.consumption.checkpoints()] == ["pricing"]
-    with pytest.raises(ConfigurationError, match="'prices' is no domain"):
+    with pytest.raises(ConfigurationError, match="unknown domain 'prices'"):
         await shop.catch_up(["prices"])
 
 
