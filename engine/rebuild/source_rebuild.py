@@ -85,10 +85,7 @@ _stream = attrgetter("originator_id")
 
 
 class SourceRebuild:
-    """One run of one source. `runs` is None when nothing may be written, neither to the log nor about the run itself.
-
-    `confirmed` allows it to take anything away.
-    """
+    """One run of one source. With `runs` None nothing is written; `confirmed` allows any number of withdrawals."""
 
     def __init__(  # noqa: PLR0913  # what a run needs, by name
         self,
