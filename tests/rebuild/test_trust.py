@@ -282,8 +282,7 @@ async def test_a_repetition_out_of_scope_counts_as_well(store_url: str) -> None:
 @pytest.mark.parametrize(("total", "complete"), [(39, True), (40, False), (38, False)])
 async def test_in_a_stable_list_distinct_rows_count(store_url: str, total: int, complete: bool) -> None:  # noqa: FBT001
     """Where rows do not shift, what comes twice does not count towards the total, and there must be exactly as many."""
-    rows = prices()
-    pages = [rows[:20], rows[19:39]]
+    pages = [prices()[:20], prices()[19:39]]
     assert not (await asked_of(store_url, paged(pages, [total] * 2))).complete
     report = await asked_of(store_url, paged(pages, [total] * 2), stable=True)
     assert (report.complete, report.counts.withdrawn) == (complete, int(complete))
@@ -292,16 +291,14 @@ async def test_in_a_stable_list_distinct_rows_count(store_url: str, total: int, 
 async def test_a_single_page_counts_distinct_rows(store_url: str) -> None:
     """A row that comes twice in it fills no place of the total."""
     rows = prices()
-    report = await asked_of(store_url, paged([[rows[0], *rows[:39]]], [40]))
-    assert (report.complete, report.counts.withdrawn) == (False, 0)
-    report = await asked_of(store_url, paged([[rows[0], *rows[:39]]], [39]))
-    assert (report.complete, report.counts.withdrawn) == (True, 1)
+    for total, complete in ((40, False), (39, True)):
+        report = await asked_of(store_url, paged([[rows[0], *rows[:39]]], [total]))
+        assert (report.complete, report.counts.withdrawn) == (complete, int(complete))
 
 
 async def test_a_total_that_changes_proves_that_rows_shift(store_url: str) -> None:
     """Something was deleted from a page that was read before: what is behind it has moved up, and one was skipped."""
-    rows = prices()
-    pages = [rows[:20], rows[21:]]
+    pages = [prices()[:20], prices()[21:]]
     report = await asked_of(store_url, paged(pages, [40, 39]))
     assert (report.complete, report.counts.withdrawn) == (False, 0)
     assert "its total has changed" in report.reason
@@ -485,10 +482,9 @@ async def test_since_when_a_snapshot_is_silent(
 async def test_a_live_list_may_be_behind_its_events(store_url: str) -> None:
     """Of an endpoint, too, what came within `settle` before the run began is no orphan."""
     answering = paged([prices()[1:]], [39])
-    report = await asked_of(store_url, answering, settle="15m")
-    assert counts_of(report) == {"rows": 39, "equal": 39, "spared": 1}
-    report = await asked_of(store_url, answering, settle=0)
-    assert counts_of(report) == {"rows": 39, "equal": 39, "orphans": 1, "withdrawn": 1}
+    assert counts_of(await asked_of(store_url, answering, settle="15m")) == {"rows": 39, "equal": 39, "spared": 1}
+    counts = counts_of(await asked_of(store_url, answering, settle=0))
+    assert counts == {"rows": 39, "equal": 39, "orphans": 1, "withdrawn": 1}
 
 
 async def test_a_moment_before_all_moments_withdraws_nothing(store_url: str, tmp_path: Path) -> None:

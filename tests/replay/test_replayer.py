@@ -364,10 +364,7 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 async def test_a_worker_that_is_stopped_in_the_middle_begins_again(
     config: Config, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it.
-
-    Of most products there is nothing new: their pages are left to be folded again, however fast the consumer is.
-    """
+    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it."""
     newer = products(SKUS[-5:], version=2)
     said, changed = [*products(), *newer], CHANGES["locale"](config)
     async with pagefold.open(config) as shop:
