@@ -1,6 +1,6 @@
-"""What a change means.
+"""The domains: what a change means. One file a domain, each ending in one `Domain` value.
 
-One file a domain, each ending in one `Domain` value. A new domain is its file and a line here.
+To add a domain, add its file and list it here.
 """
 
 from pagefold.domains.catalog import CATALOG

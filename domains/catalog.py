@@ -1,21 +1,24 @@
-"""Catalog: what a product is. It gives a page its identity: without it, or disabled by it, nothing is shown."""
+"""Catalog: what a product is.
+
+It gives a page its identity: a page is live only while its catalog section is enabled.
+"""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from pagefold.domains.domain import JSON, ChannelContext, Contribution, Domain, SectionBody, encode
-from pagefold.domains.locales import TextByLocale, are_plain, plain_text, upcast_text
+from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, upcast_text
 from pagefold.domains.values import check_json
 
-DEPTH_OF_ATTRIBUTES = 3
-"""The event, its payload, `attributes`: what stands around an attribute's value."""
+ATTRIBUTES_DEPTH = 3
+"""The levels around an attribute's value: the event, its payload, `attributes`."""
 
 
 class Catalog(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
 ):
-    """What a source may state: attributes by code, some of them texts by locale, and the product's place."""
+    """A source's catalog payload: attributes by code, texts by locale, and the product's classification."""
 
     attributes: dict[str, object] = {}
     localized: dict[str, TextByLocale] = {}
@@ -26,7 +29,7 @@ class Catalog(
 
 
 class Served(msgspec.Struct, gc=False):
-    """What a page shows."""
+    """The catalog section of a page."""
 
     attributes: dict[str, JSON]
     categories: list[JSON]
@@ -34,32 +37,33 @@ class Served(msgspec.Struct, gc=False):
     parent: str | None
 
 
-def admit(payload: Catalog) -> Catalog:
-    """Attributes are free-form JSON, within what every reader reads alike; texts have the one form that they have.
+def validate(payload: Catalog) -> Catalog:
+    """Checks free-form attributes, and brings texts into canonical form.
 
-    A translation that is null or blank is none, and a text without any is none either: they are not kept.
+    Attributes are JSON that every reader decodes alike. Null and blank translations are dropped, and so is a text
+    without any.
     """
     for code, value in payload.attributes.items():
         if not isinstance(value, str):
-            check_json(f"attributes.{code}", value, DEPTH_OF_ATTRIBUTES)
-    if are_plain(payload.localized.values()):
+            check_json(f"attributes.{code}", value, ATTRIBUTES_DEPTH)
+    if are_canonical(payload.localized.values()):
         return payload
-    texts = {code: plain_text(f"localized.{code}", text) for code, text in payload.localized.items()}
+    texts = {code: canonical_text(f"localized.{code}", text) for code, text in payload.localized.items()}
     return msgspec.structs.replace(payload, localized={code: text for code, text in texts.items() if text})
 
 
 def upcast(payload: Catalog) -> Catalog:
-    """Texts had any keys once."""
-    if are_plain(payload.localized.values()):
+    """Brings texts of older logs, whose keys were not checked, into canonical form."""
+    if are_canonical(payload.localized.values()):
         return payload
     localized = {code: upcast_text(text) for code, text in payload.localized.items()}
     return msgspec.structs.replace(payload, localized=localized)
 
 
 def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -> SectionBody | None:
-    """By attribute, and for family, parent and categories.
+    """Takes each attribute, family, parent and categories from the first source that has it.
 
-    The first source that has it. One that disables, disables.
+    If any source disables the product, the section is disabled.
     """
     attributes: dict[str, JSON] = {}
     categories: list[JSON] = []
@@ -77,11 +81,11 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -
 
 
 def _attributes(payload: Catalog, view: ChannelContext) -> dict[str, JSON]:
-    """One source's attributes, its texts resolved for the channel. A text that no locale has is absent."""
+    """One source's attributes, with texts resolved for the channel. A text without a matching locale is absent."""
     attributes = payload.attributes.copy()
     locales = view.locales
     for code, text in payload.localized.items():
-        for locale in locales:  # as `resolve` does, for less
+        for locale in locales:  # as `resolve`, inlined for speed
             if locale in text:
                 attributes[code] = text[locale]
                 break
@@ -91,10 +95,10 @@ def _attributes(payload: Catalog, view: ChannelContext) -> dict[str, JSON]:
 CATALOG = Domain(
     name="catalog",
     payload=Catalog,
-    admit=admit,
+    validate=validate,
     fold=fold,
     upcast=upcast,
-    depends_on=lambda view: view.locales,
+    varies_by=lambda view: view.locales,
     gives_identity=True,
     fold_version=2,
 )

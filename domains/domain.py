@@ -1,8 +1,8 @@
-"""What a domain is: the contract that each file of this package keeps.
+"""The contract of a domain, which every file of this package keeps.
 
-A domain is pure. It says what a source may state about a SKU (`payload`), which statements a page may use (`admit`,
-`fits`), and how the statements of all sources become one section of one page (`fold`). It knows no store, no clock and
-no event loop.
+A domain is pure. It defines what a source may send for a SKU (`payload`), which payloads are valid (`validate`,
+`channel_mismatch`), and how the payloads of all sources become one section of one page (`fold`). It has no access to
+stores, clocks or the event loop.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -27,10 +27,10 @@ class InvalidPayload(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChannelContext:
-    """What a domain may know of a channel.
+    """The part of a channel's configuration that a domain sees.
 
-    `locales` is the chain to try for a text, most wanted first (`de-AT`, `de`, then the fallbacks); `currency` is the
-    ISO 4217 code of every price of the channel.
+    `locales` are tried in order for a text (`de-AT`, `de`, then the fallbacks); `currency` is the ISO 4217 code of all
+    prices of the channel.
     """
 
     locales: tuple[str, ...]
@@ -39,27 +39,27 @@ class ChannelContext:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the configuration says of the payloads of one source: whether a price of zero is one."""
+    """The configured rules for the payloads of one source: whether a price may be zero."""
 
     zero_price: bool = True
 
 
 class Contribution(msgspec.Struct, Generic[Payload], frozen=True, gc=False):
-    """One source's word for one section. Contributions come in the order in which the channel ranks its sources."""
+    """One source's payload for one section. Contributions come in the order in which the channel ranks its sources."""
 
     source: str
     payload: Payload
 
 
 class SectionBody(msgspec.Struct, frozen=True, gc=False):
-    """A section as it will be served: canonical JSON (keys sorted, no spaces), and whether the domain is ready."""
+    """A section as it is served: canonical JSON (keys sorted, no spaces), and whether the domain is ready."""
 
     json: bytes
     ready: bool = True
 
 
 def same_for_all(_view: ChannelContext) -> Hashable:
-    """The answer of the domains whose sections are the same in every channel."""
+    """The `varies_by` of domains whose sections are the same in every channel."""
     return None
 
 
@@ -72,54 +72,56 @@ def encode(body: object) -> bytes:
 
 
 def encode_all(bodies: Sequence[object]) -> list[bytes]:
-    """Each of them as `encode` gives it."""
+    """Encodes each body as `encode` does."""
     return _canonical.encode_lines(bodies).splitlines()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain(Generic[Payload]):
-    """One domain. Everything the rest of Pagefold needs to know of it.
+    """One domain: everything the rest of Pagefold needs to know about it.
 
-    `payload` is a msgspec struct that forbids unknown fields and omits defaults; its JSON with sorted keys is the
-    canonical content by which two statements of one version are compared.
+    `payload` is a msgspec struct that forbids unknown fields and omits defaults. Its JSON with sorted keys is the
+    canonical content by which two events of one version are compared.
 
-    `admit(payload)` is asked once, at the door: it gives the payload in its canonical form, or raises `InvalidPayload`.
+    `validate(payload)` runs once, before an event is appended. It returns the payload in canonical form, or raises
+    `InvalidPayload`.
 
-    `fits(payload, view)` gives what keeps a payload from being meant for a channel, or None when it can be. A
-    statement made for that very channel is refused with this reason; one made for every channel (`*`) merely does
-    not count there. Without it, every statement suits every channel.
+    `channel_mismatch(payload, context)` returns why a payload cannot be used in a channel, or None. An event for that
+    very channel is then rejected; an event for every channel (`*`) is ignored there. Without it, every payload fits
+    every channel.
 
-    `violates(payload, rules)` gives what the configuration forbids the source of a payload to state, or None. It is
-    asked at the door alone: what is in the log counts. Without it, there is nothing that could be forbidden.
+    `violates(payload, rules)` returns which configured rule of its source a payload breaks, or None. It is checked only
+    before an append: what is in the log counts. Without it, there are no such rules.
 
-    `upcast(payload)` gives a payload of the log as `fold` takes it: a log can be older than a rule. Without it, every
-    payload is taken as it is.
+    `upcast(payload)` returns a stored payload as `fold` expects it, since a log can be older than a rule. Without it,
+    payloads are used as stored.
 
-    `fold(contributions, view)` gives the section, from one or more contributions, or None when the section is disabled.
-    It must not depend on anything but its arguments.
+    `fold(contributions, context)` returns the section from one or more contributions, or None if it is disabled. It
+    depends on nothing but its arguments.
 
-    `depends_on(view)` is what of the channel `fold` looks at: channels that agree on it share the folded bytes.
+    `varies_by(context)` returns what `fold` reads of the channel. Channels with equal values share the folded bytes.
 
-    `gives_identity` marks the domain without which a page is not shown at all.
+    `gives_identity` marks the domain without which a page is not live.
 
-    `fold_version` is raised with every change of the code after which the same log gives other sections: then pages
-    that were folded before are folded again.
+    `fold_version` is increased with every code change after which the same log gives other sections. Existing pages are
+    then folded again.
     """
 
     name: str
     payload: type[Payload]
     fold: Callable[[Sequence[Contribution[Payload]], ChannelContext], SectionBody | None]
-    admit: Callable[[Payload], Payload] = lambda payload: payload
-    fits: Callable[[Payload, ChannelContext], InvalidPayload | None] | None = None
+    validate: Callable[[Payload], Payload] = lambda payload: payload
+    channel_mismatch: Callable[[Payload, ChannelContext], InvalidPayload | None] | None = None
     violates: Callable[[Payload, Rules], InvalidPayload | None] | None = None
     upcast: Callable[[Payload], Payload] | None = None
-    depends_on: Callable[[ChannelContext], Hashable] = same_for_all
+    varies_by: Callable[[ChannelContext], Hashable] = same_for_all
     gives_identity: bool = False
     fold_version: int = 1
 
 
 AnyDomain: TypeAlias = Domain[Any]
-"""A domain whose payload type does not matter. `Any`, because a domain both takes and gives its payload (invariant)."""
+"""A domain whose payload type does not matter. `Any`, because a domain both takes and returns its payload (invariant).
+"""
 
 
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -1,4 +1,4 @@
-"""Inventory: what can be sold from the places that a channel sells from."""
+"""Inventory: the stock that a channel can sell, by location."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,9 +13,10 @@ from pagefold.domains.values import NonNegative, SafeInteger, Timestamp, to_utc
 class Inventory(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
 ):
-    """What one place may state of its stock. `available` below zero is an oversold item.
+    """The stock of one location. A negative `available` is an oversold item.
 
-    `available` of null: nobody counts it, and it can always be sold. It must be said: what is missing is not null.
+    `available: null` means that stock is not counted and can always be sold. The field is required: a missing one is
+    not null.
     """
 
     available: SafeInteger | None
@@ -28,22 +29,23 @@ Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
 
 
 class Location(msgspec.Struct, gc=False):
-    """What one place can spare, None where it does not count."""
+    """The stock that one location can sell; None if it is not counted."""
 
     available: int | None
     source: str
 
 
 class Restocked(Location, gc=False, rename="camel"):
-    """A place that says when it gets more."""
+    """A location with a restocking date."""
 
     restock_at: datetime
 
 
 class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
-    """What a page shows.
+    """The inventory section of a page.
 
-    `restock_at` is the first of its places' moments. A page knows no clock: where that is over, theirs tell the next.
+    `restock_at` is the earliest of its locations' dates. It may be past, since a page does not depend on the clock; the
+    locations then have the later ones.
     """
 
     available: int | None
@@ -52,18 +54,18 @@ class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     restock_at: datetime | None = None
 
 
-def admit(payload: Inventory) -> Inventory:
-    """The moment of restocking is kept in UTC."""
+def validate(payload: Inventory) -> Inventory:
+    """Converts the restocking date to UTC."""
     if payload.restock_at is None:
         return payload
     return msgspec.structs.replace(payload, restock_at=to_utc("restockAt", payload.restock_at))
 
 
 def fold(contributions: Sequence[Contribution[Inventory]], _view: ChannelContext) -> SectionBody | None:
-    """The sum over the places of what each can spare beyond its safety stock.
+    """Sums what each location has above its safety stock.
 
-    Where one of them does not count its stock there is no sum: `available` is null, and the item in stock. The places
-    that do count still say theirs.
+    If any location does not count its stock, the total `available` is null and the item is in stock. Locations that
+    count keep their numbers.
     """
     locations: list[Location] = []
     restock_at: datetime | None = None
@@ -92,4 +94,4 @@ def fold(contributions: Sequence[Contribution[Inventory]], _view: ChannelContext
     return SectionBody(encode(Stock(total, locations, status, restock_at)))
 
 
-INVENTORY = Domain(name="inventory", payload=Inventory, admit=admit, fold=fold, fold_version=2)
+INVENTORY = Domain(name="inventory", payload=Inventory, validate=validate, fold=fold, fold_version=2)

@@ -1,4 +1,4 @@
-"""Locales, whatever their case and separator, and texts by locale: their one form, and which text is shown."""
+"""Locales and texts by locale: their canonical form, and which text is shown."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,12 +7,12 @@ from typing import TypeAlias
 from pagefold.domains.domain import InvalidPayload
 
 TextByLocale: TypeAlias = dict[str, str | None]
-"""As a source gives it. In the form in which it is kept, keys are canonical, and no text is null or blank."""
+"""A text as a source sends it. In canonical form, keys are canonical tags and no text is null or blank."""
 
 MAX_LOCALE_CHARACTERS = 64
 
 MAX_KNOWN_LOCALES = 2_000
-"""So many are remembered in their canonical form; a shop has dozens."""
+"""How many canonical tags are cached. A shop has dozens."""
 
 _tag = re.compile(
     r"(?P<language>[a-z]{2,3}|(?:ar|kok|ms|sgn|sw|uz|zh)-(?P<extended>[a-z]{3}))(?:-(?P<script>[a-z]{4}))?"
@@ -26,24 +26,24 @@ _java_script = re.compile(r"([A-Za-z]{2,3})((?:_[A-Za-z]{2}|_[0-9]{3})?)_+#([A-Z
 _SCRIPTS = {"latin": "latn", "cyrillic": "cyrl", "devanagari": "deva"}
 _VARIANTS = frozenset({"tarask", "valencia"})
 _MODIFIERS = frozenset({"euro", *_SCRIPTS, *_VARIANTS})
-"""What POSIX writes behind an `@`: scripts and variants; a currency says nothing of a language."""
+"""What POSIX writes after `@`: scripts and variants. `euro` is accepted and dropped."""
 
 _LANGUAGES = {"in": "id", "iw": "he", "ji": "yi", "jw": "jv", "mo": "ro"}
 _REGIONS = {"bu": "mm", "dd": "de", "fx": "fr", "tp": "tl", "uk": "gb", "yd": "ye", "zr": "cd"}
-"""Subtags that others have taken the place of (RFC 5646, section 4.5), as old Java writes them; and `UK`."""
+"""Deprecated subtags and their replacements (RFC 5646, section 4.5), as old Java writes them; and `UK`."""
 
 _canonical: set[str] = set()
 _is_canonical = _canonical.issuperset
 
 
 def canonical_locale(name: str) -> str | None:
-    """A BCP 47 tag in its one form (`de-DE`, `zh-Hant-TW`); None for what is no locale.
+    """The canonical BCP 47 tag (`de-DE`, `zh-Hant-TW`) of a locale; None if the name is not a locale.
 
-    Case does not matter, and `_` is a separator, too. What POSIX and Java add is understood: `de_DE.UTF-8`,
+    Case does not matter, and `_` is a separator, too. POSIX and Java forms are understood: `de_DE.UTF-8`,
     `ca_ES@valencia`, `sr_RS@latin`, `zh_TW_#Hant`; `@euro` and a codeset are dropped. A language has two or three
-    letters, so that neither `default` nor `german` is taken for one.
+    letters, so that `default` and `german` are not locales.
     """
-    if len(name) > MAX_LOCALE_CHARACTERS or not name.isascii():  # in small letters, some others are ASCII
+    if len(name) > MAX_LOCALE_CHARACTERS or not name.isascii():  # some other characters are ASCII in lower case
         return None
     posix = _posix.fullmatch(_java_script.sub(r"\1_\3\2", name))
     if posix is None:
@@ -69,18 +69,18 @@ def _joined(found: re.Match[str], modifier: str) -> str:
     return "-".join(parts) + found["variants"] + variant + found["extensions"]
 
 
-def more_general(tag: str) -> list[str]:
-    """A canonical tag and what may stand in for it, the most specific first: `de-AT` gives `de-AT`, `de`.
+def with_general_forms(tag: str) -> list[str]:
+    """A canonical tag and its fallbacks, most specific first: `de-AT` gives `de-AT`, `de`.
 
-    As RFC 4647, section 3.4, has it: a single letter, which announces what follows, does not stand at an end.
+    As in RFC 4647, section 3.4, no tag ends in a single letter, which only introduces what follows.
     """
     parts = tag.split("-")
     lengths = [length for length in range(len(parts) - 1, 0, -1) if len(parts[length - 1]) > 1]
     return [tag, *["-".join(parts[:length]) for length in lengths]]
 
 
-def are_plain(texts: Iterable[Mapping[str, str | None]]) -> bool:
-    """Whether texts are known to be in the form in which they are kept. They may be all the same where they are not."""
+def are_canonical(texts: Iterable[Mapping[str, str | None]]) -> bool:
+    """Whether all texts are known to be canonical. A canonical text whose tags are not cached yet gives False."""
     for text in texts:
         if not text or not _is_canonical(text):
             return False
@@ -90,10 +90,10 @@ def are_plain(texts: Iterable[Mapping[str, str | None]]) -> bool:
     return True
 
 
-def plain_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
-    """A text in the form in which it is kept. A translation that is null or blank is none, and is left out.
+def canonical_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
+    """A text in canonical form, without null and blank translations.
 
-    Raises `InvalidPayload` for a key that is no locale, and for two that are one.
+    Raises `InvalidPayload` for a key that is not a locale, and for two keys of the same locale.
     """
     names: dict[str, str] = {}
     for name in text:
@@ -107,10 +107,10 @@ def plain_text(path: str, text: Mapping[str, str | None]) -> TextByLocale:
 
 
 def upcast_text(text: Mapping[str, str | None]) -> TextByLocale:
-    """A text of a log that is older than the one form, in that form.
+    """A text of an older log, in canonical form.
 
-    Of two keys that are one locale the one in that form counts, else the last in the order of the alphabet. What is no
-    locale stays, where no channel can ask for it.
+    Of two keys of the same locale, the canonical one wins, else the last in alphabetical order. Keys that are not
+    locales are kept; no channel asks for them.
     """
     spelt = [(canonical_locale(name) or name, name) for name in text]
     return _without_blanks(
@@ -123,7 +123,7 @@ def _without_blanks(text: Iterable[tuple[str, str | None]]) -> TextByLocale:
 
 
 def resolve(text: Mapping[str, str | None], locales: Iterable[str]) -> str | None:
-    """The text in the first of the locales that has one, or None. The text is in the form in which texts are kept."""
+    """The text of the first locale that has one, or None. The text must be in canonical form."""
     for locale in locales:
         if locale in text:
             return text[locale]

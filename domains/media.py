@@ -6,7 +6,7 @@ from operator import attrgetter
 import msgspec
 
 from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, SectionBody, encode
-from pagefold.domains.locales import TextByLocale, are_plain, plain_text, resolve, upcast_text
+from pagefold.domains.locales import TextByLocale, are_canonical, canonical_text, resolve, upcast_text
 from pagefold.domains.values import NonNegative, SafeInteger
 
 
@@ -25,7 +25,7 @@ class Asset(
 
 
 class Media(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a source may state: all its assets of the SKU."""
+    """A source's media payload: all its assets of the SKU."""
 
     assets: list[Asset] = []
 
@@ -34,7 +34,7 @@ _position = attrgetter("position")
 
 
 class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
-    """An asset as a page shows it: its text in the channel's language, and only what is known."""
+    """An asset as served: its text in the channel's language, without unknown fields."""
 
     position: int
     url: str
@@ -45,37 +45,37 @@ class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     width: int | None = None
 
 
-def admit(payload: Media) -> Media:
-    """An asset has an address, and its text the one form that texts have: see `plain_text`."""
+def validate(payload: Media) -> Media:
+    """Requires an address for every asset, and brings texts into canonical form."""
     for index, asset in enumerate(payload.assets):
         if not asset.url:
             raise InvalidPayload(f"assets[{index}].url", "must not be empty")
-    if _are_plain(payload):
+    if _are_canonical(payload):
         return payload
     replace = msgspec.structs.replace
     return Media(
         assets=[
-            replace(asset, alt=plain_text(f"assets[{index}].alt", asset.alt))
+            replace(asset, alt=canonical_text(f"assets[{index}].alt", asset.alt))
             for index, asset in enumerate(payload.assets)
         ]
     )
 
 
 def upcast(payload: Media) -> Media:
-    """Texts had any keys once."""
-    if _are_plain(payload):
+    """Brings texts of older logs, whose keys were not checked, into canonical form."""
+    if _are_canonical(payload):
         return payload
     return Media(assets=[msgspec.structs.replace(asset, alt=upcast_text(asset.alt)) for asset in payload.assets])
 
 
-def _are_plain(payload: Media) -> bool:
-    return are_plain([asset.alt for asset in payload.assets if asset.alt])
+def _are_canonical(payload: Media) -> bool:
+    return are_canonical([asset.alt for asset in payload.assets if asset.alt])
 
 
 def fold(contributions: Sequence[Contribution[Media]], view: ChannelContext) -> SectionBody | None:
-    """All assets by position; equal ones by the rank of their source, then in the order in which it gave them.
+    """Sorts all assets by position, then by the rank of their source, then in the order in which it sent them.
 
-    Ready when there is at least one.
+    Ready if there is at least one.
     """
     assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=_position)  # stable: contributions come by rank
@@ -98,9 +98,9 @@ def fold(contributions: Sequence[Contribution[Media]], view: ChannelContext) -> 
 MEDIA = Domain(
     name="media",
     payload=Media,
-    admit=admit,
+    validate=validate,
     fold=fold,
     upcast=upcast,
-    depends_on=lambda view: view.locales,
+    varies_by=lambda view: view.locales,
     fold_version=2,
 )

@@ -1,4 +1,4 @@
-"""Pricing: what a product costs in a channel, as the first source that has a price for it says."""
+"""Pricing: what a product costs in a channel, according to the first source that has a price for it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from pagefold.domains.amounts import are_plain, is_free, plain_amount
+from pagefold.domains.amounts import are_canonical, canonical_amount, is_zero
 from pagefold.domains.domain import ChannelContext, Contribution, Domain, InvalidPayload, Rules, SectionBody, encode
 from pagefold.domains.values import Timestamp, check_currency, to_utc
 
@@ -27,7 +27,7 @@ class Scheduled(
     omit_defaults=True,
     rename={"from_": "from"},
 ):
-    """A price for a time: `from` inclusive, `until` exclusive, either of them open when absent."""
+    """A price for a period: `from` inclusive, `until` exclusive; either may be absent."""
 
     amount: str
     from_: Timestamp | None = None
@@ -37,7 +37,7 @@ class Scheduled(
 class Pricing(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, rename="camel"
 ):
-    """What a source may state. Amounts are decimal strings in `currency`."""
+    """A source's pricing payload. Amounts are decimal strings in `currency`."""
 
     currency: str
     amount: str
@@ -49,25 +49,25 @@ class Pricing(
     scheduled: list[Scheduled] = []
 
 
-def admit(payload: Pricing) -> Pricing:
-    """Amounts and moments have one form, the currency is a code, a schedule ends after it begins."""
+def validate(payload: Pricing) -> Pricing:
+    """Checks the currency and the schedules; brings amounts and timestamps into canonical form."""
     check_currency("currency", payload.currency)
     amounts = [payload.amount, *payload.customer_groups.values(), *[tier.amount for tier in payload.tiers]]
     if payload.compare_at is not None:
         amounts.append(payload.compare_at)
     if payload.scheduled:
         amounts += [each.amount for each in payload.scheduled]
-    if not are_plain(payload.currency, amounts):
-        payload = _with_plain_amounts(payload)
+    if not are_canonical(payload.currency, amounts):
+        payload = _with_canonical_amounts(payload)
     if not payload.scheduled:
         return payload
-    scheduled = [_admit_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
+    scheduled = [_validate_scheduled(f"scheduled[{index}]", item) for index, item in enumerate(payload.scheduled)]
     return msgspec.structs.replace(payload, scheduled=scheduled)
 
 
-def _with_plain_amounts(payload: Pricing) -> Pricing:
-    """Each by its name, which it takes long to write, and which nobody asks for while all are well."""
-    plain = partial(plain_amount, payload.currency)
+def _with_canonical_amounts(payload: Pricing) -> Pricing:
+    """Converts each amount by its path, for errors. Slow, and needed only if an amount is not canonical."""
+    plain = partial(canonical_amount, payload.currency)
     replace = msgspec.structs.replace
     return replace(
         payload,
@@ -87,7 +87,7 @@ def _with_plain_amounts(payload: Pricing) -> Pricing:
     )
 
 
-def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
+def _validate_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
     begin: datetime | None = to_utc(f"{path}.from", scheduled.from_)
     end: datetime | None = to_utc(f"{path}.until", scheduled.until)
     if begin is not None and end is not None and begin >= end:
@@ -96,28 +96,32 @@ def _admit_scheduled(path: str, scheduled: Scheduled) -> Scheduled:
 
 
 def violates(payload: Pricing, rules: Rules) -> InvalidPayload | None:
-    """A price of zero, where free is none. What is crossed out (`compareAt`) is no price that anybody pays."""
+    """Rejects prices of zero if the source must not send them. `compareAt` is crossed out, so it may be zero."""
     if rules.zero_price:
         return None
     prices = {"amount": payload.amount}
     prices |= {f"tiers[{index}].amount": tier.amount for index, tier in enumerate(payload.tiers)}
     prices |= {f"customerGroups.{group}": amount for group, amount in payload.customer_groups.items()}
     prices |= {f"scheduled[{index}].amount": each.amount for index, each in enumerate(payload.scheduled)}
-    free = next((path for path, amount in prices.items() if is_free(amount)), None)
-    reason = 'is zero, which is no price of this source; zero_price = "accept" in the configuration makes it one'
+    free = next((path for path, amount in prices.items() if is_zero(amount)), None)
+    reason = (
+        'is zero, and this source must not send free prices; zero_price = "accept" in its configuration allows them'
+    )
     return None if free is None else InvalidPayload(free, reason)
 
 
-def fits(payload: Pricing, view: ChannelContext) -> InvalidPayload | None:
-    """A price is for the channels of its currency."""
+def channel_mismatch(payload: Pricing, view: ChannelContext) -> InvalidPayload | None:
+    """A price is used in channels of its currency only."""
     if payload.currency == view.currency:
         return None
     return InvalidPayload("currency", f"the price is in {payload.currency}, the channel's currency is {view.currency}")
 
 
 def fold(contributions: Sequence[Contribution[Pricing]], _view: ChannelContext) -> SectionBody | None:
-    """The payload of the first source, as it stands."""
+    """Takes the payload of the first source unchanged."""
     return SectionBody(encode(contributions[0].payload))
 
 
-PRICING = Domain(name="pricing", payload=Pricing, admit=admit, fits=fits, violates=violates, fold=fold)
+PRICING = Domain(
+    name="pricing", payload=Pricing, validate=validate, channel_mismatch=channel_mismatch, violates=violates, fold=fold
+)

@@ -1,4 +1,4 @@
-"""Values that several domains share: currencies, moments, whole numbers, free-form JSON, and their rules."""
+"""Values that several domains share: currencies, timestamps, integers, free-form JSON, and their rules."""
 
 import math
 import re
@@ -10,23 +10,23 @@ import msgspec
 
 from pagefold.domains.domain import JSON, InvalidPayload
 
-LARGEST_INTEGER = 2**53 - 1
+MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
 
-DEEPEST_NESTING = 64
-"""How many objects and arrays may stand inside each other, counted from the event itself."""
+MAX_NESTING = 64
+"""How deep objects and arrays may be nested, counted from the event itself."""
 
-SafeInteger: TypeAlias = Annotated[int, msgspec.Meta(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
-NonNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
+SafeInteger: TypeAlias = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+NonNegative: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 Timestamp: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _currency = re.compile(r"[A-Z]{3}", re.ASCII)
 _known_currencies: set[str] = set()
-"""Those that have been checked: of three letters, there are only so many."""
+"""Currencies that passed the check. Bounded, since codes have three letters."""
 
 
 def check_currency(path: str, currency: str) -> None:
-    """A currency is an ISO 4217 code in capitals."""
+    """Checks that a currency is an ISO 4217 code in capitals."""
     if currency in _known_currencies:
         return
     if _currency.fullmatch(currency) is None:
@@ -35,7 +35,7 @@ def check_currency(path: str, currency: str) -> None:
 
 
 def to_utc(path: str, moment: datetime | None) -> datetime | None:
-    """The same moment in UTC, so that one moment has one spelling."""
+    """The timestamp in UTC, so that equal times have equal text."""
     if moment is None:
         return None
     try:
@@ -45,15 +45,15 @@ def to_utc(path: str, moment: datetime | None) -> datetime | None:
 
 
 def check_json(path: str, value: object, depth: int) -> None:
-    """Free-form JSON that every reader reads alike: finite numbers, exact integers, bounded nesting.
+    """Checks free-form JSON: finite numbers, exact integers, bounded nesting.
 
-    `depth` is how many objects and arrays stand around the value. Raises `InvalidPayload` with the offender's path.
+    `depth` is how many objects and arrays contain the value. Raises `InvalidPayload` with the path of what is wrong.
     """
     match value:
         case None | bool() | str():
             return
         case int():
-            if abs(value) > LARGEST_INTEGER:
+            if abs(value) > MAX_INTEGER:
                 raise InvalidPayload(path, "is beyond 2^53-1; write a larger integer as a string")
         case float():
             if not math.isfinite(value):
@@ -65,8 +65,8 @@ def check_json(path: str, value: object, depth: int) -> None:
 
 
 def _check_container(path: str, value: Mapping[str, JSON] | list[JSON], depth: int) -> None:
-    if depth > DEEPEST_NESTING:
-        raise InvalidPayload(f"{path[:40]}…", f"nested deeper than {DEEPEST_NESTING}")
+    if depth > MAX_NESTING:
+        raise InvalidPayload(f"{path[:40]}…", f"nested deeper than {MAX_NESTING}")
     if isinstance(value, list):
         for index, item in enumerate(value):
             check_json(f"{path}[{index}]", item, depth)
@@ -82,18 +82,18 @@ _WITH_FRACTION = len("0001-01-01T00:00:00.000000")
 
 
 def format_timestamp(moment: datetime) -> str:
-    """Fixed-width UTC text with microseconds, which sorts as moments do.
+    """Fixed-width UTC text with microseconds. It sorts by time.
 
     Raises `OverflowError` outside years 1 to 9999.
     """
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    text = _encode(moment).decode()[1:-2]  # a sixth of the time that `isoformat` takes
+    text = _encode(moment).decode()[1:-2]  # takes a sixth of the time of `isoformat`
     return f"{text}Z" if len(text) == _WITH_FRACTION else f"{text}.000000Z"
 
 
-def earlier(moment: str, seconds: float) -> str:
-    """A moment so many seconds before another, both as `format_timestamp` gives them; the first of all if need be."""
+def seconds_before(moment: str, seconds: float) -> str:
+    """The timestamp `seconds` before another, both as `format_timestamp` writes them; the minimum if out of range."""
     try:
         return format_timestamp(datetime.fromisoformat(moment) - timedelta(seconds=seconds))
     except OverflowError:

@@ -1,7 +1,4 @@
-"""How changes become pages.
-
-Streams and channels, the fold of contributions into sections, the splice. All of it pure.
-"""
+"""How events become pages: streams, channels, the fold of contributions into sections, the splice. Pure."""
 
 from pagefold.projections.channels import Channel, fingerprint_parts
 from pagefold.projections.section_fold import (

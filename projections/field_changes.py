@@ -1,4 +1,4 @@
-"""What differs between two payloads of a stream, field by field. Pure."""
+"""The differences between two payloads of a stream, field by field. Pure."""
 
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -9,13 +9,13 @@ from pagefold.domains.domain import JSON
 if TYPE_CHECKING:
     AnyJSON: TypeAlias = JSON
 else:
-    AnyJSON = object  # msgspec cannot describe a type that is made of itself
+    AnyJSON = object  # msgspec cannot describe a recursive type
 
 from pagefold.domains.domain import JSON
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """A field that a version changed. `path` is dotted; a side that had no such field is None."""
+    """A field that a version changed. `path` is dotted; `before` or `after` is None if the field was absent."""
 
     path: str
     before: AnyJSON
@@ -29,7 +29,7 @@ def changes_between(before: dict[str, JSON], after: dict[str, JSON]) -> list[Fie
 
 
 def flatten(value: JSON, path: str = "") -> dict[str, JSON]:
-    """The leaves of a document, by dotted path. Empty containers and scalars are leaves; nothing is left of null."""
+    """The leaves of a document, by dotted path. Empty containers and scalars are leaves; null has none."""
     if isinstance(value, dict) and value:
         items = ((f"{path}.{key}" if path else key, item) for key, item in value.items())
     elif isinstance(value, list) and value:

@@ -12,11 +12,10 @@ from pagefold.projections.streams import EVERY_CHANNEL, decode_part, encode_part
 
 
 class DecodedEvent(msgspec.Struct, eq=False, gc=False, rename="camel"):
-    """The head of one stream, as its `state` is decoded.
+    """The head of one stream, decoded from its `state`.
 
-    `payload` is None when the source has taken its statement back. The two moments are text in one fixed-width form
-    of UTC, so that they compare as text. `version` is not part of the state: whoever decodes sets it. Compared by
-    identity.
+    `payload` is None if the source withdrew it. Timestamps are fixed-width UTC text, which compares by time. `version`
+    is not part of the state: the decoding code sets it. Compared by identity.
     """
 
     occurred_at: str
@@ -26,14 +25,14 @@ class DecodedEvent(msgspec.Struct, eq=False, gc=False, rename="camel"):
 
 
 DecodedEvents: TypeAlias = Mapping[str, DecodedEvent]
-"""The words about one SKU in one domain, by the tail of their stream: `/channel/domain/source`."""
+"""The heads of one SKU in one domain, by the suffix of their stream: `/channel/domain/source`."""
 
 
 class Section(NamedTuple):
-    """One domain's part of one page, as it is stored.
+    """One domain's part of one page, as stored.
 
-    `versions` and `body` are JSON as a page shows it: `{"pricing/erp":9}`; `body` is None exactly when the section is
-    disabled. The moments are fixed-width UTC text.
+    `versions` and `body` are JSON as served: `{"pricing/erp":9}`; `body` is None exactly if the section is disabled.
+    Timestamps are fixed-width UTC text.
     """
 
     sku: str
@@ -48,18 +47,18 @@ class Section(NamedTuple):
 
 
 Content: TypeAlias = tuple[bool, bool, bytes, bytes | None, str, str]
-"""A section but for whose it is: `enabled` and everything behind it."""
+"""A section without its key: `enabled` and the fields after it."""
 
 SectionRow: TypeAlias = tuple[str, str, str, bool, bool, bytes, bytes | None, str, str]
-"""What a section has, in its order."""
+"""The fields of a section, in their order."""
 
-_new = tuple.__new__  # a third of the time that the class itself would take
+_new = tuple.__new__  # takes a third of the time of the class itself
 
 
 class SharedSections(NamedTuple):
-    """One domain's sections of pages of one SKU, of which several channels have the same.
+    """One domain's sections for the pages of one SKU, where channels with equal sections share them.
 
-    `channels` are the names of those that have one, in order, each with the place of its content.
+    `channels` pairs the name of each channel that has a section, in order, with the index of its content.
     """
 
     sku: str
@@ -69,17 +68,17 @@ class SharedSections(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of `versions` and bodies, of each channel's."""
+        """Bytes of `versions` and bodies, counted for each channel."""
         sizes = [len(content[2]) + len(content[3] or b"") for content in self.contents]
         return sum([sizes[place] for _, place in self.channels])
 
     def rows(self) -> list[SectionRow]:
-        """Each channel's, but for the names of what it has: that takes half the time."""
+        """The section of each channel, as plain tuples: takes half the time of `sections`."""
         sku, domain, channels, contents = self
         return [(sku, channel, domain, *contents[place]) for channel, place in channels]
 
     def sections(self) -> list[Section]:
-        """Each channel's."""
+        """The section of each channel."""
         return [_new(Section, row) for row in self.rows()]
 
 
@@ -89,139 +88,151 @@ def sections_of(folded: Iterable[SharedSections]) -> list[Section]:
 
 
 class ChannelMismatch(ValueError):
-    """A statement made for a channel does not suit it (any more: its configuration has changed since)."""
+    """An event for one channel cannot be used in it, for instance because the channel's configuration changed since."""
 
-    def __init__(self, tail: str, reason: str) -> None:
+    def __init__(self, suffix: str, reason: str) -> None:
         super().__init__(reason)
-        self.tail = tail
+        self.suffix = suffix
         self.reason = reason
 
 
 _Source: TypeAlias = tuple[str, str, tuple[tuple[int, bool], ...]]
-"""A source that speaks to a channel: name, label in `versions`, where its words are, and which is for it alone."""
+"""A source with events for a channel.
 
-_Heard: TypeAlias = tuple[list[Contribution[Any]], bytes, str, str]
-"""Contributions, and what a section shows of where they are from: `versions`, and the two moments."""
+Its name, its label in `versions`, and the index of each head with whether it is for this channel alone.
+"""
+
+_Inputs: TypeAlias = tuple[list[Contribution[Any]], bytes, str, str]
+"""Contributions, and what a section says about their origin: `versions` and the two timestamps."""
 
 
 class ChannelFold:
-    """One domain of one channel: whom it listens to, and what of the channel its sections depend on."""
+    """One domain of one channel: the streams it listens to, and what of the channel its sections depend on."""
 
     def __init__(self, domain: AnyDomain, channel: Channel) -> None:
         self.channel = channel.name
-        self.view = channel.view()
+        self.context = channel.context()
         sources = channel.sources.get(domain.name, ())
         own = [stream_suffix(channel.name, domain.name, source) for source in sources]
         shared = [stream_suffix(EVERY_CHANNEL, domain.name, source) for source in sources]
-        self.tails = [*own, *shared]
-        self._listens_to = [
+        self.suffixes = [*own, *shared]
+        self._streams = [
             (source, f'"{domain.name}/{source}":', ((for_channel, True), (for_all, False)))
             for source, for_channel, for_all in zip(sources, own, shared, strict=True)
         ]
-        self.hearing: Hashable = self.view.currency if domain.fits else None
-        """Equal for channels that hear the same in the same words."""
-        self.showing: Hashable = domain.depends_on(self.view)
-        """Equal for channels that show the same of what they hear."""
+        self.input_key: Hashable = self.context.currency if domain.channel_mismatch else None
+        """Equal for channels in which the same events count."""
+        self.output_key: Hashable = domain.varies_by(self.context)
+        """Equal for channels whose sections are equal if the same events count."""
 
-    def heard(self, places: Mapping[str, int]) -> tuple[_Source, ...]:
-        """Who speaks to it, whoever counts most first. `places` are those of the words that there are, by tail."""
+    def inputs(self, indexes_of: Mapping[str, int]) -> tuple[_Source, ...]:
+        """Its sources with events, highest rank first.
+
+        `indexes_of` maps the suffixes of the existing streams to their index.
+        """
         found: list[_Source] = []
-        for source, label, tails in self._listens_to:
-            if spoken := tuple([(places[tail], own) for tail, own in tails if tail in places]):
-                found.append((source, label, spoken))
+        for source, label, suffixes in self._streams:
+            if indexes := tuple([(indexes_of[suffix], own) for suffix, own in suffixes if suffix in indexes_of]):
+                found.append((source, label, indexes))
         return tuple(found)
 
 
 def stream_suffix(channel: str, domain: str, source: str) -> str:
-    """The part of a stream's name that follows the SKU."""
+    """The part of a stream's name after the SKU."""
     return "/" + "/".join(map(encode_part, (channel, domain, source)))
 
 
 class _SharedInputs:
-    """What channels hear that hear the same. `views` are of those among them that show the same of it."""
+    """The contributions that several channels have in common. `contexts` are the contexts in which they are folded."""
 
     def __init__(
-        self, domain: AnyDomain, sources: Sequence[_Source], tails: Sequence[str], views: list[ChannelContext]
+        self, domain: AnyDomain, sources: Sequence[_Source], suffixes: Sequence[str], contexts: list[ChannelContext]
     ) -> None:
-        self.views = views
-        self._fits = domain.fits
-        self._tails = tails
+        self.contexts = contexts
+        self._channel_mismatch = domain.channel_mismatch
+        self._suffixes = suffixes
         self._sources = sources
-        (self._source, self._label, ((self._place, self._own), *more)), *others = sources
-        self.hear = self._several if more or others else self._one
+        (self._source, self._label, ((self._index, self._own), *more)), *others = sources
+        self.collect = self._several if more or others else self._one
 
-    def _one(self, words: Sequence[DecodedEvent]) -> _Heard:
-        """A single word, as most have it."""
-        word = words[self._place]
-        heard: list[Contribution[Any]] = []
-        if self._counts(word, self._place, own=self._own):
-            heard.append(Contribution(self._source, word.payload))
-        return heard, f"{{{self._label}{word.version}}}".encode(), word.occurred_at, word.recorded_at
+    def _one(self, heads: Sequence[DecodedEvent]) -> _Inputs:
+        """The usual case: one source with one event."""
+        event = heads[self._index]
+        contributions: list[Contribution[Any]] = []
+        if self._counts(event, self._index, own=self._own):
+            contributions.append(Contribution(self._source, event.payload))
+        return contributions, f"{{{self._label}{event.version}}}".encode(), event.occurred_at, event.recorded_at
 
-    def _several(self, words: Sequence[DecodedEvent]) -> _Heard:
-        """Of each source the word for the channel, or else the one for all. Where none counts, its version is shown."""
+    def _several(self, heads: Sequence[DecodedEvent]) -> _Inputs:
+        """Takes each source's event for the channel, else its event for `*`.
+
+        A source with neither still contributes its version.
+        """
         occurred_at = recorded_at = ""
         versions: list[str] = []
-        heard: list[Contribution[Any]] = []
-        for source, label, places in self._sources:
-            shown = words[places[0][0]]
+        contributions: list[Contribution[Any]] = []
+        for source, label, indexes in self._sources:
+            shown = heads[indexes[0][0]]
             counting = None
-            for place, own in places:
-                word = words[place]
-                if word.occurred_at > occurred_at:  # noqa: PLR1730  # max() takes three times as long
-                    occurred_at = word.occurred_at
-                if word.recorded_at > recorded_at:  # noqa: PLR1730  # likewise
-                    recorded_at = word.recorded_at
-                if counting is None and self._counts(word, place, own=own):
-                    shown = counting = word
-                    heard.append(Contribution(source, word.payload))
+            for index, own in indexes:
+                event = heads[index]
+                if event.occurred_at > occurred_at:  # noqa: PLR1730  # max() takes three times as long
+                    occurred_at = event.occurred_at
+                if event.recorded_at > recorded_at:  # noqa: PLR1730  # likewise
+                    recorded_at = event.recorded_at
+                if counting is None and self._counts(event, index, own=own):
+                    shown = counting = event
+                    contributions.append(Contribution(source, event.payload))
             versions.append(f"{label}{shown.version}")
         versions.sort()
-        return heard, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
+        return contributions, ("{" + ",".join(versions) + "}").encode(), occurred_at, recorded_at
 
-    def _counts(self, word: DecodedEvent, place: int, *, own: bool) -> bool:
-        """A word that was taken back does not count, nor one for every channel that does not suit this one."""
-        if word.payload is None:
+    def _counts(self, event: DecodedEvent, index: int, *, own: bool) -> bool:
+        """Whether an event counts: not if it is withdrawn, nor if it is for `*` and does not fit this channel."""
+        if event.payload is None:
             return False
-        if self._fits is None or (misfit := self._fits(word.payload, self.views[0])) is None:
+        if (
+            self._channel_mismatch is None
+            or (mismatch := self._channel_mismatch(event.payload, self.contexts[0])) is None
+        ):
             return True
         if own:
-            raise ChannelMismatch(self._tails[place], misfit.reason)
+            raise ChannelMismatch(self._suffixes[index], mismatch.reason)
         return False
 
 
 class _CompiledFold:
-    """How words about a SKU become sections: what several channels hear, or show, is folded once.
+    """The fold of a SKU, compiled for a set of streams. Equal inputs are collected once, equal sections folded once.
 
-    SKUs have words in the same few streams, so that a plan serves many of them. `tails` are those of the words, in
-    their order. The sections are in the order of the channels; a channel has none where nobody whom it listens to has
-    ever spoken.
+    Many SKUs have events in the same streams, so that one compiled fold serves them all. `suffixes` are those of the
+    heads, in their order. Sections are in the order of the channels; a channel has none if no source that it listens to
+    has ever sent an event.
     """
 
-    def __init__(self, domain: AnyDomain, tails: Sequence[str], channels: Sequence[ChannelFold]) -> None:
+    def __init__(self, domain: AnyDomain, suffixes: Sequence[str], channels: Sequence[ChannelFold]) -> None:
         self._domain = domain.name
         self._fold = domain.fold
-        places = {tail: place for place, tail in enumerate(tails)}
+        indexes = {suffix: index for index, suffix in enumerate(suffixes)}
         kinds: dict[tuple[tuple[_Source, ...], Hashable], dict[Hashable, list[ChannelFold]]] = {}
         for channel in channels:
-            if sources := channel.heard(places):
-                kinds.setdefault((sources, channel.hearing), {}).setdefault(channel.showing, []).append(channel)
+            if sources := channel.inputs(indexes):
+                kinds.setdefault((sources, channel.input_key), {}).setdefault(channel.output_key, []).append(channel)
         shown = [alike for kind in kinds.values() for alike in kind.values()]
         content_of = {channel: content for content, alike in enumerate(shown) for channel in alike}
         self._channels = [(channel.channel, content_of[channel]) for channel in channels if channel in content_of]
-        self._hearings = [
-            _SharedInputs(domain, sources, tails, [alike[0].view for alike in kind.values()])
+        self._inputs = [
+            _SharedInputs(domain, sources, suffixes, [alike[0].context for alike in kind.values()])
             for (sources, _), kind in kinds.items()
         ]
 
-    def fold(self, name: str, words: Sequence[DecodedEvent]) -> SharedSections:
-        """The sections of the SKU of that name. Raises `ChannelMismatch`."""
+    def fold(self, name: str, heads: Sequence[DecodedEvent]) -> SharedSections:
+        """The sections of the SKU of this name. Raises `ChannelMismatch`."""
         fold = self._fold
         contents: list[Content] = []
-        for hearing in self._hearings:
-            heard, versions, occurred_at, recorded_at = hearing.hear(words)
-            for view in hearing.views:
-                body = fold(heard, view) if heard else None
+        for inputs in self._inputs:
+            contributions, versions, occurred_at, recorded_at = inputs.collect(heads)
+            for context in inputs.contexts:
+                body = fold(contributions, context) if contributions else None
                 if body is None:
                     contents.append((False, False, versions, None, occurred_at, recorded_at))
                 else:
@@ -229,35 +240,35 @@ class _CompiledFold:
         return _new(SharedSections, (name, self._domain, self._channels, contents))
 
 
-MOST_PLANS = 1_000
-"""So many plans are remembered."""
+MAX_COMPILED_FOLDS = 1_000
+"""How many compiled folds are cached."""
 
 
 class DomainFold:
-    """Folds one domain for all channels: which streams it wants to see for a change, and the sections they give.
+    """Folds one domain for all channels: which streams it needs for a change, and the sections they give.
 
-    `everywhere` are all channels, by name; `tails` the ends of the names of all streams that any of them listens to;
-    `contents` how many different sections an event for every channel gives.
+    `all_channels` are in name order; `suffixes` are those of all streams that any channel listens to; `max_contents`
+    is how many different sections an event for `*` gives.
     """
 
     def __init__(self, domain: AnyDomain, channels: Sequence[Channel]) -> None:
         self._domain = domain
         self._channels = {channel.name: ChannelFold(domain, channel) for channel in channels}
-        self._plans: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _CompiledFold] = {}
-        self.everywhere = [self._channels[name] for name in sorted(self._channels)]
-        self.tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in self.everywhere))
-        self.contents = len({(fold.hearing, fold.showing) for fold in self.everywhere})
+        self._compiled: dict[tuple[tuple[str, ...], tuple[ChannelFold, ...] | None], _CompiledFold] = {}
+        self.all_channels = [self._channels[name] for name in sorted(self._channels)]
+        self.suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in self.all_channels))
+        self.max_contents = len({(fold.input_key, fold.output_key) for fold in self.all_channels})
 
     def affected(self, streams: Iterable[str]) -> dict[str, list[ChannelFold]]:
-        """By SKU (as encoded in the log), the channels whose sections the streams can change."""
+        """The channels whose sections the streams can change, by SKU (encoded as in the log)."""
         affected: dict[str, list[ChannelFold]] = {}
         for stream in streams:
             sku, _, rest = stream.partition("/")
             channel, separator, _ = rest.partition("/")
-            if not separator:  # an application's own, under a topic that is also a domain's name
+            if not separator:  # a foreign stream, whose topic is also the name of a domain
                 continue
             if channel == EVERY_CHANNEL:
-                affected[sku] = self.everywhere
+                affected[sku] = self.all_channels
                 continue
             known = affected.setdefault(sku, [])
             fold = self._channels.get(decode_part(channel))
@@ -265,35 +276,35 @@ class DomainFold:
                 affected[sku] = [*known, fold]
         return affected
 
-    def wanted(self, affected: Mapping[str, Sequence[ChannelFold]]) -> list[str]:
-        """The streams whose heads decide those sections."""
-        wanted: list[str] = []
+    def needed_streams(self, affected: Mapping[str, Sequence[ChannelFold]]) -> list[str]:
+        """The streams whose heads decide these sections."""
+        needed: list[str] = []
         for sku, folds in affected.items():
-            if len(folds) == len(self.everywhere):
-                tails: Iterable[str] = self.tails
+            if len(folds) == len(self.all_channels):
+                suffixes: Iterable[str] = self.suffixes
             elif len(folds) == 1:
-                tails = folds[0].tails
+                suffixes = folds[0].suffixes
             else:
-                tails = dict.fromkeys(chain.from_iterable(fold.tails for fold in folds))
-            wanted += [sku + tail for tail in tails]
-        return wanted
+                suffixes = dict.fromkeys(chain.from_iterable(fold.suffixes for fold in folds))
+            needed += [sku + suffix for suffix in suffixes]
+        return needed
 
-    def unheard(self, streams: Iterable[str]) -> list[str]:
-        """Those of the streams that no channel listens to: they give no section, but their heads are looked at."""
-        return [stream for stream in streams if stream[stream.find("/") :] not in self.tails]
+    def unused_streams(self, streams: Iterable[str]) -> list[str]:
+        """Streams that no channel listens to. They give no section, but their heads are checked."""
+        return [stream for stream in streams if stream[stream.find("/") :] not in self.suffixes]
 
-    def fold(self, sku: str, words: DecodedEvents, channels: Sequence[ChannelFold]) -> SharedSections:
-        """The sections of one SKU (as encoded in the log) in some channels, in their order. Raises `ChannelMismatch`.
+    def fold(self, sku: str, heads: DecodedEvents, channels: Sequence[ChannelFold]) -> SharedSections:
+        """The sections of one SKU (encoded as in the log) in some channels, in their order. Raises `ChannelMismatch`.
 
-        A channel has none where nobody whom it listens to has ever spoken.
+        A channel has none if no source that it listens to has ever sent an event.
         """
-        key = tuple(words), None if channels is self.everywhere else tuple(channels)
-        if (plan := self._plans.get(key)) is None:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = _CompiledFold(self._domain, key[0], channels)
-        return plan.fold(decode_part(sku), list(words.values()))
+        key = tuple(heads), None if channels is self.all_channels else tuple(channels)
+        if (compiled := self._compiled.get(key)) is None:
+            if len(self._compiled) >= MAX_COMPILED_FOLDS:
+                self._compiled.clear()
+            compiled = self._compiled[key] = _CompiledFold(self._domain, key[0], channels)
+        return compiled.fold(decode_part(sku), list(heads.values()))
 
-    def is_whole(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
-        """Whether a fold for these channels leaves nothing that the stream's head could still change."""
-        return channels is self.everywhere or f"/{EVERY_CHANNEL}/" not in stream
+    def covers(self, stream: str, channels: Sequence[ChannelFold]) -> bool:
+        """Whether a fold for these channels covers everything that the stream's head can change."""
+        return channels is self.all_channels or f"/{EVERY_CHANNEL}/" not in stream

@@ -1,4 +1,4 @@
-"""The splice: from the stored bytes of a page's sections to the page's JSON, without parsing any of them. Pure."""
+"""The splice: joins the stored bytes of a page's sections into the page's JSON, without parsing them. Pure."""
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
@@ -10,16 +10,16 @@ from pagefold.domains import AnyDomain
 from pagefold.projections.channels import Channel
 
 StoredSection: TypeAlias = Sequence[Any]
-"""A row: domain, enabled, ready, versions, body, occurred_at. `Any`, because each driver has a row type of its own.
+"""A row: domain, enabled, ready, versions, body, occurred_at. `Any`, because each driver has its own row type.
 
-The moment is fixed-width UTC text, which sorts as moments do.
+The timestamp is fixed-width UTC text, which sorts by time.
 """
 
 _Flags: TypeAlias = tuple[bool, ...]
 
 
 class _Shape(NamedTuple):
-    """What pages with the same sections in the same state share: everything but the sections' own bytes."""
+    """What pages with the same sections in the same state share: everything but the sections' bytes."""
 
     template: bytes
     live: bool
@@ -28,8 +28,8 @@ class _Shape(NamedTuple):
 class Splicer:
     """Splices the pages of one configuration.
 
-    A page is ready when every domain that its channel requires is, and the one that gives pages their identity, always:
-    whoever shows a page without it shows nothing that is known. `requires` has both, by channel.
+    A page is ready if every domain that its channel requires is, and always the one that gives pages their identity.
+    `requires` has both, by channel.
 
     The result is compact JSON with its keys in a fixed order; equal sections give equal bytes.
     """
@@ -43,14 +43,14 @@ class Splicer:
         self._shapes: dict[tuple[str, tuple[str, ...], _Flags, _Flags], _Shape] = {}
 
     def splice(self, sku: str, channel: str, rows: Sequence[StoredSection], *, disabled: bool) -> bytes | None:
-        """The page made of these rows, of which there is at least one, sorted by the names of their domains.
+        """The page made of these rows. There must be at least one, sorted by domain.
 
-        None when the page is disabled, unless disabled pages are asked for.
+        Returns None if the page is disabled, unless `disabled` is True.
         """
         columns = list(zip(*self._in_order(rows), strict=False)) if len(rows) == len(self._domains) else None
         if columns is None or columns[0] != self._domains:
             rows = [row for name in self._domains for row in rows if row[0] == name]
-            if not rows:  # all of them of domains that there are no more
+            if not rows:  # all rows are of domains that no longer exist
                 return None
             columns = list(zip(*rows, strict=True))
         names, enabled, ready, versions, bodies, moments = columns
@@ -67,7 +67,7 @@ class Splicer:
         )
 
     def _shape(self, channel: str, names: tuple[str, ...], enabled: _Flags, ready: _Flags) -> _Shape:
-        """Made once for each combination that occurs; there are few."""
+        """Makes a template, once for each combination that occurs."""
         is_enabled = dict(zip(names, enabled, strict=True))
         is_ready = dict(zip(names, ready, strict=True))
         live = bool(is_enabled.get(self._identity, True))

@@ -5,13 +5,13 @@ import unicodedata
 from typing import NamedTuple
 
 EVERY_CHANNEL = "*"
-"""The channel of a statement that is meant for every channel."""
+"""The channel of an event that is for every channel."""
 
-LONGEST_SKU = 128
+MAX_SKU_CHARACTERS = 128
 
 
 class Stream(NamedTuple):
-    """One source's statements about one domain of one SKU, for one channel or for every channel."""
+    """One source's events about one domain of one SKU, for one channel or for `*`."""
 
     sku: str
     channel: str
@@ -20,14 +20,14 @@ class Stream(NamedTuple):
 
 
 class NotAStreamError(ValueError):
-    """A name in the log that is not one of a stream of domain events."""
+    """A stream name in the log that is not one of domain events."""
 
     def __init__(self, identifier: str) -> None:
         super().__init__(f"{identifier!r} is not sku/channel/domain/source")
 
 
 def encode_part(part: str) -> str:
-    """Only `%` and `/` are encoded: identifiers stay readable, and sort as the SKUs do."""
+    """Encodes only `%` and `/`: identifiers stay readable, and sort as the SKUs do."""
     if "%" in part or "/" in part:
         return part.replace("%", "%25").replace("/", "%2F")
     return part
@@ -41,7 +41,7 @@ def decode_part(part: str) -> str:
 
 
 def stream_id(stream: Stream) -> str:
-    """The stream as it is named in the log."""
+    """The name of the stream in the log."""
     return "/".join(map(encode_part, stream))
 
 
@@ -58,34 +58,34 @@ def normalise_sku(sku: str) -> str:
     return sku if sku.isascii() else unicodedata.normalize("NFC", sku)
 
 
-_UNSEEN = (
+_INVISIBLE_RANGES = (
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2028\u2029\u2065\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\ufff0-\ufff8\U000e0000-\U000e0fff"
 )
-"""What nobody sees and is of no category that says so: fillers, selectors of variants, ends of lines.
+"""Characters that are invisible although their Unicode category does not say so.
 
-The property `Default_Ignorable_Code_Point` of Unicode, and what is blank beside it.
+Those with the property `Default_Ignorable_Code_Point`, and a few blank ones.
 """
 
-_unseen = re.compile(f"[{_UNSEEN}]")
+_invisible = re.compile(f"[{_INVISIBLE_RANGES}]")
 _CONTROLS, _INVISIBLE = frozenset({"Cc", "Cs"}), frozenset({"Cf"})
 DIGITS = frozenset("0123456789")
 _spreadsheet = re.compile(r"[0-9](?:[.,][0-9]+E[+-]|E\+)[0-9]{1,4}", re.ASCII | re.IGNORECASE)
 
 
 def sku_error(sku: str) -> str | None:
-    """Why a normalised SKU is refused, or None when it is fine."""
+    """Why a normalised SKU is invalid, or None."""
     if not sku:
         return "must not be empty"
-    if len(sku) > LONGEST_SKU:
-        return f"has {len(sku)} characters; at most {LONGEST_SKU} are allowed"
+    if len(sku) > MAX_SKU_CHARACTERS:
+        return f"has {len(sku)} characters; at most {MAX_SKU_CHARACTERS} are allowed"
     if sku.isascii() and sku.isprintable() and sku[0] != " " and sku[-1] != " ":
         return None
-    return _fault_of_characters(sku)
+    return _characters_error(sku)
 
 
-def _fault_of_characters(sku: str) -> str | None:
-    if (unseen := _unseen_in(sku)) is not None:
+def _characters_error(sku: str) -> str | None:
+    if (unseen := _invisible_in(sku)) is not None:
         return f"must not contain the invisible character {_named(unseen)}"
     if sku != sku.strip():
         return "must not begin or end with space"
@@ -94,17 +94,17 @@ def _fault_of_characters(sku: str) -> str | None:
 
 
 def is_storable_sku(sku: str) -> bool:
-    """Whether a normalised SKU can be in the log, which may be older than the rules of today."""
-    return 0 < len(sku) <= LONGEST_SKU and ((sku.isascii() and sku.isprintable()) or _control_in(sku) is None)
+    """Whether a normalised SKU can be in the log, which may be older than today's rules."""
+    return 0 < len(sku) <= MAX_SKU_CHARACTERS and ((sku.isascii() and sku.isprintable()) or _control_in(sku) is None)
 
 
 def _control_in(sku: str) -> str | None:
     return next((each for each in sku if unicodedata.category(each) in _CONTROLS), None)
 
 
-def _unseen_in(sku: str) -> str | None:
-    """The first character that nobody sees: two SKUs that look alike would be two products."""
-    if (found := _unseen.search(sku)) is not None:
+def _invisible_in(sku: str) -> str | None:
+    """The first invisible character: with it, two SKUs that look alike would be two products."""
+    if (found := _invisible.search(sku)) is not None:
         return found[0]
     return next((each for each in sku if unicodedata.category(each) in _INVISIBLE), None)
 
@@ -115,8 +115,8 @@ def _named(character: str) -> str:
 
 
 def is_spreadsheet_number(sku: str) -> bool:
-    """Whether an SKU looks like a number as a spreadsheet writes it when it is long: `9.55E+12`, `1,2E-05`.
+    """Whether a SKU looks like a long number as a spreadsheet writes it: `9.55E+12`, `1,2E-05`.
 
-    Then its last digits are lost, and several products have become one.
+    Its last digits are then lost, and several products have become one.
     """
     return _spreadsheet.fullmatch(sku) is not None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import pagefold
 from pagefold import DomainEvent
 from pagefold.domains import InvalidPayload
-from pagefold.domains.amounts import MINOR_DIGITS, are_plain, is_free, plain_amount
+from pagefold.domains.amounts import MINOR_DIGITS, are_canonical, canonical_amount, is_zero
 from pagefold.engine.demo.reference_model import amount as modelled
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.bulk_validator import BulkValidator
@@ -70,22 +70,22 @@ def old_price(sku: str, payload: bytes, version: int = 1) -> Raw:
 )
 def test_one_amount_has_one_spelling(currency: str, plain: str, amount: str) -> None:
     """The digits of its currency by ISO 4217, and more where they say something; no zeros in front."""
-    assert plain_amount(currency, "amount", amount) == plain
-    assert are_plain(currency, [plain])
-    assert are_plain(currency, [amount]) == (amount == plain)
+    assert canonical_amount(currency, "amount", amount) == plain
+    assert are_canonical(currency, [plain])
+    assert are_canonical(currency, [amount]) == (amount == plain)
 
 
 @given(currencies, written, written)
 def test_spellings_are_equal_as_amounts_are(currency: str, one: str, other: str) -> None:
     """Exactly: no digit is lost, and what is kept is what is found to be kept; as the model has it, too."""
-    plain = [plain_amount(currency, "amount", each) for each in (one, other)]
+    plain = [canonical_amount(currency, "amount", each) for each in (one, other)]
     assert list(map(Decimal, plain)) == [Decimal(one), Decimal(other)]
     assert (plain[0] == plain[1]) == (Decimal(one) == Decimal(other))
-    assert are_plain(currency, plain)
-    assert are_plain(currency, [one, other]) == (plain == [one, other])
+    assert are_canonical(currency, plain)
+    assert are_canonical(currency, [one, other]) == (plain == [one, other])
     if currency != "CLF":
         assert plain[0] == modelled(one, currency)
-    assert is_free(one) == (Decimal(one) == 0)
+    assert is_zero(one) == (Decimal(one) == 0)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_spellings_are_equal_as_amounts_are(currency: str, one: str, other: str)
 def test_what_is_no_amount(amount: str) -> None:
     """Money in Pagefold's own form is written out, and never negative."""
     with pytest.raises(InvalidPayload) as caught:
-        plain_amount("EUR", "tiers[1].amount", amount)
+        canonical_amount("EUR", "tiers[1].amount", amount)
     assert caught.value.path == "tiers[1].amount"
-    assert not are_plain("EUR", [amount])
+    assert not are_canonical("EUR", [amount])
 
 
 def test_the_digits_of_currencies() -> None:

@@ -24,7 +24,7 @@ CANONICAL = msgspec.json.Encoder(order="sorted")
 def content(domain: str, payload: Mapping[str, Any]) -> bytes:
     """The canonical content of a payload, as the door makes it."""
     decoded = msgspec.json.decode(json.dumps(payload), type=BY_NAME[domain].payload)
-    return CANONICAL.encode(BY_NAME[domain].admit(decoded))
+    return CANONICAL.encode(BY_NAME[domain].validate(decoded))
 
 
 def section(domain: str, *payloads: Mapping[str, Any], view: ChannelContext = AUSTRIA) -> Any:  # noqa: ANN401  # JSON
@@ -92,8 +92,8 @@ def test_channels_that_agree_share_a_section(domain: str, data: st.DataObject) -
     ]
     results: dict[object, object] = {}
     for view in views:
-        if BY_NAME[domain].fits is None:
-            key = BY_NAME[domain].depends_on(view)
+        if BY_NAME[domain].channel_mismatch is None:
+            key = BY_NAME[domain].varies_by(view)
             assert results.setdefault(key, folded(domain, [drawn], view)) == folded(domain, [drawn], view)
 
 
@@ -178,8 +178,8 @@ def test_pricing_is_the_first_sources_payload_as_it_stands() -> None:
 def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
     """A price suits a channel exactly when the currencies are the same, and the reason names both."""
     decoded = msgspec.json.decode(json.dumps(price), type=BY_NAME["pricing"].payload)
-    assert BY_NAME["pricing"].fits is not None
-    misfit = BY_NAME["pricing"].fits(decoded, AUSTRIA)
+    assert BY_NAME["pricing"].channel_mismatch is not None
+    misfit = BY_NAME["pricing"].channel_mismatch(decoded, AUSTRIA)
     assert (misfit is None) == (price["currency"] == "EUR")
     assert misfit is None or (price["currency"] in misfit.reason and "EUR" in misfit.reason)
 

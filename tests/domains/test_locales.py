@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from pagefold import Config, DomainEvent, Shop
 from pagefold.domains import DOMAINS
-from pagefold.domains.locales import are_plain, canonical_locale, more_general, plain_text, resolve, upcast_text
+from pagefold.domains.locales import (
+    are_canonical,
+    canonical_locale,
+    canonical_text,
+    resolve,
+    upcast_text,
+    with_general_forms,
+)
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
@@ -64,20 +71,20 @@ def test_the_one_form_stays_as_it_is(name: str) -> None:
 
 def test_what_is_more_general() -> None:
     """From the most specific to the language; what announces an extension does not stand at an end."""
-    assert more_general("zh-Hant-TW") == ["zh-Hant-TW", "zh-Hant", "zh"]
-    assert more_general("de-DE-u-co-phonebk") == ["de-DE-u-co-phonebk", "de-DE-u-co", "de-DE", "de"]
-    assert more_general("en-x-a") == ["en-x-a", "en"]
+    assert with_general_forms("zh-Hant-TW") == ["zh-Hant-TW", "zh-Hant", "zh"]
+    assert with_general_forms("de-DE-u-co-phonebk") == ["de-DE-u-co-phonebk", "de-DE-u-co", "de-DE", "de"]
+    assert with_general_forms("en-x-a") == ["en-x-a", "en"]
 
 
 def test_a_text_has_one_form() -> None:
     """Keys are canonical; what is null or blank is no translation."""
     given = {"fr_FR": "Bonjour", "DE": None, "en-us": "", "it": " \t\u2003", "sv": " Hej "}
-    plain = plain_text("claim", given)
+    plain = canonical_text("claim", given)
     assert plain == {"fr-FR": "Bonjour", "sv": " Hej "}
-    assert are_plain([plain])
-    assert plain_text("claim", plain) == plain
+    assert are_canonical([plain])
+    assert canonical_text("claim", plain) == plain
     others: list[dict[str, str | None]] = [{}, {"fr": None}, {"fr": " "}, {"fr_FR": "Bonjour"}, {"xx_1": "?"}]
-    assert not any(are_plain([plain, each]) for each in others)
+    assert not any(are_canonical([plain, each]) for each in others)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
 def test_channels_have_canonical_locales() -> None:
     """However they are written: what a channel shows is found by one form, and another spelling folds nothing again."""
     config = configured("sqlite:///nowhere", channels=SPELT)
-    assert {channel.name: channel.view().locales for channel in config.resolved_channels} == {
+    assert {channel.name: channel.context().locales for channel in config.resolved_channels} == {
         "nord": ("nb-NO", "nb", "sv", "en-US", "en"),
         "wien": ("de-AT", "de"),
     }

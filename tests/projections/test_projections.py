@@ -28,7 +28,7 @@ from pagefold.projections import (
     stream_id,
 )
 from pagefold.projections.channels import locale_chain
-from pagefold.projections.streams import LONGEST_SKU, decode_part, encode_part, sku_error
+from pagefold.projections.streams import MAX_SKU_CHARACTERS, decode_part, encode_part, sku_error
 from tests.support.small_shop import (
     MOMENT,
     SKU,
@@ -126,7 +126,7 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
         streams = sorted({stream_of(each) for each in history if each.type == domain.name})
         touched = data.draw(st.lists(st.sampled_from(streams), unique=True)) if streams else []
         affected = fold.affected(touched)
-        wanted = set(fold.wanted(affected))
+        wanted = set(fold.needed_streams(affected))
         for sku, channels in affected.items():
             known = {tail: word for tail, word in words[sku].items() if sku + tail in wanted}
             asked = {(decode_part(sku), channel.channel, domain.name) for channel in channels}
@@ -144,16 +144,16 @@ def test_a_misfit_names_its_stream() -> None:
     moved = {"/web-de/pricing/erp": words["/*/pricing/erp"]}
     with pytest.raises(ChannelMismatch, match="the price is in USD, the channel's currency is EUR") as caught:
         fold.fold("TSHIRT-M", moved, fold.affected(["TSHIRT-M/web-de/pricing/erp"])["TSHIRT-M"])
-    assert caught.value.tail == "/web-de/pricing/erp"
+    assert caught.value.suffix == "/web-de/pricing/erp"
 
 
 def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """SKUs with words in the same streams share a plan, in the same channels; what is forgotten is made again."""
-    monkeypatch.setattr("pagefold.projections.section_fold.MOST_PLANS", 2)
+    monkeypatch.setattr("pagefold.projections.section_fold.MAX_COMPILED_FOLDS", 2)
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
     shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
-    some: list[Sequence[ChannelFold]] = [fold.everywhere, fold.everywhere[:1], []]
+    some: list[Sequence[ChannelFold]] = [fold.all_channels, fold.all_channels[:1], []]
     asked = [(words, channels) for words in (own, shared) for channels in some]
     first = [fold.fold("A", words, channels).sections() for words, channels in asked]
     assert [len(each) for each in first] == [4, 1, 0, 4, 1, 0]
@@ -161,8 +161,8 @@ def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         for (words, channels), before in zip(asked, first, strict=True):
             again = fold.fold("B", words, channels).sections()
             assert [section._replace(sku="A") for section in again] == before
-            assert len(fold._plans) <= 2
-            plan = fold._plans[tuple(words), None if channels is fold.everywhere else tuple(channels)]
+            assert len(fold._compiled) <= 2
+            plan = fold._compiled[tuple(words), None if channels is fold.all_channels else tuple(channels)]
             assert fold.fold("C", words, channels).channels is plan._channels
 
 
@@ -299,7 +299,7 @@ def test_a_normal_sku_stays_as_it_is(sku: str) -> None:
     normal = normalise_sku(sku)
     assert normalise_sku(normal) == normal
     if sku_error(normal) is None:
-        assert 0 < len(normal) <= LONGEST_SKU
+        assert 0 < len(normal) <= MAX_SKU_CHARACTERS
         assert normal == normal.strip()
         assert normal.encode().decode() == normal
         assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in normal)
