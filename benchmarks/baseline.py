@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.workload import CHANNELS, SOURCES
 from pagefold.engine.configuration.config import WorkConfig
-from pagefold.engine.consumers.consumer import SMALLEST_WINDOW as FIRST_WINDOW
+from pagefold.engine.consumers.consumer import MIN_WINDOW as FIRST_WINDOW
 from pagefold.engine.stores.event_state import EncodedEvent
 
 DOMAINS: Final = ("catalog", "pricing", "inventory", "media")

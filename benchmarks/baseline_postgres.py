@@ -11,7 +11,7 @@ from benchmarks.baseline import DOMAINS, SMALLEST_WINDOW, STREAMS, Floor, Stretc
 from benchmarks.workload import config
 from pagefold.engine.stores.event_state import EncodedEvent
 from pagefold.engine.stores.postgres.connections import SQL, Connection, Connections
-from pagefold.engine.stores.postgres.merged_reads import LARGE
+from pagefold.engine.stores.postgres.merged_reads import LARGE_BYTES
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class PostgresFloor(Floor):
         statement = await self._prepared("sections_of_pages")
         for start in range(0, len(keys), readers):
             skus, channels = zip(*keys[start : start + readers], strict=True)
-            await statement.fetch(skus, channels, LARGE)
+            await statement.fetch(skus, channels, LARGE_BYTES)
 
     async def scan(self, tails: Sequence[str], after: str) -> Stretch:
         """One query."""

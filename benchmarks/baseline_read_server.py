@@ -30,7 +30,7 @@ from pagefold.engine.http.page_reads import Application
 from pagefold.engine.runtime.event_loop import tune_gc
 from pagefold.engine.stores.postgres.connections import SQL as POSTGRES
 from pagefold.engine.stores.postgres.connections import Connections
-from pagefold.engine.stores.postgres.merged_reads import Rows
+from pagefold.engine.stores.postgres.merged_reads import PageRows
 from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
 from pagefold.engine.stores.sqlite.connections import SQL as SQLITE
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
@@ -172,7 +172,7 @@ class PostgresFinished(Finished):
 
         async def read(channel: str, sku: str) -> bytes:
             statement = await statements.get()
-            rows: Rows = await statement.fetch(sku, channel)
+            rows: PageRows = await statement.fetch(sku, channel)
             page = self._splice(sku, channel, rows, disabled=False)
             statements.put_nowait(statement)
             assert page is not None

@@ -21,7 +21,7 @@ from benchmarks.baseline import (
     stretch,
 )
 from pagefold.engine.stores.event_state import EncodedEvent
-from pagefold.engine.stores.sqlite.connections import BROWSED_KIB, EVENTS, PAGES, SQL, Row, connect
+from pagefold.engine.stores.sqlite.connections import BROWSER_CACHE_KIB, EVENTS, PAGES, SQL, Row, connect
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import prepare
 
@@ -36,7 +36,7 @@ class SQLiteFloor(Floor):
         self._events = connect(folder / EVENTS, synchronous="FULL")
         self._pages = connect(folder / PAGES, synchronous="NORMAL")
         self._events_reader = connect_reader(folder / EVENTS, BUSY_MILLISECONDS)
-        self._events_browser = connect_reader(folder / EVENTS, BUSY_MILLISECONDS, BROWSED_KIB)
+        self._events_browser = connect_reader(folder / EVENTS, BUSY_MILLISECONDS, BROWSER_CACHE_KIB)
         self._pages_reader = connect_reader(folder / PAGES, BUSY_MILLISECONDS)
 
     async def append(self, events: Sequence[EncodedEvent]) -> None:

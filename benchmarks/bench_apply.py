@@ -44,7 +44,7 @@ async def _sides(stores: Stores, events: int) -> list[Side]:
             watch = Stopwatch()
             with watch:
                 await shop.catch_up()
-            applied = sum(each.applied + each.stale for each in await shop.store.consumption.checkpoints())
+            applied = sum(each.applied + each.stale for each in await shop.store.coordination.checkpoints())
         assert applied == events
         return Timed(watch.seconds, events)
 

@@ -83,7 +83,7 @@ async def caught_up(shop: pagefold.Shop) -> None:
     """Returns when everything that is in the log now has been folded by whoever works."""
     end = await shop.store.log.end()
     while True:
-        checkpoints = await shop.store.consumption.checkpoints()
+        checkpoints = await shop.store.coordination.checkpoints()
         if len(checkpoints) == len(shop.config.sources) - 1 and all(each.position >= end for each in checkpoints):
             return
         await anyio.sleep(POLL_SECONDS)

@@ -26,10 +26,10 @@ from pagefold.engine.reading.lag_cache import LagWatch
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.readiness import results_of
 from pagefold.engine.reading.status import Status, status_of
-from pagefold.engine.replay.recovery import Recovered, Recovery
-from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sampled
+from pagefold.engine.replay.recovery import Recovery, RecoveryResult
+from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
-from pagefold.engine.replay.verifier_pool import PARTS, PAYS_FROM, VerifierPool, processors
+from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, VerifierPool, processors
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
@@ -155,13 +155,13 @@ class Shop:
 
         async def replay_domain(domain: AnyDomain, pool: VerifierPool | None) -> None:
             verifier = SectionVerifier(self.store, domain, self.config, scans)
-            replayer = Replayer(self.store, verifier, tell=on_drift, advance=on_progress)
+            replayer = Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress)
             result = await replayer.run(prefix=normalise_sku(prefix), write=write, pool=pool)
-            self.counters.folded_again(domain.name, result.changed)
+            self.counters.add_replay(domain.name, result.changed)
             found.append(result)
 
         if processes is None:
-            processes = processors() if await self.store.log.end() >= PAYS_FROM else 1
+            processes = processors() if await self.store.log.end() >= MIN_EVENTS else 1
         async with self._pool(chosen, 1 if prefix else processes) as pool:
             await run_together(*(partial(replay_domain, domain, pool) for domain in chosen))
         return sum(found, ReplayResult())
@@ -173,7 +173,7 @@ class Shop:
         on_drift: OnDrift = ignore,
         on_progress: OnProgress = ignore,
         processes: int | None = 1,
-    ) -> Recovered:
+    ) -> RecoveryResult:
         """Accepts the log as it is, after it was restored or swapped, and folds every page again from it.
 
         Readers go on; checkpoints belong to this log from then on. `on_drift`, `on_progress` and `processes` as in
@@ -200,11 +200,11 @@ class Shop:
             return await self.replay(
                 domains, write=False, on_drift=on_drift, on_progress=on_progress, processes=processes
             )
-        skus = await sampled(self.store.log, sample)
+        skus = await sample_skus(self.store.log, sample)
         found = ReplayResult()
         for domain in self._chosen(domains):
             verifier = SectionVerifier(self.store, domain, self.config)
-            found += await Replayer(self.store, verifier, tell=on_drift, advance=on_progress).sample(skus)
+            found += await Replayer(self.store, verifier, on_drift=on_drift, on_progress=on_progress).sample(skus)
         return found
 
     def history(
@@ -229,9 +229,9 @@ class Shop:
         if processes == 1:
             yield None
             return
-        parts = await split_ranges(self.store, domains, PARTS * processes)
+        parts = await split_ranges(self.store, domains, RANGES_PER_PROCESS * processes)
         names = [domain.name for domain in domains]
-        async with VerifierPool.of(self.config, processes, names, parts) as pool:
+        async with VerifierPool.open(self.config, processes, names, parts) as pool:
             yield pool
 
     def _consumers(self, names: Collection[str] | None) -> list[Consumer]:

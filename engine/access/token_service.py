@@ -29,22 +29,22 @@ from pagefold.engine.stores.grants import SCOPES, Grant, Scope, Token
 from pagefold.engine.stores.store import Store
 
 SECRET_BYTES = 32
-LONGEST_LABEL = 200
-LONGEST_LIFE = timedelta(days=3_650)
+MAX_LABEL_CHARACTERS = 200
+MAX_LIFETIME = timedelta(days=3_650)
 
-LARGEST_PAGE = 500
+MAX_LISTED = 500
 """Tokens of a page."""
 
 TOKEN_CACHE_SECONDS = 5.0
 """How long a token that was found live is taken to be live. So a revocation counts everywhere after that, at most."""
 
-MOST_TRUSTED = 4_096
+MAX_CACHED_TOKENS = 4_096
 """How many tokens are remembered at once. Guesses are never among them."""
 
 _name = re.compile(rf"tok_[0-9a-f]{{{DIGITS_IN_NAME}}}", re.ASCII)
 
 
-class _Trusted:
+class _CachedToken:
     """A token that was found live: taken as it is before `until`; the first who asks from `due` on looks it up anew."""
 
     __slots__ = ("due", "token", "until")
@@ -70,7 +70,7 @@ class TokenService:
         self._sources = tuple(config.sources)
         self._now = now
         self._ticks = ticks
-        self._trusted: OrderedDict[bytes, _Trusted] = OrderedDict()
+        self._cached: OrderedDict[bytes, _CachedToken] = OrderedDict()
 
     async def create(
         self,
@@ -87,7 +87,7 @@ class TokenService:
         allowed = frozenset(scopes)
         _check_scopes(allowed)
         self._check_source(allowed, source)
-        _check_life(expires_in)
+        _check_lifetime(expires_in)
         _check_label(label)
         secret = Secret(PREFIX + secrets.token_urlsafe(SECRET_BYTES))
         digest = digest_of(secret)
@@ -97,15 +97,15 @@ class TokenService:
         return secret, token
 
     async def tokens(self, *, after: Token | None = None, limit: int = 100) -> list[Token]:
-        """The next tokens behind one of them, at most `LARGEST_PAGE`, in the order in which they were made.
+        """The next tokens behind one of them, at most `MAX_LISTED`, in the order in which they were made.
 
         Expired and revoked ones are among them.
         """
-        return await self._tokens.page(after, limit=max(1, min(limit, LARGEST_PAGE)))
+        return await self._tokens.list_tokens(after, limit=max(1, min(limit, MAX_LISTED)))
 
     async def any_made(self) -> bool:
         """Whether a token was ever made. One that has expired, or was revoked, must not let everybody in."""
-        return bool(await self._tokens.page(limit=1))
+        return bool(await self._tokens.list_tokens(limit=1))
 
     async def revoke(self, name: str) -> None:
         """Revokes a token, durably and for ever; within `TOKEN_CACHE_SECONDS` nobody is let in with it, in any process.
@@ -115,8 +115,8 @@ class TokenService:
         name = redact_secrets(name)
         if _name.fullmatch(name) is None or not await self._tokens.revoke(name, self._now()):
             raise UnknownToken(redact_secrets(name))
-        for digest in [digest for digest, trusted in self._trusted.items() if trusted.token.name == name]:
-            del self._trusted[digest]
+        for digest in [digest for digest, trusted in self._cached.items() if trusted.token.name == name]:
+            del self._cached[digest]
 
     async def verify(self, secret: str) -> Grant | None:
         """What whoever shows this secret may do. None for one that is unknown, expired or revoked, and any other text.
@@ -129,11 +129,11 @@ class TokenService:
         token = await self._find(digest_of(secret))
         return None if token is None else self._granted(token)
 
-    def known(self, secret: str) -> Grant | None:
+    def cached_grant(self, secret: str) -> Grant | None:
         """What `verify` gives, if it need not be waited for: when the token was looked up a moment ago. Else None."""
         if SECRET.fullmatch(secret) is None:
             return None
-        trusted = self._trusted.get(digest_of(secret))
+        trusted = self._cached.get(digest_of(secret))
         return self._granted(trusted.token) if trusted is not None and self._ticks() < trusted.due else None
 
     def _granted(self, token: Token) -> Grant | None:
@@ -144,21 +144,21 @@ class TokenService:
     async def _find(self, digest: bytes) -> Token | None:
         """The token with this digest, unless it is revoked, as it was `TOKEN_CACHE_SECONDS` ago or later."""
         asked = self._ticks()
-        trusted = self._trusted.get(digest)
+        trusted = self._cached.get(digest)
         if trusted is not None and asked < trusted.due:
             return trusted.token
         if trusted is not None and asked < trusted.until:
             trusted.due = trusted.until  # those who ask meanwhile need not wait for the store
-        return self._remember(digest, await self._tokens.of(digest), asked)
+        return self._remember(digest, await self._tokens.find(digest), asked)
 
     def _remember(self, digest: bytes, token: Token | None, asked: float) -> Token | None:
         """Trusts a token from before it was looked up, and forgets the one that was looked up the longest ago."""
-        self._trusted.pop(digest, None)
+        self._cached.pop(digest, None)
         if token is None or token.revoked_at is not None:
             return None
-        self._trusted[digest] = _Trusted(token, asked)
-        if len(self._trusted) > MOST_TRUSTED:
-            self._trusted.popitem(last=False)
+        self._cached[digest] = _CachedToken(token, asked)
+        if len(self._cached) > MAX_CACHED_TOKENS:
+            self._cached.popitem(last=False)
         return token
 
     def _check_source(self, scopes: frozenset[Scope], source: str | None) -> None:
@@ -177,14 +177,14 @@ def _check_scopes(scopes: frozenset[str]) -> None:
         raise InvalidTokenRequest("scope", f"{wrong} given; a token has one or more of {', '.join(SCOPES)}")
 
 
-def _check_life(expires_in: timedelta | None) -> None:
-    if expires_in is not None and not timedelta() < expires_in <= LONGEST_LIFE:
-        raise InvalidTokenRequest("expires", f"must be from now on, and within {LONGEST_LIFE.days:,} days")
+def _check_lifetime(expires_in: timedelta | None) -> None:
+    if expires_in is not None and not timedelta() < expires_in <= MAX_LIFETIME:
+        raise InvalidTokenRequest("expires", f"must be from now on, and within {MAX_LIFETIME.days:,} days")
 
 
 def _check_label(label: str) -> None:
-    if len(label) > LONGEST_LABEL or not label.isprintable():
-        raise InvalidTokenRequest("label", f"use printable characters, at most {LONGEST_LABEL}")
+    if len(label) > MAX_LABEL_CHARACTERS or not label.isprintable():
+        raise InvalidTokenRequest("label", f"use printable characters, at most {MAX_LABEL_CHARACTERS}")
 
 
 def _expiry(created_at: str, expires_in: timedelta | None) -> str | None:

@@ -14,7 +14,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.verify import show_lines
 from pagefold.engine.runtime.event_loop import run
-from pagefold.engine.stores.backup_folder import Restored, back_up
+from pagefold.engine.stores.backup_folder import RestoreResult, back_up
 from pagefold.engine.stores.backup_folder import restore as put_back
 from pagefold.engine.stores.backup_manifest import Manifest
 
@@ -95,7 +95,7 @@ async def _backup(options: Options, folder: Path, tools: Path | None, *, as_json
 
 async def _restore(options: Options, folder: Path, tools: Path | None, *, as_json: bool) -> int:
     started = time.monotonic()
-    restored: Restored = await put_back(options.load(), folder, tools=tools)
+    restored: RestoreResult = await put_back(options.load(), folder, tools=tools)
     seconds = time.monotonic() - started
     if as_json:
         write_json(msgspec.to_builtins(restored) | {"seconds": seconds})

@@ -361,7 +361,7 @@ class _RebuildJob:
                 await self._shop.catch_up(domains)
 
     async def _checkpoints(self, domains: Sequence[str]) -> list[Checkpoint]:
-        found = {each.domain: each for each in await self._shop.store.consumption.checkpoints()}
+        found = {each.domain: each for each in await self._shop.store.coordination.checkpoints()}
         return [found.get(name, Checkpoint(name)) for name in domains]
 
     async def _inspect(self) -> None:

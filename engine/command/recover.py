@@ -13,7 +13,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Pro
 from pagefold.engine.command.progress import share_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.command.verify import SHOWN, DriftTally, section_count, show_lines, tell_damage
-from pagefold.engine.replay.recovery import Recovered
+from pagefold.engine.replay.recovery import RecoveryResult
 from pagefold.engine.replay.replayer import SectionDrift
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.stores.store_health import Inspection
@@ -52,7 +52,7 @@ def recover(
 
 async def _recover(options: Options, processes: int | None, *, yes: bool, as_json: bool) -> int:
     started = time.monotonic()
-    found: Recovered | None = None
+    found: RecoveryResult | None = None
     inspection = Inspection([], [])
     samples: list[SectionDrift] = []
     async with pagefold.open(options.load(), create=False, killable=True) as shop, stoppable() as stop:
@@ -72,7 +72,7 @@ async def _recover(options: Options, processes: int | None, *, yes: bool, as_jso
     return Exit.REFUSED if inspection.damage else Exit.DONE
 
 
-def _show(found: Recovered, seconds: float) -> None:
+def _show(found: RecoveryResult, seconds: float) -> None:
     changed = f"{found.changed:,} were not what the log says, folded again" if found.changed else "all are what it says"
     compared = f"{pace(found.sections, 'section', seconds, complete=True)}: {changed}"
     show_lines(Text(compared), Text(f"the log counts as it is, folded up to position {found.position:,}"))

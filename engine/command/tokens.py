@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 import pagefold
-from pagefold.engine.access.token_service import LARGEST_PAGE, TOKEN_CACHE_SECONDS
+from pagefold.engine.access.token_service import MAX_LISTED, TOKEN_CACHE_SECONDS
 from pagefold.engine.command.console import print_error, print_message, printable, show_table, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, UsageError
 from pagefold.engine.errors import UnknownToken
@@ -135,10 +135,10 @@ async def _first(shop: Shop, limit: int) -> AsyncIterator[Token]:
     """So many of the tokens, at most."""
     after: Token | None = None
     while limit > 0:
-        page = await shop.tokens.tokens(after=after, limit=min(limit, LARGEST_PAGE))
+        page = await shop.tokens.tokens(after=after, limit=min(limit, MAX_LISTED))
         for token in page:
             yield token
-        if len(page) < min(limit, LARGEST_PAGE):
+        if len(page) < min(limit, MAX_LISTED):
             return
         after, limit = page[-1], limit - len(page)
 

@@ -85,7 +85,7 @@ async def _work_once(domains: Collection[str], options: Options, *, as_json: boo
 
 
 async def _checkpoints(shop: Shop, domains: Collection[str]) -> dict[str, Checkpoint]:
-    found = {each.domain: each for each in await shop.store.consumption.checkpoints()}
+    found = {each.domain: each for each in await shop.store.coordination.checkpoints()}
     return {name: found.get(name, Checkpoint(name)) for name in domains}
 
 

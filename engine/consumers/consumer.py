@@ -21,10 +21,10 @@ from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction, Lease, Store, StoredEvent, TouchedStreams
 
-SMALLEST_WINDOW = 500
+MIN_WINDOW = 500
 """Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
 
-WINDOW_BYTES = 32 * 1024 * 1024
+MAX_WINDOW_BYTES = 32 * 1024 * 1024
 """Bytes of a domain's events in a transaction: a window that has more is halved, down to one event."""
 
 STANDBY_SECONDS = 0.1
@@ -35,10 +35,10 @@ SETTLE_SECONDS = 0.5
 CONFIRM_SECONDS = 0.5
 """How long a consumer with nothing to do goes without a look at whether the log is still the one that it has folded."""
 
-MOST_AHEAD = 50_000
+MAX_FOLDED_AHEAD = 50_000
 """How many streams a consumer remembers to have folded further than it has come: some megabytes."""
 
-SECONDS_UNTIL_TRIED = 60.0
+FAULT_SECONDS = 60.0
 """Until then, a consumer that failed has tried again, or waits for another worker's lease: then it has not failed."""
 
 RETRYABLE_ERRORS = (*RETRYABLE, LeaseLost)
@@ -59,16 +59,16 @@ class Consumer:
         store: Store,
         domain: AnyDomain,
         config: Config,
-        counts: Counters | None = None,
+        counters: Counters | None = None,
         faults: RecentFaults | None = None,
     ) -> None:
         self._store = store
-        self._counts = counts or Counters()
+        self._counters = counters or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._domain = domain.name
         self._work_name = f"fold {domain.name}"
         self._folder = Folder(domain, config.resolved_channels, store.log)
-        self._refolder = partial(Replayer, store, SectionVerifier(store, domain, config))
+        self._replayer = partial(Replayer, store, SectionVerifier(store, domain, config))
         self._fingerprint = config.fingerprint(domain)
         self._work = config.work
 
@@ -106,34 +106,34 @@ class Consumer:
                 raise
             log.warning("interrupted", domain=self._domain, error=str(error))
         except RETRYABLE as error:
-            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            self._faults.failed(self._work_name, error, FAULT_SECONDS)
             if not progressed:
                 raise
             log.warning("interrupted", domain=self._domain, error=str(error))
         except LogReplaced as error:
-            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            self._faults.failed(self._work_name, error, FAULT_SECONDS)
             log.error("nothing is folded", domain=self._domain, error=str(error))  # noqa: TRY400  # where is no news
             raise
         except Exception as error:
-            self._faults.failed(self._work_name, error, SECONDS_UNTIL_TRIED)
+            self._faults.failed(self._work_name, error, FAULT_SECONDS)
             log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400  # ours has no other
             raise
 
     async def _follow(self, progress: Callable[[], None]) -> None:
         """Takes the lease and folds what comes. Tells of progress whenever it is up to date, or has folded."""
-        async with self._store.consumption.lease(self._domain) as lease:
+        async with self._store.coordination.lease(self._domain) as lease:
             if lease is None:  # it waits until it has one
                 return
-            tail = await self._tail(lease)
+            tail = await self._open_tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
-            async with run_beside(partial(self._refold, tail)):
+            async with run_beside(partial(self._replay, tail)):
                 while True:
                     if await tail.step():
                         progress()
                     else:
-                        await tail.confirm()
+                        await tail.check_log()
                         await self._store.log.wait(tail.position, self._work.poll_seconds)
-                        await tail.settle()
+                        await tail.save_position()
                         self._faults.succeeded(self._work_name)
 
     async def catch_up(self) -> None:
@@ -147,13 +147,13 @@ class Consumer:
             caught_up = checkpoint.position >= target
             if caught_up and not self._is_outdated(checkpoint):
                 return
-            async with self._store.consumption.lease(self._domain, wait=False) as lease:
+            async with self._store.coordination.lease(self._domain, wait=False) as lease:
                 if lease is not None:
-                    tail = await self._tail(lease)
+                    tail = await self._open_tail(lease)
                     while tail.position < target and await tail.step():
                         pass
-                    await self._refold(tail)
-                    await tail.settle()
+                    await self._replay(tail)
+                    await tail.save_position()
                     continue
             if caught_up:
                 log.warning("another worker folds with another configuration", domain=self._domain)
@@ -162,26 +162,26 @@ class Consumer:
 
     async def _checkpoint(self) -> Checkpoint:
         await self._store.proof.prove()
-        checkpoints = {each.domain: each for each in await self._store.consumption.checkpoints()}
+        checkpoints = {each.domain: each for each in await self._store.coordination.checkpoints()}
         return checkpoints.get(self._domain, Checkpoint(self._domain))
 
-    async def _tail(self, lease: Lease) -> "_LogTail":
+    async def _open_tail(self, lease: Lease) -> "_LogTail":
         await self._store.proof.prove()
-        async with lease.folding() as folding:
+        async with lease.fold_transaction() as folding:
             checkpoint = folding.checkpoint
             streaks = StaleStreaks(self._store.log, self._domain, await folding.streaks())
         tail = _LogTail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = checkpoint.fingerprint or self._fingerprint
-        tail.counts = self._counts
+        tail.counters = self._counters
         return tail
 
-    async def _refold(self, tail: "_LogTail") -> None:
+    async def _replay(self, tail: "_LogTail") -> None:
         """Folds every page again when configuration or code have changed since, and remembers that it did."""
         if not self._is_outdated(tail.checkpoint):
             return
         log.warning("the configuration or the release has changed: folding every page again", domain=self._domain)
-        found = await self._refolder(begin=tail.folding).run()
-        self._counts.folded_again(self._domain, found.changed)
+        found = await self._replayer(begin=tail.fold_transaction).run()
+        self._counters.add_replay(self._domain, found.changed)
         tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 
@@ -197,17 +197,17 @@ class _LogTail:
     """
 
     def __init__(
-        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: StaleStreaks, largest: int
+        self, store: Store, lease: Lease, folder: Folder, checkpoint: Checkpoint, streaks: StaleStreaks, max_window: int
     ) -> None:
         self._store = store
         self._lease = lease
         self._folder = folder
         self._streaks = streaks
-        self._largest = largest
+        self._max_window = max_window
         self.checkpoint = checkpoint
         self.fingerprint = checkpoint.fingerprint
-        self.counts = Counters()
-        self._window = min(SMALLEST_WINDOW, largest)
+        self.counters = Counters()
+        self._window = min(MIN_WINDOW, max_window)
         self._ahead = _FoldedAhead()
         self._moved_at = self._confirmed_at = time.monotonic()
         self.position = checkpoint.position
@@ -215,43 +215,43 @@ class _LogTail:
     async def step(self) -> bool:
         """Folds the next window, in one transaction that a cancellation waits for. False at the end of the log."""
         with anyio.CancelScope(shield=True):
-            touched = await self._touched()
+            touched = await self._next_window()
             if touched.scanned == 0:
                 return False
             full = touched.scanned >= self._window
-            self._window = min(self._window * 2, self._largest) if full else min(SMALLEST_WINDOW, self._largest)
+            self._window = min(self._window * 2, self._max_window) if full else min(MIN_WINDOW, self._max_window)
             if touched.streams:
                 if touched.end > self._ahead.horizon:
                     self._ahead = _FoldedAhead(await self._store.log.end() if full else touched.end)
                 await self._fold(touched)
             self.position = touched.end
             if time.monotonic() - self._moved_at > SETTLE_SECONDS:
-                await self.settle()
+                await self.save_position()
         return True
 
-    async def _touched(self) -> TouchedStreams:
+    async def _next_window(self) -> TouchedStreams:
         """The next window, as large as it may be."""
         while True:
             touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
-            if touched.bytes <= WINDOW_BYTES or touched.scanned <= 1:
+            if touched.bytes <= MAX_WINDOW_BYTES or touched.scanned <= 1:
                 return touched
             self._window = touched.scanned // 2
 
-    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction under the lease."""
-        return self._lease.folding()
+        return self._lease.fold_transaction()
 
-    async def settle(self) -> None:
+    async def save_position(self) -> None:
         """Moves the checkpoint to what was seen."""
         if self.checkpoint.position < self.position or self.checkpoint.fingerprint != self.fingerprint:
             with anyio.CancelScope(shield=True):
                 moved = self._moved(self.position, self.checkpoint)
-                async with self._lease.folding() as folding:
-                    self._check(folding.checkpoint)
+                async with self._lease.fold_transaction() as folding:
+                    self._check_checkpoint(folding.checkpoint)
                     moved = await folding.advance(moved)
                 self._committed(moved)
 
-    async def confirm(self) -> None:
+    async def check_log(self) -> None:
         """Sees, every so often, that the log and the checkpoint are those that this worker has left.
 
         Raises `LogReplaced`, and `LeaseLost` where the checkpoint was put back with the log: then to begin from it is
@@ -260,32 +260,32 @@ class _LogTail:
         if time.monotonic() < self._confirmed_at + CONFIRM_SECONDS:
             return
         await self._store.proof.prove()
-        if self.checkpoint not in await self._store.consumption.checkpoints():
+        if self.checkpoint not in await self._store.coordination.checkpoints():
             raise LeaseLost(self.checkpoint.domain)
         self._confirmed_at = time.monotonic()
 
-    def _check(self, checkpoint: Checkpoint) -> None:
+    def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
         if checkpoint != self.checkpoint:
             raise LeaseLost(checkpoint.domain)
 
     async def _fold(self, touched: TouchedStreams) -> None:
         started = time.perf_counter()
-        async with self._lease.folding() as folding:
-            self._check(folding.checkpoint)
-            left = self._ahead.without_settled(touched.streams)
+        async with self._lease.fold_transaction() as folding:
+            self._check_checkpoint(folding.checkpoint)
+            left = self._ahead.unfolded(touched.streams)
             folded = await self._folder.fold(folding, left)
             ahead = () if left is touched.streams else set(touched.streams).difference(left)
             streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, folding)
             if streaks:
-                await folding.keep_streaks(streaks)
-            heads = self._ahead.reached(touched) | {head.notification_id for head in folded.heads}
-            moved = self._moved(touched.end, _counted(self.checkpoint, touched, self.position, heads, folded.bad))
+                await folding.save_streaks(streaks)
+            heads = self._ahead.heads_reached(touched) | {head.notification_id for head in folded.heads}
+            moved = self._moved(touched.end, _count_window(self.checkpoint, touched, self.position, heads, folded.bad))
             moved = await folding.advance(moved)
         self._committed(moved)
-        self._streaks.keep(streaks)
+        self._streaks.commit(streaks)
         self._ahead.remember(folded.settled, touched.end)
         seconds = time.perf_counter() - started
-        self.counts.folded(moved.domain, touched.events, folded.changed, seconds)
+        self.counters.add_fold(moved.domain, touched.events, folded.changed, seconds)
         log.info(
             "folded",
             domain=moved.domain,
@@ -316,24 +316,24 @@ class _FoldedAhead:
         self.horizon = horizon
         self._heads: dict[str, int] = {}
 
-    def without_settled(self, streams: Sequence[str]) -> Sequence[str]:
+    def unfolded(self, streams: Sequence[str]) -> Sequence[str]:
         """The streams of a window that are left to fold."""
         return [stream for stream in streams if stream not in self._heads] if self._heads else streams
 
-    def reached(self, window: TouchedStreams) -> set[int]:
+    def heads_reached(self, window: TouchedStreams) -> set[int]:
         """The positions of heads in a window that were folded before it."""
         known = [self._heads[stream] for stream in window.streams if stream in self._heads] if self._heads else []
         return {position for position in known if position <= window.end}
 
     def remember(self, heads: Sequence[StoredEvent], position: int) -> None:
         """Heads behind a position, up to the horizon, with which their streams are settled until there."""
-        if position < self.horizon and len(self._heads) < MOST_AHEAD:
+        if position < self.horizon and len(self._heads) < MAX_FOLDED_AHEAD:
             self._heads |= {
                 head.originator_id: head.notification_id for head in heads if head.notification_id > position
             }
 
 
-def _counted(
+def _count_window(
     checkpoint: Checkpoint, touched: TouchedStreams, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
 ) -> Checkpoint:
     """Every event of the window is counted once: as a head, good or bad, or as overtaken."""

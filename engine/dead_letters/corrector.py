@@ -33,7 +33,7 @@ _state = msgspec.json.Decoder(EventState)
 
 def event_in(letter: DeadLetter) -> DomainEvent:
     """The event in a letter, as it was said. Raises `Rejected` when there is none that could be said again."""
-    if letter.is_delivery:
+    if letter.is_request:
         raise Rejected("", f"{letter.id} is a delivery that could not be made an event")
     try:
         state = _state.decode(letter.state)
@@ -50,7 +50,7 @@ def correction_event(letter: DeadLetter, payload: Payload, version: int | None) 
     epoch of the stream. Of a delivery no stream is known: there the payload is the whole event as it stands in files,
     from the delivery's own source.
     """
-    event = _whole(letter, payload) if letter.is_delivery else _instead(letter, payload)
+    event = _whole(letter, payload) if letter.is_request else _instead(letter, payload)
     return event if version is None else msgspec.structs.replace(event, source_version=version, epoch=None)
 
 
@@ -121,7 +121,7 @@ class Corrector:
         admission = EncodedEvent(stream, version, statement.topic, state, statement.content, statement.epoch)
         for _ in range(ATTEMPTS):
             [placed], fence = await self._epochs.place([admission])
-            stored = await self._log.at([placed.key])
+            stored = await self._log.events_at([placed.key])
             stands = newest_of(stored) if stored else None
             if stands is not None and _says(stands, statement):
                 return _duplicate(letter, stands)

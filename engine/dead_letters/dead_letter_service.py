@@ -21,9 +21,9 @@ from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.dead_letter_records import (
-    BEFORE_ALL,
-    BEHIND_ALL,
+    FIRST_KEY,
     KINDS,
+    LAST_KEY,
     OPEN,
     REQUEST_PREFIX,
     DeadLetter,
@@ -113,10 +113,10 @@ class DeadLetterService:
         A letter that comes, or comes back, in the meantime is on the first page.
         """
         limit = max(1, min(limit, LARGEST_PAGE))
-        place = BEHIND_ALL if after is None else _place(after)
+        place = LAST_KEY if after is None else _place(after)
         found = await self._letters.newest(wanted, after=place, limit=limit + 1)
         letters = found[:limit]
-        return DeadLetterList(letters, _cursor(letters[-1].place) if len(found) > limit else None)
+        return DeadLetterList(letters, _cursor(letters[-1].key) if len(found) > limit else None)
 
     async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         """How many there are."""
@@ -150,7 +150,7 @@ class DeadLetterService:
             return "gone"
         if current.purged_at is not None and current.kind == "ingest":
             return "still dead"  # nothing is left that could be said again
-        if current.is_delivery:
+        if current.is_request:
             return await self._deliver_again(current, by)
         match current.kind:
             case "projection":
@@ -189,20 +189,20 @@ class DeadLetterService:
         """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
         wanted = wanted._replace(resolved=False)
         if after is None:
-            place, newest = BEFORE_ALL, await self._letters.newest(wanted, limit=1)
-            end = newest[0].place if newest else BEFORE_ALL
+            place, newest = FIRST_KEY, await self._letters.newest(wanted, limit=1)
+            end = newest[0].key if newest else FIRST_KEY
         else:
             place, end = _span(after)
         letters = await self._letters.oldest(wanted, after=place, limit=limit) if place < end else []
-        is_last = len(letters) < limit or letters[-1].place >= end
-        following = None if is_last else _cursor(letters[-1].place) + BETWEEN + _cursor(end)
-        return [letter for letter in letters if letter.place <= end], following
+        is_last = len(letters) < limit or letters[-1].key >= end
+        following = None if is_last else _cursor(letters[-1].key) + BETWEEN + _cursor(end)
+        return [letter for letter in letters if letter.key <= end], following
 
     async def _fold_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
         folder = self._folders.get(letter.domain)
         if folder is None:
             return "still dead"
-        async with self._store.consumption.folding(letter.domain) as folding:
+        async with self._store.coordination.fold_transaction(letter.domain) as folding:
             await folder.fold(folding, [letter.originator_id], by=by)
         current = await self._letters.get(letter.kind, letter.number)
         return "still dead" if current is not None and current.resolution is None else "resolved"

@@ -71,7 +71,7 @@ def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
         channel=stream.channel or None if stream else None,
         source=stream.source if stream else None,
         version=version_of(letter.originator_version) if letter.has_stream else None,
-        revision=None if letter.is_delivery else letter.revision,
+        revision=None if letter.is_request else letter.revision,
         error=letter.error,
         recorded_at=letter.recorded_at,
         resolution=letter.resolution,
@@ -89,7 +89,7 @@ def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
 async def detail_of(letter: DeadLetter, log: Log) -> DeadLetterDetail:
     """The letter whole; of a conflict, beside what stands in the log."""
     event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
-    conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_delivery
+    conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_request
     conflict = conflict and letter.purged_at is None
     return DeadLetterDetail(
         **msgspec.structs.asdict(summary_of(letter)),
@@ -117,7 +117,7 @@ def _decoded(state: bytes) -> tuple[JSON, str | None]:
 
 
 async def _differences(letter: DeadLetter, log: Log) -> list[FieldChange]:
-    found = await log.at([(letter.originator_id, letter.originator_version)])
+    found = await log.events_at([(letter.originator_id, letter.originator_version)])
     stands = max(found, key=lambda event: event.revision, default=None)
     return changes_between(_fields(stands), _fields(letter))
 

@@ -57,7 +57,7 @@ class PastEpochs:
                 if _recorded_at(event) <= self._moment:
                     return epoch_of(event.originator_version)
             looked_at += len(events)
-            events = await self._log.before(events[-1], PAGE)
+            events = await self._log.older_events(events[-1], PAGE)
         return 0
 
 

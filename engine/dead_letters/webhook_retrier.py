@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 import msgspec
 from anyio.to_thread import run_sync
 
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.dead_letter_service import Append, dead_letter_of_request
 from pagefold.engine.dead_letters.past_epochs import PastEpochs
@@ -109,7 +109,7 @@ class WebhookRetrier:
         which some of it may have been taken: to send it again is safe.
         """
         if (ignored := reader.passed_over(request.headers)) is not None:
-            self._counts.set_aside(request.source, ignored.cause)
+            self._counts.add_aside(request.source, ignored.cause)
             return [ignored]
         delivery = await run(partial(reader.open, request.body))
         outcomes: list[Outcome] = []
@@ -118,7 +118,7 @@ class WebhookRetrier:
             outcomes += [outcome for part in some for outcome in part]
             faults = self._faults(some, start)
             if faults:
-                await self._store.dead_letters.keep(_letters(request, delivery, faults))
+                await self._store.dead_letters.add(_letters(request, delivery, faults))
         self._count(request.source, outcomes)
         return outcomes
 
@@ -185,7 +185,7 @@ class WebhookRetrier:
         return faults
 
     def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
-        if event is None or not 0 <= event.source_version <= LARGEST_INTEGER:
+        if event is None or not 0 <= event.source_version <= MAX_INTEGER:
             return None
         try:
             return self._door.stream_of(event), event.source_version
@@ -196,9 +196,9 @@ class WebhookRetrier:
         """Counts what was not appended. Of what was, the appender has counted what became of it."""
         for outcome in outcomes:
             if isinstance(outcome, Ignored):
-                self._counts.set_aside(source, outcome.cause)
+                self._counts.add_aside(source, outcome.cause)
             elif isinstance(outcome, Faulty):
-                self._counts.set_aside(source, "kept")
+                self._counts.add_aside(source, "kept")
 
 
 _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": WebhookReader, "cdc": DebeziumReader}

@@ -17,7 +17,7 @@ async def damage(shop: Shop, skus: Sequence[str]) -> int:
     """Spoils some sections of those SKUs in every domain, and makes one up. Gives how many are wrong now."""
     damaged = 0
     for number, domain in enumerate(DOMAINS):
-        async with shop.store.consumption.folding(domain.name) as folding:
+        async with shop.store.coordination.fold_transaction(domain.name) as folding:
             chosen = skus[number * HURT : number * HURT + HURT]
             damaged += await _spoil(folding, chosen, ghost=domain.gives_identity)
     return damaged

@@ -12,7 +12,7 @@ from pagefold.engine.folding.source_resets import without_payload
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
-from pagefold.engine.stores.size_batches import divided
+from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent
 from pagefold.projections import (
     Channel,
@@ -26,20 +26,20 @@ from pagefold.projections import (
 )
 from pagefold.projections.epochs import OWN_VERSION, version_of
 
-CHUNK = 2_000
+CHUNK_SKUS = 2_000
 """How many SKUs are read, folded and written at a time, unless they are too large."""
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """Bytes of the heads and of the sections that they give: what a transaction holds in memory of a chunk."""
 
-LARGE_HEAD = 4 * 1024
+LARGE_HEAD_BYTES = 4 * 1024
 """Bytes of a head, as the mean of a chunk, from which on payloads are not held until the transaction ends."""
 
-FEW = 64
+MAX_ON_LOOP = 64
 """Up to so many heads are folded on the event loop; more would hold it up."""
 
-OLDER = 50
-BEFORE_ALL = "0001-01-01T00:00:00.000000Z"
+OLDER_EVENTS = 50
+MIN_TIMESTAMP = "0001-01-01T00:00:00.000000Z"
 
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -67,7 +67,7 @@ class FoldedSections(NamedTuple):
 
     sections: list[Section]
     bad: list[StoredEvent]
-    letters: list[NewDeadLetter]
+    dead_letters: list[NewDeadLetter]
 
 
 class _FoldError(NamedTuple):
@@ -87,9 +87,9 @@ class Folder:
         self._fold = DomainFold(domain, channels)
         self._domain = domain.name
         self._log = log
-        self._max_bytes = CHUNK_BYTES // (1 + self._fold.contents)
-        self.tails = self._fold.tails
-        self.everywhere = self._fold.everywhere
+        self._max_bytes = CHUNK_BYTES // (1 + self._fold.max_contents)
+        self.suffixes = self._fold.suffixes
+        self.all_channels = self._fold.all_channels
         self._upcast = domain.upcast
         word = msgspec.defstruct(
             "DecodedEvent", [("payload", domain.payload | None)], bases=(DecodedEvent,), eq=False, gc=False
@@ -108,17 +108,17 @@ class Folder:
         bad: list[StoredEvent] = []
         settled: list[StoredEvent] = []
         changed = 0
-        async for chunk, found in self._chunks(affected, self._fold.unheard(streams)):
+        async for chunk, found in self._chunks(affected, self._fold.unused_streams(streams)):
             sections, troubled, letters = await self.sections(found, chunk)
             if letters:
-                await folding.bury(letters)
+                await folding.add_dead_letters(letters)
             changed += await folding.write(sections)
-            light = _lightened(found)
+            light = _without_large_payloads(found)
             del found, sections  # before the next ones are read
             heads += light
             bad += map(without_payload, troubled)
             if not troubled:
-                is_whole = self._fold.is_whole
+                is_whole = self._fold.covers
                 settled += [head for head in light if is_whole(head[1], chunk[head[1].partition("/")[0]])]
         await self.resolve(folding, heads, bad, by=by)
         return FoldResult(heads, bad, settled, changed)
@@ -131,16 +131,16 @@ class Folder:
         A chunk whose heads are too large is divided, down to one SKU.
         """
         skus = sorted(affected)
-        left = divided(skus, -(-len(skus) // CHUNK))[::-1] if skus else []
+        left = split_equal(skus, -(-len(skus) // CHUNK_SKUS))[::-1] if skus else []
         while left:
             some = left.pop()
             chunk = {sku: affected[sku] for sku in some}
             silent = [stream for stream in unheard if stream.partition("/")[0] in chunk]
-            wanted = self._fold.wanted(chunk) + silent
+            wanted = self._fold.needed_streams(chunk) + silent
             try:
                 heads = await self._log.heads(wanted, max_bytes=self._max_bytes if len(some) > 1 else None)
             except ReadTooLarge as error:
-                left += divided(some, error.parts)[::-1]
+                left += split_equal(some, error.parts)[::-1]
                 continue
             yield chunk, heads
             del heads  # before the next ones are read
@@ -149,28 +149,28 @@ class Folder:
         """The sections of these SKUs in these channels, from all heads that decide them. Writes nothing."""
 
         def fold() -> tuple[list[Section], list[str]]:
-            shared, troubled = self._shared(heads, affected)
+            shared, troubled = self._fold_valid(heads, affected)
             return sections_of(shared), troubled
 
-        sections, troubled = fold() if len(heads) <= FEW else await compute_in_thread(fold)
+        sections, troubled = fold() if len(heads) <= MAX_ON_LOOP else await compute_in_thread(fold)
         found = FoldedSections(sections, [], [])
         for sku in troubled:
-            mended = await self._mend(sku, heads, affected[sku])
+            mended = await self._fold_newest_valid(sku, heads, affected[sku])
             found.sections.extend(mended.sections)
             found.bad.extend(mended.bad)
-            found.letters.extend(mended.letters)
+            found.dead_letters.extend(mended.dead_letters)
         return found
 
-    async def shared(self, heads: list[StoredEvent], skus: Iterable[str]) -> list[SharedSections] | None:
+    async def fold_all_channels(self, heads: list[StoredEvent], skus: Iterable[str]) -> list[SharedSections] | None:
         """All sections of these SKUs, by SKU, from all of their heads. None where one of these cannot be folded."""
 
         def fold() -> list[SharedSections] | None:
-            shared, troubled = self._shared(heads, dict.fromkeys(skus, self.everywhere))
+            shared, troubled = self._fold_valid(heads, dict.fromkeys(skus, self.all_channels))
             return None if troubled else sorted(shared, key=_sku)
 
         return await compute_in_thread(fold)
 
-    def _shared(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
+    def _fold_valid(self, heads: Sequence[StoredEvent], affected: Affected) -> tuple[list[SharedSections], list[str]]:
         """The sections of the SKUs that fold without trouble, and the other SKUs."""
         by_sku: dict[str, list[StoredEvent]] = {}
         for head in heads:
@@ -197,7 +197,9 @@ class Folder:
                 troubled.append(sku)
         return shared, troubled
 
-    async def _mend(self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]) -> FoldedSections:
+    async def _fold_newest_valid(
+        self, sku: str, heads: Iterable[StoredEvent], channels: Sequence[ChannelFold]
+    ) -> FoldedSections:
         """Folds one SKU from the newest events that can be folded."""
         current = {head.originator_id: head for head in heads if head.originator_id.startswith(sku + "/")}
         first = dict(current)
@@ -205,12 +207,12 @@ class Folder:
         buried: dict[str, StoredEvent] = {}
         letters: list[NewDeadLetter] = []
         for stream, head in current.items():
-            word = self._word(head)
+            word = self._decode(head)
             if isinstance(word, DecodedEvent):
                 words[stream] = word
             else:
                 buried[stream] = first[stream]
-                letters.append(_letter(self._domain, first[stream], word))
+                letters.append(_dead_letter(self._domain, first[stream], word))
                 words[stream] = await self._older(current, stream)
         while True:
             outcome = self._try(sku, words, channels)
@@ -219,10 +221,10 @@ class Folder:
             stream = outcome.stream
             if stream not in buried:
                 buried[stream] = first[stream]
-                letters.append(_letter(self._domain, first[stream], outcome.error))
+                letters.append(_dead_letter(self._domain, first[stream], outcome.error))
             words[stream] = await self._older(current, stream)
 
-    def _word(self, event: StoredEvent) -> DecodedEvent | str:
+    def _decode(self, event: StoredEvent) -> DecodedEvent | str:
         """The event, decoded, or why it cannot be."""
         try:
             word = self._decoder.decode(event.state)
@@ -235,13 +237,13 @@ class Folder:
 
     async def _older(self, current: Heads, stream: str) -> DecodedEvent:
         """The word of the next older event of the stream that can be decoded; when there is none, silence."""
-        while older := await self._log.before(current[stream], OLDER):
+        while older := await self._log.older_events(current[stream], OLDER_EVENTS):
             for event in older:
                 current[stream] = event
-                word = self._word(event)
+                word = self._decode(event)
                 if isinstance(word, DecodedEvent):
                     return word
-        return DecodedEvent(BEFORE_ALL, BEFORE_ALL, None, version_of(current[stream].originator_version))
+        return DecodedEvent(MIN_TIMESTAMP, MIN_TIMESTAMP, None, version_of(current[stream].originator_version))
 
     def _try(
         self, sku: str, words: Mapping[str, DecodedEvent], channels: Sequence[ChannelFold]
@@ -251,7 +253,7 @@ class Folder:
         try:
             return self._fold.fold(sku, by_tail, channels).sections()
         except ChannelMismatch as misfit:
-            return _FoldError(sku + misfit.tail, misfit.reason)
+            return _FoldError(sku + misfit.suffix, misfit.reason)
         except Exception as error:  # noqa: BLE001  # a domain's own fault must not stop the consumer
             reason = f"{type(error).__name__}: {error}"
         for tail, word in by_tail.items():
@@ -271,20 +273,20 @@ class Folder:
         by: str | None = None,
     ) -> None:
         """A head that folds clears what was buried of its stream."""
-        if heads and await folding.has_letters():
+        if heads and await folding.has_dead_letters():
             fine = {head.originator_id for head in heads} - {head.originator_id for head in bad}
             if fine:
                 await folding.resolve(fine, Resolution("folded", now(), by))
 
 
-def _lightened(heads: list[StoredEvent]) -> list[StoredEvent]:
+def _without_large_payloads(heads: list[StoredEvent]) -> list[StoredEvent]:
     """Heads to be held: without what they say where that is much."""
-    if sum([len(head[5]) for head in heads]) < LARGE_HEAD * len(heads):
+    if sum([len(head[5]) for head in heads]) < LARGE_HEAD_BYTES * len(heads):
         return heads
     return list(map(without_payload, heads))
 
 
-def _letter(domain: str, event: StoredEvent, error: str) -> NewDeadLetter:
+def _dead_letter(domain: str, event: StoredEvent, error: str) -> NewDeadLetter:
     return NewDeadLetter(
         kind="projection",
         domain=domain,

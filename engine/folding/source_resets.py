@@ -63,7 +63,7 @@ class StaleStreaks:
         changed = {source: 0 for source in over if known.get(source, 0) < RESET_THRESHOLD}
         return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
 
-    def keep(self, changed: Mapping[str, int]) -> None:
+    def commit(self, changed: Mapping[str, int]) -> None:
         """Goes on from there: the window's transaction is committed."""
         self._known.update(changed)
 
@@ -81,7 +81,7 @@ class StaleStreaks:
             head = stale.get(event.originator_id)
             if head is None or event.originator_version >= head.originator_version:
                 continue
-            if _moment(event) >= _moment(head):
+            if _occurred_at(event) >= _occurred_at(head):
                 source = event.originator_id.rpartition("/")[2]
                 counted[source] = counted.get(source, 0) + 1
         return counted
@@ -89,10 +89,10 @@ class StaleStreaks:
 
 def without_payload(event: StoredEvent) -> StoredEvent:
     """The event, but of what it says only when it occurred."""
-    return event._replace(state=b'{"occurredAt":"%b"}' % _moment(event).encode())
+    return event._replace(state=b'{"occurredAt":"%b"}' % _occurred_at(event).encode())
 
 
-def _moment(event: StoredEvent) -> str:
+def _occurred_at(event: StoredEvent) -> str:
     """When it occurred; "" for what an application wrote under a domain's name."""
     try:
         return _occurred.decode(event.state).occurred_at

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.http.problems import Problem
-from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.stores.grants import SCOPES, Grant, Scope
 
 BEARER = b"bearer "
@@ -28,7 +28,7 @@ class TokenVerifier(Protocol):
     def verify(self, secret: str) -> Coroutine[Any, Any, Grant | None]:
         """What the token grants, or None when there is none, or none any more. Raises `StoreUnavailable`."""
 
-    def known(self, secret: str) -> Grant | None:
+    def cached_grant(self, secret: str) -> Grant | None:
         """The same where nobody has to be asked; None where somebody has to be."""
 
 
@@ -40,7 +40,7 @@ class Authenticator(Protocol):
     async def grant(self, authorization: bytes | None) -> Grant | None:
         """What the caller with this `Authorization` may do; None for one who is nobody that we know."""
 
-    def known(self, authorization: bytes) -> Grant | None:
+    def cached_grant(self, authorization: bytes) -> Grant | None:
         """The same where nobody has to be asked; None where somebody has to be."""
 
 
@@ -58,12 +58,12 @@ class BearerAuthenticator:
         secret = _secret(authorization)
         if secret is None or self._tokens is None:
             return None
-        return self._tokens.known(secret) or await answered(self._tokens.verify(secret))
+        return self._tokens.cached_grant(secret) or await with_timeout(self._tokens.verify(secret))
 
-    def known(self, authorization: bytes) -> Grant | None:
+    def cached_grant(self, authorization: bytes) -> Grant | None:
         """What the caller may do, if that need not be looked up; else None."""
         secret = _secret(authorization)
-        return self._tokens.known(secret) if secret is not None and self._tokens is not None else None
+        return self._tokens.cached_grant(secret) if secret is not None and self._tokens is not None else None
 
 
 def _secret(authorization: bytes) -> str | None:

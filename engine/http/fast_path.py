@@ -80,7 +80,7 @@ class FastPageReads:
             return False
         if service.reads_open:
             return True
-        grant = None if asked.authorization is None else service.access.known(asked.authorization)
+        grant = None if asked.authorization is None else service.access.cached_grant(asked.authorization)
         return grant is not None and "read" in grant.scopes
 
 

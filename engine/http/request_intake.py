@@ -98,7 +98,7 @@ class RequestIntake:
         `StoreUnavailable` as well, after which any of them may be in the log.
         """
         results = await append_parsed(found, self._shop.append_atomically)
-        self._shop.counters.answered(
+        self._shop.counters.add_outcomes(
             result for each, result in zip(found, results, strict=True) if isinstance(each, Rejected)
         )
         return results

@@ -15,7 +15,7 @@ from pagefold.engine.http.request_body import BodyBudget
 from pagefold.engine.http.request_intake import RequestIntake
 from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.http.server_readiness import ServerReadiness
-from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS, answered
+from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS, with_timeout
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import Grant
 
@@ -40,7 +40,7 @@ class ServerContext:
         worker: int = WORKER,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        shop.answer_within(ANSWER_SECONDS)
+        shop.answer_within(TIMEOUT_SECONDS)
         self.shop = shop
         self.access = access
         self.reads_open = reads_open
@@ -71,7 +71,7 @@ class ServerContext:
 
     async def check_store_answers(self) -> None:
         """Raises `StoreUnavailable`, in time, where the store says nothing: in front of what may take long."""
-        await answered(self.shop.store.log.generation())
+        await with_timeout(self.shop.store.log.generation())
 
     def numbers(self) -> ProcessCounters:
         """What this process has counted."""

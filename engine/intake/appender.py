@@ -138,7 +138,7 @@ class Appender:
         while len(results) < len(events):
             some = events[len(results) : len(results) + size] if results or len(events) > size else events
             answered = await self._append(some, max_bytes=BATCH_BYTES)
-            self._counts.answered(answered)
+            self._counts.add_outcomes(answered)
             results += answered
         return results
 
@@ -149,7 +149,7 @@ class Appender:
         """
         self.check_capacity(len(events))
         results = await self._append(events)
-        self._counts.answered(results)
+        self._counts.add_outcomes(results)
         return results
 
     def check_capacity(self, events: int = 1) -> None:
@@ -313,7 +313,7 @@ class Appender:
         before = {id(each): was for each, was in zip(*tried, strict=True)}
         pairs = [(each, before.get(id(admission), each)) for admission, each in zip(admissions, placed, strict=True)]
         moved = {was.key for each, was in pairs if each.key != was.key}
-        found = await self._store.log.at(moved) if moved else []
+        found = await self._store.log.events_at(moved) if moved else []
         there = {(event.originator_id, event.originator_version, event.state) for event in found}
         return [was if (*was.key, was.state) in there else each for each, was in pairs]
 
@@ -343,13 +343,13 @@ class Appender:
             if result.outcome == "conflict":
                 letters.append(_letter(admission, newest_of(stored[admission.key]), result.reason or ""))
         if letters:
-            await self._store.dead_letters.keep(letters)
+            await self._store.dead_letters.add(letters)
         return results
 
     async def _stored(self, versions: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[StoredEvent]]:
         """Every revision of some versions."""
         stored: dict[tuple[str, int], list[StoredEvent]] = {}
-        for event in await self._store.log.at(versions):
+        for event in await self._store.log.events_at(versions):
             stored.setdefault((event.originator_id, event.originator_version), []).append(event)
         return stored
 

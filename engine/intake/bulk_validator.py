@@ -57,7 +57,7 @@ class BulkValidator:
         self._decode: Callable[[bytes], list[_Line]] = msgspec.json.Decoder(lines, float_hook=exact_number).decode
         self._names = {line: domain.name for line, domain in self._domains.items()}
         self._rules = {name.encode(): rules for name, rules in rules_of(config).items()}
-        self._views = {channel.name: channel.view() for channel in config.resolved_channels}
+        self._views = {channel.name: channel.context() for channel in config.resolved_channels}
 
     def examine(self, lines: Sequence[bytes], streams: Sequence[bytes]) -> list[ValidatedEvent | None]:
         """What each line states of its stream, as `Door.examine` tells it; None where it takes that to tell."""
@@ -99,12 +99,12 @@ class BulkValidator:
             if payload is not None:
                 domain = self._domains[type(line)]
                 try:
-                    payload = domain.admit(payload)
+                    payload = domain.validate(payload)
                 except InvalidPayload:
                     payload = _NO_PAYLOAD
                 else:
-                    if domain.fits is not None and line.channel != EVERY_CHANNEL:
-                        misfit = domain.fits(payload, self._views[line.channel])
+                    if domain.channel_mismatch is not None and line.channel != EVERY_CHANNEL:
+                        misfit = domain.channel_mismatch(payload, self._views[line.channel])
                         payload = payload if misfit is None else _NO_PAYLOAD
                     if self._rules and payload is not _NO_PAYLOAD and self._violates(domain, payload, stream):
                         payload = _NO_PAYLOAD

@@ -5,7 +5,7 @@ import msgspec
 from pagefold.domains import DOMAINS, InvalidPayload
 from pagefold.domains.domain import encode
 
-_domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.admit) for domain in DOMAINS}
+_domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.validate) for domain in DOMAINS}
 
 
 def is_same_content(topic: str, stored: bytes, content: bytes) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.appender import content_of
@@ -57,7 +57,7 @@ class ChangeCompleter:
         if isinstance(found, Ignored) or found.event is None:
             return found
         stream, version = self._stream_of(found.event), found.event.source_version
-        if stream is None or stream not in lacking or not 0 <= version <= LARGEST_INTEGER:
+        if stream is None or stream not in lacking or not 0 <= version <= MAX_INTEGER:
             return found.event if isinstance(found, PartialEvent) else found
         if isinstance(found, Faulty):
             self._unknown[stream].add(version)
@@ -103,4 +103,4 @@ class ChangeCompleter:
         if head is None or head.originator_version <= version:
             return head
         behind = StoredEvent(0, stream, version + 1, 0, "", b"")
-        return next(iter(await self._store.log.before(behind, 1)), None)
+        return next(iter(await self._store.log.older_events(behind, 1)), None)

@@ -88,7 +88,7 @@ class EpochService:
         """
         check_reason(reason)
         check_operator(operator)
-        streaks = await self._store.consumption.streaks()
+        streaks = await self._store.coordination.streaks()
         alarming = [each.domain for each in streaks if each.source == source and each.stale >= RESET_THRESHOLD]
         domains = [name for name in alarming if domain in (None, name)]
         if not domains:
@@ -143,21 +143,21 @@ class EpochService:
         end: str | None = ""
         found = 0
         while end is not None:
-            step = await self._store.log.entries(
+            step = await self._store.log.head_contents(
                 tails, after=end, below="", limit=_WALKED, max_bytes=_WALKED_BYTES, since=0
             )
-            versions = (entry.split(SEPARATOR, 2)[1] for entry in step.entries)
+            versions = (entry.split(SEPARATOR, 2)[1] for entry in step.contents)
             found = max(found, *(epoch_of(int(version)) for version in versions if version.isdigit()), 0)
             end = step.end
         return found
 
     async def _answer(self, source: str, domains: Collection[str]) -> None:
         """Somebody has answered: the source does not look reset any more, until it does anew."""
-        stale = {(each.domain, each.source) for each in await self._store.consumption.streaks() if each.stale}
+        stale = {(each.domain, each.source) for each in await self._store.coordination.streaks() if each.stale}
         for domain in sorted(domains):
             if (domain, source) in stale:
-                async with self._store.consumption.folding(domain) as folding:
-                    await folding.keep_streaks({source: 0})
+                async with self._store.coordination.fold_transaction(domain) as folding:
+                    await folding.save_streaks({source: 0})
 
 
 def _standing(scope: str, current: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from pagefold.domains import DOMAINS, AnyDomain, InvalidPayload
 from pagefold.domains.domain import DECODE_ERRORS, Rules, encode
 from pagefold.domains.numbers import exact_number
-from pagefold.domains.values import LARGEST_INTEGER, format_timestamp
+from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
@@ -67,7 +67,7 @@ class EventValidator:
             )
             for domain in DOMAINS
         }
-        self._views = {channel.name: channel.view() for channel in config.resolved_channels}
+        self._views = {channel.name: channel.context() for channel in config.resolved_channels}
         self._sources = frozenset(config.sources)
         self.channels = frozenset((EVERY_CHANNEL, *self._views))
         self._rules = rules_of(config)
@@ -151,7 +151,7 @@ class EventValidator:
         """The canonical payload."""
         payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
         try:
-            payload = gate.domain.admit(payload)
+            payload = gate.domain.validate(payload)
             content = encode(payload)
         except InvalidPayload as invalid:
             raise Rejected(f"payload.{invalid.path}", invalid.reason) from None
@@ -166,8 +166,8 @@ class EventValidator:
             raise Rejected("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
         if self._rules:
             self._check_rules(event, payload, gate)
-        if gate.domain.fits is not None and event.channel != EVERY_CHANNEL:
-            misfit = gate.domain.fits(payload, self._views[event.channel])
+        if gate.domain.channel_mismatch is not None and event.channel != EVERY_CHANNEL:
+            misfit = gate.domain.channel_mismatch(payload, self._views[event.channel])
             if misfit is not None:
                 raise Rejected(f"payload.{misfit.path}", misfit.reason)
         return content
@@ -203,7 +203,7 @@ def _admit_sku(given: str) -> str:
 def _check_version(version: int) -> None:
     if type(version) is not int:
         raise Rejected("sourceVersion", f"expected an integer, got {type(version).__name__}")
-    if not 0 <= version <= LARGEST_INTEGER:
+    if not 0 <= version <= MAX_INTEGER:
         raise Rejected("sourceVersion", "is not between 0 and 2^53-1")
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pagefold.domains.values import LARGEST_INTEGER, format_timestamp
+from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent, placed_in
 from pagefold.engine.intake.canonical_payloads import is_same_content
@@ -91,7 +91,7 @@ class Incarnations:
             stream = self._door.stream_of(event)
         except Rejected:
             return ""
-        return stream if 0 <= event.source_version <= LARGEST_INTEGER else ""
+        return stream if 0 <= event.source_version <= MAX_INTEGER else ""
 
     async def _place(self, change: PartialEvent, stream: str, known: Known) -> PartialEvent:
         event, head = change.event, self._heads.get(stream)
@@ -120,7 +120,7 @@ class Incarnations:
         """The last epoch up to one in which this very statement is in the log, or in this request before it."""
         event = change.event
         keys = [(stream, versioned(epoch, event.source_version)) for epoch in range(upto + 1)]
-        found = [said for each in await self._log.at(keys) if (said := _said_by(each)) is not None]
+        found = [said for each in await self._log.events_at(keys) if (said := _said_by(each)) is not None]
         found += [each for each in self._said.get(stream, ()) if (stream, each.version) in keys]
         same = [epoch_of(each.version) for each in found if self._is_same(change, each)]
         return max(same, default=None)

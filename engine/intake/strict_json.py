@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from pagefold.domains.values import DEEPEST_NESTING
+from pagefold.domains.values import MAX_NESTING
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.json_paths import ANY_KEY, found_at
 
@@ -67,7 +67,7 @@ def refusal(error: Exception, given: bytes | Mapping[str, object], prefix: str =
     if isinstance(error, UnicodeDecodeError):
         return Rejected(prefix, f"is not UTF-8: {error.reason}")
     if isinstance(error, RecursionError):
-        return Rejected(prefix, f"is nested deeper than {DEEPEST_NESTING}")
+        return Rejected(prefix, f"is nested deeper than {MAX_NESTING}")
     if _has_lone_surrogate(text):
         return Rejected(prefix, "must not contain a lone surrogate")
     problem, _, where = str(error).partition(" - at `$")

@@ -134,7 +134,7 @@ async def _standing(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
     """What was said last, at a place, in its stream."""
     if after is None:
         return "", {}
-    found = await store.log.at({(after.stream, after.version)})
+    found = await store.log.events_at({(after.stream, after.version)})
     states = [event.state for event in found if event.revision == after.revision and event.topic in _DOMAINS]
     return after.stream, _leaves(_state.decode(states[0])) if states else {}
 

@@ -5,7 +5,7 @@ import time
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.reading.status import FoldProgress, fold_progress
-from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS, answer_of
+from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS, wait_with_timeout
 from pagefold.engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
@@ -29,7 +29,7 @@ class LagWatch:
         if time.monotonic() < self._until:
             return self._known
         self._looking = self._looking or asyncio.create_task(self._look())
-        return await answer_of(self._looking)
+        return await wait_with_timeout(self._looking)
 
     async def seconds(self) -> float:
         """How long the oldest event of any domain has waited."""
@@ -39,7 +39,7 @@ class LagWatch:
         """Looks no more."""
         if self._looking is not None:
             self._looking.cancel()
-            await asyncio.wait([self._looking], timeout=ANSWER_SECONDS)
+            await asyncio.wait([self._looking], timeout=TIMEOUT_SECONDS)
 
     async def _look(self) -> FoldProgress:
         try:

@@ -82,7 +82,7 @@ class PageReader:
             page = self._splice(sku, channel, rows, disabled=False) if rows else None
             return None if page is None else make(sku, channel, page)
 
-        read = self._pages.at_once(of_rows)
+        read = self._pages.sync_reader(of_rows)
         channels = self._channels
         if read is None:
             return None
@@ -119,7 +119,7 @@ class PageReader:
 
         Such an SKU has a summary all the same, so that the last one tells where to go on. "" begins.
         """
-        listed = await self._pages.listing(channel, after, limit)
+        listed = await self._pages.list_pages(channel, after, limit)
         return [_summary(page, self._requires[channel]) for page in listed]
 
 
@@ -187,7 +187,7 @@ async def _was_shown_before(store: Store, head: StoredEvent) -> bool:
     """Looks at the versions before a head, some at a time: they may be large, and mostly the newest of them tells."""
     looked_at, oldest = 0, head
     while looked_at < VERSIONS_LOOKED_AT:
-        older = await store.log.before(oldest, min(VERSIONS_AT_A_TIME, VERSIONS_LOOKED_AT - looked_at))
+        older = await store.log.older_events(oldest, min(VERSIONS_AT_A_TIME, VERSIONS_LOOKED_AT - looked_at))
         if not older:
             return False
         if any(map(_was_shown, older)):

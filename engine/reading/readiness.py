@@ -20,7 +20,7 @@ from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, Check
 from pagefold.engine.reading.lag_cache import LagWatch
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
-from pagefold.engine.runtime.store_timeout import ANSWER_SECONDS
+from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS
 from pagefold.engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
@@ -99,7 +99,7 @@ async def log_is_known(shop: Checked) -> None:
 
 async def consumers_fold(shop: Checked) -> str | None:
     """No consumer of this process has failed since it last folded."""
-    failing = shop.faults.all_of("fold ")
+    failing = shop.faults.by_prefix("fold ")
     return "; ".join(f"{domain}: {problem_in(error)}" for domain, error in failing.items()) or None
 
 
@@ -131,7 +131,7 @@ CHECKS = (
 class Readiness:
     """Runs checks of one shop: each at most once a second and once at a time, however many ask.
 
-    Whoever asks waits for `ANSWER_SECONDS` at most. A check that has not ended by then is a problem itself, unless it
+    Whoever asks waits for `TIMEOUT_SECONDS` at most. A check that has not ended by then is a problem itself, unless it
     is a slow one.
     """
 
@@ -143,7 +143,7 @@ class Readiness:
         runs = [run for run in self._runs if not set(purposes).isdisjoint(run.check.purposes)]
         waiting = [task for run in runs if (task := run.begin()) is not None]
         if waiting:
-            await asyncio.wait(waiting, timeout=ANSWER_SECONDS)
+            await asyncio.wait(waiting, timeout=TIMEOUT_SECONDS)
         return [result_of(run.check, run.problem()) for run in runs]
 
     async def close(self) -> None:
@@ -152,7 +152,7 @@ class Readiness:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=ANSWER_SECONDS)
+            await asyncio.wait(tasks, timeout=TIMEOUT_SECONDS)
 
 
 class _Run:

@@ -91,7 +91,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
     channels, reset, recovering = (
         await _channels(store, config),
         await looks_reset(store),
-        await store.proof.recovering(),
+        await store.proof.is_recovering(),
     )
     outlook = await retention.outlook()
     return Status(store.name, domains, channels, reset, deliveries, *outlook, checks, recovering)
@@ -99,7 +99,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
 
 async def fold_progress(store: Store, config: Config) -> FoldProgress:
     """The part of the status that takes no look at the pages."""
-    checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
+    checkpoints = {each.domain: each for each in await store.coordination.checkpoints()}
     letters = await store.dead_letters.counts()
     end = await store.log.end()
     domains: list[DomainStatus] = []
@@ -127,7 +127,7 @@ async def fold_progress(store: Store, config: Config) -> FoldProgress:
 
 async def looks_reset(store: Store) -> list[ResetStatus]:
     """The sources whose counters look reset."""
-    streaks = await store.consumption.streaks()
+    streaks = await store.coordination.streaks()
     return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= RESET_THRESHOLD]
 
 

@@ -36,7 +36,7 @@ class HeadChunk(NamedTuple):
 class Span(NamedTuple):
     """Which streams to walk through: their ends, and the names between which they are; "" is no bound.
 
-    `since` as in `Log.entries`.
+    `since` as in `Log.head_contents`.
     """
 
     tails: Collection[str]
@@ -103,7 +103,7 @@ class HeadScan:
         end: str | None = after
         while end is not None:
             try:
-                read = await self._log.entries(
+                read = await self._log.head_contents(
                     tails, after=end, below=below, limit=STREAMS, max_bytes=READ_BYTES, since=since
                 )
             except Exception as error:  # noqa: BLE001  # it is raised where the entries are taken

@@ -217,7 +217,7 @@ class RebuildService:
     async def _reported(self, run: RebuildRun) -> RunReport:
         alive = True
         if run.state == "running":
-            async with self._store.consumption.claim(_task(run.source)) as free:
+            async with self._store.coordination.claim(_task(run.source)) as free:
                 alive = not free
         return report_of(run, alive=alive)
 
@@ -289,7 +289,7 @@ class RebuildService:
 
     @asynccontextmanager
     async def _claimed(self, source: str) -> AsyncIterator[None]:
-        async with self._store.consumption.claim(_task(source)) as mine:
+        async with self._store.coordination.claim(_task(source)) as mine:
             if not mine:
                 raise RebuildInProgress(source, _holder(await self.runs.latest(source)))
             yield

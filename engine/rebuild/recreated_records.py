@@ -79,9 +79,9 @@ class Recreation:
         if self._runs is None:
             return
         for domain, number in sorted(Counter(parse_stream_id(stream).domain for stream in reset).items()):
-            async with self._store.consumption.folding(domain) as folding:
+            async with self._store.coordination.fold_transaction(domain) as folding:
                 known = (await folding.streaks()).get(self._run.source, 0)
-                await folding.keep_streaks({self._run.source: max(known, number, RESET_THRESHOLD)})
+                await folding.save_streaks({self._run.source: max(known, number, RESET_THRESHOLD)})
 
     def remember(self, again: Sequence[Again]) -> None:
         """For a run that is not recorded."""

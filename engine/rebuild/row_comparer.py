@@ -21,7 +21,7 @@ from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.row_order import Refusal, StreamRow, event_in
 from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
-from pagefold.engine.stores.event_state import BEFORE_CONTENT, DriftKind, EventState, RepairEncoder, state_ending
+from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, RepairEncoder, state_ending
 from pagefold.engine.stores.store import SEPARATOR, CorrectionEvent, StoredEvent
 from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
@@ -241,7 +241,7 @@ class RowComparer:
             if len(stands) > _STANDING or not stands[1].isdigit():  # applications may use any names
                 left(Stated(row.number, statement))
                 continue
-            before, newest = said[BEFORE_CONTENT:-1], int(stands[1])
+            before, newest = said[CONTENT_START:-1], int(stands[1])
             stated = placed(statement, newest) if in_use else statement
             ahead = stated.originator_version - newest
             if ahead < 0 or (ahead == 0 and statement.content != before):

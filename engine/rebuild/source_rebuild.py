@@ -15,7 +15,7 @@ import stamina
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
-from pagefold.domains.values import earlier, format_timestamp
+from pagefold.domains.values import format_timestamp, seconds_before
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
@@ -414,7 +414,7 @@ class SourceRebuild:
         if state is None or head.notification_id > self._run.start_position:
             return False
         moments = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
-        return max(moments) < earlier(self._since, self._run.settle)
+        return max(moments) < seconds_before(self._since, self._run.settle)
 
     @property
     def _since(self) -> str:

@@ -31,7 +31,7 @@ POLL_SECONDS = WorkConfig().poll_seconds
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns the errors of a store into the library's of the same meaning. A wrong configuration stays what it is."""
     try:
         yield
@@ -82,7 +82,7 @@ class Datastore:
 
         Its threads are daemons: a program that closes nothing can end.
         """
-        with translated(), ExitStack() as opening:
+        with translate_errors(), ExitStack() as opening:
             options = {"use_uvloop": find_spec("uvloop") is not None}
             portal = opening.enter_context(start_blocking_portal(backend_options=options, name="pagefold-recorders"))
             store = portal.call(partial(open_store, config, create=create))
@@ -102,7 +102,7 @@ class Datastore:
         for it cannot be.
         """
         self._check_open()
-        with translated():
+        with translate_errors():
             return self._portal.call(_finished, function)
 
     def start(self, function: Callable[[], Awaitable[Result]]) -> "Future[Result]":

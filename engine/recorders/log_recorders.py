@@ -19,14 +19,14 @@ from eventsourcing.persistence import (
 )
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.recorders.datastore import Datastore
 from pagefold.engine.recorders.notifications import NotifyingRecorder, given_id
 from pagefold.engine.recorders.subscription import PagefoldSubscription
 from pagefold.engine.stores.store import Records, RecordTable
 from pagefold.projections.streams import parse_stream_id
 
-NO_LIMIT = 2**63 - 1
+MAX_LIMIT = 2**63 - 1
 """Greater than every version and position, and the most rows that a database can be asked for."""
 
 _domains = frozenset(domain.name for domain in DOMAINS)
@@ -72,9 +72,9 @@ class PagefoldAggregateRecorder(AggregateRecorder):
             self._table,
             _stored_id(originator_id),
             after=-1 if gt is None else gt,
-            upto=NO_LIMIT if lte is None else lte,
+            upto=MAX_LIMIT if lte is None else lte,
             descending=desc,
-            limit=NO_LIMIT if limit is None else limit,
+            limit=MAX_LIMIT if limit is None else limit,
         )
         uuids = self.datastore.uuids
         return [
@@ -108,7 +108,7 @@ class PagefoldApplicationRecorder(PagefoldAggregateRecorder, NotifyingRecorder):
     ) -> Sequence[Notification]:
         """The next events from a position on, up to `stop`, of some topics or of all. Domain events are among them."""
         first = 0 if start is None else start + (not inclusive_of_start)
-        last = NO_LIMIT if stop is None else stop
+        last = MAX_LIMIT if stop is None else stop
         select = partial(self._records.notifications, first, last, topics, limit)
         return self.notifications(self.datastore.call(select))
 
@@ -158,7 +158,7 @@ def _row(event: StoredEvent) -> _Row:
         if "\0" in text or not _is_unicode(text):
             problem = f"{text!r} must have neither U+0000 nor a lone surrogate"
             raise DataError(problem)
-    if not 0 <= event.originator_version <= LARGEST_INTEGER:
+    if not 0 <= event.originator_version <= MAX_INTEGER:
         problem = f"version {event.originator_version} of {identifier!r} is not between 0 and 2^53-1"
         raise DataError(problem)
     return _Row(identifier, event.originator_version, event.topic, event.state)

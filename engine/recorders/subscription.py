@@ -9,11 +9,11 @@ import stamina
 from eventsourcing.persistence import InterfaceError, Notification, Subscription
 
 from pagefold.engine.errors import RETRYABLE, LogReplaced
-from pagefold.engine.recorders.datastore import translated
+from pagefold.engine.recorders.datastore import translate_errors
 from pagefold.engine.recorders.notifications import NotifyingRecorder
 from pagefold.engine.stores.store import StoredEvent
 
-LIMIT = 500
+BATCH_EVENTS = 500
 """How many events are read at a time."""
 
 RETRY_SECONDS = 20.0
@@ -61,7 +61,7 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
             self._reading = self._recorder.datastore.start(self._next_events)
             if self._has_been_stopped:  # by another thread, too early to see what it should cancel
                 self._reading.cancel()
-            with translated():
+            with translate_errors():
                 read = self._reading.result()
         except (CancelledError, InterfaceError):
             self.stop()
@@ -99,6 +99,6 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
         if end == position:
             await log.wait(position, datastore.poll_seconds)
             return _Read([], position, mark or await proof.mark(position))
-        events = await datastore.store.records.notifications(position + 1, end, self._topics, LIMIT)
-        reached = events[-1].notification_id if len(events) == LIMIT else end
+        events = await datastore.store.records.notifications(position + 1, end, self._topics, BATCH_EVENTS)
+        reached = events[-1].notification_id if len(events) == BATCH_EVENTS else end
         return _Read(events, reached, await proof.mark(reached))

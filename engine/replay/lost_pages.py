@@ -16,52 +16,52 @@ from pagefold.engine.stores.store import Store
 from pagefold.projections import Stream, stream_id
 from pagefold.projections.streams import EVERY_CHANNEL
 
-STEP = 1_000
+STEP_SKUS = 1_000
 """SKUs that are looked at together."""
 
-BRAKE = OrphanLimit.parse(DEFAULT_ORPHANS)
+UNCONFIRMED_LIMIT = OrphanLimit.parse(DEFAULT_ORPHANS)
 
 _IDENTITY = next(domain.name for domain in DOMAINS if domain.gives_identity)
 
 
-class PagesLost(NamedTuple):
+class LostPages(NamedTuple):
     """Of so many pages that are shown, so many would go."""
 
     lost: int
     shown: int
 
     @property
-    def needs_a_person(self) -> bool:
+    def needs_confirmation(self) -> bool:
         """Whether they are more than a rebuild would take away unasked, or all."""
-        return self.lost > BRAKE.of(self.shown) or 0 < self.lost == self.shown
+        return self.lost > UNCONFIRMED_LIMIT.of(self.shown) or 0 < self.lost == self.shown
 
 
-async def pages_lost(store: Store, config: Config) -> PagesLost:
+async def find_lost_pages(store: Store, config: Config) -> LostPages:
     """How many pages a recovery would take away. Where pages were lost before, none: what is left is no proof."""
     lost = shown = 0
     for channel in config.channels:
         try:
             found = await _of_channel(store, config, channel)
         except PagesUnfolded:
-            return PagesLost(0, 0)
+            return LostPages(0, 0)
         lost, shown = lost + found.lost, shown + found.shown
-    return PagesLost(lost, shown)
+    return LostPages(lost, shown)
 
 
-async def _of_channel(store: Store, config: Config, channel: str) -> PagesLost:
+async def _of_channel(store: Store, config: Config, channel: str) -> LostPages:
     lost, shown, last = 0, 0, ""
-    while listed := await store.pages.listing(channel, last, STEP):
+    while listed := await store.pages.list_pages(channel, last, STEP_SKUS):
         last = listed[-1].sku
         streams: dict[str, str] = {}
-        live = [(page.sku, domains) for page in listed if (domains := _shown_by(page))]
+        live = [(page.sku, domains) for page in listed if (domains := _live_domains(page))]
         for sku, domains in live:
             streams |= dict.fromkeys(_streams(config, sku, channel, domains), sku)
         known = {streams[stream] for stream in await store.log.newest_versions(streams.keys())}
         lost, shown = lost + len(live) - len(known), shown + len(live)
-    return PagesLost(lost, shown)
+    return LostPages(lost, shown)
 
 
-def _shown_by(page: ListedPage) -> list[str]:
+def _live_domains(page: ListedPage) -> list[str]:
     """The domains that a page is shown by: that of its identity, or all while that has not arrived. None: it is not."""
     identity = [each.enabled for each in page.sections if each.domain == _IDENTITY]
     if identity:

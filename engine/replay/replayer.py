@@ -20,9 +20,9 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import FoldedSections
 from pagefold.engine.replay.section_verifier import (
-    NOTHING,
-    STEP_BYTES,
-    STREAMS,
+    EMPTY_RANGE,
+    MAX_STEP_BYTES,
+    STEP_STREAMS,
     ScanStep,
     SectionVerifier,
     StreamRange,
@@ -38,13 +38,13 @@ from pagefold.projections import Section
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 from pagefold.projections.streams import decode_part, encode_part
 
-HOLD_SECONDS = 0.15
+MAX_TRANSACTION_SECONDS = 0.15
 """A transaction ends after the step in which it grew so old: consumers wait no longer."""
 
 SAMPLED_SKUS = 500
 """So many SKUs of a sample are compared in a step."""
 
-_dice = SystemRandom()
+_random = SystemRandom()
 
 SectionDriftKind: TypeAlias = Literal["differs", "lost", "surplus"]
 
@@ -62,7 +62,7 @@ class SectionDrift(msgspec.Struct, frozen=True):
     changes: list[FieldChange]
 
 
-_Stood: TypeAlias = Mapping[tuple[str, str], Section]
+_SectionsByKey: TypeAlias = Mapping[tuple[str, str], Section]
 OnDrift: TypeAlias = Callable[[SectionDrift], None]
 OnProgress: TypeAlias = Callable[[int], None]
 Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[FoldTransaction]]
@@ -89,7 +89,7 @@ class _Part:
     """Some of a domain's streams: which are left, and what was found, and how many rows stand there, of the others."""
 
     def __init__(self, span: StreamRange) -> None:
-        self.span = span
+        self.rest = span
         self.found = ReplayResult()
         self.rows = 0
 
@@ -107,66 +107,66 @@ class Replayer:
     def __init__(
         self,
         store: Store,
-        looker: SectionVerifier,
+        verifier: SectionVerifier,
         *,
         begin: Begin | None = None,
-        tell: OnDrift = ignore,
-        advance: OnProgress = ignore,
+        on_drift: OnDrift = ignore,
+        on_progress: OnProgress = ignore,
     ) -> None:
         self._store = store
-        self._looker = looker
-        self._domain = looker.domain
-        self._begin = begin or partial(store.consumption.folding, looker.domain)
-        self._tell = tell
-        self._advance = advance
-        self._turn = anyio.Lock()
+        self._verifier = verifier
+        self._domain = verifier.domain
+        self._begin = begin or partial(store.coordination.fold_transaction, verifier.domain)
+        self._on_drift = on_drift
+        self._on_progress = on_progress
+        self._lock = anyio.Lock()
 
     async def run(self, *, prefix: str = "", write: bool = True, pool: VerifierPool | None = None) -> ReplayResult:
         """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
-        look: Verify = self._looker.look
-        spans: Sequence[StreamRange] = [prefix_range(prefix)]
+        verify: Verify = self._verifier.verify
+        ranges: Sequence[StreamRange] = [prefix_range(prefix)]
         if pool is not None and not prefix:
-            look = partial(pool.look, self._domain, instead=look)
-            spans = pool.parts
-        parts = [_Part(span) for span in spans]
+            verify = partial(pool.verify, self._domain, fallback=verify)
+            ranges = pool.ranges
+        parts = [_Part(rest) for rest in ranges]
         since = await self._store.log.end()
-        await run_together(*(partial(self._go_over, part, look, write=write) for part in parts))
+        await run_together(*(partial(self._replay_range, part, verify, write=write) for part in parts))
         found = sum((part.found for part in parts), ReplayResult())
         if not prefix and sum(part.rows for part in parts) == await self._store.pages.count(self._domain):
             return found
         return found + await self._surplus(prefix, since, write=write)
 
-    async def _go_over(self, part: _Part, look: Verify, *, write: bool) -> None:
+    async def _replay_range(self, part: _Part, verify: Verify, *, write: bool) -> None:
         """Every section of a part: looks, and settles what is not as it must be, and looks on from there."""
-        letters = await self._letters()
-        calm = not letters
-        while not part.span.ended:
-            if calm:
-                await look(part.span, partial(self._hear, part))
-            if not part.span.ended:
-                async with self._turn:
-                    settled = await self._transaction(part, write=write)
-                letters = letters and await self._letters()
-                calm = not letters and settled == ReplayResult(settled.sections)
+        dead_letters = await self._dead_letters()
+        read_only = not dead_letters
+        while not part.rest.ended:
+            if read_only:
+                await verify(part.rest, partial(self._record, part))
+            if not part.rest.ended:
+                async with self._lock:
+                    repaired = await self._transaction(part, write=write)
+                dead_letters = dead_letters and await self._dead_letters()
+                read_only = not dead_letters and repaired == ReplayResult(repaired.sections)
 
     async def sample(self, skus: Sequence[str]) -> ReplayResult:
         """The sections of some SKUs, as they are written in the log, without writing."""
         found = ReplayResult()
         for start in range(0, len(skus), SAMPLED_SKUS):
             async with self._begin() as folding:
-                async for step in self._looker.steps_of(skus[start : start + SAMPLED_SKUS]):
-                    found += (await self._settle(folding, step, write=False))[0]
+                async for step in self._verifier.steps_of(skus[start : start + SAMPLED_SKUS]):
+                    found += (await self._repair_step(folding, step, write=False))[0]
         return found
 
-    async def _letters(self) -> int:
+    async def _dead_letters(self) -> int:
         """How many events are in dead letters. Those that can be folded now will be resolved, in a transaction."""
         return await self._store.dead_letters.count(DeadLetterFilter("projection", self._domain))
 
-    def _hear(self, part: _Part, seen: VerifiedRange) -> None:
-        part.span = seen.rest
-        part.found += ReplayResult(seen.sections)
-        part.rows += seen.sections
-        self._advance(seen.sections)
+    def _record(self, part: _Part, verified: VerifiedRange) -> None:
+        part.rest = verified.rest
+        part.found += ReplayResult(verified.sections)
+        part.rows += verified.sections
+        self._on_progress(verified.sections)
 
     async def _transaction(self, part: _Part, *, write: bool) -> ReplayResult:
         """The first steps of a part: what they found.
@@ -174,65 +174,67 @@ class Replayer:
         While one is settled, the streams of the next are read.
         """
         found = ReplayResult()
-        span = part.span
+        rest = part.rest
         async with self._begin() as folding:
             began = time.monotonic()
-            coming = [await self._looker.next(span)]
+            coming = [await self._verifier.next_step(rest)]
             while coming:
                 step = coming.pop()
-                span = step.rest
+                rest = step.rest
                 async with anyio.create_task_group() as group:
-                    if not span.ended and time.monotonic() - began < HOLD_SECONDS:
-                        group.start_soon(self._look_ahead, span, coming)
-                    settled, standing = await self._settle(folding, step, write=write)
-                found += settled
-                part.rows += standing
-        part.span = span
+                    if not rest.ended and time.monotonic() - began < MAX_TRANSACTION_SECONDS:
+                        group.start_soon(self._read_ahead, rest, coming)
+                    repaired, stored = await self._repair_step(folding, step, write=write)
+                found += repaired
+                part.rows += stored
+        part.rest = rest
         part.found += found
         return found
 
-    async def _look_ahead(self, span: StreamRange, coming: list[ScanStep]) -> None:
-        coming.append(await self._looker.next(span))
+    async def _read_ahead(self, rest: StreamRange, coming: list[ScanStep]) -> None:
+        coming.append(await self._verifier.next_step(rest))
 
-    async def _settle(self, folding: FoldTransaction, step: ScanStep, *, write: bool) -> tuple[ReplayResult, int]:
+    async def _repair_step(self, folding: FoldTransaction, step: ScanStep, *, write: bool) -> tuple[ReplayResult, int]:
         """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too.
 
         A step of which too much stands there is halved, down to one SKU.
         """
         try:
-            rows, folded = await self._both(folding, step)
+            rows, folded = await self._stored_and_folded(folding, step)
         except ReadTooLarge:
-            first, second = [await self._settle(folding, half, write=write) for half in _halves(step)]
+            first, second = [await self._repair_step(folding, half, write=write) for half in _halves(step)]
             return first[0] + second[0], first[1] + second[1]
         surplus: dict[tuple[str, str], Section] = {}
         wrong: list[Section] = []
-        stood = surplus
+        stored = surplus
         if rows != folded.sections:  # both by SKU and channel
-            stood = {(row[0], row[1]): row for row in rows}
-            surplus = dict(stood)
+            stored = {(row[0], row[1]): row for row in rows}
+            surplus = dict(stored)
             wrong = [section for section in folded.sections if surplus.pop((section[0], section[1]), None) != section]
         if write:
             await self._write(folding, step, folded, wrong, surplus)
-        behind = self._told(wrong, surplus, stood, _ahead_of(folding, step.heads) if wrong else ())
-        self._advance(len(folded.sections))
+        behind = self._report(wrong, surplus, stored, _skus_ahead(folding, step.heads) if wrong else ())
+        self._on_progress(len(folded.sections))
         total = len(folded.sections) + len(surplus)
-        standing = len(folded.sections) if write else len(rows)
-        return ReplayResult(total, len(wrong) + len(surplus) - behind, behind), standing
+        stored_rows = len(folded.sections) if write else len(rows)
+        return ReplayResult(total, len(wrong) + len(surplus) - behind, behind), stored_rows
 
-    async def _both(self, folding: FoldTransaction, step: ScanStep) -> tuple[list[Section], FoldedSections]:
+    async def _stored_and_folded(
+        self, folding: FoldTransaction, step: ScanStep
+    ) -> tuple[list[Section], FoldedSections]:
         """The sections as they stand, and as they must be: read and folded at the same time."""
-        stood: list[Section] = []
+        stored: list[Section] = []
         folded: list[FoldedSections] = []
 
         async def read() -> None:
             skus = [decode_part(sku) for sku in step.skus]
-            stood.extend(await folding.sections(skus, max_bytes=STEP_BYTES if len(skus) > 1 else None))
+            stored.extend(await folding.sections(skus, max_bytes=MAX_STEP_BYTES if len(skus) > 1 else None))
 
         async def fold() -> None:
-            folded.append(await self._looker.fold(step))
+            folded.append(await self._verifier.fold(step))
 
         await run_together(read, fold)
-        return stood, folded[0]
+        return stored, folded[0]
 
     async def _write(
         self,
@@ -240,31 +242,31 @@ class Replayer:
         step: ScanStep,
         folded: FoldedSections,
         wrong: Sequence[Section],
-        surplus: _Stood,
+        surplus: _SectionsByKey,
     ) -> None:
         if wrong:
             await folding.write(wrong)
         if surplus:
             await folding.remove(list(surplus))
-        if folded.letters:
-            await folding.bury(folded.letters)
-        await self._looker.folder.resolve(folding, step.heads, folded.bad)
+        if folded.dead_letters:
+            await folding.add_dead_letters(folded.dead_letters)
+        await self._verifier.folder.resolve(folding, step.heads, folded.bad)
 
-    def _told(
+    def _report(
         self,
         wrong: Sequence[Section],
-        surplus: _Stood,
-        stood: _Stood,
+        surplus: _SectionsByKey,
+        stored: _SectionsByKey,
         ahead: Collection[str],
     ) -> int:
         """Tells of every section that has drifted. Gives how many have not: their consumer has not come so far yet."""
         drifted = [section for section in wrong if section.sku not in ahead]
-        if self._tell is not ignore:
+        if self._on_drift is not ignore:
             for section in drifted:
-                before = stood.get((section.sku, section.channel))
-                self._tell(_drift(section, "differs" if before else "lost", before, section))
+                before = stored.get((section.sku, section.channel))
+                self._on_drift(_drift(section, "differs" if before else "lost", before, section))
             for section in surplus.values():
-                self._tell(_drift(section, "surplus", section, None))
+                self._on_drift(_drift(section, "surplus", section, None))
         return len(wrong) - len(drifted)
 
     async def _surplus(self, prefix: str, since: int, *, write: bool) -> ReplayResult:
@@ -277,29 +279,29 @@ class Replayer:
         while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
             async with self._begin() as folding:
                 known: set[str] = set()
-                async for step in self._looker.steps_of(mine):
+                async for step in self._verifier.steps_of(mine):
                     known.update(map(_sku_of, step.heads))
-                    if late := _late_in(step, since):
-                        found += (await self._settle(folding, late, write=write))[0]
+                    if late := _added_since(step, since):
+                        found += (await self._repair_step(folding, late, write=write))[0]
                 unknown = [sku for sku in mine if sku not in known]
                 if unknown:
-                    found += (await self._settle(folding, ScanStep(unknown, [], NOTHING), write=write))[0]
+                    found += (await self._repair_step(folding, ScanStep(unknown, [], EMPTY_RANGE), write=write))[0]
             skus = await self._store.pages.skus(self._domain, skus[-1], SAMPLED_SKUS)
         return found
 
 
-async def sampled(log: Log, number: int) -> list[str]:
+async def sample_skus(log: Log, number: int) -> list[str]:
     """So many SKUs of the log, at random, as they are written there; all of them when there are no more."""
     chosen: list[str] = []
-    seen = 0
+    count = 0
     after = ""
-    while skus := await log.skus(after, STREAMS):
+    while skus := await log.skus(after, STEP_STREAMS):
         after = skus[-1]
         for sku in skus:
-            seen += 1
+            count += 1
             if len(chosen) < number:
                 chosen.append(sku)
-            elif (place := _dice.randrange(seen)) < number:
+            elif (place := _random.randrange(count)) < number:
                 chosen[place] = sku
     return sorted(chosen)
 
@@ -309,11 +311,11 @@ def _sku_of(head: StoredEvent) -> str:
     return head.originator_id.partition("/")[0]
 
 
-def _late_in(step: ScanStep, since: int) -> ScanStep | None:
+def _added_since(step: ScanStep, since: int) -> ScanStep | None:
     """Of a step, the SKUs of which every head was said after a position; None where there are none."""
     early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
     heads = [head for head in step.heads if _sku_of(head) not in early]
-    return ScanStep(sorted(set(map(_sku_of, heads))), heads, NOTHING) if heads else None
+    return ScanStep(sorted(set(map(_sku_of, heads))), heads, EMPTY_RANGE) if heads else None
 
 
 def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
@@ -325,7 +327,7 @@ def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
     return ScanStep(first, own, step.rest), ScanStep(second, others, step.rest)
 
 
-def _ahead_of(folding: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
+def _skus_ahead(folding: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
     """The SKUs of which the log has news that the consumer has not seen."""
     position = folding.checkpoint.position
     return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}
@@ -344,15 +346,15 @@ def _fields(section: Section | None) -> dict[str, JSON]:
         {
             "enabled": section.enabled,
             "ready": section.ready,
-            "sourceVersions": _decoded(section.versions),
-            "body": None if section.body is None else _decoded(section.body),
+            "sourceVersions": _decode(section.versions),
+            "body": None if section.body is None else _decode(section.body),
             "occurredAt": section.occurred_at,
             "recordedAt": section.recorded_at,
         }
     )
 
 
-def _decoded(text: bytes) -> JSON:
+def _decode(text: bytes) -> JSON:
     try:
         decoded: JSON = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

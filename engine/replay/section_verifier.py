@@ -17,27 +17,27 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import ReadTooLarge
 from pagefold.engine.folding.folder import FoldedSections, Folder
 from pagefold.engine.runtime.task_groups import run_beside
-from pagefold.engine.stores.size_batches import divided
+from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.store import Log, ScannedHeads, Store, StoredEvent
 from pagefold.projections import SharedSections
 from pagefold.projections.streams import decode_part, encode_part
 
-STREAMS = 6_000
+STEP_STREAMS = 6_000
 """How many streams are looked at in a step, unless they are too large."""
 
-STEP_BYTES = 40 * 1024 * 1024
+MAX_STEP_BYTES = 40 * 1024 * 1024
 """Bytes of the heads of a step, and of the sections that they give in all channels."""
 
-KEPT_SCANS = 4
+MAX_CACHED_SCANS = 4
 """So many reads are kept for who comes later. Whoever comes later than that reads again."""
 
-SAMPLES = 100
+RANGE_SAMPLES = 100
 """At so many places of the log it is seen which SKUs there are, to part them."""
 
-SAMPLED_EVENTS = 20
+EVENTS_PER_SAMPLE = 20
 """Events that are read at such a place."""
 
-_place = itemgetter(0, 1)
+_key = itemgetter(0, 1)
 
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -50,7 +50,7 @@ class StreamRange(NamedTuple):
     ended: bool = False
 
 
-NOTHING = StreamRange("", "", ended=True)
+EMPTY_RANGE = StreamRange("", "", ended=True)
 
 
 class ScanStep(NamedTuple):
@@ -83,7 +83,7 @@ OnVerified: TypeAlias = Callable[[VerifiedRange], None]
 """Hears how far everything is as it must be."""
 
 Verify: TypeAlias = Callable[[StreamRange, OnVerified], Awaitable[None]]
-"""Whoever looks at a domain's pages, as `SectionVerifier.look` does."""
+"""Whoever looks at a domain's pages, as `SectionVerifier.verify` does."""
 
 
 class SharedScans:
@@ -96,44 +96,44 @@ class SharedScans:
     def __init__(self, log: Log, domains: Collection[AnyDomain], config: Config) -> None:
         self._log = log
         # whether a channel listens to a source or not: of the others, letters are resolved
-        self._tails = {
+        self._suffixes = {
             domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.sources_of(domain.name))
             for domain in domains
         }
-        self._all_tails = list(chain.from_iterable(self._tails.values()))
-        self.max_bytes = STEP_BYTES // (4 + len(config.channels))  # a head is in memory in several forms
-        self._turn = anyio.Lock()
-        self._kept: dict[tuple[str, str, int], dict[str, ScannedHeads]] = {}
+        self._all_suffixes = list(chain.from_iterable(self._suffixes.values()))
+        self.max_bytes = MAX_STEP_BYTES // (4 + len(config.channels))  # a head is in memory in several forms
+        self._lock = anyio.Lock()
+        self._cached: dict[tuple[str, str, int], dict[str, ScannedHeads]] = {}
         """What was read, without the parts of those who have come for it."""
 
-    async def of(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
+    async def cached(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
         """As `Log.scan` gives it, and perhaps as it was some steps ago."""
-        asked = (after, below, limit)
-        async with self._turn:
-            if domain not in (parts := self._kept.pop(asked, {})):
-                parts = self._parts(await self._scan(self._all_tails, after, below, limit))
+        key = (after, below, limit)
+        async with self._lock:
+            if domain not in (parts := self._cached.pop(key, {})):
+                parts = self._parts(await self._scan(self._all_suffixes, after, below, limit))
             part = parts.pop(domain)
             if parts:
-                self._kept[asked] = parts
-                if len(self._kept) > KEPT_SCANS:
-                    del self._kept[next(iter(self._kept))]
+                self._cached[key] = parts
+                if len(self._cached) > MAX_CACHED_SCANS:
+                    del self._cached[next(iter(self._cached))]
         return part
 
-    async def anew(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
+    async def fresh(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
         """As `Log.scan` gives it now."""
-        return self._parts(await self._scan(self._tails[domain], after, below, limit))[domain]
+        return self._parts(await self._scan(self._suffixes[domain], after, below, limit))[domain]
 
-    async def _scan(self, tails: Collection[str], after: str, below: str, limit: int) -> ScannedHeads:
+    async def _scan(self, suffixes: Collection[str], after: str, below: str, limit: int) -> ScannedHeads:
         """Whoever looks at more streams than is usual, because they are all of one SKU, may read as much more."""
-        max_bytes = self.max_bytes * max(limit // STREAMS, 1)
-        return await self._log.scan(tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
+        max_bytes = self.max_bytes * max(limit // STEP_STREAMS, 1)
+        return await self._log.scan(suffixes, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
     def _parts(self, scanned: ScannedHeads) -> dict[str, ScannedHeads]:
         """What is each domain's. Under the name of one an application may have written something else."""
-        parts = {domain: ScannedHeads([], scanned.end) for domain in self._tails}
+        parts = {domain: ScannedHeads([], scanned.end) for domain in self._suffixes}
         for head in scanned.heads:
             part = parts.get(head[4])
-            if part is not None and head[1].endswith(self._tails[head[4]]):
+            if part is not None and head[1].endswith(self._suffixes[head[4]]):
                 part.heads.append(head)
         return parts
 
@@ -154,7 +154,7 @@ class SectionVerifier:
         self.max_bytes = self._scans.max_bytes
         self.folder = Folder(domain, config.resolved_channels, store.log)
 
-    async def look(self, span: StreamRange, tell: OnVerified) -> None:
+    async def verify(self, streams: StreamRange, on_verified: OnVerified) -> None:
         """Goes on while everything is as it must be, and tells so.
 
         While one step is looked at, the next is folded, and the streams of the one behind it are read.
@@ -162,32 +162,32 @@ class SectionVerifier:
         to_fold, scanned = anyio.create_memory_object_stream[ScanStep](0)
         to_compare, folded = anyio.create_memory_object_stream[FoldedStep](0)
 
-        async def scan(rest: StreamRange = span) -> None:
+        async def scan(rest: StreamRange = streams) -> None:
             async with to_fold:
                 while not rest.ended:
-                    step = await self._next(rest, self._scans.of)
+                    step = await self._next_step(rest, self._scans.cached)
                     rest = step.rest
                     await to_fold.send(step)
 
         async def fold() -> None:
             async with to_compare:
                 async for skus, heads, rest in scanned:
-                    sections = await self.folder.shared(heads, skus)
+                    sections = await self.folder.fold_all_channels(heads, skus)
                     await to_compare.send(FoldedStep(list(map(decode_part, skus)), sections, rest))
 
         async with scanned, folded, run_beside(fold), run_beside(scan):
             async for skus, sections, rest in folded:
-                if sections is None or not await self._store.pages.holds(self.domain, sections, skus):
+                if sections is None or not await self._store.pages.matches(self.domain, sections, skus):
                     return
-                tell(VerifiedRange(sum([len(each.channels) for each in sections]), rest))
+                on_verified(VerifiedRange(sum([len(each.channels) for each in sections]), rest))
 
-    async def next(self, span: StreamRange) -> ScanStep:
+    async def next_step(self, streams: StreamRange) -> ScanStep:
         """The first SKUs of a span, with all of their heads as they stand now."""
-        return await self._next(span, self._scans.anew)
+        return await self._next_step(streams, self._scans.fresh)
 
-    async def _next(self, span: StreamRange, scan: Scan) -> ScanStep:
-        limit = STREAMS
-        after, below, _ = span
+    async def _next_step(self, streams: StreamRange, scan: Scan) -> ScanStep:
+        limit = STEP_STREAMS
+        after, below, _ = streams
         while True:
             heads, end = await scan(self.domain, after, below, limit)
             if end is None:
@@ -204,18 +204,18 @@ class SectionVerifier:
         left: list[Sequence[str]] = [skus]
         while left:
             some = left.pop()
-            wanted = [sku + tail for sku in some for tail in self.folder.tails]
+            wanted = [sku + suffix for sku in some for suffix in self.folder.suffixes]
             try:
                 heads = await self._store.log.heads(wanted, max_bytes=self.max_bytes if len(some) > 1 else None)
             except ReadTooLarge as error:
-                left += divided(some, error.parts)[::-1]
+                left += split_equal(some, error.parts)[::-1]
                 continue
-            yield ScanStep(list(some), heads, NOTHING)
+            yield ScanStep(list(some), heads, EMPTY_RANGE)
 
     async def fold(self, step: ScanStep) -> FoldedSections:
         """The sections that must be there, by SKU and channel."""
-        sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.everywhere))
-        sections.sections.sort(key=_place)
+        sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.all_channels))
+        sections.sections.sort(key=_key)
         return sections
 
 
@@ -223,11 +223,11 @@ async def split_ranges(store: Store, domains: Collection[AnyDomain], number: int
     """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
     end = await store.log.end()
     found: set[str] = set()
-    places = SAMPLES // len(domains)
+    places = RANGE_SAMPLES // len(domains)
     for domain in domains:
         for place in range(places):
             after = end * place // places
-            window = await store.log.window(domain.name, after, after + SAMPLED_EVENTS)
+            window = await store.log.window(domain.name, after, after + EVENTS_PER_SAMPLE)
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
     names = sorted(found - {""})
     between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))

@@ -20,18 +20,18 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, VerifiedRange, Verify
 from pagefold.engine.runtime.logs import Logger
 
-PARTS = 4
+RANGES_PER_PROCESS = 4
 """So many parts of all pages for each process: they are never of quite the same size."""
 
-PAYS_FROM = 300_000
+MIN_EVENTS = 300_000
 """So many events of a log take longer than it takes to start processes."""
 
-MOST_BYTES = 65_536
+MAX_REPLY_BYTES = 65_536
 """Of a line in which a process answers."""
 
-SECONDS_TO_END = 10.0
+CLOSE_SECONDS = 10.0
 
-SECONDS_TO_GATHER = 0.1
+GATHER_SECONDS = 0.1
 """Who wants to look at the same part comes at about the same time."""
 
 log = Logger(__name__)
@@ -41,31 +41,31 @@ class VerifyRequest(msgspec.Struct, array_like=True, frozen=True):
     """What a process is to look at: the pages of some domains."""
 
     domains: list[str]
-    span: StreamRange
+    streams: StreamRange
 
 
 class VerifyReply(msgspec.Struct, array_like=True, frozen=True):
     """What it has seen of one of the domains."""
 
     domain: str
-    seen: VerifiedRange
+    verified: VerifiedRange
 
 
-_told: msgspec.json.Decoder[VerifyReply | None] = msgspec.json.Decoder(VerifyReply | None)
+_replies: msgspec.json.Decoder[VerifyReply | None] = msgspec.json.Decoder(VerifyReply | None)
 
 
-class _Lost(Exception):
+class _ProcessLost(Exception):
     """A process has ended, or says what cannot be understood."""
 
 
-class _Process:
+class _VerifierProcess:
     """One process. It is told the configuration with the first that it is asked."""
 
     def __init__(self, process: Process, asks: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
         self._process = process
-        self._asks = asks
-        self._answers = BufferedByteReceiveStream(answers)
-        self._untold: list[Config] = [config]
+        self._stdin = asks
+        self._stdout = BufferedByteReceiveStream(answers)
+        self._unsent: list[Config] = [config]
 
     @classmethod
     async def start(cls, config: Config) -> Self:
@@ -77,17 +77,17 @@ class _Process:
             raise AssertionError
         return cls(process, process.stdin, process.stdout, config)
 
-    async def look(self, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
-        """As `SectionVerifier.look`, for each of these domains. Raises `_Lost`."""
-        while self._untold:
-            await self._say(self._untold.pop())
-        await self._say(VerifyRequest(list(tells), span))
-        while (told := await self._hear()) is not None:
-            tells[told.domain](told.seen)
+    async def verify(self, streams: StreamRange, callbacks: Mapping[str, OnVerified]) -> None:
+        """As `SectionVerifier.verify`, for each of these domains. Raises `_ProcessLost`."""
+        while self._unsent:
+            await self._send(self._unsent.pop())
+        await self._send(VerifyRequest(list(callbacks), streams))
+        while (reply := await self._receive()) is not None:
+            callbacks[reply.domain](reply.verified)
 
     async def end(self) -> None:
         """Tells it that there is nothing more to do, and waits until it has gone."""
-        await self._asks.aclose()
+        await self._stdin.aclose()
         await self._process.aclose()
 
     async def kill(self) -> None:
@@ -96,15 +96,15 @@ class _Process:
             self._process.kill()
         await self._process.aclose()
 
-    async def _say(self, what: object) -> None:
+    async def _send(self, what: object) -> None:
         try:
-            await self._asks.send(msgspec.json.encode(what) + b"\n")
+            await self._stdin.send(msgspec.json.encode(what) + b"\n")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
-            raise _Lost(type(error).__name__) from error
+            raise _ProcessLost(type(error).__name__) from error
 
-    async def _hear(self) -> VerifyReply | None:
+    async def _receive(self) -> VerifyReply | None:
         try:
-            return _told.decode(await self._answers.receive_until(b"\n", MOST_BYTES))
+            return _replies.decode(await self._stdout.receive_until(b"\n", MAX_REPLY_BYTES))
         except (
             anyio.IncompleteRead,
             anyio.DelimiterNotFound,
@@ -112,104 +112,104 @@ class _Process:
             anyio.BrokenResourceError,
             msgspec.MsgspecError,
         ) as error:
-            raise _Lost(type(error).__name__) from error
+            raise _ProcessLost(type(error).__name__) from error
 
 
-class _Party:
+class _SharedRequest:
     """The domains of which the same span is looked at, and who hears of them; `complete` when these are all."""
 
     def __init__(self) -> None:
-        self.tells: dict[str, OnVerified] = {}
+        self.callbacks: dict[str, OnVerified] = {}
         self.complete = anyio.Event()
         self.done = anyio.Event()
-        self.has_looked = False
+        self.succeeded = False
 
 
 class VerifierPool:
     """So many processes, each started when it is first needed, and again when it was lost.
 
-    They look at several domains together: then one walk through the log is enough for all. `parts` are what everybody
+    They look at several domains together: then one walk through the log is enough for all. `ranges` are what everybody
     begins with.
     """
 
-    def __init__(self, config: Config, size: int, domains: Collection[str], parts: Sequence[StreamRange]) -> None:
+    def __init__(self, config: Config, size: int, domains: Collection[str], ranges: Sequence[StreamRange]) -> None:
         self.size = size
-        self.parts = parts
+        self.ranges = ranges
         self._config = config
         self._domains = frozenset(domains)
         self._turns = anyio.Semaphore(size)
-        self._waiting: list[_Process] = []
-        self._parties: dict[StreamRange, _Party] = {}
+        self._idle: list[_VerifierProcess] = []
+        self._shared: dict[StreamRange, _SharedRequest] = {}
 
     @classmethod
     @asynccontextmanager
-    async def of(
-        cls, config: Config, size: int, domains: Collection[str], parts: Sequence[StreamRange]
+    async def open(
+        cls, config: Config, size: int, domains: Collection[str], ranges: Sequence[StreamRange]
     ) -> AsyncIterator[Self]:
         """Processes that go when the block ends."""
-        pool = cls(config, size, domains, parts)
+        pool = cls(config, size, domains, ranges)
         try:
             yield pool
         finally:
-            for process in pool._waiting:
-                with anyio.move_on_after(SECONDS_TO_END, shield=True):
+            for process in pool._idle:
+                with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                     await process.end()
 
-    async def look(self, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
-        """As `SectionVerifier.look`, in one of the processes, when one is free. Where it is lost, `instead` goes on."""
-        rest = span
+    async def verify(self, domain: str, streams: StreamRange, on_verified: OnVerified, *, fallback: Verify) -> None:
+        """As `SectionVerifier.verify`, in a process of the pool. If that is lost, `fallback` verifies the rest."""
+        rest = streams
 
-        def hear(seen: VerifiedRange) -> None:
+        def record(verified: VerifiedRange) -> None:
             nonlocal rest
-            rest = seen.rest
-            tell(seen)
+            rest = verified.rest
+            on_verified(verified)
 
-        if not await self._look_together(domain, span, hear) and not rest.ended:
-            await instead(rest, tell)
+        if not await self._verify_together(domain, streams, record) and not rest.ended:
+            await fallback(rest, on_verified)
 
-    async def _look_together(self, domain: str, span: StreamRange, tell: OnVerified) -> bool:
+    async def _verify_together(self, domain: str, streams: StreamRange, on_verified: OnVerified) -> bool:
         """With all others who want to look at the same. False where the process was lost."""
-        party = self._parties.get(span)
-        if party is not None and domain not in party.tells:
-            self._join(party, domain, tell)
-            await party.done.wait()
-            return party.has_looked
-        party = self._parties[span] = _Party()
-        self._join(party, domain, tell)
+        request = self._shared.get(streams)
+        if request is not None and domain not in request.callbacks:
+            self._join(request, domain, on_verified)
+            await request.done.wait()
+            return request.succeeded
+        request = self._shared[streams] = _SharedRequest()
+        self._join(request, domain, on_verified)
         try:
             async with self._turns:
-                if span in self.parts:
-                    with anyio.move_on_after(SECONDS_TO_GATHER):
-                        await party.complete.wait()
-                self._close(party, span)
-                party.has_looked = await self._has_looked(span, party.tells)
+                if streams in self.ranges:
+                    with anyio.move_on_after(GATHER_SECONDS):
+                        await request.complete.wait()
+                self._close(request, streams)
+                request.succeeded = await self._verify_in_process(streams, request.callbacks)
         finally:
-            self._close(party, span)
-            party.done.set()
-        return party.has_looked
+            self._close(request, streams)
+            request.done.set()
+        return request.succeeded
 
-    def _join(self, party: _Party, domain: str, tell: OnVerified) -> None:
-        party.tells[domain] = tell
-        if party.tells.keys() >= self._domains:
-            party.complete.set()
+    def _join(self, request: _SharedRequest, domain: str, on_verified: OnVerified) -> None:
+        request.callbacks[domain] = on_verified
+        if request.callbacks.keys() >= self._domains:
+            request.complete.set()
 
-    def _close(self, party: _Party, span: StreamRange) -> None:
+    def _close(self, request: _SharedRequest, streams: StreamRange) -> None:
         """Whoever comes now is too late for it."""
-        if self._parties.get(span) is party:
-            del self._parties[span]
+        if self._shared.get(streams) is request:
+            del self._shared[streams]
 
-    async def _has_looked(self, span: StreamRange, tells: Mapping[str, OnVerified]) -> bool:
+    async def _verify_in_process(self, streams: StreamRange, callbacks: Mapping[str, OnVerified]) -> bool:
         """False where the process was lost."""
         async with AsyncExitStack() as stack:
             try:
-                process = self._waiting.pop() if self._waiting else await _Process.start(self._config)
+                process = self._idle.pop() if self._idle else await _VerifierProcess.start(self._config)
                 stack.push_async_callback(process.kill)
-                await process.look(span, tells)
-            except (_Lost, OSError) as error:
-                log.warning("a process that looks at pages was lost", domains=sorted(tells), error=str(error))
+                await process.verify(streams, callbacks)
+            except (_ProcessLost, OSError) as error:
+                log.warning("a process that looks at pages was lost", domains=sorted(callbacks), error=str(error))
                 return False
             stack.pop_all()
-            self._waiting.append(process)
+            self._idle.append(process)
             return True
 
 

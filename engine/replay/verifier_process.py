@@ -22,17 +22,17 @@ from pagefold.engine.runtime.task_groups import run_together
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
 
-_asked = msgspec.json.Decoder(VerifyRequest)
+_requests = msgspec.json.Decoder(VerifyRequest)
 
 
-async def answer(lines: Iterable[bytes]) -> int:
+async def serve(lines: Iterable[bytes]) -> int:
     """Looks at one span after the other. A store that fails ends it: whoever asked meets the same."""
     config = msgspec.json.decode(next(iter(lines)), type=Config)
     try:
         store = await open_store(config, create=False)
         try:
             for line in lines:
-                await _look(store, config, _asked.decode(line))
+                await _verify(store, config, _requests.decode(line))
         finally:
             await store.close()
     except (StoreError, BrokenPipeError):
@@ -40,24 +40,26 @@ async def answer(lines: Iterable[bytes]) -> int:
     return 0
 
 
-async def _look(store: Store, config: Config, asked: VerifyRequest) -> None:
-    domains = [domain for domain in DOMAINS if domain.name in asked.domains]
+async def _verify(store: Store, config: Config, request: VerifyRequest) -> None:
+    domains = [domain for domain in DOMAINS if domain.name in request.domains]
     scans = SharedScans(store.log, domains, config)  # new ones: what was read for a former look is old
-    lookers = [SectionVerifier(store, domain, config, scans) for domain in domains]
-    await run_together(*(partial(looker.look, asked.span, partial(_say, looker.domain)) for looker in lookers))
+    verifiers = [SectionVerifier(store, domain, config, scans) for domain in domains]
+    await run_together(
+        *(partial(verifier.verify, request.streams, partial(_reply, verifier.domain)) for verifier in verifiers)
+    )
     _write(None)
 
 
-def _say(domain: str, seen: VerifiedRange) -> None:
-    _write(VerifyReply(domain, seen))
+def _reply(domain: str, verified: VerifiedRange) -> None:
+    _write(VerifyReply(domain, verified))
 
 
-def _write(told: VerifyReply | None) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+def _write(reply: VerifyReply | None) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
     sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
     logs.configure("error")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has started it
-    sys.exit(run(lambda: answer(sys.stdin.buffer)))
+    sys.exit(run(lambda: serve(sys.stdin.buffer)))

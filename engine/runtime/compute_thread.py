@@ -13,19 +13,19 @@ from anyio.to_thread import run_sync
 
 Result = TypeVar("Result")
 
-_turns: RunVar[CapacityLimiter] = RunVar("turns")
+_limiters: RunVar[CapacityLimiter] = RunVar("turns")
 
 
 async def compute_in_thread(work: Callable[[], Result]) -> Result:
     """What the work gives, done in a thread when it is its turn."""
-    return await run_sync(work, limiter=_turn())
+    return await run_sync(work, limiter=_limiter())
 
 
-def _turn() -> CapacityLimiter:
+def _limiter() -> CapacityLimiter:
     """That of this event loop."""
     try:
-        return _turns.get()
+        return _limiters.get()
     except LookupError:
         turn = CapacityLimiter(1)
-        _turns.set(turn)
+        _limiters.set(turn)
         return turn

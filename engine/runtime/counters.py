@@ -8,8 +8,8 @@ import msgspec
 
 from pagefold.engine.events import AppendResult, Outcome
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-EVENTS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000)
+SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+EVENTS_BOUNDS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000)
 
 
 class Histogram(msgspec.Struct):
@@ -32,8 +32,8 @@ class Histogram(msgspec.Struct):
 class BatchStats(msgspec.Struct):
     """Transactions of one kind: how many events each had, and how long it took."""
 
-    events: Histogram = msgspec.field(default_factory=lambda: Histogram(EVENTS))
-    seconds: Histogram = msgspec.field(default_factory=lambda: Histogram(SECONDS))
+    events: Histogram = msgspec.field(default_factory=lambda: Histogram(EVENTS_BOUNDS))
+    seconds: Histogram = msgspec.field(default_factory=lambda: Histogram(SECONDS_BOUNDS))
 
     def add(self, events: int, seconds: float) -> None:
         """One transaction more."""
@@ -54,21 +54,21 @@ class Counters(msgspec.Struct):
     drifted: dict[str, int] = {}
     aside: dict[str, dict[str, int]] = {}
 
-    def answered(self, results: Iterable[AppendResult]) -> None:
+    def add_outcomes(self, results: Iterable[AppendResult]) -> None:
         """The outcomes of one call."""
         for outcome, number in Counter(result.outcome for result in results).items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
-    def set_aside(self, source: str, word: str) -> None:
+    def add_aside(self, source: str, word: str) -> None:
         """Something that was delivered, and is no event."""
         of_source = self.aside.setdefault(source, {})
         of_source[word] = of_source.get(word, 0) + 1
 
-    def folded(self, domain: str, events: int, changed: int, seconds: float) -> None:
+    def add_fold(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """One batch of a consumer."""
         self.folds.setdefault(domain, BatchStats()).add(events, seconds)
         self.changed[domain] = self.changed.get(domain, 0) + changed
 
-    def folded_again(self, domain: str, drifted: int) -> None:
+    def add_replay(self, domain: str, drifted: int) -> None:
         """A domain, or a part of it, was folded again."""
         self.drifted[domain] = self.drifted.get(domain, 0) + drifted

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-SECONDS_TO_KEEP_PYTHON = 0.0005
+SWITCH_INTERVAL_SECONDS = 0.0005
 """How long a thread computes while another wants to: below what a page read over HTTP takes as a whole."""
 
 
@@ -27,7 +27,7 @@ def shorten_switch_interval() -> None:
     They keep it for 5 ms each otherwise, one after the other, and the loop asks for it anew whenever it was in a system
     call: while much is read and folded, whoever asks for a page would wait for that again and again.
     """
-    sys.setswitchinterval(SECONDS_TO_KEEP_PYTHON)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:

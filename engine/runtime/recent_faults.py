@@ -2,7 +2,7 @@
 
 import time
 
-LASTING_SECONDS = 10.0
+FAULT_SECONDS = 10.0
 """How long a failure counts that nobody has tried to repeat since."""
 
 
@@ -12,7 +12,7 @@ class RecentFaults:
     def __init__(self) -> None:
         self._faults: dict[str, tuple[Exception, float]] = {}
 
-    def failed(self, work: str, error: Exception, seconds: float = LASTING_SECONDS) -> None:
+    def failed(self, work: str, error: Exception, seconds: float = FAULT_SECONDS) -> None:
         """It was tried, and failed. That counts for so long, unless it is tried again."""
         self._faults[work] = (error, time.monotonic() + seconds)
 
@@ -26,7 +26,7 @@ class RecentFaults:
         error, until = self._faults.get(work, (None, 0.0))
         return error if time.monotonic() < until else None
 
-    def all_of(self, prefix: str) -> dict[str, Exception]:
+    def by_prefix(self, prefix: str) -> dict[str, Exception]:
         """The failures of all work whose name begins like this, by what follows."""
         found = {work.removeprefix(prefix): self.last(work) for work in sorted(self._faults) if work.startswith(prefix)}
         return {name: error for name, error in found.items() if error is not None}

@@ -8,43 +8,43 @@ from pagefold.engine.errors import StoreUnavailable
 
 Result = TypeVar("Result")
 
-ANSWER_SECONDS = 1.5
+TIMEOUT_SECONDS = 1.5
 """How long whoever asks a server waits for its store: an answer should be there within two seconds."""
 
-STORE = "of this server"
+UNNAMED_STORE = "of this server"
 """Its name, where nobody knows it."""
 
-MOST_LEFT = 1_000
+MAX_ABANDONED = 1_000
 """So much goes on by itself at a time. Then nothing more is begun: the store says nothing."""
 
-_left: set["asyncio.Task[Any]"] = set()
+_abandoned: set["asyncio.Task[Any]"] = set()
 """What nobody waits for any more. The event loop alone would not keep it."""
 
 
-async def answered(work: Coroutine[Any, Any, Result]) -> Result:
+async def with_timeout(work: Coroutine[Any, Any, Result]) -> Result:
     """What the work gives, or raises, in time. Else it goes on by itself, and `StoreUnavailable` is raised.
 
     It is not cancelled: a connection whose query is cancelled waits for the store once more.
     """
-    if len(_left) >= MOST_LEFT:
+    if len(_abandoned) >= MAX_ABANDONED:
         work.close()
-        raise unanswered()
-    return await answer_of(asyncio.create_task(work))
+        raise timeout_error()
+    return await wait_with_timeout(asyncio.create_task(work))
 
 
-async def answer_of(task: "asyncio.Task[Result]") -> Result:
+async def wait_with_timeout(task: "asyncio.Task[Result]") -> Result:
     """The same for work that several wait for."""
-    done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+    done, _ = await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
     if not done:
-        _left.add(task)
+        _abandoned.add(task)
         task.add_done_callback(_forget)
-        raise unanswered()
+        raise timeout_error()
     return task.result()
 
 
-def unanswered(store: str = STORE) -> StoreUnavailable:
+def timeout_error(store: str = UNNAMED_STORE) -> StoreUnavailable:
     """The error that says so."""
-    silence = TimeoutError(f"it has said nothing for {ANSWER_SECONDS:g} s")
+    silence = TimeoutError(f"it has said nothing for {TIMEOUT_SECONDS:g} s")
     error = StoreUnavailable(store, silence)
     error.__cause__ = silence
     return error
@@ -52,6 +52,6 @@ def unanswered(store: str = STORE) -> StoreUnavailable:
 
 def _forget(task: "asyncio.Task[Any]") -> None:
     """What it would have said is no matter, an error neither."""
-    _left.discard(task)
+    _abandoned.discard(task)
     if not task.cancelled():
         task.exception()

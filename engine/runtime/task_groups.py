@@ -55,11 +55,11 @@ async def prefetch(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIter
         if failures:
             raise failures[0]
 
-    async with receive, run_beside(partial(pass_on, items, send, failures)):
+    async with receive, run_beside(partial(forward, items, send, failures)):
         yield taken()
 
 
-async def pass_on(
+async def forward(
     items: AsyncGenerator[Item, None], send: MemoryObjectSendStream[Item], failures: list[Exception]
 ) -> None:
     """Sends items until there are no more, or nobody takes them. What fails is for whoever takes them."""

@@ -140,7 +140,7 @@ def _template(canonical: bytes) -> tuple[bytes, list[str]]:
 
 
 class LineTemplates:
-    """The shapes of one source's lines. `fixed` as in `Tally`."""
+    """The shapes of one source's lines. `fixed` as in `EventCounts`."""
 
     def __init__(self, config: Config, source: str, fixed: Mapping[str, str] = NOTHING_FIXED) -> None:
         names = [fixed["channel"]] if "channel" in fixed else [EVERY_CHANNEL, *config.channels]

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from pagefold.domains.domain import JSON
-from pagefold.engine.runtime.task_groups import pass_on
+from pagefold.engine.runtime.task_groups import forward
 from pagefold.engine.snapshots.coverage import NOTHING, Coverage
 from pagefold.engine.snapshots.snapshot import Batch, End, Snapshot
 
@@ -68,4 +68,4 @@ async def _make(
     reading: SnapshotPass, send: MemoryObjectSendStream[Batch], failures: list[Exception], scope: anyio.CancelScope
 ) -> None:
     with scope:
-        await pass_on(reading.batches(), send, failures)
+        await forward(reading.batches(), send, failures)

@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
 
     Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole. Where even that is known
-    to be fine, it is enough to tell its entry, see `Log.entries`: then `event` is None.
+    to be fine, it is enough to tell its entry, see `Log.head_contents`: then `event` is None.
     """
 
     number: int

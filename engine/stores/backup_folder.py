@@ -23,9 +23,9 @@ from pagefold.engine.stores import open_store
 from pagefold.engine.stores.backup_manifest import (
     FORMAT,
     MANIFEST,
-    Advance,
-    Copied,
+    CopyResult,
     Manifest,
+    OnProgress,
     StoreKind,
     check_files,
     digest_of,
@@ -34,31 +34,31 @@ from pagefold.engine.stores.backup_manifest import (
 from pagefold.engine.stores.durability import sync
 
 
-class Restored(msgspec.Struct, frozen=True, rename="camel"):
+class RestoreResult(msgspec.Struct, frozen=True, rename="camel"):
     """What was put back, and where that is kept which stood there before."""
 
     backup: Manifest
     kept_aside: str | None
 
 
-class Way(Protocol):
+class BackupMethod(Protocol):
     """How a kind of store is copied, and put back."""
 
-    async def copy(self, config: Config, folder: Path, advance: Advance) -> Copied:
+    async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
         """Puts all of an existing store into files of an empty folder."""
 
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
         """Puts a whole backup in the place of the store. Tells where that is kept which stood there, if anything."""
 
 
-def kind_of(config: Config) -> StoreKind:
+def store_kind(config: Config) -> StoreKind:
     """The kind of a configuration's store."""
     return "sqlite" if config.store.url.startswith("sqlite:") else "postgresql"
 
 
-def way_of(config: Config, tools: Path | None) -> Way:
+def backup_method(config: Config, tools: Path | None) -> BackupMethod:
     """The way of a kind of store. `tools` is the folder of PostgreSQL's programs, None for those on the PATH."""
-    if kind_of(config) == "sqlite":
+    if store_kind(config) == "sqlite":
         from pagefold.engine.stores.sqlite.backup import SQLiteBackups  # noqa: PLC0415  # a command waits for one driver
 
         return SQLiteBackups()
@@ -67,7 +67,7 @@ def way_of(config: Config, tools: Path | None) -> Way:
     return PostgresBackups(tools)
 
 
-async def back_up(config: Config, folder: Path, *, tools: Path | None = None, advance: Advance) -> Manifest:
+async def back_up(config: Config, folder: Path, *, tools: Path | None = None, advance: OnProgress) -> Manifest:
     """Makes a backup of an existing store in a new folder. It is there when it is whole, and only then.
 
     Raises `BackupError`, `StoreError`; `LogReplaced` where the log is not the one that was folded.
@@ -77,7 +77,7 @@ async def back_up(config: Config, folder: Path, *, tools: Path | None = None, ad
     await _prove(config)
     try:
         part.mkdir(parents=True, mode=0o700)
-        copied = await way_of(config, tools).copy(config, part, advance)
+        copied = await backup_method(config, tools).copy(config, part, advance)
         manifest = await run_sync(lambda: _seal(part, config, copied))
         part.rename(folder)
     except OSError as error:
@@ -89,17 +89,17 @@ async def back_up(config: Config, folder: Path, *, tools: Path | None = None, ad
     return manifest
 
 
-async def restore(config: Config, folder: Path, *, tools: Path | None = None) -> Restored:
+async def restore(config: Config, folder: Path, *, tools: Path | None = None) -> RestoreResult:
     """Puts a backup in the place of the store, when it is whole and of the same kind. Raises `BackupError`."""
     manifest = await run_sync(lambda: read_manifest(folder))
-    if manifest.kind != kind_of(config):
-        problem = f"{folder} is of a {manifest.kind} store, and the configuration's is {kind_of(config)}"
+    if manifest.kind != store_kind(config):
+        problem = f"{folder} is of a {manifest.kind} store, and the configuration's is {store_kind(config)}"
         raise BackupError(problem)
     await run_sync(lambda: check_files(folder, manifest.files))
     stamp = datetime.now(UTC).strftime("%Y%m%dt%H%M%S%f")
-    kept_aside = await way_of(config, tools).put_back(config, folder, manifest, stamp)
+    kept_aside = await backup_method(config, tools).put_back(config, folder, manifest, stamp)
     await _prove(config)
-    return Restored(manifest, kept_aside)
+    return RestoreResult(manifest, kept_aside)
 
 
 async def _prove(config: Config) -> None:
@@ -117,13 +117,13 @@ def _check_is_free(folder: Path) -> None:
         raise BackupError(problem)
 
 
-def _seal(folder: Path, config: Config, copied: Copied) -> Manifest:
+def _seal(folder: Path, config: Config, copied: CopyResult) -> Manifest:
     """Writes the manifest, when all else is on the disk."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
     for file in files:
         file.chmod(0o600)
         sync(file)
-    kind = kind_of(config)
+    kind = store_kind(config)
     manifest = Manifest(
         format=FORMAT,
         kind=kind,

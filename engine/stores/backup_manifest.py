@@ -15,13 +15,13 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-PIECE = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 
 
 StoreKind: TypeAlias = Literal["sqlite", "postgresql"]
 
 
-Advance: TypeAlias = Callable[[int, int], None]
+OnProgress: TypeAlias = Callable[[int, int], None]
 """Hears how much of how much is done."""
 
 
@@ -49,7 +49,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     tool: int | None = None
 
 
-class Copied(NamedTuple):
+class CopyResult(NamedTuple):
     """What a store has copied into a folder."""
 
     log_id: str
@@ -89,7 +89,7 @@ def digest_of(file: Path) -> FileDigest:
     """What a file is."""
     digest, size = hashlib.sha256(), 0
     with file.open("rb") as opened:
-        while piece := opened.read(PIECE):
+        while piece := opened.read(PIECE_BYTES):
             digest.update(piece)
             size += len(piece)
     return FileDigest(size, digest.hexdigest())

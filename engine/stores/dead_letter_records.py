@@ -29,7 +29,7 @@ SORTS: tuple[Sort, ...] = ("request", "conflict", "projection")
 REQUEST_PREFIX = "///"
 """What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
 
-LONGEST_LISTED = 1_000
+MAX_LISTED = 1_000
 """Characters of an error in a list. One may name a field that somebody gave a very long name."""
 
 
@@ -86,7 +86,7 @@ class Resolution(NamedTuple):
 
 
 class DeadLetterHeader(msgspec.Struct, frozen=True):
-    """A dead letter without what it says, which may be a megabyte. Of its error, it has `LONGEST_LISTED` characters.
+    """A dead letter without what it says, which may be a megabyte. Of its error, it has `MAX_LISTED` characters.
 
     `recorded_at` is when it came there, or came back, as fixed-width UTC text. It is open while `resolution` is None;
     the fields from there on are those of `Resolution`. `purged_at` and `purged_by` tell when what it said was removed,
@@ -116,7 +116,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
         return f"{self.kind}-{self.number}"
 
     @property
-    def is_delivery(self) -> bool:
+    def is_request(self) -> bool:
         """Whether it is the body of a request, or a part of one, that could not be made an event."""
         return not self.domain
 
@@ -131,7 +131,7 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
         return decode_part(self.originator_id.rpartition("/")[2])
 
     @property
-    def place(self) -> "DeadLetterKey":
+    def key(self) -> "DeadLetterKey":
         """Its place among the others."""
         return DeadLetterKey(self.recorded_at, self.kind, self.number)
 
@@ -151,8 +151,8 @@ class DeadLetterKey(NamedTuple):
     number: int
 
 
-BEFORE_ALL = DeadLetterKey("0001-01-01T00:00:00.000000Z", "", 0)
-BEHIND_ALL = DeadLetterKey("9999-12-31T23:59:59.999999Z", "~", 0)
+FIRST_KEY = DeadLetterKey("0001-01-01T00:00:00.000000Z", "", 0)
+LAST_KEY = DeadLetterKey("9999-12-31T23:59:59.999999Z", "~", 0)
 
 
 class DeadLetterFilter(NamedTuple):
@@ -171,7 +171,7 @@ class DeadLetters(ABC):
     """Events that need a person, and what became of them. A letter is resolved and, in time, emptied; never deleted."""
 
     @abstractmethod
-    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
+    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
         """Keeps events of kind `ingest`, durably.
 
         One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
@@ -180,13 +180,13 @@ class DeadLetters(ABC):
 
     @abstractmethod
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
 
     @abstractmethod
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         """The next letters behind a place, `limit` at most, the oldest first, likewise."""
 

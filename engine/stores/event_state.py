@@ -46,11 +46,11 @@ def state_ending(content: bytes) -> bytes:
 
 
 def head_content(stream: str, version: int, content: bytes) -> bytes:
-    """What a stream says with this canonical payload at this version, as `Log.entries` has it."""
+    """What a stream says with this canonical payload at this version, as `Log.head_contents` has it."""
     return b"%b\x1f%d\x1f%b" % (stream.encode(), version, state_ending(content))
 
 
-BEFORE_CONTENT = len(state_ending(b"")) - len(b"}")
+CONTENT_START = len(state_ending(b"")) - len(b"}")
 """Where the canonical payload begins in the last part of an entry; it ends before the last byte."""
 
 

@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 from pagefold.engine.errors import LogReplaced
 
-MARKED_BYTES = 4_096
+MAX_MARKED_BYTES = 4_096
 """So much of a state is part of a mark, with its length: its own id and moments are among it."""
 
 SEPARATOR = "\x1f"
 
 
-class Tally(NamedTuple):
+class EventCounts(NamedTuple):
     """How many events of a domain there are, and in how many streams."""
 
     events: int
     streams: int
 
 
-class Kept(NamedTuple):
+class ProvenPosition(NamedTuple):
     """A position that is kept. `what` was done up to there, for people; `log_id` and `mark` are None for none."""
 
     what: str
@@ -55,7 +55,7 @@ class Proof(ABC):
         """The mark of the event at a position; None when none stands there."""
 
     @abstractmethod
-    async def tally(self, domain: str, upto: int) -> Tally:
+    async def count_events(self, domain: str, upto: int) -> EventCounts:
         """How many events of a domain stand up to a position, and of how many streams."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class Proof(ABC):
         """Every page is folded again."""
 
     @abstractmethod
-    async def recovering(self) -> bool:
+    async def is_recovering(self) -> bool:
         """Whether a recovery was begun and has not come to its end."""
 
 
@@ -88,21 +88,21 @@ async def proved_position(proof: Proof, application: str, position: int, mark: b
 def mark_of(stream: str, version: int, revision: int, topic: str, size: int, state: bytes) -> bytes:
     """The mark of an event: of `state`, its first bytes are enough, and `size` is that of all."""
     head = SEPARATOR.join((stream, str(version), str(revision), topic, str(size)))
-    return sha256(head.encode() + state[:MARKED_BYTES]).digest()
+    return sha256(head.encode() + state[:MAX_MARKED_BYTES]).digest()
 
 
-def problem_of(log_id: str, end: int, kept: Sequence[tuple[Kept, bytes | None]]) -> str | None:
+def problem_of(log_id: str, end: int, kept: Sequence[tuple[ProvenPosition, bytes | None]]) -> str | None:
     """Why a log does not prove positions that are kept. Each has beside it the mark of what stands there now."""
     for each, _ in kept:
         if each.position and each.log_id not in (None, log_id):
             return f"{each.what} up to position {each.position} of another log" + ("" if end else ", and this is empty")
     for each, found in kept:
         if each.position and (found is None or each.mark != found):
-            return f"{each.what} up to position {each.position}, {_instead(each.position, end, found)}"
+            return f"{each.what} up to position {each.position}, {_found_instead(each.position, end, found)}"
     return None
 
 
-def _instead(position: int, end: int, found: bytes | None) -> str:
+def _found_instead(position: int, end: int, found: bytes | None) -> str:
     if position > end:
         return f"but the log ends at {end}: it was put back to an older state"
     if found is None:

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-FIRST_STEP, LARGEST_STEP = 16, 1_000
+INITIAL_STEP, MAX_STEP = 16, 1_000
 """Rows of a step, where nothing is known of their size yet, and at most."""
 
-BYTES_OF_STEP = 4 * 1024 * 1024
+STEP_BYTES = 4 * 1024 * 1024
 
 
-def following(step: int, size: int) -> int:
+def next_step(step: int, size: int) -> int:
     """How many rows the step behind one of `step` rows has, which had `size` bytes: fewer where they are large."""
-    return max(step // 4, 1) if size > BYTES_OF_STEP else min(step * 4, LARGEST_STEP)
+    return max(step // 4, 1) if size > STEP_BYTES else min(step * 4, MAX_STEP)
 
 
 class SectionFlags(NamedTuple):
@@ -30,7 +30,7 @@ class ListedPage(NamedTuple):
     sections: list[SectionFlags]
 
 
-def listed(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
+def list_page(rows: Iterable[Sequence[Any]]) -> list[ListedPage]:
     """Pages from rows of (sku, domain, enabled, ready, occurred_at), sorted. `Any`: each driver has its own rows."""
     pages: list[ListedPage] = []
     for sku, domain, enabled, ready, occurred_at in rows:

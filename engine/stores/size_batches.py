@@ -19,7 +19,7 @@ def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = Non
         yield start, len(sizes)
 
 
-def divided(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
+def split_equal(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
     """About so many parts of the same length, in order; none is empty."""
     step = -(-len(items) // parts)
     return [items[start : start + step] for start in range(0, len(items), step)]

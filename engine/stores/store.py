@@ -19,7 +19,7 @@ from pagefold.engine.stores.dead_letter_records import DeadLetters, NewDeadLette
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.log_proof import Proof
 from pagefold.engine.stores.page_listing import ListedPage
-from pagefold.engine.stores.store_health import Condition
+from pagefold.engine.stores.store_health import StoreHealth
 from pagefold.engine.stores.token_records import Tokens
 from pagefold.projections.section_fold import Section, SharedSections
 from pagefold.projections.splicer import StoredSection
@@ -102,7 +102,7 @@ class ScannedHeads(NamedTuple):
 class HeadContents(NamedTuple):
     """A step of a walk through the streams of the log: their entries, in order, and `end` as in `ScannedHeads`."""
 
-    entries: list[bytes]
+    contents: list[bytes]
     end: str | None
 
 
@@ -175,7 +175,7 @@ class Log(ABC):
         """The highest version of each stream that has one."""
 
     @abstractmethod
-    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+    async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         """The events at these (stream, version), every revision, in no order."""
 
     @abstractmethod
@@ -194,7 +194,7 @@ class Log(ABC):
         """
 
     @abstractmethod
-    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         """The newest events of the same stream that are older than this one by (version, revision), newest first."""
 
     @abstractmethod
@@ -205,17 +205,19 @@ class Log(ABC):
         """
 
     @abstractmethod
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
+    async def scan(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int
+    ) -> ScannedHeads:
         """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
 
-        Those whose name ends in one of the `tails`, such as `/pricing/erp`. The states of their heads have no more than
+        Those whose name ends in one of `suffixes`, such as `/pricing/erp`. The states of their heads have no more than
         `max_bytes` together, unless they are of one stream: where they and that of the next one have more than half of
         it, it may look at fewer streams, but at one at least. "" begins; "" as `below` is no bound.
         """
 
     @abstractmethod
-    async def entries(
-        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    async def head_contents(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> HeadContents:
         """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
 
@@ -258,7 +260,9 @@ class Pages(ABC):
         """
 
     @abstractmethod
-    def at_once(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> Callable[[str, str], Made] | None:
+    def sync_reader(
+        self, make: Callable[[str, str, Sequence[StoredSection]], Made]
+    ) -> Callable[[str, str], Made] | None:
         """Reads that wait for nobody: a function that gives what `make` makes of SKU, channel and the rows as they are.
 
         What was made may be given again while no page has changed; `make` has to give the same for the same.
@@ -275,7 +279,7 @@ class Pages(ABC):
         """
 
     @abstractmethod
-    async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
+    async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         """How the pages of the next SKUs stand in a channel, by SKU. "" begins. SKUs without one there count too."""
 
     @abstractmethod
@@ -287,7 +291,7 @@ class Pages(ABC):
         """The next SKUs that have a section of a domain, by name. "" begins."""
 
     @abstractmethod
-    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
+    async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         """Whether a domain has exactly these sections of these SKUs, given by SKU.
 
         No sections are made of what stands there, so it costs a fraction of that. It may be False all the same: where
@@ -341,15 +345,15 @@ class FoldTransaction(ABC):
         """By source, the domain's streak of stale events, of those that have one. See `Streak`."""
 
     @abstractmethod
-    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+    async def save_streaks(self, streaks: Mapping[str, int]) -> None:
         """Remembers the streaks of some sources; those of others stay as they are."""
 
     @abstractmethod
-    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
-        """Keeps events in dead letters, as `DeadLetters.keep` does."""
+    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
+        """Keeps events in dead letters, as `DeadLetters.add` does."""
 
     @abstractmethod
-    async def has_letters(self) -> bool:
+    async def has_dead_letters(self) -> bool:
         """Whether any event of the domain is in open dead letters of kind `projection`."""
 
     @abstractmethod
@@ -370,7 +374,7 @@ class Lease(ABC):
     holder: str
 
     @abstractmethod
-    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction under this lease, committed at the end, rolled back on any error. Raises `LeaseLost`."""
 
 
@@ -389,7 +393,7 @@ class Coordination(ABC):
         """
 
     @abstractmethod
-    def folding(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
         """A transaction beside the domain's lease, for a repair: it waits for the holder's current batch, no longer."""
 
     @abstractmethod
@@ -434,7 +438,7 @@ class Records(ABC):
         """How far a downstream application has come, None when it has not begun."""
 
 
-class Store(Condition):
+class Store(StoreHealth):
     """A log, the pages folded from it, and what stands between them. Opened by `pagefold.engine.stores.open_store`."""
 
     name: str
@@ -442,7 +446,7 @@ class Store(Condition):
 
     log: Log
     pages: Pages
-    consumption: Coordination
+    coordination: Coordination
     dead_letters: DeadLetters
     records: Records
     tokens: Tokens

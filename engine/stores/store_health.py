@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import msgspec
 
 
-class Damage(msgspec.Struct, frozen=True):
+class DamagedPart(msgspec.Struct, frozen=True):
     """A part of the store that is damaged, as `StoreDamaged` names it, and how that was found."""
 
     what: str
@@ -15,11 +15,11 @@ class Damage(msgspec.Struct, frozen=True):
 class Inspection(msgspec.Struct, frozen=True):
     """What was found in all files or tables, and in their indexes: each damage, and what could not be looked at."""
 
-    damage: list[Damage]
+    damage: list[DamagedPart]
     unchecked: list[str]
 
 
-class Condition(ABC):
+class StoreHealth(ABC):
     """What a store can say of itself. Each returns when all is well, and raises `StoreError` for what is wrong."""
 
     @abstractmethod

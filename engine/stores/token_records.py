@@ -13,11 +13,11 @@ class Tokens(ABC):
         """Keeps a token, durably. One whose digest is there already changes nothing."""
 
     @abstractmethod
-    async def of(self, digest: bytes) -> Token | None:
+    async def find(self, digest: bytes) -> Token | None:
         """The token whose secret has this digest, expired and revoked ones too."""
 
     @abstractmethod
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+    async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
         """The next tokens behind one of them, in the order in which they were made, expired and revoked ones too."""
 
     @abstractmethod

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pagefold import Config, Shop, StoreUnavailable
 from pagefold.engine.access.token_service import (
-    LONGEST_LABEL,
-    LONGEST_LIFE,
-    MOST_TRUSTED,
+    MAX_CACHED_TOKENS,
+    MAX_LABEL_CHARACTERS,
+    MAX_LIFETIME,
     TOKEN_CACHE_SECONDS,
     TokenService,
 )
@@ -90,9 +90,9 @@ async def test_a_secret_is_told_on_purpose_alone(scene: Scene, caplog: pytest.Lo
         (["read", "operate"], "erp", None, "", "source: only a token with the scope ingest"),
         (["read"], None, timedelta(0), "", "expires: must be from now on, and within 3,650 days"),
         (["read"], None, timedelta(seconds=-1), "", "expires: must"),
-        (["read"], None, LONGEST_LIFE + timedelta(microseconds=1), "", "expires: must"),
+        (["read"], None, MAX_LIFETIME + timedelta(microseconds=1), "", "expires: must"),
         (["read"], None, timedelta.max, "", "expires: must"),
-        (["read"], None, None, "x" * (LONGEST_LABEL + 1), "label: use printable characters, at most 200"),
+        (["read"], None, None, "x" * (MAX_LABEL_CHARACTERS + 1), "label: use printable characters, at most 200"),
         (["read"], None, None, "a\0b", "label: use"),
         (["read"], None, None, "a\nb", "label: use"),
         (["read"], None, None, "\ud800", "label: use"),
@@ -109,10 +109,10 @@ async def test_a_token_that_cannot_be_meant_is_not_made(
 
 async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
     """What the limits allow is stored as it was given."""
-    label = "🎽" * LONGEST_LABEL
-    secret, token = await scene.office.create(["operate"], None, LONGEST_LIFE, label)
+    label = "🎽" * MAX_LABEL_CHARACTERS
+    secret, token = await scene.office.create(["operate"], None, MAX_LIFETIME, label)
     assert token.label == label
-    assert token.expires_at == moment(LONGEST_LIFE.total_seconds())
+    assert token.expires_at == moment(MAX_LIFETIME.total_seconds())
     assert await scene.office.tokens() == [token]
     assert await scene.office.verify(secret) is not None
 
@@ -206,17 +206,17 @@ async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
     for guess in ("", "x", PREFIX, GUESS[:-1], GUESS + "x", GUESS + "\n", " " + GUESS, GUESS.upper(), "x" * 10**6):
         assert await scene.office.verify(guess) is None
     assert scene.watched.asked == 300
-    assert not scene.office._trusted
+    assert not scene.office._cached
 
 
 async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that were looked up last; the others are looked up anew, and let in all the same."""
-    assert MOST_TRUSTED < 10_000
-    monkeypatch.setattr("pagefold.engine.access.token_service.MOST_TRUSTED", 3)
+    assert MAX_CACHED_TOKENS < 10_000
+    monkeypatch.setattr("pagefold.engine.access.token_service.MAX_CACHED_TOKENS", 3)
     made = [await scene.office.create(["read"]) for _ in range(5)]
     for secret, token in made * 2:
         assert await scene.office.verify(secret) == token.grant
-        assert len(scene.office._trusted) <= 3
+        assert len(scene.office._cached) <= 3
     assert scene.watched.asked == 10
     assert await scene.office.verify(made[-1][0])
     assert scene.watched.asked == 10
@@ -278,12 +278,12 @@ class Nothing(Tokens):
         """Nobody does."""
         raise AssertionError(token, digest)
 
-    async def of(self, digest: bytes) -> Token | None:
+    async def find(self, digest: bytes) -> Token | None:
         """None, for what has the form of a digest."""
         assert len(digest) == 32
         return None
 
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:  # noqa: ARG002  # the contract's
+    async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:  # noqa: ARG002  # the contract's
         """None."""
         return []
 

@@ -212,7 +212,7 @@ async def keep_request(body: bytes) -> None:
     """Keeps the body of a request of which no event could be made."""
     async with pagefold.open() as shop:
         letter = dead_letter_of_request("erp", body, "no sku", identifier="1", headers={"webhook-id": "msg\x1b"})
-        await shop.store.dead_letters.keep([letter])
+        await shop.store.dead_letters.add([letter])
 
 
 def test_a_request_is_shown_safely(workplace: Path) -> None:

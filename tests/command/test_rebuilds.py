@@ -63,7 +63,7 @@ def test_a_source_is_rebuilt_by_one_process_at_a_time(shop: Path) -> None:
     """While another is at it, nothing is done: exit code 1, and the pages are not gone over for it."""
 
     async def claimed() -> Ran:
-        async with pagefold.open() as opened, opened.store.consumption.claim("rebuild-erp") as mine:
+        async with pagefold.open() as opened, opened.store.coordination.claim("rebuild-erp") as mine:
             assert mine
             return await anyio.to_thread.run_sync(lambda: finished(spawn("rebuild", "--source", "erp", "--json")))
 

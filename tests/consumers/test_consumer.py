@@ -60,7 +60,7 @@ async def test_a_cancelled_worker_gives_its_leases_back(shop: Shop) -> None:
         with anyio.move_on_after(seconds):
             await shop.work()
         for domain in DOMAINS:
-            async with shop.store.consumption.lease(domain, wait=False) as lease:
+            async with shop.store.coordination.lease(domain, wait=False) as lease:
                 assert lease is not None
         await assert_every_event_is_counted(shop.store)
     await shop.catch_up()
@@ -86,7 +86,7 @@ async def test_some_domains_alone(shop: Shop) -> None:
     page = await shop.pages.get(SKU, "web-de")
     assert page is not None
     assert (page["inventory"], page["pricing"] is None) == (None, False)
-    assert [each.domain for each in await shop.store.consumption.checkpoints()] == ["pricing"]
+    assert [each.domain for each in await shop.store.coordination.checkpoints()] == ["pricing"]
     with pytest.raises(ConfigurationError, match="unknown domain 'prices'"):
         await shop.catch_up(["prices"])
 

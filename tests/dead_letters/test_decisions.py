@@ -71,7 +71,7 @@ async def delivered(shop: Shop, body: bytes = b"\xff\0 no JSON", identifier: str
     """The letter of a request of which no event could be made."""
     headers = {"webhook-id": identifier, "content-type": "text/plain"}
     letter = dead_letter_of_request("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
-    await shop.store.dead_letters.keep([letter])
+    await shop.store.dead_letters.add([letter])
     return (await shop.dead_letters.newest(limit=1))[0]
 
 
@@ -330,8 +330,8 @@ async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: 
 
 async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
     """An event of another form than `sku/channel/domain/source` has no payload that could be corrected."""
-    async with shop.store.consumption.folding("pricing") as folding:
-        await folding.bury([a_letter("dog-1")._replace(kind="projection", domain="pricing")])
+    async with shop.store.coordination.fold_transaction("pricing") as folding:
+        await folding.add_dead_letters([a_letter("dog-1")._replace(kind="projection", domain="pricing")])
     [letter] = await shop.dead_letters.newest()
     result = await shop.dead_letters.correct(letter, GOOD, "ada")
     assert (result.outcome, result.reason) == ("rejected", "'dog-1' is not sku/channel/domain/source")
@@ -396,7 +396,7 @@ async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None
 async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
     """Any bytes, with headers, of a source and no domain; sent again it is the same letter, another one is not."""
     letter = await delivered(shop)
-    assert (letter.id, letter.domain, letter.state, letter.is_delivery) == ("ingest-1", "", b"\xff\0 no JSON", True)
+    assert (letter.id, letter.domain, letter.state, letter.is_request) == ("ingest-1", "", b"\xff\0 no JSON", True)
     assert letter.error == "no sku\\0 in \\ud800 it"
     assert (await delivered(shop)).number == letter.number
     assert (await delivered(shop, identifier="msg_2")).number != letter.number

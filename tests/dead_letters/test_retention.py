@@ -36,8 +36,8 @@ def conflict(number: int = 0, at: str = OLD) -> NewDeadLetter:
 
 async def bury(store: Store, *letters: NewDeadLetter) -> None:
     """Keeps what could not be folded."""
-    async with store.consumption.folding("inventory") as folding:
-        await folding.bury([each._replace(kind="projection") for each in letters])
+    async with store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([each._replace(kind="projection") for each in letters])
 
 
 async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
@@ -59,7 +59,7 @@ def emptied(**counts: int) -> list[Emptied]:
 async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
     """Open and resolved, each after its own time; the letter stays, with when, which stream, and by whom."""
     letters = store.dead_letters
-    await letters.keep([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
+    await letters.add([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
     await bury(store, conflict(), conflict(1, RECENT))
     [third] = [each for each in await whole(store) if each.originator_version == 2]
     await letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
@@ -84,7 +84,7 @@ async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
 async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
     """A setting counts for its kind alone; a resolved letter is as old as its resolution."""
     letters = store.dead_letters
-    await letters.keep([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
+    await letters.add([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
     await bury(store, conflict(0, MOMENT), conflict(1, MOMENT))
     for letter in await whole(store):
         if letter.number % 2 == 0:
@@ -97,7 +97,7 @@ async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
 
 async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No transaction empties more than a step has; what fails between them is gone on with later."""
-    await store.dead_letters.keep([request(number) for number in range(2 * STEP + 5)])
+    await store.dead_letters.add([request(number) for number in range(2 * STEP + 5)])
     real, steps = store.dead_letters.purge, 0
 
     async def failing(*args: object, **more: int) -> int:
@@ -121,7 +121,7 @@ async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatc
 async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
     """It ends with the letter that reaches the bound: one is emptied however large it is."""
     large = [request(number, f"2020-01-0{number}T00:00:00.000000Z") for number in range(1, 6)]
-    await store.dead_letters.keep([each._replace(state=b"x" * 1_000) for each in large])
+    await store.dead_letters.add([each._replace(state=b"x" * 1_000) for each in large])
     [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
     steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
     assert steps == [1, 2]
@@ -133,24 +133,24 @@ async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
 async def test_what_comes_again_is_there_again(store: Store) -> None:
     """Under its number, as of now, with what it says; unless somebody has decided that nothing is to be done."""
     letters = store.dead_letters
-    await letters.keep([request(), conflict()])
+    await letters.add([request(), conflict()])
     await Retention(letters, DeadLettersConfig()).enforce()
     before = await whole(store)
     await letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
-    await letters.keep([request(at=RECENT), conflict(at=RECENT)])
+    await letters.add([request(at=RECENT), conflict(at=RECENT)])
     [again] = await whole(store)
     assert (again.number, again.state, again.recorded_at) == (before[0].number, request().state, RECENT)
     assert (again.purged_at, again.purged_by, json.loads(again.headers)) == (None, None, {"x-shopify-topic": NAME})
     [decided] = await whole(store, resolved=True)
     assert (decided.state, decided.error) == (b"", REMOVED)
-    await letters.keep([request(at=OLD)._replace(state=b"another text of the same digest")])
+    await letters.add([request(at=OLD)._replace(state=b"another text of the same digest")])
     assert (await whole(store))[0].state == request().state
 
 
 async def test_what_is_open_and_lost_is_told(config: Config) -> None:
     """A week before and for as long as it is open; what the log has as well is not. It cannot be tried again."""
     async with pagefold.open(config) as shop:
-        await shop.store.dead_letters.keep([request(), conflict(), request(1, RECENT)])
+        await shop.store.dead_letters.add([request(), conflict(), request(1, RECENT)])
         await bury(shop.store, conflict())
         assert await shop.retention.outlook() == Outlook(2, 0)
         await shop.retention.enforce()
@@ -171,7 +171,7 @@ async def test_what_is_open_and_lost_is_told(config: Config) -> None:
 
 async def test_a_named_letter_is_emptied_at_once(store: Store) -> None:
     """Whatever its age, once; by somebody with a name."""
-    await store.dead_letters.keep([request(at=RECENT)])
+    await store.dead_letters.add([request(at=RECENT)])
     retention = Retention(store.dead_letters, DeadLettersConfig())
     [letter] = await whole(store)
     with pytest.raises(Rejected, match="operator"):
@@ -191,7 +191,7 @@ async def emptied_soon(shop: Shop) -> None:
 
 async def test_a_worker_enforces_it(shop: Shop) -> None:
     """Beside the folding, from its start on; a store that fails is no reason to end."""
-    await shop.store.dead_letters.keep([request()])
+    await shop.store.dead_letters.add([request()])
 
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
@@ -201,7 +201,7 @@ async def test_a_worker_enforces_it(shop: Shop) -> None:
 
 async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folding goes on meanwhile, and what is too old goes as soon as it can."""
-    await shop.store.dead_letters.keep([request()])
+    await shop.store.dead_letters.add([request()])
     real, failures = shop.store.dead_letters.purge, [StoreUnavailable("here", OSError("gone"))]
 
     async def failing(*args: object, **more: int) -> int:
@@ -225,7 +225,7 @@ def test_the_file_has_none_of_it(config: Config, tmp_path: Path) -> None:
 
     async def purge() -> None:
         async with pagefold.open(config) as shop:
-            await shop.store.dead_letters.keep([large, conflict()])
+            await shop.store.dead_letters.add([large, conflict()])
             await bury(shop.store, conflict())
             await shop.retention.enforce()
 
@@ -242,7 +242,7 @@ def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.
 
     async def prepare() -> None:
         async with pagefold.open(config) as shop:
-            await shop.store.dead_letters.keep([request(), conflict(), request(1, RECENT)])
+            await shop.store.dead_letters.add([request(), conflict(), request(1, RECENT)])
 
     anyio.run(prepare)
     assert "2 open dead letters will lose what they say within 7 days" in run_pagefold("status").err

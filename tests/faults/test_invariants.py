@@ -199,9 +199,9 @@ async def test_i2_a_lost_acknowledgement_is_no_duplicate(
 async def test_i8_a_conflict_is_kept_before_it_is_answered(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure to keep the conflict is no answer: the retry keeps it, once."""
     await append(shop, stock(1))
-    keep = shop.store.dead_letters.keep
+    keep = shop.store.dead_letters.add
     for after in (False, True):
-        monkeypatch.setattr(shop.store.dead_letters, "keep", fails_once(keep, after=after))
+        monkeypatch.setattr(shop.store.dead_letters, "add", fails_once(keep, after=after))
         assert outcomes(await shop.append([stock(2)])) == ["conflict"]
         assert len(await shop.dead_letters.newest()) == 1
 
@@ -227,7 +227,7 @@ async def test_i3_pages_survive_a_failed_fold(shop: Shop) -> None:
 
 async def positions(store: Store) -> dict[str, int]:
     """How far each domain is."""
-    return {each.domain: each.position for each in await store.consumption.checkpoints()}
+    return {each.domain: each.position for each in await store.coordination.checkpoints()}
 
 
 async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
@@ -248,7 +248,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
 
     async def mend() -> None:
         while True:
-            async with shop.store.consumption.folding("inventory") as folding:
+            async with shop.store.coordination.fold_transaction("inventory") as folding:
                 await repair.fold(folding, [stream])
             await anyio.sleep(0.005)
 

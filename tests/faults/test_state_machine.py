@@ -22,8 +22,8 @@ from pagefold import Config, DomainEvent, Shop, StoreUnavailable
 from pagefold.engine.configuration.config import WorkConfig
 from pagefold.engine.intake import appender
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.postgres.fold_transaction import PostgresFolding
-from pagefold.engine.stores.sqlite.fold_transaction import SQLiteFolding
+from pagefold.engine.stores.postgres.fold_transaction import PostgresFoldTransaction
+from pagefold.engine.stores.sqlite.fold_transaction import SQLiteFoldTransaction
 from pagefold.engine.stores.store import Store
 from tests.support.small_shop import (
     SPEAKS,
@@ -252,15 +252,15 @@ class ShopMachine(RuleBasedStateMachine):
         """No checkpoint is ahead of the log, which ends at the last event that was acknowledged or later."""
         end = self.run(self.shop.store.log.end())
         assert end >= max(self.positions, default=0)
-        for checkpoint in self.run(self.shop.store.consumption.checkpoints()):
+        for checkpoint in self.run(self.shop.store.coordination.checkpoints()):
             assert checkpoint.position <= end
 
 
 def folding_class(store: Store) -> type:
     """The class of a store's transactions."""
     if type(store).__name__ == "SQLiteStore":
-        return SQLiteFolding
-    return PostgresFolding
+        return SQLiteFoldTransaction
+    return PostgresFoldTransaction
 
 
 def run_machine(config: Callable[[], Config], examples: int, steps: int, *, derandomize: bool = True) -> None:

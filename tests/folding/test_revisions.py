@@ -23,7 +23,7 @@ async def test_older_events_are_older_by_version_and_revision(store: Store) -> N
     for index, (version, revision) in enumerate(places):
         event = StoredEvent(0, STREAM, version, revision, "inventory", b"")
         for limit in (1, 2, 50):
-            found = [(each.originator_version, each.revision) for each in await store.log.before(event, limit)]
+            found = [(each.originator_version, each.revision) for each in await store.log.older_events(event, limit)]
             assert found == places[:index][::-1][:limit]
 
 

@@ -20,7 +20,7 @@ def again(version: int, *, source: str = "wms-a", sku: str = SKU) -> DomainEvent
 
 async def streaks(shop: Shop) -> dict[str, int]:
     """By source, how many events in a row were overtaken before they came."""
-    return {each.source: each.stale for each in await shop.store.consumption.streaks()}
+    return {each.source: each.stale for each in await shop.store.coordination.streaks()}
 
 
 async def reset(shop: Shop) -> dict[str, int]:

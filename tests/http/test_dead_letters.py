@@ -84,7 +84,7 @@ async def test_a_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -
 
 async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
     """What is no text is there in base64; it has a source, and no domain."""
-    await shop.store.dead_letters.keep(
+    await shop.store.dead_letters.add(
         [dead_letter_of_request("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})]
     )
     letter = await shown(client, "ingest-1")

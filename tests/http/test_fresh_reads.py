@@ -74,4 +74,6 @@ def asking(host: str, port: int) -> httpx2.AsyncClient:
 
 async def folded(store: Store) -> int:
     """The position up to which the catalog is folded, as the store has it committed."""
-    return max((each.position for each in await store.consumption.checkpoints() if each.domain == "catalog"), default=0)
+    return max(
+        (each.position for each in await store.coordination.checkpoints() if each.domain == "catalog"), default=0
+    )

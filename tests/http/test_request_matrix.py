@@ -60,7 +60,7 @@ class Known(NamedTuple):
         """What it grants, whatever the secret is."""
         return self.granted
 
-    def known(self, _secret: str) -> Grant | None:
+    def cached_grant(self, _secret: str) -> Grant | None:
         """The same, without being asked twice."""
         return self.granted
 

@@ -126,7 +126,7 @@ async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClien
         assert answer.status_code == 202
         assert [each["outcome"] for each in answer.json()["results"]] == ["kept"]
     [letter] = await shop.dead_letters.newest()
-    assert (letter.is_delivery, letter.state) == (True, body)
+    assert (letter.is_request, letter.state) == (True, body)
     kept = json.loads(letter.headers)
     assert kept["x-shopify-topic"] == "products/update"
     assert not {"cookie", "x-shopify-hmac-sha256"} & kept.keys()
@@ -141,7 +141,7 @@ async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: htt
     assert (cheap.originator_id, cheap.originator_version) == ("B/*/pricing/erp", 1)
     assert cheap.error.startswith("payload.amount: ")
     assert (nameless.originator_id, nameless.originator_version) == ("///erp", 0)
-    assert (nameless.is_delivery, cheap.is_delivery) == (True, True)
+    assert (nameless.is_request, cheap.is_request) == (True, True)
 
 
 async def test_a_conflict_is_a_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
@@ -149,7 +149,7 @@ async def test_a_conflict_is_a_letter_of_its_own(shop: Shop, client: httpx2.Asyn
     await append(shop, price("1.00", sku="A"))
     assert await send(client, delivery(("A", "2.00"))) == (202, ["conflict"])
     [letter] = await shop.dead_letters.newest()
-    assert not letter.is_delivery
+    assert not letter.is_request
 
 
 async def test_a_delivery_is_tried_again(store_url: str) -> None:

@@ -153,8 +153,8 @@ async def test_operators_raise_over_http(shop: Shop, operator: httpx2.AsyncClien
 
 async def test_operators_dismiss_over_http(shop: Shop, operator: httpx2.AsyncClient) -> None:
     """The alarm is answered, by the name of the token."""
-    async with shop.store.consumption.folding("pricing") as folding:
-        await folding.keep_streaks({"erp": 3})
+    async with shop.store.coordination.fold_transaction("pricing") as folding:
+        await folding.save_streaks({"erp": 3})
     answer = await operator.post("/v1/epochs:dismiss", json={"source": "erp", "domain": "pricing", "reason": "a test"})
     assert (answer.status_code, answer.json()["what"]) == (200, "dismissed")
     assert (await shop.status()).looks_reset == []

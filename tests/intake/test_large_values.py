@@ -19,7 +19,7 @@ from pagefold.engine.http.routes import pages as http_pages
 from pagefold.engine.intake import appender
 from pagefold.engine.replay import replayer, section_verifier
 from pagefold.engine.stores.epoch_fence import Fence
-from pagefold.engine.stores.size_batches import batches, divided
+from pagefold.engine.stores.size_batches import batches, split_equal
 from pagefold.engine.stores.sqlite import pages as sqlite_pages
 from pagefold.engine.stores.store import Store, StoredEvent, TouchedStreams
 from pagefold.projections import Section, SharedSections
@@ -66,8 +66,8 @@ def test_parts_hold_as_much_as_fits() -> None:
 
 def test_divided() -> None:
     """Parts are of the same length, but for the last, and none is empty."""
-    assert divided("abcdefg", 3) == ["abc", "def", "g"]
-    assert divided("ab", 9) == ["a", "b"]
+    assert split_equal("abcdefg", 3) == ["abc", "def", "g"]
+    assert split_equal("ab", 9) == ["a", "b"]
 
 
 async def test_heads_are_all_or_none(store: Store) -> None:
@@ -131,7 +131,7 @@ async def test_small_sections_count_as_well(store: Store) -> None:
     sections = [a_section(f"S{number:02}", body=b'{"a":"'.ljust(6_000, b"x")) for number in range(40)]
     skus = [section.sku for section in sections]
     await folded(store, *sections)
-    async with store.consumption.folding("catalog") as folding_now:
+    async with store.coordination.fold_transaction("catalog") as folding_now:
         with pytest.raises(ReadTooLarge):
             await folding_now.sections(skus, max_bytes=100_000)
         assert await folding_now.sections(skus, max_bytes=1_000_000) == sections
@@ -151,8 +151,8 @@ async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
     scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes)
     sizes = [len(head.state) for head in scanned.heads]
     assert len(sizes) == 1 or sum(sizes) <= max_bytes
-    entered = await store.log.entries(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes, since=100)
-    large_ones = [entry for entry in entered.entries if len(entry) > 1_000]
+    entered = await store.log.head_contents(["/x"], after="", below="", limit=1_000, max_bytes=max_bytes, since=100)
+    large_ones = [entry for entry in entered.contents if len(entry) > 1_000]
     assert len(large_ones) <= 1 or sum(map(len, large_ones)) <= max_bytes
 
 
@@ -171,7 +171,7 @@ async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.
     sections = [a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x")) for name, size in sizes]
     await folded(store, *sections)
     shared = [SharedSections(each.sku, each.domain, [(each.channel, 0)], [each[3:]]) for each in sections]
-    holds = partial(store.pages.holds, "catalog")
+    holds = partial(store.pages.matches, "catalog")
     assert await holds(shared, "ABCDE")
     assert await holds(shared, "ABCDEF")
     assert await holds(shared[:2], "AB")
@@ -190,7 +190,7 @@ async def test_sections_are_all_or_none(store: Store) -> None:
         for name, size in zip("ABCD", (10, 30_000, 90_000, 10), strict=True)
     ]
     await folded(store, *sections)
-    async with store.consumption.folding("catalog") as folding_now:
+    async with store.coordination.fold_transaction("catalog") as folding_now:
         assert await folding_now.sections("ABCD") == sections
         assert await folding_now.sections("ABCD", max_bytes=200_000) == sections
         with pytest.raises(ReadTooLarge):
@@ -211,7 +211,7 @@ async def everything_of(shop: Shop, skus: Sequence[str]) -> list[Section]:
     """The sections of some SKUs in all domains."""
     found: list[Section] = []
     for domain in ("catalog", "pricing", "inventory", "media"):
-        async with shop.store.consumption.folding(domain) as reading:
+        async with shop.store.coordination.fold_transaction(domain) as reading:
             found += await reading.sections(skus)
     return found
 
@@ -250,9 +250,9 @@ class Watch:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that is bounded in megabytes is bounded in kilobytes."""
-    monkeypatch.setattr(consumer, "WINDOW_BYTES", 200_000)
+    monkeypatch.setattr(consumer, "MAX_WINDOW_BYTES", 200_000)
     monkeypatch.setattr(folder, "CHUNK_BYTES", 1_000_000)
-    monkeypatch.setattr(section_verifier, "STEP_BYTES", 2_000_000)
+    monkeypatch.setattr(section_verifier, "MAX_STEP_BYTES", 2_000_000)
     monkeypatch.setattr(replayer, "STEP_BYTES", 500_000)
 
 
@@ -291,7 +291,7 @@ async def test_what_is_large_is_folded_in_parts(shop: Shop, monkeypatch: pytest.
 
 async def break_some(shop: Shop, sections: Sequence[Section]) -> None:
     """Every second section says something else, which is as large."""
-    async with shop.store.consumption.folding("catalog") as writing:
+    async with shop.store.coordination.fold_transaction("catalog") as writing:
         await writing.write([each._replace(body=b'{"broken":"%b"}' % (b"x" * 50_000)) for each in sections[::2]])
 
 
@@ -312,12 +312,12 @@ async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
 @pytest.mark.usefixtures("small")
 async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source whose counter fell back looks reset, though of large heads no more is kept than when they occurred."""
-    monkeypatch.setattr(folder, "LARGE_HEAD", 100)
+    monkeypatch.setattr(folder, "LARGE_HEAD_BYTES", 100)
     await say(shop, *(large(f"S{number}", version=9) for number in range(RESET_THRESHOLD)))
     later = large("S0", version=10).occurred_at
     again = [large(f"S{number}", 400, version=2) for number in range(RESET_THRESHOLD)]
     await say(shop, *(msgspec.structs.replace(each, occurred_at=later) for each in again))
-    [streak] = await shop.store.consumption.streaks()
+    [streak] = await shop.store.coordination.streaks()
     assert (streak.domain, streak.source, streak.stale) == ("catalog", "pim", RESET_THRESHOLD)
 
 

@@ -309,8 +309,8 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs have many pages, and pages are folded again in many transactions."""
     monkeypatch.setattr(line_rows, "BATCH_ROWS", ROWS)
     monkeypatch.setattr(row_order, "PAGE_ROWS", ROWS)
-    monkeypatch.setattr(section_verifier, "STREAMS", 10 * ROWS)
-    monkeypatch.setattr(replayer, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 10 * ROWS)
+    monkeypatch.setattr(replayer, "MAX_TRANSACTION_SECONDS", 0.0)
 
 
 async def prepared(shop: Shop, seed: int) -> World:

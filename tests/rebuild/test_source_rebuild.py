@@ -380,7 +380,7 @@ async def test_a_prefix_limits_a_run(shop: Shop, config: Config) -> None:
 async def test_a_source_is_rebuilt_by_one_run_at_a_time(shop: Shop, config: Config) -> None:
     """While a run is alive, another is refused with its name."""
     export(config, "erp", *prices())
-    async with shop.rebuilds() as office, shop.store.consumption.claim("rebuild-erp") as mine:
+    async with shop.rebuilds() as office, shop.store.coordination.claim("rebuild-erp") as mine:
         assert mine
         run = await office.runs.start(a_plan())
         with pytest.raises(RebuildInProgress, match=run.id):

@@ -11,7 +11,7 @@ from pagefold import Config, DomainEvent, LogReplaced, Shop
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import PagesWouldGo, RecoveryUnderWay
 from pagefold.engine.replay import lost_pages
-from pagefold.engine.replay.lost_pages import PagesLost
+from pagefold.engine.replay.lost_pages import LostPages
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
 from tests.stores.test_log_proof import put_back
 from tests.support.command_line import run_pagefold, settle
@@ -71,7 +71,7 @@ async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> N
     assert (await shop.verify()).changed == 0
     async with pagefold.open(config) as another:
         assert await another.store.proof.problem() is None
-        assert not await another.store.proof.recovering()
+        assert not await another.store.proof.is_recovering()
 
 
 async def test_everything_goes_on(shop: Shop) -> None:
@@ -139,7 +139,7 @@ async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where they are many, it tells how many, and changes nothing; what the log withdraws does not count."""
-    monkeypatch.setattr(lost_pages, "BRAKE", OrphanLimit.parse(0))
+    monkeypatch.setattr(lost_pages, "UNCONFIRMED_LIMIT", OrphanLimit.parse(0))
     await say(shop, *BEFORE, withdrawn("catalog", version=3, sku="A"))
     await say(shop, catalog("shirt", version=4, sku="A"), price("1.00", sku="NEVER"), catalog("socks", sku="C"))
     await say(shop, catalog("hat for others", sku="D", channel="outlet-de"))
@@ -150,7 +150,7 @@ async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
     shown = sum(b'"status":"live"' in (body or b"") for body in before.values())
     assert (refused.value.lost, refused.value.shown) == (2 * len(shop.config.channels) + 1, shown)
     assert await pages_of(shop) == before
-    assert not await shop.store.proof.recovering()
+    assert not await shop.store.proof.is_recovering()
     with pytest.raises(LogReplaced):
         await append(shop, stock(1))
     await shop.recover(confirmed=True)
@@ -182,12 +182,12 @@ async def test_some_pages_may_go(shop: Shop, caplog: pytest.LogCaptureFixture) -
 )
 def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
     """5 % or 500, never fewer than 5, and never all."""
-    assert PagesLost(lost, shown).needs_a_person is needs
+    assert LostPages(lost, shown).needs_confirmation is needs
 
 
 async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deleted log beside old pages: of more pages than are looked at together, all would go."""
-    monkeypatch.setattr(lost_pages, "STEP", 3)
+    monkeypatch.setattr(lost_pages, "STEP_SKUS", 3)
     await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])
     await put_back(shop, 1)
     with pytest.raises(PagesWouldGo, match=f"all {10 * len(shop.config.channels)} pages would go"):
@@ -199,7 +199,7 @@ async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, mo
 
 async def test_one_at_a_time(shop: Shop, config: Config) -> None:
     """While one is under way, another is refused."""
-    async with pagefold.open(config) as another, another.store.consumption.claim("recovery") as claimed:
+    async with pagefold.open(config) as another, another.store.coordination.claim("recovery") as claimed:
         assert claimed
         with pytest.raises(RecoveryUnderWay):
             await shop.recover()

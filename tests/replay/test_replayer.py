@@ -45,8 +45,8 @@ Told = tuple[ReplayResult, dict[SectionKey, SectionDrift]]
 @pytest.fixture
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are folded again in many transactions of a few products."""
-    monkeypatch.setattr(section_verifier, "STREAMS", 20)
-    monkeypatch.setattr(replayer, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 20)
+    monkeypatch.setattr(replayer, "MAX_TRANSACTION_SECONDS", 0.0)
 
 
 def products(skus: Sequence[str] = SKUS, version: int = 1) -> list[DomainEvent]:
@@ -217,7 +217,7 @@ async def test_a_prefix_limits_it(shop: Shop) -> None:
 
 async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is folded whole, however small the steps are."""
-    monkeypatch.setattr(section_verifier, "STREAMS", 2)
+    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 2)
     said = [*products(SKUS[:3]), *(price("1.00", channel=name, currency="EUR", sku="M") for name in ("web-de", "*"))]
     said += [
         catalog("m", sku="M", channel=channel, source=who) for channel in (*CHANNELS, "*") for who in ("pim", "pim2")
@@ -265,7 +265,7 @@ async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
 
 async def fingerprints(shop: Shop) -> dict[str, str | None]:
     """Under which configuration each domain is folded."""
-    return {each.domain: each.fingerprint for each in await shop.store.consumption.checkpoints()}
+    return {each.domain: each.fingerprint for each in await shop.store.coordination.checkpoints()}
 
 
 def fingerprints_of(config: Config) -> dict[str, str | None]:
@@ -355,7 +355,7 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 
         return begin
 
-    monkeypatch.setattr(SectionVerifier, "look", interrupted(SectionVerifier.look))
+    monkeypatch.setattr(SectionVerifier, "verify", interrupted(SectionVerifier.verify))
     monkeypatch.setattr(Replayer, "_transaction", interrupted(Replayer._transaction))
 
 

@@ -18,7 +18,7 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.replay import section_verifier, verifier_pool
 from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
 from pagefold.engine.replay.section_verifier import (
-    NOTHING,
+    EMPTY_RANGE,
     OnVerified,
     SectionVerifier,
     StreamRange,
@@ -49,7 +49,7 @@ async def full(store_url: str) -> AsyncIterator[Shop]:
 @asynccontextmanager
 async def a_pool(config: Config) -> AsyncIterator[VerifierPool]:
     """Processes that look, none of which is left at the end."""
-    async with VerifierPool.of(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
+    async with VerifierPool.open(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
         yield found
     assert children() == []
 
@@ -77,7 +77,7 @@ async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[
     async def instead(rest: StreamRange, _tell: OnVerified) -> None:
         here.append(rest)
 
-    await found.look(domain, span, told.append, instead=instead)
+    await found.verify(domain, span, told.append, fallback=instead)
     return told, here
 
 
@@ -116,16 +116,16 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
 async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at a part looks at it for all of them, and reads the log once for all, in a process as here."""
     asked: list[tuple[StreamRange, set[str]]] = []
-    looked = verifier_pool._Process.look
+    looked = verifier_pool._VerifierProcess.verify
 
-    async def look(self: verifier_pool._Process, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
+    async def look(self: verifier_pool._VerifierProcess, span: StreamRange, tells: Mapping[str, OnVerified]) -> None:
         asked.append((span, set(tells)))
         await looked(self, span, tells)
 
-    monkeypatch.setattr(verifier_pool._Process, "look", look)
+    monkeypatch.setattr(verifier_pool._VerifierProcess, "verify", look)
     sections = ReplayResult(len(Intruder(full.config.store.url).sections()))
     assert await full.replay(processes=PROCESSES) == sections
-    assert len({span for span, _ in asked}) == len(asked) == PROCESSES * verifier_pool.PARTS
+    assert len({span for span, _ in asked}) == len(asked) == PROCESSES * verifier_pool.RANGES_PER_PROCESS
     assert all(domains == {domain.name for domain in DOMAINS} for _, domains in asked)
 
     reads: list[str] = []
@@ -139,7 +139,7 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
         return await scan(self, tails, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
     monkeypatch.setattr(log, "scan", read)
-    monkeypatch.setattr(section_verifier, "STREAMS", 50)
+    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 50)
     assert await full.replay() == sections
     assert len(reads) == len(set(reads)) > 1
 
@@ -154,7 +154,7 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
             for span in parts:
                 rest = span
                 while not rest.ended:
-                    step = await looker.next(rest)
+                    step = await looker.next_step(rest)
                     skus += step.skus
                     rest = step.rest
             assert skus == ([] if domain.name == "media" else SKUS)
@@ -164,25 +164,25 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
 
 async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
-    monkeypatch.setattr(section_verifier, "STREAMS", 50)
+    monkeypatch.setattr(section_verifier, "STEP_STREAMS", 50)
     looker = SectionVerifier(full.store, DOMAINS[0], full.config)
     whole: list[VerifiedRange] = []
-    await looker.look(prefix_range(""), whole.append)
+    await looker.verify(prefix_range(""), whole.append)
     assert whole[-1].rest.ended
     intruder = Intruder(full.config.store.url)
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([intruder.sections()[key]._replace(body=b"1")])
     told: list[VerifiedRange] = []
-    await looker.look(prefix_range(""), told.append)
+    await looker.verify(prefix_range(""), told.append)
     assert told == whole[: len(told)]
     assert not told[-1].rest.ended
-    assert (await looker.next(told[-1].rest)).skus.count(SKUS[60]) == 1
+    assert (await looker.next_step(told[-1].rest)).skus.count(SKUS[60]) == 1
 
 
 async def test_they_look_without_a_lock(full: Shop) -> None:
     """Somebody folds the domain meanwhile, and takes as long as it likes."""
     sections = len(Intruder(full.config.store.url).sections())
-    async with full.store.consumption.folding("catalog"), a_pool(full.config) as found:
+    async with full.store.coordination.fold_transaction("catalog"), a_pool(full.config) as found:
         told, here = await seen_by(found, "catalog", prefix_range(""))
         assert told[-1].rest.ended
         assert here == []
@@ -231,13 +231,13 @@ async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
 async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there are processors; a small one has none, unless they are asked for."""
     sizes: list[int] = []
-    looked = VerifierPool.look
+    looked = VerifierPool.verify
 
     async def look(self: VerifierPool, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
         sizes.append(self.size)
-        await looked(self, domain, span, tell, instead=instead)
+        await looked(self, domain, span, tell, fallback=instead)
 
-    monkeypatch.setattr(VerifierPool, "look", look)
+    monkeypatch.setattr(VerifierPool, "verify", look)
     monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
     await full.replay(processes=None)
     assert sizes == []
@@ -252,6 +252,6 @@ def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
     small = configured(f"sqlite:///{tmp_path}")
     for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
         assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
-    for span in (prefix_range(""), prefix_range("Ä/%"), NOTHING, StreamRange("𝄞/", "")):
+    for span in (prefix_range(""), prefix_range("Ä/%"), EMPTY_RANGE, StreamRange("𝄞/", "")):
         asked = VerifyRequest(["catalog", "media"], span)
         assert msgspec.json.decode(msgspec.json.encode(asked), type=VerifyRequest) == asked

@@ -6,12 +6,12 @@ import pytest
 
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime import store_timeout
-from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.runtime.store_timeout import with_timeout
 
 
 async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """The value or the error, whatever it is; what takes longer goes on by itself, and its end is no matter."""
-    monkeypatch.setattr(store_timeout, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.05)
     go_on = asyncio.Event()
     ended: list[int] = []
 
@@ -23,12 +23,12 @@ async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> No
             raise KeyError(number)
         return number
 
-    assert await answered(work(0)) == 0
+    assert await with_timeout(work(0)) == 0
     with pytest.raises(KeyError):
-        await answered(work(1))
+        await with_timeout(work(1))
     for number in (2, 3):
         with pytest.raises(StoreUnavailable, match="said nothing"):
-            await answered(work(number))
+            await with_timeout(work(number))
     go_on.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -37,8 +37,8 @@ async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_no_more_is_begun_than_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """While so much waits for a store that says nothing, nothing is added; when it has answered, all is as before."""
-    monkeypatch.setattr(store_timeout, "ANSWER_SECONDS", 0.01)
-    monkeypatch.setattr(store_timeout, "MOST_LEFT", 3)
+    monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(store_timeout, "MAX_ABANDONED", 3)
     go_on = asyncio.Event()
     begun: list[int] = []
 
@@ -49,8 +49,8 @@ async def test_no_more_is_begun_than_may_be_left_behind(monkeypatch: pytest.Monk
 
     for number in range(5):
         with pytest.raises(StoreUnavailable, match="said nothing"):
-            await answered(work(number))
+            await with_timeout(work(number))
     assert begun == [0, 1, 2]
     go_on.set()
     await asyncio.sleep(0.01)
-    assert await answered(work(5)) == 5
+    assert await with_timeout(work(5)) == 5

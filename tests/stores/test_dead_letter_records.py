@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from pagefold.engine.stores.dead_letter_records import (
-    BEFORE_ALL,
-    BEHIND_ALL,
-    LONGEST_LISTED,
+    FIRST_KEY,
+    LAST_KEY,
+    MAX_LISTED,
     DeadLetterFilter,
     Resolution,
     ResolutionKind,
@@ -19,8 +19,8 @@ DISCARDED = Resolution("discarded", MOMENT, "ada", "a test", None)
 
 async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
     """The same content at the same version is one letter, in one call and in two; another content is another."""
-    await store.dead_letters.keep([a_letter(), a_letter(digest=b"2"), a_letter()])
-    await store.dead_letters.keep([a_letter(error="wrong again")])
+    await store.dead_letters.add([a_letter(), a_letter(digest=b"2"), a_letter()])
+    await store.dead_letters.add([a_letter(error="wrong again")])
     kept = await store.dead_letters.newest()
     assert len(kept) == 2
     assert sorted(letter.error for letter in kept) == ["wrong", "wrong again"]
@@ -32,7 +32,7 @@ async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
 
 async def test_a_letter_is_found_and_resolved(store: Store) -> None:
     """A letter has all that was kept, and is got by its number; resolved, it has what became of it, and is not open."""
-    await store.dead_letters.keep([a_letter()._replace(headers=b'{"a":"b"}')])
+    await store.dead_letters.add([a_letter()._replace(headers=b'{"a":"b"}')])
     [listed] = await store.dead_letters.newest()
     letter = await store.dead_letters.get("ingest", listed.number)
     assert letter is not None
@@ -54,11 +54,11 @@ async def test_a_letter_is_found_and_resolved(store: Store) -> None:
 @pytest.mark.parametrize("how", ["folded", "appended"])
 async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
     """It is open again under its number, with the new reason, as of now; an operator may decide it meanwhile."""
-    await store.dead_letters.keep([a_letter()])
+    await store.dead_letters.add([a_letter()])
     [letter] = await store.dead_letters.newest()
     assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT, None, position=7))
     later = MOMENT.replace("12:", "13:")
-    await store.dead_letters.keep([a_letter(error="wrong again")._replace(recorded_at=later)])
+    await store.dead_letters.add([a_letter(error="wrong again")._replace(recorded_at=later)])
     assert await store.dead_letters.newest() == [
         msgspec.structs.replace(letter, error="wrong again", recorded_at=later)
     ]
@@ -70,17 +70,17 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: Resolut
 async def test_what_an_operator_decided_stays_decided(store: Store, how: ResolutionKind) -> None:
     """The same event that comes or fails again does not open its letter, and no later resolution takes its place."""
     decided = Resolution(how, MOMENT, "ada", "a test", 7)
-    await store.dead_letters.keep([a_letter()])
-    async with store.consumption.folding("inventory") as folding:
-        await folding.bury([a_letter()._replace(kind="projection")])
+    await store.dead_letters.add([a_letter()])
+    async with store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([a_letter()._replace(kind="projection")])
     letters = await store.dead_letters.newest()
     for letter in letters:
         assert await store.dead_letters.resolve(letter.kind, letter.number, decided)
         assert not await store.dead_letters.resolve(letter.kind, letter.number, DISCARDED)
-    await store.dead_letters.keep([a_letter(error="wrong again")])
-    async with store.consumption.folding("inventory") as folding:
-        await folding.bury([a_letter(error="wrong again")._replace(kind="projection")])
-        assert not await folding.has_letters()
+    await store.dead_letters.add([a_letter(error="wrong again")])
+    async with store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([a_letter(error="wrong again")._replace(kind="projection")])
+        assert not await folding.has_dead_letters()
     assert await store.dead_letters.newest() == []
     assert await store.dead_letters.newest(DeadLetterFilter(resolved=True)) == [
         ended(letter, decided) for letter in letters
@@ -91,12 +91,16 @@ async def test_newest_letters_come_first(store: Store) -> None:
     """Of each kind, domain and limit: the newest, by when they came there."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 15, 13)]
     last = "2999-12-31T00:00:00.000000Z"
-    await store.dead_letters.keep(
+    await store.dead_letters.add(
         [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
     )
-    async with store.consumption.folding("pricing") as folding:
-        await folding.bury([a_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])])
-        await folding.bury([a_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)])
+    async with store.coordination.fold_transaction("pricing") as folding:
+        await folding.add_dead_letters(
+            [a_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])]
+        )
+        await folding.add_dead_letters(
+            [a_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)]
+        )
     assert [letter.originator_version for letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
     ingest = await store.dead_letters.newest(DeadLetterFilter("ingest"))
     assert [letter.originator_version for letter in ingest] == [1, 2, 0]
@@ -109,30 +113,30 @@ async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
     """Each page goes on behind the last letter of the one before, through kinds and numbers of one moment."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 11, 11, 12, 13)]
     kept = [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
-    await store.dead_letters.keep(kept)
-    async with store.consumption.folding("inventory") as folding:
-        await folding.bury([each._replace(kind="projection") for each in kept])
-    expected = sorted(letter.place for letter in await store.dead_letters.newest())
+    await store.dead_letters.add(kept)
+    async with store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([each._replace(kind="projection") for each in kept])
+    expected = sorted(letter.key for letter in await store.dead_letters.newest())
     assert len(expected) == 10
     for size in (1, 2, 3, 10):
-        forward, back = [BEFORE_ALL], [BEHIND_ALL]
+        forward, back = [FIRST_KEY], [LAST_KEY]
         while page := await store.dead_letters.oldest(after=forward[-1], limit=size):
             assert len(page) <= size
-            forward += [letter.place for letter in page]
+            forward += [letter.key for letter in page]
         while page := await store.dead_letters.newest(after=back[-1], limit=size):
-            back += [letter.place for letter in page]
+            back += [letter.key for letter in page]
         assert forward[1:] == expected
         assert back[1:] == expected[::-1]
 
 
 async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
     """What a letter says is not read for a list, and its error is cut there; the letter itself has all of it."""
-    error = "ü" * (LONGEST_LISTED + 1)
-    await store.dead_letters.keep([a_letter(error=error)._replace(state=b"x" * 1_000_000)])
+    error = "ü" * (MAX_LISTED + 1)
+    await store.dead_letters.add([a_letter(error=error)._replace(state=b"x" * 1_000_000)])
     for found in (await store.dead_letters.newest(), await store.dead_letters.oldest()):
         [listed] = found
-        assert listed.error == error[:LONGEST_LISTED]
-        assert len(msgspec.json.encode(listed)) < LONGEST_LISTED * 3
+        assert listed.error == error[:MAX_LISTED]
+        assert len(msgspec.json.encode(listed)) < MAX_LISTED * 3
     letter = await store.dead_letters.get("ingest", listed.number)
     assert letter is not None
     assert (letter.error, len(letter.state)) == (error, 1_000_000)
@@ -143,7 +147,7 @@ async def test_letters_of_a_source(store: Store) -> None:
     names = ["A/*/inventory/wms-a", "B/*/inventory/xwms-a", "C/*/inventory/a%2Fb", "///wms-a", "///wms", "ÄA/*/media/ü"]
     for number, name in enumerate(names):
         domain = name.split("/")[2]
-        await store.dead_letters.keep([a_letter(name, version=number)._replace(domain=domain, state=b"\xff\0")])
+        await store.dead_letters.add([a_letter(name, version=number)._replace(domain=domain, state=b"\xff\0")])
     for source, expected in (("wms-a", [0, 3]), ("a/b", [2]), ("wms", [4]), ("ü", [5]), ("", []), ("%", []), ("b", [])):
         wanted = DeadLetterFilter(source=source)
         found = await store.dead_letters.oldest(wanted)
@@ -155,5 +159,5 @@ async def test_letters_of_a_source(store: Store) -> None:
     [listed] = await store.dead_letters.newest(DeadLetterFilter("ingest", "", "wms-a"))
     delivery = await store.dead_letters.get("ingest", listed.number)
     assert delivery is not None
-    assert (listed.is_delivery, delivery.is_delivery, delivery.state) == (True, True, b"\xff\0")
+    assert (listed.is_request, delivery.is_request, delivery.state) == (True, True, b"\xff\0")
     assert (await store.dead_letters.counts())["ingest", ""] == 2

@@ -28,7 +28,7 @@ def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "w
 
 async def checkpoint_of(store: Store, domain: str = "catalog") -> Checkpoint:
     """The checkpoint of a domain, without its holder."""
-    checkpoints = {each.domain: each for each in await store.consumption.checkpoints()}
+    checkpoints = {each.domain: each for each in await store.coordination.checkpoints()}
     return checkpoints.get(domain, Checkpoint(domain))._replace(holder=None, mark=None)
 
 
@@ -114,7 +114,7 @@ async def test_sections_are_the_domains_as_they_stand(store: Store) -> None:
     written = [a_section("A", "web-us"), a_section("A", body=None), a_section("B"), a_section("Ä", body=b"[]")]
     await folded(store, *written, a_section("C"))
     await folded(store, a_section("A", domain="media"), domain="media")
-    async with store.consumption.folding("catalog") as folding:
+    async with store.coordination.fold_transaction("catalog") as folding:
         found = await folding.sections({"Ä", "B", "A", "nobody's"})
         assert found == sorted(written)
         assert [list(map(type, section)) for section in found] == [list(map(type, each)) for each in sorted(written)]
@@ -127,7 +127,7 @@ async def test_sections_of_many_skus(store: Store) -> None:
     """Thousands of SKUs are asked for, and taken away, at once."""
     sections = [a_section(f"S{number:05}") for number in range(5_000)]
     await folded(store, *sections)
-    async with store.consumption.folding("catalog") as folding:
+    async with store.coordination.fold_transaction("catalog") as folding:
         assert await folding.sections([section.sku for section in sections]) == sections
         await folding.remove([(section.sku, section.channel) for section in sections[1:]])
     assert await keys_of(store) == [("S00000", "web-de")]
@@ -137,7 +137,7 @@ async def test_removing_takes_away_a_domains_own(store: Store) -> None:
     """The sections with these keys, if they are there; not those of another channel, SKU or domain."""
     await folded(store, a_section("A"), a_section("A", "web-us"), a_section("B"), a_section("Ä"))
     await folded(store, a_section("A", domain="media"), domain="media")
-    async with store.consumption.folding("catalog") as folding:
+    async with store.coordination.fold_transaction("catalog") as folding:
         await folding.remove([])
         await folding.remove({("A", "web-de"), ("Ä", "web-de"), ("B", "web-us"), ("nobody's", "web-de")})
         assert [section.channel for section in await folding.sections(["A", "Ä"])] == ["web-us"]
@@ -151,23 +151,23 @@ async def test_removing_takes_away_a_domains_own(store: Store) -> None:
 
 async def test_streaks_are_kept_by_source(store: Store) -> None:
     """Each source's last one, until it is 0; those of other sources and domains stay."""
-    assert await store.consumption.streaks() == []
-    async with store.consumption.folding("pricing") as folding:
-        await folding.keep_streaks({"erp": 3})
-    async with store.consumption.folding("catalog") as folding:
+    assert await store.coordination.streaks() == []
+    async with store.coordination.fold_transaction("pricing") as folding:
+        await folding.save_streaks({"erp": 3})
+    async with store.coordination.fold_transaction("catalog") as folding:
         assert await folding.streaks() == {}
-        await folding.keep_streaks({})
-        await folding.keep_streaks({"pim": 1, "erp": 2**40, "other": 0})
-        await folding.keep_streaks({"pim": 2})
+        await folding.save_streaks({})
+        await folding.save_streaks({"pim": 1, "erp": 2**40, "other": 0})
+        await folding.save_streaks({"pim": 2})
         assert await folding.streaks() == {"pim": 2, "erp": 2**40}
-    assert await store.consumption.streaks() == [
+    assert await store.coordination.streaks() == [
         Streak("catalog", "erp", 2**40),
         Streak("catalog", "pim", 2),
         Streak("pricing", "erp", 3),
     ]
-    async with store.consumption.folding("catalog") as folding:
-        await folding.keep_streaks({"erp": 0})
-    assert await store.consumption.streaks() == [Streak("catalog", "pim", 2), Streak("pricing", "erp", 3)]
+    async with store.coordination.fold_transaction("catalog") as folding:
+        await folding.save_streaks({"erp": 0})
+    assert await store.coordination.streaks() == [Streak("catalog", "pim", 2), Streak("pricing", "erp", 3)]
 
 
 # --- transactions ---------------------------------------------------------------------------------
@@ -176,10 +176,10 @@ async def test_streaks_are_kept_by_source(store: Store) -> None:
 async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
     """Sections, letters and the checkpoint appear together, and none of them before the end."""
     await a_log(store)
-    async with store.consumption.folding("catalog") as folding:
+    async with store.coordination.fold_transaction("catalog") as folding:
         assert folding.checkpoint._replace(holder=None) == Checkpoint("catalog")
         await folding.write([a_section()])
-        await folding.bury([buried()])
+        await folding.add_dead_letters([buried()])
         await folding.advance(MOVED)
         assert not await store.pages.sections(SKU, "web-de")
         assert await store.dead_letters.newest() == []
@@ -195,11 +195,11 @@ async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
     await folded(store, a_section())
 
     async def broken_off() -> None:
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             await folding.write([a_section(body=None), a_section("NEW")])
             await folding.remove([(SKU, "web-de")])
-            await folding.keep_streaks({"pim": 1})
-            await folding.bury([buried()])
+            await folding.save_streaks({"pim": 1})
+            await folding.add_dead_letters([buried()])
             await folding.advance(MOVED)
             raise Interrupted
 
@@ -207,7 +207,7 @@ async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
         await broken_off()
     assert [row[4] for row in await store.pages.sections(SKU, "web-de")] == [b"{}"]
     assert not await store.pages.sections("NEW", "web-de")
-    assert await store.consumption.streaks() == []
+    assert await store.coordination.streaks() == []
     assert await store.dead_letters.newest() == []
     assert await checkpoint_of(store) == Checkpoint("catalog")
     assert await folded(store, a_section("NEW")) == 1
@@ -218,7 +218,7 @@ async def test_a_failed_statement_leaves_nothing_of_a_transaction(store: Store) 
     broken = a_section("BROKEN")._replace(versions=None)  # type: ignore[arg-type]  # what the fold never gives
 
     async def refused() -> None:
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             await folding.write([a_section()])
             await folding.write([broken])
 
@@ -231,7 +231,7 @@ async def test_a_failed_statement_leaves_nothing_of_a_transaction(store: Store) 
 async def test_a_cancelled_transaction_leaves_nothing(store: Store) -> None:
     """A body that is cancelled is rolled back, and the next transaction can begin."""
     with anyio.move_on_after(0.05) as scope:
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             await folding.write([a_section()])
             await anyio.sleep(60)
     assert scope.cancelled_caught
@@ -247,11 +247,11 @@ async def test_one_transaction_at_a_time_folds_a_domain(store: Store, config: Co
     other = await open_store(config)
 
     async def second() -> None:
-        async with other.consumption.folding("catalog") as folding:
+        async with other.coordination.fold_transaction("catalog") as folding:
             order.append(f"second from {folding.checkpoint.position}")
 
     try:
-        async with anyio.create_task_group() as group, store.consumption.folding("catalog") as folding:
+        async with anyio.create_task_group() as group, store.coordination.fold_transaction("catalog") as folding:
             group.start_soon(second)
             await anyio.sleep(0.2)
             await folding.advance(MOVED)
@@ -264,7 +264,7 @@ async def test_one_transaction_at_a_time_folds_a_domain(store: Store, config: Co
 async def test_readers_see_whole_pages_while_others_fold(store: Store) -> None:
     """Reading a page waits for no transaction, and sees none of one that is under way."""
     await folded(store, a_section())
-    async with store.consumption.folding("catalog") as folding:
+    async with store.coordination.fold_transaction("catalog") as folding:
         await folding.write([a_section(body=b"[]")])
         with anyio.fail_after(10):
             assert [row[4] for row in await store.pages.sections(SKU, "web-de")] == [b"{}"]
@@ -272,7 +272,7 @@ async def test_readers_see_whole_pages_while_others_fold(store: Store) -> None:
 
 async def test_appending_does_not_wait_for_folding(store: Store) -> None:
     """The log takes events while a transaction folds, which sees them at once in its heads."""
-    async with store.consumption.folding("catalog"):
+    async with store.coordination.fold_transaction("catalog"):
         with anyio.fail_after(10):
             await insert(store, "A")
             assert [head.originator_id for head in await store.log.heads(["A"])] == ["A"]
@@ -285,8 +285,8 @@ async def test_burying_again_keeps_the_number(store: Store) -> None:
     """A letter that is there already keeps its number and gets the new reason."""
     numbers = []
     for error in ("first", "second"):
-        async with store.consumption.folding("catalog") as folding:
-            await folding.bury([buried(error=error)])
+        async with store.coordination.fold_transaction("catalog") as folding:
+            await folding.add_dead_letters([buried(error=error)])
         [letter] = await store.dead_letters.newest()
         assert (letter.kind, letter.error) == ("projection", error)
         numbers.append(letter.number)
@@ -295,9 +295,9 @@ async def test_burying_again_keeps_the_number(store: Store) -> None:
 
 async def test_burying_the_same_twice_in_one_call(store: Store) -> None:
     """Two letters of one event in one call are one letter."""
-    async with store.consumption.folding("catalog") as folding:
-        await folding.bury([])
-        await folding.bury([buried(), buried(error="second"), buried(version=2)])
+    async with store.coordination.fold_transaction("catalog") as folding:
+        await folding.add_dead_letters([])
+        await folding.add_dead_letters([buried(), buried(error="second"), buried(version=2)])
     assert dict(await store.dead_letters.counts()) == {("projection", "catalog"): 2}
 
 
@@ -306,11 +306,13 @@ RESOLVED = Resolution("folded", MOMENT, "ada")
 
 async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
     """All letters of kind `projection` of these streams, and no others: not those of the door, nor of like names."""
-    await store.dead_letters.keep([a_letter("A/*/catalog/pim")])
-    async with store.consumption.folding("catalog") as folding:
-        assert not await folding.has_letters()
-        await folding.bury([buried(), buried(version=2), buried("B/*/catalog/pim"), buried("A/*/catalog/pim2")])
-        assert await folding.has_letters()
+    await store.dead_letters.add([a_letter("A/*/catalog/pim")])
+    async with store.coordination.fold_transaction("catalog") as folding:
+        assert not await folding.has_dead_letters()
+        await folding.add_dead_letters(
+            [buried(), buried(version=2), buried("B/*/catalog/pim"), buried("A/*/catalog/pim2")]
+        )
+        assert await folding.has_dead_letters()
         await folding.resolve([], RESOLVED)
         await folding.resolve(["A/*/catalog/pim", "nobody's"], RESOLVED)
     left = await store.dead_letters.newest()
@@ -323,11 +325,11 @@ async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
 
 async def test_letters_are_those_of_the_domain(store: Store) -> None:
     """Neither the letters of other domains nor those of the door are a domain's."""
-    await store.dead_letters.keep([a_letter()._replace(domain="pricing")])
-    async with store.consumption.folding("catalog") as folding:
-        await folding.bury([buried()])
-    async with store.consumption.folding("pricing") as folding:
-        assert not await folding.has_letters()
+    await store.dead_letters.add([a_letter()._replace(domain="pricing")])
+    async with store.coordination.fold_transaction("catalog") as folding:
+        await folding.add_dead_letters([buried()])
+    async with store.coordination.fold_transaction("pricing") as folding:
+        assert not await folding.has_dead_letters()
 
 
 # --- leases ---------------------------------------------------------------------------------------
@@ -337,16 +339,16 @@ async def test_a_lease_is_exclusive(store: Store, config: Config) -> None:
     """While one has a domain's lease, another gets None and others' domains are free."""
     other = await open_store(config)
     try:
-        async with store.consumption.lease("catalog") as lease:
+        async with store.coordination.lease("catalog") as lease:
             assert lease is not None
             for rival in (store, other):
-                async with rival.consumption.lease("catalog", wait=False) as second:
+                async with rival.coordination.lease("catalog", wait=False) as second:
                     assert second is None
-                async with rival.consumption.lease("pricing", wait=False) as second:
+                async with rival.coordination.lease("pricing", wait=False) as second:
                     assert second is not None
-            async with lease.folding() as folding:
+            async with lease.fold_transaction() as folding:
                 assert folding.checkpoint.holder == lease.holder
-        async with other.consumption.lease("catalog", wait=False) as second:
+        async with other.coordination.lease("catalog", wait=False) as second:
             assert second is not None
             assert second.holder != lease.holder
     finally:
@@ -360,12 +362,12 @@ async def test_a_standby_takes_over(store: Store, config: Config) -> None:
 
     async def stand_by() -> None:
         nonlocal taken
-        async with other.consumption.lease("catalog") as lease:
+        async with other.coordination.lease("catalog") as lease:
             taken = lease is not None
 
     try:
         with anyio.fail_after(20):
-            async with anyio.create_task_group() as group, store.consumption.lease("catalog"):
+            async with anyio.create_task_group() as group, store.coordination.lease("catalog"):
                 group.start_soon(stand_by)
                 await anyio.sleep(0.3)
                 assert not taken
@@ -380,11 +382,11 @@ async def test_a_live_lease_is_never_taken_over(store: Store, config: Config) ->
     other = await open_store(config)
     try:
         with anyio.move_on_after(2.5) as scope:
-            async with store.consumption.lease("catalog") as lease, anyio.create_task_group() as group:
+            async with store.coordination.lease("catalog") as lease, anyio.create_task_group() as group:
                 assert lease is not None
                 group.start_soon(stand_by_for_ever, other)
                 await anyio.sleep(1.5)
-                async with lease.folding() as folding:
+                async with lease.fold_transaction() as folding:
                     await folding.advance(MOVED)
                 await anyio.sleep(60)
         assert scope.cancelled_caught
@@ -395,23 +397,23 @@ async def test_a_live_lease_is_never_taken_over(store: Store, config: Config) ->
 
 async def stand_by_for_ever(store: Store) -> None:
     """Wants the lease and must not get it."""
-    async with store.consumption.lease("catalog"):
+    async with store.coordination.lease("catalog"):
         pytest.fail("a live holder was replaced")
 
 
 async def test_a_lost_lease_changes_nothing(store: Store) -> None:
     """A holder that is no longer the one named in the checkpoint gets `LeaseLost` before it can write (I9)."""
     lost: Lease | None
-    async with store.consumption.lease("catalog") as lost:
+    async with store.coordination.lease("catalog") as lost:
         assert lost is not None
         await take_away(store)
         with pytest.raises(LeaseLost):
-            async with lost.folding() as folding:
+            async with lost.fold_transaction() as folding:
                 await folding.write([a_section()])
         assert await keys_of(store) == []
-    async with store.consumption.lease("catalog") as lease:
+    async with store.coordination.lease("catalog") as lease:
         assert lease is not None
-        async with lease.folding() as folding:
+        async with lease.fold_transaction() as folding:
             await folding.write([a_section()])
 
 
@@ -429,14 +431,14 @@ async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting:
     """What is raised under a lease is not wrapped: callers tell errors apart by their type. And the lease is free."""
 
     async def under_lease() -> None:
-        async with store.consumption.lease("catalog", wait=waiting) as lease:
+        async with store.coordination.lease("catalog", wait=waiting) as lease:
             assert lease is not None
             raise Interrupted
 
     async def in_transaction() -> None:
-        async with store.consumption.lease("catalog", wait=waiting) as lease:
+        async with store.coordination.lease("catalog", wait=waiting) as lease:
             assert lease is not None
-            async with lease.folding():
+            async with lease.fold_transaction():
                 raise Interrupted
 
     for fail in (under_lease, in_transaction, under_lease):
@@ -447,19 +449,19 @@ async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting:
 async def test_advancing_keeps_the_holder(store: Store) -> None:
     """A checkpoint moves with its counts and fingerprint; who holds it is the lease's business."""
     await a_log(store)
-    async with store.consumption.lease("catalog") as lease:
+    async with store.coordination.lease("catalog") as lease:
         assert lease is not None
-        async with lease.folding() as folding:
+        async with lease.fold_transaction() as folding:
             moved = await folding.advance(MOVED._replace(holder="somebody else"))
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             assert folding.checkpoint == moved == MOVED._replace(holder=lease.holder, mark=moved.mark)
     assert moved.mark == await store.proof.mark(MOVED.position) is not None
-    assert [each.domain for each in await store.consumption.checkpoints()] == ["catalog"]
+    assert [each.domain for each in await store.coordination.checkpoints()] == ["catalog"]
 
 
 async def test_checkpoints_come_by_name(store: Store) -> None:
     """Every domain that was ever folded has one, in the order of the names."""
-    assert await store.consumption.checkpoints() == []
+    assert await store.coordination.checkpoints() == []
     for domain in ("pricing", "catalog", "media"):
         await folded(store, domain=domain)
-    assert [each.domain for each in await store.consumption.checkpoints()] == ["catalog", "media", "pricing"]
+    assert [each.domain for each in await store.coordination.checkpoints()] == ["catalog", "media", "pricing"]

@@ -14,7 +14,7 @@ import pagefold
 from pagefold import Config, DomainEvent, LogReplaced, PagesUnfolded, Shop
 from pagefold.engine.errors import StoreUnusable
 from pagefold.engine.stores import open_store
-from pagefold.engine.stores.log_proof import MARKED_BYTES, mark_of
+from pagefold.engine.stores.log_proof import MAX_MARKED_BYTES, mark_of
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
 from pagefold.engine.stores.sqlite.schema import discard_journals
 from pagefold.engine.stores.store import CorrectionEvent, Store
@@ -150,7 +150,7 @@ async def test_each_log_has_its_own_identity(store: Store, tmp_path: Path) -> No
 
 async def test_a_mark_is_of_everything_that_an_event_is(store: Store) -> None:
     """Stream, version, revision, topic and state are in it, alike in both stores; of a large state, its beginning."""
-    states = [b"1", b"2", b"x" * MARKED_BYTES + b"a" * 9, b"x" * MARKED_BYTES + b"b" * 10]
+    states = [b"1", b"2", b"x" * MAX_MARKED_BYTES + b"a" * 9, b"x" * MAX_MARKED_BYTES + b"b" * 10]
     await store.log.insert([Raw(f"S{number}", state=state) for number, state in enumerate(states)])
     events = [event for number in range(4) async for event in store.log.history(f"S{number}")]
     for event in events:
@@ -164,9 +164,9 @@ async def test_events_are_tallied(store: Store) -> None:
     """Of a domain, up to a position: how many events, and in how many streams."""
     await insert(store, "A", "B")
     await store.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"{}")])
-    assert await store.proof.tally("inventory", 2) == (2, 2)
-    assert await store.proof.tally("inventory", 9) == (3, 2)
-    assert await store.proof.tally("media", 9) == (0, 0)
+    assert await store.proof.count_events("inventory", 2) == (2, 2)
+    assert await store.proof.count_events("inventory", 9) == (3, 2)
+    assert await store.proof.count_events("media", 9) == (0, 0)
 
 
 async def test_a_recovery_takes_the_log_as_it_is(shop: Shop) -> None:
@@ -174,7 +174,7 @@ async def test_a_recovery_takes_the_log_as_it_is(shop: Shop) -> None:
     await say(shop, *many(20))
     await put_back(shop, 10)
     await shop.store.proof.begin_recovery()
-    assert await shop.store.proof.recovering()
+    assert await shop.store.proof.is_recovering()
     assert (await shop.status()).recovering
     await say(shop, price("9.99", sku="NEW"))
     assert await problem_of(shop) is None
@@ -306,7 +306,7 @@ async def test_pages_that_were_lost_are_folded_anew(sqlite_config: Config) -> No
         for reads in (
             lambda: shop.pages.get_json(sku, channel),
             lambda: shop.pages.get_many_json([sku], channel),
-            lambda: shop.store.pages.listing(channel, "", 10),
+            lambda: shop.store.pages.list_pages(channel, "", 10),
         ):
             with pytest.raises(PagesUnfolded):
                 await reads()

@@ -130,7 +130,9 @@ class Counted:
             store.pages._queries[name] = self._counted(ask)
 
     def _counted(self, ask: merged_reads.Query) -> merged_reads.Query:
-        async def counted(skus: str | Sequence[str], channels: str | Sequence[str], *limit: int) -> merged_reads.Rows:
+        async def counted(
+            skus: str | Sequence[str], channels: str | Sequence[str], *limit: int
+        ) -> merged_reads.PageRows:
             self.asked.append(1 if isinstance(skus, str) else len(skus))
             await self.gate.wait()
             return await ask(skus, channels, *limit)
@@ -152,12 +154,12 @@ async def bodies(store: PostgresStore, sku: str) -> list[bytes]:
 
 async def test_reads_at_the_same_time_share_queries(store: PostgresStore) -> None:
     """Of a crowd, the first asks for itself and the others together, each page once; everybody gets their own."""
-    skus = [f"S{number}" for number in range(2 * merged_reads.MOST)]
+    skus = [f"S{number}" for number in range(2 * merged_reads.MAX_KEYS)]
     queries = await counted(store, *skus)
     wanted = [*skus, *skus[1:50], "nobody's"]
     results = await asyncio.gather(*[bodies(store, sku) for sku in wanted])
     assert results == [[f'"{sku}"'.encode()] for sku in wanted[:-1]] + [[]]
-    assert queries.asked == [1, merged_reads.MOST, merged_reads.MOST]
+    assert queries.asked == [1, merged_reads.MAX_KEYS, merged_reads.MAX_KEYS]
 
 
 async def test_reads_alone_are_not_merged(store: PostgresStore) -> None:

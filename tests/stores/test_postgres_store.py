@@ -14,7 +14,7 @@ from pagefold import Config, ConfigurationError
 from pagefold.engine.errors import StoreError, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.postgres import PostgresStore
-from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, outdated, translated
+from pagefold.engine.stores.postgres.connections import PACKAGE, SQL, needs_reconnect, translate_errors
 from pagefold.engine.stores.sql_files import statements
 from pagefold.engine.stores.store import CorrectionEvent
 from tests.support.databases import database, end_sessions, opened, query
@@ -56,18 +56,18 @@ async def test_a_session_whose_client_is_frozen_is_ended(
 
 async def holds(store: PostgresStore, domain: str, *, wait: bool) -> bool:
     """Whether the lease of a domain can be had."""
-    async with store.consumption.lease(domain, wait=wait) as lease:
+    async with store.coordination.lease(domain, wait=wait) as lease:
         return lease is not None
 
 
 async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, config: Config) -> None:
     """Its transactions raise `StoreUnavailable`, and the next lease can be had at once."""
-    async with store.consumption.lease("catalog") as lease:
+    async with store.coordination.lease("catalog") as lease:
         assert lease is not None
         end_sessions(config.store.url)
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
-                async with lease.folding() as folding:
+                async with lease.fold_transaction() as folding:
                     await folding.write([a_section(SKU)])
     assert await holds(store, "catalog", wait=False)
     assert await store.pages.sections(SKU, "web-de") == []
@@ -76,13 +76,13 @@ async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, 
 async def test_a_claim_is_held_in_silence(postgres_url: str) -> None:
     """Its session outlives the database's time for idle ones, and does not outlive being ended."""
     query(postgres_url, f"ALTER DATABASE {database(postgres_url)} SET idle_session_timeout = '100ms'")
-    async with opened(configured(postgres_url)) as store, store.consumption.claim("rebuild") as claimed:
+    async with opened(configured(postgres_url)) as store, store.coordination.claim("rebuild") as claimed:
         assert claimed
         await anyio.sleep(0.5)
-        async with store.consumption.claim("rebuild") as second:
+        async with store.coordination.claim("rebuild") as second:
             assert not second
         end_sessions(postgres_url)
-        async with store.consumption.claim("rebuild") as second:
+        async with store.coordination.claim("rebuild") as second:
             assert second
 
 
@@ -99,7 +99,7 @@ async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresSto
     """When the server ends the session before the commit, nothing of the transaction is there, and it is told."""
 
     async def interrupted() -> None:
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             await folding.write([a_section(SKU)])
             end_sessions(config.store.url)
 
@@ -281,10 +281,10 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
 )
 def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
     """What may pass is `StoreUnavailable`, what a person must mend `StoreUnusable`; a fault of ours stays itself."""
-    with pytest.raises(expected or type(error)) as caught, translated("here"):
+    with pytest.raises(expected or type(error)) as caught, translate_errors("here"):
         raise error
     assert (caught.value is error) == (expected is None)
-    assert not (outdated(error) and expected is not StoreUnavailable)
+    assert not (needs_reconnect(error) and expected is not StoreUnavailable)
 
 
 async def test_every_statement_is_one_that_the_server_knows(store: PostgresStore) -> None:

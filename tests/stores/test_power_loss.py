@@ -83,7 +83,7 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: S
         judge_log(log, deliveries, told)
         await judge_kept_conflicts(shop, deliveries, told)
         end = await shop.store.log.end()
-        for each in await shop.store.consumption.checkpoints():
+        for each in await shop.store.coordination.checkpoints():
             assert each.position <= end, f"{each} is beyond the log"
         await shop.catch_up()
         model = scene.model(standing(deliveries, log))

@@ -95,7 +95,7 @@ async def test_a_correction_is_the_head_of_its_version(store: Store) -> None:
     heads = {head.originator_id: head for head in await store.log.heads(["A", "B"])}
     assert heads["A"] == StoredEvent(newest + 2, "A", 1, 1, "inventory", b"corrected")
     assert (heads["B"].notification_id, heads["B"].originator_version, heads["B"].revision) == (newest, 2, 0)
-    assert sorted((event.revision, event.state) for event in await store.log.at({("A", 1)})) == [
+    assert sorted((event.revision, event.state) for event in await store.log.events_at({("A", 1)})) == [
         (0, b"{}"),
         (1, b"corrected"),
     ]
@@ -264,10 +264,10 @@ async def walk_entries(
     found: list[bytes] = []
     end: str | None = ""
     while end is not None:
-        read = await store.log.entries(tails, after=end, below="", limit=limit, max_bytes=max_bytes, since=since)
-        assert read.entries == sorted(read.entries)
+        read = await store.log.head_contents(tails, after=end, below="", limit=limit, max_bytes=max_bytes, since=since)
+        assert read.contents == sorted(read.contents)
         assert read.end is None or read.end > end
-        found += read.entries
+        found += read.contents
         end = read.end
     return found
 
@@ -410,7 +410,7 @@ def claimant(config: Config, task: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 async def can_claim(store: Store, task: str) -> bool:
     """Whether a task is free."""
-    async with store.consumption.claim(task) as claimed:
+    async with store.coordination.claim(task) as claimed:
         return claimed
 
 
@@ -420,7 +420,7 @@ async def test_a_claim_is_exclusive(store: Store, config: Config) -> None:
     try:
         for error in (None, KeyError("x")):
             with pytest.raises(KeyError) if error else nullcontext():
-                async with store.consumption.claim("rebuild-erp_1.x") as claimed:
+                async with store.coordination.claim("rebuild-erp_1.x") as claimed:
                     assert claimed
                     with anyio.fail_after(20):
                         assert not await can_claim(store, "rebuild-erp_1.x")
@@ -435,7 +435,7 @@ async def test_a_claim_is_exclusive(store: Store, config: Config) -> None:
 
 async def test_claims_and_leases_do_not_meet(store: Store, config: Config) -> None:
     """A task may be named as a domain, a lease or another store's schema is: each has its own lock."""
-    async with store.consumption.claim("catalog") as claimed, store.consumption.lease("catalog", wait=False) as lease:
+    async with store.coordination.claim("catalog") as claimed, store.coordination.lease("catalog", wait=False) as lease:
         assert claimed
         assert lease is not None
         await insert(store, "A")

@@ -144,14 +144,14 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
     try:
         assert contents(config) != before
         assert await new.proof.problem() is None
-        [checkpoint] = await new.consumption.checkpoints()
+        [checkpoint] = await new.coordination.checkpoints()
         assert checkpoint.mark == await new.proof.mark(1) is not None
         assert await new.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"2")]) == [2]
         assert await old.records.insert("stored_events", [Raw("B")], None) == [3]  # as every release has appended
         assert await insert(new, "C") == [4]
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
-        assert await new.consumption.streaks() == []
-        assert await new.tokens.page() == []
+        assert await new.coordination.streaks() == []
+        assert await new.tokens.list_tokens() == []
         letter = await new.dead_letters.get("ingest", 1)
         assert letter is not None
         assert (letter.id, letter.error, letter.headers, letter.resolution) == ("ingest-1", "wrong", b"{}", None)
@@ -238,8 +238,8 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
 async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     """What an operator decides about a letter in `pages.db` is as durable as the log, and nothing else there is."""
     pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
-    async with sqlite_store.consumption.folding("inventory") as folding:
-        await folding.bury([a_letter()._replace(kind="projection")])
+    async with sqlite_store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([a_letter()._replace(kind="projection")])
     [letter] = await letters.newest()
     seen: list[object] = []
 
@@ -252,8 +252,8 @@ async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
 
     await pages.run(watch)
     assert await letters.resolve("projection", letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
-    async with sqlite_store.consumption.folding("inventory") as folding:
-        await folding.bury([a_letter(version=2)._replace(kind="projection")])
+    async with sqlite_store.coordination.fold_transaction("inventory") as folding:
+        await folding.add_dead_letters([a_letter(version=2)._replace(kind="projection")])
     assert seen == [DURABLE, DURABLE - 1]
     await sqlite_store.close()
 
@@ -279,10 +279,10 @@ async def test_writers_begin_as_writers(sqlite_store: SQLiteStore) -> None:
         await threaded.run(watch)
     await sqlite_store.log.insert([Raw("A")])
     await sqlite_store.records.insert("stored_snapshots", [Raw("A")], ("up", 1))
-    await sqlite_store.dead_letters.keep([])
-    async with sqlite_store.consumption.lease("catalog") as lease:
+    await sqlite_store.dead_letters.add([])
+    async with sqlite_store.coordination.lease("catalog") as lease:
         assert lease is not None
-        async with lease.folding():
+        async with lease.fold_transaction():
             pass
     await sqlite_store.close()
     begun = [sql for sql in seen if sql.upper().startswith("BEGIN")]
@@ -313,7 +313,7 @@ async def test_the_server_is_told_to_wait_for_the_disk(postgres_url: str) -> Non
     for pool in (store._connections.writer, store._connections.readers):  # type: ignore[attr-defined]  # the other store
         async with pool.session() as session:
             assert await session.connection.fetchval("SHOW synchronous_commit") == "on"
-    worker = await store._connections.worker()  # type: ignore[attr-defined]  # the other store
+    worker = await store._connections.fold_session()  # type: ignore[attr-defined]  # the other store
     assert await worker.connection.fetchval("SHOW synchronous_commit") == "on"
     assert await worker.connection.fetchval("SHOW idle_in_transaction_session_timeout") == "1s"
     await worker.close()
@@ -327,7 +327,7 @@ async def test_two_shops_share_a_database(postgres_url: str) -> None:
     first, second = await open_store(config), await open_store(other)
     await insert(first, "A")
     assert await second.log.end() == 0
-    async with first.consumption.lease("catalog"), second.consumption.lease("catalog", wait=False) as lease:
+    async with first.coordination.lease("catalog"), second.coordination.lease("catalog", wait=False) as lease:
         assert lease is not None
     await first.close()
     await second.close()
@@ -342,7 +342,7 @@ async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
     try:
         store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
         await insert(store, "A")
-        async with store.consumption.lease("catalog"), store.consumption.claim("a-task"):
+        async with store.coordination.lease("catalog"), store.coordination.claim("a-task"):
             files = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "shop").iterdir()}
         await store.close()
     finally:

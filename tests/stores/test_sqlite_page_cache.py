@@ -9,8 +9,8 @@ import apsw
 import pytest
 
 from pagefold.engine.stores.sqlite.connections import PAGES, Row, connect
-from pagefold.engine.stores.sqlite.loop_connections import OnLoop
-from pagefold.engine.stores.sqlite.opened_file import Opened
+from pagefold.engine.stores.sqlite.loop_connections import LoopConnections
+from pagefold.engine.stores.sqlite.opened_file import OpenedFile
 from pagefold.engine.stores.sqlite.pages import RecentReads
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import prepare
@@ -35,8 +35,8 @@ def recent(tmp_path: Path, writer: apsw.Connection) -> Iterator[Recent]:
     """Reads over another connection."""
     assert writer.in_transaction is False
     connect = partial(connect_reader, busy_milliseconds=1_000)
-    opened = Opened(tmp_path / PAGES, connect, lost=lambda: None, verify=lambda _: None)
-    connection = OnLoop(opened)
+    opened = OpenedFile(tmp_path / PAGES, connect, lost=lambda: None, verify=lambda _: None)
+    connection = LoopConnections(opened)
     yield RecentReads(connection, lambda _sku, _channel, rows: rows)
     connection.close()
 
@@ -103,7 +103,7 @@ def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Con
 
 def test_a_large_page_is_not_kept(recent: Recent, writer: apsw.Connection) -> None:
     """What has more bytes than the bound is read each time."""
-    writer.execute(WRITE, ("A", b"x" * (RecentReads.LARGEST + 1)))
+    writer.execute(WRITE, ("A", b"x" * (RecentReads.MAX_ENTRY_BYTES + 1)))
     assert recent.read(("A", "web")) is not recent.read(("A", "web"))
 
 
@@ -124,9 +124,9 @@ def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
 
 def test_a_memory_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pages are read, only so many bytes are kept; what came first goes first."""
-    monkeypatch.setattr(RecentReads, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(RecentReads, "MAX_BYTES", 50_000)
     writer.execute(WRITE, ("S0", b"x" * 9_000))
     for number in range(2_000):
         recent.read((f"S{number // 2}", "web"))
-        assert recent._bytes == sum(size for size, _ in recent._made.values()) <= RecentReads.MOST_BYTES
+        assert recent._bytes == sum(size for size, _ in recent._made.values()) <= RecentReads.MAX_BYTES
     assert list(recent._made) == [(f"S{number}", "web") for number in range(950, 1_000)]

@@ -23,7 +23,7 @@ async def test_what_does_not_fit_into_a_value_is_read_in_several(
 ) -> None:
     """Heads, a walk and sections of a hundred SKUs are whole, though a value holds no more than some ten of them."""
     monkeypatch.setattr(connections, "LARGEST_VALUE", 20_000)
-    monkeypatch.setattr(log, "LARGEST_STATES", 10_000)
+    monkeypatch.setattr(log, "MAX_STATES_BYTES", 10_000)
     store = await SQLiteStore.open(config)
     try:
         events = [Raw(stream, state=STATE) for stream in STREAMS]
@@ -40,7 +40,7 @@ async def test_what_does_not_fit_into_a_value_is_read_in_several(
         skus = [stream.partition("/")[0] for stream in STREAMS]
         sections = [a_section(sku, body=STATE) for sku in skus]
         await folded(store, *sections)
-        async with store.consumption.folding("catalog") as folding:
+        async with store.coordination.fold_transaction("catalog") as folding:
             assert await folding.sections(skus) == sections
     finally:
         await store.close()

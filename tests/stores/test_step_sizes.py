@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pagefold.engine.stores.step_sizes import UNBOUNDED, Step, Stride, TooMany
+from pagefold.engine.stores.step_sizes import UNBOUNDED, StepReader, StepSize, StepTooLarge
 
 MEGABYTE = 1_000_000
 ROOM = 12 * MEGABYTE
@@ -21,22 +21,22 @@ class Streams:
         self.inseparable = inseparable
         self.bytes_read = 0
 
-    def read(self, step: Step[int]) -> bool:
+    def read(self, step: StepReader[int]) -> bool:
         """As a store does it that reads everything, and then says that it was too large."""
         begin = int(step.end or 0)
         some = range(begin, min(begin + step.streams, len(self.sizes)))
         size = sum(self.sizes[each] for each in some)
         self.bytes_read += size
         if size > step.max_bytes or (step.streams > 1 and self.inseparable.intersection(some)):
-            return step.refuse(TooMany())
+            return step.refuse(StepTooLarge())
         return step.read(list(some), f"{begin + step.streams}" if len(some) == step.streams else None, size)
 
     def walk(self, limit: int, max_bytes: int) -> list[list[int]]:
         """All steps from the first stream to the last."""
-        stride, steps = Stride(), []
+        stride, steps = StepSize(), []
         end: str | None = ""
         while end is not None:
-            step: Step[int] = Step(stride, end, limit, max_bytes)
+            step: StepReader[int] = StepReader(stride, end, limit, max_bytes)
             while not self.read(step):
                 pass
             steps.append(step.found)
@@ -88,5 +88,5 @@ def test_what_cannot_be_told_apart_is_read_alone() -> None:
 
 def test_one_that_is_larger_than_a_value_can_be_is_told() -> None:
     """It is not asked for again and again."""
-    with pytest.raises(TooMany):
+    with pytest.raises(StepTooLarge):
         Streams([1, UNBOUNDED + 1]).walk(10, ROOM)

@@ -10,7 +10,7 @@ import pytest
 from pagefold import Config
 from pagefold.engine.errors import AlreadyRecorded
 from pagefold.engine.stores import open_store, page_listing
-from pagefold.engine.stores.page_listing import BYTES_OF_STEP, FIRST_STEP, LARGEST_STEP, following
+from pagefold.engine.stores.page_listing import INITIAL_STEP, MAX_STEP, STEP_BYTES, next_step
 from pagefold.engine.stores.store import Lag, RecordTable, Store, StoredEvent, TouchedStreams
 from pagefold.projections import Section, SharedSections
 from tests.support.small_shop import MOMENT, SKU, Raw, a_section, everything, folded, insert, keys_of
@@ -59,7 +59,7 @@ async def test_insert_takes_a_version_once(store: Store) -> None:
     positions = await store.log.insert([Raw("A", 1, state=b"2"), Raw("B"), Raw("B", state=b"2"), Raw("A", 0)])
     assert [position is None for position in positions] == [True, False, True, False]
     assert {event.state for event in await everything(store)} == {b"{}"}
-    [first] = await store.log.at({("A", 1)})
+    [first] = await store.log.events_at({("A", 1)})
     assert first == StoredEvent(position, "A", 1, 0, "inventory", b"{}")
 
 
@@ -116,9 +116,9 @@ async def test_at_gives_what_stands_at_versions(store: Store) -> None:
     """Only the versions asked for, each once; a version that nothing has is no error."""
     await insert(store, "A", "B", version=1)
     await insert(store, "A", version=2)
-    found = await store.log.at({("A", 1), ("B", 1), ("B", 2), ("C", 1)})
+    found = await store.log.events_at({("A", 1), ("B", 1), ("B", 2), ("C", 1)})
     assert sorted((event.originator_id, event.originator_version) for event in found) == [("A", 1), ("B", 1)]
-    assert await store.log.at([]) == []
+    assert await store.log.events_at([]) == []
 
 
 async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
@@ -184,10 +184,10 @@ async def test_before_goes_back_in_one_stream(store: Store) -> None:
         await insert(store, "A", version=version)
     await insert(store, "AA", "B", version=1)
     [head] = await store.log.heads(["A"])
-    assert [event.originator_version for event in await store.log.before(head, 3)] == [4, 3, 2]
-    older = await store.log.before((await store.log.before(head, 3))[-1], 3)
+    assert [event.originator_version for event in await store.log.older_events(head, 3)] == [4, 3, 2]
+    older = await store.log.older_events((await store.log.older_events(head, 3))[-1], 3)
     assert [(event.originator_id, event.originator_version) for event in older] == [("A", 1)]
-    assert await store.log.before(older[0], 3) == []
+    assert await store.log.older_events(older[0], 3) == []
 
 
 async def test_history_is_of_one_prefix_alone(store: Store) -> None:
@@ -211,7 +211,7 @@ async def test_history_is_read_in_pages(store: Store) -> None:
 
 async def test_a_history_of_large_events_is_read_in_small_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few of them one step has, it is whole and in order."""
-    monkeypatch.setattr(page_listing, "BYTES_OF_STEP", 100)
+    monkeypatch.setattr(page_listing, "STEP_BYTES", 100)
     await store.log.insert([Raw(f"A/{version % 2}", version, state=b"x" * 50) for version in range(60)])
     found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
     assert found == [(f"A/{rest}", version) for rest in range(2) for version in range(rest, 60, 2)]
@@ -219,11 +219,11 @@ async def test_a_history_of_large_events_is_read_in_small_steps(store: Store, mo
 
 def test_steps_follow_the_size_of_the_rows() -> None:
     """They grow up to a bound where rows are small, and shrink down to one row where they are large."""
-    small, large = [FIRST_STEP], [LARGEST_STEP]
+    small, large = [INITIAL_STEP], [MAX_STEP]
     for _ in range(10):
-        small.append(following(small[-1], 1))
-        large.append(following(large[-1], BYTES_OF_STEP + 1))
-    assert (small[1], small[-1], large[1], large[-1]) == (FIRST_STEP * 4, LARGEST_STEP, LARGEST_STEP // 4, 1)
+        small.append(next_step(small[-1], 1))
+        large.append(next_step(large[-1], STEP_BYTES + 1))
+    assert (small[1], small[-1], large[1], large[-1]) == (INITIAL_STEP * 4, MAX_STEP, MAX_STEP // 4, 1)
 
 
 async def test_lag_counts_a_domain(store: Store) -> None:
@@ -322,13 +322,13 @@ async def test_pages_are_listed(store: Store) -> None:
     """By SKU, behind one: how the sections of one channel stand; an SKU that is in others alone has none."""
     await folded(store, a_section("A"), a_section("B", "c9"), a_section("C")._replace(ready=False))
     await folded(store, a_section("A", domain="pricing", body=None), domain="pricing")
-    found = await store.pages.listing("web-de", "", 10)
+    found = await store.pages.list_pages("web-de", "", 10)
     assert {each.occurred_at for page in found for each in page.sections} == {MOMENT}
     flags = [[(each.domain, each.enabled, each.ready) for each in page.sections] for page in found]
     assert [page.sku for page in found] == ["A", "B", "C"]
     assert flags == [[("catalog", True, True), ("pricing", False, False)], [], [("catalog", True, False)]]
-    assert [page.sku for page in await store.pages.listing("web-de", "A", 1)] == ["B"]
-    assert await store.pages.listing("web-de", "C", 10) == []
+    assert [page.sku for page in await store.pages.list_pages("web-de", "A", 1)] == ["B"]
+    assert await store.pages.list_pages("web-de", "C", 10) == []
 
 
 async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
@@ -402,7 +402,7 @@ async def holds(store: Store, domain: str, sections: Sequence[Section], skus: Se
         rows = list(each)
         contents = list(dict.fromkeys(row[3:] for row in rows))
         shared.append(SharedSections(sku, domain, [(row.channel, contents.index(row[3:])) for row in rows], contents))
-    return await store.pages.holds(domain, shared, skus)
+    return await store.pages.matches(domain, shared, skus)
 
 
 async def test_what_stands_is_held(store: Store) -> None:

@@ -26,23 +26,23 @@ async def test_a_token_is_found_by_its_digest(store: Store) -> None:
     whole = Token("tok_a", "ü 🎽 '\"\\", frozenset(SCOPES), "erp", moment(0), moment(1))
     await store.tokens.add(whole, digest_of("a"))
     await store.tokens.add(kept("tok_b"), digest_of("b"))
-    assert await store.tokens.of(digest_of("a")) == whole
-    assert await store.tokens.of(digest_of("b")) == kept("tok_b")
-    assert await store.tokens.of(digest_of("c")) is None
-    assert await store.tokens.of(b"") is None
+    assert await store.tokens.find(digest_of("a")) == whole
+    assert await store.tokens.find(digest_of("b")) == kept("tok_b")
+    assert await store.tokens.find(digest_of("c")) is None
+    assert await store.tokens.find(b"") is None
 
 
 async def test_tokens_are_listed_as_they_were_made(store: Store) -> None:
     """By moment, and by name where that is the same; revoked ones too."""
-    assert await store.tokens.page() == []
+    assert await store.tokens.list_tokens() == []
     for name, seconds in (("tok_c", 1), ("tok_b", 2), ("tok_a", 1)):
         await store.tokens.add(kept(name, seconds), digest_of(name))
     assert await store.tokens.revoke("tok_a", moment(9))
     expected = [kept("tok_a", 1, revoked_at=moment(9)), kept("tok_c", 1), kept("tok_b", 2)]
-    assert await store.tokens.page() == expected
+    assert await store.tokens.list_tokens() == expected
     for limit in (1, 2):
         found: list[Token] = []
-        while page := await store.tokens.page(found[-1] if found else None, limit=limit):
+        while page := await store.tokens.list_tokens(found[-1] if found else None, limit=limit):
             assert len(page) <= limit
             found += page
         assert found == expected
@@ -53,7 +53,7 @@ async def test_adding_a_token_can_be_repeated(store: Store) -> None:
     for _ in range(2):
         await store.tokens.add(kept("tok_a"), digest_of("a"))
         assert await store.tokens.revoke("tok_a", moment(1))
-    assert await store.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
+    assert await store.tokens.list_tokens() == [kept("tok_a", revoked_at=moment(1))]
 
 
 async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
@@ -64,7 +64,7 @@ async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     with pytest.raises(refused, match=r"(?i)unique"):
         await store.tokens.add(kept("tok_a"), digest_of("b"))
-    assert await store.tokens.page() == [kept("tok_a")]
+    assert await store.tokens.list_tokens() == [kept("tok_a")]
 
 
 async def test_the_first_revocation_stands(store: Store) -> None:
@@ -73,7 +73,7 @@ async def test_the_first_revocation_stands(store: Store) -> None:
     assert await store.tokens.revoke("tok_a", moment(5))
     assert await store.tokens.revoke("tok_a", moment(6))
     assert not await store.tokens.revoke("tok_b", moment(7))
-    assert await store.tokens.of(digest_of("a")) == kept("tok_a", revoked_at=moment(5))
+    assert await store.tokens.find(digest_of("a")) == kept("tok_a", revoked_at=moment(5))
 
 
 async def test_concurrent_revocations_are_one(store: Store, config: Config) -> None:
@@ -89,10 +89,10 @@ async def test_concurrent_revocations_are_one(store: Store, config: Config) -> N
         for number in range(16):
             group.start_soon(revoke, (store, other)[number % 2], number)
     assert told == [True] * 16
-    [stands] = await other.tokens.page()
+    [stands] = await other.tokens.list_tokens()
     assert stands.revoked_at in {moment(number) for number in range(16)}
     await revoke(other, 99)
-    assert await store.tokens.page() == [stands]
+    assert await store.tokens.list_tokens() == [stands]
     await other.close()
 
 
@@ -100,12 +100,12 @@ async def test_tokens_are_there_for_every_process_at_once(store: Store, config: 
     """What one open store adds or revokes, another reads, and so does one that is opened later."""
     other = await open_store(config)
     await store.tokens.add(kept("tok_a"), digest_of("a"))
-    assert await other.tokens.of(digest_of("a")) == kept("tok_a")
+    assert await other.tokens.find(digest_of("a")) == kept("tok_a")
     assert await other.tokens.revoke("tok_a", moment(1))
-    assert await store.tokens.of(digest_of("a")) == kept("tok_a", revoked_at=moment(1))
+    assert await store.tokens.find(digest_of("a")) == kept("tok_a", revoked_at=moment(1))
     await other.close()
     later = await open_store(config, create=False)
-    assert await later.tokens.page() == [kept("tok_a", revoked_at=moment(1))]
+    assert await later.tokens.list_tokens() == [kept("tok_a", revoked_at=moment(1))]
     await later.close()
 
 

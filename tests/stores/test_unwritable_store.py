@@ -384,7 +384,7 @@ class Silent:
         await asyncio.Event().wait()
         raise AssertionError
 
-    def known(self, _secret: str) -> Grant | None:
+    def cached_grant(self, _secret: str) -> Grant | None:
         """Everybody has to be looked up."""
         return None
 

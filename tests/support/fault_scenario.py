@@ -202,7 +202,7 @@ async def caught_up(shop: Shop) -> bool:
 
 async def holders(shop: Shop) -> set[int]:
     """The process numbers of the workers that hold the domains."""
-    return {process_of(each.holder) for each in await shop.store.consumption.checkpoints() if each.holder}
+    return {process_of(each.holder) for each in await shop.store.coordination.checkpoints() if each.holder}
 
 
 def process_of(holder: str) -> int:

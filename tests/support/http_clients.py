@@ -34,7 +34,7 @@ class Tokens:
         """What a secret grants."""
         return SECRETS.get(secret)
 
-    def known(self, _secret: str) -> Grant | None:
+    def cached_grant(self, _secret: str) -> Grant | None:
         """Every secret has to be looked up."""
         return None
 

@@ -113,8 +113,8 @@ async def settle(shop: Shop) -> None:
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
-    async with shop.store.consumption.folding("pricing") as folding:
-        await folding.keep_streaks({"erp": RESET_THRESHOLD})
+    async with shop.store.coordination.fold_transaction("pricing") as folding:
+        await folding.save_streaks({"erp": RESET_THRESHOLD})
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:

@@ -198,7 +198,7 @@ def pages_in(model: Model) -> dict[tuple[str, str], bytes | None]:
 async def assert_every_event_is_counted(store: Store) -> None:
     """applied + stale + dead is the exact number of each domain's events up to its checkpoint (I10)."""
     events = await everything(store)
-    for checkpoint in await store.consumption.checkpoints():
+    for checkpoint in await store.coordination.checkpoints():
         folded = [e for e in events if e.topic == checkpoint.domain and e.notification_id <= checkpoint.position]
         assert checkpoint.applied + checkpoint.stale + checkpoint.dead == len(folded), checkpoint
 
@@ -260,5 +260,5 @@ async def insert(store: Store, *streams: str, version: int = 1, topic: str = "in
 
 async def folded(store: Store, *sections: Section, domain: str = "catalog") -> int:
     """How many of the sections differ from what stood there, once they are in place."""
-    async with store.consumption.folding(domain) as folding:
+    async with store.coordination.fold_transaction(domain) as folding:
         return await folding.write(sections)

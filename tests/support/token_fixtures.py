@@ -52,19 +52,19 @@ class Watched(Tokens):
         """As the store does."""
         await self._tokens.add(token, digest)
 
-    async def of(self, digest: bytes) -> Token | None:
+    async def find(self, digest: bytes) -> Token | None:
         """What the store said when it was asked, told when the gate opens."""
         self.asked += 1
         if self.away:
             raise StoreUnavailable("away", TimeoutError())
-        found = await self._tokens.of(digest)
+        found = await self._tokens.find(digest)
         self.reached.set()
         await self.gate.wait()
         return found
 
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+    async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
         """As the store does."""
-        return await self._tokens.page(after, limit=limit)
+        return await self._tokens.list_tokens(after, limit=limit)
 
     async def revoke(self, name: str, moment: str) -> bool:
         """As the store does."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from starlette.responses import Response
 
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
 from pagefold.engine.http.json_response import reply
@@ -15,7 +15,7 @@ from pagefold.engine.http.problems import Problem, invalid
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec
-from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, Kind
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -75,7 +75,7 @@ class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     payload: msgspec.Raw
-    version: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)] | None = None
+    version: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None = None
 
 
 class Corrected(msgspec.Struct, frozen=True):
@@ -96,13 +96,13 @@ async def listing(call: Call) -> Response:
     """Letters, the newest first."""
     query = call.query(LettersQuery)
     wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
-    page = await answered(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
+    page = await with_timeout(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
     return reply(LetterList([summary_of(letter) for letter in page.letters], page.next))
 
 
 async def one(call: Call) -> Response:
     """A letter whole, with its event; of a conflict, also how it differs from what stands."""
-    return reply(await answered(call.service.shop.dead_letters.describe(await _letter(call))))
+    return reply(await with_timeout(call.service.shop.dead_letters.describe(await _letter(call))))
 
 
 async def retry(call: Call) -> Response:
@@ -148,7 +148,7 @@ async def discard(call: Call) -> Response:
 
 
 async def _letter(call: Call) -> DeadLetter:
-    return await answered(call.service.shop.dead_letters.get(call.path["id"]))
+    return await with_timeout(call.service.shop.dead_letters.get(call.path["id"]))
 
 
 NO_LETTER = {404: "There is no such dead letter"}

@@ -12,7 +12,7 @@ from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.intake.epoch_registry import Note
 from pagefold.engine.intake.epoch_service import LISTED, EpochNote
-from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.projections.epochs import MAX_EPOCH
 
 
@@ -40,7 +40,7 @@ class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def listing(call: Call) -> Response:
     """What was raised and dismissed."""
-    return reply(EpochList(await answered(call.service.shop.epochs.list())))
+    return reply(EpochList(await with_timeout(call.service.shop.epochs.list())))
 
 
 async def raising(call: Call) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from starlette.responses import Response
 
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.authorization import check_source
@@ -52,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     sku: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     channel: Text
     source: Text
-    source_version: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INTEGER)]
+    source_version: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     payload: dict[str, object] | None
     id: Identifier | None = None

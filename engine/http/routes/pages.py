@@ -13,7 +13,7 @@ from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import invalid, no_channel, no_page
 from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseSpec, Route
 from pagefold.engine.reading.page_reader import PageSummary
-from pagefold.engine.runtime.store_timeout import answered
+from pagefold.engine.runtime.store_timeout import with_timeout
 
 MOST_SKUS = 500
 MOST_BYTES = 32 * 1024 * 1024
@@ -89,7 +89,7 @@ async def batch(call: Call) -> Response:
     wanted = await call.json(BatchGetRequest)
     _check_channel(call, wanted.channel)
     try:
-        return reply(await answered(_found(call, wanted, SMALL_BYTES)))
+        return reply(await with_timeout(_found(call, wanted, SMALL_BYTES)))
     except ReadTooLarge:
         pass
     try:
@@ -113,7 +113,7 @@ async def listing(call: Call) -> Response:
     query, channel = call.query(ListQuery), call.path["channel"]
     _check_channel(call, channel)
     looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
-    listed = await answered(call.service.shop.pages.listing(channel, query.after, looked_at))
+    listed = await with_timeout(call.service.shop.pages.listing(channel, query.after, looked_at))
     items = [page for page in listed if _is_wanted(page, query)]
     if len(items) > query.limit:
         items = items[: query.limit]

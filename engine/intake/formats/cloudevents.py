@@ -19,7 +19,7 @@ import msgspec
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.domain import DECODE_ERRORS
-from pagefold.domains.values import LARGEST_INTEGER
+from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import LARGEST_EVENT
@@ -200,7 +200,7 @@ def _sequence_in(attributes: Attributes) -> int:
     if kind not in {None, "Integer"}:
         raise Rejected("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
     sequence = _integer("sequence", _given(attributes, "sequence"))
-    if not 0 <= sequence <= LARGEST_INTEGER:
+    if not 0 <= sequence <= MAX_INTEGER:
         raise Rejected("sequence", "is not between 0 and 2^53-1")
     return sequence
 

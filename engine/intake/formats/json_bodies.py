@@ -6,7 +6,7 @@ from typing import TypeAlias
 import msgspec
 
 from pagefold.domains.domain import DECODE_ERRORS
-from pagefold.domains.values import DEEPEST_NESTING
+from pagefold.domains.values import MAX_NESTING
 from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, refusal
 from pagefold.engine.intake.written_numbers import decode_written
@@ -38,11 +38,11 @@ def read_document(text: bytes) -> object:
 
 def _check_nesting(document: object) -> None:
     level = [document]
-    for _ in range(DEEPEST_NESTING):
+    for _ in range(MAX_NESTING):
         level = [inner for each in level for inner in _inside(each) if isinstance(inner, dict | list)]
         if not level:
             return
-    raise Rejected("", f"is nested deeper than {DEEPEST_NESTING}")
+    raise Rejected("", f"is nested deeper than {MAX_NESTING}")
 
 
 def _inside(value: object) -> Iterable[object]:

@@ -10,8 +10,8 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreReadOnly
 from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.engine.stores.postgres.dead_letters import PostgresDeadLetters
-from pagefold.engine.stores.postgres.disk_space import Room
-from pagefold.engine.stores.postgres.leases import PostgresConsumption
+from pagefold.engine.stores.postgres.disk_space import DiskSpaceCheck
+from pagefold.engine.stores.postgres.leases import PostgresCoordination
 from pagefold.engine.stores.postgres.log import PostgresLog
 from pagefold.engine.stores.postgres.log_proof import PostgresProof
 from pagefold.engine.stores.postgres.pages import PostgresPages
@@ -31,12 +31,12 @@ class PostgresStore(Store):
 
     def __init__(self, connections: Connections, config: Config) -> None:
         self._connections = connections
-        self._room = Room(connections)
+        self._room = DiskSpaceCheck(connections)
         self.name = connections.name
         self.proof = PostgresProof(connections)
         self.log = PostgresLog(connections)
         self.pages = PostgresPages(connections)
-        self.consumption = PostgresConsumption(connections, config.work.lease_seconds)
+        self.coordination = PostgresCoordination(connections, config.work.lease_seconds)
         self.dead_letters = PostgresDeadLetters(connections)
         self.records = PostgresRecords(connections, self.proof, self.log)
         self.tokens = PostgresTokens(connections)

@@ -18,7 +18,7 @@ import anyio
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import BackupError
-from pagefold.engine.stores.backup_manifest import Advance, Copied, Manifest
+from pagefold.engine.stores.backup_manifest import CopyResult, Manifest, OnProgress
 from pagefold.engine.stores.postgres.connections import Connections, Session
 from pagefold.engine.stores.postgres.log_proof import adopt
 
@@ -43,7 +43,7 @@ class PostgresBackups:
     def __init__(self, tools: Path | None) -> None:
         self._tools = tools
 
-    async def copy(self, config: Config, folder: Path, advance: Advance) -> Copied:
+    async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
         """The schema as one file, all of it as it was at one moment."""
         connections = Connections(config)
         try:
@@ -67,7 +67,9 @@ class PostgresBackups:
         finally:
             await connections.close()
 
-    async def _dump(self, session: Session, config: Config, folder: Path, tool: "_Program", advance: Advance) -> Copied:
+    async def _dump(
+        self, session: Session, config: Config, folder: Path, tool: "_Program", advance: OnProgress
+    ) -> CopyResult:
         """What the dump has is what this session sees: both look at the same moment."""
         await session.fetch("see_one_moment")
         await session.fetch("change_setting", "idle_in_transaction_session_timeout", "0")  # the program takes its time
@@ -76,7 +78,7 @@ class PostgresBackups:
         target = ("--format=custom", f"--schema={config.store.schema}", f"--file={folder / DUMP}")
         await tool.run(config, *target, f"--snapshot={snapshot}", "--no-password")
         advance(size, size)
-        return Copied(str(log_id), int(position), tool.major)
+        return CopyResult(str(log_id), int(position), tool.major)
 
     async def _restore(self, session: Session, config: Config, dump: Path, tool: "_Program", stamp: str) -> str | None:
         schema = config.store.schema

@@ -25,7 +25,7 @@ SQL: Mapping[str, str] = {**statements(PACKAGE), **statements(PACKAGE, "server")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
-READERS = 4
+READER_CONNECTIONS = 4
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
@@ -48,7 +48,7 @@ _SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 
-_PASSING = (
+_TRANSIENT_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -64,7 +64,7 @@ _PASSING = (
     TimeoutError,
 )
 
-_OUTDATED = (
+_RECONNECT_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -74,7 +74,7 @@ _OUTDATED = (
     ConnectionError,
 )
 
-_LASTING = (
+_PERMANENT_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
@@ -86,31 +86,31 @@ _LASTING = (
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnusable`."""
     try:
         yield
-    except _PASSING as error:
+    except _TRANSIENT_ERRORS as error:
         raise StoreUnavailable(name, error) from error
     except asyncpg.ReadOnlySQLTransactionError as error:
         raise StoreReadOnly(name, str(error)) from error
-    except _LASTING as error:
+    except _PERMANENT_ERRORS as error:
         raise StoreUnusable(name, error) from error
     except asyncpg.IndexCorruptedError as error:
         raise StoreDamaged(name, "an index", error) from error
     except asyncpg.DataCorruptedError as error:
         raise StoreDamaged(name, "a table", error) from error
     except asyncpg.InterfaceError as error:
-        if outdated(error):
+        if needs_reconnect(error):
             raise StoreUnavailable(name, error) from error
         raise
 
 
-def outdated(error: Exception) -> bool:
+def needs_reconnect(error: Exception) -> bool:
     """Whether the connection is of no use any more, while a new one may be."""
     if type(error) is asyncpg.InterfaceError:  # there is no class of its own for this
         return "closed" in str(error)
-    return isinstance(error, _OUTDATED)
+    return isinstance(error, _RECONNECT_ERRORS)
 
 
 class Session:
@@ -128,7 +128,7 @@ class Session:
 
     async def fetch(self, statement: str, *bindings: object) -> list[Record]:
         """All rows of a named statement."""
-        with translated(self.name):
+        with translate_errors(self.name):
             return await self.connection.fetch(SQL[statement], *bindings)
 
     async def execute(self, statement: str, *bindings: object) -> int:
@@ -137,13 +137,13 @@ class Session:
 
     async def run(self, sql: str, *bindings: object) -> str:
         """Runs SQL, several statements when there are no bindings, and gives the server's word on the last."""
-        with translated(self.name):
+        with translate_errors(self.name):
             return await self.connection.execute(sql, *bindings)
 
-    async def listen(self, channel: str, hear: Callable[[], None]) -> None:
-        """Calls `hear` with every notification on the channel, as long as the connection lives."""
-        with translated(self.name):
-            await self.connection.add_listener(channel, lambda *_: hear())
+    async def listen(self, channel: str, callback: Callable[[], None]) -> None:
+        """Calls `callback` with every notification on the channel, as long as the connection lives."""
+        with translate_errors(self.name):
+            await self.connection.add_listener(channel, lambda *_: callback())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -161,7 +161,7 @@ class Session:
         with anyio.CancelScope(shield=True):
             try:
                 await self.connection.close(timeout=CLOSE_SECONDS)
-            except (*_PASSING, asyncpg.InterfaceError):
+            except (*_TRANSIENT_ERRORS, asyncpg.InterfaceError):
                 self.connection.terminate()
 
     async def _commit(self) -> None:
@@ -249,18 +249,18 @@ class Connections:
         self._url = config.store.url
         self._lease_milliseconds = round(config.work.lease_seconds * 1000)
         self.writer = Pool(self, 1)
-        self.readers = Pool(self, READERS)
+        self.readers = Pool(self, READER_CONNECTIONS)
 
     async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
         """A new connection, on which no command takes longer than that."""
         return await self._connect({}, command_seconds)
 
-    async def worker(self) -> Session:
+    async def fold_session(self) -> Session:
         """A new connection for transactions that fold. The server ends it when its client is frozen."""
         silence = f"{2 * self._lease_milliseconds}ms"
         return await self._connect({"idle_session_timeout": silence, "lock_timeout": "30s"}, COMMAND_SECONDS)
 
-    async def keeper(self) -> Session:
+    async def lock_session(self) -> Session:
         """A new connection for a lock that is held in silence. The server ends it when its client is gone."""
         return await self._connect({"idle_session_timeout": "0"}, COMMAND_SECONDS)
 
@@ -270,7 +270,7 @@ class Connections:
             "idle_in_transaction_session_timeout": f"{self._lease_milliseconds}ms",  # it holds others up
         }
         try:
-            with translated(self.name):
+            with translate_errors(self.name):
                 connection = await asyncpg.connect(
                     self._url,
                     timeout=CONNECT_SECONDS,

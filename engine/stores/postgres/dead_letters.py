@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from pagefold.engine.stores.dead_letter_records import (
-    BEFORE_ALL,
-    BEHIND_ALL,
-    LONGEST_LISTED,
+    FIRST_KEY,
+    LAST_KEY,
+    MAX_LISTED,
     OPEN,
     DeadLetter,
     DeadLetterFilter,
@@ -34,17 +34,17 @@ class PostgresDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
+    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
             await self._connections.writer.execute("keep_letter", *letter_columns(letters))
 
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         return await self._list("newest_letters", wanted, after, limit)
 
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         return await self._list("oldest_letters", wanted, after, limit)
 
@@ -81,7 +81,7 @@ class PostgresDeadLetters(DeadLetters):
     async def _list(
         self, statement: str, wanted: DeadLetterFilter, after: DeadLetterKey, limit: int
     ) -> list[DeadLetterHeader]:
-        rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, LONGEST_LISTED)
+        rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, MAX_LISTED)
         return [DeadLetterHeader(*row) for row in rows]
 
 

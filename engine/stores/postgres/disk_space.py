@@ -23,7 +23,7 @@ _SETTINGS = {"work_mem": "64kB", "temp_tablespaces": ""}
 """So that it is written, and where the tables are."""
 
 
-class Room:
+class DiskSpaceCheck:
     """Looks for room every now and then."""
 
     def __init__(self, connections: Connections) -> None:
@@ -34,12 +34,12 @@ class Room:
     async def check(self) -> None:
         """Raises `StoreUnavailable` when there is none. Where the server allows no such file, nobody can tell."""
         if time.monotonic() >= self._until:
-            self._full = await self._look()
+            self._full = await self._measure()
             self._until = time.monotonic() + FRESH_SECONDS
         if self._full is not None:
             raise StoreUnavailable(self._connections.name, self._full) from self._full
 
-    async def _look(self) -> BaseException | None:
+    async def _measure(self) -> BaseException | None:
         try:
             await self._fill()
         except StoreUnavailable as error:

@@ -14,7 +14,7 @@ from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from pagefold.projections.section_fold import Section
 
-SLICE = 500
+SLICE_SECTIONS = 500
 SLICE_BYTES = 4 * 1024 * 1024
 """How many rows, and bytes, go to the server at a time: while they are put into its format, the event loop does nothing
 else."""
@@ -23,7 +23,7 @@ VERSIONS = 5
 """Where versions stand in a row of `domain_sections`."""
 
 
-class PostgresFolding(FoldTransaction):
+class PostgresFoldTransaction(FoldTransaction):
     """Holds the lock of the checkpoint's row from before the heads are read until the commit."""
 
     def __init__(self, session: Session, checkpoint: Checkpoint) -> None:
@@ -33,7 +33,7 @@ class PostgresFolding(FoldTransaction):
     async def write(self, sections: Sequence[Section]) -> int:
         rows, changed = sorted(sections), 0
         sizes = [len(row[6] or b"") for row in rows]
-        for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE):
+        for start, stop in batches(sizes, max_bytes=SLICE_BYTES, max_items=SLICE_SECTIONS):
             changed += await self._session.execute("write_section", *zip(*rows[start:stop], strict=True))
         return changed
 
@@ -54,15 +54,15 @@ class PostgresFolding(FoldTransaction):
         rows = await self._session.fetch("domain_streaks", self.checkpoint.domain)
         return {row["source"]: row["stale"] for row in rows}
 
-    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+    async def save_streaks(self, streaks: Mapping[str, int]) -> None:
         if streaks:
             await self._session.execute("keep_streak", self.checkpoint.domain, list(streaks), list(streaks.values()))
 
-    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
             await self._session.execute("keep_letter", *letter_columns(letters))
 
-    async def has_letters(self) -> bool:
+    async def has_dead_letters(self) -> bool:
         return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
 
     async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
@@ -87,7 +87,7 @@ async def folding(session: Session, domain: str, holder: str | None) -> AsyncIte
         # Where the row was waited for, the log was looked at as it was before: it is looked at once more.
         if not proved and (found := await problem(session)) is not None:
             raise LogReplaced(found)
-        yield PostgresFolding(session, checkpoint)
+        yield PostgresFoldTransaction(session, checkpoint)
 
 
 async def _checkpoint(session: Session, domain: str) -> Record:

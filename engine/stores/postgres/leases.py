@@ -23,7 +23,7 @@ from pagefold.engine.stores.postgres.fold_transaction import folding
 from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
-BEATS_A_LEASE = 8
+HEARTBEATS_PER_LEASE = 8
 
 log = Logger(__name__)
 
@@ -36,11 +36,11 @@ class PostgresLease(Lease):
         self._domain = domain
         self.holder = holder
 
-    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._session, self._domain, self.holder)
 
 
-class PostgresConsumption(Coordination):
+class PostgresCoordination(Coordination):
     """Checkpoints in a table, leases in advisory locks; each lease and each repair on a connection of its own."""
 
     def __init__(self, connections: Connections, lease_seconds: float) -> None:
@@ -52,7 +52,7 @@ class PostgresConsumption(Coordination):
         return list(map(Checkpoint._make, rows))
 
     @asynccontextmanager
-    async def folding(self, domain: str) -> AsyncIterator[FoldTransaction]:
+    async def fold_transaction(self, domain: str) -> AsyncIterator[FoldTransaction]:
         async with self._worker() as session, folding(session, domain, None) as transaction:
             yield transaction
 
@@ -64,7 +64,7 @@ class PostgresConsumption(Coordination):
                 return
             holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
             await _take_over(session, domain, holder)
-            async with self._beating(session):
+            async with self._heartbeats(session):
                 yield PostgresLease(session, domain, holder)
 
     async def streaks(self) -> list[Streak]:
@@ -73,7 +73,7 @@ class PostgresConsumption(Coordination):
 
     @asynccontextmanager
     async def claim(self, task: str) -> AsyncIterator[bool]:
-        session = await self._connections.keeper()
+        session = await self._connections.lock_session()
         try:
             yield bool((await session.fetch("try_claim", task))[0][0])
         finally:
@@ -81,7 +81,7 @@ class PostgresConsumption(Coordination):
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[Session]:
-        session = await self._connections.worker()
+        session = await self._connections.fold_session()
         try:
             yield session
         finally:
@@ -98,9 +98,9 @@ class PostgresConsumption(Coordination):
         return True
 
     @asynccontextmanager
-    async def _beating(self, session: Session) -> AsyncIterator[None]:
+    async def _heartbeats(self, session: Session) -> AsyncIterator[None]:
         """A task beside the body, rather than a task group around it: errors of the body leave it as they are."""
-        heart = asyncio.create_task(self._beat(session))
+        heart = asyncio.create_task(self._send_heartbeats(session))
         try:
             yield
         finally:
@@ -108,11 +108,11 @@ class PostgresConsumption(Coordination):
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([heart])
 
-    async def _beat(self, session: Session) -> None:
+    async def _send_heartbeats(self, session: Session) -> None:
         """Ends when the connection is lost; the next transaction of the holder finds that out."""
         with suppress(StoreUnavailable):
             while True:
-                await asyncio.sleep(self._lease_seconds / BEATS_A_LEASE)
+                await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
                 async with session.turn:
                     await session.fetch("breathe")
 

@@ -8,12 +8,12 @@ from operator import itemgetter
 import anyio
 
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.page_listing import FIRST_STEP, following
+from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.postgres.connections import Connections, Record
 from pagefold.engine.stores.postgres.log_proof import proving
-from pagefold.engine.stores.postgres.notification_listener import Listener
+from pagefold.engine.stores.postgres.notification_listener import NotificationListener
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, check_size, inline_bytes
-from pagefold.engine.stores.step_sizes import UNBOUNDED, Step, Stride, TooMany
+from pagefold.engine.stores.step_sizes import UNBOUNDED, StepReader, StepSize, StepTooLarge
 from pagefold.engine.stores.store import (
     CorrectionEvent,
     HeadContents,
@@ -26,7 +26,7 @@ from pagefold.engine.stores.store import (
     event_of,
 )
 
-TICK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 """How often the log is looked at for what no notification told us."""
 
 _state, _number = itemgetter(5), itemgetter(6)
@@ -48,8 +48,8 @@ class PostgresLog(Log):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._grown = asyncio.Event()
-        self._heads_stride, self._entries_stride = Stride(), Stride()
-        self._listener = Listener(connections, self.announce)
+        self._heads_stride, self._entries_stride = StepSize(), StepSize()
+        self._listener = NotificationListener(connections, self.notify)
 
     async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
         columns = event_columns(events)
@@ -70,7 +70,7 @@ class PostgresLog(Log):
             rows = await session.fetch(statement, *columns, *known)
         if rows and rows[0][0] is None:  # this is how it says that the fence does not hold
             raise EpochsMoved
-        self.announce()
+        self.notify()
         return rows
 
     async def generation(self) -> int:
@@ -80,12 +80,12 @@ class PostgresLog(Log):
         rows = await self._connections.readers.fetch("newest_versions", list(streams)) if streams else []
         return {row[0]: row[1] for row in rows}
 
-    def announce(self) -> None:
+    def notify(self) -> None:
         """Wakes those who wait for the log to grow."""
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+    async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         return await self._read("events_at", [each[0] for each in versions], [each[1] for each in versions])
 
     async def end(self) -> int:
@@ -108,11 +108,11 @@ class PostgresLog(Log):
             return heads
         return [head for head in heads if _state(head) is not None] + await self.heads(large)
 
-    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         return await self._read("older_events", event.originator_id, event.originator_version, event.revision, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        last, step = after or (prefix, -1, -1), FIRST_STEP
+        last, step = after or (prefix, -1, -1), INITIAL_STEP
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
             page = await self._read("history", *last, beyond, step)
@@ -121,23 +121,25 @@ class PostgresLog(Log):
             if len(page) < step:
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
-            step = following(step, sum([len(event.state) for event in page]))
+            step = next_step(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
-        step: Step[StoredEvent] = Step(self._heads_stride, after, limit, max_bytes)
+    async def scan(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int
+    ) -> ScannedHeads:
+        step: StepReader[StoredEvent] = StepReader(self._heads_stride, after, limit, max_bytes)
         over = False
         while not over:
             try:
-                over = step.read(*await self._heads_of(step, list(tails), below))
-            except TooMany as refused:
+                over = step.read(*await self._heads_within(step, list(suffixes), below))
+            except StepTooLarge as refused:
                 over = step.refuse(refused)
         return ScannedHeads(step.found, step.end)
 
-    async def _heads_of(
-        self, step: Step[StoredEvent], tails: Sequence[str], below: str
+    async def _heads_within(
+        self, step: StepReader[StoredEvent], suffixes: Sequence[str], below: str
     ) -> tuple[list[StoredEvent], str | None, int]:
-        """What a read of a step gives. Raises `TooMany`."""
-        bindings = (tails, step.end, below, step.streams, INLINE_BYTES)
+        """What a read of a step gives. Raises `StepTooLarge`."""
+        bindings = (suffixes, step.end, below, step.streams, INLINE_BYTES)
         rows = await self._connections.readers.fetch("scan", *bindings)
         rows.sort(key=_number)
         heads = [event_of(row[:6]) for row in rows if row[0] is not None]
@@ -146,38 +148,38 @@ class PostgresLog(Log):
         if large := _without_state(heads):
             size += sum((await self._head_sizes(large)).values())
         if size > step.max_bytes:
-            raise TooMany(size)
+            raise StepTooLarge(size)
         whole = {head.originator_id: head for head in await self.heads(large)}
         return [whole.get(head.originator_id, head) for head in heads] if large else heads, end, size
 
-    async def entries(
-        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    async def head_contents(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> HeadContents:
-        step: Step[bytes] = Step(self._entries_stride, after, limit, max_bytes)
+        step: StepReader[bytes] = StepReader(self._entries_stride, after, limit, max_bytes)
         over = False
         while not over:
             try:
-                over = step.read(*await self._entries_of(step, list(tails), below, since))
-            except TooMany as refused:
+                over = step.read(*await self._head_contents(step, list(suffixes), below, since))
+            except StepTooLarge as refused:
                 over = step.refuse(refused)
         return HeadContents(sorted(step.found), step.end)
 
-    async def _entries_of(
-        self, step: Step[bytes], tails: Sequence[str], below: str, since: int
+    async def _head_contents(
+        self, step: StepReader[bytes], suffixes: Sequence[str], below: str, since: int
     ) -> tuple[list[bytes], str | None, int]:
-        """What a read of a step gives. Raises `TooMany`."""
-        bindings = (tails, step.end, below, step.streams, since)
+        """What a read of a step gives. Raises `StepTooLarge`."""
+        bindings = (suffixes, step.end, below, step.streams, since)
         rows = await self._connections.readers.fetch("scan_entries", *bindings, INLINE_BYTES)
         if large := [stream for _, stream, number in rows if number is not None]:
             size = sum((await self._head_sizes(large)).values())
             if size > step.max_bytes:
-                raise TooMany(size)
+                raise StepTooLarge(size)
             rows = await self._connections.readers.fetch("scan_entries", *bindings, UNBOUNDED)
         end = next((stream for _, stream, _ in reversed(rows) if stream is not None), None)
         entries = [entry for entry, *_ in rows if entry is not None]
         size = sum(map(len, entries))
         if size > step.max_bytes:
-            raise TooMany(size)
+            raise StepTooLarge(size)
         return entries, end, size
 
     async def skus(self, after: str, limit: int) -> list[str]:
@@ -201,7 +203,7 @@ class PostgresLog(Log):
             grown = self._grown
             if await self.end() > after or (left := deadline - time.monotonic()) <= 0:
                 return
-            with anyio.move_on_after(min(left, TICK_SECONDS)):
+            with anyio.move_on_after(min(left, POLL_SECONDS)):
                 await grown.wait()
 
     async def close(self) -> None:

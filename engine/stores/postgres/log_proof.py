@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from pagefold.engine.errors import LogReplaced
-from pagefold.engine.stores.log_proof import Kept, Proof, Tally, problem_of
+from pagefold.engine.stores.log_proof import EventCounts, Proof, ProvenPosition, problem_of
 from pagefold.engine.stores.postgres.connections import Connections, Pool, Session
 
-REPLACED = "PF001"
+REPLACED_MESSAGE = "PF001"
 """What `append_events` says where the log is not proved."""
 
 UNPROVED = "its checkpoints are not proved by it"
@@ -37,8 +37,8 @@ class PostgresProof(Proof):
         rows = await self._connections.readers.fetch("event_at", position)
         return bytes(rows[0][0]) if rows else None
 
-    async def tally(self, domain: str, upto: int) -> Tally:
-        return Tally._make((await self._connections.readers.fetch("tally", domain, upto))[0])
+    async def count_events(self, domain: str, upto: int) -> EventCounts:
+        return EventCounts._make((await self._connections.readers.fetch("tally", domain, upto))[0])
 
     async def begin_recovery(self) -> None:
         async with self._connections.writer.session() as session, session.transaction():
@@ -50,7 +50,7 @@ class PostgresProof(Proof):
     async def end_recovery(self) -> None:
         await self._connections.writer.execute("set_recovery", False)  # noqa: FBT003  # as above
 
-    async def recovering(self) -> bool:
+    async def is_recovering(self) -> bool:
         return bool((await self._connections.readers.fetch("recovering"))[0][0])
 
 
@@ -60,7 +60,7 @@ async def proving(session: Session) -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        if error.sqlstate != REPLACED:
+        if error.sqlstate != REPLACED_MESSAGE:
             raise
     else:
         return
@@ -74,7 +74,7 @@ async def adopt(session: Session) -> None:
 
 async def problem(reads: Session | Pool) -> str | None:
     """Why the log does not prove the checkpoints; None when it does."""
-    kept = [(Kept(FOLDED.format(row[0]), *row[1:4]), row[4]) for row in await reads.fetch("kept")]
+    kept = [(ProvenPosition(FOLDED.format(row[0]), *row[1:4]), row[4]) for row in await reads.fetch("kept")]
     identity = await reads.fetch("identity")
     if not any(each.position for each, _ in kept):
         return None

@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from pagefold.engine.errors import StoreError, StoreUnavailable
-from pagefold.engine.runtime.store_timeout import answer_of, unanswered
-from pagefold.engine.stores.postgres.connections import SQL, Connections, Session, outdated, translated
+from pagefold.engine.runtime.store_timeout import timeout_error, wait_with_timeout
+from pagefold.engine.stores.postgres.connections import SQL, Connections, Session, needs_reconnect, translate_errors
 
-MOST = 200
+MAX_KEYS = 200
 """How many pages one query reads at most."""
 
-LARGE = 64 * 1024
+LARGE_BYTES = 64 * 1024
 """Bytes of a section: pages that have a larger one are read one by one."""
 
 TICK_SECONDS = 0.5
@@ -28,10 +28,10 @@ CONNECT_SECONDS = 20.0
 """How long a new connection may take until it can be asked. Nobody waits for it so long."""
 
 Key: TypeAlias = tuple[str, str]
-Rows: TypeAlias = list[Any]
-Waiters: TypeAlias = list[asyncio.Future[Rows]]
+PageRows: TypeAlias = list[Any]
+Waiters: TypeAlias = list[asyncio.Future[PageRows]]
 Batch: TypeAlias = dict[Key, Waiters]
-Query: TypeAlias = Callable[..., Awaitable[Rows]]
+Query: TypeAlias = Callable[..., Awaitable[PageRows]]
 
 
 class MergedReads:
@@ -52,20 +52,20 @@ class MergedReads:
         self._number = self._seen = self._ticks = self._given_up = 0
         self._watch: asyncio.TimerHandle | None = None
 
-    async def sections(self, sku: str, channel: str) -> Rows:
+    async def sections(self, sku: str, channel: str) -> PageRows:
         """The rows of one page, sorted by domain.
 
         Raises `StoreUnavailable` when a new connection does not help, and where the server says nothing for too long.
         """
         if self._busy:
-            waiter: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[PageRows] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault((sku, channel), []).append(waiter)
             return await waiter
         self._begin()
         try:
             return await self._queries["page_sections"](sku, channel)
         except Exception as error:  # noqa: BLE001  # it is raised again, unless a new connection helps
-            return await self._again(error, "page_sections", sku, channel)
+            return await self._retry(error, "page_sections", sku, channel)
         finally:
             if self._waiting:
                 self._merging = asyncio.create_task(self._merge())
@@ -81,9 +81,9 @@ class MergedReads:
         for waiters in self._waiting.values():
             for waiter in waiters:
                 waiter.cancel()
-        await self._hang_up()
+        await self._disconnect()
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -97,12 +97,12 @@ class MergedReads:
         self._number += 1
         if self._watch is None:
             self._seen, self._ticks = self._number, 0
-            self._look_later()
+            self._schedule_check()
 
-    def _look_later(self) -> None:
-        self._watch = asyncio.get_running_loop().call_later(TICK_SECONDS, self._look)
+    def _schedule_check(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(TICK_SECONDS, self._check_progress)
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         """Gives up the connection when the query that was under way some looks ago still is."""
         self._watch = None
         if not self._busy:
@@ -110,7 +110,7 @@ class MergedReads:
         self._ticks = self._ticks + 1 if self._number == self._seen else 0
         self._seen = self._number
         if self._ticks < SILENT_TICKS:
-            self._look_later()
+            self._schedule_check()
         elif self._session is not None:
             self._given_up = self._number
             self._session.connection.terminate()
@@ -119,18 +119,18 @@ class MergedReads:
         """Answers those who wait, until nobody does."""
         try:
             while self._waiting:
-                await self._settle({key: self._waiting.pop(key) for key in list(islice(self._waiting, MOST))})
+                await self._answer_batch({key: self._waiting.pop(key) for key in list(islice(self._waiting, MAX_KEYS))})
         finally:
             self._busy = False
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _answer_batch(self, batch: Batch) -> None:
         """Answers a batch. A page that the server cannot even be asked for must not be an error for the others."""
         try:
             pages = await self._pages(batch)
         except BaseException as error:
             if len(batch) > 1 and isinstance(error, Exception) and not isinstance(error, StoreError):
                 for key, waiters in batch.items():
-                    await self._settle({key: waiters})
+                    await self._answer_batch({key: waiters})
                 return
             for waiters in batch.values():
                 _fail(waiters, error)
@@ -140,11 +140,11 @@ class MergedReads:
             for key, waiters in batch.items():
                 rows = pages.get(key, [])
                 if any(row[3] is None for row in rows):
-                    await self._settle_large(key, waiters)
+                    await self._answer_large(key, waiters)
                 else:
                     _answer(waiters, rows)
 
-    async def _settle_large(self, key: Key, waiters: Waiters) -> None:
+    async def _answer_large(self, key: Key, waiters: Waiters) -> None:
         """Reads a page by itself that is too large to be one of many."""
         try:
             rows = await self._ask("page_sections", *key)
@@ -155,49 +155,49 @@ class MergedReads:
         else:
             _answer(waiters, rows)
 
-    async def _pages(self, keys: Iterable[Key]) -> dict[Key, Rows]:
+    async def _pages(self, keys: Iterable[Key]) -> dict[Key, PageRows]:
         skus, channels = zip(*keys, strict=True)
-        pages: dict[Key, Rows] = {}
-        for row in await self._ask("sections_of_pages", skus, channels, LARGE):
+        pages: dict[Key, PageRows] = {}
+        for row in await self._ask("sections_of_pages", skus, channels, LARGE_BYTES):
             pages.setdefault((row[6], row[7]), []).append(row[:6])
         return pages
 
-    async def _ask(self, statement: str, *bindings: object) -> Rows:
+    async def _ask(self, statement: str, *bindings: object) -> PageRows:
         self._begin()
         try:
             return await self._queries[statement](*bindings)
         except Exception as error:  # noqa: BLE001  # as above
-            return await self._again(error, statement, *bindings)
+            return await self._retry(error, statement, *bindings)
 
-    async def _again(self, error: Exception, statement: str, *bindings: object) -> Rows:
+    async def _retry(self, error: Exception, statement: str, *bindings: object) -> PageRows:
         """The same query over a new connection, if the error says that the old one is of no use any more."""
-        with translated(self._connections.name):
-            if self._given_up != self._number and outdated(error):
-                await self._connected()
+        with translate_errors(self._connections.name):
+            if self._given_up != self._number and needs_reconnect(error):
+                await self._reconnect()
                 self._begin()
                 try:
                     return await self._queries[statement](*bindings)
                 except Exception as another:  # noqa: BLE001  # it is raised in place of the first
                     error = another
             if self._given_up == self._number:
-                error = unanswered(self._connections.name)
-                self._turn_away(error)
+                error = timeout_error(self._connections.name)
+                self._fail_waiting(error)
             raise error
 
-    async def _connected(self) -> None:
+    async def _reconnect(self) -> None:
         """Waits until there is a new connection, but not for long. It is made for whoever comes later as well."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_ended)
         try:
-            await answer_of(self._connecting)
+            await wait_with_timeout(self._connecting)
         except StoreUnavailable as error:
-            self._turn_away(error)
+            self._fail_waiting(error)
             raise
 
     async def _connect(self) -> None:
         """Makes a new connection in the place of the old one."""
-        await self._hang_up()
+        await self._disconnect()
         session = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -211,7 +211,7 @@ class MergedReads:
             raise
         self._session, self._queries = session, queries
 
-    def _turn_away(self, error: Exception) -> None:
+    def _fail_waiting(self, error: Exception) -> None:
         """Those who wait for a query of their own would wait as long again."""
         waiting, self._waiting = self._waiting, {}
         for waiters in waiting.values():
@@ -224,12 +224,12 @@ def _ended(connecting: "asyncio.Task[None]") -> None:
         connecting.exception()
 
 
-async def _not_connected(*_: object) -> Rows:
+async def _not_connected(*_: object) -> PageRows:
     """What a query says before there is a connection, which is what it says after."""
     raise asyncpg.InterfaceError("closed")
 
 
-def _answer(waiters: Waiters, rows: Rows) -> None:
+def _answer(waiters: Waiters, rows: PageRows) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(rows)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pagefold.engine.errors import StoreError
 from pagefold.engine.stores.postgres.connections import Connections, Session
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """How long to leave it after the server could not be reached."""
 
 
-class Listener:
+class NotificationListener:
     """One connection that listens for all who wait. It is made when somebody waits first, and anew when it was lost."""
 
     def __init__(self, connections: Connections, hear: Callable[[], None]) -> None:
@@ -26,7 +26,7 @@ class Listener:
         if self._session is not None and not self._session.closed:
             return
         if (self._connecting is None or self._connecting.done()) and time.monotonic() >= self._not_before:
-            self._not_before = time.monotonic() + AGAIN_SECONDS
+            self._not_before = time.monotonic() + RETRY_SECONDS
             self._connecting = asyncio.create_task(self._connect())
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from functools import partial
 
 from pagefold.engine.runtime.compute_thread import compute_in_thread
-from pagefold.engine.stores.page_listing import ListedPage, listed
+from pagefold.engine.stores.page_listing import ListedPage, list_page
 from pagefold.engine.stores.postgres.merged_reads import MergedReads
 from pagefold.engine.stores.postgres.sized_reads import INLINE_BYTES, sections_within
 from pagefold.engine.stores.step_sizes import UNBOUNDED
@@ -12,7 +12,7 @@ from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
-PAGE = 1_000
+CHUNK_KEYS = 1_000
 
 VERSIONS = 3
 """Where versions stand in a row of `sections_of_pages`."""
@@ -21,7 +21,7 @@ VERSIONS = 3
 class PostgresPages(MergedReads, Pages):
     """Point reads go over a connection of their own; those that come together share a query."""
 
-    def at_once(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
+    def sync_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
         """Every read is a query, and waits for the server."""
 
     async def sections_of(
@@ -37,17 +37,17 @@ class PostgresPages(MergedReads, Pages):
             pages.setdefault(row["sku"], []).append(row[:6])
         return pages
 
-    async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
+    async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         rows = await self._connections.readers.fetch("listed_pages", channel, after, limit)
-        return listed(map(tuple, rows))
+        return list_page(map(tuple, rows))
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
         while True:
-            page = await self._connections.readers.fetch("page_keys", *last, PAGE)
+            page = await self._connections.readers.fetch("page_keys", *last, CHUNK_KEYS)
             for sku, channel in page:
                 yield sku, channel
-            if len(page) < PAGE:
+            if len(page) < CHUNK_KEYS:
                 return
             last = (page[-1][0], page[-1][1])
 
@@ -55,7 +55,7 @@ class PostgresPages(MergedReads, Pages):
         rows = await self._connections.readers.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
-    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
+    async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         standing = await self._connections.readers.fetch("domain_sections", domain, list(skus), INLINE_BYTES)
         if None in [row[5] for row in standing]:
             [(size,)] = await self._connections.readers.fetch("section_sizes", domain, list(skus))

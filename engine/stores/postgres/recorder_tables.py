@@ -35,7 +35,7 @@ class PostgresRecords(Records):
             if tracking is not None and not await session.fetch("track", *tracking):
                 there = f"position {tracking[1]} of {tracking[0]}, or one beyond it"
                 raise AlreadyRecorded(there)
-        self._log.announce()
+        self._log.notify()
         return positions
 
     async def select(

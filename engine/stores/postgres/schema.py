@@ -7,7 +7,7 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.postgres.connections import PACKAGE, Connections, Session
 from pagefold.engine.stores.sql_files import Migration, migrations
 
-OLDEST_SERVER = 14
+MIN_SERVER_VERSION = 14
 """The first that has functions with a body that stays bound to its tables, and ends sessions that are idle."""
 
 log = Logger(__name__)
@@ -50,8 +50,10 @@ async def current_version(session: Session) -> int:
 
 async def _check_server(session: Session) -> None:
     server = (await session.fetch("server"))[0]
-    if server["version"] < OLDEST_SERVER * 10_000:
-        raise StoreUnusable(session.name, f"this is PostgreSQL {server['name']}; {OLDEST_SERVER} or newer is needed")
+    if server["version"] < MIN_SERVER_VERSION * 10_000:
+        raise StoreUnusable(
+            session.name, f"this is PostgreSQL {server['name']}; {MIN_SERVER_VERSION} or newer is needed"
+        )
     if server["encoding"] != "UTF8":
         raise StoreUnusable(session.name, f"the database is encoded in {server['encoding']}; UTF8 is needed")
     turned_off = [setting for setting in ("fsync", "full_page_writes") if server[setting] == "off"]

@@ -7,8 +7,8 @@ each table is read twice, in order and by the index, and what was read is compar
 import asyncpg
 
 from pagefold.engine.errors import StoreDamaged, StoreUnusable
-from pagefold.engine.stores.postgres.connections import Connections, Record, Session, translated
-from pagefold.engine.stores.store_health import Damage, Inspection
+from pagefold.engine.stores.postgres.connections import Connections, Record, Session, translate_errors
+from pagefold.engine.stores.store_health import DamagedPart, Inspection
 
 NO_BTREE = "it is no B-tree"
 NOT_READ_BY = "the server does not read by it; with the extension amcheck it can be looked at"
@@ -36,7 +36,7 @@ async def _inspect(session: Session) -> Inspection:
             found.unchecked.append(f"{index['name']}: {unchecked}")
         else:
             if problem is not None:
-                found.damage.append(Damage("an index", f"{index['name']} of {index['relation']}: {problem}"))
+                found.damage.append(DamagedPart("an index", f"{index['name']} of {index['relation']}: {problem}"))
     return found
 
 
@@ -47,7 +47,7 @@ class _Unchecked(Exception):  # it is no error: it is told
 async def _checked(session: Session, index: Record, checker: str) -> str | None:
     """What amcheck finds."""
     try:
-        with translated(session.name):
+        with translate_errors(session.name):
             await session.connection.fetch(checker, index["oid"])
     except StoreDamaged as damaged:
         return str(damaged.__cause__)
@@ -83,11 +83,11 @@ async def _plan(session: Session, settings: dict[str, str]) -> None:
 
 
 async def _planned(session: Session, query: str) -> str:
-    with translated(session.name):
+    with translate_errors(session.name):
         return "\n".join([row[0] for row in await session.connection.fetch(f"EXPLAIN {query}")])
 
 
 async def _counted(session: Session, query: str) -> tuple[int, object]:
-    with translated(session.name):
+    with translate_errors(session.name):
         [(count, digest)] = await session.connection.fetch(query)
     return int(count), digest

@@ -25,11 +25,11 @@ class PostgresTokens(Tokens):
     async def add(self, token: Token, digest: bytes) -> None:
         await self._connections.writer.execute("add_token", *token_row(token, digest))
 
-    async def of(self, digest: bytes) -> Token | None:
+    async def find(self, digest: bytes) -> Token | None:
         rows = await self._connections.readers.fetch("token_of", digest)
         return token_from(rows[0]) if rows else None
 
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+    async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
         place = ("", "") if after is None else (after.created_at, after.name)
         return list(map(token_from, await self._connections.readers.fetch("next_tokens", *place, limit)))
 

@@ -10,7 +10,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.sqlite import store_health
 from pagefold.engine.stores.sqlite.connections import Connections, translate_errors
 from pagefold.engine.stores.sqlite.dead_letters import SQLiteDeadLetters
-from pagefold.engine.stores.sqlite.leases import SQLiteConsumption
+from pagefold.engine.stores.sqlite.leases import SQLiteCoordination
 from pagefold.engine.stores.sqlite.log import SQLiteLog
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.pages import SQLitePages
@@ -30,7 +30,7 @@ class SQLiteStore(Store):
         self.proof = self._proof = proof = SQLiteProof(connections)
         self.log = SQLiteLog(connections, proof)
         self.pages = SQLitePages(connections)
-        self.consumption = SQLiteConsumption(connections, proof, config.work.lease_seconds, killable=killable)
+        self.coordination = SQLiteCoordination(connections, proof, config.work.lease_seconds, killable=killable)
         self.dead_letters = SQLiteDeadLetters(connections)
         self.records = SQLiteRecords(connections, proof, self.log)
         self.tokens = SQLiteTokens(connections)

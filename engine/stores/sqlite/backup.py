@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import BackupError
-from pagefold.engine.stores.backup_manifest import Advance, Copied, Manifest
+from pagefold.engine.stores.backup_manifest import CopyResult, Manifest, OnProgress
 from pagefold.engine.stores.durability import sync
 from pagefold.engine.stores.log_proof import mark_of
 from pagefold.engine.stores.sqlite import folder_of
@@ -39,7 +39,7 @@ STEP = 2_000
 class SQLiteBackups:
     """Copies both files, and puts them back."""
 
-    async def copy(self, config: Config, folder: Path, advance: Advance) -> Copied:
+    async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
         """`pages.db`, then `events.db`."""
         return await run_sync(lambda: _copy(folder_of(config.store.url), folder, advance))
 
@@ -53,17 +53,17 @@ class SQLiteBackups:
             return await run_sync(lambda: _put_back(folder, target, stamp))
 
 
-def _copy(store: Path, folder: Path, advance: Advance) -> Copied:
+def _copy(store: Path, folder: Path, advance: OnProgress) -> CopyResult:
     with translate_errors(f"sqlite:///{store}"):
         total = sum((store / file).stat().st_size for file in (PAGES, EVENTS))
         done = 0
         for file in (PAGES, EVENTS):
             done = _copy_file(store / file, folder / file, done, total, advance)
         with closing(connect_reader(folder / EVENTS, BUSY_MILLISECONDS)) as events:
-            return Copied(str(events.execute(SQL["log_id"]).get), int(events.execute(SQL["log_end"]).get))
+            return CopyResult(str(events.execute(SQL["log_id"]).get), int(events.execute(SQL["log_end"]).get))
 
 
-def _copy_file(source: Path, target: Path, done: int, total: int, advance: Advance) -> int:
+def _copy_file(source: Path, target: Path, done: int, total: int, advance: OnProgress) -> int:
     """A copy of one moment, whoever writes meanwhile: the source's connection stays in one transaction that reads."""
     with closing(connect_reader(source, BUSY_MILLISECONDS)) as reader, closing(apsw.Connection(str(target))) as writer:
         page_size = int(reader.pragma("page_size"))
@@ -134,7 +134,7 @@ def _journals(file: Path) -> list[Path]:
 def _keep_tip(target: Path) -> None:
     """What was acknowledged after the backup is gone, and somebody knows."""
     tip = Tip(target)
-    tip.forget()
+    tip.clear()
     with closing(connect_reader(target / EVENTS, BUSY_MILLISECONDS)) as events:
         for position, *event in fetch(events, "newest_event"):
             tip.write(position, mark_of(*event))

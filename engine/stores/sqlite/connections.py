@@ -28,10 +28,10 @@ from pagefold.engine.errors import (
     StoreUnusable,
 )
 from pagefold.engine.stores.sql_files import statements
-from pagefold.engine.stores.sqlite.loop_connections import OnLoop
-from pagefold.engine.stores.sqlite.opened_file import Connected, Opened
+from pagefold.engine.stores.sqlite.loop_connections import LoopConnections
+from pagefold.engine.stores.sqlite.opened_file import Connected, OpenedFile
 from pagefold.engine.stores.sqlite.reader_connections import (
-    LARGEST_VALUE,
+    MAX_VALUE_BYTES,
     NOT_AS_USUAL,
     FileChanged,
     Reader,
@@ -60,12 +60,12 @@ PRAGMA cache_size = -65536;
 PRAGMA temp_store = MEMORY;
 """
 
-BROWSED_KIB = 16_384
+BROWSER_CACHE_KIB = 16_384
 """What is kept of a file through which somebody walks from end to end: the next time, it has all to be read again."""
 
-SMALLEST_LIMIT = 16 * 1024
+MIN_LENGTH_LIMIT = 16 * 1024
 
-WITNESS_KIB = 1_024
+WITNESS_CACHE_KIB = 1_024
 """What is kept of a file of which single rows are read, always the newest."""
 
 Arguments = ParamSpec("Arguments")
@@ -73,7 +73,7 @@ Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | dict[str, Any]
 
-PASSING = (  # what may go away by itself: another's lock, a full disk
+TRANSIENT_ERRORS = (  # what may go away by itself: another's lock, a full disk
     apsw.BusyError,
     apsw.LockedError,
     apsw.FullError,
@@ -84,13 +84,13 @@ PASSING = (  # what may go away by itself: another's lock, a full disk
     apsw.ConnectionClosedError,
 )
 
-DAMAGED = (apsw.NotADBError, apsw.CorruptError)
+CORRUPT = (apsw.NotADBError, apsw.CorruptError)
 
 A_FILE = "a file of the store"
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-KNOWN = (*PASSING, *DAMAGED, apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError, OSError)
+DRIVER_ERRORS = (*TRANSIENT_ERRORS, *CORRUPT, apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError, OSError)
 """What becomes a `StoreError`: what may go away by itself, and what a person must mend."""
 
 
@@ -99,15 +99,15 @@ def translate_errors(name: str, file: str = A_FILE) -> Iterator[None]:
     """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into other errors."""
     try:
         yield
-    except KNOWN as error:
+    except DRIVER_ERRORS as error:
         raise store_error(name, error, file) from error
 
 
 def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
-    """What one of the `KNOWN` errors means for the store. `file` is what was read or written."""
-    if isinstance(error, PASSING) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+    """What one of the `DRIVER_ERRORS` errors means for the store. `file` is what was read or written."""
+    if isinstance(error, TRANSIENT_ERRORS) or (isinstance(error, OSError) and error.errno in DISK_FULL):
         return StoreUnavailable(name, error)
-    if isinstance(error, DAMAGED):
+    if isinstance(error, CORRUPT):
         return StoreDamaged(name, file, f"{type(error).__name__}: {error}")
     if isinstance(error, apsw.ReadOnlyError):
         return StoreReadOnly(name, str(error))
@@ -119,7 +119,7 @@ def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:
     """A connection that may write. Makes the file when there is none."""
     connection = apsw.Connection(str(file))
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     if connection.pragma("page_count") == 0:
         connection.pragma("page_size", 8192)
@@ -141,7 +141,7 @@ class ThreadedConnection(Generic[Connected]):
     It is to the file that stands at its path: one is made anew, between transactions, where that is another file.
     """
 
-    def __init__(self, name: str, opened: Opened[Connected]) -> None:
+    def __init__(self, name: str, opened: OpenedFile[Connected]) -> None:
         self._name = name
         self.opened = opened
         self._lock = anyio.Lock()
@@ -192,13 +192,13 @@ class ThreadedConnection(Generic[Connected]):
     async def close(self) -> None:
         """Waits for its turn, and closes."""
         async with self._lock:
-            await in_thread(self.opened.forget)
+            await in_thread(self.opened.discard)
 
 
 class ThreadedReader(ThreadedConnection[Reader]):
     """One that only reads, and can be opened anew between its tasks."""
 
-    def __init__(self, connections: "Connections", opened: Opened[Reader]) -> None:
+    def __init__(self, connections: "Connections", opened: OpenedFile[Reader]) -> None:
         super().__init__(connections.name, opened)
         self._connections = connections
 
@@ -209,7 +209,7 @@ class ThreadedReader(ThreadedConnection[Reader]):
         except StoreUnavailable as error:
             if not isinstance(error.__cause__, FileChanged):
                 raise
-        self.forget()
+        self.discard()
         self._connections.reopen_on_loop()
         return await super().run_reserved(work)
 
@@ -219,9 +219,9 @@ class ThreadedReader(ThreadedConnection[Reader]):
         async with self._lock:
             yield
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Closes the connection; the next task opens it. For a task that holds the reservation."""
-        self.opened.forget()
+        self.opened.discard()
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Looks before and after whether the file is as it was, where SQLite does not."""
@@ -238,13 +238,13 @@ class ThreadedWriter(ThreadedConnection[apsw.Connection]):
     What it did counts when it is in the file that stands at the path: else it raises `StoreUnavailable`.
     """
 
-    def __init__(self, connections: "Connections", opened: Opened[apsw.Connection]) -> None:
+    def __init__(self, connections: "Connections", opened: OpenedFile[apsw.Connection]) -> None:
         super().__init__(connections.name, opened)
         self._connections = connections
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Does the work in a thread. For a task that holds the reservation."""
-        if self._connections.is_makeshift:
+        if self._connections.uses_fallback:
             await self._connections.open_as_usual()
         try:
             return await super().run_reserved(work)
@@ -356,7 +356,7 @@ def packed_of(
 @contextmanager
 def bounded(connection: apsw.Connection, max_bytes: int) -> Iterator[None]:
     """Within it, no value may be larger, unless it is so small that SQLite's own would be too large, too."""
-    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(max(max_bytes, SMALLEST_LIMIT), LARGEST_VALUE))
+    before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(max(max_bytes, MIN_LENGTH_LIMIT), MAX_VALUE_BYTES))
     try:
         yield
     finally:
@@ -400,31 +400,33 @@ class Connections:
         self.events = ThreadedWriter(self, self._writer(EVENTS, "FULL"))
         self.pages = ThreadedWriter(self, self._writer(PAGES, "NORMAL"))
         self.events_reader = ThreadedReader(self, self._reader(EVENTS))
-        self.events_browser = ThreadedReader(self, self._reader(EVENTS, cache_kib=BROWSED_KIB))
+        self.events_browser = ThreadedReader(self, self._reader(EVENTS, cache_kib=BROWSER_CACHE_KIB))
         self.pages_reader = ThreadedReader(self, self._reader(PAGES))
-        self.events_on_loop = OnLoop(self._reader(EVENTS, BUSY_MILLISECONDS_ON_LOOP))
-        self.pages_on_loop = OnLoop(self._reader(PAGES, BUSY_MILLISECONDS_ON_LOOP))
-        self.events_witness = self._reader(EVENTS, cache_kib=WITNESS_KIB)
-        self.pages_witness = self._reader(PAGES, cache_kib=WITNESS_KIB)
+        self.events_on_loop = LoopConnections(self._reader(EVENTS, BUSY_MILLISECONDS_ON_LOOP))
+        self.pages_on_loop = LoopConnections(self._reader(PAGES, BUSY_MILLISECONDS_ON_LOOP))
+        self.events_witness = self._reader(EVENTS, cache_kib=WITNESS_CACHE_KIB)
+        self.pages_witness = self._reader(PAGES, cache_kib=WITNESS_CACHE_KIB)
 
-    def _writer(self, name: str, synchronous: str) -> Opened[apsw.Connection]:
+    def _writer(self, name: str, synchronous: str) -> OpenedFile[apsw.Connection]:
         return self._opened(name, lambda file: connect(file, synchronous=synchronous))
 
-    def _reader(self, name: str, busy_milliseconds: int = BUSY_MILLISECONDS, cache_kib: int = 65_536) -> Opened[Reader]:
+    def _reader(
+        self, name: str, busy_milliseconds: int = BUSY_MILLISECONDS, cache_kib: int = 65_536
+    ) -> OpenedFile[Reader]:
         return self._opened(name, lambda file: connect_reader(file, busy_milliseconds, cache_kib))
 
-    def _opened(self, name: str, connect: Callable[[Path], Connected]) -> Opened[Connected]:
+    def _opened(self, name: str, connect: Callable[[Path], Connected]) -> OpenedFile[Connected]:
         lost = self._log_lost if name == EVENTS else self._remake
-        return Opened(self.folder / name, connect, lost=lost, verify=self._verify)
+        return OpenedFile(self.folder / name, connect, lost=lost, verify=self._verify)
 
     def _log_lost(self) -> None:
         gone = f"{EVENTS} is gone"
         raise LogReplaced(gone)
 
     @property
-    def is_makeshift(self) -> bool:
+    def uses_fallback(self) -> bool:
         """Whether a file is read in another way than usual: it could not be opened otherwise."""
-        return self.pages_on_loop.connection.is_makeshift or self.events_on_loop.connection.is_makeshift
+        return self.pages_on_loop.connection.is_fallback or self.events_on_loop.connection.is_fallback
 
     def check_writable(self) -> None:
         """Raises `StoreReadOnly` where nothing can be written in the folder."""
@@ -436,7 +438,7 @@ class Connections:
         """Opens anew all that read, so that something can be written. Raises `StoreReadOnly`, `StoreUnavailable`."""
         self.check_writable()
         await self.reopen()
-        if self.is_makeshift:
+        if self.uses_fallback:
             full = apsw.FullError(NOT_BESIDE)
             raise StoreUnavailable(self.name, full) from full
 
@@ -445,7 +447,7 @@ class Connections:
         async with AsyncExitStack() as stack:
             for reader in (self.events_reader, self.events_browser, self.pages_reader):
                 await stack.enter_async_context(reader.reserved())
-                reader.forget()
+                reader.discard()
             self.reopen_on_loop()
 
     def reopen_on_loop(self) -> None:
@@ -454,7 +456,7 @@ class Connections:
             self.events_on_loop.reopen()
             self.pages_on_loop.reopen()
 
-    def again(self, error: Exception, file: str, read: Callable[[], Result]) -> Result:
+    def retry_read(self, error: Exception, file: str, read: Callable[[], Result]) -> Result:
         """Reads again on the event loop, where the error says that the connection is out of date; else raises it."""
         if not isinstance(error, FileChanged):
             raise store_error(self.name, error, file) from error
@@ -465,7 +467,7 @@ class Connections:
     async def close(self) -> None:
         """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""
         for opened in (self.events_witness, self.pages_witness):
-            opened.forget()
+            opened.discard()
         self.events_on_loop.close()
         self.pages_on_loop.close()
         for connection in (self.events_reader, self.events_browser, self.pages_reader, self.events, self.pages):

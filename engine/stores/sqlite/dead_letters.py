@@ -9,10 +9,10 @@ from types import MappingProxyType
 import apsw
 
 from pagefold.engine.stores.dead_letter_records import (
-    BEFORE_ALL,
-    BEHIND_ALL,
+    FIRST_KEY,
     KINDS,
-    LONGEST_LISTED,
+    LAST_KEY,
+    MAX_LISTED,
     OPEN,
     DeadLetter,
     DeadLetterFilter,
@@ -49,20 +49,20 @@ class SQLiteDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def keep(self, letters: Sequence[NewDeadLetter]) -> None:
+    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
         rows = [letter_row(letter) for letter in letters]
         await self._connections.events.run(
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEHIND_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         letters = await self._read("newest_letters", wanted, after, limit)
         return sorted(letters, key=_place, reverse=True)[:limit]
 
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = BEFORE_ALL, limit: int = 100
+        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
         letters = await self._read("oldest_letters", wanted, after, limit)
         return sorted(letters, key=_place)[:limit]
@@ -117,7 +117,7 @@ class SQLiteDeadLetters(DeadLetters):
         """Those of either file, each its first so many."""
         letters: list[DeadLetterHeader] = []
         place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
-        place["longest"] = LONGEST_LISTED
+        place["longest"] = MAX_LISTED
         for kind in _kinds(wanted):
             rows = await self._rows(kind, statement, wanted, {"kind": kind, **place})
             letters += [DeadLetterHeader(kind, *row) for row in rows]
@@ -161,4 +161,4 @@ def _kinds(wanted: DeadLetterFilter) -> Sequence[Kind]:
 
 
 def _place(letter: DeadLetterHeader) -> DeadLetterKey:
-    return letter.place
+    return letter.key

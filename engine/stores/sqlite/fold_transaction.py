@@ -28,7 +28,7 @@ from pagefold.projections.section_fold import Section
 _section = partial(tuple.__new__, Section)  # a third of the time that the class itself would take
 
 
-class SQLiteFolding(FoldTransaction):
+class SQLiteFoldTransaction(FoldTransaction):
     """Holds the write lock of `pages.db` from before the heads are read until the commit."""
 
     def __init__(self, pages: ThreadedConnection[apsw.Connection], proof: SQLiteProof, checkpoint: Checkpoint) -> None:
@@ -68,15 +68,15 @@ class SQLiteFolding(FoldTransaction):
     async def streaks(self) -> dict[str, int]:
         return dict(await self._pages.fetch_reserved("domain_streaks", self.checkpoint.domain))
 
-    async def keep_streaks(self, streaks: Mapping[str, int]) -> None:
+    async def save_streaks(self, streaks: Mapping[str, int]) -> None:
         rows = [(self.checkpoint.domain, *streak) for streak in streaks.items()]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_streak"], rows))
 
-    async def bury(self, letters: Sequence[NewDeadLetter]) -> None:
+    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
         rows = [letter_row(letter) for letter in letters]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
 
-    async def has_letters(self) -> bool:
+    async def has_dead_letters(self) -> bool:
         domain = self.checkpoint.domain
         return bool((await self._pages.fetch_reserved("has_letters", domain))[0][0])
 
@@ -111,7 +111,7 @@ async def folding(
             proof.check_checkpoint(domain, checkpoint.position, checkpoint.mark, log_id)
             return checkpoint
 
-        yield SQLiteFolding(connections.pages, proof, await connections.pages.run_reserved(read))
+        yield SQLiteFoldTransaction(connections.pages, proof, await connections.pages.run_reserved(read))
 
 
 def _unpacked(rows: Sequence[Row], blobs: bytes) -> Iterable[Section]:

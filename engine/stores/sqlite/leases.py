@@ -38,9 +38,9 @@ from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
-BEATS_A_LEASE = 8
+HEARTBEATS_PER_LEASE = 8
 
-PATIENCE_MILLISECONDS = 1_000
+TAKEOVER_MILLISECONDS = 1_000
 """How long a standby waits for the write lock before it holds that a frozen worker has it."""
 
 log = Logger(__name__)
@@ -55,11 +55,11 @@ class SQLiteLease(Lease):
         self._domain = domain
         self.holder = holder
 
-    def folding(self) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._connections, self._proof, self._domain, self.holder)
 
 
-class SQLiteConsumption(Coordination):
+class SQLiteCoordination(Coordination):
     """Checkpoints in `pages.db`, leases in lock files beside it."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, killable: bool) -> None:
@@ -72,7 +72,7 @@ class SQLiteConsumption(Coordination):
         rows = await self._connections.pages_reader.fetch("checkpoints")
         return list(map(Checkpoint._make, rows))
 
-    def folding(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
+    def fold_transaction(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
         return folding(self._connections, self._proof, domain, None)
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class SQLiteConsumption(Coordination):
             with translate_errors(self._connections.name):
                 lock.describe(holder, killable=self._killable)
             await self._take_over(domain, holder)
-            async with run_beside(partial(self._beat, lock)):
+            async with run_beside(partial(self._send_heartbeats, lock)):
                 yield SQLiteLease(self._connections, self._proof, domain, holder)
         finally:
             lock.release()
@@ -115,18 +115,18 @@ class SQLiteConsumption(Coordination):
         with translate_errors(self._connections.name):
             return LockFile.acquire(file)
 
-    async def _beat(self, lock: "LockFile") -> None:
+    async def _send_heartbeats(self, lock: "LockFile") -> None:
         while True:
             lock.touch()
-            await anyio.sleep(self._lease_seconds / BEATS_A_LEASE)
+            await anyio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)
 
-    async def _take_over(self, domain: str, holder: str, patience: int = BUSY_MILLISECONDS) -> None:
+    async def _take_over(self, domain: str, holder: str, busy_milliseconds: int = BUSY_MILLISECONDS) -> None:
         def take_over(connection: apsw.Connection) -> None:
             fetch(connection, "create_checkpoint", domain)
             fetch(connection, "take_over", holder, domain)
 
         def patiently(connection: apsw.Connection) -> None:
-            connection.set_busy_timeout(patience)
+            connection.set_busy_timeout(busy_milliseconds)
             try:
                 in_transaction(take_over)(connection)
             finally:
@@ -137,7 +137,7 @@ class SQLiteConsumption(Coordination):
     async def _replace_frozen(self, domain: str, file: Path) -> None:
         """Makes the frozen holder's word worthless, and its lock file no longer the one that counts."""
         try:
-            await self._take_over(domain, "nobody: the holder is frozen", PATIENCE_MILLISECONDS)
+            await self._take_over(domain, "nobody: the holder is frozen", TAKEOVER_MILLISECONDS)
         except StoreUnavailable:
             LockFile.kill_holder(file, domain)
             return

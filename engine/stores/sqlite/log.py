@@ -13,11 +13,11 @@ import apsw
 import orjson
 
 from pagefold.engine.stores.epoch_fence import EpochsMoved, Fence
-from pagefold.engine.stores.page_listing import FIRST_STEP, following
+from pagefold.engine.stores.page_listing import INITIAL_STEP, next_step
 from pagefold.engine.stores.size_batches import batches
 from pagefold.engine.stores.sqlite.connections import (
+    DRIVER_ERRORS,
     EVENTS,
-    KNOWN,
     SQL,
     Connections,
     Row,
@@ -33,7 +33,7 @@ from pagefold.engine.stores.sqlite.connections import (
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.sqlite.reader_connections import Reader
-from pagefold.engine.stores.step_sizes import Step, Stride, TooMany
+from pagefold.engine.stores.step_sizes import StepReader, StepSize, StepTooLarge
 from pagefold.engine.stores.store import (
     CorrectionEvent,
     HeadContents,
@@ -46,10 +46,10 @@ from pagefold.engine.stores.store import (
     event_of,
 )
 
-TICK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 """How often the log is looked at for what another process appended: no one can tell us."""
 
-LARGEST_STATES = 16 * 1024 * 1024
+MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
 
 NewRow: TypeAlias = tuple[str, int, int, str]
@@ -74,7 +74,7 @@ def append_packed(
     """Appends, inside a transaction, what has a free place, and tells the positions: None where it was taken."""
     [(before,)] = fetch(connection, "log_end")
     changes = connection.total_changes()
-    for start, stop in batches(list(map(len, states)), max_bytes=LARGEST_STATES):
+    for start, stop in batches(list(map(len, states)), max_bytes=MAX_STATES_BYTES):
         connection.execute(SQL[name], _packed(rows[start:stop], states[start:stop]))
     if connection.total_changes() - changes == len(rows):  # then positions are one behind the other
         last = connection.last_insert_rowid()
@@ -99,24 +99,24 @@ def newest_versions(connection: apsw.Connection, streams: Collection[str]) -> di
     return dict(fetch(connection, "newest_versions", apsw.carray(tuple(streams)))) if streams else {}
 
 
-def _walked(read: Callable[[Step[Item]], bool], step: Step[Item]) -> Step[Item]:
+def _walked(read: Callable[[StepReader[Item]], bool], step: StepReader[Item]) -> StepReader[Item]:
     """The step, when it is over."""
     over = False
     while not over:
         try:
             over = read(step)
-        except TooMany as refused:
+        except StepTooLarge as refused:
             over = step.refuse(refused)
     return step
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Within it, what has more bytes than it may is `TooMany`."""
+    """Within it, what has more bytes than it may is `StepTooLarge`."""
     try:
         yield
     except apsw.TooBigError as error:
-        raise TooMany from error
+        raise StepTooLarge from error
 
 
 def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
@@ -132,8 +132,8 @@ class SQLiteLog(Log):
         self._connections = connections
         self._proof = proof
         self._grown = anyio.Event()
-        self._heads_stride, self._entries_stride = Stride(), Stride()
-        connections.events_on_loop.follow(self._read_with)
+        self._heads_stride, self._entries_stride = StepSize(), StepSize()
+        connections.events_on_loop.subscribe(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
         self._execute = execute
@@ -170,7 +170,7 @@ class SQLiteLog(Log):
             return self._proof.append(connection, write)
 
         positions = await self._connections.events.run(append)
-        self.announce()
+        self.notify()
         return positions
 
     async def generation(self) -> int:
@@ -180,23 +180,23 @@ class SQLiteLog(Log):
     async def newest_versions(self, streams: Collection[str]) -> dict[str, int]:
         return await self._connections.events_browser.run(lambda connection: newest_versions(connection, streams))
 
-    def announce(self) -> None:
+    def notify(self) -> None:
         """Wakes those who wait for the log to grow."""
         grown, self._grown = self._grown, anyio.Event()
         grown.set()
 
-    async def at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
+    async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
         return await self._read(self._connections.events_browser, "events_at", orjson.dumps(list(versions)).decode())
 
     async def end(self) -> int:
         def read() -> int:
-            self._connections.events_on_loop.look()
+            self._connections.events_on_loop.check_file()
             return int(self._execute(SQL["log_end"]).get)
 
         try:
             return read()
-        except KNOWN as error:
-            return self._connections.again(error, EVENTS, read)
+        except DRIVER_ERRORS as error:
+            return self._connections.retry_read(error, EVENTS, read)
 
     async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
         def read(connection: apsw.Connection) -> TouchedStreams:
@@ -218,12 +218,12 @@ class SQLiteLog(Log):
 
         return await self._connections.events_reader.run(read)
 
-    async def before(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
+    async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
         place = (event.originator_id, event.originator_version, event.revision)
         return await self._read(self._connections.events_reader, "older_events", *place, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
-        last, step = after or (prefix, -1, -1), FIRST_STEP
+        last, step = after or (prefix, -1, -1), INITIAL_STEP
         beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         while True:
             page = await self._read(self._connections.events_browser, "history", *last, beyond, step)
@@ -232,12 +232,14 @@ class SQLiteLog(Log):
             if len(page) < step:
                 return
             last = (page[-1].originator_id, page[-1].originator_version, page[-1].revision)
-            step = following(step, sum([len(event.state) for event in page]))
+            step = next_step(step, sum([len(event.state) for event in page]))
 
-    async def scan(self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int) -> ScannedHeads:
-        bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below}
+    async def scan(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int
+    ) -> ScannedHeads:
+        bindings = {"tails": orjson.dumps(list(suffixes)).decode(), "below": below}
 
-        def read(connection: apsw.Connection, step: Step[StoredEvent]) -> bool:
+        def read(connection: apsw.Connection, step: StepReader[StoredEvent]) -> bool:
             window = {**bindings, "after": step.end, "limit": step.streams}
             with _refusing(), bounded(connection, step.max_bytes):
                 rows, states = packed(connection, "scan", window)
@@ -245,29 +247,29 @@ class SQLiteLog(Log):
             return step.read(unpacked([row for row in rows if row[0] is not None], states), end, len(states))
 
         def scan(connection: apsw.Connection) -> ScannedHeads:
-            step = _walked(partial(read, connection), Step(self._heads_stride, after, limit, max_bytes))
+            step = _walked(partial(read, connection), StepReader(self._heads_stride, after, limit, max_bytes))
             return ScannedHeads(sorted(step.found, key=_stream), step.end)
 
         return await self._connections.events_browser.run(scan)
 
-    async def entries(
-        self, tails: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
+    async def head_contents(
+        self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> HeadContents:
-        bindings = {"tails": orjson.dumps(list(tails)).decode(), "below": below, "since": since}
+        bindings = {"tails": orjson.dumps(list(suffixes)).decode(), "below": below, "since": since}
 
-        def read(connection: apsw.Connection, step: Step[bytes]) -> bool:
+        def read(connection: apsw.Connection, step: StepReader[bytes]) -> bool:
             window = {**bindings, "after": step.end, "limit": step.streams, "payload": b'"payload":'}
             with _refusing(), bounded(connection, step.max_bytes):
                 number, end, joined = one(connection.execute(SQL["scan_entries"], window))
             entries = joined.split(b"\x1e") if joined else []
             if number != len(entries):  # the name of an application's stream may have any character
                 if step.streams > 1:
-                    raise TooMany
+                    raise StepTooLarge
                 entries = [joined]
             return step.read(entries, end, len(joined or b""))
 
         def walk(connection: apsw.Connection) -> HeadContents:
-            step = _walked(partial(read, connection), Step(self._entries_stride, after, limit, max_bytes))
+            step = _walked(partial(read, connection), StepReader(self._entries_stride, after, limit, max_bytes))
             return HeadContents(sorted(step.found), step.end)
 
         return await self._connections.events_browser.run(walk)
@@ -298,7 +300,7 @@ class SQLiteLog(Log):
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while await self.end() <= after and (left := deadline - time.monotonic()) > 0:
-            with anyio.move_on_after(min(left, TICK_SECONDS)):
+            with anyio.move_on_after(min(left, POLL_SECONDS)):
                 await self._grown.wait()
 
     async def _read(

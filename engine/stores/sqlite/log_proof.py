@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import apsw
 
 from pagefold.engine.errors import LogReplaced
-from pagefold.engine.stores.log_proof import Kept, Proof, Tally, mark_of, problem_of
+from pagefold.engine.stores.log_proof import EventCounts, Proof, ProvenPosition, mark_of, problem_of
 from pagefold.engine.stores.sqlite.connections import SQL, Connections, Result, fetch, in_transaction, with_full_sync
 
-TIP = "log.tip"
+TIP_FILE = "log.tip"
 TIP_BYTES = 128
 
 FOLDED = "{} was folded"
@@ -37,7 +37,7 @@ class Tip:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = str(folder / TIP)
+        self._path = str(folder / TIP_FILE)
         self._descriptor: int | None = None
 
     def read(self) -> Marked | None:
@@ -63,7 +63,7 @@ class Tip:
         except OSError:
             self.close()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """None is known any more."""
         with suppress(FileNotFoundError):
             os.truncate(self._path, 0)
@@ -82,7 +82,7 @@ class _State(NamedTuple):
     version: int
 
     @classmethod
-    def of(cls, connection: apsw.Connection) -> Self:
+    def read(cls, connection: apsw.Connection) -> Self:
         """That of a file, as a connection sees it. The connection's own commits are no change."""
         return cls(connection, connection.execute(CHANGES).get)
 
@@ -128,7 +128,7 @@ class SQLiteProof(Proof):
         """Raises `LogReplaced` unless the log proves a checkpoint. Inside a transaction of `pages.db`."""
         if position:
             events = self._connections.events_witness.current()
-            kept = Kept(FOLDED.format(domain), position, mark, log_id)
+            kept = ProvenPosition(FOLDED.format(domain), position, mark, log_id)
             _check(events, kept)
 
     def marked(self, domain: str, position: int) -> tuple[bytes | None, str]:
@@ -136,28 +136,28 @@ class SQLiteProof(Proof):
         events = self._connections.events_witness.current()
         mark = mark_at(events, position)
         if position and mark is None:
-            _check(events, Kept(FOLDED.format(domain), position, None, None))
+            _check(events, ProvenPosition(FOLDED.format(domain), position, None, None))
         return mark, _log_id(events)
 
     def _check_tip(self, events: apsw.Connection) -> None:
         """The newest event that was acknowledged stands in the log, as it does while nobody else has appended."""
-        state = _State.of(events)
+        state = _State.read(events)
         if state == self._appended_to:
             return
         self._tip.close()
         if (tip := self._tip.read()) is not None and mark_at(events, tip[0]) != tip[1]:
             self._proved = None
             self._check_furthest(events)
-            _check(events, Kept(ACKNOWLEDGED, *tip, None))
+            _check(events, ProvenPosition(ACKNOWLEDGED, *tip, None))
         self._appended_to = state
 
     def _check_furthest(self, events: apsw.Connection) -> None:
         """The furthest checkpoint proves all others: each was folded from the same log. Until pages change, once."""
         pages = self._connections.pages_witness.current()
-        state = _Proved(events, _State.of(pages))
+        state = _Proved(events, _State.read(pages))
         if self._proved != state:
             for position, mark, log_id in fetch(pages, "furthest_checkpoint"):
-                _check(events, Kept("pages were folded", position, mark, log_id))
+                _check(events, ProvenPosition("pages were folded", position, mark, log_id))
             self._proved = state
 
     def close(self) -> None:
@@ -172,9 +172,9 @@ class SQLiteProof(Proof):
     async def problem(self) -> str | None:
         tip = self._tip.read()  # before the log: it is never newer than that
         checkpoints = await self._connections.pages_reader.fetch("kept")
-        kept = [Kept(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
+        kept = [ProvenPosition(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
         if tip is not None:
-            kept.append(Kept(ACKNOWLEDGED, *tip, None))
+            kept.append(ProvenPosition(ACKNOWLEDGED, *tip, None))
         try:
             return await self._connections.events_browser.run(lambda events: _problem(events, kept))
         except LogReplaced as gone:
@@ -183,9 +183,9 @@ class SQLiteProof(Proof):
     async def mark(self, position: int) -> bytes | None:
         return await self._connections.events_browser.run(lambda events: mark_at(events, position))
 
-    async def tally(self, domain: str, upto: int) -> Tally:
+    async def count_events(self, domain: str, upto: int) -> EventCounts:
         [row] = await self._connections.events_browser.fetch("tally", domain, upto)
-        return Tally._make(row)
+        return EventCounts._make(row)
 
     async def begin_recovery(self) -> None:
         def begin(connection: apsw.Connection) -> None:
@@ -195,12 +195,12 @@ class SQLiteProof(Proof):
             fetch(connection, "need_no_more", self._connections.events_witness.current().execute(SQL["log_end"]).get)
 
         await self._connections.pages.run(with_full_sync(in_transaction(begin)))
-        self._tip.forget()
+        self._tip.clear()
 
     async def end_recovery(self) -> None:
         await self._connections.pages.run(with_full_sync(lambda connection: fetch(connection, "set_recovery", 0)))
 
-    async def recovering(self) -> bool:
+    async def is_recovering(self) -> bool:
         return bool((await self._connections.pages_reader.fetch("recovering"))[0][0])
 
 
@@ -211,12 +211,12 @@ def mark_at(events: apsw.Connection, position: int) -> bytes | None:
     return None
 
 
-def _check(events: apsw.Connection, kept: Kept) -> None:
+def _check(events: apsw.Connection, kept: ProvenPosition) -> None:
     if (problem := _problem(events, [kept])) is not None:
         raise LogReplaced(problem)
 
 
-def _problem(events: apsw.Connection, kept: Sequence[Kept]) -> str | None:
+def _problem(events: apsw.Connection, kept: Sequence[ProvenPosition]) -> str | None:
     end: int = events.execute(SQL["log_end"]).get
     return problem_of(_log_id(events), end, [(each, mark_at(events, each.position)) for each in kept])
 

@@ -5,27 +5,27 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from pagefold.engine.stores.sqlite.opened_file import Opened
+from pagefold.engine.stores.sqlite.opened_file import OpenedFile
 from pagefold.engine.stores.sqlite.reader_connections import Reader, check_unchanged
 
 Execute: TypeAlias = Callable[..., apsw.Cursor]
 """What runs a statement with its bindings."""
 
 
-class OnLoop:
+class LoopConnections:
     """A connection for point reads on the event loop, which can be opened anew under those who read."""
 
-    def __init__(self, opened: Opened[Reader]) -> None:
+    def __init__(self, opened: OpenedFile[Reader]) -> None:
         self._opened = opened
         self._users: list[Callable[[Execute], None]] = []
         self.connection = opened.current()
 
-    def follow(self, use: Callable[[Execute], None]) -> None:
+    def subscribe(self, use: Callable[[Execute], None]) -> None:
         """Calls `use` with what runs statements, now, and again whenever that is another connection."""
         self._users.append(use)
         use(self._execute())
 
-    def look(self) -> None:
+    def check_file(self) -> None:
         """Opens it anew, for all who follow, where another file stands at its path."""
         connection = self._opened.current()
         if connection is not self.connection:
@@ -35,16 +35,16 @@ class OnLoop:
 
     def reopen(self) -> None:
         """Opens it anew, for all who follow."""
-        self._opened.forget()
-        self.look()
+        self._opened.discard()
+        self.check_file()
 
     def close(self) -> None:
         """For good."""
-        self._opened.forget()
+        self._opened.discard()
 
     def _execute(self) -> Execute:
         execute: Execute = self.connection.cursor().execute
-        if self.connection.seen is None:
+        if self.connection.stamp is None:
             return execute
         connection, file = self.connection, self._opened.file
 

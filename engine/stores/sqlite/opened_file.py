@@ -27,7 +27,7 @@ class FileReplacedError(OSError):
     """What was committed may have gone into a file that is no longer there."""
 
 
-class Opened(Generic[Connected]):
+class OpenedFile(Generic[Connected]):
     """A connection, made when it is used first, and made anew when another file stands at its path.
 
     `lost` is called where none stands there: it makes one, or raises. `verify` raises for a file that is none of ours.
@@ -58,7 +58,7 @@ class Opened(Generic[Connected]):
         if connection is None:
             connection = self._keep(*self._open())
         elif not connection.in_transaction and _identity(self._path) != self._identity:
-            connection = self._again()
+            connection = self._reopen()
         return connection
 
     def confirm(self) -> None:
@@ -83,20 +83,20 @@ class Opened(Generic[Connected]):
             unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
             raise unfit
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Closes the connection. The next who uses it opens it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _again(self) -> Connected:
+    def _reopen(self) -> Connected:
         connection, identity, journal = self._open()
         try:
             self._verify(connection)
         except BaseException:
             connection.close()
             raise
-        self.forget()
+        self.discard()
         return self._keep(connection, identity, journal)
 
     def _keep(self, connection: Connected, identity: Identity, journal: Identity | None) -> Connected:

@@ -10,10 +10,10 @@ import orjson
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.errors import PagesUnfolded
-from pagefold.engine.stores.page_listing import ListedPage, listed
-from pagefold.engine.stores.size_batches import divided
+from pagefold.engine.stores.page_listing import ListedPage, list_page
+from pagefold.engine.stores.size_batches import split_equal
 from pagefold.engine.stores.sqlite.connections import (
-    KNOWN,
+    DRIVER_ERRORS,
     PAGES,
     SQL,
     Connections,
@@ -25,17 +25,17 @@ from pagefold.engine.stores.sqlite.connections import (
     packed_within,
     store_error,
 )
-from pagefold.engine.stores.sqlite.loop_connections import Execute, OnLoop
+from pagefold.engine.stores.sqlite.loop_connections import Execute, LoopConnections
 from pagefold.engine.stores.store import Made, Pages
 from pagefold.projections.section_fold import SharedSections
 from pagefold.projections.splicer import StoredSection
 
-PAGE = 1_000
+CHUNK_KEYS = 1_000
 
 COMPARED_BYTES = 8 * 1024 * 1024
 """Bytes of sections that are compared in one go, unless a single SKU has more."""
 
-ROOM = 4_096
+ROW_OVERHEAD_BYTES = 4_096
 """Bytes by which a value may be larger than what is expected of it: it is not made in one go."""
 
 CHANGES = "PRAGMA data_version"
@@ -60,15 +60,15 @@ class RecentReads(Generic[Made]):
     """Reads after which it is seen whether it pays: when one in four was remembered."""
     REST = 100_000
     """Reads without a memory, when it does not."""
-    MOST_BYTES = 16 * 1024 * 1024
-    LARGEST = 16_384
+    MAX_BYTES = 16 * 1024 * 1024
+    MAX_ENTRY_BYTES = 16_384
     OVERHEAD = 1_000
     """Bytes of a page beside those that its sections show."""
 
     LOOK_SECONDS = 0.1
     """How long a file is read on that may have been replaced."""
 
-    def __init__(self, reader: OnLoop, make: Callable[[str, str, Rows], Made]) -> None:
+    def __init__(self, reader: LoopConnections, make: Callable[[str, str, Rows], Made]) -> None:
         self._reader = reader
         self._look_at = 0.0
         self._statement = SQL["page_sections"]
@@ -76,7 +76,7 @@ class RecentReads(Generic[Made]):
         self._version: list[Row] = []
         self._made: dict[tuple[str, str], tuple[int, Made]] = {}
         self._bytes = self._hits = self._reads = self._resting = 0
-        reader.follow(self._read_with)
+        reader.subscribe(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
         """Reads over another connection, which counts changes in its own way."""
@@ -87,7 +87,7 @@ class RecentReads(Generic[Made]):
     def read(self, key: tuple[str, str]) -> Made:
         """What is made of the rows of a page, as they are now. Raises `PagesUnfolded`."""
         if monotonic() >= self._look_at:
-            self._look()
+            self._check_file()
         if self._resting:
             self._resting -= 1
             return self._make(*key, self._execute(self._statement, key).fetchall())
@@ -97,7 +97,7 @@ class RecentReads(Generic[Made]):
             self._forget()
         self._reads += 1
         if self._reads == self.TRIAL:
-            self._look_back()
+            self._review()
         if (found := self._made.get(key)) is not None:
             self._hits += 1
             return found[1]
@@ -106,25 +106,25 @@ class RecentReads(Generic[Made]):
         self._keep(key, self.OVERHEAD + sum([len(row[4] or b"") for row in rows]), made)
         return made
 
-    def _look(self) -> None:
+    def _check_file(self) -> None:
         """Sees to it that the file is the one that stands at its path, and that all pages are in it."""
-        self._reader.look()
+        self._reader.check_file()
         check_folded(self._reader.connection)
         self._look_at = monotonic() + self.LOOK_SECONDS
 
     def _keep(self, key: tuple[str, str], size: int, made: Made) -> None:
-        if size > self.LARGEST:
+        if size > self.MAX_ENTRY_BYTES:
             return
         self._made[key] = (size, made)
         self._bytes += size
-        while self._bytes > self.MOST_BYTES:
+        while self._bytes > self.MAX_BYTES:
             self._bytes -= self._made.pop(next(iter(self._made)))[0]
 
     def _forget(self) -> None:
         self._made.clear()
         self._bytes = 0
 
-    def _look_back(self) -> None:
+    def _review(self) -> None:
         if self._hits < self.TRIAL / 4:
             self._resting = self.REST
             self._forget()
@@ -141,16 +141,16 @@ class SQLitePages(Pages):
     async def sections(self, sku: str, channel: str) -> Rows:
         try:
             return self._read((sku, channel))
-        except KNOWN as error:
-            return self._connections.again(error, PAGES, lambda: self._read((sku, channel)))
+        except DRIVER_ERRORS as error:
+            return self._connections.retry_read(error, PAGES, lambda: self._read((sku, channel)))
 
-    def at_once(self, make: Callable[[str, str, Rows], Made]) -> Callable[[str, str], Made]:
+    def sync_reader(self, make: Callable[[str, str, Rows], Made]) -> Callable[[str, str], Made]:
         recent = RecentReads(self._connections.pages_on_loop, make)
 
         def read(sku: str, channel: str) -> Made:
             try:
                 return recent.read((sku, channel))
-            except KNOWN as error:
+            except DRIVER_ERRORS as error:
                 raise store_error(self._connections.name, error, PAGES) from error
 
         return read
@@ -172,22 +172,22 @@ class SQLitePages(Pages):
 
         return await self._connections.pages_reader.run(read) if skus else {}
 
-    async def listing(self, channel: str, after: str, limit: int) -> list[ListedPage]:
+    async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
         bindings = {"channel": channel, "after": after, "limit": limit}
 
         def read(connection: apsw.Connection) -> list[ListedPage]:
             check_folded(connection)
-            return listed(connection.execute(SQL["listed_pages"], bindings))
+            return list_page(connection.execute(SQL["listed_pages"], bindings))
 
         return await self._connections.pages_reader.run(read)
 
     async def keys(self) -> AsyncIterator[tuple[str, str]]:
         last = ("", "")
         while True:
-            page = await self._connections.pages_reader.fetch("page_keys", *last, PAGE)
+            page = await self._connections.pages_reader.fetch("page_keys", *last, CHUNK_KEYS)
             for sku, channel in page:
                 yield sku, channel
-            if len(page) < PAGE:
+            if len(page) < CHUNK_KEYS:
                 return
             last = (page[-1][0], page[-1][1])
 
@@ -195,7 +195,7 @@ class SQLitePages(Pages):
         rows = await self._connections.pages_reader.fetch("section_skus", domain, after, limit)
         return [sku for (sku,) in rows]
 
-    async def holds(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
+    async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         if not skus:
             return not sections
         return await self._connections.pages_reader.run(lambda reader: _holds(reader, domain, sections, list(skus)))
@@ -226,14 +226,14 @@ def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSe
     size = sum(map(len, blobs))
     if size > COMPARED_BYTES and len(skus) > 1:
         del rows, blobs
-        parts = [set(part) for part in divided(skus, size // COMPARED_BYTES + 1)]
+        parts = [set(part) for part in split_equal(skus, size // COMPARED_BYTES + 1)]
         shares = [[each for each in sections if each.sku in part] for part in parts]
         return sum(map(len, shares)) == len(sections) and all(
             _holds(connection, domain, share, list(part)) for share, part in zip(shares, parts, strict=True)
         )
     expected: Row = orjson.dumps(rows).decode(), b"".join(blobs) if rows else None
     try:
-        with bounded(connection, max(len(expected[0]), size) + ROOM):
+        with bounded(connection, max(len(expected[0]), size) + ROW_OVERHEAD_BYTES):
             found = one(connection.execute(SQL["domain_sections"], (domain, apsw.carray(tuple(skus)))))
     except apsw.TooBigError:
         return False

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import apsw
 
-LARGEST_VALUE = 128 * 1024 * 1024
+MAX_VALUE_BYTES = 128 * 1024 * 1024
 """Bytes of a value. Events and sections have a few megabytes at most; this bounds what is read in one step."""
 
 NOT_AS_USUAL = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
@@ -38,8 +38,8 @@ class Reader(apsw.Connection):
     `seen` is how the file was when it was opened, where SQLite does not look whether it changes.
     """
 
-    is_makeshift = False
-    seen: Stamp | None = None
+    is_fallback = False
+    stamp: Stamp | None = None
 
 
 class FileChanged(apsw.BusyError):
@@ -57,16 +57,16 @@ def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) 
         if not file.exists():
             raise
     else:
-        reader.is_makeshift = not os.access(_index_of(file), os.W_OK)
+        reader.is_fallback = not os.access(_index_of(file), os.W_OK)
         return reader
     reader = _without_index(file, busy_milliseconds, cache_kib) or _alone(file, busy_milliseconds, cache_kib)
-    reader.is_makeshift = True
+    reader.is_fallback = True
     return reader
 
 
 def check_unchanged(reader: apsw.Connection, file: Path) -> None:
     """Raises `FileChanged` for a file that is read alone, and is not as it was."""
-    if isinstance(reader, Reader) and reader.seen is not None and reader.seen != stamp_of(file):
+    if isinstance(reader, Reader) and reader.stamp is not None and reader.stamp != stamp_of(file):
         raise FileChanged(file)
 
 
@@ -100,14 +100,14 @@ def _alone(file: Path, busy_milliseconds: int, cache_kib: int) -> Reader:
         reader = Reader(f"file:{quote(str(file))}?mode=ro", flags=_READ_ONLY, vfs="unix-none")
         reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         reader.pragma("locking_mode", "exclusive")  # there is no other way to keep the index in memory
-    reader.seen = seen
+    reader.stamp = seen
     return _prepared(reader, busy_milliseconds, cache_kib)
 
 
 def _prepared(reader: Reader, busy_milliseconds: int, cache_kib: int) -> Reader:
     """Ready to read, once it has."""
     try:
-        reader.limit(apsw.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        reader.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         reader.set_busy_timeout(busy_milliseconds)
         for _ in reader.execute(f"PRAGMA query_only = TRUE; PRAGMA cache_size = -{cache_kib}; PRAGMA schema_version"):
             pass

@@ -43,7 +43,7 @@ class SQLiteRecords(Records):
             return positions
 
         positions = await self._connections.events.run(lambda connection: self._proof.append(connection, insert))
-        self._log.announce()
+        self._log.notify()
         return positions
 
     async def select(

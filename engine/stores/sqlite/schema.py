@@ -54,7 +54,7 @@ def prepare(folder: Path, *, create: bool) -> None:
     `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
-    tell_if_open_to_others(folder)
+    warn_if_readable_by_others(folder)
     if not create and not any((folder / file).exists() for file in (EVENTS, PAGES)):
         raise StoreNotFound(name)
     with translate_errors(name):
@@ -88,7 +88,7 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
 
 
 @cache
-def tell_if_open_to_others(folder: Path) -> None:
+def warn_if_readable_by_others(folder: Path) -> None:
     """Says, once a process, that others may look into a store, and what would be right."""
     with suppress(OSError):
         mode = folder.stat().st_mode & 0o777

@@ -9,16 +9,16 @@ import apsw
 from pagefold.engine.errors import LogReplaced, StoreDamaged, StoreUnavailable
 from pagefold.engine.stores.sqlite.connections import (
     BUSY_MILLISECONDS,
-    DAMAGED,
+    CORRUPT,
+    DRIVER_ERRORS,
     EVENTS,
-    KNOWN,
     PAGES,
     Connections,
     store_error,
 )
 from pagefold.engine.stores.sqlite.reader_connections import connect_reader, why_read_only
 from pagefold.engine.stores.sqlite.schema import check
-from pagefold.engine.stores.store_health import Damage
+from pagefold.engine.stores.store_health import DamagedPart
 
 MIN_FREE_BYTES = 1024 * 1024
 """Below that, a disk is full: the next transaction may not fit."""
@@ -51,7 +51,7 @@ async def check_appends(connections: Connections) -> None:
 
 async def _open_as_usual(connections: Connections) -> None:
     """If that can be: where nothing may be written, it cannot."""
-    if connections.is_makeshift and why_read_only(connections.folder) is None:
+    if connections.uses_fallback and why_read_only(connections.folder) is None:
         await connections.reopen()
 
 
@@ -63,25 +63,25 @@ def check_damage(name: str, folder: Path) -> None:
             found = connection.execute("PRAGMA quick_check(1)").get
         finally:
             connection.close()
-    except KNOWN as error:
+    except DRIVER_ERRORS as error:
         raise store_error(name, error, PAGES) from error
     if found != "ok":
         raise StoreDamaged(name, PAGES, found)
 
 
-def inspect(name: str, folder: Path) -> list[Damage]:
+def inspect(name: str, folder: Path) -> list[DamagedPart]:
     """What is wrong in either file, its indexes among it."""
-    found: list[Damage] = []
+    found: list[DamagedPart] = []
     for file in (EVENTS, PAGES):
         try:
             with closing(connect_reader(folder / file, BUSY_MILLISECONDS, CACHE_KIB)) as connection:
                 rows = connection.execute("PRAGMA integrity_check").fetchall()
-        except DAMAGED as error:
-            found.append(Damage(file, f"{type(error).__name__}: {error}"))
-        except KNOWN as error:
+        except CORRUPT as error:
+            found.append(DamagedPart(file, f"{type(error).__name__}: {error}"))
+        except DRIVER_ERRORS as error:
             raise store_error(name, error, file) from error
         else:
-            found += [Damage(file, str(problem)) for (problem,) in rows if problem != "ok"]
+            found += [DamagedPart(file, str(problem)) for (problem,) in rows if problem != "ok"]
     return found
 
 

@@ -1,7 +1,7 @@
 """Tokens, in `events.db`: nothing can make them again."""
 
 from pagefold.engine.stores.grants import Token, scope_text, scopes_in
-from pagefold.engine.stores.sqlite.connections import EVENTS, KNOWN, SQL, Connections, Row
+from pagefold.engine.stores.sqlite.connections import DRIVER_ERRORS, EVENTS, SQL, Connections, Row
 from pagefold.engine.stores.sqlite.loop_connections import Execute
 from pagefold.engine.stores.token_records import Tokens
 
@@ -23,7 +23,7 @@ class SQLiteTokens(Tokens):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._statement = SQL["token_of"]
-        connections.events_on_loop.follow(self._read_with)
+        connections.events_on_loop.subscribe(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
         self._execute = execute
@@ -31,18 +31,18 @@ class SQLiteTokens(Tokens):
     async def add(self, token: Token, digest: bytes) -> None:
         await self._connections.events.fetch("add_token", *token_row(token, digest))
 
-    async def of(self, digest: bytes) -> Token | None:
+    async def find(self, digest: bytes) -> Token | None:
         def read() -> list[Row]:
-            self._connections.events_on_loop.look()
+            self._connections.events_on_loop.check_file()
             return self._execute(self._statement, (digest,)).fetchall()
 
         try:
             rows = read()
-        except KNOWN as error:
-            rows = self._connections.again(error, EVENTS, read)
+        except DRIVER_ERRORS as error:
+            rows = self._connections.retry_read(error, EVENTS, read)
         return token_from(rows[0]) if rows else None
 
-    async def page(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
+    async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
         place = ("", "") if after is None else (after.created_at, after.name)
         return list(map(token_from, await self._connections.events_browser.fetch("next_tokens", *place, limit)))
 
