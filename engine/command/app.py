@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from signal import SIGINT
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 import pagefold.engine.demo
 from pagefold.engine.command.arguments import parse_command
 from pagefold.engine.command.backups import backup, restore
+from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
 from pagefold.engine.command.dead_letters import letters
 from pagefold.engine.command.epochs import epochs
@@ -25,6 +26,7 @@ from pagefold.engine.command.pages import get, history
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
+from pagefold.engine.command.schema import schema
 from pagefold.engine.command.status import status
 from pagefold.engine.command.tokens import tokens
 from pagefold.engine.command.verify import verify
@@ -64,6 +66,7 @@ EXAMPLES = """\
 ```text
 pagefold demo                           # watch a whole shop at work
 pagefold init                           # write pagefold.toml, make its store
+pagefold check                          # is everything in it right?
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
 pagefold work                           # fold what comes, until Ctrl-C
@@ -106,10 +109,26 @@ app.command(
     "pagefold.engine.command.demo:demo", name="demo", help=pagefold.engine.demo.__doc__, help_epilogue=""
 )  # wanted: so here, too
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
-for command in (init, work, get, history, rebuild, verify, recover, backup, restore, status):
+for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
-for group in (letters, rebuilds, epochs, tokens):
+for group in (letters, rebuilds, epochs, tokens, schema):
     app.command(group)
+
+
+@app.command(help_epilogue="")
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print a script that completes commands, options and their values in a shell.
+
+    For bash: `source <(pagefold completion bash)` in ~/.bashrc. For zsh: write it to a file `_pagefold` in a folder of
+    `$fpath`. For fish: write it to ~/.config/fish/completions/pagefold.fish.
+
+    Parameters
+    ----------
+    shell
+        The shell that is to run the script.
+    """
+    print(app.generate_completion(shell=shell))
+    return Exit.DONE
 
 
 @app.meta.default

@@ -6,17 +6,17 @@ The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
+from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.cdc_config import CdcConfig, check_cdc
 from pagefold.engine.configuration.channel_config import ChannelConfig, check_channel, check_domains
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
@@ -167,6 +167,8 @@ class InspectedConfig(NamedTuple):
 
     config: Config
     problems: list[ConfigurationError]
+    located: Callable[[ConfigurationError], ConfigurationError]
+    """Adds to an error its place in the file."""
 
 
 def _valid(inspected: InspectedConfig) -> Config:
@@ -186,11 +188,10 @@ def _inspected(
     check = StructureCheck()
     config = msgspec.convert(check.repaired(document, kind), kind)
     problems = [*check.problems, *_problems(config)]
-    if problems and file is not None and isinstance(source, str):
-        lines = KeyLines(source)
-        problems = [_located(each, file, lines, is_given=bool(url)) for each in problems]
-        problems.sort(key=lambda each: _line(each.place))
-    return InspectedConfig(config, problems)
+    if file is None or not isinstance(source, str):
+        return InspectedConfig(config, problems, lambda error: error)
+    located = partial(_located, file=file, text=source, is_given=bool(url))
+    return InspectedConfig(config, sorted(map(located, problems), key=lambda each: _line(each.place)), located)
 
 
 def _document(source: str | Mapping[str, object], file: str | None) -> dict[str, object]:
@@ -204,12 +205,17 @@ def _document(source: str | Mapping[str, object], file: str | None) -> dict[str,
         raise ConfigurationError("", f"this is not TOML: {error}", place) from error
 
 
-def _located(error: ConfigurationError, file: str, lines: KeyLines, *, is_given: bool) -> ConfigurationError:
+def _located(error: ConfigurationError, *, file: str, text: str, is_given: bool) -> ConfigurationError:
     """The error with its place in the file. A store URL that was given outside the file has none."""
     if is_given and error.key == "store.url":
         return error
-    line = lines.line_of(error.key)
+    line = _key_lines(text).line_of(error.key)
     return ConfigurationError(error.key, error.problem, file if line is None else f"{file}:{line}")
+
+
+@lru_cache(maxsize=1)
+def _key_lines(text: str) -> KeyLines:
+    return KeyLines(text)
 
 
 def _line(place: str | None) -> int:
@@ -250,10 +256,12 @@ def _check_constant_channel(key: str, constants: Mapping[str, object], config: C
 
 
 def _check_store(store: StoreConfig) -> Iterator[ConfigurationError]:
-    scheme = urlsplit(store.url).scheme
-    if scheme not in {"sqlite", "postgresql", "postgres"}:
+    scheme = scheme_of(store.url)
+    if scheme not in {"sqlite", *POSTGRES_SCHEMES}:
         problem = f"{redacted(store.url)!r} is neither sqlite:///folder nor postgresql://…"
         yield ConfigurationError("store.url", problem)
+    elif scheme != "sqlite" and (fault := postgres_url_error(store.url)) is not None:
+        yield ConfigurationError("store.url", fault)
     if scheme == "sqlite" and not re.fullmatch(r"sqlite:///.+", store.url):
         yield ConfigurationError("store.url", "write sqlite:///folder (relative) or sqlite:////folder (absolute)")
     if _schema.fullmatch(store.schema) is None or store.schema.startswith("pg_"):

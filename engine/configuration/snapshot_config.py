@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
 from pagefold.engine.configuration.toml_tables import (
     ColumnsTable,
@@ -274,5 +275,9 @@ def _check_query(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationEr
     if (snapshot.database is None) == (snapshot.database_variable is None):
         problem = "needs the source's database: either database, its URL, or database_variable, which names one"
         yield ConfigurationError(f"{key}.database", problem)
-    if snapshot.database is not None and urlsplit(snapshot.database).scheme not in {"postgresql", "postgres"}:
+    if snapshot.database is None:
+        return
+    if scheme_of(snapshot.database) not in POSTGRES_SCHEMES:
         yield ConfigurationError(f"{key}.database", f"{redacted(snapshot.database)!r} is not postgresql://…")
+    elif (fault := postgres_url_error(snapshot.database)) is not None:
+        yield ConfigurationError(f"{key}.database", fault)

@@ -1,11 +1,10 @@
 """Snapshots by a query against the source's own PostgreSQL: one transaction, which sees one moment."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 import anyio
 import asyncpg
@@ -14,6 +13,7 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from pagefold.domains.domain import JSON
+from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
@@ -54,7 +54,7 @@ class SQLSnapshot(ReadAhead):
         super().__init__(group)
         settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
-        self._database = _database(settings, f"sources.{source}.snapshot.database_variable")
+        self._database = database_url(settings, f"sources.{source}.snapshot.database_variable", os.environ)
         self._query = settings.query or ""
         self.name = redacted(self._database)
         self._binding = Binding(config, source, self.name)
@@ -172,13 +172,15 @@ def _raw(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def _database(settings: SnapshotConfig, key: str) -> str:
-    """The URL of the source's database, from the file or from the environment."""
+def database_url(settings: SnapshotConfig, key: str, environment: Mapping[str, str]) -> str:
+    """The URL of the source's database, from the file or the environment. Raises `ConfigurationError`."""
     if settings.database is not None or settings.database_variable is None:
         return settings.database or ""
-    url = os.environ.get(settings.database_variable, "").strip()
+    url = environment.get(settings.database_variable, "").strip()
     if not url:
         raise ConfigurationError(key, f"the environment has no {settings.database_variable}, or an empty one")
-    if urlsplit(url).scheme not in {"postgresql", "postgres"}:
-        raise ConfigurationError(key, f"what {settings.database_variable} holds is no URL such as postgresql://…")
+    if scheme_of(url) not in POSTGRES_SCHEMES:
+        raise ConfigurationError(key, f"what {settings.database_variable} holds is not a URL such as postgresql://…")
+    if (fault := postgres_url_error(url)) is not None:
+        raise ConfigurationError(key, f"the URL in {settings.database_variable} {fault}")
     return url

@@ -225,12 +225,12 @@ def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) 
         (
             {"paths": PATHS | {"payload": {"price": "p"}}},
             f"{KEY}.paths.payload.price",
-            "no part of what pricing takes",
+            "not a field of the pricing payload",
         ),
         (
             {"constants": {"payload": {"colour": 1}}},
             f"{KEY}.constants.payload.colour",
-            "no part of what pricing takes",
+            "not a field of the pricing payload",
         ),
         ({"domains": "pricing media"}, f"{KEY}.paths.type", "is required: name what has it"),
     ],

@@ -44,7 +44,7 @@ class Signatures:
     def __init__(self, key: str, settings: WebhookConfig, environment: Mapping[str, str]) -> None:
         self._settings = settings
         self._secrets = [
-            _secret(f"{key}.secret_variables[{index}]", name, environment, settings)
+            webhook_secret(f"{key}.secret_variables[{index}]", name, environment, settings)
             for index, name in enumerate(settings.secret_variables)
         ]
 
@@ -86,7 +86,8 @@ class Signatures:
             raise Rejected(name, "does not match")
 
 
-def _secret(key: str, name: str, environment: Mapping[str, str], settings: WebhookConfig) -> bytes:
+def webhook_secret(key: str, name: str, environment: Mapping[str, str], settings: WebhookConfig) -> bytes:
+    """The secret in an environment variable. Raises `ConfigurationError`, which never shows it."""
     text = environment.get(name, "").strip()
     if not text:
         raise ConfigurationError(key, f"the environment has no {name}")

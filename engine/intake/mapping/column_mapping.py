@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import event_field_error
 from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
@@ -117,7 +118,10 @@ class Columns:
             return fault
         _, *path = target.split(".")
         if path and not any(expected_type(payload, path) for payload in self._payloads.values()):
-            return f"is no part of what {' or '.join(self._payloads)} takes"
+            fields = [name for payload in self._payloads.values() for name in payload.__struct_encode_fields__]
+            return (
+                f"is not a field of the {' or '.join(self._payloads)} payload; {suggestion(path[0], fields, 'fields')}"
+            )
         return None
 
 

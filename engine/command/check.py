@@ -1,0 +1,95 @@
+"""`pagefold check`: everything that is wrong with the configuration, before a command meets it."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from pagefold.engine.command.console import count, print_error, write_json
+from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
+from pagefold.engine.configuration.config import Config, InspectedConfig
+from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.webhook_config import WebhookConfig
+from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.intake.formats.debezium import DebeziumReader
+from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
+from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
+from pagefold.engine.snapshots.endpoint_client import token_in
+from pagefold.engine.snapshots.flat_json import columns_of
+from pagefold.engine.snapshots.json_rows import JSONRows
+from pagefold.engine.snapshots.sql_snapshot import database_url
+
+
+def check(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
+    """Check the configuration, and list everything that is wrong with it.
+
+    Checks what every other command would: keys and values, the fields that webhooks, changes of tables and columns
+    give, addresses, the secrets that the environment must have, and the folders of snapshot files. Opens no store, and
+    asks no source. Exit code 2 with problems.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON object per problem and line: place (file and line, or null), key, problem.
+    """
+    inspected = Config.inspect(options.config, store=options.store)
+    problems = problems_of(inspected, os.environ)
+    if as_json:
+        for each in problems:
+            write_json({"place": each.place, "key": each.key, "problem": each.problem})
+    elif problems:
+        for each in problems:
+            print_error(str(each))
+    else:
+        sources, channels = len(inspected.config.sources), len(inspected.config.channels)
+        print(f"the configuration is valid: {count(sources, 'source')}, {count(channels, 'channel')}")
+    return Exit.USAGE if problems else Exit.DONE
+
+
+def problems_of(inspected: InspectedConfig, environment: Mapping[str, str]) -> list[ConfigurationError]:
+    """Every problem: those of the file, then those of its sources in this environment.
+
+    A source with problems in the file is not checked further.
+    """
+    problems = list(inspected.problems)
+    for name in inspected.config.sources:
+        if not any(f"{each.key}.".startswith(f"sources.{name}.") for each in inspected.problems):
+            problems += map(inspected.located, _source_problems(inspected.config, name, environment))
+    return problems
+
+
+def _source_problems(config: Config, name: str, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
+    source, key = config.sources[name], f"sources.{name}"
+    if source.webhook is not None:
+        yield from _secret_problems(f"{key}.webhook", source.webhook, environment)
+        yield from _raised(partial(WebhookReader, config, name))
+    if source.cdc is not None:
+        yield from _raised(partial(DebeziumReader, config, name))
+    if source.snapshot is not None:
+        yield from _raised(partial(columns_of, config, name))
+        yield from _raised(partial(JSONRows, config, name))
+        yield from _snapshot_problems(f"{key}.snapshot", source.snapshot, environment)
+
+
+def _secret_problems(key: str, webhook: WebhookConfig, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
+    for index, variable in enumerate(webhook.secret_variables):
+        place = f"{key}.secret_variables[{index}]"
+        yield from _raised(partial(webhook_secret, place, variable, environment, webhook))
+
+
+def _snapshot_problems(
+    key: str, snapshot: SnapshotConfig, environment: Mapping[str, str]
+) -> Iterator[ConfigurationError]:
+    if snapshot.file is not None and not Path(snapshot.file).parent.is_dir():
+        folder = Path(snapshot.file).parent
+        yield ConfigurationError(f"{key}.file", f"there is no folder {folder} in {Path.cwd()}")
+    yield from _raised(partial(token_in, environment, f"{key}.token_variable", snapshot.token_variable))
+    if snapshot.kind == "query":
+        yield from _raised(partial(database_url, snapshot, f"{key}.database_variable", environment))
+
+
+def _raised(make: Callable[[], object]) -> Iterator[ConfigurationError]:
+    try:
+        make()
+    except ConfigurationError as error:
+        yield error

@@ -1,0 +1,127 @@
+"""`pagefold check`, the schema of the configuration, and the completion of the command line."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import jsonschema_rs
+import orjson
+import pytest
+
+from pagefold.engine.command.init import sample
+from tests.configuration.test_config import EXAMPLE
+from tests.support.command_line import run_pagefold
+
+SECRETS = {
+    "PIM_WEBHOOK_SECRET": "a-secret",
+    "PIM_TOKEN": "a-token",
+    "WMS_DATABASE": "postgresql://reader:geheim@wms.example:5432/stock",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a configuration of every kind of source, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAGEFOLD_STORE", raising=False)
+    (tmp_path / "pagefold.toml").write_text(EXAMPLE.sub("", sample()))
+    return tmp_path
+
+
+def test_a_valid_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line on standard output, nothing opened or made."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    (place / "exports").mkdir()
+    assert run_pagefold("check") == (0, "the configuration is valid: 5 sources, 3 channels\n", "")
+    assert sorted(path.name for path in place.iterdir()) == ["exports", "pagefold.toml"]
+    assert run_pagefold("check", "--json") == (0, "", "")
+
+
+def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment, the folders, and what webhooks, columns and tables give, each with its line; exit code 2."""
+    monkeypatch.setenv("PIM_TOKEN", "two words")
+    monkeypatch.setenv("WMS_DATABASE", "postgresql://reader:geheim@wms.example:99999/stock")
+    text = (place / "pagefold.toml").read_text()
+    text = text.replace("paths.payload.categories", "paths.payload.categorys").replace(
+        "payload.taxClass", "payload.tax"
+    )
+    (place / "pagefold.toml").write_text(text)
+    code, out, err = run_pagefold("check")
+    assert (code, out) == (2, "")
+    problems = (
+        "sources.pim.webhook.secret_variables[0]: the environment has no PIM_WEBHOOK_SECRET",
+        "sources.pim.webhook.paths.payload.categorys: is not a field of the catalog payload; did you mean",
+        "sources.pim.snapshot.token_variable: what PIM_TOKEN holds is no token",
+        "sources.erp.cdc.columns.payload.tax: is not a field of the pricing payload",
+        "sources.erp.snapshot.file: there is no folder exports",
+        "sources.wms-berlin.snapshot.database_variable: the URL in WMS_DATABASE has the port '99999'",
+    )
+    for line, problem in zip(err.splitlines(), problems, strict=True):
+        assert line.startswith("pagefold: pagefold.toml:")
+        assert problem in line
+        number, key = line.split(":")[2], problem.split(":")[0]
+        assert key.rpartition(".")[2].partition("[")[0] in text.splitlines()[int(number) - 1]
+    assert "geheim" not in err
+    assert "two words" not in err
+    assert [each["key"] for each in run_pagefold("check", "--json").documents] == [
+        problem.split(":")[0] for problem in problems
+    ]
+
+
+def test_a_source_with_a_problem_in_the_file_is_not_checked_further(place: Path) -> None:
+    """What stands in for a wrong value raises no problem of its own; the other sources are checked."""
+    text = (place / "pagefold.toml").read_text()
+    (place / "pagefold.toml").write_text(text.replace('["PIM_WEBHOOK_SECRET"]', "7"))
+    err = run_pagefold("check").err
+    assert "sources.pim.webhook.secret_variables: expected `array`, got `int`" in err
+    assert "PIM_TOKEN" not in err
+    assert "WMS_DATABASE" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql://h:x/d", "has the port 'x'"),
+        ("postgresql://u:p@a:1,b:70000/d", "has the port '70000'"),
+        ("postgresql://[::1/d", "square brackets"),
+        ("postgresql://u:p@a:1,b/d", None),
+        ("postgresql://[::1]:5432/d", None),
+        ("postgresql:///d?host=/run", None),
+    ],
+)
+def test_the_address_of_the_store_is_checked(place: Path, url: str, problem: str | None) -> None:
+    """A port that is none is found before anything connects; the password is not shown."""
+    err = run_pagefold("check", "--store", url).err
+    assert ("store.url" in err) == (problem is not None)
+    assert problem is None or f"store.url: {'' if 'square' in problem else problem}" in err
+
+
+def test_the_schema_of_the_configuration(place: Path) -> None:
+    """Editors accept by it what Pagefold accepts, and refuse misspelt keys and values."""
+    schema = orjson.loads(run_pagefold("schema", "config").out)
+    validator = jsonschema_rs.validator_for(schema)
+    document = tomllib.loads((place / "pagefold.toml").read_text())
+    assert list(validator.iter_errors(document)) == []
+    for table, key, value in (("http", "reads", "closed"), ("work", "batch", 0), ("store", "colour", "red")):
+        assert not validator.is_valid(document | {table: document.get(table, {}) | {key: value}})
+    assert "pagefold schema config" in sample()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str) -> None:
+    """It knows commands, options and their values."""
+    out = run_pagefold("completion", shell).out
+    for word in ("dead-letters", "--rejects", "inventory"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("pagefold sta", "status"), ("pagefold ingest --rej", "--rejects"), ("pagefold x", "")]
+)
+def test_bash_completes_a_command(words: str, found: str) -> None:
+    """The script that is printed completes commands and options."""
+    ask = f'\nCOMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _pagefold; echo "${{COMPREPLY[@]}}"'
+    program = run_pagefold("completion", "bash").out + ask
+    ran = subprocess.run(["/bin/bash", "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == found
