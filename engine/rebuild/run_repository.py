@@ -22,7 +22,7 @@ from eventsourcing.persistence import (
     StoredEvent,
     Transcoding,
 )
-from eventsourcing.utils import Environment, EnvType
+from eventsourcing.utils import Environment, EnvType, register_topic
 
 from pagefold.engine.errors import RunTakenOver, UnknownRun
 from pagefold.engine.rebuild.older_rows import Again, OvertakenFound
@@ -59,6 +59,9 @@ class Registered(RunEvent):
     TOPIC = "engine.rebuild.runs:Registered"
     run: str
     source: str
+
+
+register_topic(Registered.TOPIC, Registered)  # it names no module any more
 
 
 class CountsAsObject(Transcoding):

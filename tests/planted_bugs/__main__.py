@@ -30,7 +30,7 @@ def copied(place: Path) -> Path:
     for name in listed.stdout.splitlines():
         target = place / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
     return place
 
 
