@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("domains", "engine", "projections")
-BUILT_FROM = ("pagefold", *FOLDERS, "pyproject.toml", "README.md", "LICENSE")
+BUILT_FROM = ("pagefold", *FOLDERS, "docs", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
 
 EVERY_MODULE = """
 import importlib, os, pkgutil, sys

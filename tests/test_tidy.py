@@ -45,7 +45,7 @@ def python_files(*folders: str) -> list[Path]:
 
 def text_files() -> list[Path]:
     """Every file that people write, except caches and what git keeps."""
-    folders = [ROOT / name for name in (*CODE, "scripts", ".ci") if (ROOT / name).is_dir()]
+    folders = [ROOT / name for name in (*CODE, "docs", "scripts", ".ci") if (ROOT / name).is_dir()]
     nested = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml")]
     return [path for path in sorted(nested + top) if path.suffix in TEXT_SUFFIXES]

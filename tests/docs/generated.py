@@ -1,0 +1,256 @@
+"""The parts of the documentation that are made from the code: what an event, a payload and the configuration may have.
+
+A page has such a part between `<!-- generated: NAME -->` and `<!-- end -->`. Types, defaults and limits come from the
+structs. What a field means, the docstring below it says; for tables of the configuration and for events,
+`meanings.toml`.
+"""
+
+import ast
+import builtins
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from textwrap import dedent
+
+import msgspec
+from msgspec import inspect as types
+
+from pagefold.domains import DOMAINS, catalog, inventory, media
+from pagefold.engine.configuration.config import Config
+from pagefold.engine.intake.event_parser import EventEnvelope
+from tests.support.documents import ROOT
+
+PAYLOADS = ROOT / "docs" / "payloads.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+
+_part = re.compile(r"^(<!-- generated: ([\w ]+) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
+_text_by_locale = types.DictType(types.StrType(), types.UnionType((types.StrType(), types.NoneType())))
+
+SERVED: Mapping[str, type[msgspec.Struct]] = {
+    "catalog": catalog.Served,
+    "inventory": inventory.Stock,
+    "media": media.Served,
+}
+"""What a page shows of a domain, where that is not the payload itself; of media, for each asset."""
+
+
+class UndocumentedError(Exception):
+    """A field has no meaning, or a meaning no field."""
+
+
+def rendered(page: str) -> str:
+    """A page with its generated parts made again."""
+    return _part.sub(lambda found: f"{found[1]}\n{_made(found[2])}\n{found[3]}", page)
+
+
+def _made(name: str) -> str:
+    kind, _, argument = name.partition(" ")
+    makers: Mapping[str, Callable[[str], str]] = {
+        "event": lambda _: _event(),
+        "payload": _payload,
+        "section": _section,
+        "table": _table,
+    }
+    return makers[kind](argument)
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _rows(header: str, rows: Iterator[tuple[str, ...]]) -> str:
+    columns = header.count("|") + 1
+    lines = [f"| {header} |", "|" + "---|" * columns]
+    lines += [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _event() -> str:
+    meanings = _meanings()["event"]
+    fields = types.type_info(EventEnvelope)
+    assert isinstance(fields, types.StructType)
+    _compare("event", {field.encode_name for field in fields.fields}, meanings)
+    return _rows(
+        "field | type | meaning",
+        ((f"`{name}`", meanings[name]["type"], meanings[name]["meaning"]) for name in meanings),
+    )
+
+
+def _payload(domain: str) -> str:
+    [struct] = [each.payload for each in DOMAINS if each.name == domain]
+    return _rows("field | type | default | meaning", _payload_rows(struct, ""))
+
+
+def _payload_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
+    described = _docstrings(struct)
+    info = types.type_info(struct)
+    assert isinstance(info, types.StructType)
+    for field in info.fields:
+        yield f"`{prefix}{field.encode_name}`", _type(field.type), _default(field), described[field.name]
+        for inner, suffix in _inner(field.type):
+            yield from _payload_rows(inner, f"{prefix}{field.encode_name}{suffix}.")
+
+
+def _section(domain: str) -> str:
+    struct = SERVED[domain]
+    return _rows("field | type | meaning", _section_rows(struct, "assets[]." if domain == "media" else ""))
+
+
+def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
+    for name, kind, _, meaning in _payload_rows(struct, prefix):
+        yield name, kind, meaning
+
+
+def _table(name: str) -> str:
+    """A table of the configuration, by its key with a wildcard, such as `sources X snapshot`."""
+    struct = _tables()[name]
+    meanings = _meanings()["configuration"].get(name.replace(" ", "_"), {})
+    fields = {field.encode_name: field for field in _fields(struct) if _struct_in(field.type) is None}
+    _compare(name, fields.keys(), meanings)
+    return _rows(
+        "key | type | default | meaning",
+        ((f"`{key}`", _toml_type(field.type), _default(field), meanings[key]) for key, field in fields.items()),
+    )
+
+
+@cache
+def _tables() -> dict[str, type[msgspec.Struct]]:
+    """Every table of the configuration, by its key."""
+    found: dict[str, type[msgspec.Struct]] = {}
+
+    def collect(struct: type[msgspec.Struct], prefix: str) -> None:
+        for field in _fields(struct):
+            inner = _struct_in(field.type)
+            if inner is not None:
+                many = " X" if isinstance(field.type, types.DictType) else ""
+                key = f"{prefix} {field.encode_name}{many}".strip()
+                found[key] = inner
+                collect(inner, key)
+
+    collect(Config, "")
+    return found
+
+
+def tables() -> set[str]:
+    """The names of the tables of the configuration."""
+    return set(_tables())
+
+
+# --- structs --------------------------------------------------------------------------------------
+
+
+def _fields(struct: type[msgspec.Struct]) -> tuple[types.Field, ...]:
+    info = types.type_info(struct)
+    assert isinstance(info, types.StructType)
+    return info.fields
+
+
+def _plain(kind: types.Type) -> types.Type:
+    """A type without what is said about it, and without null."""
+    if isinstance(kind, types.Metadata):
+        return _plain(kind.type)
+    if isinstance(kind, types.UnionType):
+        others = [each for each in kind.types if not isinstance(each, types.NoneType)]
+        return _plain(others[0]) if len(others) == 1 else kind
+    return kind
+
+
+def _struct_in(kind: types.Type) -> type[msgspec.Struct] | None:
+    """The table, or the entries of the table of tables, that a value of this type is."""
+    kind = _plain(kind)
+    if isinstance(kind, types.DictType):
+        kind = _plain(kind.value_type)
+    return kind.cls if isinstance(kind, types.StructType) else None
+
+
+def _inner(kind: types.Type) -> Iterator[tuple[type[msgspec.Struct], str]]:
+    kind = _plain(kind)
+    if isinstance(kind, types.ListType) and isinstance(kind.item_type, types.StructType):
+        yield kind.item_type.cls, "[]"
+
+
+def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """What stands below each field. Raises `UndocumentedError` where nothing does."""
+    found: dict[str, str] = {}
+    for each in (each for each in reversed(struct.__mro__) if each.__module__.startswith("pagefold.")):
+        body = ast.parse(dedent(inspect.getsource(each))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
+                case _:
+                    pass
+    _compare(struct.__name__, set(struct.__struct_fields__), found)
+    return found
+
+
+@cache
+def _meanings() -> dict[str, dict[str, dict[str, str]]]:
+    return tomllib.loads((Path(__file__).parent / "meanings.toml").read_text("utf-8"))
+
+
+def _compare(name: str, fields: Collection[str], meanings: Collection[str]) -> None:
+    if set(fields) != set(meanings):
+        without, needless = set(fields) - set(meanings), set(meanings) - set(fields)
+        raise UndocumentedError(f"{name}: fields without a meaning {without}, meanings without a field {needless}")
+
+
+# --- types ----------------------------------------------------------------------------------------
+
+
+def _type(kind: types.Type) -> str:  # noqa: C901, PLR0911, PLR0912  # one line a type
+    match kind:
+        case types.Metadata(type=inner):
+            return _type(inner)
+        case _ if kind == _text_by_locale:
+            return "text by locale"
+        case types.UnionType(types=parts):
+            return " or ".join(_type(part) for part in parts)
+        case types.NoneType():
+            return "null"
+        case types.BoolType():
+            return "true or false"
+        case types.IntType() | types.FloatType():
+            return _number(kind)
+        case types.StrType():
+            return "text"
+        case types.DateTimeType():
+            return "timestamp"
+        case types.LiteralType(values=values):
+            return " or ".join(f'`"{value}"`' for value in values)
+        case types.ListType(item_type=item) | types.VarTupleType(item_type=item):
+            return f"array of {_type(item)}"
+        case types.DictType(value_type=value):
+            return f"object of {_type(value)}"
+        case types.StructType():
+            return "objects"
+        case types.AnyType() | types.CustomType(cls=builtins.object):
+            return "anything"
+        case _:
+            raise UndocumentedError(str(kind))
+
+
+def _toml_type(kind: types.Type) -> str:
+    """A type in TOML's words: a key that may be null may be absent."""
+    return _type(kind).removesuffix(" or null").replace("object of anything", "table").replace("object of", "table of")
+
+
+def _number(kind: types.IntType | types.FloatType) -> str:
+    name = "integer" if isinstance(kind, types.IntType) else "number"
+    low = f"above {kind.gt}" if kind.gt is not None else f"from {kind.ge}" if kind.ge is not None else ""
+    largest = 2**53 - 1
+    high = "" if kind.le is None or kind.le == largest else f"up to {kind.le}"
+    limits = " ".join(filter(None, ("" if kind.ge == -largest else low, high)))
+    return f"{name}, {limits}" if limits else name
+
+
+def _default(field: types.Field) -> str:
+    if field.required:
+        return "required"
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    if default is None or default in ({}, [], (), ""):
+        return "–"
+    return f"`{msgspec.json.encode(default).decode()}`"

@@ -1,0 +1,55 @@
+"""Every command that the documentation shows is run, and prints what is shown."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import PAGES, README, ROOT, Walkthrough, blocks, commands
+
+MAX_README_LINES = 260
+ELSEWHERE = re.compile(r"(scripts/(?:demo|test|check|soak|install|planted-bugs|docs)|python -m benchmarks)\b")
+"""What a `shell` block may show: commands that the tests run in another way, or that take minutes."""
+
+EVERY_PAGE = [README, *PAGES]
+with_curl = pytest.mark.skipif(not all(map(shutil.which, ("curl", "openssl"))), reason="the pages use curl and openssl")
+each_page = pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
+
+
+@with_curl
+@each_page
+def test_a_page_can_be_followed_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+    """In one empty folder, each command of a page prints what the page shows."""
+    with Walkthrough(tmp_path) as reader:
+        reader.follow(page)
+    shown = page.read_text("utf-8")
+    assert (reader.ran > 0) is any(blocks(shown, "console", "sh"))
+
+
+def test_the_readme_is_short() -> None:
+    """What does not fit into the README has a page of its own."""
+    assert len(README.read_text("utf-8").splitlines()) <= MAX_README_LINES
+
+
+@each_page
+def test_what_is_not_run_is_run_elsewhere(page: Path) -> None:
+    """A `shell` block shows scripts and benchmarks, and nothing that a test could run here."""
+    for _, block in blocks(page.read_text("utf-8"), "shell"):
+        for line in block.splitlines():
+            assert ELSEWHERE.match(line), line
+
+
+@each_page
+def test_commands_need_no_new_curl_and_no_riddles(page: Path) -> None:
+    """`curl --json` came with 7.82, which older systems do not have; an expression of `sed` teaches nothing."""
+    for _, block in blocks(page.read_text("utf-8"), "console"):
+        for command, _ in commands(block):
+            assert not re.search(r"\bsed\b|curl.* --json", command), command
+
+
+def test_the_scripts_that_are_named_exist() -> None:
+    """Every script that a page names can be run."""
+    for page in EVERY_PAGE:
+        for name in re.findall(r"\bscripts/([\w-]+)", page.read_text("utf-8")):
+            assert shutil.which(ROOT / "scripts" / name), f"{page.name} names scripts/{name}"

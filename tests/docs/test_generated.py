@@ -1,0 +1,28 @@
+"""The tables of the documentation are those that the code gives."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pagefold.domains import DOMAINS
+from tests.docs.generated import CONFIGURATION, PAYLOADS, rendered, tables
+
+
+@pytest.mark.parametrize("page", [PAYLOADS, CONFIGURATION], ids=lambda page: page.name)
+def test_a_generated_page_is_up_to_date(page: Path) -> None:
+    """`scripts/docs` would change nothing."""
+    text = page.read_text("utf-8")
+    assert rendered(text) == text
+
+
+def test_every_domain_is_described() -> None:
+    """The page of payloads has the fields of every domain."""
+    described = re.findall(r"^<!-- generated: payload (\w+) -->$", PAYLOADS.read_text("utf-8"), re.MULTILINE)
+    assert described == [domain.name for domain in DOMAINS]
+
+
+def test_every_table_is_described() -> None:
+    """The page of the configuration has every table, once."""
+    described = re.findall(r"^<!-- generated: table ([\w ]+) -->$", CONFIGURATION.read_text("utf-8"), re.MULTILINE)
+    assert sorted(described) == sorted(tables())
