@@ -38,7 +38,10 @@ SERVED: Mapping[str, type[msgspec.Struct]] = {
 
 
 class UndocumentedError(Exception):
-    """A field has no meaning, or a meaning no field."""
+    """Fields have no meaning, or meanings no field."""
+
+    def __init__(self, name: str, *, fields: set[str], meanings: set[str]) -> None:
+        super().__init__(f"{name}: fields without a meaning {fields}, meanings without a field {meanings}")
 
 
 def rendered(page: str) -> str:
@@ -194,8 +197,7 @@ def _meanings() -> dict[str, dict[str, dict[str, str]]]:
 
 def _compare(name: str, fields: Collection[str], meanings: Collection[str]) -> None:
     if set(fields) != set(meanings):
-        without, needless = set(fields) - set(meanings), set(meanings) - set(fields)
-        raise UndocumentedError(f"{name}: fields without a meaning {without}, meanings without a field {needless}")
+        raise UndocumentedError(name, fields={*fields} - {*meanings}, meanings={*meanings} - {*fields})
 
 
 # --- types ----------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def _type(kind: types.Type) -> str:  # noqa: C901, PLR0911, PLR0912  # one line 
         case types.AnyType() | types.CustomType(cls=builtins.object):
             return "anything"
         case _:
-            raise UndocumentedError(str(kind))
+            raise NotImplementedError(kind)
 
 
 def _toml_type(kind: types.Type) -> str:
