@@ -34,7 +34,7 @@ async def batches(bench: Bench, stores: Stores, events: int) -> Line:
     batch = min(BATCH, events // rounds)
     workload, bare = Workload(), Workload()
     async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "append") as library:
-        floor, door = await stores.floor(floor_url), EventValidator(config(url))
+        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
 
             async def run_pagefold() -> Timed:
@@ -44,7 +44,7 @@ async def batches(bench: Bench, stores: Stores, events: int) -> Line:
                 return Timed(watch.seconds, batch)
 
             async def barely() -> Timed:
-                rows, watch = admitted(door, bare.take(batch)), Stopwatch()
+                rows, watch = admitted(validator, bare.take(batch)), Stopwatch()
                 with watch:
                     await floor.append(rows)
                 return Timed(watch.seconds, batch)
@@ -65,7 +65,7 @@ async def singles(bench: Bench, stores: Stores) -> Line:
     calls = 2 if bench.quick else CALLS
     workload = Workload()
     async with fresh(stores, 2) as (url, floor_url), pagefold.open(config(url)) as shop:
-        floor, door = await stores.floor(floor_url), EventValidator(config(url))
+        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
 
         async def timed(callers: int, calls: int) -> Timed:
             given, watch = [workload.take(calls) for _ in range(callers)], Stopwatch()
@@ -74,7 +74,7 @@ async def singles(bench: Bench, stores: Stores) -> Line:
             return Timed(watch.seconds, callers * calls)
 
         async def barely(size: int, transactions: int) -> Timed:
-            rows, watch = [admitted(door, workload.take(size)) for _ in range(transactions)], Stopwatch()
+            rows, watch = [admitted(validator, workload.take(size)) for _ in range(transactions)], Stopwatch()
             with watch:
                 for each in rows:
                     await floor.append(each)
@@ -111,11 +111,11 @@ async def together(bench: Bench, stores: Stores, events: int) -> Line:
     size = events // rounds
     workload, bare = Workload(), Workload()
     async with fresh(stores, 2) as (url, floor_url), library_sides(bench, stores, "together") as library:
-        floor, door = await stores.floor(floor_url), EventValidator(config(url))
+        floor, validator = await stores.floor(floor_url), EventValidator(config(url))
         async with pagefold.open(config(url)) as shop:
             sides = [
                 Side(PAGEFOLD, lambda: _work(shop, list(workload.batches(size)))),
-                Side(FLOOR, lambda: _bare_work(floor, door, list(bare.batches(size)))),
+                Side(FLOOR, lambda: _bare_work(floor, validator, list(bare.batches(size)))),
                 *library,
             ]
             rates = await interleave(sides, rounds)
@@ -139,8 +139,8 @@ async def _work(shop: pagefold.Shop, batches: Sequence[Sequence[DomainEvent]]) -
     return Timed(watch.seconds, sum(map(len, batches)))
 
 
-async def _bare_work(floor: Floor, door: EventValidator, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
-    rows, watch = [admitted(door, batch) for batch in batches], Stopwatch()
+async def _bare_work(floor: Floor, validator: EventValidator, batches: Sequence[Sequence[DomainEvent]]) -> Timed:
+    rows, watch = [admitted(validator, batch) for batch in batches], Stopwatch()
     with watch:
         await floor.append_and_apply(rows)
     return Timed(watch.seconds, sum(map(len, rows)))

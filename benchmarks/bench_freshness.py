@@ -59,14 +59,14 @@ async def line(bench: Bench, stores: Stores) -> Line:
     events = int(RATE * seconds)
     found: dict[str, list[list[float]]] = defaultdict(list)
     async with fresh(stores, 2) as (url, floor_url):
-        workload, bare, door = Workload(), Workload(), EventValidator(config(url))
+        workload, bare, validator = Workload(), Workload(), EventValidator(config(url))
         floor = await stores.floor(floor_url)
         for _ in range(bench.rounds):
             found[PAGEFOLD].append(await _pagefold(url, workload.take(events)))
-            rows = admitted(door, bare.take(events // 10))
+            rows = admitted(validator, bare.take(events // 10))
             found[FLOOR].append([await _barely(floor, row) for row in rows])
             if isinstance(stores, PostgresStores):
-                found[LIBRARY].append(await _library(stores, admitted(door, Workload().take(events))))
+                found[LIBRARY].append(await _library(stores, admitted(validator, Workload().take(events))))
         await floor.close()
     return _line(stores, found)
 

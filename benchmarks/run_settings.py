@@ -47,11 +47,11 @@ async def library_sides(bench: Bench, stores: Stores, work: str) -> AsyncIterato
         yield []
         return
     url = stores.server.create_database()
-    library, workload, door = Library(url), Workload(), EventValidator(config(url))
+    library, workload, validator = Library(url), Workload(), EventValidator(config(url))
     timed = {"append": library.time_append, "apply": library.time_apply, "together": library.time_together}[work]
 
     async def run() -> Timed:
-        events = library.stored(admitted(door, workload.take(bench.library_events)))
+        events = library.stored(admitted(validator, workload.take(bench.library_events)))
         return await anyio.to_thread.run_sync(partial(timed, events))
 
     try:

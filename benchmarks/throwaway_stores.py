@@ -69,9 +69,9 @@ class Stores(ABC):
 
     async def fill(self, url: str, events: Iterator[DomainEvent]) -> None:
         """Appends events that come through the door."""
-        door, floor = EventValidator(config(url)), await self.floor(url)
+        validator, floor = EventValidator(config(url)), await self.floor(url)
         while batch := list(islice(events, BATCH)):
-            await floor.append(admitted(door, batch))
+            await floor.append(admitted(validator, batch))
         await floor.close()
 
 

@@ -163,6 +163,6 @@ class Workload:
         return "dam", "*", f'{{"assets":[{main},{assets}]}}'
 
 
-def admitted(door: EventValidator, events: Sequence[DomainEvent]) -> list[EncodedEvent]:
+def admitted(validator: EventValidator, events: Sequence[DomainEvent]) -> list[EncodedEvent]:
     """The events as the log keeps them: what floors write, and what logs are filled with."""
-    return [door.admit(event, RECORDED_AT, f"{number:032x}") for number, event in enumerate(events)]
+    return [validator.encode(event, RECORDED_AT, f"{number:032x}") for number, event in enumerate(events)]

@@ -3,7 +3,7 @@
 PagefoldError
 ├── ConfigurationError      the configuration is wrong: which key, and what is allowed
 ├── Rejected                an event breaks a rule: where, and why
-│   └── EpochRefused        the epoch cannot be raised, or there is no alarm to dismiss
+│   └── InvalidEpochRequest the epoch cannot be raised, or there is no alarm to dismiss
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
@@ -64,7 +64,7 @@ class Rejected(PagefoldError):
         self.reason = reason
 
 
-class EpochRefused(Rejected):
+class InvalidEpochRequest(Rejected):
     """An epoch that cannot be raised, or an alarm that cannot be dismissed."""
 
 

@@ -18,7 +18,7 @@ from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
 from pagefold.engine.errors import ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.appender import Appender
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.reading.history import HistoryEntry, history_of
@@ -62,7 +62,7 @@ class Shop:
         self.store = store
         self.pages = PageReader(store.pages, config)
         validator = EventValidator(config)
-        epochs = Epochs(store.log)
+        epochs = EpochRegistry(store.log)
         self.dead_letters = DeadLetterService(store, config, validator, self.append, epochs)
         self.tokens = TokenService(store, config)
         self.epochs = EpochService(store, config, validator, epochs)

@@ -187,12 +187,12 @@ def test_a_snapshot_says_what_the_log_says(tmp_path: Path) -> None:
     assert others != lines == sorted(others)
     events = list(price_workload.events(300, 4))
     assert [parse_event(line) for line in lines] == events
-    door = EventValidator(config("sqlite:///nowhere"))
-    rows = admitted(door, events)
+    validator = EventValidator(config("sqlite:///nowhere"))
+    rows = admitted(validator, events)
     streams = [row.originator_id for row in rows]
     assert streams == sorted(set(streams))
     assert all(row.content not in line for row, line in zip(rows, lines, strict=True))
-    newer = admitted(door, list(price_workload.events(300, 5)))
+    newer = admitted(validator, list(price_workload.events(300, 5)))
     assert all(row.content != then.content for row, then in zip(rows, newer, strict=True))
 
 

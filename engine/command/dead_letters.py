@@ -30,7 +30,7 @@ from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, Retry
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, summary_of
 from pagefold.engine.errors import DeadLetterResolved
 from pagefold.engine.events import AppendResult
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
@@ -326,10 +326,10 @@ async def _correct(
 def _read(payload: str) -> bytes:
     """The payload in a file, or on standard input; of one that is too large, as much as shows that."""
     if payload == "-":
-        return sys.stdin.buffer.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
+        return sys.stdin.buffer.read(MAX_EVENT_BYTES + 1).removeprefix(BYTE_ORDER_MARK)
     try:
         with Path(payload).open("rb") as file:
-            return file.read(LARGEST_EVENT + 1).removeprefix(BYTE_ORDER_MARK)
+            return file.read(MAX_EVENT_BYTES + 1).removeprefix(BYTE_ORDER_MARK)
     except OSError as error:
         raise UsageError("--payload", f"{payload}: {error.strerror}") from None
 

@@ -15,7 +15,7 @@ from pagefold.engine.command.options import AsJSON, Exit, Injected, Options, Usa
 from pagefold.engine.command.progress import byte_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.events import OUTCOMES
-from pagefold.engine.intake.input_files import STANDARD_INPUT, size_of
+from pagefold.engine.intake.input_files import STANDARD_INPUT, file_size
 from pagefold.engine.runtime.event_loop import run
 
 
@@ -60,7 +60,7 @@ def _check_rejects(rejects: Path, files: Sequence[str]) -> None:
 
 async def _ingest(files: Sequence[str], rejects: Path | None, options: Options, *, as_json: bool) -> int:
     config = options.load()
-    sizes = [size_of(name) for name in files]
+    sizes = [file_size(name) for name in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     title = files[0] if len(files) == 1 else f"{len(files)} files"
     started = time.monotonic()

@@ -20,7 +20,7 @@ from pagefold.engine.errors import PagefoldError, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.input_files import InputFile
-from pagefold.engine.intake.ndjson_reader import Line, LineReader
+from pagefold.engine.intake.ndjson_reader import NdjsonLine, NdjsonReader
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.dead_letter_records import DeadLetterFilter
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """Lines of one source, and how many bytes of all sources were read by then."""
 
     source: str
-    lines: list[Line]
+    lines: list[NdjsonLine]
     position: int
 
 
@@ -83,7 +83,7 @@ class IngestJob:
                     self._position += source.position
 
     async def _read_source(self, source: InputFile, send: Batches) -> None:
-        reader = LineReader(source.name)
+        reader = NdjsonReader(source.name)
         while True:
             data = await source.read()
             reader.feed(data)
@@ -92,7 +92,9 @@ class IngestJob:
             if not data:
                 return
 
-    async def _batch(self, reader: LineReader, source: InputFile, send: Batches, *, last: bool) -> list[Line] | None:
+    async def _batch(
+        self, reader: NdjsonReader, source: InputFile, send: Batches, *, last: bool
+    ) -> list[NdjsonLine] | None:
         """The next batch, not a full one only at the end, or when nobody is writing at the moment."""
         try:
             return await run_sync(partial(reader.batch, partial=last or source.idle))
@@ -101,7 +103,7 @@ class IngestJob:
                 await self._send(rest, source, send)
             raise SourceFailed(source.name, f"{error.problem}; read up to line {reader.number:,}") from error
 
-    async def _send(self, lines: list[Line], source: InputFile, send: Batches) -> None:
+    async def _send(self, lines: list[NdjsonLine], source: InputFile, send: Batches) -> None:
         await send.send(Batch(source.name, lines, self._position + source.position))
 
     async def _append(self, batch: Batch) -> None:
@@ -126,11 +128,11 @@ class Refusals:
 
     def __init__(self, shop: Shop, file: BinaryIO | None) -> None:
         self._shop = shop
-        self._door = EventValidator(shop.config)
+        self._validator = EventValidator(shop.config)
         self._file = file
         self.count = 0
 
-    async def add(self, source: str, line: Line, result: AppendResult) -> None:
+    async def add(self, source: str, line: NdjsonLine, result: AppendResult) -> None:
         """Takes note of a line that was refused."""
         self.count += 1
         if self._file is not None:
@@ -148,7 +150,7 @@ class Refusals:
         """Where the event of a conflict is kept, when that is among the newest letters of its source."""
         if result.outcome != "conflict" or not isinstance(event, DomainEvent):
             return ""
-        admission = self._door.admit(event, now(), "0")
+        admission = self._validator.encode(event, now(), "0")
         stream = admission.originator_id
         office = self._shop.dead_letters
         page = await office.page(DeadLetterFilter("ingest", event.type, event.source), limit=LARGEST_PAGE)
@@ -160,7 +162,7 @@ class Refusals:
         return "; kept in dead letters"
 
 
-def _record(source: str, line: Line, result: AppendResult) -> bytes:
+def _record(source: str, line: NdjsonLine, result: AppendResult) -> bytes:
     record: dict[str, object] = {
         "file": source,
         "line": line.number,

@@ -10,9 +10,9 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, PlacedEvent, ValidatedEvent
-from pagefold.engine.intake.appender import content_of, newest_of
+from pagefold.engine.intake.appender import content_of, newest_revision
 from pagefold.engine.intake.canonical_payloads import is_same_content
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.runtime.clock import now
@@ -101,10 +101,10 @@ def _given(payload: bytes) -> bytes | None:
 class Corrector:
     """Appends corrections of dead letters to the log."""
 
-    def __init__(self, log: Log, door: EventValidator, epochs: Epochs) -> None:
+    def __init__(self, log: Log, validator: EventValidator, epochs: EpochRegistry) -> None:
         self._epochs = epochs
         self._log = log
-        self._door = door
+        self._validator = validator
 
     async def append(self, letter: DeadLetter, event: DomainEvent, operator: str) -> AppendResult:
         """Appends the event as the next revision of its version, as the first where the version is free.
@@ -113,7 +113,7 @@ class Corrector:
         `rejected` when it breaks a rule of the door. `conflict` when others corrected the same version all the while.
         """
         try:
-            statement = self._door.examine(event)
+            statement = self._validator.validate(event)
         except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
         stream, version = statement.originator_id, statement.originator_version
@@ -122,7 +122,7 @@ class Corrector:
         for _ in range(ATTEMPTS):
             [placed], fence = await self._epochs.place([admission])
             stored = await self._log.events_at([placed.key])
-            stands = newest_of(stored) if stored else None
+            stands = newest_revision(stored) if stored else None
             if stands is not None and _says(stands, statement):
                 return _duplicate(letter, stands)
             revision = 0 if stands is None else stands.revision + 1

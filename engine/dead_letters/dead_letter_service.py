@@ -16,7 +16,7 @@ from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, det
 from pagefold.engine.errors import DeadLetterResolved, Rejected, UnknownCursor, UnknownDeadLetter
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.folding.folder import Folder
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
@@ -87,11 +87,13 @@ class RetryBatch(NamedTuple):
 class DeadLetterService:
     """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
 
-    def __init__(self, store: Store, config: Config, door: EventValidator, append: Append, epochs: Epochs) -> None:
+    def __init__(
+        self, store: Store, config: Config, validator: EventValidator, append: Append, epochs: EpochRegistry
+    ) -> None:
         self._store = store
         self._letters = store.dead_letters
         self._append = append
-        self._corrector = Corrector(store.log, door, epochs)
+        self._corrector = Corrector(store.log, validator, epochs)
         self._folders = {domain.name: Folder(domain, config.resolved_channels, store.log) for domain in DOMAINS}
         self._deliver: Deliver | None = None
 

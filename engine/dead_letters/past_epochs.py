@@ -6,7 +6,7 @@ a version of the counter that is no more, and stand above everything that was sa
 
 import msgspec
 
-from pagefold.engine.intake.epoch_registry import Epochs, Known, read_note
+from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs, read_note
 from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import epoch_of
@@ -21,18 +21,18 @@ _state = msgspec.json.Decoder(EventState)
 class PastEpochs:
     """The epochs that were current at a moment, fixed-width UTC text."""
 
-    def __init__(self, log: Log, epochs: Epochs, moment: str) -> None:
+    def __init__(self, log: Log, epochs: EpochRegistry, moment: str) -> None:
         self._log = log
         self._epochs = epochs
         self._moment = moment
-        self._known = Known()
+        self._known = KnownEpochs()
 
     async def begin(self) -> bool:
         """Whether there may be any that is over."""
         known = await self._epochs.refresh()
         if known.in_use:
             noted = await self._epochs.notes()
-            self._known = Known().after([event for event in noted if self._was_there(event)])
+            self._known = KnownEpochs().after([event for event in noted if self._was_there(event)])
         return known.in_use
 
     def _was_there(self, event: StoredEvent) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.errors import StoreError
-from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
+from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
 from pagefold.engine.runtime.clock import days_ago, now
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetterHeader, DeadLetters, Expiry, Purge, Sort
@@ -81,7 +81,7 @@ class Retention:
 
         Raises `Rejected` for an operator without a name.
         """
-        check_text("operator", by, LONGEST_IDENTIFIER)
+        check_text("operator", by, MAX_IDENTIFIER_LENGTH)
         emptied = [Emptied(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
         for each in emptied:
             if each.letters:
@@ -99,7 +99,7 @@ class Retention:
 
         Raises `Rejected` for an operator without a name.
         """
-        check_text("operator", by, LONGEST_IDENTIFIER)
+        check_text("operator", by, MAX_IDENTIFIER_LENGTH)
         return await self._letters.purge_one(letter.kind, letter.number, Purge(REMOVED, now(), by))
 
     async def outlook(self) -> Outlook:

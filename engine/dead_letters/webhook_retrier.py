@@ -21,20 +21,20 @@ from pagefold.engine.dead_letters.past_epochs import PastEpochs
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent, placed_in
 from pagefold.engine.intake.change_completer import ChangeCompleter, Completed
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.json_bodies import Headers
 from pagefold.engine.intake.formats.partial_event import PartialEvent
-from pagefold.engine.intake.formats.request_parts import Delivery, Faulty, Found, Ignored
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart, RequestParts
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
-from pagefold.engine.intake.recreated_rows import Incarnations
+from pagefold.engine.intake.recreated_rows import RecreatedRows
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.stores.dead_letter_records import DeadLetter, NewDeadLetter, ResolutionKind
 from pagefold.engine.stores.store import Store
 
 Entrance: TypeAlias = Literal["webhook", "cdc"]
-Outcome: TypeAlias = AppendResult | Ignored | Faulty
+Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart
 """What became of something in a delivery. What is faulty is kept in dead letters; nothing is rejected."""
 
 Value = TypeVar("Value")
@@ -53,10 +53,10 @@ class Run(Protocol):
 class Reader(Protocol):
     """How the deliveries of a source are read."""
 
-    def passed_over(self, headers: Headers, *, partial: bool = False) -> Ignored | None:
+    def ignored_by_headers(self, headers: Headers, *, partial: bool = False) -> IgnoredMessage | None:
         """Why nothing of a delivery counts, by its headers; None when it does."""
 
-    def open(self, body: bytes) -> Delivery:
+    def parse(self, body: bytes) -> RequestParts:
         """A delivery, part by part."""
 
 
@@ -83,12 +83,18 @@ class WebhookRetrier:
     """Takes the deliveries of one shop's sources, and tries again what could not be taken of them."""
 
     def __init__(  # what taking a delivery needs
-        self, config: Config, store: Store, door: EventValidator, append: Append, counts: Counters, epochs: Epochs
+        self,
+        config: Config,
+        store: Store,
+        validator: EventValidator,
+        append: Append,
+        counts: Counters,
+        epochs: EpochRegistry,
     ) -> None:
         self._epochs = epochs
         self._config = config
         self._store = store
-        self._door = door
+        self._validator = validator
         self._append = append
         self._counts = counts
         self._readers: dict[tuple[Entrance, str], Reader] = {}
@@ -108,10 +114,10 @@ class WebhookRetrier:
         `append` takes the first `TOGETHER` parts; those behind them wait for room. Raises what appending raises, after
         which some of it may have been taken: to send it again is safe.
         """
-        if (ignored := reader.passed_over(request.headers)) is not None:
+        if (ignored := reader.ignored_by_headers(request.headers)) is not None:
             self._counts.add_aside(request.source, ignored.cause)
             return [ignored]
-        delivery = await run(partial(reader.open, request.body))
+        delivery = await run(partial(reader.parse, request.body))
         outcomes: list[Outcome] = []
         for start in range(0, delivery.parts, TOGETHER):
             some = await self._take_some(delivery, start, run, append if start == 0 else self._append)
@@ -132,34 +138,34 @@ class WebhookRetrier:
             return None
         headers = msgspec.json.decode(letter.headers, type=dict[str, str])
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        if reader.passed_over(raw, partial=True) is not None:
+        if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
-        delivery = await run_sync(partial(reader.open, letter.state))
+        delivery = await run_sync(partial(reader.parse, letter.state))
         how: ResolutionKind = "ignored"
         for start in range(0, delivery.parts, TOGETHER):
             some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
             if self._faults(some, start):
                 return None
-            if not all(isinstance(outcome, Ignored) for part in some for outcome in part):
+            if not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
                 how = "appended"
         return how
 
     async def _take_some(
-        self, delivery: Delivery, start: int, run: Run, append: Append, since: str | None = None
+        self, delivery: RequestParts, start: int, run: Run, append: Append, since: str | None = None
     ) -> list[list[Outcome]]:
         """What became of the next parts: of everything that each of them says, which has waited `since` a moment."""
         parts = await run(partial(delivery.read, start, start + TOGETHER))
         found = [found for part in parts for found in part]
         if since is not None:
             found = await self._as_of(found, since)
-        placed = await Incarnations(self._door, self._store.log, self._epochs).place(found)
-        completed = await ChangeCompleter(self._door, self._store, self._epochs.known).complete(placed)
+        placed = await RecreatedRows(self._validator, self._store.log, self._epochs).place(found)
+        completed = await ChangeCompleter(self._validator, self._store, self._epochs.known).complete(placed)
         events = [each for each in completed if isinstance(each, DomainEvent)]
         results = iter(await append(events) if events else ())
         outcomes = iter([_outcome(each, results) for each in completed])
         return [[next(outcomes) for _ in part] for part in parts]
 
-    async def _as_of(self, found: Sequence[Found], moment: str) -> list[Found]:
+    async def _as_of(self, found: Sequence[ParsedPart], moment: str) -> list[ParsedPart]:
         """The same, in the epochs that were current at a moment, where others are by now."""
         past = PastEpochs(self._store.log, self._epochs, moment)
         if not await past.begin():
@@ -179,25 +185,25 @@ class WebhookRetrier:
         """
         faults: list[Fault] = []
         for number, part in enumerate(parts, start):
-            faulty = next((outcome for outcome in part if isinstance(outcome, Faulty)), None)
+            faulty = next((outcome for outcome in part if isinstance(outcome, RejectedPart)), None)
             if faulty is not None:
-                faults.append(Fault(number, str(faulty.refused), self._place(faulty.event)))
+                faults.append(Fault(number, str(faulty.rejection), self._place(faulty.event)))
         return faults
 
     def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
         if event is None or not 0 <= event.source_version <= MAX_INTEGER:
             return None
         try:
-            return self._door.stream_of(event), event.source_version
+            return self._validator.stream_of(event), event.source_version
         except Rejected:
             return None
 
     def _count(self, source: str, outcomes: Sequence[Outcome]) -> None:
         """Counts what was not appended. Of what was, the appender has counted what became of it."""
         for outcome in outcomes:
-            if isinstance(outcome, Ignored):
+            if isinstance(outcome, IgnoredMessage):
                 self._counts.add_aside(source, outcome.cause)
-            elif isinstance(outcome, Faulty):
+            elif isinstance(outcome, RejectedPart):
                 self._counts.add_aside(source, "kept")
 
 
@@ -211,14 +217,14 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     result = next(results)
     if result.outcome != "rejected":
         return result
-    return Faulty(Rejected(result.path or "", result.reason or ""), completed)
+    return RejectedPart(Rejected(result.path or "", result.reason or ""), completed)
 
 
-def _letters(request: Request, delivery: Delivery, faults: Sequence[Fault]) -> list[NewDeadLetter]:
-    """One for each part that could not be taken, or one for all of them, see `Delivery.pieces`."""
+def _letters(request: Request, delivery: RequestParts, faults: Sequence[Fault]) -> list[NewDeadLetter]:
+    """One for each part that could not be taken, or one for all of them, see `RequestParts.divided`."""
     by_part = {fault.part: fault for fault in faults}
     letters: list[NewDeadLetter] = []
-    for parts, body in delivery.pieces(list(by_part)):
+    for parts, body in delivery.divided(list(by_part)):
         first = by_part[parts[0]]
         alone = len(parts) == 1
         letters.append(

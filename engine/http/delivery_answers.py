@@ -10,7 +10,7 @@ from pagefold.engine.http.headers import Header, value_of
 from pagefold.engine.http.ingest_outcomes import ItemOutcome, Outcomes, outcome_of
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.routing import Call, ResponseSpec
-from pagefold.engine.intake.formats.request_parts import Faulty, Ignored
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, RejectedPart
 from pagefold.engine.intake.formats.webhook_signatures import IDENTIFIER
 
 _worth_keeping = re.compile(
@@ -41,9 +41,9 @@ def accepted(outcomes: Sequence[Outcome]) -> Response:
 
 def _told(outcome: Outcome) -> ItemOutcome:
     match outcome:
-        case Ignored(_, reason):
+        case IgnoredMessage(_, reason):
             return ItemOutcome("ignored", reason=reason)
-        case Faulty(refused, _):
+        case RejectedPart(refused, _):
             return ItemOutcome("kept", path=refused.path or None, reason=refused.reason)
         case _:
             return outcome_of(outcome)

@@ -6,9 +6,9 @@ from typing import Annotated
 import msgspec
 
 from pagefold.engine.http.routing import JSON_TYPE, Handler, NoQuery, ResponseSpec, Route
-from pagefold.engine.intake.operators import LONGEST_REASON
+from pagefold.engine.intake.operators import MAX_REASON_LENGTH
 
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REASON)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON_LENGTH)]
 
 NO_PROBLEMS: Mapping[int, str] = {}
 

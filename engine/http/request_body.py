@@ -10,7 +10,7 @@ from starlette.types import Message, Receive
 from pagefold.engine.errors import Rejected
 from pagefold.engine.http.headers import Header, value_of, values_of
 from pagefold.engine.http.problems import ClientGone, Problem, given_twice, invalid, overloaded
-from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_keys, decode_rejection
 
 Value = TypeVar("Value")
 
@@ -112,12 +112,12 @@ def read_json(body: bytes, kind: type[Value]) -> Value:
     body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         value = msgspec.json.decode(body, type=kind)
-        find_repeated_key(body)
+        check_repeated_keys(body)
     except msgspec.ValidationError as error:
-        fault = refusal(error, body)
+        fault = decode_rejection(error, body)
         raise invalid(fault.path, fault.reason) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON: {refusal(error, body)}") from None
+        raise Problem(400, f"the body is not JSON: {decode_rejection(error, body)}") from None
     except Rejected as refused:
         raise Problem(400, str(refused)) from None
     return value
@@ -135,7 +135,7 @@ def read_query(text: bytes, kind: type[Value]) -> Value:
     try:
         value = msgspec.convert(dict(pairs), kind, strict=False)
     except msgspec.ValidationError as error:
-        fault = refusal(error, b"")
+        fault = decode_rejection(error, b"")
         raise invalid(fault.path, fault.reason) from None
     for name, _ in pairs:
         if getattr(value, name) is None:  # the word `null` was taken for it

@@ -11,7 +11,7 @@ from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.http.problems import Problem, overloaded
 from pagefold.engine.intake.appender import append_parsed
 from pagefold.engine.intake.formats.cloudevents import CloudEventReader
-from pagefold.engine.intake.formats.webhook_signatures import Signatures
+from pagefold.engine.intake.formats.webhook_signatures import SignatureVerifier
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.shop import Shop
@@ -31,7 +31,7 @@ SECONDS_BEHIND = 5
 class Hook(NamedTuple):
     """How a source's webhooks are trusted, and how they are read."""
 
-    signatures: Signatures
+    signatures: SignatureVerifier
     reader: Reader
 
 
@@ -112,7 +112,7 @@ def _far_behind(seconds: float, limit: float) -> Problem:
     return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
 
 
-def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> Signatures:
+def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> SignatureVerifier:
     settings = config.sources[name].webhook
     assert settings is not None, name  # noqa: S101  # it has a reader
-    return Signatures(f"sources.{name}.webhook", settings, environment)
+    return SignatureVerifier(f"sources.{name}.webhook", settings, environment)

@@ -1,4 +1,4 @@
-"""Appending with group commit: many callers share a transaction, and each learns what became of its events."""
+"""Appends events with group commit: concurrent callers share a transaction, and each gets the results of its events."""
 
 import asyncio
 import itertools
@@ -18,9 +18,9 @@ from pagefold.engine.configuration.config import AppendConfig
 from pagefold.engine.errors import RETRYABLE, Overloaded, Rejected, StoreUnavailable
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.canonical_payloads import is_same_content
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.healing import healing_of
+from pagefold.engine.intake.healing import healing_corrections
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.runtime.compute_thread import compute_in_thread
 from pagefold.engine.runtime.counters import Counters
@@ -32,120 +32,121 @@ from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.epochs import describe_version
 
 RETRY_SECONDS = 20.0
-"""How long a transaction is tried again before its callers are told that the store is unavailable."""
+"""Seconds during which a failed transaction is retried before its callers get `StoreUnavailable`."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between two tries, doubled with each, and up to a half more."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0
+"""The pause before a retry. It doubles with each retry; up to half of it is added at random."""
 
-LOOKS = 10
-"""How often it is looked for those who have waited too long, in the time that they wait."""
+DEADLINE_CHECKS = 10
+"""How often per timeout the queue is checked for requests that have timed out."""
 
-BATCH_BYTES = 16 * 1024 * 1024
-"""Bytes of the events of a transaction, unless a single call has more that must be taken together."""
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+"""Bytes of events in a transaction. A single atomic call may exceed it."""
 
-QUEUE_BYTES = 64 * 1024 * 1024
-"""Bytes of the events that may wait."""
+MAX_QUEUE_BYTES = 64 * 1024 * 1024
+"""Bytes of events that may be queued."""
 
-FEW = 200
-"""Up to so many events are admitted on the event loop; more would hold it up."""
+MAX_INLINE_EVENTS = 200
+"""Up to this many events are validated on the event loop; more go to the compute thread."""
 
 _state = msgspec.json.Decoder(EventState)
 
 
 class _Request(NamedTuple):
-    """The admitted events of one call, the promise of what becomes of them, and until when they are tried again."""
+    """The encoded events of one call, the future of their results, and the deadline of retries."""
 
-    admissions: list[EncodedEvent]
+    encoded: list[EncodedEvent]
     bytes: int
     results: asyncio.Future[list[AppendResult]]
     deadline: float
 
 
-class _Watch:
-    """Calls something every so many seconds, until it is cancelled."""
+class _PeriodicTimer:
+    """Calls a function at an interval, until it is cancelled."""
 
-    def __init__(self, look: Callable[[], None], seconds: float) -> None:
-        self._look = look
+    def __init__(self, callback: Callable[[], None], seconds: float) -> None:
+        self._callback = callback
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
         if math.isfinite(seconds):
-            self._begin()
+            self._schedule()
 
-    def _begin(self) -> None:
+    def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._call)
 
     def _call(self) -> None:
-        self._look()
-        self._begin()
+        self._callback()
+        self._schedule()
 
     def cancel(self) -> None:
-        """No more."""
+        """Stops the calls."""
         if self._timer is not None:
             self._timer.cancel()
 
 
-_Tried: TypeAlias = tuple[Sequence[EncodedEvent], Sequence[EncodedEvent]]
-"""Events of a try that may have appended any, and how it had placed them in epochs."""
+_Attempt: TypeAlias = tuple[Sequence[EncodedEvent], Sequence[EncodedEvent]]
+"""The events of an attempt that may have been committed, and the same events as placed in epochs."""
 
 
 class Appender:
     """Appends events to the log of one store.
 
-    What callers have queued is committed by one task, up to `batch` events and `BATCH_BYTES` in a transaction, for as
-    long as there is any; what comes meanwhile shares the next transaction. The queue is bounded, by events and bytes:
-    callers wait for room, or are told that there is none. `queued` is how many events wait. What it does is counted in
-    `counts`, what fails is in `faults`.
+    One task commits what callers have queued, up to `batch` events and `MAX_BATCH_BYTES` per transaction. Events
+    that arrive meanwhile share the next one. The queue is bounded in events and bytes: `append` waits for room,
+    `append_atomically` raises `Overloaded`. `queued` is the number of queued events. Activity is counted in
+    `counts`, failures in `faults`.
 
-    `patience` is for how many seconds a caller's events are tried again, or wait for a store that says nothing; None
-    for `RETRY_SECONDS`, and then as long as an answer takes.
+    `patience` is how many seconds a caller's events are retried, or wait for a store that does not answer. None means
+    `RETRY_SECONDS`, with no limit on waiting for an answer.
     """
 
     def __init__(
         self,
         store: Store,
-        door: EventValidator,
+        validator: EventValidator,
         config: AppendConfig,
         counts: Counters | None = None,
         faults: RecentFaults | None = None,
-        epochs: Epochs | None = None,
+        epochs: EpochRegistry | None = None,
     ) -> None:
-        self._epochs = epochs or Epochs(store.log)
+        self._epochs = epochs or EpochRegistry(store.log)
         self._counts = counts or Counters()
         self._faults = RecentFaults() if faults is None else faults
         self._store = store
-        self._door = door
+        self._validator = validator
         self._config = config
         self._queue: deque[_Request] = deque()
         self._taken: list[_Request] = []
-        self._tried: list[_Tried] = []
+        self._attempts: list[_Attempt] = []
         self._room = asyncio.Event()
         self._committing: asyncio.Task[None] | None = None
         self._calls = itertools.count()
         self._name = uuid4().hex
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         self.queued = 0
         self._queued_bytes = 0
         self.patience: float | None = None
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
-        """One result an event, in order. When it returns, every `appended` is durable.
+        """Appends events and returns one result per event, in order. On return, every `appended` event is durable.
 
-        Raises `StoreUnavailable` when the store does not come back in time: any of the events may or may not be in the
-        log then, and sending them again is safe.
+        Raises `StoreUnavailable` when the store does not recover in time. Any of the events may or may not be in the
+        log then; sending them again is safe.
         """
         size = self._config.batch
         results: list[AppendResult] = []
         while len(results) < len(events):
             some = events[len(results) : len(results) + size] if results or len(events) > size else events
-            answered = await self._append(some, max_bytes=BATCH_BYTES)
+            answered = await self._append(some, max_bytes=MAX_BATCH_BYTES)
             self._counts.add_outcomes(answered)
             results += answered
         return results
 
     async def append_atomically(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
-        """As `append`, but in one transaction however many they are, and without waiting for room.
+        """Appends events in one transaction, however many there are, without waiting for room.
 
-        Raises `Overloaded` when there is none, and nothing of it was taken; `StoreUnavailable` as `append` does.
+        Raises `Overloaded` when the queue is full; nothing was appended then. Raises `StoreUnavailable` as `append`
+        does.
         """
         self.check_capacity(len(events))
         results = await self._append(events)
@@ -153,53 +154,53 @@ class Appender:
         return results
 
     def check_capacity(self, events: int = 1) -> None:
-        """Raises `Overloaded` when so many events would have to wait for room. An empty queue takes any number."""
+        """Raises `Overloaded` if the queue has no room for this many events. An empty queue takes any number."""
         if not self._has_room(events, 0):
             raise Overloaded(self.queued)
 
     async def close(self) -> None:
-        """Waits until what was queued is committed."""
+        """Waits until everything queued is committed."""
         while self._committing is not None:
             await asyncio.wait([self._committing])
 
     async def _append(self, events: Sequence[DomainEvent], *, max_bytes: int | None = None) -> list[AppendResult]:
-        """The results of all of these events, in one transaction and at once, or, given `max_bytes`, of the first."""
-        admit = partial(self._admit, events, max_bytes)
-        admitted, size = admit() if len(events) <= FEW else await compute_in_thread(admit)
-        admissions = [each for each in admitted if isinstance(each, EncodedEvent)]
-        if max_bytes is None and not self._has_room(len(admissions), size):
+        """Appends all events in one transaction, or, given `max_bytes`, as many of the first as fit."""
+        encode = partial(self._encode, events, max_bytes)
+        outcomes, size = encode() if len(events) <= MAX_INLINE_EVENTS else await compute_in_thread(encode)
+        encoded = [each for each in outcomes if isinstance(each, EncodedEvent)]
+        if max_bytes is None and not self._has_room(len(encoded), size):
             raise Overloaded(self.queued)
-        if len(admissions) == len(admitted):
-            return await self._commit(admissions, size)
-        committed = iter(await self._commit(admissions, size) if admissions else ())
-        return [each if isinstance(each, AppendResult) else next(committed) for each in admitted]
+        if len(encoded) == len(outcomes):
+            return await self._commit(encoded, size)
+        committed = iter(await self._commit(encoded, size) if encoded else ())
+        return [each if isinstance(each, AppendResult) else next(committed) for each in outcomes]
 
-    def _admit(
+    def _encode(
         self, events: Sequence[DomainEvent], max_bytes: int | None
     ) -> tuple[list[EncodedEvent | AppendResult], int]:
-        """Events in the form in which they are stored, and the bytes of all; no more once these are `max_bytes`."""
-        admitted: list[EncodedEvent | AppendResult] = []
+        """Validates and encodes events, and returns them with their bytes; stops once these reach `max_bytes`."""
+        outcomes: list[EncodedEvent | AppendResult] = []
         size = 0
         recorded_at, call = now(), f"{self._name}-{next(self._calls)}"
         for index, event in enumerate(events):
             try:
-                admission = self._door.admit(event, recorded_at, f"{call}-{index}")
-            except Rejected as refused:
-                admitted.append(rejected(refused))
+                new_event = self._validator.encode(event, recorded_at, f"{call}-{index}")
+            except Rejected as rejection:
+                outcomes.append(rejected(rejection))
                 continue
-            admitted.append(admission)
-            size += len(admission[3])
+            outcomes.append(new_event)
+            size += len(new_event[3])
             if max_bytes is not None and size >= max_bytes:
                 break
-        return admitted, size
+        return outcomes, size
 
-    async def _commit(self, admissions: list[EncodedEvent], size: int) -> list[AppendResult]:
-        while not self._has_room(len(admissions), size):
+    async def _commit(self, encoded: list[EncodedEvent], size: int) -> list[AppendResult]:
+        while not self._has_room(len(encoded), size):
             await self._room.wait()
         deadline = time.monotonic() + (RETRY_SECONDS if self.patience is None else self.patience)
-        request = _Request(admissions, size, asyncio.get_running_loop().create_future(), deadline)
+        request = _Request(encoded, size, asyncio.get_running_loop().create_future(), deadline)
         self._queue.append(request)
-        self.queued += len(admissions)
+        self.queued += len(encoded)
         self._queued_bytes += size
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
@@ -207,47 +208,50 @@ class Appender:
 
     def _has_room(self, events: int, size: int) -> bool:
         return not self.queued or (
-            self.queued + events <= self._config.queue and self._queued_bytes + size <= QUEUE_BYTES
+            self.queued + events <= self._config.queue and self._queued_bytes + size <= MAX_QUEUE_BYTES
         )
 
     async def _commit_all(self) -> None:
-        """Commits what is queued, until nothing is. Every request is settled, whatever happens."""
+        """Commits the queue until it is empty. Every request is settled, even after an error."""
         try:
             await asyncio.sleep(self._config.delay_seconds)
             while self._queue:
                 self._taken = self._take()
-                watch = self._look_later()
+                watch = self._start_timer()
                 await self._settle()
                 watch.cancel()
         finally:
             self._committing = None
-            for request in (*self._taken, *self._queue):  # none is left but when the event loop is being torn down
+            for request in (*self._taken, *self._queue):  # only non-empty while the event loop is being torn down
                 request.results.cancel()
 
-    def _look_later(self) -> "_Watch":
-        return _Watch(self._give_up_on_silence, math.inf if self.patience is None else self.patience / LOOKS)
+    def _start_timer(self) -> "_PeriodicTimer":
+        return _PeriodicTimer(
+            self._expire_requests, math.inf if self.patience is None else self.patience / DEADLINE_CHECKS
+        )
 
-    def _give_up_on_silence(self) -> None:
-        """Tells those who have waited too long, while the store has said nothing to anybody: it may never answer.
+    def _expire_requests(self) -> None:
+        """Fails the requests whose deadline has passed, if the store has answered nobody within `patience`.
 
-        Where others are answered, it is only slow.
+        If it has answered others, it is only slow.
         """
         now, patience = time.monotonic(), self.patience or 0.0
-        if now - self._heard_at >= patience:
-            silence = TimeoutError(f"it has said nothing for {patience:g} s")
+        if now - self._answered_at >= patience:
+            silence = TimeoutError(f"it has not answered for {patience:g} s")
             error = StoreUnavailable(self._store.name, silence)
-            if len(_told((*self._taken, *self._queue), error, now)) < len(self._taken) + len(self._queue):
+            if len(_fail_expired((*self._taken, *self._queue), error, now)) < len(self._taken) + len(self._queue):
                 self._faults.failed("append", error)
 
     def _take(self) -> list[_Request]:
-        """The requests that stand longest, together at most a batch; one alone may be larger, to be taken whole."""
+        """Takes the oldest requests, together at most a batch. A single request may be larger."""
         taken = [self._queue.popleft()]
-        events, size = len(taken[0].admissions), taken[0].bytes
+        events, size = len(taken[0].encoded), taken[0].bytes
         while self._queue and (
-            events + len(self._queue[0].admissions) <= self._config.batch and size + self._queue[0].bytes <= BATCH_BYTES
+            events + len(self._queue[0].encoded) <= self._config.batch
+            and size + self._queue[0].bytes <= MAX_BATCH_BYTES
         ):
             taken.append(self._queue.popleft())
-            events += len(taken[-1].admissions)
+            events += len(taken[-1].encoded)
             size += taken[-1].bytes
         self.queued -= events
         self._queued_bytes -= size
@@ -256,94 +260,97 @@ class Appender:
         return taken
 
     async def _settle(self) -> None:
-        """Appends in one transaction what was taken, again after what may pass, and tells what became of it.
+        """Appends the taken requests in one transaction, retries transient errors, and sets the results.
 
-        A request whose time is over is no part of the next try: whoever was told that it failed will not find it later.
+        A request whose deadline has passed is left out of the next attempt: a caller that got an error must not find
+        its events in the log later.
         """
-        pause = FIRST_PAUSE
-        self._tried = []
+        pause = FIRST_PAUSE_SECONDS
+        self._attempts = []
         while self._taken:
             started = time.perf_counter()
-            requests, admissions = self._taken, [each for request in self._taken for each in request.admissions]
+            requests, encoded = self._taken, [each for request in self._taken for each in request.encoded]
             try:
-                results = iter(await self._insert(admissions))
+                results = iter(await self._insert(encoded))
             except RETRYABLE as error:
                 self._faults.failed("append", error)
                 wait = pause * random.uniform(1.0, 1.5)  # noqa: S311  # it is no secret
-                self._taken = _told(requests, error, time.monotonic() + wait)
+                self._taken = _fail_expired(requests, error, time.monotonic() + wait)
                 if self._taken:
                     await asyncio.sleep(wait)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            except Exception as error:  # noqa: BLE001  # whatever it is, everybody whose events were in it is told
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            except Exception as error:  # noqa: BLE001  # whatever it is, every caller in the batch gets it
                 self._faults.failed("append", error)
-                self._taken = _told(requests, error, math.inf)
+                self._taken = _fail_expired(requests, error, math.inf)
             else:
-                self._succeeded(len(admissions), time.perf_counter() - started)
+                self._succeeded(len(encoded), time.perf_counter() - started)
                 self._taken = []
-                _give(requests, results)
-        self._tried = []
+                _deliver_results(requests, results)
+        self._attempts = []
 
     def _succeeded(self, events: int, seconds: float) -> None:
-        self._heard_at = time.monotonic()
+        self._answered_at = time.monotonic()
         self._faults.succeeded("append")
         self._counts.appends.add(events, seconds)
 
-    async def _insert(self, admissions: Sequence[EncodedEvent]) -> list[AppendResult]:
+    async def _insert(self, encoded: Sequence[EncodedEvent]) -> list[AppendResult]:
         while True:
             try:
-                return await self._insert_placed(admissions)
+                return await self._insert_placed(encoded)
             except EpochsMoved:
                 await self._epochs.refresh()
 
-    async def _insert_placed(self, admissions: Sequence[EncodedEvent]) -> list[AppendResult]:
-        """Appends the events in the epochs that they enter. Raises `EpochsMoved` when those have changed meanwhile."""
-        placed, fence = await self._epochs.place(admissions)
-        for tried in self._tried:
-            placed = await self._as_before(admissions, placed, tried)
-        self._tried.append((admissions, placed))
+    async def _insert_placed(self, encoded: Sequence[EncodedEvent]) -> list[AppendResult]:
+        """Appends the events in their epochs. Raises `EpochsMoved` when an epoch was raised meanwhile."""
+        placed, fence = await self._epochs.place(encoded)
+        for attempt in self._attempts:
+            placed = await self._keep_committed(encoded, placed, attempt)
+        self._attempts.append((encoded, placed))
         positions = await self._store.log.insert(placed, fence)
         if None not in positions:
             return [AppendResult("appended", position) for position in positions]
         return await self._explain(placed, positions, fence)
 
-    async def _as_before(
-        self, admissions: Sequence[EncodedEvent], placed: Sequence[EncodedEvent], tried: _Tried
+    async def _keep_committed(
+        self, encoded: Sequence[EncodedEvent], placed: Sequence[EncodedEvent], attempt: _Attempt
     ) -> list[EncodedEvent]:
-        """The events; those that an earlier try placed in another epoch stay there, where they are in the log."""
-        before = {id(each): was for each, was in zip(*tried, strict=True)}
-        pairs = [(each, before.get(id(admission), each)) for admission, each in zip(admissions, placed, strict=True)]
+        """The events; those that an earlier attempt committed in another epoch keep it."""
+        before = {id(each): was for each, was in zip(*attempt, strict=True)}
+        pairs = [(each, before.get(id(new_event), each)) for new_event, each in zip(encoded, placed, strict=True)]
         moved = {was.key for each, was in pairs if each.key != was.key}
         found = await self._store.log.events_at(moved) if moved else []
         there = {(event.originator_id, event.originator_version, event.state) for event in found}
         return [was if (*was.key, was.state) in there else each for each, was in pairs]
 
     async def _explain(
-        self, admissions: Sequence[EncodedEvent], positions: Sequence[int | None], fence: Fence
+        self, encoded: Sequence[EncodedEvent], positions: Sequence[int | None], fence: Fence
     ) -> list[AppendResult]:
-        """Duplicates are told from conflicts, and conflicts are kept, before anybody gets an answer.
+        """Tells duplicates from conflicts, and stores conflicts as dead conflicts before anybody gets a result.
 
-        What a rebuild withdrew is healed before that, see `healing.py`: the event that heals is found there then.
+        Streams that a rebuild withdrew are healed first, see `healing.py`.
         """
-        taken = {each.key for each, position in zip(admissions, positions, strict=True) if position is None}
+        taken = {each.key for each, position in zip(encoded, positions, strict=True) if position is None}
         stored = await self._stored(taken)
-        while healing := healing_of(admissions, positions, stored):
+        while healing := healing_corrections(encoded, positions, stored):
             await self._store.log.correct(healing, fence)
             stored = await self._stored(taken)
         answered: set[tuple[str, int, bytes]] = set()
         results: list[AppendResult] = []
-        letters: list[NewDeadLetter] = []
-        for admission, position in zip(admissions, positions, strict=True):
+        conflicts: list[NewDeadLetter] = []
+        for new_event, position in zip(encoded, positions, strict=True):
             if position is not None:
                 result = AppendResult("appended", position)
             else:
-                fresh = (*admission.key, admission.state) not in answered
-                result = _compare(admission, stored[admission.key], fresh=fresh)
-            answered.add((*admission.key, admission.state))
+                fresh = (*new_event.key, new_event.state) not in answered
+                result = _compare(new_event, stored[new_event.key], fresh=fresh)
+            answered.add((*new_event.key, new_event.state))
             results.append(result)
             if result.outcome == "conflict":
-                letters.append(_letter(admission, newest_of(stored[admission.key]), result.reason or ""))
-        if letters:
-            await self._store.dead_letters.add(letters)
+                conflicts.append(
+                    _conflict_dead_letter(new_event, newest_revision(stored[new_event.key]), result.reason or "")
+                )
+        if conflicts:
+            await self._store.dead_letters.add(conflicts)
         return results
 
     async def _stored(self, versions: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[StoredEvent]]:
@@ -354,8 +361,8 @@ class Appender:
         return stored
 
 
-def _told(requests: Sequence[_Request], error: Exception, until: float) -> list[_Request]:
-    """Tells those whose time is over by then, or who have gone, and gives the others."""
+def _fail_expired(requests: Sequence[_Request], error: Exception, until: float) -> list[_Request]:
+    """Fails the requests whose deadline is not after `until`, and returns the others. Drops abandoned ones."""
     left: list[_Request] = []
     for request in requests:
         if request.results.done():
@@ -367,68 +374,68 @@ def _told(requests: Sequence[_Request], error: Exception, until: float) -> list[
     return left
 
 
-def _give(requests: Sequence[_Request], results: Iterator[AppendResult]) -> None:
-    """Tells each what became of its events."""
+def _deliver_results(requests: Sequence[_Request], results: Iterator[AppendResult]) -> None:
+    """Sets each request's results."""
     for request in requests:
-        outcomes = [next(results) for _ in request.admissions]
-        if not request.results.done():  # its caller gave up; the events are in the log all the same
+        outcomes = [next(results) for _ in request.encoded]
+        if not request.results.done():  # its caller gave up; the events are in the log nevertheless
             request.results.set_result(outcomes)
 
 
 async def append_parsed(
     found: Sequence[DomainEvent | Rejected], append: Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
 ) -> list[AppendResult]:
-    """What became of each of these, in order: events are appended, and what could not be read is rejected."""
+    """Appends the parsed events and returns one result per item, in order; rejections become `rejected` results."""
     events = [each for each in found if isinstance(each, DomainEvent)]
     results = iter(await append(events) if events else ())
     return [next(results) if isinstance(each, DomainEvent) else rejected(each) for each in found]
 
 
-def rejected(refused: Rejected) -> AppendResult:
-    """The outcome of what was refused."""
-    return AppendResult("rejected", path=refused.path, reason=refused.reason)
+def rejected(rejection: Rejected) -> AppendResult:
+    """The `rejected` result of a rejection."""
+    return AppendResult("rejected", path=rejection.path, reason=rejection.reason)
 
 
-def _compare(admission: EncodedEvent, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
-    """What an event is to those that stand at its version.
+def _compare(new_event: EncodedEvent, stored: Sequence[StoredEvent], *, fresh: bool) -> AppendResult:
+    """Compares an event with the stored revisions of its version.
 
-    `fresh`: this very state was not answered in this transaction yet. Where it is in the log, it is then our own:
-    committed by an attempt whose acknowledgement was lost, or because it heals. It is no duplicate, but appended.
+    `fresh`: this state has had no result in this transaction yet. If it is in the log, this process wrote it, in an
+    attempt whose acknowledgement was lost or to heal the stream. The result is then `appended`, not `duplicate`.
     """
     for event in stored:
-        if fresh and event.state == admission.state:
+        if fresh and event.state == new_event.state:
             return AppendResult("appended", event.notification_id)
     for event in stored:
         stands = content_of(event)
-        if stands is not None and is_same_content(admission.topic, stands, admission.content):
+        if stands is not None and is_same_content(new_event.topic, stands, new_event.content):
             return AppendResult("duplicate", event.notification_id)
-    version = describe_version(admission.originator_version)
-    reason = f"another content stands at version {version} of {admission.originator_id}"
-    return AppendResult("conflict", newest_of(stored).notification_id, reason=reason)
+    version = describe_version(new_event.originator_version)
+    reason = f"version {version} of {new_event.originator_id} is stored with other content"
+    return AppendResult("conflict", newest_revision(stored).notification_id, reason=reason)
 
 
-def newest_of(stored: Sequence[StoredEvent]) -> StoredEvent:
-    """Of the revisions of one version, the one that stands."""
+def newest_revision(stored: Sequence[StoredEvent]) -> StoredEvent:
+    """The newest of the revisions of one version."""
     return max(stored, key=lambda event: event.revision)
 
 
 def content_of(event: StoredEvent) -> bytes | None:
-    """The canonical payload of an event; None for what an application wrote."""
+    """The canonical payload of a stored event; None for one that another application wrote."""
     try:
         return bytes(_state.decode(event.state).payload)
     except msgspec.MsgspecError:  # an application of the eventsourcing library wrote it
         return None
 
 
-def _letter(admission: EncodedEvent, stands: StoredEvent, reason: str) -> NewDeadLetter:
+def _conflict_dead_letter(new_event: EncodedEvent, stands: StoredEvent, reason: str) -> NewDeadLetter:
     return NewDeadLetter(
         kind="ingest",
-        domain=admission.topic,
-        originator_id=admission.originator_id,
-        originator_version=admission.originator_version,
+        domain=new_event.topic,
+        originator_id=new_event.originator_id,
+        originator_version=new_event.originator_version,
         revision=stands.revision,
-        digest=blake2b(admission.content, digest_size=16).digest(),
+        digest=blake2b(new_event.content, digest_size=16).digest(),
         error=reason,
-        state=admission.state,
+        state=new_event.state,
         recorded_at=now(),
     )

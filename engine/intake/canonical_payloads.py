@@ -1,4 +1,4 @@
-"""What the log says, in the form that it would have today: a log can be older than a rule of its domains."""
+"""Compares payloads in canonical form: a log may be older than a rule of its domains."""
 
 import msgspec
 
@@ -9,12 +9,12 @@ _domains = {domain.name: (msgspec.json.Decoder(domain.payload), domain.validate)
 
 
 def is_same_content(topic: str, stored: bytes, content: bytes) -> bool:
-    """Whether a payload of the log says what a canonical payload does, perhaps in another spelling."""
+    """Whether a stored payload equals a canonical one, perhaps in another spelling."""
     return stored == content or _canonical(topic, stored) == content
 
 
 def _canonical(topic: str, payload: bytes) -> bytes:
-    """The payload as its domain admits it; as it is where it would not."""
+    """The payload in canonical form; unchanged if its domain would reject it."""
     if topic not in _domains:
         return payload
     decoder, admit = _domains[topic]

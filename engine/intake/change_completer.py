@@ -1,4 +1,4 @@
-"""Changes that leave out what did not change, completed with what the log has, and with those of the same request."""
+"""Completes changes that leave out unchanged columns, from the log and from earlier changes of the same request."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
@@ -7,98 +7,98 @@ from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.appender import content_of
-from pagefold.engine.intake.epoch_registry import Known
+from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
-from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
 from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.epochs import epoch_of, version_of, versioned
 
-Completed: TypeAlias = DomainEvent | Ignored | Faulty
+Completed: TypeAlias = DomainEvent | IgnoredMessage | RejectedPart
 
 
 class ChangeCompleter:
-    """Completes what one request says, in its order.
+    """Completes the changes of one request, in order.
 
-    What is in dead letters is unknown: where that lies between what stands and a change, the change cannot be completed
-    with what stands, for it would state for ever what was overtaken.
+    A change in dead letters has an unknown value. If one lies between the stored version and a change, the change
+    cannot be completed from the stored version, which may be out of date.
     """
 
-    def __init__(self, door: EventValidator, store: Store, known: Known) -> None:
-        self._door = door
+    def __init__(self, validator: EventValidator, store: Store, known: KnownEpochs) -> None:
+        self._validator = validator
         self._store = store
         self._known = known
         self._heads: Mapping[str, StoredEvent] = {}
         self._before: dict[str, list[tuple[int, bytes]]] = {}
         self._unknown: dict[str, set[int]] = {}
 
-    async def complete(self, found: Sequence[Found]) -> list[Completed]:
-        """The whole event of each change, or why there is none. A change that comes twice is completed alike."""
-        lacking = {each for one in found if (each := self._lacks(one)) is not None}
-        if not lacking:
+    async def complete(self, found: Sequence[ParsedPart]) -> list[Completed]:
+        """Returns the full event of each change, or why there is none. A repeated change gives the same event."""
+        incomplete = {each for one in found if (each := self._incomplete_stream(one)) is not None}
+        if not incomplete:
             return [each.event if isinstance(each, PartialEvent) else each for each in found]
-        self._before, self._unknown = {}, {stream: set() for stream in lacking}
-        self._heads = {head.originator_id: head for head in await self._store.log.heads(sorted(lacking))}
-        for stream, version in await self._store.dead_letters.requests_of(sorted(lacking)):
+        self._before, self._unknown = {}, {stream: set() for stream in incomplete}
+        self._heads = {head.originator_id: head for head in await self._store.log.heads(sorted(incomplete))}
+        for stream, version in await self._store.dead_letters.requests_of(sorted(incomplete)):
             self._unknown[stream].add(version)
-        return [await self._complete(each, lacking) for each in found]
+        return [await self._complete(each, incomplete) for each in found]
 
-    def _lacks(self, found: Found) -> str | None:
-        """The stream of a change that leaves something out."""
-        return self._stream_of(found.event) if isinstance(found, PartialEvent) and found.keeps else None
+    def _incomplete_stream(self, found: ParsedPart) -> str | None:
+        """The stream of a change that leaves something out, else None."""
+        return self._stream_of(found.event) if isinstance(found, PartialEvent) and found.unchanged else None
 
     def _stream_of(self, event: DomainEvent) -> str | None:
         try:
-            return self._door.stream_of(event)
-        except Rejected:  # the door will say why
+            return self._validator.stream_of(event)
+        except Rejected:  # the validator will report the reason
             return None
 
-    async def _complete(self, found: Found, lacking: Collection[str]) -> Completed:
-        if isinstance(found, Ignored) or found.event is None:
+    async def _complete(self, found: ParsedPart, incomplete: Collection[str]) -> Completed:
+        if isinstance(found, IgnoredMessage) or found.event is None:
             return found
         stream, version = self._stream_of(found.event), found.event.source_version
-        if stream is None or stream not in lacking or not 0 <= version <= MAX_INTEGER:
+        if stream is None or stream not in incomplete or not 0 <= version <= MAX_INTEGER:
             return found.event if isinstance(found, PartialEvent) else found
-        if isinstance(found, Faulty):
+        if isinstance(found, RejectedPart):
             self._unknown[stream].add(version)
             return found
         try:
-            return await self._completed(found, stream, self._placed(stream, found.event))
-        except Rejected as refused:
+            return await self._completed(found, stream, self._full_version(stream, found.event))
+        except Rejected as rejection:
             self._unknown[stream].add(version)
-            return Faulty(refused.with_traceback(None), found.event)
+            return RejectedPart(rejection.with_traceback(None), found.event)
 
     async def _completed(self, change: PartialEvent, stream: str, version: int) -> DomainEvent:
-        """`version` is as the log would have it. Raises `Rejected`."""
-        standing, since = await self._standing(stream, version)
+        """Completes a change. `version` includes the epoch. Raises `Rejected`."""
+        newest_payload, since = await self._newest_payload(stream, version)
         lowest = version_of(since) if since >= 0 and epoch_of(since) == epoch_of(version) else -1
         unknown = [each for each in self._unknown[stream] if lowest < each < version_of(version)]
-        if change.keeps and unknown:
-            problem = f"did not change, and so was not sent; what it was at version {max(unknown)} is in dead letters"
-            raise Rejected(change.keeps[0], problem)
-        event = complete(change, standing)
-        self._before.setdefault(stream, []).append((version, self._door.examine(event).content))
+        if change.unchanged and unknown:
+            problem = f"did not change, so it was not sent; version {max(unknown)}, which has it, is in dead letters"
+            raise Rejected(change.unchanged[0], problem)
+        event = fill_unchanged(change, newest_payload)
+        self._before.setdefault(stream, []).append((version, self._validator.validate(event).content))
         return event
 
-    def _placed(self, stream: str, event: DomainEvent) -> int:
-        """Its version, with the epoch that it names or enters."""
+    def _full_version(self, stream: str, event: DomainEvent) -> int:
+        """The event's version, with the epoch that it names or enters."""
         head = self._heads.get(stream)
         current = self._known.current(stream, 0 if head is None else head.originator_version)
         return versioned(current if event.epoch is None else event.epoch, event.source_version)
 
-    async def _standing(self, stream: str, version: int) -> tuple[bytes | None, int]:
-        """The payload of a stream up to a version, and its version: that of the log, unless this request said a newer.
+    async def _newest_payload(self, stream: str, version: int) -> tuple[bytes | None, int]:
+        """The stream's newest payload up to a version, from the log or this request, and its version.
 
-        The version is -1 where nothing was said.
+        The version is -1 if there is none.
         """
-        logged = await self._logged(stream, version)
+        stored = await self._newest_event(stream, version)
         said = [each for each in self._before.get(stream, ()) if each[0] <= version]
-        newest = max(said, key=lambda each: each[0], default=None)  # of equal ones, the first stands
-        if newest is not None and (logged is None or newest[0] > logged.originator_version):
+        newest = max(said, key=lambda each: each[0], default=None)  # the first of equal versions counts
+        if newest is not None and (stored is None or newest[0] > stored.originator_version):
             return newest[1], newest[0]
-        return (None, -1) if logged is None else (content_of(logged), logged.originator_version)
+        return (None, -1) if stored is None else (content_of(stored), stored.originator_version)
 
-    async def _logged(self, stream: str, version: int) -> StoredEvent | None:
+    async def _newest_event(self, stream: str, version: int) -> StoredEvent | None:
         head = self._heads.get(stream)
         if head is None or head.originator_version <= version:
             return head

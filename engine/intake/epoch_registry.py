@@ -1,20 +1,20 @@
-"""Epochs: which were raised, which one an event enters, and how operators raise them.
+"""Epochs: which were raised, and which one an event enters.
 
 The rules, all of them functions of the log:
 
-* The current epoch of a stream is the highest of three: that raised for its source, that raised for the stream itself,
-  and that of its newest event. 0 where there is none of them.
-* An event that names no epoch enters the current epoch of its stream, as it is when its transaction appends it. Within
-  one transaction, events that name an epoch count for those of the same stream behind them.
-* An event that names an epoch enters that one, whatever is current. So the source itself raises its stream's epoch, up
-  to the lower half of all, see `named_epochs.py`; a lower one than the current is history, as an older version is.
-* A row of a snapshot enters an epoch by the same rules. Of a complete snapshot, one that is proof of life enters the
-  epoch behind that of its stream's newest event, see `rebuild/recreated_records.py`.
+* The current epoch of a stream is the highest of: the epoch raised for its source, the epoch raised for the stream, and
+  the epoch of its newest event. 0 if there is none.
+* An event that names no epoch enters the current epoch of its stream at the time of its transaction. Within a
+  transaction, an event that names an epoch counts for later events of the same stream.
+* An event that names an epoch enters that one. A source can thus raise its stream's epoch, within the lower half of all
+  epochs (`named_epochs.py`). A lower epoch than the current one is history, as an older version is.
+* Snapshot rows follow the same rules. In a complete snapshot, a row that is proof of life enters the epoch after that
+  of its stream's newest event (`rebuild/recreated_records.py`).
 
-What is raised for a source or a stream is an event of the stream `EPOCHS`, and so is an operator's word that a source
-which looks reset is none, and the note that a source has streams with epochs of their own. There are few of them, and
-every appender holds them in memory. The transaction that appends compares how many there are with what the appender
-knows, and of streams that may have epochs of their own that none is newer: so nothing enters an epoch that was over.
+Raised epochs are events of the stream `EPOCHS`. So are an operator's dismissal of a reset alarm, and the note that a
+source has streams with epochs of their own. There are few, and every appender holds them in memory. The append
+transaction checks that no epoch was raised since, in `EPOCHS` or by the streams concerned, so no event enters an
+outdated epoch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,20 +29,20 @@ from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 
 TOPIC = "engine.epochs:Noted"
-"""The topic of the events in `EPOCHS`. It stays, whatever becomes of the names here."""
+"""The topic of the events in `EPOCHS`. It is stored, and stays when names here change."""
 
-What: TypeAlias = Literal["raised", "own", "dismissed"]
+NoteKind: TypeAlias = Literal["raised", "own", "dismissed"]
 
 
 class Note(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """An event of the stream `EPOCHS`.
 
-    `raised`: the scope, a source or a stream by its name in the log, has this `epoch` from now on. `own`: there are
-    streams of the source that have epochs of their own. `dismissed`: that the source looks reset was looked into, in a
-    domain or in all, and is nothing. `operator` is who said so, `run_id` the rebuild that did; neither for `own`.
+    `raised`: the scope, a source or a stream by its name in the log, is in this `epoch` from now on. `own`: the source
+    has streams with epochs of their own. `dismissed`: a reset alarm of the source was checked and dismissed, for one
+    domain or all. `operator` is who decided, `run_id` the rebuild that did; neither for `own`.
     """
 
-    what: What
+    what: NoteKind
     scope: str
     recorded_at: str
     epoch: int = 0
@@ -53,7 +53,7 @@ class Note(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class _Event(NamedTuple):
-    """As the log takes it."""
+    """A row for the log."""
 
     originator_id: str
     originator_version: int
@@ -64,8 +64,8 @@ class _Event(NamedTuple):
 _note = msgspec.json.Decoder(Note)
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What the first `generation` events of `EPOCHS` say: epochs by scope, and sources with streams of their own."""
+class KnownEpochs(msgspec.Struct, frozen=True):
+    """The first `generation` events of `EPOCHS`, summed up: epochs by scope, and sources with epochs by stream."""
 
     generation: int = 0
     raised: Mapping[str, int] = {}
@@ -73,23 +73,23 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def in_use(self) -> bool:
-        """Whether an event may have to enter another epoch than 0."""
+        """Whether any event may enter another epoch than 0."""
         return self.generation > 0
 
     def floor(self, stream: str) -> int:
-        """The epoch that was raised for a stream, or for its source."""
+        """The epoch that was raised for a stream or for its source."""
         return max(self.raised.get(source_of(stream), 0), self.raised.get(stream, 0))
 
     def current(self, stream: str, newest: int = 0) -> int:
-        """The current epoch of a stream whose newest version is this."""
+        """The current epoch of a stream whose newest version is `newest`."""
         return max(self.floor(stream), epoch_of(newest))
 
-    def with_raised(self, source: str, epoch: int) -> "Known":
-        """As it would be, were this epoch raised as the next."""
-        return Known(max(self.generation, 1), {**self.raised, source: epoch}, self.own)
+    def with_raised(self, source: str, epoch: int) -> "KnownEpochs":
+        """A copy in which this epoch was raised for the source."""
+        return KnownEpochs(max(self.generation, 1), {**self.raised, source: epoch}, self.own)
 
-    def after(self, events: Sequence[StoredEvent]) -> "Known":
-        """This, and what the next events say."""
+    def after(self, events: Sequence[StoredEvent]) -> "KnownEpochs":
+        """A copy that includes the next events."""
         raised, own = dict(self.raised), set(self.own)
         for event in events:
             note = read_note(event)
@@ -99,11 +99,11 @@ class Known(msgspec.Struct, frozen=True):
                 raised[note.scope] = max(note.epoch, raised.get(note.scope, 0))
             elif note.what == "own":
                 own.add(note.scope)
-        return Known(self.generation + len(events), raised, frozenset(own))
+        return KnownEpochs(self.generation + len(events), raised, frozenset(own))
 
 
 def read_note(event: StoredEvent) -> Note | None:
-    """What an event of `EPOCHS` says; None for what an application wrote under that name."""
+    """The note in an event of `EPOCHS`; None if another application wrote it."""
     try:
         return _note.decode(event.state)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -111,23 +111,23 @@ def read_note(event: StoredEvent) -> Note | None:
 
 
 def source_of(stream: str) -> str:
-    """The source of a stream, as it is written in the log."""
+    """The source of a stream, as written in the log."""
     return stream.rpartition("/")[2]
 
 
-class Epochs:
-    """The epochs of one log, as this process knows them. Nothing is read before it is needed."""
+class EpochRegistry:
+    """The epochs of one log, as known to this process. Nothing is read before it is needed."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self.known = Known()
+        self.known = KnownEpochs()
 
-    async def refresh(self) -> Known:
-        """Learns what others have raised meanwhile."""
+    async def refresh(self) -> KnownEpochs:
+        """Reads the epochs that others have raised since."""
         generation = await self._log.generation()
         known = self.known
-        if generation < known.generation:  # the log is another one than before: it is read from its beginning
-            known = Known()
+        if generation < known.generation:  # another log than before: read from its beginning
+            known = KnownEpochs()
         if generation != self.known.generation:
             self.known = known.after(await self.notes(known.generation))
         return self.known
@@ -137,33 +137,33 @@ class Epochs:
         place = (EPOCHS, after - 1, 0) if after else None
         return [event async for event in self._log.history(EPOCHS, place) if event.originator_id == EPOCHS]
 
-    async def place(self, admissions: Sequence[EncodedEvent]) -> tuple[Sequence[EncodedEvent], Fence]:
-        """The events with their epochs in their versions, and what must hold of the log when they are appended."""
-        if not self.known.in_use and not any([each[5] for each in admissions]):  # noqa: C419  # half the time
-            return admissions, Fence(self.known.generation)
-        await self._declare(admissions)
+    async def place(self, events: Sequence[EncodedEvent]) -> tuple[Sequence[EncodedEvent], Fence]:
+        """Puts each event in its epoch, and returns the condition under which the log may take them."""
+        if not self.known.in_use and not any([each[5] for each in events]):  # noqa: C419  # half the time
+            return events, Fence(self.known.generation)
+        await self._declare(events)
         known = self.known
-        unsure = {each.originator_id for each in admissions if each.epoch is None} if known.own else set()
+        unsure = {each.originator_id for each in events if each.epoch is None} if known.own else set()
         unsure = {stream for stream in unsure if source_of(stream) in known.own}
         newest = await self._log.newest_versions(unsure)
         current = {stream: known.current(stream, newest.get(stream, 0)) for stream in unsure}
         ceilings = {stream: versioned(epoch + 1, 0) for stream, epoch in current.items() if epoch < MAX_EPOCH}
-        return _placed(admissions, known, current), Fence(known.generation, ceilings)
+        return _placed(events, known, current), Fence(known.generation, ceilings)
 
-    async def _declare(self, admissions: Sequence[EncodedEvent]) -> None:
-        """Notes which sources have streams of their own, before any event relies on it."""
-        for each in admissions:
+    async def _declare(self, events: Sequence[EncodedEvent]) -> None:
+        """Notes the sources whose streams have epochs of their own, before an event relies on it."""
+        for each in events:
             source = source_of(each.originator_id)
             while each.epoch and each.epoch > self.known.floor(each.originator_id) and source not in self.known.own:
                 await self.note(Note("own", source, now()))
 
     async def declare(self, source: str) -> None:
-        """Notes that a source has streams with epochs of their own, unless that is known."""
+        """Notes that a source has streams with epochs of their own, unless that is noted."""
         while source not in (await self.refresh()).own:
             await self.note(Note("own", source, now()))
 
     async def note(self, note: Note) -> bool:
-        """Appends an event to `EPOCHS`, durably, if nobody else has since: then False, and what they said is known."""
+        """Appends a note durably and returns True, or False if others appended one since; theirs is then known."""
         event = _Event(EPOCHS, self.known.generation, TOPIC, msgspec.json.encode(note))
         try:
             [position] = await self._log.insert([event], Fence(self.known.generation))
@@ -173,10 +173,10 @@ class Epochs:
         return position is not None
 
 
-def _placed(admissions: Sequence[EncodedEvent], known: Known, current: dict[str, int]) -> list[EncodedEvent]:
-    """Each with the epoch that it names, or enters. `current` are those that differ from what was raised."""
+def _placed(events: Sequence[EncodedEvent], known: KnownEpochs, current: dict[str, int]) -> list[EncodedEvent]:
+    """The events with their epochs. `current` holds the streams whose epoch differs from the raised one."""
     placed: list[EncodedEvent] = []
-    for each in admissions:
+    for each in events:
         stream, epoch = each.originator_id, each.epoch
         entered = current.get(stream)
         if entered is None:

@@ -1,4 +1,4 @@
-"""Epochs for operators: which were raised, by whom and why; raising others; dismissing sources that look reset."""
+"""Lists and raises epochs, and dismisses reset alarms, for operators."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import EpochRefused, Rejected
+from pagefold.engine.errors import InvalidEpochRequest, Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
-from pagefold.engine.intake.epoch_registry import Epochs, Known, Note, read_note, source_of
+from pagefold.engine.intake.epoch_registry import EpochRegistry, KnownEpochs, Note, read_note, source_of
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.operators import check_operator, check_reason
 from pagefold.engine.runtime.clock import now
@@ -17,40 +17,40 @@ from pagefold.engine.stores.store import SEPARATOR, Store
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of
 from pagefold.projections.streams import NotAStreamError, encode_part, parse_stream_id
 
-LISTED = 1_000
-"""How many notes are listed, the newest."""
+MAX_LISTED_NOTES = 1_000
+"""How many notes are listed, newest first."""
 
-_WALKED, _WALKED_BYTES = 10_000, 16 * 1024 * 1024
+_SCAN_EVENTS, _SCAN_BYTES = 10_000, 16 * 1024 * 1024
 
 
 class EpochNote(Note, frozen=True, rename="camel", omit_defaults=False, kw_only=True):
-    """A note as it stands in the log, at a position."""
+    """A note and its position in the log."""
 
     position: int
 
 
 class EpochService:
-    """Lists and raises epochs, and dismisses sources that look reset. Everything is an event in the log."""
+    """Lists and raises epochs, and dismisses reset alarms. Every decision is an event in the log."""
 
-    def __init__(self, store: Store, config: Config, door: EventValidator, epochs: Epochs) -> None:
+    def __init__(self, store: Store, config: Config, validator: EventValidator, epochs: EpochRegistry) -> None:
         self._store = store
         self._config = config
-        self._door = door
+        self._validator = validator
         self._epochs = epochs
 
     async def list(self) -> list[EpochNote]:
-        """What was raised and dismissed, the newest first, `LISTED` at most."""
+        """Lists the notes, newest first, at most `MAX_LISTED_NOTES`."""
         await self._epochs.refresh()
-        events = await self._epochs.notes(max(0, self._epochs.known.generation - LISTED))
+        events = await self._epochs.notes(max(0, self._epochs.known.generation - MAX_LISTED_NOTES))
         notes = [(event.notification_id, note) for event in reversed(events) if (note := read_note(event)) is not None]
         return [EpochNote(**msgspec.structs.asdict(note), position=position) for position, note in notes]
 
     async def raise_epoch(self, scope: str, *, reason: str, operator: str, epoch: int | None = None) -> Note:
-        """Raises the epoch of a source, or of a stream `sku/channel/domain/source`: to the next one, or to `epoch`.
+        """Raises the epoch of a source, or of a stream `sku/channel/domain/source`, to the next one or to `epoch`.
 
-        When it returns, every event that is appended without an epoch enters this one or a higher one. Where the source
-        looked reset, in the stream's domain or in any of its own, that is answered. Raises `EpochRefused`, and
-        `Rejected` without a reason or an operator.
+        On return, every event appended without an epoch enters this one or a higher one. Raising answers a reset alarm
+        of the source, in the stream's domain or in all of the source's. Raises `InvalidEpochRequest`, and `Rejected`
+        without a reason or an operator.
         """
         check_reason(reason)
         check_operator(operator)
@@ -58,33 +58,33 @@ class EpochService:
         while True:
             known = await self._epochs.refresh()
             current = await self._highest(known, scope)
-            wanted = current + 1 if epoch is None else epoch
-            if not current < wanted <= MAX_EPOCH:
-                raise EpochRefused("epoch", f"{wanted}: {_standing(scope, current)}")
-            note = Note("raised", scope, now(), wanted, operator=operator, reason=reason)
+            requested = current + 1 if epoch is None else epoch
+            if not current < requested <= MAX_EPOCH:
+                raise InvalidEpochRequest("epoch", f"{requested}: {_describe_epoch(scope, current)}")
+            note = Note("raised", scope, now(), requested, operator=operator, reason=reason)
             if await self._epochs.note(note):
-                await self._answer(source_of(scope), self._domains_of(scope))
+                await self._clear_alarms(source_of(scope), self._domains_of(scope))
                 return note
 
     async def next_epoch(self, source: str) -> int:
-        """The one that is above all of a source's streams. Raises `EpochRefused` when there is none."""
+        """The epoch above those of all the source's streams. Raises `InvalidEpochRequest` if there is none."""
         current = await self._highest(await self._epochs.refresh(), encode_part(source))
         if current == MAX_EPOCH:
-            raise EpochRefused("epoch", _standing(source, current))
+            raise InvalidEpochRequest("epoch", _describe_epoch(source, current))
         return current + 1
 
     async def ensure_epoch(self, source: str, epoch: int, run_id: str) -> None:
-        """Raises a source to an epoch, unless it is there: a rebuild does, whose snapshot was declared the truth."""
+        """Raises a source to at least this epoch, for a rebuild with a new epoch."""
         scope = encode_part(source)
         while (await self._epochs.refresh()).raised.get(scope, 0) < epoch:
             reason = "every row of a snapshot is in a new epoch"
             await self._epochs.note(Note("raised", scope, now(), epoch, run_id=run_id, reason=reason))
-        await self._answer(scope, self._domains_of(source))
+        await self._clear_alarms(scope, self._domains_of(source))
 
     async def dismiss(self, source: str, *, reason: str, operator: str, domain: str | None = None) -> Note:
-        """A source that looks reset was looked into, in a domain or in all, and is not.
+        """Dismisses a source's reset alarm, in one domain or in all.
 
-        Raises `EpochRefused` when it does not look so, and `Rejected` without a reason or an operator.
+        Raises `InvalidEpochRequest` when there is no alarm, and `Rejected` without a reason or an operator.
         """
         check_reason(reason)
         check_operator(operator)
@@ -93,18 +93,22 @@ class EpochService:
         domains = [name for name in alarming if domain in (None, name)]
         if not domains:
             where = "" if domain is None else f" in {domain}"
-            raise EpochRefused("source", f"{source!r} does not look reset{where}; `pagefold status` shows which do")
+            raise InvalidEpochRequest(
+                "source", f"{source!r} does not look reset{where}; `pagefold status` shows which do"
+            )
         note = Note("dismissed", source, now(), domain=domain, operator=operator, reason=reason)
         while not await self._epochs.note(note):
             pass
-        await self._answer(source, domains)
+        await self._clear_alarms(source, domains)
         return note
 
     def _scope(self, given: str) -> str:
-        """The scope as it is noted. Raises `EpochRefused`."""
+        """The scope as it is noted. Raises `InvalidEpochRequest`."""
         if "/" not in given:
             if given not in self._config.sources:
-                raise EpochRefused("scope", f"{given!r} is no source; there are {', '.join(self._config.sources)}")
+                raise InvalidEpochRequest(
+                    "scope", f"unknown source {given!r}; the sources are {', '.join(self._config.sources)}"
+                )
             return encode_part(given)
         try:
             stream = parse_stream_id(given)
@@ -117,19 +121,19 @@ class EpochService:
                 occurred_at=datetime.now(UTC),
                 payload=None,
             )
-            return self._door.stream_of(event)
+            return self._validator.stream_of(event)
         except NotAStreamError:
-            raise EpochRefused("scope", f"{given!r} is neither a source nor sku/channel/domain/source") from None
-        except Rejected as refused:
-            raise EpochRefused("scope", f"{given!r}: {refused}") from None
+            raise InvalidEpochRequest("scope", f"{given!r} is neither a source nor sku/channel/domain/source") from None
+        except Rejected as rejection:
+            raise InvalidEpochRequest("scope", f"{given!r}: {rejection}") from None
 
     def _domains_of(self, scope: str) -> Collection[str]:
         if "/" in scope:
             return [parse_stream_id(scope).domain]
         return self._config.sources[scope].domains
 
-    async def _highest(self, known: Known, scope: str) -> int:
-        """The highest epoch of a stream, or of any of a source's."""
+    async def _highest(self, known: KnownEpochs, scope: str) -> int:
+        """The highest epoch of a stream, or of any stream of a source."""
         if "/" in scope:
             newest = await self._store.log.newest_versions([scope])
             return known.current(scope, newest.get(scope, 0))
@@ -138,21 +142,21 @@ class EpochService:
         return max([own, *raised])
 
     async def _highest_own(self, source: str) -> int:
-        """The highest epoch that any event of a source has."""
+        """The highest epoch of any event of a source."""
         tails = [f"/{domain}/{source}" for domain in self._config.sources[source].domains]
         end: str | None = ""
         found = 0
         while end is not None:
             step = await self._store.log.head_contents(
-                tails, after=end, below="", limit=_WALKED, max_bytes=_WALKED_BYTES, since=0
+                tails, after=end, below="", limit=_SCAN_EVENTS, max_bytes=_SCAN_BYTES, since=0
             )
             versions = (entry.split(SEPARATOR, 2)[1] for entry in step.contents)
             found = max(found, *(epoch_of(int(version)) for version in versions if version.isdigit()), 0)
             end = step.end
         return found
 
-    async def _answer(self, source: str, domains: Collection[str]) -> None:
-        """Somebody has answered: the source does not look reset any more, until it does anew."""
+    async def _clear_alarms(self, source: str, domains: Collection[str]) -> None:
+        """Clears the alarm: the source must look reset again to raise it."""
         stale = {(each.domain, each.source) for each in await self._store.coordination.streaks() if each.stale}
         for domain in sorted(domains):
             if (domain, source) in stale:
@@ -160,9 +164,9 @@ class EpochService:
                     await folding.save_streaks({source: 0})
 
 
-def _standing(scope: str, current: int) -> str:
-    """In which epoch a scope is, and what can be done."""
+def _describe_epoch(scope: str, current: int) -> str:
+    """Says in which epoch a scope is, and what can be done."""
     if current < MAX_EPOCH:
-        return f"{scope} is in epoch {current}; the last one is {MAX_EPOCH}"
-    remedy = "let the source go on under another name in the configuration, whose epochs begin at 0"
-    return f"{scope} is in epoch {current}, the last one, and no other can follow; {remedy}"
+        return f"{scope} is in epoch {current}; the highest is {MAX_EPOCH}"
+    remedy = "give the source a new name in the configuration; its epochs start at 0"
+    return f"{scope} is in epoch {current}, the last one; {remedy}"

@@ -1,4 +1,4 @@
-"""Events as they are written: the envelope, strictly, and a payload that stays undecoded until its domain is known."""
+"""Parses events: the envelope strictly; the payload stays undecoded until its domain is known."""
 
 import msgspec
 
@@ -7,14 +7,14 @@ from pagefold.domains.numbers import exact_number
 from pagefold.domains.values import Timestamp
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent
-from pagefold.engine.intake.strict_json import find_repeated_key, refusal
+from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
 
-LARGEST_EVENT = 1024 * 1024
+MAX_EVENT_BYTES = 1024 * 1024
 """Bytes of one event, as JSON."""
 
 
 _ESCAPED_COLON = b"\\u003"
-"""How one begins, in small letters or capitals."""
+"""The start of an escaped colon; the last digit may be upper or lower case."""
 
 
 _decode_any = msgspec.json.Decoder(float_hook=exact_number).decode
@@ -24,7 +24,7 @@ _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 class EventEnvelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"):
-    """An event as it is written in files and requests. The payload stays undecoded until its domain is known."""
+    """An event as written in files and requests. The payload stays undecoded."""
 
     type: str
     sku: str
@@ -39,80 +39,87 @@ class EventEnvelope(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields
 
 
 def canonical_json(payload: bytes) -> bytes:
-    """The same JSON with its keys sorted; empty for what must be looked at closer.
+    """The same JSON with sorted keys, or b"" if it needs a closer check.
 
-    A payload that came through the door is in the log as this gives it, or with what its domain leaves out.
+    The log holds a validated payload in this form, perhaps with defaults added by its domain.
     """
     try:
         canonical = _sorted(_decode_any(payload))
     except DECODE_ERRORS:
         return b""
-    # a key that stands twice takes its colon along when it is dropped, unless an escape hides one
-    whole = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
-    return canonical if whole else b""
+    # a repeated key is dropped with its colon, unless an escape hides one
+    is_lossless = payload.count(b":") == canonical.count(b":") and _ESCAPED_COLON not in payload
+    return canonical if is_lossless else b""
 
 
 _REQUIRED = 7
 """Keys that every event has."""
 
 
-_wire = msgspec.json.Decoder(EventEnvelope)
+_envelope = msgspec.json.Decoder(EventEnvelope)
 
 
 _moment = msgspec.json.Decoder(Timestamp)
 
 
-parse_envelope = _wire.decode
-"""Reads the envelope of an event and no more. Raises one of `DECODE_ERRORS`."""
+parse_envelope = _envelope.decode
+"""Parses the envelope of an event only. Raises one of `DECODE_ERRORS`."""
 
 
 def parse_event(line: bytes) -> DomainEvent:
-    """The event in one JSON document. Raises `Rejected` for what is no JSON, or not of an event's form.
+    """Parses one JSON document as an event. Raises `Rejected` if it is not JSON or not an event.
 
-    The payload is kept as the bytes that stood there; whether it suits its domain is for `Door.admit` to say.
+    The payload stays as the bytes given; `EventValidator.encode` validates it.
     """
-    if len(line) > LARGEST_EVENT:
-        raise Rejected("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
+    if len(line) > MAX_EVENT_BYTES:
+        raise Rejected("", f"has {len(line)} bytes; at most {MAX_EVENT_BYTES} are allowed")
     try:
-        wire = parse_envelope(line)
+        envelope = parse_envelope(line)
     except DECODE_ERRORS as error:
-        raise refusal(error, line) from None
-    return parse_payload(wire, line)
+        raise decode_rejection(error, line) from None
+    return parse_payload(envelope, line)
 
 
-def parse_payload(wire: EventEnvelope, line: bytes) -> DomainEvent:
-    """The event in a line of which the envelope was read before. Raises `Rejected`."""
-    if len(line) > LARGEST_EVENT:
-        raise Rejected("", f"has {len(line)} bytes; at most {LARGEST_EVENT} are allowed")
+def parse_payload(envelope: EventEnvelope, line: bytes) -> DomainEvent:
+    """Parses the rest of a line whose envelope was parsed before. Raises `Rejected`."""
+    if len(line) > MAX_EVENT_BYTES:
+        raise Rejected("", f"has {len(line)} bytes; at most {MAX_EVENT_BYTES} are allowed")
     try:
-        occurred_at = _moment.decode(wire.occurred_at)
+        occurred_at = _moment.decode(envelope.occurred_at)
     except DECODE_ERRORS as error:
-        raise refusal(error, line, "occurredAt") from None
-    payload = bytes(wire.payload)
-    _check_envelope(line, payload, wire)
+        raise decode_rejection(error, line, "occurredAt") from None
+    payload = bytes(envelope.payload)
+    _check_envelope(line, payload, envelope)
     return DomainEvent(
-        type=wire.type,
-        sku=wire.sku,
-        channel=wire.channel,
-        source=wire.source,
-        source_version=wire.source_version,
+        type=envelope.type,
+        sku=envelope.sku,
+        channel=envelope.channel,
+        source=envelope.source,
+        source_version=envelope.source_version,
         occurred_at=occurred_at,
         payload=None if payload == NULL else payload,
-        id=wire.id,
-        correlation_id=wire.correlation_id,
-        epoch=wire.epoch,
+        id=envelope.id,
+        correlation_id=envelope.correlation_id,
+        epoch=envelope.epoch,
     )
 
 
-def _check_envelope(line: bytes, payload: bytes, wire: EventEnvelope) -> None:
-    """No key twice outside the payload. Cleared by counting colons where the texts allow it, else read again."""
+def _check_envelope(line: bytes, payload: bytes, envelope: EventEnvelope) -> None:
+    """Rejects keys repeated outside the payload. Counts colons first; scans every key only if they differ."""
     colons = line.count(b":") - payload.count(b":")
-    optional = (wire.id is not None) + (wire.correlation_id is not None) + (wire.epoch is not None)
-    keys = _REQUIRED + optional + bytes(wire.occurred_at).count(b":")
+    optional = (envelope.id is not None) + (envelope.correlation_id is not None) + (envelope.epoch is not None)
+    keys = _REQUIRED + optional + bytes(envelope.occurred_at).count(b":")
     if b"\\u" not in line:
-        if colons == keys:  # then none is in a text either
+        if colons == keys:  # so no text contains one either
             return
-        texts = (wire.type, wire.sku, wire.channel, wire.source, wire.id or "", wire.correlation_id or "")
+        texts = (
+            envelope.type,
+            envelope.sku,
+            envelope.channel,
+            envelope.source,
+            envelope.id or "",
+            envelope.correlation_id or "",
+        )
         if colons == keys + sum([text.count(":") for text in texts]):
             return
-    find_repeated_key(line)
+    check_repeated_keys(line)

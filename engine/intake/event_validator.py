@@ -1,7 +1,7 @@
 """Every rule that an event must keep to enter the log, the same for files, HTTP and Python callers.
 
-What passes here can be stored, folded and served: nothing that was accepted fails later for its form. The rules are
-those of the design's section 9.
+What passes can be stored, folded and served: no accepted event fails later because of its form. The rules are those of
+section 9 of the design.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from pagefold.domains.values import MAX_INTEGER, format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import NULL, DomainEvent, ValidatedEvent
-from pagefold.engine.intake.event_parser import LARGEST_EVENT, EventEnvelope
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES, EventEnvelope
 from pagefold.engine.intake.named_epochs import version_in_epoch
-from pagefold.engine.intake.strict_json import check_keys, check_null_characters, refusal
-from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
+from pagefold.engine.intake.strict_json import check_keys, check_null_characters, decode_rejection
+from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
 from pagefold.engine.stores.event_state import EncodedEvent, EventState
 from pagefold.projections.streams import (
     DIGITS,
@@ -32,8 +32,8 @@ from pagefold.projections.streams import (
 )
 
 
-class _Gate(NamedTuple):
-    """One domain at the door: how its payloads are read, and by whom it may be written."""
+class _DomainRules(NamedTuple):
+    """How one domain's payloads are decoded, and which sources may write it."""
 
     domain: AnyDomain
     decoder: msgspec.json.Decoder[msgspec.Struct]
@@ -50,108 +50,113 @@ _SPREADSHEET = (
 
 
 def rules_of(config: Config) -> dict[str, Rules]:
-    """The rules of the sources that have any which are not the usual ones."""
+    """The rules by source, of those whose rules differ from the defaults."""
     rules = {name: config.rules(name) for name in config.sources}
     return {name: each for name, each in rules.items() if each != Rules()}
 
 
 class EventValidator:
-    """Admits events under one configuration. `channels` are those that an event may name."""
+    """Validates events under one configuration. `channels` are the names that an event may use."""
 
     def __init__(self, config: Config) -> None:
-        self._gates = {
-            domain.name: _Gate(
+        self._by_domain = {
+            domain.name: _DomainRules(
                 domain,
                 msgspec.json.Decoder(domain.payload, float_hook=exact_number),
                 frozenset(config.sources_of(domain.name)),
             )
             for domain in DOMAINS
         }
-        self._views = {channel.name: channel.context() for channel in config.resolved_channels}
+        self._channels = {channel.name: channel.context() for channel in config.resolved_channels}
         self._sources = frozenset(config.sources)
-        self.channels = frozenset((EVERY_CHANNEL, *self._views))
+        self.channels = frozenset((EVERY_CHANNEL, *self._channels))
         self._rules = rules_of(config)
-        self._takes_spreadsheets = {
+        self._accepts_spreadsheet_skus = {
             name for name, source in config.sources.items() if source.spreadsheet_skus == "accept"
         }
 
-    def admit(self, event: DomainEvent, recorded_at: str, made_id: str) -> EncodedEvent:
-        """The event as it will be stored. `made_id` is used when it has no id of its own. Raises `Rejected`."""
-        said = self.examine(event)
+    def encode(self, event: DomainEvent, recorded_at: str, default_id: str) -> EncodedEvent:
+        """Encodes a valid event as it will be stored. `default_id` is used if it has no id. Raises `Rejected`."""
+        valid = self.validate(event)
         state = EventState(
-            id=said.id or made_id,
-            occurred_at=said.occurred_at,
+            id=valid.id or default_id,
+            occurred_at=valid.occurred_at,
             recorded_at=recorded_at,
-            correlation_id=said.correlation_id,
-            payload=msgspec.Raw(said.content),
+            correlation_id=valid.correlation_id,
+            payload=msgspec.Raw(valid.content),
         )
         return EncodedEvent(
-            said.originator_id, said.originator_version, said.topic, _encoder.encode(state), said.content, said.epoch
+            valid.originator_id,
+            valid.originator_version,
+            valid.topic,
+            _encoder.encode(state),
+            valid.content,
+            valid.epoch,
         )
 
-    def examine(self, event: DomainEvent) -> ValidatedEvent:
-        """What the event states, when it keeps to every rule. Raises `Rejected`."""
-        stream, gate = self._place(event)
+    def validate(self, event: DomainEvent) -> ValidatedEvent:
+        """Returns the event in canonical form. Raises `Rejected` if it breaks a rule."""
+        stream, domain_rules = self._place(event)
         _check_version(event.source_version)
         version = event.source_version if event.epoch is None else version_in_epoch(event, event.epoch)
         _check_identifier("id", event.id)
         _check_identifier("correlationId", event.correlation_id)
-        content = NULL if event.payload is None else self._content(event, event.payload, gate)
+        content = NULL if event.payload is None else self._content(event, event.payload, domain_rules)
         return ValidatedEvent(
             stream,
             version,
             event.type,
             content,
-            _admit_moment("occurredAt", event.occurred_at),
+            _formatted_timestamp("occurredAt", event.occurred_at),
             event.id,
             event.correlation_id,
             event.epoch,
         )
 
     def stream_of(self, event: DomainEvent | EventEnvelope) -> str:
-        """The stream of an event, whatever it states there. Raises `Rejected` when it can be in none."""
+        """The stream of an event, without validating the rest. Raises `Rejected` if it cannot have one."""
         return self._place(event)[0]
 
-    def _place(self, event: DomainEvent | EventEnvelope) -> tuple[str, _Gate]:
-        gate = self._gate(event)
-        sku = _admit_sku(event.sku)
-        if sku[0] in DIGITS and is_spreadsheet_number(sku) and event.source not in self._takes_spreadsheets:
+    def _place(self, event: DomainEvent | EventEnvelope) -> tuple[str, _DomainRules]:
+        domain_rules = self._domain_rules(event)
+        sku = _normalised_sku(event.sku)
+        if sku[0] in DIGITS and is_spreadsheet_number(sku) and event.source not in self._accepts_spreadsheet_skus:
             raise Rejected("sku", _SPREADSHEET % sku)
-        return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", gate
+        return f"{encode_part(sku)}/{event.channel}/{event.type}/{event.source}", domain_rules
 
-    def _gate(self, event: DomainEvent | EventEnvelope) -> _Gate:
+    def _domain_rules(self, event: DomainEvent | EventEnvelope) -> _DomainRules:
         if type(event.type) is type(event.source) is type(event.channel) is str:
-            gate = self._gates.get(event.type)
-            listens = event.channel == EVERY_CHANNEL or event.channel in self._views
-            if gate is not None and event.source in gate.writers and listens:
-                return gate
-        raise self._why_not(event)
+            domain_rules = self._by_domain.get(event.type)
+            is_known = event.channel == EVERY_CHANNEL or event.channel in self._channels
+            if domain_rules is not None and event.source in domain_rules.writers and is_known:
+                return domain_rules
+        raise self._rejection(event)
 
-    def _why_not(self, event: DomainEvent | EventEnvelope) -> Rejected:
+    def _rejection(self, event: DomainEvent | EventEnvelope) -> Rejected:
         for name, value in (("type", event.type), ("source", event.source), ("channel", event.channel)):
             if type(value) is not str:
                 return Rejected(name, f"expected a string, got {type(value).__name__}")
-        if event.type not in self._gates:
-            return Rejected("type", f"{event.type!r:.100} is no domain; there are {', '.join(self._gates)}")
+        if event.type not in self._by_domain:
+            return Rejected("type", f"unknown domain {event.type!r:.100}; the domains are {', '.join(self._by_domain)}")
         if event.source not in self._sources:
-            return Rejected("source", f"{event.source!r:.100} is not in the configuration")
-        if event.source not in self._gates[event.type].writers:
-            return Rejected("source", f"{event.source!r} was not given the domain {event.type}")
-        return Rejected("channel", f"{event.channel!r:.100} is neither '*' nor a channel of the configuration")
+            return Rejected("source", f"unknown source {event.source!r:.100}; the configuration does not have it")
+        if event.source not in self._by_domain[event.type].writers:
+            return Rejected("source", f"{event.source!r} may not write the domain {event.type}")
+        return Rejected("channel", f"unknown channel {event.channel!r:.100}; use '*' or a channel of the configuration")
 
-    def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, gate: _Gate) -> None:
+    def _check_rules(self, event: DomainEvent, payload: msgspec.Struct, domain_rules: _DomainRules) -> None:
         rules = self._rules.get(event.source)
-        if rules is None or gate.domain.violates is None:
+        if rules is None or domain_rules.domain.violates is None:
             return
-        violation = gate.domain.violates(payload, rules)
+        violation = domain_rules.domain.violates(payload, rules)
         if violation is not None:
             raise Rejected(f"payload.{violation.path}", violation.reason)
 
-    def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, gate: _Gate) -> bytes:
+    def _content(self, event: DomainEvent, given: Mapping[str, object] | bytes, domain_rules: _DomainRules) -> bytes:
         """The canonical payload."""
-        payload = _decode(given, gate) if isinstance(given, bytes) else _convert(given, gate)
+        payload = _decode(given, domain_rules) if isinstance(given, bytes) else _convert(given, domain_rules)
         try:
-            payload = gate.domain.validate(payload)
+            payload = domain_rules.domain.validate(payload)
             content = encode(payload)
         except InvalidPayload as invalid:
             raise Rejected(f"payload.{invalid.path}", invalid.reason) from None
@@ -162,36 +167,36 @@ class EventValidator:
         if isinstance(given, bytes):
             check_keys(given, content, "payload")
         check_null_characters("payload", content)
-        if len(content) > LARGEST_EVENT:
-            raise Rejected("payload", f"has {len(content)} bytes; at most {LARGEST_EVENT} are allowed")
+        if len(content) > MAX_EVENT_BYTES:
+            raise Rejected("payload", f"has {len(content)} bytes; at most {MAX_EVENT_BYTES} are allowed")
         if self._rules:
-            self._check_rules(event, payload, gate)
-        if gate.domain.channel_mismatch is not None and event.channel != EVERY_CHANNEL:
-            misfit = gate.domain.channel_mismatch(payload, self._views[event.channel])
-            if misfit is not None:
-                raise Rejected(f"payload.{misfit.path}", misfit.reason)
+            self._check_rules(event, payload, domain_rules)
+        if domain_rules.domain.channel_mismatch is not None and event.channel != EVERY_CHANNEL:
+            mismatch = domain_rules.domain.channel_mismatch(payload, self._channels[event.channel])
+            if mismatch is not None:
+                raise Rejected(f"payload.{mismatch.path}", mismatch.reason)
         return content
 
 
-def _decode(text: bytes, gate: _Gate) -> msgspec.Struct:
+def _decode(text: bytes, domain_rules: _DomainRules) -> msgspec.Struct:
     try:
-        payload = gate.decoder.decode(text)
+        payload = domain_rules.decoder.decode(text)
     except DECODE_ERRORS as error:
-        raise refusal(error, text, "payload") from None
+        raise decode_rejection(error, text, "payload") from None
     return payload
 
 
-def _convert(mapping: Mapping[str, object], gate: _Gate) -> msgspec.Struct:
+def _convert(mapping: Mapping[str, object], domain_rules: _DomainRules) -> msgspec.Struct:
     if not isinstance(mapping, Mapping):
         raise Rejected("payload", f"expected a mapping, or JSON as bytes, got {type(mapping).__name__}")
     try:
-        payload: msgspec.Struct = msgspec.convert(dict(mapping), gate.domain.payload)
+        payload: msgspec.Struct = msgspec.convert(dict(mapping), domain_rules.domain.payload)
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
-        raise refusal(error, mapping, "payload") from None
+        raise decode_rejection(error, mapping, "payload") from None
     return payload
 
 
-def _admit_sku(given: str) -> str:
+def _normalised_sku(given: str) -> str:
     if not isinstance(given, str):
         raise Rejected("sku", f"expected a string, got {type(given).__name__}")
     sku = normalise_sku(given)
@@ -209,10 +214,10 @@ def _check_version(version: int) -> None:
 
 def _check_identifier(path: str, identifier: str | None) -> None:
     if identifier is not None:
-        check_text(path, identifier, LONGEST_IDENTIFIER)
+        check_text(path, identifier, MAX_IDENTIFIER_LENGTH)
 
 
-def _admit_moment(path: str, moment: datetime) -> str:
+def _formatted_timestamp(path: str, moment: datetime) -> str:
     if not isinstance(moment, datetime):
         raise Rejected(path, f"expected a datetime, got {type(moment).__name__}")
     if moment.utcoffset() is None:

@@ -1,14 +1,14 @@
-"""Streams that a rebuild withdrew, and whose source speaks of them again: they come back by themselves. Pure.
+"""Restores streams that a rebuild withdrew, when their source sends them again. Pure.
 
-A rebuild withdraws what a snapshot does not have any more, as the next revision of the version that stands. When the
-source names that version again, nothing newer would come, and yet the record is there. So the event becomes the next
-revision, where its payload is not null and one of two things holds:
+A rebuild withdraws what a snapshot no longer has, as the next revision of the stored version. If the source sends that
+version again, no newer event may follow, although the record exists. The event then becomes the next revision, if its
+payload is not null and one of these holds:
 
-* it occurred after the withdrawal did (which is when the snapshot was taken), whatever it says;
-* it says what the rebuild withdrew, and was recorded after the withdrawal was.
+* it occurred after the withdrawal (which has the time of the snapshot), whatever its content;
+* it has the content that the rebuild withdrew, and was recorded after the withdrawal.
 
-So a duplicate that was recorded before the withdrawal, and waited in a queue, heals nothing; nor does anything but a
-rebuild's withdrawal heal: what the source or an operator withdrew stays so.
+A duplicate that was recorded before the withdrawal and delayed in a queue therefore restores nothing. Withdrawals by
+the source or an operator are never undone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,46 +23,44 @@ from pagefold.engine.stores.store import CorrectionEvent, StoredEvent
 _state = msgspec.json.Decoder(EventState)
 
 
-def healing_of(
-    admissions: Sequence[EncodedEvent],
+def healing_corrections(
+    events: Sequence[EncodedEvent],
     positions: Sequence[int | None],
     stored: Mapping[tuple[str, int], Sequence[StoredEvent]],
 ) -> list[CorrectionEvent]:
-    """The corrections by which events heal, at most one a version: of those whose version was taken, without position.
+    """The corrections that restore withdrawn streams, at most one per version.
 
-    `stored` are all revisions of those versions.
+    Considers the events without a position, whose version was taken. `stored` has all revisions of those versions.
     """
     healed: dict[tuple[str, int], CorrectionEvent] = {}
-    for admission, position in zip(admissions, positions, strict=True):
-        if position is None and admission.key not in healed:
-            revisions = sorted(stored[admission.key], key=lambda event: event.revision)
-            if _heals(admission, revisions):
-                healed[admission.key] = CorrectionEvent(
-                    *admission.key, revisions[-1].revision + 1, admission.topic, admission.state
-                )
+    for event, position in zip(events, positions, strict=True):
+        if position is None and event.key not in healed:
+            revisions = sorted(stored[event.key], key=lambda each: each.revision)
+            if _heals(event, revisions):
+                healed[event.key] = CorrectionEvent(*event.key, revisions[-1].revision + 1, event.topic, event.state)
     return list(healed.values())
 
 
-def _heals(admission: EncodedEvent, revisions: Sequence[StoredEvent]) -> bool:
-    """Whether an event heals what the revisions of its version, in their order, have come to."""
+def _heals(event: EncodedEvent, revisions: Sequence[StoredEvent]) -> bool:
+    """Whether an event restores its version, given the version's revisions in order."""
     withdrawal = _withdrawal(revisions[-1])
-    if withdrawal is None or admission.content == NULL:
+    if withdrawal is None or event.content == NULL:
         return False
-    said = _state.decode(admission.state)
-    if said.occurred_at > withdrawal.occurred_at:
+    state = _state.decode(event.state)
+    if state.occurred_at > withdrawal.occurred_at:
         return True
-    before = _read(revisions[-2]) if len(revisions) > 1 else None
-    same = before is not None and is_same_content(admission.topic, bytes(before.payload), admission.content)
-    return same and said.recorded_at > withdrawal.recorded_at
+    before = _decode_state(revisions[-2]) if len(revisions) > 1 else None
+    same = before is not None and is_same_content(event.topic, bytes(before.payload), event.content)
+    return same and state.recorded_at > withdrawal.recorded_at
 
 
 def _withdrawal(event: StoredEvent) -> EventState | None:
     """The state of an event by which a rebuild withdrew an orphan; None for any other."""
-    state = _read(event)
+    state = _decode_state(event)
     return state if state is not None and state.drift == "orphan" and bytes(state.payload) == NULL else None
 
 
-def _read(event: StoredEvent) -> EventState | None:
+def _decode_state(event: StoredEvent) -> EventState | None:
     try:
         return _state.decode(event.state)
     except (msgspec.MsgspecError, UnicodeDecodeError):  # an application of the eventsourcing library wrote it

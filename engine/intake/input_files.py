@@ -1,4 +1,4 @@
-"""Files as they come: from a disk or a pipe, compressed or not, in lines of bounded length."""
+"""Reads files and pipes: decompressed if necessary, and split into lines of bounded length."""
 
 import os
 import select
@@ -18,25 +18,25 @@ from pagefold.engine.errors import SourceFailed, SourceIncomplete
 
 STANDARD_INPUT = "-"
 READ_BYTES = 128 * 1024
-"""Bytes that are read at a time."""
+"""Bytes per read."""
 
-UNPACK_BYTES = 512 * 1024
-"""Bytes that are unpacked at a time: a small file may hold a very large one."""
+DECOMPRESS_BYTES = 512 * 1024
+"""Bytes decompressed at a time: a small file may expand to a very large one."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
-"""The last three of four bytes that a zstd file may begin with, when it is written by several threads."""
+"""The last three of the four bytes that may start a zstd file written by several threads."""
 
 
 class InputFile:
-    """An open file or standard input. `position` counts the bytes read, `size` is None when nobody knows it."""
+    """An open file or standard input. `position` is the number of bytes read, `size` is None if unknown."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.position = 0
-        self.size = size_of(name)
+        self.size = file_size(name)
         try:
             self._file = 0 if name == STANDARD_INPUT else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             mode = os.fstat(self._file).st_mode
@@ -54,13 +54,13 @@ class InputFile:
             os.close(self._file)
 
     async def read(self) -> bytes:
-        """What is there next, empty at the end. Waits for a pipe without a thread, so that a signal can end it."""
+        """Reads the next bytes; empty at the end. Waits for a pipe without a thread, so that a signal can end it."""
         if self._waits:
             await wait_readable(self._file)
         return await run_sync(self.read_now)
 
     def read_now(self) -> bytes:
-        """The same for who is in a thread already."""
+        """The same, for callers that are in a thread."""
         try:
             data = os.read(self._file, READ_BYTES)
         except OSError as error:
@@ -68,19 +68,19 @@ class InputFile:
         self.position += len(data)
         return data
 
-    def pieces(self) -> Iterator[bytes]:
-        """All of it, for who is in a thread already."""
+    def chunks(self) -> Iterator[bytes]:
+        """All of the file, for callers that are in a thread."""
         while data := self.read_now():
             yield data
 
     @property
     def idle(self) -> bool:
-        """Whether the next `read` would wait for somebody to write."""
+        """Whether the next `read` would wait for a writer."""
         return self._waits and not select.select([self._file], [], [], 0)[0]
 
 
-def size_of(name: str) -> int | None:
-    """The bytes of a file, None for what has no size. Raises `SourceFailed` for what cannot be read."""
+def file_size(name: str) -> int | None:
+    """The size of a file in bytes; None if it has none. Raises `SourceFailed` if it cannot be read."""
     try:
         found = os.fstat(0) if name == STANDARD_INPUT else Path(name).stat()
     except OSError as error:
@@ -96,30 +96,30 @@ def size_of(name: str) -> int | None:
 
 
 def decompress(data: Iterator[bytes | None], name: str) -> Iterator[bytes | None]:
-    """The data without its compression, if it has any, in pieces of bounded size; None is handed through.
+    """Decompresses the data, if it is compressed, in chunks of bounded size; passes None through.
 
-    Gzip and zstd, of one part or several, are recognised by their first bytes. Raises `SourceIncomplete` for what is
-    damaged or ends too early.
+    Recognises gzip and zstd, with one or several parts, by their first bytes. Raises `SourceIncomplete` for damaged or
+    truncated data.
     """
-    began = b""
-    for piece in data:
-        if piece is None:
+    start = b""
+    for chunk in data:
+        if chunk is None:
             yield None
             continue
-        began += piece
-        if len(began) >= len(_ZSTD_MAGIC):
+        start += chunk
+        if len(start) >= len(_ZSTD_MAGIC):
             break
-    whole = chain([began] if began else [], data)
-    if began.startswith(_GZIP_MAGIC):
-        yield from _unpacked(whole, _Gzip, name)
-    elif began.startswith(_ZSTD_MAGIC) or (began[1:4] == _ZSTD_SKIPPABLE and began[0] >> 4 == 5):  # noqa: PLR2004  # 0x50 to 0x5F
-        yield from _unpacked(whole, _Zstd, name)
+    complete = chain([start] if start else [], data)
+    if start.startswith(_GZIP_MAGIC):
+        yield from _decompressed(complete, _Gzip, name)
+    elif start.startswith(_ZSTD_MAGIC) or (start[1:4] == _ZSTD_SKIPPABLE and start[0] >> 4 == 5):  # noqa: PLR2004  # 0x50 to 0x5F
+        yield from _decompressed(complete, _Zstd, name)
     else:
-        yield from whole
+        yield from complete
 
 
-class _Part(Protocol):
-    """One of the compressed parts that make up a file."""
+class _Decompressor(Protocol):
+    """Decompresses one of the parts that a compressed file consists of."""
 
     @property
     def name(self) -> str: ...
@@ -134,15 +134,15 @@ class _Part(Protocol):
     def ended(self) -> bool: ...
 
     @property
-    def full(self) -> bool:
-        """Whether more comes without more being given."""
+    def has_more(self) -> bool:
+        """Whether there is more output without more input."""
 
     @property
-    def rest(self) -> bytes:
-        """What was not taken of the bytes that were given."""
+    def unused(self) -> bytes:
+        """The input that was not used."""
 
-    def unpack(self, packed: bytes) -> bytes:
-        """At most `UNPACK_BYTES`."""
+    def decompress_chunk(self, compressed: bytes) -> bytes:
+        """Returns at most `DECOMPRESS_BYTES`."""
 
 
 class _Gzip:
@@ -152,19 +152,19 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
-        self.full = False
+        self.has_more = False
 
-    def unpack(self, packed: bytes) -> bytes:
-        plain = self._member.decompress(packed, UNPACK_BYTES)
-        self.full = len(plain) == UNPACK_BYTES
-        return plain
+    def decompress_chunk(self, compressed: bytes) -> bytes:
+        output = self._member.decompress(compressed, DECOMPRESS_BYTES)
+        self.has_more = len(output) == DECOMPRESS_BYTES
+        return output
 
     @property
     def ended(self) -> bool:
         return self._member.eof
 
     @property
-    def rest(self) -> bytes:
+    def unused(self) -> bytes:
         return self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
 
@@ -174,49 +174,49 @@ class _Zstd:
 
     def __init__(self) -> None:
         if sys.version_info >= (3, 14):
-            from compression import zstd  # noqa: PLC0415  # few files are packed this way
+            from compression import zstd  # noqa: PLC0415  # few files are compressed this way
         else:
             from backports import zstd  # noqa: PLC0415  # likewise
         self.fault = zstd.ZstdError
         self._frame = zstd.ZstdDecompressor()
 
-    def unpack(self, packed: bytes) -> bytes:
-        return self._frame.decompress(packed, UNPACK_BYTES)
+    def decompress_chunk(self, compressed: bytes) -> bytes:
+        return self._frame.decompress(compressed, DECOMPRESS_BYTES)
 
     @property
     def ended(self) -> bool:
         return self._frame.eof
 
     @property
-    def rest(self) -> bytes:
+    def unused(self) -> bytes:
         return self._frame.unused_data if self._frame.eof else b""
 
     @property
-    def full(self) -> bool:
+    def has_more(self) -> bool:
         return not self._frame.eof and not self._frame.needs_input
 
 
-def _unpacked(data: Iterator[bytes | None], kind: Callable[[], _Part], name: str) -> Iterator[bytes | None]:
-    """Every part of a compressed file, one after the other. Zeros behind one may be padding."""
+def _decompressed(data: Iterator[bytes | None], kind: Callable[[], _Decompressor], name: str) -> Iterator[bytes | None]:
+    """Decompresses every part of a file in turn. Zeros after a gzip part are padding."""
     part = kind()
-    for piece in data:
-        if piece is None:
+    for chunk in data:
+        if chunk is None:
             yield None
             continue
-        packed, more = piece, True
+        compressed, more = chunk, True
         while more:
             if part.ended:
-                if not (packed := packed.lstrip(part.padding) if part.padding else packed):
+                if not (compressed := compressed.lstrip(part.padding) if part.padding else compressed):
                     break
                 part = kind()
             try:
-                plain = part.unpack(packed)
+                output = part.decompress_chunk(compressed)
             except part.fault as error:
                 raise SourceIncomplete(name, f"the {part.name} data is damaged: {error}") from error
-            if plain:
-                yield plain
-            packed = part.rest
-            more = bool(packed) or part.full
+            if output:
+                yield output
+            compressed = part.unused
+            more = bool(compressed) or part.has_more
     if not part.ended:
         raise SourceIncomplete(name, f"the {part.name} data ends too early; the file is incomplete")
 
@@ -225,60 +225,60 @@ def _unpacked(data: Iterator[bytes | None], kind: Callable[[], _Part], name: str
 
 
 class OversizedLine(NamedTuple):
-    """A line that was too long to be held: its bytes, and the quotation marks among them."""
+    """A line that was too long to hold: its bytes, and the number of quotation marks in it."""
 
     size: int
     quotes: int
 
 
 class LineSplitter:
-    """Makes lines of pieces, and holds no more of one than `longest` bytes."""
+    """Splits chunks into lines, holding at most `max_bytes` of a line."""
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._dropped_quotes = 0
 
-    def bunches(self, pieces: Iterator[bytes | None]) -> Iterator[list[bytes | OversizedLine] | None]:
-        """The lines of each piece, without their ends of a line feed; None where a piece is."""
-        for piece in pieces:
-            if piece is None:
+    def line_batches(self, chunks: Iterator[bytes | None]) -> Iterator[list[bytes | OversizedLine] | None]:
+        """The lines of each chunk, without line feeds; None for a None."""
+        for chunk in chunks:
+            if chunk is None:
                 yield None
                 continue
-            *ended, begun = piece.split(b"\n")
-            bunch: list[bytes | OversizedLine] = [*ended]
+            *ended, tail = chunk.split(b"\n")
+            batch: list[bytes | OversizedLine] = [*ended]
             if ended and self._held_bytes:
-                bunch[0] = self._end(ended[0])
-            self._hold(begun)
-            yield bunch
+                batch[0] = self._end(ended[0])
+            self._hold(tail)
+            yield batch
         if self._held_bytes:
             yield [self._end(b"")]
 
-    def lines(self, pieces: Iterator[bytes | None]) -> Iterator[bytes | OversizedLine | None]:
-        """Every line without its end of a line feed; None where there can be none before there are more pieces."""
-        return one_by_one(self.bunches(pieces))
+    def lines(self, chunks: Iterator[bytes | None]) -> Iterator[bytes | OversizedLine | None]:
+        """Every line, without its line feed; None when more input is needed."""
+        return single_lines(self.line_batches(chunks))
 
-    def _hold(self, begun: bytes) -> None:
-        """Keeps the beginning of a line, or only counts its bytes when they are too many."""
-        self._held_bytes += len(begun)
-        if begun:
-            self._held.append(begun)
-        if self._held_bytes > self._longest:
+    def _hold(self, tail: bytes) -> None:
+        """Holds the start of a line, or only counts its bytes once it is too long."""
+        self._held_bytes += len(tail)
+        if tail:
+            self._held.append(tail)
+        if self._held_bytes > self._max_bytes:
             self._dropped_quotes += sum(held.count(b'"') for held in self._held)
             self._held.clear()
 
     def _end(self, text: bytes) -> bytes | OversizedLine:
         self._hold(text)
-        size, quotes, whole = self._held_bytes, self._dropped_quotes, b"".join(self._held)
+        size, quotes, complete = self._held_bytes, self._dropped_quotes, b"".join(self._held)
         self._held, self._held_bytes, self._dropped_quotes = [], 0, 0
-        return OversizedLine(size, quotes) if size > self._longest else whole
+        return OversizedLine(size, quotes) if size > self._max_bytes else complete
 
 
-def one_by_one(bunches: Iterator[list[bytes | OversizedLine] | None]) -> Iterator[bytes | OversizedLine | None]:
-    """The lines of bunches; None where a bunch is."""
-    for bunch in bunches:
-        if bunch is None:
+def single_lines(line_batches: Iterator[list[bytes | OversizedLine] | None]) -> Iterator[bytes | OversizedLine | None]:
+    """The lines of the batches, one by one; None for a None."""
+    for batch in line_batches:
+        if batch is None:
             yield None
         else:
-            yield from bunch
+            yield from batch

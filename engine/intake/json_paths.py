@@ -1,4 +1,4 @@
-"""Where in a document a decoder's error is: msgspec names the keys of structs, but not those of dictionaries."""
+"""Finds where in a document a decoder's error is: msgspec names the keys of structs, but not of dictionaries."""
 
 import json
 import re
@@ -9,15 +9,15 @@ import msgspec
 from pagefold.engine.intake.written_numbers import WrittenNumber, decode_written
 
 ANY_KEY = "[...]"
-"""Stands for the key of a dictionary in msgspec's paths."""
+"""The key of a dictionary, in msgspec's paths."""
 
 _step = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]|(\[\.\.\.\])")
 _got = re.compile(r", got `(\w+)`$")
 _KINDS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", list: "array", dict: "object"}
 
 
-def found_at(where: str, problem: str, given: bytes | Mapping[str, object]) -> str:
-    """The path with the keys of the first place for which the problem can be told; as it was where there is none."""
+def locate_value(where: str, problem: str, given: bytes | Mapping[str, object]) -> str:
+    """The path, with its keys, of the first value that fits the problem; `where` if none does."""
     try:
         document = _decode(given) if isinstance(given, bytes) else given
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -43,7 +43,7 @@ def _steps(where: str) -> list[str | int | None]:
 
 
 def _places(value: object, steps: Sequence[str | int | None], path: str) -> Iterator[tuple[str, object]]:
-    """What stands wherever the steps lead."""
+    """The values at the end of the path, with their paths."""
     if not steps:
         yield path, value
         return

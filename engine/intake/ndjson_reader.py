@@ -1,4 +1,4 @@
-"""Reading NDJSON as it comes: compressed or not, from a file or a pipe, in batches of bounded size."""
+"""Reads NDJSON, compressed or not, from a file or a pipe, in batches of bounded size."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import LARGEST_EVENT, parse_event
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES, parse_event
 from pagefold.engine.intake.input_files import LineSplitter, OversizedLine, decompress
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 
-BATCH_LINES = 5_000
-BATCH_BYTES = 8 * 1024 * 1024
-"""A batch is full when it has so many lines, or so many bytes."""
+MAX_BATCH_LINES = 5_000
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""A batch is full at this many lines or bytes."""
 
-LONGEST_LINE = LARGEST_EVENT + 4
+MAX_LINE_BYTES = MAX_EVENT_BYTES + 4
 """Bytes of a line that are held: an event, a byte order mark, a carriage return."""
 
 
-class Line(NamedTuple):
-    """A line that is not blank, with its number in the file, and the event in it or why there is none.
+class NdjsonLine(NamedTuple):
+    """A non-blank line: its number, and its event or why there is none.
 
-    `text` is without its end, and None where the line was too long to be held.
+    `text` has no line end; it is None if the line was too long to hold.
     """
 
     number: int
@@ -29,30 +29,30 @@ class Line(NamedTuple):
     event: DomainEvent | Rejected
 
 
-class LineReader:
-    """Makes batches of lines from the bytes of one source.
+class NdjsonReader:
+    """Turns the bytes of one source into batches of lines.
 
-    Feed it, take batches until there is none, feed it again; feeding nothing ends it. It holds a batch and a chunk, and
-    of a line at most `LONGEST_LINE`. Compression is recognised by the first bytes; a byte order mark and blank lines
-    are skipped. Not for two threads at a time.
+    Feed it bytes, take batches until there is none, and repeat; feeding b"" ends the input. It holds one batch, one
+    chunk, and up to `MAX_LINE_BYTES` of a line. It decompresses by itself, and skips a byte order mark and blank lines.
+    Not thread-safe.
     """
 
     def __init__(self, name: str) -> None:
         self._fed: deque[bytes] = deque()
-        self._batch: list[Line] = []
+        self._batch: list[NdjsonLine] = []
         self._batch_bytes = 0
-        self._splitter = LineSplitter(LONGEST_LINE)
+        self._splitter = LineSplitter(MAX_LINE_BYTES)
         self._lines = self._splitter.lines(decompress(self._bytes(), name))
         self.number = 0
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes; empty is the end."""
+        """Takes the next bytes; b"" is the end."""
         self._fed.append(data)
 
-    def batch(self, *, partial: bool) -> list[Line] | None:
-        """A full batch; with `partial`, what there is, when there is any; None when more must be fed first.
+    def batch(self, *, partial: bool) -> list[NdjsonLine] | None:
+        """A full batch, or, with `partial`, whatever is there; None if more input is needed.
 
-        Raises `SourceIncomplete` for damaged or incomplete compression; `rest` gives what was read before that.
+        Raises `SourceIncomplete` for damaged or truncated compression; `rest` returns the lines before that.
         """
         for text in self._lines:
             if text is None:
@@ -62,12 +62,12 @@ class LineReader:
                 continue
             self._batch.append(line)
             self._batch_bytes += len(line.text or b"")
-            if len(self._batch) >= BATCH_LINES or self._batch_bytes >= BATCH_BYTES:
+            if len(self._batch) >= MAX_BATCH_LINES or self._batch_bytes >= MAX_BATCH_BYTES:
                 return self.rest()
         return self.rest() if partial and self._batch else None
 
-    def rest(self) -> list[Line]:
-        """What was read and not yet taken."""
+    def rest(self) -> list[NdjsonLine]:
+        """The lines that were read but not returned yet."""
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         return batch
 
@@ -80,12 +80,12 @@ class LineReader:
             yield data
 
 
-def _line(number: int, held: bytes | OversizedLine) -> Line | None:
-    """The line, None when it is blank."""
+def _line(number: int, held: bytes | OversizedLine) -> NdjsonLine | None:
+    """The line; None if it is blank."""
     if isinstance(held, OversizedLine):
-        return Line(number, None, too_long(held.size))
-    text = bare(number, held)
-    return Line(number, text, _event(text)) if text and not text.isspace() else None
+        return NdjsonLine(number, None, oversized_line_error(held.size))
+    text = strip_line(number, held)
+    return NdjsonLine(number, text, _event(text)) if text and not text.isspace() else None
 
 
 def _event(text: bytes) -> DomainEvent | Rejected:
@@ -95,13 +95,13 @@ def _event(text: bytes) -> DomainEvent | Rejected:
         return refused.with_traceback(None)
 
 
-def bare(number: int, text: bytes) -> bytes:
-    """A line of a file without its carriage return, and the first one without a byte order mark."""
+def strip_line(number: int, text: bytes) -> bytes:
+    """A line without its carriage return, and the first one without its byte order mark."""
     if number == 1:
         text = text.removeprefix(BYTE_ORDER_MARK)
     return text.removesuffix(b"\r")
 
 
-def too_long(size: int) -> Rejected:
-    """What is said of a line that could not be held."""
-    return Rejected("", f"has {size} bytes; at most {LARGEST_EVENT} are allowed")
+def oversized_line_error(size: int) -> Rejected:
+    """The error for a line that was too long to hold."""
+    return Rejected("", f"has {size} bytes; at most {MAX_EVENT_BYTES} are allowed")

@@ -1,23 +1,23 @@
-"""What operators say when they decide: who they are, and why, for whoever asks later."""
+"""Checks what operators give with a decision: their name and the reason."""
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER, check_text
+from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH, check_text
 
-LONGEST_REASON = 1_000
+MAX_REASON_LENGTH = 1_000
 """Characters of a reason."""
 
 
 def check_reason(reason: str) -> None:
-    """Raises `Rejected` for what nobody can read: as the door does, and for blanks alone."""
-    _check("reason", reason, LONGEST_REASON)
+    """Raises `Rejected` for a reason that is not storable text, or blank."""
+    _check("reason", reason, MAX_REASON_LENGTH)
 
 
 def check_operator(operator: str) -> None:
-    """Likewise."""
-    _check("operator", operator, LONGEST_IDENTIFIER)
+    """Raises `Rejected` for a name that is not storable text, or blank."""
+    _check("operator", operator, MAX_IDENTIFIER_LENGTH)
 
 
 def _check(path: str, text: str, longest: int) -> None:
     check_text(path, text, longest)
     if text.isspace():
-        raise Rejected(path, "must not be blank: somebody will want to know")
+        raise Rejected(path, "must not be blank")

@@ -1,7 +1,7 @@
-"""JSON documents whose numbers go on as they are written, where a double cannot tell them from others.
+"""Decodes JSON while keeping the digits of numbers that a double cannot represent exactly.
 
-So what another system sends can be read as a whole, and the door refuses such a number by its place in the payload, if
-it comes to stand in one.
+A message of another system can thus be read as a whole; the validator rejects such a number only if it ends up in a
+payload, and names its place there.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from pagefold.domains.numbers import InexactNumberError, exact_number
 
 
 class WrittenNumber:
-    """A number that a double does not keep, as it is written."""
+    """A number as written, because a double does not represent it exactly."""
 
     __slots__ = ("text",)
 
@@ -28,11 +28,11 @@ def _number(text: str) -> float | WrittenNumber:
 def _written(value: object) -> msgspec.Raw:
     if isinstance(value, WrittenNumber):
         return msgspec.Raw(value.text.encode())
-    raise NotImplementedError  # as msgspec asks of such a function
+    raise NotImplementedError  # msgspec asks for it
 
 
 decode_written = msgspec.json.Decoder(float_hook=_number).decode
-"""The value of a JSON document, with a `WrittenNumber` wherever there is one. Raises as msgspec does."""
+"""Decodes a JSON document, with a `WrittenNumber` for each inexact number. Raises msgspec's errors."""
 
 encode_written = msgspec.json.Encoder(enc_hook=_written).encode
-"""Its inverse."""
+"""The inverse of `decode_written`."""

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 import msgspec
 
 from pagefold.engine.events import ValidatedEvent
-from pagefold.engine.intake.epoch_registry import Known, source_of
+from pagefold.engine.intake.epoch_registry import KnownEpochs, source_of
 from pagefold.engine.stores.epoch_fence import Fence
 from pagefold.engine.stores.store import SEPARATOR
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, versioned
@@ -35,12 +35,12 @@ class PlacedCorrection(Protocol):
 class Placement:
     """The epochs of one run's rows. A row that names none is in the current epoch of its stream, as an event is."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: KnownEpochs) -> None:
         self._known = known
         self.in_use = known.in_use
 
     @classmethod
-    def of(cls, known: Known, source: str, epoch: int) -> Self:
+    def of(cls, known: KnownEpochs, source: str, epoch: int) -> Self:
         """With the source in this epoch, as if it had been raised; 0 is as it is."""
         return cls(known.with_raised(encode_part(source), epoch) if epoch else known)
 
@@ -81,5 +81,5 @@ class Placement:
         return b"%b\x1f%d\x1f%b" % (stream, version_of(logged), said) if current else entry
 
 
-PLAIN = Placement(Known())
+PLAIN = Placement(KnownEpochs())
 """Where no epoch was ever raised."""

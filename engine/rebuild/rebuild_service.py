@@ -16,7 +16,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.excerpts import clean
@@ -136,7 +136,7 @@ class RebuildService:
         self._store = store
         self._config = config
         self._traffic = RequestLimiter()
-        self._epochs = Epochs(store.log)
+        self._epochs = EpochRegistry(store.log)
         self._epoch_service = EpochService(store, config, EventValidator(config), self._epochs)
         self.runs = runs
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from pagefold.engine.events import NULL
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.rebuild.older_rows import Again, Older, Recreated
 from pagefold.engine.rebuild.row_comparer import Overtaken, decoded
 from pagefold.engine.rebuild.run_aggregate import RebuildRun
@@ -42,7 +42,7 @@ class Recreation:
     def __init__(  # noqa: PLR0913  # what it needs of its run, by name
         self,
         store: Store,
-        epochs: Epochs,
+        epochs: EpochRegistry,
         run: RebuildRun,
         runs: RunRepository | None,
         *,

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from pagefold.engine.intake.epoch_registry import Epochs, source_of
+from pagefold.engine.intake.epoch_registry import EpochRegistry, source_of
 from pagefold.engine.rebuild.epoch_placement import Placement
 from pagefold.engine.rebuild.row_comparer import PendingRepair
 from pagefold.engine.stores.epoch_fence import EpochsMoved
@@ -16,7 +16,7 @@ Retried: TypeAlias = Callable[[Callable[[], Awaitable[Positions]]], Awaitable[Po
 
 
 async def append_placed(
-    log: Log, epochs: Epochs, pending: Sequence[PendingRepair], placement: Placement, retried: Retried
+    log: Log, epochs: EpochRegistry, pending: Sequence[PendingRepair], placement: Placement, retried: Retried
 ) -> Positions | None:
     """Their positions, each None where its place was taken; None for all when they may have to be in other epochs.
 

@@ -211,7 +211,7 @@ class RowComparer:
     """Compares rows with entries under one configuration."""
 
     def __init__(self, config: Config) -> None:
-        self._door = EventValidator(config)
+        self._validator = EventValidator(config)
         self._bulk = BulkValidator(config)
 
     def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], mark: Mark) -> Comparison:
@@ -262,18 +262,18 @@ class RowComparer:
         """What each row states; None where it is refused."""
         told = [row.line for row in rows if row.event is None]
         if len(told) == len(rows):
-            at_once = self._bulk.examine(told, streams)
+            at_once = self._bulk.validate(told, streams)
             if None not in at_once:
                 return at_once
         else:
             named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
-            at_once = self._bulk.examine(told, named)
+            at_once = self._bulk.validate(told, named)
         statements = iter(at_once)
         return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
 
     def _examine(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:
         try:
-            return self._door.examine(event_in(row))
+            return self._validator.validate(event_in(row))
         except Rejected as refused:
             found.refuse(row.number, refused)
             return None

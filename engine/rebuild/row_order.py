@@ -170,15 +170,15 @@ class StreamAssigner:
     matters whether one of them comes twice. `kept` leaves them out.
     """
 
-    def __init__(self, door: EventValidator, scope: Scope, *, exact: bool = False) -> None:
+    def __init__(self, validator: EventValidator, scope: Scope, *, exact: bool = False) -> None:
         self._exact = exact
-        self._stream_of = door.stream_of
-        self._examine = door.examine
+        self._stream_of = validator.stream_of
+        self._examine = validator.validate
         self._left_out, self._prefix = scope
         self._ends: dict[tuple[str, str, str], str] = {}
         self._elsewhere: set[tuple[str, str, str]] = set()
-        self._channels = door.channels
-        self._known = {channel.strip().casefold() for channel in door.channels}
+        self._channels = validator.channels
+        self._known = {channel.strip().casefold() for channel in validator.channels}
         self._passes = False
 
     def is_work(self, rows: Iterable[Row]) -> bool:

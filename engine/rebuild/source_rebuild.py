@@ -19,7 +19,7 @@ from pagefold.domains.values import format_timestamp, seconds_before
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import OrphanLimit
 from pagefold.engine.errors import RETRYABLE, RowsOutOfOrder
-from pagefold.engine.intake.epoch_registry import Epochs
+from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
@@ -95,7 +95,7 @@ class SourceRebuild:
         runs: RunRepository | None,
         watcher: RunObserver,
         *,
-        epochs: Epochs,
+        epochs: EpochRegistry,
         confirmed: bool,
     ) -> None:
         self._epochs = epochs

@@ -10,11 +10,11 @@ from typing import Self
 from msgspec import UNSET
 
 from pagefold.engine.errors import Rejected, SourceFailed, SourceIncomplete
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.input_files import OversizedLine, one_by_one
-from pagefold.engine.intake.mapping.column_mapping import Bound
-from pagefold.engine.intake.mapping.value_conversion import moment_in
-from pagefold.engine.intake.ndjson_reader import LONGEST_LINE
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
+from pagefold.engine.intake.input_files import OversizedLine, single_lines
+from pagefold.engine.intake.mapping.column_mapping import BoundColumns
+from pagefold.engine.intake.mapping.value_conversion import parse_timestamp
+from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.snapshots.flat_json import Binding
 from pagefold.engine.snapshots.json_rows import BeginMarker, EndMarker, Found, RowCounter
@@ -36,9 +36,9 @@ class CSVReading(LineReading):
 
     def found(self, bunches: Bunches) -> Iterator[Found | None]:
         """What each record says."""
-        if csv.field_size_limit() < LONGEST_LINE:  # it is the whole process's: never made smaller
-            csv.field_size_limit(LONGEST_LINE)
-        texts = _Texts(one_by_one(bunches))
+        if csv.field_size_limit() < MAX_LINE_BYTES:  # it is the whole process's: never made smaller
+            csv.field_size_limit(MAX_LINE_BYTES)
+        texts = _Texts(single_lines(bunches))
         records = _records(texts, self._delimiter)
         header = self._header(records)
         bound, self.coverage = self._binding.of(header)
@@ -69,7 +69,7 @@ def _records(texts: "_Texts", delimiter: str) -> Iterator[list[str] | Rejected]:
         except StopIteration:
             return
         except _TooLongError:
-            yield Rejected("", f"has {texts.pass_over()} bytes; at most {LARGEST_EVENT} are allowed")
+            yield Rejected("", f"has {texts.pass_over()} bytes; at most {MAX_EVENT_BYTES} are allowed")
         except csv.Error as error:
             yield Rejected("", f"is not CSV: {error}")
         else:
@@ -101,7 +101,7 @@ class _Texts:
 
     def __next__(self) -> str:
         held = self._next()
-        if self.size > LONGEST_LINE or not isinstance(held, bytes):
+        if self.size > MAX_LINE_BYTES or not isinstance(held, bytes):
             raise _TooLongError
         if self.line == 1:
             held = held.removeprefix(BYTE_ORDER_MARK)
@@ -142,7 +142,7 @@ class _Texts:
         return held
 
 
-def _found(cells: list[str], bound: Bound, columns: int) -> Found:
+def _found(cells: list[str], bound: BoundColumns, columns: int) -> Found:
     if cells[0].startswith("#") and (marker := _marker(cells)) is not None:
         return marker
     if len(cells) != columns:
@@ -165,7 +165,7 @@ def _marker(cells: Sequence[str]) -> Found | None:
         given.pop()
     count = given.pop(0) if name == "#end" and given else ""
     try:
-        taken_at = moment_in(given.pop(0), "takenAt") if given else None
+        taken_at = parse_timestamp(given.pop(0), "takenAt") if given else None
     except Rejected as refused:
         return refused.with_traceback(None)
     if given:

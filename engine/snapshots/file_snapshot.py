@@ -10,7 +10,7 @@ from pagefold.domains.domain import JSON
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import SourceFailed
-from pagefold.engine.intake.input_files import size_of
+from pagefold.engine.intake.input_files import file_size
 from pagefold.engine.snapshots.csv_rows import CSVReading
 from pagefold.engine.snapshots.flat_json import Binding
 from pagefold.engine.snapshots.json_rows import RowCounter
@@ -49,7 +49,7 @@ class FileSnapshot(ReadAhead):
 
 def _look_at(name: str) -> tuple[str, datetime]:
     """What tells the file from another in its place, and when it was written."""
-    if size_of(name) is None:
+    if file_size(name) is None:
         raise SourceFailed(name, "is no regular file; a snapshot may have to be read twice")
     path = Path(name).resolve()
     found = path.stat()

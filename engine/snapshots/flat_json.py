@@ -8,19 +8,19 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.mapping.column_mapping import Bound, Columns, Naming
-from pagefold.engine.intake.mapping.value_conversion import member
-from pagefold.engine.intake.strict_json import find_repeated_key, refusal
+from pagefold.engine.intake.mapping.column_mapping import BoundColumns, ColumnMapping, ColumnNames
+from pagefold.engine.intake.mapping.value_conversion import member_value
+from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.json_rows import Found, members_of, read_marker
 
 _encoder = msgspec.json.Encoder()
 
 
-def columns_of(config: Config, source: str) -> Columns:
+def columns_of(config: Config, source: str) -> ColumnMapping:
     """The columns of a source's snapshot. Raises `ConfigurationError`."""
     settings = config.sources[source].snapshot or SnapshotConfig()
-    return Columns(config, source, Naming("snapshot", "columns", settings.column_of, settings.constant_of))
+    return ColumnMapping(config, source, ColumnNames("snapshot", "columns", settings.column_of, settings.constant_of))
 
 
 class Binding:
@@ -32,16 +32,16 @@ class Binding:
         self._where = where
         self._columns = columns_of(config, source)
 
-    def of(self, names: Sequence[str]) -> tuple[Bound, Coverage]:
+    def of(self, names: Sequence[str]) -> tuple[BoundColumns, Coverage]:
         """The columns among these names, and what rows that have them can name. Raises `SourceFailed`."""
         bound = self._columns.bind(names, self._where)
         return bound, Coverage.of(self._config, self._source, bound.fixed)
 
 
 class FlatJSON:
-    """Reads rows that are JSON objects, whose members are the columns. `fixed` as in `Bound`."""
+    """Reads rows that are JSON objects, whose members are the columns. `fixed` as in `BoundColumns`."""
 
-    def __init__(self, columns: Columns, where: str) -> None:
+    def __init__(self, columns: ColumnMapping, where: str) -> None:
         self._names = list(dict.fromkeys(columns.by_target.values()))
         self._bound = columns.bind(self._names, where)
         self.fixed = self._bound.fixed
@@ -55,9 +55,9 @@ class FlatJSON:
             if text.count(b":") != _encoder.encode(members).count(
                 b":"
             ):  # a key that stands twice takes its colon along
-                find_repeated_key(text)
-            return self._bound.event([member(members.get(name)) for name in self._names])
+                check_repeated_keys(text)
+            return self._bound.event([member_value(members.get(name)) for name in self._names])
         except DECODE_ERRORS as error:
-            return refusal(error, text)
+            return decode_rejection(error, text)
         except Rejected as refused:
             return refused.with_traceback(None)

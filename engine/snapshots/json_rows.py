@@ -17,8 +17,8 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_event
-from pagefold.engine.intake.mapping.column_mapping import made_plain
-from pagefold.engine.intake.strict_json import find_repeated_key, refusal
+from pagefold.engine.intake.mapping.column_mapping import default_values
+from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejection
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED
 from pagefold.engine.snapshots.snapshot import End, Row
 from pagefold.projections.streams import EVERY_CHANNEL
@@ -73,7 +73,7 @@ class JSONRows:
 
     def __init__(self, config: Config, source: str) -> None:
         self.fixed = _constants(config, source)
-        plain = made_plain(config, source) | self.fixed
+        plain = default_values(config, source) | self.fixed
         self._plain = {name: msgspec.json.encode(value) for name, value in plain.items()}
         self._filled_in = b""
         self._names_filled_in: list[bytes] = []
@@ -156,10 +156,10 @@ def read_marker(text: bytes) -> BeginMarker | EndMarker | Rejected | None:
     try:
         if "snapshot" not in members_of(text):
             return None
-        find_repeated_key(text)
+        check_repeated_keys(text)
         marker = _marker.decode(text)
     except DECODE_ERRORS as error:
-        return refusal(error, text)
+        return decode_rejection(error, text)
     except Rejected as refused:
         return refused.with_traceback(None)
     if marker.snapshot == "begin":

@@ -13,7 +13,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import SourceIncomplete
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope
 from pagefold.engine.intake.input_files import InputFile, LineSplitter, OversizedLine, decompress
-from pagefold.engine.intake.ndjson_reader import LONGEST_LINE, bare, too_long
+from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES, oversized_line_error, strip_line
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.snapshots.json_rows import Found, JSONRows, RowCounter
 from pagefold.engine.snapshots.line_templates import LineTemplates
@@ -68,7 +68,7 @@ class JSONLines(NamedTuple):
 
 
 class LineReading(SnapshotPass):
-    """A pass over the lines of a file. It holds a batch and a chunk, and of a line at most `LONGEST_LINE`.
+    """A pass over the lines of a file. It holds a batch and a chunk, and of a line at most `MAX_LINE_BYTES`.
 
     `line` counts the lines that were read, `size` the bytes of those that count for the batch.
     """
@@ -106,7 +106,7 @@ class LineReading(SnapshotPass):
         """Every batch; one without rows now and then where there are none."""
         rows: list[Row] = []
         tally, line = self._tally, 0
-        bunches = LineSplitter(LONGEST_LINE).bunches(decompress(file.pieces(), self.name))
+        bunches = LineSplitter(MAX_LINE_BYTES).line_batches(decompress(file.chunks(), self.name))
         try:
             for found in self.found(bunches):
                 more = found if found is None or isinstance(found, list) else tally.row(found)
@@ -191,10 +191,10 @@ class NDJSONReading(LineReading):
                 if self.line % STEP_LINES == 0:
                     yield None
             elif isinstance(held, OversizedLine):
-                yield too_long(held.size)
+                yield oversized_line_error(held.size)
             else:
                 self.size += len(held)
-                text = held if self.line > 1 else bare(1, held)
+                text = held if self.line > 1 else strip_line(1, held)
                 if (opened := self._open(text)) and (rows := rows_of([opened[0]], [opened[1]], [b""])):
                     yield rows
                 elif text and not text.isspace():

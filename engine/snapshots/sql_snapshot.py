@@ -19,7 +19,7 @@ from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
 from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.mapping.column_mapping import Bound
+from pagefold.engine.intake.mapping.column_mapping import BoundColumns
 from pagefold.engine.snapshots.flat_json import Binding
 from pagefold.engine.snapshots.json_rows import RowCounter
 from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
@@ -104,7 +104,7 @@ class QueryReading(SnapshotPass):
                     yield Batch(rows, None, self._tally.rows, None)
         self.end = End(complete=True)
 
-    def _take(self, records: Sequence[asyncpg.Record], bound: Bound, rows: list[Row]) -> int:
+    def _take(self, records: Sequence[asyncpg.Record], bound: BoundColumns, rows: list[Row]) -> int:
         """Adds what the records say; gives how many bytes of payload there are."""
         size = 0
         for record in records:
@@ -161,7 +161,7 @@ async def _close(connection: Connection) -> None:
         connection.terminate()
 
 
-def _event(record: asyncpg.Record, bound: Bound) -> DomainEvent | Rejected:
+def _event(record: asyncpg.Record, bound: BoundColumns) -> DomainEvent | Rejected:
     try:
         return bound.event(tuple(record))
     except Rejected as refused:

@@ -15,9 +15,9 @@ import pytest
 
 from pagefold.engine.errors import Rejected, SourceIncomplete
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.input_files import UNPACK_BYTES, decompress
-from pagefold.engine.intake.ndjson_reader import BATCH_LINES, LineReader
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
+from pagefold.engine.intake.input_files import DECOMPRESS_BYTES, decompress
+from pagefold.engine.intake.ndjson_reader import MAX_BATCH_LINES, NdjsonReader
 from tests.support.command_line import (
     ROOT,
     Ran,
@@ -79,10 +79,10 @@ def test_every_outcome_is_counted_and_named(workplace: Path) -> None:
     assert (ran.document["lines"], ran.document["complete"], ran.document["error"]) == (6, True, None)
     conflict, amount, nonsense, source = ran.err.splitlines()
     stream = "A/*/pricing/erp"
-    assert conflict == f"{file}:4: another content stands at version 1 of {stream}; kept as dead letter ingest-1"
+    assert conflict == f"{file}:4: version 1 of {stream} is stored with other content; kept as dead letter ingest-1"
     assert amount.startswith(f"{file}:5: payload.amount: expected `str`")
     assert nonsense.startswith(f"{file}:6: JSON is malformed")
-    assert source == f"{file}:7: source: 'wms' is not in the configuration"
+    assert source == f"{file}:7: source: unknown source 'wms'; the configuration does not have it"
     again = ingest(file)
     assert again.counts == {"duplicate": 2, "conflict": 1, "rejected": 3}
     assert "ingest-1" in again.err
@@ -114,7 +114,7 @@ def test_only_the_first_refusals_are_shown(workplace: Path) -> None:
 @on_sqlite
 def test_rejects_have_every_refused_line_verbatim(workplace: Path) -> None:
     """`--rejects` gets text as it stood, base64 for what is not UTF-8, and neither for what was too long to hold."""
-    lines = [b'{"a": 1}  ', b"\xff\xfe", b"x" * (LARGEST_EVENT + 100), *[b"[]"] * 12]
+    lines = [b'{"a": 1}  ', b"\xff\xfe", b"x" * (MAX_EVENT_BYTES + 100), *[b"[]"] * 12]
     file = lines_file(workplace / "events.ndjson", event(), *lines, event(amount="2.00"))
     assert ingest(file, "--rejects", "rejects.ndjson").code == 1
     records = [orjson.loads(line) for line in (workplace / "rejects.ndjson").read_bytes().splitlines()]
@@ -124,7 +124,7 @@ def test_rejects_have_every_refused_line_verbatim(workplace: Path) -> None:
     assert (unknown["text"], unknown["path"], unknown["outcome"]) == ('{"a": 1}  ', "a", "rejected")
     assert base64.b64decode(binary["base64"]) == lines[1]
     assert long.keys() == {"file", "line", "path", "reason", "outcome"}
-    assert long["reason"] == f"has {LARGEST_EVENT + 100} bytes; at most {LARGEST_EVENT} are allowed"
+    assert long["reason"] == f"has {MAX_EVENT_BYTES + 100} bytes; at most {MAX_EVENT_BYTES} are allowed"
     assert (conflict["outcome"], orjson.loads(conflict["text"])) == ("conflict", event(amount="2.00"))
     ingest(lines_file(workplace / "good.ndjson", event()), "--rejects", "rejects.ndjson")
     assert (workplace / "rejects.ndjson").read_bytes() == b""
@@ -221,13 +221,13 @@ def test_a_pipe_is_appended_as_it_comes(workplace: Path) -> None:
 
 def read(content: bytes, step: int) -> tuple[list[tuple[int, bytes | None]], list[object]]:
     """Everything that a reader makes of the content when it is fed in steps: lines, and what is in them."""
-    reader = LineReader("test")
+    reader = NdjsonReader("test")
     lines = []
     pieces = [content[start : start + step] for start in range(0, len(content), step)]
     for piece in [*pieces, b""]:
         reader.feed(piece)
         while batch := reader.batch(partial=not piece):
-            assert len(batch) <= BATCH_LINES
+            assert len(batch) <= MAX_BATCH_LINES
             lines += batch
     return [(line.number, line.text) for line in lines], [line.event for line in lines]
 
@@ -246,7 +246,7 @@ def test_how_bytes_arrive_does_not_matter(step: int) -> None:
 def test_the_limit_of_a_line(over: int, event_type: type) -> None:
     """A line may have exactly 1 MiB, its end and a byte order mark aside."""
     bare = orjson.dumps(event(version=1))
-    line = bare[:-1] + b" " * (LARGEST_EVENT - len(bare) + over) + b"}"
+    line = bare[:-1] + b" " * (MAX_EVENT_BYTES - len(bare) + over) + b"}"
     for content in (line, line + b"\r\n", BYTE_ORDER_MARK + line + b"\r\n"):
         [_], [found] = read(content, 10_000)
         assert isinstance(found, event_type)
@@ -254,16 +254,16 @@ def test_the_limit_of_a_line(over: int, event_type: type) -> None:
 
 def test_a_long_line_is_not_held() -> None:
     """Of a line above the limit only its length is known, and the next line is read as usual."""
-    reader = LineReader("test")
+    reader = NdjsonReader("test")
     chunk = b"x" * 1_000_000
     for _ in range(200):
         reader.feed(chunk)
         assert reader.batch(partial=False) is None
-        assert sum(map(len, reader._splitter._held)) <= 2 * LARGEST_EVENT
+        assert sum(map(len, reader._splitter._held)) <= 2 * MAX_EVENT_BYTES
     reader.feed(b"\n" + orjson.dumps(event()))
     reader.feed(b"")
     long, good = reader.batch(partial=True) or []
-    assert (long.text, str(long.event)) == (None, f"has 200000000 bytes; at most {LARGEST_EVENT} are allowed")
+    assert (long.text, str(long.event)) == (None, f"has 200000000 bytes; at most {MAX_EVENT_BYTES} are allowed")
     assert isinstance(good.event, DomainEvent)
 
 
@@ -273,12 +273,12 @@ def test_a_small_file_may_hold_a_large_one() -> None:
     assert len(packed) < 100_000
     sizes = [len(piece or b"") for piece in decompress(iter([packed[:50], packed[50:]]), "test")]
     assert sum(sizes) == 30_000_000
-    assert max(sizes) <= UNPACK_BYTES
+    assert max(sizes) <= DECOMPRESS_BYTES
 
 
 def test_what_follows_gzip_must_be_gzip() -> None:
     """Anything but zeros behind a member is damage."""
-    reader = LineReader("test")
+    reader = NdjsonReader("test")
     reader.feed(gzip.compress(PLAIN) + b"trailing")
     with pytest.raises(SourceIncomplete, match="damaged"):
         reader.batch(partial=True)

@@ -13,8 +13,8 @@ from pagefold import Config, DomainEvent, Rejected, Shop
 from pagefold.engine.dead_letters.corrector import Payload
 from pagefold.engine.dead_letters.dead_letter_service import RetryResult, dead_letter_of_request
 from pagefold.engine.errors import DeadLetterResolved, UnknownCursor, UnknownDeadLetter
-from pagefold.engine.intake.operators import LONGEST_REASON
-from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
+from pagefold.engine.intake.operators import MAX_REASON_LENGTH
+from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH
 from pagefold.engine.stores.dead_letter_records import (
     OPEN,
     DeadLetter,
@@ -376,13 +376,13 @@ async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> 
             assert (kept.id, kept.resolution, kept.resolved_by) == ("projection-1", "folded", None)
 
 
-@pytest.mark.parametrize("text", ["", " \n", "\0", "\ud800", "x" * (LONGEST_REASON + 1)])
+@pytest.mark.parametrize("text", ["", " \n", "\0", "\ud800", "x" * (MAX_REASON_LENGTH + 1)])
 async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None:
     """Neither is empty, blank, too long, or a text that no store can keep."""
     letter = await conflict(shop)
     with pytest.raises(Rejected, match="reason: "):
         await shop.dead_letters.discard(letter, text, "ada")
-    for name in (text, "x" * (LONGEST_IDENTIFIER + 1)):
+    for name in (text, "x" * (MAX_IDENTIFIER_LENGTH + 1)):
         with pytest.raises(Rejected, match="operator: "):
             await shop.dead_letters.discard(letter, "a test", name)
         with pytest.raises(Rejected, match="operator: "):

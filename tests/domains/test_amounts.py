@@ -133,8 +133,8 @@ def test_every_amount_of_a_price_is_kept_alike() -> None:
     config = configured("sqlite:///nowhere")
     given = event("pricing", EVERYWHERE)
     line = as_line(given)
-    [bulk] = BulkValidator(config).examine([line], [b"TSHIRT-M/*/pricing/erp"])
-    assert [EventValidator(config).examine(each).content for each in (given, parse_event(line))] == [PLAIN, PLAIN]
+    [bulk] = BulkValidator(config).validate([line], [b"TSHIRT-M/*/pricing/erp"])
+    assert [EventValidator(config).validate(each).content for each in (given, parse_event(line))] == [PLAIN, PLAIN]
     assert bulk is not None
     assert bulk.content == PLAIN
 
@@ -196,16 +196,16 @@ FREE = {
 def test_a_setting_says_whether_free_is_a_price(path: str, given: DomainEvent) -> None:
     """It is, unless the source is said to mean nothing by it: then every zero that somebody would pay is refused."""
     strict = configured("sqlite:///nowhere", sources=document()["sources"] | {"erp": STRICT})
-    EventValidator(configured("sqlite:///nowhere")).examine(given)
+    EventValidator(configured("sqlite:///nowhere")).validate(given)
     line, stream = as_line(given), b"TSHIRT-M/*/pricing/erp"
     for each in (given, parse_event(line)):
         with pytest.raises(Rejected, match=r'is zero.*zero_price = "accept"') as caught:
-            EventValidator(strict).examine(each)
+            EventValidator(strict).validate(each)
         assert caught.value.path == f"payload.{path}"
     fine = as_line(free(compareAt="0"))
-    told = BulkValidator(strict).examine([line, fine], [stream, stream])
+    told = BulkValidator(strict).validate([line, fine], [stream, stream])
     assert [each is None for each in told] == [True, False]
-    EventValidator(strict).examine(parse_event(fine))
+    EventValidator(strict).validate(parse_event(fine))
 
 
 STRICT: Document = {"domains": ["pricing"], "zero_price": "refuse"}

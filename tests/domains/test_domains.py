@@ -179,9 +179,9 @@ def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
     """A price suits a channel exactly when the currencies are the same, and the reason names both."""
     decoded = msgspec.json.decode(json.dumps(price), type=BY_NAME["pricing"].payload)
     assert BY_NAME["pricing"].channel_mismatch is not None
-    misfit = BY_NAME["pricing"].channel_mismatch(decoded, AUSTRIA)
-    assert (misfit is None) == (price["currency"] == "EUR")
-    assert misfit is None or (price["currency"] in misfit.reason and "EUR" in misfit.reason)
+    mismatch = BY_NAME["pricing"].channel_mismatch(decoded, AUSTRIA)
+    assert (mismatch is None) == (price["currency"] == "EUR")
+    assert mismatch is None or (price["currency"] in mismatch.reason and "EUR" in mismatch.reason)
 
 
 @pytest.mark.parametrize(

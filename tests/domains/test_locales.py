@@ -109,19 +109,19 @@ def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: st
 
 def content_of(given: DomainEvent) -> bytes:
     """The canonical payload of an event. Both ways in give the same."""
-    door = EventValidator(configured("sqlite:///nowhere"))
-    contents = {door.examine(each).content for each in (given, parse_event(as_line(given)))}
+    validator = EventValidator(configured("sqlite:///nowhere"))
+    contents = {validator.validate(each).content for each in (given, parse_event(as_line(given)))}
     assert len(contents) == 1
     return contents.pop()
 
 
 def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
     """Where and why the door refuses a payload. Both ways in say the same."""
-    door, given = EventValidator(configured("sqlite:///nowhere")), event(domain, payload)
+    validator, given = EventValidator(configured("sqlite:///nowhere")), event(domain, payload)
     refusals = set()
     for each in (given, parse_event(as_line(given))):
         with pytest.raises(Rejected) as caught:
-            door.examine(each)
+            validator.validate(each)
         refusals.add((caught.value.path, caught.value.reason))
     assert len(refusals) == 1
     return refusals.pop()

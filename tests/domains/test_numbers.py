@@ -16,7 +16,7 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.bulk_validator import BulkValidator
 from pagefold.engine.intake.event_parser import canonical_json, parse_event
 from pagefold.engine.intake.event_validator import EventValidator
-from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
+from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.support.deliveries import found_in
 from tests.support.rebuild_fixtures import counts_of, export, export_lines, rebuild, with_snapshots
@@ -31,7 +31,7 @@ INEXACT = [
     "9007199254740993.0", "1e309", "-1e999999999999", "3e-324", "123456789.123456789123", "0.1234567890123456789",
 ]  # fmt: skip
 NAMED = [("a", "{}"), ("a.b[1].c", '{{"b":[0,{{"c":{}}}]}}'), ("a[2]", "[1,2.5,{}]"), ("a.x y", '{{"w":1.5,"x y":{}}}')]
-DOOR = EventValidator(configured("sqlite:///nowhere"))
+VALIDATOR = EventValidator(configured("sqlite:///nowhere"))
 numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
 
 
@@ -52,7 +52,7 @@ def is_exact(text: str) -> bool:
 def refusal_of(line: bytes) -> str | None:
     """Why the door refuses a line; None when it does not."""
     try:
-        DOOR.examine(parse_event(line))
+        VALIDATOR.validate(parse_event(line))
     except Rejected as refused:
         return str(refused)
     return None
@@ -94,7 +94,7 @@ def test_every_double_is_let_through(value: float) -> None:
 def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
     """However deep it stands, among numbers that are fine."""
     with pytest.raises(Rejected) as caught:
-        DOOR.examine(parse_event(line_of(around.format(text))))
+        VALIDATOR.validate(parse_event(line_of(around.format(text))))
     assert caught.value.path == f"payload.attributes.{path}"
     assert text in caught.value.reason
 
@@ -105,8 +105,8 @@ def test_the_bulk_door_does_not_know_better(text: str) -> None:
     lines = [line_of("1.5"), line_of(f"[{text}]")]
     streams = [b"TSHIRT-M/*/catalog/pim"] * 2
     told = BulkValidator(configured("sqlite:///nowhere"))
-    assert told.examine(lines[1:], streams[1:]) == [None]
-    assert told.examine(lines, streams)[1] is None
+    assert told.validate(lines[1:], streams[1:]) == [None]
+    assert told.validate(lines, streams)[1] is None
     assert canonical_json(f'{{"attributes":{{"a":{text}}}}}'.encode()) == b""
 
 
@@ -114,9 +114,9 @@ def test_the_bulk_door_does_not_know_better(text: str) -> None:
 def test_what_is_exact_passes_every_door(text: str) -> None:
     """With the value that was written."""
     line = line_of(text)
-    statement = DOOR.examine(parse_event(line))
+    statement = VALIDATOR.validate(parse_event(line))
     assert json.loads(statement.content)["attributes"]["a"] == float(text)
-    [bulk] = BulkValidator(configured("sqlite:///nowhere")).examine([line], [b"TSHIRT-M/*/catalog/pim"])
+    [bulk] = BulkValidator(configured("sqlite:///nowhere")).validate([line], [b"TSHIRT-M/*/catalog/pim"])
     assert bulk is not None
     assert bulk.content == statement.content
 
@@ -133,19 +133,19 @@ def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
         [found] = found_in(WebhookReader(config, "pim"), body % (weight.encode(), deep.encode(), text.encode()))
         assert isinstance(found, PartialEvent)
         with pytest.raises(Rejected) as caught:
-            EventValidator(config).examine(found.event)
+            EventValidator(config).validate(found.event)
         assert caught.value.path == f"payload.attributes.{path}"
     [found] = found_in(WebhookReader(config, "pim"), body % (b"1.5", b'"x"', text.encode()))
     assert isinstance(found, PartialEvent)
-    EventValidator(config).examine(found.event)
+    EventValidator(config).validate(found.event)
 
 
 def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
     """What did not change is put beside them, and the door looks at all of it."""
     change = PartialEvent(parse_event(line_of("2.00000000000000000001")), ("payload.attributes.text",))
-    completed = complete(change, b'{"attributes":{"text":"long"}}')
+    completed = fill_unchanged(change, b'{"attributes":{"text":"long"}}')
     with pytest.raises(Rejected, match=r"payload\.attributes\.a: .*2\.00000000000000000001"):
-        DOOR.examine(completed)
+        VALIDATOR.validate(completed)
 
 
 async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:
@@ -193,4 +193,4 @@ def test_integers_of_any_length_are_named(digits: int) -> None:
 def test_values_of_a_program_are_doubles_already() -> None:
     """What Python has no other form for is as exact as it can be."""
     payload: Document = {"attributes": {"a": 1.000000000000000005, "b": 5e-324}}
-    assert DOOR.examine(event("catalog", payload)).content == b'{"attributes":{"a":1.0,"b":5e-324}}'
+    assert VALIDATOR.validate(event("catalog", payload)).content == b'{"attributes":{"a":1.0,"b":5e-324}}'

@@ -7,7 +7,7 @@ import pytest
 
 import pagefold
 from pagefold import Config, DomainEvent, Shop
-from pagefold.engine.errors import EpochRefused
+from pagefold.engine.errors import InvalidEpochRequest
 from pagefold.engine.reading.status import ResetStatus
 from tests.support.small_shop import SKU, append, price, say, section, stock
 
@@ -95,9 +95,9 @@ async def test_an_operator_dismisses(shop: Shop, config: Config) -> None:
     """With a reason, which is in the log; the source looks reset again when it goes on, from one on."""
     await alarmed(shop)
     async with pagefold.open(config, create=False) as other:
-        with pytest.raises(EpochRefused, match="does not look reset in pricing"):
+        with pytest.raises(InvalidEpochRequest, match="does not look reset in pricing"):
             await other.epochs.dismiss("wms-a", reason="a test", operator="kim", domain="pricing")
-        with pytest.raises(EpochRefused, match="'wms-b' does not look reset"):
+        with pytest.raises(InvalidEpochRequest, match="'wms-b' does not look reset"):
             await other.epochs.dismiss("wms-b", reason="a test", operator="kim")
         await other.epochs.dismiss("wms-a", reason="a test", operator="kim")
     assert await reset(shop) == {}

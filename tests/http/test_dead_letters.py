@@ -8,7 +8,7 @@ import pytest
 
 from pagefold import Shop
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
-from pagefold.engine.intake.operators import LONGEST_REASON
+from pagefold.engine.intake.operators import MAX_REASON_LENGTH
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import MOMENT, SKU, Raw, append, price, section, stock, stream_of
 
@@ -263,7 +263,7 @@ async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient
         assert "discarded by tok_operator" in problem["detail"]
 
 
-@pytest.mark.parametrize("reason", ["", " \t", "\u3000\n", "\0", "x" * (LONGEST_REASON + 1), None])
+@pytest.mark.parametrize("reason", ["", " \t", "\u3000\n", "\0", "x" * (MAX_REASON_LENGTH + 1), None])
 async def test_a_reason_is_one(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
     """None, an empty one, one that no store keeps, one that is too long: the letter stays open."""
     await conflicts(shop, SKU)

@@ -8,7 +8,7 @@ import pytest
 from pagefold import Config, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.partial_event import PartialEvent
-from pagefold.engine.intake.formats.request_parts import Faulty
+from pagefold.engine.intake.formats.request_parts import RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
@@ -51,15 +51,15 @@ def cases() -> Iterator[tuple[str, Document, str]]:
         yield "pricing", plain | {"payload": "payload"}, part
 
 
-def why_not(reader: WebhookReader, door: EventValidator, body: bytes) -> str | None:
+def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> str | None:
     """Why there is no event; None when there is one, or nobody asks for it."""
     [found] = found_in(reader, body)
-    if isinstance(found, Faulty):
-        return str(found.refused)
+    if isinstance(found, RejectedPart):
+        return str(found.rejection)
     if not isinstance(found, PartialEvent):
         return found.reason
     try:
-        door.examine(found.event)
+        validator.validate(found.event)
     except Rejected as refused:
         return str(refused)
     return None
@@ -68,10 +68,10 @@ def why_not(reader: WebhookReader, door: EventValidator, body: bytes) -> str | N
 @pytest.mark.parametrize(("domain", "paths", "place"), list(cases()))
 def test_a_message_has_little_of_what_was_sent(domain: str, paths: Document, place: str) -> None:
     """Of a text its beginning at most; of what is nested nothing; and it is short however long that is."""
-    reader, door = reader_of(domain, paths)
+    reader, validator = reader_of(domain, paths)
     said = {"sku": "A", "channel": "*", "sourceVersion": 1, "occurredAt": "2026-01-01T00:00:00Z", "payload": None}
     for value in VALUES:
-        message = why_not(reader, door, json.dumps(said | {place: value}).encode())
+        message = why_not(reader, validator, json.dumps(said | {place: value}).encode())
         if message is not None:
             assert len(message) < 300, message
             assert SAID[:80] not in message
@@ -80,9 +80,9 @@ def test_a_message_has_little_of_what_was_sent(domain: str, paths: Document, pla
 
 def test_a_key_is_shortened_as_well() -> None:
     """One that stands twice, and one that nobody knows."""
-    reader, door = reader_of("pricing", {part: part for part in PARTS})
+    reader, validator = reader_of("pricing", {part: part for part in PARTS})
     said = '"sku":"A","channel":"*","sourceVersion":1,"occurredAt":"2026-01-01T00:00:00Z"'
     for more in (f'"{SAID * 9}":1,"{SAID * 9}":2', f'"payload":{{"{SAID * 9}":1}}'):
-        message = why_not(reader, door, f"{{{said},{more}}}".encode())
+        message = why_not(reader, validator, f"{{{said},{more}}}".encode())
         assert message is not None
         assert len(message) < 300

@@ -199,5 +199,5 @@ def test_serve_needs_its_secrets(tmp_path: Path, store_url: str, monkeypatch: py
         file.write(table)
     ran = finished(spawn("serve", "--port", "0"))
     assert ran.code == 2
-    assert "the environment has no NOT_THERE" in ran.err
+    assert "the environment variable NOT_THERE is not set" in ran.err
     assert run_pagefold("status").code == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import ValidatedEvent
-from pagefold.engine.intake.bulk_validator import RUN_LINES, BulkValidator
+from pagefold.engine.intake.bulk_validator import CHUNK_LINES, BulkValidator
 from pagefold.engine.intake.event_parser import parse_envelope, parse_event
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.snapshots.line_templates import LineTemplates
@@ -18,7 +18,7 @@ from pagefold.engine.stores.store import SEPARATOR
 from tests.support.snapshot_fixtures import configured
 
 CONFIG = configured(("pricing", "inventory", "catalog", "media"), file="all.ndjson")
-DOOR, BULK = EventValidator(CONFIG), BulkValidator(CONFIG)
+VALIDATOR, BULK = EventValidator(CONFIG), BulkValidator(CONFIG)
 
 PAYLOADS: dict[str, dict[str, Any]] = {
     "pricing": {
@@ -58,13 +58,13 @@ def told(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
 
 def bulk(lines: Sequence[bytes], entries: Sequence[bytes]) -> list[ValidatedEvent | None]:
     """What is told of lines with these entries."""
-    return BULK.examine(lines, [entry[: entry.index(SEPARATOR)] for entry in entries])
+    return BULK.validate(lines, [entry[: entry.index(SEPARATOR)] for entry in entries])
 
 
 def examined(text: bytes) -> ValidatedEvent | None:
     """What the door says of one line; None where it refuses it."""
     try:
-        return DOOR.examine(parse_event(text))
+        return VALIDATOR.validate(parse_event(text))
     except Rejected:
         return None
 
@@ -87,7 +87,7 @@ def test_they_are_told_as_the_door_tells_them(domain: str) -> None:
 
 def test_many_of_several_domains_are_told_each_in_its_place() -> None:
     """More than are looked at together, the domains in turn, and among them some that are refused."""
-    good = [line(domain, sku=f"SKU-{number}") for number in range(RUN_LINES) for domain in PAYLOADS]
+    good = [line(domain, sku=f"SKU-{number}") for number in range(CHUNK_LINES) for domain in PAYLOADS]
     bad = [line(payload={**PAYLOADS["pricing"], "amount": amount}) for amount in ("9,90", "", "-1", "1e3", "9.90 ")]
     lines = good[:100] + bad + good[100:]
     statements = told(*lines)

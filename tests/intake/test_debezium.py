@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pagefold import ConfigurationError, DomainEvent, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.debezium import DebeziumReader
-from pagefold.engine.intake.formats.partial_event import PartialEvent, complete
-from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from pagefold.engine.intake.formats.partial_event import PartialEvent, fill_unchanged
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
 from tests.support.debezium_messages import (
     AT,
     COLUMNS,
@@ -49,7 +49,7 @@ def test_a_row_is_stated(op: str, *, wrapped: bool) -> None:
     assert (found.type, found.sku, found.channel, found.source) == ("pricing", "TSHIRT-M", "*", "erp")
     assert (found.source_version, found.occurred_at) == (24023128, AT)
     assert payload_of(found) == {"amount": "149.90", "currency": "EUR"}
-    assert EventValidator(configured()).examine(found).originator_id == "TSHIRT-M/*/pricing/erp"
+    assert EventValidator(configured()).validate(found).originator_id == "TSHIRT-M/*/pricing/erp"
 
 
 def test_columns_may_give_the_version_and_the_moment() -> None:
@@ -71,21 +71,21 @@ def test_columns_may_give_the_version_and_the_moment() -> None:
         (envelope("c", None, ROW, ts_us=None, ts_ms=None), "occurredAt: is required"),
         (envelope("c", None, ROW, ts_us=10**18), "source.ts_us: is outside the years"),
         (envelope("c", None, ROW, lsn="0/16E3778"), "source.lsn: expected `int | null`"),
-        (envelope("x", None, ROW), "op: 'x' is not known; there are c, u, r, d, t and m"),
+        (envelope("x", None, ROW), "op: 'x' is unknown; the operations are c, u, r, d, t and m"),
         (
             envelope("c", None, ROW | {"price": 149.9}),
-            "payload.amount: came as '149.9', and is a text here; with decimal.",
+            "payload.amount: came as '149.9', not as text; with decimal.",
         ),
         (
             envelope("c", None, ROW | {"price": {"scale": 2, "value": "Opg="}}),
-            "payload.amount: came as an object, and is a t",
+            "payload.amount: came as an object, not as t",
         ),
         ({"op": "c", "after": ROW}, "source: is required"),
         ({"after": ROW, "source": ORIGIN}, "op: is required"),
         ({}, "op: is required"),
         (envelope("c", None, ROW) | {"after": [1]}, "after: expected `object | null`"),
         ("text", "expected `object`"),
-        ({"schema": {"fields": 7}, "payload": envelope("c", None, ROW)}, "schema: is no schema of Kafka Connect"),
+        ({"schema": {"fields": 7}, "payload": envelope("c", None, ROW)}, "schema: is not a Kafka Connect schema"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(message: object, problem: str) -> None:
@@ -109,7 +109,7 @@ def test_the_end_of_a_row_is_behind_its_last_version() -> None:
     before = ROW | {"change_no": 17, "changed": "2001-01-01T00:00:00Z"}
     found = event(envelope("d", before), columns=columns)
     assert (found.source_version, found.occurred_at, found.payload) == (18, AT, None)
-    problem = "sourceVersion: is not in the row in front of the change; with ALTER TABLE … REPLICA IDENTITY FULL"
+    problem = "sourceVersion: is not in the row before the change; with ALTER TABLE … REPLICA IDENTITY FULL"
     assert refused(envelope("d", KEY_ONLY), columns=columns).startswith(problem)
 
 
@@ -117,8 +117,8 @@ def test_a_deleted_row_must_tell_what_it_was() -> None:
     """Without its SKU, or with a channel that was perhaps not sent, nothing is withdrawn by guessing."""
     columns = COLUMNS | {"channel": "shop"}
     assert refused(envelope("d", None)).startswith("before: is required")
-    assert refused(envelope("d", {"id": 1})).startswith("sku: is not in the row in front of the change")
-    assert refused(envelope("d", KEY_ONLY), columns=columns).startswith("channel: is not in the row in front")
+    assert refused(envelope("d", {"id": 1})).startswith("sku: is not in the row before the change")
+    assert refused(envelope("d", KEY_ONLY), columns=columns).startswith("channel: is not in the row before")
     assert event(envelope("d", ROW | {"shop": None}), columns=columns).channel == "*"
     assert event(envelope("d", KEY_ONLY | {"shop": "web-de"}), columns=columns).channel == "web-de"
 
@@ -151,23 +151,23 @@ def test_a_row_that_stays_is_stated_once() -> None:
 def test_what_was_not_sent_is_kept(word: object) -> None:
     """As text, in an array and in bytes: the rest of the payload is new, and that part is what the log has."""
     found = change(envelope("u", None, ROW | {"tiers": word}))
-    assert found.keeps == ("payload.tiers",)
+    assert found.unchanged == ("payload.tiers",)
     assert payload_of(found.event) == {"amount": "149.90", "currency": "EUR"}
     standing = b'{"amount":"1","currency":"EUR","taxClass":"old","tiers":[{"amount":"9","minQuantity":2}]}'
-    assert payload_of(complete(found, standing)) == {
+    assert payload_of(fill_unchanged(found, standing)) == {
         "amount": "149.90",
         "currency": "EUR",
         "tiers": [{"amount": "9", "minQuantity": 2}],
     }
-    assert complete(found, b'{"amount":"1","currency":"EUR"}').payload == found.event.payload
+    assert fill_unchanged(found, b'{"amount":"1","currency":"EUR"}').payload == found.event.payload
 
 
 def test_with_the_row_before_nothing_is_left_out() -> None:
     """A full identity has the large value, and then there is nothing to keep."""
     found = event(envelope("u", ROW | {"tax": "full"}, ROW | {"tax": WORD}))
     assert payload_of(found) == {"amount": "149.90", "currency": "EUR", "taxClass": "full"}
-    assert change(envelope("u", ROW | {"tax": WORD}, ROW | {"tax": WORD})).keeps == ("payload.taxClass",)
-    assert change(envelope("u", KEY_ONLY, ROW | {"tax": WORD})).keeps == ("payload.taxClass",)
+    assert change(envelope("u", ROW | {"tax": WORD}, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
+    assert change(envelope("u", KEY_ONLY, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
 
 
 def test_nothing_can_be_kept_where_nothing_stands() -> None:
@@ -175,20 +175,20 @@ def test_nothing_can_be_kept_where_nothing_stands() -> None:
     found = change(envelope("u", None, ROW | {"tax": WORD}))
     for standing in (None, b"null"):
         with pytest.raises(
-            Rejected, match=r"payload.taxClass: did not change, and so was not sent; and the log has no"
+            Rejected, match=r"payload.taxClass: was not sent, because it did not change, and the log has no"
         ):
-            complete(found, standing)
+            fill_unchanged(found, standing)
 
 
 def test_a_whole_payload_can_be_kept() -> None:
     """Where one column has all of it."""
     settings: Document = {"columns": {"sku": "item_no", "payload": "state"}, "constants": {}}
     found = change(envelope("u", None, ROW | {"state": WORD}), **settings)
-    assert found.keeps == ("payload",)
-    assert complete(found, b'{"amount":"1"}').payload == b'{"amount":"1"}'
+    assert found.unchanged == ("payload",)
+    assert fill_unchanged(found, b'{"amount":"1"}').payload == b'{"amount":"1"}'
     stated = event(envelope("u", None, ROW | {"state": '{"amount": "2"}'}), **settings)
     assert stated.payload == b'{"amount": "2"}'
-    assert complete(PartialEvent(stated), None) is stated
+    assert fill_unchanged(PartialEvent(stated), None) is stated
 
 
 def test_parts_inside_objects_are_kept() -> None:
@@ -200,12 +200,12 @@ def test_parts_inside_objects_are_kept() -> None:
         message = envelope("u", None, ROW | {"text": WORD, "size": size})
         [found] = found_in(DebeziumReader(config, "pim"), json.dumps(message).encode())
         assert isinstance(found, PartialEvent)
-        assert payload_of(complete(found, standing)) == {"attributes": kept}
+        assert payload_of(fill_unchanged(found, standing)) == {"attributes": kept}
 
 
 def test_an_identity_is_never_kept() -> None:
     """A SKU or a channel that was not sent cannot be looked up by itself."""
-    problem = "sku: did not change, and so was not sent; with ALTER TABLE … REPLICA IDENTITY FULL"
+    problem = "sku: was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL"
     assert refused(envelope("u", None, ROW | {"item_no": WORD})).startswith(problem)
     assert event(envelope("u", ROW, ROW | {"item_no": WORD})).sku == "TSHIRT-M"
 
@@ -213,8 +213,8 @@ def test_an_identity_is_never_kept() -> None:
 def test_the_word_may_be_another_one() -> None:
     """As `unavailable.value.placeholder` has it; then the usual one is a text like any other."""
     settings: Document = {"unavailable_value": "same"}
-    assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).keeps == ("payload.taxClass",)
-    assert change(envelope("u", None, ROW | {"tax": WORD}), **settings).keeps == ()
+    assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).unchanged == ("payload.taxClass",)
+    assert change(envelope("u", None, ROW | {"tax": WORD}), **settings).unchanged == ()
 
 
 # --- what is about no row -------------------------------------------------------------------------
@@ -227,13 +227,13 @@ def test_the_word_may_be_another_one() -> None:
         ({"schema": None, "payload": None}, "a tombstone"),
         ({"key": {"id": 1}, "value": None}, "a tombstone"),
         ({"key": None, "value": {"schema": None, "payload": None}, "topic": "t", "offset": 7}, "a tombstone"),
-        (envelope("t"), "the table public.prices was emptied"),
+        (envelope("t"), "the table public.prices was truncated"),
         (
             envelope("m", table="", schema="") | {"message": {"prefix": "foo", "content": "Ymfy"}},
-            "a message in the data",
+            "a logical decoding m",
         ),
         ({"ts_ms": 1559033904999}, "a heartbeat"),
-        ({"status": "BEGIN", "id": "571:53195829", "ts_ms": 1, "event_count": None}, "the mark of a transaction"),
+        ({"status": "BEGIN", "id": "571:53195829", "ts_ms": 1, "event_count": None}, "a transaction marker"),
     ],
 )
 def test_what_is_about_no_row_is_ignored(message: object, reason: str) -> None:
@@ -255,7 +255,7 @@ def test_silence_is_no_tombstone() -> None:
     """Where a message was lost on its way, nothing was said: it is refused like any other text that is no JSON."""
     for body in (b"", b" \n"):
         [found] = found_in(reader(), body)
-        assert isinstance(found, Faulty)
+        assert isinstance(found, RejectedPart)
 
 
 def test_a_record_has_its_message_as_its_value() -> None:
@@ -266,7 +266,7 @@ def test_a_record_has_its_message_as_its_value() -> None:
     assert event({"key": None, "value": {"schema": None, "payload": message}, "partition": 0}) == expected
     for other in ({"value": None}, {"key": 1}, {"key": 1, "value": None, "op": "d"}):
         [found] = found_in(reader(), json.dumps(other).encode())
-        assert isinstance(found, Faulty)
+        assert isinstance(found, RejectedPart)
 
 
 def test_a_body_may_have_several_messages() -> None:
@@ -274,7 +274,7 @@ def test_a_body_may_have_several_messages() -> None:
     messages = [json.dumps(each) for each in (envelope("c", None, ROW), envelope("x"), None, envelope("d", ROW))]
     for body in (f"[{','.join(messages)}]", "\n".join(messages), "\r\n\n".join(messages) + "\n"):
         found = found_in(reader(), body.encode())
-        assert [type(each) for each in found] == [PartialEvent, Faulty, Ignored, PartialEvent]
+        assert [type(each) for each in found] == [PartialEvent, RejectedPart, IgnoredMessage, PartialEvent]
     assert found_in(reader(), json.dumps(envelope("c", None, ROW), indent=1).encode()) == found[:1]
     assert found_in(reader(), b"[]") == []
     assert len(found_in(reader(), b"null\n" * 5_000)) == 5_000
@@ -284,7 +284,7 @@ def test_a_body_may_have_several_messages() -> None:
 
 
 def test_the_examples_of_the_documentation_are_read() -> None:
-    """A row that was made, changed and deleted, a table that was emptied, and a message."""
+    """A row that was made, changed and deleted, a table that was truncated, and a message."""
     config = configured(
         "pim",
         "catalog",
@@ -300,12 +300,12 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     assert payload_of(events[0]) == {"attributes": {"name": "Anne", "mail": "annek@noanswer.org"}}
     assert payload_of(events[1]) == {"attributes": {"name": "Anne Marie", "mail": "annek@noanswer.org"}}
     assert events[2].payload is None
-    assert [type(found[0]) for found in (emptied, message)] == [Ignored, Ignored]
+    assert [type(found[0]) for found in (emptied, message)] == [IgnoredMessage, IgnoredMessage]
 
 
 def test_columns_that_cannot_work_are_a_fault_of_the_configuration() -> None:
     """It is found before the first change comes, and named by its key; a source without changes has none."""
-    with pytest.raises(ConfigurationError, match=rf"{KEY}.columns.sku: is required: name what has it"):
+    with pytest.raises(ConfigurationError, match=rf"{KEY}.columns.sku: is required: name its column"):
         reader(columns={"payload": {"amount": "price"}})
     with pytest.raises(
         ConfigurationError, match=rf"{KEY}.columns.payload.price: is not a field of the pricing payload"
@@ -332,13 +332,15 @@ def test_no_message_is_an_error(op: str, before: Document | None, after: Documen
     whole = envelope(op, before and ROW | before, after and ROW | after)
     for message in (envelope(op, before, after, **origin), whole, {"schema": KINDS, "payload": whole}):
         for found in found_in(READER, json.dumps(message).encode()):
-            assert isinstance(found, PartialEvent | Ignored | Faulty)
+            assert isinstance(found, PartialEvent | IgnoredMessage | RejectedPart)
             if isinstance(found, PartialEvent):
-                assert isinstance(complete(found, b'{"tiers":[1],"taxClass":{}}'), DomainEvent)
+                assert isinstance(fill_unchanged(found, b'{"tiers":[1],"taxClass":{}}'), DomainEvent)
 
 
-@pytest.mark.parametrize(("depth", "found"), [(62, PartialEvent), (63, Faulty), (970, Faulty), (5_000, Faulty)])
-def test_nesting_is_bounded(depth: int, found: type[Found]) -> None:
+@pytest.mark.parametrize(
+    ("depth", "found"), [(62, PartialEvent), (63, RejectedPart), (970, RejectedPart), (5_000, RejectedPart)]
+)
+def test_nesting_is_bounded(depth: int, found: type[ParsedPart]) -> None:
     """At 64, counted from the message; deeper is refused, and never an error, whatever the depth."""
     message = json.dumps(envelope("c", None, ROW | {"more": "here"})).replace('"here"', "[" * depth + "]" * depth)
     assert [type(each) for each in found_in(READER, message.encode())] == [found]
@@ -352,7 +354,7 @@ def test_a_column_of_json_may_be_of_any_depth() -> None:
     )
     assert isinstance(found, PartialEvent)
     with pytest.raises(Rejected, match=r"nested deeper than 64|expected"):
-        EventValidator(configured()).examine(complete(found, b"{}"))
+        EventValidator(configured()).validate(fill_unchanged(found, b"{}"))
 
 
 @given(body=st.binary(max_size=60), schema=json_values, payload=json_values)
@@ -360,7 +362,7 @@ def test_no_body_is_an_error(body: bytes, schema: object, payload: object) -> No
     """Any bytes, and any JSON in the wrapper."""
     for each in (body, json.dumps({"schema": schema, "payload": payload}).encode(), json.dumps(payload).encode()):
         for found in found_in(READER, each):
-            assert isinstance(found, Ignored | Faulty)
+            assert isinstance(found, IgnoredMessage | RejectedPart)
 
 
 def test_naughty_strings_come_through() -> None:

@@ -87,7 +87,7 @@ def test_the_command_raises_and_lists(workplace: Path) -> None:
 def test_the_command_refuses(workplace: Path) -> None:
     """What cannot be raised or dismissed is one sentence, and exit code 1."""
     for arguments, words in (
-        (("raise", "mars", "--reason", "so"), "'mars' is no source"),
+        (("raise", "mars", "--reason", "so"), "unknown source 'mars'"),
         (("raise", "erp", "--reason", "so", "--epoch", "0"), "erp is in epoch 0"),
         (("raise", "erp", "--reason", " "), "reason: must not be blank"),
         (("dismiss", "erp", "--reason", "so"), "'erp' does not look reset"),
@@ -165,13 +165,13 @@ async def test_operators_dismiss_over_http(shop: Shop, operator: httpx2.AsyncCli
 
 def test_the_epoch_of_a_line_is_read(store_url: str) -> None:
     """As a number, null for none; what is no epoch is refused by its name, and a key that stands twice as well."""
-    door = EventValidator(configured(store_url))
+    validator = EventValidator(configured(store_url))
     assert parse_event(line_in(3, stock(1))).epoch == 3
     assert parse_event(line_in(None, stock(1))).epoch is None
-    assert door.examine(parse_event(line_in(0, stock(1)))).originator_version == 1
+    assert validator.validate(parse_event(line_in(0, stock(1)))).originator_version == 1
     for epoch in ("1", 1.5, -1, 512, 1024, True):
         with pytest.raises(Rejected, match="epoch"):
-            door.examine(parse_event(line_in(epoch, stock(1))))
+            validator.validate(parse_event(line_in(epoch, stock(1))))
     with pytest.raises(Rejected, match="epoch"):
         parse_event(b'{"epoch":1,' + line_in(2, stock(1))[1:])
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from pagefold import Config, DomainEvent, Rejected, parse_event
 from pagefold.domains.values import format_timestamp
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.stores.event_state import EncodedEvent, EventState
 from tests.support.small_shop import MOMENT, Document, as_line, document, event
 from tests.support.strategies import events, json_values, texts
 
 CONFIG = Config.parse(document())
-DOOR = EventValidator(CONFIG)
+VALIDATOR = EventValidator(CONFIG)
 LARGEST = 2**53 - 1
 NAMES = ("type", "sku", "channel", "source")
 IDENTIFIERS = ("id", "correlation_id")
@@ -43,7 +43,7 @@ MEDIA: Document = PLAIN | {"type": "media", "source": "dam", "payload": {"assets
 
 def through(line: bytes) -> EncodedEvent:
     """A line of a file, admitted."""
-    return DOOR.admit(parse_event(line), MOMENT, "made")
+    return VALIDATOR.encode(parse_event(line), MOMENT, "made")
 
 
 def state_of(admission: EncodedEvent) -> EventState:
@@ -73,7 +73,7 @@ def nested(depth: int, escape: str = "") -> bytes:
 def refused(given: bytes | DomainEvent) -> tuple[str, str]:
     """Where and why an event is refused, which it must be."""
     with pytest.raises(Rejected) as caught:
-        _ = through(given) if isinstance(given, bytes) else DOOR.admit(given, MOMENT, "made")
+        _ = through(given) if isinstance(given, bytes) else VALIDATOR.encode(given, MOMENT, "made")
     caught.value.path.encode()
     assert len(str(caught.value)) < 1_000, "a reason fits on a screen"
     return caught.value.path, caught.value.reason
@@ -108,14 +108,14 @@ def refused(given: bytes | DomainEvent) -> tuple[str, str]:
         pytest.param(line(sku='"a\\u0000"'), "sku", "control character U+0000", id="U+0000 in the SKU"),
         pytest.param(line(id='"\\u0000"'), "id", "U+0000", id="U+0000 in the id"),
         pytest.param(attribute('"\x01"'), "", "malformed", id="raw control character"),
-        pytest.param(attribute('1,"a":2'), "payload", "'a' stands twice", id="key twice"),
-        pytest.param(attribute('1,"\\u0061":2'), "", "'a' stands twice", id="key twice, once escaped"),
-        pytest.param(attribute('[{"b":":","b":":"}]'), "payload", "'b' stands twice", id="key twice, deep"),
-        pytest.param(line(payload='{"family":"x","family":"x"}'), "payload", "'family' stands", id="field twice"),
-        pytest.param(line()[:-1] + b',"sku":"A"}', "", "'sku' stands twice", id="envelope twice"),
-        pytest.param(line()[:-1] + b',"s\\u006bu":"A"}', "", "'sku' stands twice", id="once escaped"),
-        pytest.param(line()[:-1] + b',"payload":{}}', "", "'payload' stands twice", id="payload twice"),
-        pytest.param(line(id="null") [:-1] + b',"id":null}', "", "'id' stands twice", id="id twice"),
+        pytest.param(attribute('1,"a":2'), "payload", "'a' is repeated", id="key twice"),
+        pytest.param(attribute('1,"\\u0061":2'), "", "'a' is repeated", id="key twice, once escaped"),
+        pytest.param(attribute('[{"b":":","b":":"}]'), "payload", "'b' is repeated", id="key twice, deep"),
+        pytest.param(line(payload='{"family":"x","family":"x"}'), "payload", "'family' is repeated", id="field twice"),
+        pytest.param(line()[:-1] + b',"sku":"A"}', "", "'sku' is repeated", id="envelope twice"),
+        pytest.param(line()[:-1] + b',"s\\u006bu":"A"}', "", "'sku' is repeated", id="once escaped"),
+        pytest.param(line()[:-1] + b',"payload":{}}', "", "'payload' is repeated", id="payload twice"),
+        pytest.param(line(id="null") [:-1] + b',"id":null}', "", "'id' is repeated", id="id twice"),
         pytest.param(line(extra="1"), "extra", "unknown field", id="unknown field"),
         pytest.param(line(payload='{"extra":1}'), "payload.extra", "unknown field", id="unknown in the payload"),
         pytest.param(line(MEDIA, payload='{"assets":[{"x":1}]}'), "payload.assets[0].x", "unknown field", id="list"),
@@ -174,11 +174,11 @@ def test_versions_are_integers_from_0(version: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("type", "prices", "'prices' is no domain; there are catalog, pricing, inventory, media"),
-        ("source", "sap", "'sap' is not in the configuration"),
-        ("source", "erp", "'erp' was not given the domain catalog"),
-        ("channel", "web-xx", "'web-xx' is neither '*' nor a channel of the configuration"),
-        ("channel", "", "'' is neither '*' nor a channel of the configuration"),
+        ("type", "prices", "unknown domain 'prices'; the domains are catalog, pricing, inventory, media"),
+        ("source", "sap", "unknown source 'sap'; the configuration does not have it"),
+        ("source", "erp", "'erp' may not write the domain catalog"),
+        ("channel", "web-xx", "unknown channel 'web-xx'; use '*' or a channel of the configuration"),
+        ("channel", "", "unknown channel ''; use '*' or a channel of the configuration"),
     ],
 )
 def test_unknown_types_sources_and_channels(field: str, value: str, reason: str) -> None:
@@ -317,7 +317,7 @@ def test_payloads(of: Document, payload: str, path: str) -> None:
 
 def test_a_large_event() -> None:
     """An event has at most 1 MiB, as a line and as a mapping."""
-    text = "x" * LARGEST_EVENT
+    text = "x" * MAX_EVENT_BYTES
     assert "at most 1048576" in refused(attribute(f'"{text}"'))[1]
     assert "at most 1048576" in refused(event("catalog", {"attributes": {"a": text}}))[1]
     through(attribute(f'"{text[:-500]}"'))
@@ -411,7 +411,7 @@ def test_values_of_odd_classes_are_stored_or_refused(value: object) -> None:
     """A number or text of somebody's own class is either stored as what it is, or refused; never an error."""
     for payload in ({"attributes": {"a": value}}, {"family": value}):
         try:
-            content = DOOR.admit(event("catalog", payload), MOMENT, "made").content
+            content = VALIDATOR.encode(event("catalog", payload), MOMENT, "made").content
         except Rejected as error:
             assert error.path.startswith("payload")  # noqa: PT017  # both outcomes are fine
         else:
@@ -427,7 +427,7 @@ def test_payloads_that_are_no_mappings(payload: Any) -> None:  # noqa: ANN401  #
 def test_other_mappings_are_fine() -> None:
     """Any mapping is read as one, its keys in any order."""
     given = MappingProxyType(OrderedDict(family="x", attributes={"b": 1, "a": {"d": 1.0, "c": None}}))
-    content = DOOR.admit(event("catalog", given), MOMENT, "made").content
+    content = VALIDATOR.encode(event("catalog", given), MOMENT, "made").content
     assert content == b'{"attributes":{"a":{"c":null,"d":1.0},"b":1},"family":"x"}'
 
 
@@ -460,7 +460,7 @@ def test_events_of_odd_parts(field: str, value: object) -> None:
 def test_a_line_and_a_mapping_are_the_same_event(drawn: DomainEvent) -> None:
     """What is admitted as a mapping is admitted as a line, as the same event with the same content."""
     by_line = through(as_line(drawn))
-    by_mapping = DOOR.admit(drawn, MOMENT, "made")
+    by_mapping = VALIDATOR.encode(drawn, MOMENT, "made")
     assert by_line == by_mapping
     assert b"\\u0000" not in by_line.content.replace(b"\\\\", b"")
 
@@ -469,7 +469,7 @@ def test_a_line_and_a_mapping_are_the_same_event(drawn: DomainEvent) -> None:
 @settings(max_examples=150)
 def test_values_come_back_equal(value: object, code: str) -> None:
     """An attribute of any JSON value is stored as exactly that value."""
-    admission = DOOR.admit(event("catalog", {"attributes": {code: value}}), MOMENT, "made")
+    admission = VALIDATOR.encode(event("catalog", {"attributes": {code: value}}), MOMENT, "made")
     stored = json.loads(admission.content)["attributes"][code]
     assert stored == value
     assert repr(stored) == repr(json.loads(json.dumps(value, sort_keys=True)))

@@ -61,7 +61,7 @@ def test_decimals_of_any_scale_are_exact() -> None:
 def test_decimals_that_are_none_are_refused(value: object, kind: str | Decimal) -> None:
     """Whatever stands in their place."""
     message = {"schema": schema_of(price=kind), "payload": envelope("c", None, ROW | {"price": value})}
-    assert refused(message).startswith("payload.amount: is")
+    assert refused(message).startswith(("payload.amount: is", "payload.amount: has"))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_moments_are_numbers_of_a_known_unit(kind: str, value: object, moment: s
     columns = COLUMNS | {"occurredAt": "changed"}
     message = {"schema": schema_of(changed=kind), "payload": envelope("c", None, ROW | {"changed": value})}
     found = event(message, columns=columns)
-    assert EventValidator(configured()).examine(found).occurred_at == moment
+    assert EventValidator(configured()).validate(found).occurred_at == moment
     if isinstance(value, int):
-        assert refused(message["payload"], columns=columns).startswith("occurredAt: expected a moment")
+        assert refused(message["payload"], columns=columns).startswith("occurredAt: expected a timestamp")
         message["payload"] = envelope("c", None, ROW | {"changed": value * 10**6})
         assert refused(message, columns=columns).startswith("occurredAt: is outside the years")
 

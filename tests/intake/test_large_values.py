@@ -253,7 +253,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "MAX_WINDOW_BYTES", 200_000)
     monkeypatch.setattr(folder, "CHUNK_BYTES", 1_000_000)
     monkeypatch.setattr(section_verifier, "MAX_STEP_BYTES", 2_000_000)
-    monkeypatch.setattr(replayer, "STEP_BYTES", 500_000)
+    monkeypatch.setattr(replayer, "MAX_STEP_BYTES", 500_000)
 
 
 @pytest.mark.usefixtures("small")
@@ -326,7 +326,7 @@ async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pyt
 
 async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one caller appends is cut where it is too large for a transaction; results come in order, refusals too."""
-    monkeypatch.setattr(appender, "BATCH_BYTES", 200_000)
+    monkeypatch.setattr(appender, "MAX_BATCH_BYTES", 200_000)
     sizes: list[int] = []
     log = type(shop.store.log)
     insert_into = log.insert
@@ -348,8 +348,8 @@ async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.M
 
 async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken at once is one transaction, however large; while it waits, there is no room for as much again."""
-    monkeypatch.setattr(appender, "BATCH_BYTES", 100_000)
-    monkeypatch.setattr(appender, "QUEUE_BYTES", 400_000)
+    monkeypatch.setattr(appender, "MAX_BATCH_BYTES", 100_000)
+    monkeypatch.setattr(appender, "MAX_QUEUE_BYTES", 400_000)
     outcomes: list[str] = []
 
     async def take(first: int) -> None:

@@ -10,7 +10,7 @@ from pagefold import Config, ConfigurationError, Shop
 from pagefold.engine.http.metrics import exposition
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.partial_event import PartialEvent
-from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from tests.dead_letters.test_webhook_retrier import (
     ENVIRONMENT,
@@ -44,7 +44,7 @@ def configured(url: str = "sqlite:///nowhere", hook: Document | None = None, tab
     return Config.parse(parsed, store=url)
 
 
-def webhook(*rows: Document, **more: object) -> list[Found]:
+def webhook(*rows: Document, **more: object) -> list[ParsedPart]:
     """What a webhook says, of which only some items count."""
     reader = WebhookReader(configured(hook=ONLY_HOOK), "erp")
     return found_in(reader, delivery(*rows, **more))
@@ -75,12 +75,12 @@ def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
     assert isinstance(found, PartialEvent) is counts
     for wrong in (row(None, status="draft"), row("A", "free", status="draft"), {}, 7):
         [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # an item that is none
-        assert isinstance(found, Ignored)
+        assert isinstance(found, IgnoredMessage)
         assert found.cause == "filter"
     [found] = webhook(row("A", status="publish"), kind="order")
-    assert found == Ignored("filter", "what stands at $.kind is not among sources.erp.webhook.only")
+    assert found == IgnoredMessage("filter", "the value at $.kind is not among sources.erp.webhook.only")
     [found] = webhook(row(None, status="publish"), kind="product")
-    assert isinstance(found, Faulty)
+    assert isinstance(found, RejectedPart)
 
 
 def test_a_withdrawal_counts_as_anything_else() -> None:
@@ -89,7 +89,7 @@ def test_a_withdrawal_counts_as_anything_else() -> None:
     reader = WebhookReader(configured(hook=settings), "erp")
     body = delivery(row("A", gone=True, status="draft"), row("A", gone=True, status="publish"), kind="product")
     ignored, withdrawn = found_in(reader, body)
-    assert isinstance(ignored, Ignored)
+    assert isinstance(ignored, IgnoredMessage)
     assert isinstance(withdrawn, PartialEvent)
     assert withdrawn.event.payload is None
 
@@ -104,20 +104,20 @@ def priced(sku: str, kind: object, **more: object) -> Document:
     [
         (envelope("c", None, priced("A", "retail")), [PartialEvent]),
         (envelope("c", None, priced("A", 7)), [PartialEvent]),
-        (envelope("c", None, priced("A", "trade")), [Ignored]),
-        (envelope("c", None, {"item": "A", "price": "1.00"}), [Ignored]),
-        (envelope("c", None, {"item": None, "price": 1.5, "list": "trade"}), [Ignored]),
-        (envelope("u", priced("A", "retail"), priced("A", "trade")), [PartialEvent, Ignored]),
+        (envelope("c", None, priced("A", "trade")), [IgnoredMessage]),
+        (envelope("c", None, {"item": "A", "price": "1.00"}), [IgnoredMessage]),
+        (envelope("c", None, {"item": None, "price": 1.5, "list": "trade"}), [IgnoredMessage]),
+        (envelope("u", priced("A", "retail"), priced("A", "trade")), [PartialEvent, IgnoredMessage]),
         (envelope("u", priced("A", "trade"), priced("A", "retail")), [PartialEvent]),
         (envelope("u", priced("A", "retail"), priced("B", "retail")), [PartialEvent, PartialEvent]),
-        (envelope("u", priced("A", "trade"), priced("B", "trade")), [Ignored]),
+        (envelope("u", priced("A", "trade"), priced("B", "trade")), [IgnoredMessage]),
         (envelope("u", priced("A", "retail"), priced("A", "__debezium_unavailable_value")), [PartialEvent]),
-        (envelope("u", None, priced("A", "__debezium_unavailable_value")), [Faulty]),
+        (envelope("u", None, priced("A", "__debezium_unavailable_value")), [RejectedPart]),
         (envelope("d", priced("A", "retail")), [PartialEvent]),
-        (envelope("d", priced("A", "trade")), [Ignored]),
-        (envelope("d", priced("A", None)), [Ignored]),
+        (envelope("d", priced("A", "trade")), [IgnoredMessage]),
+        (envelope("d", priced("A", None)), [IgnoredMessage]),
         (envelope("d", {"item": "A", "shop": "*", "list": "retail"}), [PartialEvent]),
-        (envelope("d", {"item": "A", "shop": "*"}), [Faulty]),
+        (envelope("d", {"item": "A", "shop": "*"}), [RejectedPart]),
     ],
 )
 def test_a_row_counts_by_its_columns(message: Document, found: list[type]) -> None:

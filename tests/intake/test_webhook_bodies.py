@@ -11,7 +11,7 @@ from msgspec import UNSET
 from pagefold import Config, ConfigurationError, DomainEvent, Rejected
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.formats.partial_event import PartialEvent
-from pagefold.engine.intake.formats.request_parts import Faulty, Found
+from pagefold.engine.intake.formats.request_parts import ParsedPart, RejectedPart
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.mapping.value_conversion import value_at
 from tests.support.deliveries import found_in
@@ -49,17 +49,17 @@ def reader(**settings: object) -> WebhookReader:
     return WebhookReader(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
 
 
-def read(delivery: object, **settings: object) -> list[Found]:
+def read(delivery: object, **settings: object) -> list[ParsedPart]:
     """What a delivery says."""
     return found_in(reader(**settings), json.dumps(delivery).encode())
 
 
-def events_in(found: Sequence[Found]) -> list[DomainEvent]:
+def events_in(found: Sequence[ParsedPart]) -> list[DomainEvent]:
     """The events among it."""
     return [each.event for each in found if isinstance(each, PartialEvent)]
 
 
-def only(found: Sequence[Found]) -> DomainEvent:
+def only(found: Sequence[ParsedPart]) -> DomainEvent:
     """The one event in it."""
     [one] = found
     assert isinstance(one, PartialEvent), one
@@ -72,11 +72,11 @@ def payload_of(event: DomainEvent) -> object:
     return json.loads(event.payload)
 
 
-def reason(found: Sequence[Found]) -> str:
+def reason(found: Sequence[ParsedPart]) -> str:
     """Why there is none."""
     [one] = found
-    assert isinstance(one, Faulty), one
-    return str(one.refused)
+    assert isinstance(one, RejectedPart), one
+    return str(one.rejection)
 
 
 def test_the_paths_find_the_parts_of_an_event() -> None:
@@ -86,7 +86,7 @@ def test_the_paths_find_the_parts_of_an_event() -> None:
     assert (event.source_version, event.occurred_at.isoformat()) == (17, "2026-01-01T00:00:00-05:00")
     assert payload_of(event) == {"amount": "149.90", "taxIncluded": True, "currency": "EUR"}
     assert (
-        EventValidator(configured()).examine(event).content
+        EventValidator(configured()).validate(event).content
         == b'{"amount":"149.90","currency":"EUR","taxIncluded":true}'
     )
 
@@ -167,7 +167,7 @@ def test_a_moment_may_stand_for_a_version(moment: str, version: int) -> None:
 
 def test_a_version_that_is_no_moment_is_refused() -> None:
     """A number is not taken for a moment, nor one without its offset, and a missing one is required."""
-    for moment, problem in ((17, "expected a moment"), ("2026-01-01T00:00:00", ""), (None, "is required")):
+    for moment, problem in ((17, "expected a timestamp"), ("2026-01-01T00:00:00", ""), (None, "is required")):
         found = reason(read(DELIVERY | {"revision": moment}, version="moment"))
         assert found.startswith(f"sourceVersion: {problem}")
 
@@ -197,7 +197,7 @@ def test_money_stays_text() -> None:
     """A price that came as a number is none, and the door says so."""
     event = only(read(DELIVERY | {"variants": [{"sku": "A", "price": 149.90}]}))
     with pytest.raises(Rejected, match=r"payload.amount: .* money is a decimal string"):
-        EventValidator(configured()).examine(event)
+        EventValidator(configured()).validate(event)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_money_stays_text() -> None:
     [
         (b"", "truncated"),
         (b"sku=A&price=1", "malformed"),
-        (b'{"revision":1,"revision":2}', "the key 'revision' stands twice"),
+        (b'{"revision":1,"revision":2}', "the key 'revision' is repeated"),
         (b'"\xff"', "is not UTF-8"),
         (b'{"a":NaN}', "malformed"),
         (b"[" * 5_000, "nested deeper than 64"),
@@ -221,7 +221,7 @@ def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) 
 @pytest.mark.parametrize(
     ("settings", "key", "problem"),
     [
-        ({"paths": {"sku": "sku"}}, f"{KEY}.paths.sourceVersion", "is required: name what has it"),
+        ({"paths": {"sku": "sku"}}, f"{KEY}.paths.sourceVersion", "is required: name its column"),
         (
             {"paths": PATHS | {"payload": {"price": "p"}}},
             f"{KEY}.paths.payload.price",
@@ -232,7 +232,7 @@ def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) 
             f"{KEY}.constants.payload.colour",
             "not a field of the pricing payload",
         ),
-        ({"domains": "pricing media"}, f"{KEY}.paths.type", "is required: name what has it"),
+        ({"domains": "pricing media"}, f"{KEY}.paths.type", "is required: name its column"),
     ],
 )
 def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Document, key: str, problem: str) -> None:
@@ -260,7 +260,7 @@ def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
     """Any JSON, and any bytes, are events or a reason why they are none."""
     for reader in READERS:
         for text in (json.dumps(delivery).encode(), json.dumps(DELIVERY | delivery).encode(), body):
-            assert all(isinstance(each, PartialEvent | Faulty) for each in found_in(reader, text))
+            assert all(isinstance(each, PartialEvent | RejectedPart) for each in found_in(reader, text))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ from tests.support.small_shop import (
 from tests.support.strategies import SKUS, Delivery, deliveries, histories, texts
 
 CONFIG = Config.parse(document())
-DOOR = EventValidator(CONFIG)
+VALIDATOR = EventValidator(CONFIG)
 
 
 SPLICER = Splicer(DOMAINS, CONFIG.resolved_channels)
@@ -61,7 +61,7 @@ def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mappin
     for each in history:
         if each.type != domain:
             continue
-        admission = DOOR.admit(each, MOMENT, "made")
+        admission = VALIDATOR.encode(each, MOMENT, "made")
         payload = msgspec.json.decode(admission.content, type=payload_type | None)
         occurred_at = each.occurred_at.isoformat(timespec="microseconds")[:-6] + "Z"
         sku, tail = admission.originator_id.split("/", 1)

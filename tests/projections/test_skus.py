@@ -57,16 +57,16 @@ PRICES = document()["sources"] | {"erp": {"domains": ["pricing"], "spreadsheet_s
 def why_not(sku: str, config: Config | None = None) -> str | None:
     """Why the door refuses an SKU; None when it does not. Both ways in say the same."""
     given = msgspec.structs.replace(event("pricing", {"currency": "EUR", "amount": "1.00"}), sku=sku)
-    door = EventValidator(config or configured("sqlite:///nowhere"))
-    [reason, of_line] = [refusal_of(door, each) for each in (given, parse_event(as_line(given)))]
+    validator = EventValidator(config or configured("sqlite:///nowhere"))
+    [reason, of_line] = [refusal_of(validator, each) for each in (given, parse_event(as_line(given)))]
     assert reason == of_line
     return None if reason is None else reason.removeprefix("sku: ")
 
 
-def refusal_of(door: EventValidator, given: DomainEvent) -> str | None:
+def refusal_of(validator: EventValidator, given: DomainEvent) -> str | None:
     """Where and why the door refuses an event; None when it does not."""
     try:
-        door.examine(given)
+        validator.validate(given)
     except Rejected as refused:
         return str(refused)
     return None
@@ -116,7 +116,7 @@ def test_a_setting_accepts_rounded_numbers(sku: str) -> None:
     assert why_not(sku, config) is None
     stocked = parse_event(as_line(stock(1, sku=sku)))
     with pytest.raises(Rejected):
-        EventValidator(config).examine(stocked)
+        EventValidator(config).validate(stocked)
 
 
 def test_rounded_numbers_have_no_shape() -> None:
@@ -163,8 +163,8 @@ def test_bulk_rows_are_examined_alike() -> None:
     shapes = LineTemplates(config, "erp")
     shapes.learn(parse_envelope(line), line)
     [entry] = shapes.entries([line])
-    [statement] = BulkValidator(config).examine([line], [entry[: entry.index(b"\x1f")]])
-    assert statement == EventValidator(config).examine(parse_event(line))
+    [statement] = BulkValidator(config).validate([line], [entry[: entry.index(b"\x1f")]])
+    assert statement == EventValidator(config).validate(parse_event(line))
 
 
 async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:

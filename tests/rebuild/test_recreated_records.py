@@ -11,8 +11,8 @@ import pytest
 import pagefold
 from pagefold import Config, DomainEvent, Shop, StoreUnavailable
 from pagefold.domains.values import format_timestamp
-from pagefold.engine.errors import EpochRefused
-from pagefold.engine.intake.epoch_registry import Known
+from pagefold.engine.errors import InvalidEpochRequest
+from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.rebuild.epoch_placement import Placement
 from pagefold.engine.rebuild.older_rows import MOST_BYTES, Again, Older, OvertakenFound, note_older
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
@@ -310,7 +310,7 @@ async def test_a_new_epoch_is_above_all_streams(shop: Shop, config: Config) -> N
     assert [each.epoch for each in await shop.epochs.list() if each.what == "raised"] == [7]
     assert witness.drift == {}
     await shop.epochs.raise_epoch("wms-a", reason="so", operator="kim", epoch=MAX_EPOCH)
-    with pytest.raises(EpochRefused, match="the last one"):
+    with pytest.raises(InvalidEpochRequest, match="the last one"):
         await rebuild(shop, "wms-a", NEW_EPOCH)
 
 
@@ -367,7 +367,7 @@ async def test_what_was_withheld_is_in_the_epoch_that_was_raised_meanwhile(shop:
 
 def test_entries_beside_rows() -> None:
     """An entry of its stream's current epoch is as the row is; one of an epoch that is over equals none."""
-    placement = Placement(Known(2, {"erp": 1, "C/*/pricing/erp": 3}, frozenset({"erp"})))
+    placement = Placement(KnownEpochs(2, {"erp": 1, "C/*/pricing/erp": 3}, frozenset({"erp"})))
     said = b'"payload":{}}'
     entries = {
         b"A/*/pricing/erp\x1f%d\x1f%b" % (versioned(1, 5), said): b"A/*/pricing/erp\x1f5\x1f" + said,

@@ -123,11 +123,11 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
 
 
 @pytest.mark.parametrize(("drift", "made_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
-def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, made_id: str) -> None:
+def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, default_id: str) -> None:
     """Whether its id is the source's own or made, and whatever else it says, to the byte."""
     states = RepairEncoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)
     nameless = ValidatedEvent(stream("A"), 3, "pricing", content("%b"), "2026-01-12T05:00:00.000000Z", None, None)
-    named = msgspec.structs.replace(nameless, id=made_id)
+    named = msgspec.structs.replace(nameless, id=default_id)
     assert states.state(nameless, 7) == states.state(named, 8)
     traced = msgspec.structs.replace(nameless, correlation_id="trace")
     assert json.loads(states.state(traced, 7)) == {**json.loads(states.state(named, 8)), "correlationId": "trace"}

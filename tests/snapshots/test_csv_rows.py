@@ -160,7 +160,7 @@ async def test_what_the_payload_must_not_be_is_refused_by_the_door(table: Path) 
     written(table, records("A,1,2026-01-01T00:00:00Z,many", header=header))
     [event] = (await read(config)).events
     with pytest.raises(Rejected, match=r"payload.available: expected `int \| null`, got `str`"):
-        EventValidator(config).examine(event)
+        EventValidator(config).validate(event)
 
 
 async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
@@ -200,12 +200,12 @@ async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:
     ("header", "settings", "problem"),
     [
         ("sku,sourceVersion", {"columns": {"sku": "ITEM", "sourceVersion": "V", "occurredAt": "T", "payload": "P"}},
-         "has no column 'ITEM', which is to give sku; it has sku, sourceVersion"),
+         "has no column 'ITEM', which gives sku; it has sku, sourceVersion"),
         ("sku,sourceVersion,occurredAt", {}, "has no column 'payload'; it has sku, sourceVersion, occurredAt"),
         (f"{HEADER},colour", {}, "its column 'colour' is not a field of an event"),
         (f"{HEADER},payload.colour", {}, "its column 'payload.colour' is not a field of the pricing payload"),
         (f"{HEADER},sku", {}, "has two columns named 'sku'"),
-        (HEADER, {"constants": {"sku": "A"}}, "has a column 'sku', which sources.erp.snapshot.constants gives as well"),
+        (HEADER, {"constants": {"sku": "A"}}, "has a column 'sku', which is also in sources.erp.snapshot.constants"),
         ('"sku', {}, "its header cannot be read"),
     ],
 )  # fmt: skip

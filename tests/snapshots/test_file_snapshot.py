@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagefold.engine.errors import ConfigurationError, SourceFailed
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
 from pagefold.engine.intake.input_files import LineSplitter, decompress
-from pagefold.engine.intake.ndjson_reader import LONGEST_LINE
+from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES
 from pagefold.engine.snapshots import line_rows, open_snapshot
 from pagefold.engine.snapshots.json_rows import RowCounter
 from pagefold.engine.snapshots.line_rows import RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
@@ -135,7 +135,7 @@ async def test_rows_that_are_refused_count(file: Path) -> None:
         b"nonsense",
         b"[]",
         b"{}",
-        b"x" * (LARGEST_EVENT + 100),
+        b"x" * (MAX_EVENT_BYTES + 100),
         b"\xff\xfe",
         event(source="pim"),
         event(colour="red"),
@@ -152,13 +152,13 @@ async def test_rows_that_are_refused_count(file: Path) -> None:
         "JSON is malformed",
         "expected `object`, got `array`",
         "type: is required",
-        f"has {LARGEST_EVENT + 100} bytes",
+        f"has {MAX_EVENT_BYTES + 100} bytes",
         "JSON is malformed",
         "source: 'pim': this is the snapshot of 'erp'",
         "colour: unknown field",
         "sourceVersion: expected `int`, got `str`",
-        "the key 'source' stands twice",
-        "the key 'sku' stands twice",
+        "the key 'source' is repeated",
+        "the key 'sku' is repeated",
     ]
     for reason, told in zip(reasons, found.refused.values(), strict=True):
         assert reason.lower() in told.lower()
@@ -323,7 +323,7 @@ def found_in(pieces: Iterator[bytes]) -> list[str]:
     reading = NDJSONReading(
         FileToRead("a.ndjson", lambda: None), LineCursor(), RowCounter("erp"), JSONLines.of(config, "erp")
     )
-    found = reading.found(LineSplitter(LONGEST_LINE).bunches(decompress(pieces, "a.ndjson")))
+    found = reading.found(LineSplitter(MAX_LINE_BYTES).line_batches(decompress(pieces, "a.ndjson")))
     several = [each if isinstance(each, list) else [each] for each in found if each is not None]
     return [str(whole(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]
 

@@ -452,7 +452,7 @@ async def test_rows_are_judged_by_the_door_as_everywhere() -> None:
     assert getattr(last, "payload", "") == rb'{"attributes":{"n":"\\ud83d\ud83d\ude00"}}'
     assert list(found.refused) == [3, 4, 5, 6]
     assert found.refused[6] == "must not contain a lone surrogate"
-    assert "the key 'sku' stands twice" in found.refused[3]
+    assert "the key 'sku' is repeated" in found.refused[3]
     assert found.end == COMPLETE
 
 
@@ -485,7 +485,7 @@ async def test_flat_rows_are_mapped_by_columns() -> None:
     assert found.refused == {
         3: "sourceVersion: expected an integer, got '1.5'",
         4: "occurredAt: is required",
-        5: "the key 'no' stands twice in one object",
+        5: "the key 'no' is repeated in one object",
         6: "must not contain a lone surrogate",
         7: "expected `object`, got `int`",
     }

@@ -17,7 +17,7 @@ from pagefold.engine.stores.event_state import head_content
 from tests.support.snapshot_fixtures import configured
 
 CONFIG = configured(file="prices.ndjson")
-DOOR = EventValidator(CONFIG)
+VALIDATOR = EventValidator(CONFIG)
 PRICE = {"currency": "EUR", "amount": "9.90", "taxIncluded": True, "tiers": [{"minQuantity": 10, "amount": "8.00"}]}
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -51,7 +51,7 @@ def read(text: bytes) -> bytes:
     """The entry of a line, by reading it; empty where that tells none."""
     event = parse_event(text)
     content = canonical_json(event.payload) if isinstance(event.payload, bytes) else NULL
-    return content and head_content(DOOR.stream_of(event), event.source_version, content)
+    return content and head_content(VALIDATOR.stream_of(event), event.source_version, content)
 
 
 def is_text(part: bytes) -> bool:
@@ -79,7 +79,7 @@ def test_the_lines_of_a_shape_are_told() -> None:
     shapes = shapes_of(line(PRICE))
     other = {**PRICE, "currency": "CHF", "amount": "0.10", "taxIncluded": False}
     [told] = shapes.entries([line(other, "TSHIRT-M", 12)])
-    statement = DOOR.examine(parse_event(line(other, "TSHIRT-M", 12)))
+    statement = VALIDATOR.validate(parse_event(line(other, "TSHIRT-M", 12)))
     assert told == head_content(statement.originator_id, statement.originator_version, statement.content)
     assert told.startswith(b"TSHIRT-M/*/pricing/erp\x1f12\x1f")
 

@@ -170,7 +170,7 @@ async def test_integers_in_json_are_exact(postgres_url: str) -> None:
         assert isinstance(event.payload, bytes)
         assert digits.encode() in event.payload
         with pytest.raises(Rejected, match=r"payload.attributes.a: is beyond"):
-            EventValidator(configured(["catalog"], query="SELECT 1", database=postgres_url)).examine(event)
+            EventValidator(configured(["catalog"], query="SELECT 1", database=postgres_url)).validate(event)
 
 
 async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:
@@ -212,7 +212,7 @@ async def test_what_cannot_be_asked(select: str, problem: str, prices: str) -> N
 
 async def test_unknown_columns_are_named(prices: str) -> None:
     """A configured column that the result does not have fails with those that it has."""
-    with pytest.raises(SourceFailed, match="has no column 'ITEM', which is to give sku; it has sku, version"):
+    with pytest.raises(SourceFailed, match="has no column 'ITEM', which gives sku; it has sku, version"):
         await selected(prices, "SELECT sku, version FROM prices", columns=columns("ITEM"))
 
 

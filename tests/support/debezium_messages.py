@@ -7,7 +7,7 @@ from decimal import Decimal
 from pagefold import Config, DomainEvent
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.partial_event import PartialEvent
-from pagefold.engine.intake.formats.request_parts import Faulty, Found, Ignored
+from pagefold.engine.intake.formats.request_parts import IgnoredMessage, ParsedPart, RejectedPart
 from tests.support.deliveries import found_in
 from tests.support.small_shop import Document, document
 
@@ -47,7 +47,7 @@ def envelope(op: str, before: Document | None = None, after: Document | None = N
     return {"op": op, "before": before, "after": after, "source": ORIGIN | origin, "ts_ms": 1559033904999}
 
 
-def read(message: object, **settings: object) -> list[Found]:
+def read(message: object, **settings: object) -> list[ParsedPart]:
     """What a message says."""
     return found_in(reader(**settings), json.dumps(message).encode())
 
@@ -62,7 +62,7 @@ def change(message: object, **settings: object) -> PartialEvent:
 def event(message: object, **settings: object) -> DomainEvent:
     """The same, where it leaves nothing out."""
     found = change(message, **settings)
-    assert not found.keeps
+    assert not found.unchanged
     return found.event
 
 
@@ -75,14 +75,14 @@ def payload_of(event: DomainEvent) -> object:
 def refused(message: object, **settings: object) -> str:
     """Why it says nothing, though it should."""
     [found] = read(message, **settings)
-    assert isinstance(found, Faulty), found
-    return str(found.refused)
+    assert isinstance(found, RejectedPart), found
+    return str(found.rejection)
 
 
 def ignored(message: object, **settings: object) -> str:
     """Why it says nothing, and need not."""
     [found] = read(message, **settings)
-    assert isinstance(found, Ignored), found
+    assert isinstance(found, IgnoredMessage), found
     return found.reason
 
 

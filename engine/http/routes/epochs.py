@@ -11,7 +11,7 @@ from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec
 from pagefold.engine.intake.epoch_registry import Note
-from pagefold.engine.intake.epoch_service import LISTED, EpochNote
+from pagefold.engine.intake.epoch_service import MAX_LISTED_NOTES, EpochNote
 from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.projections.epochs import MAX_EPOCH
 
@@ -66,7 +66,7 @@ ROUTES = (
         "/v1/epochs",
         listing,
         "listEpochs",
-        f"Which epochs were raised, by whom and why; the newest {LISTED:,}",
+        f"Which epochs were raised, by whom and why; the newest {MAX_LISTED_NOTES:,}",
         ResponseSpec(200, "All of them", EpochList),
     ),
     decide(

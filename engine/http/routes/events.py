@@ -24,11 +24,11 @@ from pagefold.engine.intake.formats.cloudevents import (
     BINARY_HEADERS,
     STRUCTURED,
     CloudEventReader,
-    in_its_words,
+    in_cloudevents_terms,
     mode_of,
 )
-from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, elements_of, too_many
-from pagefold.engine.intake.text_limits import LONGEST_IDENTIFIER
+from pagefold.engine.intake.formats.json_bodies import Headers, batch_size_error, documents_in, elements_of
+from pagefold.engine.intake.text_limits import MAX_IDENTIFIER_LENGTH
 from pagefold.engine.stores.grants import Grant
 from pagefold.projections.epochs import MAX_NAMED_EPOCH
 
@@ -36,7 +36,7 @@ NDJSON_TYPE = "application/x-ndjson"
 
 Found: TypeAlias = Sequence[DomainEvent | Rejected]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=MAX_NAMED_EPOCH)]
-Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_LENGTH)]
 
 _SPACE = b" \t\r\n"
 
@@ -102,7 +102,7 @@ def _read(cloudevents: CloudEventReader, headers: Headers, media_type: str, body
             return [cloudevents.binary(headers, body)]
         case None:
             documents = _lines_of(body) if media_type == NDJSON_TYPE else _documents_in(body)
-            if (refused := too_many(len(documents))) is not None:
+            if (refused := batch_size_error(len(documents))) is not None:
                 raise refused
             return [_event_in(document) for document in documents]
 
@@ -139,7 +139,7 @@ def _of_the_callers(found: Found, grant: Grant) -> Found:
 def _in_the_words_of_cloudevents(result: AppendResult) -> ItemOutcome:
     if result.path is None:
         return outcome_of(result)
-    refused = in_its_words(Rejected(result.path, result.reason or ""))
+    refused = in_cloudevents_terms(Rejected(result.path, result.reason or ""))
     return outcome_of(AppendResult(result.outcome, result.position, refused.path, refused.reason))
 
 

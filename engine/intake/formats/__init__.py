@@ -1,1 +1,1 @@
-"""What others send, in their own forms: pure codecs from bytes and headers to events, and from signatures to trust."""
+"""Formats of other systems: pure codecs from bytes and headers to events, and checks of signatures."""

@@ -1,10 +1,10 @@
 """CloudEvents 1.0 as domain events: structured and batch mode in JSON, binary mode in headers and a body.
 
-`ATTRIBUTES` has what becomes of each attribute. `data` is the payload, as JSON: an explicit null withdraws; without
-data there is no statement, and the event is refused.
+`ATTRIBUTES` lists the attributes that are used. `data` is the payload, as JSON: an explicit null withdraws; an event
+without data is rejected.
 
-Other attributes, such as `dataschema`, `traceparent` and any extension, are allowed, and nothing is made of them.
-`data_base64` is taken where it holds JSON. What is no JSON by its `datacontenttype` is refused.
+Other attributes, such as `dataschema`, `traceparent` and extensions, are allowed and ignored. `data_base64` is accepted
+if it holds JSON. A `datacontenttype` other than JSON is rejected.
 """
 
 import base64
@@ -22,10 +22,10 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
-from pagefold.engine.intake.event_parser import LARGEST_EVENT
-from pagefold.engine.intake.formats.json_bodies import Headers, elements_of, too_many
-from pagefold.engine.intake.mapping.value_conversion import moment_in
-from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, find_repeated_key, refusal
+from pagefold.engine.intake.event_parser import MAX_EVENT_BYTES
+from pagefold.engine.intake.formats.json_bodies import Headers, batch_size_error, elements_of
+from pagefold.engine.intake.mapping.value_conversion import parse_timestamp
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_keys, decode_rejection
 from pagefold.projections.streams import EVERY_CHANNEL
 
 STRUCTURED = "application/cloudevents+json"
@@ -35,7 +35,7 @@ Mode: TypeAlias = Literal["structured", "batch", "binary"]
 
 
 class Attribute(NamedTuple):
-    """An attribute of which something is made: the `part` of an event that it is, if it is one, and how it is read."""
+    """An attribute that is used: the `part` of an event that it gives, if any, and how it is read."""
 
     name: str
     part: str | None
@@ -47,27 +47,32 @@ ATTRIBUTES: Mapping[str, Attribute] = {
     each.name: each
     for each in (
         Attribute("specversion", None, "`1.0`"),
-        Attribute("id", "id", "What the sender calls the event"),
+        Attribute("id", "id", "The sender's id of the event"),
         Attribute("source", "source", "A configured source, or a URI that ends in one: `https://shop.example/erp`"),
         Attribute("type", "type", "A domain, or a dotted name that ends in one: `com.example.pricing`"),
         Attribute("subject", "sku", "The SKU"),
         Attribute("time", "occurredAt", "When it occurred, as RFC 3339 with an offset"),
         Attribute("sequence", "sourceVersion", 'An integer, or its digits: `"0010"` is 10, and later than `"9"`'),
-        Attribute("sequencetype", None, "`SafeInteger`: nothing else could be compared", required=False),
+        Attribute("sequencetype", None, "`Integer`: other types cannot be compared", required=False),
         Attribute("channel", "channel", "The channel; without it, every channel", required=False),
-        Attribute("epoch", "epoch", "Of a counter that began anew, as `sequence`: 0 to 511", required=False),
-        Attribute("correlationid", "correlationId", "What else the event belongs to", required=False),
-        Attribute("datacontenttype", None, "A type that is JSON, in UTF-8; else it is refused", required=False),
+        Attribute(
+            "epoch",
+            "epoch",
+            "The epoch of a restarted counter, written as `sequence`: 0 to 511",
+            required=False,
+        ),
+        Attribute("correlationid", "correlationId", "What groups the event with others", required=False),
+        Attribute("datacontenttype", None, "A JSON type, in UTF-8; others are rejected", required=False),
     )
 }
-"""Every attribute of which something is made, by its name. In binary mode `datacontenttype` is Content-Type."""
+"""Every attribute that is used, by name. In binary mode `datacontenttype` is Content-Type."""
 
 DATA = "data"
 _PREFIX = b"ce-"
 BINARY_HEADERS: Mapping[str, Attribute] = {
     _PREFIX.decode() + name: each for name, each in ATTRIBUTES.items() if name != "datacontenttype"
 }
-"""The attributes that binary mode has in headers of their own, by header."""
+"""The attributes that binary mode puts in headers of their own, by header."""
 
 _NAMES = {each.part: name for name, each in ATTRIBUTES.items() if each.part is not None} | {"payload": DATA}
 _NULL = b"null"
@@ -84,7 +89,7 @@ Attributes: TypeAlias = Mapping[str, object]
 
 
 def mode_of(headers: Headers) -> Mode | None:
-    """In which mode a request carries CloudEvents; None when it carries none."""
+    """The mode in which a request carries CloudEvents; None if it carries none."""
     binary = False
     for name, value in headers:
         lowered = name.lower()
@@ -96,20 +101,20 @@ def mode_of(headers: Headers) -> Mode | None:
     return "binary" if binary else None
 
 
-def in_its_words(refused: Rejected) -> Rejected:
-    """What the door refused, with the name that the offending part has here."""
+def in_cloudevents_terms(refused: Rejected) -> Rejected:
+    """The validator's rejection, with the name that the part has in CloudEvents."""
     first, dot, rest = refused.path.partition(".")
     return Rejected(_NAMES.get(first, first) + dot + rest, refused.reason)
 
 
 class CloudEventReader:
-    """Reads CloudEvents of the given sources. Every fault is named by the attribute that has it."""
+    """Reads CloudEvents of the given sources. Every error names its attribute."""
 
     def __init__(self, sources: Collection[str]) -> None:
         self._sources = frozenset(sources)
 
     def structured(self, body: bytes) -> DomainEvent | Rejected:
-        """The event in one JSON document."""
+        """Reads one JSON document."""
         try:
             members = _read(body)
             attributes = _attributes_in(members)
@@ -119,16 +124,16 @@ class CloudEventReader:
             return refused.with_traceback(None)
 
     def batch(self, body: bytes) -> list[DomainEvent | Rejected]:
-        """The events of an array, each one by itself. Raises `Rejected` when the body is none, or too many."""
+        """Reads each event of a JSON array. Raises `Rejected` if the body is not an array or has too many."""
         elements = elements_of(body)
         if elements is None:
             raise Rejected("", "a batch is a JSON array of events")
-        if (refused := too_many(len(elements))) is not None:
+        if (refused := batch_size_error(len(elements))) is not None:
             raise refused
         return [self.structured(element) for element in elements]
 
     def binary(self, headers: Headers, body: bytes) -> DomainEvent | Rejected:
-        """The event whose attributes are headers, and whose data is the body: an empty one is no data."""
+        """Reads an event with its attributes in headers and its data in the body. An empty body is no data."""
         try:
             attributes = _attributes_of(headers)
             _check_head(attributes)
@@ -156,14 +161,14 @@ class CloudEventReader:
         last = unquote(re.split(r"[/:]", re.split(r"[?#]", given, maxsplit=1)[0].rstrip("/"))[-1])
         if last in self._sources:
             return last
-        raise Rejected("source", f"{given!r:.100} neither is a source of the configuration nor ends in one")
+        raise Rejected("source", f"{given!r:.100} is not a configured source, and does not end in one")
 
 
 # --- attributes -----------------------------------------------------------------------------------
 
 
 def _given(attributes: Attributes, name: str) -> object:
-    """The value of an attribute in the table; None for one that need not be there, and is not."""
+    """The value of an attribute; None for an optional one that is absent."""
     value = attributes.get(name)
     if value is None and ATTRIBUTES[name].required:
         raise Rejected(name, "is required")
@@ -191,14 +196,16 @@ def _domain_in(given: str) -> str:
     domain = given.rpartition(".")[2]
     if domain not in _domains:
         names = ", ".join(each.name for each in DOMAINS)
-        raise Rejected("type", f"{given!r:.100} neither is a domain nor ends in '.' and one; there are {names}")
+        raise Rejected(
+            "type", f"{given!r:.100} is not a domain, and does not end in '.' and one; the domains are {names}"
+        )
     return domain
 
 
 def _sequence_in(attributes: Attributes) -> int:
     kind = _optional(attributes, "sequencetype")
     if kind not in {None, "Integer"}:
-        raise Rejected("sequencetype", f"{kind!r:.50} cannot be compared; write 'Integer', or leave it out")
+        raise Rejected("sequencetype", f"{kind!r:.50} is not supported; write 'Integer', or leave it out")
     sequence = _integer("sequence", _given(attributes, "sequence"))
     if not 0 <= sequence <= MAX_INTEGER:
         raise Rejected("sequence", "is not between 0 and 2^53-1")
@@ -206,7 +213,7 @@ def _sequence_in(attributes: Attributes) -> int:
 
 
 def _epoch_in(attributes: Attributes) -> int | None:
-    """Whether it is in range, the door checks."""
+    """The epoch; the validator checks its range."""
     given = _given(attributes, "epoch")
     return None if given is None else _integer("epoch", given)
 
@@ -221,37 +228,37 @@ def _integer(name: str, given: object) -> int:
 
 
 def _time_in(given: str) -> datetime:
-    return moment_in(given, "time")
+    return parse_timestamp(given, "time")
 
 
 def _check_head(attributes: Attributes) -> None:
-    """What must be known before anything else can be understood."""
+    """Checks the attributes on which the meaning of the others depends."""
     if (version := _required(attributes, "specversion")) != "1.0":
-        raise Rejected("specversion", f"{version!r:.50} is not known; this is CloudEvents 1.0")
+        raise Rejected("specversion", f"{version!r:.50} is not supported; use '1.0'")
     given = _optional(attributes, "datacontenttype")
     if given is None:
         return
     media_type, _, parameters = given.partition(";")
     if _media_type.fullmatch(media_type.strip()) is None:
-        raise Rejected("datacontenttype", f"{given!r:.100} is not JSON, and a payload is")
+        raise Rejected("datacontenttype", f"{given!r:.100} is not JSON; the payload must be JSON")
     charset = _charset.search(parameters)
     if charset is not None and charset[1].lower() not in {"utf-8", "utf8", "us-ascii"}:
-        raise Rejected("datacontenttype", f"{given!r:.100}: JSON is read in UTF-8 only")
+        raise Rejected("datacontenttype", f"{given!r:.100}: JSON must be in UTF-8")
 
 
 # --- structured mode ------------------------------------------------------------------------------
 
 
 def _read(body: bytes) -> dict[str, msgspec.Raw]:
-    if len(body) > LARGEST_EVENT:
-        raise Rejected("", f"has {len(body)} bytes; at most {LARGEST_EVENT} are allowed")
+    if len(body) > MAX_EVENT_BYTES:
+        raise Rejected("", f"has {len(body)} bytes; at most {MAX_EVENT_BYTES} are allowed")
     try:
         members = _members.decode(body)
         if b"\\u" in body or body.count(b":") != _encoder.encode(members).count(b":"):
             msgspec.json.decode(body)
-            find_repeated_key(body)  # a key that stands twice takes its colon along
+            check_repeated_keys(body)  # a repeated key is dropped with its colon
     except DECODE_ERRORS as error:
-        raise refusal(error, body) from None
+        raise decode_rejection(error, body) from None
     return members
 
 
@@ -261,7 +268,7 @@ def _attributes_in(members: Mapping[str, msgspec.Raw]) -> Attributes:
         if name in {"data", "data_base64"}:
             continue
         if _attribute.fullmatch(name) is None:
-            raise Rejected(name, "is not the name of an attribute: those have small letters and digits only")
+            raise Rejected(name, "is not an attribute name: use lower-case letters and digits only")
         attributes[name] = _value_of(name, raw)
     return attributes
 
@@ -271,21 +278,21 @@ def _value_of(name: str, raw: msgspec.Raw) -> object:
     try:
         value: object = msgspec.json.decode(text)
     except DECODE_ERRORS as error:
-        raise refusal(error, text, name) from None
+        raise decode_rejection(error, text, name) from None
     if isinstance(value, dict | list):
-        raise Rejected(name, "is an attribute: a string, an integer or a boolean, and nothing nested")
+        raise Rejected(name, "is an attribute: expected a string, an integer or a boolean")
     return value
 
 
 def _data_in(members: Mapping[str, msgspec.Raw]) -> bytes:
-    """The text of the payload."""
+    """The JSON text of the payload."""
     encoded = members.get("data_base64")
     if encoded is None or bytes(encoded) == _NULL:
         if "data" not in members:
             raise Rejected("data", "is required; an explicit null withdraws")
         return bytes(members["data"])
     if "data" in members:
-        raise Rejected("data_base64", "stands beside data; an event has one of them")
+        raise Rejected("data_base64", "must not be given together with data")
     text = _value_of("data_base64", encoded)
     if not isinstance(text, str):
         raise Rejected("data_base64", f"expected a string, got {type(text).__name__}")
@@ -310,7 +317,7 @@ def _attributes_of(headers: Headers) -> Attributes:
         else:
             continue
         if name in attributes:
-            raise Rejected(name, "stands twice")
+            raise Rejected(name, "is repeated")
         attributes[name] = text
     return attributes
 
@@ -324,14 +331,14 @@ def _data_of(body: bytes) -> bytes:
 def _name_of(header: bytes) -> str:
     name = header[len(_PREFIX) :].decode("latin-1")
     if name == "datacontenttype":
-        raise Rejected(name, "is the header Content-Type in binary mode")
+        raise Rejected(name, "must be the header Content-Type in binary mode")
     if _attribute.fullmatch(name) is None:
-        raise Rejected(name, "is not the name of an attribute: those have small letters and digits only")
+        raise Rejected(name, "is not an attribute name: use lower-case letters and digits only")
     return name
 
 
 def _text_of(name: str, value: bytes) -> str:
-    """A header's value, out of its quotes and its percent-encoding, which is read once."""
+    """A header's value without quotes, and percent-decoded once."""
     if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
         value = re.sub(rb"\\(.)", rb"\1", value[1:-1])
     try:

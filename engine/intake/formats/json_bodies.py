@@ -1,4 +1,4 @@
-"""Bodies and headers, before anything is known of what they say."""
+"""JSON bodies and headers of requests, before their content is interpreted."""
 
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -8,29 +8,29 @@ import msgspec
 from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import MAX_NESTING
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, refusal
+from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_keys, decode_rejection
 from pagefold.engine.intake.written_numbers import decode_written
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-"""The headers of a request as they were received: names in small letters, and values."""
+"""The headers of a request as received: lower-case names, and values."""
 
-MOST_DOCUMENTS = 5_000
-"""Events in one request in Pagefold's own form, or as CloudEvents: all of them are one transaction."""
+MAX_REQUEST_EVENTS = 5_000
+"""Events in one request, in Pagefold's own form or as CloudEvents. They are one transaction."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _SPACE = b" \t\r\n"
 
 
 def read_document(text: bytes) -> object:
-    """One JSON document as every reader reads it alike, however long: it may hold many events. Raises `Rejected`.
+    """Decodes one JSON document strictly, whatever its size. Raises `Rejected`.
 
-    Its numbers are as they are written where they are not exact, see `WrittenNumber`.
+    Numbers that a double cannot represent are `WrittenNumber`.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     try:
         document: object = decode_written(text)
     except DECODE_ERRORS as error:
-        raise refusal(error, text) from None
+        raise decode_rejection(error, text) from None
     _check_nesting(document)
     check_keys(text, b"")
     return document
@@ -50,26 +50,26 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def documents_in(body: bytes) -> list[bytes]:
-    """The documents of a body: the elements of an array, the lines of NDJSON, or the whole, which may be no JSON."""
+    """The documents in a body: the elements of an array, the lines of NDJSON, or all of it, which may not be JSON."""
     body = body.removeprefix(BYTE_ORDER_MARK)
     if body.lstrip(_SPACE).startswith(b"["):
         elements = elements_of(body)
         return [body] if elements is None else elements
     lines = [line for line in body.split(b"\n") if line.strip(_SPACE)]
-    if len(lines) < 2 or _is_one(body):  # noqa: PLR2004  # one line is one document
+    if len(lines) < 2 or _is_one_document(body):  # noqa: PLR2004  # one line is one document
         return [body]
     return lines
 
 
 def elements_of(body: bytes) -> list[bytes] | None:
-    """The elements of an array as they are written; None when the body is no array."""
+    """The elements of an array, as written; None if the body is not an array."""
     try:
         return [bytes(element) for element in _array.decode(body)]
     except DECODE_ERRORS:
         return None
 
 
-def _is_one(body: bytes) -> bool:
+def _is_one_document(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
     except DECODE_ERRORS:
@@ -77,15 +77,19 @@ def _is_one(body: bytes) -> bool:
     return True
 
 
-def too_many(count: int) -> Rejected | None:
-    """Why so many are not looked at; None when they are."""
-    return Rejected("", f"has {count} parts; at most {MOST_DOCUMENTS} are allowed") if count > MOST_DOCUMENTS else None
+def batch_size_error(count: int) -> Rejected | None:
+    """Why this many events are rejected; None if they are not."""
+    return (
+        Rejected("", f"has {count} parts; at most {MAX_REQUEST_EVENTS} are allowed")
+        if count > MAX_REQUEST_EVENTS
+        else None
+    )
 
 
 def header_of(headers: Headers, name: str) -> bytes | None:
-    """The value of a header; None when it is not there. Raises `Rejected` when it stands twice."""
+    """The value of a header; None if it is absent. Raises `Rejected` if it is repeated."""
     wanted = name.lower().encode()
     values = [value for key, value in headers if key.lower() == wanted]
     if len(values) > 1:
-        raise Rejected(name, "stands twice")
+        raise Rejected(name, "is repeated")
     return values[0].strip(b" \t") if values else None

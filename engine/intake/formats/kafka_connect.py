@@ -1,6 +1,6 @@
-"""Kafka Connect's schemas, beside the values that they describe: what a number or a text stands for.
+"""Decodes values by their Kafka Connect schemas.
 
-Without its schema, a decimal in bytes or a moment in microseconds cannot be told from a text and a number.
+Without its schema, a decimal in bytes cannot be told from a text, nor a timestamp in microseconds from a number.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pagefold.engine.errors import Rejected
-from pagefold.engine.intake.mapping.value_conversion import as_written
+from pagefold.engine.intake.mapping.value_conversion import to_raw_json
 
 _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 _VARIABLE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
@@ -25,17 +25,17 @@ _MICROSECONDS = {
     "io.debezium.time.MicroTimestamp": (1, 1),
     "io.debezium.time.NanoTimestamp": (1, 1_000),
 }
-"""By name of a moment: what it is multiplied with, then divided by."""
+"""By type: the factor and the divisor that turn a value into microseconds."""
 
-_LONGEST_DECIMAL = 64
+_MAX_DECIMAL_BYTES = 64
 """Bytes."""
 
-_LARGEST_SCALE = 1_000
+_MAX_DECIMAL_SCALE = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ConnectType(NamedTuple):
-    """What a column holds, by the name of its type; `scale` is that of a decimal."""
+    """The type of a column by its name; `scale` is that of a decimal."""
 
     name: str
     scale: str | None = None
@@ -48,14 +48,14 @@ class _Field(msgspec.Struct, frozen=True):
     fields: list["_Field"] | None = None
 
 
-def kinds_in(schema: object, part: str) -> dict[str, ConnectType]:
-    """The columns of a part of an envelope whose types have names. Raises `Rejected` for what is no schema."""
+def column_types(schema: object, part: str) -> dict[str, ConnectType]:
+    """The named types of the columns in a part of an envelope. Raises `Rejected` for an invalid schema."""
     if schema is None:
         return {}
     try:
         whole = msgspec.convert(schema, _Field)
     except msgspec.ValidationError as error:
-        raise Rejected("schema", f"is no schema of Kafka Connect: {error}") from None
+        raise Rejected("schema", f"is not a Kafka Connect schema: {error}") from None
     columns = [column for field in whole.fields or () if field.field == part for column in field.fields or ()]
     return {
         column.field: ConnectType(column.name, str((column.parameters or {}).get("scale")))
@@ -64,10 +64,10 @@ def kinds_in(schema: object, part: str) -> dict[str, ConnectType]:
     }
 
 
-def plain_value(target: str, value: object, kind: ConnectType | None) -> object:
-    """A value as its schema means it; without one, as it stands. Raises `Rejected`."""
+def decode_value(target: str, value: object, kind: ConnectType | None) -> object:
+    """A value as its schema defines it; without one, as it is. Raises `Rejected`."""
     if kind is None or value is None:
-        return as_written(value)
+        return to_raw_json(value)
     if kind.name == _DECIMAL and isinstance(value, str):
         return _decimal(target, value, kind.scale)
     if kind.name == _VARIABLE_DECIMAL and isinstance(value, Mapping):
@@ -76,11 +76,11 @@ def plain_value(target: str, value: object, kind: ConnectType | None) -> object:
         return _json(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return _number(target, value, kind)
-    return as_written(value)
+    return to_raw_json(value)
 
 
-def moment_at(target: str, microseconds: int) -> datetime:
-    """A moment by its distance from 1970. Raises `Rejected`."""
+def timestamp_at(target: str, microseconds: int) -> datetime:
+    """The timestamp that is this far from 1970. Raises `Rejected`."""
     try:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
@@ -90,7 +90,7 @@ def moment_at(target: str, microseconds: int) -> datetime:
 def _number(target: str, value: int, kind: ConnectType) -> object:
     if kind.name in _MICROSECONDS:
         factor, divisor = _MICROSECONDS[kind.name]
-        return moment_at(target, value * factor // divisor)
+        return timestamp_at(target, value * factor // divisor)
     if kind.name in _DATES:
         try:
             return date(1970, 1, 1) + timedelta(days=value)
@@ -100,21 +100,21 @@ def _number(target: str, value: int, kind: ConnectType) -> object:
 
 
 def _decimal(target: str, encoded: str, scale: str | None) -> Decimal:
-    """The unscaled integer in big-endian bytes, in base64."""
+    """The decimal whose unscaled integer is given as big-endian bytes in base64."""
     try:
         unscaled = base64.b64decode(encoded, validate=True)
         exponent = int(scale or "")
     except (binascii.Error, ValueError):
-        raise Rejected(target, "is no decimal of Kafka Connect: base64, and its scale in the schema") from None
-    if not 0 < len(unscaled) <= _LONGEST_DECIMAL or abs(exponent) > _LARGEST_SCALE:
-        raise Rejected(target, "is a decimal of more digits than any column has")
+        raise Rejected(target, "is not a Kafka Connect decimal: expected base64, and a scale in the schema") from None
+    if not 0 < len(unscaled) <= _MAX_DECIMAL_BYTES or abs(exponent) > _MAX_DECIMAL_SCALE:
+        raise Rejected(target, "has too many digits for a decimal")
     number = int.from_bytes(unscaled, "big", signed=True)
     digits = tuple(int(digit) for digit in str(abs(number)))
     return Decimal((int(number < 0), digits, -exponent))
 
 
 def _json(text: str) -> object:
-    """JSON in a text, as itself; what is none stays text, for the door to refuse."""
+    """JSON given in a text; text that is not JSON stays text, for the validator to reject."""
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):

@@ -1,4 +1,4 @@
-"""Changes that leave something out because it did not change: completed with what the log has."""
+"""Changes that leave out unchanged values: filled from the log."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,52 +11,52 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.value_conversion import value_at
-from pagefold.engine.intake.strict_json import refusal
+from pagefold.engine.intake.strict_json import decode_rejection
 from pagefold.engine.intake.written_numbers import decode_written, encode_written
 
 _NULL = b"null"
 
 
 class PartialEvent(NamedTuple):
-    """An event, but for the parts of its payload that `keeps` names, such as `payload.attributes.description`.
+    """An event without the parts of its payload that `unchanged` names, such as `payload.attributes.description`.
 
-    Those have the values that they had before. With `payload` among them, all of it has. `moment` is when the database
-    made the change, None where it does not say; `creates` tells that the row may not have been there before.
+    Those keep their stored values; `payload` stands for all of it. `moment` is when the database made the change, None
+    if it does not say. `creates`: the row may not have existed before.
     """
 
     event: DomainEvent
-    keeps: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
     moment: datetime | None = None
     creates: bool = False
 
 
-def complete(change: PartialEvent, standing: bytes | None) -> DomainEvent:
-    """The event with what it keeps. `standing` is the payload of its stream, as JSON, up to the version of the change.
+def fill_unchanged(change: PartialEvent, stored: bytes | None) -> DomainEvent:
+    """Fills in the unchanged parts. `stored` is the stream's newest payload up to the change's version, as JSON.
 
-    Of several events at or below that version, the newest one stands: then a change that comes twice is completed
-    alike both times. What the standing payload does not have is left out. None, or `null`, is for a stream of which
-    nothing was said, or which was withdrawn. Raises `Rejected` when there is something to keep and nothing stands.
+    Of several such events the newest counts, so a repeated change is filled alike both times. Parts that `stored` lacks
+    are left out. None or `null` means that the stream has no event, or was withdrawn. Raises `Rejected` if parts are
+    unchanged and nothing is stored.
     """
-    event, keeps = change.event, change.keeps
-    if not keeps:
+    event, unchanged = change.event, change.unchanged
+    if not unchanged:
         return event
-    if standing is None or standing == _NULL:
-        problem = "did not change, and so was not sent; and the log has no earlier statement that has it"
-        raise Rejected(keeps[0], problem)
-    if "payload" in keeps or not isinstance(event.payload, bytes):
-        return msgspec.structs.replace(event, payload=standing)
+    if stored is None or stored == _NULL:
+        problem = "was not sent, because it did not change, and the log has no earlier event with it"
+        raise Rejected(unchanged[0], problem)
+    if "payload" in unchanged or not isinstance(event.payload, bytes):
+        return msgspec.structs.replace(event, payload=stored)
     try:
-        return msgspec.structs.replace(event, payload=_joined(event.payload, standing, keeps))
+        return msgspec.structs.replace(event, payload=_with_unchanged(event.payload, stored, unchanged))
     except DECODE_ERRORS as error:
-        raise refusal(error, event.payload, "payload") from None
+        raise decode_rejection(error, event.payload, "payload") from None
 
 
-def _joined(new: bytes, standing: bytes, keeps: Sequence[str]) -> bytes:
+def _with_unchanged(new: bytes, stored: bytes, unchanged: Sequence[str]) -> bytes:
     payload = msgspec.convert(decode_written(new), dict[str, object])
-    stood: object = msgspec.json.decode(standing)
-    for target in keeps:
+    decoded: object = msgspec.json.decode(stored)
+    for target in unchanged:
         _, *path = target.split(".")
-        if (value := value_at(stood, path)) is not UNSET:
+        if (value := value_at(decoded, path)) is not UNSET:
             _put(payload, path, value)
     return encode_written(payload)
 

@@ -1,7 +1,7 @@
-"""Deliveries: what one request of a sender holds, part by part, before anything of it is taken.
+"""A request of a webhook or CDC sender, part by part.
 
-The sender cannot mend its data. So every part that says something is an event, or has its reason why it is none, and
-each can stand alone: a delivery with that part and nothing of the others is as good a delivery.
+The sender cannot correct its data. Each part is therefore an event, or has a reason why it is none, and a failed part
+can be stored as a request of its own and retried with_parts.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,90 +13,98 @@ from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.formats.partial_event import PartialEvent
 
-Cause: TypeAlias = Literal["channel", "filter", "table", "message"]
-"""Why something is no event, and needs to be none: of a channel that this shop has not, of none that the configuration
-asks for, of another table, about no row."""
+IgnoredCause: TypeAlias = Literal["channel", "filter", "table", "message"]
+"""Why something is ignored:
+
+it belongs to a channel or a table that is not configured, a filter excludes it, or it is not about a row.
+"""
 
 
-class Ignored(NamedTuple):
-    """What is no event, and no fault: it is counted, and never kept."""
+class IgnoredMessage(NamedTuple):
+    """A part that is not an event, and no error: it is counted, never stored."""
 
-    cause: Cause
+    cause: IgnoredCause
     reason: str
 
 
-class Faulty(NamedTuple):
-    """What should be an event, and is none. `event` has its place without its payload, where that much is known."""
+class RejectedPart(NamedTuple):
+    """A part that should be an event and is not. `event` identifies its stream, without payload, if that is known."""
 
-    refused: Rejected
+    rejection: Rejected
     event: DomainEvent | None = None
 
 
-Found: TypeAlias = PartialEvent | Ignored | Faulty
-"""What stands in one place of a delivery."""
+ParsedPart: TypeAlias = PartialEvent | IgnoredMessage | RejectedPart
+"""What one place of a request gives."""
 
 
-class Body(Protocol):
-    """The text of a delivery, in parts: `around` is how many bytes there are beside them."""
+class DivisibleBody(Protocol):
+    """The text of a request that can be divided into parts. `overhead` is the number of bytes outside them."""
 
     @property
-    def around(self) -> int:
+    def overhead(self) -> int:
         """Bytes."""
 
-    def alone(self, parts: Sequence[int]) -> bytes:
-        """A delivery of these parts."""
+    def with_parts(self, parts: Sequence[int]) -> bytes:
+        """The text of a request with these parts only."""
 
 
-class Delivery:
-    """One delivery: its number of `parts`, and what each of them says. One without a `body` cannot be divided."""
+class RequestParts:
+    """One request: the number of its `parts`, and their content. Without a `body` it cannot be divided."""
 
-    def __init__(self, text: bytes, parts: int, read: Callable[[int], list[Found]], body: Body | None = None) -> None:
+    def __init__(
+        self, text: bytes, parts: int, read: Callable[[int], list[ParsedPart]], body: DivisibleBody | None = None
+    ) -> None:
         self.parts = parts
         self._text = text
         self._read = read
         self._body = body
 
     @classmethod
-    def unreadable(cls, text: bytes, refused: Rejected) -> "Delivery":
+    def unreadable(cls, text: bytes, rejection: Rejected) -> "RequestParts":
         """One of which nothing is understood."""
-        found: list[Found] = [Faulty(refused.with_traceback(None))]
+        found: list[ParsedPart] = [RejectedPart(rejection.with_traceback(None))]
         return cls(text, 1, lambda _: found)
 
-    def read(self, start: int, stop: int) -> list[list[Found]]:
-        """What some of the parts say, in order: each may say nothing, and more than one thing."""
+    def read(self, start: int, stop: int) -> list[list[ParsedPart]]:
+        """The content of some of the parts, in order: each may give nothing, or several things."""
         return [self._read(part) for part in range(start, min(stop, self.parts))]
 
-    def pieces(self, parts: Sequence[int]) -> list[tuple[Sequence[int], bytes]]:
-        """Some of the parts as deliveries of their own: each alone, unless that would take far more than together."""
+    def divided(self, parts: Sequence[int]) -> list[tuple[Sequence[int], bytes]]:
+        """Divides some of the parts into requests of their own, unless that would take many more bytes."""
         if self._body is None:
             return [(parts, self._text)]
-        together = self._body.alone(parts)
-        if len(parts) > 1 and len(parts) * (self._body.around + ROW) > 2 * len(together) + SLACK:
-            return [(parts, together)]
-        return [([part], self._body.alone([part])) for part in parts]
+        combined = self._body.with_parts(parts)
+        if (
+            len(parts) > 1
+            and len(parts) * (self._body.overhead + PART_OVERHEAD_BYTES) > 2 * len(combined) + SLACK_BYTES
+        ):
+            return [(parts, combined)]
+        return [([part], self._body.with_parts([part])) for part in parts]
 
 
-SMALLEST_PART = 16
-"""Bytes that a part has at least, on average, where there are very many: nothing smaller can be an event."""
+MIN_PART_BYTES = 16
+"""The least average size of a part when there are many: nothing smaller can be an event."""
 
-MANY_PARTS = 5_000
+UNCHECKED_PARTS = 5_000
+"""Up to this many parts, their size is not checked."""
 
-ROW = 512
-"""Bytes that one kept part takes beside what it says."""
+PART_OVERHEAD_BYTES = 512
+"""Bytes that a stored part takes besides its text."""
 
-SLACK = 64 * 1024
-"""Bytes that parts may take more when each is kept alone, whatever they say."""
+SLACK_BYTES = 64 * 1024
+"""Bytes that storing parts separately may always add."""
 
 
-def too_small(parts: int, text: bytes) -> Rejected | None:
-    """Why so many parts are not looked at one by one; None when they are."""
-    if parts <= MANY_PARTS or parts * SMALLEST_PART <= len(text):
+def part_size_error(parts: int, text: bytes) -> Rejected | None:
+    """Why parts this small are not read; None if they are."""
+    if parts <= UNCHECKED_PARTS or parts * MIN_PART_BYTES <= len(text):
         return None
-    return Rejected("", f"has {parts} parts in {len(text)} bytes, which are too small to be events")
+    return Rejected("", f"has {parts} parts in {len(text)} bytes: too small to be events")
 
 
-class Items:
-    """The array at a path of a JSON document, as a body: what stands around it stays around each of its elements."""
+class ItemsBody:
+    """The array at a path of a JSON document, as a body: the rest of the document is kept overhead each element."""
 
     def __init__(self, text: bytes, path: Sequence[str]) -> None:
         self._text = text
@@ -106,22 +114,22 @@ class Items:
             self._levels.append(level)
             text = bytes(level.members[level.key])  # type: ignore[index]  # a name of an object, an index of an array
         self._elements = _elements.decode(text)
-        self.around = len(self._around(b"[]"))
+        self.overhead = len(self._wrap(b"[]"))
 
-    def alone(self, parts: Sequence[int]) -> bytes:
-        """The document with these elements alone; as it came, where they are all."""
+    def with_parts(self, parts: Sequence[int]) -> bytes:
+        """The document with these elements only; the original text if they are all."""
         if len(parts) == len(self._elements):
             return self._text
-        return self._around(b"[%b]" % b",".join([bytes(self._elements[part]) for part in parts]))
+        return self._wrap(b"[%b]" % b",".join([bytes(self._elements[part]) for part in parts]))
 
-    def _around(self, array: bytes) -> bytes:
+    def _wrap(self, array: bytes) -> bytes:
         for level in reversed(self._levels):
             array = level.with_value(array)
         return array
 
 
 class _Level(NamedTuple):
-    """An object or an array on the way, and the name or the index that leads on."""
+    """An object or an array on the path, and the name or index of the next step."""
 
     members: dict[str, msgspec.Raw] | list[msgspec.Raw]
     key: str | int
@@ -143,16 +151,16 @@ def _level(text: bytes, name: str) -> _Level:
     return _Level(_members.decode(text), name)
 
 
-class Messages:
-    """Documents that stand one beside the other, as a body: the elements of an array, or lines."""
+class MessagesBody:
+    """Separate documents as a body: the elements of an array, or lines."""
 
     def __init__(self, texts: Sequence[bytes], *, lines: bool) -> None:
         self._texts = texts
         self._lines = lines
-        self.around = 0
+        self.overhead = 0
 
-    def alone(self, parts: Sequence[int]) -> bytes:
-        """Several in the form in which they came; one by itself."""
+    def with_parts(self, parts: Sequence[int]) -> bytes:
+        """Several documents in their original form; one by itself."""
         texts = [self._texts[part] for part in parts]
         if len(texts) == 1:
             return texts[0]

@@ -1,9 +1,9 @@
-"""Who sent a webhook: its signature, over the bytes as they came, by one of the source's secrets.
+"""Verifies that a webhook comes from its source: its signature over the original bytes, by one of the source's secrets.
 
-Two schemes: Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`), which signs the moment
-as well and so cannot be played again later, and one header with an HMAC-SHA256: of the body, as Shopify sends it, or of
-a moment, a dot and the body, as Akeneo does.
-While a secret is being replaced, the old one counts beside the new one.
+There are two schemes. Standard Webhooks (https://www.standardwebhooks.com, symmetric signatures, `v1`) signs the
+timestamp too, so a request cannot be replayed later. The other is one header with an HMAC-SHA256: of the body, as
+Shopify sends it, or of a timestamp, a dot and the body, as Akeneo does. While a secret is being replaced, both the old
+and the new one are accepted.
 """
 
 import base64
@@ -18,15 +18,15 @@ from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, header_of
 
 TOLERANCE = timedelta(minutes=5)
-"""A moment that was signed may lie so far from now, before or after."""
+"""How far a signed timestamp may be from the current time."""
 
-SHORTEST_SECRET = 24
-"""Bytes of a secret of Standard Webhooks, as its specification has it."""
+MIN_SECRET_BYTES = 24
+"""Bytes of a Standard Webhooks secret, by its specification."""
 
-MOST_SIGNATURES = 16
-"""Signatures that are looked at in one header."""
+MAX_SIGNATURES = 16
+"""Signatures in one header that are checked."""
 
-_SECRET_PREFIX = "whsec_"  # noqa: S105  # it is what a secret begins with
+_SECRET_PREFIX = "whsec_"  # noqa: S105  # a prefix, not a secret
 _VERSION = b"v1,"
 _seconds = re.compile(rb"\d{1,12}")
 
@@ -35,10 +35,10 @@ IDENTIFIER, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-s
 """The headers of Standard Webhooks."""
 
 
-class Signatures:
-    """The signatures of one source. Raises `ConfigurationError` when the environment does not have its secrets.
+class SignatureVerifier:
+    """Checks the signatures of one source. Raises `ConfigurationError` if the environment lacks its secrets.
 
-    `key` is where `settings` stand in the configuration, such as `sources.erp.webhook`.
+    `key` is where `settings` are in the configuration, such as `sources.erp.webhook`.
     """
 
     def __init__(self, key: str, settings: WebhookConfig, environment: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ class Signatures:
         ]
 
     def check(self, headers: Headers, body: bytes, now: datetime) -> None:
-        """Returns when the body came from the source, as it is. Raises `Rejected`, with the name of the header."""
+        """Returns if the body is signed by the source. Raises `Rejected`, which names the header."""
         given = list(headers)
         if self._settings.scheme == "standard":
             self._check_standard(given, body, now)
@@ -59,8 +59,8 @@ class Signatures:
     def _check_standard(self, headers: Headers, body: bytes, now: datetime) -> None:
         identifier = _required(headers, IDENTIFIER)
         moment = _required(headers, TIMESTAMP)
-        signatures = _required(headers, SIGNATURE).split(b" ")[:MOST_SIGNATURES]
-        _check_moment(TIMESTAMP, moment, now)
+        signatures = _required(headers, SIGNATURE).split(b" ")[:MAX_SIGNATURES]
+        _check_timestamp(TIMESTAMP, moment, now)
         signed = b"%b.%b.%b" % (identifier, moment, body)
         expected = [base64.b64encode(_digest(secret, signed)) for secret in self._secrets]
         given = [each.removeprefix(_VERSION) for each in signatures if each.startswith(_VERSION)]
@@ -75,7 +75,7 @@ class Signatures:
         signed = body
         if self._settings.timestamp_header is not None:
             moment = _required(headers, self._settings.timestamp_header)
-            _check_moment(self._settings.timestamp_header, moment, now)
+            _check_timestamp(self._settings.timestamp_header, moment, now)
             signed = b"%b.%b" % (moment, body)
         if self._settings.encoding == "hex":
             expected = [binascii.hexlify(_digest(secret, signed)) for secret in self._secrets]
@@ -90,17 +90,17 @@ def webhook_secret(key: str, name: str, environment: Mapping[str, str], settings
     """The secret in an environment variable. Raises `ConfigurationError`, which never shows it."""
     text = environment.get(name, "").strip()
     if not text:
-        raise ConfigurationError(key, f"the environment has no {name}")
+        raise ConfigurationError(key, f"the environment variable {name} is not set")
     if settings.scheme != "standard":
         return text.encode(errors="surrogateescape")
     text = text.removeprefix(_SECRET_PREFIX).rstrip("=")
     try:
         secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        problem = f"what {name} holds is no secret of Standard Webhooks: {_SECRET_PREFIX} and base64"
+        problem = f"{name} is not a Standard Webhooks secret: expected {_SECRET_PREFIX} and base64"
         raise ConfigurationError(key, problem) from None
-    if len(secret) < SHORTEST_SECRET:
-        problem = f"the secret in {name} has {len(secret)} bytes; at least {SHORTEST_SECRET} are needed"
+    if len(secret) < MIN_SECRET_BYTES:
+        problem = f"the secret in {name} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed"
         raise ConfigurationError(key, problem)
     return secret
 
@@ -112,9 +112,9 @@ def _required(headers: Headers, name: str) -> bytes:
     return value
 
 
-def _check_moment(header: str, given: bytes, now: datetime) -> None:
+def _check_timestamp(header: str, given: bytes, now: datetime) -> None:
     if _seconds.fullmatch(given) is None:
-        raise Rejected(header, "is no moment in seconds since 1970")
+        raise Rejected(header, "is not a number of seconds since 1970")
     seconds = int(given) - now.timestamp()
     if abs(seconds) > TOLERANCE.total_seconds():
         word = "past" if seconds < 0 else "future"
@@ -126,5 +126,5 @@ def _digest(secret: bytes, signed: bytes) -> bytes:
 
 
 def _has_match(expected: Sequence[bytes], given: Sequence[bytes]) -> bool:
-    """Compares each with each, so that the time tells nothing of where they differ, nor which secret it was."""
+    """Compares each with each, so that the time taken reveals nothing about the secret."""
     return sum([hmac.compare_digest(one, other) for one in expected for other in given]) > 0

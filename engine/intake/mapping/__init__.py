@@ -1,1 +1,1 @@
-"""Named values as events: what a source calls a column or a member becomes a part of an event, as configured."""
+"""Maps named values to events: the configuration says which column or member gives which part."""

@@ -1,4 +1,4 @@
-"""What a domain's payload takes in each of its places, as its type says."""
+"""The types that a domain's payload accepts at each of its paths."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from msgspec import inspect
 
 
 class ExpectedType(NamedTuple):
-    """What a domain takes in one place of its payload; `null` where it says something else than what is left out."""
+    """The types accepted at a path. `null` is set where null differs from leaving the value out."""
 
     text: bool = False
     integer: bool = False
@@ -20,15 +20,15 @@ class ExpectedType(NamedTuple):
 
 
 def expected_type(payload: type[msgspec.Struct], path: Sequence[str]) -> ExpectedType | None:
-    """What a payload takes at a path; None when there is no such place in it."""
+    """The types that a payload accepts at a path; None if it has no such path."""
     kinds: Collection[inspect.Type] = [inspect.type_info(payload)]
     for name in path:
         kinds = [inner for kind in kinds for inner in _inside(kind, name)]
-    return _wanted(kinds) if kinds else None
+    return _expected(kinds) if kinds else None
 
 
 def _inside(kind: inspect.Type, name: str) -> list[inspect.Type]:
-    """The types of what stands under a name."""
+    """The types under a name."""
     match kind:
         case inspect.StructType(fields=fields):
             return [each for field in fields if field.encode_name == name for each in _alternatives_of(field)]
@@ -41,7 +41,7 @@ def _inside(kind: inspect.Type, name: str) -> list[inspect.Type]:
 
 
 def _alternatives_of(field: inspect.Field) -> list[inspect.Type]:
-    """What may stand in a field. Where it can be left out, null is that."""
+    """The types of a field. If it may be left out, null means the same and is not listed."""
     kinds = _alternatives(field.type)
     return kinds if field.required else [kind for kind in kinds if not isinstance(kind, inspect.NoneType)]
 
@@ -56,7 +56,7 @@ def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
             return [kind]
 
 
-def _wanted(kinds: Collection[inspect.Type]) -> ExpectedType:
+def _expected(kinds: Collection[inspect.Type]) -> ExpectedType:
     structures = (inspect.StructType, inspect.DictType, inspect.CollectionType, inspect.TypedDictType)
     other = (inspect.IntType, inspect.FloatType, inspect.BoolType, inspect.NoneType, *structures)
     return ExpectedType(
