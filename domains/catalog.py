@@ -21,20 +21,38 @@ class Catalog(
     """A source's catalog payload: attributes by code, texts by locale, and the product's classification."""
 
     attributes: dict[str, object] = {}
+    """Values by attribute code, any JSON: numbers exact as doubles, integers up to 2^53−1."""
+
     localized: dict[str, TextByLocale] = {}
+    """Texts by attribute code and locale. A page shows each as an attribute, in its channel's language."""
+
     categories: list[str] = []
+    """The product's categories, in order."""
+
     family: str | None = None
+    """The product's family."""
+
     parent: str | None = None
+    """The SKU of the product that this one is a variant of."""
+
     enabled: bool = True
+    """False disables the page in the channels of the event."""
 
 
 class Served(msgspec.Struct, gc=False):
     """The catalog section of a page."""
 
     attributes: dict[str, JSON]
+    """Attributes and texts together. A text that none of the channel's locales has is absent."""
+
     categories: list[JSON]
+    """The categories of the first source that has any."""
+
     family: str | None
+    """The family of the first source that has one."""
+
     parent: str | None
+    """The parent of the first source that has one."""
 
 
 def validate(payload: Catalog) -> Catalog:
@@ -63,7 +81,7 @@ def upcast(payload: Catalog) -> Catalog:
 def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -> SectionBody | None:
     """Takes each attribute, family, parent and categories from the first source that has it.
 
-    If any source disables the product, the section is disabled.
+    If any source disables the product, the section is disabled; else it is ready.
     """
     attributes: dict[str, JSON] = {}
     categories: list[JSON] = []

@@ -20,9 +20,16 @@ class Inventory(
     """
 
     available: SafeInteger | None
+    """The stock; negative if oversold, null if it is not counted and can always be sold."""
+
     safety_stock: NonNegative = 0
+    """What is held back of it."""
+
     backorderable: bool = False
+    """Whether it can be ordered without stock."""
+
     restock_at: Timestamp | None = None
+    """When more arrives."""
 
 
 Status: TypeAlias = Literal["in_stock", "backorder", "out_of_stock"]
@@ -32,13 +39,17 @@ class Location(msgspec.Struct, gc=False):
     """The stock that one location can sell; None if it is not counted."""
 
     available: int | None
+    """What the location can sell; null if it is not counted."""
+
     source: str
+    """The location's source."""
 
 
 class Restocked(Location, gc=False, rename="camel"):
     """A location with a restocking date."""
 
     restock_at: datetime
+    """When more arrives there."""
 
 
 class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -49,9 +60,16 @@ class Stock(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     """
 
     available: int | None
+    """The sum of the locations; null if any of them does not count."""
+
     locations: list[Location]
+    """Each source's part, in the order of their rank; with `restockAt` where it has one."""
+
     status: Status
+    """`in_stock` if anything is available, else `backorder` if any location takes orders."""
+
     restock_at: datetime | None = None
+    """The earliest `restockAt` of the locations, which may be past."""
 
 
 def validate(payload: Inventory) -> Inventory:
@@ -65,7 +83,7 @@ def fold(contributions: Sequence[Contribution[Inventory]], _view: ChannelContext
     """Sums what each location has above its safety stock.
 
     If any location does not count its stock, the total `available` is null and the item is in stock. Locations that
-    count keep their numbers.
+    count keep their numbers. Ready if there is any location.
     """
     locations: list[Location] = []
     restock_at: datetime | None = None

@@ -16,18 +16,32 @@ class Asset(
     """One picture, film or document. Sizes are in pixels."""
 
     url: str
+    """The address; not empty."""
+
     role: str | None = None
+    """What it is for, such as `main`."""
+
     position: SafeInteger = 0
+    """Its place in the order."""
+
     alt: TextByLocale = {}
+    """The text to show in its place."""
+
     width: NonNegative | None = None
+    """In pixels."""
+
     height: NonNegative | None = None
+    """In pixels."""
+
     mime_type: str | None = None
+    """The media type, such as `image/jpeg`."""
 
 
 class Media(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A source's media payload: all its assets of the SKU."""
 
     assets: list[Asset] = []
+    """All assets of the SKU."""
 
 
 _position = attrgetter("position")
@@ -37,12 +51,25 @@ class Served(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     """An asset as served: its text in the channel's language, without unknown fields."""
 
     position: int
+    """Its place in the order."""
+
     url: str
+    """The address."""
+
     alt: str | None = None
+    """The text, in the channel's language."""
+
     height: int | None = None
+    """In pixels."""
+
     mime_type: str | None = None
+    """The media type."""
+
     role: str | None = None
+    """What it is for."""
+
     width: int | None = None
+    """In pixels."""
 
 
 def validate(payload: Media) -> Media:

@@ -16,7 +16,10 @@ class Tier(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, re
     """The price of one piece when at least `min_quantity` are bought."""
 
     min_quantity: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+    """The quantity from which the price holds."""
+
     amount: str
+    """The price of one piece."""
 
 
 class Scheduled(
@@ -30,8 +33,13 @@ class Scheduled(
     """A price for a period: `from` inclusive, `until` exclusive; either may be absent."""
 
     amount: str
+    """The price in that time."""
+
     from_: Timestamp | None = None
+    """The beginning, inclusive; without it, since ever."""
+
     until: Timestamp | None = None
+    """The end, exclusive, later than `from`; without it, for ever."""
 
 
 class Pricing(
@@ -40,13 +48,28 @@ class Pricing(
     """A source's pricing payload. Amounts are decimal strings in `currency`."""
 
     currency: str
+    """An ISO 4217 code in capitals. The price counts in the channels of this currency."""
+
     amount: str
+    """The price: a decimal string with up to 15 digits and 6 decimals, never negative."""
+
     compare_at: str | None = None
+    """The price to show crossed out."""
+
     tax_included: bool | None = None
+    """Whether tax is included in the amounts."""
+
     tax_class: str | None = None
+    """The source's tax class."""
+
     tiers: list[Tier] = []
+    """Prices by quantity."""
+
     customer_groups: dict[str, str] = {}
+    """Prices by customer group."""
+
     scheduled: list[Scheduled] = []
+    """Prices for a period."""
 
 
 def validate(payload: Pricing) -> Pricing:
@@ -118,7 +141,7 @@ def channel_mismatch(payload: Pricing, view: ChannelContext) -> InvalidPayload |
 
 
 def fold(contributions: Sequence[Contribution[Pricing]], _view: ChannelContext) -> SectionBody | None:
-    """Takes the payload of the first source unchanged."""
+    """Takes the payload of the first source unchanged. Ready if there is one."""
     return SectionBody(encode(contributions[0].payload))
 
 

@@ -14,11 +14,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
+from types import GenericAlias
+from typing import ForwardRef, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as types
 
-from pagefold.domains import DOMAINS, catalog, inventory, media
+from pagefold.domains import DOMAINS, AnyDomain, catalog, inventory, media
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.intake.event_parser import EventEnvelope
 from tests.support.documents import ROOT
@@ -55,6 +57,8 @@ def _made(name: str) -> str:
         "event": lambda _: _event(),
         "payload": _payload,
         "section": _section,
+        "rules": lambda domain: f"{inspect.getdoc(_domain(domain).validate)}\n",
+        "fold": lambda domain: f"{inspect.getdoc(_domain(domain).fold)}\n",
         "table": _table,
     }
     return makers[kind](argument)
@@ -82,18 +86,33 @@ def _event() -> str:
 
 
 def _payload(domain: str) -> str:
-    [struct] = [each.payload for each in DOMAINS if each.name == domain]
-    return _rows("field | type | default | meaning", _payload_rows(struct, ""))
+    return _rows("field | type | default | meaning", _payload_rows(_domain(domain).payload, ""))
+
+
+def _domain(name: str) -> AnyDomain:
+    [domain] = [each for each in DOMAINS if each.name == name]
+    return domain
 
 
 def _payload_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[str, ...]]:
     described = _docstrings(struct)
-    info = types.type_info(struct)
-    assert isinstance(info, types.StructType)
-    for field in info.fields:
-        yield f"`{prefix}{field.encode_name}`", _type(field.type), _default(field), described[field.name]
-        for inner, suffix in _inner(field.type):
+    for field in msgspec.structs.fields(struct):
+        kind = types.type_info(_without_json(field.type))
+        yield f"`{prefix}{field.encode_name}`", _type(kind), _default(field), described[field.name]
+        for inner, suffix in _inner(kind):
             yield from _payload_rows(inner, f"{prefix}{field.encode_name}{suffix}.")
+
+
+def _without_json(kind: object) -> object:
+    """The type of a field, `object` in place of `JSON`, which names itself and which msgspec cannot inspect."""
+    origin = get_origin(kind)
+    if origin is None or origin not in {dict, list}:
+        return kind
+    return GenericAlias(origin, tuple(object if _names_itself(each) else each for each in get_args(kind)))
+
+
+def _names_itself(kind: object) -> bool:
+    return isinstance(kind, ForwardRef) or any(map(_names_itself, get_args(kind)))
 
 
 def _section(domain: str) -> str:
@@ -249,7 +268,7 @@ def _number(kind: types.IntType | types.FloatType) -> str:
     return f"{name}, {limits}" if limits else name
 
 
-def _default(field: types.Field) -> str:
+def _default(field: types.Field | msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()

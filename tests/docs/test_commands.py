@@ -9,7 +9,9 @@ import pytest
 from tests.support.documents import PAGES, README, ROOT, Walkthrough, blocks, commands
 
 MAX_README_LINES = 260
-ELSEWHERE = re.compile(r"(scripts/(?:demo|test|check|soak|install|planted-bugs|docs)|python -m benchmarks)\b")
+ELSEWHERE = re.compile(
+    r"(?:TMPDIR=\S+ )?(scripts/(?:demo|test|check|soak|install|planted-bugs|docs)|python -m benchmarks)\b"
+)
 """What a `shell` block may show: commands that the tests run in another way, or that take minutes."""
 
 EVERY_PAGE = [README, *PAGES]

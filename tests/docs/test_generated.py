@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pagefold.domains import DOMAINS
 from tests.docs.generated import CONFIGURATION, PAYLOADS, rendered, tables
 
 
@@ -13,6 +14,12 @@ def test_a_generated_page_is_up_to_date(page: Path) -> None:
     """`scripts/docs` would change nothing."""
     text = page.read_text("utf-8")
     assert rendered(text) == text
+
+
+def test_every_domain_is_described() -> None:
+    """The page of payloads has the fields of every domain."""
+    described = re.findall(r"^<!-- generated: payload (\w+) -->$", PAYLOADS.read_text("utf-8"), re.MULTILINE)
+    assert described == [domain.name for domain in DOMAINS]
 
 
 def test_every_table_is_described() -> None:
