@@ -1,1 +1,1 @@
-"""The consumers, one a domain: checkpoint, lease, pace and failures. What they do in a transaction is in `folding/`."""
+"""The consumers, one a domain: checkpoint, lease, pace and failures. `folding/` has what they do in a transaction."""

@@ -22,27 +22,27 @@ from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction, Lease, Store, StoredEvent, TouchedStreams
 
 MIN_WINDOW = 500
-"""Positions of the log in a transaction when caught up; doubled with every full window, up to `work.batch`."""
+"""Positions of the log in a transaction when up to date. Doubled with every full window, up to `work.batch`."""
 
 MAX_WINDOW_BYTES = 32 * 1024 * 1024
-"""Bytes of a domain's events in a transaction: a window that has more is halved, down to one event."""
+"""Bytes of a domain's events in a transaction. A larger window is halved, down to one event."""
 
 STANDBY_SECONDS = 0.1
 
 SETTLE_SECONDS = 0.5
-"""How far a checkpoint may fall behind what was seen while a busy log holds nothing for its domain."""
+"""How far the checkpoint may lag behind the position read, in a busy log without events of this domain."""
 
 CONFIRM_SECONDS = 0.5
-"""How long a consumer with nothing to do goes without a look at whether the log is still the one that it has folded."""
+"""How often an idle consumer checks that the log is still the one that it has folded."""
 
 MAX_FOLDED_AHEAD = 50_000
-"""How many streams a consumer remembers to have folded further than it has come: some megabytes."""
+"""How many streams folded ahead a consumer remembers: some megabytes."""
 
 FAULT_SECONDS = 60.0
-"""Until then, a consumer that failed has tried again, or waits for another worker's lease: then it has not failed."""
+"""How long a failure counts. By then the consumer has tried again, or waits for another worker's lease."""
 
 RETRYABLE_ERRORS = (*RETRYABLE, LeaseLost)
-"""What a consumer gets over by itself."""
+"""Errors after which a consumer recovers by itself."""
 
 log = Logger(__name__)
 
@@ -50,8 +50,8 @@ log = Logger(__name__)
 class Consumer:
     """Folds one domain, from its checkpoint to the end of the log.
 
-    Where the checkpoint's fingerprint tells that pages were folded under another configuration, it folds every page of
-    the domain again, beside what comes.
+    If the checkpoint's fingerprint says that pages were folded under another configuration, it also folds every page of
+    the domain again, in parallel.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Consumer:
         self._work = config.work
 
     async def run(self, *, enduring: bool = False) -> None:
-        """Folds what comes, for ever. Waits on standby while another worker has the lease.
+        """Folds new events, forever. Waits on standby while another worker has the lease.
 
-        What may pass is tried again, with backoff and jitter, for ever. Raises `LogReplaced`, and whatever else is not
-        expected, unless it is `enduring`: then that is tried again, too, for somebody may mend it.
+        Transient errors are retried with backoff and jitter. Raises `LogReplaced` and unexpected errors, unless it is
+        `enduring`: those are then retried, too, since an operator may repair the cause.
         """
         while True:
             async for attempt in stamina.retry_context(
@@ -91,7 +91,7 @@ class Consumer:
                     await self._hold()
 
     async def _hold(self) -> None:
-        """Takes the lease and folds until something fails. A failure after progress begins the backoff anew."""
+        """Takes the lease and folds until an error. An error after progress resets the backoff."""
         progressed = False
 
         def progress() -> None:
@@ -101,7 +101,7 @@ class Consumer:
 
         try:
             await self._follow(progress)
-        except LeaseLost as error:  # another worker folds
+        except LeaseLost as error:  # another worker folds now
             if not progressed:
                 raise
             log.warning("interrupted", domain=self._domain, error=str(error))
@@ -112,17 +112,17 @@ class Consumer:
             log.warning("interrupted", domain=self._domain, error=str(error))
         except LogReplaced as error:
             self._faults.failed(self._work_name, error, FAULT_SECONDS)
-            log.error("nothing is folded", domain=self._domain, error=str(error))  # noqa: TRY400  # where is no news
+            log.error("folding has stopped", domain=self._domain, error=str(error))  # noqa: TRY400  # expected
             raise
         except Exception as error:
             self._faults.failed(self._work_name, error, FAULT_SECONDS)
-            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400  # ours has no other
+            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400
             raise
 
     async def _follow(self, progress: Callable[[], None]) -> None:
-        """Takes the lease and folds what comes. Tells of progress whenever it is up to date, or has folded."""
+        """Takes the lease and folds new events. Calls `progress` whenever it is up to date or has folded."""
         async with self._store.coordination.lease(self._domain) as lease:
-            if lease is None:  # it waits until it has one
+            if lease is None:  # never: it waits for one
                 return
             tail = await self._open_tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
@@ -137,7 +137,7 @@ class Consumer:
                         self._faults.succeeded(self._work_name)
 
     async def catch_up(self) -> None:
-        """Folds everything that is in the log by now, or waits until the worker that has the lease did.
+        """Folds everything in the log at the time of the call, or waits until the worker with the lease has.
 
         Raises `LogReplaced`.
         """
@@ -167,22 +167,22 @@ class Consumer:
 
     async def _open_tail(self, lease: Lease) -> "_LogTail":
         await self._store.proof.prove()
-        async with lease.fold_transaction() as folding:
-            checkpoint = folding.checkpoint
-            streaks = StaleStreaks(self._store.log, self._domain, await folding.streaks())
+        async with lease.fold_transaction() as transaction:
+            checkpoint = transaction.checkpoint
+            streaks = StaleStreaks(self._store.log, self._domain, await transaction.streaks())
         tail = _LogTail(self._store, lease, self._folder, checkpoint, streaks, self._work.batch)
         tail.fingerprint = checkpoint.fingerprint or self._fingerprint
         tail.counters = self._counters
         return tail
 
     async def _replay(self, tail: "_LogTail") -> None:
-        """Folds every page again when configuration or code have changed since, and remembers that it did."""
+        """Folds every page again if configuration or code have changed, and records that it did."""
         if not self._is_outdated(tail.checkpoint):
             return
         log.warning("the configuration or the release has changed: folding every page again", domain=self._domain)
         found = await self._replayer(begin=tail.fold_transaction).run()
         self._counters.add_replay(self._domain, found.changed)
-        tail.fingerprint = self._fingerprint  # written with the checkpoint, the next time that it moves or settles
+        tail.fingerprint = self._fingerprint  # stored with the next checkpoint
         log.info("every page is folded again", domain=self._domain, compared=found.sections, changed=found.changed)
 
     def _is_outdated(self, checkpoint: Checkpoint) -> bool:
@@ -192,8 +192,8 @@ class Consumer:
 class _LogTail:
     """Follows the log under a lease.
 
-    `position` is what was seen, which may be ahead of the `checkpoint` where nothing matched; `fingerprint` is that of
-    the configuration under which all pages are folded. What it does is counted in `counts`.
+    `position` is the position read, which may be ahead of the `checkpoint` if nothing matched; `fingerprint` is that of
+    the configuration under which all pages are folded. Its work is counted in `counters`.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class _LogTail:
         self.position = checkpoint.position
 
     async def step(self) -> bool:
-        """Folds the next window, in one transaction that a cancellation waits for. False at the end of the log."""
+        """Folds the next window, in one transaction that is never cancelled. False at the end of the log."""
         with anyio.CancelScope(shield=True):
             touched = await self._next_window()
             if touched.scanned == 0:
@@ -230,7 +230,7 @@ class _LogTail:
         return True
 
     async def _next_window(self) -> TouchedStreams:
-        """The next window, as large as it may be."""
+        """The next window, as large as allowed."""
         while True:
             touched = await self._store.log.touched(self.checkpoint.domain, self.position, self._window)
             if touched.bytes <= MAX_WINDOW_BYTES or touched.scanned <= 1:
@@ -242,20 +242,20 @@ class _LogTail:
         return self._lease.fold_transaction()
 
     async def save_position(self) -> None:
-        """Moves the checkpoint to what was seen."""
+        """Moves the checkpoint to the position read."""
         if self.checkpoint.position < self.position or self.checkpoint.fingerprint != self.fingerprint:
             with anyio.CancelScope(shield=True):
                 moved = self._moved(self.position, self.checkpoint)
-                async with self._lease.fold_transaction() as folding:
-                    self._check_checkpoint(folding.checkpoint)
-                    moved = await folding.advance(moved)
+                async with self._lease.fold_transaction() as transaction:
+                    self._check_checkpoint(transaction.checkpoint)
+                    moved = await transaction.advance(moved)
                 self._committed(moved)
 
     async def check_log(self) -> None:
-        """Sees, every so often, that the log and the checkpoint are those that this worker has left.
+        """Checks, at intervals, that the log and the checkpoint are as this worker left them.
 
-        Raises `LogReplaced`, and `LeaseLost` where the checkpoint was put back with the log: then to begin from it is
-        right.
+        Raises `LogReplaced`, and `LeaseLost` if the checkpoint was restored together with the log: the worker then
+        starts from it.
         """
         if time.monotonic() < self._confirmed_at + CONFIRM_SECONDS:
             return
@@ -270,17 +270,17 @@ class _LogTail:
 
     async def _fold(self, touched: TouchedStreams) -> None:
         started = time.perf_counter()
-        async with self._lease.fold_transaction() as folding:
-            self._check_checkpoint(folding.checkpoint)
-            left = self._ahead.unfolded(touched.streams)
-            folded = await self._folder.fold(folding, left)
-            ahead = () if left is touched.streams else set(touched.streams).difference(left)
-            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, folding)
+        async with self._lease.fold_transaction() as transaction:
+            self._check_checkpoint(transaction.checkpoint)
+            to_fold = self._ahead.unfolded(touched.streams)
+            folded = await self._folder.fold(transaction, to_fold)
+            ahead = () if to_fold is touched.streams else set(touched.streams).difference(to_fold)
+            streaks = await self._streaks.changed_by(touched, self.position, folded.heads, ahead, transaction)
             if streaks:
-                await folding.save_streaks(streaks)
+                await transaction.save_streaks(streaks)
             heads = self._ahead.heads_reached(touched) | {head.notification_id for head in folded.heads}
             moved = self._moved(touched.end, _count_window(self.checkpoint, touched, self.position, heads, folded.bad))
-            moved = await folding.advance(moved)
+            moved = await transaction.advance(moved)
         self._committed(moved)
         self._streaks.commit(streaks)
         self._ahead.remember(folded.settled, touched.end)
@@ -306,10 +306,10 @@ class _LogTail:
 
 
 class _FoldedAhead:
-    """Which streams were folded further than the consumer has come, when it is far behind.
+    """The streams already folded beyond the checkpoint, while the consumer catches up.
 
-    A fold takes the newest event of a stream, wherever in the log it stands. So whatever else the log held of the
-    stream by then, up to the `horizon`, is folded with it, and the stream need not be folded again on the way there.
+    A fold uses a stream's head, which may lie after the current window. Its events up to `horizon` are then covered,
+    and later windows skip the stream.
     """
 
     def __init__(self, horizon: int = 0) -> None:
@@ -317,7 +317,7 @@ class _FoldedAhead:
         self._heads: dict[str, int] = {}
 
     def unfolded(self, streams: Sequence[str]) -> Sequence[str]:
-        """The streams of a window that are left to fold."""
+        """The streams of a window that still need a fold."""
         return [stream for stream in streams if stream not in self._heads] if self._heads else streams
 
     def heads_reached(self, window: TouchedStreams) -> set[int]:
@@ -326,7 +326,7 @@ class _FoldedAhead:
         return {position for position in known if position <= window.end}
 
     def remember(self, heads: Sequence[StoredEvent], position: int) -> None:
-        """Heads behind a position, up to the horizon, with which their streams are settled until there."""
+        """Records heads after a position, up to the horizon, whose streams need no fold until there."""
         if position < self.horizon and len(self._heads) < MAX_FOLDED_AHEAD:
             self._heads |= {
                 head.originator_id: head.notification_id for head in heads if head.notification_id > position
@@ -336,7 +336,7 @@ class _FoldedAhead:
 def _count_window(
     checkpoint: Checkpoint, touched: TouchedStreams, after: int, heads: Collection[int], bad: Sequence[StoredEvent]
 ) -> Checkpoint:
-    """Every event of the window is counted once: as a head, good or bad, or as overtaken."""
+    """Counts every event of the window once: as a head, good or bad, or as superseded."""
     found = sum([after < position <= touched.end for position in heads])
     dead = sum([after < event.notification_id <= touched.end for event in bad])
     return checkpoint._replace(

@@ -1,1 +1,1 @@
-"""Streams folded into sections, inside one transaction. When that happens is for `consumers/` and `replay/`."""
+"""Folding streams into sections, inside one transaction. `consumers/` and `replay/` decide when."""

@@ -1,9 +1,8 @@
-"""Sources that may have restarted their counter: what they say is old before it comes, and is swallowed in silence.
+"""Detects sources that may have restarted their counter, after which all of their events are stale and ignored.
 
-An event whose version is older than what stands is history, and nothing more. One such event is a late delivery. When
-nothing that a source says is news any more, its counter has fallen back, as after a restored backup: somebody must
-know. So the alarm stays, whatever comes then, until somebody has answered it: raised an epoch, or dismissed it. See
-`pagefold.engine.intake.epoch_service`.
+An event with an older version than the head is history, such as a late delivery. If every event of a source is stale,
+its counter has probably been reset, as after a restored backup, and an operator must know. So the alarm stays, whatever
+the source sends next, until an operator raises an epoch or dismisses it. See `pagefold.engine.intake.epoch_service`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +12,7 @@ import msgspec
 from pagefold.engine.stores.store import FoldTransaction, Log, StoredEvent, TouchedStreams
 
 RESET_THRESHOLD = 3
-"""So many stale events of a source in a row, with no news between them, and its counter looks reset until answered."""
+"""Stale events of a source in a row, without a new one between them, after which its counter looks reset."""
 
 
 class _Occurred(msgspec.Struct, rename="camel", gc=False):
@@ -26,7 +25,7 @@ _occurred = msgspec.json.Decoder(_Occurred)
 class StaleStreaks:
     """How many events of each source of a domain were stale in a row, or since it looks reset.
 
-    `known` is what was counted before. Others may answer an alarm, or raise one, in between.
+    `known` are the counts so far. Meanwhile, others may answer an alarm or raise one.
     """
 
     def __init__(self, log: Log, domain: str, known: Mapping[str, int]) -> None:
@@ -44,8 +43,8 @@ class StaleStreaks:
     ) -> dict[str, int]:
         """The streaks that a window changes, in the transaction that folds it.
 
-        `heads` are those of its streams as they were folded, and `ahead` are those of its streams which needed no fold,
-        because a newer event of theirs, further on in the log, was folded before.
+        `heads` are those of its streams as folded, and `ahead` those of its streams that needed no fold, because a
+        newer event of theirs, later in the log, was folded before.
         """
         fresh = {stream.rpartition("/")[2] for stream in ahead}
         older: list[StoredEvent] = []
@@ -64,18 +63,18 @@ class StaleStreaks:
         return changed | {source: known.get(source, 0) + number for source, number in counted.items()}
 
     def commit(self, changed: Mapping[str, int]) -> None:
-        """Goes on from there: the window's transaction is committed."""
+        """Records that the window's transaction was committed."""
         self._known.update(changed)
 
     def _stale(
         self, window: TouchedStreams, older: Sequence[StoredEvent], fresh: Collection[str]
     ) -> dict[str, StoredEvent]:
-        """The heads of streams that the window has events of, and nothing newer, of sources without any news."""
+        """The heads of streams for which the window has only older events, of sources without any new event."""
         touched = frozenset(window.streams)
         return {head[1]: head for head in older if head[1] in touched and head[1].rpartition("/")[2] not in fresh}
 
     async def _counted(self, stale: Mapping[str, StoredEvent], after: int, upto: int) -> dict[str, int]:
-        """By source, the stale events of a window that are no late deliveries: they occurred after what stands."""
+        """By source, the stale events of a window that are not late deliveries: they occurred after the head."""
         counted: dict[str, int] = {}
         for event in await self._log.window(self._domain, after, upto):
             head = stale.get(event.originator_id)
@@ -88,12 +87,12 @@ class StaleStreaks:
 
 
 def without_payload(event: StoredEvent) -> StoredEvent:
-    """The event, but of what it says only when it occurred."""
+    """The event, reduced to when it occurred."""
     return event._replace(state=b'{"occurredAt":"%b"}' % _occurred_at(event).encode())
 
 
 def _occurred_at(event: StoredEvent) -> str:
-    """When it occurred; "" for what an application wrote under a domain's name."""
+    """When it occurred; "" for an application's event under a domain's topic."""
     try:
         return _occurred.decode(event.state).occurred_at
     except (msgspec.MsgspecError, UnicodeDecodeError):

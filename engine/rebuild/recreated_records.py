@@ -111,7 +111,7 @@ class Recreation:
                 return [row.stream for row in rows if self._is_ours(heads[row.stream])]
             known = await self._epochs.refresh()
             ceilings = {row.stream: heads[row.stream].originator_version + 1 for row in left}
-            states = RepairEncoder(self._run.id, now(), "recreated", anew=True)
+            states = RepairEncoder(self._run.id, now(), "recreated", was_withdrawn=True)
             corrections: list[CorrectionEvent] = []
             for row in left:
                 epoch = max(known.floor(row.stream), epoch_of(heads[row.stream].originator_version) + 1)

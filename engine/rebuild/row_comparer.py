@@ -154,7 +154,7 @@ class Comparison(msgspec.Struct, gc=False):
                 self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
             elif state is not None and state.run_id == mark.run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
-                was_live = state.drift != "missing" and not state.anew
+                was_live = state.drift != "missing" and not state.was_withdrawn
                 self.live += was_live - (not _is_withdrawn(head))
             else:
                 self.counts.equal += 1
@@ -166,7 +166,7 @@ class _Mender:
     def __init__(self, mark: Mark, drift: DriftKind) -> None:
         self._drift: DriftKind = drift
         self._state = RepairEncoder(mark.run_id, mark.recorded_at, drift).state
-        self._state_anew = RepairEncoder(mark.run_id, mark.recorded_at, drift, anew=True).state
+        self._state_anew = RepairEncoder(mark.run_id, mark.recorded_at, drift, was_withdrawn=True).state
 
     def pending(self, number: int, statement: ValidatedEvent, before: bytes = b"", revision: int = 0) -> PendingRepair:
         """For what the row of this number states. `revision` is 0 where the version is new to the log."""

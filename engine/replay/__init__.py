@@ -1,1 +1,1 @@
-"""Every page again from the log: verified, folded again, recovered, and the processes that help."""
+"""Replays every page from the log: verification, repair, recovery, and helper processes."""

@@ -1,7 +1,7 @@
-"""Pages that a recovery would take away: those that are shown, and of whose identity the log has nothing.
+"""Finds the live pages that a recovery would remove, because the log has no events for their identity.
 
-What the log says of a product, a withdrawal among it, counts. That it says nothing is no proof: the right log may lie
-elsewhere. So where they are many, a person has to say that this is the one.
+Any event for a product counts, also a withdrawal. Missing events prove nothing, since the right log may be elsewhere.
+So if many pages would go, a person must confirm that this log is the right one.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pagefold.projections import Stream, stream_id
 from pagefold.projections.streams import EVERY_CHANNEL
 
 STEP_SKUS = 1_000
-"""SKUs that are looked at together."""
+"""SKUs checked at a time."""
 
 UNCONFIRMED_LIMIT = OrphanLimit.parse(DEFAULT_ORPHANS)
 
@@ -25,19 +25,19 @@ _IDENTITY = next(domain.name for domain in DOMAINS if domain.gives_identity)
 
 
 class LostPages(NamedTuple):
-    """Of so many pages that are shown, so many would go."""
+    """How many of the live pages would be removed."""
 
     lost: int
     shown: int
 
     @property
     def needs_confirmation(self) -> bool:
-        """Whether they are more than a rebuild would take away unasked, or all."""
+        """Whether all live pages would go, or more than a rebuild may withdraw unconfirmed."""
         return self.lost > UNCONFIRMED_LIMIT.of(self.shown) or 0 < self.lost == self.shown
 
 
 async def find_lost_pages(store: Store, config: Config) -> LostPages:
-    """How many pages a recovery would take away. Where pages were lost before, none: what is left is no proof."""
+    """Counts the pages that a recovery would remove. 0 if pages were lost before: the rest proves nothing."""
     lost = shown = 0
     for channel in config.channels:
         try:
@@ -62,7 +62,7 @@ async def _of_channel(store: Store, config: Config, channel: str) -> LostPages:
 
 
 def _live_domains(page: ListedPage) -> list[str]:
-    """The domains that a page is shown by: that of its identity, or all while that has not arrived. None: it is not."""
+    """The domains that make a page live: that of its identity, or all until that arrives. Empty if it is not live."""
     identity = [each.enabled for each in page.sections if each.domain == _IDENTITY]
     if identity:
         return [_IDENTITY] if all(identity) else []
@@ -70,7 +70,7 @@ def _live_domains(page: ListedPage) -> list[str]:
 
 
 def _streams(config: Config, sku: str, channel: str, domains: Sequence[str]) -> list[str]:
-    """Every stream that may have said something for a page in these domains."""
+    """Every stream that may have events for a page in these domains."""
     return [
         stream_id(Stream(sku, where, domain, source))
         for domain in domains

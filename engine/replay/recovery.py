@@ -1,4 +1,4 @@
-"""A recovery: the log is taken as it is, and every page is folded again from it, while readers and workers go on."""
+"""Recovery: accepts the log as it is and folds every page again from it, while readers and workers continue."""
 
 from collections.abc import Awaitable, Callable
 
@@ -19,15 +19,15 @@ CLAIM = "recovery"
 log = Logger(__name__)
 
 CHUNK_DEAD_LETTERS = 50
-"""How many dead letters are looked at in a step."""
+"""Dead letters checked at a time."""
 
-EVENT_MISSING = "its event is not in the log any more"
+EVENT_MISSING = "its event is no longer in the log"
 
 
 class RecoveryResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What a recovery has come to: which log counts now, up to where it is folded, and what was found in the pages.
+    """The result of a recovery: the log that now counts, up to where it is folded, and the state of the pages.
 
-    Of all `sections`, those that `changed` were not what this log says.
+    Of all `sections`, those that `changed` differed from this log.
     """
 
     log_id: str
@@ -45,10 +45,10 @@ class Recovery:
         self._replay = replay
 
     async def run(self, *, confirmed: bool) -> RecoveryResult:
-        """Takes the log as it is, folds every page again, and lets the checkpoints prove themselves by this log.
+        """Accepts the log as it is, folds every page again, and gives the checkpoints marks of this log.
 
-        Where it is cut short, the store says so until another one has come to its end. Raises `RecoveryUnderWay`, and
-        unless `confirmed`, `PagesWouldGo` where many pages are shown of which the log has nothing.
+        If it is interrupted, the store reports so until another recovery has finished. Raises `RecoveryUnderWay`, and
+        unless `confirmed`, `PagesWouldGo` if many live pages have no events in the log.
         """
         async with self._store.coordination.claim(CLAIM) as claimed:
             if not claimed:
@@ -62,7 +62,7 @@ class Recovery:
                 await self._advance(domain, position)
             await self._discard_missing_events()
             await self._store.proof.end_recovery()
-        changed = found.changed + found.behind  # of consumers that begin anew, everything is ahead
+        changed = found.changed + found.behind  # for consumers that start over, everything is ahead
         return RecoveryResult(await self._store.proof.log_id(), position, found.sections, changed)
 
     async def _check_pages(self) -> None:
@@ -70,39 +70,39 @@ class Recovery:
         if found.needs_confirmation:
             raise PagesWouldGo(found.lost, found.shown)
         if found.lost:
-            log.warning("pages go of which the log has nothing", pages=found.lost, of=found.shown)
+            log.warning("removing pages without events in the log", pages=found.lost, of=found.shown)
 
     async def _advance(self, domain: AnyDomain, position: int) -> None:
-        """Moves the checkpoint to where everything is folded, unless its consumer has come further meanwhile."""
-        tally = await self._store.proof.count_events(domain.name, position)
-        dead = min(await self._store.dead_letters.count(DeadLetterFilter("projection", domain.name)), tally.streams)
-        async with self._store.coordination.fold_transaction(domain.name) as folding:
-            if folding.checkpoint.position <= position:
-                moved = folding.checkpoint._replace(
+        """Moves the checkpoint to the position folded, unless its consumer is further by now."""
+        counts = await self._store.proof.count_events(domain.name, position)
+        dead = min(await self._store.dead_letters.count(DeadLetterFilter("projection", domain.name)), counts.streams)
+        async with self._store.coordination.fold_transaction(domain.name) as transaction:
+            if transaction.checkpoint.position <= position:
+                moved = transaction.checkpoint._replace(
                     position=position,
-                    applied=tally.streams - dead,
-                    stale=tally.events - tally.streams,
+                    applied=counts.streams - dead,
+                    stale=counts.events - counts.streams,
                     dead=dead,
                     fingerprint=self._config.fingerprint(domain),
                 )
-                await folding.advance(moved)
+                await transaction.advance(moved)
 
     async def _discard_missing_events(self) -> None:
-        """Events of the fold's dead letters that are not in this log need nobody any more."""
-        place = FIRST_KEY
-        letters = self._store.dead_letters
-        while page := await letters.oldest(DeadLetterFilter("projection"), after=place, limit=CHUNK_DEAD_LETTERS):
-            place = page[-1].key
-            for letter in await self._missing(page):
-                await letters.resolve(
-                    letter.kind, letter.number, Resolution("discarded", now(), "recovery", EVENT_MISSING)
+        """Discards the dead letters of the fold whose events are not in this log."""
+        key = FIRST_KEY
+        dead_letters = self._store.dead_letters
+        while chunk := await dead_letters.oldest(DeadLetterFilter("projection"), after=key, limit=CHUNK_DEAD_LETTERS):
+            key = chunk[-1].key
+            for dead_letter in await self._missing(chunk):
+                await dead_letters.resolve(
+                    dead_letter.kind, dead_letter.number, Resolution("discarded", now(), "recovery", EVENT_MISSING)
                 )
 
-    async def _missing(self, letters: list[DeadLetterHeader]) -> list[DeadLetterHeader]:
-        versions = {(letter.originator_id, letter.originator_version) for letter in letters}
-        there = {event[1:4] for event in await self._store.log.events_at(versions)}
+    async def _missing(self, dead_letters: list[DeadLetterHeader]) -> list[DeadLetterHeader]:
+        versions = {(dead_letter.originator_id, dead_letter.originator_version) for dead_letter in dead_letters}
+        present = {event[1:4] for event in await self._store.log.events_at(versions)}
         return [
-            letter
-            for letter in letters
-            if (letter.originator_id, letter.originator_version, letter.revision) not in there
+            dead_letter
+            for dead_letter in dead_letters
+            if (dead_letter.originator_id, dead_letter.originator_version, dead_letter.revision) not in present
         ]

@@ -1,9 +1,8 @@
-"""Every page again, from the log: after a change of the configuration or the code, or to see whether any has drifted.
+"""Folds every page again from the log: after a change of the configuration or the code, or to find drift.
 
-Nothing stands still for it. It reads the newest events of some thousand SKUs, folds them, and looks whether just that
-stands there; for this it takes no lock. Where it does not, it reads and folds again in the domain's transaction, for as
-long as a consumer's batch takes, and sees what has drifted: the consumer may only have been faster. Readers see whole
-sections, and never an older one.
+It reads the heads of a few thousand SKUs, folds them, and compares the result with the stored sections, without locks.
+If they differ, it reads and folds them again in the domain's transaction, for no longer than a consumer's batch, to
+tell drift from a consumer that was faster. Readers see complete sections, never older ones.
 """
 
 import time
@@ -39,10 +38,10 @@ from pagefold.projections.field_changes import FieldChange, changes_between, fla
 from pagefold.projections.streams import decode_part, encode_part
 
 MAX_TRANSACTION_SECONDS = 0.15
-"""A transaction ends after the step in which it grew so old: consumers wait no longer."""
+"""A transaction ends after the step in which it gets this old, so that consumers wait no longer."""
 
 SAMPLED_SKUS = 500
-"""So many SKUs of a sample are compared in a step."""
+"""SKUs of a sample that are compared in a step."""
 
 _random = SystemRandom()
 
@@ -50,9 +49,9 @@ SectionDriftKind: TypeAlias = Literal["differs", "lost", "surplus"]
 
 
 class SectionDrift(msgspec.Struct, frozen=True):
-    """A section that is not what the log says: it differs, has no row, or has one that nothing in the log accounts for.
+    """A section that differs from the log, is missing, or has no events in the log.
 
-    `changes` are from what stood there to what must be.
+    `changes` are from the stored section to the expected one.
     """
 
     sku: str
@@ -69,7 +68,11 @@ Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[FoldTransaction]]
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
-    """What was found: `sections` in all; `changed` had drifted; `behind` wait for their consumer, as they should."""
+    """The result of a replay.
+
+    Of all `sections`, `changed` had drifted, and `behind` differ only because their consumer has not reached their
+    events.
+    """
 
     sections: int = 0
     changed: int = 0
@@ -81,12 +84,12 @@ class ReplayResult(msgspec.Struct, frozen=True):
 
     @property
     def drift(self) -> float:
-        """The share of the sections that had drifted, in percent."""
+        """The share of drifted sections, in percent."""
         return 100 * self.changed / self.sections if self.sections else 100.0 * bool(self.changed)
 
 
 class _Part:
-    """Some of a domain's streams: which are left, and what was found, and how many rows stand there, of the others."""
+    """A range of a domain's streams: the rest of it, the result so far, and the number of stored rows."""
 
     def __init__(self, span: StreamRange) -> None:
         self.rest = span
@@ -95,13 +98,13 @@ class _Part:
 
 
 def ignore(_: object) -> None:
-    """Hears, and does nothing."""
+    """Does nothing."""
 
 
 class Replayer:
-    """Folds the pages of the domain of a looker again. Writes what had drifted, unless it is only asked to look.
+    """Folds the pages of a verifier's domain again. Repairs drift, unless `write` is False.
 
-    `begin` begins its transactions: those of a repair, unless others are given.
+    `begin` starts its transactions; by default, those of a repair.
     """
 
     def __init__(
@@ -122,7 +125,10 @@ class Replayer:
         self._lock = anyio.Lock()
 
     async def run(self, *, prefix: str = "", write: bool = True, pool: VerifierPool | None = None) -> ReplayResult:
-        """Every section of the domain, or those of the SKUs that begin with a prefix. A pool looks at parts of all."""
+        """Replays every section of the domain, or those of the SKUs that begin with a prefix.
+
+        A pool verifies ranges of all.
+        """
         verify: Verify = self._verifier.verify
         ranges: Sequence[StreamRange] = [prefix_range(prefix)]
         if pool is not None and not prefix:
@@ -137,7 +143,7 @@ class Replayer:
         return found + await self._surplus(prefix, since, write=write)
 
     async def _replay_range(self, part: _Part, verify: Verify, *, write: bool) -> None:
-        """Every section of a part: looks, and settles what is not as it must be, and looks on from there."""
+        """Replays every section of a range: verifies, repairs what differs, and verifies on from there."""
         dead_letters = await self._dead_letters()
         read_only = not dead_letters
         while not part.rest.ended:
@@ -150,16 +156,16 @@ class Replayer:
                 read_only = not dead_letters and repaired == ReplayResult(repaired.sections)
 
     async def sample(self, skus: Sequence[str]) -> ReplayResult:
-        """The sections of some SKUs, as they are written in the log, without writing."""
+        """Compares the sections of some SKUs, encoded as in the log, without writing."""
         found = ReplayResult()
         for start in range(0, len(skus), SAMPLED_SKUS):
-            async with self._begin() as folding:
+            async with self._begin() as transaction:
                 async for step in self._verifier.steps_of(skus[start : start + SAMPLED_SKUS]):
-                    found += (await self._repair_step(folding, step, write=False))[0]
+                    found += (await self._repair_step(transaction, step, write=False))[0]
         return found
 
     async def _dead_letters(self) -> int:
-        """How many events are in dead letters. Those that can be folded now will be resolved, in a transaction."""
+        """The number of dead letters. Those that can now be folded are resolved, in a transaction."""
         return await self._store.dead_letters.count(DeadLetterFilter("projection", self._domain))
 
     def _record(self, part: _Part, verified: VerifiedRange) -> None:
@@ -169,13 +175,13 @@ class Replayer:
         self._on_progress(verified.sections)
 
     async def _transaction(self, part: _Part, *, write: bool) -> ReplayResult:
-        """The first steps of a part: what they found.
+        """The result of the first steps of a range, in one transaction.
 
-        While one is settled, the streams of the next are read.
+        While one step is repaired, the streams of the next are read.
         """
         found = ReplayResult()
         rest = part.rest
-        async with self._begin() as folding:
+        async with self._begin() as transaction:
             began = time.monotonic()
             coming = [await self._verifier.next_step(rest)]
             while coming:
@@ -184,7 +190,7 @@ class Replayer:
                 async with anyio.create_task_group() as group:
                     if not rest.ended and time.monotonic() - began < MAX_TRANSACTION_SECONDS:
                         group.start_soon(self._read_ahead, rest, coming)
-                    repaired, stored = await self._repair_step(folding, step, write=write)
+                    repaired, stored = await self._repair_step(transaction, step, write=write)
                 found += repaired
                 part.rows += stored
         part.rest = rest
@@ -194,15 +200,19 @@ class Replayer:
     async def _read_ahead(self, rest: StreamRange, coming: list[ScanStep]) -> None:
         coming.append(await self._verifier.next_step(rest))
 
-    async def _repair_step(self, folding: FoldTransaction, step: ScanStep, *, write: bool) -> tuple[ReplayResult, int]:
-        """Compares what stands with what must be, and makes it so. Gives how many rows stand then, too.
+    async def _repair_step(
+        self, transaction: FoldTransaction, step: ScanStep, *, write: bool
+    ) -> tuple[ReplayResult, int]:
+        """Compares stored and expected sections, and repairs the difference.
 
-        A step of which too much stands there is halved, down to one SKU.
+        Also returns how many rows are stored then.
+
+        A step with too many stored bytes is halved, down to one SKU.
         """
         try:
-            rows, folded = await self._stored_and_folded(folding, step)
+            rows, folded = await self._stored_and_folded(transaction, step)
         except ReadTooLarge:
-            first, second = [await self._repair_step(folding, half, write=write) for half in _halves(step)]
+            first, second = [await self._repair_step(transaction, half, write=write) for half in _halves(step)]
             return first[0] + second[0], first[1] + second[1]
         surplus: dict[tuple[str, str], Section] = {}
         wrong: list[Section] = []
@@ -212,23 +222,23 @@ class Replayer:
             surplus = dict(stored)
             wrong = [section for section in folded.sections if surplus.pop((section[0], section[1]), None) != section]
         if write:
-            await self._write(folding, step, folded, wrong, surplus)
-        behind = self._report(wrong, surplus, stored, _skus_ahead(folding, step.heads) if wrong else ())
+            await self._write(transaction, step, folded, wrong, surplus)
+        behind = self._report(wrong, surplus, stored, _skus_ahead(transaction, step.heads) if wrong else ())
         self._on_progress(len(folded.sections))
         total = len(folded.sections) + len(surplus)
         stored_rows = len(folded.sections) if write else len(rows)
         return ReplayResult(total, len(wrong) + len(surplus) - behind, behind), stored_rows
 
     async def _stored_and_folded(
-        self, folding: FoldTransaction, step: ScanStep
+        self, transaction: FoldTransaction, step: ScanStep
     ) -> tuple[list[Section], FoldedSections]:
-        """The sections as they stand, and as they must be: read and folded at the same time."""
+        """The stored and the expected sections, read and folded concurrently."""
         stored: list[Section] = []
         folded: list[FoldedSections] = []
 
         async def read() -> None:
             skus = [decode_part(sku) for sku in step.skus]
-            stored.extend(await folding.sections(skus, max_bytes=MAX_STEP_BYTES if len(skus) > 1 else None))
+            stored.extend(await transaction.sections(skus, max_bytes=MAX_STEP_BYTES if len(skus) > 1 else None))
 
         async def fold() -> None:
             folded.append(await self._verifier.fold(step))
@@ -238,19 +248,19 @@ class Replayer:
 
     async def _write(
         self,
-        folding: FoldTransaction,
+        transaction: FoldTransaction,
         step: ScanStep,
         folded: FoldedSections,
         wrong: Sequence[Section],
         surplus: _SectionsByKey,
     ) -> None:
         if wrong:
-            await folding.write(wrong)
+            await transaction.write(wrong)
         if surplus:
-            await folding.remove(list(surplus))
+            await transaction.remove(list(surplus))
         if folded.dead_letters:
-            await folding.add_dead_letters(folded.dead_letters)
-        await self._verifier.folder.resolve(folding, step.heads, folded.bad)
+            await transaction.add_dead_letters(folded.dead_letters)
+        await self._verifier.folder.resolve(transaction, step.heads, folded.bad)
 
     def _report(
         self,
@@ -259,7 +269,7 @@ class Replayer:
         stored: _SectionsByKey,
         ahead: Collection[str],
     ) -> int:
-        """Tells of every section that has drifted. Gives how many have not: their consumer has not come so far yet."""
+        """Reports every section that has drifted. Returns how many others only wait for their consumer."""
         drifted = [section for section in wrong if section.sku not in ahead]
         if self._on_drift is not ignore:
             for section in drifted:
@@ -270,28 +280,28 @@ class Replayer:
         return len(wrong) - len(drifted)
 
     async def _surplus(self, prefix: str, since: int, *, write: bool) -> ReplayResult:
-        """The rows of SKUs of which the log knows nothing in this domain, or knew nothing up to the position `since`.
+        """Repairs the rows of SKUs without events in this domain, or without any up to the position `since`.
 
-        The latter were not come by on the way, and their consumer folds only the channels of which something was said.
+        The latter were not in the scan, and their consumer folds only the channels of their events.
         """
         found = ReplayResult()
-        skus = [prefix]  # what follows is behind it
-        while mine := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
-            async with self._begin() as folding:
+        skus = [prefix]  # all SKUs with the prefix sort after it
+        while own := [encode_part(sku) for sku in skus if sku.startswith(prefix)]:
+            async with self._begin() as transaction:
                 known: set[str] = set()
-                async for step in self._verifier.steps_of(mine):
+                async for step in self._verifier.steps_of(own):
                     known.update(map(_sku_of, step.heads))
-                    if late := _added_since(step, since):
-                        found += (await self._repair_step(folding, late, write=write))[0]
-                unknown = [sku for sku in mine if sku not in known]
+                    if added := _added_since(step, since):
+                        found += (await self._repair_step(transaction, added, write=write))[0]
+                unknown = [sku for sku in own if sku not in known]
                 if unknown:
-                    found += (await self._repair_step(folding, ScanStep(unknown, [], EMPTY_RANGE), write=write))[0]
+                    found += (await self._repair_step(transaction, ScanStep(unknown, [], EMPTY_RANGE), write=write))[0]
             skus = await self._store.pages.skus(self._domain, skus[-1], SAMPLED_SKUS)
         return found
 
 
 async def sample_skus(log: Log, number: int) -> list[str]:
-    """So many SKUs of the log, at random, as they are written there; all of them when there are no more."""
+    """`number` random SKUs of the log, encoded as there; all of them if there are fewer."""
     chosen: list[str] = []
     count = 0
     after = ""
@@ -307,12 +317,12 @@ async def sample_skus(log: Log, number: int) -> list[str]:
 
 
 def _sku_of(head: StoredEvent) -> str:
-    """As it is written in the log."""
+    """The SKU, encoded as in the log."""
     return head.originator_id.partition("/")[0]
 
 
 def _added_since(step: ScanStep, since: int) -> ScanStep | None:
-    """Of a step, the SKUs of which every head was said after a position; None where there are none."""
+    """The SKUs of a step whose heads are all after a position; None if there are none."""
     early = {_sku_of(head) for head in step.heads if head.notification_id <= since}
     heads = [head for head in step.heads if _sku_of(head) not in early]
     return ScanStep(sorted(set(map(_sku_of, heads))), heads, EMPTY_RANGE) if heads else None
@@ -321,15 +331,15 @@ def _added_since(step: ScanStep, since: int) -> ScanStep | None:
 def _halves(step: ScanStep) -> tuple[ScanStep, ScanStep]:
     middle = len(step.skus) // 2
     first, second = step.skus[:middle], step.skus[middle:]
-    mine = set(first)
-    own = [head for head in step.heads if head.originator_id.partition("/")[0] in mine]
-    others = [head for head in step.heads if head.originator_id.partition("/")[0] not in mine]
-    return ScanStep(first, own, step.rest), ScanStep(second, others, step.rest)
+    own_skus = set(first)
+    own_heads = [head for head in step.heads if head.originator_id.partition("/")[0] in own_skus]
+    other_heads = [head for head in step.heads if head.originator_id.partition("/")[0] not in own_skus]
+    return ScanStep(first, own_heads, step.rest), ScanStep(second, other_heads, step.rest)
 
 
-def _skus_ahead(folding: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
-    """The SKUs of which the log has news that the consumer has not seen."""
-    position = folding.checkpoint.position
+def _skus_ahead(transaction: FoldTransaction, heads: Sequence[StoredEvent]) -> set[str]:
+    """SKUs with events after the consumer's checkpoint."""
+    position = transaction.checkpoint.position
     return {decode_part(head[1].partition("/")[0]) for head in heads if head[0] > position}
 
 
@@ -339,7 +349,7 @@ def _drift(of: Section, kind: SectionDriftKind, before: Section | None, after: S
 
 
 def _fields(section: Section | None) -> dict[str, JSON]:
-    """What a section says, by path. What is no JSON is shown as text."""
+    """The fields of a section, by path. Invalid JSON becomes text."""
     if section is None:
         return {}
     return flatten(

@@ -1,7 +1,7 @@
-"""Looks whether the pages are what the log says. Takes no lock, and writes nothing.
+"""Compares stored sections with the log, without locks or writes.
 
-What is as it must be is told in a stroke, by some thousand SKUs. Of anything else it only says where that is: there may
-be drift, or the consumer was faster, or has not come so far.
+Ranges of a few thousand SKUs that match are confirmed at once. It stops before the first range that does not: that may
+be drift, or the consumer may be ahead or behind.
 """
 
 import sys
@@ -23,19 +23,19 @@ from pagefold.projections import SharedSections
 from pagefold.projections.streams import decode_part, encode_part
 
 STEP_STREAMS = 6_000
-"""How many streams are looked at in a step, unless they are too large."""
+"""Streams scanned in a step, unless they are too large."""
 
 MAX_STEP_BYTES = 40 * 1024 * 1024
 """Bytes of the heads of a step, and of the sections that they give in all channels."""
 
 MAX_CACHED_SCANS = 4
-"""So many reads are kept for who comes later. Whoever comes later than that reads again."""
+"""Scans that are cached for slower users. After that, they scan again."""
 
 RANGE_SAMPLES = 100
-"""At so many places of the log it is seen which SKUs there are, to part them."""
+"""Positions of the log that are sampled for SKUs, to split the ranges."""
 
 EVENTS_PER_SAMPLE = 20
-"""Events that are read at such a place."""
+"""Events read at each sampled position."""
 
 _key = itemgetter(0, 1)
 
@@ -43,7 +43,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 class StreamRange(NamedTuple):
-    """The streams whose names lie between two names; "" is no bound. `ended`: none of them is left."""
+    """The streams whose names lie between two names; "" is no bound. `ended` if none is left."""
 
     after: str
     below: str
@@ -54,9 +54,9 @@ EMPTY_RANGE = StreamRange("", "", ended=True)
 
 
 class ScanStep(NamedTuple):
-    """Some SKUs, as they are written in the log, and the heads of all streams that can give them a section.
+    """Some SKUs, encoded as in the log, and the heads of all streams that can give them a section.
 
-    `rest` is what is left behind them.
+    `rest` is the range after them.
     """
 
     skus: list[str]
@@ -65,7 +65,7 @@ class ScanStep(NamedTuple):
 
 
 class FoldedStep(NamedTuple):
-    """What a step gives: its SKUs by name, and their sections; None where something cannot be folded."""
+    """The result of a step: its SKUs by name, and their sections; None if any cannot be folded."""
 
     skus: list[str]
     sections: list[SharedSections] | None
@@ -73,29 +73,29 @@ class FoldedStep(NamedTuple):
 
 
 class VerifiedRange(NamedTuple):
-    """So many more sections are as they must be, and this is left behind them."""
+    """How many more sections match, and the range that is left."""
 
     sections: int
     rest: StreamRange
 
 
 OnVerified: TypeAlias = Callable[[VerifiedRange], None]
-"""Hears how far everything is as it must be."""
+"""Called with each range that matches."""
 
 Verify: TypeAlias = Callable[[StreamRange, OnVerified], Awaitable[None]]
-"""Whoever looks at a domain's pages, as `SectionVerifier.verify` does."""
+"""A function that verifies a domain's pages, as `SectionVerifier.verify` does."""
 
 
 class SharedScans:
-    """Reads of the heads of some domains' streams, for several who go through all of them at about the same time.
+    """Scans of the heads of some domains' streams, shared by verifiers that run through them at about the same time.
 
-    Whoever asks for what another has just been given is given the same: to step through the names takes longer than to
-    read the heads, and every SKU has names of all domains.
+    A scan that was just done for one is given to the others: stepping through the names takes longer than reading the
+    heads, and every SKU has names of all domains.
     """
 
     def __init__(self, log: Log, domains: Collection[AnyDomain], config: Config) -> None:
         self._log = log
-        # whether a channel listens to a source or not: of the others, letters are resolved
+        # also sources that no channel listens to: their dead letters are resolved
         self._suffixes = {
             domain.name: tuple(f"/{domain.name}/{encode_part(source)}" for source in config.sources_of(domain.name))
             for domain in domains
@@ -107,29 +107,29 @@ class SharedScans:
         """What was read, without the parts of those who have come for it."""
 
     async def cached(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
-        """As `Log.scan` gives it, and perhaps as it was some steps ago."""
+        """As `Log.scan`, possibly from some steps ago."""
         key = (after, below, limit)
         async with self._lock:
             if domain not in (parts := self._cached.pop(key, {})):
                 parts = self._parts(await self._scan(self._all_suffixes, after, below, limit))
-            part = parts.pop(domain)
+            own = parts.pop(domain)
             if parts:
                 self._cached[key] = parts
                 if len(self._cached) > MAX_CACHED_SCANS:
                     del self._cached[next(iter(self._cached))]
-        return part
+        return own
 
     async def fresh(self, domain: str, after: str, below: str, limit: int) -> ScannedHeads:
-        """As `Log.scan` gives it now."""
+        """As `Log.scan`, read now."""
         return self._parts(await self._scan(self._suffixes[domain], after, below, limit))[domain]
 
     async def _scan(self, suffixes: Collection[str], after: str, below: str, limit: int) -> ScannedHeads:
-        """Whoever looks at more streams than is usual, because they are all of one SKU, may read as much more."""
+        """Scans streams. If there are more than usual, since they are all of one SKU, more bytes are allowed, too."""
         max_bytes = self.max_bytes * max(limit // STEP_STREAMS, 1)
         return await self._log.scan(suffixes, after=after, below=below, limit=limit, max_bytes=max_bytes)
 
     def _parts(self, scanned: ScannedHeads) -> dict[str, ScannedHeads]:
-        """What is each domain's. Under the name of one an application may have written something else."""
+        """The part of each domain. Under a domain's topic, applications may have other streams."""
         parts = {domain: ScannedHeads([], scanned.end) for domain in self._suffixes}
         for head in scanned.heads:
             part = parts.get(head[4])
@@ -142,9 +142,9 @@ Scan: TypeAlias = Callable[[str, str, str, int], Awaitable[ScannedHeads]]
 
 
 class SectionVerifier:
-    """Folds one domain again, step by step. `scans` are shared with those who look at others beside it.
+    """Folds one domain again, step by step. `scans` are shared with the verifiers of other domains.
 
-    `max_bytes` is how large the heads of a step may be together, unless they are of one SKU.
+    `max_bytes` limits the heads of a step, unless they are of one SKU.
     """
 
     def __init__(self, store: Store, domain: AnyDomain, config: Config, scans: SharedScans | None = None) -> None:
@@ -155,9 +155,9 @@ class SectionVerifier:
         self.folder = Folder(domain, config.resolved_channels, store.log)
 
     async def verify(self, streams: StreamRange, on_verified: OnVerified) -> None:
-        """Goes on while everything is as it must be, and tells so.
+        """Verifies ranges while they match, and reports each.
 
-        While one step is looked at, the next is folded, and the streams of the one behind it are read.
+        While one step is compared, the next is folded, and the streams of the one after it are read.
         """
         to_fold, scanned = anyio.create_memory_object_stream[ScanStep](0)
         to_compare, folded = anyio.create_memory_object_stream[FoldedStep](0)
@@ -182,7 +182,7 @@ class SectionVerifier:
                 on_verified(VerifiedRange(sum([len(each.channels) for each in sections]), rest))
 
     async def next_step(self, streams: StreamRange) -> ScanStep:
-        """The first SKUs of a span, with all of their heads as they stand now."""
+        """The first SKUs of a range, with all of their current heads."""
         return await self._next_step(streams, self._scans.fresh)
 
     async def _next_step(self, streams: StreamRange, scan: Scan) -> ScanStep:
@@ -193,44 +193,44 @@ class SectionVerifier:
             if end is None:
                 return _step(heads, StreamRange(after, below, ended=True))
             begun = end[: end.find("/") + 1] or end
-            if begun > after:  # else one SKU has more streams than that
+            if begun > after:  # otherwise one SKU has more streams than that
                 return _step(
                     [head for head in heads if not head.originator_id.startswith(begun)], StreamRange(begun, below)
                 )
             limit *= 2
 
     async def steps_of(self, skus: Sequence[str]) -> AsyncGenerator[ScanStep, None]:
-        """Some SKUs, as they are written in the log, in as many steps as they need."""
-        left: list[Sequence[str]] = [skus]
-        while left:
-            some = left.pop()
-            wanted = [sku + suffix for sku in some for suffix in self.folder.suffixes]
+        """Some SKUs, encoded as in the log, in as many steps as they need."""
+        chunks_left: list[Sequence[str]] = [skus]
+        while chunks_left:
+            skus_here = chunks_left.pop()
+            needed = [sku + suffix for sku in skus_here for suffix in self.folder.suffixes]
             try:
-                heads = await self._store.log.heads(wanted, max_bytes=self.max_bytes if len(some) > 1 else None)
+                heads = await self._store.log.heads(needed, max_bytes=self.max_bytes if len(skus_here) > 1 else None)
             except ReadTooLarge as error:
-                left += split_equal(some, error.parts)[::-1]
+                chunks_left += split_equal(skus_here, error.parts)[::-1]
                 continue
-            yield ScanStep(list(some), heads, EMPTY_RANGE)
+            yield ScanStep(list(skus_here), heads, EMPTY_RANGE)
 
     async def fold(self, step: ScanStep) -> FoldedSections:
-        """The sections that must be there, by SKU and channel."""
+        """The expected sections, by SKU and channel."""
         sections = await self.folder.sections(step.heads, dict.fromkeys(step.skus, self.folder.all_channels))
         sections.sections.sort(key=_key)
         return sections
 
 
 async def split_ranges(store: Store, domains: Collection[AnyDomain], number: int) -> list[StreamRange]:
-    """All streams in about so many parts, in each of which these domains have about as much. No SKU is in two parts."""
+    """Splits all streams into about `number` ranges with about equally many events. No SKU is in two."""
     end = await store.log.end()
     found: set[str] = set()
-    places = RANGE_SAMPLES // len(domains)
+    samples = RANGE_SAMPLES // len(domains)
     for domain in domains:
-        for place in range(places):
-            after = end * place // places
+        for sample in range(samples):
+            after = end * sample // samples
             window = await store.log.window(domain.name, after, after + EVENTS_PER_SAMPLE)
             found.update(event.originator_id[: event.originator_id.find("/") + 1] for event in window)
     names = sorted(found - {""})
-    between = list(dict.fromkeys(names[len(names) * part // number] for part in range(1, number) if names))
+    between = list(dict.fromkeys(names[len(names) * index // number] for index in range(1, number) if names))
     return [StreamRange(after, below) for after, below in zip(["", *between], [*between, ""], strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""Processes that look at pages beside this one: folding is Python's work, of which a process does one thing at a time.
+"""Processes that verify pages beside this one: folding is CPU work, which Python does in one thread at a time.
 
-Each is given a span of streams at a time, and tells how far everything in it is as it must be. None of them takes a
-lock, or writes. What one that is lost had left is looked at here, and another takes its place.
+Each gets a range of streams at a time, and reports how far it matches. None of them locks or writes. If one is lost,
+the rest of its range is verified here, and another process replaces it.
 """
 
 import os
@@ -21,31 +21,31 @@ from pagefold.engine.replay.section_verifier import OnVerified, StreamRange, Ver
 from pagefold.engine.runtime.logs import Logger
 
 RANGES_PER_PROCESS = 4
-"""So many parts of all pages for each process: they are never of quite the same size."""
+"""Ranges for each process; their sizes differ."""
 
 MIN_EVENTS = 300_000
-"""So many events of a log take longer than it takes to start processes."""
+"""The size of a log from which on starting processes pays off."""
 
 MAX_REPLY_BYTES = 65_536
-"""Of a line in which a process answers."""
+"""The maximum length of a reply line."""
 
 CLOSE_SECONDS = 10.0
 
 GATHER_SECONDS = 0.1
-"""Who wants to look at the same part comes at about the same time."""
+"""How long to wait for other domains to ask for the same range; they do so at about the same time."""
 
 log = Logger(__name__)
 
 
 class VerifyRequest(msgspec.Struct, array_like=True, frozen=True):
-    """What a process is to look at: the pages of some domains."""
+    """A request to a process: verify the pages of some domains."""
 
     domains: list[str]
     streams: StreamRange
 
 
 class VerifyReply(msgspec.Struct, array_like=True, frozen=True):
-    """What it has seen of one of the domains."""
+    """The reply of a process for one of the domains."""
 
     domain: str
     verified: VerifiedRange
@@ -55,11 +55,11 @@ _replies: msgspec.json.Decoder[VerifyReply | None] = msgspec.json.Decoder(Verify
 
 
 class _ProcessLost(Exception):
-    """A process has ended, or says what cannot be understood."""
+    """A process has ended, or sends replies that cannot be decoded."""
 
 
 class _VerifierProcess:
-    """One process. It is told the configuration with the first that it is asked."""
+    """One process. It gets the configuration with its first request."""
 
     def __init__(self, process: Process, asks: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
         self._process = process
@@ -69,9 +69,9 @@ class _VerifierProcess:
 
     @classmethod
     async def start(cls, config: Config) -> Self:
-        """A new one, of the same Python. Nothing is imported from where the program happens to work (`-P`)."""
+        """Starts a process with the same Python. Nothing is imported from the working directory (`-P`)."""
         command = [sys.executable, "-P", "-m", "pagefold.engine.replay.verifier_process"]
-        with anyio.CancelScope(shield=True):  # else it is killed, and still there for a moment
+        with anyio.CancelScope(shield=True):  # otherwise a cancelled start would leave the process running for a moment
             process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None)
         if process.stdin is None or process.stdout is None:
             raise AssertionError
@@ -86,12 +86,12 @@ class _VerifierProcess:
             callbacks[reply.domain](reply.verified)
 
     async def end(self) -> None:
-        """Tells it that there is nothing more to do, and waits until it has gone."""
+        """Closes its input, and waits until it has ended."""
         await self._stdin.aclose()
         await self._process.aclose()
 
     async def kill(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends it at once."""
         with suppress(ProcessLookupError):
             self._process.kill()
         await self._process.aclose()
@@ -116,7 +116,7 @@ class _VerifierProcess:
 
 
 class _SharedRequest:
-    """The domains of which the same span is looked at, and who hears of them; `complete` when these are all."""
+    """The domains that verify the same range, and their callbacks; `complete` once all domains have joined."""
 
     def __init__(self) -> None:
         self.callbacks: dict[str, OnVerified] = {}
@@ -126,10 +126,9 @@ class _SharedRequest:
 
 
 class VerifierPool:
-    """So many processes, each started when it is first needed, and again when it was lost.
+    """Up to `size` processes, each started when first needed, and restarted when lost.
 
-    They look at several domains together: then one walk through the log is enough for all. `ranges` are what everybody
-    begins with.
+    They verify several domains together, so that one scan of the log serves all. `ranges` are where all domains start.
     """
 
     def __init__(self, config: Config, size: int, domains: Collection[str], ranges: Sequence[StreamRange]) -> None:
@@ -146,7 +145,7 @@ class VerifierPool:
     async def open(
         cls, config: Config, size: int, domains: Collection[str], ranges: Sequence[StreamRange]
     ) -> AsyncIterator[Self]:
-        """Processes that go when the block ends."""
+        """A pool whose processes end with the block."""
         pool = cls(config, size, domains, ranges)
         try:
             yield pool
@@ -168,7 +167,7 @@ class VerifierPool:
             await fallback(rest, on_verified)
 
     async def _verify_together(self, domain: str, streams: StreamRange, on_verified: OnVerified) -> bool:
-        """With all others who want to look at the same. False where the process was lost."""
+        """Verifies together with the others who ask for the same range. False if the process was lost."""
         request = self._shared.get(streams)
         if request is not None and domain not in request.callbacks:
             self._join(request, domain, on_verified)
@@ -194,19 +193,19 @@ class VerifierPool:
             request.complete.set()
 
     def _close(self, request: _SharedRequest, streams: StreamRange) -> None:
-        """Whoever comes now is too late for it."""
+        """Closes a request: those who come later are too late."""
         if self._shared.get(streams) is request:
             del self._shared[streams]
 
     async def _verify_in_process(self, streams: StreamRange, callbacks: Mapping[str, OnVerified]) -> bool:
-        """False where the process was lost."""
+        """False if the process was lost."""
         async with AsyncExitStack() as stack:
             try:
                 process = self._idle.pop() if self._idle else await _VerifierProcess.start(self._config)
                 stack.push_async_callback(process.kill)
                 await process.verify(streams, callbacks)
             except (_ProcessLost, OSError) as error:
-                log.warning("a process that looks at pages was lost", domains=sorted(callbacks), error=str(error))
+                log.warning("a process that verifies pages was lost", domains=sorted(callbacks), error=str(error))
                 return False
             stack.pop_all()
             self._idle.append(process)
@@ -214,5 +213,5 @@ class VerifierPool:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """One process of a pool: `python -m pagefold.engine.replay.verifier_process`, started by `engine.replay.verifier_pool`.
 
-Its standard input is a configuration, and then what to look at, a line each; its standard output is what it has seen.
-It ends when there is nothing more to read.
+Its standard input is a configuration and then requests, one a line; its standard output is the replies. It ends at the
+end of its input.
 """
 
 import signal
@@ -26,7 +26,7 @@ _requests = msgspec.json.Decoder(VerifyRequest)
 
 
 async def serve(lines: Iterable[bytes]) -> int:
-    """Looks at one span after the other. A store that fails ends it: whoever asked meets the same."""
+    """Verifies one range after the other. Ends if the store fails: the pool's process will notice the same."""
     config = msgspec.json.decode(next(iter(lines)), type=Config)
     try:
         store = await open_store(config, create=False)
@@ -42,7 +42,7 @@ async def serve(lines: Iterable[bytes]) -> int:
 
 async def _verify(store: Store, config: Config, request: VerifyRequest) -> None:
     domains = [domain for domain in DOMAINS if domain.name in request.domains]
-    scans = SharedScans(store.log, domains, config)  # new ones: what was read for a former look is old
+    scans = SharedScans(store.log, domains, config)  # new for each request: cached scans would be outdated
     verifiers = [SectionVerifier(store, domain, config, scans) for domain in domains]
     await run_together(
         *(partial(verifier.verify, request.streams, partial(_reply, verifier.domain)) for verifier in verifiers)
@@ -61,5 +61,5 @@ def _write(reply: VerifyReply | None) -> None:
 
 if __name__ == "__main__":
     logs.configure("error")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who has started it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that started it
     sys.exit(run(lambda: serve(sys.stdin.buffer)))

@@ -1,8 +1,9 @@
-"""Backups of a store: a folder with what is needed to put it back as it was, and a manifest that proves it whole.
+"""Backups of a store: a folder with all that is needed to restore it, and a manifest that verifies it.
 
-A backup is made beside whoever works, and is of one moment: its pages are never ahead of its log. What is put back
-replaces what is there, which is kept aside. Each kind of store has its own way: `engine.stores.sqlite.backup` copies
-both files, `pagefold.engine.stores.postgres.backup` runs the server's own programs.
+A backup is made while others work, and is a snapshot of one moment: its pages are never ahead of its log. A restore
+replaces the store, and keeps the replaced one aside. Each kind of store has its own method:
+`engine.stores.sqlite.backup` copies both files, `pagefold.engine.stores.postgres.backup` runs the server's own
+programs.
 """
 
 import secrets
@@ -35,42 +36,42 @@ from pagefold.engine.stores.durability import sync
 
 
 class RestoreResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What was put back, and where that is kept which stood there before."""
+    """What was restored, and where the replaced store is kept."""
 
     backup: Manifest
     kept_aside: str | None
 
 
 class BackupMethod(Protocol):
-    """How a kind of store is copied, and put back."""
+    """How a kind of store is copied and restored."""
 
     async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
-        """Puts all of an existing store into files of an empty folder."""
+        """Copies an existing store into files of an empty folder."""
 
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
-        """Puts a whole backup in the place of the store. Tells where that is kept which stood there, if anything."""
+        """Replaces the store with a verified backup. Returns where the replaced store is kept, if there was one."""
 
 
 def store_kind(config: Config) -> StoreKind:
-    """The kind of a configuration's store."""
+    """The kind of the configured store."""
     return "sqlite" if config.store.url.startswith("sqlite:") else "postgresql"
 
 
 def backup_method(config: Config, tools: Path | None) -> BackupMethod:
-    """The way of a kind of store. `tools` is the folder of PostgreSQL's programs, None for those on the PATH."""
+    """The method for the configured store. `tools` is the folder of PostgreSQL's programs; None uses the PATH."""
     if store_kind(config) == "sqlite":
-        from pagefold.engine.stores.sqlite.backup import SQLiteBackups  # noqa: PLC0415  # a command waits for one driver
+        from pagefold.engine.stores.sqlite.backup import SQLiteBackups  # noqa: PLC0415  # importing a driver takes time
 
         return SQLiteBackups()
-    from pagefold.engine.stores.postgres.backup import PostgresBackups  # noqa: PLC0415  # likewise
+    from pagefold.engine.stores.postgres.backup import PostgresBackups  # noqa: PLC0415  # as above
 
     return PostgresBackups(tools)
 
 
 async def back_up(config: Config, folder: Path, *, tools: Path | None = None, advance: OnProgress) -> Manifest:
-    """Makes a backup of an existing store in a new folder. It is there when it is whole, and only then.
+    """Backs an existing store up to a new folder, which appears only when it is complete.
 
-    Raises `BackupError`, `StoreError`; `LogReplaced` where the log is not the one that was folded.
+    Raises `BackupError`, `StoreError`; `LogReplaced` if the log is not the one that was folded.
     """
     _check_is_free(folder)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
@@ -90,7 +91,7 @@ async def back_up(config: Config, folder: Path, *, tools: Path | None = None, ad
 
 
 async def restore(config: Config, folder: Path, *, tools: Path | None = None) -> RestoreResult:
-    """Puts a backup in the place of the store, when it is whole and of the same kind. Raises `BackupError`."""
+    """Replaces the store with a backup, if that is complete and of the same kind. Raises `BackupError`."""
     manifest = await run_sync(lambda: read_manifest(folder))
     if manifest.kind != store_kind(config):
         problem = f"{folder} is of a {manifest.kind} store, and the configuration's is {store_kind(config)}"
@@ -103,7 +104,7 @@ async def restore(config: Config, folder: Path, *, tools: Path | None = None) ->
 
 
 async def _prove(config: Config) -> None:
-    """The store is there, of this program's schema, and its log is the one that was folded."""
+    """Checks that the store exists, has this program's schema, and that its log is the one that was folded."""
     store = await open_store(config, create=False)
     try:
         await store.proof.prove()
@@ -118,7 +119,7 @@ def _check_is_free(folder: Path) -> None:
 
 
 def _seal(folder: Path, config: Config, copied: CopyResult) -> Manifest:
-    """Writes the manifest, when all else is on the disk."""
+    """Writes the manifest, after everything else is on disk."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
     for file in files:
         file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What a backup folder holds: its manifest, which proves the files, and what is wrong with one."""
+"""The content of a backup folder: its manifest, the check of its files, and the errors of a backup."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -22,20 +22,20 @@ StoreKind: TypeAlias = Literal["sqlite", "postgresql"]
 
 
 OnProgress: TypeAlias = Callable[[int, int], None]
-"""Hears how much of how much is done."""
+"""Called with how much of how much is done."""
 
 
 class FileDigest(msgspec.Struct, frozen=True):
-    """What a file of a backup must be."""
+    """The expected size and digest of a file of a backup."""
 
     bytes: int
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a backup is of: a store of a kind, its log up to a position, when, made by what.
+    """What a backup contains: a store of a kind, its log up to a position, when and by which program it was made.
 
-    `schema` and `tool`, the major version of `pg_dump`, are PostgreSQL's.
+    `schema` and `tool`, the major version of `pg_dump`, are set for PostgreSQL only.
     """
 
     format: int
@@ -50,7 +50,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class CopyResult(NamedTuple):
-    """What a store has copied into a folder."""
+    """What was copied into a folder."""
 
     log_id: str
     position: int
@@ -58,7 +58,7 @@ class CopyResult(NamedTuple):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a backup says of itself. Raises `BackupError`."""
+    """Reads the manifest of a backup. Raises `BackupError`."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
@@ -74,7 +74,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, files: Mapping[str, FileDigest]) -> None:
-    """Raises `BackupError` unless every file is there, and is what it was."""
+    """Raises `BackupError` unless every file exists and is unchanged."""
     for name, wanted in files.items():
         file = folder / name
         if not file.is_file():
@@ -86,7 +86,7 @@ def check_files(folder: Path, files: Mapping[str, FileDigest]) -> None:
 
 
 def digest_of(file: Path) -> FileDigest:
-    """What a file is."""
+    """The size and digest of a file."""
     digest, size = hashlib.sha256(), 0
     with file.open("rb") as opened:
         while piece := opened.read(PIECE_BYTES):

@@ -1,4 +1,4 @@
-"""Dead letters, as stores keep them and give them back, and what they promise about them."""
+"""Dead letters as stores keep and return them, and the contract for them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,34 +12,36 @@ Kind: TypeAlias = Literal["ingest", "projection"]
 KINDS: tuple[Kind, ...] = ("ingest", "projection")
 
 ResolutionKind: TypeAlias = Literal["folded", "appended", "ignored", "corrected", "discarded"]
-"""How a letter ended.
+"""How a dead letter was resolved.
 
-`folded`: its stream can be folded. `appended`: the log says the same by now. `ignored`: the configuration no longer
-asks for what it says. `corrected`: an operator put another content in its place. `discarded`: an operator gave a reason
-why nothing is to be done. The last two stay: the same event that fails again tells nothing new.
+`folded`: its stream can be folded. `appended`: the log now has the same content. `ignored`: the configuration no longer
+asks for it. `corrected`: an operator replaced its content. `discarded`: an operator decided, with a reason, to do
+nothing. The last two are final: if the same event fails again, the dead letter stays resolved.
 """
 
 Via: TypeAlias = Literal["", "webhook", "cdc"]
-"""By which entrance a request came; empty where the letter is an event."""
+"""The entrance of a request; empty if the dead letter is an event."""
 
 Sort: TypeAlias = Literal["request", "conflict", "projection"]
 SORTS: tuple[Sort, ...] = ("request", "conflict", "projection")
-"""What a letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event."""
+"""What a dead letter is: of kind `ingest`, a part of a request or an event; of kind `projection`, an event."""
 
 REQUEST_PREFIX = "///"
-"""What the name of a stream begins with when nothing but the source is known, as of `///shopify`."""
+"""The start of a stream name of which only the source is known, as in `///shopify`."""
 
 MAX_LISTED = 1_000
-"""Characters of an error in a list. One may name a field that somebody gave a very long name."""
+"""Characters of an error in a list. An error may quote a very long field name."""
 
 
 class NewDeadLetter(NamedTuple):
-    """An event to be kept in dead letters, with the reason.
+    """An event to be added to the dead letters, with the reason.
 
-    `state` is as in the log, `recorded_at` as in it. Letters with the same stream, version, revision and `digest` are
-    one. Of a delivery, or a part of one, that could not be made an event, `domain` is empty, `state` is its body as it
-    came, whatever it is, `headers` a JSON object with those that are worth keeping, and `via` how it came; where its
-    stream cannot be told, the stream begins with `REQUEST_PREFIX`, and the version is 0.
+    `state` and `recorded_at` are as in the log. Dead letters with the same stream, version, revision and `digest` are
+    one.
+
+    For a request, or a part of one, that could not be turned into an event: `domain` is empty, `state` is the body as
+    received, `headers` a JSON object with the headers worth keeping, and `via` the entrance. If its stream is unknown,
+    the stream name begins with `REQUEST_PREFIX` and the version is 0.
     """
 
     kind: Kind
@@ -56,7 +58,7 @@ class NewDeadLetter(NamedTuple):
 
 
 class Purge(NamedTuple):
-    """That bodies are removed: when, as fixed-width UTC text, and by whom. `error` takes the place of each error."""
+    """The removal of bodies: when, as fixed-width UTC text, and by whom. `error` replaces each error text."""
 
     error: str
     at: str
@@ -64,7 +66,7 @@ class Purge(NamedTuple):
 
 
 class Expiry(NamedTuple):
-    """Letters that still have their bodies: of a sort, open or resolved, and that since before a moment."""
+    """Dead letters that still have their bodies: of a sort, open or resolved, since before a timestamp."""
 
     sort: Sort
     resolved: bool
@@ -72,10 +74,10 @@ class Expiry(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """How a letter ended, and when, as fixed-width UTC text.
+    """How a dead letter was resolved, and when, as fixed-width UTC text.
 
-    `by` is the operator, None where it was nobody's doing; `reason` is why it was discarded; `position` is that of the
-    event that corrects it.
+    `by` is the operator, None if it was resolved automatically; `reason` is why it was discarded; `position` is that of
+    the event that corrects it.
     """
 
     how: ResolutionKind
@@ -86,11 +88,11 @@ class Resolution(NamedTuple):
 
 
 class DeadLetterHeader(msgspec.Struct, frozen=True):
-    """A dead letter without what it says, which may be a megabyte. Of its error, it has `MAX_LISTED` characters.
+    """A dead letter without its body, which may be a megabyte, and with at most `MAX_LISTED` characters of its error.
 
-    `recorded_at` is when it came there, or came back, as fixed-width UTC text. It is open while `resolution` is None;
-    the fields from there on are those of `Resolution`. `purged_at` and `purged_by` tell when what it said was removed,
-    and by whom; None while it is there.
+    `recorded_at` is when it was added or reopened, as fixed-width UTC text. It is open while `resolution` is None; the
+    fields from there on are those of `Resolution`. `purged_at` and `purged_by` say when its body was removed, and by
+    whom; None while the body is kept.
     """
 
     kind: Kind
@@ -112,39 +114,39 @@ class DeadLetterHeader(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """What operators call it by: `ingest-7`, `projection-12`."""
+        """Its identifier for operators: `ingest-7`, `projection-12`."""
         return f"{self.kind}-{self.number}"
 
     @property
     def is_request(self) -> bool:
-        """Whether it is the body of a request, or a part of one, that could not be made an event."""
+        """Whether it is the body of a request, or a part of one, that could not be turned into an event."""
         return not self.domain
 
     @property
     def has_stream(self) -> bool:
-        """Whether it is known where in the log it belongs."""
+        """Whether its stream in the log is known."""
         return not self.originator_id.startswith(REQUEST_PREFIX)
 
     @property
     def source(self) -> str:
-        """The source that said it."""
+        """The source that sent it."""
         return decode_part(self.originator_id.rpartition("/")[2])
 
     @property
     def key(self) -> "DeadLetterKey":
-        """Its place among the others."""
+        """Its place in the order of dead letters."""
         return DeadLetterKey(self.recorded_at, self.kind, self.number)
 
 
 class DeadLetter(DeadLetterHeader, frozen=True):
-    """A dead letter whole, with all of its error. When what it said was removed, there is none of it."""
+    """A complete dead letter, with its whole error. After its body was removed, `state` is empty."""
 
     state: bytes
     headers: bytes
 
 
 class DeadLetterKey(NamedTuple):
-    """A place in the order of letters: by when they came, the kinds and numbers of one moment one after the other."""
+    """A place in the order of dead letters: by time of arrival, then by kind and number."""
 
     recorded_at: str
     kind: str
@@ -156,7 +158,7 @@ LAST_KEY = DeadLetterKey("9999-12-31T23:59:59.999999Z", "~", 0)
 
 
 class DeadLetterFilter(NamedTuple):
-    """Which letters: of this kind, this domain, this source, or of any; open ones, or resolved ones."""
+    """Selects dead letters by kind, domain and source, where None is any; open ones, or resolved ones."""
 
     kind: Kind | None = None
     domain: str | None = None
@@ -168,67 +170,70 @@ OPEN = DeadLetterFilter()
 
 
 class DeadLetters(ABC):
-    """Events that need a person, and what became of them. A letter is resolved and, in time, emptied; never deleted."""
+    """Events that need a person, and how they were resolved.
+
+    A dead letter is resolved and, in time, emptied; never deleted.
+    """
 
     @abstractmethod
-    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
-        """Keeps events of kind `ingest`, durably.
+    async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        """Adds events of kind `ingest`, durably.
 
-        One whose content is kept at this version already is not kept twice: it keeps its number and gets the new
-        reason. Where it was resolved by itself, it is open again, and came just now; what an operator decided stays.
+        If the same content is stored at this version already, that dead letter keeps its number and gets the new
+        reason. If it was resolved automatically, it is reopened with the current time; an operator's decision stays.
         """
 
     @abstractmethod
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        """The next letters behind a place, `limit` at most, the newest first. What they say is not even read."""
+        """The next dead letters after a key, at most `limit`, newest first. Bodies are not read."""
 
     @abstractmethod
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        """The next letters behind a place, `limit` at most, the oldest first, likewise."""
+        """The next dead letters after a key, at most `limit`, oldest first. Bodies are not read."""
 
     @abstractmethod
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        """One of them, open or resolved, whole."""
+        """One complete dead letter, open or resolved."""
 
     @abstractmethod
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
-        """Resolves one of them, durably; False when there is none, or an operator decided it before.
+        """Resolves a dead letter, durably. False if there is none, or if an operator resolved it before.
 
-        An operator may still decide what was resolved by itself.
+        An operator may still resolve one that was resolved automatically.
         """
 
     @abstractmethod
-    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
-        """How many there are."""
+    async def count(self, selection: DeadLetterFilter = OPEN) -> int:
+        """Counts dead letters."""
 
     @abstractmethod
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
-        """How many open ones there are, by kind and domain. Deliveries have the domain ""."""
+        """The number of open dead letters by kind and domain. Requests have the domain ""."""
 
     @abstractmethod
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
-        """At which versions of these streams there are open requests of which no event could be made."""
+        """The versions of these streams at which there are open requests that could not be turned into events."""
 
     @abstractmethod
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
-        """Removes what expired letters say, durably: of the oldest, `limit` at most, and until it is `size` bytes.
+        """Removes the bodies of expired dead letters, durably: of the oldest, at most `limit` and about `size` bytes.
 
-        Gives how many; 0 when there are no more, or somebody else is at those that there are. The letters stay. One
-        that is kept again has what it said again.
+        Returns how many; 0 if there are no more, or if another process holds the rest. The dead letters stay. One that
+        is added again gets its body back.
         """
 
     @abstractmethod
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
-        """Removes what one of them says, durably; False when there is none, or that was removed before."""
+        """Removes the body of a dead letter, durably. False if there is none, or if it was removed before."""
 
     @abstractmethod
     async def count_expired(self, expiry: Expiry) -> int:
-        """How many there are of which `purge` would remove what they say."""
+        """Counts the dead letters whose bodies `purge` would remove."""
 
     @abstractmethod
     async def count_purged(self, kind: Kind) -> int:
-        """How many open ones no longer have what they said."""
+        """Counts the open dead letters without a body."""

@@ -1,11 +1,11 @@
-"""What is written to a disk, and is still there when the power was lost."""
+"""Syncing files to disk, so that they survive a power loss."""
 
 import os
 from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Returns when the disk has the file, or the names in the folder."""
+    """Returns when the file, or the names in the folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,18 +1,18 @@
-"""What must hold of the epochs in a log when somebody appends who has given events their epochs by what he knows."""
+"""A fence for appends: the epochs that a writer relied on must still be those of the log."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 EPOCHS = "pagefold-epochs"
-"""The stream of the events that raise epochs. Their versions are 0, 1, 2 …: how many there are is the generation."""
+"""The stream of the events that raise epochs. Their versions are 0, 1, 2 …; their number is the generation."""
 
 
 class Fence(NamedTuple):
-    """What somebody knows of the epochs of a log.
+    """The epochs of a log as a writer knows them.
 
-    `generation` is how many events the stream `EPOCHS` has. `ceilings` are versions by stream: the stream has none that
-    is as high.
+    `generation` is the number of events in the stream `EPOCHS`. `ceilings` are versions by stream: the stream must have
+    none that is as high.
     """
 
     generation: int
@@ -20,4 +20,4 @@ class Fence(NamedTuple):
 
 
 class EpochsMoved(Exception):
-    """The log's epochs are others than a fence says: nothing was appended. Whoever knows them now may try again."""
+    """The log's epochs differ from the fence, and nothing was appended. Read them and try again."""

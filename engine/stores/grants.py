@@ -1,4 +1,4 @@
-"""Who may do what: scopes, the grant of one caller, and the token that a grant comes from. Values, and no secrets."""
+"""Scopes, the grant of a caller, and the token that it comes from. Values without secrets."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -9,7 +9,7 @@ TokenState: TypeAlias = Literal["live", "expired", "revoked"]
 
 
 class Grant(NamedTuple):
-    """What a caller may do. `name` is the token's, fit for logs; it writes for its `source` alone, None is any."""
+    """What a caller may do. `name` is the token's, safe to log; it may write for its `source` only, None for any."""
 
     name: str
     scopes: frozenset[Scope]
@@ -17,7 +17,7 @@ class Grant(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A token as operators see it, without its secret. Moments are fixed-width UTC text, which sorts as they do."""
+    """A token without its secret. Timestamps are fixed-width UTC text, which sorts by time."""
 
     name: str
     label: str
@@ -33,18 +33,18 @@ class Token(NamedTuple):
         return Grant(self.name, self.scopes, self.source)
 
     def state(self, moment: str) -> TokenState:
-        """What it is at a moment. It expires with the moment that it names."""
+        """Its state at a time. It expires at `expires_at`, inclusive."""
         if self.revoked_at is not None:
             return "revoked"
         return "live" if self.expires_at is None or moment < self.expires_at else "expired"
 
 
 def scope_text(scopes: frozenset[Scope]) -> str:
-    """Scopes as OAuth writes them: with a space between, here always in the same order."""
+    """Scopes as OAuth writes them: separated by spaces, always in the same order."""
     return " ".join(scope for scope in SCOPES if scope in scopes)
 
 
 def scopes_in(text: str) -> frozenset[Scope]:
-    """The scopes in such a text. A word that this program does not know allows nothing."""
+    """The scopes in such a text. Unknown words grant nothing."""
     words = text.split()
     return frozenset(scope for scope in SCOPES if scope in words)

@@ -1,8 +1,8 @@
-"""Whether a log is the one that was folded: what every place that keeps a position proves itself by.
+"""Whether a log is the one that was folded: the proof that every stored position carries.
 
-A log has an identity, made with it. Beside every position that is kept stands the mark of the event there, a digest. A
-log that was put back to an older state, or swapped, has another event at that position, or none, however much was
-appended since: then nothing is appended or folded until a person has put the right log back, or has begun a recovery.
+A log has an identity, made with it. Next to every stored position is the mark, a digest, of the event there. A log that
+was restored to an older state, or swapped, has another event at that position, or none, however much was appended
+since. Nothing is then appended or folded until a person restores the right log or starts a recovery.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pagefold.engine.errors import LogReplaced
 
 MAX_MARKED_BYTES = 4_096
-"""So much of a state is part of a mark, with its length: its own id and moments are among it."""
+"""Bytes of a state that are part of its mark, with its length. They include its id and timestamps."""
 
 SEPARATOR = "\x1f"
 
@@ -26,7 +26,7 @@ class EventCounts(NamedTuple):
 
 
 class ProvenPosition(NamedTuple):
-    """A position that is kept. `what` was done up to there, for people; `log_id` and `mark` are None for none."""
+    """A stored position. `what` was done up to there, for messages; `log_id` and `mark` may be None."""
 
     what: str
     position: int
@@ -35,49 +35,49 @@ class ProvenPosition(NamedTuple):
 
 
 class Proof(ABC):
-    """The identity of a store's log, what is proved by it, and the way back when it is another log."""
+    """The identity of a store's log, what it proves, and recovery if the log is another one."""
 
     @abstractmethod
     async def log_id(self) -> str:
-        """The identity of the log, made once, with it."""
+        """The identity of the log, made with it."""
 
     @abstractmethod
     async def problem(self) -> str | None:
-        """Why the log is not the one that was folded and appended to; None when it is. Names no place."""
+        """Why the log is not the one that was folded and appended to; None if it is. Does not name the store."""
 
     async def prove(self) -> None:
-        """Returns when the log is the one that was folded and appended to. Raises `LogReplaced`."""
+        """Checks that the log is the one that was folded and appended to. Raises `LogReplaced`."""
         if (problem := await self.problem()) is not None:
             raise LogReplaced(problem)
 
     @abstractmethod
     async def mark(self, position: int) -> bytes | None:
-        """The mark of the event at a position; None when none stands there."""
+        """The mark of the event at a position; None if there is none."""
 
     @abstractmethod
     async def count_events(self, domain: str, upto: int) -> EventCounts:
-        """How many events of a domain stand up to a position, and of how many streams."""
+        """Counts the events of a domain up to a position, and their streams."""
 
     @abstractmethod
     async def begin_recovery(self) -> None:
-        """Takes the log as it is, durably: every checkpoint begins anew, and nothing is held against the log.
+        """Accepts the log as it is, durably: every checkpoint starts over, and no earlier mark counts.
 
-        From then on a recovery is under way, until `end_recovery`.
+        The recovery then lasts until `end_recovery`.
         """
 
     @abstractmethod
     async def end_recovery(self) -> None:
-        """Every page is folded again."""
+        """Ends the recovery, after every page was folded again."""
 
     @abstractmethod
     async def is_recovering(self) -> bool:
-        """Whether a recovery was begun and has not come to its end."""
+        """Whether a recovery was started and has not ended."""
 
 
 async def proved_position(proof: Proof, application: str, position: int, mark: bytes | None) -> int:
-    """A position that an application has tracked. Raises `LogReplaced` when it was marked in this log, and is another.
+    """An application's tracked position. Raises `LogReplaced` if its mark is not in this log.
 
-    What follows another log has no mark here, or that of an event which stays.
+    A follower of another log has no mark here, or that of an event which stays.
     """
     if mark is not None and await proof.mark(position) != mark:
         there = f"the application {application!r} has followed another one up to position {position}"
@@ -86,13 +86,13 @@ async def proved_position(proof: Proof, application: str, position: int, mark: b
 
 
 def mark_of(stream: str, version: int, revision: int, topic: str, size: int, state: bytes) -> bytes:
-    """The mark of an event: of `state`, its first bytes are enough, and `size` is that of all."""
+    """The mark of an event. The first bytes of `state` are enough; `size` is its length."""
     head = SEPARATOR.join((stream, str(version), str(revision), topic, str(size)))
     return sha256(head.encode() + state[:MAX_MARKED_BYTES]).digest()
 
 
 def problem_of(log_id: str, end: int, kept: Sequence[tuple[ProvenPosition, bytes | None]]) -> str | None:
-    """Why a log does not prove positions that are kept. Each has beside it the mark of what stands there now."""
+    """Why a log does not prove stored positions; None if it does. Each comes with the mark that is there now."""
     for each, _ in kept:
         if each.position and each.log_id not in (None, log_id):
             return f"{each.what} up to position {each.position} of another log" + ("" if end else ", and this is empty")

@@ -1,21 +1,21 @@
-"""What stores read in steps: pages as lists have them, and how far one step goes."""
+"""Lists of pages, and the size of the steps in which stores read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 INITIAL_STEP, MAX_STEP = 16, 1_000
-"""Rows of a step, where nothing is known of their size yet, and at most."""
+"""Rows of the first step, whose size is unknown, and of the largest."""
 
 STEP_BYTES = 4 * 1024 * 1024
 
 
 def next_step(step: int, size: int) -> int:
-    """How many rows the step behind one of `step` rows has, which had `size` bytes: fewer where they are large."""
+    """How many rows to read after a step of `step` rows that had `size` bytes: fewer if they are large."""
     return max(step // 4, 1) if size > STEP_BYTES else min(step * 4, MAX_STEP)
 
 
 class SectionFlags(NamedTuple):
-    """How one section stands, without what it shows."""
+    """The state of one section, without its content."""
 
     domain: str
     enabled: bool
@@ -24,7 +24,7 @@ class SectionFlags(NamedTuple):
 
 
 class ListedPage(NamedTuple):
-    """How the sections of one SKU stand in one channel. None of them where the SKU has a page in others alone."""
+    """The sections of one SKU in one channel; none if the SKU has pages in other channels only."""
 
     sku: str
     sections: list[SectionFlags]

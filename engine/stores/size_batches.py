@@ -1,4 +1,4 @@
-"""Parts of a sequence whose items have different sizes: as many items as fit, and one at least."""
+"""Splits sequences whose items have different sizes: as many items as fit, at least one."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -7,7 +7,7 @@ Item = TypeVar("Item")
 
 
 def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = None) -> Iterator[tuple[int, int]]:
-    """Where each part begins and ends, in order. A single item may be larger than `max_bytes`."""
+    """The start and end of each batch, in order. A single item may be larger than `max_bytes`."""
     most = len(sizes) if max_items is None else max_items
     start = total = 0
     for place, size in enumerate(sizes):
@@ -20,6 +20,6 @@ def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = Non
 
 
 def split_equal(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
-    """About so many parts of the same length, in order; none is empty."""
+    """About `parts` parts of equal length, in order; none is empty."""
     step = -(-len(items) // parts)
     return [items[start : start + step] for start in range(0, len(items), step)]

@@ -1,4 +1,4 @@
-"""SQL lives in files: named statements, and numbered migrations."""
+"""SQL files: named statements, and numbered migrations."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ _header = re.compile(r"^-- (\w+) --\n((?:^-- .*\n)+)", re.MULTILINE)
 
 
 class Migration(NamedTuple):
-    """A numbered step of the schema. Steps are applied in order, each once, and never changed after a release."""
+    """A numbered migration. Migrations are applied in order, each once, and never change after a release."""
 
     number: int
     name: str
@@ -24,7 +24,7 @@ def statements(package: str, folder: str = "statements") -> Mapping[str, str]:
         pieces = _header.split(file.read_text(encoding="utf-8"))
         for name, sql in zip(pieces[1::3], pieces[3::3], strict=True):
             if name in found:
-                raise ValueError(name)  # two statements of one name
+                raise ValueError(name)  # two statements have this name
             found[name] = sql.strip()
     return found
 

@@ -1,54 +1,53 @@
-"""How far a step of a walk through the log goes, so that little is read in vain where events are large."""
+"""How many streams a scan reads at a time, so that reads of large events are rarely refused."""
 
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 INITIAL_BYTES = 64 * 1024
-"""What a stream may have that nobody has read yet."""
+"""The assumed bytes of a stream before any was read."""
 
 SHRINK_FACTOR = 16
-"""So many times smaller is the read that follows one that was too large, by an unknown size."""
+"""How much smaller the next read is after one that was too large by an unknown amount."""
 
 UNBOUNDED = 2**31 - 1
-"""More bytes than a value may have."""
+"""More bytes than a value can have."""
 
 
-class StepTooLarge(Exception):  # no error: fewer are asked for
-    """What so many streams give cannot be held together, or not be told apart; `size` are its bytes, where known."""
+class StepTooLarge(Exception):  # not an error: fewer are read instead
+    """These streams are too large to be read together, or ambiguous; `size` are their bytes, if known."""
 
     def __init__(self, size: int = 0) -> None:
         self.size = size
 
 
 class StepSize:
-    """What a stream has in bytes, reckoned from the streams that were read before.
+    """The estimated bytes of a stream, from the streams read before.
 
-    It rises at once where they are large, and falls with every read, down to its half, where they are not.
+    It rises at once if they are large, and falls by at most half with every read if they are not.
     """
 
     def __init__(self) -> None:
         self._bytes = INITIAL_BYTES
 
     def streams(self, limit: int, max_bytes: int) -> int:
-        """How many to read together. An eighth is left free, for they are not all of the same size."""
+        """How many to read together. An eighth stays free, since sizes vary."""
         return max(min(limit, max_bytes * 7 // 8 // self._bytes), 1)
 
     def record_read(self, streams: int, size: int) -> None:
-        """So many were read, with so many bytes."""
+        """Records a read of `streams` streams with `size` bytes."""
         self._bytes = max(size // streams, self._bytes // 2, 1)
 
     def record_too_large(self, streams: int, size: int) -> None:
-        """So many were too large together."""
+        """Records that `streams` streams together were too large."""
         self._bytes = max(size // streams, 2 * self._bytes)
 
 
 class StepReader(Generic[Item]):
-    """A step, in as many reads as it needs: of `streams` streams behind the name `end`, with `max_bytes` at most.
+    """A step, in as many reads as it needs: each of `streams` streams after the name `end`, with at most `max_bytes`.
 
-    When it is over, what was read is `found`, and the last of the streams is the `end`; None when no more can follow.
-    It looks at `limit` streams at most; at fewer, but one at least, where they and the next one have more than half
-    of the bytes that it may have.
+    At the end, `found` has what was read, and `end` the last stream, None if no more can follow. It covers at most
+    `limit` streams; fewer, but at least one, if they and the next one have more than half of its bytes.
     """
 
     def __init__(self, stride: StepSize, after: str, limit: int, max_bytes: int) -> None:
@@ -66,7 +65,10 @@ class StepReader(Generic[Item]):
         self.max_bytes = UNBOUNDED if alone else self._bytes_left
 
     def read(self, items: list[Item], end: str | None, size: int) -> bool:
-        """What these streams give, the last of them when more may follow, and its bytes. True when the step is over."""
+        """Takes the result of a read: items, the last stream if more may follow, and bytes.
+
+        True if the step is complete.
+        """
         self._step_size.record_read(self.streams, size)
         self.found += items
         self.end = end
@@ -76,7 +78,7 @@ class StepReader(Generic[Item]):
         return end is None or not self._streams_left or self._bytes_left < self._min_bytes_left
 
     def refuse(self, refused: StepTooLarge) -> bool:
-        """They are too many together. True when the step is over."""
+        """Records that a read was too large. True if the step is complete."""
         if self.streams == 1 and self.max_bytes == UNBOUNDED:
             raise refused
         if self.streams == 1:

@@ -1,9 +1,9 @@
-"""The contract of a store: what the log, the pages, the consumers' transactions, dead letters and tokens promise.
+"""The contract of a store: what the log, the pages, the fold transactions, dead letters and tokens promise.
 
-`engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one suite of tests runs against both.
+`engine.stores.sqlite` and `engine.stores.postgres` keep it, file by file; one test suite runs against both.
 
-Every method may raise `StoreUnavailable`, after which nothing is known of what was under way: every write here can be
-repeated. None of them answers a failure with an empty result.
+Every method may raise `StoreUnavailable`. The outcome of a write is then unknown, and every write can be repeated. No
+method returns an empty result for a failure.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 
 
 class NewEvent(Protocol):
-    """What `Log.insert` needs of an event."""
+    """The fields of an event that `Log.insert` needs."""
 
     @property
     def originator_id(self) -> str:
@@ -45,11 +45,11 @@ class NewEvent(Protocol):
 
     @property
     def state(self) -> bytes:
-        """What it says."""
+        """Its content."""
 
 
 class CorrectionEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event for a version that has one already: it takes the place of the head of its version, as `revision`."""
+    """An event for a version that exists already: it becomes the head of that version, as `revision`."""
 
     originator_id: str
     originator_version: int
@@ -70,15 +70,15 @@ class StoredEvent(NamedTuple):
 
 
 event_of: Callable[[Iterable[Any]], StoredEvent] = partial(tuple.__new__, StoredEvent)
-"""The event in a row, for a third of the time that `_make` takes."""
+"""The event in a row. Takes a third of the time of `_make`."""
 
 
 class TouchedStreams(NamedTuple):
     """A window of the log, as one domain sees it.
 
-    `streams` are the domain's distinct streams in it, sorted; `events` how many events of the domain it holds;
-    `scanned` how many of any topic; `end` the position it ends at, which is the position asked for when the window is
-    empty; `bytes` how large the states of the domain's events are together.
+    `streams` are the domain's distinct streams in it, sorted; `events` is the number of its events; `scanned` the
+    number of events of any topic; `end` the position where the window ends, which is the start if it is empty; `bytes`
+    the total size of the states of the domain's events.
     """
 
     streams: list[str]
@@ -89,10 +89,10 @@ class TouchedStreams(NamedTuple):
 
 
 class ScannedHeads(NamedTuple):
-    """A step of a walk through the streams of the log.
+    """A step of a scan of the streams of the log.
 
-    `heads` are those of the streams that were asked for, by name; `end` is the name of the last stream that was looked
-    at, None when there are no more.
+    `heads` are those of the selected streams, by name; `end` is the name of the last stream scanned, None if there are
+    no more.
     """
 
     heads: list[StoredEvent]
@@ -100,21 +100,21 @@ class ScannedHeads(NamedTuple):
 
 
 class HeadContents(NamedTuple):
-    """A step of a walk through the streams of the log: their entries, in order, and `end` as in `ScannedHeads`."""
+    """A step of a scan of the streams of the log: their contents, in order, and `end` as in `ScannedHeads`."""
 
     contents: list[bytes]
     end: str | None
 
 
 SEPARATOR = b"\x1f"
-"""Stands between the parts of an entry."""
+"""Separates the parts of a head content."""
 
 
 class Streak(NamedTuple):
-    """How many events of a source were overtaken before they came, in a row, with none that was news between them.
+    """How many events of a source in a row were stale on arrival, with no new one between them.
 
-    Of a source that looks reset, since then, until somebody answers: see `pagefold.engine.folding.source_resets`.
-    Late deliveries are not counted: only what occurred no earlier than the newer version that stands.
+    Once a source looks reset, it counts on until an operator answers: see `pagefold.engine.folding.source_resets`. Late
+    deliveries do not count: only events that occurred no earlier than the newer version in the log.
     """
 
     domain: str
@@ -123,12 +123,12 @@ class Streak(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How far a domain has been folded, and what became of the events up to there.
+    """How far a domain is folded, and how many events were folded, stale or dead.
 
     `applied + stale + dead` is the exact number of the domain's events up to `position`: folded as the head of their
-    stream, overtaken by a newer version before they were folded, or impossible to fold. `fingerprint` is that of the
-    configuration that folded first; `holder` names the worker that folds now, or did last; `mark` is that of the event
-    at `position`: see `pagefold.engine.stores.log_proof`.
+    stream, superseded before they were folded, or impossible to fold. `fingerprint` is that of the configuration that
+    folded first; `holder` names the current or last worker; `mark` is that of the event at `position`: see
+    `pagefold.engine.stores.log_proof`.
     """
 
     domain: str
@@ -142,7 +142,7 @@ class Checkpoint(NamedTuple):
 
 
 class Lag(NamedTuple):
-    """What a domain has not folded yet: how many events, and the `state` of the oldest, or None when there is none."""
+    """What a domain has not folded yet: the number of events, and the `state` of the oldest, or None."""
 
     events: int
     oldest: bytes | None
@@ -151,85 +151,85 @@ class Lag(NamedTuple):
 class Log(ABC):
     """The events, append-only, in the order of their positions, which become visible in ascending order.
 
-    What appends raises `LogReplaced` where the log is not the one that was folded: see `engine.stores.log_proof`.
+    Methods that append raise `LogReplaced` if the log is not the one that was folded: see `engine.stores.log_proof`.
     """
 
     @abstractmethod
     async def insert(self, events: Sequence[NewEvent], fence: Fence | None = None) -> list[int | None]:
-        """Appends, durably and in one transaction, the events whose (stream, version) is not taken yet.
+        """Appends, durably and in one transaction, the events whose (stream, version) is free.
 
-        For each, in order: its position, or None when its version was taken, be it by an earlier one of these. Raises
-        `EpochsMoved` where the fence does not hold in that transaction.
+        Returns for each, in order, its position, or None if its version was taken, also by an earlier one of these.
+        Raises `EpochsMoved` if the fence does not hold in that transaction.
         """
 
     @abstractmethod
     async def correct(self, corrections: Sequence[CorrectionEvent], fence: Fence | None = None) -> list[int | None]:
-        """As `insert`, the corrections whose (stream, version, revision) is not taken yet."""
+        """As `insert`, for corrections whose (stream, version, revision) is free."""
 
     @abstractmethod
     async def generation(self) -> int:
-        """How many events the stream `EPOCHS` has."""
+        """The number of events in the stream `EPOCHS`."""
 
     @abstractmethod
     async def newest_versions(self, streams: Collection[str]) -> dict[str, int]:
-        """The highest version of each stream that has one."""
+        """The highest version of each stream that exists."""
 
     @abstractmethod
     async def events_at(self, versions: Collection[tuple[str, int]]) -> list[StoredEvent]:
-        """The events at these (stream, version), every revision, in no order."""
+        """The events at these (stream, version), with every revision, in no order."""
 
     @abstractmethod
     async def end(self) -> int:
-        """The position of the newest event, 0 when there is none."""
+        """The position of the newest event, 0 if there is none."""
 
     @abstractmethod
     async def touched(self, domain: str, after: int, limit: int) -> TouchedStreams:
-        """What of a domain stands in the next `limit` events of the log behind `after`."""
+        """The streams of a domain in the next `limit` events of the log after `after`."""
 
     @abstractmethod
     async def heads(self, streams: Sequence[str], *, max_bytes: int | None = None) -> list[StoredEvent]:
-        """The event with the highest (version, revision) of each stream that has one, in no order.
+        """The event with the highest (version, revision) of each stream that exists, in no order.
 
-        Raises `ReadTooLarge` where their states have more than `max_bytes` together.
+        Raises `ReadTooLarge` if their states together have more than `max_bytes`.
         """
 
     @abstractmethod
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        """The newest events of the same stream that are older than this one by (version, revision), newest first."""
+        """The newest events of the same stream that are older by (version, revision), newest first."""
 
     @abstractmethod
     def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         """Every event of the streams that begin with `prefix`, by (stream, version, revision). Read in bounded steps.
 
-        Those behind `after` alone, where it is given.
+        With `after`, only those after it.
         """
 
     @abstractmethod
     async def scan(
         self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int
     ) -> ScannedHeads:
-        """Looks at the next streams by name with after < name < below, `limit` at most, and gives the heads of some.
+        """Scans the next streams by name with after < name < below, at most `limit`, and returns some of their heads.
 
-        Those whose name ends in one of `suffixes`, such as `/pricing/erp`. The states of their heads have no more than
-        `max_bytes` together, unless they are of one stream: where they and that of the next one have more than half of
-        it, it may look at fewer streams, but at one at least. "" begins; "" as `below` is no bound.
+        Those whose name ends in one of `suffixes`, such as `/pricing/erp`. The states of the heads have at most
+        `max_bytes` together, unless they are of one stream. If they and the next have more than half of that, it may
+        scan fewer streams, but at least one. "" starts; "" as `below` is no bound.
         """
 
     @abstractmethod
     async def head_contents(
         self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
     ) -> HeadContents:
-        """As `scan`, but gives only what the heads say: stream, version, and the end of the state from `"payload":` on.
+        """As `scan`, but returns only stream, version, and the end of the state from `"payload":` on.
 
-        Of a domain event, that is what `event_state.head_content` gives. They sort as their streams do. One whose event
-        stands behind the position `since` equals none of those.
+        For a domain event, that is the result of `event_state.head_content`. They sort as their streams do. The content
+        of an event after the position `since` equals none of those.
         """
 
     @abstractmethod
     async def skus(self, after: str, limit: int) -> list[str]:
-        """The next SKUs that have streams, as they are written in the log, in the order of their streams. "" begins.
+        """The next SKUs that have streams, encoded as in the log, in the order of their streams. "" starts.
 
-        So `A-1` comes before `A`: its streams do. Streams without a slash, as applications have, are of no SKU.
+        So `A-1` comes before `A`, as its streams do. Streams without a slash, as applications have, belong to no SKU.
         """
 
     @abstractmethod
@@ -238,123 +238,123 @@ class Log(ABC):
 
     @abstractmethod
     async def untouched(self, streams: Collection[str], since: int) -> set[str]:
-        """Those of the streams that have no event behind a position."""
+        """The streams that have no event after a position."""
 
     @abstractmethod
     async def lag(self, domain: str, after: int) -> Lag:
-        """What the log holds of a domain behind a position."""
+        """The events of a domain after a position."""
 
     @abstractmethod
     async def wait(self, after: int, seconds: float) -> None:
-        """Returns when the log has grown past `after`, or may have, or when the time is over."""
+        """Returns when the log has grown past `after`, or may have, or after `seconds`."""
 
 
 class Pages(ABC):
-    """The sections, as readers see them: always whole, never an older state than before."""
+    """The sections as readers see them: always complete, never older than before."""
 
     @abstractmethod
     async def sections(self, sku: str, channel: str) -> Sequence[StoredSection]:
         """The rows of one page, sorted by domain.
 
-        Domain, enabled, ready, versions, body, occurred_at. Empty when none.
+        Domain, enabled, ready, versions, body, occurred_at. Empty if there is none.
         """
 
     @abstractmethod
     def sync_reader(
         self, make: Callable[[str, str, Sequence[StoredSection]], Made]
     ) -> Callable[[str, str], Made] | None:
-        """Reads that wait for nobody: a function that gives what `make` makes of SKU, channel and the rows as they are.
+        """A synchronous reader: a function that returns what `make` makes of SKU, channel and the current rows.
 
-        What was made may be given again while no page has changed; `make` has to give the same for the same.
-        None where a read can only be waited for.
+        While no page has changed, an earlier result may be returned, so `make` must be deterministic. None if reads
+        need to wait.
         """
 
     @abstractmethod
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
     ) -> Mapping[str, Sequence[StoredSection]]:
-        """The rows of the pages of several SKUs in a channel, as `sections` has them, of those that have any.
+        """The rows of the pages of several SKUs in a channel, as `sections` returns them, without SKUs that have none.
 
-        Raises `ReadTooLarge` where they have more than `max_bytes` together.
+        Raises `ReadTooLarge` if they have more than `max_bytes` together.
         """
 
     @abstractmethod
     async def list_pages(self, channel: str, after: str, limit: int) -> list[ListedPage]:
-        """How the pages of the next SKUs stand in a channel, by SKU. "" begins. SKUs without one there count too."""
+        """The pages of the next SKUs in a channel, by SKU. "" starts. Includes SKUs without a page there."""
 
     @abstractmethod
     def keys(self) -> AsyncIterator[tuple[str, str]]:
-        """(sku, channel) of every page that there is, by sku and channel. Read in pages."""
+        """(sku, channel) of every page, in that order. Read in chunks."""
 
     @abstractmethod
     async def skus(self, domain: str, after: str, limit: int) -> list[str]:
-        """The next SKUs that have a section of a domain, by name. "" begins."""
+        """The next SKUs that have a section of a domain, by name. "" starts."""
 
     @abstractmethod
     async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
         """Whether a domain has exactly these sections of these SKUs, given by SKU.
 
-        No sections are made of what stands there, so it costs a fraction of that. It may be False all the same: where
-        they are too much for one value.
+        Compares without building sections, at a fraction of the cost. May return False for equal sections that are too
+        large for one value.
         """
 
     @abstractmethod
     async def count(self, domain: str) -> int:
-        """How many sections of a domain there are."""
+        """The number of sections of a domain."""
 
     @abstractmethod
     async def counts(self) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """By (channel, domain): how many sections there are, and how many of them are ready."""
+        """By (channel, domain): the number of sections, and how many of them are ready."""
 
     @abstractmethod
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
-        """Tells readers inside the database the order of the sections and what each channel requires.
+        """Stores the order of the sections and what each channel requires, for readers inside the database.
 
-        A no-op where the database cannot serve pages by itself, or when it knows already.
+        A no-op if the database cannot serve pages itself, or if nothing changed.
         """
 
 
 class FoldTransaction(ABC):
-    """One transaction that folds a domain. While it lasts, nobody else writes this domain's sections.
+    """One transaction that folds a domain. Meanwhile, nobody else writes this domain's sections.
 
-    To begin one raises `LogReplaced` when the log does not prove the checkpoint.
+    Starting one raises `LogReplaced` if the log does not prove the checkpoint.
     """
 
     checkpoint: Checkpoint
-    """As it was when the transaction began."""
+    """The checkpoint at the start of the transaction."""
 
     @abstractmethod
     async def write(self, sections: Sequence[Section]) -> int:
-        """Puts the sections in place and tells how many of them differ from what stood there. Each key at most once."""
+        """Stores the sections, and returns how many of them changed. Each key at most once."""
 
     @abstractmethod
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
-        """The domain's sections of these SKUs, as they stand, by (sku, channel).
+        """The domain's stored sections of these SKUs, by (sku, channel).
 
-        Raises `ReadTooLarge` where they have more than `max_bytes` together.
+        Raises `ReadTooLarge` if they have more than `max_bytes` together.
         """
 
     @abstractmethod
     async def remove(self, keys: Collection[tuple[str, str]]) -> None:
-        """Takes away the domain's sections of these (sku, channel): those that nothing in the log accounts for."""
+        """Removes the domain's sections of these (sku, channel), which nothing in the log accounts for."""
 
     @abstractmethod
     async def streaks(self) -> dict[str, int]:
-        """By source, the domain's streak of stale events, of those that have one. See `Streak`."""
+        """The domain's streaks of stale events, by source. See `Streak`."""
 
     @abstractmethod
     async def save_streaks(self, streaks: Mapping[str, int]) -> None:
-        """Remembers the streaks of some sources; those of others stay as they are."""
+        """Stores the streaks of some sources; those of others stay."""
 
     @abstractmethod
-    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
-        """Keeps events in dead letters, as `DeadLetters.add` does."""
+    async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        """Adds events to the dead letters, as `DeadLetters.add` does."""
 
     @abstractmethod
     async def has_dead_letters(self) -> bool:
-        """Whether any event of the domain is in open dead letters of kind `projection`."""
+        """Whether the domain has open dead letters of kind `projection`."""
 
     @abstractmethod
     async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
@@ -362,14 +362,14 @@ class FoldTransaction(ABC):
 
     @abstractmethod
     async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Moves the checkpoint, with its counts and fingerprint, and gives it as it is then. The holder stays.
+        """Stores the checkpoint, with its counts and fingerprint, and returns it as stored. The holder stays.
 
-        It is given the mark of the event at its position. Raises `LogReplaced` when none stands there.
+        It gets the mark of the event at its position. Raises `LogReplaced` if there is none.
         """
 
 
 class Lease(ABC):
-    """The right to fold a domain. There is at most one that can change anything."""
+    """The right to fold a domain. At most one holder can change anything."""
 
     holder: str
 
@@ -379,22 +379,22 @@ class Lease(ABC):
 
 
 class Coordination(ABC):
-    """Checkpoints, leases and the transactions that fold."""
+    """Checkpoints, leases, claims and fold transactions."""
 
     @abstractmethod
     async def checkpoints(self) -> list[Checkpoint]:
-        """Those of all domains that were ever folded, by name."""
+        """The checkpoints of all domains that were ever folded, by name."""
 
     @abstractmethod
     def lease(self, domain: str, *, wait: bool = True) -> AbstractAsyncContextManager[Lease | None]:
-        """The domain's lease. While another worker lives and has it: waits, or gives None.
+        """The domain's lease. While another live worker has it: waits, or returns None.
 
-        A holder that died is replaced within a second or so; one that is frozen, after the configured `lease_seconds`.
+        A dead holder is replaced within about a second, a frozen one after the configured `lease_seconds`.
         """
 
     @abstractmethod
     def fold_transaction(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
-        """A transaction beside the domain's lease, for a repair: it waits for the holder's current batch, no longer."""
+        """A transaction beside the domain's lease, for a repair. It waits for the holder's current batch, no longer."""
 
     @abstractmethod
     async def streaks(self) -> list[Streak]:
@@ -404,7 +404,7 @@ class Coordination(ABC):
     def claim(self, task: str) -> AbstractAsyncContextManager[bool]:
         """The right to do a named task, held until the block ends or the process dies; False while another has it.
 
-        `task` is of letters, digits, `.`, `_` and `-`.
+        `task` consists of letters, digits, `.`, `_` and `-`.
         """
 
 
@@ -418,31 +418,31 @@ class Records(ABC):
     async def insert(
         self, table: RecordTable, events: Sequence[NewEvent], tracking: tuple[str, int] | None
     ) -> list[int]:
-        """Inserts all of the events and moves the tracking position, or nothing. Gives positions, [] for snapshots.
+        """Inserts all of the events and moves the tracking position, or nothing. Returns positions, [] for snapshots.
 
-        Raises `AlreadyRecorded` when a version is taken, or when tracking would not move forward.
+        Raises `AlreadyRecorded` if a version is taken, or if tracking would not move forward.
         """
 
     @abstractmethod
     async def select(
         self, table: RecordTable, originator_id: str, *, after: int, upto: int, descending: bool, limit: int
     ) -> list[StoredEvent]:
-        """Events of one stream with after < version <= upto, by (version, revision). A snapshot has no position: 0."""
+        """Events of one stream with after < version <= upto, by (version, revision). Snapshots have position 0."""
 
     @abstractmethod
     async def notifications(self, start: int, stop: int, topics: Sequence[str], limit: int) -> list[StoredEvent]:
-        """Events with start <= position <= stop, of these topics or of any when there are none, in order."""
+        """Events with start <= position <= stop, of these topics or, if there are none, of any, in order."""
 
     @abstractmethod
     async def tracked(self, application: str) -> int | None:
-        """How far a downstream application has come, None when it has not begun."""
+        """The tracked position of a downstream application, None if it has none."""
 
 
 class Store(StoreHealth):
-    """A log, the pages folded from it, and what stands between them. Opened by `pagefold.engine.stores.open_store`."""
+    """A log, the pages folded from it, and their coordination. Opened by `pagefold.engine.stores.open_store`."""
 
     name: str
-    """Where it is, without passwords: for people."""
+    """Where it is, without passwords, for messages."""
 
     log: Log
     pages: Pages
@@ -455,8 +455,8 @@ class Store(StoreHealth):
     @classmethod
     @abstractmethod
     async def open(cls, config: Config, *, create: bool, killable: bool) -> Self:
-        """Opens it, its schema up to date. See `pagefold.engine.stores.open_store`."""
+        """Opens it, with its schema up to date. See `pagefold.engine.stores.open_store`."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Gives every connection back. What is under way should have ended before."""
+        """Closes every connection. What is in progress should have ended before."""

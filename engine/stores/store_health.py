@@ -1,4 +1,4 @@
-"""The contract of a store, continued: whether it can be used now."""
+"""The contract of a store, continued: whether it is usable now."""
 
 from abc import ABC, abstractmethod
 
@@ -6,46 +6,47 @@ import msgspec
 
 
 class DamagedPart(msgspec.Struct, frozen=True):
-    """A part of the store that is damaged, as `StoreDamaged` names it, and how that was found."""
+    """A damaged part of the store, as `StoreDamaged` names it, and how that was found."""
 
     what: str
     problem: str
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What was found in all files or tables, and in their indexes: each damage, and what could not be looked at."""
+    """The result for all files or tables and their indexes: each damage, and what could not be checked."""
 
     damage: list[DamagedPart]
     unchecked: list[str]
 
 
 class StoreHealth(ABC):
-    """What a store can say of itself. Each returns when all is well, and raises `StoreError` for what is wrong."""
+    """The checks of a store. Each returns if all is well, and raises `StoreError` if not."""
 
     @abstractmethod
     async def check_reads(self) -> None:
-        """Pages can be read: the schema is the one that this program has, and everything that reads need answers.
+        """Checks that pages can be read: the schema is this program's, and all that reads need responds.
 
-        All connections that they may need are made, so that one too few is found here.
+        Opens all connections that reads may need, so that a missing one is found here.
         """
 
     @abstractmethod
     async def check_appends(self) -> None:
-        """The log can be appended to, as far as can be told without writing to it, over connections made likewise.
+        """Checks that the log can be appended to, as far as possible without writing.
 
-        Raises `StoreReadOnly` where nothing can be written, and `StoreUnavailable` on a full disk.
+        Opens all connections that appends may need. Raises `StoreReadOnly` if nothing can be written, and
+        `StoreUnavailable` if the disk is full.
         """
 
     @abstractmethod
     async def check_damage(self) -> None:
-        """The pages are not damaged, as far as the store can see. Reads as much as there is.
+        """Checks the pages for damage. Reads everything.
 
-        A no-op where the server looks for that itself. Raises `StoreDamaged`.
+        A no-op if the server checks for itself. Raises `StoreDamaged`.
         """
 
     @abstractmethod
     async def inspect(self) -> Inspection:
-        """Looks whether every index has just the rows of its table, in the log, the pages and all else.
+        """Checks whether every index matches its table, in the log, the pages and everything else.
 
-        Reads as much as there is. Nobody waits for it.
+        Reads everything, without blocking others.
         """

@@ -164,7 +164,7 @@ async def test_some_pages_may_go(shop: Shop, caplog: pytest.LogCaptureFixture) -
     await say(shop, *[catalog("shirt", sku=f"S{number}") for number in range(10)], stock(1, channel="web-de", sku="N"))
     await put_back(shop, 10)
     await shop.recover()
-    assert "pages go of which the log has nothing" in caplog.text
+    assert "removing pages without events in the log" in caplog.text
     assert len(await pages_of(shop)) == 10 * len(shop.config.channels)
 
 

@@ -200,7 +200,7 @@ async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptur
         os.kill(child, signal.SIGKILL)
         await eventually(lambda: child not in children(), "it has gone")
         assert await seen_by(found, "catalog", span) == ([], [span])
-        assert "a process that looks at pages was lost" in caplog.text
+        assert "a process that verifies pages was lost" in caplog.text
         assert await seen_by(found, "catalog", span) == (told, [])
         [other] = children()
         assert other != child

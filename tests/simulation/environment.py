@@ -27,7 +27,7 @@ from pagefold.engine.rebuild import run_repository, source_rebuild
 from pagefold.engine.runtime import clock
 from pagefold.engine.snapshots import file_snapshot
 from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections
-from pagefold.engine.stores.sqlite.fold_transaction import folding as folding_elsewhere
+from pagefold.engine.stores.sqlite.fold_transaction import open_fold_transaction as folding_elsewhere
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from tests.simulation.disk import Disk, SimulatedFiles

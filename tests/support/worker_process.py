@@ -42,9 +42,9 @@ def set_trap(file: Path) -> None:
     fold_in_peace = Folder.fold
 
     async def fold(
-        self: Folder, folding: FoldTransaction, streams: Collection[str], *, by: str | None = None
+        self: Folder, transaction: FoldTransaction, streams: Collection[str], *, by: str | None = None
     ) -> FoldResult:
-        folded = await fold_in_peace(self, folding, streams, by=by)
+        folded = await fold_in_peace(self, transaction, streams, by=by)
         spring(file)
         return folded
 

@@ -22,9 +22,9 @@ from pagefold.engine.stores.postgres.connections import Connections
 from pagefold.projections.streams import encode_part
 
 
-def letter_columns(letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
+def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
     """What the statement `keep_letter` wants, in key order and each key once: a statement cannot change a row twice."""
-    by_key = {each[:6]: each for each in letters}
+    by_key = {each[:6]: each for each in dead_letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
 
 
@@ -34,19 +34,19 @@ class PostgresDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
-        if letters:
-            await self._connections.writer.execute("keep_letter", *letter_columns(letters))
+    async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        if dead_letters:
+            await self._connections.writer.execute("keep_letter", *dead_letter_columns(dead_letters))
 
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        return await self._list("newest_letters", wanted, after, limit)
+        return await self._list("newest_letters", selection, after, limit)
 
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        return await self._list("oldest_letters", wanted, after, limit)
+        return await self._list("oldest_letters", selection, after, limit)
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
         rows = await self._connections.readers.fetch("get_letter", kind, number)
@@ -55,8 +55,8 @@ class PostgresDeadLetters(DeadLetters):
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         return await self._connections.writer.execute("resolve_letter", *resolution, kind, number) > 0
 
-    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
-        return int((await self._connections.readers.fetch("count_letters_of", *_which(wanted)))[0][0])
+    async def count(self, selection: DeadLetterFilter = OPEN) -> int:
+        return int((await self._connections.readers.fetch("count_letters_of", *_source_suffix(selection)))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         rows = await self._connections.readers.fetch("count_letters")
@@ -79,9 +79,9 @@ class PostgresDeadLetters(DeadLetters):
         return int((await self._connections.readers.fetch("count_purged", kind))[0][0])
 
     async def _list(
-        self, statement: str, wanted: DeadLetterFilter, after: DeadLetterKey, limit: int
+        self, statement: str, selection: DeadLetterFilter, after: DeadLetterKey, limit: int
     ) -> list[DeadLetterHeader]:
-        rows = await self._connections.readers.fetch(statement, *_which(wanted), *after, limit, MAX_LISTED)
+        rows = await self._connections.readers.fetch(statement, *_source_suffix(selection), *after, limit, MAX_LISTED)
         return [DeadLetterHeader(*row) for row in rows]
 
 
@@ -90,6 +90,6 @@ def _expired(expiry: Expiry) -> tuple[str, bool, str]:
     return "ingest" if expiry.sort == "conflict" else expiry.sort, expiry.resolved, expiry.before
 
 
-def _which(wanted: DeadLetterFilter) -> DeadLetterFilter:
+def _source_suffix(selection: DeadLetterFilter) -> DeadLetterFilter:
     """What the statements want: the source as the names of streams end."""
-    return wanted if wanted.source is None else wanted._replace(source=encode_part(wanted.source))
+    return selection if selection.source is None else selection._replace(source=encode_part(selection.source))

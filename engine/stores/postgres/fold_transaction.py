@@ -7,7 +7,7 @@ from functools import partial
 from pagefold.engine.errors import LeaseLost, LogReplaced
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.postgres.connections import Record, Session
-from pagefold.engine.stores.postgres.dead_letters import letter_columns
+from pagefold.engine.stores.postgres.dead_letters import dead_letter_columns
 from pagefold.engine.stores.postgres.log_proof import UNPROVED, problem
 from pagefold.engine.stores.postgres.sized_reads import sections_within
 from pagefold.engine.stores.size_batches import batches
@@ -58,9 +58,9 @@ class PostgresFoldTransaction(FoldTransaction):
         if streaks:
             await self._session.execute("keep_streak", self.checkpoint.domain, list(streaks), list(streaks.values()))
 
-    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
-        if letters:
-            await self._session.execute("keep_letter", *letter_columns(letters))
+    async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        if dead_letters:
+            await self._session.execute("keep_letter", *dead_letter_columns(dead_letters))
 
     async def has_dead_letters(self) -> bool:
         return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
@@ -77,7 +77,7 @@ class PostgresFoldTransaction(FoldTransaction):
 
 
 @asynccontextmanager
-async def folding(session: Session, domain: str, holder: str | None) -> AsyncIterator[FoldTransaction]:
+async def open_fold_transaction(session: Session, domain: str, holder: str | None) -> AsyncIterator[FoldTransaction]:
     """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
     async with session.turn, session.transaction():
         *row, proved = await _checkpoint(session, domain)

@@ -19,7 +19,7 @@ import anyio
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.postgres.connections import Connections, Session
-from pagefold.engine.stores.postgres.fold_transaction import folding
+from pagefold.engine.stores.postgres.fold_transaction import open_fold_transaction
 from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
 RETRY_SECONDS = 0.25
@@ -37,7 +37,7 @@ class PostgresLease(Lease):
         self.holder = holder
 
     def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
-        return folding(self._session, self._domain, self.holder)
+        return open_fold_transaction(self._session, self._domain, self.holder)
 
 
 class PostgresCoordination(Coordination):
@@ -53,7 +53,7 @@ class PostgresCoordination(Coordination):
 
     @asynccontextmanager
     async def fold_transaction(self, domain: str) -> AsyncIterator[FoldTransaction]:
-        async with self._worker() as session, folding(session, domain, None) as transaction:
+        async with self._worker() as session, open_fold_transaction(session, domain, None) as transaction:
             yield transaction
 
     @asynccontextmanager

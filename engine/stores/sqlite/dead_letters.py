@@ -38,9 +38,9 @@ from pagefold.engine.stores.sqlite.reader_connections import Reader
 from pagefold.projections.streams import encode_part
 
 
-def letter_row(letter: NewDeadLetter) -> Row:
+def dead_letter_row(dead_letter: NewDeadLetter) -> Row:
     """What the statement `keep_letter` wants."""
-    return letter[1:]
+    return dead_letter[1:]
 
 
 class SQLiteDeadLetters(DeadLetters):
@@ -49,23 +49,23 @@ class SQLiteDeadLetters(DeadLetters):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def add(self, letters: Sequence[NewDeadLetter]) -> None:
-        rows = [letter_row(letter) for letter in letters]
+    async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        rows = [dead_letter_row(dead_letter) for dead_letter in dead_letters]
         await self._connections.events.run(
             in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
         )
 
     async def newest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        letters = await self._read("newest_letters", wanted, after, limit)
-        return sorted(letters, key=_place, reverse=True)[:limit]
+        dead_letters = await self._read("newest_letters", selection, after, limit)
+        return sorted(dead_letters, key=_place, reverse=True)[:limit]
 
     async def oldest(
-        self, wanted: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
+        self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        letters = await self._read("oldest_letters", wanted, after, limit)
-        return sorted(letters, key=_place)[:limit]
+        dead_letters = await self._read("oldest_letters", selection, after, limit)
+        return sorted(dead_letters, key=_place)[:limit]
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
         rows = await self._reader(kind).fetch("get_letter", number)
@@ -79,8 +79,8 @@ class SQLiteDeadLetters(DeadLetters):
             return await self._connections.events.run(resolve)
         return await self._connections.pages.run(with_full_sync(resolve))
 
-    async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
-        return sum([(await self._rows(kind, "count_letters_of", wanted))[0][0] for kind in _kinds(wanted)])
+    async def count(self, selection: DeadLetterFilter = OPEN) -> int:
+        return sum([(await self._rows(kind, "count_letters_of", selection))[0][0] for kind in _kinds(selection)])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         counts: dict[tuple[Kind, str], int] = {}
@@ -112,22 +112,22 @@ class SQLiteDeadLetters(DeadLetters):
         return await self._connections.pages.run(with_full_sync(purge))
 
     async def _read(
-        self, statement: str, wanted: DeadLetterFilter, after: DeadLetterKey, limit: int
+        self, statement: str, selection: DeadLetterFilter, after: DeadLetterKey, limit: int
     ) -> list[DeadLetterHeader]:
         """Those of either file, each its first so many."""
-        letters: list[DeadLetterHeader] = []
+        dead_letters: list[DeadLetterHeader] = []
         place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
         place["longest"] = MAX_LISTED
-        for kind in _kinds(wanted):
-            rows = await self._rows(kind, statement, wanted, {"kind": kind, **place})
-            letters += [DeadLetterHeader(kind, *row) for row in rows]
-        return letters
+        for kind in _kinds(selection):
+            rows = await self._rows(kind, statement, selection, {"kind": kind, **place})
+            dead_letters += [DeadLetterHeader(kind, *row) for row in rows]
+        return dead_letters
 
     async def _rows(
-        self, kind: Kind, statement: str, wanted: DeadLetterFilter, more: Mapping[str, object] = MappingProxyType({})
+        self, kind: Kind, statement: str, selection: DeadLetterFilter, more: Mapping[str, object] = MappingProxyType({})
     ) -> list[Row]:
-        source = None if wanted.source is None else encode_part(wanted.source)
-        bindings = {"domain": wanted.domain, "source": source, "resolved": wanted.resolved, **more}
+        source = None if selection.source is None else encode_part(selection.source)
+        bindings = {"domain": selection.domain, "source": source, "resolved": selection.resolved, **more}
         return await self._reader(kind).run(lambda connection: connection.execute(SQL[statement], bindings).fetchall())
 
     def _reader(self, kind: Kind) -> ThreadedConnection[Reader]:
@@ -156,9 +156,9 @@ def _which(expiry: Expiry) -> tuple[str, bool, str]:
     return "request" if expiry.sort == "request" else "event", expiry.resolved, expiry.before
 
 
-def _kinds(wanted: DeadLetterFilter) -> Sequence[Kind]:
-    return KINDS if wanted.kind is None else (wanted.kind,)
+def _kinds(selection: DeadLetterFilter) -> Sequence[Kind]:
+    return KINDS if selection.kind is None else (selection.kind,)
 
 
-def _place(letter: DeadLetterHeader) -> DeadLetterKey:
-    return letter.key
+def _place(dead_letter: DeadLetterHeader) -> DeadLetterKey:
+    return dead_letter.key

@@ -20,7 +20,7 @@ from pagefold.engine.stores.sqlite.connections import (
     packed_of,
     packed_within,
 )
-from pagefold.engine.stores.sqlite.dead_letters import letter_row
+from pagefold.engine.stores.sqlite.dead_letters import dead_letter_row
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from pagefold.projections.section_fold import Section
@@ -72,8 +72,8 @@ class SQLiteFoldTransaction(FoldTransaction):
         rows = [(self.checkpoint.domain, *streak) for streak in streaks.items()]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_streak"], rows))
 
-    async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> None:
-        rows = [letter_row(letter) for letter in letters]
+    async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        rows = [dead_letter_row(letter) for letter in dead_letters]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
 
     async def has_dead_letters(self) -> bool:
@@ -96,7 +96,7 @@ class SQLiteFoldTransaction(FoldTransaction):
 
 
 @asynccontextmanager
-async def folding(
+async def open_fold_transaction(
     connections: Connections, proof: SQLiteProof, domain: str, holder: str | None
 ) -> AsyncIterator[FoldTransaction]:
     """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""

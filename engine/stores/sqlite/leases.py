@@ -33,7 +33,7 @@ from pagefold.engine.stores.sqlite.connections import (
     in_transaction,
     translate_errors,
 )
-from pagefold.engine.stores.sqlite.fold_transaction import folding
+from pagefold.engine.stores.sqlite.fold_transaction import open_fold_transaction
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, Coordination, FoldTransaction, Lease, Streak
 
@@ -56,7 +56,7 @@ class SQLiteLease(Lease):
         self.holder = holder
 
     def fold_transaction(self) -> AbstractAsyncContextManager[FoldTransaction]:
-        return folding(self._connections, self._proof, self._domain, self.holder)
+        return open_fold_transaction(self._connections, self._proof, self._domain, self.holder)
 
 
 class SQLiteCoordination(Coordination):
@@ -73,7 +73,7 @@ class SQLiteCoordination(Coordination):
         return list(map(Checkpoint._make, rows))
 
     def fold_transaction(self, domain: str) -> AbstractAsyncContextManager[FoldTransaction]:
-        return folding(self._connections, self._proof, domain, None)
+        return open_fold_transaction(self._connections, self._proof, domain, None)
 
     @asynccontextmanager
     async def lease(self, domain: str, *, wait: bool = True) -> AsyncIterator[Lease | None]:
