@@ -1,1 +1,1 @@
-"""Who may do what: tokens, made, listed, revoked and verified. What a grant allows is in `stores/grants.py`."""
+"""Access: tokens are created, listed, revoked and verified. `stores/grants.py` has what a grant allows."""

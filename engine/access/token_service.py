@@ -1,8 +1,8 @@
-"""The token office: tokens are made, listed, revoked and verified.
+"""The token service: creates, lists, revokes and verifies tokens.
 
-A token is a secret of 256 random bits that is shown once. The store has its SHA-256 alone, and finds it by that: no
-secret is ever compared with another, so that no answer's timing tells anything of one. Its name is the beginning of the
-same digest: whoever comes across a secret can tell which token to revoke, and whoever reads the name knows no secret.
+A token is a secret of 256 random bits that is shown once. The store keeps only its SHA-256, and looks it up by that:
+secrets are never compared with each other, so that timing reveals nothing. A token's name is the start of the same
+digest: with a secret, one knows which token to revoke; with a name, one does not know the secret.
 """
 
 import re
@@ -33,19 +33,19 @@ MAX_LABEL_CHARACTERS = 200
 MAX_LIFETIME = timedelta(days=3_650)
 
 MAX_LISTED = 500
-"""Tokens of a page."""
+"""Tokens in one list."""
 
 TOKEN_CACHE_SECONDS = 5.0
-"""How long a token that was found live is taken to be live. So a revocation counts everywhere after that, at most."""
+"""How long a token is cached. A revocation counts everywhere after at most that."""
 
 MAX_CACHED_TOKENS = 4_096
-"""How many tokens are remembered at once. Guesses are never among them."""
+"""How many tokens are cached. Guesses are never cached."""
 
 _name = re.compile(rf"tok_[0-9a-f]{{{DIGITS_IN_NAME}}}", re.ASCII)
 
 
 class _CachedToken:
-    """A token that was found live: taken as it is before `until`; the first who asks from `due` on looks it up anew."""
+    """A live token: valid before `until`; from `due` on, the first request looks it up again."""
 
     __slots__ = ("due", "token", "until")
 
@@ -79,9 +79,9 @@ class TokenService:
         expires_in: timedelta | None = None,
         label: str = "",
     ) -> tuple[Secret, Token]:
-        """Makes a token, durably. This is the only time that its secret is told.
+        """Creates a token, durably. Its secret is returned only here.
 
-        With `ingest` it is bound to a source of the configuration, without to none. Raises `InvalidTokenRequest`, and
+        With the scope `ingest` it is bound to a configured source, otherwise to none. Raises `InvalidTokenRequest`, and
         `StoreUnavailable`, after which the store may have a token whose secret nobody knows: harmless, and listed.
         """
         allowed = frozenset(scopes)
@@ -97,20 +97,20 @@ class TokenService:
         return secret, token
 
     async def tokens(self, *, after: Token | None = None, limit: int = 100) -> list[Token]:
-        """The next tokens behind one of them, at most `MAX_LISTED`, in the order in which they were made.
+        """The next tokens after one of them, at most `MAX_LISTED`, in the order of creation.
 
-        Expired and revoked ones are among them.
+        Expired and revoked ones are included.
         """
         return await self._tokens.list_tokens(after, limit=max(1, min(limit, MAX_LISTED)))
 
     async def any_made(self) -> bool:
-        """Whether a token was ever made. One that has expired, or was revoked, must not let everybody in."""
+        """Whether a token was ever created. Expired and revoked ones count: they must not open access to everybody."""
         return bool(await self._tokens.list_tokens(limit=1))
 
     async def revoke(self, name: str) -> None:
-        """Revokes a token, durably and for ever; within `TOKEN_CACHE_SECONDS` nobody is let in with it, in any process.
+        """Revokes a token, durably and forever; within `TOKEN_CACHE_SECONDS`, every process rejects it.
 
-        One that is revoked already stays as it is. A secret does in place of its name. Raises `UnknownToken`.
+        A no-op if it is revoked already. Its secret is accepted instead of its name. Raises `UnknownToken`.
         """
         name = redact_secrets(name)
         if _name.fullmatch(name) is None or not await self._tokens.revoke(name, self._now()):
@@ -119,10 +119,10 @@ class TokenService:
             del self._cached[digest]
 
     async def verify(self, secret: str) -> Grant | None:
-        """What whoever shows this secret may do. None for one that is unknown, expired or revoked, and any other text.
+        """The grant of a secret. None if it is unknown, expired or revoked, or not a secret at all.
 
-        A secret that was never given out costs one read by index, and is not remembered. An expiry counts at once, a
-        revocation within `TOKEN_CACHE_SECONDS`. Raises `StoreUnavailable`.
+        An unknown secret costs one read by index, and is not cached. Expiry counts at once, a revocation within
+        `TOKEN_CACHE_SECONDS`. Raises `StoreUnavailable`.
         """
         if SECRET.fullmatch(secret) is None:
             return None
@@ -130,7 +130,7 @@ class TokenService:
         return None if token is None else self._granted(token)
 
     def cached_grant(self, secret: str) -> Grant | None:
-        """What `verify` gives, if it need not be waited for: when the token was looked up a moment ago. Else None."""
+        """The result of `verify`, if the token is cached. Otherwise None."""
         if SECRET.fullmatch(secret) is None:
             return None
         trusted = self._cached.get(digest_of(secret))
@@ -142,17 +142,17 @@ class TokenService:
         return token.grant
 
     async def _find(self, digest: bytes) -> Token | None:
-        """The token with this digest, unless it is revoked, as it was `TOKEN_CACHE_SECONDS` ago or later."""
+        """The token with this digest, unless it is revoked, at most `TOKEN_CACHE_SECONDS` old."""
         asked = self._ticks()
         trusted = self._cached.get(digest)
         if trusted is not None and asked < trusted.due:
             return trusted.token
         if trusted is not None and asked < trusted.until:
-            trusted.due = trusted.until  # those who ask meanwhile need not wait for the store
+            trusted.due = trusted.until  # concurrent requests need not wait for the store
         return self._remember(digest, await self._tokens.find(digest), asked)
 
     def _remember(self, digest: bytes, token: Token | None, asked: float) -> Token | None:
-        """Trusts a token from before it was looked up, and forgets the one that was looked up the longest ago."""
+        """Caches a token from before it was looked up, and evicts the oldest one."""
         self._cached.pop(digest, None)
         if token is None or token.revoked_at is not None:
             return None
@@ -164,11 +164,11 @@ class TokenService:
     def _check_source(self, scopes: frozenset[Scope], source: str | None) -> None:
         if "ingest" not in scopes:
             if source is not None:
-                raise InvalidTokenRequest("source", "only a token with the scope ingest is bound to one")
+                raise InvalidTokenRequest("source", "only a token with the scope ingest has a source")
         elif source not in self._sources:
             known = ", ".join(self._sources) or "none"
-            problem = "a token with the scope ingest needs one" if source is None else f"{source!r} is none"
-            raise InvalidTokenRequest("source", f"{problem}; there are {known}")
+            problem = "the scope ingest needs a source" if source is None else f"unknown source {source!r}"
+            raise InvalidTokenRequest("source", f"{problem}; the sources are {known}")
 
 
 def _check_scopes(scopes: frozenset[str]) -> None:
@@ -179,7 +179,7 @@ def _check_scopes(scopes: frozenset[str]) -> None:
 
 def _check_lifetime(expires_in: timedelta | None) -> None:
     if expires_in is not None and not timedelta() < expires_in <= MAX_LIFETIME:
-        raise InvalidTokenRequest("expires", f"must be from now on, and within {MAX_LIFETIME.days:,} days")
+        raise InvalidTokenRequest("expires", f"must be in the future, at most {MAX_LIFETIME.days:,} days ahead")
 
 
 def _check_label(label: str) -> None:

@@ -1,4 +1,4 @@
-"""A store for callers without an event loop: one runs in another thread, behind a blocking portal."""
+"""A store for callers without an event loop: the loop runs in another thread, behind a blocking portal."""
 
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,12 +27,12 @@ from pagefold.engine.stores.store import Store
 Result = TypeVar("Result")
 
 POLL_SECONDS = WorkConfig().poll_seconds
-"""How long a subscription waits at most before it looks at the log again."""
+"""The longest time that a subscription waits before it polls the log."""
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turns the errors of a store into the library's of the same meaning. A wrong configuration stays what it is."""
+    """Turns a store's errors into the library's equivalents. Configuration errors stay as they are."""
     try:
         yield
     except (CancelledError, ConfigurationError):
@@ -49,13 +49,11 @@ def translate_errors() -> Iterator[None]:
 
 
 class Datastore:
-    """One open store, and how the identifiers in it are read: as UUIDs where they are some, or always as text.
+    """One open store, and how its identifiers are read: as UUIDs if they are UUIDs, or always as text.
 
-    It is for every thread but the one of its portal's event loop, and is made in such a thread too. Over a store that
-    somebody else has opened, in a program with an event loop of its own, closing it leaves the store open; `open` makes
-    one whose store ends with it.
-
-    It is closed by `close`, or when nobody has it any more, or when the program ends.
+    Usable from every thread except that of its portal's event loop, and created in such a thread, too. Over a store
+    that is already open, in a program with its own event loop, closing it leaves the store open; `open` makes one that
+    owns its store. It is closed by `close`, by garbage collection, or at the end of the program.
     """
 
     def __init__(
@@ -78,9 +76,9 @@ class Datastore:
 
     @classmethod
     def open(cls, config: Config, *, create: bool = True, uuids: bool = True) -> Self:
-        """One with a store and an event loop of its own.
+        """A datastore with its own store and event loop.
 
-        Its threads are daemons: a program that closes nothing can end.
+        Its threads are daemons, so that an unclosed one does not keep the program alive.
         """
         with translate_errors(), ExitStack() as opening:
             options = {"use_uvloop": find_spec("uvloop") is not None}
@@ -92,21 +90,21 @@ class Datastore:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be read or written any more."""
+        """Whether it is closed."""
         return not self._close.alive
 
     def call(self, function: Callable[[], Awaitable[Result]]) -> Result:
-        """What an asynchronous function gives. Raises the library's errors.
+        """The result of an asynchronous function. Raises the library's errors.
 
-        What was begun is finished, also while the program around the portal is being cancelled: the thread that waits
-        for it cannot be.
+        Work that was started is completed, even while the program around the portal is cancelled: the waiting thread
+        cannot be.
         """
         self._check_open()
         with translate_errors():
             return self._portal.call(_finished, function)
 
     def start(self, function: Callable[[], Awaitable[Result]]) -> "Future[Result]":
-        """The same without waiting, for what may be cancelled, by `close` too. Raises the store's own errors."""
+        """As `call` without waiting, for work that may be cancelled, also by `close`. Raises the store's own errors."""
         with self._lock:
             self._check_open()
             future = self._portal.start_task_soon(function)
@@ -115,7 +113,7 @@ class Datastore:
         return future
 
     def close(self) -> None:
-        """Ends what waits, and the store and its thread where they are its own. Without effect when it is closed."""
+        """Cancels waiting work, and closes the store and its thread if it owns them. A no-op if it is closed."""
         self._close()
 
     def _check_open(self) -> None:
@@ -127,11 +125,11 @@ class Datastore:
 async def _finished(function: Callable[[], Awaitable[Result]]) -> Result:
     with CancelScope(shield=True):
         result = await function()
-    return result  # noqa: RET504  # for all that mypy knows, a scope may swallow an error
+    return result  # noqa: RET504  # to mypy, a scope may swallow an error
 
 
 def _close(opened: ExitStack, lock: AbstractContextManager[object], waiting: "set[Future[Any]]", thread: int) -> None:
-    if get_ident() == thread:  # the garbage collector may call from anywhere, and a thread cannot wait for its own end
+    if get_ident() == thread:  # garbage collection runs in any thread, and none can wait for its own end
         Thread(target=_close, args=(opened, lock, waiting, 0), name="pagefold-recorders-close").start()
         return
     with lock:
@@ -139,6 +137,6 @@ def _close(opened: ExitStack, lock: AbstractContextManager[object], waiting: "se
             future.cancel()
     try:
         opened.close()
-    except RuntimeError:  # as the program ends, no thread can be had in which SQLite's connections would be closed
+    except RuntimeError:  # at the end of the program, no thread can be started to close SQLite's connections
         if main_thread().is_alive():
             raise

@@ -1,4 +1,4 @@
-"""The factory that an application finds by the name of this package, and what it reads from the environment."""
+"""The factory that an application finds by the name of this package, and the environment variables that it reads."""
 
 from typing import ClassVar, TypeVar, cast
 
@@ -27,11 +27,10 @@ AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)
 
 
 class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
-    """Recorders over one open store: the one that the environment names, or that of a given datastore.
+    """Recorders over one open store: the one in the environment, or that of a given datastore.
 
-    A given datastore says itself where the store is and how identifiers are read. Without one, raises `OSError` when
-    the environment is not enough, `ConfigurationError` when what it names is wrong, and `OperationalError` when there
-    is no answer there.
+    A given datastore defines the store and how identifiers are read. Otherwise raises `OSError` if the environment is
+    incomplete, `ConfigurationError` if it is wrong, and `OperationalError` if the store does not respond.
     """
 
     PAGEFOLD_STORE = STORE_VARIABLE
@@ -57,24 +56,24 @@ class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
         return self.aggregate_recorder_class(self.datastore, cast("RecordTable", f"stored_{purpose}"))
 
     def application_recorder(self) -> ApplicationRecorder:
-        """A recorder for an application, of the class that the environment names."""
+        """A recorder for an application, of the class set in the environment."""
         return self._class(self.APPLICATION_RECORDER_TOPIC, self.application_recorder_class)(self.datastore)
 
     def tracking_recorder(
         self, tracking_recorder_class: type[PagefoldTrackingRecorder] | None = None
     ) -> PagefoldTrackingRecorder:
-        """A recorder for a projection, of the given class, else of the class that the environment names."""
+        """A recorder for a projection, of the given class, else of the class set in the environment."""
         if tracking_recorder_class is None:
             tracking_recorder_class = self._class(self.TRACKING_RECORDER_TOPIC, self.tracking_recorder_class)
         _check_class("the tracking recorder", tracking_recorder_class, self.tracking_recorder_class)
         return tracking_recorder_class(self.datastore)
 
     def process_recorder(self) -> ProcessRecorder:
-        """A recorder for an application that follows others, of the class that the environment names."""
+        """A recorder for an application that follows others, of the class set in the environment."""
         return self._class(self.PROCESS_RECORDER_TOPIC, self.process_recorder_class)(self.datastore)
 
     def close(self) -> None:
-        """Ends subscriptions and closes the datastore. Without effect when it is closed."""
+        """Ends subscriptions and closes the datastore. A no-op if it is closed."""
         self.datastore.close()
 
     def _opened(self) -> Datastore:

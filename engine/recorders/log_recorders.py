@@ -27,13 +27,13 @@ from pagefold.engine.stores.store import Records, RecordTable
 from pagefold.projections.streams import parse_stream_id
 
 MAX_LIMIT = 2**63 - 1
-"""Greater than every version and position, and the most rows that a database can be asked for."""
+"""Above every version and position, and the most rows that a database accepts as a limit."""
 
 _domains = frozenset(domain.name for domain in DOMAINS)
 
 
 class _Row(NamedTuple):
-    """An event of an application, as it is stored."""
+    """An application's event, as stored."""
 
     originator_id: str
     originator_version: int
@@ -42,7 +42,7 @@ class _Row(NamedTuple):
 
 
 class PagefoldAggregateRecorder(AggregateRecorder):
-    """Events or snapshots by aggregate. What it inserts is durable, and all of it is there or nothing."""
+    """Events or snapshots by aggregate. Inserts are durable and atomic."""
 
     def __init__(self, datastore: Datastore, table: RecordTable = "stored_events") -> None:
         self.datastore = datastore
@@ -53,7 +53,7 @@ class PagefoldAggregateRecorder(AggregateRecorder):
         return self.datastore.store.records
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:  # noqa: ANN401  # the library's signature
-        """Records events. Raises `IntegrityError` when a version is taken, `ProgrammingError` for a domain event."""
+        """Records events. Raises `IntegrityError` if a version is taken, `ProgrammingError` for a domain event."""
         self._insert(stored_events, **kwargs)
         return None
 
@@ -91,10 +91,10 @@ class PagefoldAggregateRecorder(AggregateRecorder):
 
 
 class PagefoldApplicationRecorder(PagefoldAggregateRecorder, NotifyingRecorder):
-    """The whole log, in the order of its positions, beside the events of each aggregate."""
+    """The whole log, in the order of its positions, besides the events of each aggregate."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:  # noqa: ANN401, ARG002  # the library's signature
-        """Records events, and gives their positions. Raises as the recorder of aggregates does."""
+        """Records events, and returns their positions. Raises as the aggregate recorder does."""
         return self._insert(stored_events)
 
     def select_notifications(
@@ -106,48 +106,48 @@ class PagefoldApplicationRecorder(PagefoldAggregateRecorder, NotifyingRecorder):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        """The next events from a position on, up to `stop`, of some topics or of all. Domain events are among them."""
+        """The next events from a position on, up to `stop`, of some topics or of all, including domain events."""
         first = 0 if start is None else start + (not inclusive_of_start)
         last = MAX_LIMIT if stop is None else stop
         select = partial(self._records.notifications, first, last, topics, limit)
         return self.notifications(self.datastore.call(select))
 
     def max_notification_id(self) -> int | None:
-        """The position of the newest event, of whatever topic."""
+        """The position of the newest event, of any topic."""
         return self.datastore.call(self.datastore.store.log.end) or None
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
-        """The events behind a position, of some topics or of all, as they come: none left out, in order."""
+        """The events after a position, of some topics or of all, as they are appended: complete and in order."""
         return PagefoldSubscription(self, gt, topics)
 
 
 class PagefoldTrackingRecorder(TrackingRecorder):
-    """How far applications have come with what is upstream of them."""
+    """The positions up to which applications have processed their upstream applications."""
 
     def __init__(self, datastore: Datastore) -> None:
         self.datastore = datastore
 
     def insert_tracking(self, tracking: Tracking) -> None:
-        """Moves a position forward. Raises `IntegrityError` when it would not move forward."""
+        """Moves a position forward. Raises `IntegrityError` if it would not move forward."""
         insert = self.datastore.store.records.insert
         position = (tracking.application_name, tracking.notification_id)
         self.datastore.call(partial(insert, "stored_events", [], position))
 
     def max_tracking_id(self, application_name: str) -> int | None:
-        """How far a named application has been followed, None when it has not been."""
+        """The tracked position of an upstream application, None if there is none."""
         return self.datastore.call(partial(self.datastore.store.records.tracked, application_name))
 
 
 class PagefoldProcessRecorder(PagefoldApplicationRecorder, PagefoldTrackingRecorder, ProcessRecorder):
-    """Records new events and the position of the event that caused them, both or neither."""
+    """Records new events together with the position of the event that caused them, atomically."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:  # noqa: ANN401  # the library's signature
-        """Records events, with a `tracking` that moves forward in the same transaction. Gives the events' positions."""
+        """Records events, and a `tracking` that moves forward, in one transaction. Returns the positions."""
         return self._insert(stored_events, **kwargs)
 
 
 def _row(event: StoredEvent) -> _Row:
-    """The event as it is stored. Raises for what may not enter the log this way, or could not be stored everywhere."""
+    """The event as stored. Raises if it may not be written this way, or not be stored everywhere."""
     identifier = _stored_id(event.originator_id)
     if event.topic in _domains or _is_domain_stream(identifier):
         problem = (

@@ -13,7 +13,7 @@ _hex = re.compile("[0-9a-f]{32}")
 
 
 class NotifyingRecorder(ApplicationRecorder):
-    """A recorder that gives events of the log to applications."""
+    """A recorder that returns events of the log to applications."""
 
     datastore: Datastore
 
@@ -33,5 +33,8 @@ class NotifyingRecorder(ApplicationRecorder):
 
 
 def given_id(identifier: str, *, uuids: bool) -> UUID | str:
-    """The stream ids of domain events are text whatever the setting: no UUID looks like them."""
+    """The identifier as the application expects it.
+
+    Stream ids of domain events are always text: no UUID looks like them.
+    """
     return UUID(identifier) if uuids and _hex.fullmatch(identifier) else identifier

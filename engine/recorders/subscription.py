@@ -14,14 +14,14 @@ from pagefold.engine.recorders.notifications import NotifyingRecorder
 from pagefold.engine.stores.store import StoredEvent
 
 BATCH_EVENTS = 500
-"""How many events are read at a time."""
+"""Events that are read at a time."""
 
 RETRY_SECONDS = 20.0
-"""How long a store that does not answer is tried again, loudly, before the subscription fails."""
+"""How long a store that does not respond is retried, with warnings, before the subscription fails."""
 
 
 class _Read(NamedTuple):
-    """The next events, the position up to which there are no others, and the mark of the event that stands there."""
+    """The next events, the position up to which there are no others, and the mark of the event at that position."""
 
     events: list[StoredEvent]
     position: int
@@ -29,10 +29,10 @@ class _Read(NamedTuple):
 
 
 class PagefoldSubscription(Subscription[NotifyingRecorder]):
-    """Events of the log as they come. It has no thread of its own: who iterates waits at the store for the log to grow.
+    """Events of the log as they are appended. It has no thread: the iterating thread waits for the log to grow.
 
-    A store that is away for a while is waited for. The iteration ends when it is stopped, from whatever thread, or when
-    the store is closed. It fails where the log was put back behind what it has given.
+    A store outage is waited out. Iteration ends when it is stopped, from any thread, or when the store is closed. It
+    fails if the log was restored to a state before the last event returned.
     """
 
     def __init__(self, recorder: NotifyingRecorder, gt: int | None, topics: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
         self._reading: Future[_Read] | None = None
 
     def stop(self) -> None:
-        """Ends the iteration at once, wherever it stands."""
+        """Ends the iteration at once."""
         super().stop()
         if self._reading is not None:
             self._reading.cancel()
@@ -56,10 +56,10 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
         raise StopIteration
 
     def _read(self) -> None:
-        """Waits for what comes next. Stops the subscription when that was cancelled, or the store is closed."""
+        """Waits for the next events. Stops the subscription if that was cancelled, or the store is closed."""
         try:
             self._reading = self._recorder.datastore.start(self._next_events)
-            if self._has_been_stopped:  # by another thread, too early to see what it should cancel
+            if self._has_been_stopped:  # by another thread, before there was anything to cancel
                 self._reading.cancel()
             with translate_errors():
                 read = self._reading.result()
@@ -85,10 +85,10 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
         return read
 
     async def _look(self, position: int, mark: bytes | None) -> _Read:
-        """What stands behind a position; when nothing does, after waiting for a while.
+        """The events after a position; if there are none, waits for a while.
 
-        The end of the log is read first: up to there, what is not found will never be. So a search for rare topics does
-        not begin anew with every event of others.
+        The end of the log is read first: nothing new can appear up to there, so that a search for rare topics does not
+        start over with every other event.
         """
         datastore = self._recorder.datastore
         log, proof = datastore.store.log, datastore.store.proof

@@ -1,1 +1,1 @@
-"""What every part runs on: clock, threads, event loop, task groups, counters and logs. It knows nothing of products."""
+"""What every part runs on: clock, threads, event loop, task groups, counters and logs. Independent of products."""

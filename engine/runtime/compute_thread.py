@@ -1,7 +1,7 @@
-"""Work that is Python's alone, in a thread: beside the event loop, and one piece at a time.
+"""CPU work in a thread, one piece at a time, so that the event loop stays responsive.
 
-Python does one thing at a time whatever there are threads for. Several that compute do not end sooner than one after
-the other, and the event loop, which asks for its turn after every system call, would have to wait behind each of them.
+Python threads do not compute in parallel. Several of them do not finish sooner than one after the other, and the event
+loop, which competes for Python's lock after every system call, would have to wait for each.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ _limiters: RunVar[CapacityLimiter] = RunVar("turns")
 
 
 async def compute_in_thread(work: Callable[[], Result]) -> Result:
-    """What the work gives, done in a thread when it is its turn."""
+    """The result of the work, done in a thread when it is its turn."""
     return await run_sync(work, limiter=_limiter())
 
 
 def _limiter() -> CapacityLimiter:
-    """That of this event loop."""
+    """The limiter of this event loop."""
     try:
         return _limiters.get()
     except LookupError:

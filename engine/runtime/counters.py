@@ -1,4 +1,4 @@
-"""What a process has done since it began, in plain numbers, written a batch at a time and read by whoever watches."""
+"""What a process has done since its start, in plain numbers, updated once a batch."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -13,18 +13,18 @@ EVENTS_BOUNDS = (1, 10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000)
 
 
 class Histogram(msgspec.Struct):
-    """How often a value was at most each of the `bounds`; the last of `counts` is of those above all of them."""
+    """How often a value was at most each of the `bounds`; the last of `counts` is for values above all bounds."""
 
     bounds: tuple[float, ...]
     counts: list[int] = []
     total: float = 0.0
 
     def __post_init__(self) -> None:
-        """Nothing is counted yet."""
+        """Starts all counts at 0."""
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def add(self, value: float) -> None:
-        """One value more."""
+        """Counts one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -36,15 +36,15 @@ class BatchStats(msgspec.Struct):
     seconds: Histogram = msgspec.field(default_factory=lambda: Histogram(SECONDS_BOUNDS))
 
     def add(self, events: int, seconds: float) -> None:
-        """One transaction more."""
+        """Counts one transaction."""
         self.events.add(events)
         self.seconds.add(seconds)
 
 
 class Counters(msgspec.Struct):
-    """The numbers of one process: events by outcome, batches, sections changed and drifted by domain.
+    """The counters of one process: events by outcome, batches, sections changed and drifted by domain.
 
-    `aside` has by source what was delivered and is no event, by what became of it: `kept`, or why it was passed over.
+    `aside` counts, by source, input that is not an event: `kept`, or why it was skipped.
     """
 
     outcomes: dict[Outcome, int] = {}
@@ -55,20 +55,20 @@ class Counters(msgspec.Struct):
     aside: dict[str, dict[str, int]] = {}
 
     def add_outcomes(self, results: Iterable[AppendResult]) -> None:
-        """The outcomes of one call."""
+        """Counts the outcomes of one call."""
         for outcome, number in Counter(result.outcome for result in results).items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
     def add_aside(self, source: str, word: str) -> None:
-        """Something that was delivered, and is no event."""
+        """Counts input that is not an event."""
         of_source = self.aside.setdefault(source, {})
         of_source[word] = of_source.get(word, 0) + 1
 
     def add_fold(self, domain: str, events: int, changed: int, seconds: float) -> None:
-        """One batch of a consumer."""
+        """Counts one batch of a consumer."""
         self.folds.setdefault(domain, BatchStats()).add(events, seconds)
         self.changed[domain] = self.changed.get(domain, 0) + changed
 
     def add_replay(self, domain: str, drifted: int) -> None:
-        """A domain, or a part of it, was folded again."""
+        """Counts the replay of a domain, or of a part of it."""
         self.drifted[domain] = self.drifted.get(domain, 0) + drifted

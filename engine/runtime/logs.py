@@ -1,8 +1,8 @@
-"""What the program says while it works: one line a batch.
+"""The program's logs: one line a batch.
 
-The command line sends it to standard error: a terminal gets coloured text, anything else JSON, one object a line.
-Inside another program it goes where that program's logs go. Moments are UTC. Payloads are never among it above the
-level `debug`, and an error is shown without the values of its variables, for the same reason.
+The command line logs to standard error: coloured text on a terminal, otherwise JSON, one object a line. Embedded, the
+host's logging decides. Times are UTC. Payloads are logged at level `debug` only, and errors without the values of their
+variables, for the same reason.
 """
 
 import json
@@ -22,9 +22,9 @@ LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 
 
 class Logger:
-    """Speaks through structlog where the program has configured it, and through the standard library where not.
+    """Logs through structlog if the program has configured it, otherwise through the standard library.
 
-    So a program that embeds Pagefold hears it the way it hears every other library, and never on standard output.
+    A program that embeds Pagefold thus gets its logs as from any other library, and never on standard output.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,22 +36,22 @@ class Logger:
         )
 
     def info(self, event: str, **fields: object) -> None:
-        """The work goes on as it should."""
+        """Normal progress."""
         (self._structured if structlog.is_configured() else self._standard).info(event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """The work goes on, and somebody should know."""
+        """Work continues, but somebody should know."""
         (self._structured if structlog.is_configured() else self._standard).warning(event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Somebody should do something."""
+        """Somebody must act."""
         (self._structured if structlog.is_configured() else self._standard).error(event, **fields)
 
 
 def configure(level: Level, *, as_json: bool | None = None) -> None:
-    """Sends every log line of this process to standard error, those of the standard library's loggers too.
+    """Sends every log line of this process to standard error, also those of the standard library's loggers.
 
-    `as_json` absent: as JSON unless standard error is a terminal. May be called again; the last call counts.
+    Without `as_json`, JSON unless standard error is a terminal. May be called again; the last call counts.
     """
     if as_json is None:
         as_json = not sys.stderr.isatty()
@@ -78,7 +78,7 @@ def _as_json() -> list[Processor]:
 
 
 def _as_text() -> list[Processor]:
-    """Without rich's tracebacks: they print local variables, and a payload may be among them."""
+    """Without rich's tracebacks: they print local variables, which may include a payload."""
     renderer = structlog.dev.ConsoleRenderer(
         sort_keys=False, timestamp_key="at", pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
     )
@@ -86,7 +86,7 @@ def _as_text() -> list[Processor]:
 
 
 def _adopt_standard_library(before: list[Processor], after: list[Processor], level: int) -> None:
-    """Libraries that log by themselves, and Python's warnings, come out in the same form."""
+    """Formats logs of other libraries, and Python's warnings, in the same way."""
     handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -107,13 +107,13 @@ def _dumps(event: EventDict, **_options: object) -> str:
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """What every line has, before what only some have."""
+    """The fields of every line, before those of some."""
     first = {key: event[key] for key in ("at", "level", "event") if key in event}
     return {**first, **event}
 
 
 def _drop_arguments(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Stamina would log what the function that it retries was called with, and a payload may be among that."""
+    """Stamina would log the arguments of the function that it retries, which may include a payload."""
     if event.get("event") == "stamina.retry_scheduled":
         event.pop("args", None)
         event.pop("kwargs", None)
@@ -126,9 +126,9 @@ def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _write(line: str) -> None:
-    """Writes to what standard error is at that moment: a progress display may stand in for it.
+    """Writes to the current standard error, which a progress display may replace.
 
-    No secret of a token is told. A line that cannot be written must not stop the work.
+    Secrets of tokens are redacted. A line that cannot be written must not stop the work.
     """
     line = redact_secrets(line)
     with suppress(OSError, ValueError):
@@ -137,20 +137,20 @@ def _write(line: str) -> None:
 
 
 class _Line:
-    """What structlog writes its lines with."""
+    """The logger with which structlog writes its lines."""
 
     def __init__(self, name: str = "pagefold") -> None:
         self.name = name
 
     def msg(self, message: str) -> None:
-        """One line."""
+        """Writes one line."""
         _write(message)
 
     debug = info = warning = error = critical = exception = msg
 
 
 class _StandardError(logging.Handler):
-    """What the standard library's loggers write with."""
+    """The handler with which the standard library's loggers write."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _write(self.format(record))

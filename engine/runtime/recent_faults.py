@@ -1,32 +1,32 @@
-"""What failed lately in this process, by what was tried: for those who ask whether it can be done."""
+"""Recent failures in this process, by kind of work, for health checks."""
 
 import time
 
 FAULT_SECONDS = 10.0
-"""How long a failure counts that nobody has tried to repeat since."""
+"""How long a failure counts if the work is not tried again."""
 
 
 class RecentFaults:
-    """The last failure of each kind of work, until it succeeds again, or has not been tried for a while."""
+    """The last failure of each kind of work, until it succeeds, or was not tried for a while."""
 
     def __init__(self) -> None:
         self._faults: dict[str, tuple[Exception, float]] = {}
 
     def failed(self, work: str, error: Exception, seconds: float = FAULT_SECONDS) -> None:
-        """It was tried, and failed. That counts for so long, unless it is tried again."""
+        """Records a failure. It counts for `seconds`, unless the work is tried again."""
         self._faults[work] = (error, time.monotonic() + seconds)
 
     def succeeded(self, work: str) -> None:
-        """It can be done."""
+        """Records a success."""
         if self._faults:
             self._faults.pop(work, None)
 
     def last(self, work: str) -> Exception | None:
-        """Why it failed lately; None when it did not."""
+        """The recent failure of this work, or None."""
         error, until = self._faults.get(work, (None, 0.0))
         return error if time.monotonic() < until else None
 
     def by_prefix(self, prefix: str) -> dict[str, Exception]:
-        """The failures of all work whose name begins like this, by what follows."""
+        """The recent failures of all work whose name has this prefix, by the rest of the name."""
         found = {work.removeprefix(prefix): self.last(work) for work in sorted(self._faults) if work.startswith(prefix)}
         return {name: error for name, error in found.items() if error is not None}

@@ -1,10 +1,10 @@
-"""What a secret looks like, so that it is recognised wherever it turns up, and is never told by mistake."""
+"""The format of secrets, so that they are recognised and redacted wherever they appear."""
 
 import re
 from hashlib import sha256
 
 PREFIX = "pagefold_"
-"""What every secret begins with, so that people and scanners of leaks recognise one."""
+"""The prefix of every secret, by which people and leak scanners recognise one."""
 
 DIGITS_IN_NAME = 12
 
@@ -12,7 +12,7 @@ SECRET = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class Secret(str):
-    """What a client shows to be let in. Whole where it is printed on purpose; its `repr`, as in logs, does not tell."""
+    """A client's secret. Printed only on purpose: its `repr`, as in logs, hides it."""
 
     __slots__ = ()
 
@@ -21,15 +21,15 @@ class Secret(str):
 
 
 def redact_secrets(text: str) -> str:
-    """The text with the names of tokens where it has their secrets: fit for logs and messages."""
+    """Replaces the secrets of tokens in a text by the tokens' names: safe for logs and messages."""
     return SECRET.sub(lambda found: name_of(digest_of(found[0])), text)
 
 
 def digest_of(secret: str) -> bytes:
-    """The SHA-256 of a secret: what a store has of it."""
+    """The SHA-256 of a secret, which stores keep."""
     return sha256(secret.encode()).digest()
 
 
 def name_of(digest: bytes) -> str:
-    """The name of the token whose secret has this digest. It is no secret."""
+    """The name of the token whose secret has this digest. It is not secret."""
     return f"tok_{digest.hex()[:DIGITS_IN_NAME]}"

@@ -1,4 +1,4 @@
-"""How long somebody waits for a store that says nothing."""
+"""How long a request waits for a store that does not respond."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,20 +9,20 @@ from pagefold.engine.errors import StoreUnavailable
 Result = TypeVar("Result")
 
 TIMEOUT_SECONDS = 1.5
-"""How long whoever asks a server waits for its store: an answer should be there within two seconds."""
+"""How long a request to the server waits for the store: a response should come within two seconds."""
 
 UNNAMED_STORE = "of this server"
-"""Its name, where nobody knows it."""
+"""Its name in errors, if unknown."""
 
 MAX_ABANDONED = 1_000
-"""So much goes on by itself at a time. Then nothing more is begun: the store says nothing."""
+"""The number of abandoned tasks above which nothing more is started: the store does not respond."""
 
 _abandoned: set["asyncio.Task[Any]"] = set()
-"""What nobody waits for any more. The event loop alone would not keep it."""
+"""Tasks that timed out. The event loop alone would not keep a reference."""
 
 
 async def with_timeout(work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives, or raises, in time. Else it goes on by itself, and `StoreUnavailable` is raised.
+    """The result of the work. After the timeout, the work is abandoned, and `StoreUnavailable` is raised.
 
     It is not cancelled: a connection whose query is cancelled waits for the store once more.
     """
@@ -33,7 +33,7 @@ async def with_timeout(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def wait_with_timeout(task: "asyncio.Task[Result]") -> Result:
-    """The same for work that several wait for."""
+    """The same for a task that several callers share."""
     done, _ = await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
     if not done:
         _abandoned.add(task)
@@ -43,15 +43,15 @@ async def wait_with_timeout(task: "asyncio.Task[Result]") -> Result:
 
 
 def timeout_error(store: str = UNNAMED_STORE) -> StoreUnavailable:
-    """The error that says so."""
-    silence = TimeoutError(f"it has said nothing for {TIMEOUT_SECONDS:g} s")
-    error = StoreUnavailable(store, silence)
-    error.__cause__ = silence
+    """The error for a store that does not respond."""
+    timeout = TimeoutError(f"no response for {TIMEOUT_SECONDS:g} s")
+    error = StoreUnavailable(store, timeout)
+    error.__cause__ = timeout
     return error
 
 
 def _forget(task: "asyncio.Task[Any]") -> None:
-    """What it would have said is no matter, an error neither."""
+    """Discards its result or error."""
     _abandoned.discard(task)
     if not task.cancelled():
         task.exception()

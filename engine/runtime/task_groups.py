@@ -1,4 +1,4 @@
-"""Tasks that run together, with errors as they were raised: a caller that waits for one thing is told one error."""
+"""Task groups whose errors are raised as they are, not as a group."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -15,7 +15,7 @@ Work: TypeAlias = Callable[[], Coroutine[object, object, None]]
 
 @contextmanager
 def unwrap_group() -> Iterator[None]:
-    """Raises the only error of a task group as itself; of several, the first, with the group as its cause."""
+    """Raises the only error of a task group; of several, the first, with the group as its cause."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -26,7 +26,7 @@ def unwrap_group() -> Iterator[None]:
 
 
 async def run_together(*work: Work) -> None:
-    """Runs all of them at once. When one fails the others are cancelled, and its error is raised."""
+    """Runs all of them concurrently. If one fails, the others are cancelled, and its error is raised."""
     with unwrap_group():
         async with anyio.create_task_group() as group:
             for each in work:
@@ -35,7 +35,7 @@ async def run_together(*work: Work) -> None:
 
 @asynccontextmanager
 async def run_beside(work: Work) -> AsyncIterator[None]:
-    """Runs the work beside a block, and cancels it at the block's end. When it fails, the block is cancelled."""
+    """Runs the work during a block, and cancels it at the block's end. If it fails, the block is cancelled."""
     with unwrap_group():
         async with anyio.create_task_group() as group:
             group.start_soon(work)
@@ -45,7 +45,7 @@ async def run_beside(work: Work) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def prefetch(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIterator[Item]]:
-    """Makes the next item while the former is used. What fails is raised where the next one would be taken."""
+    """Produces the next item while the previous one is used. Errors are raised when the next item is taken."""
     failures: list[Exception] = []
     send, receive = anyio.create_memory_object_stream[Item](0)
 
@@ -62,7 +62,7 @@ async def prefetch(items: AsyncGenerator[Item, None]) -> AsyncIterator[AsyncIter
 async def forward(
     items: AsyncGenerator[Item, None], send: MemoryObjectSendStream[Item], failures: list[Exception]
 ) -> None:
-    """Sends items until there are no more, or nobody takes them. What fails is for whoever takes them."""
+    """Sends items until there are no more, or the receiver is closed. Errors are passed to the receiver."""
     with send:
         async with aclosing(items):
             try:
@@ -70,5 +70,5 @@ async def forward(
                     await send.send(item)
             except anyio.BrokenResourceError:
                 return
-            except Exception as error:  # noqa: BLE001  # it is raised where the items are taken
+            except Exception as error:  # noqa: BLE001  # raised where the items are taken
                 failures.append(error)

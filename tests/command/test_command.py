@@ -109,8 +109,11 @@ def test_version() -> None:
         (("dead-letters", "retry", "ingest-1", "--all"), "--all"),
         (("tokens", "create"), "--scope"),
         (("tokens", "create", "--scope", "all"), '"read", "ingest", "operate"'),
-        (("tokens", "create", "--scope", "ingest"), "source: a token with the scope ingest needs one; there are pim"),
-        (("tokens", "create", "--scope", "ingest", "--source", "mars"), "source: 'mars' is none; there are pim"),
+        (("tokens", "create", "--scope", "ingest"), "source: the scope ingest needs a source; the sources are pim"),
+        (
+            ("tokens", "create", "--scope", "ingest", "--source", "mars"),
+            "source: unknown source 'mars'; the sources are pim",
+        ),
         (("tokens", "create", "--scope", "read", "--source", "erp"), "source: only a token with the scope ingest"),
         (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires"),
         (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be from now on"),

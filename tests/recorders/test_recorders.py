@@ -269,7 +269,7 @@ def test_a_subscription_to_rare_topics_moves_on(
     recorder: PagefoldApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events of other topics are passed over once, not searched again with every new one."""
-    monkeypatch.setattr(subscribing, "LIMIT", 2)
+    monkeypatch.setattr(subscribing, "BATCH_EVENTS", 2)
     recorder.insert_events([stored("common") for _ in range(20)])
     recorder.insert_events([stored(f"rare {number}") for number in range(5)])
     starts: list[int] = []

@@ -241,7 +241,7 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
     monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
     await full.replay(processes=None)
     assert sizes == []
-    monkeypatch.setattr("pagefold.engine.shop.PAYS_FROM", 100)
+    monkeypatch.setattr("pagefold.engine.shop.MIN_EVENTS", 100)
     await full.replay(processes=None)
     assert set(sizes) == {3}
     assert verifier_pool.processors() >= 1

@@ -1,7 +1,7 @@
-"""The store for a shop of any size: one schema in a PostgreSQL database, next to whatever else is in there.
+"""The store for a shop of any size: one schema in a PostgreSQL database, next to anything else in it.
 
-Connect to the server itself, or through a pooler in session mode. One in transaction mode, as pgbouncer is often run,
-takes away what belongs to a session: the locks that leases are made of, LISTEN, prepared statements, and settings.
+Connect to the server itself, or through a pooler in session mode. Transaction mode, as pgbouncer often runs, breaks
+what belongs to a session: the locks of leases, LISTEN, prepared statements, and settings.
 """
 
 from typing import Self
@@ -42,8 +42,8 @@ class PostgresStore(Store):
         self.tokens = PostgresTokens(connections)
 
     @classmethod
-    async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker; nobody need kill it
-        """Opens the schema `config.store.schema` at `config.store.url`, made and migrated as needed."""
+    async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:  # noqa: ARG003  # the server ends the session of a frozen worker
+        """Opens the schema `config.store.schema` at `config.store.url`, creating or migrating it as needed."""
         connections = Connections(config)
         try:
             await prepare(connections, create=create)
@@ -67,7 +67,7 @@ class PostgresStore(Store):
         await self._room.check()
 
     async def check_damage(self) -> None:
-        """The server looks at each of its pages when it reads them."""
+        """A no-op: the server checks each page that it reads."""
 
     async def inspect(self) -> Inspection:
         return await inspect(self._connections)

@@ -1,7 +1,7 @@
 """Backups of a PostgreSQL store, by the server's own programs: `pg_dump` and `pg_restore` of its schema.
 
-They find the server by a file that is theirs alone for as long as they run: what is secret in the store's URL is
-neither among their arguments nor in their environment.
+The programs find the server through a private service file that exists while they run. The secrets of the store's URL
+are neither in their arguments nor in their environment.
 """
 
 import os
@@ -34,17 +34,17 @@ LIBPQ = frozenset(
         *("sslnegotiation", "require_auth", "service", "servicefile"),
     ]
 )
-"""What of a URL is for the way to the server; what else there may be are settings of the session."""
+"""The parameters of a URL that concern the connection. All others are session settings."""
 
 
 class PostgresBackups:
-    """Dumps a schema, and restores it. `tools` is the folder of the programs, None for those on the PATH."""
+    """Dumps a schema, and restores it. `tools` is the folder of the programs; None uses the PATH."""
 
     def __init__(self, tools: Path | None) -> None:
         self._tools = tools
 
     async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
-        """The schema as one file, all of it as it was at one moment."""
+        """Dumps the schema to one file, from one snapshot."""
         connections = Connections(config)
         try:
             async with connections.readers.session() as session:
@@ -55,7 +55,7 @@ class PostgresBackups:
             await connections.close()
 
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
-        """The schema in the place of the one that is there, which gets another name."""
+        """Replaces the schema, and renames the replaced one."""
         if manifest.schema != config.store.schema:
             problem = f"{folder} is of the schema {manifest.schema!r}, and store.schema is {config.store.schema!r}"
             raise BackupError(problem)
@@ -70,9 +70,9 @@ class PostgresBackups:
     async def _dump(
         self, session: Session, config: Config, folder: Path, tool: "_Program", advance: OnProgress
     ) -> CopyResult:
-        """What the dump has is what this session sees: both look at the same moment."""
+        """Dumps what this session sees: both use the same snapshot."""
         await session.fetch("see_one_moment")
-        await session.fetch("change_setting", "idle_in_transaction_session_timeout", "0")  # the program takes its time
+        await session.fetch("change_setting", "idle_in_transaction_session_timeout", "0")  # a dump takes long
         [(snapshot, log_id, position, size)] = await session.fetch("moment")
         advance(0, size)
         target = ("--format=custom", f"--schema={config.store.schema}", f"--file={folder / DUMP}")
@@ -98,7 +98,7 @@ class PostgresBackups:
         return f"schema {aside}" if is_there else None
 
     async def _program(self, name: str, at_least: int) -> "_Program":
-        """One of the programs. Raises `BackupError` where it is missing, or older than it must be."""
+        """Finds a program. Raises `BackupError` if it is missing, or too old."""
         found = shutil.which(name, path=None if self._tools is None else str(self._tools))
         if found is None:
             where = "on the PATH" if self._tools is None else f"in {self._tools}"
@@ -126,7 +126,7 @@ class _Program:
         self.major = major
 
     async def run(self, config: Config, *arguments: str) -> None:
-        """Runs it against the store's database. Raises `BackupError` with what it says."""
+        """Runs it against the store's database. Raises `BackupError` with its output."""
         with _service(config.store.url) as environment:
             command = [self._path, *arguments, "--dbname=service=pagefold"]
             if self._path.endswith("pg_restore"):
@@ -150,7 +150,7 @@ async def _major(session: Session) -> int:
 
 @contextmanager
 def _service(url: str) -> Iterator[Mapping[str, str]]:
-    """The environment in which the service `pagefold` is the server of a URL."""
+    """An environment in which the service `pagefold` is the server of a URL."""
     with TemporaryDirectory(prefix="pagefold-") as folder:
         file = Path(folder) / "service"
         file.touch(mode=0o600)
@@ -160,7 +160,7 @@ def _service(url: str) -> Iterator[Mapping[str, str]]:
 
 
 def parameters_of(url: str) -> dict[str, str]:
-    """What libpq must know of the way to a server, out of a URL as asyncpg reads it."""
+    """The libpq parameters of a URL, as asyncpg reads it."""
     parts = urlsplit(url)
     user, _, place = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")

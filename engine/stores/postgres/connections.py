@@ -1,8 +1,8 @@
-"""Connections to a PostgreSQL store, and who may use them.
+"""The connections of a PostgreSQL store, and who uses them.
 
-Every connection works in the schema of the store and nowhere else, waits for the disk with every commit, and looks rows
-up by index whatever the statistics say. There are few: one that writes the log, some that read, one that listens, one
-that serves point reads, and one for each lease and each claim.
+Every connection uses the schema of the store only, waits for the disk with every commit, and plans by index whatever
+the statistics say. There are few: one writes the log, some read, one listens, one serves point reads, and each lease
+and claim has one.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ _SETTINGS = {
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "jit": "off",
-    # One plan a statement, made once, by index: no table that was empty then, and no stale statistics, spoil it.
+    # One plan a statement, by index, made once: independent of statistics and of tables that were still empty.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    # A server notices clients whose machine is gone.
+    # The server notices clients whose machine is gone.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -58,7 +58,7 @@ _TRANSIENT_ERRORS = (
     asyncpg.TransactionTimeoutError,
     asyncpg.PostgresSystemError,
     asyncpg.InvalidCachedStatementError,
-    asyncpg.InternalClientError,  # the server ended the session between two statements, and asyncpg tripped over it
+    asyncpg.InternalClientError,  # asyncpg, if the server ended the session between two statements
     asyncpg.exceptions.TargetServerAttributeNotMatched,
     OSError,
     TimeoutError,
@@ -79,7 +79,7 @@ _PERMANENT_ERRORS = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidSchemaNameError,
     asyncpg.UndefinedFunctionError,
-    asyncpg.UndefinedTableError,  # the schema was dropped, or is being put back under those who use it
+    asyncpg.UndefinedTableError,  # the schema was dropped, or is being restored while in use
     asyncpg.ReservedNameError,
     asyncpg.InsufficientPrivilegeError,
 )
@@ -87,7 +87,7 @@ _PERMANENT_ERRORS = (
 
 @contextmanager
 def translate_errors(name: str) -> Iterator[None]:
-    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into `StoreUnusable`."""
+    """Turns transient errors into `StoreUnavailable`, and permanent ones into `StoreUnusable` and others."""
     try:
         yield
     except _TRANSIENT_ERRORS as error:
@@ -107,14 +107,14 @@ def translate_errors(name: str) -> Iterator[None]:
 
 
 def needs_reconnect(error: Exception) -> bool:
-    """Whether the connection is of no use any more, while a new one may be."""
-    if type(error) is asyncpg.InterfaceError:  # there is no class of its own for this
+    """Whether the connection is unusable while a new one may work."""
+    if type(error) is asyncpg.InterfaceError:  # asyncpg has no class for this
         return "closed" in str(error)
     return isinstance(error, _RECONNECT_ERRORS)
 
 
 class Session:
-    """One connection. Who uses it takes a turn first, where there may be others."""
+    """One connection. If it is shared, users take turns."""
 
     def __init__(self, name: str, connection: Connection) -> None:
         self.name = name
@@ -123,7 +123,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Whether the connection is closed."""
         return self.connection.is_closed()
 
     async def fetch(self, statement: str, *bindings: object) -> list[Record]:
@@ -132,22 +132,22 @@ class Session:
             return await self.connection.fetch(SQL[statement], *bindings)
 
     async def execute(self, statement: str, *bindings: object) -> int:
-        """Runs a named statement that writes, and tells how many rows it wrote."""
+        """Runs a named statement that writes, and returns the number of rows."""
         return int((await self.run(SQL[statement], *bindings)).rpartition(" ")[2])
 
     async def run(self, sql: str, *bindings: object) -> str:
-        """Runs SQL, several statements when there are no bindings, and gives the server's word on the last."""
+        """Runs SQL, several statements if there are no bindings, and returns the server's status of the last."""
         with translate_errors(self.name):
             return await self.connection.execute(sql, *bindings)
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> None:
-        """Calls `callback` with every notification on the channel, as long as the connection lives."""
+        """Calls `callback` with every notification on the channel, while the connection lives."""
         with translate_errors(self.name):
             await self.connection.add_listener(channel, lambda *_: callback())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """A transaction that is committed at the end, and rolled back on any error."""
+        """A transaction, committed at the end and rolled back on any error."""
         try:
             await self.run("BEGIN")
             yield
@@ -157,7 +157,7 @@ class Session:
         await self._commit()
 
     async def close(self) -> None:
-        """Ends the connection, politely while the server answers."""
+        """Closes the connection, gracefully if the server responds."""
         with anyio.CancelScope(shield=True):
             try:
                 await self.connection.close(timeout=CLOSE_SECONDS)
@@ -175,7 +175,7 @@ class Session:
             raise StoreUnusable(self.name, f"a transaction ended with {outcome} in place of COMMIT")
 
     async def _roll_back(self) -> None:
-        """Also when nothing has begun, as far as we know: a BEGIN that was cancelled may have."""
+        """Also if no transaction seems to have begun: a BEGIN that was cancelled may have."""
         with anyio.CancelScope(shield=True):
             try:
                 await self.run("ROLLBACK")
@@ -184,7 +184,7 @@ class Session:
 
 
 class Pool:
-    """At most so many connections, made when they are needed, and made anew when they were lost."""
+    """A limited number of connections, made when needed, and replaced when lost."""
 
     def __init__(self, connections: "Connections", size: int) -> None:
         self._connections = connections
@@ -204,7 +204,7 @@ class Pool:
             self._used += 1
             try:
                 yield session
-            except StoreReadOnly:  # the server may not be the one that can be written any more
+            except StoreReadOnly:  # after a failover, the server may be read-only
                 session.connection.terminate()
                 raise
             finally:
@@ -212,7 +212,7 @@ class Pool:
                 await self._give_back(session)
 
     async def fill(self) -> None:
-        """Makes the connections that may be needed and are not there. Raises `StoreUnavailable` for one too many."""
+        """Opens all connections of the pool. Raises `StoreUnavailable` if the server accepts too few."""
         self._idle = [session for session in self._idle if not session.closed]
         while not self._closed and self._used + len(self._idle) < self._size:
             await self._give_back(await self._connections.session())
@@ -229,12 +229,12 @@ class Pool:
             return await session.fetch(statement, *bindings)
 
     async def execute(self, statement: str, *bindings: object) -> int:
-        """Runs a named statement and tells how many rows it wrote."""
+        """Runs a named statement and returns the number of rows."""
         async with self.session() as session:
             return await session.execute(statement, *bindings)
 
     async def close(self) -> None:
-        """Ends the connections that nobody uses now. One that somebody uses ends with that."""
+        """Closes the idle connections. One in use closes afterwards."""
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
@@ -252,22 +252,22 @@ class Connections:
         self.readers = Pool(self, READER_CONNECTIONS)
 
     async def session(self, *, command_seconds: float | None = COMMAND_SECONDS) -> Session:
-        """A new connection, on which no command takes longer than that."""
+        """A new connection, on which no command may take longer than `command_seconds`."""
         return await self._connect({}, command_seconds)
 
     async def fold_session(self) -> Session:
-        """A new connection for transactions that fold. The server ends it when its client is frozen."""
+        """A new connection for fold transactions. The server ends it if its client is frozen."""
         silence = f"{2 * self._lease_milliseconds}ms"
         return await self._connect({"idle_session_timeout": silence, "lock_timeout": "30s"}, COMMAND_SECONDS)
 
     async def lock_session(self) -> Session:
-        """A new connection for a lock that is held in silence. The server ends it when its client is gone."""
+        """A new connection for an idle lock. The server ends it if its client is gone."""
         return await self._connect({"idle_session_timeout": "0"}, COMMAND_SECONDS)
 
     async def _connect(self, settings: Mapping[str, str], command_seconds: float | None) -> Session:
         own = {
             "search_path": self.schema,
-            "idle_in_transaction_session_timeout": f"{self._lease_milliseconds}ms",  # it holds others up
+            "idle_in_transaction_session_timeout": f"{self._lease_milliseconds}ms",  # otherwise it blocks others
         }
         try:
             with translate_errors(self.name):
@@ -278,12 +278,12 @@ class Connections:
                     max_cached_statement_lifetime=0,
                     server_settings={**_SETTINGS, **own, **settings},
                 )
-        except ValueError as error:  # not shown unless it is asyncpg's own: it may quote a part of the password
+        except ValueError as error:  # shown only if it is asyncpg's own: it may quote a part of the password
             reason = error if isinstance(error, asyncpg.ClientConfigurationError) else "is not a PostgreSQL URL"
             raise ConfigurationError("store.url", str(reason)) from None
         return Session(self.name, connection)
 
     async def close(self) -> None:
-        """Closes all that are not a worker's."""
+        """Closes all but the workers' connections."""
         await self.writer.close()
         await self.readers.close()

@@ -1,4 +1,4 @@
-"""Dead letters: those of the door and those of the fold, in one table."""
+"""Dead letters of the intake and of the fold, in one table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,7 +23,7 @@ from pagefold.projections.streams import encode_part
 
 
 def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
-    """What the statement `keep_letter` wants, in key order and each key once: a statement cannot change a row twice."""
+    """The columns for `keep_letter`, in key order and each key once: a statement cannot change a row twice."""
     by_key = {each[:6]: each for each in dead_letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
 
@@ -86,10 +86,10 @@ class PostgresDeadLetters(DeadLetters):
 
 
 def _expired(expiry: Expiry) -> tuple[str, bool, str]:
-    """What the statements want: the kind, unless it is a request."""
+    """The parameters of the statements: the kind, unless it is a request."""
     return "ingest" if expiry.sort == "conflict" else expiry.sort, expiry.resolved, expiry.before
 
 
 def _source_suffix(selection: DeadLetterFilter) -> DeadLetterFilter:
-    """What the statements want: the source as the names of streams end."""
+    """The parameters of the statements: the source as a suffix of stream names."""
     return selection if selection.source is None else selection._replace(source=encode_part(selection.source))

@@ -1,8 +1,8 @@
-"""Whether the disk of a database has room for what is appended next.
+"""Checks whether the disk of a database has space for the next appends.
 
-PostgreSQL tells nobody how much is free, and a small transaction fits into files that are there. A query whose rows do
-not fit into memory has the server write a file, and delete it: beside the database's tables, without a word in its log
-or its catalogs, and as large as the next segment of its write-ahead log.
+PostgreSQL does not report free space, and a small transaction fits into existing files. A query whose rows do not fit
+into memory makes the server write a temporary file next to the database's tables, without entries in its log or
+catalogs. Here, it is as large as the next segment of the write-ahead log.
 """
 
 import time
@@ -14,17 +14,17 @@ from pagefold.engine.stores.postgres.connections import Connections
 
 ROW_BYTES = 8_000
 ROWS = 16 * 1024 * 1024 // ROW_BYTES
-"""Together they have what a segment has, unless the server was made for others."""
+"""Together as large as a segment of the write-ahead log, at its default size."""
 
 FRESH_SECONDS = 10.0
-"""How long what was found counts. Where little is left, the file takes that too, for as long as it is there."""
+"""How long a result counts. On a nearly full disk, the file itself takes space while it exists."""
 
 _SETTINGS = {"work_mem": "64kB", "temp_tablespaces": ""}
-"""So that it is written, and where the tables are."""
+"""Settings that make the server write the file, and where the tables are."""
 
 
 class DiskSpaceCheck:
-    """Looks for room every now and then."""
+    """Checks for disk space at intervals."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -32,7 +32,7 @@ class DiskSpaceCheck:
         self._until = 0.0
 
     async def check(self) -> None:
-        """Raises `StoreUnavailable` when there is none. Where the server allows no such file, nobody can tell."""
+        """Raises `StoreUnavailable` if the disk is full. If the server allows no temporary files, space is unknown."""
         if time.monotonic() >= self._until:
             self._full = await self._measure()
             self._until = time.monotonic() + FRESH_SECONDS

@@ -16,11 +16,10 @@ from pagefold.projections.section_fold import Section
 
 SLICE_SECTIONS = 500
 SLICE_BYTES = 4 * 1024 * 1024
-"""How many rows, and bytes, go to the server at a time: while they are put into its format, the event loop does nothing
-else."""
+"""Rows, and bytes, sent to the server at a time: encoding them blocks the event loop."""
 
 VERSIONS = 5
-"""Where versions stand in a row of `domain_sections`."""
+"""The index of `versions` in a row of `domain_sections`."""
 
 
 class PostgresFoldTransaction(FoldTransaction):
@@ -78,13 +77,13 @@ class PostgresFoldTransaction(FoldTransaction):
 
 @asynccontextmanager
 async def open_fold_transaction(session: Session, domain: str, holder: str | None) -> AsyncIterator[FoldTransaction]:
-    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
+    """A transaction of the holder, or of a repair if that is None. Raises `LeaseLost`, `LogReplaced`."""
     async with session.turn, session.transaction():
         *row, proved = await _checkpoint(session, domain)
         checkpoint = Checkpoint._make(row)
         if holder is not None and checkpoint.holder != holder:
             raise LeaseLost(domain)
-        # Where the row was waited for, the log was looked at as it was before: it is looked at once more.
+        # After waiting for the row, the snapshot of the log is older than that: check it again.
         if not proved and (found := await problem(session)) is not None:
             raise LogReplaced(found)
         yield PostgresFoldTransaction(session, checkpoint)

@@ -1,10 +1,10 @@
-"""Leases: one worker a domain, by an advisory lock that the server lets go of when the worker's connection ends.
+"""Leases: one worker a domain, by an advisory lock, which the server releases when the worker's connection ends.
 
-A worker that is frozen keeps its connection. The server ends it after a while, and a standby has it ended sooner: a
-holder that lives is heard every eighth of a lease. The next one names itself in the checkpoint, which every transaction
-of a holder looks at first, so the frozen one can change nothing when it wakes.
+A frozen worker keeps its connection. The server ends it after a while, and a standby has it ended sooner: a live holder
+sends a heartbeat every eighth of a lease. The next holder writes its name into the checkpoint, which every transaction
+of a holder checks first, so the frozen one cannot change anything when it wakes.
 
-A task is claimed by such a lock alone: it is free again when the claimant's connection ends, and nobody ends that.
+A claim is such a lock without heartbeats: it is released when the claimant's connection ends, and nobody ends that.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = Logger(__name__)
 
 
 class PostgresLease(Lease):
-    """A domain that this worker may fold, as long as the connection lives that has its lock."""
+    """The right to fold a domain, while the connection with its lock lives."""
 
     def __init__(self, session: Session, domain: str, holder: str) -> None:
         self._session = session
@@ -41,7 +41,7 @@ class PostgresLease(Lease):
 
 
 class PostgresCoordination(Coordination):
-    """Checkpoints in a table, leases in advisory locks; each lease and each repair on a connection of its own."""
+    """Checkpoints in a table, leases in advisory locks; each lease and each repair uses its own connection."""
 
     def __init__(self, connections: Connections, lease_seconds: float) -> None:
         self._connections = connections
@@ -88,7 +88,7 @@ class PostgresCoordination(Coordination):
             await session.close()
 
     async def _acquire(self, session: Session, domain: str, *, wait: bool) -> bool:
-        """Whether the session has the lock of the domain now. While it waits, it replaces a holder that is frozen."""
+        """Acquires the lock of the domain, if possible. While waiting, replaces a holder that is frozen."""
         while not (await session.fetch("try_lease", domain))[0][0]:
             for pid, ended in await session.fetch("end_frozen_holder", domain, self._lease_seconds):
                 log.warning("replacing a frozen worker", domain=domain, server_process=pid, ended=ended)
@@ -99,7 +99,7 @@ class PostgresCoordination(Coordination):
 
     @asynccontextmanager
     async def _heartbeats(self, session: Session) -> AsyncIterator[None]:
-        """A task beside the body, rather than a task group around it: errors of the body leave it as they are."""
+        """Heartbeats in a task of their own, not a task group: errors of the body stay as they are."""
         heart = asyncio.create_task(self._send_heartbeats(session))
         try:
             yield
@@ -109,7 +109,7 @@ class PostgresCoordination(Coordination):
                 await asyncio.wait([heart])
 
     async def _send_heartbeats(self, session: Session) -> None:
-        """Ends when the connection is lost; the next transaction of the holder finds that out."""
+        """Ends when the connection is lost; the holder's next transaction then fails."""
         with suppress(StoreUnavailable):
             while True:
                 await asyncio.sleep(self._lease_seconds / HEARTBEATS_PER_LEASE)

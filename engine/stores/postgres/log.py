@@ -27,13 +27,13 @@ from pagefold.engine.stores.store import (
 )
 
 POLL_SECONDS = 0.25
-"""How often the log is looked at for what no notification told us."""
+"""How often the log is polled, for events without a notification."""
 
 _state, _number = itemgetter(5), itemgetter(6)
 
 
 def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], list[str], list[bytes]]:
-    """What the function `append_events` wants."""
+    """The parameters of the function `append_events`."""
     return (
         [event.originator_id for event in events],
         [event.originator_version for event in events],
@@ -43,7 +43,7 @@ def event_columns(events: Sequence[NewEvent]) -> tuple[list[str], list[int], lis
 
 
 class PostgresLog(Log):
-    """The function `append_events` sees to it that positions appear in order, whoever calls it."""
+    """The function `append_events` ensures that positions appear in order, whoever calls it."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -68,7 +68,7 @@ class PostgresLog(Log):
         known = (None, [], []) if fence is None else (fence.generation, [*fence.ceilings], [*fence.ceilings.values()])
         async with self._connections.writer.session() as session, proving(session):
             rows = await session.fetch(statement, *columns, *known)
-        if rows and rows[0][0] is None:  # this is how it says that the fence does not hold
+        if rows and rows[0][0] is None:  # raised by `append_events` if the fence does not hold
             raise EpochsMoved
         self.notify()
         return rows
@@ -138,7 +138,7 @@ class PostgresLog(Log):
     async def _heads_within(
         self, step: StepReader[StoredEvent], suffixes: Sequence[str], below: str
     ) -> tuple[list[StoredEvent], str | None, int]:
-        """What a read of a step gives. Raises `StepTooLarge`."""
+        """The heads of one read of a step. Raises `StepTooLarge`."""
         bindings = (suffixes, step.end, below, step.streams, INLINE_BYTES)
         rows = await self._connections.readers.fetch("scan", *bindings)
         rows.sort(key=_number)
@@ -167,7 +167,7 @@ class PostgresLog(Log):
     async def _head_contents(
         self, step: StepReader[bytes], suffixes: Sequence[str], below: str, since: int
     ) -> tuple[list[bytes], str | None, int]:
-        """What a read of a step gives. Raises `StepTooLarge`."""
+        """The contents of one read of a step. Raises `StepTooLarge`."""
         bindings = (suffixes, step.end, below, step.streams, since)
         rows = await self._connections.readers.fetch("scan_entries", *bindings, INLINE_BYTES)
         if large := [stream for _, stream, number in rows if number is not None]:

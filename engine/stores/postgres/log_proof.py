@@ -1,7 +1,7 @@
-"""What proves that the table of events is the log that was folded.
+"""The proof that the table of events is the log that was folded.
 
-Log, pages and checkpoints stand in one schema, so a dump of it holds all of them as they were together. What a dump
-gives back is another table all the same, and proves nothing until a person has said so.
+Log, pages and checkpoints are in one schema, so a dump has all of them consistently. A restored dump is another table
+all the same, and proves nothing until a person confirms it.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from pagefold.engine.stores.log_proof import EventCounts, Proof, ProvenPosition,
 from pagefold.engine.stores.postgres.connections import Connections, Pool, Session
 
 REPLACED_MESSAGE = "PF001"
-"""What `append_events` says where the log is not proved."""
+"""The error of `append_events` if the log is not proved."""
 
 UNPROVED = "its checkpoints are not proved by it"
 RESTORED = "its tables were restored from a dump"
@@ -22,7 +22,7 @@ FOLDED = "{} was folded"
 
 
 class PostgresProof(Proof):
-    """The proof of a schema. What appends and what folds asks for it in its own transaction."""
+    """The proof of a schema. Appends and folds check it in their own transaction."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -45,7 +45,7 @@ class PostgresProof(Proof):
             await adopt(session)
             for statement in ("reset_checkpoints", "forget_streaks", "forget_unproved_applications"):
                 await session.execute(statement)
-            await session.execute("set_recovery", True)  # noqa: FBT003  # it has no name there
+            await session.execute("set_recovery", True)  # noqa: FBT003  # positional in SQL
 
     async def end_recovery(self) -> None:
         await self._connections.writer.execute("set_recovery", False)  # noqa: FBT003  # as above
@@ -56,7 +56,7 @@ class PostgresProof(Proof):
 
 @asynccontextmanager
 async def proving(session: Session) -> AsyncIterator[None]:
-    """What appends inside raises `LogReplaced`, with its reason, where the server refuses because of it."""
+    """Raises `LogReplaced`, with its reason, if the server refuses an append inside because of it."""
     try:
         yield
     except asyncpg.PostgresError as error:
@@ -68,12 +68,12 @@ async def proving(session: Session) -> AsyncIterator[None]:
 
 
 async def adopt(session: Session) -> None:
-    """The log is the one in the table that there is now."""
+    """Declares the current table to be the log."""
     await session.execute("adopt_table")
 
 
 async def problem(reads: Session | Pool) -> str | None:
-    """Why the log does not prove the checkpoints; None when it does."""
+    """Why the log does not prove the checkpoints; None if it does."""
     kept = [(ProvenPosition(FOLDED.format(row[0]), *row[1:4]), row[4]) for row in await reads.fetch("kept")]
     identity = await reads.fetch("identity")
     if not any(each.position for each, _ in kept):

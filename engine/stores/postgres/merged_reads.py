@@ -1,4 +1,4 @@
-"""Concurrent point reads, merged: those that are asked for while a query is under way share the next one."""
+"""Merges concurrent point reads: those that arrive during a query share the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,20 +12,20 @@ from pagefold.engine.runtime.store_timeout import timeout_error, wait_with_timeo
 from pagefold.engine.stores.postgres.connections import SQL, Connections, Session, needs_reconnect, translate_errors
 
 MAX_KEYS = 200
-"""How many pages one query reads at most."""
+"""Pages that one query reads."""
 
 LARGE_BYTES = 64 * 1024
-"""Bytes of a section: pages that have a larger one are read one by one."""
+"""Bytes of a section. Pages with a larger one are read one by one."""
 
 TICK_SECONDS = 0.5
 SILENT_TICKS = 2
-"""A query that is under way at so many looks after the first is given up: that takes 1 to 1.5 s.
+"""A query that is unanswered after this many checks is given up: after 1 to 1.5 s.
 
-Between two looks the loop has heard what the server had said: none is given up because this process stood still.
+Between two checks the loop reads what the server sent, so that no query is given up because this process was blocked.
 """
 
 CONNECT_SECONDS = 20.0
-"""How long a new connection may take until it can be asked. Nobody waits for it so long."""
+"""How long opening a new connection may take. Readers do not wait that long."""
 
 Key: TypeAlias = tuple[str, str]
 PageRows: TypeAlias = list[Any]
@@ -35,10 +35,10 @@ Query: TypeAlias = Callable[..., Awaitable[PageRows]]
 
 
 class MergedReads:
-    """Reads the sections of pages over one connection, made when it is needed, and anew when it was lost.
+    """Reads the sections of pages over one connection, made when needed, and replaced when lost.
 
-    A reader who finds it idle asks for itself, at the cost of its query alone. One who is cancelled takes nobody along.
-    Where the server says nothing, all who wait are told so within 2 s; who comes later is, too, until it answers.
+    A reader that finds it idle sends its own query, at no extra cost. Cancelling a reader does not affect the others.
+    If the server does not respond, all waiting readers get an error within 2 s, and later ones at once, until it does.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -55,7 +55,7 @@ class MergedReads:
     async def sections(self, sku: str, channel: str) -> PageRows:
         """The rows of one page, sorted by domain.
 
-        Raises `StoreUnavailable` when a new connection does not help, and where the server says nothing for too long.
+        Raises `StoreUnavailable` if a new connection does not help, and if the server does not respond in time.
         """
         if self._busy:
             waiter: asyncio.Future[PageRows] = asyncio.get_running_loop().create_future()
@@ -64,7 +64,7 @@ class MergedReads:
         self._begin()
         try:
             return await self._queries["page_sections"](sku, channel)
-        except Exception as error:  # noqa: BLE001  # it is raised again, unless a new connection helps
+        except Exception as error:  # noqa: BLE001  # raised again, unless a new connection helps
             return await self._retry(error, "page_sections", sku, channel)
         finally:
             if self._waiting:
@@ -73,10 +73,10 @@ class MergedReads:
                 self._busy = False
 
     async def close(self) -> None:
-        """Ends the connection for good. Whoever still waits for an answer is cancelled: readers should have ended."""
+        """Closes the connection for good. Readers that still wait are cancelled: they should have ended."""
         for task in (self._merging, self._connecting):
             if task is not None:
-                task.cancel()  # readers that gave up have left it behind, and it would connect anew
+                task.cancel()  # left by readers that gave up; it would reconnect
                 await asyncio.wait([task])
         for waiters in self._waiting.values():
             for waiter in waiters:
@@ -92,7 +92,7 @@ class MergedReads:
             await session.close()
 
     def _begin(self) -> None:
-        """Marks the beginning of a query. One timer watches over many: one for each would cost a tenth of the query."""
+        """Records the start of a query. One timer serves all: one for each would cost a tenth of the query."""
         self._busy = True
         self._number += 1
         if self._watch is None:
@@ -103,7 +103,7 @@ class MergedReads:
         self._watch = asyncio.get_running_loop().call_later(TICK_SECONDS, self._check_progress)
 
     def _check_progress(self) -> None:
-        """Gives up the connection when the query that was under way some looks ago still is."""
+        """Gives up the connection if the query of some checks ago is still unanswered."""
         self._watch = None
         if not self._busy:
             return
@@ -116,7 +116,7 @@ class MergedReads:
             self._session.connection.terminate()
 
     async def _merge(self) -> None:
-        """Answers those who wait, until nobody does."""
+        """Answers waiting readers until there are none."""
         try:
             while self._waiting:
                 await self._answer_batch({key: self._waiting.pop(key) for key in list(islice(self._waiting, MAX_KEYS))})
@@ -124,7 +124,7 @@ class MergedReads:
             self._busy = False
 
     async def _answer_batch(self, batch: Batch) -> None:
-        """Answers a batch. A page that the server cannot even be asked for must not be an error for the others."""
+        """Answers a batch. A page that cannot be encoded for the server must not fail the others."""
         try:
             pages = await self._pages(batch)
         except BaseException as error:
@@ -145,7 +145,7 @@ class MergedReads:
                     _answer(waiters, rows)
 
     async def _answer_large(self, key: Key, waiters: Waiters) -> None:
-        """Reads a page by itself that is too large to be one of many."""
+        """Reads a page alone that is too large for a batch."""
         try:
             rows = await self._ask("page_sections", *key)
         except BaseException as error:
@@ -170,14 +170,14 @@ class MergedReads:
             return await self._retry(error, statement, *bindings)
 
     async def _retry(self, error: Exception, statement: str, *bindings: object) -> PageRows:
-        """The same query over a new connection, if the error says that the old one is of no use any more."""
+        """The same query over a new connection, if the error says that the old one is unusable."""
         with translate_errors(self._connections.name):
             if self._given_up != self._number and needs_reconnect(error):
                 await self._reconnect()
                 self._begin()
                 try:
                     return await self._queries[statement](*bindings)
-                except Exception as another:  # noqa: BLE001  # it is raised in place of the first
+                except Exception as another:  # noqa: BLE001  # raised instead of the first
                     error = another
             if self._given_up == self._number:
                 error = timeout_error(self._connections.name)
@@ -185,7 +185,7 @@ class MergedReads:
             raise error
 
     async def _reconnect(self) -> None:
-        """Waits until there is a new connection, but not for long. It is made for whoever comes later as well."""
+        """Waits for a new connection, but not long. Later readers share it."""
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(_ended)
@@ -196,7 +196,7 @@ class MergedReads:
             raise
 
     async def _connect(self) -> None:
-        """Makes a new connection in the place of the old one."""
+        """Replaces the connection."""
         await self._disconnect()
         session = None
         try:
@@ -212,20 +212,20 @@ class MergedReads:
         self._session, self._queries = session, queries
 
     def _fail_waiting(self, error: Exception) -> None:
-        """Those who wait for a query of their own would wait as long again."""
+        """Fails the waiting readers: queries of their own would wait as long again."""
         waiting, self._waiting = self._waiting, {}
         for waiters in waiting.values():
             _fail(waiters, error)
 
 
 def _ended(connecting: "asyncio.Task[None]") -> None:
-    """Why there is no connection is told to those who wait for it; perhaps nobody does any more."""
+    """Retrieves the error of a connection attempt, which may have no waiting reader left."""
     if not connecting.cancelled():
         connecting.exception()
 
 
 async def _not_connected(*_: object) -> PageRows:
-    """What a query says before there is a connection, which is what it says after."""
+    """The query function without a connection: raises what a closed one raises."""
     raise asyncpg.InterfaceError("closed")
 
 

@@ -1,4 +1,4 @@
-"""Notifications of new events: a hint that saves waiting, never relied on."""
+"""Notifications of new events: an optimisation on top of polling."""
 
 import asyncio
 import time
@@ -8,11 +8,11 @@ from pagefold.engine.errors import StoreError
 from pagefold.engine.stores.postgres.connections import Connections, Session
 
 RETRY_SECONDS = 1.0
-"""How long to leave it after the server could not be reached."""
+"""How long to wait after the server could not be reached."""
 
 
 class NotificationListener:
-    """One connection that listens for all who wait. It is made when somebody waits first, and anew when it was lost."""
+    """One connection that listens for all waiting tasks. Opened by the first, and replaced when lost."""
 
     def __init__(self, connections: Connections, hear: Callable[[], None]) -> None:
         self._connections = connections
@@ -22,7 +22,7 @@ class NotificationListener:
         self._not_before = 0.0
 
     def listen(self) -> None:
-        """Sees to it, in the background, that notifications are heard."""
+        """Ensures, in the background, that notifications arrive."""
         if self._session is not None and not self._session.closed:
             return
         if (self._connecting is None or self._connecting.done()) and time.monotonic() >= self._not_before:
@@ -41,6 +41,6 @@ class NotificationListener:
         try:
             self._session = await self._connections.session()
             await self._session.listen(self._connections.schema, self._hear)
-        except StoreError:  # whoever waits looks for himself until the next try, and tells what is wrong
+        except StoreError:  # waiting tasks poll until the next try, and report the error
             return
         self._hear()

@@ -15,14 +15,14 @@ from pagefold.projections.splicer import StoredSection
 CHUNK_KEYS = 1_000
 
 VERSIONS = 3
-"""Where versions stand in a row of `sections_of_pages`."""
+"""The index of `versions` in a row of `sections_of_pages`."""
 
 
 class PostgresPages(MergedReads, Pages):
-    """Point reads go over a connection of their own; those that come together share a query."""
+    """Point reads use a connection of their own; concurrent ones share a query."""
 
     def sync_reader(self, make: Callable[[str, str, Sequence[StoredSection]], Made]) -> None:
-        """Every read is a query, and waits for the server."""
+        """None: every read is a query, and waits for the server."""
 
     async def sections_of(
         self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None

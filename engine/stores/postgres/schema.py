@@ -1,4 +1,4 @@
-"""Makes the schema of a store, and brings it up to date."""
+"""Creates the schema of a store, and migrates it."""
 
 from functools import cache
 
@@ -8,16 +8,16 @@ from pagefold.engine.stores.postgres.connections import PACKAGE, Connections, Se
 from pagefold.engine.stores.sql_files import Migration, migrations
 
 MIN_SERVER_VERSION = 14
-"""The first that has functions with a body that stays bound to its tables, and ends sessions that are idle."""
+"""The first with SQL-body functions, which stay bound to their tables, and with a timeout for idle sessions."""
 
 log = Logger(__name__)
 
 
 async def prepare(connections: Connections, *, create: bool) -> None:
-    """Brings the schema up to date, under a lock, whoever else does the same. Idempotent.
+    """Migrates the schema, under a lock that excludes other processes. Idempotent.
 
-    Changes nothing where nothing is to be done, so that a role without the right to will do. Raises `StoreNotFound`
-    when there is no store and none may be made, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
+    Changes nothing if nothing is to be done, so that a role without the privilege suffices. Raises `StoreNotFound` if
+    there is no store and `create` is false, `StoreTooNew`, `StoreUnusable`, `StoreUnavailable`.
     """
     known = migrations(PACKAGE)
     async with connections.writer.session() as session:
@@ -32,7 +32,7 @@ async def prepare(connections: Connections, *, create: bool) -> None:
 
 
 async def check(session: Session) -> None:
-    """Raises `StoreTooNew` or `StoreUnusable` for a schema that is not the one of this program, `StoreUnavailable`."""
+    """Raises `StoreTooNew` or `StoreUnusable` if the schema is not this program's, `StoreUnavailable`."""
     known = migrations(PACKAGE)[-1].number
     version = await current_version(session)
     if version > known:
@@ -42,7 +42,7 @@ async def check(session: Session) -> None:
 
 
 async def current_version(session: Session) -> int:
-    """The number of the newest migration that was applied, 0 where there is no store."""
+    """The number of the newest applied migration, 0 if there is no store."""
     if (await session.fetch("has_migrations"))[0][0]:
         return int((await session.fetch("current_version"))[0][0])
     return 0
@@ -63,7 +63,7 @@ async def _check_server(session: Session) -> None:
 
 @cache
 def _warn(store: str, turned_off: str) -> None:
-    """Once a process: without these, what was acknowledged is not durable, and no client can help it."""
+    """Warns, once a process: without these settings, acknowledged events are not durable, and no client can help it."""
     log.warning("a crash of the server's machine may lose what was acknowledged", store=store, turned_off=turned_off)
 
 

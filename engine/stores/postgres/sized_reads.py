@@ -1,4 +1,4 @@
-"""Reads that are bounded by bytes: what is large is left out, until it is known how much all of it is."""
+"""Reads with a limit of bytes: large values are left out until the total size is known."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from operator import itemgetter
@@ -8,11 +8,11 @@ from pagefold.engine.stores.postgres.connections import Record
 from pagefold.engine.stores.step_sizes import UNBOUNDED
 
 INLINE_BYTES = 8 * 1024
-"""A value that has more bytes is asked for by itself, once it is known how many all of them have."""
+"""Larger values are read separately, once the total size is known."""
 
 
 def inline_bytes(values: int, max_bytes: int) -> int:
-    """The same for so many values that together they would be more than some times what may be held."""
+    """As `INLINE_BYTES`, for so many values that inline ones alone might exceed the limit several times."""
     return min(INLINE_BYTES, 4 * max_bytes // values)
 
 
@@ -22,10 +22,10 @@ async def sections_within(
     measure: Callable[[], Awaitable[Sequence[Record]]],
     column: int,
 ) -> Sequence[Record]:
-    """The rows of sections that `read` gives, without values of more bytes than it is told, when they are small enough.
+    """The rows of sections that `read` returns, without values above the given size, if all are within the limit.
 
-    `column` is where versions stand, with the body behind them; `measure` tells how many bytes all have. Raises
-    `ReadTooLarge` where they have more than `max_bytes` together.
+    `column` is the index of `versions`, followed by the body; `measure` returns the bytes of all. Raises `ReadTooLarge`
+    if they have more than `max_bytes` together.
     """
     if max_bytes is None:
         return await read(UNBOUNDED)
@@ -40,6 +40,6 @@ async def sections_within(
 
 
 def check_size(size: int, max_bytes: int) -> None:
-    """Raises `ReadTooLarge` where there is more than may be held."""
+    """Raises `ReadTooLarge` if the size exceeds the limit."""
     if size > max_bytes:
         raise ReadTooLarge(size, max_bytes)

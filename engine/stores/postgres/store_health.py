@@ -1,7 +1,7 @@
-"""Whether the indexes of a schema have just the rows of their tables.
+"""Checks whether the indexes of a schema match their tables.
 
-The extension `amcheck` looks for that, where it is installed and may be used: `CREATE EXTENSION amcheck`. Where not,
-each table is read twice, in order and by the index, and what was read is compared.
+The extension `amcheck` does it, where installed and permitted: `CREATE EXTENSION amcheck`. Otherwise each table is read
+twice, in order and by the index, and the results are compared.
 """
 
 import asyncpg
@@ -18,7 +18,7 @@ BY_INDEX = {"enable_seqscan": "off", "enable_indexscan": "on", "enable_indexonly
 
 
 async def inspect(connections: Connections) -> Inspection:
-    """Looks at every index of the schema."""
+    """Checks every index of the schema."""
     session = await connections.session(command_seconds=None)
     try:
         return await _inspect(session)
@@ -40,12 +40,12 @@ async def _inspect(session: Session) -> Inspection:
     return found
 
 
-class _Unchecked(Exception):  # it is no error: it is told
-    """An index cannot be looked at, and why."""
+class _Unchecked(Exception):  # not an error: it is reported
+    """An index cannot be checked, and why."""
 
 
 async def _checked(session: Session, index: Record, checker: str) -> str | None:
-    """What amcheck finds."""
+    """What amcheck reports."""
     try:
         with translate_errors(session.name):
             await session.connection.fetch(checker, index["oid"])
@@ -59,7 +59,7 @@ async def _checked(session: Session, index: Record, checker: str) -> str | None:
 
 
 async def _compared(session: Session, index: Record) -> str | None:
-    """What a scan by the index has more or less than one of the table, both of one moment."""
+    """How an index scan differs from a table scan, both from one snapshot."""
     if index["comparison"] is None:
         raise _Unchecked(NO_BTREE)
     async with session.transaction():
@@ -69,7 +69,7 @@ async def _compared(session: Session, index: Record) -> str | None:
             raise _Unchecked(NOT_READ_BY)
         by_index = await _counted(session, index["comparison"])
         await _plan(session, FORWARD)
-        in_order = await _counted(session, index["comparison"] + "\n")  # another text has a plan of its own
+        in_order = await _counted(session, index["comparison"] + "\n")  # a different text gets a plan of its own
     if by_index == in_order:
         return None
     if by_index[0] != in_order[0]:

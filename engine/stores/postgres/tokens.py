@@ -1,4 +1,4 @@
-"""Tokens: one table beside the log."""
+"""Tokens: one table next to the log."""
 
 from pagefold.engine.stores.grants import Token, scope_text, scopes_in
 from pagefold.engine.stores.postgres.connections import Connections, Record
@@ -6,7 +6,7 @@ from pagefold.engine.stores.token_records import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> tuple[object, ...]:
-    """What the statement `add_token` wants."""
+    """The parameters of the statement `add_token`."""
     return token.name, digest, token.label, scope_text(token.scopes), *token[3:]
 
 
@@ -17,7 +17,7 @@ def token_from(row: Record) -> Token:
 
 
 class PostgresTokens(Tokens):
-    """A token is looked up through the connections of all readers."""
+    """Tokens are read over the readers' connections."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

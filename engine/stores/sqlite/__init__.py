@@ -37,9 +37,9 @@ class SQLiteStore(Store):
 
     @classmethod
     async def open(cls, config: Config, *, create: bool = True, killable: bool = False) -> Self:
-        """Opens the folder of `config.store.url`, made and migrated as needed.
+        """Opens the folder of `config.store.url`, creating or migrating it as needed.
 
-        `killable` allows a standby to kill this process, should it be found frozen inside a transaction.
+        `killable` allows a standby to kill this process if it freezes inside a transaction.
         """
         folder = folder_of(config.store.url)
         name = f"sqlite:///{folder}"
@@ -67,5 +67,5 @@ class SQLiteStore(Store):
 
 
 def folder_of(url: str) -> Path:
-    """`sqlite:///var/shop` is below the working directory, `sqlite:////var/shop` is absolute."""
+    """The folder: `sqlite:///var/shop` is below the working directory, `sqlite:////var/shop` is absolute."""
     return Path(url.removeprefix("sqlite:///")).expanduser().absolute()

@@ -1,7 +1,7 @@
-"""Backups of a SQLite store, by SQLite's own online backup: copies of both files, each of one moment.
+"""Backups of a SQLite store, by SQLite's online backup: a consistent copy of each file.
 
-The pages are copied first: so the log is never behind the checkpoints. To copy the files of a running store in any
-other way loses what is in their write-ahead logs, which is acknowledged.
+The pages are copied first, so that the log is never behind the checkpoints. Copying the files of a running store in any
+other way loses acknowledged events in their write-ahead logs.
 """
 
 import os
@@ -33,18 +33,18 @@ from pagefold.engine.stores.sqlite.reader_connections import connect_reader
 from pagefold.engine.stores.sqlite.schema import JOURNALS, exclusively
 
 STEP = 2_000
-"""Pages of a file that are copied in a step."""
+"""Database pages that are copied in a step."""
 
 
 class SQLiteBackups:
-    """Copies both files, and puts them back."""
+    """Copies both files, and restores them."""
 
     async def copy(self, config: Config, folder: Path, advance: OnProgress) -> CopyResult:
-        """`pages.db`, then `events.db`."""
+        """Copies `pages.db`, then `events.db`."""
         return await run_sync(lambda: _copy(folder_of(config.store.url), folder, advance))
 
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
-        """Both files in place of those that are there, which go into a folder beside them."""
+        """Replaces both files, and moves the replaced ones into a folder next to them."""
         if not {EVENTS, PAGES} <= manifest.files.keys():
             problem = f"the backup {folder} has not both files, {EVENTS} and {PAGES}"
             raise BackupError(problem)
@@ -64,7 +64,7 @@ def _copy(store: Path, folder: Path, advance: OnProgress) -> CopyResult:
 
 
 def _copy_file(source: Path, target: Path, done: int, total: int, advance: OnProgress) -> int:
-    """A copy of one moment, whoever writes meanwhile: the source's connection stays in one transaction that reads."""
+    """A consistent copy, whoever writes meanwhile: the source's connection stays in one read transaction."""
     with closing(connect_reader(source, BUSY_MILLISECONDS)) as reader, closing(apsw.Connection(str(target))) as writer:
         page_size = int(reader.pragma("page_size"))
         reader.execute("BEGIN")
@@ -79,7 +79,7 @@ def _copy_file(source: Path, target: Path, done: int, total: int, advance: OnPro
         if found != "ok":
             problem = f"{source.name} is damaged, and so is its copy: {found}"
             raise BackupError(problem)
-        writer.pragma("journal_mode", "DELETE")  # nothing is left beside it
+        writer.pragma("journal_mode", "DELETE")  # leaves no journal files
     return done + copied
 
 
@@ -96,13 +96,13 @@ def _put_back(backup: Path, target: Path, stamp: str) -> str | None:
 
 @contextmanager
 def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
-    """The files of a backup, beside those whose place they are to take, on the disk."""
+    """The files of a backup, synced, next to those that they will replace."""
     prepared = {file: target / f".{file}.restored" for file in (EVENTS, PAGES)}
     try:
         for name, file in prepared.items():
             shutil.copyfile(backup / name, file)
             file.chmod(0o600)
-            with closing(connect(file, synchronous="FULL")) as connection:  # written ahead, as it was
+            with closing(connect(file, synchronous="FULL")) as connection:  # WAL mode, as before
                 connection.pragma("wal_checkpoint", "TRUNCATE")
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
@@ -114,7 +114,7 @@ def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
 
 
 def _set_aside(target: Path, aside: Path) -> Path | None:
-    """What is there goes into a folder, each file with its log. Nobody reads it as what comes in its place."""
+    """Moves the existing files into a folder, each with its own write-ahead log."""
     there = [target / file for file in (EVENTS, PAGES) if (target / file).exists()]
     if there:
         aside.mkdir(mode=0o700)
@@ -132,7 +132,7 @@ def _journals(file: Path) -> list[Path]:
 
 
 def _keep_tip(target: Path) -> None:
-    """What was acknowledged after the backup is gone, and somebody knows."""
+    """Keeps the tip, which shows that events acknowledged after the backup are gone."""
     tip = Tip(target)
     tip.clear()
     with closing(connect_reader(target / EVENTS, BUSY_MILLISECONDS)) as events:

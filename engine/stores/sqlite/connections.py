@@ -1,10 +1,9 @@
-"""Connections to the two files of a SQLite store, and who may use them.
+"""The connections to the two files of a SQLite store, and who uses them.
 
-`events.db` is written with `synchronous = FULL`: what was acknowledged survives a power loss. `pages.db` is written
-with `NORMAL`: it can always be folded again. Bulk work runs in threads, one at a time a connection; point reads stay
-on the event loop, where a thread would cost five times the read.
-
-Connections that write are made when something is written: to open a store, and to read it, writes nothing.
+`events.db` is written with `synchronous = FULL`: acknowledged events survive a power loss. `pages.db` is written with
+`NORMAL`: it can be folded again. Bulk work runs in threads, one task at a time for each connection; point reads stay on
+the event loop, where a thread would cost five times the read. Connections that write are opened on the first write:
+opening and reading a store writes nothing.
 """
 
 import errno
@@ -50,7 +49,7 @@ BUSY_MILLISECONDS = 10_000
 """How long a writer waits for another process's transaction."""
 
 BUSY_MILLISECONDS_ON_LOOP = 1_000
-"""A point read waits for nobody but a recovery after a crash, and holds the event loop while it does."""
+"""How long a point read waits, and blocks the event loop: only for a recovery after a crash."""
 
 _SETUP = """
 PRAGMA journal_mode = WAL;
@@ -61,19 +60,19 @@ PRAGMA temp_store = MEMORY;
 """
 
 BROWSER_CACHE_KIB = 16_384
-"""What is kept of a file through which somebody walks from end to end: the next time, it has all to be read again."""
+"""The cache for a file that is scanned from end to end: by the next scan, it holds nothing useful."""
 
 MIN_LENGTH_LIMIT = 16 * 1024
 
 WITNESS_CACHE_KIB = 1_024
-"""What is kept of a file of which single rows are read, always the newest."""
+"""The cache for a file of which single rows are read, always the newest."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Row: TypeAlias = tuple[Any, ...]
 Bindings: TypeAlias = Sequence[Any] | dict[str, Any]
 
-TRANSIENT_ERRORS = (  # what may go away by itself: another's lock, a full disk
+TRANSIENT_ERRORS = (  # a lock of another process, a full disk
     apsw.BusyError,
     apsw.LockedError,
     apsw.FullError,
@@ -91,12 +90,12 @@ A_FILE = "a file of the store"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 DRIVER_ERRORS = (*TRANSIENT_ERRORS, *CORRUPT, apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError, OSError)
-"""What becomes a `StoreError`: what may go away by itself, and what a person must mend."""
+"""What becomes a `StoreError`, transient or permanent."""
 
 
 @contextmanager
 def translate_errors(name: str, file: str = A_FILE) -> Iterator[None]:
-    """Turns what may pass by itself into `StoreUnavailable`, and what a person must mend into other errors."""
+    """Turns transient errors into `StoreUnavailable`, and permanent ones into other errors."""
     try:
         yield
     except DRIVER_ERRORS as error:
@@ -104,7 +103,7 @@ def translate_errors(name: str, file: str = A_FILE) -> Iterator[None]:
 
 
 def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
-    """What one of the `DRIVER_ERRORS` errors means for the store. `file` is what was read or written."""
+    """The `StoreError` for one of the `DRIVER_ERRORS`. `file` is the file that was read or written."""
     if isinstance(error, TRANSIENT_ERRORS) or (isinstance(error, OSError) and error.errno in DISK_FULL):
         return StoreUnavailable(name, error)
     if isinstance(error, CORRUPT):
@@ -117,7 +116,7 @@ def store_error(name: str, error: Exception, file: str = A_FILE) -> StoreError:
 
 
 def connect(file: Path, *, synchronous: str) -> apsw.Connection:
-    """A connection that may write. Makes the file when there is none."""
+    """A connection that may write. Creates the file if needed."""
     connection = apsw.Connection(str(file))
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     connection.set_busy_timeout(BUSY_MILLISECONDS)
@@ -136,9 +135,9 @@ NOT_BESIDE = (
 
 
 class ThreadedConnection(Generic[Connected]):
-    """One connection, made when it is used first, and used in a thread by one task at a time.
+    """One connection, opened on first use, and used in a thread by one task at a time.
 
-    It is to the file that stands at its path: one is made anew, between transactions, where that is another file.
+    It is replaced, between transactions, if another file is at its path.
     """
 
     def __init__(self, name: str, opened: OpenedFile[Connected]) -> None:
@@ -147,12 +146,12 @@ class ThreadedConnection(Generic[Connected]):
         self._lock = anyio.Lock()
 
     async def run(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Does the work in a thread, when it is this task's turn."""
+        """Runs the work in a thread, when it is this task's turn."""
         async with self._lock:
             return await self.run_reserved(work)
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Does the work in a thread. For a task that holds the reservation."""
+        """Runs the work in a thread. For a task that holds the reservation."""
 
         def translate() -> Result:
             with translate_errors(self._name, self.opened.file.name):
@@ -161,7 +160,7 @@ class ThreadedConnection(Generic[Connected]):
         return await in_thread(translate)
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """In the thread."""
+        """Runs in the thread."""
         return work(self.opened.current())
 
     async def fetch(self, name: str, *bindings: object) -> list[Row]:
@@ -176,7 +175,7 @@ class ThreadedConnection(Generic[Connected]):
     async def transaction(self) -> AsyncIterator[None]:
         """Reserves the connection and holds SQLite's write lock.
 
-        `BEGIN IMMEDIATE`, for a deferred one cannot be upgraded.
+        `BEGIN IMMEDIATE`, since a deferred transaction cannot be upgraded.
         """
         async with self._lock:
             await self.run_reserved(begin)
@@ -196,14 +195,14 @@ class ThreadedConnection(Generic[Connected]):
 
 
 class ThreadedReader(ThreadedConnection[Reader]):
-    """One that only reads, and can be opened anew between its tasks."""
+    """A connection that only reads, and can be reopened between tasks."""
 
     def __init__(self, connections: "Connections", opened: OpenedFile[Reader]) -> None:
         super().__init__(connections.name, opened)
         self._connections = connections
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Does the work in a thread. For a task that holds the reservation."""
+        """Runs the work in a thread. For a task that holds the reservation."""
         try:
             return await super().run_reserved(work)
         except StoreUnavailable as error:
@@ -215,16 +214,16 @@ class ThreadedReader(ThreadedConnection[Reader]):
 
     @asynccontextmanager
     async def reserved(self) -> AsyncIterator[None]:
-        """Nobody uses it meanwhile."""
+        """Reserves the connection."""
         async with self._lock:
             yield
 
     def discard(self) -> None:
-        """Closes the connection; the next task opens it. For a task that holds the reservation."""
+        """Closes the connection; the next task reopens it. For a task that holds the reservation."""
         self.opened.discard()
 
     def _work(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Looks before and after whether the file is as it was, where SQLite does not."""
+        """Checks before and after that the file is unchanged, if SQLite does not."""
         connection, file = self.opened.current(), self.opened.file
         check_unchanged(connection, file)
         result = work(connection)
@@ -233,9 +232,9 @@ class ThreadedReader(ThreadedConnection[Reader]):
 
 
 class ThreadedWriter(ThreadedConnection[apsw.Connection]):
-    """One that writes. Raises `StoreReadOnly` at once where nothing can be written.
+    """A connection that writes. Raises `StoreReadOnly` at once if nothing can be written.
 
-    What it did counts when it is in the file that stands at the path: else it raises `StoreUnavailable`.
+    Its work counts if it is in the file at the path; otherwise it raises `StoreUnavailable`.
     """
 
     def __init__(self, connections: "Connections", opened: OpenedFile[apsw.Connection]) -> None:
@@ -243,7 +242,7 @@ class ThreadedWriter(ThreadedConnection[apsw.Connection]):
         self._connections = connections
 
     async def run_reserved(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Does the work in a thread. For a task that holds the reservation."""
+        """Runs the work in a thread. For a task that holds the reservation."""
         if self._connections.uses_fallback:
             await self._connections.open_as_usual()
         try:
@@ -260,12 +259,12 @@ class ThreadedWriter(ThreadedConnection[apsw.Connection]):
 
 
 def begin(connection: apsw.Connection) -> None:
-    """Begins a transaction that writes."""
+    """Begins a write transaction."""
     connection.execute("BEGIN IMMEDIATE")
 
 
 def commit(connection: apsw.Connection) -> None:
-    """Commits, or rolls back and raises: a transaction never stays open behind a failed commit."""
+    """Commits, or rolls back and raises: a failed commit never leaves the transaction open."""
     try:
         connection.execute("COMMIT")
     except apsw.Error:
@@ -280,7 +279,7 @@ def rollback(connection: apsw.Connection) -> None:
 
 
 def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
-    """The same work, in one transaction that writes."""
+    """The same work, in one write transaction."""
 
     def wrapped(connection: apsw.Connection) -> Result:
         begin(connection)
@@ -296,7 +295,7 @@ def in_transaction(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.
 
 
 def with_full_sync(work: Callable[[apsw.Connection], Result]) -> Callable[[apsw.Connection], Result]:
-    """The same work in `pages.db`, which waits for the disk: for what a fold cannot give again."""
+    """The same work in `pages.db`, synced to disk: for what a fold cannot restore."""
 
     def wrapped(connection: apsw.Connection) -> Result:
         connection.pragma("synchronous", "FULL")
@@ -314,12 +313,11 @@ def fetch(connection: apsw.Connection, name: str, *bindings: object) -> list[Row
 
 
 def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> tuple[list[Row], bytes]:
-    """All rows of a named statement that gives them in two values: JSON, and all blobs, one behind the other.
+    """All rows of a statement that returns two values: JSON rows, and all blobs concatenated.
 
-    In the JSON, an array of arrays, the length of a blob stands in its place; None where there is none.
-
-    SQLite makes them in one step, without Python's lock. With a step a row, and another thread at work, each row would
-    wait for that lock, which is handed over every five milliseconds.
+    In the JSON, an array of arrays, the length of a blob replaces it; None if there is none. SQLite builds both in one
+    step, without Python's lock. With a step a row, while another thread is busy, each row would wait for that lock,
+    which changes hands every five milliseconds.
     """
     rows, blobs = one(connection.execute(SQL[name], bindings))
     return orjson.loads(rows), blobs or b""
@@ -328,7 +326,7 @@ def packed(connection: apsw.Connection, name: str, bindings: Bindings) -> tuple[
 def packed_within(
     connection: apsw.Connection, name: str, sizes: str, bindings: Sequence[object], max_bytes: int
 ) -> tuple[list[Row], bytes]:
-    """The packed rows of a statement. Raises `ReadTooLarge` where they have more, as the statement `sizes` tells."""
+    """The packed rows of a statement. Raises `ReadTooLarge` above the limit, as the statement `sizes` finds."""
     try:
         with bounded(connection, max_bytes):
             return packed(connection, name, bindings)
@@ -340,7 +338,7 @@ def packed_within(
 def packed_of(
     connection: apsw.Connection, name: str, items: Sequence[str], *bindings: object
 ) -> Iterator[tuple[list[Row], bytes]]:
-    """The packed rows of a statement for an array of texts, in several goes where one value cannot hold them all."""
+    """The packed rows of a statement for an array of texts, in several reads if one value cannot hold them."""
     try:
         yield packed(connection, name, (*bindings, apsw.carray(tuple(items))))
     except apsw.TooBigError:
@@ -355,7 +353,7 @@ def packed_of(
 
 @contextmanager
 def bounded(connection: apsw.Connection, max_bytes: int) -> Iterator[None]:
-    """Within it, no value may be larger, unless it is so small that SQLite's own would be too large, too."""
+    """Limits the size of a value within the block, but not below what SQLite itself needs."""
     before = connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(max(max_bytes, MIN_LENGTH_LIMIT), MAX_VALUE_BYTES))
     try:
         yield
@@ -364,21 +362,21 @@ def bounded(connection: apsw.Connection, max_bytes: int) -> Iterator[None]:
 
 
 def cut(blobs: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
-    """The blobs that stand one behind the other, by their lengths."""
+    """Splits concatenated blobs by their lengths."""
     return (blobs[begin:end] for begin, end in pairwise(accumulate(sizes, initial=0)))
 
 
 def cut_sections(
     blobs: bytes, sizes: Iterable[int], lengths: Sequence[int | None]
 ) -> tuple[Sequence[bytes], Iterator[bytes | None]]:
-    """What sections have: `versions`, by their sizes, each with its body behind it, by their lengths."""
+    """The content of sections: `versions`, by their sizes, each followed by its body, by its length."""
     pieces = list(cut(blobs, chain.from_iterable(zip(sizes, [length or 0 for length in lengths], strict=True))))
     bodies = (None if length is None else body for length, body in zip(lengths, pieces[1::2], strict=True))
     return pieces[::2], bodies
 
 
 def one(rows: Iterable[Row]) -> Row:
-    """The row of a statement that gives exactly one."""
+    """The row of a statement that returns exactly one."""
     [row] = rows
     return row
 
@@ -386,10 +384,10 @@ def one(rows: Iterable[Row]) -> Row:
 class Connections:
     """Every connection of one open store.
 
-    `events_reader` is for the consumers; `events_browser` for those who look around, and should not wait for them.
-    `events_witness` is read inside the transactions of `pages`, and `pages_witness` inside those of `events`: by these
-    the log proves what was folded. `remake` makes `pages.db` anew when it is lost; `verify` raises for what is no file
-    of this program.
+    `events_reader` serves the consumers; `events_browser` other readers, which should not wait for them.
+    `events_witness` is read inside the transactions of `pages`, and `pages_witness` inside those of `events`: with
+    these the log proves what was folded. `remake` creates `pages.db` again if it is lost; `verify` raises if a file is
+    not this program's.
     """
 
     def __init__(self, folder: Path, remake: Callable[[], None], verify: Callable[[apsw.Connection], None]) -> None:
@@ -425,17 +423,17 @@ class Connections:
 
     @property
     def uses_fallback(self) -> bool:
-        """Whether a file is read in another way than usual: it could not be opened otherwise."""
+        """Whether a file could not be opened as usual, and is read in another way."""
         return self.pages_on_loop.connection.is_fallback or self.events_on_loop.connection.is_fallback
 
     def check_writable(self) -> None:
-        """Raises `StoreReadOnly` where nothing can be written in the folder."""
+        """Raises `StoreReadOnly` if nothing can be written in the folder."""
         reason = why_read_only(self.folder)
         if reason is not None:
             raise StoreReadOnly(self.name, reason)
 
     async def open_as_usual(self) -> None:
-        """Opens anew all that read, so that something can be written. Raises `StoreReadOnly`, `StoreUnavailable`."""
+        """Reopens all readers, so that something can be written. Raises `StoreReadOnly`, `StoreUnavailable`."""
         self.check_writable()
         await self.reopen()
         if self.uses_fallback:
@@ -443,7 +441,7 @@ class Connections:
             raise StoreUnavailable(self.name, full) from full
 
     async def reopen(self) -> None:
-        """Opens anew all that read, when nobody does: as usual, if that is possible by now."""
+        """Reopens all readers when they are idle: as usual, if that is possible now."""
         async with AsyncExitStack() as stack:
             for reader in (self.events_reader, self.events_browser, self.pages_reader):
                 await stack.enter_async_context(reader.reserved())
@@ -451,13 +449,13 @@ class Connections:
             self.reopen_on_loop()
 
     def reopen_on_loop(self) -> None:
-        """Opens anew those on the event loop."""
+        """Reopens the readers on the event loop."""
         with translate_errors(self.name):
             self.events_on_loop.reopen()
             self.pages_on_loop.reopen()
 
     def retry_read(self, error: Exception, file: str, read: Callable[[], Result]) -> Result:
-        """Reads again on the event loop, where the error says that the connection is out of date; else raises it."""
+        """Repeats a read on the event loop, if the error says that the connection is outdated; else raises it."""
         if not isinstance(error, FileChanged):
             raise store_error(self.name, error, file) from error
         self.reopen_on_loop()
@@ -465,7 +463,7 @@ class Connections:
             return read()
 
     async def close(self) -> None:
-        """Closes all of them, the readers first, so that the last one to close can tidy up the write-ahead log."""
+        """Closes all of them, readers first, so that the last one can clean up the write-ahead log."""
         for opened in (self.events_witness, self.pages_witness):
             opened.discard()
         self.events_on_loop.close()

@@ -1,7 +1,4 @@
-"""Dead letters.
-
-Those of the door in `events.db`, because nothing can make them again; those of the fold in `pages.db`.
-"""
+"""Dead letters: those of the intake in `events.db`, since nothing can restore them; those of the fold in `pages.db`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -39,12 +36,12 @@ from pagefold.projections.streams import encode_part
 
 
 def dead_letter_row(dead_letter: NewDeadLetter) -> Row:
-    """What the statement `keep_letter` wants."""
+    """The parameters of the statement `keep_letter`."""
     return dead_letter[1:]
 
 
 class SQLiteDeadLetters(DeadLetters):
-    """Two tables of one form, one a file."""
+    """Two tables of equal form, one in each file."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -114,7 +111,7 @@ class SQLiteDeadLetters(DeadLetters):
     async def _read(
         self, statement: str, selection: DeadLetterFilter, after: DeadLetterKey, limit: int
     ) -> list[DeadLetterHeader]:
-        """Those of either file, each its first so many."""
+        """Those of both files, the first `limit` of each."""
         dead_letters: list[DeadLetterHeader] = []
         place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
         place["longest"] = MAX_LISTED
@@ -135,7 +132,7 @@ class SQLiteDeadLetters(DeadLetters):
 
 
 def overwriting(work: Callable[[apsw.Connection], list[Row]]) -> Callable[[apsw.Connection], list[Row]]:
-    """The same work, which removes something: where that stood, the file has zeros afterwards."""
+    """The same work, which removes something: the file then has zeros in its place."""
 
     def wrapped(connection: apsw.Connection) -> list[Row]:
         connection.pragma("secure_delete", 1)
@@ -152,7 +149,7 @@ def _kind(expiry: Expiry) -> Kind:
 
 
 def _which(expiry: Expiry) -> tuple[str, bool, str]:
-    """What the statements want."""
+    """The parameters of the statements."""
     return "request" if expiry.sort == "request" else "event", expiry.resolved, expiry.before
 
 

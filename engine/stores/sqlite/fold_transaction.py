@@ -25,7 +25,7 @@ from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
 from pagefold.projections.section_fold import Section
 
-_section = partial(tuple.__new__, Section)  # a third of the time that the class itself would take
+_section = partial(tuple.__new__, Section)  # takes a third of the time of the class itself
 
 
 class SQLiteFoldTransaction(FoldTransaction):
@@ -99,7 +99,7 @@ class SQLiteFoldTransaction(FoldTransaction):
 async def open_fold_transaction(
     connections: Connections, proof: SQLiteProof, domain: str, holder: str | None
 ) -> AsyncIterator[FoldTransaction]:
-    """The transaction of a holder, or of a repair when there is none. Raises `LeaseLost`, `LogReplaced`."""
+    """A transaction of the holder, or of a repair if that is None. Raises `LeaseLost`, `LogReplaced`."""
     async with connections.pages.transaction():
 
         def read(connection: apsw.Connection) -> Checkpoint:

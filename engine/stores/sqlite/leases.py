@@ -1,11 +1,11 @@
-"""Leases: one worker a domain, by a lock file that the kernel lets go of when the worker dies.
+"""Leases: one worker a domain, by a lock file, which the kernel releases when the worker dies.
 
-A worker that is frozen keeps its lock. Its file grows old then, and a standby takes over: it names itself in the
-checkpoint, which every transaction of a holder looks at first, so the frozen one can change nothing when it wakes. One
-that was frozen inside a transaction holds SQLite's write lock, which nobody can take away: a process that declared
-itself killable (`pagefold work`) is killed then, any other is reported.
+A frozen worker keeps its lock, but its file grows old, and a standby takes over: it writes its name into the
+checkpoint, which every transaction of a holder checks first, so the frozen one cannot change anything when it wakes.
+One that froze inside a transaction holds SQLite's write lock, which cannot be taken away: a process that is marked
+killable (`pagefold work`) is then killed, any other is reported.
 
-A task is claimed by such a file alone: it is free again when the claimant's process ends, and nobody ends that.
+A claim is such a file without heartbeats: it is released when the claimant's process ends, and nobody ends that.
 """
 
 import fcntl
@@ -41,13 +41,13 @@ RETRY_SECONDS = 0.25
 HEARTBEATS_PER_LEASE = 8
 
 TAKEOVER_MILLISECONDS = 1_000
-"""How long a standby waits for the write lock before it holds that a frozen worker has it."""
+"""How long a standby waits for the write lock before it assumes that a frozen worker holds it."""
 
 log = Logger(__name__)
 
 
 class SQLiteLease(Lease):
-    """A domain that this worker may fold."""
+    """The right of this worker to fold a domain."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof, domain: str, holder: str) -> None:
         self._connections = connections
@@ -60,7 +60,7 @@ class SQLiteLease(Lease):
 
 
 class SQLiteCoordination(Coordination):
-    """Checkpoints in `pages.db`, leases in lock files beside it."""
+    """Checkpoints in `pages.db`, leases in lock files next to it."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof, lease_seconds: float, *, killable: bool) -> None:
         self._connections = connections
@@ -135,7 +135,7 @@ class SQLiteCoordination(Coordination):
         await self._connections.pages.run(patiently)
 
     async def _replace_frozen(self, domain: str, file: Path) -> None:
-        """Makes the frozen holder's word worthless, and its lock file no longer the one that counts."""
+        """Revokes the frozen holder's lease, and replaces its lock file."""
         try:
             await self._take_over(domain, "nobody: the holder is frozen", TAKEOVER_MILLISECONDS)
         except StoreUnavailable:
@@ -147,7 +147,7 @@ class SQLiteCoordination(Coordination):
 
 
 class LockFile:
-    """A file that one process at a time has locked. Its content says which, its age when that one last breathed."""
+    """A file that one process at a time has locked. Its content names the holder, its mtime the last heartbeat."""
 
     def __init__(self, file: Path, descriptor: int) -> None:
         self._file = file
@@ -155,42 +155,42 @@ class LockFile:
 
     @classmethod
     def acquire(cls, file: Path) -> "LockFile | None":
-        """The lock, or None while another has it."""
+        """The lock, or None while another process has it."""
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not _is(descriptor, file):  # it was replaced between our opening and our locking
+        if not _is(descriptor, file):  # it was replaced between open and lock
             os.close(descriptor)
             return None
         return cls(file, descriptor)
 
     def describe(self, holder: str, *, killable: bool) -> None:
-        """Says who has it."""
+        """Writes who holds it."""
         text = json.dumps({"pid": os.getpid(), "holder": holder, "disposable": killable})
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
         self.touch()
 
     def touch(self) -> None:
-        """Says that the holder breathes, by the clock that `age` asks."""
+        """A heartbeat, by the clock that `age` uses."""
         moment = time()
         os.utime(self._descriptor, (moment, moment))
 
     def release(self) -> None:
-        """Lets go. The file stays: deleting it would let two have it."""
+        """Releases the lock. The file stays: deleting it would allow two holders."""
         os.close(self._descriptor)
 
     @staticmethod
     def discard(file: Path) -> None:
-        """Makes the lock of whoever has it one of a file that is no longer there."""
+        """Removes the file, so that the holder's lock no longer counts."""
         file.unlink(missing_ok=True)
 
     @staticmethod
     def age(file: Path) -> float:
-        """Seconds since the holder last breathed."""
+        """Seconds since the holder's last heartbeat."""
         try:
             return time() - file.stat().st_mtime
         except FileNotFoundError:
@@ -198,7 +198,7 @@ class LockFile:
 
     @staticmethod
     def description(file: Path) -> dict[str, object]:
-        """Who has it, as far as can be read."""
+        """Who holds it, as far as can be read."""
         try:
             content = json.loads(file.read_text())
         except (OSError, ValueError):
@@ -207,7 +207,7 @@ class LockFile:
 
     @classmethod
     def kill_holder(cls, file: Path, domain: str) -> None:
-        """Ends a killable process that is frozen inside a transaction. Any other is only reported."""
+        """Kills a killable process that is frozen inside a transaction. Any other is only reported."""
         content = cls.description(file)
         pid = content.get("pid")
         if content.get("disposable") is True and isinstance(pid, int) and _has_open(pid, file):
@@ -225,7 +225,7 @@ def _is(descriptor: int, file: Path) -> bool:
 
 
 def _has_open(pid: int, file: Path) -> bool:
-    """Whether this process of this machine has the file open: a pid alone may be another one's by now."""
+    """Whether this process of this machine has the file open: a pid may have been reused."""
     try:
         wanted = file.stat()
         return any(os.path.samestat(each.stat(), wanted) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())

@@ -47,13 +47,13 @@ from pagefold.engine.stores.store import (
 )
 
 POLL_SECONDS = 0.02
-"""How often the log is looked at for what another process appended: no one can tell us."""
+"""How often the log is polled for events of other processes, which cannot notify this one."""
 
 MAX_STATES_BYTES = 16 * 1024 * 1024
 """Bytes of states that are appended in one step, unless a single one is larger."""
 
 NewRow: TypeAlias = tuple[str, int, int, str]
-"""An event to be appended, but for its state: stream, version, revision, topic."""
+"""An event to be appended, without its state: stream, version, revision, topic."""
 
 Item = TypeVar("Item")
 
@@ -71,12 +71,12 @@ def unpacked(rows: Sequence[Row], states: bytes) -> list[StoredEvent]:
 def append_packed(
     connection: apsw.Connection, name: str, rows: Sequence[NewRow], states: Sequence[bytes]
 ) -> list[int | None]:
-    """Appends, inside a transaction, what has a free place, and tells the positions: None where it was taken."""
+    """Appends, inside a transaction, the events whose key is free, and returns the positions: None if it was taken."""
     [(before,)] = fetch(connection, "log_end")
     changes = connection.total_changes()
     for start, stop in batches(list(map(len, states)), max_bytes=MAX_STATES_BYTES):
         connection.execute(SQL[name], _packed(rows[start:stop], states[start:stop]))
-    if connection.total_changes() - changes == len(rows):  # then positions are one behind the other
+    if connection.total_changes() - changes == len(rows):  # then positions are consecutive
         last = connection.last_insert_rowid()
         return list(range(last - len(rows) + 1, last + 1))
     wanted = orjson.dumps([row[:2] for row in rows]).decode()
@@ -85,7 +85,7 @@ def append_packed(
 
 
 def check_fence(connection: apsw.Connection, fence: Fence) -> None:
-    """Raises `EpochsMoved` where the fence does not hold, inside a transaction that writes."""
+    """Raises `EpochsMoved` if the fence does not hold. Inside a write transaction."""
     [(generation,)] = fetch(connection, "generation")
     if generation != fence.generation:
         raise EpochsMoved
@@ -95,12 +95,12 @@ def check_fence(connection: apsw.Connection, fence: Fence) -> None:
 
 
 def newest_versions(connection: apsw.Connection, streams: Collection[str]) -> dict[str, int]:
-    """The highest version of each stream that has one."""
+    """The highest version of each stream that exists."""
     return dict(fetch(connection, "newest_versions", apsw.carray(tuple(streams)))) if streams else {}
 
 
 def _walked(read: Callable[[StepReader[Item]], bool], step: StepReader[Item]) -> StepReader[Item]:
-    """The step, when it is over."""
+    """Runs a step to its end."""
     over = False
     while not over:
         try:
@@ -112,7 +112,7 @@ def _walked(read: Callable[[StepReader[Item]], bool], step: StepReader[Item]) ->
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Within it, what has more bytes than it may is `StepTooLarge`."""
+    """Raises `StepTooLarge` if a value inside the block is too large."""
     try:
         yield
     except apsw.TooBigError as error:
@@ -126,7 +126,7 @@ def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | 
 
 
 class SQLiteLog(Log):
-    """One writer at a time; positions are handed out inside its transaction, so they appear in order."""
+    """One writer at a time assigns positions inside its transaction, so they appear in order."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof) -> None:
         self._connections = connections
@@ -157,7 +157,7 @@ class SQLiteLog(Log):
         events: Sequence[NewEvent | CorrectionEvent],
         fence: Fence | None,
     ) -> list[int | None]:
-        """Everything in the thread: the event loop is not held up by many."""
+        """Does everything in the thread, so that many events do not block the event loop."""
 
         def append(connection: apsw.Connection) -> list[int | None]:
             new, states = rows(), [event.state for event in events]
@@ -262,7 +262,7 @@ class SQLiteLog(Log):
             with _refusing(), bounded(connection, step.max_bytes):
                 number, end, joined = one(connection.execute(SQL["scan_entries"], window))
             entries = joined.split(b"\x1e") if joined else []
-            if number != len(entries):  # the name of an application's stream may have any character
+            if number != len(entries):  # an application's stream name may have any character
                 if step.streams > 1:
                     raise StepTooLarge
                 entries = [joined]

@@ -1,8 +1,8 @@
-"""What proves that `events.db` is the log that was folded into `pages.db`, and appended to.
+"""The proof that `events.db` is the log that was folded into `pages.db`, and appended to.
 
-The checkpoints stand in one file and the log in the other, so each is looked at inside the transactions of the other.
-The newest event that was acknowledged is kept in a third file, `log.tip`, written when it is in the log for good: it is
-what tells that a log was put back whose last events nobody had folded.
+Checkpoints are in one file and the log in the other, so each is checked inside the transactions of the other. The
+newest acknowledged event is recorded in a third file, `log.tip`, written after it is durable: it reveals a restored log
+whose last events nobody had folded.
 """
 
 import os
@@ -30,10 +30,10 @@ Marked: TypeAlias = tuple[int, bytes]
 
 
 class Tip:
-    """The newest event that was acknowledged, for whichever process appends next, or asks.
+    """The newest acknowledged event, for the next process that appends or checks.
 
-    Who writes last wins: an older event is in the log as well. So nothing is synced or locked, and what cannot be read
-    or written is no failure. The file is made once, and stays: processes keep it open.
+    The last writer wins: an older event is in the log as well. So it is neither synced nor locked, and failing to read
+    or write it is not an error. The file is created once, and stays: processes keep it open.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Tip:
         self._descriptor: int | None = None
 
     def read(self) -> Marked | None:
-        """Its position and its mark; None where none is known."""
+        """Its position and its mark; None if unknown."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -55,7 +55,7 @@ class Tip:
             os.close(descriptor)
 
     def write(self, position: int, mark: bytes) -> None:
-        """It is this one now. Always of one length, so that whoever reads meanwhile has one or the other."""
+        """Records this event. The length is fixed, so that concurrent readers see one or the other."""
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -64,26 +64,26 @@ class Tip:
             self.close()
 
     def clear(self) -> None:
-        """None is known any more."""
+        """Removes the record."""
         with suppress(FileNotFoundError):
             os.truncate(self._path, 0)
 
     def close(self) -> None:
-        """Whoever writes next opens the file that stands at the path then."""
+        """Closes the file; the next write opens the one at the path then."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 class _State(NamedTuple):
-    """What somebody else's commit changes, or another file at the path."""
+    """Changes with another connection's commit, and with another file at the path."""
 
     connection: apsw.Connection
     version: int
 
     @classmethod
     def read(cls, connection: apsw.Connection) -> Self:
-        """That of a file, as a connection sees it. The connection's own commits are no change."""
+        """The state of a file, as a connection sees it. The connection's own commits do not change it."""
         return cls(connection, connection.execute(CHANGES).get)
 
 
@@ -106,9 +106,9 @@ class SQLiteProof(Proof):
     # --- inside the thread of a writer ----------------------------------------------------------------
 
     def append(self, connection: apsw.Connection, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Does work that appends, in one transaction, to a log that is proved. Raises `LogReplaced`.
+        """Runs an append, in one transaction, on a log that is proved. Raises `LogReplaced`.
 
-        It is acknowledged when it is in the file that stands at the path.
+        It is acknowledged once it is in the file at the path.
         """
 
         def proved(writer: apsw.Connection) -> Result:
@@ -117,7 +117,7 @@ class SQLiteProof(Proof):
             return work(writer)
 
         opened = self._connections.events.opened
-        opened.confirm_journal()  # else it would stand where nobody but this process sees it
+        opened.confirm_journal()  # otherwise only this process would see it
         result = in_transaction(proved)(connection)
         opened.confirm()
         for position, *event in fetch(connection, "newest_event"):
@@ -132,7 +132,7 @@ class SQLiteProof(Proof):
             _check(events, kept)
 
     def marked(self, domain: str, position: int) -> tuple[bytes | None, str]:
-        """The mark at a position, and the identity of the log. Raises `LogReplaced` when no event stands there."""
+        """The mark at a position, and the identity of the log. Raises `LogReplaced` if there is no event."""
         events = self._connections.events_witness.current()
         mark = mark_at(events, position)
         if position and mark is None:
@@ -140,7 +140,7 @@ class SQLiteProof(Proof):
         return mark, _log_id(events)
 
     def _check_tip(self, events: apsw.Connection) -> None:
-        """The newest event that was acknowledged stands in the log, as it does while nobody else has appended."""
+        """Checks that the newest acknowledged event is in the log. It is while nobody else has appended."""
         state = _State.read(events)
         if state == self._appended_to:
             return
@@ -152,7 +152,10 @@ class SQLiteProof(Proof):
         self._appended_to = state
 
     def _check_furthest(self, events: apsw.Connection) -> None:
-        """The furthest checkpoint proves all others: each was folded from the same log. Until pages change, once."""
+        """Checks the furthest checkpoint, which proves all others: they were folded from the same log.
+
+        Once, until pages change.
+        """
         pages = self._connections.pages_witness.current()
         state = _Proved(events, _State.read(pages))
         if self._proved != state:
@@ -161,16 +164,16 @@ class SQLiteProof(Proof):
             self._proved = state
 
     def close(self) -> None:
-        """When nothing is appended any more."""
+        """Call after the last append."""
         self._tip.close()
 
-    # --- for all who ask --------------------------------------------------------------------------------
+    # --- for all callers --------------------------------------------------------------------------------
 
     async def log_id(self) -> str:
         return await self._connections.events_browser.run(_log_id)
 
     async def problem(self) -> str | None:
-        tip = self._tip.read()  # before the log: it is never newer than that
+        tip = self._tip.read()  # read before the log, so that it is never newer
         checkpoints = await self._connections.pages_reader.fetch("kept")
         kept = [ProvenPosition(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
         if tip is not None:
@@ -205,7 +208,7 @@ class SQLiteProof(Proof):
 
 
 def mark_at(events: apsw.Connection, position: int) -> bytes | None:
-    """The mark of the event at a position; None when none stands there."""
+    """The mark of the event at a position; None if there is none."""
     for row in events.execute(SQL["event_at"], (position,)):
         return mark_of(*row)
     return None

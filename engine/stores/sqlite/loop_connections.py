@@ -9,11 +9,11 @@ from pagefold.engine.stores.sqlite.opened_file import OpenedFile
 from pagefold.engine.stores.sqlite.reader_connections import Reader, check_unchanged
 
 Execute: TypeAlias = Callable[..., apsw.Cursor]
-"""What runs a statement with its bindings."""
+"""Runs a statement with its bindings."""
 
 
 class LoopConnections:
-    """A connection for point reads on the event loop, which can be opened anew under those who read."""
+    """A connection for point reads on the event loop, which can be reopened while in use."""
 
     def __init__(self, opened: OpenedFile[Reader]) -> None:
         self._opened = opened
@@ -21,12 +21,12 @@ class LoopConnections:
         self.connection = opened.current()
 
     def subscribe(self, use: Callable[[Execute], None]) -> None:
-        """Calls `use` with what runs statements, now, and again whenever that is another connection."""
+        """Calls `use` with the function that runs statements, now and whenever the connection changes."""
         self._users.append(use)
         use(self._execute())
 
     def check_file(self) -> None:
-        """Opens it anew, for all who follow, where another file stands at its path."""
+        """Reopens it, for all subscribers, if another file is at its path."""
         connection = self._opened.current()
         if connection is not self.connection:
             self.connection = connection
@@ -34,12 +34,12 @@ class LoopConnections:
                 use(self._execute())
 
     def reopen(self) -> None:
-        """Opens it anew, for all who follow."""
+        """Reopens it, for all subscribers."""
         self._opened.discard()
         self.check_file()
 
     def close(self) -> None:
-        """For good."""
+        """Closes it for good."""
         self._opened.discard()
 
     def _execute(self) -> Execute:

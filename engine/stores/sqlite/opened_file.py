@@ -1,7 +1,7 @@
-"""A connection to whatever file stands at a path, and who notices when that is another one than before.
+"""A connection to the file at a path, which notices when another file is there.
 
-A file that was deleted or replaced stays with those who have it open: what they would write into it is lost, and what
-they would read of it is old. To compare what stands at the path with what was opened takes a microsecond.
+A file that was deleted or replaced stays open for its users: what they write into it is lost, and what they read is
+old. Comparing the file at the path with the opened one takes a microsecond.
 """
 
 import os
@@ -24,13 +24,13 @@ Connected = TypeVar("Connected", bound=apsw.Connection)
 
 
 class FileReplacedError(OSError):
-    """What was committed may have gone into a file that is no longer there."""
+    """A commit may have gone into a file that no longer exists."""
 
 
 class OpenedFile(Generic[Connected]):
-    """A connection, made when it is used first, and made anew when another file stands at its path.
+    """A connection, opened on first use, and reopened if another file is at its path.
 
-    `lost` is called where none stands there: it makes one, or raises. `verify` raises for a file that is none of ours.
+    `lost` is called if there is no file: it creates one, or raises. `verify` raises if the file is not this program's.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OpenedFile(Generic[Connected]):
         self._confirmed = 0
 
     def current(self) -> Connected:
-        """The connection to the file that stands at the path now. It stays the same inside a transaction."""
+        """The connection to the file that is now at the path. It does not change inside a transaction."""
         connection = self._connection
         if connection is None:
             connection = self._keep(*self._open())
@@ -62,11 +62,11 @@ class OpenedFile(Generic[Connected]):
         return connection
 
     def confirm(self) -> None:
-        """Raises unless what was committed is in the file that stands at the path, or in the write-ahead log beside it.
+        """Raises unless a commit is in the file at the path, or in the write-ahead log next to it.
 
-        `StoreUnavailable` where the file is another one: it can be written anew. `StoreUnusable` where the write-ahead
-        log is: all who have it open share it, and only when they have ended does the file count alone. What was
-        confirmed before, and nothing was written since, is not looked at again.
+        `StoreUnavailable` if the file was replaced: the write can be repeated. `StoreUnusable` if the write-ahead log
+        was: all who have it open share it, and only after they end does the file alone count. Without a write since the
+        last check, nothing is checked.
         """
         connection = self._connection
         if connection is None or connection.in_transaction or connection.total_changes() == self._confirmed:
@@ -77,14 +77,14 @@ class OpenedFile(Generic[Connected]):
         self._confirmed = connection.total_changes()
 
     def confirm_journal(self) -> None:
-        """Raises `StoreUnusable` where the write-ahead log of the current connection is not the one at its path."""
+        """Raises `StoreUnusable` if the write-ahead log of the current connection is not the one at its path."""
         if self._connection is not None and _identity(self._journal_path) != self._journal:
             unfit = StoreUnusable(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
             unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
             raise unfit
 
     def discard(self) -> None:
-        """Closes the connection. The next who uses it opens it."""
+        """Closes the connection; the next use reopens it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -105,7 +105,7 @@ class OpenedFile(Generic[Connected]):
         return connection
 
     def _open(self) -> tuple[Connected, Identity, Identity | None]:
-        """A connection, and the identities of its file, which was at the path before and after, and of its journal."""
+        """A connection, and the identities of its file, equal before and after, and of its journal."""
         while True:
             before = _identity(self._path)
             if before is None:
@@ -119,7 +119,7 @@ class OpenedFile(Generic[Connected]):
 
 def _identity(path: str) -> Identity | None:
     try:
-        status = os.stat(path)  # noqa: PTH116  # a third of the time that a Path would take
+        status = os.stat(path)  # noqa: PTH116  # takes a third of the time of a Path
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino

@@ -33,13 +33,13 @@ from pagefold.projections.splicer import StoredSection
 CHUNK_KEYS = 1_000
 
 COMPARED_BYTES = 8 * 1024 * 1024
-"""Bytes of sections that are compared in one go, unless a single SKU has more."""
+"""Bytes of sections that are compared at a time, unless a single SKU has more."""
 
 ROW_OVERHEAD_BYTES = 4_096
-"""Bytes by which a value may be larger than what is expected of it: it is not made in one go."""
+"""How much larger than expected a value may be: it is not built in one step."""
 
 CHANGES = "PRAGMA data_version"
-"""A number that is another one when another connection, of whatever process, has changed anything since."""
+"""A number that differs after another connection, of any process, has changed something."""
 
 Rows: TypeAlias = Sequence[StoredSection]
 
@@ -49,11 +49,11 @@ def _as_they_are(_sku: str, _channel: str, rows: Rows) -> Rows:
 
 
 class RecentReads(Generic[Made]):
-    """Reads pages, makes something of their rows, and remembers it until the file changes.
+    """Reads pages, builds results from their rows, and caches them until the file changes.
 
-    To ask whether it has changed takes a quarter of the time of a read. Where that does not pay, because everything
-    changes, or everybody reads something else, nothing is remembered for a while. What is remembered is bounded: the
-    rows that it was made of have `MOST_BYTES`, and none of them more than `LARGEST`. What came first goes first.
+    Checking for a change takes a quarter of the time of a read. If that does not pay, because pages change all the time
+    or reads rarely repeat, nothing is cached for a while. The cache is bounded: the rows behind it have `MAX_BYTES`,
+    and no entry more than `MAX_ENTRY_BYTES`. The oldest entry goes first.
     """
 
     TRIAL = 10_000
@@ -79,7 +79,7 @@ class RecentReads(Generic[Made]):
         reader.subscribe(self._read_with)
 
     def _read_with(self, execute: Execute) -> None:
-        """Reads over another connection, which counts changes in its own way."""
+        """Switches to another connection, which counts changes in its own way."""
         self._execute = execute
         self._version = []
         self._forget()
@@ -92,7 +92,7 @@ class RecentReads(Generic[Made]):
             self._resting -= 1
             return self._make(*key, self._execute(self._statement, key).fetchall())
         version = self._execute(CHANGES).fetchall()
-        if version != self._version:  # seen before the read: what is read then is as new, or newer
+        if version != self._version:  # taken before the read, which is then as new, or newer
             self._version = version
             self._forget()
         self._reads += 1
@@ -107,7 +107,7 @@ class RecentReads(Generic[Made]):
         return made
 
     def _check_file(self) -> None:
-        """Sees to it that the file is the one that stands at its path, and that all pages are in it."""
+        """Checks that the file is the one at its path, and that it has all pages."""
         self._reader.check_file()
         check_folded(self._reader.connection)
         self._look_at = monotonic() + self.LOOK_SECONDS
@@ -132,7 +132,7 @@ class RecentReads(Generic[Made]):
 
 
 class SQLitePages(Pages):
-    """Point reads happen on the event loop: they take some microseconds."""
+    """Point reads run on the event loop: they take a few microseconds."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -211,17 +211,17 @@ class SQLitePages(Pages):
     async def publish_layout(
         self, domains: Sequence[str], identity: str, requires: Mapping[str, Collection[str]]
     ) -> None:
-        """SQLite serves no pages by itself."""
+        """A no-op: SQLite serves no pages itself."""
 
 
 def check_folded(connection: apsw.Connection) -> None:
-    """Raises `PagesUnfolded` when pages were lost, and are not all folded again: one that is missing may exist."""
+    """Raises `PagesUnfolded` if pages were lost and are not all folded again: a missing one may exist."""
     if connection.execute(SQL["unfolded"], (len(DOMAINS),)).get:
         raise PagesUnfolded
 
 
 def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSections], skus: Sequence[str]) -> bool:
-    """What has many bytes is compared in parts: they are in memory several times."""
+    """Compares large content in parts: it is in memory several times."""
     rows, blobs = _rows_and_blobs(sections)
     size = sum(map(len, blobs))
     if size > COMPARED_BYTES and len(skus) > 1:
@@ -241,7 +241,7 @@ def _holds(connection: apsw.Connection, domain: str, sections: Sequence[SharedSe
 
 
 def _rows_and_blobs(shared: Iterable[SharedSections]) -> tuple[list[Row], list[bytes]]:
-    """What `domain_sections` gives when these are there, before it is packed."""
+    """What `domain_sections` returns for these sections, before packing."""
     rows: list[Row] = []
     blobs: list[bytes] = []
     for sku, domain, channels, contents in shared:

@@ -1,15 +1,14 @@
-"""Connections that only read, and need nothing to be written: not on a full disk, and not in a read-only folder.
+"""Connections that only read and write nothing, for full disks and read-only folders.
 
-In write-ahead mode, SQLite shares an index of the log between processes, in a file of 32 KB that the first one makes.
-Where it cannot be made, a file is read in another way, the first of these that works:
+In WAL mode, SQLite shares an index of the log between processes, in a file of 32 KB that the first one creates. If that
+is impossible, a file is read in the first of these ways that works:
 
-* *without the index*, which SQLite makes for itself in memory. It sees when another process makes the real one.
-* where not even empty files can be made, *alone*: as a file that nobody changes, or with its log read once. Another
-  process may change it all the same, over another mount. So it is looked whether the file is as it was, before each
-  read and after each long one.
+* *without the index*: SQLite builds it in memory, and notices when another process creates the real one.
+* *alone*, if not even empty files can be created: as an immutable file, or with its log read once. Another process may
+  still change it, over another mount, so the file is checked before each read and after each long one.
 
-As soon as it can be opened as usual, it should be: a process that reads without the index, or has an index that it
-cannot write, cannot write anything else.
+As soon as it can be opened as usual, it should be: a process without the index, or with a read-only one, cannot write
+anything else.
 """
 
 import os
@@ -21,21 +20,21 @@ from urllib.parse import quote
 import apsw
 
 MAX_VALUE_BYTES = 128 * 1024 * 1024
-"""Bytes of a value. Events and sections have a few megabytes at most; this bounds what is read in one step."""
+"""Bytes of a value. Events and sections have at most a few megabytes; this limits what is read in one step."""
 
 NOT_AS_USUAL = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
-"""What SQLite raises where it cannot make the files beside a database."""
+"""What SQLite raises if it cannot create the files next to a database."""
 
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
 
 Stamp: TypeAlias = tuple[tuple[int, int], tuple[int, int] | None]
-"""When a file and its log were changed last, and how large they are."""
+"""When a file and its log were last changed, and their sizes."""
 
 
 class Reader(apsw.Connection):
-    """A connection that only reads. `is_makeshift` tells that the file could not be opened as usual.
+    """A connection that only reads. `is_fallback` if the file could not be opened as usual.
 
-    `seen` is how the file was when it was opened, where SQLite does not look whether it changes.
+    `stamp` is the state of the file when it was opened, if SQLite does not watch it for changes.
     """
 
     is_fallback = False
@@ -43,14 +42,14 @@ class Reader(apsw.Connection):
 
 
 class FileChanged(apsw.BusyError):
-    """A file that nobody should be able to change was changed; it has to be opened anew."""
+    """A file that was assumed to be immutable was changed; it must be reopened."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(f"{file.name} was changed by another process after it had been opened to be read only")
 
 
 def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) -> Reader:
-    """A connection that only reads, opened as usual where that is possible."""
+    """A connection that only reads, opened as usual if possible."""
     try:
         reader = _prepared(Reader(str(file), flags=apsw.SQLITE_OPEN_READWRITE), busy_milliseconds, cache_kib)
     except NOT_AS_USUAL:
@@ -65,13 +64,13 @@ def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) 
 
 
 def check_unchanged(reader: apsw.Connection, file: Path) -> None:
-    """Raises `FileChanged` for a file that is read alone, and is not as it was."""
+    """Raises `FileChanged` if a file that is read alone has changed."""
     if isinstance(reader, Reader) and reader.stamp is not None and reader.stamp != stamp_of(file):
         raise FileChanged(file)
 
 
 def stamp_of(file: Path) -> Stamp:
-    """How the file and its log are now."""
+    """The current state of the file and its log."""
     found = file.stat()
     try:
         log = _log_of(file).stat()
@@ -81,7 +80,7 @@ def stamp_of(file: Path) -> Stamp:
 
 
 def _without_index(file: Path, busy_milliseconds: int, cache_kib: int) -> Reader | None:
-    """Empty files beside it are enough for that; None where there are none, and none can be made."""
+    """Needs empty files next to it; None if there are none, and none can be created."""
     with suppress(OSError):
         for beside in (_log_of(file), _index_of(file)):
             beside.open("ab").close()
@@ -99,13 +98,13 @@ def _alone(file: Path, busy_milliseconds: int, cache_kib: int) -> Reader:
     else:
         reader = Reader(f"file:{quote(str(file))}?mode=ro", flags=_READ_ONLY, vfs="unix-none")
         reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        reader.pragma("locking_mode", "exclusive")  # there is no other way to keep the index in memory
+        reader.pragma("locking_mode", "exclusive")  # the only way to keep the index in memory
     reader.stamp = seen
     return _prepared(reader, busy_milliseconds, cache_kib)
 
 
 def _prepared(reader: Reader, busy_milliseconds: int, cache_kib: int) -> Reader:
-    """Ready to read, once it has."""
+    """A reader after its first read."""
     try:
         reader.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         reader.set_busy_timeout(busy_milliseconds)
@@ -126,7 +125,7 @@ def _index_of(file: Path) -> Path:
 
 
 def why_read_only(folder: Path) -> str | None:
-    """Why nothing can be written in a folder of a store, in words; None where it can."""
+    """Why nothing can be written in a store's folder, for messages; None if it can."""
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return "its file system is mounted read-only"
     for each in (folder, *folder.glob("*.db")):

@@ -20,7 +20,7 @@ _SELECT = {
 
 
 class SQLiteRecords(Records):
-    """Writes through the connection of the log, one transaction at a time."""
+    """Writes over the connection of the log, one transaction at a time."""
 
     def __init__(self, connections: Connections, proof: SQLiteProof, log: SQLiteLog) -> None:
         self._connections = connections

@@ -1,4 +1,4 @@
-"""Makes the two files of a store, and brings their schema up to date."""
+"""Creates the two files of a store, and migrates them."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 
 UNMARKED = 4
-"""The first migration of the pages with which checkpoints have marks."""
+"""The first migration of the pages whose checkpoints have marks."""
 
 log = Logger(__name__)
 
@@ -46,11 +46,11 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 
 def prepare(folder: Path, *, create: bool) -> None:
-    """Brings both files up to date, under a lock, whoever else does the same. Idempotent.
+    """Migrates both files, under a lock that excludes other processes. Idempotent.
 
-    Writes nothing where they are, so that a store on a full disk or a read-only one can be opened. A file that is gone
-    is made anew beside the other one: a log is another one then, by its identity, and pages are not read before they
-    are folded again. Raises `StoreNotFound` when there is neither and none may be made, `StoreTooNew`, `StoreReadOnly`,
+    Writes nothing if they are up to date, so that a store on a full or read-only disk can be opened. A missing file is
+    created again next to the other one: a new log has another identity, and new pages are not read before they are
+    folded. Raises `StoreNotFound` if both are missing and `create` is false, `StoreTooNew`, `StoreReadOnly`,
     `StoreUnavailable`.
     """
     name = f"sqlite:///{folder}"
@@ -89,7 +89,7 @@ def _is_up_to_date(name: str, file: Path, kind: str) -> bool:
 
 @cache
 def warn_if_readable_by_others(folder: Path) -> None:
-    """Says, once a process, that others may look into a store, and what would be right."""
+    """Warns, once a process, if other users may read the store, with the right permissions."""
     with suppress(OSError):
         mode = folder.stat().st_mode & 0o777
         if mode & 0o077:
@@ -98,7 +98,7 @@ def warn_if_readable_by_others(folder: Path) -> None:
 
 @contextmanager
 def exclusively(folder: Path) -> Iterator[None]:
-    """Nobody else makes or replaces a file of the store meanwhile."""
+    """Excludes other processes from creating or replacing files of the store."""
     lock = os.open(folder / "schema.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -108,13 +108,13 @@ def exclusively(folder: Path) -> Iterator[None]:
 
 
 def discard_journals(file: Path) -> None:
-    """Takes away what belonged to a file that is gone: in another file's place, it would be read as that one's."""
+    """Removes the journals of a file that is gone: they would be applied to the file that replaces it."""
     for suffix in JOURNALS:
         file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
 def _need_folding(folder: Path) -> None:
-    """Pages that were lost are there when everything is folded that is in the log by now."""
+    """Records that lost pages are complete only once everything now in the log is folded."""
     with closing(connect(folder / EVENTS, synchronous="FULL")) as events:
         end = events.execute(SQL["log_end"]).get
     with closing(connect(folder / PAGES, synchronous="FULL")) as pages:
@@ -122,7 +122,7 @@ def _need_folding(folder: Path) -> None:
 
 
 def _mark_checkpoints(folder: Path) -> None:
-    """The checkpoints of an older store stand for the log beside them."""
+    """Marks the checkpoints of an older store by the log next to them."""
     with (
         closing(connect(folder / EVENTS, synchronous="FULL")) as events,
         closing(connect(folder / PAGES, synchronous="FULL")) as pages,
@@ -134,8 +134,8 @@ def _mark_checkpoints(folder: Path) -> None:
 
 
 def _migrate(name: str, file: Path, known: list[Migration]) -> int:
-    """Applies what is not applied yet, and gives the number of the last migration that was."""
-    with suppress(FileExistsError):  # and to open, and close, one that is there would let go of SQLite's locks
+    """Applies the missing migrations, and returns the previous version."""
+    with suppress(FileExistsError):  # opening and closing an existing one would release SQLite's locks
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
     with translate_errors(name, file.name), closing(connect(file, synchronous="FULL")) as connection:
         version = current_version(connection)
@@ -147,7 +147,7 @@ def _migrate(name: str, file: Path, known: list[Migration]) -> int:
 
 
 def check(name: str, connection: apsw.Connection) -> None:
-    """Raises `StoreTooNew` or `StoreUnusable` for a file that has not the schema of this program."""
+    """Raises `StoreTooNew` or `StoreUnusable` if a file does not have this program's schema."""
     folder = "events" if Path(connection.filename).name == EVENTS else "pages"
     known = migrations(PACKAGE, f"migrations/{folder}")[-1].number
     version = current_version(connection)
@@ -158,7 +158,7 @@ def check(name: str, connection: apsw.Connection) -> None:
 
 
 def current_version(connection: apsw.Connection) -> int:
-    """The number of the newest migration that was applied, 0 for a new file."""
+    """The number of the newest applied migration, 0 for a new file."""
     if connection.table_exists(None, "migrations"):
         return int(connection.execute("SELECT coalesce(max(number), 0) FROM migrations").get)
     return 0

@@ -1,4 +1,4 @@
-"""Whether the files of a store can be read and written now, and are what was written to them."""
+"""Checks whether the files of a store can be read and written now, and whether they are damaged."""
 
 import os
 from contextlib import closing, suppress
@@ -21,16 +21,16 @@ from pagefold.engine.stores.sqlite.schema import check
 from pagefold.engine.stores.store_health import DamagedPart
 
 MIN_FREE_BYTES = 1024 * 1024
-"""Below that, a disk is full: the next transaction may not fit."""
+"""With less free space the disk counts as full: the next transaction may not fit."""
 
 CACHE_KIB = 2_048
-"""What is kept of a file that is read from end to end, once."""
+"""The cache for a file that is read from end to end, once."""
 
 
 async def check_reads(connections: Connections) -> None:
-    """Opens as usual what could not be opened so before, and reads both as readers in threads and on the loop do.
+    """Opens as usual what could not be before, and reads both files as readers in threads and on the loop do.
 
-    A log that is gone keeps nobody from reading pages.
+    A missing log does not prevent reads of pages.
     """
     await _open_as_usual(connections)
     await connections.pages_reader.run(lambda connection: check(connections.name, connection))
@@ -39,7 +39,7 @@ async def check_reads(connections: Connections) -> None:
 
 
 async def check_appends(connections: Connections) -> None:
-    """The log can be read, its folder can be written to, and its disk is not full."""
+    """Checks that the log can be read, its folder written to, and that its disk is not full."""
     await _open_as_usual(connections)
     await connections.events_browser.run(lambda connection: check(connections.name, connection))
     connections.check_writable()
@@ -50,13 +50,13 @@ async def check_appends(connections: Connections) -> None:
 
 
 async def _open_as_usual(connections: Connections) -> None:
-    """If that can be: where nothing may be written, it cannot."""
+    """Does nothing if nothing can be written."""
     if connections.uses_fallback and why_read_only(connections.folder) is None:
         await connections.reopen()
 
 
 def check_damage(name: str, folder: Path) -> None:
-    """Looks through all of `pages.db`. Raises `StoreDamaged`."""
+    """Checks all of `pages.db`. Raises `StoreDamaged`."""
     try:
         connection = connect_reader(folder / PAGES, BUSY_MILLISECONDS, CACHE_KIB)
         try:
@@ -70,7 +70,7 @@ def check_damage(name: str, folder: Path) -> None:
 
 
 def inspect(name: str, folder: Path) -> list[DamagedPart]:
-    """What is wrong in either file, its indexes among it."""
+    """The damage in either file, including its indexes."""
     found: list[DamagedPart] = []
     for file in (EVENTS, PAGES):
         try:

@@ -1,4 +1,4 @@
-"""Tokens, in `events.db`: nothing can make them again."""
+"""Tokens, in `events.db`: nothing can restore them."""
 
 from pagefold.engine.stores.grants import Token, scope_text, scopes_in
 from pagefold.engine.stores.sqlite.connections import DRIVER_ERRORS, EVENTS, SQL, Connections, Row
@@ -7,7 +7,7 @@ from pagefold.engine.stores.token_records import Tokens
 
 
 def token_row(token: Token, digest: bytes) -> Row:
-    """What the statement `add_token` wants."""
+    """The parameters of the statement `add_token`."""
     return token.name, digest, token.label, scope_text(token.scopes), *token[3:]
 
 
@@ -18,7 +18,7 @@ def token_from(row: Row) -> Token:
 
 
 class SQLiteTokens(Tokens):
-    """A token is looked up on the event loop: that takes some microseconds."""
+    """Tokens are read on the event loop: it takes a few microseconds."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

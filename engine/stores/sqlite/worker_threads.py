@@ -1,4 +1,4 @@
-"""Work in threads that nobody leaves behind."""
+"""Runs work in threads that are never abandoned."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from anyio.to_thread import run_sync
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.001
-"""How often it is looked whether a thread has ended whose task was cancelled."""
+"""How often a cancelled task checks whether its thread has ended."""
 
 
 class _Failed:
-    """What work has raised."""
+    """The error that work has raised."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Does the work in a thread. Whoever is cancelled meanwhile goes on when it is done, or will never begin.
+    """Runs the work in a thread. A cancelled caller continues once the thread is done, or will never start.
 
-    A task that is cancelled by itself, and not with its group, would leave the thread at work, and the next one would
-    use the same connection beside it. What the work raises does not go through the future of the thread: that would
-    keep the error, whose traceback keeps the future, and with it, until somebody looks for cycles, all that is held on
-    the way to whoever handles it, which may be many megabytes.
+    A task that is cancelled alone, not with its group, would leave the thread running, and the next one would use the
+    same connection at the same time. Errors do not go through the thread's future: that would keep the error, whose
+    traceback keeps the future, and until the next garbage collection everything on the way to the handler, possibly
+    many megabytes.
     """
     turn = Lock()
     begun = left = done = False
@@ -40,7 +40,7 @@ async def in_thread(work: Callable[[], Result]) -> Result:
             begun = True
         try:
             return work()
-        except BaseException as error:  # noqa: BLE001  # it is raised below
+        except BaseException as error:  # noqa: BLE001  # raised below
             return _Failed(error)
         finally:
             done = True

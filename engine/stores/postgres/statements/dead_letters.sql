@@ -1,6 +1,6 @@
 -- keep_letter --
--- Keeps events in dead letters; one that is there already gets the new reason, and is open again unless it was decided. What it said
--- is put back if it was removed.
+-- Adds events to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
+-- gets its body back if that was removed.
 INSERT INTO dead_letters
     (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
 SELECT
@@ -23,7 +23,7 @@ ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) 
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
 -- newest_letters --
--- The next letters behind a place, open or resolved, the newest first. Without what they say. A stream ends in its source.
+-- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
@@ -36,7 +36,7 @@ ORDER BY recorded_at DESC, kind DESC, number DESC
 LIMIT $8;
 
 -- oldest_letters --
--- The next letters behind a place, open or resolved, the oldest first, likewise.
+-- The next dead letters after a key, open or resolved, oldest first, likewise.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
@@ -49,7 +49,7 @@ ORDER BY recorded_at, kind, number
 LIMIT $8;
 
 -- get_letter --
--- One dead letter, whole. By its number, not by the key that begins with its kind: half of the letters have that.
+-- One complete dead letter. By number, not by the key that begins with the kind, which half of them share.
 SELECT kind, number, domain, originator_id, originator_version, revision, error,
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
        to_char(resolved_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolved_by, reason, position, via,
@@ -58,18 +58,18 @@ FROM dead_letters
 WHERE kind IS NOT DISTINCT FROM $1 AND number = $2;
 
 -- resolve_letter --
--- Resolves one dead letter that no operator has decided, likewise.
+-- Resolves one dead letter that no operator has resolved, likewise.
 UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
 WHERE kind IS NOT DISTINCT FROM $6 AND number = $7 AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'));
 
 -- count_letters_of --
--- How many dead letters there are, of one kind, domain and source or of all, open or resolved.
+-- The number of dead letters, of one kind, domain and source or of all, open or resolved.
 SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
     AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3);
 
 -- count_letters --
--- How many open dead letters each domain has, by kind.
+-- The number of open dead letters of each domain, by kind.
 SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
 -- has_letters --
@@ -82,13 +82,12 @@ UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, re
 WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) AND resolution IS NULL;
 
 -- requests_of --
--- At which versions of some streams there are open requests of which no event could be made.
+-- The versions of some streams at which there are open requests that could not be turned into events.
 SELECT originator_id, originator_version FROM dead_letters
 WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND resolution IS NULL;
 
 -- purge_letters --
--- Removes what the oldest letters say whose time is over: of a kind, or requests, open or resolved; so many of them, or
--- until that many bytes are reached.
+-- Removes the bodies of the oldest expired dead letters, of a kind, or requests, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
 WHERE number = ANY (ARRAY(
     SELECT number
@@ -109,17 +108,17 @@ WHERE number = ANY (ARRAY(
 RETURNING number;
 
 -- purge_letter --
--- Removes what one dead letter says.
+-- Removes the body of one dead letter.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
 WHERE kind IS NOT DISTINCT FROM $4 AND number = $5 AND purged_at IS NULL
 RETURNING number;
 
 -- count_expired --
--- How many letters there are whose time is over, likewise.
+-- The number of expired dead letters, likewise.
 SELECT count(*) FROM dead_letters
 WHERE purged_at IS NULL AND CASE WHEN domain = '' THEN 'request' ELSE kind END = $1
     AND (resolution IS NOT NULL) = $2::boolean AND coalesce(resolved_at, recorded_at) < $3::text::timestamptz;
 
 -- count_purged --
--- How many open letters of a kind no longer have what they said.
+-- The number of open dead letters of a kind without a body.
 SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL AND kind = $1;

@@ -1,10 +1,10 @@
 -- checkpoints --
--- Those of all domains.
+-- The checkpoints of all domains.
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM checkpoints ORDER BY domain;
 
 -- checkpoint --
--- That of one domain, locked until the transaction ends: its sections have one writer at a time. And whether the log proves
--- it.
+-- The checkpoint of one domain, locked until the transaction ends: its sections have one writer at a time. And whether the
+-- log proves it.
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, position = 0 OR (
     mark IS NOT DISTINCT FROM (
         SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
@@ -17,11 +17,11 @@ SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, positi
 FROM checkpoints WHERE domain = $1 FOR UPDATE;
 
 -- create_checkpoint --
--- Makes the checkpoint of a domain that was never folded.
+-- Creates the checkpoint of a domain that was never folded.
 INSERT INTO checkpoints (domain) VALUES ($1) ON CONFLICT DO NOTHING;
 
 -- take_over --
--- Names the worker that folds a domain from now on. Any other finds its lease lost.
+-- Sets the worker that folds a domain from now on. Any other loses its lease.
 UPDATE checkpoints SET holder = $1 WHERE domain = $2;
 
 -- advance --
@@ -34,7 +34,7 @@ WHERE domain = $6
 RETURNING mark;
 
 -- domain_sections --
--- A domain's sections of some SKUs. Where a body has more bytes than the limit, it is left out, and the versions too.
+-- A domain's sections of some SKUs. A body above the limit is left out, with its versions.
 SELECT sku, channel, domain, enabled, ready, CASE WHEN octet_length(body) > $3 THEN NULL ELSE versions END,
        CASE WHEN octet_length(body) <= $3 THEN body END, occurred_at, recorded_at
 FROM sections
@@ -42,12 +42,12 @@ WHERE sku = ANY ($2::text[]) AND domain = $1
 ORDER BY sku, channel;
 
 -- section_sizes --
--- How many bytes a domain's sections of some SKUs have.
+-- The bytes of a domain's sections of some SKUs.
 SELECT coalesce(sum(octet_length(versions) + coalesce(octet_length(body), 0)), 0) FROM sections
 WHERE sku = ANY ($2::text[]) AND domain = $1;
 
 -- write_section --
--- Puts sections in place, in the order given, unless the same ones stand there.
+-- Stores sections, in the order given, unless they are unchanged.
 INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
 SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::boolean[], $5::boolean[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]
@@ -61,7 +61,7 @@ WHERE sections.versions IS DISTINCT FROM excluded.versions OR sections.body IS D
     OR sections.enabled IS DISTINCT FROM excluded.enabled OR sections.ready IS DISTINCT FROM excluded.ready;
 
 -- remove_section --
--- Takes away a domain's sections of some SKUs in one channel. Pairs, given as two arrays, might be joined the wrong way.
+-- Removes a domain's sections of some SKUs in one channel. Pairs in two arrays might be joined in a slow order.
 DELETE FROM sections WHERE sku = ANY ($3::text[]) AND channel = $2 AND domain = $1;
 
 -- domain_streaks --
@@ -69,11 +69,11 @@ DELETE FROM sections WHERE sku = ANY ($3::text[]) AND channel = $2 AND domain = 
 SELECT source, stale FROM streaks WHERE domain = $1 AND stale > 0;
 
 -- keep_streak --
--- Remembers streaks, unless they are the same.
+-- Stores streaks, unless they are unchanged.
 INSERT INTO streaks (domain, source, stale)
 SELECT $1, source, stale FROM unnest($2::text[], $3::bigint[]) AS streak (source, stale)
 ON CONFLICT (domain, source) DO UPDATE SET stale = excluded.stale WHERE streaks.stale <> excluded.stale;
 
 -- streaks --
--- Those of all domains.
+-- The streaks of all domains.
 SELECT domain, source, stale FROM streaks WHERE stale > 0 ORDER BY domain, source;

@@ -1,5 +1,5 @@
 -- insert_event --
--- Appends the events whose version is free, under the lock of the log, and tells their positions; see `append_events`.
+-- Appends the events whose version is free, under the lock of the log, and returns their positions; see `append_events`.
 SELECT notification_id, originator_id, originator_version
 FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[], NULL, $5::bigint, $6::text[], $7::bigint[]);
 
@@ -11,7 +11,7 @@ FROM append_events(
 );
 
 -- generation --
--- How many events have raised epochs.
+-- The number of events that raised epochs.
 SELECT coalesce(max(originator_version), -1) + 1 FROM stored_events WHERE originator_id = 'pagefold-epochs';
 
 -- newest_versions --
@@ -37,8 +37,8 @@ JOIN stored_events USING (originator_id, originator_version);
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
--- The next events behind a position: what of them a domain has, how many there are, where the window ends, and the bytes.
--- What is not the domain's has none.
+-- The next events after a position: the streams of a domain, their number, where the window ends, and the bytes of the domain's
+-- events. Events of other domains have null bytes.
 WITH next_events AS (
     SELECT notification_id, originator_id, CASE topic WHEN $1 THEN octet_length(state) END AS bytes
     FROM stored_events
@@ -51,7 +51,7 @@ SELECT coalesce(array_agg(DISTINCT originator_id) FILTER (WHERE bytes IS NOT NUL
 FROM next_events;
 
 -- heads --
--- The newest event of each stream in an array. A state that has more bytes than the limit is left out.
+-- The newest event of each stream in an array. A state above the limit is left out.
 SELECT head.notification_id, head.originator_id, head.originator_version, head.revision, head.topic,
        CASE WHEN octet_length(head.state) <= $2 THEN head.state END
 FROM unnest($1::text[]) AS wanted (originator_id)
@@ -63,7 +63,7 @@ CROSS JOIN LATERAL (
 ) AS head;
 
 -- head_sizes --
--- How many bytes the newest event of each stream in an array has.
+-- The bytes of the newest event of each stream in an array.
 SELECT wanted.originator_id, (
     SELECT octet_length(state) FROM stored_events
     WHERE stored_events.originator_id = wanted.originator_id
@@ -87,9 +87,9 @@ ORDER BY originator_id, originator_version, revision
 LIMIT $5;
 
 -- scan --
--- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
--- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large.
--- A state that has more bytes than the limit is left out.
+-- The next streams between two names, numbered, by one index step each, however long their histories: those that end in
+-- one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large.
+-- A state above the limit is left out.
 -- There may be hundreds of tails: each is found by hash (`IS TRUE` keeps it from becoming a join), once for each length.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
@@ -122,8 +122,8 @@ WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < 
     AND (head.notification_id IS NOT NULL OR streams.number = $4);
 
 -- scan_entries --
--- As `scan`, but of each head only what it says, and the last stream when there may be more. In place of what has more
--- bytes than the limit, its stream and number are given.
+-- As `scan`, but only the content of each head, and the last stream if there may be more. A content above the limit is
+-- replaced by its stream and number.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(tail) FROM unnest($1::text[]) AS tail
 ), streams (originator_id, number) AS (
@@ -161,8 +161,8 @@ WHERE streams.originator_id IS NOT NULL AND ($3 = '' OR streams.originator_id < 
     AND (head.notification_id IS NOT NULL OR streams.number = $4);
 
 -- stream_skus --
--- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
--- one stream that has no SKU, as those of applications.
+-- The next SKUs that have streams: an index step skips all streams of a SKU, since "0" follows "/", or one stream without
+-- a SKU, as applications have.
 WITH RECURSIVE steps (originator_id, before) AS (
     (
         SELECT originator_id, 0 FROM stored_events
@@ -191,7 +191,7 @@ WHERE notification_id > $2 AND notification_id <= $3 AND topic = $1
 ORDER BY notification_id;
 
 -- untouched --
--- Those of the streams in an array that have no event behind a position.
+-- The streams in an array that have no event after a position.
 SELECT wanted.originator_id FROM unnest($1::text[]) AS wanted (originator_id)
 WHERE NOT EXISTS (
     SELECT FROM stored_events
@@ -199,7 +199,7 @@ WHERE NOT EXISTS (
 );
 
 -- lag --
--- How many events of a domain stand behind a position, and the oldest of them.
+-- The number of events of a domain after a position, and the oldest of them.
 SELECT count(*), (
     SELECT oldest.state FROM stored_events AS oldest
     WHERE oldest.notification_id > $2 AND oldest.topic = $1

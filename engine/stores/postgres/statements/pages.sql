@@ -3,8 +3,8 @@
 SELECT domain, enabled, ready, versions, body, occurred_at FROM sections WHERE sku = $1 AND channel = $2 ORDER BY domain;
 
 -- sections_of_pages --
--- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page. Where a
--- body has more bytes than the limit, it is left out, and the versions too.
+-- The sections of several pages, with the columns of `page_sections` first, and sorted as there within each page. A body
+-- above the limit is left out, with its versions.
 SELECT section.domain, enabled, ready, CASE WHEN octet_length(body) > $3 THEN NULL ELSE versions END,
        CASE WHEN octet_length(body) <= $3 THEN body END, occurred_at, wanted.sku, wanted.channel
 FROM unnest($1::text[], $2::text[]) AS wanted (sku, channel)
@@ -13,12 +13,12 @@ CROSS JOIN LATERAL (
 ) AS section;
 
 -- page_sizes --
--- How many bytes the sections of several SKUs have in a channel.
+-- The bytes of the sections of several SKUs in a channel.
 SELECT coalesce(sum(octet_length(versions) + coalesce(octet_length(body), 0)), 0) FROM sections
 WHERE sku = ANY ($1::text[]) AND channel = $2;
 
 -- listed_pages --
--- How the sections of a channel stand, of the next SKUs; an SKU without any has one row, with nulls.
+-- The state of the sections of a channel, of the next SKUs; a SKU without sections has one row, with nulls.
 SELECT page.sku, section.domain, section.enabled, section.ready, section.occurred_at
 FROM (SELECT DISTINCT sku FROM sections WHERE sku > $2 ORDER BY sku LIMIT $3) AS page
 LEFT JOIN LATERAL (
@@ -41,9 +41,9 @@ ORDER BY sku
 LIMIT $3;
 
 -- count_sections --
--- How many a domain has.
+-- The number of sections of a domain.
 SELECT count(*) FROM sections WHERE domain = $1;
 
 -- section_counts --
--- How many sections each channel has of each domain, and how many are ready.
+-- The number of sections by channel and domain, and how many are ready.
 SELECT channel, domain, count(*), count(*) FILTER (WHERE ready) FROM sections GROUP BY channel, domain;

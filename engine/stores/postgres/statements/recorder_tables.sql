@@ -3,7 +3,7 @@
 SELECT notification_id FROM append_events($1::text[], $2::bigint[], $3::text[], $4::bytea[]);
 
 -- record_snapshot --
--- Keeps snapshots of the `eventsourcing` library.
+-- Stores snapshots of the `eventsourcing` library.
 INSERT INTO stored_snapshots (originator_id, originator_version, topic, state)
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[]);
 
@@ -50,7 +50,7 @@ ORDER BY notification_id
 LIMIT $4;
 
 -- track --
--- Moves a tracking position forward, and marks it; changes nothing when it would not move forward.
+-- Moves a tracking position forward, and marks it; a no-op if it would not move forward.
 INSERT INTO tracking (application_name, notification_id, mark) VALUES ($1, $2, (
     SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
     FROM stored_events AS event WHERE event.notification_id = $2

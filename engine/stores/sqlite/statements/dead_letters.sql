@@ -1,6 +1,6 @@
 -- keep_letter --
--- Keeps an event in dead letters; one that is there already gets the new reason, and is open again unless it was decided. What it said
--- is put back if it was removed.
+-- Adds an event to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
+-- gets its body back if that was removed.
 INSERT INTO dead_letters
     (domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -16,7 +16,7 @@ ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
 -- newest_letters --
--- The next letters behind a place, open or resolved, the newest first. Without what they say. A stream ends in its source.
+-- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
 SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by
@@ -29,7 +29,7 @@ ORDER BY recorded_at DESC, number DESC
 LIMIT :limit;
 
 -- oldest_letters --
--- The next letters behind a place, open or resolved, the oldest first, likewise.
+-- The next dead letters after a key, open or resolved, oldest first, likewise.
 SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by
@@ -42,7 +42,7 @@ ORDER BY recorded_at, number
 LIMIT :limit;
 
 -- get_letter --
--- One dead letter, whole.
+-- One complete dead letter.
 SELECT number, domain, originator_id, originator_version, revision, error, recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
        purged_at, purged_by, state, headers
@@ -50,19 +50,19 @@ FROM dead_letters
 WHERE number = ?;
 
 -- resolve_letter --
--- Resolves one dead letter that no operator has decided.
+-- Resolves one dead letter that no operator has resolved.
 UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
 WHERE number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
 RETURNING number;
 
 -- count_letters_of --
--- How many dead letters there are, of one domain and source or of all, open or resolved.
+-- The number of dead letters, of one domain and source or of all, open or resolved.
 SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
 -- count_letters --
--- How many open dead letters each domain has.
+-- The number of open dead letters of each domain.
 SELECT domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY domain;
 
 -- has_letters --
@@ -75,13 +75,12 @@ UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason
 WHERE originator_id IN carray(?) AND resolution IS NULL;
 
 -- requests_of --
--- At which versions of some streams there are open requests of which no event could be made.
+-- The versions of some streams at which there are open requests that could not be turned into events.
 SELECT originator_id, originator_version FROM dead_letters
 WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
 -- purge_letters --
--- Removes what the oldest letters say whose time is over: requests or events, open or resolved; so many of them, or until
--- that many bytes are reached.
+-- Removes the bodies of the oldest expired dead letters, requests or events, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number IN (
     SELECT number
@@ -101,17 +100,17 @@ WHERE number IN (
 RETURNING number;
 
 -- purge_letter --
--- Removes what one dead letter says.
+-- Removes the body of one dead letter.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number = ? AND purged_at IS NULL
 RETURNING number;
 
 -- count_expired --
--- How many letters there are whose time is over, likewise.
+-- The number of expired dead letters, likewise.
 SELECT count(*) FROM dead_letters
 WHERE purged_at IS NULL AND iif(domain = '', 'request', 'event') = ? AND (resolution IS NOT NULL) = ?
     AND coalesce(resolved_at, recorded_at) < ?;
 
 -- count_purged --
--- How many open letters no longer have what they said.
+-- The number of open dead letters without a body.
 SELECT count(*) FROM dead_letters WHERE resolution IS NULL AND purged_at IS NOT NULL;

@@ -1,17 +1,17 @@
 -- checkpoints --
--- Those of all domains.
+-- The checkpoints of all domains.
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark FROM checkpoints ORDER BY domain;
 
 -- checkpoint --
--- That of one domain. The transaction is the only writer already.
+-- The checkpoint of one domain. The transaction is already the only writer.
 SELECT domain, position, applied, stale, dead, fingerprint, holder, mark, log_id FROM checkpoints WHERE domain = ?;
 
 -- create_checkpoint --
--- Makes the checkpoint of a domain that was never folded.
+-- Creates the checkpoint of a domain that was never folded.
 INSERT INTO checkpoints (domain) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- take_over --
--- Names the worker that folds a domain from now on. Any other finds its lease lost.
+-- Sets the worker that folds a domain from now on. Any other loses its lease.
 UPDATE checkpoints SET holder = ? WHERE domain = ?;
 
 -- advance --
@@ -20,18 +20,18 @@ UPDATE checkpoints SET position = ?, applied = ?, stale = ?, dead = ?, fingerpri
 WHERE domain = ?;
 
 -- domain_sections --
--- A domain's sections of some SKUs, all of them in two values: see `packed`. Each body comes behind its versions.
+-- A domain's sections of some SKUs, all in two values: see `packed`. Each body follows its versions.
 SELECT json_group_array(json_array(
     sku, channel, domain, enabled, ready, octet_length(versions), octet_length(body), occurred_at, recorded_at
 )), CAST(group_concat(versions || coalesce(body, ''), '') AS BLOB)
 FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- section_sizes --
--- How many bytes a domain's sections of some SKUs have.
+-- The bytes of a domain's sections of some SKUs.
 SELECT sum(octet_length(versions) + coalesce(octet_length(body), 0)) FROM sections WHERE domain = ? AND sku IN carray(?);
 
 -- write_section --
--- Puts a section in place, unless the same one stands there.
+-- Stores a section, unless it is unchanged.
 INSERT INTO sections (sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (sku, channel, domain) DO UPDATE SET
@@ -42,7 +42,7 @@ WHERE sections.versions IS NOT excluded.versions OR sections.body IS NOT exclude
     OR sections.enabled IS NOT excluded.enabled OR sections.ready IS NOT excluded.ready;
 
 -- remove_section --
--- Takes away a domain's section.
+-- Removes a domain's section.
 DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?;
 
 -- domain_streaks --
@@ -50,10 +50,10 @@ DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?;
 SELECT source, stale FROM streaks WHERE domain = ? AND stale > 0;
 
 -- keep_streak --
--- Remembers a streak, unless it is the same.
+-- Stores a streak, unless it is unchanged.
 INSERT INTO streaks (domain, source, stale) VALUES (?, ?, ?)
 ON CONFLICT (domain, source) DO UPDATE SET stale = excluded.stale WHERE streaks.stale <> excluded.stale;
 
 -- streaks --
--- Those of all domains.
+-- The streaks of all domains.
 SELECT domain, source, stale FROM streaks WHERE stale > 0 ORDER BY domain, source;

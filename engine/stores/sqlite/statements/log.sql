@@ -1,5 +1,5 @@
 -- insert_event --
--- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, one behind the other.
+-- Appends the events whose version is free, in one step: a JSON array of arrays, and all states, concatenated.
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
 SELECT value ->> 0, value ->> 1, value ->> 3, coalesce(substr(:states, value ->> 4, value ->> 5), x'')
 FROM json_each(:events)
@@ -15,7 +15,7 @@ WHERE true
 ON CONFLICT DO NOTHING;
 
 -- generation --
--- How many events have raised epochs.
+-- The number of events that raised epochs.
 SELECT coalesce(max(originator_version), -1) + 1 FROM stored_events WHERE originator_id = 'pagefold-epochs';
 
 -- newest_versions --
@@ -43,8 +43,8 @@ CROSS JOIN stored_events
 SELECT coalesce(max(notification_id), 0) FROM stored_events;
 
 -- touched --
--- The next events behind a position: where the window ends, how many there are, and what of it a domain has, with its bytes.
--- What is not the domain's has none: to compare topics once a row takes a third less time.
+-- The next events after a position: where the window ends, their number, and the streams of a domain, with the bytes of its events.
+-- Events of other domains have null bytes: comparing topics once a row takes a third less time.
 WITH next_events AS (
     SELECT notification_id, originator_id, CASE topic WHEN :domain THEN octet_length(state) END AS bytes
     FROM stored_events
@@ -58,7 +58,7 @@ SELECT coalesce(max(notification_id), :after), count(*), count(bytes),
 FROM next_events;
 
 -- heads --
--- The newest event of each stream in an array, all of them in two values: see `packed`.
+-- The newest event of each stream in an array, all in two values: see `packed`.
 SELECT json_group_array(json_array(
     stored_events.notification_id, stored_events.originator_id, stored_events.originator_version,
     stored_events.revision, stored_events.topic, octet_length(stored_events.state)
@@ -72,7 +72,7 @@ CROSS JOIN stored_events ON stored_events.notification_id = (
 );
 
 -- head_sizes --
--- How many bytes the newest event of each stream in an array has.
+-- The bytes of the newest event of each stream in an array.
 SELECT wanted.value, (
     SELECT octet_length(newest.state) FROM stored_events AS newest
     WHERE newest.originator_id = wanted.value
@@ -96,9 +96,9 @@ ORDER BY originator_id, originator_version, revision
 LIMIT ?;
 
 -- scan --
--- The next streams by name between two, numbered, by one step through the index each, however long their histories: those
--- that end in one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large;
--- all of them in two values: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
+-- The next streams between two names, numbered, by one index step each, however long their histories: those that end in
+-- one of the tails, with their heads, and the last of all, with or without. Not sorted, for states are large;
+-- all in two values: see `packed`. There may be hundreds of tails: each is found by an index, once for each length.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(value) FROM json_each(:tails)
 ), streams (originator_id, number) AS (
@@ -137,7 +137,7 @@ WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_i
     AND (head.notification_id IS NOT NULL OR streams.number = :limit);
 
 -- scan_entries --
--- As `scan`, but of each head only what it says, all of them in one value; how many, and the last stream when there may be more.
+-- As `scan`, but only the content of each head, all in one value; their number, and the last stream if there may be more.
 WITH RECURSIVE sizes (size) AS MATERIALIZED (
     SELECT DISTINCT length(value) FROM json_each(:tails)
 ), streams (originator_id, number) AS (
@@ -179,8 +179,8 @@ WHERE streams.originator_id IS NOT NULL AND (:below = '' OR streams.originator_i
     AND (head.notification_id IS NOT NULL OR streams.number = :limit);
 
 -- stream_skus --
--- The next SKUs that have streams: a step through the index leads over all streams of a SKU, for "0" follows "/", or over
--- one stream that has no SKU, as those of applications.
+-- The next SKUs that have streams: an index step skips all streams of a SKU, since "0" follows "/", or one stream without
+-- a SKU, as applications have.
 WITH RECURSIVE steps (originator_id, before) AS (
     SELECT * FROM (
         SELECT originator_id, 0 FROM stored_events
@@ -210,7 +210,7 @@ WHERE notification_id > ? AND notification_id <= ? AND topic = ?
 ORDER BY notification_id;
 
 -- untouched --
--- Those of the streams in an array that have no event behind a position.
+-- The streams in an array that have no event after a position.
 SELECT wanted.value FROM carray(:streams) AS wanted
 WHERE NOT EXISTS (
     SELECT 1 FROM stored_events
@@ -218,7 +218,7 @@ WHERE NOT EXISTS (
 );
 
 -- lag --
--- How many events of a domain stand behind a position, and the oldest of them.
+-- The number of events of a domain after a position, and the oldest of them.
 SELECT count(*), (
     SELECT oldest.state FROM stored_events AS oldest
     WHERE oldest.notification_id > :after AND oldest.topic = :domain

@@ -3,7 +3,7 @@
 INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?) RETURNING notification_id;
 
 -- record_snapshot --
--- Keeps a snapshot of the `eventsourcing` library.
+-- Stores a snapshot of the `eventsourcing` library.
 INSERT INTO stored_snapshots (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?);
 
 -- select_events --
@@ -49,7 +49,7 @@ ORDER BY notification_id
 LIMIT ?;
 
 -- track --
--- Moves a tracking position forward, and marks it; changes nothing when it would not move forward.
+-- Moves a tracking position forward, and marks it; a no-op if it would not move forward.
 INSERT INTO tracking (application_name, notification_id, mark) VALUES (?, ?, ?)
 ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id, mark = excluded.mark
 WHERE tracking.notification_id < excluded.notification_id
