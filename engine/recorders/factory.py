@@ -51,7 +51,7 @@ class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """A recorder of `events`, or of `snapshots`."""
         if purpose not in {"events", "snapshots"}:
-            problem = f"there are tables for 'events' and 'snapshots', none for {purpose!r}"
+            problem = f"unknown purpose {purpose!r}; use 'events' or 'snapshots'"
             raise InfrastructureFactoryError(problem)
         return self.aggregate_recorder_class(self.datastore, cast("RecordTable", f"stored_{purpose}"))
 
@@ -118,5 +118,5 @@ class PagefoldFactory(InfrastructureFactory[PagefoldTrackingRecorder]):
 
 def _check_class(name: str, found: object, base: type[Recorder]) -> None:
     if not (isinstance(found, type) and issubclass(found, base)):
-        problem = f"{name} is {found!r}, which is no subclass of {base.__qualname__}"
+        problem = f"{name} is {found!r}, which is not a subclass of {base.__qualname__}"
         raise InfrastructureFactoryError(problem)

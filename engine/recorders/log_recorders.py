@@ -150,13 +150,11 @@ def _row(event: StoredEvent) -> _Row:
     """The event as stored. Raises if it may not be written this way, or not be stored everywhere."""
     identifier = _stored_id(event.originator_id)
     if event.topic in _domains or _is_domain_stream(identifier):
-        problem = (
-            f"topic {event.topic!r} in stream {identifier!r} is the shop's own: append with `Shop.append`, its door"
-        )
+        problem = f"topic {event.topic!r} in stream {identifier!r} belongs to the shop: append with `Shop.append`"
         raise ProgrammingError(problem)
     for text in (identifier, event.topic):
         if "\0" in text or not _is_unicode(text):
-            problem = f"{text!r} must have neither U+0000 nor a lone surrogate"
+            problem = f"{text!r} must not contain U+0000 or a lone surrogate"
             raise DataError(problem)
     if not 0 <= event.originator_version <= MAX_INTEGER:
         problem = f"version {event.originator_version} of {identifier!r} is not between 0 and 2^53-1"

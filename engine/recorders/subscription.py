@@ -94,7 +94,7 @@ class PagefoldSubscription(Subscription[NotifyingRecorder]):
         log, proof = datastore.store.log, datastore.store.proof
         end = await log.end()
         if position > end or (mark is not None and await proof.mark(position) != mark):
-            followed = f"a subscription has followed another one up to position {position}"
+            followed = f"a subscription has followed another log up to position {position}"
             raise LogReplaced(followed)
         if end == position:
             await log.wait(position, datastore.poll_seconds)

@@ -94,7 +94,7 @@ async def restore(config: Config, folder: Path, *, tools: Path | None = None) ->
     """Replaces the store with a backup, if that is complete and of the same kind. Raises `BackupError`."""
     manifest = await run_sync(lambda: read_manifest(folder))
     if manifest.kind != store_kind(config):
-        problem = f"{folder} is of a {manifest.kind} store, and the configuration's is {store_kind(config)}"
+        problem = f"{folder} is a backup of a {manifest.kind} store, but the configured store is {store_kind(config)}"
         raise BackupError(problem)
     await run_sync(lambda: check_files(folder, manifest.files))
     stamp = datetime.now(UTC).strftime("%Y%m%dt%H%M%S%f")
@@ -114,7 +114,7 @@ async def _prove(config: Config) -> None:
 
 def _check_is_free(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        problem = f"{folder} is there already, and is not empty: name a new folder"
+        problem = f"{folder} exists and is not empty; name a new folder"
         raise BackupError(problem)
 
 

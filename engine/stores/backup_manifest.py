@@ -62,13 +62,15 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
-        problem = f"{folder} is no backup: cannot read its {MANIFEST}: {error.strerror or error}"
+        problem = f"{folder} is not a backup: cannot read its {MANIFEST}: {error.strerror or error}"
         raise BackupError(problem) from error
     except msgspec.MsgspecError as error:
-        problem = f"{folder} is no backup: its {MANIFEST} is not one: {error}"
+        problem = f"{folder} is not a backup: its {MANIFEST} is invalid: {error}"
         raise BackupError(problem) from error
     if manifest.format > FORMAT:
-        problem = f"{folder} has format {manifest.format}, this program knows up to {FORMAT}; install a newer Pagefold"
+        problem = (
+            f"{folder} has format {manifest.format}, but this program reads up to {FORMAT}; install a newer Pagefold"
+        )
         raise BackupError(problem)
     return manifest
 
@@ -78,10 +80,10 @@ def check_files(folder: Path, files: Mapping[str, FileDigest]) -> None:
     for name, wanted in files.items():
         file = folder / name
         if not file.is_file():
-            problem = f"the backup {folder} is not whole: {name} is missing"
+            problem = f"the backup {folder} is incomplete: {name} is missing"
             raise BackupError(problem)
         if digest_of(file) != wanted:
-            problem = f"the backup {folder} is damaged: {name} is not what it was when the backup was made"
+            problem = f"the backup {folder} is damaged: {name} has changed since the backup was made"
             raise BackupError(problem)
 
 

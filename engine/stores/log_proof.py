@@ -80,7 +80,7 @@ async def proved_position(proof: Proof, application: str, position: int, mark: b
     A follower of another log has no mark here, or that of an event which stays.
     """
     if mark is not None and await proof.mark(position) != mark:
-        there = f"the application {application!r} has followed another one up to position {position}"
+        there = f"the application {application!r} has followed another log up to position {position}"
         raise LogReplaced(there)
     return position
 

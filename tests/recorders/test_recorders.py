@@ -449,7 +449,7 @@ def test_a_wrong_environment_is_explained(tmp_path: Path) -> None:
         (
             {STORE_VARIABLE: url, "APPLICATION_RECORDER_TOPIC": get_topic(Dogs)},
             InfrastructureFactoryError,
-            "APPLICATION_RECORDER_TOPIC is .*Dogs.*no subclass of PagefoldApplicationRecorder",
+            "APPLICATION_RECORDER_TOPIC is .*Dogs.*not a subclass of PagefoldApplicationRecorder",
         ),
     ]
     for env, error, message in expected:

@@ -32,9 +32,9 @@ def test_a_subscription_ends_with_the_log_that_it_followed(
     subscription = recorder.subscribe()
     assert [next(subscription).id for _ in range(5)] == [1, 2, 3, 4, 5]
     cut_off(store_url, 3)
-    with pytest.raises(DatabaseError, match="followed another one up to position 5"):
+    with pytest.raises(DatabaseError, match="followed another log up to position 5"):
         next(subscription)
-    with pytest.raises(DatabaseError, match="followed another one up to position 9"):
+    with pytest.raises(DatabaseError, match="followed another log up to position 9"):
         next(recorder.subscribe(gt=9))
 
 
@@ -47,7 +47,7 @@ def test_a_tracked_position_is_proved(recorder: PagefoldApplicationRecorder, sto
     assert (followers.max_tracking_id("of this log"), followers.max_tracking_id("of another")) == (4, 400)
     cut_off(store_url, 3)
     assert followers.max_tracking_id("of another") == 400
-    with pytest.raises(DatabaseError, match="'of this log' has followed another one up to position 4"):
+    with pytest.raises(DatabaseError, match="'of this log' has followed another log up to position 4"):
         followers.max_tracking_id("of this log")
 
 

@@ -170,7 +170,7 @@ async def test_a_backup_that_is_not_whole_is_refused(
     for name in manifest.files:
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        with pytest.raises(BackupError, match=f"{name} is not what it was"):
+        with pytest.raises(BackupError, match=f"{name} has changed since"):
             await restore(config, folder, tools=tools)
         (folder / name).unlink()
         with pytest.raises(BackupError, match=f"{name} is missing"):

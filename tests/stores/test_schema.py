@@ -357,6 +357,6 @@ async def test_a_folder_that_others_may_look_into_is_told(tmp_path: Path, caplog
     (tmp_path / "shop").mkdir(mode=0o755)
     store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
     await store.close()
-    [record] = [each for each in caplog.records if "others may look into" in each.message]
+    [record] = [each for each in caplog.records if "other users may read" in each.message]
     assert record.levelname == "WARNING"
     assert (tmp_path / "shop").stat().st_mode & 0o777 == 0o755

@@ -57,7 +57,9 @@ class PostgresBackups:
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
         """Replaces the schema, and renames the replaced one."""
         if manifest.schema != config.store.schema:
-            problem = f"{folder} is of the schema {manifest.schema!r}, and store.schema is {config.store.schema!r}"
+            problem = (
+                f"{folder} is a backup of the schema {manifest.schema!r}, but store.schema is {config.store.schema!r}"
+            )
             raise BackupError(problem)
         connections = Connections(config)
         try:
@@ -102,12 +104,12 @@ class PostgresBackups:
         found = shutil.which(name, path=None if self._tools is None else str(self._tools))
         if found is None:
             where = "on the PATH" if self._tools is None else f"in {self._tools}"
-            problem = f"there is no {name} {where}: install PostgreSQL's programs, or name their folder (--pg-bin)"
+            problem = f"no {name} {where}: install PostgreSQL's programs, or set their folder with --pg-bin"
             raise BackupError(problem)
         told = await anyio.run_process([found, "--version"], check=False)
         version = re.search(rb"(\d+)(\.\d+|devel|beta|rc)", told.stdout)
         if version is None:
-            problem = f"{found} does not say its version"
+            problem = f"{found} does not report its version"
             raise BackupError(problem)
         if int(version[1]) < at_least:
             problem = (

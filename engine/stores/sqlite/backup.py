@@ -46,7 +46,7 @@ class SQLiteBackups:
     async def put_back(self, config: Config, folder: Path, manifest: Manifest, stamp: str) -> str | None:
         """Replaces both files, and moves the replaced ones into a folder next to them."""
         if not {EVENTS, PAGES} <= manifest.files.keys():
-            problem = f"the backup {folder} has not both files, {EVENTS} and {PAGES}"
+            problem = f"the backup {folder} lacks {EVENTS} or {PAGES}"
             raise BackupError(problem)
         target = folder_of(config.store.url)
         with translate_errors(f"sqlite:///{target}"):

@@ -93,7 +93,7 @@ def warn_if_readable_by_others(folder: Path) -> None:
     with suppress(OSError):
         mode = folder.stat().st_mode & 0o777
         if mode & 0o077:
-            log.warning("others may look into the store's folder", folder=str(folder), mode=f"{mode:o}", right="700")
+            log.warning("other users may read the store's folder", folder=str(folder), mode=f"{mode:o}", right="700")
 
 
 @contextmanager
