@@ -208,10 +208,10 @@ class Shop:
         return found
 
     def history(
-        self, sku: str, *, channel: str | None = None, domain: str | None = None
+        self, sku: str, *, channel: str | None = None, domain: str | None = None, source: str | None = None
     ) -> AsyncIterator[HistoryEntry]:
         """Every event of a SKU, by stream and version, with what it changed. `channel` may be `*`."""
-        return history_of(self.store, sku, channel=channel, domain=domain)
+        return history_of(self.store, sku, channel=channel, domain=domain, source=source)
 
     async def status(self) -> Status:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""

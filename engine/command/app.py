@@ -19,10 +19,12 @@ from pagefold.engine.command.check import check
 from pagefold.engine.command.console import print_error
 from pagefold.engine.command.dead_letters import letters
 from pagefold.engine.command.epochs import epochs
+from pagefold.engine.command.get import get
+from pagefold.engine.command.history import history
 from pagefold.engine.command.ingest import ingest
 from pagefold.engine.command.init import init
 from pagefold.engine.command.options import Exit, Options, UsageError
-from pagefold.engine.command.pages import get, history
+from pagefold.engine.command.pages import pages
 from pagefold.engine.command.rebuild import rebuild
 from pagefold.engine.command.rebuilds import rebuilds
 from pagefold.engine.command.recover import recover
@@ -73,6 +75,7 @@ pagefold work                           # fold what comes, until Ctrl-C
 pagefold serve --work                   # the same, and answer HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
 pagefold history TSHIRT-M               # who said what about it, and when
+pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold rebuild --dry-run              # what differs from the snapshots
 pagefold rebuild --source erp           # mend it, for one source
 pagefold rebuilds list                  # what was rebuilt, and when
@@ -111,7 +114,7 @@ app.command(
 app.command(ingest, usage="pagefold ingest [OPTIONS] FILE...", help_epilogue="")
 for command in (init, check, work, get, history, rebuild, verify, recover, backup, restore, status):
     app.command(command, help_epilogue="")
-for group in (letters, rebuilds, epochs, tokens, schema):
+for group in (pages, letters, rebuilds, epochs, tokens, schema):
     app.command(group)
 
 

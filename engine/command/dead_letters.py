@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 import pagefold
+from pagefold.engine.command.change_text import path_text, value_text
 from pagefold.engine.command.console import (
     count,
     print_message,
@@ -23,7 +24,6 @@ from pagefold.engine.command.console import (
     write_json,
 )
 from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
-from pagefold.engine.command.pages import value
 from pagefold.engine.command.progress import item_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, RetryResult
@@ -35,6 +35,7 @@ from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.event_loop import run
 from pagefold.engine.shop import Shop
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, DeadLetterHeader, Kind
+from pagefold.projections.field_changes import FieldChange
 
 WIDEST_ERROR = 100
 
@@ -182,11 +183,9 @@ def _print_letter(detail: DeadLetterDetail) -> None:
     lines = [Text(detail.id, style="bold"), Text(printable(detail.error), style="red")]
     if detail.resolution is not None:
         lines.append(Text(printable(_resolution(detail)), style="green"))
-    lines += [
-        Text.assemble((f"  {printable(name):<12}", "dim"), printable(str(fact)))
-        for name, fact in facts.items()
-        if fact is not None
-    ]
+    known = {printable(name): printable(str(fact)) for name, fact in facts.items() if fact is not None}
+    width = max(map(len, known))
+    lines += [Text.assemble((f"  {name:<{width}}  ", "dim"), fact) for name, fact in known.items()]
     lines += _differing(detail)
     if detail.purged_at is None:
         lines.append(Text("body" if detail.domain is None else "event"))
@@ -199,11 +198,12 @@ def _print_letter(detail: DeadLetterDetail) -> None:
 def _differing(detail: DeadLetterDetail) -> list[Text]:
     if detail.differences is None:
         return []
-    changes = [
-        Text.assemble(f"  {printable(each.path)}: ", (value(each.before), "green"), " → ", (value(each.after), "red"))
-        for each in detail.differences
-    ]
-    return [Text("what stands → what this one says"), *changes]
+    return [Text("in the log → in this dead letter"), *map(_difference, detail.differences)]
+
+
+def _difference(change: FieldChange) -> Text:
+    before, after = value_text(change.before), value_text(change.after)
+    return Text.assemble(f"  {path_text(change.path)}: ", (before, "green"), " → ", (after, "red"))
 
 
 @letters.command
@@ -231,8 +231,7 @@ def retry(  # the command's options
         Print one JSON object a line: id, result.
     """
     wanted = DeadLetterFilter(kind, domain, source)
-    if bool(identifiers) + everything + (wanted != DeadLetterFilter()) != 1:
-        raise UsageError("ID", "name dead letters, or say which with --kind, --domain and --source, or --all")
+    check_selection(identifiers, wanted, everything=everything)
     return run(lambda: _retry(identifiers, wanted, options, as_json=as_json))
 
 
@@ -402,17 +401,22 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
 
 
 @letters.command
-def discard(
-    *identifiers: Annotated[str, Parameter(name="ID", required=True)],
+def discard(  # noqa: PLR0913  # the command's options
+    *identifiers: Annotated[str, Parameter(name="ID")],
     reason: Annotated[str, Parameter(name="--reason")],
+    everything: Annotated[bool, Parameter(name="--all", show_default=False)] = False,
+    kind: KindOption = None,
+    domain: DomainOption = None,
+    source: SourceOption = None,
+    yes: Annotated[bool, Parameter(show_default=False)] = False,
     operator: Operator = None,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Decide that nothing is to be done about dead letters.
+    """Discard dead letters, with a reason: nothing is to be done about them.
 
-    They are kept, with the reason, and stay resolved when the same events come or fail again. Prints what became of
-    each: discarded, or gone (it was resolved before).
+    They are kept, and stay resolved if the same events come or fail again. Prints the result of each: discarded, or
+    gone (it was resolved before). Of those that options select, it only prints the number (exit code 1), unless --yes.
 
     Parameters
     ----------
@@ -420,11 +424,25 @@ def discard(
         Such as `ingest-7`.
     reason
         Why, for whoever asks later.
+    everything
+        All open dead letters.
+    yes
+        Discard those that --all, --kind, --domain and --source select.
     as_json
         Print one JSON object a line: id, result.
     """
+    wanted = DeadLetterFilter(kind, domain, source)
+    check_selection(identifiers, wanted, everything=everything)
     name = operator or login_name()
-    return run(lambda: _discard(identifiers, reason, name, options, as_json=as_json))
+    if identifiers:
+        return run(lambda: _discard(identifiers, reason, name, options, as_json=as_json))
+    return run(lambda: _discard_all(wanted, reason, name, options, confirmed=yes, as_json=as_json))
+
+
+def check_selection(identifiers: Sequence[str], wanted: DeadLetterFilter, *, everything: bool) -> None:
+    """Raises `UsageError` unless dead letters are selected in exactly one way."""
+    if bool(identifiers) + everything + (wanted != DeadLetterFilter()) != 1:
+        raise UsageError("ID", "name dead letters, or select them with --kind, --domain and --source, or --all")
 
 
 async def _discard(identifiers: Sequence[str], reason: str, operator: str, options: Options, *, as_json: bool) -> int:
@@ -437,6 +455,27 @@ async def _discard(identifiers: Sequence[str], reason: str, operator: str, optio
                 result = "gone"
             _tell(letter.id, result, as_json=as_json)
     return Exit.DONE
+
+
+async def _discard_all(
+    wanted: DeadLetterFilter, reason: str, operator: str, options: Options, *, confirmed: bool, as_json: bool
+) -> int:
+    number = 0
+    async with pagefold.open(options.load(), create=False) as shop, stoppable() as stop:
+        total = await shop.dead_letters.count(wanted)
+        if total and not confirmed:
+            print_message(f"{count(total, 'dead letter')} would be discarded; --yes discards them")
+            return Exit.REFUSED
+        with item_meter("discarding", total) as meter:
+            async with aclosing(shop.dead_letters.discard_all(wanted, reason, operator)) as discarded:
+                async for name, result in discarded:
+                    _tell(name, result, as_json=as_json)
+                    number += result == "discarded"
+                    meter.update(number, "")
+                    if stop:
+                        break
+    print_message(f"{count(number, 'dead letter')} discarded" if total else "no dead letters")
+    return stop.exit_code if stop else Exit.DONE
 
 
 def login_name() -> str:

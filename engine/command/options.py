@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.runtime import logs
 
@@ -81,3 +82,13 @@ AsJSON = Annotated[bool, Parameter(name="--json", show_default=False)]
 Processes = Annotated[int | None, Parameter(validator=Number(gte=1), show_default=False)]
 DOMAIN_NAMES = [domain.name for domain in DOMAINS]
 DomainName = Annotated[str, Parameter(choices=DOMAIN_NAMES)]
+
+
+def unknown_channel(name: str, config: Config) -> str:
+    """What is wrong with the name of a channel, and which ones there are."""
+    return f"unknown channel {name!r}; {suggestion(name, config.channels, 'channels')}"
+
+
+def unknown_source(name: str, config: Config) -> str:
+    """What is wrong with the name of a source, and which ones there are."""
+    return f"unknown source {name!r}; {suggestion(name, config.sources, 'sources')}"

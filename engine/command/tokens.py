@@ -1,6 +1,8 @@
 """`pagefold tokens`: who may do what over HTTP."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated
 
@@ -47,7 +49,7 @@ def create(
     *,
     scope: list[Scope],
     source: Annotated[str | None, Parameter(metavar="SOURCE")] = None,
-    expires: Annotated[timedelta | None, Parameter(metavar="TIME")] = None,
+    expires: Annotated[str | None, Parameter(metavar="TIME")] = None,
     label: Annotated[str, Parameter(metavar="TEXT", show_default=False)] = "",
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
@@ -64,13 +66,30 @@ def create(
     source
         The source that it writes: needed for the scope ingest, and for no other.
     expires
-        After what time it is worth nothing, such as `90d` or `12h`. Without it, when it is revoked.
+        Its lifetime: a number and a unit, such as `90d`, `12h` or `30m`. Without it, it is valid until it is revoked.
     label
         Who has it and what for, in your words.
     as_json
         Print one JSON object: secret, and what list has.
     """
-    return run(lambda: _create(scope, source, expires, label, options, as_json=as_json))
+    lifetime = None if expires is None else _lifetime(expires)
+    return run(lambda: _create(scope, source, lifetime, label, options, as_json=as_json))
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "M": 2_592_000, "y": 31_536_000}
+_lifetime_part = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([smhdwMy])", re.ASCII)
+
+
+def _lifetime(text: str) -> timedelta:
+    """A length of time such as `90d` or `1d12h`. Raises `UsageError` with what is allowed."""
+    parts = _lifetime_part.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        with suppress(OverflowError):
+            return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    example = f"{text}d for {text} days" if text.isdecimal() else "90d or 12h"
+    raise UsageError(
+        "--expires", f"{text!r} is not a length of time; add a unit (s, m, h, d, w, M, y), such as {example}"
+    )
 
 
 async def _create(

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 from rich.text import Text
 
 import pagefold
+from pagefold.engine.command.change_text import change_line
 from pagefold.engine.command.console import (
     count,
     pace,
@@ -21,7 +22,6 @@ from pagefold.engine.command.console import (
     write_json,
 )
 from pagefold.engine.command.options import DOMAIN_NAMES, AsJSON, Exit, Injected, Options, Processes
-from pagefold.engine.command.pages import change_line
 from pagefold.engine.command.progress import Meter, share_meter
 from pagefold.engine.command.signals import stoppable
 from pagefold.engine.errors import remedy_for

@@ -169,7 +169,7 @@ class DeadLetterService:
         """
         after: str | None = None
         while True:
-            letters, after = await self._next_to_retry(wanted, after, STEP)
+            letters, after = await self._next_open(wanted, after, STEP)
             for letter in letters:
                 yield letter.id, await self.retry(letter, by=by)
             if after is None:
@@ -182,10 +182,10 @@ class DeadLetterService:
 
         Whoever goes on until there is no cursor has tried all that there were when they began, each once.
         """
-        letters, following = await self._next_to_retry(wanted, after, max(1, min(limit, MOST_TRIED)))
+        letters, following = await self._next_open(wanted, after, max(1, min(limit, MOST_TRIED)))
         return RetryBatch([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
 
-    async def _next_to_retry(
+    async def _next_open(
         self, wanted: DeadLetterFilter, after: str | None, limit: int
     ) -> tuple[list[DeadLetterHeader], str | None]:
         """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
@@ -263,6 +263,26 @@ class DeadLetterService:
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
             raise resolved(await self.get(letter.id))
+
+    async def discard_all(
+        self, wanted: DeadLetterFilter, reason: str, operator: str
+    ) -> AsyncGenerator[tuple[str, Literal["discarded", "gone"]], None]:
+        """Discards every open dead letter that matches, oldest first, and yields each result.
+
+        Dead letters added or reopened after the start are not included. Raises `Rejected` as `discard` does.
+        """
+        after: str | None = None
+        while True:
+            letters, after = await self._next_open(wanted, after, STEP)
+            for letter in letters:
+                try:
+                    await self.discard(letter, reason, operator)
+                except DeadLetterResolved:
+                    yield letter.id, "gone"
+                else:
+                    yield letter.id, "discarded"
+            if after is None:
+                return
 
     async def _check_open(self, letter: DeadLetterHeader) -> None:
         current = await self.get(letter.id)

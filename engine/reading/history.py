@@ -64,10 +64,10 @@ MOST_BYTES = 8 * 1024 * 1024
 
 
 async def history_of(
-    store: Store, sku: str, *, channel: str | None = None, domain: str | None = None
+    store: Store, sku: str, *, channel: str | None = None, domain: str | None = None, source: str | None = None
 ) -> AsyncIterator[HistoryEntry]:
     """Every event of a SKU, by stream and version. `channel` may be `*`."""
-    async for step in _walk(store, sku, _Wanted(channel, domain)):
+    async for step in _walk(store, sku, _Wanted(channel, domain, source)):
         if step.entry is not None:
             yield step.entry
 
@@ -106,9 +106,11 @@ class _Wanted(NamedTuple):
 
     channel: str | None
     domain: str | None
+    source: str | None = None
 
     def has(self, stream: Stream) -> bool:
-        return self.channel in (None, stream.channel) and self.domain in (None, stream.domain)
+        is_there = self.channel in (None, stream.channel) and self.domain in (None, stream.domain)
+        return is_there and self.source in (None, stream.source)
 
 
 async def _walk(store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None) -> AsyncIterator[_Step]:

@@ -98,9 +98,11 @@ class PageReader:
         return None if text is None else decode_page(text)
 
     async def get_many_json(
-        self, skus: Sequence[str], channel: str, *, max_bytes: int | None = None
+        self, skus: Sequence[str], channel: str, *, disabled: bool = False, max_bytes: int | None = None
     ) -> dict[str, bytes]:
         """The pages of several SKUs as they are served, by SKU as it was asked for. Without those that are not shown.
+
+        Disabled pages are given only when asked for.
 
         One query, whatever their number. Raises `StoreUnavailable`, and `ReadTooLarge` where their sections have more
         than `max_bytes` together.
@@ -110,7 +112,7 @@ class PageReader:
         wanted = {sku: normalise_sku(sku) for sku in skus}
         names = sorted({name for name in wanted.values() if is_storable_sku(name)})
         rows = await self._pages.sections_of(names, channel, max_bytes=max_bytes) if names else {}
-        pages = {name: self._splice(name, channel, rows[name], disabled=False) for name in rows}
+        pages = {name: self._splice(name, channel, rows[name], disabled=disabled) for name in rows}
         found = {sku: pages.get(name) for sku, name in wanted.items()}
         return {sku: page for sku, page in found.items() if page is not None}
 
@@ -119,8 +121,15 @@ class PageReader:
 
         Such an SKU has a summary all the same, so that the last one tells where to go on. "" begins.
         """
+        return [page for page, _ in await self.listing_with_domains(channel, after, limit)]
+
+    async def listing_with_domains(
+        self, channel: str, after: str, limit: int
+    ) -> "list[tuple[PageSummary, frozenset[str]]]":
+        """As `listing`, each page with the domains that it has sections of."""
         listed = await self._pages.list_pages(channel, after, limit)
-        return [_summary(page, self._requires[channel]) for page in listed]
+        requires = self._requires[channel]
+        return [(_summary(page, requires), frozenset(each.domain for each in page.sections)) for page in listed]
 
 
 class PageSummary(msgspec.Struct, frozen=True, rename="camel"):

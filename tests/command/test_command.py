@@ -51,6 +51,11 @@ COMMANDS = (
     ("dead-letters", "retry"),
     ("dead-letters", "correct"),
     ("dead-letters", "discard"),
+    ("pages", "list"),
+    ("pages", "export"),
+    ("check",),
+    ("schema", "config"),
+    ("completion",),
     ("epochs", "list"),
     ("epochs", "raise"),
     ("epochs", "dismiss"),
@@ -99,7 +104,13 @@ def test_version() -> None:
         (("status", "--log-level", "loud"), '"debug", "info", "warning", "error"'),
         (("--store", "mysql://u:secret@h/d", "status"), "store.url: 'mysql://u:***@h/d'"),
         (("status", "--config", "none.toml"), "`pagefold init` writes one"),
-        (("get", "A", "web-mars"), "web-de, web-at, market-us"),
+        (("get", "A", "xyz"), "CHANNEL: unknown channel 'xyz'; the channels are web-de, web-at, market-us"),
+        (("get", "A", "web-dee"), "did you mean 'web-de'? The channels are web-de, web-at, market-us"),
+        (("history", "A", "--channel", "web-dee"), "--channel: unknown channel 'web-dee'; did you mean 'web-de'?"),
+        (("history", "A", "--source", "er"), "--source: unknown source 'er'; did you mean 'erp'? The sources are"),
+        (("history", "A", "--limit", "0"), "--limit"),
+        (("pages", "list", "web-dee"), "CHANNEL: unknown channel 'web-dee'; did you mean 'web-de'?"),
+        (("pages", "export", "web-de", "--since", "soon"), "--since: 'soon' is neither a time such as 2026-01-31T"),
         (("ingest",), "FILE"),
         (("ingest", "pagefold.toml", "--rejects", "pagefold.toml"), "--rejects"),
         (("ingest", "pagefold.toml", "--rejects", "no/such/folder"), "--rejects"),
@@ -115,7 +126,8 @@ def test_version() -> None:
             "source: unknown source 'mars'; the sources are pim",
         ),
         (("tokens", "create", "--scope", "read", "--source", "erp"), "source: only a token with the scope ingest"),
-        (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires"),
+        (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires: 'soon' is not a length of time"),
+        (("tokens", "create", "--scope", "read", "--expires", "90"), "such as 90d for 90 days"),
         (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be from now on"),
         (("tokens", "revoke"), "NAME"),
         (("dead-letters", "retry", "ingest-1", "--kind", "ingest"), "--all"),
@@ -123,7 +135,8 @@ def test_version() -> None:
         (("dead-letters", "correct", "ingest-1"), "--payload"),
         (("dead-letters", "correct", "ingest-1", "--payload", "no/such/file"), "--payload: no/such/file: No such file"),
         (("dead-letters", "discard", "ingest-1"), "--reason"),
-        (("dead-letters", "discard", "--reason", "none"), "ID"),
+        (("dead-letters", "discard", "--reason", "none"), "--all"),
+        (("dead-letters", "discard", "ingest-1", "--reason", "none", "--source", "erp"), "--all"),
         (("epochs", "raise", "erp"), "--reason"),
         (("epochs", "raise", "--reason", "so"), "SCOPE"),
         (("epochs", "dismiss", "erp"), "--reason"),
@@ -154,6 +167,8 @@ def test_a_bad_level_in_the_environment_is_2(workplace: Path, monkeypatch: pytes
 READERS = (
     ("get", "A", "web-de"),
     ("history", "A"),
+    ("pages", "list", "web-de"),
+    ("pages", "export", "web-de"),
     ("status",),
     ("work", "--once"),
     ("dead-letters", "list"),
@@ -273,7 +288,7 @@ def test_get_says_why_there_is_no_page(workplace: Path) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "--disabled" in ran.err
     assert run_pagefold("get", "A", "web-de", "--disabled").document["status"] == "disabled"
-    assert "no source has said anything" in run_pagefold("get", "B", "web-de").err
+    assert "no source has sent events for" in run_pagefold("get", "B", "web-de").err
     assert "must not be empty" in run_pagefold("get", "", "web-de").err
     assert run_pagefold("get", "--", "-x", "web-de").code == 1
 
@@ -283,16 +298,45 @@ def test_history_tells_what_changed(workplace: Path) -> None:
     ingest(workplace, product(), event(), event(version=2, amount="2.00"), event(version=3, payload=None))
     ran = run_pagefold("history", "A", "--domain", "pricing", "--json")
     assert ran.code == 0
-    first, second, third = ran.documents
+    third, second, first = ran.documents
     assert first["changes"][0] == {"path": "amount", "before": None, "after": "1.00"}
     assert second["changes"] == [{"path": "amount", "before": "1.00", "after": "2.00"}]
     assert (second["head"], third["head"], third["withdrawn"]) == (False, True, True)
     text = run_pagefold("history", "A", "--channel", "*").out
     assert '~ amount: "1.00" → "2.00"' in text
     assert "head  withdrawn" in text
-    assert "said by pim" in text
+    assert "from pim" in text
+    assert run_pagefold("history", "A", "--oldest", "--domain", "pricing", "--json").documents == [first, second, third]
     assert run_pagefold("history", "A", "--channel", "web-de").code == 1
     assert run_pagefold("history", "B").code == 1
+
+
+def test_history_shows_the_newest_events_first(workplace: Path) -> None:
+    """By their places in the log, over all streams; a limit says that there are more, and a source is a filter."""
+    late = event(version=1, amount="0.50")
+    ingest(workplace, event(version=2), product(), late, event("B"), event(version=3, channel="web-de"))
+    ran = run_pagefold("history", "A", "--json")
+    assert [(each["source"], each["version"]) for each in ran.documents] == [
+        ("erp", 3),
+        ("erp", 1),
+        ("pim", 1),
+        ("erp", 2),
+    ]
+    ran = run_pagefold("history", "A", "--limit", "2", "--source", "erp", "--json")
+    assert [each["version"] for each in ran.documents] == [3, 1]
+    assert ran.err == "… and older events; --limit shows more\n"
+    ran = run_pagefold("history", "A", "--oldest", "--limit", "1", "--source", "erp", "--json")
+    assert ([each["version"] for each in ran.documents], ran.err) == ([1], "… and newer events; --limit shows more\n")
+    assert run_pagefold("history", "A", "--source", "dam") == (1, "", "dam has sent no events for A\n")
+    assert run_pagefold("history", "A", "--limit", "4").err == ""
+
+
+@on_sqlite
+def test_history_names_the_whole_payload(workplace: Path) -> None:
+    """A payload without fields is a change of the payload itself, which has a name for people."""
+    ingest(workplace, event(type="catalog", source="pim", payload={}))
+    assert "    + payload: {}\n" in run_pagefold("history", "A").out
+    assert run_pagefold("history", "A", "--json").document["changes"][0]["path"] == ""
 
 
 @on_sqlite

@@ -12,10 +12,11 @@ import pytest
 
 import pagefold
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
-from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, run_pagefold, settle, spawn
+from tests.support.command_line import Ran, event, finished, lines_file, on_sqlite, product, run_pagefold, settle, spawn
 
 MOMENT = b"2026-01-01T00:00:00.000000Z"
 BODY = b"\xff\x1b[31m \xc2\x9b \xe2\x80\xae no JSON\n"
+HEADERS = {"webhook-id": "msg\x1b", "content-type": "application/json"}
 
 
 @pytest.fixture
@@ -54,7 +55,9 @@ def test_dead_letters(workplace: Path) -> None:
     shown = run_pagefold("dead-letters", "show", "ingest-1", "--json").document
     assert shown["differences"] == [{"path": "amount", "before": "1.00", "after": "9.99"}]
     assert shown["event"]["payload"]["amount"] == "9.99"
-    assert 'amount: "1.00" → "9.99"' in run_pagefold("dead-letters", "show", "ingest-1").out
+    text = run_pagefold("dead-letters", "show", "ingest-1").out
+    assert 'in the log → in this dead letter\n  amount: "1.00" → "9.99"' in text
+    assert "  kind        ingest\n" in text
     ran = run_pagefold("dead-letters", "retry", "--all", "--json")
     assert (ran.code, ran.document) == (1, {"id": "ingest-1", "result": "still dead"})
     assert run_pagefold("dead-letters", "retry", "ingest-1").out == "ingest-1  still dead\n"
@@ -128,7 +131,7 @@ def test_a_conflict_is_corrected(workplace: Path) -> None:
     assert ran.out.startswith("ingest-1  corrected by the event at position ")
     assert run_pagefold("work", "--once").code == 0
     assert b"9.90" in run_pagefold("get", "A", "web-de").out.encode()
-    entries = run_pagefold("history", "A", "--json").documents
+    entries = run_pagefold("history", "A", "--oldest", "--json").documents
     assert [(each["revision"], each["operator"], each["corrects"]) for each in entries] == [
         (0, None, None),
         (1, "ada", "ingest-1"),
@@ -150,8 +153,8 @@ def test_a_rebuild_puts_the_sources_word_back(workplace: Path) -> None:
     for amount, revisions in (("9.90", 2), ("1.00", 3)):
         lines_file(workplace / "prices.ndjson", event(amount=amount), {"snapshot": "end", "count": 1})
         assert run_pagefold("rebuild").code == 0
-        assert len(run_pagefold("history", "A", "--json").documents) == revisions
-    assert run_pagefold("history", "A", "--json").documents[-1]["drift"] == "changed"
+        assert len(run_pagefold("history", "A", "--oldest", "--json").documents) == revisions
+    assert run_pagefold("history", "A", "--oldest", "--json").documents[-1]["drift"] == "changed"
 
 
 @on_sqlite
@@ -165,8 +168,26 @@ def test_a_correction_from_standard_input(workplace: Path) -> None:
     document = ran.document
     assert document.pop("position") > 1
     assert document == {"id": "ingest-1", "outcome": "appended", "path": None, "reason": None}
-    assert run_pagefold("history", "A", "--json").documents[-1]["version"] == 4
+    assert run_pagefold("history", "A", "--oldest", "--json").documents[-1]["version"] == 4
     assert letters("show", "ingest-1", "--json").document["resolvedBy"] == getpass.getuser()
+
+
+def test_letters_are_discarded_by_what_they_have_in_common(workplace: Path) -> None:
+    """Their number is told first; `--yes` discards them, and no others, nor what comes later."""
+    ingest(workplace, event(), event(amount="2.00"), event(amount="3.00"), product(), event("A", channel="web-de"))
+    ingest(workplace, product(enabled=False))
+    filters = ("--source", "erp", "--kind", "ingest", "--reason", "a test", "--as", "ada")
+    ran = letters("discard", *filters)
+    assert ran == (1, "", "2 dead letters would be discarded; --yes discards them\n")
+    assert len(letters("list", "--json").documents) == 3
+    ran = letters("discard", *filters, "--yes")
+    assert (ran.code, ran.out) == (0, "ingest-1  discarded\ningest-2  discarded\n")
+    assert ran.err.endswith("2 dead letters discarded\n")
+    assert [letter["source"] for letter in letters("list", "--json").documents] == ["pim"]
+    assert letters("discard", *filters, "--yes") == (0, "", "no dead letters\n")
+    assert letters("discard", "--all", "--reason", "so", "--yes", "--json").documents == [
+        {"id": "ingest-3", "result": "discarded"}
+    ]
 
 
 def test_letters_are_discarded(workplace: Path) -> None:
@@ -183,7 +204,7 @@ def test_letters_are_discarded(workplace: Path) -> None:
     assert "discarded by ada at 20" in letters("list", "--resolved").out
     shown = letters("show", "ingest-1").out
     assert ": a test\\x1b[31m" in shown
-    assert "what stands" not in shown
+    assert "in the log →" not in shown
     ingest(workplace, event(amount="9.99"))
     assert letters("list").err == "no dead letters\n"
     ran = letters("discard", "ingest-2", "--reason", "")
@@ -211,7 +232,7 @@ def test_some_are_tried_again(workplace: Path) -> None:
 async def keep_request(body: bytes) -> None:
     """Keeps the body of a request of which no event could be made."""
     async with pagefold.open() as shop:
-        letter = dead_letter_of_request("erp", body, "no sku", identifier="1", headers={"webhook-id": "msg\x1b"})
+        letter = dead_letter_of_request("erp", body, "no sku", identifier="1", headers=HEADERS)
         await shop.store.dead_letters.add([letter])
 
 
@@ -226,7 +247,8 @@ def test_a_request_is_shown_safely(workplace: Path) -> None:
     assert "webhook-id" in ran.out
     document = letters("show", "ingest-1", "--json").document
     assert base64.b64decode(document["base64"]) == BODY
-    assert document["headers"] == {"webhook-id": "msg\x1b"}
+    assert document["headers"] == HEADERS
+    assert "\n  content-type  application/json\n" in ran.out
     assert "no event could be made of 1 request\n" in run_pagefold("status").err
     assert run_pagefold("status", "--json").document["deliveries"] == 1
     assert letters("retry", "--all").out == "ingest-1  still dead\n"
@@ -239,4 +261,4 @@ def test_a_request_is_corrected_by_a_whole_event(workplace: Path) -> None:
     assert ran.code == 1
     assert "source: 'pim' is not 'erp', whose delivery this is" in ran.err
     assert letters("correct", "ingest-1", "--payload", payload_file(workplace, event()), "--as", "ada").code == 0
-    assert run_pagefold("history", "A", "--json").document["operator"] == "ada"
+    assert run_pagefold("history", "A", "--oldest", "--json").document["operator"] == "ada"

@@ -120,7 +120,7 @@ def test_status_fails_until_answered(workplace: Path) -> None:
     assert run_pagefold("epochs", "raise", "erp", "--reason", "restored", "--as", "kim").code == 0
     assert run_pagefold("status").code == 0
     assert run_pagefold("ingest", str(file)).code == 0
-    assert run_pagefold("history", "A", "--json").documents[-1]["epoch"] == 1
+    assert run_pagefold("history", "A", "--oldest", "--json").documents[-1]["epoch"] == 1
     assert "version 3 of epoch 1" in run_pagefold("history", "A").out
 
 
