@@ -88,12 +88,14 @@ class Walkthrough:
                     pass
 
     def _check(self, command: str, expected: list[str]) -> None:
-        printed = self._run(command.replace(ADDRESS, self._address))
-        assert matches(expected or [""], printed), "\n".join([f"$ {command}", *printed])
+        code, printed = self._run(command.replace(ADDRESS, self._address))
+        shown = "\n".join([f"$ {command}", *printed])
+        assert matches(expected or [""], printed), shown
+        assert code == 0 or set(expected) - {"…"}, f"{shown}\nfailed, and the page does not show why"
         self.ran += 1
 
-    def _run(self, command: str) -> list[str]:
-        """The lines that a shell command prints, standard output first."""
+    def _run(self, command: str) -> tuple[int, list[str]]:
+        """The exit code of a shell command, and the lines that it prints, standard output first."""
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self.folder,
@@ -103,7 +105,7 @@ class Walkthrough:
             timeout=SECONDS,
             check=False,
         )
-        return (done.stdout + done.stderr).rstrip("\n").split("\n")
+        return done.returncode, (done.stdout + done.stderr).rstrip("\n").split("\n")
 
     def _serve(self, block: str) -> None:
         """Start the server as the block says, in place of the one before, on a port that is free."""
