@@ -4,6 +4,7 @@ A mapping that finds nothing makes nothing of good attributes. One stream may lo
 is for a person to say.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
@@ -30,11 +31,18 @@ _before, _content = attrgetter("before"), attrgetter("content")
 _LINE = b"\n"
 """JSON on one line has none."""
 
+SUSPECTS_ROWS = 200
+"""So many are looked at together: few enough that their payloads stay in the cache of a processor."""
+
 _DIGITS = b"0123456789.-"
 _ZEROS = bytes(b"0"[0] if each in _DIGITS else each for each in range(256))
 _BETWEEN_NAMES = bytes(each for each in range(256) if each not in b'":' + _DIGITS)
 _NAME_WITH_DIGIT = b'0":'
 """How a name looks that has one, where its digits are zeros, and of all else only quotes and colons are left."""
+
+# a literal is found by an expression in half the time that `in` takes
+_has_name_with_digit = re.compile(_NAME_WITH_DIGIT).search
+_has_empty_text, _has_empty_list = re.compile(b'""').search, re.compile(rb"\[\]").search
 
 
 class Loss(NamedTuple):
@@ -52,17 +60,22 @@ class Losses:
         self._streams: Counter[str] = Counter()
         self._samples: dict[str, list[JSON]] = {}
 
-    def sort(self, corrections: Sequence[PendingRepair]) -> tuple[list[PendingRepair], list[PendingRepair]]:
-        """Counts what corrections take away. Gives those that take nothing away, and those that do."""
+    def sort(
+        self, corrections: list[PendingRepair], suspects: Sequence[PendingRepair] | None = None
+    ) -> tuple[list[PendingRepair], list[PendingRepair]]:
+        """Counts what corrections take away. Gives those that take nothing away, and those that do.
+
+        `suspects` as `suspects_in` gives them, where it has been asked.
+        """
         taking: list[PendingRepair] = []
-        for each in _suspects(corrections):
+        for each in suspects_in(corrections) if suspects is None else suspects:
             lost = lost_in(each.topic, each.before, each.content)
             for path, value in lost:
                 self._count(path, each.originator_id, value)
             if lost:
                 taking.append(each)
         if not taking:
-            return list(corrections), taking
+            return corrections, taking
         streams = {each.originator_id for each in taking}
         return [each for each in corrections if each.originator_id not in streams], taking
 
@@ -101,14 +114,23 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     return lost
 
 
-def _suspects(corrections: Sequence[PendingRepair]) -> Sequence[PendingRepair]:
-    """All but those whose payloads differ in digits only, which is told of most of them at once.
+def suspects_in(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
+    """All that may take something away: all but those whose payloads differ in digits only.
 
     Such a one has lost nothing: as long as no text and no list is empty, and no name has digits.
     """
+    suspects: list[PendingRepair] = []
+    for start in range(0, len(corrections), SUSPECTS_ROWS):
+        suspects += _suspects(corrections[start : start + SUSPECTS_ROWS])
+    return suspects
+
+
+def _suspects(corrections: Sequence[PendingRepair]) -> Sequence[PendingRepair]:
+    """Told of most of them at once."""
     befores, contents = _LINE.join(map(_before, corrections)), _LINE.join(map(_content, corrections))
-    names = contents.translate(_ZEROS, _BETWEEN_NAMES)
-    if _NAME_WITH_DIGIT in names or b"\\" in contents or b'""' in contents or b"[]" in contents:
+    if b"\\" in contents or _has_empty_text(contents) or _has_empty_list(contents):
+        return corrections
+    if _has_name_with_digit(contents.translate(_ZEROS, _BETWEEN_NAMES)):
         return corrections
     befores, contents = befores.translate(None, _DIGITS), contents.translate(None, _DIGITS)
     if befores == contents:

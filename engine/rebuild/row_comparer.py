@@ -86,7 +86,8 @@ class Comparison(msgspec.Struct, gc=False):
     stood there before it. `absent` are heads of streams which the snapshot does not name; `overtaken` are rows older
     than what stands; `refusals` are rows that broke a rule.
 
-    `placement` is what was known of epochs when it was made.
+    `placement` is what was known of epochs when it was made; `suspects` are those of the pending that may take
+    something away, None where that has not been asked of all of them.
 
     Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
     """
@@ -101,6 +102,7 @@ class Comparison(msgspec.Struct, gc=False):
     left: list[Stated] = []
     unnamed: list[bytes] = []
     placement: Placement = PLAIN
+    suspects: list[PendingRepair] | None = None
 
     def refuse(self, number: int, refused: Rejected) -> None:
         """A row broke a rule."""
@@ -114,6 +116,8 @@ class Comparison(msgspec.Struct, gc=False):
 
     def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
         """Compares what is open with the heads that stand by now. Then nothing is open."""
+        if self.left:
+            self.suspects = None
         menders = _menders(mark)
         by_stream = {head.originator_id: head for head in heads}
         for stated in self.left:

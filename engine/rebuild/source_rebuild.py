@@ -25,7 +25,7 @@ from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
 from pagefold.engine.rebuild.findings import Compared, Findings
 from pagefold.engine.rebuild.head_scan import HeadScan, Span
-from pagefold.engine.rebuild.losses import Loss, Losses
+from pagefold.engine.rebuild.losses import Loss, Losses, suspects_in
 from pagefold.engine.rebuild.older_rows import NONE_OLDER, note_older
 from pagefold.engine.rebuild.recreated_records import Recreation
 from pagefold.engine.rebuild.repair_appender import append_placed
@@ -344,8 +344,9 @@ class SourceRebuild:
 
     async def _withhold(self, comparison: Comparison) -> int:
         """Keeps back those corrections that take something away."""
-        pending = comparison.pending
-        comparison.pending, taking = await _in_thread(partial(self._losses.sort, pending), pending)
+        pending, suspects = comparison.pending, comparison.suspects
+        sort = partial(self._losses.sort, pending, suspects)
+        comparison.pending, taking = await _in_thread(sort, pending if suspects is None else suspects)
         if self._runs is not None and taking:
             await run_sync(partial(self._withheld.add, taking, comparison.placement))
         comparison.handle(taking)
@@ -383,6 +384,8 @@ class SourceRebuild:
         comparison.counts += equal.counts
         comparison.live += equal.live
         comparison.leave_uncovered(self._coverage, others)
+        if self._withholds:  # here, where a thread is at work
+            comparison.suspects = suspects_in(comparison.pending)
         return comparison
 
     async def _merge(self, comparison: Comparison) -> None:

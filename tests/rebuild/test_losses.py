@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagefold.domains.domain import encode
-from pagefold.engine.rebuild.losses import MAX_PATHS, MAX_SAMPLES, Losses, lost_in
+from pagefold.engine.rebuild.losses import MAX_PATHS, MAX_SAMPLES, SUSPECTS_ROWS, Losses, lost_in, suspects_in
 from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 
@@ -78,6 +78,17 @@ def test_digits_in_names_are_seen(rows: list[tuple[str, int, str, int]]) -> None
     page = [pending({"a": {old: one}}, {"a": {new: other}}) for old, one, new, other in rows]
     _, taking = Losses().sort(page)
     assert taking == [each for each, (old, _, new, _) in zip(page, rows, strict=True) if old != new]
+
+
+def test_one_odd_payload_makes_few_others_suspect() -> None:
+    """Of many rows that differ in digits, those near one that has to be looked at are, and no others."""
+    page = [pending({"a": {"b": number}}, {"a": {"b": number + 1}}, number=number) for number in range(1_000)]
+    assert suspects_in(page) == []
+    page[500] = pending({"a": {"b": "x"}}, {"a": {"b": ""}}, number=500)
+    suspects = suspects_in(page)
+    assert page[500] in suspects
+    assert len(suspects) <= SUSPECTS_ROWS
+    assert Losses().sort(page, suspects) == Losses().sort(page) == ([*page[:500], *page[501:]], [page[500]])
 
 
 def test_very_many_paths_are_bounded() -> None:
