@@ -61,7 +61,9 @@ class Placement:
     def fence(self, corrections: Iterable[PlacedCorrection]) -> Fence:
         """What must hold of the log for them to be in the epochs where they are."""
         own = self._known.own
-        unsure = [each for each in corrections if own and each.epoch is None and source_of(each.originator_id) in own]
+        if not own:
+            return Fence(self._known.generation, {})
+        unsure = [each for each in corrections if each.epoch is None and source_of(each.originator_id) in own]
         epochs = {each.originator_id: epoch_of(each.originator_version) for each in unsure}
         ceilings = {stream: versioned(epoch + 1, 0) for stream, epoch in epochs.items() if epoch < MAX_EPOCH}
         return Fence(self._known.generation, ceilings)

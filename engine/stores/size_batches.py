@@ -9,6 +9,9 @@ Item = TypeVar("Item")
 def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = None) -> Iterator[tuple[int, int]]:
     """The start and end of each batch, in order. A single item may be larger than `max_bytes`."""
     most = len(sizes) if max_items is None else max_items
+    if sizes and len(sizes) <= most and sum(sizes) <= max_bytes:
+        yield 0, len(sizes)
+        return
     start = total = 0
     for place, size in enumerate(sizes):
         if place > start and (total + size > max_bytes or place - start == most):
