@@ -2,9 +2,21 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import pytest
 
 import pagefold
+from pagefold.domains.catalog import Catalog
+from pagefold.domains.inventory import Inventory
+from pagefold.domains.media import Asset, Media
+from pagefold.domains.pricing import Pricing, Scheduled, Tier
 from pagefold.engine import errors
 
 
@@ -47,3 +59,172 @@ def test_errors_stand_in_the_tree_under_what_they_inherit() -> None:
         del above[depth:]
         assert error.__bases__ == (above[-1],)
         above.append(error)
+
+
+# --- types ----------------------------------------------------------------------------------------
+
+Payload: TypeAlias = (
+    pagefold.CatalogPayload | pagefold.PricingPayload | pagefold.InventoryPayload | pagefold.MediaPayload
+)
+
+FULL: dict[str, Payload] = {
+    "catalog": pagefold.CatalogPayload(
+        attributes={"name": "Shirt", "sizes": [1, 2.5, None]},
+        localized={"title": {"de": "Hemd", "fr": None}},
+        categories=["tops"],
+        family="shirts",
+        parent="P",
+        enabled=True,
+    ),
+    "pricing": pagefold.PricingPayload(
+        currency="EUR",
+        amount="9.90",
+        compareAt="12.00",
+        taxIncluded=True,
+        taxClass="full",
+        tiers=[{"minQuantity": 10, "amount": "8.00"}],
+        customerGroups={"vip": "7.00"},
+        scheduled=[{"amount": "5.00", "from": datetime(2026, 1, 1, tzinfo=UTC), "until": "2026-02-01T00:00:00+01:00"}],
+    ),
+    "inventory": {"available": 3, "safetyStock": 1, "backorderable": True, "restockAt": "2026-01-01T00:00:00Z"},
+    "media": pagefold.MediaPayload(
+        assets=[
+            pagefold.AssetPayload(
+                url="a.webp", role="front", position=1, alt={"de": "Hemd"}, width=8, height=9, mimeType="image/webp"
+            )
+        ]
+    ),
+}
+SPARSE: dict[str, Payload] = {
+    "catalog": pagefold.CatalogPayload(),
+    "pricing": {"currency": "EUR", "amount": "9.90", "scheduled": [{"amount": "5.00", "from": None}]},
+    "inventory": {"available": None, "restockAt": None},
+    "media": {"assets": [{"url": "a.webp"}]},
+}
+
+PROGRAM = """
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pagefold
+
+
+async def main() -> None:
+    async with pagefold.open("pagefold.toml") as shop:
+        stock: pagefold.InventoryPayload = {"available": 3}
+        event = pagefold.DomainEvent(
+            type="inventory", sku="A", channel="*", source="erp", source_version=1,
+            occurred_at=datetime.now(UTC), payload=stock,
+        )
+        [result] = await shop.append([event])
+        outcome: str = result.outcome
+        await shop.catch_up()
+        page = await shop.pages.get("A", "web")
+        assert page is not None
+        available: int | None = page["inventory"]["available"]
+        amount: str = page["pricing"]["amount"]
+        urls: list[str] = [asset["url"] for asset in page["media"]["assets"]]
+        name = page["catalog"]["attributes"]["name"]
+        section: pagefold.CatalogSection | None = page.sections["catalog"]
+        body = await shop.pages.get_json("A", "web")
+        document: pagefold.PageDocument = json.loads(body or b"{}")
+        print(outcome, available, amount, urls, name, section, document["sourceVersions"])
+
+
+asyncio.run(main())
+"""
+
+
+def checked(program: str, folder: Path) -> str:
+    """What mypy says of a program that is installed beside nothing but `pagefold`."""
+    (folder / "program.py").write_text(program)
+    arguments = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), "program.py"]
+    return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300, check=False).stdout
+
+
+def test_a_program_that_reads_pages_is_typed(tmp_path: Path) -> None:
+    """Sections, payloads and documents pass `mypy --strict`; a misspelt key of a section or a payload does not."""
+    assert checked(PROGRAM, tmp_path) == "Success: no issues found in 1 source file\n"
+    wrong = PROGRAM.replace('["available"]', '["availabel"]').replace('{"available": 3}', '{"available": "3"}')
+    told = checked(wrong.replace('["amount"]', '["amount"] + 1'), tmp_path)
+    assert "Found 3 errors in 1 file" in told, told
+    assert 'TypedDict "InventorySection" has no key "availabel"' in told
+
+
+@pytest.mark.parametrize("payloads", [FULL, SPARSE], ids=["full", "sparse"])
+async def test_pages_are_what_their_types_say(config: pagefold.Config, payloads: Mapping[str, Payload]) -> None:
+    """Every key of a section is in its type, with that type."""
+    sources = {"catalog": "pim", "pricing": "erp", "inventory": "wms-a", "media": "dam"}
+    said = [
+        pagefold.DomainEvent(
+            type=domain,
+            sku="A",
+            channel="*",
+            source=sources[domain],
+            source_version=1,
+            occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+            payload=payload,
+        )
+        for domain, payload in payloads.items()
+    ]
+    async with pagefold.open(config) as shop:
+        assert {result.outcome for result in await shop.append(said)} == {"appended"}
+        await shop.catch_up()
+        page, body = await shop.pages.get("A", "web-de"), await shop.pages.get_json("A", "web-de")
+    assert page is not None
+    assert body is not None
+    document = msgspec.json.decode(body)
+    assert msgspec.convert(page.sections, pagefold.PageSections) == page.sections
+    assert msgspec.convert(document, pagefold.PageDocument) == document
+    assert {domain: document[domain] for domain in payloads} == page.sections
+    if payloads is FULL:
+        for section, kind in (
+            (page["catalog"], pagefold.CatalogSection),
+            (page["pricing"], pagefold.PricingSection),
+            (page["inventory"], pagefold.InventorySection),
+            (page["media"]["assets"][0], pagefold.MediaAsset),
+        ):
+            assert section.keys() == kind.__annotations__.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "struct"),
+    [
+        (pagefold.CatalogPayload, Catalog),
+        (pagefold.PricingPayload, Pricing),
+        (pagefold.TierPayload, Tier),
+        (pagefold.ScheduledPayload, Scheduled),
+        (pagefold.InventoryPayload, Inventory),
+        (pagefold.MediaPayload, Media),
+        (pagefold.AssetPayload, Asset),
+    ],
+)
+def test_payload_types_are_the_payloads(kind: Any, struct: type[msgspec.Struct]) -> None:  # noqa: ANN401  # a TypedDict is no type that can be named
+    """A payload's type has the fields of the struct that checks it; the same ones are required."""
+    fields = msgspec.structs.fields(struct)
+    assert kind.__annotations__.keys() == {field.encode_name for field in fields}
+    assert kind.__required_keys__ == {field.encode_name for field in fields if field.required}
+
+
+async def test_a_section_that_is_not_there_is_a_key_error(config: pagefold.Config) -> None:
+    """A page without a price has none to give; `in` tells, and `sections` has None for it."""
+    event = pagefold.DomainEvent(
+        type="inventory",
+        sku="A",
+        channel="*",
+        source="wms-a",
+        source_version=1,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        payload={"available": 1},
+    )
+    async with pagefold.open(config) as shop:
+        await shop.append([event])
+        await shop.catch_up()
+        page = await shop.pages.get("A", "web-de")
+    assert page is not None
+    assert ("inventory" in page, "pricing" in page, "prices" in page) == (True, False, False)
+    assert page.sections["pricing"] is None
+    for name in ("pricing", "prices"):
+        with pytest.raises(KeyError, match=name):
+            page[name]

@@ -1,14 +1,21 @@
-"""Reading pages: one local read, spliced from stored bytes."""
+"""Reads pages: each is one local read, spliced from stored bytes."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast, overload
 
 import msgspec
 import orjson
 
 from pagefold.domains import DOMAINS
-from pagefold.domains.domain import JSON
+from pagefold.domains.sections import (
+    CatalogSection,
+    InventorySection,
+    MediaSection,
+    PageDocument,
+    PageSections,
+    PricingSection,
+)
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.page_listing import ListedPage
@@ -24,10 +31,11 @@ VERSIONS_AT_A_TIME = 5
 
 
 class ProductPage(msgspec.Struct, frozen=True):
-    """One ready-made page. `sections` has every domain, None where there is nothing to show.
+    """One ready-made page: `page["inventory"]["available"]`.
 
-    `source_versions` maps `domain/source` to the version that is shown; `updated_at` is when the newest change of the
-    page occurred, in UTC.
+    `sections` has every domain, None where there is nothing to show. `ready` says that all domains are ready that the
+    channel requires, `readiness` has each of them. `source_versions` maps `domain/source` to the version that is shown;
+    `updated_at` is when the newest change of the page occurred, in UTC.
     """
 
     sku: str
@@ -37,11 +45,29 @@ class ProductPage(msgspec.Struct, frozen=True):
     readiness: dict[str, bool]
     source_versions: dict[str, int]
     updated_at: datetime
-    sections: dict[str, JSON]
+    sections: PageSections
 
-    def __getitem__(self, domain: str) -> JSON:
-        """A section by its domain. Raises `KeyError` for what is no domain."""
-        return self.sections[domain]
+    @overload
+    def __getitem__(self, domain: Literal["catalog"]) -> CatalogSection: ...
+    @overload
+    def __getitem__(self, domain: Literal["pricing"]) -> PricingSection: ...
+    @overload
+    def __getitem__(self, domain: Literal["inventory"]) -> InventorySection: ...
+    @overload
+    def __getitem__(self, domain: Literal["media"]) -> MediaSection: ...
+    @overload
+    def __getitem__(self, domain: str) -> Mapping[str, object]: ...
+
+    def __getitem__(self, domain: str) -> Mapping[str, object]:
+        """The section of a domain. Raises `KeyError` if the page has none to show, or there is no such domain."""
+        section = cast("Mapping[str, Mapping[str, object] | None]", self.sections).get(domain)
+        if section is None:
+            raise KeyError(domain)
+        return section
+
+    def __contains__(self, domain: object) -> bool:
+        """Whether the page has a section of a domain to show."""
+        return cast("Mapping[object, object]", self.sections).get(domain) is not None
 
 
 class PageReader:
@@ -215,7 +241,8 @@ def _was_shown(event: StoredEvent) -> bool:
 
 def decode_page(text: bytes) -> ProductPage:
     """A page from its JSON."""
-    page = orjson.loads(text)
+    document = orjson.loads(text)
+    page: PageDocument = document
     return ProductPage(
         sku=page["sku"],
         channel=page["channel"],
@@ -224,5 +251,5 @@ def decode_page(text: bytes) -> ProductPage:
         readiness=page["readiness"],
         source_versions=page["sourceVersions"],
         updated_at=datetime.fromisoformat(page["updatedAt"]),
-        sections={domain.name: page[domain.name] for domain in DOMAINS},
+        sections=cast("PageSections", {domain.name: document[domain.name] for domain in DOMAINS}),
     )

@@ -256,8 +256,8 @@ async def test_a_source_that_disables_the_product_disables_the_page(shop: Shop) 
     assert await shop.pages.get(SKU, "outlet-de") is not None, "it does not listen to pim2"
     hidden = await shop.pages.get(SKU, CHANNEL, disabled=True)
     assert hidden is not None
-    assert (hidden.status, hidden.readiness["catalog"], hidden["catalog"]) == ("disabled", False, None)
-    assert hidden["inventory"] is not None
+    assert (hidden.status, hidden.readiness["catalog"], hidden.sections["catalog"]) == ("disabled", False, None)
+    assert "inventory" in hidden
     await say(shop, event("catalog", {"enabled": True}, source="pim2", version=2))
     assert await shop.pages.get(SKU, CHANNEL) is not None
 
@@ -267,7 +267,7 @@ async def test_a_page_exists_before_its_catalog(shop: Shop) -> None:
     await say(shop, stock(5))
     page = await shop.pages.get(SKU, CHANNEL)
     assert page is not None
-    assert (page.status, page.ready, page["catalog"]) == ("live", False, None)
+    assert (page.status, page.ready, page.sections["catalog"]) == ("live", False, None)
     assert page.readiness == {"catalog": False, "pricing": False, "inventory": True, "media": False}
     assert await shop.pages.get(SKU, "market-at") is None, "it does not listen to wms-a"
 

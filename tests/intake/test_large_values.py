@@ -306,7 +306,7 @@ async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
     assert (await shop.verify()).changed == 0
     page = await shop.pages.get("HUGE", "web-de")
     assert page is not None
-    assert set(page["catalog"]["attributes"]) == {"pim", "pim2"}  # type: ignore[index, call-overload, arg-type]  # it is a table
+    assert set(page["catalog"]["attributes"]) == {"pim", "pim2"}
 
 
 @pytest.mark.usefixtures("small")

@@ -71,7 +71,7 @@ async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
         assert page.sku == sku
         entries = [entry async for entry in shop.history(given_sku)]
         assert [entry.head for entry in entries] == [True]
-        assert normalise_sku(str(page["catalog"]["family"])) == sku  # type: ignore[index,call-overload]  # a section is an object
+        assert normalise_sku(str(page["catalog"]["family"])) == sku
 
 
 @pytest.mark.parametrize("by_line", [True, False])
