@@ -26,11 +26,15 @@ class TierPayload(TypedDict):
     amount: str
 
 
-ScheduledPayload = TypedDict(
-    "ScheduledPayload",
-    {"amount": str, "from": NotRequired[str | datetime | None], "until": NotRequired[str | datetime | None]},
+_Duration = TypedDict(
+    "_Duration", {"from": NotRequired[str | datetime | None], "until": NotRequired[str | datetime | None]}
 )
-"""A price for a time: `from` inclusive, `until` exclusive; open where absent."""
+
+
+class ScheduledPayload(_Duration):
+    """A price for a time: `from` inclusive, `until` exclusive; open where absent."""
+
+    amount: str
 
 
 class PricingPayload(TypedDict):

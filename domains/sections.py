@@ -23,8 +23,13 @@ class PriceTier(TypedDict):
     amount: str
 
 
-ScheduledPrice = TypedDict("ScheduledPrice", {"amount": str, "from": NotRequired[str], "until": NotRequired[str]})
-"""A price for a time: `from` inclusive, `until` exclusive; open where absent."""
+_Duration = TypedDict("_Duration", {"from": NotRequired[str], "until": NotRequired[str]})
+
+
+class ScheduledPrice(_Duration):
+    """A price for a time: `from` inclusive, `until` exclusive; open where absent."""
+
+    amount: str
 
 
 class PricingSection(TypedDict):
