@@ -261,7 +261,7 @@ class Shop:
 
 
 @asynccontextmanager
-async def open(  # noqa: A001  # `pagefold.open` is the name that reads well where it is used
+async def open_shop(
     config: Config | str | os.PathLike[str] | None = None, *, create: bool = True, killable: bool = False
 ) -> AsyncIterator[Shop]:
     """A shop, for the length of an `async with`.

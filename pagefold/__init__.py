@@ -5,7 +5,8 @@
         await shop.catch_up()
         body = await shop.pages.get_json("TSHIRT-M", "web-de")
 
-What is named here is the public surface; everything else may change.
+The names in `__all__`, and `open`, are the public surface; everything else may change. `from pagefold import *` brings
+`open_shop`, the same function as `pagefold.open`, so that it shadows no builtin.
 """
 
 from pagefold.domains.payloads import (
@@ -73,8 +74,10 @@ from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.page_reader import ProductPage
 from pagefold.engine.reading.status import Status
 from pagefold.engine.replay.replayer import ReplayResult, SectionDrift
-from pagefold.engine.shop import Shop, open  # noqa: A004  # `pagefold.open` is the name that reads well where it is used
+from pagefold.engine.shop import Shop, open_shop
 from pagefold.projections.field_changes import FieldChange
+
+open = open_shop  # noqa: A001  # `pagefold.open` is the name that reads well where it is used
 
 __all__ = [
     "AddressUnavailable",
@@ -139,6 +142,6 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownRun",
     "UnknownToken",
-    "open",
+    "open_shop",
     "parse_event",
 ]

@@ -187,12 +187,13 @@ def test_the_engine_folder_holds_the_entry_point_and_little_else() -> None:
 
 
 def test_the_public_surface_is_what_it_names() -> None:
-    """Everything in `pagefold.__all__` is there, sorted, documented, and no submodule."""
+    """Everything in `pagefold.__all__` is there, sorted, documented, and no submodule; `open` alone is not listed."""
     assert list(pagefold.__all__) == sorted(pagefold.__all__)
     for name in pagefold.__all__:
         assert getattr(pagefold, name).__doc__, name
     public = {name for name, value in vars(pagefold).items() if not name.startswith("_") and not _is_module(value)}
-    assert public == set(pagefold.__all__)
+    assert public == {*pagefold.__all__, "open"}
+    assert pagefold.open is pagefold.open_shop
 
 
 def _is_module(value: object) -> bool:

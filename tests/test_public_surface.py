@@ -1,5 +1,6 @@
 """The public surface: what `import pagefold` gives to programs that embed it."""
 
+import builtins
 import importlib
 import pkgutil
 import subprocess
@@ -59,6 +60,15 @@ def test_errors_stand_in_the_tree_under_what_they_inherit() -> None:
         del above[depth:]
         assert error.__bases__ == (above[-1],)
         above.append(error)
+
+
+def test_a_star_import_shadows_no_builtin() -> None:
+    """`from pagefold import *` leaves Python's own `open` alone, and every other builtin."""
+    names: dict[str, object] = {}
+    exec("from pagefold import *", names)  # noqa: S102  # a star import is not allowed in a function
+    assert names["open_shop"] is pagefold.open
+    assert set(dir(builtins)).isdisjoint(pagefold.__all__)
+    assert set(dir(builtins)).isdisjoint(names.keys() - {"__builtins__"})
 
 
 # --- types ----------------------------------------------------------------------------------------

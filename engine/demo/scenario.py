@@ -24,8 +24,7 @@ from pagefold.engine.demo.reference_model import DOMAINS, Document, Model
 from pagefold.engine.demo.report_data import Report, Throughput, fault_reports, hot_product, problems_of, rebuild_report
 from pagefold.engine.demo.source_feeds import Ledger
 from pagefold.engine.errors import ConfigurationError
-from pagefold.engine.shop import Shop
-from pagefold.engine.shop import open as open_shop
+from pagefold.engine.shop import Shop, open_shop
 
 LOOKS = 10
 LONGEST_WAIT = 1.0
