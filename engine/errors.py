@@ -7,6 +7,7 @@ PagefoldError
 ├── SourceFailed            a source's file, endpoint or database cannot be read
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
+├── WorkersStopped          an error has ended the workers that `pagefold.open(…, work=True)` runs
 ├── AddressUnavailable      the server cannot listen at its address
 ├── StoreError              the store cannot do what was asked
 │   ├── StoreUnavailable    it may work again later: the only error that is worth a retry
@@ -86,6 +87,16 @@ class Overloaded(PagefoldError):
 
     def __init__(self, queued: int) -> None:
         super().__init__(f"the append queue is full: {queued:,} events are waiting; send these again later")
+
+
+class WorkersStopped(PagefoldError):
+    """An error has ended this program's workers: what is appended is not folded by them. Its cause is that error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"the workers have stopped, and nothing is folded until the shop is opened again: "
+            f"{type(error).__name__}: {error}"
+        )
 
 
 class AddressUnavailable(PagefoldError):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,20 +11,22 @@ import anyio
 from pagefold.domains import DOMAINS, AnyDomain
 from pagefold.engine.access.token_service import TokenService
 from pagefold.engine.configuration.config import Config
+from pagefold.engine.consumers.background_work import BackgroundWork
 from pagefold.engine.consumers.consumer import Consumer
 from pagefold.engine.dead_letters.dead_letter_service import DeadLetterService
 from pagefold.engine.dead_letters.retention import Retention
 from pagefold.engine.dead_letters.webhook_retrier import WebhookRetrier
-from pagefold.engine.errors import ConfigurationError, StoreError
+from pagefold.engine.errors import RETRYABLE, ConfigurationError, StoreError
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.appender import Appender
 from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
+from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
 from pagefold.engine.reading.lag_cache import LagWatch
 from pagefold.engine.reading.page_reader import PageReader
-from pagefold.engine.reading.readiness import results_of
+from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
 from pagefold.engine.reading.status import Status, status_of
 from pagefold.engine.replay.recovery import Recovery, RecoveryResult
 from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, ReplayResult, ignore, sample_skus
@@ -73,13 +75,17 @@ class Shop:
         self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)
         self._appender = Appender(store, validator, config.append, self.counters, self.faults, epochs)
+        self._readiness = Readiness(self, QUICK_CHECKS)
+        self._workers = BackgroundWork(self.work, self.faults)
 
     async def append(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
         """Appends events and returns one result per event, in order. Every `appended` is durable by then.
 
         Concurrent callers share transactions. Sending the same events again is safe. Raises `StoreUnavailable`, after
-        which any of them may or may not be in the log, `StoreReadOnly` and `LogReplaced`.
+        which any of them may or may not be in the log, `StoreReadOnly`, `LogReplaced`, and `WorkersStopped` after an
+        error has ended the workers that `pagefold.open` was asked for.
         """
+        self._workers.check()
         return await self._appender.append(events)
 
     async def append_atomically(self, events: Sequence[DomainEvent]) -> list[AppendResult]:
@@ -87,6 +93,7 @@ class Shop:
 
         Raises `Overloaded` when the queue has no room, and nothing was taken; else as `append` does.
         """
+        self._workers.check()
         return await self._appender.append_atomically(events)
 
     def check_capacity(self) -> None:
@@ -107,7 +114,7 @@ class Shop:
 
         Waits for a domain that another worker is folding.
         """
-        await self._publish_layout()
+        await self._publish_layout_once()
         await run_together(*(consumer.catch_up for consumer in self._consumers(domains)))
 
     async def work(self, domains: Collection[str] | None = None, *, enduring: bool = False) -> None:
@@ -118,6 +125,13 @@ class Shop:
         """
         consumers = [partial(consumer.run, enduring=enduring) for consumer in self._consumers(domains)]
         await run_together(partial(self._publish_layout, enduring=enduring), *consumers, self.retention.run)
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Runs `work` in the background for the length of an `async with`; an error that ends it is in `health`.
+
+        It is logged at once, and raised by the next `append`.
+        """
+        return self._workers.running()
 
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildService"]:
@@ -147,7 +161,7 @@ class Shop:
         """
         await self.store.proof.prove()
         if write:
-            await self._publish_layout()
+            await self._publish_layout_once()
         found: list[ReplayResult] = []
 
         chosen = self._chosen(domains)
@@ -217,8 +231,13 @@ class Shop:
         """How far each domain is folded and how far behind, what waits for a person, and the checks of readiness."""
         return await status_of(self.store, self.config, self.retention, await results_of(self))
 
+    async def health(self) -> Health:
+        """Whether the store can be read and written, and whether this program's workers run. Answers within seconds."""
+        return Health.of(self._workers, await self._readiness.results())
+
     async def close(self) -> None:
         """Commits what was appended and closes the store. `pagefold.open` does it."""
+        await self._readiness.close()
         await self.lag.close()
         await self._appender.close()
         await self.store.close()
@@ -244,12 +263,12 @@ class Shop:
                 raise ConfigurationError("", f"unknown domain {name!r}; the domains are {', '.join(sorted(known))}")
         return [domain for domain in DOMAINS if names is None or domain.name in names]
 
-    async def _publish_layout(self, *, enduring: bool = False) -> None:
+    async def _publish_layout(self, *, enduring: bool) -> None:
         while True:
             try:
                 return await self._publish_layout_once()
             except StoreError as error:
-                if not enduring:
+                if not (enduring or isinstance(error, RETRYABLE)):
                     raise
                 log.warning("the channels are not published yet", error=str(error))
                 await anyio.sleep(SECONDS_TO_PUBLISH)
@@ -262,12 +281,18 @@ class Shop:
 
 @asynccontextmanager
 async def open_shop(
-    config: Config | str | os.PathLike[str] | None = None, *, create: bool = True, killable: bool = False
+    config: Config | str | os.PathLike[str] | None = None,
+    *,
+    create: bool = True,
+    work: bool = False,
+    killable: bool = False,
 ) -> AsyncIterator[Shop]:
     """A shop, for the length of an `async with`.
 
     `config` is a `Config`, the path of a TOML file, or None for `PAGEFOLD_CONFIG`, else `pagefold.toml`. The store is
-    made, or its schema brought up to date, unless `create` is false. `killable` allows a standby on the same machine
+    made, or its schema brought up to date, unless `create` is false. With `work`, the consumers run in the background
+    for as long: `Shop.health` says whether they do, and an error that ends them is logged, and raised by the next
+    `append`. `killable` allows a standby on the same machine
     to kill this process if it finds it frozen inside a transaction (SQLite); leave it false if the process does
     anything else.
 
@@ -277,7 +302,8 @@ async def open_shop(
     store = await open_store(settings, create=create, killable=killable)
     shop = Shop(store, settings)
     try:
-        yield shop
+        async with shop.working() if work else nullcontext():
+            yield shop
     finally:
         with anyio.CancelScope(shield=True):
             await shop.close()

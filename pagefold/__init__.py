@@ -67,9 +67,12 @@ from pagefold.engine.errors import (
     UnknownDeadLetter,
     UnknownRun,
     UnknownToken,
+    WorkersStopped,
 )
 from pagefold.engine.events import AppendResult, DomainEvent
 from pagefold.engine.intake.event_parser import parse_event
+from pagefold.engine.reading.check_results import CheckResult
+from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry
 from pagefold.engine.reading.page_reader import ProductPage
 from pagefold.engine.reading.status import Status
@@ -87,11 +90,13 @@ __all__ = [
     "BackupError",
     "CatalogPayload",
     "CatalogSection",
+    "CheckResult",
     "Config",
     "ConfigurationError",
     "DeadLetterResolved",
     "DomainEvent",
     "FieldChange",
+    "Health",
     "HistoryEntry",
     "InvalidEpochRequest",
     "InvalidTokenRequest",
@@ -142,6 +147,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownRun",
     "UnknownToken",
+    "WorkersStopped",
     "open_shop",
     "parse_event",
 ]
