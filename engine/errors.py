@@ -8,6 +8,7 @@ PagefoldError
 │   └── SourceIncomplete    it was read up to a place where it is cut off or damaged
 ├── Overloaded              the append queue is full; nothing was taken, send it again later
 ├── WorkersStopped          an error has ended the workers that `pagefold.open(…, work=True)` runs
+├── ExtraMissing            a part of Pagefold was used whose packages are not installed
 ├── AddressUnavailable      the server cannot listen at its address
 ├── StoreError              the store cannot do what was asked
 │   ├── StoreUnavailable    it may work again later: the only error that is worth a retry
@@ -97,6 +98,14 @@ class WorkersStopped(PagefoldError):
             f"the workers have stopped, and nothing is folded until the shop is opened again: "
             f"{type(error).__name__}: {error}"
         )
+
+
+class ExtraMissing(PagefoldError):
+    """A part of Pagefold was used whose packages are not installed. `extra` brings them."""
+
+    def __init__(self, user: str, extra: str, package: str) -> None:
+        super().__init__(f"{user} needs packages that are not installed ({package}): pip install 'pagefold[{extra}]'")
+        self.extra = extra
 
 
 class AddressUnavailable(PagefoldError):

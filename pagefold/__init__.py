@@ -37,6 +37,7 @@ from pagefold.engine.errors import (
     BackupError,
     ConfigurationError,
     DeadLetterResolved,
+    ExtraMissing,
     InvalidEpochRequest,
     InvalidTokenRequest,
     LeaseLost,
@@ -70,6 +71,7 @@ from pagefold.engine.errors import (
     WorkersStopped,
 )
 from pagefold.engine.events import AppendResult, DomainEvent
+from pagefold.engine.http.mounted_application import MountedApplication, asgi
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.reading.check_results import CheckResult
 from pagefold.engine.reading.health import Health
@@ -95,6 +97,7 @@ __all__ = [
     "ConfigurationError",
     "DeadLetterResolved",
     "DomainEvent",
+    "ExtraMissing",
     "FieldChange",
     "Health",
     "HistoryEntry",
@@ -108,6 +111,7 @@ __all__ = [
     "MediaAsset",
     "MediaPayload",
     "MediaSection",
+    "MountedApplication",
     "Overloaded",
     "PageDocument",
     "PageSections",
@@ -148,6 +152,7 @@ __all__ = [
     "UnknownRun",
     "UnknownToken",
     "WorkersStopped",
+    "asgi",
     "open_shop",
     "parse_event",
 ]

@@ -1,0 +1,27 @@
+"""The routes over an open shop, for `pagefold.asgi`: without sockets, processes and limits of connections."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp
+
+from pagefold.engine.http.application import application
+from pagefold.engine.http.authorization import READS, BearerAuthenticator
+from pagefold.engine.http.server_context import ServerContext
+from pagefold.engine.shop import Shop
+from pagefold.engine.stores.grants import SCOPES, Grant
+
+TRUSTED = Grant("host", frozenset(SCOPES), None)
+"""Everything, for callers that the host has checked; under whatever name they have called it."""
+
+
+@asynccontextmanager
+async def application_of(shop: Shop, *, trusted: bool) -> AsyncIterator[ASGIApp]:
+    """The application, while the block lasts. Raises `ConfigurationError` when a webhook's secret is not set."""
+    anonymous = TRUSTED if trusted else READS if shop.config.http.reads == "open" else None
+    service = ServerContext(shop, BearerAuthenticator(anonymous, shop.tokens), reads_open=anonymous is not None)
+    service.caching.share(public=anonymous is READS)
+    try:
+        yield application(service)
+    finally:
+        await service.readiness.close()
