@@ -1,8 +1,8 @@
-"""The names by which a server answers that lets everybody on this machine do everything.
+"""Checks `Host` on a server without tokens, which lets every caller on this machine do everything.
 
-A page in a browser on this machine, from anywhere, may ask whatever its own name leads to. Whoever owns a name can have
-it lead to 127.0.0.1 after the page was loaded ("DNS rebinding"), and then the browser takes this server for his. It
-still says his name in `Host`.
+A page in a browser on this machine may request its own host name from anywhere. The owner of that name can point it at
+127.0.0.1 after the page was loaded ("DNS rebinding"), and the browser then takes this server for his. The `Host` header
+still has his name, so it is checked.
 """
 
 import re
@@ -11,20 +11,20 @@ from collections.abc import Iterable
 from pagefold.engine.http.authorization import is_loopback
 
 MOST_KNOWN = 64
-"""Values of `Host` that are remembered as good."""
+"""Accepted values of `Host` that are remembered."""
 
 _host = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 
 
 class AllowedHosts:
-    """`names` are those beside `localhost` and the addresses of this machine's own."""
+    """Accepts `names`, `localhost` and this machine's loopback addresses."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(map(_plain, names))
         self._known: set[bytes] = set()
 
     def admits(self, value: bytes) -> bool:
-        """Whether a `Host` has one of the names, at whatever port."""
+        """Whether a `Host` has one of the names, at any port."""
         if value in self._known:
             return True
         found = _host.fullmatch(value.decode("latin-1"))

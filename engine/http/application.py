@@ -1,4 +1,4 @@
-"""The application: page reads in front, every other route behind, and whatever goes wrong answered as a problem."""
+"""The application: page reads first, then the router; every error is answered as a problem."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import Grant
 
 NOBODY = Grant("anybody", frozenset(), None)
-"""Who asks for what anybody may ask for."""
+"""The grant of a caller on a public route."""
 
 
 def application(service: ServerContext, routes: Sequence[Route] = ROUTES) -> Application:
@@ -46,7 +46,7 @@ def application(service: ServerContext, routes: Sequence[Route] = ROUTES) -> App
 
 
 class _Behind:
-    """Hands requests to the router with the path as it came, so that an encoded slash is none."""
+    """Passes requests to the router with the undecoded path, so that an encoded slash does not separate segments."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -69,7 +69,7 @@ class Endpoint:
         self._routes = {**routes, **({"HEAD": routes["GET"]} if "GET" in routes else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answers one request."""
         traffic = self._service.traffic
         started = time.perf_counter() if traffic.logs_next() else None
         try:
@@ -77,7 +77,7 @@ class Endpoint:
         except ClientGone:
             traffic.gone += 1
             return
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001  # every error is answered
             answer = response(self._problem(error, scope["method"]))
         await answer(scope, receive, send)
         method = scope["method"] if scope["method"] in self._routes else UNKNOWN

@@ -1,7 +1,7 @@
-"""Who may do what: bearer tokens, and what may be done without one.
+"""Authorization: bearer tokens, and what is allowed without one.
 
-Without any token, everything may be done by anybody on this machine, and the server listens nowhere else. As soon as
-there is one, only what `[http] reads` leaves open may be done without.
+While there are no tokens, every caller on this machine may do everything, and the server listens nowhere else. Once
+there is a token, only what `[http] reads` leaves open is allowed without one.
 """
 
 from collections.abc import Coroutine
@@ -16,43 +16,43 @@ from pagefold.engine.stores.grants import SCOPES, Grant, Scope
 
 BEARER = b"bearer "
 LONGEST_SECRET = 512
-"""Bytes of a credential: what is longer is none of ours, and is not even looked up."""
+"""Bytes of a credential. A longer one is never valid and is not looked up."""
 
 EVERYTHING = Grant("anonymous", frozenset(SCOPES), None)
 READS = Grant("anonymous", frozenset(["read"]), None)
 
 
 class TokenVerifier(Protocol):
-    """Knows tokens by their secrets: the token office."""
+    """Verifies tokens by their secrets, as `TokenService` does."""
 
     def verify(self, secret: str) -> Coroutine[Any, Any, Grant | None]:
-        """What the token grants, or None when there is none, or none any more. Raises `StoreUnavailable`."""
+        """The token's grant, or None if it is unknown, expired or revoked. Raises `StoreUnavailable`."""
 
     def cached_grant(self, secret: str) -> Grant | None:
-        """The same where nobody has to be asked; None where somebody has to be."""
+        """The cached grant; None if a lookup is needed."""
 
 
 class Authenticator(Protocol):
-    """Tells what a caller may do; `anonymous` is what may be done without a token."""
+    """Finds a caller's grant; `anonymous` is the grant without a token."""
 
     anonymous: Grant | None
 
     async def grant(self, authorization: bytes | None) -> Grant | None:
-        """What the caller with this `Authorization` may do; None for one who is nobody that we know."""
+        """The grant of the caller with this `Authorization`; None if it is not valid."""
 
     def cached_grant(self, authorization: bytes) -> Grant | None:
-        """The same where nobody has to be asked; None where somebody has to be."""
+        """The cached grant; None if a lookup is needed."""
 
 
 class BearerAuthenticator:
-    """An `Authenticator` by bearer token; `anonymous` is what may be done without."""
+    """An `Authenticator` by bearer token; `anonymous` is the grant without one."""
 
     def __init__(self, anonymous: Grant | None, tokens: TokenVerifier | None = None) -> None:
         self.anonymous = anonymous
         self._tokens = tokens
 
     async def grant(self, authorization: bytes | None) -> Grant | None:
-        """What the caller may do. A credential that is wrong is worth less than none. Raises `StoreUnavailable`."""
+        """The caller's grant. An invalid credential gives None, not `anonymous`. Raises `StoreUnavailable`."""
         if authorization is None:
             return self.anonymous
         secret = _secret(authorization)
@@ -61,7 +61,7 @@ class BearerAuthenticator:
         return self._tokens.cached_grant(secret) or await with_timeout(self._tokens.verify(secret))
 
     def cached_grant(self, authorization: bytes) -> Grant | None:
-        """What the caller may do, if that need not be looked up; else None."""
+        """The caller's grant if it is cached; else None."""
         secret = _secret(authorization)
         return self._tokens.cached_grant(secret) if secret is not None and self._tokens is not None else None
 
@@ -76,9 +76,9 @@ def _secret(authorization: bytes) -> str | None:
 async def authorize(
     authenticator: Authenticator, authorization: bytes | None, scope: Scope, *, private: bool = False
 ) -> Grant:
-    """The grant of a caller who may do this. Raises `Problem`, 401 for nobody that we know, 403 for others.
+    """Returns the caller's grant if it has the scope. Raises `Problem`: 401 for an unknown caller, else 403.
 
-    What is `private` is not among the reads that may be left open to everybody.
+    `private` routes need a token even where reads are open.
     """
     grant = await authenticator.grant(authorization)
     if grant is not None and scope in grant.scopes and not (private and grant is READS):
@@ -91,7 +91,7 @@ async def authorize(
 
 
 def check_source(grant: Grant, source: str) -> None:
-    """A token that is bound to a source writes for no other. Raises `Problem`, 403."""
+    """Checks that a token bound to a source writes only for it. Raises `Problem`, 403."""
     if grant.source is not None and grant.source != source:
         detail = f"the token is for the source {grant.source}, not for {source}"
         raise Problem(403, detail)
@@ -109,13 +109,13 @@ def _unknown() -> Problem:
 
 def _too_little(scope: Scope) -> Problem:
     value = f'Bearer realm="pagefold", error="insufficient_scope", scope="{scope}"'
-    return Problem(403, f"the token has not the scope {scope}", headers=[(b"www-authenticate", value.encode())])
+    return Problem(403, f"the token does not have the scope {scope}", headers=[(b"www-authenticate", value.encode())])
 
 
 def anonymous_grant(settings: HttpConfig, host: str, *, has_tokens: bool) -> Grant | None:
-    """What may be done without a token by whoever reaches the server at `host`.
+    """The grant without a token for callers that reach the server at `host`.
 
-    Raises `ConfigurationError` where that would be everything, or nothing could be done at all.
+    Raises `ConfigurationError` if it would allow everything to other machines, or nothing at all.
     """
     if has_tokens:
         return READS if settings.reads == "open" else None
@@ -131,7 +131,7 @@ def anonymous_grant(settings: HttpConfig, host: str, *, has_tokens: bool) -> Gra
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Whether only this machine reaches a server that listens at this host."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:

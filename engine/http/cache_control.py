@@ -1,4 +1,4 @@
-"""How long a page may be kept: what its channel says, and never beyond the moment at which a price begins or ends."""
+"""How long a page may be cached: as its channel is configured, but not beyond the start or end of a scheduled price."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.http.headers import Header
 
 SCHEDULED = b'"scheduled"'
-"""Stands in every page with a scheduled price. Where it stands for something else, a look at the page tells."""
+"""Every page with a scheduled price contains it. If it is there for another reason, the page is parsed in vain."""
 
 
 class _Span(msgspec.Struct, rename={"from_": "from"}):
@@ -35,14 +35,14 @@ class _Times(NamedTuple):
 
 
 class CachePolicy:
-    """The `Cache-Control` of pages. `public` tells that anybody may read them, and so may whoever stands between."""
+    """The `Cache-Control` of pages. `public`: reads need no token, so shared caches may keep pages."""
 
     def __init__(self, config: Config, *, public: bool) -> None:
         self._times = {name: _times(config, name) for name in config.channels}
         self.share(public=public)
 
     def share(self, *, public: bool) -> None:
-        """From now on, this is who may keep pages."""
+        """Sets whether shared caches may keep pages."""
         self._who = b"public" if public else b"private"
         self._usual = {name: self._header(times) for name, times in self._times.items()}
 
@@ -74,10 +74,10 @@ def _times(config: Config, channel: str) -> _Times:
 
 
 def seconds_to_change(body: bytes, now: datetime) -> int | None:
-    """How many whole seconds are left until a scheduled price of the page begins or ends; None when none will."""
+    """Whole seconds until a scheduled price of the page starts or ends; None if none will."""
     try:
         pricing = _page.decode(body).pricing
-    except msgspec.MsgspecError:  # a domain of another form has that name
+    except msgspec.MsgspecError:  # another kind of domain has that name
         return None
     spans = pricing.scheduled if pricing is not None else []
     moments = [moment for span in spans for moment in (span.from_, span.until) if moment is not None and moment > now]
@@ -90,7 +90,7 @@ def etag_of(body: bytes) -> bytes:
 
 
 def matches(condition: bytes, etag: bytes) -> bool:
-    """Whether an `If-None-Match` names the tag: `*` does, and so does a weak one (RFC 9110, 13.1.2)."""
+    """Whether an `If-None-Match` names the tag, also as `*` or as a weak tag (RFC 9110, 13.1.2)."""
     if condition == etag:
         return True
     if condition.strip() == b"*":

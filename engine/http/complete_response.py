@@ -1,8 +1,8 @@
-"""Answers that are whole from the start, sent in one piece: an extension of ASGI, for the page reads.
+"""Sends complete responses in one write: an ASGI extension for page reads.
 
-uvicorn takes an answer in parts, looks each header over, and keeps account of what is still to come. A page is known
-from its first header to its last byte, and all of its headers are the server's own: it needs none of that. Where the
-scope does not offer the extension, as under another server, the same answer goes out in parts.
+uvicorn takes a response in parts, checks every header, and tracks what is still to come. A page is complete from the
+start and all its headers are the server's own, so it needs none of that. Without the extension in the scope, as under
+another server, the same response is sent in parts.
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from pagefold.engine.http.headers import Header
 
 WHOLE = "pagefold.http.response.whole"
 OFFER: dict[str, dict[object, object]] = {WHOLE: {}}
-"""What a scope's `extensions` have where whole answers are taken."""
+"""The entry in a scope's `extensions` if complete responses are supported."""
 
 
 async def send_whole(scope: Scope, send: Send, status: int, headers: list[Header], body: bytes) -> None:
-    """Sends an answer. `headers` have its length, and nothing that came from outside."""
+    """Sends a response. `headers` include its length, and nothing that came from a client."""
     if WHOLE in (scope.get("extensions") or ()):
         await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
         return
@@ -28,15 +28,15 @@ async def send_whole(scope: Scope, send: Send, status: int, headers: list[Header
 
 
 def text_of(headers: Iterable[Header]) -> bytes:
-    """Headers as they go over the wire."""
+    """Headers in wire format."""
     return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its answer, which may be a whole one."""
+    """A request and its response, which may be sent complete."""
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  # a message of ASGI, or the one of the extension
-        """Sends a part of the answer, or all of it."""
+        """Sends a part of the response, or all of it."""
         if message["type"] != WHOLE:
             await super().send(message)
             return

@@ -1,11 +1,11 @@
-"""What uvicorn does not limit: the size of a request's head, how long a request may take to arrive, and connections.
+"""Limits that uvicorn lacks: the size of a request's head, the time a request takes to arrive, and connections.
 
-uvicorn reads whatever comes for as long as it comes. This protocol counts while it reads, and a look at all connections
-once in a while finds those whose time is over: no timer for each request, which would cost as much as reading a page.
+uvicorn reads any amount for any time. This protocol counts while it reads. A periodic check of all connections finds
+those that have timed out: a timer per request would cost as much as reading a page.
 
-The parser stops behind a head that offers another protocol, and uvicorn drops the body then. Here no offer is taken,
-and so the head is read again without it, and the body after it. What is refused is answered in its turn: not before
-the answers to what came in front of it.
+The parser stops after a head that offers another protocol, and uvicorn drops the body then. Here such an offer is
+ignored: the head is parsed again without it, then the body. Refusals are sent in order, after the responses to earlier
+requests on the connection.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from pagefold.engine.http.request_head import (
 from pagefold.engine.http.request_log import RequestLog
 
 LOOKS_IN_A_LIMIT = 10
-"""How often all connections are looked at in the time that the shortest limit gives them."""
+"""How often connections are checked within the shortest time limit."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.05, 1.0
 
@@ -53,13 +53,13 @@ _REFUSED = {
 
 
 Answerer: TypeAlias = Callable[[bytes, bytes, list[Header]], tuple[bytes, bytes] | None]
-"""Gives the head and the body of an answer to a method, an address and headers, or None where it takes more time."""
+"""Returns the head and body of the response to a method, URL and headers; None if the application must answer."""
 
 
 class ConnectionLimits:
-    """The connections of one process, counted, and those let in that the limits allow. Shared by all protocols.
+    """Counts the connections of one process and enforces the limits. Shared by all protocols.
 
-    Once it `is_ending`, each answer is the last one of its connection.
+    Once it `is_ending`, each response is the last one of its connection.
     """
 
     def __init__(self, limits: HttpConfig, traffic: RequestLog, at_once: Answerer) -> None:
@@ -71,18 +71,18 @@ class ConnectionLimits:
         self._by_address: Counter[str] = Counter()
 
     def enter(self, connection: "LimitedProtocol", address: str | None) -> str | None:
-        """Counts a connection. Gives the reason when there is one too many."""
+        """Counts a connection. Returns a reason to refuse it if a limit is exceeded."""
         self.open.add(connection)
         if address is not None:
             self._by_address[address] += 1
         if len(self.open) > self.limits.connections:
-            return "there are too many connections"
+            return "too many connections"
         if address is not None and self._by_address[address] > self.limits.connections_per_address:
-            return "there are too many connections from your address"
+            return "too many connections from this address"
         return None
 
     def leave(self, connection: "LimitedProtocol", address: str | None) -> None:
-        """Counts it no more."""
+        """Removes a connection from the count."""
         self.open.discard(connection)
         if address is not None:
             self._by_address[address] -= 1
@@ -90,7 +90,7 @@ class ConnectionLimits:
                 del self._by_address[address]
 
     async def watch(self) -> None:
-        """Closes what has been silent or slow for too long, until it is cancelled."""
+        """Closes connections that were idle or slow for too long, until it is cancelled."""
         shortest = min(self.limits.receive_seconds, self.limits.idle_seconds)
         pause = min(max(shortest / LOOKS_IN_A_LIMIT, SHORTEST_LOOK), LONGEST_LOOK)
         while True:
@@ -101,11 +101,11 @@ class ConnectionLimits:
 
 
 class GivenUp(Exception):  # it only ends the parser's work
-    """A request is refused before it is whole. Raised inside the parser, which gives up."""
+    """A request is refused before it is complete. Raised inside the parser to stop it."""
 
 
 def has_arrived(transport: asyncio.Transport) -> bool:
-    """Whether there is something that was sent, and not read yet."""
+    """Whether received data is waiting to be read."""
     line = transport.get_extra_info("socket")
     if line is None or transport.is_closing():
         return False
@@ -119,12 +119,11 @@ def has_arrived(transport: asyncio.Transport) -> bool:
 class LimitedProtocol(HttpToolsProtocol):
     """One connection, within limits.
 
-    `_since` is when a request began to arrive, or the connection was made, None while nothing is awaited but the
-    answer; `_idle_since` is when the last answer went out; `_writing_since` is when the client ceased to take it.
-    `_unparsed` counts the bytes since a head began, or since a body last grew. `_settled` tells that the request is one
-    that was answered at once. `_is_begun` tells that a request is arriving; `_offer` is its head again where it offers
-    another protocol. `_fault` is why the parser gives up, and `_refusal` what is said when everything before it is
-    answered.
+    `_since` is when a request began to arrive, or the connection was made; None while only a response is awaited.
+    `_idle_since` is when the last response was sent; `_writing_since` is when the client stopped reading. `_unparsed`
+    counts the bytes since a head began or a body last grew. `_settled`: the request was answered by the fast path.
+    `_is_begun`: a request is arriving. `_offer` is its head without the offer of another protocol. `_fault` is why the
+    parser was stopped, and `_refusal` the problem to send after earlier responses.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._address: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
-        """Lets a connection in, or tells it why not and closes it."""
+        """Accepts a connection, or refuses it with a reason and closes it."""
         super().connection_made(transport)
         self._address = self.client[0] if self.client else None
         reason = self._gate.enter(self, self._address)
@@ -163,13 +162,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(unavailable(reason))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Counts it no more."""
+        """Removes the connection from the count."""
         self._gate.leave(self, self._address)
         self._since = self._idle_since = self._writing_since = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Reads, unless more has come than may without a head coming to its end, or a body growing."""
+        """Parses data, unless too much has come without completing a head or extending a body."""
         if self.transport.is_closing() or self._refusal is not None:
             return
         if self._since is None and self._idle_since is not None:
@@ -185,7 +184,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end_with(Problem(431, _REFUSED[431]))
 
     def _read_on(self, rest: memoryview) -> None:
-        """Reads on behind a head with an offer, and behind those that follow in the same piece."""
+        """Continues after a head with an offer, and after further such heads in the same chunk."""
         try:
             while self._offer is not None:
                 self._take_no_offer(self._offer)
@@ -197,7 +196,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _take_no_offer(self, head: bytes) -> None:
-        """Reads a head again that now has no offer. The parser that has seen one expects no body any more."""
+        """Parses a head again without its offer: the parser that has seen the offer expects no body."""
         self._offer = None
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
@@ -214,12 +213,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._since = time.monotonic()
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's address."""
+        """A part of the request's URL."""
         self._count(len(url), 414)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header. What comes behind a body is none: it counts for the limits, and for nothing else."""
+        """One header. Trailers after a body count for the limits, and are otherwise ignored."""
         self._headers += 1
         if self._headers > self._limits.max_headers:
             self._give_up(Problem(431, _REFUSED[431]))
@@ -234,7 +233,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _watch(self, name: bytes, value: bytes) -> None:
         if name == HOST:
             if self._host is not None:
-                self._give_up(Problem(400, "Host is given twice"))
+                self._give_up(Problem(400, "Host is repeated"))
             self._host = value
         elif name == TRANSFER_ENCODING:
             self._is_coded = True
@@ -244,8 +243,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        """The head is there: what uvicorn does then, without WebSockets, and with answers that may be whole."""
-        if self.transport.is_closing():  # this was the last answer; what comes behind it is not even looked at
+        """The head is complete: does what uvicorn does, without WebSockets and with complete responses."""
+        if self.transport.is_closing():  # the last response was sent; further requests are ignored
             raise GivenUp
         version, method = self.parser.get_http_version(), self.parser.get_method()
         self._check_head(version)
@@ -265,13 +264,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._give_up(fault)
 
     def _set_aside(self, method: bytes, version: str) -> None:
-        """The parser stops here, and will say so. This request has not come to its end, whatever it says before."""
+        """The parser stops here and reports it. The request is not complete, whatever the parser says before."""
         if method == b"CONNECT":
-            self._give_up(Problem(501, "this is no proxy"))
+            self._give_up(Problem(501, "this server is not a proxy"))
         self._offer = without_offer(method, self.url, version, self.headers)
 
     def _begin(self, method: bytes, version: str, *, keep_alive: bool, is_first: bool) -> None:
-        """Has the application answer the request, when it is its turn."""
+        """Lets the application answer the request when its turn comes."""
         self._address_request(method, version)
         self.cycle = self._cycle(keep_alive=keep_alive)
         if is_first:
@@ -295,12 +294,12 @@ class LimitedProtocol(HttpToolsProtocol):
         scope["extensions"] = OFFER
 
     def is_at_rest(self) -> bool:
-        """Whether nobody waits for an answer yet."""
+        """Whether no response is pending."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
-        """Answers the request if it can be done here and now, when nobody else has to be answered before."""
+        """Answers the request directly, if it is possible and no earlier response is pending."""
         if self.flow.write_paused:
             return False
         answer = self._gate.at_once(method, self.url, self.headers)
@@ -336,7 +335,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there: from now on it waits for us."""
+        """The request is complete: from now on the client waits."""
         if self._offer is not None:  # its body is still to come
             return
         self._since = None
@@ -349,7 +348,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is out. What uvicorn would set a timer for is found by the next look."""
+        """The response is sent. The periodic check replaces uvicorn's keep-alive timer."""
         is_last = not self.pipeline
         super().on_response_complete()
         self._unset_keepalive_if_required()
@@ -358,21 +357,21 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
 
     def pause_writing(self) -> None:
-        """The client takes the answer more slowly than it is made."""
+        """The client reads the response more slowly than it is produced."""
         self._writing_since = time.monotonic()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """It has taken most of it."""
+        """The client has read most of it."""
         self._writing_since = None
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
-        """Refuses what the parser could not read, or what was given up, and closes."""
+        """Refuses what the parser could not read, or was stopped at, and closes."""
         self._end_with(self._fault or Problem(400, _REFUSED[400]))
 
     def look(self, now: float) -> None:
-        """Closes the connection if its time is over."""
+        """Closes the connection if it has timed out."""
         limits = self._limits
         if self._since is not None and now - self._since > limits.receive_seconds:
             self._time_out()
@@ -383,13 +382,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def say_last_word(self) -> None:
-        """The answer under way is the last one of this connection, unless more was asked before it."""
+        """Makes the current response the last of this connection, unless more requests came before."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
 
     def close_if_idle(self) -> None:
-        """Closes the connection where nothing was asked that is not answered, nor has begun to be asked."""
+        """Closes the connection if no request is pending or arriving."""
         if self.is_at_rest() and not self._is_begun and not self._unparsed and not has_arrived(self.transport):
             self.transport.close()
 
@@ -401,7 +400,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _end_with(self, problem: Problem) -> None:
-        """Refuses what is arriving, when everything before it is answered, and reads no further."""
+        """Refuses the arriving request once earlier ones are answered, and stops reading."""
         if self.transport.is_closing() or self._refusal is not None:
             return
         cycle: RequestResponseCycle | None = self.cycle
@@ -421,7 +420,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _break_off(self, cycle: RequestResponseCycle) -> None:
-        """Whoever reads the body hears that there will be no more of it. What was answered is not answered again."""
+        """Tells the reader of the body that it ends here. A response that has started is not replaced."""
         cycle.disconnected = True
         cycle.message_event.set()
         if cycle.response_started:
@@ -437,7 +436,7 @@ class LimitedProtocol(HttpToolsProtocol):
         raise GivenUp
 
     def _refuse(self, problem: Problem) -> None:
-        """Answers by ourselves, and closes: there is no request that an application could answer."""
+        """Sends the response itself and closes: the application has no request to answer."""
         if self.transport.is_closing():
             return
         status, headers, body = sent(problem)

@@ -1,4 +1,4 @@
-"""What webhooks and changes of tables have in common: whoever is let in is told 2xx, once what was sent is durable."""
+"""What webhooks and CDC have in common: an authenticated sender gets 2xx once its request is durable."""
 
 import re
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ _worth_keeping = re.compile(
     rb"|x-[a-z0-9-]+-(?:topic|event|event-id|webhook-id|delivery|triggered-at)"
 )
 
-ANSWERS = (ResponseSpec(202, "Each part is in the log, in dead letters, or none that is asked for, durably", Outcomes),)
-OVERLOADED = {503: "The store is unavailable, or more waits to be done than may: the same request is to be sent again"}
-"""Some senders take 429 for good: Saleor sends again after no 4xx, and Akeneo and WooCommerce pause. 503 is for now."""
+ANSWERS = (ResponseSpec(202, "Each part is durably in the log or in dead letters, or ignored", Outcomes),)
+OVERLOADED = {503: "The store is unavailable, or the append queue is full: send the same request again"}
+"""Some senders take 429 as final: Saleor does not retry a 4xx, Akeneo and WooCommerce pause. 503 means temporary."""
 
 
 def request_of(call: Call, via: Entrance, source: str, body: bytes) -> Request:
-    """The delivery in a request."""
+    """The webhook or CDC request in an HTTP request."""
     identifier = value_of(call.headers, IDENTIFIER.encode()) or b""
     kept = {
         name.decode(): value.decode("latin-1")
@@ -35,7 +35,7 @@ def request_of(call: Call, via: Entrance, source: str, body: bytes) -> Request:
 
 
 def accepted(outcomes: Sequence[Outcome]) -> Response:
-    """All of it is taken, one way or another: the sender has nothing left to do."""
+    """The response once everything is stored: the sender has nothing left to do."""
     return reply(Outcomes([_told(outcome) for outcome in outcomes]), 202)
 
 
@@ -50,5 +50,5 @@ def _told(outcome: Outcome) -> ItemOutcome:
 
 
 def any_type(_headers: list[Header]) -> bool:
-    """What a delivery says of its type is the sender's affair: it can be read, or it is kept."""
+    """Accepts any content type: the body can be parsed, or is kept in dead letters."""
     return True

@@ -1,9 +1,8 @@
-"""Page reads that are answered within the call in which they come: no task, no scope, no message.
+"""Page reads answered within the protocol callback: no task, no scope, no ASGI messages.
 
-That is how a storefront's usual request goes: for a page that is there, out of a store that makes nobody wait, by
-somebody who may read it: anybody where reads are open, else with a token that was looked up a moment ago. Whatever is
-not so, has a body, or fails, is left to the application, which answers it from the beginning. Both give the same
-answers.
+The usual storefront request takes this path: an existing page, from a store that reads without waiting, for a caller
+that may read it (reads are open, or the token's grant is cached). Everything else, including requests with a body and
+errors, is left to the application. Both give the same responses.
 """
 
 import time
@@ -19,12 +18,12 @@ from pagefold.engine.http.server_context import ServerContext
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect"])
-"""Headers of requests that have a body, or ask for something else than an answer. An offer to upgrade is ignored."""
+"""Headers of requests that have a body or expect more than a response. An offer to upgrade is ignored."""
 SECURE = text_of(SECURITY)
 
 
 class Answer(NamedTuple):
-    """A page, ready to be sent: `head` and `unchanged` lack what may be another one for the next request."""
+    """A page, ready to be sent. `head` and `unchanged` lack the headers that differ by request."""
 
     etag: bytes
     head: bytes
@@ -33,7 +32,7 @@ class Answer(NamedTuple):
 
 
 def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
-    """What is known of an answer as soon as the page is."""
+    """What is known of a response as soon as the page is."""
     etag = etag_of(page)
     found = text_of([JSON, (b"content-length", b"%d" % len(page)), (b"etag", etag)])
     unchanged = text_of([(b"etag", etag)])
@@ -41,7 +40,7 @@ def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
 
 
 class FastPageReads:
-    """Answers what can be answered at once, and counts it."""
+    """Answers page reads directly, and counts them."""
 
     def __init__(self, service: ServerContext) -> None:
         self._service = service
@@ -60,7 +59,7 @@ class FastPageReads:
         channel, sku = key
         try:
             found = read(sku, channel)
-        except Exception:  # noqa: BLE001  # it is told by the application, should it happen there too
+        except Exception:  # noqa: BLE001  # the application reports it, if it fails there too
             return None
         if found is None:
             return None
@@ -85,7 +84,7 @@ class FastPageReads:
 
 
 class Asked(NamedTuple):
-    """What the headers of a request have to say: whom it is for, the entity tags that it names, and its credential."""
+    """The headers that matter for a page read: host, entity tags and credential."""
 
     host: bytes | None
     condition: bytes | None
@@ -93,7 +92,7 @@ class Asked(NamedTuple):
 
 
 def _asked(headers: list[Header]) -> Asked | None:
-    """What is asked; None where it is more than a question."""
+    """The headers; None if the request is more than a page read."""
     host = condition = authorization = None
     for header, value in headers:
         if header in MORE_THAN_A_QUESTION:
@@ -112,7 +111,7 @@ def _asked(headers: list[Header]) -> Asked | None:
 
 
 def _key(url: bytes) -> tuple[str, str] | None:
-    """The channel and the SKU in an address; None for one that has to be looked at more closely."""
+    """The channel and the SKU in a URL; None if it needs closer parsing."""
     if b"%" in url or b"?" in url or b"#" in url or not url.isascii() or (found := segments_of(url)) is None:
         return None
     return found[0].decode(), found[1].decode()

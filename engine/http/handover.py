@@ -1,11 +1,11 @@
-"""Connections go to the process that is for what they ask: who reads a page does not wait behind those who post.
+"""Each connection is passed to the process that serves its kind of request, so that page reads do not wait for ingest.
 
-Python does one thing at a time in a process. Where several share a port, the first of them takes changes, folds, and is
-asked by operators, and the others read pages. Each looks at the head of a request, and where it is for the other kind
-it passes the connection on, with what has arrived of it.
+Python runs one thread at a time per process. When several processes share a port, the first takes changes, folds, and
+serves operators; the others read pages. Each process parses the head of a request, and passes the connection on, with
+the data received, if the other kind should answer it.
 
-Every process can answer everything. Where a connection cannot be passed on it stays where it is: when none of those who
-should take it answers, and when the server ends.
+Every process can answer everything. A connection stays where it is if it cannot be passed on: when no process of the
+other kind answers, or the server is ending.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from pagefold.engine.http.routing import Route
 from pagefold.engine.runtime.logs import Logger
 
 MARK = b"+"
-"""What goes with descriptors, which cannot go alone."""
+"""Sent with descriptors, which cannot be sent alone."""
 
 OF_A_CONNECTION = 2
-"""Descriptors: the connection, and a file with what has arrived of it."""
+"""Descriptors: the connection, and a file with the data received from it."""
 
 CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-"""Programs that this one starts have none of them, where the system can say so."""
+"""Closes the descriptors in child processes, where the system supports it."""
 
 IsForOthers: TypeAlias = Callable[[bytes, bytes], bool]
-"""Tells of a method and an address whether the other kind of process should answer it."""
+"""Whether the other kind of process should answer a method and URL."""
 
 Make: TypeAlias = "Callable[[], HandoverProtocol]"
 
@@ -49,13 +49,13 @@ log = Logger(__name__)
 
 
 def is_for_worker(routes: Iterable[Route]) -> IsForOthers:
-    """Whether a request is not for a reader: it changes something, or is what operators ask."""
+    """Matches requests that are for the worker: they change something or are for operators."""
     is_one = _one_of(each for each in routes if not _is_for_readers(each) and not _is_for_anyone(each))
     return lambda method, url: not url.startswith(PREFIX) and is_one(method, url)
 
 
 def is_for_readers(routes: Iterable[Route]) -> IsForOthers:
-    """Whether a request is for a reader."""
+    """Matches requests that are for readers."""
     return _one_of(filter(_is_for_readers, routes))
 
 
@@ -81,7 +81,7 @@ def _one_of(routes: Iterable[Route]) -> IsForOthers:
 
 
 def _pattern(path: str) -> str:
-    """Of the addresses of a path that has its parameters in braces."""
+    """The regular expression of a path with parameters in braces."""
     return "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", path))
 
 
@@ -89,7 +89,7 @@ def _pattern(path: str) -> str:
 
 
 class Others(NamedTuple):
-    """The other kind of process: the `way` to them, what they should answer, and whether they do at all."""
+    """The other kind of process: the `way` to it, the requests it should answer, and whether it does."""
 
     way: socket.socket
     should_answer: IsForOthers
@@ -97,14 +97,14 @@ class Others(NamedTuple):
 
 
 class _PassedOn(Exception):  # it only ends the parser's work
-    """The connection is another's. Raised inside the parser, which gives up."""
+    """The connection was passed on. Raised inside the parser to stop it."""
 
 
 class HandoverProtocol(LimitedProtocol):
-    """A connection that is passed on to `way` when it asks for something that is for others, and they `answer`.
+    """A connection that is passed on if its request is for the other kind of process, and that one answers.
 
-    `_arrived` is all there is of a request whose head is not complete. It is empty where nobody can tell at which byte
-    the request begins: behind another one, in one piece with it. `before` is what another process has read already.
+    `_arrived` is the data of a request whose head is not complete. It is empty if the request's first byte is unknown,
+    because it came in one chunk with the end of another. `before` is the data that another process has read.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class HandoverProtocol(LimitedProtocol):
         self.before = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
-        """Goes on where another process was, before anything else is read."""
+        """Continues with the data that another process has read, before reading more."""
         super().connection_made(transport)
         if self.before:
             before, self.before = self.before, b""
             self.data_received(before)
 
     def data_received(self, data: bytes) -> None:
-        """Keeps what belongs to a head."""
+        """Keeps the data of the head."""
         if not self._is_begun:
             self._arrived = [data]
         elif self._arrived:
@@ -138,7 +138,7 @@ class HandoverProtocol(LimitedProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """The head is there: it tells who answers."""
+        """The head is complete: decides who answers."""
         arrived, self._arrived = self._arrived, []
         others = self._others
         if arrived and others.should_answer(self.parser.get_method(), self.url) and self._pass_on(b"".join(arrived)):
@@ -146,17 +146,17 @@ class HandoverProtocol(LimitedProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What comes next is another request. If it has come in one piece with this one, it stays."""
+        """The next data is another request. If it came in one chunk with this one, it stays here."""
         self._arrived = []
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has given up: it was told to, or there is something wrong."""
+        """The parser has stopped: on purpose, or because of an error."""
         if not self._is_passed_on:
             super().send_400_response(msg)
 
     def _pass_on(self, arrived: bytes) -> bool:
-        """Whether the connection is another's now. While an answer is still to be sent, it is not passed on."""
+        """Passes the connection on, and returns whether it did. It does not while a response is being sent."""
         transport = self.transport
         if not self.is_at_rest() or transport.is_closing() or transport.get_write_buffer_size():
             return False
@@ -172,7 +172,7 @@ class HandoverProtocol(LimitedProtocol):
 
 
 def _send(way: socket.socket, connection: int, arrived: bytes) -> None:
-    """Sends a connection, all at once: of what has arrived, a part might be sent, so that it goes as a file."""
+    """Sends a connection in one message. The data goes as a file, because a message could be sent in part."""
     with _file_in_memory() as file:
         file.write(arrived)
         file.flush()
@@ -180,7 +180,7 @@ def _send(way: socket.socket, connection: int, arrived: bytes) -> None:
 
 
 def _file_in_memory() -> IO[bytes]:
-    """A file without a name: in memory where the system has such, so that it can be made where none can be written."""
+    """A file without a name, in memory if the system supports it, so that no writable disk is needed."""
     make = getattr(os, "memfd_create", None)
     return tempfile.TemporaryFile() if make is None else os.fdopen(make("pagefold"), "w+b")
 
@@ -190,7 +190,7 @@ def _file_in_memory() -> IO[bytes]:
 
 @asynccontextmanager
 async def taking_over(way: socket.socket, make: Make) -> AsyncIterator[None]:
-    """Takes over what is passed on, while the block lasts, and at its end what is on its way."""
+    """Takes over the connections that are passed on during the block, and at its end those still in transit."""
     async with anyio.create_task_group() as group:
         taking = anyio.CancelScope()
         group.start_soon(_take_on, way, make, group, taking)
@@ -214,13 +214,13 @@ def _take_all(way: socket.socket, make: Make, group: TaskGroup) -> None:
 
 
 def _received(way: socket.socket) -> tuple[socket.socket, bytes] | None:
-    """A connection, and what has arrived of it; None when no more are on their way."""
+    """A connection and the data received from it; None if there is none."""
     try:
         _, descriptors, _, _ = socket.recv_fds(way, len(MARK), OF_A_CONNECTION, CLOSED_ON_EXEC)
     except BlockingIOError:  # another reader has it
         return None
     if len(descriptors) < OF_A_CONNECTION:
-        log.warning("a connection is lost: too many files are open")
+        log.warning("a connection was lost: too many open files")
         for descriptor in descriptors:
             os.close(descriptor)
         return None

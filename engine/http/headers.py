@@ -1,4 +1,4 @@
-"""Headers that every answer has, ready to be sent."""
+"""Headers that every response has."""
 
 from typing import TypeAlias
 
@@ -6,17 +6,17 @@ Header: TypeAlias = tuple[bytes, bytes]
 
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
-"""Of every answer but a page: nobody else is to have it, and it may be another one the next moment."""
+"""On every response but a page: it must not be cached."""
 
 SECURITY: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""What a browser is told, should one ever see an answer: it is data, runs nothing, and is framed by nobody."""
+"""For browsers: the response is data, runs nothing, and must not be framed."""
 
 
 def value_of(headers: list[Header], name: bytes) -> bytes | None:
-    """The first value of a header, by its name in small letters; None when there is none."""
+    """The first value of a header, by its lower-case name; None if it is absent."""
     for key, value in headers:
         if key == name:
             return value

@@ -9,7 +9,7 @@ from pagefold.engine.http.headers import JSON, NO_STORE, SECURITY, Header
 
 
 def reply(value: object, status: int = 200, headers: Sequence[Header] = ()) -> Response:
-    """An answer with a value as JSON. Bytes are JSON already."""
+    """A response with a value as JSON. Bytes are sent as they are."""
     body = value if isinstance(value, bytes) else msgspec.json.encode(value)
     answer = Response(body, status)
     answer.raw_headers = [JSON, (b"content-length", b"%d" % len(body)), NO_STORE, *SECURITY, *headers]

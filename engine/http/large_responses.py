@@ -1,4 +1,4 @@
-"""Answers that are too large to be in memory for everybody who asks at a time."""
+"""Limits responses that are too large to hold in memory for many callers at once."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import Problem, overloaded
 
 PLACES = 2
-"""So many are made or sent at a time."""
+"""Large responses that are made or sent at the same time."""
 
 MAX_WAITING = 32
 
@@ -18,15 +18,15 @@ PART_BYTES = 256 * 1024
 
 
 class LargeAnswers:
-    """Gives out places. A client that takes an answer too slowly is cut off, and so gives its place back."""
+    """Hands out the places. A client that reads too slowly is disconnected, which frees its place."""
 
     def __init__(self) -> None:
         self._places = anyio.Semaphore(PLACES)
 
     async def answer(self, make: Callable[[], Awaitable[bytes]]) -> Response:
-        """The JSON document that `make` makes, when there is a place; it keeps it until it is sent.
+        """The JSON document that `make` makes, once there is a place; the place is kept until the document is sent.
 
-        Raises `Problem`, 429, when too many wait, and what `make` raises.
+        Raises `Problem`, 429, if too many requests wait, and what `make` raises.
         """
         if self._places.statistics().tasks_waiting >= MAX_WAITING:
             raise _many_waiting()
@@ -40,11 +40,11 @@ class LargeAnswers:
 
 
 def _many_waiting() -> Problem:
-    return overloaded(f"{MAX_WAITING} large answers wait to be made, and no more may")
+    return overloaded(f"{MAX_WAITING} large responses are waiting already")
 
 
 class _LargeAnswer(Response):
-    """Is sent in parts, each when the client has taken most of the former. `done` is called in the end."""
+    """Sends a response in parts, each after the client has read most of the previous one; then calls `done`."""
 
     def __init__(self, answer: Response, done: Callable[[], None]) -> None:
         super().__init__(answer.body, answer.status_code)
@@ -52,7 +52,7 @@ class _LargeAnswer(Response):
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as every answer
-        """Sends it."""
+        """Sends the response."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for start in range(0, len(self.body), PART_BYTES):

@@ -1,8 +1,8 @@
-"""The socket that a server listens on: how it is opened, and how it is closed without losing anybody.
+"""The listening socket: opening it, and closing it without losing connections.
 
-Whoever connects is let in by the system, before any process knows of it, and lost when the socket is closed before he
-is accepted. So at the end the system is told to let nobody in any more, and all who are in are accepted, before it is
-closed. Linux can be told so; elsewhere somebody may come in between.
+The system accepts connections before any process knows of them; they are lost if the socket is closed before the
+process accepts them. So at the end the system is told to refuse new connections, and all waiting ones are accepted,
+before the socket is closed. Linux supports this; on other systems a connection may be lost in between.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pagefold.engine.runtime.logs import Logger
 BACKLOG = 2_048
 
 SECONDS_TO_COME_IN = 0.1
-"""How long those may take to come in who were about to, when nobody else is let in any more."""
+"""How long connections that are being established get to complete, once new ones are refused."""
 
 _SO_ATTACH_FILTER = 26
 _INSTRUCTION = struct.Struct("HBBI")
@@ -31,13 +31,16 @@ _ONLY_KNOWN = (
     (0x06, 0, 0, 0),  # drop it
     (0x06, 0, 0, 0xFFFFFFFF),  # else take it
 )
-"""A filter for a socket that listens. Whoever begins to connect gets no answer, and tries again in a second."""
+"""A filter for the listening socket:
+
+it drops the first segment of a new connection, and the client tries again after a second.
+"""
 
 log = Logger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; at any free port for port 0. Raises `AddressUnavailable`."""
+    """Opens a socket that listens there, or at any free port for port 0. Raises `AddressUnavailable`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -57,30 +60,30 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Where clients find it."""
+    """The URL for clients."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def let_nobody_in(listener: socket.socket) -> None:
-    """Lets nobody begin to connect any more, whichever process has the socket, as far as the system can."""
+    """Stops accepting new connections on the socket, in every process that has it, where the system supports it."""
     if sys.platform != "linux":
         return
     text = b"".join(_INSTRUCTION.pack(*each) for each in _ONLY_KNOWN)
     program = ctypes.create_string_buffer(text)
-    with suppress(OSError):  # a system that has no filters
+    with suppress(OSError):  # a system without filters
         filtering = struct.pack("HL", len(_ONLY_KNOWN), ctypes.addressof(program))
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
 
 
 def accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """All who are in and not accepted yet."""
+    """All established connections that were not accepted yet."""
     while True:
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
             return
-        except ConnectionAbortedError:  # he has gone meanwhile
+        except ConnectionAbortedError:  # the client has disconnected
             continue
         except OSError as error:
             log.warning("cannot accept a connection", error=str(error))
@@ -90,13 +93,13 @@ def accepted(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 async def attend(connection: socket.socket, protocol: Any) -> None:  # noqa: ANN401  # one of uvicorn's kind
-    """Has a protocol speak with whoever is connected."""
+    """Attaches a protocol to a connection."""
     try:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-    except OSError:  # he has gone
+    except OSError:  # the client has disconnected
         connection.close()
 
 
 async def attend_all(listener: socket.socket, make: Callable[[], Any]) -> None:
-    """Has protocols speak with all who are in and not accepted yet."""
+    """Attaches protocols to all established connections that were not accepted yet."""
     await asyncio.gather(*[attend(connection, make()) for connection in accepted(listener)])

@@ -1,8 +1,7 @@
-"""`/metrics`: what was counted, in the form that Prometheus reads.
+"""`/metrics` in the Prometheus text format.
 
-Everything is counted in plain numbers where it happens, a batch at a time, and turned into metrics only when somebody
-asks. No label is an SKU. Where several processes share a port, the first one answers for all of them, each under its
-`worker`.
+Counters are plain numbers, updated per batch, and become metrics only on request. No label is an SKU. If several
+processes share a port, the first one answers for all, each with its `worker` label.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ __all__ = ["CONTENT_TYPE", "ShopCollector", "exposition"]
 
 
 async def exposition(service: ServerContext) -> bytes:
-    """All metrics as text. Raises `StoreUnavailable`: half of them would look like a shop at rest."""
+    """All metrics as text. Raises `StoreUnavailable`: without the store's metrics the shop would look idle."""
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
     standing = await service.shop.lag.standing()
@@ -33,7 +32,7 @@ async def exposition(service: ServerContext) -> bytes:
 
 
 class ShopCollector(Collector):
-    """Turns the numbers of each process, and what the store says, into metrics."""
+    """Turns the counters of each process and the state of the store into metrics."""
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class ShopCollector(Collector):
         yield from self._readiness()
 
     def _readiness(self) -> Iterator[Metric]:
-        """What `/readyz` says."""
+        """The results of `/readyz`."""
         ready = GaugeMetricFamily("pagefold_ready", "Whether every check for it holds.", labels=["for"])
         holds = GaugeMetricFamily("pagefold_check_ok", "Whether a check of readiness holds.", labels=["check"])
         for purpose in PURPOSES:
@@ -145,7 +144,7 @@ class ShopCollector(Collector):
         )
 
     def _standing(self) -> Iterator[Metric]:
-        """What the store says: the same whichever process answers."""
+        """The state of the store, the same in every process."""
         lag_events = GaugeMetricFamily("pagefold_lag_events", "Events that are not folded yet.", labels=["domain"])
         lag_seconds = GaugeMetricFamily("pagefold_lag_seconds", "Age of the oldest of them.", labels=["domain"])
         checkpoint = GaugeMetricFamily("pagefold_checkpoint", "Position that is folded.", labels=["domain"])
@@ -205,7 +204,7 @@ class ShopCollector(Collector):
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bound, as Prometheus wants them."""
+    """Cumulative counts by upper bound, as Prometheus expects them."""
     found: list[tuple[str, float]] = []
     total = 0
     for bound, number in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):

@@ -1,4 +1,4 @@
-"""Connections are open files, of which a process may have so many: often far fewer than it could, unless it asks."""
+"""Raises the limit of open files for connections: a process often gets fewer than it may ask for."""
 
 import sys
 
@@ -8,16 +8,16 @@ if sys.platform != "win32":
     import resource
 
 SPARE = 200
-"""Open files of a process that are no connections: the store's, the listener, what is being read."""
+"""Open files that are not connections: the store's, the listener, files being read."""
 
 log = Logger(__name__)
 
 
 def room_for(connections: int) -> int:
-    """Asks the system for so many, and gives how many there may be: fewer where the system does not allow them.
+    """Raises the limit to fit this many connections, and returns how many fit: fewer if the system does not allow them.
 
-    One connection more than there are files for would be refused by the system, without a word to whoever asks, and
-    neither the store nor anybody else could open a file any more.
+    Beyond the limit, the system would refuse connections silently, and neither the store nor anything else could open a
+    file.
     """
     if sys.platform == "win32":
         return connections
@@ -29,5 +29,9 @@ def room_for(connections: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
     allowed = max(1, soft - SPARE)
-    log.warning("fewer connections than configured: the system allows no more", connections=allowed, files=soft)
+    log.warning(
+        "fewer connections than configured: the system's limit of open files is too low",
+        connections=allowed,
+        files=soft,
+    )
     return allowed

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the routes and the types that they use: what it says is what the server checks."""
+"""The OpenAPI 3.1 document, generated from the routes and types with which the server validates."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,31 +17,31 @@ REFERENCE = "#/components/schemas/{name}"
 _parameter = re.compile(r"\{(\w+)\}")
 
 ALWAYS = {
-    400: "It is not HTTP, says twice what can be said once, or has no JSON where JSON is wanted",
-    408: "It was not complete in time",
-    421: "There are no tokens, and `Host` is no name of this machine, nor one in `hosts` of the configuration",
-    429: "Too much waits to be done",
-    431: "Its headers are too large, or too many",
-    500: "The server failed, and has logged why",
-    501: "Its body has another transfer coding than chunked",
-    503: "The store is unavailable, or there are too many connections: the same request may be sent again",
-    505: "It is of another version of HTTP than 1.0 and 1.1",
+    400: "The request is not valid HTTP, repeats a header or key, or its body is not JSON",
+    408: "The request was not complete in time",
+    421: "There are no tokens, and `Host` is neither this machine nor in `hosts` of the configuration",
+    429: "The server is overloaded",
+    431: "The headers are too large, or too many",
+    500: "The server failed; see its log",
+    501: "The body has a transfer coding other than chunked",
+    503: "The store is unavailable, or there are too many connections: the same request can be sent again",
+    505: "The HTTP version is neither 1.0 nor 1.1",
 }
-RETRY = [HeaderField("Retry-After", "In how many seconds it is worth asking again.")]
+RETRY = [HeaderField("Retry-After", "Seconds after which to try again.")]
 HEADERS = {
-    401: [HeaderField("WWW-Authenticate", "What would let the caller in.")],
+    401: [HeaderField("WWW-Authenticate", "The authentication scheme.")],
     429: RETRY,
     503: RETRY,
 }
-"""Of the problems of a status."""
+"""The headers of problems, by status."""
 
-SCOPED = {401: "There is no token, or none that is valid", 403: "The token has not the scope"}
+SCOPED = {401: "The token is missing or not valid", 403: "The token does not have the scope"}
 WITH_BODY = {
     413: "The body is too large",
-    415: "The body is of another type, or compressed",
-    422: "It cannot be meant, or is empty",
+    415: "The body has an unsupported type, or is compressed",
+    422: "The body is not valid, or is empty",
 }
-WITH_PARAMETERS = {422: "A parameter cannot be meant"}
+WITH_PARAMETERS = {422: "A parameter is invalid"}
 
 
 def document(routes: Sequence[Route]) -> bytes:
@@ -62,7 +62,7 @@ def document(routes: Sequence[Route]) -> bytes:
 
 
 def _any(kind: object) -> Document:
-    """What is declared as `object` is any JSON. Raises `NotImplementedError` for what has no schema."""
+    """The schema of `object`: any JSON. Raises `NotImplementedError` for types without a schema."""
     if kind is not object:
         raise NotImplementedError
     return {"description": "Any JSON."}
@@ -76,7 +76,7 @@ def _version() -> str:
 
 
 def _types(routes: Iterable[Route]) -> list[Any]:
-    """Every type that a body or an answer has."""
+    """Every type of a body or response."""
     return [ProblemDetails, *(each for route in routes for each in _types_of(route))]
 
 
@@ -134,7 +134,7 @@ def _in_headers(route: Route) -> Iterator[Document]:
 
 
 def _without_null(schema: Document) -> Document:
-    """A parameter is left out, and never null."""
+    """A parameter may be left out, but not null."""
     choices = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
     if "enum" in schema:
         return {**schema, "enum": [each for each in schema["enum"] if each is not None]}

@@ -1,4 +1,4 @@
-"""What the routes of operators have in common: who may ask, what is taken, and why something is decided."""
+"""What the routes for operators have in common: scope, bodies and reasons."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -23,7 +23,7 @@ def look_at(  # noqa: PLR0913  # as many as a route has
     query: type[msgspec.Struct] = NoQuery,
     problems: Mapping[int, str] = NO_PROBLEMS,
 ) -> Route:
-    """The route of what an operator looks at."""
+    """A route that an operator reads."""
     return Route("GET", path, handler, name, summary, "operate", query=query, answers=[answer], problems=problems)
 
 
@@ -37,6 +37,6 @@ def decide(  # noqa: PLR0913  # likewise
     body: object = None,
     problems: Mapping[int, str] = NO_PROBLEMS,
 ) -> Route:
-    """The route of what an operator decides, and says in a `body`, where there is one."""
+    """A route by which an operator decides something, with a `body` if there is one."""
     bodies = {} if body is None else {JSON_TYPE: body}
     return Route("POST", path, handler, name, summary, "operate", bodies=bodies, answers=[answer], problems=problems)

@@ -1,7 +1,7 @@
-"""`GET /v1/pages/{channel}/{sku}`: what storefronts ask all the time, answered in front of the router.
+"""`GET /v1/pages/{channel}/{sku}`: the storefront's page read, answered before the router.
 
-Whatever is known beforehand is made beforehand. What is rare (no page, a token, an escape in the path) is left to
-functions of its own, so that the usual answer is one read, one splice, one hash and two messages.
+What is known beforehand is prepared. Rare cases (no page, a token, an escape in the path) have their own functions, so
+that the usual response is one read, one splice, one hash and two messages.
 """
 
 import time
@@ -38,7 +38,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def segments_of(path: bytes) -> tuple[bytes, bytes] | None:
-    """The channel and the SKU in a path of this route, still encoded; None in any other path."""
+    """The channel and the SKU in a path of this route, still encoded; None for any other path."""
     if not path.startswith(PREFIX):
         return None
     channel, slash, sku = path[len(PREFIX) :].partition(b"/")
@@ -46,7 +46,7 @@ def segments_of(path: bytes) -> tuple[bytes, bytes] | None:
 
 
 def decoded(segment: bytes) -> str:
-    """A segment of a path as the text it stands for, encoded slashes and all. Raises `Problem` for what is no text."""
+    """Decodes a segment of a path, encoded slashes included. Raises `Problem` if it is not UTF-8."""
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
@@ -54,7 +54,7 @@ def decoded(segment: bytes) -> str:
 
 
 class PageReads:
-    """Answers page reads; everything else that is for this server goes to the application behind it."""
+    """Answers page reads, and passes everything else to the application."""
 
     def __init__(self, service: ServerContext, behind: Application) -> None:
         self._service = service
@@ -64,7 +64,7 @@ class PageReads:
         self._traffic = service.traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answers one request."""
         if scope["type"] == "http" and not self._service.answers_to(scope["headers"]):
             await self._turn_away(scope, send)
             return
@@ -76,7 +76,7 @@ class PageReads:
         method: str = scope["method"]
         try:
             status, headers, body = await self._answer(method, found, scope["headers"])
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered
+        except Exception as error:  # noqa: BLE001  # every error is answered
             if isinstance(error, StoreDamaged):
                 self._service.shop.faults.failed("read", error)
             status, headers, body = sent(problem_of(error))
@@ -117,11 +117,11 @@ class PageReads:
         return 200, [JSON, (b"content-length", length), (b"etag", etag), cached, *SECURITY], body
 
     async def _missing(self, sku: str, channel: str) -> Problem:
-        """There is no page, or none to show: one that was live is gone, anything else was not found."""
+        """The problem for a missing page: 410 if it is disabled and was live, else 404."""
         shop = self._service.shop
         if channel not in shop.config.channels:
             return no_channel()
         is_disabled = await shop.pages.get_json(sku, channel, disabled=True) is not None
         if is_disabled and await was_live(shop.store, shop.config, sku, channel):
-            return Problem(410, "the product is not offered in this channel any more")
+            return Problem(410, "the product is no longer offered in this channel")
         return no_page()

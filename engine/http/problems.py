@@ -1,6 +1,6 @@
-"""What went wrong, for the one who asked: problem details (RFC 9457), for every error that there is.
+"""Problem details (RFC 9457) for every error.
 
-An error that is not expected is logged with where it happened, and answered without a word of what it was.
+An unexpected error is logged with its traceback, and answered without details.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ from pagefold.engine.runtime.logs import Logger
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
-"""When it is worth asking again, where nothing better is known."""
+"""When to retry, if nothing better is known."""
 
 CONTENT_TYPE = (b"content-type", MEDIA_TYPE.encode())
 
-NO_CURSOR = "is not what `next` was"
+NO_CURSOR = "is not a cursor; pass the `next` of the previous list"
 
 _NEEDS_A_PERSON: dict[type[StoreError], str] = {
     LogReplaced: (
-        "the log is not the one that was folded: nothing is taken until its operator has put the right one back, or "
+        "the log is not the one that was folded: nothing is accepted until its operator has put the right one back, or "
         "has run `pagefold recover`"
     ),
     PagesUnfolded: "the pages were lost, and are being folded again; the same request may be sent again",
@@ -45,14 +45,14 @@ log = Logger(__name__)
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a request. `path` is inside its body, or names a parameter."""
+    """One error in a request. `path` is inside its body, or names a parameter."""
 
     path: str
     reason: str
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong. `title` and `status` are HTTP's own; `detail` is for people; `errors` are the single faults."""
+    """Problem details. `title` and `status` are HTTP's; `detail` is for people; `errors` lists each error."""
 
     title: str
     status: int
@@ -62,7 +62,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):  # it is named for what is answered
-    """A request that is answered with an error. `headers` come on top of those that every problem has."""
+    """A request that is answered with an error. `headers` are added to those of every problem."""
 
     def __init__(
         self, status: int, detail: str = "", *, errors: Sequence[Fault] = (), headers: Sequence[Header] = ()
@@ -74,79 +74,79 @@ class Problem(Exception):  # it is named for what is answered
 
 
 Sent: TypeAlias = tuple[int, list[Header], bytes]
-"""An answer as it goes out: status, headers, body."""
+"""A response as sent: status, headers, body."""
 
 
 class ClientGone(Exception):  # it is named for what happened
-    """Whoever asked has hung up before the request was complete: there is nobody to answer."""
+    """The client disconnected before the request was complete."""
 
 
 def no_route() -> Problem:
-    """The path is none of ours."""
-    return Problem(404, "there is no such route; /openapi.json has them all")
+    """No route has this path."""
+    return Problem(404, "unknown path; /openapi.json lists the routes")
 
 
 def no_channel() -> Problem:
-    """The configuration has no channel of that name."""
-    return Problem(404, "there is no such channel")
+    """The configuration has no such channel."""
+    return Problem(404, "unknown channel")
 
 
 def no_page() -> Problem:
-    """There is no page of that SKU in the channel, or none that ever was to be shown."""
-    return Problem(404, "there is no such page in this channel")
+    """The SKU has no page in the channel, or none that was ever visible."""
+    return Problem(404, "this channel has no such page")
 
 
 def misdirected() -> Problem:
-    """The request is for somebody else, by its `Host`, and may be a trick to reach this server with a browser."""
+    """`Host` names another server: the request may be a trick to reach this one through a browser."""
     detail = (
-        "without tokens this server answers to localhost and the addresses of this machine alone: "
-        "`hosts` in [http] has other names"
+        "without tokens this server answers only to localhost and this machine's own addresses: "
+        "add other names to `hosts` in [http]"
     )
     return Problem(421, detail)
 
 
 def invalid(path: str, reason: str) -> Problem:
-    """The request is understood, and cannot be meant."""
+    """The request is well-formed, but its content is invalid."""
     return Problem(422, f"{path}: {reason}" if path else reason, errors=[Fault(path, reason)])
 
 
 def given_twice(header: bytes) -> Problem:
-    """A header that can be there once is there again."""
-    return Problem(400, f"the header {header.decode()} is given twice")
+    """A header that must not be repeated is repeated."""
+    return Problem(400, f"the header {header.decode()} is repeated")
 
 
 def not_allowed(method: str, allowed: str) -> Problem:
-    """There is such a thing, and this cannot be done with it."""
-    return Problem(405, f"there is no {method} here", headers=[(b"allow", allowed.encode())])
+    """The path does not support the method."""
+    return Problem(405, f"{method} is not allowed here; allowed: {allowed}", headers=[(b"allow", allowed.encode())])
 
 
 def unsupported(taken: str) -> Problem:
-    """The body is of another type than is taken."""
+    """The body's type is not supported."""
     return Problem(415, f"the body must be {taken}", headers=[(b"accept", taken.encode())])
 
 
 def unavailable(reason: str, seconds: int = RETRY_SECONDS) -> Problem:
-    """The server cannot do it now, and may later."""
+    """The server cannot answer now, but may later."""
     return Problem(503, reason, headers=[retry_after(seconds)])
 
 
 def overloaded(reason: str, seconds: int = RETRY_SECONDS) -> Problem:
-    """There is more to do than can be done: nothing was taken, and it is to be sent again."""
+    """The server is overloaded: nothing was done, and the request should be sent again."""
     return Problem(429, reason, headers=[retry_after(seconds)])
 
 
 def as_unavailable(problem: Problem) -> Problem:
-    """The same for those who would not send again after 429."""
+    """The same as 503, for senders that would not retry after 429."""
     return Problem(503, problem.details.detail, headers=problem.headers)
 
 
 def retry_after(seconds: int) -> Header:
-    """When it is worth asking again."""
+    """The `Retry-After` header."""
     return (b"retry-after", b"%d" % seconds)
 
 
 def problem_of(error: Exception) -> Problem:
-    """What the one who asked is told of an error. What nobody expected is logged, and not told."""
+    """The problem for an error. An unexpected one is logged, and answered without details."""
     match error:
         case Problem():
             return error
@@ -158,11 +158,11 @@ def problem_of(error: Exception) -> Problem:
             return _for_now(error)
         case _:
             log.error("unexpected", error=type(error).__name__, exc_info=error)
-            return Problem(500, "the server could not answer, and has logged why")
+            return Problem(500, "the server failed; see its log")
 
 
 def _for_now(error: Overloaded | StoreError) -> Problem:
-    """What may be another answer later."""
+    """The problem for errors that may be temporary."""
     match error:
         case Overloaded():
             return overloaded(str(error))
@@ -170,14 +170,14 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             log.warning("the store is unavailable", error=str(error))
             return unavailable("the store is unavailable; the same request may be sent again")
         case LogReplaced() | PagesUnfolded():
-            log.error("the store needs a person", error=str(error))
+            log.error("the store needs an operator", error=str(error))
             return unavailable(_NEEDS_A_PERSON[type(error)], 10)
         case StoreReadOnly():
             log.warning("nothing can be written", error=str(error))
             return unavailable(error.told or "the store is read-only", 60)
         case StoreError():
             log.error("the store cannot be used", error=str(error))
-            return unavailable("the store cannot be used; its operator has been told", 60)
+            return unavailable("the store cannot be used; see the server's log", 60)
         case _:
             assert_never(error)
 
@@ -185,7 +185,7 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
 def _of_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -> Problem:
     match error:
         case UnknownDeadLetter():
-            return Problem(404, "there is no such dead letter")
+            return Problem(404, "unknown dead letter")
         case UnknownCursor():
             return invalid("after", NO_CURSOR)
         case DeadLetterResolved():
@@ -195,7 +195,7 @@ def _of_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -
 
 
 def sent(problem: Problem) -> Sent:
-    """The answer that a problem is."""
+    """The response for a problem."""
     body = msgspec.json.encode(problem.details)
     length = (b"content-length", b"%d" % len(body))
     return problem.status, [CONTENT_TYPE, length, NO_STORE, *SECURITY, *problem.headers], body

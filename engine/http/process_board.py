@@ -1,6 +1,6 @@
-"""What the processes that share a port let each other know without asking: who answers, and what is wrong.
+"""Shared memory through which the processes of a port see each other: heartbeats, and their failed checks.
 
-It stands in memory that all of them share, so that it can be read of a process that answers nothing any more.
+A process can be read here even when it answers nothing.
 """
 
 import mmap
@@ -13,13 +13,13 @@ import msgspec
 from pagefold.engine.reading.check_results import CheckResult
 
 BEAT_SECONDS = 0.25
-"""How often a process says that it lives, and looks whether the others do."""
+"""The interval of heartbeats, and of checking those of others."""
 
 SILENT_BEATS = 8
-"""Beats of its own in which a process hears nothing of another one, after which it asks that one for nothing: 2 s."""
+"""A process that has not beaten during this many of our own beats is considered silent: after 2 s."""
 
 REPORT_BYTES = 16 * 1024
-"""What one process can say of itself; of more, nothing is said."""
+"""Bytes that one process can report; a longer report is left out."""
 
 _HEADER = struct.Struct("=?7x")
 _SLOT = struct.Struct("=QII")
@@ -29,38 +29,38 @@ _results = msgspec.json.Decoder(list[CheckResult])
 
 
 class Board:
-    """A slot for each process, by its number, from 1. To be made before there are processes."""
+    """A slot for each process, by number, from 1. Create it before forking."""
 
     def __init__(self, processes: int) -> None:
         self.processes = processes
         self._memory = mmap.mmap(-1, _HEADER.size + processes * _SLOT_BYTES)
 
     def begin(self, number: int) -> None:
-        """A new process has this number, which has said nothing yet."""
+        """Resets the slot for a new process with this number."""
         _SLOT.pack_into(self._memory, self._slot(number), 0, 0, 0)
 
     def beat(self, number: int) -> None:
-        """It lives."""
+        """Counts a heartbeat."""
         beats, *report = _SLOT.unpack_from(self._memory, self._slot(number))
         _SLOT.pack_into(self._memory, self._slot(number), beats + 1, *report)
 
     def beats(self, number: int) -> int:
-        """How often it has said so: 0 as long as it has not begun."""
+        """The number of heartbeats; 0 before the process has started."""
         beats: int = _SLOT.unpack_from(self._memory, self._slot(number))[0]
         return beats
 
     def end(self) -> None:
-        """From now on, each process ends what it has begun, and passes nothing on."""
+        """Announces the end: from now on, processes finish their requests and pass none on."""
         _HEADER.pack_into(self._memory, 0, True)  # noqa: FBT003  # it has no name there
 
     @property
     def is_ending(self) -> bool:
-        """Whether the server is about to end."""
+        """Whether the server is ending."""
         ending: bool = _HEADER.unpack_from(self._memory, 0)[0]
         return ending
 
     def report(self, number: int, results: list[CheckResult]) -> None:
-        """What this process finds of itself."""
+        """Publishes the results of this process's checks."""
         text = msgspec.json.encode(results)
         if len(text) > REPORT_BYTES:
             text = b"[]"
@@ -69,7 +69,7 @@ class Board:
         _SLOT.pack_into(self._memory, start, self.beats(number), len(text), zlib.crc32(text))
 
     def reported(self, number: int) -> list[CheckResult]:
-        """What a process has found of itself last; nothing, where it is just being written, or never was."""
+        """The last results of a process; empty if they are being written or never were."""
         start = self._slot(number)
         _, length, checksum = _SLOT.unpack_from(self._memory, start)
         text = self._memory[start + _SLOT.size : start + _SLOT.size + length]
@@ -80,10 +80,9 @@ class Board:
 
 
 class PeerWatch:
-    """Says that this process lives, and knows which of the others do.
+    """Sends this process's heartbeat, and tracks those of the others.
 
-    One that stands still says nothing while this one says `SILENT_BEATS` times that it lives. So a machine that stands
-    still as a whole makes none of them silent.
+    Silence is measured in our own beats, so a pause of the whole machine makes no process silent.
     """
 
     def __init__(self, board: Board, number: int) -> None:
@@ -92,24 +91,24 @@ class PeerWatch:
         self._heard = {each: (0, 0) for each in range(1, board.processes + 1) if each != number}
 
     async def run(self) -> None:
-        """Goes on until it is cancelled."""
+        """Runs until it is cancelled."""
         while True:
             self.board.beat(self.number)
             self.look()
             await anyio.sleep(BEAT_SECONDS)
 
     def look(self) -> None:
-        """Looks who of the others has said anything since the last time."""
+        """Reads the heartbeats of the others."""
         for number, (beats, missed) in self._heard.items():
             now = self.board.beats(number)
             self._heard[number] = (now, missed + 1 if now == beats else 0)
 
     def answers(self, number: int) -> bool:
-        """Whether a process has begun, and is not silent; this one always does."""
+        """Whether a process has started and is not silent; this one always answers."""
         if number == self.number:
             return True
         return self.board.beats(number) > 0 and self._heard[number][1] < SILENT_BEATS
 
     def silent(self) -> list[int]:
-        """Those that do not answer."""
+        """The processes that do not answer."""
         return [number for number in self._heard if not self.answers(number)]

@@ -1,4 +1,4 @@
-"""What each process has counted, told once a second to the one that is asked for all of it."""
+"""The counters of each process, sent once a second to the one that serves `/metrics`."""
 
 import socket
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from pagefold.engine.shop import Shop
 
 SECONDS_BETWEEN = 1.0
 LARGEST = 1 << 17
-"""Bytes of what one process tells: some routes, and some numbers for each."""
+"""Bytes of one process's counters: some routes, with some numbers each."""
 
 
 class ProcessCounters(msgspec.Struct, frozen=True):
-    """All that one process has counted since it began. `requests` has the method, the route and the status of each."""
+    """All counters of one process since its start. `requests` has method, route, status and count."""
 
     worker: int
     requests: list[tuple[str, str, int, int]]
@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(ProcessCounters)
 
 
 def numbers_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
-    """Those of this process, which has that number among its peers."""
+    """The counters of this process, which has the number `worker`."""
     return ProcessCounters(
         worker=worker,
         requests=[(*asked, number) for asked, number in traffic.requests.items()],
@@ -47,27 +47,27 @@ def numbers_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
 
 
 class SiblingCounters:
-    """What the other processes have told of themselves, the newest of each."""
+    """The newest counters of the other processes."""
 
     def __init__(self) -> None:
         self._by_worker: dict[int, ProcessCounters] = {}
 
     def beside(self, own: ProcessCounters) -> list[ProcessCounters]:
-        """Those of all processes."""
+        """The counters of all processes."""
         known = {**self._by_worker, own.worker: own}
         return [known[worker] for worker in sorted(known)]
 
     async def hear(self, way: socket.socket) -> None:
-        """Listens to them, until it is cancelled."""
+        """Receives counters until it is cancelled."""
         while True:
             await anyio.wait_readable(way)
-            with suppress(BlockingIOError, msgspec.DecodeError):  # what was cut short is no reason to end
+            with suppress(BlockingIOError, msgspec.DecodeError):  # a truncated message is skipped
                 told = _decoder.decode(way.recv(LARGEST))
                 self._by_worker[told.worker] = told
 
 
 async def tell(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:
-    """Tells the numbers of this process, until it is cancelled. What nobody hears is told again, with the next."""
+    """Sends this process's counters until it is cancelled. Lost messages are covered by the next."""
     while True:
         with suppress(OSError):
             way.send(msgspec.json.encode(numbers()))

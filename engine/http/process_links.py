@@ -1,4 +1,4 @@
-"""The processes that share a port, and the ways between them: the first one works, the others read."""
+"""The processes that share a port and the sockets between them: the first is the worker, the others are readers."""
 
 import socket
 from typing import NamedTuple, Self
@@ -6,13 +6,13 @@ from typing import NamedTuple, Self
 from pagefold.engine.http.process_board import Board
 
 WORKER = 1
-"""The number of the process that takes changes, folds, and is asked by operators. Those of the others follow."""
+"""The number of the worker, which takes changes, folds and serves operators. Readers follow."""
 
 
 class SocketPair(NamedTuple):
-    """A pair of sockets, an end for the process that works and one for all that read; none of them ever waits.
+    """A pair of sockets, one end for the worker and one shared by all readers; neither blocks.
 
-    Whoever of several comes first takes what is sent to them.
+    A message to several readers goes to the first that receives it.
     """
 
     worker: socket.socket
@@ -20,27 +20,27 @@ class SocketPair(NamedTuple):
 
     @classmethod
     def open(cls, kind: socket.SocketKind) -> Self:
-        """A new one."""
+        """Opens a new pair."""
         ends = socket.socketpair(socket.AF_UNIX, kind)
         for end in ends:
             end.setblocking(False)  # noqa: FBT003  # it has no name there
         return cls(*ends)
 
     def end(self, number: int) -> socket.socket:
-        """That of a process, by its number."""
+        """The end for a process, by its number."""
         return self.worker if number == WORKER else self.readers
 
     def close(self) -> None:
-        """Both ends."""
+        """Closes both ends."""
         self.worker.close()
         self.readers.close()
 
 
 class ProcessLinks(NamedTuple):
-    """The ways on which connections are passed on, and on which readers tell their numbers; and what all may know.
+    """The sockets for passing connections and for counters, and the shared board.
 
-    To be opened before there are processes. All of them keep both ends, so that whoever takes the place of one that was
-    killed finds what was sent to it.
+    Open it before forking. All processes keep both ends, so that the replacement of a killed process finds what was
+    sent to it.
     """
 
     connections: SocketPair
@@ -49,10 +49,10 @@ class ProcessLinks(NamedTuple):
 
     @classmethod
     def open(cls, processes: int) -> Self:
-        """New ones, for so many processes."""
+        """Opens the links for this many processes."""
         return cls(SocketPair.open(socket.SOCK_STREAM), SocketPair.open(socket.SOCK_DGRAM), Board(processes))
 
     def close(self) -> None:
-        """Both ways."""
+        """Closes the sockets."""
         self.connections.close()
         self.numbers.close()

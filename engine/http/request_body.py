@@ -1,4 +1,4 @@
-"""Reading what a request says: its body, within limits, and the parameters behind the question mark."""
+"""Reads a request's body, within limits, and its query parameters."""
 
 from collections import Counter
 from typing import TypeVar
@@ -18,10 +18,10 @@ MOST_PARAMETERS = 20
 
 
 class BodyBudget:
-    """What has arrived of all bodies that are not answered yet, in bytes, and how many there may be.
+    """The bytes of all bodies that are not answered yet, and the maximum.
 
-    A body may be as large as it is allowed to be, but not all of them at once: whoever sends a thousand, and none of
-    them to its end, would fill the memory, and so would a thousand that wait to be read.
+    Each body may be as large as allowed, but not all at once: a thousand incomplete or waiting bodies would fill the
+    memory.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,10 +30,9 @@ class BodyBudget:
 
 
 async def read_body(headers: list[Header], receive: Receive, limit: int, incoming: BodyBudget) -> bytes:
-    """The body, whole, which counts as incoming until the caller takes it out. Raises `ClientGone`.
+    """Reads the whole body, which counts as incoming until the caller removes it. Raises `ClientGone`.
 
-    Raises `Problem` for one that is compressed or too large, or when too much arrives at a time: then nothing of it
-    counts.
+    Raises `Problem` if it is compressed or too large, or if too much arrives at once; nothing of it counts then.
     """
     check_encoding(headers)
     length = value_of(headers, b"content-length")
@@ -70,19 +69,19 @@ def _part(message: Message) -> bytes:
 
 
 def check_said(body: bytes) -> None:
-    """Something must be in it: whatever lost a body on its way would else be told that it was taken.
+    """Rejects an empty body: otherwise a sender whose body was lost would be told that it was accepted.
 
     Raises `Problem`, 422.
     """
     text = body.removeprefix(BYTE_ORDER_MARK)
     if not text or text.isspace():
-        raise invalid("", "the body is empty: what was to be in it has not come, and nothing was taken")
+        raise invalid("", "the body is empty; nothing was accepted")
 
 
 def single_value(headers: list[Header], name: bytes) -> bytes | None:
-    """The value of a header that is given once; None when there is none. Raises `Problem`, 400 for one given twice.
+    """The value of a header that must not be repeated; None if absent. Raises `Problem`, 400, if repeated.
 
-    Of two, one would be believed here and the other by whoever stands in between.
+    A proxy might use one of two values and this server the other.
     """
     values = values_of(headers, name)
     if len(values) > 1:
@@ -91,24 +90,24 @@ def single_value(headers: list[Header], name: bytes) -> bytes | None:
 
 
 def check_encoding(headers: list[Header]) -> None:
-    """Nothing is unpacked: a kilobyte may hold a gigabyte. Raises `Problem`, 415."""
+    """Rejects compressed bodies: a kilobyte may expand to a gigabyte. Raises `Problem`, 415."""
     for value in values_of(headers, b"content-encoding"):
         if value.strip().lower() not in {b"", b"identity"}:
             raise Problem(415, "the body must not be compressed", headers=[(b"accept-encoding", b"identity")])
 
 
 def too_many() -> Problem:
-    """Bodies arrive, of which each is small enough, and all together are not."""
-    return overloaded("too many large requests arrive at a time")
+    """The bodies that are arriving are too large together."""
+    return overloaded("too many large requests at a time")
 
 
 def too_large(limit: int) -> Problem:
-    """The body has more bytes than are taken. What is left of it is not read."""
+    """The body is larger than allowed. The rest of it is not read."""
     return Problem(413, f"the body has more than {limit} bytes", headers=[(b"connection", b"close")])
 
 
 def read_json(body: bytes, kind: type[Value]) -> Value:
-    """A JSON document of that type. Raises `Problem`, 400 for what is no JSON, else 422 with the place of the fault."""
+    """Decodes a JSON document. Raises `Problem`: 400 if it is not JSON, else 422 with the path of the error."""
     body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         value = msgspec.json.decode(body, type=kind)
@@ -124,20 +123,20 @@ def read_json(body: bytes, kind: type[Value]) -> Value:
 
 
 def read_query(text: bytes, kind: type[Value]) -> Value:
-    """The parameters behind the question mark. Raises `Problem`, 422 for one that is unknown, doubled or wrong."""
+    """Decodes the query parameters. Raises `Problem`, 422, for an unknown, repeated or invalid one."""
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
-    except ValueError:  # among them those of its text and of its count
-        raise invalid("", "the parameters behind the question mark cannot be read") from None
+    except ValueError:  # including wrong encoding and too many parameters
+        raise invalid("", "the query parameters cannot be read") from None
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
-            raise invalid(name, "is given twice")
+            raise invalid(name, "is repeated")
     try:
         value = msgspec.convert(dict(pairs), kind, strict=False)
     except msgspec.ValidationError as error:
         fault = decode_rejection(error, b"")
         raise invalid(fault.path, fault.reason) from None
     for name, _ in pairs:
-        if getattr(value, name) is None:  # the word `null` was taken for it
+        if getattr(value, name) is None:  # the text `null` was accepted as None
             raise invalid(name, "cannot be null; leave it out")
     return value

@@ -1,4 +1,4 @@
-"""What every way in stands on: what sources send is read in turn, and only while there is room for it."""
+"""What all ingest routes share: bodies are parsed in turn, and only while there is capacity."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,27 +19,27 @@ from pagefold.engine.shop import Shop
 Value = TypeVar("Value")
 
 LARGE = 16 * 1024
-"""Bytes of a body from which on it is read in a thread: it would hold up the event loop."""
+"""Bodies of at least this many bytes are parsed in a thread, not on the event loop."""
 
 MOST_WAITING = 32
-"""Large bodies that wait for their turn to be read."""
+"""Large bodies that may wait to be parsed."""
 
 SECONDS_BEHIND = 5
-"""When it is worth sending again while folding is too far behind."""
+"""`Retry-After` while folding is too far behind."""
 
 
 class Hook(NamedTuple):
-    """How a source's webhooks are trusted, and how they are read."""
+    """How a source's webhooks are verified and parsed."""
 
     signatures: SignatureVerifier
     reader: Reader
 
 
 class RequestIntake:
-    """The ways into one shop.
+    """Parses and appends what sources send to one shop.
 
     `hooks` and `tables` are those of the sources that have any. Raises `ConfigurationError` for paths and columns that
-    cannot work, and for secrets that the `environment` does not have.
+    cannot work, and for secrets that the `environment` lacks.
     """
 
     def __init__(self, shop: Shop, environment: Mapping[str, str]) -> None:
@@ -53,9 +53,9 @@ class RequestIntake:
         self.tables = dict(self._readers("cdc"))
 
     async def check_room(self) -> None:
-        """Raises `Overloaded` or `Problem`, 429, when nothing more is taken for the moment; `StoreUnavailable`.
+        """Raises `Overloaded` or `Problem`, 429, if nothing can be accepted at the moment; `StoreUnavailable`.
 
-        To be asked before the body is read: whoever has to send it again has sent little.
+        Call it before the body is read, so that a sender that must repeat its request has sent little.
         """
         self._shop.check_capacity()
         if self._waiting > MOST_WAITING:
@@ -65,12 +65,12 @@ class RequestIntake:
             raise _far_behind(behind, limit)
 
     def _readers(self, via: Entrance) -> list[tuple[str, Reader]]:
-        """Those of the sources that have this entrance."""
+        """The readers of the sources that have this entrance."""
         found = [(name, self._shop.deliveries.reader(via, name)) for name in self._shop.config.sources]
         return [(name, reader) for name, reader in found if reader is not None]
 
     async def take(self, request: Request, reader: Reader) -> list[Outcome]:
-        """What became of everything in a delivery, durably. Raises `Overloaded`, `StoreUnavailable`."""
+        """Takes everything in a request, durably, and returns its outcomes. Raises `Overloaded`, `StoreUnavailable`."""
         is_large = len(request.body) >= LARGE
 
         async def run(work: Callable[[], Value]) -> Value:
@@ -79,7 +79,7 @@ class RequestIntake:
         return await self._shop.deliveries.take(request, reader, run, self._shop.append_atomically)
 
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
-        """What a codec makes of a body. Large ones are read one after the other, beside the event loop."""
+        """Parses a body with a codec. Large ones are parsed in turn, off the event loop."""
         body = body.removeprefix(BYTE_ORDER_MARK)
         return await self._run(partial(codec, body), is_large=len(body) >= LARGE)
 
@@ -93,9 +93,9 @@ class RequestIntake:
             self._waiting -= 1
 
     async def append(self, found: Sequence[DomainEvent | Rejected]) -> list[AppendResult]:
-        """What became of each, in order: the events are appended in one transaction. Raises `Overloaded` for none.
+        """Appends the events in one transaction, and returns one result per item, in order. Raises `Overloaded`.
 
-        `StoreUnavailable` as well, after which any of them may be in the log.
+        Also raises `StoreUnavailable`, after which any of them may be in the log.
         """
         results = await append_parsed(found, self._shop.append_atomically)
         self._shop.counters.add_outcomes(
@@ -105,7 +105,7 @@ class RequestIntake:
 
 
 def _many_waiting() -> Problem:
-    return overloaded(f"{MOST_WAITING} large requests wait to be read, and no more may")
+    return overloaded(f"{MOST_WAITING} large requests are waiting already")
 
 
 def _far_behind(seconds: float, limit: float) -> Problem:

@@ -1,6 +1,6 @@
-"""What the server was asked: counted in plain numbers, and a sample of it logged.
+"""Counts requests, and logs a sample of them.
 
-A line has the route, never what stands in its place: a path may hold a SKU, and a query or a body anything.
+A log line has the route, never its values: a path may contain an SKU, and a query or body anything.
 """
 
 import time
@@ -10,15 +10,15 @@ from pagefold.engine.runtime.logs import Logger
 
 FAILED = 500
 UNKNOWN = "none"
-"""What is counted and logged in place of a route or a method that there is not."""
+"""Counted and logged instead of an unknown route or method."""
 
 log = Logger(__name__)
 
 
 class RequestLog:
-    """The requests of one process, and those `refused` before there was one.
+    """Counts the requests of one process, and those `refused` before they were complete.
 
-    Every n-th is logged, where 1/n is the `sample`; those that failed, all.
+    Logs every n-th request, where 1/n is the `sample`, and all that failed.
     """
 
     def __init__(self, sample: float) -> None:
@@ -31,7 +31,7 @@ class RequestLog:
         self._left = 1 if self._every else -1
 
     def logs_next(self) -> bool:
-        """Whether the request that begins is to be logged."""
+        """Whether the request that starts now is logged."""
         self._left -= 1
         if self._left:
             return False
@@ -39,7 +39,7 @@ class RequestLog:
         return True
 
     def note(self, method: str, route: str, status: int, size: int, started: float | None) -> None:
-        """Counts a request, and logs it where it began at `started`, or has failed."""
+        """Counts a request, and logs it if it has a start time or failed."""
         self.requests[method, route, status] += 1
         if started is not None or status >= FAILED:
             spent = {} if started is None else {"milliseconds": round((time.perf_counter() - started) * 1000, 3)}

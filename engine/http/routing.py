@@ -1,13 +1,13 @@
-"""What a route is: one operation of the server, described once, for the router and for the OpenAPI document.
+"""Routes: each operation of the server, described once for the router and for the OpenAPI document.
 
 To add one, write a handler, `async def handler(call: Call) -> Response`, and describe it in the `ROUTES` of its module:
 
     Route("POST", "/v1/events", append, "appendEvents", "Append events", scope="ingest",
-          bodies={"application/json": list[Event]}, answers=[Answer(202, "All were taken", Outcomes)])
+          bodies={"application/json": list[Event]}, answers=[ResponseSpec(202, "All were accepted", Outcomes)])
 
-and put these `ROUTES` into `engine/http/route_table.py`. When the handler runs, the caller has the scope, and the
-parameters are what they are declared to be. It raises `Problem`, or any error of the store: what is answered then is
-decided in `problems.py`. What every route of a kind may answer (401, 403, 413 and so on) need not be declared.
+and add these `ROUTES` to `engine/http/route_table.py`. When the handler runs, the caller has the scope, and the
+parameters are validated. It raises `Problem`, or any error of the store; `problems.py` decides the response. Errors
+that every route of a kind may give (401, 403, 413 and so on) need not be declared.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,25 +32,25 @@ JSON_TYPE = "application/json"
 
 
 def never(_headers: list[Header]) -> bool:
-    """No body is taken but of the types that the route declares."""
+    """Accepts no body types but those that the route declares."""
     return False
 
 
 class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The parameters of a route that has none."""
+    """The parameters of a route without any."""
 
 
 class HeaderField(NamedTuple):
-    """A header, in a request that may have it or in an answer that has it."""
+    """A header of a request or a response."""
 
     name: str
     description: str
 
 
 class ResponseSpec(NamedTuple):
-    """One of the answers of a route, when it succeeds. `content` is the type of its body, None where there is none.
+    """A successful response of a route. `content` is the type of its body, None if it has none.
 
-    `headers` are those that belong to this very answer.
+    `headers` are those of this response.
     """
 
     status: int
@@ -61,14 +61,13 @@ class ResponseSpec(NamedTuple):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One operation. `path` has its parameters in braces; `name` is the operation's in the OpenAPI document.
+    """One operation. `path` has its parameters in braces; `name` is its operation id in the OpenAPI document.
 
-    `scope` is what its caller must have been granted, None where anybody may ask; `private` ones need a token for it
-    even where reads are open. `query` has a field for each parameter behind the question mark, `headers` those that
-    belong to this route; `bodies` has the type of the body by media type, and none where there is no body. A body of
-    another type is taken all the same where `takes` says so of its headers. Callers of a `pushed` one take any 4xx for
-    good, or may do so: when there is too much to do, they are told 503.
-    `problems` are the errors of this very route, by status, beside those that every such route has.
+    `scope` is what the caller must have been granted, None for a public route; `private` routes need a token even where
+    reads are open. `query` has a field for each query parameter, `headers` the request headers of this route; `bodies`
+    has the type of the body by media type, empty if there is no body. `takes` may accept other bodies by their headers.
+    Callers of `pushed` routes may take any 4xx as final, so overload is answered with 503. `problems` are the errors of
+    this route, by status, besides those that every such route has.
     """
 
     method: str
@@ -88,7 +87,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Call:
-    """One request, as its handler gets it. `path` has the parameters of the path, decoded."""
+    """One request, as passed to its handler. `path` has the path parameters, decoded."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # a request has that many parts
         self,
@@ -110,37 +109,36 @@ class Call:
         self._held = 0
 
     def query(self, kind: type[Query]) -> Query:
-        """The parameters behind the question mark, as the route declares them."""
+        """The query parameters, as declared by the route."""
         assert isinstance(self._query, kind)  # noqa: S101  # a handler that asks for another type is wrong itself
         return self._query
 
     def header(self, name: str) -> str | None:
-        """A header, by its name in small letters."""
+        """A header, by its lower-case name."""
         value = value_of(self.headers, name.encode())
         return None if value is None else value.decode("latin-1")
 
     @property
     def media_type(self) -> str:
-        """The media type of the body, in small letters and without parameters; one of those that the route takes."""
+        """The media type of the body, in lower case and without parameters; one that the route accepts."""
         return (self.header("content-type") or "").partition(";")[0].strip().lower()
 
     async def body(self) -> bytes:
-        """The body as it came, with something in it.
+        """The body, which is not empty.
 
-        Raises `Problem` for one that is empty, too large or compressed, or for now; `ClientGone` for one that was cut
-        short.
+        Raises `Problem` if it is empty, too large or compressed, or on overload; `ClientGone` if it was cut off.
         """
         body = await self._read()
         check_said(body)
         return body
 
     def end(self) -> None:
-        """The handler is done with the body."""
+        """Releases the body's bytes once the handler is done."""
         self.service.incoming.bytes -= self._held
         self._held = 0
 
     async def json(self, kind: type[Value]) -> Value:
-        """The body, decoded; an empty one is no JSON. Raises `Problem`, 422 with the place of the fault, as well."""
+        """The body, decoded from JSON. Raises `Problem`, also 422 with the path of the error."""
         return read_json(await self._read(), kind)
 
     async def _read(self) -> bytes:

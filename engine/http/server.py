@@ -1,4 +1,4 @@
-"""uvicorn as we run it: within limits, without words of its own, ended by whoever has started it."""
+"""Runs uvicorn within limits, without its own logging, stopped by its caller."""
 
 import asyncio
 import socket
@@ -25,17 +25,17 @@ from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.runtime.task_groups import run_beside, unwrap_group
 
 DRAIN_SECONDS = 20
-"""How long requests under way are waited for at the end."""
+"""How long the end waits for requests in progress."""
 
 QUIET_SECONDS = 0.5
-"""How long a connection stays open at the end on which nothing is asked: somebody may just be about to."""
+"""How long idle connections stay open at the end: a request may be on its way."""
 
 LOOK_SECONDS = 0.05
-"""How often it is looked then whether something is."""
+"""How often connections are checked at the end."""
 
 
 class _Server(uvicorn.Server):
-    """Signals are for the one who has started it, who is told when it is `up` and when it has `ended`."""
+    """Leaves signals to its caller, which is told when it is `up` and has `ended`."""
 
     def __init__(self, config: uvicorn.Config, gate: ConnectionLimits) -> None:
         super().__init__(config)
@@ -48,17 +48,17 @@ class _Server(uvicorn.Server):
         self.up.set()
 
     def protocol(self) -> Any:  # noqa: ANN401  # as uvicorn was told
-        """That of one more connection."""
+        """The protocol for another connection."""
         make: Any = self.config.http_protocol_class
         return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def close_listeners(self) -> None:
-        """Nobody is let in any more."""
+        """Closes the listening sockets."""
         for server in self.servers:
             server.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  # uvicorn's own
-        """Lets nobody in any more, answers what was asked by those who are, and closes their connections."""
+        """Stops accepting connections, answers pending requests, and closes all connections."""
         deadline = time.monotonic() + DRAIN_SECONDS
         self.close_listeners()
         await self._answer_all(deadline)
@@ -89,10 +89,10 @@ async def serving(
     *,
     stands_in: bool = False,
 ) -> AsyncIterator[None]:
-    """Answers requests while the block lasts, of those who connect there, and of those whom peers pass on.
+    """Serves requests during the block: from connections to the listener, and from those that peers pass on.
 
-    One who `stands_in` lets them in only while none of its peers does who should. At the end nobody is let in any more,
-    and requests under way are finished, for `DRAIN_SECONDS` at most.
+    A process that `stands_in` accepts connections only while none of the responsible peers does. At the end no
+    connection is accepted, and pending requests are finished, for `DRAIN_SECONDS` at most.
     """
     gate = ConnectionLimits(service.config.http, service.traffic, FastPageReads(service).answer)
     watch = None if peers is None else PeerWatch(peers.board, service.worker)
@@ -116,7 +116,7 @@ async def serving(
 async def _end(
     server: _Server, gate: ConnectionLimits, listener: socket.socket | None, watch: PeerWatch | None
 ) -> None:
-    """Lets in all who were about to come in, nobody else, and waits until they are answered."""
+    """Accepts the connections already established, then none, and waits until they are answered."""
     gate.is_ending = True
     if watch is not None:
         watch.board.end()
@@ -138,12 +138,12 @@ def _standing_in(
 
 
 async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[], Any]) -> None:
-    """Lets in those who connect while nobody does who should."""
+    """Accepts connections while no responsible process does."""
     while True:
         if len(watch.silent()) == watch.board.processes - 1:
             with anyio.move_on_after(BEAT_SECONDS):
                 await anyio.wait_readable(listener)
-            with anyio.CancelScope(shield=True):  # whoever is accepted is not dropped
+            with anyio.CancelScope(shield=True):  # an accepted connection is not dropped
                 await attend_all(listener, make)
         else:
             await anyio.sleep(BEAT_SECONDS)
@@ -156,7 +156,7 @@ def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, peers: ProcessLin
 
 
 def _others(watch: PeerWatch, peers: ProcessLinks) -> Others:
-    """The readers for the one who works, and for a reader the one who works."""
+    """The readers, seen from the worker; the worker, seen from a reader."""
     works = watch.number == WORKER
     numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
 
@@ -171,7 +171,7 @@ def _others(watch: PeerWatch, peers: ProcessLinks) -> Others:
 async def _among(
     peers: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make: Callable[[], Any]
 ) -> AsyncIterator[None]:
-    """Takes over what peers pass on, and tells them, or hears from them, what is counted and how they are."""
+    """Takes over what peers pass on, and exchanges counters and checks with them."""
     if peers is None or watch is None:
         yield
         return
@@ -190,7 +190,7 @@ async def _among(
 
 
 async def _serve(server: _Server, listeners: list[socket.socket]) -> None:
-    with anyio.CancelScope(shield=True):  # it is ended by its flag, and then waits for those who are being answered
+    with anyio.CancelScope(shield=True):  # its flag ends it, after pending requests
         try:
             await server.serve(listeners)
         finally:
@@ -205,7 +205,7 @@ def _configuration(app: Application, protocol: Any) -> uvicorn.Config:  # noqa: 
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="error",  # of what clients send it warns a line each
+        log_level="error",  # it warns of every malformed request
         access_log=False,
         proxy_headers=False,
         server_header=False,

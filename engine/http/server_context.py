@@ -1,4 +1,4 @@
-"""What every handler stands on: the shop, who may do what, and what is counted."""
+"""What every handler needs: the shop, authorization, limits and counters."""
 
 import os
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from pagefold.engine.shop import Shop
 from pagefold.engine.stores.grants import Grant
 
 BODY_BYTES = 64 * 1024 * 1024
-"""Bytes of all bodies that are kept in memory, from their first byte until they are answered."""
+"""Bytes of all bodies held in memory, from arrival until they are answered."""
 
 
 class ServerContext:
     """One server over one open shop. `worker` is its number among the processes that share a port, from 1.
 
-    `reads_open` tells that pages are read without asking who reads; `description` is the OpenAPI document; `reported`
-    has the numbers of the other processes. The `environment` has the secrets of webhooks. Raises `ConfigurationError`
-    when it has not, and as `RequestIntake` does.
+    `reads_open`: pages are readable without a token. `description` is the OpenAPI document; `reported` has the counters
+    of the other processes. `environment` has the secrets of webhooks; raises `ConfigurationError` if one is missing,
+    and as `RequestIntake` does.
     """
 
     def __init__(
@@ -56,28 +56,28 @@ class ServerContext:
         self._hosts = AllowedHosts(shop.config.http.hosts)
 
     def restrict(self, anonymous: Grant | None) -> None:
-        """From now on, no more than this may be done without a token."""
+        """Sets the grant without a token, from now on."""
         self.access.anonymous = anonymous
         self.reads_open = anonymous is not None
         self.caching.share(public=self.reads_open)
 
     def answers_to(self, headers: list[Header]) -> bool:
-        """Whether a request is for this server."""
+        """Whether a request's `Host` is this server's."""
         return all(map(self.is_called, values_of(headers, b"host")))
 
     def is_called(self, host: bytes) -> bool:
-        """Whether a `Host` is a name that this server goes by. Where a token is needed, any name will do."""
+        """Whether a `Host` is accepted. If tokens are needed, every name is."""
         return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
 
     async def check_store_answers(self) -> None:
-        """Raises `StoreUnavailable`, in time, where the store says nothing: in front of what may take long."""
+        """Raises `StoreUnavailable` within the time limit if the store does not answer: call it before long work."""
         await with_timeout(self.shop.store.log.generation())
 
     def numbers(self) -> ProcessCounters:
-        """What this process has counted."""
+        """The counters of this process."""
         return numbers_of(self.worker, self.traffic, self.shop)
 
     @property
     def config(self) -> Config:
-        """The shop's."""
+        """The shop's configuration."""
         return self.shop.config

@@ -1,4 +1,4 @@
-"""Whether requests should be sent to this server: what its process finds, and what is known of the others."""
+"""Readiness of the server: the checks of this process, and the state of the others."""
 
 from collections.abc import Collection
 
@@ -16,7 +16,7 @@ REPORT_SECONDS = 1.0
 class ServerReadiness:
     """The checks of a shop, in a process that may be one of several.
 
-    Whoever is asked answers for all: that the one who takes changes lives, and what that one finds of itself.
+    Any process answers for all: whether the worker lives, and the worker's own checks.
     """
 
     def __init__(self, shop: Shop) -> None:
@@ -25,11 +25,11 @@ class ServerReadiness:
         self._watch: PeerWatch | None = None
 
     def share(self, watch: PeerWatch) -> None:
-        """From now on, this process is one of several."""
+        """Makes this process one of several."""
         self._watch = watch
 
     async def results(self, purposes: Collection[Purpose] = PURPOSES) -> list[CheckResult]:
-        """What the checks for any of these purposes find."""
+        """The results of the checks for any of these purposes."""
         found = await self._checks.results(purposes)
         watch = self._watch
         if watch is None:
@@ -39,7 +39,7 @@ class ServerReadiness:
         return found + [each for each in _of_processes(watch) if not set(purposes).isdisjoint(each.purposes)]
 
     async def report(self) -> None:
-        """Lets the others know what the one who takes changes finds of itself, until it is cancelled."""
+        """Publishes the worker's own checks, until it is cancelled."""
         watch = self._watch
         if watch is None or watch.number != WORKER:
             return
@@ -48,13 +48,13 @@ class ServerReadiness:
             await anyio.sleep(REPORT_SECONDS)
 
     async def close(self) -> None:
-        """Ends the checks that still run."""
+        """Ends the running checks."""
         await self._checks.close()
         await self._reported.close()
 
 
 def _with_reported(found: list[CheckResult], reported: list[CheckResult]) -> list[CheckResult]:
-    """What is well here, and not there, is not well."""
+    """The results, with those that fail in the worker only."""
     wrong = {each.name: each for each in reported if not each.ok}
     return [wrong.get(each.name, each) if each.ok else each for each in found]
 

@@ -1,6 +1,5 @@
-"""Changes over HTTP: events and CloudEvents, webhooks, and what Debezium tells of a source's tables.
+"""The routes of the server, a module each: pages, history, events, webhooks, CDC, dead letters, epochs, operations.
 
-Whatever it is, it is answered after the commit, with one outcome an item, in order, and sending it again is safe.
-Events are taken whole, in one transaction, or not at all; of what webhooks and Debezium deliver, what cannot be taken
-is kept.
+Ingest is answered after the commit, with one outcome per item, in order; sending a request again is safe. Events are
+appended in one transaction or not at all; parts of webhooks and CDC requests that fail are kept in dead letters.
 """

@@ -1,6 +1,7 @@
-"""What Debezium tells of a source's tables: changes of rows, completed with what the log has.
+"""Changes of a source's tables, sent by Debezium and completed from the log.
 
-Its sink tries a request a few times and then stops for ever. So a row that cannot be taken is kept, as a webhook is.
+Debezium's sink retries a request a few times and then stops for good. A row that cannot be taken is therefore kept, as
+a webhook is.
 """
 
 from starlette.responses import Response
@@ -13,12 +14,12 @@ from pagefold.engine.http.routing import JSON_TYPE, Call, Route
 
 
 async def receive(call: Call) -> Response:
-    """Appends what changes of rows state. What is about no row that counts is ignored, and as good as taken."""
+    """Appends the changes of rows. Messages that are not about a relevant row are ignored."""
     source, intake = call.path["source"], call.service.intake
     check_source(call.grant, source)
     reader = intake.tables.get(source)
     if reader is None:
-        raise Problem(404, "there are no tables of such a source")
+        raise Problem(404, "no CDC is configured for this source")
     await intake.check_room()
     body = await call.body()
     return accepted(await intake.take(request_of(call, "cdc", source, body), reader))
@@ -30,12 +31,12 @@ ROUTES = (
         "/v1/cdc/{source}",
         receive,
         "appendChanges",
-        "Append changes of a source's tables, as Debezium tells them",
+        "Append changes of a source's tables, in Debezium's form",
         scope="ingest",
         bodies={JSON_TYPE: object, NDJSON_TYPE: str},
         takes=any_type,
         pushed=True,
         answers=ANSWERS,
-        problems=OVERLOADED | {404: "The source has no tables"},
+        problems=OVERLOADED | {404: "No CDC is configured for the source"},
     ),
 )

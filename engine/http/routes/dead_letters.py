@@ -1,4 +1,4 @@
-"""Dead letters, for operators: they look at them, try them again, correct them and discard them."""
+"""Dead letters, for operators: list, show, retry, correct and discard them."""
 
 from collections import Counter
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
 
 
 class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which letters are listed: of a kind, a domain, a source; open ones, or resolved ones; behind a cursor."""
+    """Which dead letters are listed: of a kind, a domain, a source; open or resolved; after a cursor."""
 
     kind: Kind | None = None
     domain: DomainName | None = None
@@ -34,14 +34,14 @@ class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LetterList(msgspec.Struct, frozen=True):
-    """Some letters, the newest first, and what `after` is for the next of them: null when there are no more."""
+    """One chunk of dead letters, newest first; `next` is the cursor of the next, null at the end."""
 
     items: list[DeadLetterSummary]
     next: str | None
 
 
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which letters are tried again: `all`, or those of a kind, a domain, a source. `after` goes on behind a cursor."""
+    """Which dead letters are retried: `all`, or those of a kind, domain or source; after a cursor."""
 
     all: bool = False
     kind: Kind | None = None
@@ -52,14 +52,14 @@ class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RetriedItem(msgspec.Struct, frozen=True):
-    """What became of a letter that was tried again. `gone`: it was resolved before."""
+    """The result of retrying a dead letter. `gone`: it was resolved before."""
 
     id: str
     result: RetryResult
 
 
 class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of some letters, the oldest first, and what `after` is for the next: null when all were tried."""
+    """The results of one chunk, oldest first; `next` is the cursor of the next, null at the end."""
 
     resolved: int
     still_dead: int
@@ -69,9 +69,9 @@ class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to stand in the place of a letter's payload; null withdraws. `version` is the letter's unless given.
+    """The corrected payload; null withdraws. `version` is the dead letter's unless given.
 
-    Where the letter is a delivery of which no event could be made, it is the whole event.
+    For a request that could not become events, it is the whole event.
     """
 
     payload: msgspec.Raw
@@ -79,7 +79,7 @@ class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Corrected(msgspec.Struct, frozen=True):
-    """The letter is resolved. `position` is that of the event which says so; a `duplicate` was there before."""
+    """The dead letter is resolved by the event at `position`; a `duplicate` was there before."""
 
     id: str
     outcome: Literal["appended", "duplicate"]
@@ -87,13 +87,13 @@ class Corrected(msgspec.Struct, frozen=True):
 
 
 class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why nothing is to be done about a letter."""
+    """Why a dead letter is discarded."""
 
     reason: Reason
 
 
 async def listing(call: Call) -> Response:
-    """Letters, the newest first."""
+    """Lists dead letters, newest first."""
     query = call.query(LettersQuery)
     wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
     page = await with_timeout(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
@@ -101,22 +101,22 @@ async def listing(call: Call) -> Response:
 
 
 async def one(call: Call) -> Response:
-    """A letter whole, with its event; of a conflict, also how it differs from what stands."""
+    """Shows a dead letter with its event and, for a conflict, the difference from the stored event."""
     return reply(await with_timeout(call.service.shop.dead_letters.describe(await _letter(call))))
 
 
 async def retry(call: Call) -> Response:
-    """Tries a letter again."""
+    """Retries a dead letter."""
     letter = await _letter(call)
     return reply(RetriedItem(letter.id, await call.service.shop.dead_letters.retry(letter, by=call.grant.name)))
 
 
 async def retry_many(call: Call) -> Response:
-    """Tries some letters again, and tells where to go on."""
+    """Retries one chunk of dead letters."""
     choice = await call.json(RetryRequest)
     wanted = DeadLetterFilter(choice.kind, choice.domain, choice.source)
     if choice.all is (wanted != DeadLetterFilter()):
-        raise invalid("all", "say which letters with kind, domain and source, or all of them with true")
+        raise invalid("all", "give kind, domain or source, or set all to true")
     await call.service.check_store_answers()
     results, following = await call.service.shop.dead_letters.retry_some(
         wanted, after=choice.after, limit=choice.limit, by=call.grant.name
@@ -127,7 +127,7 @@ async def retry_many(call: Call) -> Response:
 
 
 async def correct(call: Call) -> Response:
-    """Puts another payload in the place of a letter's, under the name of the caller's token."""
+    """Replaces a dead letter's payload, under the name of the caller's token."""
     letter, correction = await _letter(call), await call.json(Correction)
     result = await call.service.shop.dead_letters.correct(
         letter, bytes(correction.payload), call.grant.name, version=correction.version
@@ -140,7 +140,7 @@ async def correct(call: Call) -> Response:
 
 
 async def discard(call: Call) -> Response:
-    """Nothing is to be done about a letter, says the caller, and why."""
+    """Discards a dead letter, with the caller's reason."""
     letter, discarding = await _letter(call), await call.json(DiscardRequest)
     office = call.service.shop.dead_letters
     await office.discard(letter, discarding.reason, call.grant.name)
@@ -151,39 +151,39 @@ async def _letter(call: Call) -> DeadLetter:
     return await with_timeout(call.service.shop.dead_letters.get(call.path["id"]))
 
 
-NO_LETTER = {404: "There is no such dead letter"}
-RESOLVED = {409: "It was resolved before, or others are at it: nothing has changed"}
+NO_LETTER = {404: "Unknown dead letter"}
+RESOLVED = {409: "It is resolved already, or being changed by others: nothing was changed"}
 
 ROUTES = (
     look_at(
         "/v1/dead-letters",
         listing,
         "listDeadLetters",
-        "What needs a person, the newest first",
-        ResponseSpec(200, "Some of them, and where to go on", LetterList),
+        "List dead letters, newest first",
+        ResponseSpec(200, "One chunk, and the cursor of the next", LetterList),
         query=LettersQuery,
     ),
     decide(
         "/v1/dead-letters:retry",
         retry_many,
         "retryDeadLetters",
-        "Try dead letters again, the oldest first, some at a time",
-        ResponseSpec(200, "What became of them, and where to go on", TriedMany),
+        "Retry one chunk of dead letters, oldest first",
+        ResponseSpec(200, "The results, and the cursor of the next chunk", TriedMany),
         body=RetryRequest,
     ),
     decide(
         "/v1/dead-letters/{id}:retry",
         retry,
         "retryDeadLetter",
-        "Try a dead letter again",
-        ResponseSpec(200, "What became of it", RetriedItem),
+        "Retry a dead letter",
+        ResponseSpec(200, "The result", RetriedItem),
         problems=NO_LETTER,
     ),
     decide(
         "/v1/dead-letters/{id}:correct",
         correct,
         "correctDeadLetter",
-        "Put another payload in the place of a dead letter's, as an event in the log",
+        "Correct a dead letter's payload, by an event in the log",
         ResponseSpec(200, "It is resolved", Corrected),
         body=Correction,
         problems=NO_LETTER | RESOLVED,
@@ -192,7 +192,7 @@ ROUTES = (
         "/v1/dead-letters/{id}:discard",
         discard,
         "discardDeadLetter",
-        "Decide that nothing is to be done about a dead letter",
+        "Discard a dead letter, with a reason",
         ResponseSpec(200, "It is resolved, and kept with the reason", DeadLetterSummary),
         body=DiscardRequest,
         problems=NO_LETTER | RESOLVED,
@@ -201,8 +201,8 @@ ROUTES = (
         "/v1/dead-letters/{id}",
         one,
         "getDeadLetter",
-        "A dead letter whole",
-        ResponseSpec(200, "Its error and its event, as they came", DeadLetterDetail),
+        "Show a dead letter",
+        ResponseSpec(200, "Its error and its event", DeadLetterDetail),
         problems=NO_LETTER,
     ),
 )

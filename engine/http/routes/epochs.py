@@ -1,4 +1,4 @@
-"""Epochs, for operators: they see which were raised, raise others, and dismiss sources that look reset."""
+"""Epochs, for operators: list them, raise them, and dismiss reset alarms."""
 
 from typing import Annotated
 
@@ -17,13 +17,13 @@ from pagefold.projections.epochs import MAX_EPOCH
 
 
 class EpochList(msgspec.Struct, frozen=True):
-    """What was raised and dismissed, the newest first."""
+    """The raised epochs and dismissed alarms, newest first."""
 
     items: list[EpochNote]
 
 
 class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A source, or a stream `sku/channel/domain/source`, whose epoch is to be the next one, or `epoch`; and why."""
+    """Raises the epoch of a source, or of a stream `sku/channel/domain/source`, to the next one or to `epoch`."""
 
     scope: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)]
     reason: Reason
@@ -31,7 +31,7 @@ class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A source that looks reset, in a domain or in all where it does, and why that is nothing."""
+    """Dismisses the reset alarm of a source, in one domain or in all."""
 
     source: Text
     reason: Reason
@@ -39,7 +39,7 @@ class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def listing(call: Call) -> Response:
-    """What was raised and dismissed."""
+    """Lists raised epochs and dismissed alarms."""
     return reply(EpochList(await with_timeout(call.service.shop.epochs.list())))
 
 
@@ -54,7 +54,7 @@ async def raising(call: Call) -> Response:
 
 
 async def dismissing(call: Call) -> Response:
-    """Dismisses an alarm, likewise."""
+    """Dismisses an alarm, under the name of the caller's token."""
     given = await call.json(Dismissal)
     await call.service.check_store_answers()
     epochs = call.service.shop.epochs
@@ -66,23 +66,23 @@ ROUTES = (
         "/v1/epochs",
         listing,
         "listEpochs",
-        f"Which epochs were raised, by whom and why; the newest {MAX_LISTED_NOTES:,}",
+        f"List raised epochs and dismissed alarms; the newest {MAX_LISTED_NOTES:,}",
         ResponseSpec(200, "All of them", EpochList),
     ),
     decide(
         "/v1/epochs",
         raising,
         "raiseEpoch",
-        "Raise the epoch of a source or a stream: versions may begin anew in it",
-        ResponseSpec(200, "Whatever is appended from now on without an epoch enters it", Note),
+        "Raise the epoch of a source or stream, whose versions may then restart",
+        ResponseSpec(200, "Events without an epoch enter it from now on", Note),
         body=Raising,
     ),
     decide(
         "/v1/epochs:dismiss",
         dismissing,
         "dismissReset",
-        "Say that a source which looks reset is not",
-        ResponseSpec(200, "It does not look reset any more", Note),
+        "Dismiss the reset alarm of a source",
+        ResponseSpec(200, "The alarm is cleared", Note),
         body=Dismissal,
     ),
 )

@@ -1,4 +1,4 @@
-"""Events as they stand in files, and CloudEvents, at one door."""
+"""Events in Pagefold's own form and CloudEvents, on one route."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -44,8 +44,8 @@ _SPACE = b" \t\r\n"
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The full current state of one domain of one SKU according to one source, at that source's version.
 
-    A payload of null withdraws it. A channel of `*` means every channel. An event of a higher epoch is newer than all
-    of lower ones, whatever its version; without one, it enters the current epoch of its stream.
+    A payload of null withdraws it. The channel `*` means every channel. An event of a higher epoch is newer than all of
+    lower epochs, whatever its version; without an epoch, it enters the current one of its stream.
     """
 
     type: DomainName
@@ -61,7 +61,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
 
 
 class CloudEvent(msgspec.Struct, frozen=True):
-    """The same as CloudEvents 1.0 have it: `subject` is the SKU, `sequence` the version, `data` the payload."""
+    """The same as a CloudEvent 1.0: `subject` is the SKU, `sequence` the version, `data` the payload."""
 
     specversion: Literal["1.0"]
     id: Identifier
@@ -92,7 +92,7 @@ async def receive(call: Call) -> Response:
 
 
 def _read(cloudevents: CloudEventReader, headers: Headers, media_type: str, body: bytes) -> Found:
-    """The events of a body, and why each of the others is none. Raises `Problem`, `Rejected` for the whole of it."""
+    """The events of a body, or why each is rejected. Raises `Problem` or `Rejected` for the whole body."""
     match mode_of(headers):
         case "structured":
             return [cloudevents.structured(body)]
@@ -113,7 +113,7 @@ def _lines_of(body: bytes) -> list[bytes]:
 
 def _documents_in(body: bytes) -> list[bytes]:
     if body.lstrip(_SPACE).startswith(b"[") and elements_of(body) is None:
-        raise Problem(400, "the body is not JSON: it begins as an array and does not end as one")
+        raise Problem(400, "the body is not JSON: the array is not complete")
     return documents_in(body)
 
 
@@ -125,14 +125,14 @@ def _event_in(document: bytes) -> DomainEvent | Rejected:
 
 
 def _of_the_callers(found: Found, grant: Grant) -> Found:
-    """Those of the source that the caller's token is for; the others are refused. Raises `Problem`, 403 for all."""
+    """Rejects events of other sources than the token's. Raises `Problem`, 403, if all are."""
     if grant.source is None:
         return found
     others = [isinstance(each, DomainEvent) and each.source != grant.source for each in found]
     if found and all(others):
         [first, *_] = [each.source for each in found if isinstance(each, DomainEvent)]
         check_source(grant, first)
-    refused = Rejected("source", f"the token is for the source {grant.source} alone")
+    refused = Rejected("source", f"the token is for the source {grant.source} only")
     return [refused if is_other else each for each, is_other in zip(found, others, strict=True)]
 
 
@@ -144,12 +144,12 @@ def _in_the_words_of_cloudevents(result: AppendResult) -> ItemOutcome:
 
 
 def _is_binary(headers: list[Header]) -> bool:
-    """Whether it is a CloudEvent in binary mode, whose data may be of any type that is JSON."""
+    """Whether it is a CloudEvent in binary mode, whose data may have any JSON type."""
     return mode_of(headers) == "binary"
 
 
 def _fields_of_binary_mode() -> list[HeaderField]:
-    """The headers of a CloudEvent in binary mode, as its reader knows them."""
+    """The headers of a CloudEvent in binary mode."""
     return [
         HeaderField(name, f"In binary mode, {'required' if each.required else 'optional'}. {each.meaning}.")
         for name, each in BINARY_HEADERS.items()
@@ -162,7 +162,7 @@ ROUTES = (
         "/v1/events",
         receive,
         "appendEvents",
-        "Append events: one, an array, one a line, or CloudEvents",
+        "Append events: one, an array, one per line, or CloudEvents",
         scope="ingest",
         headers=_fields_of_binary_mode(),
         bodies={

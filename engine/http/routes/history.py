@@ -1,4 +1,4 @@
-"""The audit trail of an SKU: what each source said, when, and the fields that it changed."""
+"""The history of an SKU: what each source sent, when, and the fields that it changed."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -24,7 +24,7 @@ _alphabet = re.compile(r"[A-Za-z0-9_-]{1,1024}", re.ASCII)
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which entries: of a channel (`*` is what was said for every channel), of a domain, behind a cursor."""
+    """Which entries: of a channel (`*` for events of every channel), of a domain, after a cursor."""
 
     channel: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     domain: DomainName | None = None
@@ -33,9 +33,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HistoryList(msgspec.Struct, frozen=True):
-    """Some entries, by stream and version, and what `after` is for the next of them: null when there are no more.
+    """One chunk of entries, by stream and version; `next` is the cursor of the next, null at the end.
 
-    There may be more although these are few, or none: one request looks at so many entries and no more.
+    A chunk may be short or empty although more follow: a request examines a limited number of entries.
     """
 
     items: list[HistoryEntry]
@@ -43,7 +43,7 @@ class HistoryList(msgspec.Struct, frozen=True):
 
 
 async def history(call: Call) -> Response:
-    """What was said about an SKU. One of which nothing was said has an empty history."""
+    """The history of an SKU; empty if it has no events."""
     query = call.query(HistoryQuery)
     sku = normalise_sku(call.path["sku"])
     if not is_storable_sku(sku) and (fault := sku_error(sku)) is not None:
@@ -75,10 +75,10 @@ ROUTES = (
         "/v1/skus/{sku}/history",
         history,
         "getHistory",
-        "What each source said about an SKU, field by field",
+        "Show the history of an SKU, field by field",
         scope="read",
         private=True,
         query=HistoryQuery,
-        answers=[ResponseSpec(200, "Some of it, and where to go on", HistoryList)],
+        answers=[ResponseSpec(200, "One chunk, and the cursor of the next", HistoryList)],
     ),
 )

@@ -1,4 +1,4 @@
-"""For those who run the server: is it alive, is it ready, what does it do, and what can it be asked."""
+"""Operations: health, readiness, metrics and the OpenAPI document."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -20,29 +20,29 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class ReadinessAnswer(msgspec.Struct, frozen=True):
-    """Whether requests should be sent here: every check that counts for them, and what is wrong."""
+    """Whether requests should be sent here: the result of every relevant check."""
 
     status: Literal["ready", "not ready"]
     checks: list[CheckResult]
 
 
 async def healthz(_call: Call) -> Response:
-    """The process lives; nothing else is asked."""
+    """Reports that the process lives, without checking anything else."""
     return reply(Health())
 
 
 async def readyz(call: Call) -> Response:
-    """Whether pages can be read here, and changes be sent here."""
+    """Reports whether pages can be read and changes be sent here."""
     return await _readiness(call.service, PURPOSES)
 
 
 async def readyz_reads(call: Call) -> Response:
-    """Whether pages can be read here, however far behind they are."""
+    """Reports whether pages can be read here, up to date or not."""
     return await _readiness(call.service, READS)
 
 
 async def readyz_ingest(call: Call) -> Response:
-    """Whether changes can be sent here: they are appended, and folded soon."""
+    """Reports whether changes can be sent here, and are folded soon."""
     return await _readiness(call.service, INGEST)
 
 
@@ -79,7 +79,7 @@ ROUTES = (
         healthz,
         "getHealth",
         "Whether the process lives",
-        answers=[ResponseSpec(200, "It does", Health)],
+        answers=[ResponseSpec(200, "It lives", Health)],
     ),
     _route_of("/readyz", readyz, "getReadiness", "Whether requests should be sent here"),
     _route_of("/readyz/reads", readyz_reads, "getReadinessForReads", "Whether pages should be read here"),
@@ -89,9 +89,9 @@ ROUTES = (
         "/metrics",
         metrics,
         "getMetrics",
-        "Numbers for Prometheus",
+        "Metrics for Prometheus",
         scope="operate",
-        answers=[ResponseSpec(200, "All of them", str, "text/plain")],
+        answers=[ResponseSpec(200, "All metrics", str, "text/plain")],
     ),
     Route(
         "GET",

@@ -1,4 +1,4 @@
-"""Pages: one of them, some hundred at once, and a channel's list for those who look after it."""
+"""Pages: one, up to some hundred at once, and a channel's list for operators."""
 
 from functools import partial
 from typing import Annotated, Literal
@@ -17,14 +17,14 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 
 MOST_SKUS = 500
 MOST_BYTES = 32 * 1024 * 1024
-"""Of the pages of one answer together."""
+"""Bytes of the pages of one response together."""
 
 SMALL_BYTES = 1024 * 1024
-"""Pages that are larger together are read for one caller after the other, and each takes them before the next."""
+"""Larger requests take turns, and each response is sent before the next is read."""
 
 MOST_LISTED = 500
 LOOKED_AT = 2_000
-"""How many SKUs one request for a list looks at, where few of them are wanted."""
+"""SKUs that one list request examines when a filter excludes most of them."""
 
 LONGEST_TEXT = 256
 
@@ -43,25 +43,25 @@ PageDocument = msgspec.defstruct(
         *((domain.name, dict[str, object] | None) for domain in DOMAINS),
     ],
 )
-"""A page, as it is spliced: what a store has of a section stands in it unread."""
+"""A page as spliced; the sections' stored bytes are not decoded."""
 
 
 class BatchGetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pages are asked for."""
+    """The pages that are requested."""
 
     channel: Text
     skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MOST_SKUS)]
 
 
 class BatchGetResult(msgspec.Struct, frozen=True):
-    """The pages that there are, by SKU as it was asked for, and the SKUs that have none to show."""
+    """The pages found, by SKU as requested, and the SKUs without a visible page."""
 
-    found: dict[str, PageDocument]  # type: ignore[valid-type]  # it is made of the domains that there are
+    found: dict[str, PageDocument]  # type: ignore[valid-type]  # the domains are known at import only
     missing: list[str]
 
 
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which pages are listed: behind an SKU, ready or not, live or not."""
+    """Which pages are listed: after an SKU, ready or not, live or not."""
 
     after: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LISTED)] = 100
@@ -70,9 +70,9 @@ class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PageList(msgspec.Struct, frozen=True):
-    """Some pages, by SKU, and what `after` is for the next of them: null when there are no more.
+    """One chunk of pages, by SKU; `next` is the cursor of the next, null at the end.
 
-    There may be more although these are few, or none: one request looks at so many SKUs and no more.
+    A chunk may be short or empty although more follow: a request examines a limited number of SKUs.
     """
 
     items: list[PageSummary]
@@ -80,12 +80,12 @@ class PageList(msgspec.Struct, frozen=True):
 
 
 async def one(_call: Call) -> Response:
-    """One page. The server answers this in front of the router: the table has it for its description alone."""
+    """One page. `page_reads.py` answers it before the router; this route only describes it."""
     raise no_page()
 
 
 async def batch(call: Call) -> Response:
-    """Some hundred pages, with one query, spliced into one document without being read."""
+    """Up to some hundred pages with one query, spliced into one document without decoding."""
     wanted = await call.json(BatchGetRequest)
     _check_channel(call, wanted.channel)
     try:
@@ -95,7 +95,7 @@ async def batch(call: Call) -> Response:
     try:
         return await call.service.large_answers.answer(partial(_found, call, wanted, MOST_BYTES))
     except ReadTooLarge as error:
-        reason = f"their pages have {error.size} bytes together, more than {MOST_BYTES}: ask for fewer at a time"
+        reason = f"their pages have {error.size} bytes together; at most {MOST_BYTES} are allowed: request fewer SKUs at a time"
         raise invalid("skus", reason) from None
 
 
@@ -109,7 +109,7 @@ async def _found(call: Call, wanted: BatchGetRequest, max_bytes: int) -> bytes:
 
 
 async def listing(call: Call) -> Response:
-    """How the pages of a channel stand, by SKU."""
+    """Lists the state of a channel's pages, by SKU."""
     query, channel = call.query(ListQuery), call.path["channel"]
     _check_channel(call, channel)
     looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
@@ -133,10 +133,10 @@ def _check_channel(call: Call, channel: str) -> None:
 
 
 OF_A_PAGE = (
-    HeaderField("ETag", "Another one as soon as the page has other bytes."),
-    HeaderField("Cache-Control", "How long the page is fresh: never beyond the next change of a scheduled price."),
+    HeaderField("ETag", "Changes whenever the page's bytes change."),
+    HeaderField("Cache-Control", "How long the page is fresh, at most until the next change of a scheduled price."),
 )
-NO_PAGE = {404: "There is no such channel or page, or the page is disabled and never was live", 410: "It was live once"}
+NO_PAGE = {404: "The channel or page does not exist, or the page is disabled and was never live", 410: "The page is disabled and was live"}
 
 ROUTES = (
     Route(
@@ -144,12 +144,12 @@ ROUTES = (
         "/v1/pages/{channel}/{sku}",
         one,
         "getPage",
-        "One page, with an entity tag, fresh for as long as its channel says",
+        "One page, with its entity tag and its channel's cache time",
         scope="read",
-        headers=[HeaderField("if-none-match", "Entity tags that the caller has, or `*`.")],
+        headers=[HeaderField("if-none-match", "Entity tags that the client has, or `*`.")],
         answers=[
             ResponseSpec(200, "The page", PageDocument, headers=OF_A_PAGE),
-            ResponseSpec(304, "It is what `If-None-Match` names", headers=OF_A_PAGE),
+            ResponseSpec(304, "The page has a tag of `If-None-Match`", headers=OF_A_PAGE),
         ],
         problems=NO_PAGE,
     ),
@@ -161,19 +161,19 @@ ROUTES = (
         f"Up to {MOST_SKUS} pages of a channel",
         scope="read",
         bodies={JSON_TYPE: BatchGetRequest},
-        answers=[ResponseSpec(200, "What was found, and what was not", BatchGetResult)],
-        problems={404: "There is no such channel"},
+        answers=[ResponseSpec(200, "The pages found, and the SKUs without one", BatchGetResult)],
+        problems={404: "Unknown channel"},
     ),
     Route(
         "GET",
         "/v1/pages/{channel}",
         listing,
         "listPages",
-        "How the pages of a channel stand, by SKU",
+        "List the state of a channel's pages, by SKU",
         scope="read",
         private=True,
         query=ListQuery,
-        answers=[ResponseSpec(200, "Some of them, and where to go on", PageList)],
-        problems={404: "There is no such channel"},
+        answers=[ResponseSpec(200, "One chunk, and the cursor of the next", PageList)],
+        problems={404: "Unknown channel"},
     ),
 )

@@ -1,7 +1,7 @@
-"""Webhooks: who signs for a source is let in, and what cannot be taken is kept for those who can mend it.
+"""Webhooks: a valid signature is accepted, and parts that cannot be appended are kept in dead letters.
 
-The sender of a webhook cannot mend what is wrong with it. So whatever has a signature that holds is answered 202: it is
-in the log, it was there already, it is kept in dead letters, or nobody here asks for it.
+The sender of a webhook cannot correct its data. Every request with a valid signature is therefore answered 202: its
+parts are appended, duplicates, kept in dead letters, or ignored.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ _CHALLENGE = (b"www-authenticate", b'Signature realm="pagefold"')
 
 
 async def receive(call: Call) -> Response:
-    """Takes one delivery of a source, when its signature holds."""
+    """Takes one request of a source if its signature is valid."""
     source, intake = call.path["source"], call.service.intake
     hook = intake.hooks.get(source)
     if hook is None:
-        raise Problem(404, "there are no webhooks of such a source")
+        raise Problem(404, "no webhook is configured for this source")
     await intake.check_room()
     body = await call.body()
     _check_signature(hook, call.headers, body)
@@ -45,11 +45,11 @@ ROUTES = (
         "/v1/webhooks/{source}",
         receive,
         "receiveWebhook",
-        "Take a webhook of a source, by its signature",
+        "Receive a signed webhook of a source",
         headers=[
-            HeaderField(IDENTIFIER, "Of Standard Webhooks: what the delivery is called, whenever it is sent."),
-            HeaderField(TIMESTAMP, "Of Standard Webhooks: when it was signed, in seconds since 1970."),
-            HeaderField(SIGNATURE, "Of Standard Webhooks: `v1,` and base64, several with a space between."),
+            HeaderField(IDENTIFIER, "Standard Webhooks: the id of the delivery, the same in every attempt."),
+            HeaderField(TIMESTAMP, "Standard Webhooks: when it was signed, in seconds since 1970."),
+            HeaderField(SIGNATURE, "Standard Webhooks: `v1,` and base64; several are separated by spaces."),
         ],
         bodies={JSON_TYPE: object},
         takes=any_type,
@@ -57,8 +57,8 @@ ROUTES = (
         answers=ANSWERS,
         problems=OVERLOADED
         | {
-            401: "The signature is not there, or does not hold",
-            404: "The source has no webhooks",
+            401: "The signature is missing or not valid",
+            404: "No webhook is configured for the source",
         },
     ),
 )
