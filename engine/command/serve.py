@@ -21,7 +21,7 @@ from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.http.authorization import EVERYTHING, BearerAuthenticator, anonymous_grant
 from pagefold.engine.http.listening_socket import address_of, listen
-from pagefold.engine.http.open_file_limit import room_for
+from pagefold.engine.http.open_file_limit import raise_file_limit
 from pagefold.engine.http.process_links import WORKER, ProcessLinks
 from pagefold.engine.http.server import serving
 from pagefold.engine.http.server_context import ServerContext
@@ -91,7 +91,7 @@ class _Shared(NamedTuple):
 
 def within_room(config: Config) -> Config:
     """The configuration, with no more connections than there may be open files."""
-    connections = room_for(config.http.connections)
+    connections = raise_file_limit(config.http.connections)
     return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
 
 

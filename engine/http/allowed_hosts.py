@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pagefold.engine.http.authorization import is_loopback
 
-MOST_KNOWN = 64
+MAX_REMEMBERED_HOSTS = 64
 """Accepted values of `Host` that are remembered."""
 
 _host = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
@@ -30,7 +30,7 @@ class AllowedHosts:
         found = _host.fullmatch(value.decode("latin-1"))
         if found is None or not ((name := _plain(found[1])) in self._names or is_loopback(name)):
             return False
-        if len(self._known) < MOST_KNOWN:
+        if len(self._known) < MAX_REMEMBERED_HOSTS:
             self._known.add(value)
         return True
 

@@ -30,7 +30,7 @@ from pagefold.engine.http.routing import Call, Route
 from pagefold.engine.http.server_context import ServerContext
 from pagefold.engine.stores.grants import Grant
 
-NOBODY = Grant("anybody", frozenset(), None)
+PUBLIC_GRANT = Grant("anybody", frozenset(), None)
 """The grant of a caller on a public route."""
 
 
@@ -42,10 +42,10 @@ def application(service: ServerContext, routes: Sequence[Route] = ROUTES) -> App
         by_path.setdefault(route.path, {})[route.method] = route
     paths = [Path(path, Endpoint(service, path, methods)) for path, methods in by_path.items()]
     router = Router(paths, redirect_slashes=False, default=Endpoint(service, UNKNOWN, {}))
-    return PageReads(service, _Behind(router))
+    return PageReads(service, _UndecodedPaths(router))
 
 
-class _Behind:
+class _UndecodedPaths:
     """Passes requests to the router with the undecoded path, so that an encoded slash does not separate segments."""
 
     def __init__(self, router: Router) -> None:
@@ -91,7 +91,7 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         route = self._route(scope["method"])
         headers: list[Header] = scope["headers"]
-        grant, authorization = NOBODY, single_value(headers, b"authorization")
+        grant, authorization = PUBLIC_GRANT, single_value(headers, b"authorization")
         if route.scope is not None:
             grant = await authorize(self._service.access, authorization, route.scope, private=route.private)
         path = {name: decoded(value.encode("latin-1")) for name, value in scope["path_params"].items()}

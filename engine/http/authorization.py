@@ -15,7 +15,7 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.stores.grants import SCOPES, Grant, Scope
 
 BEARER = b"bearer "
-LONGEST_SECRET = 512
+MAX_CREDENTIAL_BYTES = 512
 """Bytes of a credential. A longer one is never valid and is not looked up."""
 
 EVERYTHING = Grant("anonymous", frozenset(SCOPES), None)
@@ -67,7 +67,7 @@ class BearerAuthenticator:
 
 
 def _secret(authorization: bytes) -> str | None:
-    if authorization[: len(BEARER)].lower() != BEARER or len(authorization) > LONGEST_SECRET:
+    if authorization[: len(BEARER)].lower() != BEARER or len(authorization) > MAX_CREDENTIAL_BYTES:
         return None
     secret = authorization[len(BEARER) :].strip()
     return secret.decode() if secret.isascii() else None

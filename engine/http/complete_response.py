@@ -13,15 +13,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from pagefold.engine.http.headers import Header
 
-WHOLE = "pagefold.http.response.whole"
-OFFER: dict[str, dict[object, object]] = {WHOLE: {}}
+COMPLETE = "pagefold.http.response.whole"
+COMPLETE_EXTENSION: dict[str, dict[object, object]] = {COMPLETE: {}}
 """The entry in a scope's `extensions` if complete responses are supported."""
 
 
-async def send_whole(scope: Scope, send: Send, status: int, headers: list[Header], body: bytes) -> None:
+async def send_complete(scope: Scope, send: Send, status: int, headers: list[Header], body: bytes) -> None:
     """Sends a response. `headers` include its length, and nothing that came from a client."""
-    if WHOLE in (scope.get("extensions") or ()):
-        await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
+    if COMPLETE in (scope.get("extensions") or ()):
+        await send({"type": COMPLETE, "status": status, "headers": headers, "body": body})
         return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -37,7 +37,7 @@ class Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  # a message of ASGI, or the one of the extension
         """Sends a part of the response, or all of it."""
-        if message["type"] != WHOLE:
+        if message["type"] != COMPLETE:
             await super().send(message)
             return
         if self.flow.write_paused and not self.disconnected:

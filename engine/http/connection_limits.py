@@ -24,25 +24,25 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from pagefold.engine.configuration.http_config import HttpConfig
-from pagefold.engine.http.complete_response import OFFER, Cycle, text_of
+from pagefold.engine.http.complete_response import COMPLETE_EXTENSION, Cycle, text_of
 from pagefold.engine.http.headers import Header
 from pagefold.engine.http.problems import Problem, sent, unavailable
 from pagefold.engine.http.request_head import (
     HOST,
     TRANSFER_ENCODING,
     WATCHED,
-    coding_fault,
-    host_fault,
+    host_error,
     host_in_target,
-    version_fault,
+    transfer_coding_error,
+    version_error,
     without_offer,
 )
 from pagefold.engine.http.request_log import RequestLog
 
-LOOKS_IN_A_LIMIT = 10
+CHECKS_PER_LIMIT = 10
 """How often connections are checked within the shortest time limit."""
 
-SHORTEST_LOOK, LONGEST_LOOK = 0.05, 1.0
+MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 0.05, 1.0
 
 _REFUSED = {
     400: "this is not HTTP",
@@ -92,7 +92,7 @@ class ConnectionLimits:
     async def watch(self) -> None:
         """Closes connections that were idle or slow for too long, until it is cancelled."""
         shortest = min(self.limits.receive_seconds, self.limits.idle_seconds)
-        pause = min(max(shortest / LOOKS_IN_A_LIMIT, SHORTEST_LOOK), LONGEST_LOOK)
+        pause = min(max(shortest / CHECKS_PER_LIMIT, MIN_CHECK_SECONDS), MAX_CHECK_SECONDS)
         while True:
             await anyio.sleep(pause)
             now = time.monotonic()
@@ -100,7 +100,7 @@ class ConnectionLimits:
                 connection.look(now)
 
 
-class GivenUp(Exception):  # it only ends the parser's work
+class RequestRefused(Exception):  # it only ends the parser's work
     """A request is refused before it is complete. Raised inside the parser to stop it."""
 
 
@@ -177,17 +177,17 @@ class LimitedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            self._read_on(memoryview(data)[offer.args[0] :])
+            self._parse_rest(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("")
         if self._unparsed > self._limits.max_header_bytes:
-            self._end_with(Problem(431, _REFUSED[431]))
+            self._refuse_arriving(Problem(431, _REFUSED[431]))
 
-    def _read_on(self, rest: memoryview) -> None:
+    def _parse_rest(self, rest: memoryview) -> None:
         """Continues after a head with an offer, and after further such heads in the same chunk."""
         try:
             while self._offer is not None:
-                self._take_no_offer(self._offer)
+                self._parse_without_offer(self._offer)
                 try:
                     self.parser.feed_data(rest)
                 except httptools.HttpParserUpgrade as offer:
@@ -195,7 +195,7 @@ class LimitedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("")
 
-    def _take_no_offer(self, head: bytes) -> None:
+    def _parse_without_offer(self, head: bytes) -> None:
         """Parses a head again without its offer: the parser that has seen the offer expects no body."""
         self._offer = None
         self.parser = httptools.HttpRequestParser(self)
@@ -237,7 +237,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._host = value
         elif name == TRANSFER_ENCODING:
             self._is_coded = True
-            if (fault := coding_fault(value)) is not None:
+            if (fault := transfer_coding_error(value)) is not None:
                 self._give_up(fault)
         elif value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -245,21 +245,21 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete: does what uvicorn does, without WebSockets and with complete responses."""
         if self.transport.is_closing():  # the last response was sent; further requests are ignored
-            raise GivenUp
+            raise RequestRefused
         version, method = self.parser.get_http_version(), self.parser.get_method()
         self._check_head(version)
         if self.parser.should_upgrade():
             self._set_aside(method, version)
             return
-        is_first = self.is_at_rest()
+        is_first = self.has_no_pending_response()
         keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._gate.is_ending
-        if not (is_first and self._answer_at_once(method, keep_alive=keep_alive)):
+        if not (is_first and self._answer_directly(method, keep_alive=keep_alive)):
             self._begin(method, version, keep_alive=keep_alive, is_first=is_first)
         self._in_head = False
         self._unparsed = 0
 
     def _check_head(self, version: str) -> None:
-        fault = host_fault(self._host) if version == "1.1" else version_fault(version, is_coded=self._is_coded)
+        fault = host_error(self._host) if version == "1.1" else version_error(version, is_coded=self._is_coded)
         if fault is not None:
             self._give_up(fault)
 
@@ -291,14 +291,14 @@ class LimitedProtocol(HttpToolsProtocol):
         path = raw_path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["query_string"] = url.query or b""
-        scope["extensions"] = OFFER
+        scope["extensions"] = COMPLETE_EXTENSION
 
-    def is_at_rest(self) -> bool:
+    def has_no_pending_response(self) -> bool:
         """Whether no response is pending."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
-    def _answer_at_once(self, method: bytes, *, keep_alive: bool) -> bool:
+    def _answer_directly(self, method: bytes, *, keep_alive: bool) -> bool:
         """Answers the request directly, if it is possible and no earlier response is pending."""
         if self.flow.write_paused:
             return False
@@ -368,7 +368,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's own words are for nobody
         """Refuses what the parser could not read, or was stopped at, and closes."""
-        self._end_with(self._fault or Problem(400, _REFUSED[400]))
+        self._refuse_arriving(self._fault or Problem(400, _REFUSED[400]))
 
     def look(self, now: float) -> None:
         """Closes the connection if it has timed out."""
@@ -381,7 +381,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._idle_since = None
             self.transport.close()
 
-    def say_last_word(self) -> None:
+    def close_after_response(self) -> None:
         """Makes the current response the last of this connection, unless more requests came before."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -389,28 +389,33 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def close_if_idle(self) -> None:
         """Closes the connection if no request is pending or arriving."""
-        if self.is_at_rest() and not self._is_begun and not self._unparsed and not has_arrived(self.transport):
+        if (
+            self.has_no_pending_response()
+            and not self._is_begun
+            and not self._unparsed
+            and not has_arrived(self.transport)
+        ):
             self.transport.close()
 
     def _time_out(self) -> None:
         self._since = None
         if self._is_begun or self._unparsed:
-            self._end_with(Problem(408, _REFUSED[408]))
+            self._refuse_arriving(Problem(408, _REFUSED[408]))
         else:
             self.transport.close()
 
-    def _end_with(self, problem: Problem) -> None:
+    def _refuse_arriving(self, problem: Problem) -> None:
         """Refuses the arriving request once earlier ones are answered, and stops reading."""
         if self.transport.is_closing() or self._refusal is not None:
             return
         cycle: RequestResponseCycle | None = self.cycle
         if self._in_head or cycle is None:
-            is_due = self.is_at_rest()
+            is_due = self.has_no_pending_response()
         elif self.pipeline and self.pipeline[0][0] is cycle:  # it has not begun to be answered, and never will be
             self.pipeline.popleft()
             is_due = False
         else:
-            self._break_off(cycle)
+            self._cut_body_off(cycle)
             is_due = True
         if is_due:
             self._refuse(problem)
@@ -419,7 +424,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._since = None
             self.flow.pause_reading()
 
-    def _break_off(self, cycle: RequestResponseCycle) -> None:
+    def _cut_body_off(self, cycle: RequestResponseCycle) -> None:
         """Tells the reader of the body that it ends here. A response that has started is not replaced."""
         cycle.disconnected = True
         cycle.message_event.set()
@@ -433,7 +438,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _give_up(self, fault: Problem) -> NoReturn:
         self._fault = fault
-        raise GivenUp
+        raise RequestRefused
 
     def _refuse(self, problem: Problem) -> None:
         """Sends the response itself and closes: the application has no request to answer."""

@@ -17,12 +17,12 @@ from pagefold.engine.http.page_reads import PREFIX, TEMPLATE, segments_of
 from pagefold.engine.http.server_context import ServerContext
 
 METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
-MORE_THAN_A_QUESTION = frozenset([b"content-length", b"transfer-encoding", b"expect"])
+OTHER_THAN_READ_HEADERS = frozenset([b"content-length", b"transfer-encoding", b"expect"])
 """Headers of requests that have a body or expect more than a response. An offer to upgrade is ignored."""
 SECURE = text_of(SECURITY)
 
 
-class Answer(NamedTuple):
+class PreparedPage(NamedTuple):
     """A page, ready to be sent. `head` and `unchanged` lack the headers that differ by request."""
 
     etag: bytes
@@ -31,12 +31,12 @@ class Answer(NamedTuple):
     unchanged: bytes
 
 
-def answer_of(_sku: str, _channel: str, page: bytes) -> Answer:
+def prepare_page(_sku: str, _channel: str, page: bytes) -> PreparedPage:
     """What is known of a response as soon as the page is."""
     etag = etag_of(page)
     found = text_of([JSON, (b"content-length", b"%d" % len(page)), (b"etag", etag)])
     unchanged = text_of([(b"etag", etag)])
-    return Answer(etag, STATUS_LINE[200] + found, page, STATUS_LINE[304] + unchanged)
+    return PreparedPage(etag, STATUS_LINE[200] + found, page, STATUS_LINE[304] + unchanged)
 
 
 class FastPageReads:
@@ -44,17 +44,17 @@ class FastPageReads:
 
     def __init__(self, service: ServerContext) -> None:
         self._service = service
-        self._read = service.shop.pages.at_once(answer_of)
+        self._read = service.shop.pages.at_once(prepare_page)
         self._cache_control = service.caching.header
         self._traffic = service.traffic
 
     def answer(self, method: bytes, url: bytes, headers: list[Header]) -> tuple[bytes, bytes] | None:
-        """The head of the answer, but for what all have and the empty line, and its body; None for no answer."""
+        """The head, without common headers and the blank line, and the body; None if it is not answered here."""
         read, name = self._read, METHODS.get(method)
         if read is None or name is None or not url.startswith(PREFIX):
             return None
         started = time.perf_counter()
-        if (key := _key(url)) is None or (asked := _asked(headers)) is None or not self._admits(asked):
+        if (key := _key(url)) is None or (asked := _read_headers(headers)) is None or not self._admits(asked):
             return None
         channel, sku = key
         try:
@@ -73,7 +73,7 @@ class FastPageReads:
         traffic.note(name, TEMPLATE, status, len(body), started if traffic.logs_next() else None)
         return head + cached, b"" if name == "HEAD" else body
 
-    def _admits(self, asked: "Asked") -> bool:
+    def _admits(self, asked: "ReadHeaders") -> bool:
         service = self._service
         if asked.host is not None and not service.is_called(asked.host):
             return False
@@ -83,7 +83,7 @@ class FastPageReads:
         return grant is not None and "read" in grant.scopes
 
 
-class Asked(NamedTuple):
+class ReadHeaders(NamedTuple):
     """The headers that matter for a page read: host, entity tags and credential."""
 
     host: bytes | None
@@ -91,11 +91,11 @@ class Asked(NamedTuple):
     authorization: bytes | None
 
 
-def _asked(headers: list[Header]) -> Asked | None:
+def _read_headers(headers: list[Header]) -> ReadHeaders | None:
     """The headers; None if the request is more than a page read."""
     host = condition = authorization = None
     for header, value in headers:
-        if header in MORE_THAN_A_QUESTION:
+        if header in OTHER_THAN_READ_HEADERS:
             return None
         if header == b"host":
             if host is not None:
@@ -107,7 +107,7 @@ def _asked(headers: list[Header]) -> Asked | None:
             if authorization is not None:
                 return None
             authorization = value
-    return Asked(host, condition, authorization)
+    return ReadHeaders(host, condition, authorization)
 
 
 def _key(url: bytes) -> tuple[str, str] | None:

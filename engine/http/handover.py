@@ -23,7 +23,7 @@ from uvicorn.config import Config as ServerConfig
 from uvicorn.server import ServerState
 
 from pagefold.engine.http.connection_limits import ConnectionLimits, LimitedProtocol
-from pagefold.engine.http.listening_socket import attend
+from pagefold.engine.http.listening_socket import attach_protocol
 from pagefold.engine.http.page_reads import PREFIX
 from pagefold.engine.http.routing import Route
 from pagefold.engine.runtime.logs import Logger
@@ -88,7 +88,7 @@ def _pattern(path: str) -> str:
 # --- passing on -----------------------------------------------------------------------------------
 
 
-class Others(NamedTuple):
+class OtherProcesses(NamedTuple):
     """The other kind of process: the `way` to it, the requests it should answer, and whether it does."""
 
     way: socket.socket
@@ -110,7 +110,7 @@ class HandoverProtocol(LimitedProtocol):
     def __init__(
         self,
         gate: ConnectionLimits,
-        others: "Others",
+        others: "OtherProcesses",
         config: ServerConfig,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -158,7 +158,7 @@ class HandoverProtocol(LimitedProtocol):
     def _pass_on(self, arrived: bytes) -> bool:
         """Passes the connection on, and returns whether it did. It does not while a response is being sent."""
         transport = self.transport
-        if not self.is_at_rest() or transport.is_closing() or transport.get_write_buffer_size():
+        if not self.has_no_pending_response() or transport.is_closing() or transport.get_write_buffer_size():
             return False
         if not self._others.answer():
             return False
@@ -233,4 +233,4 @@ async def _take(connection: socket.socket, before: bytes, make: Make) -> None:
     protocol = make()
     protocol.before = before
     connection.setblocking(False)  # noqa: FBT003  # it has no name there
-    await attend(connection, protocol)
+    await attach_protocol(connection, protocol)

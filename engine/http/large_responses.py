@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import Problem, overloaded
 
-PLACES = 2
+MAX_CONCURRENT = 2
 """Large responses that are made or sent at the same time."""
 
 MAX_WAITING = 32
@@ -17,11 +17,11 @@ MAX_WAITING = 32
 PART_BYTES = 256 * 1024
 
 
-class LargeAnswers:
+class LargeResponses:
     """Hands out the places. A client that reads too slowly is disconnected, which frees its place."""
 
     def __init__(self) -> None:
-        self._places = anyio.Semaphore(PLACES)
+        self._places = anyio.Semaphore(MAX_CONCURRENT)
 
     async def answer(self, make: Callable[[], Awaitable[bytes]]) -> Response:
         """The JSON document that `make` makes, once there is a place; the place is kept until the document is sent.
@@ -36,14 +36,14 @@ class LargeAnswers:
         except BaseException:
             self._places.release()
             raise
-        return _LargeAnswer(answer, self._places.release)
+        return _LargeResponse(answer, self._places.release)
 
 
 def _many_waiting() -> Problem:
     return overloaded(f"{MAX_WAITING} large responses are waiting already")
 
 
-class _LargeAnswer(Response):
+class _LargeResponse(Response):
     """Sends a response in parts, each after the client has read most of the previous one; then calls `done`."""
 
     def __init__(self, answer: Response, done: Callable[[], None]) -> None:

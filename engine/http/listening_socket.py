@@ -19,7 +19,7 @@ from pagefold.engine.runtime.logs import Logger
 
 BACKLOG = 2_048
 
-SECONDS_TO_COME_IN = 0.1
+CONNECT_SECONDS = 0.1
 """How long connections that are being established get to complete, once new ones are refused."""
 
 _SO_ATTACH_FILTER = 26
@@ -65,7 +65,7 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def let_nobody_in(listener: socket.socket) -> None:
+def stop_accepting(listener: socket.socket) -> None:
     """Stops accepting new connections on the socket, in every process that has it, where the system supports it."""
     if sys.platform != "linux":
         return
@@ -76,7 +76,7 @@ def let_nobody_in(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
 
 
-def accepted(listener: socket.socket) -> Iterator[socket.socket]:
+def pending_connections(listener: socket.socket) -> Iterator[socket.socket]:
     """All established connections that were not accepted yet."""
     while True:
         try:
@@ -92,7 +92,7 @@ def accepted(listener: socket.socket) -> Iterator[socket.socket]:
         yield connection
 
 
-async def attend(connection: socket.socket, protocol: Any) -> None:  # noqa: ANN401  # one of uvicorn's kind
+async def attach_protocol(connection: socket.socket, protocol: Any) -> None:  # noqa: ANN401  # one of uvicorn's kind
     """Attaches a protocol to a connection."""
     try:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
@@ -100,6 +100,6 @@ async def attend(connection: socket.socket, protocol: Any) -> None:  # noqa: ANN
         connection.close()
 
 
-async def attend_all(listener: socket.socket, make: Callable[[], Any]) -> None:
+async def attach_protocols(listener: socket.socket, make: Callable[[], Any]) -> None:
     """Attaches protocols to all established connections that were not accepted yet."""
-    await asyncio.gather(*[attend(connection, make()) for connection in accepted(listener)])
+    await asyncio.gather(*[attach_protocol(connection, make()) for connection in pending_connections(listener)])

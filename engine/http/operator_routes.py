@@ -13,7 +13,7 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON_LENGTH)
 NO_PROBLEMS: Mapping[int, str] = {}
 
 
-def look_at(  # noqa: PLR0913  # as many as a route has
+def read_route(  # noqa: PLR0913  # as many as a route has
     path: str,
     handler: Handler,
     name: str,
@@ -27,7 +27,7 @@ def look_at(  # noqa: PLR0913  # as many as a route has
     return Route("GET", path, handler, name, summary, "operate", query=query, answers=[answer], problems=problems)
 
 
-def decide(  # noqa: PLR0913  # likewise
+def decision_route(  # noqa: PLR0913  # likewise
     path: str,
     handler: Handler,
     name: str,

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pagefold.engine.errors import StoreDamaged
 from pagefold.engine.http.authorization import authorize
 from pagefold.engine.http.cache_control import etag_of, matches
-from pagefold.engine.http.complete_response import send_whole
+from pagefold.engine.http.complete_response import send_complete
 from pagefold.engine.http.headers import JSON, SECURITY, Header
 from pagefold.engine.http.problems import (
     Problem,
@@ -66,7 +66,7 @@ class PageReads:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] == "http" and not self._service.answers_to(scope["headers"]):
-            await self._turn_away(scope, send)
+            await self._refuse_host(scope, send)
             return
         if scope["type"] != "http" or (found := segments_of(scope["raw_path"])) is None:
             await self._behind(scope, receive, send)
@@ -80,12 +80,12 @@ class PageReads:
             if isinstance(error, StoreDamaged):
                 self._service.shop.faults.failed("read", error)
             status, headers, body = sent(problem_of(error))
-        await send_whole(scope, send, status, headers, body)
+        await send_complete(scope, send, status, headers, body)
         traffic.note(method if method in METHODS else UNKNOWN, TEMPLATE, status, len(body), started)
 
-    async def _turn_away(self, scope: Scope, send: Send) -> None:
+    async def _refuse_host(self, scope: Scope, send: Send) -> None:
         status, headers, body = sent(misdirected())
-        await send_whole(scope, send, status, headers, body)
+        await send_complete(scope, send, status, headers, body)
         self._traffic.note(UNKNOWN, UNKNOWN, status, len(body), None)
 
     async def _answer(

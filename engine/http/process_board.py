@@ -28,7 +28,7 @@ _SLOT_BYTES = _SLOT.size + REPORT_BYTES
 _results = msgspec.json.Decoder(list[CheckResult])
 
 
-class Board:
+class ProcessBoard:
     """A slot for each process, by number, from 1. Create it before forking."""
 
     def __init__(self, processes: int) -> None:
@@ -85,7 +85,7 @@ class PeerWatch:
     Silence is measured in our own beats, so a pause of the whole machine makes no process silent.
     """
 
-    def __init__(self, board: Board, number: int) -> None:
+    def __init__(self, board: ProcessBoard, number: int) -> None:
         self.board = board
         self.number = number
         self._heard = {each: (0, 0) for each in range(1, board.processes + 1) if each != number}

@@ -11,8 +11,8 @@ from pagefold.engine.http.request_log import RequestLog
 from pagefold.engine.runtime.counters import Counters
 from pagefold.engine.shop import Shop
 
-SECONDS_BETWEEN = 1.0
-LARGEST = 1 << 17
+REPORT_SECONDS = 1.0
+MAX_REPORT_BYTES = 1 << 17
 """Bytes of one process's counters: some routes, with some numbers each."""
 
 
@@ -32,7 +32,7 @@ class ProcessCounters(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(ProcessCounters)
 
 
-def numbers_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
+def counters_of(worker: int, traffic: RequestLog, shop: Shop) -> ProcessCounters:
     """The counters of this process, which has the number `worker`."""
     return ProcessCounters(
         worker=worker,
@@ -62,13 +62,13 @@ class SiblingCounters:
         while True:
             await anyio.wait_readable(way)
             with suppress(BlockingIOError, msgspec.DecodeError):  # a truncated message is skipped
-                told = _decoder.decode(way.recv(LARGEST))
+                told = _decoder.decode(way.recv(MAX_REPORT_BYTES))
                 self._by_worker[told.worker] = told
 
 
-async def tell(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:
+async def publish_counters(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:
     """Sends this process's counters until it is cancelled. Lost messages are covered by the next."""
     while True:
         with suppress(OSError):
             way.send(msgspec.json.encode(numbers()))
-        await anyio.sleep(SECONDS_BETWEEN)
+        await anyio.sleep(REPORT_SECONDS)

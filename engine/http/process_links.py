@@ -3,7 +3,7 @@
 import socket
 from typing import NamedTuple, Self
 
-from pagefold.engine.http.process_board import Board
+from pagefold.engine.http.process_board import ProcessBoard
 
 WORKER = 1
 """The number of the worker, which takes changes, folds and serves operators. Readers follow."""
@@ -45,12 +45,12 @@ class ProcessLinks(NamedTuple):
 
     connections: SocketPair
     numbers: SocketPair
-    board: Board
+    board: ProcessBoard
 
     @classmethod
     def open(cls, processes: int) -> Self:
         """Opens the links for this many processes."""
-        return cls(SocketPair.open(socket.SOCK_STREAM), SocketPair.open(socket.SOCK_DGRAM), Board(processes))
+        return cls(SocketPair.open(socket.SOCK_STREAM), SocketPair.open(socket.SOCK_DGRAM), ProcessBoard(processes))
 
     def close(self) -> None:
         """Closes the sockets."""

@@ -14,7 +14,7 @@ from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK, check_repeated_k
 
 Value = TypeVar("Value")
 
-MOST_PARAMETERS = 20
+MAX_PARAMETERS = 20
 
 
 class BodyBudget:
@@ -58,7 +58,7 @@ async def _fill(body: bytearray, receive: Receive, limit: int, incoming: BodyBud
         if not message.get("more_body"):
             return
         if incoming.bytes > incoming.most:
-            raise too_many()
+            raise too_many_bodies()
 
 
 def _part(message: Message) -> bytes:
@@ -68,7 +68,7 @@ def _part(message: Message) -> bytes:
     return part
 
 
-def check_said(body: bytes) -> None:
+def check_not_empty(body: bytes) -> None:
     """Rejects an empty body: otherwise a sender whose body was lost would be told that it was accepted.
 
     Raises `Problem`, 422.
@@ -96,7 +96,7 @@ def check_encoding(headers: list[Header]) -> None:
             raise Problem(415, "the body must not be compressed", headers=[(b"accept-encoding", b"identity")])
 
 
-def too_many() -> Problem:
+def too_many_bodies() -> Problem:
     """The bodies that are arriving are too large together."""
     return overloaded("too many large requests at a time")
 
@@ -125,7 +125,7 @@ def read_json(body: bytes, kind: type[Value]) -> Value:
 def read_query(text: bytes, kind: type[Value]) -> Value:
     """Decodes the query parameters. Raises `Problem`, 422, for an unknown, repeated or invalid one."""
     try:
-        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError:  # including wrong encoding and too many parameters
         raise invalid("", "the query parameters cannot be read") from None
     for name, count in Counter(name for name, _ in pairs).items():

@@ -29,7 +29,7 @@ def without_offer(method: bytes, target: bytes, version: str, headers: Iterable[
     return b"\r\n".join([*lines, b"", b""])
 
 
-def coding_fault(value: bytes) -> Problem | None:
+def transfer_coding_error(value: bytes) -> Problem | None:
     """Why a `Transfer-Encoding` leaves the body's length unknown; None for `chunked` alone."""
     coding = value.strip().lower()
     if coding == b"chunked":
@@ -39,14 +39,14 @@ def coding_fault(value: bytes) -> Problem | None:
     return Problem(400, "Transfer-Encoding must be chunked: the end of the body is unknown otherwise")
 
 
-def version_fault(version: str, *, is_coded: bool) -> Problem | None:
+def version_error(version: str, *, is_coded: bool) -> Problem | None:
     """Why a version other than 1.1 is refused; None for 1.0, which has no transfer codings."""
     if version not in VERSIONS:
         return Problem(505, "the supported HTTP versions are 1.0 and 1.1")
     return Problem(400, "HTTP/1.0 has no Transfer-Encoding") if is_coded else None
 
 
-def host_fault(value: bytes | None) -> Problem | None:
+def host_error(value: bytes | None) -> Problem | None:
     """Why a `Host` is invalid for HTTP/1.1; None if it is valid."""
     if value is None:
         return Problem(400, "HTTP/1.1 needs the header Host")

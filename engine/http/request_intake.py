@@ -18,13 +18,13 @@ from pagefold.engine.shop import Shop
 
 Value = TypeVar("Value")
 
-LARGE = 16 * 1024
+MIN_THREAD_BYTES = 16 * 1024
 """Bodies of at least this many bytes are parsed in a thread, not on the event loop."""
 
-MOST_WAITING = 32
+MAX_WAITING = 32
 """Large bodies that may wait to be parsed."""
 
-SECONDS_BEHIND = 5
+LAG_RETRY_SECONDS = 5
 """`Retry-After` while folding is too far behind."""
 
 
@@ -58,7 +58,7 @@ class RequestIntake:
         Call it before the body is read, so that a sender that must repeat its request has sent little.
         """
         self._shop.check_capacity()
-        if self._waiting > MOST_WAITING:
+        if self._waiting > MAX_WAITING:
             raise _many_waiting()
         limit, behind = self._shop.config.http.lag_seconds, await self._shop.lag.seconds()
         if behind > limit:
@@ -71,7 +71,7 @@ class RequestIntake:
 
     async def take(self, request: Request, reader: Reader) -> list[Outcome]:
         """Takes everything in a request, durably, and returns its outcomes. Raises `Overloaded`, `StoreUnavailable`."""
-        is_large = len(request.body) >= LARGE
+        is_large = len(request.body) >= MIN_THREAD_BYTES
 
         async def run(work: Callable[[], Value]) -> Value:
             return await self._run(work, is_large=is_large)
@@ -81,7 +81,7 @@ class RequestIntake:
     async def read(self, codec: Callable[[bytes], Value], body: bytes) -> Value:
         """Parses a body with a codec. Large ones are parsed in turn, off the event loop."""
         body = body.removeprefix(BYTE_ORDER_MARK)
-        return await self._run(partial(codec, body), is_large=len(body) >= LARGE)
+        return await self._run(partial(codec, body), is_large=len(body) >= MIN_THREAD_BYTES)
 
     async def _run(self, work: Callable[[], Value], *, is_large: bool) -> Value:
         if not is_large:
@@ -105,11 +105,11 @@ class RequestIntake:
 
 
 def _many_waiting() -> Problem:
-    return overloaded(f"{MOST_WAITING} large requests are waiting already")
+    return overloaded(f"{MAX_WAITING} large requests are waiting already")
 
 
 def _far_behind(seconds: float, limit: float) -> Problem:
-    return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", SECONDS_BEHIND)
+    return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", LAG_RETRY_SECONDS)
 
 
 def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> SignatureVerifier:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from pagefold.engine.http.headers import Header, value_of
-from pagefold.engine.http.request_body import check_said, read_body, read_json
+from pagefold.engine.http.request_body import check_not_empty, read_body, read_json
 from pagefold.engine.stores.grants import Grant, Scope
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Call:
         Raises `Problem` if it is empty, too large or compressed, or on overload; `ClientGone` if it was cut off.
         """
         body = await self._read()
-        check_said(body)
+        check_not_empty(body)
         return body
 
     def end(self) -> None:

@@ -14,11 +14,11 @@ import uvicorn
 from pagefold.engine.http.application import application
 from pagefold.engine.http.connection_limits import ConnectionLimits, LimitedProtocol
 from pagefold.engine.http.fast_path import FastPageReads
-from pagefold.engine.http.handover import HandoverProtocol, Others, is_for_readers, is_for_worker, taking_over
-from pagefold.engine.http.listening_socket import BACKLOG, SECONDS_TO_COME_IN, attend_all, let_nobody_in
+from pagefold.engine.http.handover import HandoverProtocol, OtherProcesses, is_for_readers, is_for_worker, taking_over
+from pagefold.engine.http.listening_socket import BACKLOG, CONNECT_SECONDS, attach_protocols, stop_accepting
 from pagefold.engine.http.page_reads import Application
 from pagefold.engine.http.process_board import BEAT_SECONDS, PeerWatch
-from pagefold.engine.http.process_counters import tell
+from pagefold.engine.http.process_counters import publish_counters
 from pagefold.engine.http.process_links import WORKER, ProcessLinks
 from pagefold.engine.http.route_table import ROUTES
 from pagefold.engine.http.server_context import ServerContext
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
         begun = time.monotonic()
         while (self._gate.open or self.server_state.tasks) and time.monotonic() < deadline:
             for connection in list(self._gate.open):
-                connection.say_last_word()
+                connection.close_after_response()
                 if time.monotonic() - begun > QUIET_SECONDS:
                     connection.close_if_idle()
             await asyncio.sleep(LOOK_SECONDS)
@@ -121,10 +121,10 @@ async def _end(
     if watch is not None:
         watch.board.end()
     if listener is not None:
-        let_nobody_in(listener)
-    await asyncio.sleep(SECONDS_TO_COME_IN)
+        stop_accepting(listener)
+    await asyncio.sleep(CONNECT_SECONDS)
     if listener is not None:
-        await attend_all(listener, server.protocol)
+        await attach_protocols(listener, server.protocol)
         server.close_listeners()
         listener.close()
     server.should_exit = True
@@ -144,7 +144,7 @@ async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[]
             with anyio.move_on_after(BEAT_SECONDS):
                 await anyio.wait_readable(listener)
             with anyio.CancelScope(shield=True):  # an accepted connection is not dropped
-                await attend_all(listener, make)
+                await attach_protocols(listener, make)
         else:
             await anyio.sleep(BEAT_SECONDS)
 
@@ -155,7 +155,7 @@ def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, peers: ProcessLin
     return partial(HandoverProtocol, gate, _others(watch, peers))
 
 
-def _others(watch: PeerWatch, peers: ProcessLinks) -> Others:
+def _others(watch: PeerWatch, peers: ProcessLinks) -> OtherProcesses:
     """The readers, seen from the worker; the worker, seen from a reader."""
     works = watch.number == WORKER
     numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
@@ -164,7 +164,7 @@ def _others(watch: PeerWatch, peers: ProcessLinks) -> Others:
         return not watch.board.is_ending and any(map(watch.answers, numbers))
 
     is_for_others = is_for_readers(ROUTES) if works else is_for_worker(ROUTES)
-    return Others(peers.connections.end(watch.number), is_for_others, answer)
+    return OtherProcesses(peers.connections.end(watch.number), is_for_others, answer)
 
 
 @asynccontextmanager
@@ -183,7 +183,7 @@ async def _among(
     async with (
         run_beside(watch.run),
         run_beside(service.readiness.report),
-        run_beside(hear if is_worker else partial(tell, service.numbers, way)),
+        run_beside(hear if is_worker else partial(publish_counters, service.numbers, way)),
         taking_over(peers.connections.end(service.worker), make),
     ):
         yield

@@ -8,8 +8,8 @@ from pagefold.engine.http.allowed_hosts import AllowedHosts
 from pagefold.engine.http.authorization import EVERYTHING, Authenticator
 from pagefold.engine.http.cache_control import CachePolicy
 from pagefold.engine.http.headers import Header, values_of
-from pagefold.engine.http.large_responses import LargeAnswers
-from pagefold.engine.http.process_counters import ProcessCounters, SiblingCounters, numbers_of
+from pagefold.engine.http.large_responses import LargeResponses
+from pagefold.engine.http.process_counters import ProcessCounters, SiblingCounters, counters_of
 from pagefold.engine.http.process_links import WORKER
 from pagefold.engine.http.request_body import BodyBudget
 from pagefold.engine.http.request_intake import RequestIntake
@@ -46,7 +46,7 @@ class ServerContext:
         self.reads_open = reads_open
         self.worker = worker
         self.incoming = BodyBudget(max(BODY_BYTES, 2 * shop.config.http.max_body_bytes))
-        self.large_answers = LargeAnswers()
+        self.large_answers = LargeResponses()
         self.traffic = RequestLog(shop.config.http.access_log_sample)
         self.reported = SiblingCounters()
         self.readiness = ServerReadiness(shop)
@@ -75,7 +75,7 @@ class ServerContext:
 
     def numbers(self) -> ProcessCounters:
         """The counters of this process."""
-        return numbers_of(self.worker, self.traffic, self.shop)
+        return counters_of(self.worker, self.traffic, self.shop)
 
     @property
     def config(self) -> Config:

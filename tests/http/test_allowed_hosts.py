@@ -5,7 +5,7 @@ import pytest
 
 import pagefold
 from pagefold import Shop
-from pagefold.engine.http.allowed_hosts import MOST_KNOWN, AllowedHosts
+from pagefold.engine.http.allowed_hosts import MAX_REMEMBERED_HOSTS, AllowedHosts
 from pagefold.engine.http.authorization import EVERYTHING, READS
 from pagefold.engine.http.fast_path import FastPageReads
 from tests.http.test_connection_limits import Place, status
@@ -53,10 +53,10 @@ def test_names_of_the_configuration() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     """However many ports are named."""
     hosts = AllowedHosts([])
-    for port in range(MOST_KNOWN * 2):
+    for port in range(MAX_REMEMBERED_HOSTS * 2):
         assert hosts.admits(b"localhost:%d" % port)
         assert not hosts.admits(b"shop.example:%d" % port)
-    assert len(hosts._known) == MOST_KNOWN
+    assert len(hosts._known) == MAX_REMEMBERED_HOSTS
 
 
 @pytest.mark.parametrize("at_once", [True, False])

@@ -13,7 +13,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 import pagefold
 from pagefold import Shop
-from pagefold.engine.http.request_intake import LARGE
+from pagefold.engine.http.request_intake import MIN_THREAD_BYTES
 from tests.support.command_line import event, ndjson, on_sqlite, product
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.shared_data import data_file
@@ -142,7 +142,7 @@ async def test_a_request_has_its_limits(shop: Shop, client: httpx2.AsyncClient) 
 async def test_a_large_request_is_one_transaction(store_url: str, batch: int) -> None:
     """All of 3,000 events are taken together, however small the batches of others are."""
     events = [event(f"S{number}") for number in range(3_000)]
-    assert len(ndjson(events)) > LARGE
+    assert len(ndjson(events)) > MIN_THREAD_BYTES
     config = configured(store_url, append={"batch": batch})
     async with pagefold.open(config) as shop, client_of(service_of(shop)) as client:
         assert set(told(await post(client, ndjson(events), NDJSON))) == {"appended"}

@@ -9,7 +9,7 @@ import pytest
 import pagefold
 from pagefold import Shop
 from pagefold.engine.errors import StoreUnavailable
-from pagefold.engine.http.fast_path import Answer, FastPageReads
+from pagefold.engine.http.fast_path import FastPageReads, PreparedPage
 from pagefold.engine.http.page_reads import TEMPLATE, PageReads
 from pagefold.engine.http.server_context import ServerContext
 from tests.http.test_connection_limits import GET, HEALTH, POST, Place, status
@@ -164,7 +164,7 @@ async def test_what_fails_is_told_by_the_application(shop: Shop, monkeypatch: py
     """A store that is away is a problem like any other."""
     await say(shop, catalog("a"))
 
-    def away(*_: object) -> Answer:
+    def away(*_: object) -> PreparedPage:
         raise StoreUnavailable(shop.store.name, OSError("gone"))
 
     monkeypatch.setattr(shop.pages, "at_once", lambda _: away)

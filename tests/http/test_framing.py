@@ -8,7 +8,7 @@ import pytest
 
 from pagefold import Config, Shop
 from pagefold.engine.http.page_reads import TEMPLATE
-from pagefold.engine.http.request_head import host_fault
+from pagefold.engine.http.request_head import host_error
 from tests.http.test_allowed_hosts import OURS
 from tests.http.test_connection_limits import HEALTH, status
 from tests.http.test_upgrades import statuses
@@ -134,7 +134,7 @@ async def test_what_is_unusual_and_clear_is_taken(shop: Shop, text: bytes) -> No
 )
 def test_hosts_that_are_well_formed(host: bytes) -> None:
     """Names and addresses, with a port or without."""
-    assert host_fault(host) is None
+    assert host_error(host) is None
 
 
 @on_sqlite

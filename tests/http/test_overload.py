@@ -82,7 +82,7 @@ async def judge(shop: Shop, load: Load) -> None:
     assert set(load.reads) == {200}
 
 
-@pytest.mark.parametrize("large", [request_intake.LARGE, 1])
+@pytest.mark.parametrize("large", [request_intake.MIN_THREAD_BYTES, 1])
 async def test_under_overload_nothing_is_half_taken(
     store_url: str, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
@@ -90,8 +90,8 @@ async def test_under_overload_nothing_is_half_taken(
 
     Each request is taken whole or not at all, and whoever is refused is told when to come again.
     """
-    monkeypatch.setattr(request_intake, "LARGE", large)
-    monkeypatch.setattr(request_intake, "MOST_WAITING", 2)
+    monkeypatch.setattr(request_intake, "MIN_THREAD_BYTES", large)
+    monkeypatch.setattr(request_intake, "MAX_WAITING", 2)
     async with pagefold.open(configured(store_url, append=QUEUE)) as shop:
         await say(shop, catalog("a"))
         async with (

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from pagefold import Shop
-from pagefold.engine.http.routes.pages import MOST_SKUS
+from pagefold.engine.http.routes.pages import MAX_SKUS
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import SKU, catalog, event, price, say, stock, withdrawn
 
@@ -58,11 +58,11 @@ async def test_pages_are_named_as_they_were_asked_for(shop: Shop, client: httpx2
 
 async def test_as_many_pages_as_may_be_asked_for(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Five hundred are answered, with those that there are; one more is refused."""
-    await say(shop, *(catalog("a", sku=f"S{number}") for number in range(0, MOST_SKUS, 5)))
-    answer = await client.post(BATCH, json=asked(*(f"S{number}" for number in range(MOST_SKUS))))
-    assert len(answer.json()["found"]) == MOST_SKUS / 5
-    assert len(answer.json()["missing"]) == MOST_SKUS * 4 / 5
-    answer = await client.post(BATCH, json=asked(*(f"S{number}" for number in range(MOST_SKUS + 1))))
+    await say(shop, *(catalog("a", sku=f"S{number}") for number in range(0, MAX_SKUS, 5)))
+    answer = await client.post(BATCH, json=asked(*(f"S{number}" for number in range(MAX_SKUS))))
+    assert len(answer.json()["found"]) == MAX_SKUS / 5
+    assert len(answer.json()["missing"]) == MAX_SKUS * 4 / 5
+    answer = await client.post(BATCH, json=asked(*(f"S{number}" for number in range(MAX_SKUS + 1))))
     assert problem_in(answer)["errors"][0]["path"] == "skus"
 
 
@@ -160,7 +160,7 @@ async def test_a_list_has_what_was_asked_for(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
     """Ready or not, live or disabled: all of those and no others, however few are looked at in a step."""
-    monkeypatch.setattr("pagefold.engine.http.routes.pages.LOOKED_AT", looked_at)
+    monkeypatch.setattr("pagefold.engine.http.routes.pages.MAX_EXAMINED", looked_at)
     for sku in ("A", "B", "C", "D"):
         await say(shop, catalog("a", sku=sku))
     await say(shop, price("1.00", sku="B"), stock(1, sku="B"), price("1.00", sku="C"), stock(1, sku="C"))

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from pagefold.engine.command.serve import within_room
-from pagefold.engine.http.open_file_limit import SPARE, room_for
+from pagefold.engine.http.open_file_limit import SPARE_FILES, raise_file_limit
 from tests.support.command_line import lines_file, on_sqlite, product, run_pagefold, settle
 from tests.support.servers import Server, serving, within
 from tests.support.small_shop import configured
@@ -91,7 +91,7 @@ def rest(line: socket.socket) -> bytes:
 
 def idle(place: Path, number: int) -> int:
     """Connects, asks nothing for a while, then once, and waits to be hung up on. Gives the bytes of each connection."""
-    number = min(number, room_for(number + FILES_OF_OTHERS) - FILES_OF_OTHERS)
+    number = min(number, raise_file_limit(number + FILES_OF_OTHERS) - FILES_OF_OTHERS)
     limit(place, connections=number + FILES_OF_OTHERS, receive_seconds=600, idle_seconds=2)
     with serving() as server, ExitStack() as stack:
         assert goes_on(server)
@@ -122,7 +122,7 @@ def test_idle_connections_take_little(place: Path) -> None:
 def test_as_many_idle_connections_as_there_can_be(place: Path) -> None:
     """The same with all the files that a process may have open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert idle(place, min(most - FILES_OF_OTHERS - SPARE, 100_000)) < 16 * KILOBYTE
+    assert idle(place, min(most - FILES_OF_OTHERS - SPARE_FILES, 100_000)) < 16 * KILOBYTE
 
 
 @on_sqlite
@@ -182,7 +182,7 @@ def test_there_are_files_for_all_connections(
     said: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
-    assert room_for(wanted) == given
+    assert raise_file_limit(wanted) == given
     assert said == ([] if asked is None else [(asked, hard)])
 
 
@@ -191,6 +191,6 @@ def test_a_server_is_configured_within_its_room(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
     monkeypatch.setattr(resource, "setrlimit", lambda _, __: None)
     config = configured("sqlite:///nowhere", http={"connections": 5_000, "idle_seconds": 3.0})
-    assert within_room(config).http.connections == 1_024 - SPARE
+    assert within_room(config).http.connections == 1_024 - SPARE_FILES
     assert within_room(config).http.idle_seconds == 3.0
     assert within_room(configured("sqlite:///nowhere", http={"connections": 50})).http.connections == 50

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from pagefold.engine.command.serve import SECONDS_TO_CLOSE
-from pagefold.engine.http.process_board import REPORT_BYTES, SILENT_BEATS, Board, PeerWatch
+from pagefold.engine.http.process_board import REPORT_BYTES, SILENT_BEATS, PeerWatch, ProcessBoard
 from pagefold.engine.http.process_links import WORKER
 from pagefold.engine.reading.check_results import INGEST, CheckResult
 from pagefold.engine.stores.sqlite import folder_of
@@ -342,7 +342,7 @@ def test_a_server_whose_log_was_taken_away_goes_on(place: Path, store_url: str, 
 
 def test_a_process_that_says_nothing_is_silent() -> None:
     """One that has not begun does not answer; one that lives does; one that stands still does not for long."""
-    board = Board(2)
+    board = ProcessBoard(2)
     watch = PeerWatch(board, WORKER)
     assert (watch.answers(1), watch.answers(2), watch.silent()) == (True, False, [2])
     board.beat(2)
@@ -364,7 +364,7 @@ def test_a_process_that_says_nothing_is_silent() -> None:
 
 def test_a_report_is_read_as_it_was_written() -> None:
     """By whoever has the board; what is too long, half written, or of a process that is gone is none."""
-    board = Board(2)
+    board = ProcessBoard(2)
     assert board.reported(WORKER) == []
     results = [CheckResult("log", INGEST, ok=False, problem="the disk is full"), CheckResult("lag", INGEST, ok=True)]
     board.beat(WORKER)

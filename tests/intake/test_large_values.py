@@ -371,8 +371,8 @@ async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytes
 
 async def test_large_pages_by_the_hundred(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that are too large together are refused before they are read; large ones are answered, one at a time."""
-    monkeypatch.setattr(http_pages, "SMALL_BYTES", 100_000)
-    monkeypatch.setattr(http_pages, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(http_pages, "MAX_CONCURRENT_BYTES", 100_000)
+    monkeypatch.setattr(http_pages, "MAX_RESPONSE_BYTES", 300_000)
     skus = [f"S{number}" for number in range(8)]
     await say(shop, *(large(sku) for sku in skus))
     async with client_of(service_of(shop)) as client:

@@ -10,7 +10,7 @@ from pagefold.domains.values import MAX_INTEGER
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decide, look_at
+from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
 from pagefold.engine.http.problems import Problem, invalid
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
@@ -22,7 +22,7 @@ Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
 
 
-class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DeadLetterQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which dead letters are listed: of a kind, a domain, a source; open or resolved; after a cursor."""
 
     kind: Kind | None = None
@@ -33,7 +33,7 @@ class LettersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Limit = 100
 
 
-class LetterList(msgspec.Struct, frozen=True):
+class DeadLetterChunk(msgspec.Struct, frozen=True):
     """One chunk of dead letters, newest first; `next` is the cursor of the next, null at the end."""
 
     items: list[DeadLetterSummary]
@@ -58,7 +58,7 @@ class RetriedItem(msgspec.Struct, frozen=True):
     result: RetryResult
 
 
-class TriedMany(msgspec.Struct, frozen=True, rename="camel"):
+class RetryChunk(msgspec.Struct, frozen=True, rename="camel"):
     """The results of one chunk, oldest first; `next` is the cursor of the next, null at the end."""
 
     resolved: int
@@ -94,10 +94,10 @@ class DiscardRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def listing(call: Call) -> Response:
     """Lists dead letters, newest first."""
-    query = call.query(LettersQuery)
+    query = call.query(DeadLetterQuery)
     wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
     page = await with_timeout(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
-    return reply(LetterList([summary_of(letter) for letter in page.letters], page.next))
+    return reply(DeadLetterChunk([summary_of(letter) for letter in page.letters], page.next))
 
 
 async def one(call: Call) -> Response:
@@ -123,7 +123,7 @@ async def retry_many(call: Call) -> Response:
     )
     counts = Counter(result for _, result in results)
     items = [RetriedItem(*each) for each in results]
-    return reply(TriedMany(counts["resolved"], counts["still dead"], counts["gone"], items, following))
+    return reply(RetryChunk(counts["resolved"], counts["still dead"], counts["gone"], items, following))
 
 
 async def correct(call: Call) -> Response:
@@ -155,23 +155,23 @@ NO_LETTER = {404: "Unknown dead letter"}
 RESOLVED = {409: "It is resolved already, or being changed by others: nothing was changed"}
 
 ROUTES = (
-    look_at(
+    read_route(
         "/v1/dead-letters",
         listing,
         "listDeadLetters",
         "List dead letters, newest first",
-        ResponseSpec(200, "One chunk, and the cursor of the next", LetterList),
-        query=LettersQuery,
+        ResponseSpec(200, "One chunk, and the cursor of the next", DeadLetterChunk),
+        query=DeadLetterQuery,
     ),
-    decide(
+    decision_route(
         "/v1/dead-letters:retry",
         retry_many,
         "retryDeadLetters",
         "Retry one chunk of dead letters, oldest first",
-        ResponseSpec(200, "The results, and the cursor of the next chunk", TriedMany),
+        ResponseSpec(200, "The results, and the cursor of the next chunk", RetryChunk),
         body=RetryRequest,
     ),
-    decide(
+    decision_route(
         "/v1/dead-letters/{id}:retry",
         retry,
         "retryDeadLetter",
@@ -179,7 +179,7 @@ ROUTES = (
         ResponseSpec(200, "The result", RetriedItem),
         problems=NO_LETTER,
     ),
-    decide(
+    decision_route(
         "/v1/dead-letters/{id}:correct",
         correct,
         "correctDeadLetter",
@@ -188,7 +188,7 @@ ROUTES = (
         body=Correction,
         problems=NO_LETTER | RESOLVED,
     ),
-    decide(
+    decision_route(
         "/v1/dead-letters/{id}:discard",
         discard,
         "discardDeadLetter",
@@ -197,7 +197,7 @@ ROUTES = (
         body=DiscardRequest,
         problems=NO_LETTER | RESOLVED,
     ),
-    look_at(
+    read_route(
         "/v1/dead-letters/{id}",
         one,
         "getDeadLetter",

@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.engine.http.json_response import reply
-from pagefold.engine.http.operator_routes import Reason, decide, look_at
+from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
 from pagefold.engine.http.routes.history import DomainName
 from pagefold.engine.http.routes.pages import Text
 from pagefold.engine.http.routing import Call, ResponseSpec
@@ -22,7 +22,7 @@ class EpochList(msgspec.Struct, frozen=True):
     items: list[EpochNote]
 
 
-class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RaiseEpochRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Raises the epoch of a source, or of a stream `sku/channel/domain/source`, to the next one or to `epoch`."""
 
     scope: Annotated[str, msgspec.Meta(min_length=1, max_length=1_024)]
@@ -30,7 +30,7 @@ class Raising(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epoch: Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)] | None = None
 
 
-class Dismissal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DismissResetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dismisses the reset alarm of a source, in one domain or in all."""
 
     source: Text
@@ -45,7 +45,7 @@ async def listing(call: Call) -> Response:
 
 async def raising(call: Call) -> Response:
     """Raises an epoch, under the name of the caller's token."""
-    wanted = await call.json(Raising)
+    wanted = await call.json(RaiseEpochRequest)
     await call.service.check_store_answers()
     epochs = call.service.shop.epochs
     return reply(
@@ -55,34 +55,34 @@ async def raising(call: Call) -> Response:
 
 async def dismissing(call: Call) -> Response:
     """Dismisses an alarm, under the name of the caller's token."""
-    given = await call.json(Dismissal)
+    given = await call.json(DismissResetRequest)
     await call.service.check_store_answers()
     epochs = call.service.shop.epochs
     return reply(await epochs.dismiss(given.source, reason=given.reason, operator=call.grant.name, domain=given.domain))
 
 
 ROUTES = (
-    look_at(
+    read_route(
         "/v1/epochs",
         listing,
         "listEpochs",
         f"List raised epochs and dismissed alarms; the newest {MAX_LISTED_NOTES:,}",
         ResponseSpec(200, "All of them", EpochList),
     ),
-    decide(
+    decision_route(
         "/v1/epochs",
         raising,
         "raiseEpoch",
         "Raise the epoch of a source or stream, whose versions may then restart",
         ResponseSpec(200, "Events without an epoch enter it from now on", Note),
-        body=Raising,
+        body=RaiseEpochRequest,
     ),
-    decide(
+    decision_route(
         "/v1/epochs:dismiss",
         dismissing,
         "dismissReset",
         "Dismiss the reset alarm of a source",
         ResponseSpec(200, "The alarm is cleared", Note),
-        body=Dismissal,
+        body=DismissResetRequest,
     ),
 )

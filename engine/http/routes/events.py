@@ -82,7 +82,7 @@ async def receive(call: Call) -> Response:
     read = partial(_read, intake.cloudevents, call.headers, call.media_type)
     found = _of_the_callers(await intake.read(read, await call.body()), call.grant)
     results = await intake.append(found)
-    in_words = _in_the_words_of_cloudevents if mode_of(call.headers) else outcome_of
+    in_words = _in_cloudevents_terms if mode_of(call.headers) else outcome_of
     return answer(
         [
             in_words(result) if isinstance(each, DomainEvent) else outcome_of(result)
@@ -136,7 +136,7 @@ def _of_the_callers(found: Found, grant: Grant) -> Found:
     return [refused if is_other else each for each, is_other in zip(found, others, strict=True)]
 
 
-def _in_the_words_of_cloudevents(result: AppendResult) -> ItemOutcome:
+def _in_cloudevents_terms(result: AppendResult) -> ItemOutcome:
     if result.path is None:
         return outcome_of(result)
     refused = in_cloudevents_terms(Rejected(result.path, result.reason or ""))

@@ -16,7 +16,7 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.projections import normalise_sku
 from pagefold.projections.streams import is_storable_sku, sku_error
 
-MOST_ENTRIES = 500
+MAX_ENTRIES = 500
 DomainName = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(domain.name for domain in DOMAINS)})$")]
 
 _cursor = msgspec.json.Decoder(Cursor)
@@ -29,7 +29,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     domain: DomainName | None = None
     after: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_ENTRIES)] = 100
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_ENTRIES)] = 100
 
 
 class HistoryList(msgspec.Struct, frozen=True):

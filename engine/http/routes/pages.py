@@ -15,20 +15,20 @@ from pagefold.engine.http.routing import JSON_TYPE, Call, HeaderField, ResponseS
 from pagefold.engine.reading.page_reader import PageSummary
 from pagefold.engine.runtime.store_timeout import with_timeout
 
-MOST_SKUS = 500
-MOST_BYTES = 32 * 1024 * 1024
+MAX_SKUS = 500
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """Bytes of the pages of one response together."""
 
-SMALL_BYTES = 1024 * 1024
+MAX_CONCURRENT_BYTES = 1024 * 1024
 """Larger requests take turns, and each response is sent before the next is read."""
 
-MOST_LISTED = 500
-LOOKED_AT = 2_000
+MAX_LISTED = 500
+MAX_EXAMINED = 2_000
 """SKUs that one list request examines when a filter excludes most of them."""
 
-LONGEST_TEXT = 256
+MAX_TEXT_LENGTH = 256
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
 
 PageDocument = msgspec.defstruct(
     "PageDocument",
@@ -50,7 +50,7 @@ class BatchGetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The pages that are requested."""
 
     channel: Text
-    skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MOST_SKUS)]
+    skus: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_SKUS)]
 
 
 class BatchGetResult(msgspec.Struct, frozen=True):
@@ -63,8 +63,8 @@ class BatchGetResult(msgspec.Struct, frozen=True):
 class ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which pages are listed: after an SKU, ready or not, live or not."""
 
-    after: Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] = ""
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_LISTED)] = 100
+    after: Annotated[str, msgspec.Meta(max_length=MAX_TEXT_LENGTH)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
     ready: bool | None = None
     status: Literal["live", "disabled"] | None = None
 
@@ -89,13 +89,13 @@ async def batch(call: Call) -> Response:
     wanted = await call.json(BatchGetRequest)
     _check_channel(call, wanted.channel)
     try:
-        return reply(await with_timeout(_found(call, wanted, SMALL_BYTES)))
+        return reply(await with_timeout(_found(call, wanted, MAX_CONCURRENT_BYTES)))
     except ReadTooLarge:
         pass
     try:
-        return await call.service.large_answers.answer(partial(_found, call, wanted, MOST_BYTES))
+        return await call.service.large_answers.answer(partial(_found, call, wanted, MAX_RESPONSE_BYTES))
     except ReadTooLarge as error:
-        reason = f"their pages have {error.size} bytes together; at most {MOST_BYTES} are allowed: request fewer SKUs at a time"
+        reason = f"their pages have {error.size} bytes together; at most {MAX_RESPONSE_BYTES} are allowed"
         raise invalid("skus", reason) from None
 
 
@@ -112,7 +112,7 @@ async def listing(call: Call) -> Response:
     """Lists the state of a channel's pages, by SKU."""
     query, channel = call.query(ListQuery), call.path["channel"]
     _check_channel(call, channel)
-    looked_at = query.limit if query.ready is None and query.status is None else LOOKED_AT
+    looked_at = query.limit if query.ready is None and query.status is None else MAX_EXAMINED
     listed = await with_timeout(call.service.shop.pages.listing(channel, query.after, looked_at))
     items = [page for page in listed if _is_wanted(page, query)]
     if len(items) > query.limit:
@@ -136,7 +136,10 @@ OF_A_PAGE = (
     HeaderField("ETag", "Changes whenever the page's bytes change."),
     HeaderField("Cache-Control", "How long the page is fresh, at most until the next change of a scheduled price."),
 )
-NO_PAGE = {404: "The channel or page does not exist, or the page is disabled and was never live", 410: "The page is disabled and was live"}
+NO_PAGE = {
+    404: "The channel or page does not exist, or the page is disabled and was never live",
+    410: "The page is disabled and was live",
+}
 
 ROUTES = (
     Route(
@@ -158,7 +161,7 @@ ROUTES = (
         "/v1/pages:batchGet",
         batch,
         "batchGetPages",
-        f"Up to {MOST_SKUS} pages of a channel",
+        f"Up to {MAX_SKUS} pages of a channel",
         scope="read",
         bodies={JSON_TYPE: BatchGetRequest},
         answers=[ResponseSpec(200, "The pages found, and the SKUs without one", BatchGetResult)],
