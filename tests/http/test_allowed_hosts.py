@@ -76,7 +76,7 @@ async def test_a_page_is_for_those_who_name_this_machine(
         answer = await place.says(UNNAMED + b"host: shop.example\r\n" + CLOSE)
         assert status(answer) == 421
         assert b"application/problem+json" in answer
-        assert b"answers to localhost" in answer
+        assert b"answers only to localhost" in answer
         assert b"shop.example" not in DATE.sub(b"", answer)
         await place.close()
     assert service.traffic.reads == len(OURS) + 1

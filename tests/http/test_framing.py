@@ -254,7 +254,7 @@ async def test_two_credentials_are_none(shop: Shop) -> None:
             for secrets in (("all", "all"), ("all", "reader"), ("guess", "all"), ("all", "")):
                 headers = [("authorization", f"Bearer {secret}") for secret in secrets]
                 problem = problem_in(await client.request(method, path, headers=headers))
-                assert (problem["status"], problem["detail"]) == (400, "the header authorization is given twice")
+                assert (problem["status"], problem["detail"]) == (400, "the header authorization is repeated")
 
 
 @on_sqlite
@@ -274,7 +274,7 @@ async def test_two_types_are_none(shop: Shop) -> None:
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         headers = [("content-type", "application/json"), ("content-type", "application/x-ndjson")]
         answer = await client.post("/v1/events", content=BODY, headers=headers)
-        assert problem_in(answer)["detail"] == "the header content-type is given twice"
+        assert problem_in(answer)["detail"] == "the header content-type is repeated"
     assert await everything(shop.store) == []
 
 

@@ -377,7 +377,7 @@ async def test_half_of_what_is_passed_on_is_none(shop: Shop, caplog: pytest.LogC
         async with line_to(scene) as line:
             assert await line.asked(post(ndjson([event()]))) == 202
         assert scene.asked() == {EVENTS: (1, 0)}
-        assert "a connection is lost" in caplog.text
+        assert "a connection was lost" in caplog.text
 
 
 @pytest.mark.parametrize("has_memory", [True, False])
