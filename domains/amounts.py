@@ -63,12 +63,12 @@ def canonical_amount(currency: str, path: str, amount: str) -> str:
     written = _amount.fullmatch(amount)
     if written is None:
         raise InvalidPayload(path, f"{amount!r:.60} is not an amount; write a decimal string such as '149.90'")
-    whole, fraction = written[1].lstrip("0"), (written[2] or "").rstrip("0")
-    if len(whole) > MAX_INTEGER_DIGITS or len(fraction) > MAX_FRACTION_DIGITS:
+    integer, fraction = written[1].lstrip("0"), (written[2] or "").rstrip("0")
+    if len(integer) > MAX_INTEGER_DIGITS or len(fraction) > MAX_FRACTION_DIGITS:
         most = f"{MAX_INTEGER_DIGITS} digits and {MAX_FRACTION_DIGITS} decimals"
         raise InvalidPayload(path, f"{amount!r:.60} has more digits than an amount may have: {most}")
     fraction = fraction.ljust(MINOR_DIGITS.get(currency, DEFAULT_MINOR_DIGITS), "0")
-    return f"{whole or '0'}.{fraction}" if fraction else whole or "0"
+    return f"{integer or '0'}.{fraction}" if fraction else integer or "0"
 
 
 def is_zero(amount: str) -> bool:

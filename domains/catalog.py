@@ -78,7 +78,7 @@ def upcast(payload: Catalog) -> Catalog:
     return msgspec.structs.replace(payload, localized=localized)
 
 
-def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -> SectionBody | None:
+def fold(contributions: Sequence[Contribution[Catalog]], context: ChannelContext) -> SectionBody | None:
     """Takes each attribute, family, parent and categories from the first source that has it.
 
     If any source disables the product, the section is disabled; else it is ready.
@@ -90,7 +90,7 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -
         payload = contribution.payload
         if not payload.enabled:
             return None
-        own = _attributes(payload, view)
+        own = _attributes(payload, context)
         attributes = own | attributes if attributes else own
         categories = categories or [*payload.categories]
         family = payload.family if family is None else family
@@ -98,10 +98,10 @@ def fold(contributions: Sequence[Contribution[Catalog]], view: ChannelContext) -
     return SectionBody(encode(Served(attributes, categories, family, parent)))
 
 
-def _attributes(payload: Catalog, view: ChannelContext) -> dict[str, JSON]:
+def _attributes(payload: Catalog, context: ChannelContext) -> dict[str, JSON]:
     """One source's attributes, with texts resolved for the channel. A text without a matching locale is absent."""
     attributes = payload.attributes.copy()
-    locales = view.locales
+    locales = context.locales
     for code, text in payload.localized.items():
         for locale in locales:  # as `resolve`, inlined for speed
             if locale in text:
@@ -116,7 +116,7 @@ CATALOG = Domain(
     validate=validate,
     fold=fold,
     upcast=upcast,
-    varies_by=lambda view: view.locales,
+    varies_by=lambda context: context.locales,
     gives_identity=True,
     fold_version=2,
 )

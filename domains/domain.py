@@ -58,7 +58,7 @@ class SectionBody(msgspec.Struct, frozen=True, gc=False):
     ready: bool = True
 
 
-def same_for_all(_view: ChannelContext) -> Hashable:
+def same_for_all(_context: ChannelContext) -> Hashable:
     """The `varies_by` of domains whose sections are the same in every channel."""
     return None
 

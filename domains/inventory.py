@@ -79,7 +79,7 @@ def validate(payload: Inventory) -> Inventory:
     return msgspec.structs.replace(payload, restock_at=to_utc("restockAt", payload.restock_at))
 
 
-def fold(contributions: Sequence[Contribution[Inventory]], _view: ChannelContext) -> SectionBody | None:
+def fold(contributions: Sequence[Contribution[Inventory]], _context: ChannelContext) -> SectionBody | None:
     """Sums what each location has above its safety stock.
 
     If any location does not count its stock, the total `available` is null and the item is in stock. Locations that

@@ -99,14 +99,14 @@ def _are_canonical(payload: Media) -> bool:
     return are_canonical([asset.alt for asset in payload.assets if asset.alt])
 
 
-def fold(contributions: Sequence[Contribution[Media]], view: ChannelContext) -> SectionBody | None:
+def fold(contributions: Sequence[Contribution[Media]], context: ChannelContext) -> SectionBody | None:
     """Sorts all assets by position, then by the rank of their source, then in the order in which it sent them.
 
     Ready if there is at least one.
     """
     assets = [asset for each in contributions for asset in each.payload.assets]
     assets.sort(key=_position)  # stable: contributions come by rank
-    locales = view.locales
+    locales = context.locales
     served = [
         Served(
             asset.position,
@@ -128,6 +128,6 @@ MEDIA = Domain(
     validate=validate,
     fold=fold,
     upcast=upcast,
-    varies_by=lambda view: view.locales,
+    varies_by=lambda context: context.locales,
     fold_version=2,
 )

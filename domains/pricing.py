@@ -90,21 +90,21 @@ def validate(payload: Pricing) -> Pricing:
 
 def _with_canonical_amounts(payload: Pricing) -> Pricing:
     """Converts each amount by its path, for errors. Slow, and needed only if an amount is not canonical."""
-    plain = partial(canonical_amount, payload.currency)
+    canonical = partial(canonical_amount, payload.currency)
     replace = msgspec.structs.replace
     return replace(
         payload,
-        amount=plain("amount", payload.amount),
-        compare_at=None if payload.compare_at is None else plain("compareAt", payload.compare_at),
+        amount=canonical("amount", payload.amount),
+        compare_at=None if payload.compare_at is None else canonical("compareAt", payload.compare_at),
         tiers=[
-            replace(tier, amount=plain(f"tiers[{index}].amount", tier.amount))
+            replace(tier, amount=canonical(f"tiers[{index}].amount", tier.amount))
             for index, tier in enumerate(payload.tiers)
         ],
         customer_groups={
-            group: plain(f"customerGroups.{group}", amount) for group, amount in payload.customer_groups.items()
+            group: canonical(f"customerGroups.{group}", amount) for group, amount in payload.customer_groups.items()
         },
         scheduled=[
-            replace(each, amount=plain(f"scheduled[{index}].amount", each.amount))
+            replace(each, amount=canonical(f"scheduled[{index}].amount", each.amount))
             for index, each in enumerate(payload.scheduled)
         ],
     )
@@ -133,14 +133,16 @@ def violates(payload: Pricing, rules: Rules) -> InvalidPayload | None:
     return None if free is None else InvalidPayload(free, reason)
 
 
-def channel_mismatch(payload: Pricing, view: ChannelContext) -> InvalidPayload | None:
+def channel_mismatch(payload: Pricing, context: ChannelContext) -> InvalidPayload | None:
     """A price is used in channels of its currency only."""
-    if payload.currency == view.currency:
+    if payload.currency == context.currency:
         return None
-    return InvalidPayload("currency", f"the price is in {payload.currency}, the channel's currency is {view.currency}")
+    return InvalidPayload(
+        "currency", f"the price is in {payload.currency}, the channel's currency is {context.currency}"
+    )
 
 
-def fold(contributions: Sequence[Contribution[Pricing]], _view: ChannelContext) -> SectionBody | None:
+def fold(contributions: Sequence[Contribution[Pricing]], _context: ChannelContext) -> SectionBody | None:
     """Takes the payload of the first source unchanged. Ready if there is one."""
     return SectionBody(encode(contributions[0].payload))
 

@@ -34,14 +34,14 @@ def check_currency(path: str, currency: str) -> None:
     _known_currencies.add(currency)
 
 
-def to_utc(path: str, moment: datetime | None) -> datetime | None:
+def to_utc(path: str, timestamp: datetime | None) -> datetime | None:
     """The timestamp in UTC, so that equal times have equal text."""
-    if moment is None:
+    if timestamp is None:
         return None
     try:
-        return moment.astimezone(UTC)
+        return timestamp.astimezone(UTC)
     except OverflowError:
-        raise InvalidPayload(path, f"{moment.isoformat()} is outside the years 1 to 9999 in UTC") from None
+        raise InvalidPayload(path, f"{timestamp.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
 def check_json(path: str, value: object, depth: int) -> None:
@@ -81,20 +81,20 @@ _encode = msgspec.json.Encoder().encode
 _WITH_FRACTION = len("0001-01-01T00:00:00.000000")
 
 
-def format_timestamp(moment: datetime) -> str:
+def format_timestamp(timestamp: datetime) -> str:
     """Fixed-width UTC text with microseconds. It sorts by time.
 
     Raises `OverflowError` outside years 1 to 9999.
     """
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    text = _encode(moment).decode()[1:-2]  # takes a sixth of the time of `isoformat`
+    if timestamp.tzinfo is not UTC:
+        timestamp = timestamp.astimezone(UTC)
+    text = _encode(timestamp).decode()[1:-2]  # takes a sixth of the time of `isoformat`
     return f"{text}Z" if len(text) == _WITH_FRACTION else f"{text}.000000Z"
 
 
-def seconds_before(moment: str, seconds: float) -> str:
+def seconds_before(timestamp: str, seconds: float) -> str:
     """The timestamp `seconds` before another, both as `format_timestamp` writes them; the minimum if out of range."""
     try:
-        return format_timestamp(datetime.fromisoformat(moment) - timedelta(seconds=seconds))
+        return format_timestamp(datetime.fromisoformat(timestamp) - timedelta(seconds=seconds))
     except OverflowError:
         return format_timestamp(datetime.min.replace(tzinfo=UTC))

@@ -70,12 +70,12 @@ class SharedSections(NamedTuple):
     def size(self) -> int:
         """Bytes of `versions` and bodies, counted for each channel."""
         sizes = [len(content[2]) + len(content[3] or b"") for content in self.contents]
-        return sum([sizes[place] for _, place in self.channels])
+        return sum([sizes[index] for _, index in self.channels])
 
     def rows(self) -> list[SectionRow]:
         """The section of each channel, as plain tuples: takes half the time of `sections`."""
         sku, domain, channels, contents = self
-        return [(sku, channel, domain, *contents[place]) for channel, place in channels]
+        return [(sku, channel, domain, *contents[index]) for channel, index in channels]
 
     def sections(self) -> list[Section]:
         """The section of each channel."""

@@ -49,10 +49,10 @@ class _CachedToken:
 
     __slots__ = ("due", "token", "until")
 
-    def __init__(self, token: Token, asked: float) -> None:
+    def __init__(self, token: Token, asked_at: float) -> None:
         self.token = token
-        self.due = asked + TOKEN_CACHE_SECONDS / 2
-        self.until = asked + TOKEN_CACHE_SECONDS
+        self.due = asked_at + TOKEN_CACHE_SECONDS / 2
+        self.until = asked_at + TOKEN_CACHE_SECONDS
 
 
 class TokenService:
@@ -143,20 +143,20 @@ class TokenService:
 
     async def _find(self, digest: bytes) -> Token | None:
         """The token with this digest, unless it is revoked, at most `TOKEN_CACHE_SECONDS` old."""
-        asked = self._ticks()
+        asked_at = self._ticks()
         trusted = self._cached.get(digest)
-        if trusted is not None and asked < trusted.due:
+        if trusted is not None and asked_at < trusted.due:
             return trusted.token
-        if trusted is not None and asked < trusted.until:
+        if trusted is not None and asked_at < trusted.until:
             trusted.due = trusted.until  # concurrent requests need not wait for the store
-        return self._remember(digest, await self._tokens.find(digest), asked)
+        return self._remember(digest, await self._tokens.find(digest), asked_at)
 
-    def _remember(self, digest: bytes, token: Token | None, asked: float) -> Token | None:
+    def _remember(self, digest: bytes, token: Token | None, asked_at: float) -> Token | None:
         """Caches a token from before it was looked up, and evicts the oldest one."""
         self._cached.pop(digest, None)
         if token is None or token.revoked_at is not None:
             return None
-        self._cached[digest] = _CachedToken(token, asked)
+        self._cached[digest] = _CachedToken(token, asked_at)
         if len(self._cached) > MAX_CACHED_TOKENS:
             self._cached.popitem(last=False)
         return token

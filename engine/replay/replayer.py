@@ -311,8 +311,8 @@ async def sample_skus(log: Log, number: int) -> list[str]:
             count += 1
             if len(chosen) < number:
                 chosen.append(sku)
-            elif (place := _random.randrange(count)) < number:
-                chosen[place] = sku
+            elif (index := _random.randrange(count)) < number:
+                chosen[index] = sku
     return sorted(chosen)
 
 

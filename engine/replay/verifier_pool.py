@@ -61,9 +61,9 @@ class _ProcessLost(Exception):
 class _VerifierProcess:
     """One process. It gets the configuration with its first request."""
 
-    def __init__(self, process: Process, asks: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
+    def __init__(self, process: Process, stdin: ByteSendStream, answers: ByteReceiveStream, config: Config) -> None:
         self._process = process
-        self._stdin = asks
+        self._stdin = stdin
         self._stdout = BufferedByteReceiveStream(answers)
         self._unsent: list[Config] = [config]
 

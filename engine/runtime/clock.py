@@ -15,6 +15,6 @@ def days_ago(days: float) -> str:
     return format_timestamp(datetime.now(UTC) - timedelta(days=days))
 
 
-def seconds_since(moment: str) -> float:
+def seconds_since(timestamp: str) -> float:
     """How long ago a time was, at least 0 (clocks of different machines differ)."""
-    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())

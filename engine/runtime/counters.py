@@ -59,10 +59,10 @@ class Counters(msgspec.Struct):
         for outcome, number in Counter(result.outcome for result in results).items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
-    def add_aside(self, source: str, word: str) -> None:
+    def add_aside(self, source: str, kind: str) -> None:
         """Counts input that is not an event."""
         of_source = self.aside.setdefault(source, {})
-        of_source[word] = of_source.get(word, 0) + 1
+        of_source[kind] = of_source.get(kind, 0) + 1
 
     def add_fold(self, domain: str, events: int, changed: int, seconds: float) -> None:
         """Counts one batch of a consumer."""

@@ -77,12 +77,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def check_files(folder: Path, files: Mapping[str, FileDigest]) -> None:
     """Raises `BackupError` unless every file exists and is unchanged."""
-    for name, wanted in files.items():
+    for name, expected in files.items():
         file = folder / name
         if not file.is_file():
             problem = f"the backup {folder} is incomplete: {name} is missing"
             raise BackupError(problem)
-        if digest_of(file) != wanted:
+        if digest_of(file) != expected:
             problem = f"the backup {folder} is damaged: {name} has changed since the backup was made"
             raise BackupError(problem)
 

@@ -32,11 +32,11 @@ class Token(NamedTuple):
         """What its holder may do while it is live."""
         return Grant(self.name, self.scopes, self.source)
 
-    def state(self, moment: str) -> TokenState:
+    def state(self, timestamp: str) -> TokenState:
         """Its state at a time. It expires at `expires_at`, inclusive."""
         if self.revoked_at is not None:
             return "revoked"
-        return "live" if self.expires_at is None or moment < self.expires_at else "expired"
+        return "live" if self.expires_at is None or timestamp < self.expires_at else "expired"
 
 
 def scope_text(scopes: frozenset[Scope]) -> str:

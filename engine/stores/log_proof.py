@@ -80,8 +80,8 @@ async def proved_position(proof: Proof, application: str, position: int, mark: b
     A follower of another log has no mark here, or that of an event which stays.
     """
     if mark is not None and await proof.mark(position) != mark:
-        there = f"the application {application!r} has followed another log up to position {position}"
-        raise LogReplaced(there)
+        problem = f"the application {application!r} has followed another log up to position {position}"
+        raise LogReplaced(problem)
     return position
 
 
@@ -91,12 +91,13 @@ def mark_of(stream: str, version: int, revision: int, topic: str, size: int, sta
     return sha256(head.encode() + state[:MAX_MARKED_BYTES]).digest()
 
 
-def problem_of(log_id: str, end: int, kept: Sequence[tuple[ProvenPosition, bytes | None]]) -> str | None:
+def problem_of(log_id: str, end: int, stored: Sequence[tuple[ProvenPosition, bytes | None]]) -> str | None:
     """Why a log does not prove stored positions; None if it does. Each comes with the mark that is there now."""
-    for each, _ in kept:
+    for each, _ in stored:
         if each.position and each.log_id not in (None, log_id):
-            return f"{each.what} up to position {each.position} of another log" + ("" if end else ", and this is empty")
-    for each, found in kept:
+            problem = f"{each.what} up to position {each.position} of another log"
+            return problem if end else f"{problem}, and this one is empty"
+    for each, found in stored:
         if each.position and (found is None or each.mark != found):
             return f"{each.what} up to position {each.position}, {_found_instead(each.position, end, found)}"
     return None
@@ -104,7 +105,7 @@ def problem_of(log_id: str, end: int, kept: Sequence[tuple[ProvenPosition, bytes
 
 def _found_instead(position: int, end: int, found: bytes | None) -> str:
     if position > end:
-        return f"but the log ends at {end}: it was put back to an older state"
+        return f"but the log ends at {end}: it was restored to an older state"
     if found is None:
-        return "where the log has no event now: some were taken out of it"
-    return "where the log has another event now: it was put back to an older state, and went on from there"
+        return "where the log now has no event: events were removed"
+    return "where the log now has another event: it was restored to an older state, and appended to since"

@@ -13,10 +13,10 @@ def batches(sizes: Sequence[int], *, max_bytes: int, max_items: int | None = Non
         yield 0, len(sizes)
         return
     start = total = 0
-    for place, size in enumerate(sizes):
-        if place > start and (total + size > max_bytes or place - start == most):
-            yield start, place
-            start, total = place, 0
+    for index, size in enumerate(sizes):
+        if index > start and (total + size > max_bytes or index - start == most):
+            yield start, index
+            start, total = index, 0
         total += size
     if sizes:
         yield start, len(sizes)

@@ -21,5 +21,5 @@ class Tokens(ABC):
         """The next tokens after one of them, in the order in which they were made, with expired and revoked ones."""
 
     @abstractmethod
-    async def revoke(self, name: str, moment: str) -> bool:
+    async def revoke(self, name: str, timestamp: str) -> bool:
         """Revokes a token, durably, and returns whether there is one of this name. The first revocation is kept."""

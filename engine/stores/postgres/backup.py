@@ -106,8 +106,8 @@ class PostgresBackups:
             where = "on the PATH" if self._tools is None else f"in {self._tools}"
             problem = f"no {name} {where}: install PostgreSQL's programs, or set their folder with --pg-bin"
             raise BackupError(problem)
-        told = await anyio.run_process([found, "--version"], check=False)
-        version = re.search(rb"(\d+)(\.\d+|devel|beta|rc)", told.stdout)
+        printed = await anyio.run_process([found, "--version"], check=False)
+        version = re.search(rb"(\d+)(\.\d+|devel|beta|rc)", printed.stdout)
         if version is None:
             problem = f"{found} does not report its version"
             raise BackupError(problem)
@@ -136,8 +136,8 @@ class _Program:
             env = {**os.environ, **environment}
             done = await anyio.run_process(command, check=False, stdin=DEVNULL, stderr=PIPE, env=env)
         if done.returncode:
-            said = SECRETS.sub(r"\1***", done.stderr.decode(errors="replace").strip())
-            problem = f"{Path(self._path).name} failed: {said or f'exit code {done.returncode}'}"
+            output = SECRETS.sub(r"\1***", done.stderr.decode(errors="replace").strip())
+            problem = f"{Path(self._path).name} failed: {output or f'exit code {done.returncode}'}"
             raise BackupError(problem)
 
 

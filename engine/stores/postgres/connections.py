@@ -257,8 +257,8 @@ class Connections:
 
     async def fold_session(self) -> Session:
         """A new connection for fold transactions. The server ends it if its client is frozen."""
-        silence = f"{2 * self._lease_milliseconds}ms"
-        return await self._connect({"idle_session_timeout": silence, "lock_timeout": "30s"}, COMMAND_SECONDS)
+        timeout = f"{2 * self._lease_milliseconds}ms"
+        return await self._connect({"idle_session_timeout": timeout, "lock_timeout": "30s"}, COMMAND_SECONDS)
 
     async def lock_session(self) -> Session:
         """A new connection for an idle lock. The server ends it if its client is gone."""

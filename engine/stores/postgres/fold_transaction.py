@@ -37,8 +37,8 @@ class PostgresFoldTransaction(FoldTransaction):
         return changed
 
     async def sections(self, skus: Collection[str], *, max_bytes: int | None = None) -> list[Section]:
-        wanted = (self.checkpoint.domain, list(skus))
-        read, measure = (partial(self._session.fetch, name, *wanted) for name in ("domain_sections", "section_sizes"))
+        needed = (self.checkpoint.domain, list(skus))
+        read, measure = (partial(self._session.fetch, name, *needed) for name in ("domain_sections", "section_sizes"))
         rows = await sections_within(max_bytes, read, measure, VERSIONS)
         return list(map(Section._make, rows))
 

@@ -149,8 +149,8 @@ class PostgresLog(Log):
             size += sum((await self._head_sizes(large)).values())
         if size > step.max_bytes:
             raise StepTooLarge(size)
-        whole = {head.originator_id: head for head in await self.heads(large)}
-        return [whole.get(head.originator_id, head) for head in heads] if large else heads, end, size
+        complete = {head.originator_id: head for head in await self.heads(large)}
+        return [complete.get(head.originator_id, head) for head in heads] if large else heads, end, size
 
     async def head_contents(
         self, suffixes: Collection[str], *, after: str, below: str, limit: int, max_bytes: int, since: int
@@ -201,9 +201,9 @@ class PostgresLog(Log):
         self._listener.listen()
         while True:
             grown = self._grown
-            if await self.end() > after or (left := deadline - time.monotonic()) <= 0:
+            if await self.end() > after or (seconds_left := deadline - time.monotonic()) <= 0:
                 return
-            with anyio.move_on_after(min(left, POLL_SECONDS)):
+            with anyio.move_on_after(min(seconds_left, POLL_SECONDS)):
                 await grown.wait()
 
     async def close(self) -> None:

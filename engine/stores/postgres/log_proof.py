@@ -13,8 +13,8 @@ from pagefold.engine.errors import LogReplaced
 from pagefold.engine.stores.log_proof import EventCounts, Proof, ProvenPosition, problem_of
 from pagefold.engine.stores.postgres.connections import Connections, Pool, Session
 
-REPLACED_MESSAGE = "PF001"
-"""The error of `append_events` if the log is not proved."""
+REPLACED_SQLSTATE = "PF001"
+"""The error code of `append_events` if the log is not proved."""
 
 UNPROVED = "its checkpoints are not proved by it"
 RESTORED = "its tables were restored from a dump"
@@ -60,7 +60,7 @@ async def proving(session: Session) -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.PostgresError as error:
-        if error.sqlstate != REPLACED_MESSAGE:
+        if error.sqlstate != REPLACED_SQLSTATE:
             raise
     else:
         return
@@ -74,11 +74,11 @@ async def adopt(session: Session) -> None:
 
 async def problem(reads: Session | Pool) -> str | None:
     """Why the log does not prove the checkpoints; None if it does."""
-    kept = [(ProvenPosition(FOLDED.format(row[0]), *row[1:4]), row[4]) for row in await reads.fetch("kept")]
+    stored = [(ProvenPosition(FOLDED.format(row[0]), *row[1:4]), row[4]) for row in await reads.fetch("kept")]
     identity = await reads.fetch("identity")
-    if not any(each.position for each, _ in kept):
+    if not any(each.position for each, _ in stored):
         return None
     if not identity:
         return "it has no identity"
     log_id, end, is_written_here = identity[0]
-    return problem_of(log_id, end, kept) or (None if is_written_here else RESTORED)
+    return problem_of(log_id, end, stored) or (None if is_written_here else RESTORED)

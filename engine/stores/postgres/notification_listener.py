@@ -14,9 +14,9 @@ RETRY_SECONDS = 1.0
 class NotificationListener:
     """One connection that listens for all waiting tasks. Opened by the first, and replaced when lost."""
 
-    def __init__(self, connections: Connections, hear: Callable[[], None]) -> None:
+    def __init__(self, connections: Connections, callback: Callable[[], None]) -> None:
         self._connections = connections
-        self._hear = hear
+        self._hear = callback
         self._session: Session | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._not_before = 0.0

@@ -56,16 +56,16 @@ class PostgresPages(MergedReads, Pages):
         return [sku for (sku,) in rows]
 
     async def matches(self, domain: str, sections: Sequence[SharedSections], skus: Collection[str]) -> bool:
-        standing = await self._connections.readers.fetch("domain_sections", domain, list(skus), INLINE_BYTES)
-        if None in [row[5] for row in standing]:
+        stored = await self._connections.readers.fetch("domain_sections", domain, list(skus), INLINE_BYTES)
+        if None in [row[5] for row in stored]:
             [(size,)] = await self._connections.readers.fetch("section_sizes", domain, list(skus))
             if size != sum([each.size for each in sections]):
                 return False
-            standing = await self._connections.readers.fetch("domain_sections", domain, list(skus), UNBOUNDED)
+            stored = await self._connections.readers.fetch("domain_sections", domain, list(skus), UNBOUNDED)
 
         def are_same() -> bool:
             rows: list[object] = [row for each in sections for row in each.rows()]
-            return standing == rows
+            return stored == rows
 
         return await compute_in_thread(are_same)
 

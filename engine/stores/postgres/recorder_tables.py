@@ -33,8 +33,8 @@ class PostgresRecords(Records):
         async with self._connections.writer.session() as session, proving(session), session.transaction():
             positions = await _record(session, table, events)
             if tracking is not None and not await session.fetch("track", *tracking):
-                there = f"position {tracking[1]} of {tracking[0]}, or one beyond it"
-                raise AlreadyRecorded(there)
+                problem = f"position {tracking[1]} of {tracking[0]}, or one beyond it"
+                raise AlreadyRecorded(problem)
         self._log.notify()
         return positions
 
@@ -67,6 +67,6 @@ async def _record(session: Session, table: RecordTable, events: Sequence[NewEven
         return []
     rows = await session.fetch("record_event", *event_columns(events))
     if len(rows) < len(events):
-        there = f"{len(events) - len(rows)} of these {len(events)} versions"
-        raise AlreadyRecorded(there)
+        problem = f"{len(events) - len(rows)} of these {len(events)} versions"
+        raise AlreadyRecorded(problem)
     return [position for (position,) in rows]

@@ -10,8 +10,8 @@ from pagefold.engine.errors import StoreDamaged, StoreUnusable
 from pagefold.engine.stores.postgres.connections import Connections, Record, Session, translate_errors
 from pagefold.engine.stores.store_health import DamagedPart, Inspection
 
-NO_BTREE = "it is no B-tree"
-NOT_READ_BY = "the server does not read by it; with the extension amcheck it can be looked at"
+NO_BTREE = "not a B-tree index"
+NOT_READ_BY = "the planner does not use it; install the extension amcheck to check it"
 
 FORWARD = {"enable_seqscan": "on", "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_sort": "on"}
 BY_INDEX = {"enable_seqscan": "off", "enable_indexscan": "on", "enable_indexonlyscan": "on", "enable_sort": "off"}

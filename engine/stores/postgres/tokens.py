@@ -30,8 +30,8 @@ class PostgresTokens(Tokens):
         return token_from(rows[0]) if rows else None
 
     async def list_tokens(self, after: Token | None = None, *, limit: int = 100) -> list[Token]:
-        place = ("", "") if after is None else (after.created_at, after.name)
-        return list(map(token_from, await self._connections.readers.fetch("next_tokens", *place, limit)))
+        key = ("", "") if after is None else (after.created_at, after.name)
+        return list(map(token_from, await self._connections.readers.fetch("next_tokens", *key, limit)))
 
-    async def revoke(self, name: str, moment: str) -> bool:
-        return bool(await self._connections.writer.fetch("revoke_token", moment, name))
+    async def revoke(self, name: str, timestamp: str) -> bool:
+        return bool(await self._connections.writer.fetch("revoke_token", timestamp, name))

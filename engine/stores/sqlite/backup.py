@@ -115,16 +115,16 @@ def _prepared(backup: Path, target: Path) -> Iterator[dict[str, Path]]:
 
 def _set_aside(target: Path, aside: Path) -> Path | None:
     """Moves the existing files into a folder, each with its own write-ahead log."""
-    there = [target / file for file in (EVENTS, PAGES) if (target / file).exists()]
-    if there:
+    existing = [target / file for file in (EVENTS, PAGES) if (target / file).exists()]
+    if existing:
         aside.mkdir(mode=0o700)
     for file in (EVENTS, PAGES):
         for each in (target / file, *_journals(target / file)):
-            if each.exists() and there:
+            if each.exists() and existing:
                 each.rename(aside / each.name)
             else:
                 each.unlink(missing_ok=True)
-    return aside if there else None
+    return aside if existing else None
 
 
 def _journals(file: Path) -> list[Path]:

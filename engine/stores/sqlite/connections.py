@@ -129,8 +129,8 @@ def connect(file: Path, *, synchronous: str) -> apsw.Connection:
 
 
 NOT_BESIDE = (
-    "there is no room for what SQLite keeps beside its files, or such a file was deleted under those who have the "
-    "store open, who must end first"
+    "SQLite cannot create its files next to the database: the disk is full, or such a file was deleted while "
+    "processes have the store open, which must end first"
 )
 
 
@@ -418,8 +418,8 @@ class Connections:
         return OpenedFile(self.folder / name, connect, lost=lost, verify=self._verify)
 
     def _log_lost(self) -> None:
-        gone = f"{EVENTS} is gone"
-        raise LogReplaced(gone)
+        problem = f"{EVENTS} is gone"
+        raise LogReplaced(problem)
 
     @property
     def uses_fallback(self) -> bool:

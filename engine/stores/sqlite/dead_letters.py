@@ -113,10 +113,10 @@ class SQLiteDeadLetters(DeadLetters):
     ) -> list[DeadLetterHeader]:
         """Those of both files, the first `limit` of each."""
         dead_letters: list[DeadLetterHeader] = []
-        place = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
-        place["longest"] = MAX_LISTED
+        key = {"recorded_at": after.recorded_at, "after_kind": after.kind, "number": after.number, "limit": limit}
+        key["longest"] = MAX_LISTED
         for kind in _kinds(selection):
-            rows = await self._rows(kind, statement, selection, {"kind": kind, **place})
+            rows = await self._rows(kind, statement, selection, {"kind": kind, **key})
             dead_letters += [DeadLetterHeader(kind, *row) for row in rows]
         return dead_letters
 

@@ -73,7 +73,7 @@ class SQLiteFoldTransaction(FoldTransaction):
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_streak"], rows))
 
     async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
-        rows = [dead_letter_row(letter) for letter in dead_letters]
+        rows = [dead_letter_row(dead_letter) for dead_letter in dead_letters]
         await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
 
     async def has_dead_letters(self) -> bool:

@@ -121,8 +121,8 @@ def _refusing() -> Iterator[None]:
 
 def _packed(rows: Sequence[NewRow], states: Sequence[bytes]) -> dict[str, str | bytes]:
     sizes = list(map(len, states))
-    places = zip(accumulate(sizes, initial=1), sizes, strict=False)
-    return {"events": orjson.dumps(list(map(add, rows, places))).decode(), "states": b"".join(states)}
+    offsets = zip(accumulate(sizes, initial=1), sizes, strict=False)
+    return {"events": orjson.dumps(list(map(add, rows, offsets))).decode(), "states": b"".join(states)}
 
 
 class SQLiteLog(Log):
@@ -219,8 +219,8 @@ class SQLiteLog(Log):
         return await self._connections.events_reader.run(read)
 
     async def older_events(self, event: StoredEvent, limit: int) -> list[StoredEvent]:
-        place = (event.originator_id, event.originator_version, event.revision)
-        return await self._read(self._connections.events_reader, "older_events", *place, limit)
+        key = (event.originator_id, event.originator_version, event.revision)
+        return await self._read(self._connections.events_reader, "older_events", *key, limit)
 
     async def history(self, prefix: str, after: tuple[str, int, int] | None = None) -> AsyncIterator[StoredEvent]:
         last, step = after or (prefix, -1, -1), INITIAL_STEP
@@ -299,8 +299,8 @@ class SQLiteLog(Log):
 
     async def wait(self, after: int, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while await self.end() <= after and (left := deadline - time.monotonic()) > 0:
-            with anyio.move_on_after(min(left, POLL_SECONDS)):
+        while await self.end() <= after and (seconds_left := deadline - time.monotonic()) > 0:
+            with anyio.move_on_after(min(seconds_left, POLL_SECONDS)):
                 await self._grown.wait()
 
     async def _read(

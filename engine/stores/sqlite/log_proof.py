@@ -128,8 +128,8 @@ class SQLiteProof(Proof):
         """Raises `LogReplaced` unless the log proves a checkpoint. Inside a transaction of `pages.db`."""
         if position:
             events = self._connections.events_witness.current()
-            kept = ProvenPosition(FOLDED.format(domain), position, mark, log_id)
-            _check(events, kept)
+            stored = ProvenPosition(FOLDED.format(domain), position, mark, log_id)
+            _check(events, stored)
 
     def marked(self, domain: str, position: int) -> tuple[bytes | None, str]:
         """The mark at a position, and the identity of the log. Raises `LogReplaced` if there is no event."""
@@ -175,13 +175,13 @@ class SQLiteProof(Proof):
     async def problem(self) -> str | None:
         tip = self._tip.read()  # read before the log, so that it is never newer
         checkpoints = await self._connections.pages_reader.fetch("kept")
-        kept = [ProvenPosition(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
+        stored = [ProvenPosition(FOLDED.format(domain), *rest) for domain, *rest in checkpoints]
         if tip is not None:
-            kept.append(ProvenPosition(ACKNOWLEDGED, *tip, None))
+            stored.append(ProvenPosition(ACKNOWLEDGED, *tip, None))
         try:
-            return await self._connections.events_browser.run(lambda events: _problem(events, kept))
-        except LogReplaced as gone:
-            return gone.reason
+            return await self._connections.events_browser.run(lambda events: _problem(events, stored))
+        except LogReplaced as error:
+            return error.reason
 
     async def mark(self, position: int) -> bytes | None:
         return await self._connections.events_browser.run(lambda events: mark_at(events, position))
@@ -214,14 +214,14 @@ def mark_at(events: apsw.Connection, position: int) -> bytes | None:
     return None
 
 
-def _check(events: apsw.Connection, kept: ProvenPosition) -> None:
-    if (problem := _problem(events, [kept])) is not None:
+def _check(events: apsw.Connection, stored: ProvenPosition) -> None:
+    if (problem := _problem(events, [stored])) is not None:
         raise LogReplaced(problem)
 
 
-def _problem(events: apsw.Connection, kept: Sequence[ProvenPosition]) -> str | None:
+def _problem(events: apsw.Connection, stored: Sequence[ProvenPosition]) -> str | None:
     end: int = events.execute(SQL["log_end"]).get
-    return problem_of(_log_id(events), end, [(each, mark_at(events, each.position)) for each in kept])
+    return problem_of(_log_id(events), end, [(each, mark_at(events, each.position)) for each in stored])
 
 
 def _log_id(events: apsw.Connection) -> str:

@@ -17,7 +17,7 @@ Identity: TypeAlias = tuple[int, int]
 
 JOURNAL = "-wal"
 JOURNAL_REPLACED = (
-    "{} was deleted or replaced under those who write: end every process that has the store open, then start them again"
+    "{} was deleted or replaced while in use: end every process that has the store open, then start them again"
 )
 
 Connected = TypeVar("Connected", bound=apsw.Connection)

@@ -245,8 +245,8 @@ def _rows_and_blobs(shared: Iterable[SharedSections]) -> tuple[list[Row], list[b
     rows: list[Row] = []
     blobs: list[bytes] = []
     for sku, domain, channels, contents in shared:
-        for channel, place in channels:
-            enabled, ready, versions, body, occurred_at, recorded_at = contents[place]
+        for channel, index in channels:
+            enabled, ready, versions, body, occurred_at, recorded_at = contents[index]
             size = None if body is None else len(body)
             rows.append((sku, channel, domain, +enabled, +ready, len(versions), size, occurred_at, recorded_at))
             blobs.append(versions)

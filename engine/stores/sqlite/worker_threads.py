@@ -30,12 +30,12 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     many megabytes.
     """
     turn = Lock()
-    begun = left = done = False
+    begun = abandoned = done = False
 
     def unless_left() -> Result | _Failed:
         nonlocal begun, done
         with turn:
-            if left:
+            if abandoned:
                 raise asyncio.CancelledError
             begun = True
         try:
@@ -49,8 +49,8 @@ async def in_thread(work: Callable[[], Result]) -> Result:
         outcome = await run_sync(unless_left)
     except asyncio.CancelledError:
         with turn:
-            left = not begun
-        while not left and not done:
+            abandoned = not begun
+        while not abandoned and not done:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(POLL_SECONDS)
         raise
