@@ -1,4 +1,4 @@
-"""The token office: who is let in with a secret, for how long, and who is told of it."""
+"""The token service: which secrets are accepted, for how long, and when a revocation counts."""
 
 import base64
 import logging
@@ -35,7 +35,7 @@ SECONDS = 10.0
 
 @pytest.fixture
 def scene(store: Store, config: Config) -> Iterator[Scene]:
-    """An office on each kind of store."""
+    """A token service on each kind of store."""
     tokens = store.tokens
     yield Scene(store, config)
     store.tokens = tokens
@@ -55,7 +55,7 @@ async def test_a_secret_lets_in(scene: Scene) -> None:
 
 
 async def test_secrets_are_random_and_recognisable(scene: Scene) -> None:
-    """256 bits behind a prefix, none like another; their names are short, and the beginning of their digests."""
+    """Secrets have 256 random bits after a prefix; a token's name is the start of its digest."""
     made = [await scene.office.create(["read"]) for _ in range(50)]
     for secret, token in made:
         assert re.fullmatch(SHAPE, secret)
@@ -101,7 +101,7 @@ async def test_a_secret_is_told_on_purpose_alone(scene: Scene, caplog: pytest.Lo
 async def test_a_token_that_cannot_be_meant_is_not_made(
     scene: Scene, scopes: list[Scope], source: str | None, expires_in: timedelta | None, label: str, words: str
 ) -> None:
-    """It is said what is wrong with which part, and nothing is kept."""
+    """An invalid request names the wrong part, and nothing is stored."""
     with pytest.raises(InvalidTokenRequest, match=f"^{re.escape(words)}"):
         await scene.office.create(scopes, source, expires_in, label)
     assert await scene.office.tokens() == []
@@ -128,7 +128,7 @@ async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
     ],
 )
 def test_the_state_of_a_token(expires: float | None, revoked: float | None, at: float, state: TokenState) -> None:
-    """Live until the moment that it names, or until it is revoked, which is told first."""
+    """Live until it expires or is revoked; revoked takes precedence."""
     expires_at, revoked_at = (None if seconds is None else moment(seconds) for seconds in (expires, revoked))
     assert kept("tok_a", expires_at=expires_at, revoked_at=revoked_at).state(moment(at)) == state
 
@@ -179,7 +179,7 @@ async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
 
 
 async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
-    """When it is due, the first who asks waits for the store; those who ask meanwhile do not, and nobody asks twice."""
+    """When a cached token is due, one caller looks it up; concurrent ones use the cache."""
     secret, token = await scene.office.create(["read"])
     await scene.office.verify(secret)
     assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
@@ -210,7 +210,7 @@ async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
 
 
 async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that were looked up last; the others are looked up anew, and let in all the same."""
+    """The cache is bounded; evicted tokens are looked up again and accepted."""
     assert MAX_CACHED_TOKENS < 10_000
     monkeypatch.setattr("pagefold.engine.access.token_service.MAX_CACHED_TOKENS", 3)
     made = [await scene.office.create(["read"]) for _ in range(5)]
@@ -223,7 +223,7 @@ async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.Mon
 
 
 async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
-    """Whoever is not known is told so by an error, never let in nor turned away; a trusted token goes on."""
+    """If the store is unavailable, uncached tokens give an error, and cached ones are accepted."""
     secret, token = await scene.office.create(["read"])
     assert await scene.office.verify(secret) == token.grant
     scene.watched.away = True
@@ -240,7 +240,7 @@ async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["tok_0123456789ab", "tok_", "", "a\0b", "\ud800", "tok_0123456789AB", GUESS, "%"])
 async def test_an_unknown_token_cannot_be_revoked(scene: Scene, name: str) -> None:
-    """It is said where to look, without any secret."""
+    """The error says where to look, without any secret."""
     with pytest.raises(UnknownToken, match="pagefold tokens list") as error:
         await scene.office.revoke(name)
     assert GUESS not in str(error.value)
@@ -258,7 +258,7 @@ async def test_a_secret_that_was_found_can_be_revoked(scene: Scene) -> None:
 
 
 async def test_a_shop_has_its_tokens(shop: Shop) -> None:
-    """`shop.tokens` is the office, with the clocks of the machine."""
+    """`shop.tokens` is the service, with the machine's clocks."""
     secret, token = await shop.tokens.create(["ingest"], "erp", timedelta(hours=1))
     assert await shop.tokens.verify(secret) == token.grant
     await shop.tokens.revoke(token.name)
@@ -272,10 +272,10 @@ shown = st.one_of(st.text(st.characters()), bodies.map(PREFIX.__add__), st.from_
 
 
 class Nothing(Tokens):
-    """A store's tokens, of which there are none."""
+    """A store without tokens."""
 
     async def add(self, token: Token, digest: bytes) -> None:
-        """Nobody does."""
+        """Never called."""
         raise AssertionError(token, digest)
 
     async def find(self, digest: bytes) -> Token | None:

@@ -80,7 +80,7 @@ async def test_a_worker_sees_what_another_process_appends(shop: Shop) -> None:
 
 
 async def test_some_domains_alone(shop: Shop) -> None:
-    """Only the domains that were named are folded; a name that is none is told."""
+    """Only the named domains are folded; an unknown name is an error."""
     await append(shop, stock(1), price("1.00"))
     await shop.catch_up(["pricing"])
     page = await shop.pages.get(SKU, "web-de")
@@ -92,7 +92,7 @@ async def test_some_domains_alone(shop: Shop) -> None:
 
 
 async def test_appends_share_transactions_and_keep_their_order(shop: Shop) -> None:
-    """Each of many concurrent callers gets its own results, and its events stand in the order in which it gave them."""
+    """Each concurrent caller gets its own results, and its events keep their order in the log."""
     results: dict[int, list[int]] = {}
 
     async def send(number: int) -> None:

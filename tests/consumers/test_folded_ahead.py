@@ -1,4 +1,4 @@
-"""A consumer that is far behind folds each stream once, at its head, and counts the head where it stands in the log."""
+"""A consumer that is far behind folds each stream once, at its head, and counts the head at its position."""
 
 import pagefold
 from tests.support.small_shop import configured, stock

@@ -1,4 +1,4 @@
-"""A worker that stands still is replaced within its lease, and can change nothing when it goes on."""
+"""A frozen worker is replaced within its lease, and cannot change anything when it resumes."""
 
 import random
 import signal
@@ -81,7 +81,7 @@ class Play:
         await eventually(condition, f"all domains are held by {worker}", seconds)
 
     async def judge(self) -> None:
-        """Everything that was said so far is right."""
+        """Checks that everything so far is right."""
         said = self._deliveries[: self._end]
         await judge(self.shop, self._scene.model(said), said, acknowledged(self._told))
 
@@ -118,7 +118,7 @@ async def test_one_frozen_between_batches_is_replaced(scene: Scene, tmp_path: Pa
 
 @on(*STORES)
 async def test_one_frozen_before_it_folded_anything_is_replaced(scene: Scene, tmp_path: Path) -> None:
-    """A worker that loses its domains before its first batch goes on to stand by, too."""
+    """A worker that loses its domains before its first batch becomes a standby, too."""
     async with staged(scene, tmp_path, 2) as play:
         first = await play.enter()
         await play.taken_by(first)
@@ -158,7 +158,7 @@ async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: P
 
 @on("sqlite")
 async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Path) -> None:
-    """A frozen process that is not killable takes no harm: appends and reads go on, and it finishes later."""
+    """A frozen process that is not killable is not killed: appends and reads continue, and it finishes later."""
     async with staged(scene, tmp_path, 3) as play:
         first = await play.enter(killable=False)
         await play.append()
@@ -184,7 +184,7 @@ async def test_one_that_may_not_be_killed_is_reported(scene: Scene, tmp_path: Pa
 
 
 async def freeze_at_random(play: Play, freezes: int, luck: random.Random) -> None:
-    """Somebody appends; one of two workers stands still now and then, for less than a lease or for more."""
+    """Appends events while one of two workers freezes at random, for less than a lease or for more."""
     crew = [await play.enter(), await play.enter()]
     appender = play.begin_append("--pause", str(freezes / 20), "--tasks", "2")
     for _ in range(freezes):

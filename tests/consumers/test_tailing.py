@@ -1,4 +1,4 @@
-"""Whoever reads the log by position, only ever forward, misses nothing, however many append at the same time."""
+"""A reader that follows the log by position misses nothing, however many writers append concurrently."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -123,7 +123,7 @@ def dealt(deliveries: list[Arrival]) -> list[list[Arrival]]:
 
 
 async def append_at_the_same_time(scene: Scene, processes: Processes, changes: int) -> None:
-    """Eight append, one follows; all that was acknowledged stands in the log, and was seen."""
+    """Eight writers append and one reader follows; every acknowledged event is in the log and was read."""
     shares = dealt(scene.deliveries(SKUS, changes))
     async with pagefold.open(scene.config) as shop:
         tail = Tail(shop)
@@ -187,7 +187,7 @@ def stock(sku: str) -> DomainEvent:
 
 @contextmanager
 def held_in_postgres(url: str) -> Iterator[Callable[[], bool]]:
-    """Keeps the insert of `HELD_SKU` waiting, and tells whether it does."""
+    """Delays the insert of `HELD_SKU`, and returns whether it is waiting."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(4711)")
 
@@ -201,7 +201,7 @@ def held_in_postgres(url: str) -> Iterator[Callable[[], bool]]:
 
 @on("postgres")
 async def test_nobody_passes_an_insert_that_is_held(scene: Scene) -> None:
-    """While one insert stands invisible with its number handed out, no later number becomes visible."""
+    """While an insert with an assigned position is uncommitted, no later position becomes visible."""
     async with pagefold.open(scene.config) as shop, pagefold.open(scene.config) as other:
         await shop.append([stock("BEFORE")])
         with psycopg.connect(scene.url, autocommit=True) as connection:

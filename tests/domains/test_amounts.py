@@ -1,4 +1,4 @@
-"""Amounts of money: compared as amounts and kept in one spelling, at every door and by every rebuild."""
+"""Amounts of money: compared as amounts and stored in canonical form, at every entrance and by every rebuild."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -69,7 +69,7 @@ def old_price(sku: str, payload: bytes, version: int = 1) -> Raw:
     [(code, plain, each) for code, amounts in SPELT.items() for plain, spelt in amounts.items() for each in spelt],
 )
 def test_one_amount_has_one_spelling(currency: str, plain: str, amount: str) -> None:
-    """The digits of its currency by ISO 4217, and more where they say something; no zeros in front."""
+    """The digits of its currency by ISO 4217, and more if significant; no leading zeros."""
     assert canonical_amount(currency, "amount", amount) == plain
     assert are_canonical(currency, [plain])
     assert are_canonical(currency, [amount]) == (amount == plain)
@@ -125,7 +125,7 @@ def test_the_digits_of_currencies() -> None:
     assert digits == {"HUF": 2, "TWD": 2, "ISK": 0, "UGX": 0, "IQD": 3, "TND": 3, "UYW": 4, "MRU": 2, "XDR": 0}
 
 
-# --- at the door --------------------------------------------------------------------------------------------
+# --- at the intake ------------------------------------------------------------------------------------------
 
 
 def test_every_amount_of_a_price_is_kept_alike() -> None:
@@ -160,7 +160,7 @@ async def test_an_older_spelling_is_no_conflict(config: pagefold.Config) -> None
 
 
 async def test_a_rebuild_sees_amounts(store_url: str, tmp_path: Path) -> None:
-    """However the snapshot or an older log spells them: only what differs as an amount is mended."""
+    """A rebuild repairs only different amounts, however the snapshot or an older log writes them."""
     config = with_snapshots(store_url, tmp_path, "erp")
     skus = [f"S{number}" for number in range(8)]
     async with pagefold.open(config) as shop:
@@ -194,7 +194,7 @@ FREE = {
 
 @pytest.mark.parametrize(("path", "given"), FREE.items())
 def test_a_setting_says_whether_free_is_a_price(path: str, given: DomainEvent) -> None:
-    """It is, unless the source is said to mean nothing by it: then every zero that somebody would pay is refused."""
+    """By default zero is a price; otherwise every zero that a customer would pay is rejected."""
     strict = configured("sqlite:///nowhere", sources=document()["sources"] | {"erp": STRICT})
     EventValidator(configured("sqlite:///nowhere")).validate(given)
     line, stream = as_line(given), b"TSHIRT-M/*/pricing/erp"
@@ -212,7 +212,7 @@ STRICT: Document = {"domains": ["pricing"], "zero_price": "refuse"}
 
 
 def test_the_setting_has_two_values() -> None:
-    """Whatever else stands there is an error that names the key."""
+    """Any other value is an error that names the key."""
     with pytest.raises(ConfigurationError, match=r"sources\.erp\.zero_price"):
         configured("sqlite:///nowhere", sources=document()["sources"] | {"erp": STRICT | {"zero_price": "maybe"}})
 

@@ -22,7 +22,7 @@ CANONICAL = msgspec.json.Encoder(order="sorted")
 
 
 def content(domain: str, payload: Mapping[str, Any]) -> bytes:
-    """The canonical content of a payload, as the door makes it."""
+    """The canonical content of a payload, as the validator makes it."""
     decoded = msgspec.json.decode(json.dumps(payload), type=BY_NAME[domain].payload)
     return CANONICAL.encode(BY_NAME[domain].validate(decoded))
 
@@ -81,7 +81,7 @@ def test_a_section_is_canonical_and_repeatable(domain: str, data: st.DataObject)
 @given(st.data())
 @settings(max_examples=25)
 def test_channels_that_agree_share_a_section(domain: str, data: st.DataObject) -> None:
-    """What a domain says it depends on is all of the channel that its section depends on."""
+    """`varies_by` covers everything in the channel that the section depends on."""
     drawn = data.draw(payloads(domain, "*").filter(lambda payload: payload is not None))
     assert drawn is not None
     views = [
@@ -146,7 +146,7 @@ def test_catalog_resolves_texts(texts: dict[str, str | None], name: str) -> None
 
 
 def test_catalog_is_disabled_by_any_source() -> None:
-    """One source that says so is enough, whatever its rank."""
+    """One source that disables is enough, whatever its rank."""
     assert section("catalog", {}, {"enabled": False}, {}) is None
     assert section("catalog", {}) == {"attributes": {}, "categories": [], "family": None, "parent": None}
 
@@ -155,7 +155,7 @@ def test_catalog_is_disabled_by_any_source() -> None:
 
 
 def test_pricing_is_the_first_sources_payload_as_it_stands() -> None:
-    """Amounts have the digits of their currency; what says nothing is left out; moments are in UTC."""
+    """Amounts have the digits of their currency, defaults are left out, timestamps are in UTC."""
     first = {
         "currency": "EUR",
         "amount": "149.90",
@@ -240,9 +240,9 @@ def test_pricing_admits_no_nonsense(changes: Document, path: str) -> None:
 def test_inventory_is_what_each_place_can_spare(
     payloads: list[Document], available: list[int | None], status: str
 ) -> None:
-    """The sum of what is left beyond each place's own safety stock; a lack in one place takes nothing from another.
+    """The sum of what each location has above its safety stock; a shortage in one takes nothing from others.
 
-    Where one place does not count its stock there is no sum, and the item can be sold.
+    If one location does not count its stock there is no sum, and the item can be sold.
     """
     counted = [each for each in available if each is not None]
     assert section("inventory", *payloads) == {
@@ -262,7 +262,7 @@ def test_inventory_tells_the_earliest_restocking() -> None:
 
 
 def test_inventory_tells_when_each_place_is_restocked() -> None:
-    """The earliest moment may be over, which no page can know: so each place tells its own."""
+    """The earliest date may be past, so each location has its own."""
     over, ahead = "2025-12-01T00:00:00Z", "2030-12-20T01:00:00+01:00"
     body = section(
         "inventory",

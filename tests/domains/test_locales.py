@@ -1,4 +1,4 @@
-"""Locales, however they are spelt: one form, wherever a text by locale or the language of a channel stands."""
+"""Locales in any spelling: one canonical form, wherever a text by locale or the language of a channel is set."""
 
 import msgspec
 import pytest
@@ -55,7 +55,7 @@ def test_one_locale_has_one_form(tag: str, spelling: str) -> None:
 
 @pytest.mark.parametrize("name", NO_LOCALES)
 def test_what_is_no_locale(name: str) -> None:
-    """Names of languages, of stores and of columns are none, nor is what only begins like one."""
+    """Names of languages, stores and columns are not locales, nor is text that only starts like one."""
     assert canonical_locale(name) is None
 
 
@@ -70,7 +70,7 @@ def test_the_one_form_stays_as_it_is(name: str) -> None:
 
 
 def test_what_is_more_general() -> None:
-    """From the most specific to the language; what announces an extension does not stand at an end."""
+    """From the most specific tag to the language; no tag ends in an extension's introducer."""
     assert with_general_forms("zh-Hant-TW") == ["zh-Hant-TW", "zh-Hant", "zh"]
     assert with_general_forms("de-DE-u-co-phonebk") == ["de-DE-u-co-phonebk", "de-DE-u-co", "de-DE", "de"]
     assert with_general_forms("en-x-a") == ["en-x-a", "en"]
@@ -104,7 +104,7 @@ def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: st
         assert resolve(upcast_text(each), ("fr-FR", "fr", "en")) == shown
 
 
-# --- at the door --------------------------------------------------------------------------------------------
+# --- at the intake ------------------------------------------------------------------------------------------
 
 
 def content_of(given: DomainEvent) -> bytes:
@@ -116,7 +116,7 @@ def content_of(given: DomainEvent) -> bytes:
 
 
 def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
-    """Where and why the door refuses a payload. Both ways in say the same."""
+    """Where and why the validators reject a payload. Both give the same."""
     validator, given = EventValidator(configured("sqlite:///nowhere")), event(domain, payload)
     refusals = set()
     for each in (given, parse_event(as_line(given))):
@@ -162,7 +162,7 @@ def test_what_is_stored_is_canonical() -> None:
     ],
 )
 def test_what_is_wrong_is_named(domain: str, payload: Document, path: str, reason: str) -> None:
-    """By the key that stands in the payload, whatever that is."""
+    """The error names the key of the payload."""
     where, why = refusal_of(domain, payload)
     assert where == f"payload.{path}"
     assert reason in why
@@ -192,7 +192,7 @@ async def test_pages_show_texts_in_any_spelling(shop: Shop) -> None:
 
 
 async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
-    """What was stored before there was one form is folded as it was meant, and the same said again is a duplicate."""
+    """Texts stored before the canonical form fold as intended, and the same event is a duplicate."""
     old = b'{"localized":{"claim":{"de_DE":"Moin","en":"Hello","fr":""}}}'
     moment = "2026-01-01T12:00:00.000000Z"
     state = EventState(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(old))

@@ -1,4 +1,4 @@
-"""Numbers that a double cannot tell from others: refused wherever JSON is free, by their place, and at once."""
+"""Numbers that a double cannot represent: rejected wherever JSON is free-form, with their path."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def is_exact(text: str) -> bool:
 
 
 def refusal_of(line: bytes) -> str | None:
-    """Why the door refuses a line; None when it does not."""
+    """Why the validator rejects a line; None if it does not."""
     try:
         VALIDATOR.validate(parse_event(line))
     except Rejected as refused:
@@ -86,13 +86,13 @@ def test_every_double_is_let_through(value: float) -> None:
     assert exact_number(repr(value)) == value
 
 
-# --- at every door ------------------------------------------------------------------------------------------
+# --- at every entrance--------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", INEXACT)
 @pytest.mark.parametrize(("path", "around"), NAMED)
 def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
-    """However deep it stands, among numbers that are fine."""
+    """The error names the path, however deep, among valid numbers."""
     with pytest.raises(Rejected) as caught:
         VALIDATOR.validate(parse_event(line_of(around.format(text))))
     assert caught.value.path == f"payload.attributes.{path}"
@@ -101,7 +101,7 @@ def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
 
 @pytest.mark.parametrize("text", INEXACT)
 def test_the_bulk_door_does_not_know_better(text: str) -> None:
-    """Neither of a number alone nor among good lines is anything told that the door would refuse."""
+    """The bulk validator accepts nothing that the validator would reject."""
     lines = [line_of("1.5"), line_of(f"[{text}]")]
     streams = [b"TSHIRT-M/*/catalog/pim"] * 2
     told = BulkValidator(configured("sqlite:///nowhere"))
@@ -123,7 +123,7 @@ def test_what_is_exact_passes_every_door(text: str) -> None:
 
 @pytest.mark.parametrize("text", INEXACT)
 def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
-    """Where it is mapped the door refuses it by its place; where it is not it does no harm."""
+    """A mapped number is rejected by its path; an unmapped one does no harm."""
     parsed = document()
     paths = {"sku": "s", "sourceVersion": "v", "occurredAt": "at", "payload": {"attributes": {"w": "w", "deep": "d"}}}
     parsed["sources"]["pim"]["webhook"] = {"secret_variables": ["S"], "paths": paths}
@@ -141,7 +141,7 @@ def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
 
 
 def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
-    """What did not change is put beside them, and the door looks at all of it."""
+    """A partial event is completed with the stored values, and validated as a whole."""
     change = PartialEvent(parse_event(line_of("2.00000000000000000001")), ("payload.attributes.text",))
     completed = fill_unchanged(change, b'{"attributes":{"text":"long"}}')
     with pytest.raises(Rejected, match=r"payload\.attributes\.a: .*2\.00000000000000000001"):
@@ -174,7 +174,7 @@ async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path:
     ids=["exponent", "zeros in front", "digits", "digits and exponent", "zeros behind"],
 )
 def test_no_number_costs_more_than_reading_it(text: str) -> None:
-    """A megabyte of digits takes some milliseconds: neither memory nor time grow with what an exponent says."""
+    """A megabyte of digits takes a few milliseconds: neither memory nor time grow with the exponent."""
     started = time.process_time()
     reason = refusal_of(line_of(text))
     assert time.process_time() - started < 1.0

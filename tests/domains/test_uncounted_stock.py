@@ -1,4 +1,4 @@
-"""Stock that nobody counts: null, said aloud, at every entrance; what is missing is not null, and neither is zero."""
+"""Stock that is not counted: an explicit null, at every entrance; a missing value is not null, nor is zero."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def uncounted(version: int = 1, source: str = "wms-a", **payload: object) -> Dom
 
 
 async def test_what_is_not_counted_can_be_sold(shop: Shop) -> None:
-    """From one place or beside others: there is no sum, and the item is in stock, until somebody counts again."""
+    """If any location does not count there is no sum, and the item is in stock, until it counts again."""
     await say(shop, stock(0), stock(4, source="wms-b"))
     await say(shop, uncounted(2, safetyStock=3, restockAt="2030-01-01T00:00:00Z"))
     assert await section(shop, "inventory") == {
@@ -86,7 +86,7 @@ def test_a_webhook_says_null() -> None:
 
 
 def test_a_row_of_a_table_says_null() -> None:
-    """And NULL where it says nothing of its own is left out, as before."""
+    """NULL means uncounted in `available`, and absent in other columns, as before."""
     config = connected(cdc={"columns": COLUMNS})
     row = {"item_no": "A", "free": None, "due": None}
     [change] = found_in(DebeziumReader(config, "wms-a"), json.dumps(envelope("c", None, row)).encode())
@@ -107,7 +107,7 @@ async def test_a_cell_says_null_in_a_word(tmp_path: Path) -> None:
 
 
 def test_a_flat_row_says_null() -> None:
-    """Its members are columns, and null is what stands there."""
+    """Its members are columns, and null is a value."""
     columns = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload": {"available": "free"}}
     config = configured(["inventory"], url="https://wms.example/stock", columns=columns)
     rows = FlatJSON(columns_of(config, "erp"), "rows")

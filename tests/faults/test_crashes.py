@@ -54,7 +54,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 class Crew:
-    """Two workers on one store. Whoever is killed is replaced."""
+    """Two workers on one store. A killed worker is replaced."""
 
     def __init__(self, scene: Scene, processes: Processes) -> None:
         self._scene = scene
@@ -63,7 +63,7 @@ class Crew:
         self.members = [processes.worker(scene.config), processes.worker(scene.config)]
 
     async def lose_one_in_a_transaction(self) -> None:
-        """Whoever folds next dies with a batch written and not committed."""
+        """The next worker to fold dies with a written, uncommitted batch."""
         for worker in self.members:
             worker.set_trap(signal.SIGKILL)
         await eventually(lambda: not all(worker.alive for worker in self.members), "a death in a transaction")
@@ -76,7 +76,7 @@ class Crew:
         self.replace_the_dead()
 
     def replace_the_dead(self) -> None:
-        """Nobody has died of anything but what was done to him; somebody takes his place."""
+        """Every dead worker died of the injected fault; a new one replaces it."""
         for number, worker in enumerate(self.members):
             worker.remove_trap()
             if not worker.alive:
@@ -141,7 +141,7 @@ async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None
 
 
 async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequence[Arrival]) -> None:
-    """Everything is known by now: no true event conflicts with itself."""
+    """Every event is known: no true event conflicts with itself."""
     told = scene.folder / "told-again"
     again = processes.appender(scene.config, scene.folder / "lines.ndjson", told, "--batch", "500")
     assert await again.ended() == 0, again
@@ -152,14 +152,14 @@ async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequenc
 
 
 def _first_untold(told: Path) -> int:
-    """The first line that nobody heard of yet."""
+    """The first line without a result."""
     lines = {each.line for each in acknowledged(told)}
     return next(number for number in range(len(lines) + 1) if number not in lines)
 
 
 @on(*STORES)
 async def test_appenders_are_killed(scene: Scene, processes: Processes) -> None:
-    """What an appender was told before it was killed is in the log, and sending all of it again changes nothing."""
+    """Results that a killed appender received are in the log, and sending everything again changes nothing."""
     await kill_appenders(scene, processes, KILLS)
 
 
@@ -174,7 +174,7 @@ async def test_appenders_are_killed_for_long(scene: Scene, processes: Processes)
 
 
 async def stop_the_server(scene: Scene, processes: Processes, server: PostgresServer, stops: int) -> None:
-    """The server quits without a word and comes back, now at once, now after longer than an append is tried for."""
+    """The server stops without notice and restarts, at once or after longer than an append is retried."""
     luck = random.Random(f"{scene.seed} server")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * stops)
     lines, told = scene.write(deliveries), scene.folder / "told"
@@ -202,7 +202,7 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
 
 @on("postgres")
 async def test_the_server_is_stopped(scene: Scene, processes: Processes, durable_server: PostgresServer) -> None:
-    """The server is stopped in immediate mode under appends and folding: everybody recovers by himself, and says so."""
+    """The server is stopped in immediate mode under appends and folds: everything recovers by itself, and logs it."""
     await stop_the_server(scene, processes, durable_server, KILLS - 1)
 
 

@@ -55,7 +55,7 @@ MEND = "DROP FUNCTION pagefold.break_up() CASCADE"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits 20 seconds for a store that a test has broken."""
+    """Shortens the 20 seconds of waiting for a store that a test has broken."""
     monkeypatch.setattr(appender, "RETRY_SECONDS", PATIENCE)
 
 
@@ -105,7 +105,7 @@ def many(count: int, size: int = 3_000) -> list[DomainEvent]:
 
 
 async def test_i1_what_is_acknowledged_is_in_the_log(shop: Shop) -> None:
-    """When `append` returns, another connection finds each event at the position that was told."""
+    """When `append` returns, another connection finds each event at the returned position."""
     results = await append(shop, *many(20))
     async with pagefold.open(shop.config) as other:
         positions = {event.notification_id for event in await everything(other.store)}
@@ -113,7 +113,7 @@ async def test_i1_what_is_acknowledged_is_in_the_log(shop: Shop) -> None:
 
 
 async def test_i2_an_event_is_in_the_log_once(shop: Shop) -> None:
-    """Many callers who send the same events, again and again, put each in the log once, and one of them is told so."""
+    """Many callers that send the same events repeatedly append each once, and one of them gets `appended`."""
     events = many(30, size=10)
     told: list[pagefold.AppendResult] = []
 
@@ -130,7 +130,7 @@ async def test_i2_an_event_is_in_the_log_once(shop: Shop) -> None:
 
 
 async def test_i12_a_failed_append_is_not_answered_with_success(shop: Shop) -> None:
-    """When the transaction fails, the caller is told so, nothing is half in the log, and sending again is safe."""
+    """If the transaction fails, the caller gets an error, nothing is half appended, and a retry is safe."""
     [first] = await append(shop, stock(1))
     async with broken(shop, "events"):
         with pytest.raises(StoreUnavailable):
@@ -185,7 +185,7 @@ async def test_i12_an_error_that_nobody_expected_reaches_everybody(shop: Shop, m
 async def test_i2_a_lost_acknowledgement_is_no_duplicate(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    """When the commit succeeds and its answer is lost, the retry tells `appended`, with the positions in the log."""
+    """If the commit succeeds and its response is lost, the retry returns `appended` with the positions."""
     [before] = await append(shop, stock(1, sku="OLD"))
     batch = [stock(1, sku="OLD"), stock(1), stock(1), stock(2), price("1.00"), stock(2, sku="OLD")]
     monkeypatch.setattr(shop.store.log, lost, fails_once(getattr(shop.store.log, lost), after=True))
@@ -231,7 +231,7 @@ async def positions(store: Store) -> dict[str, int]:
 
 
 async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
-    """While events come out of order and a repair folds beside the consumer, versions on a page only grow."""
+    """With events out of order and a repair beside the consumer, versions on a page only grow."""
     versions = [
         version for begin in range(1, 121, 30) for version in random.Random(4).sample(range(begin, begin + 30), 30)
     ]
@@ -280,7 +280,7 @@ async def test_i5_a_checkpoint_is_never_ahead_of_the_log(shop: Shop) -> None:
 
 @pytest.mark.parametrize("left", [0, 2])
 async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
-    """When the log ends before a checkpoint, folding is refused and says why, at once and when working on."""
+    """If the log ends before a checkpoint, folding stops with the reason, on start and while running."""
     await say(shop, *many(5, size=1))
     await cut(shop, left)
     with pytest.raises(LogReplaced, match="put back to an older state"):
@@ -324,7 +324,7 @@ async def test_i7_what_is_withdrawn_keeps_its_row(shop: Shop) -> None:
 
 
 async def test_i8_conflicts_are_told_and_kept_once(shop: Shop) -> None:
-    """The first content at a version stands; another is kept once however often it is sent, and a third beside it."""
+    """The first content at a version stays; each other content becomes one dead letter, however often it is sent."""
     [first] = await append(shop, stock(1))
     for _ in range(3):
         results = await shop.append([stock(2), withdrawn("inventory", version=1), stock(2), stock(1)])
@@ -342,14 +342,14 @@ async def test_i8_conflicts_are_told_and_kept_once(shop: Shop) -> None:
 
 
 async def test_i8_conflicts_within_one_call(shop: Shop) -> None:
-    """Of two contents at one version in one call the first stands, and a repetition of it is a duplicate."""
+    """Of two contents at one version in one call the first is appended, and its repetition is a duplicate."""
     results = await shop.append([stock(1), stock(2), stock(1)])
     assert outcomes(results) == ["appended", "conflict", "duplicate"]
     assert len({result.position for result in results}) == 1
 
 
 async def test_i8_the_content_of_a_correction_is_a_duplicate(shop: Shop) -> None:
-    """What equals any revision of its version is a duplicate: a corrected source that speaks again is no conflict."""
+    """Content that equals any revision of its version is a duplicate: a corrected source causes no conflict."""
     await append(shop, stock(1))
     [stands] = await everything(shop.store)
     corrected = stands.state.replace(b'"available":1', b'"available":2')
@@ -379,7 +379,7 @@ async def revise(shop: Shop, stream: str, state: bytes) -> None:
 
 
 async def test_i9_a_worker_that_lost_its_lease_begins_again(shop: Shop) -> None:
-    """A worker that finds another named in the checkpoint changes nothing, and goes on once it has a lease again."""
+    """A worker that finds another name in the checkpoint changes nothing, and continues with a new lease."""
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         await append(shop, stock(1))
@@ -438,7 +438,7 @@ async def test_i10_every_event_is_counted(shop: Shop) -> None:
 
 
 async def test_i11_lag_ends_when_faults_do(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers go on by themselves after the store was unavailable, here at every kind of read and of transaction."""
+    """Workers recover by themselves after the store was unavailable, at every kind of read and transaction."""
     log = shop.store.log
     for name in ("touched", "heads", "wait", "end"):
         monkeypatch.setattr(log, name, fails_once(getattr(log, name), after=name == "heads"))
@@ -447,7 +447,7 @@ async def test_i11_lag_ends_when_faults_do(shop: Shop, monkeypatch: pytest.Monke
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         with anyio.fail_after(15):
-            while set((await positions(shop.store)).values()) != {7}:  # noqa: ASYNC110  # the store tells nobody
+            while set((await positions(shop.store)).values()) != {7}:  # noqa: ASYNC110  # the store has no event for it
                 await anyio.sleep(0.02)
         group.cancel_scope.cancel()
     await assert_pages(shop, shop.config, events)

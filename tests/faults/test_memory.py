@@ -31,7 +31,7 @@ def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def write_products(file: Path, number: int, kilobytes: int, version: int = 1) -> None:
-    """Products whose catalog events have so many kilobytes, half of it in many small attributes, half in long texts."""
+    """Products with catalog events of so many kilobytes, half in many small attributes, half in long texts."""
     text = "x" * (20 * KILOBYTE - 20)
     few = {f"text{each}": text for each in range(max(kilobytes // 40, 1))}
     many = {f"attribute{each:06}": f"value {each:06} of many" for each in range(kilobytes * 10)}
@@ -67,7 +67,7 @@ def peak_of(*arguments: str) -> int:
 
 
 def tell(stage: str, started: float) -> None:
-    """How long it took, for whoever asks pytest to show it."""
+    """Prints how long it took, with `pytest -s`."""
     print(f"{stage}: {time.monotonic() - started:.0f} s")  # noqa: T201
 
 
@@ -91,12 +91,12 @@ def read_pages(server: Server, skus: Sequence[str]) -> None:
 
 
 def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: int) -> dict[str, int]:
-    """Appends so many large events, folds them, verifies them, folds them again under a server, and reads them."""
+    """Appends large events, folds, verifies and replays them under a server, and reads them."""
     file = place / "products.ndjson"
     write_products(file, number, kilobytes)
     peaks = {"ingest": peak_of("ingest", str(file)), "work": peak_of("work", "--once"), "verify": peak_of("verify")}
     write_products(file, number, kilobytes, version=2)
-    monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # nobody reads what it logs
+    monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # its logs are not read
     with serving("--work") as server:
         started = time.monotonic()
         assert run_pagefold("ingest", str(file)).code == 0
@@ -123,5 +123,5 @@ def test_some_large_events(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_many_large_events(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: int) -> None:
     """Two thousand of the largest events, and twenty thousand of a tenth of that."""
     peaks = judge(place, monkeypatch, number, kilobytes)
-    print(peaks)  # noqa: T201  # for whoever wants to know
+    print(peaks)  # noqa: T201  # shown with `pytest -s`
     assert max(peaks.values()) < MEGABYTES, peaks

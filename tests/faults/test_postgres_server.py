@@ -32,7 +32,7 @@ def own_server() -> Iterator[PostgresServer]:
 
 
 def setting(url: str, name: str) -> str:
-    """The value of a setting, as the server tells it."""
+    """The value of a server setting."""
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
     assert row is not None
@@ -142,7 +142,7 @@ def test_starting_twice_is_refused(own_server: PostgresServer) -> None:
 
 
 def test_a_failed_start_shows_the_log() -> None:
-    """A server that cannot start says what PostgreSQL said, and leaves nothing behind."""
+    """A server that cannot start reports PostgreSQL's error, and leaves nothing behind."""
     server = PostgresServer(settings={"shared_buffers": "nonsense"})
     with pytest.raises(PostgresError, match='invalid value for parameter "shared_buffers"'):
         server.start()
@@ -152,7 +152,7 @@ def test_a_failed_start_shows_the_log() -> None:
 
 
 def test_missing_binaries_are_named(tmp_path: Path) -> None:
-    """A folder without PostgreSQL in it is told by name."""
+    """A folder without PostgreSQL is named in the error."""
     with pytest.raises(PostgresError, match="no PostgreSQL in"):
         PostgresServer(binaries=tmp_path).start()
 

@@ -105,7 +105,7 @@ class ShopMachine(RuleBasedStateMachine):
         self.positions += positions
 
     def compare(self, batch: Sequence[DomainEvent], outcomes: Sequence[str]) -> None:
-        """What became of each event is what the model says."""
+        """The outcome of each event is the model's."""
         for each, outcome in zip(batch, outcomes, strict=True):
             assert outcome == self.model.submit(as_document(each))
             if outcome == "appended":
@@ -149,7 +149,7 @@ class ShopMachine(RuleBasedStateMachine):
     def put_a_bad_event(self, seed: int) -> None:
         """A stream gets a head that cannot be folded: its page stays as the model has it."""
         victim = random.Random(seed).choice(self.accepted)
-        if victim.source_version > 9:  # a good event mended it already
+        if victim.source_version > 9:  # a valid event repaired it already
             return
         stream = stream_of(victim)
         self.bad[stream] = self.bad.get(stream, 0) + 10
@@ -160,7 +160,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
     def retry_letters(self, seed: int) -> None:
-        """Trying again what nobody mended changes nothing, and harms nothing."""
+        """Retrying dead letters that nobody repaired changes nothing."""
         for letter in self.run(self.shop.dead_letters.newest()):
             if random.Random(seed).random() < 0.5 or letter.kind == "ingest":
                 assert self.run(self.shop.dead_letters.retry(letter)) == "still dead"
@@ -179,7 +179,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
     def correct_a_letter(self, seed: int) -> None:
-        """What somebody said in the place of a bad event counts as if its source had said it."""
+        """A correction of a bad event counts as if its source had sent it."""
         self.fold_everything(500)
         stream = random.Random(seed).choice(sorted(self.bad))
         version = self.bad[stream]
@@ -196,7 +196,7 @@ class ShopMachine(RuleBasedStateMachine):
         self.decided[stream] = version
 
     async def moment_of(self, stream: str) -> datetime:
-        """When the newest event of a stream occurred, as it says itself."""
+        """When the newest event of a stream occurred."""
         [head] = await self.shop.store.log.heads([stream])
         return datetime.fromisoformat(msgspec.json.decode(head.state)["occurredAt"])
 
@@ -243,7 +243,7 @@ class ShopMachine(RuleBasedStateMachine):
             self.reopen()
 
     def in_windows(self, window: int) -> Shop:
-        """The shop, whose consumers fold so many positions at a time."""
+        """The shop, with consumers that fold so many positions at a time."""
         work = WorkConfig(batch=window, poll_seconds=0.05, lease_seconds=1.0)
         return Shop(self.shop.store, msgspec.structs.replace(self.config, work=work))
 
@@ -264,7 +264,7 @@ def folding_class(store: Store) -> type:
 
 
 def run_machine(config: Callable[[], Config], examples: int, steps: int, *, derandomize: bool = True) -> None:
-    """Runs the machine on so many stores, each new."""
+    """Runs the machine on several stores, each new."""
     run_state_machine_as_test(
         lambda: ShopMachine(config()),  # type: ignore[arg-type]  # it takes any factory, says its documentation
         settings=settings(

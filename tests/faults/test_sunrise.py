@@ -210,7 +210,7 @@ async def texts_of(shop: Shop, skus: list[str], channel: str) -> list[bytes | No
 
 
 def test_the_configuration_of_the_data_is_read(store_url: str) -> None:
-    """The file that comes with the data is a configuration as it stands."""
+    """The file that comes with the data is a valid configuration."""
     config = pagefold.Config.load(data_file("sunrise", "pagefold.toml"), store=store_url)
     assert list(config.channels) == ["de", "it", "gb", "us"]
     assert config.store.url == store_url

@@ -24,7 +24,7 @@ def test_the_version_of_a_fold_is_in_the_fingerprint(config: Config) -> None:
 
 
 async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
-    """Whatever stands there, the pages of that domain are made from the log; those of others are left alone."""
+    """The pages of a domain with a new version are folded again; those of others are not."""
     await say(shop, catalog("Shirt"), price("9.90"), stock(3))
     intruder = Intruder(config.store.url)
     before = intruder.sections()
@@ -46,6 +46,6 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
 
 
 async def _is_behind(shop: Shop) -> bool:
-    """Whether `status` says that the pages of a domain are to be folded again."""
+    """Whether `status` says that the pages of a domain must be folded again."""
     status = await shop.status()
     return any(each.configuration_changed for each in status.domains)

@@ -1,4 +1,4 @@
-"""Counters that were restarted: when nothing that a source says is news any more, on both stores."""
+"""Restarted counters: every event of a source is stale, on both stores."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from tests.support.small_shop import SKU, append, price, say, section, stock
 
 
 def again(version: int, *, source: str = "wms-a", sku: str = SKU) -> DomainEvent:
-    """A source says a small version when it has said greater ones, and says that it was later."""
+    """A source sends a lower version than before, which occurred later."""
     later = stock(version, version=100, sku=sku, source=source).occurred_at + timedelta(hours=version)
     return msgspec.structs.replace(stock(version, version=version, sku=sku, source=source), occurred_at=later)
 
@@ -30,7 +30,7 @@ async def reset(shop: Shop) -> dict[str, int]:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_late_deliveries_are_no_alarm(shop: Shop, *, at_once: bool) -> None:
-    """Versions that also occurred before what stands have merely been late, and however many there are, none counts."""
+    """Stale versions that also occurred before the head are late deliveries, and never count."""
     await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
     late = [stock(version, version=version, sku=sku) for version in range(5) for sku in (SKU, "OTHER")]
     for events in [late] if at_once else [[each] for each in late]:
@@ -63,7 +63,7 @@ async def test_three_that_occurred_later_are_an_alarm(config: Config) -> None:
 
 
 async def test_fewer_than_three_are_forgotten(shop: Shop) -> None:
-    """Two that are stale, and then news: nobody needs to know, and the next ones are counted from one."""
+    """After two stale events a new one resets the count."""
     await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))
     await say(shop, again(1), again(2))
     assert await streaks(shop) == {"wms-a": 2}
@@ -82,7 +82,7 @@ async def alarmed(shop: Shop) -> None:
 
 @pytest.mark.parametrize("scope", ["wms-a", f"{SKU}/*/inventory/wms-a"])
 async def test_an_epoch_answers(shop: Shop, config: Config, scope: str) -> None:
-    """Whoever raises an epoch of the source, or of a stream of it, has answered; what comes then is news."""
+    """Raising an epoch of the source, or of one of its streams, answers the alarm."""
     await alarmed(shop)
     async with pagefold.open(config, create=False) as other:
         await other.epochs.raise_epoch(scope, reason="restored", operator="kim")
@@ -92,7 +92,7 @@ async def test_an_epoch_answers(shop: Shop, config: Config, scope: str) -> None:
 
 
 async def test_an_operator_dismisses(shop: Shop, config: Config) -> None:
-    """With a reason, which is in the log; the source looks reset again when it goes on, from one on."""
+    """Dismissing needs a reason, which is in the log; the count then starts over."""
     await alarmed(shop)
     async with pagefold.open(config, create=False) as other:
         with pytest.raises(InvalidEpochRequest, match="does not look reset in pricing"):
@@ -111,7 +111,7 @@ async def test_an_operator_dismisses(shop: Shop, config: Config) -> None:
 
 
 async def test_two_sources_are_counted_apart(shop: Shop) -> None:
-    """News of one of a domain's sources say nothing about the counter of the other, not even in the same batch."""
+    """New events of one source of a domain do not reset the count of another, not even in one batch."""
     await say(shop, stock(9, version=9), stock(9, version=9, source="wms-b"))
     for version in (1, 2, 3):
         await say(shop, again(version), stock(9, version=9 + version, source="wms-b"))

@@ -118,7 +118,7 @@ def test_the_fold_gives_what_the_model_gives(data: st.DataObject) -> None:
 @given(histories(SKUS[:2], largest=12), st.data())
 @settings(max_examples=60)
 def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent], data: st.DataObject) -> None:
-    """The sections that a change touches are the same, folded alone from the heads wanted for them, or with all."""
+    """The sections affected by a change are the same, folded from the needed heads alone or from all."""
     whole = {section[:3]: section for section in sections_of(history)}
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
@@ -148,7 +148,7 @@ def test_a_misfit_names_its_stream() -> None:
 
 
 def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SKUs with words in the same streams share a plan, in the same channels; what is forgotten is made again."""
+    """SKUs with events in the same streams share a compiled fold; the cache is bounded."""
     monkeypatch.setattr("pagefold.projections.section_fold.MAX_COMPILED_FOLDS", 2)
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
@@ -255,7 +255,7 @@ def test_the_splice_leaves_bodies_alone(attributes: dict[str, str]) -> None:
 
 
 def test_sections_of_a_domain_that_is_gone_are_not_shown() -> None:
-    """Rows that a removed domain left behind change no page, however many there are."""
+    """Rows of a removed domain change no page, however many there are."""
     sections = sections_of([event("catalog", {"family": "shirts"}), event("media", {"assets": [{"url": "a.webp"}]})])
     rows = [row[2:8] for row in sections if row.channel == "web-de"]
     gone = [(name, True, True, b"{}", b"{}", MOMENT) for name in ("bundles", "reviews")]
@@ -332,7 +332,7 @@ def test_versions_are_sorted_by_source(history: list[DomainEvent]) -> None:
 
 
 def test_pages_of_the_same_sku_are_each_channels_own() -> None:
-    """One source's words, resolved for each channel's locale, currency and sources."""
+    """One source's payloads, resolved for each channel's locale, currency and sources."""
     history = [catalog("shirt"), catalog("other", source="pim2"), price("5.00", channel="web-us", currency="USD")]
     pages = {channel: orjson.loads(page or b"") for (_, channel), page in spliced(sections_of(history)).items()}
     assert {channel: page["catalog"]["attributes"] for channel, page in pages.items()} == {

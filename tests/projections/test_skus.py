@@ -55,7 +55,7 @@ PRICES = document()["sources"] | {"erp": {"domains": ["pricing"], "spreadsheet_s
 
 
 def why_not(sku: str, config: Config | None = None) -> str | None:
-    """Why the door refuses an SKU; None when it does not. Both ways in say the same."""
+    """Why the validators reject a SKU; None if they do not. Both give the same."""
     given = msgspec.structs.replace(event("pricing", {"currency": "EUR", "amount": "1.00"}), sku=sku)
     validator = EventValidator(config or configured("sqlite:///nowhere"))
     [reason, of_line] = [refusal_of(validator, each) for each in (given, parse_event(as_line(given)))]
@@ -64,7 +64,7 @@ def why_not(sku: str, config: Config | None = None) -> str | None:
 
 
 def refusal_of(validator: EventValidator, given: DomainEvent) -> str | None:
-    """Where and why the door refuses an event; None when it does not."""
+    """Where and why the validators reject an event; None if they do not."""
     try:
         validator.validate(given)
     except Rejected as refused:
@@ -75,7 +75,7 @@ def refusal_of(validator: EventValidator, given: DomainEvent) -> str | None:
 @pytest.mark.parametrize(("character", "name"), INVISIBLE.items())
 @pytest.mark.parametrize("where", ["A{}1", "{}A1", "A1{}"])
 def test_what_nobody_sees_is_refused_by_name(character: str, name: str, where: str) -> None:
-    """Two SKUs that look alike would be two products: the character is named, wherever it stands."""
+    """Two SKUs that look alike would be two products: the error names the invisible character."""
     assert why_not(where.format(character)) == (
         f"must not contain the invisible character U+{ord(character):04X} {name}"
     )
@@ -89,14 +89,14 @@ def test_no_format_character_is_part_of_an_sku(character: str) -> None:
 
 @given(st.characters(categories=["L", "N", "P", "S"]))
 def test_what_can_be_seen_is_part_of_an_sku(character: str) -> None:
-    """Letters, digits, signs and pictures of any script are fine, but for the few of them that are blank."""
+    """Letters, digits, signs and pictures of any script are valid, except the few that are blank."""
     blank = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
     assert sku_error(unicodedata.normalize("NFC", f"A{character}1")) is None or character in blank
 
 
 @pytest.mark.parametrize("sku", ROUNDED)
 def test_a_rounded_number_is_refused(sku: str) -> None:
-    """The message says what has happened, and the setting that accepts it."""
+    """The error says what happened, and the setting that accepts it."""
     reason = why_not(sku)
     assert reason is not None
     for part in (repr(sku), "a spreadsheet has rounded", "export the column as text", 'spreadsheet_skus = "accept"'):
@@ -105,7 +105,7 @@ def test_a_rounded_number_is_refused(sku: str) -> None:
 
 @pytest.mark.parametrize("sku", LIKE_ROUNDED)
 def test_what_no_spreadsheet_writes_is_fine(sku: str) -> None:
-    """An SKU with an E in it is none that was rounded."""
+    """A SKU with an E in it is not always a rounded number."""
     assert why_not(sku) is None
 
 
@@ -120,7 +120,7 @@ def test_a_setting_accepts_rounded_numbers(sku: str) -> None:
 
 
 def test_rounded_numbers_have_no_shape() -> None:
-    """Of many rows at once, those whose SKU a spreadsheet may have made are looked at one by one."""
+    """Of many rows, those with a SKU that a spreadsheet may have rounded are validated one by one."""
     shapes = LineTemplates(configured("sqlite:///nowhere"), "erp")
     lines = [as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku=sku)) for sku in ("A1", *ROUNDED)]
     shapes.learn(parse_envelope(lines[0]), lines[0])
@@ -157,7 +157,7 @@ async def test_refused_skus_are_reported_one_by_one(config: Config) -> None:
 
 
 def test_bulk_rows_are_examined_alike() -> None:
-    """What has a shape has an SKU that the door accepts."""
+    """The bulk validator accepts only SKUs that the validator accepts."""
     config = configured("sqlite:///nowhere")
     line = as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku="1.5E05"))
     shapes = LineTemplates(config, "erp")

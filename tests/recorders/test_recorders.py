@@ -48,14 +48,14 @@ from tests.support.library_application import (
 )
 from tests.support.small_shop import CHANNELS, SKU, append, catalog, pages_of, price, say, section
 
-SECONDS_TO_HEAR = 0.1  # less than half of the time between two looks at the log
+SECONDS_TO_HEAR = 0.1  # less than half of the polling interval
 SECONDS_TO_END = 20.0
 SECONDS_TO_LOOK = 3 * SECONDS_TO_END
 
 
 @pytest.fixture
 def factory(store_url: str, config: Config) -> Iterator[PagefoldFactory]:
-    """A factory at a new store, which leaves nothing open behind."""
+    """A factory on a new store, which leaves nothing open."""
     with PagefoldFactory({STORE_VARIABLE: store_url}) as made:
         yield made
         made.close()
@@ -83,7 +83,7 @@ def recorder_of(factory: PagefoldFactory) -> PagefoldApplicationRecorder:
 
 
 def stored(topic: str = "topic", *, identifier: UUID | str | None = None, version: int = 1) -> StoredEvent:
-    """An event of nobody in particular."""
+    """An arbitrary event."""
     return StoredEvent(identifier or uuid4(), version, topic, b"{}")
 
 
@@ -111,11 +111,11 @@ class Listening(threading.Thread):
             for notification in self._subscription:
                 self.moments.append(time.monotonic())
                 self.heard.append(notification)
-        except Exception as error:  # noqa: BLE001  # the test looks at it
+        except Exception as error:  # noqa: BLE001  # the test checks it
             self.error = error
 
     def waits_for(self, count: int) -> bool:
-        """Whether it hears so many events."""
+        """Whether it receives so many events."""
         return within(SECONDS_TO_END, lambda: len(self.heard) >= count)
 
     def ended(self) -> bool:
@@ -173,7 +173,7 @@ async def test_an_application_and_a_shop_share_the_log(shop: Shop, dogs: Dogs) -
 
 
 async def test_only_the_door_lets_domain_events_in(shop: Shop, dogs: Dogs) -> None:
-    """Neither a domain's topic nor a domain's stream can be written past the door, whatever stands beside it."""
+    """A domain's topic or stream cannot be written past the validation, whatever else is in the call."""
     await say(shop, catalog("T-Shirt"))
     for refused in (
         stored("pricing"),
@@ -226,7 +226,7 @@ async def test_a_projection_follows_the_shop(shop: Shop, store_url: str) -> None
 
 
 def test_a_subscription_hears_at_once(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
-    """What is recorded in this process, through this store or another one, is heard within a moment."""
+    """Events recorded in this process, through this store or another one, arrive at once."""
     other = PagefoldFactory({STORE_VARIABLE: store_url})
     with recorder.subscribe() as subscription:
         listening = Listening(subscription)
@@ -246,7 +246,7 @@ def test_a_subscription_hears_at_once(recorder: PagefoldApplicationRecorder, sto
 
 
 def test_a_subscription_misses_nothing(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
-    """Beside concurrent writers on two stores, every event is heard once, in the order of the log."""
+    """With concurrent writers on two stores, every event arrives once, in the order of the log."""
     other = PagefoldFactory({STORE_VARIABLE: store_url})
     writers = (recorder, other.application_recorder())
 
@@ -352,7 +352,7 @@ def test_what_cannot_be_stored_is_refused(recorder: PagefoldApplicationRecorder)
 def test_a_store_s_errors_are_the_library_s(
     recorder: PagefoldApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each error of a store is raised as the library's error of the same meaning, with its words."""
+    """Each error of a store becomes the library's equivalent, with its message."""
     expected: list[tuple[Exception, type[DatabaseError]]] = [
         (StoreUnavailable("here", OSError("gone")), OperationalError),
         (StoreError("no"), DatabaseError),
@@ -394,7 +394,7 @@ def test_a_store_can_be_closed_from_its_own_thread(store_url: str, config: Confi
 
 
 def test_identifiers_come_back_as_they_were_given(store_url: str) -> None:
-    """A UUID comes back as one, and other text as text; all of them as text where the environment says so."""
+    """A UUID is returned as one, and other text as text; with the setting, all are text."""
     identifier = uuid4()
     for kind, given in (("uuid", identifier), ("text", identifier.hex)):
         factory = PagefoldFactory({STORE_VARIABLE: store_url, "ORIGINATOR_ID_TYPE": kind})
@@ -486,7 +486,7 @@ REMARKS = (
     "a crash of the server's machine",  # the test server runs without fsync
     "Executing <",  # on a busy machine, asyncio's debug mode finds a step slow
 )
-"""What may be said on standard error all the same."""
+"""What may appear on standard error."""
 
 
 def test_a_program_that_closes_nothing_ends(store_url: str, store: Store) -> None:

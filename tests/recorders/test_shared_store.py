@@ -31,7 +31,7 @@ async def recording(store: Store) -> AsyncIterator[PagefoldApplicationRecorder]:
 
 
 def stored(version: int) -> StoredEvent:
-    """An event of nobody in particular, whose identifier could be read as a UUID."""
+    """An arbitrary event, whose identifier could be read as a UUID."""
     return StoredEvent("0" * 32, version, "topic", b"{}")
 
 
@@ -61,7 +61,7 @@ async def test_what_a_thread_has_begun_is_finished(store: Store) -> None:
 
 
 async def test_a_subscription_ends_with_its_datastore(store: Store) -> None:
-    """A subscription in a thread hears what is recorded, and ends when the datastore is closed."""
+    """A subscription in a thread receives what is recorded, and ends when the datastore is closed."""
     heard = anyio.Event()
 
     def listen(recorder: PagefoldApplicationRecorder, portal: BlockingPortal) -> None:

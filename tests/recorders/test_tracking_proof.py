@@ -1,4 +1,4 @@
-"""Positions that applications of the `eventsourcing` library keep, and a log that was put back behind them."""
+"""Tracked positions of applications of the `eventsourcing` library, and a log that was restored to an earlier state."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -27,7 +27,7 @@ def recorder(store_url: str) -> Iterator[PagefoldApplicationRecorder]:
 def test_a_subscription_ends_with_the_log_that_it_followed(
     recorder: PagefoldApplicationRecorder, store_url: str
 ) -> None:
-    """Where the log is put back behind what it has given, it fails, rather than wait where it once was."""
+    """If the log is restored to a state before its last event, it fails rather than waits."""
     recorder.insert_events([StoredEvent(uuid4(), 0, f"topic {number}", b"{}") for number in range(5)])
     subscription = recorder.subscribe()
     assert [next(subscription).id for _ in range(5)] == [1, 2, 3, 4, 5]
@@ -39,7 +39,7 @@ def test_a_subscription_ends_with_the_log_that_it_followed(
 
 
 def test_a_tracked_position_is_proved(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
-    """A position in this log that has another event now is refused; one in another log is nobody's business here."""
+    """A position in this log that now has another event is refused; one in another log is not checked."""
     followers = PagefoldTrackingRecorder(recorder.datastore)
     recorder.insert_events([StoredEvent(uuid4(), 0, "topic", b"{}") for number in range(5)])
     followers.insert_tracking(Tracking("of this log", 4))
@@ -52,7 +52,7 @@ def test_a_tracked_position_is_proved(recorder: PagefoldApplicationRecorder, sto
 
 
 def cut_off(url: str, position: int) -> None:
-    """Takes away what stands in the log behind a position."""
+    """Deletes the events after a position."""
     if url.startswith("sqlite:"):
         connection = apsw.Connection(str(folder_of(url) / "events.db"))
         connection.execute("DELETE FROM stored_events WHERE notification_id > ?", (position,))

@@ -1,4 +1,4 @@
-"""`pagefold recover`: every page again from the log as it is, and everything goes on from there."""
+"""`pagefold recover`: folds every page again from the log as it is, and then everything continues."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +75,7 @@ async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> N
 
 
 async def test_everything_goes_on(shop: Shop) -> None:
-    """What is said then is appended and folded, at the positions that had other events; every event is counted once."""
+    """New events get the positions of the lost ones, and are folded; every event is counted once."""
     await put_back_behind(shop, BEFORE, AFTER)
     await shop.recover(confirmed=True)
     await assert_every_event_is_counted(shop.store)
@@ -97,13 +97,13 @@ async def test_a_log_that_was_longer_by_far_is_taken_too(shop: Shop) -> None:
         group.start_soon(shop.work)
         await append(shop, catalog("new", sku="NEW"))
         with anyio.fail_after(20):
-            while await shop.pages.get("NEW", "web-de") is None:  # noqa: ASYNC110  # the worker tells nobody
+            while await shop.pages.get("NEW", "web-de") is None:  # noqa: ASYNC110  # the worker has no event for it
                 await anyio.sleep(0.05)
         group.cancel_scope.cancel()
 
 
 async def test_workers_go_on_meanwhile(shop: Shop, config: Config) -> None:
-    """A recovery of a log that is as it was finds nothing to change, beside workers who fold what comes."""
+    """A recovery with an unchanged log changes nothing, while workers fold new events."""
     await say(shop, *BEFORE, *AFTER)
     before = await pages_of(shop)
     async with pagefold.open(config) as worker, anyio.create_task_group() as group:
@@ -138,7 +138,7 @@ async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -
 async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where they are many, it tells how many, and changes nothing; what the log withdraws does not count."""
+    """If many pages would go, it reports how many and changes nothing; withdrawn pages do not count."""
     monkeypatch.setattr(lost_pages, "UNCONFIRMED_LIMIT", OrphanLimit.parse(0))
     await say(shop, *BEFORE, withdrawn("catalog", version=3, sku="A"))
     await say(shop, catalog("shirt", version=4, sku="A"), price("1.00", sku="NEVER"), catalog("socks", sku="C"))
@@ -160,7 +160,7 @@ async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
 
 
 async def test_some_pages_may_go(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """As many as a rebuild takes away unasked, of a log that was put back by a little; how many is told."""
+    """As many as a rebuild may withdraw unconfirmed, after a slightly older log was restored; the number is logged."""
     await say(shop, *[catalog("shirt", sku=f"S{number}") for number in range(10)], stock(1, channel="web-de", sku="N"))
     await put_back(shop, 10)
     await shop.recover()
@@ -186,7 +186,7 @@ def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
 
 
 async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deleted log beside old pages: of more pages than are looked at together, all would go."""
+    """A deleted log: all pages would go, of more than one step."""
     monkeypatch.setattr(lost_pages, "STEP_SKUS", 3)
     await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])
     await put_back(shop, 1)
@@ -259,7 +259,7 @@ def test_the_command_wants_a_word(tmp_path: Path, store_url: str, monkeypatch: p
 
 
 def test_a_recovery_that_was_cut_short_is_told(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until another has come to its end, the status says so and exits 1."""
+    """Until another one finishes, the status says so and exits 1."""
     config = Config.load(settle(tmp_path, store_url, monkeypatch) / "pagefold.toml")
 
     async def begin() -> None:

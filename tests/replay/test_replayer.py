@@ -1,4 +1,4 @@
-"""Every page again from the log, on both stores: what is mended, what is left alone, and when it happens by itself."""
+"""Replays from the log, on both stores: what is repaired, what is left alone, and when it happens by itself."""
 
 import itertools
 import random
@@ -50,7 +50,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def products(skus: Sequence[str] = SKUS, version: int = 1) -> list[DomainEvent]:
-    """What all sources say of some products: of some more, of some less, and each as it likes."""
+    """Random events of all sources for some products."""
     said: list[DomainEvent] = []
     for number, sku in enumerate(skus):
         said += [catalog(f"{sku} {version}", sku=sku, version=version), stock(number, sku=sku, version=version)]
@@ -64,7 +64,7 @@ def products(skus: Sequence[str] = SKUS, version: int = 1) -> list[DomainEvent]:
 
 
 def pages_under(config: Config, said: Sequence[DomainEvent]) -> dict[tuple[str, str], bytes | None]:
-    """Every page that a configuration makes of what was said."""
+    """Every page that a configuration makes of these events."""
     model = a_model(config)
     for each in said:
         model.submit(as_document(each))
@@ -72,7 +72,7 @@ def pages_under(config: Config, said: Sequence[DomainEvent]) -> dict[tuple[str, 
 
 
 def table_of(shop: Shop) -> dict[SectionKey, Section]:
-    """Every section, as it stands."""
+    """Every stored section."""
     return Intruder(shop.config.store.url).sections()
 
 
@@ -106,7 +106,7 @@ async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
 
 
 async def test_the_fields_that_drifted_are_told(shop: Shop) -> None:
-    """From what stood there to what must be, field by field, also where no JSON stood there."""
+    """Changes are from stored to expected, field by field, also if the stored text is not JSON."""
     await say(shop, price("5.00", sku="A"), price("6.00", sku="B"))
     table = table_of(shop)
     key, other = ("A", "web-de", "pricing"), ("B", "web-de", "pricing")
@@ -138,7 +138,7 @@ async def test_rows_that_are_lost_come_back(shop: Shop, lost: str) -> None:
 
 
 async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None:
-    """Of channels that there are not, of domains that nobody spoke of, and of SKUs before, between and behind all."""
+    """Rows of unknown channels, of domains without events, and of SKUs before, between and after all others."""
     await say(shop, *products())
     whole = table_of(shop)
     channel = whole[min(whole)].channel
@@ -157,7 +157,7 @@ async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None
 
 @pytest.mark.parametrize(("known", "lost", "unknown"), [(2, 0, 2), (3, 1, 2)])
 async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int, unknown: int) -> None:
-    """Surplus rows of products, of SKUs that nobody knows, and lost ones, in numbers that make up for each other."""
+    """Surplus rows of products and of unknown SKUs, and lost ones, in numbers that cancel out."""
     await say(shop, *products())
     whole = table_of(shop)
     rows = [section for section in whole.values() if section.domain == "catalog" and section.channel == "web-us"]
@@ -200,7 +200,7 @@ async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
 
 
 async def test_a_prefix_limits_it(shop: Shop) -> None:
-    """Only SKUs that begin with it are looked at, surplus ones too, and signs that the log encodes are no matter."""
+    """Only SKUs with the prefix are verified, surplus ones too, also with encoded characters."""
     skus = ["A", "A/1", "A/10", "A/2", "A%", "A%/", "A0", "B", "Ä", "\ud7ff", "\uffff", "\U0001f9e6"]
     await say(shop, *products(skus))
     intruder = Intruder(shop.config.store.url)
@@ -242,7 +242,7 @@ async def test_a_sample_is_of_so_many_products(shop: Shop) -> None:
 
 
 async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
-    """Events that nobody has folded yet: looking counts them as behind, and folding again folds them."""
+    """Events that are not folded yet: verifying counts them as behind, and replaying folds them."""
     await say(shop, *products())
     news = [*products(SKUS[:4], version=2), *products(["NEW"])]
     await append(shop, *news)
@@ -302,7 +302,7 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
 
 @asynccontextmanager
 async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
-    """Its consumers work, and its sources speak. What they say is added to what was `said`, and folded at the end."""
+    """A shop whose consumers work and whose sources send. Their events are added to `said`, and folded at the end."""
     over = anyio.Event()
 
     async def speak() -> None:
@@ -327,7 +327,7 @@ async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
 @pytest.mark.usefixtures("_small_steps")
 @pytest.mark.parametrize("name", ["locale", "removed"])
 async def test_a_change_reaches_every_page_beside_what_comes(config: Config, name: str) -> None:
-    """`work` does so by itself, in many small steps, while consumers fold what the sources go on to say."""
+    """`work` replays by itself, in many small steps, while consumers fold new events."""
     said = products()
     async with pagefold.open(config) as shop:
         await say(shop, *said)
@@ -344,7 +344,7 @@ async def test_a_change_reaches_every_page_beside_what_comes(config: Config, nam
 
 
 def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], Awaitable[None]]) -> None:
-    """Lets something happen before a part of the walk, counted from 0: a look at some steps, or a transaction."""
+    """Runs something before a part of the replay, counted from 0: a verification of some steps, or a transaction."""
     numbers = itertools.count()
 
     def interrupted(part: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
@@ -453,7 +453,7 @@ async def test_letters_follow_the_configuration(config: Config) -> None:
 
 
 async def test_letters_of_a_channel_go_with_it(config: Config) -> None:
-    """What no longer fits a channel is no trouble any more where there is no such channel."""
+    """Dead letters that a channel caused are resolved when the channel is removed."""
     async with pagefold.open(config) as shop:
         await say(shop, *products(), price("3.00", currency="EUR", channel="outlet-de", sku=SKUS[0]))
     async with pagefold.open(with_channel(config, "outlet-de", currency="USD")) as shop:

@@ -39,7 +39,7 @@ PROCESSES = 2
 
 @pytest.fixture
 async def full(store_url: str) -> AsyncIterator[Shop]:
-    """A shop with so many products that each of its domains has parts. Its workers have all the time they want."""
+    """A shop with enough products for several ranges. Its workers have no time limit."""
     async with pagefold.open(configured(store_url, work={"lease_seconds": 60.0})) as shop:
         await say(shop, *(catalog(f"{sku}!", sku=sku) for sku in SKUS))
         await say(shop, *(price("5.00", sku=sku) for sku in SKUS), *(stock(3, sku=sku) for sku in SKUS))
@@ -70,7 +70,7 @@ def children() -> list[int]:
 
 
 async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[list[VerifiedRange], list[StreamRange]]:
-    """All that one of them tells, and what had to be looked at here."""
+    """Everything that a process reports, and what had to be verified here."""
     told: list[VerifiedRange] = []
     here: list[StreamRange] = []
 
@@ -82,7 +82,7 @@ async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[
 
 
 async def test_several_find_what_one_finds(full: Shop) -> None:
-    """Each damage is found and repaired, and told the same, whoever looks."""
+    """Each damage is found, repaired and reported alike, with one process or several."""
     intruder = Intruder(full.config.store.url)
     whole = intruder.sections()
     assert await full.replay(processes=PROCESSES) == ReplayResult(len(whole))
@@ -114,7 +114,7 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
 
 
 async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at a part looks at it for all of them, and reads the log once for all, in a process as here."""
+    """A range is verified for all domains together, with one scan of the log, in a process as here."""
     asked: list[tuple[StreamRange, set[str]]] = []
     looked = verifier_pool._VerifierProcess.verify
 
@@ -180,7 +180,7 @@ async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkey
 
 
 async def test_they_look_without_a_lock(full: Shop) -> None:
-    """Somebody folds the domain meanwhile, and takes as long as it likes."""
+    """They verify while the domain is being folded, however long that takes."""
     sections = len(Intruder(full.config.store.url).sections())
     async with full.store.coordination.fold_transaction("catalog"), a_pool(full.config) as found:
         told, here = await seen_by(found, "catalog", prefix_range(""))
@@ -191,7 +191,7 @@ async def test_they_look_without_a_lock(full: Shop) -> None:
 
 
 async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed, it has seen nothing: that is looked at here, and what comes next by another."""
+    """The range of a killed process is verified here, and the next one by another process."""
     span = prefix_range("")
     async with a_pool(full.config) as found:
         told, here = await seen_by(found, "catalog", span)

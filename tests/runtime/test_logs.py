@@ -109,7 +109,7 @@ def test_an_exception_shows_no_variables(capsys: pytest.CaptureFixture[str], *, 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_no_line_tells_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
-    """Wherever in a line the secret of a token stands, the token's name stands there instead."""
+    """A token's secret in a line is replaced by the token's name."""
     secret = PREFIX + "x" * 43
     logs.configure("info", as_json=as_json)
     logs.Logger("tests").warning(f"about {secret}", authorization=f"Bearer {secret}", also={"secret": secret})
@@ -129,7 +129,7 @@ def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_line_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When whoever read the log has gone, the work goes on."""
+    """If the reader of the log is gone, the work continues."""
 
     class Gone(io.StringIO):
         def write(self, _text: str) -> int:
@@ -143,7 +143,7 @@ def test_a_line_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyP
 
 @on_sqlite
 def test_no_payload_above_debug(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Appending, conflicting, folding and retrying log at `info` without a word of what the events say."""
+    """Appending, conflicting, folding and retrying log at `info` without payloads."""
     place = settle(tmp_path, store_url, monkeypatch)
     monkeypatch.setenv("PAGEFOLD_LOG_LEVEL", "info")
     notes = [product() | {"payload": {"attributes": {"note": f"{HIDDEN}-{number}"}}} for number in range(3)]

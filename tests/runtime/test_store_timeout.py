@@ -1,4 +1,4 @@
-"""Whoever waits for a store that says nothing is told so in time, and not everybody leaves something behind."""
+"""Requests to a store that does not respond fail in time, and abandoned work is bounded."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 
 
 async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value or the error, whatever it is; what takes longer goes on by itself, and its end is no matter."""
+    """A result or error in time is passed on; slower work is abandoned, and its result discarded."""
     monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.05)
     go_on = asyncio.Event()
     ended: list[int] = []
@@ -36,7 +36,7 @@ async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_no_more_is_begun_than_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While so much waits for a store that says nothing, nothing is added; when it has answered, all is as before."""
+    """While too much work is abandoned nothing is started; after it ends, everything works again."""
     monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(store_timeout, "MAX_ABANDONED", 3)
     go_on = asyncio.Event()

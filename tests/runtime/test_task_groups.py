@@ -1,4 +1,4 @@
-"""Items that are made ahead: in order, one at a time, and what fails is told where it would have come."""
+"""Prefetched items: in order, one at a time, and an error is raised in place of its item."""
 
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -11,7 +11,7 @@ from pagefold.engine.runtime.task_groups import prefetch
 
 
 class Maker:
-    """Makes numbers, remembers which, and whether it was told to end; fails at one of them, if that is named."""
+    """Makes numbers, remembers which, and whether it was closed; fails at one of them, if that is set."""
 
     def __init__(self, *, fails_at: int = -1) -> None:
         self.fails_at = fails_at

@@ -17,7 +17,7 @@ Observations = Mapping[tuple[str, str, str], Sequence[Shown]]
 
 
 class Counted(NamedTuple):
-    """A checkpoint, and what it says became of the events up to there."""
+    """A checkpoint, and its counts of the events up to there."""
 
     domain: str
     position: int
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
 
 
 class Files(NamedTuple):
-    """What stands in the two files of a store."""
+    """The content of a store's two files."""
 
     log: list[Row]
     end: int
@@ -82,7 +82,7 @@ _END = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 
 
 def row_of(position: int, stream: str, version: int, revision: int, topic: str, state: bytes) -> Row:
-    """An event of the log. Nothing is known of what applications have said."""
+    """An event of the log. Applications' events are opaque."""
     known = topic in DOMAINS or stream == EPOCHS
     return Row(position, stream, version, revision, topic, json.loads(state) if known else {})
 
@@ -156,7 +156,7 @@ def check_folded(files: Files, fold: Fold) -> None:
 
 
 def check_answers(files: Files, journal: Journal) -> None:
-    """I1, I8, I12: what was acknowledged is in the log where it was said to be; a contradiction is kept."""
+    """I1, I8, I12: what was acknowledged is in the log at its position; a conflict is a dead letter."""
     by_position = {row.position: row for row in files.log}
     contents = defaultdict(set)
     for row in files.of_domains():
@@ -188,7 +188,7 @@ def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[
 
 
 def check_origin(files: Files, journal: Journal) -> None:
-    """I2: what is in the log was submitted, or is the work of a rebuild, and stands there once."""
+    """I2: what is in the log was submitted, or comes from a rebuild, and is there once."""
     positions = [row.position for row in files.log]
     assert positions == sorted(set(positions)), "I2: positions are not in order"
     places = Counter((row.stream, row.version, row.revision) for row in files.log)
@@ -198,14 +198,14 @@ def check_origin(files: Files, journal: Journal) -> None:
         if "runId" in row.state:
             continue
         assert journal.submitted[row.place, _said(row)], f"I2: nobody has sent {row}"
-        if row.revision:  # it was said again, after a rebuild had withdrawn it
+        if row.revision:  # it was sent again, after a rebuild had withdrawn it
             before = by_rank.get((row.stream, (row.version, row.revision - 1)))
             healed = before is not None and before.state.get("drift") == "orphan"
             assert healed, f"I2: {row} is a correction of {before}, and nobody has made one"
 
 
 def check_pages(files: Files, fold: Fold, pages: Mapping[tuple[str, str], bytes]) -> None:
-    """I3, I6, I7: every page is the fold of the log, byte for byte, and there is no other page, and none is missing."""
+    """I3, I6, I7: every page is the fold of the log, byte for byte; none is surplus, and none is missing."""
     expected = fold.pages(files.log)
     assert sorted(pages) == sorted(expected), f"I7: {sorted(set(pages) ^ set(expected))} are not where they should be"
     for key, page in pages.items():

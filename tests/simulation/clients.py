@@ -1,4 +1,4 @@
-"""What those do who send events, look at pages, and ask for rebuilds, on whichever machine."""
+"""The clients: they send events, read pages, and request rebuilds, on random machines."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,13 @@ class Known(RunObserver):
         self._source = source
 
     def begun(self, run_id: str) -> None:
-        """A run reads the snapshot that its source has written last: it would not go on with another one."""
+        """A run reads the newest snapshot of its source: it cannot resume with another one."""
         source = self._source or run_id.rpartition("-")[0].rpartition("-")[0]
         self._snapshots.of_run.setdefault(run_id, self._snapshots.latest[source])
 
 
 async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
-    """What became of events, as documents that whoever sends them has written."""
+    """The outcomes of events, sent as documents of the source."""
     found: list[DomainEvent | Rejected] = []
     for event in events:
         try:

@@ -59,7 +59,7 @@ class Disk:
         return self._files[path]
 
     def change(self, owner: Process | None, path: str, change: Write | int | None) -> None:
-        """A write, a cut, or, with None, a sync. Raises what SQLite is to be told."""
+        """A write, a truncation, or, with None, a sync. Raises the error that SQLite is to get."""
         self._alive(owner)
         kind = "sync" if change is None else "cut" if isinstance(change, int) else "write"
         if owner is not None:
@@ -131,7 +131,7 @@ class Disk:
         file = self._files.get(str(path))
         if file is not None:
             return file.after_power_loss(self._luck)
-        if path.exists() and self._luck.random() < 0.5:  # nobody has ever synced it
+        if path.exists() and self._luck.random() < 0.5:  # never synced
             return path.read_bytes()
         return None
 
@@ -171,7 +171,7 @@ class SimulatedFile(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xSync(self, _flags: int) -> None:  # noqa: N802  # SQLite's name
-        """Makes safe what was written before. The disk below is not asked to: it is never looked at after a crash."""
+        """Makes earlier writes durable. Does not sync the real disk, which is never read after a crash."""
         self._disk.change(self._owner, self._path, None)
 
 
@@ -204,5 +204,5 @@ class SimulatedFiles(apsw.VFS):
         return self._random_bytes(numbytes)
 
     def xSleep(self, microseconds: int) -> int:  # noqa: N802  # SQLite's name
-        """Nobody sleeps in a step: whoever waits for a lock waits between two of them."""
+        """Never sleeps within a step: waiting for a lock happens between two steps."""
         return microseconds

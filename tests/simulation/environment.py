@@ -39,7 +39,7 @@ BUSY_SECONDS = 10.0
 """How long a writer waits for another one's transaction."""
 
 TICK_SECONDS = 0.2
-"""How often a worker looks at the log by itself. Each look is a step, and time is cheap here."""
+"""How often a worker polls the log. Each poll is a step, and time costs nothing here."""
 
 
 class Slowness:
@@ -51,7 +51,7 @@ class Slowness:
         self.seconds = 0.005
 
     async def wait(self) -> None:
-        """A moment at which others go on."""
+        """A point at which other tasks run."""
         if self._luck.random() < self.share:
             await anyio.sleep(self._luck.expovariate(1 / self.seconds))
         else:
@@ -80,13 +80,13 @@ class Clock:
         class Simulated(datetime):
             @classmethod
             def now(cls, tz: tzinfo | None = None) -> Self:
-                return wall().astimezone(tz)  # type: ignore[return-value]  # nobody asks for its class
+                return wall().astimezone(tz)  # type: ignore[return-value]  # its class is never checked
 
         return Simulated
 
 
 class StepThread:
-    """Work that calls back into the event loop: in a thread that goes on only while the loop waits for it."""
+    """Work that calls back into the event loop: in a thread that runs only while the loop waits for it."""
 
     _of_thread: "dict[int, StepThread]" = {}  # noqa: RUF012  # of all of them
 
@@ -259,7 +259,7 @@ class Environment:
     @contextmanager
     def _files(self) -> Iterator[None]:
         simulated = SimulatedFiles(self._disk, self.clock.wall, self._luck.randbytes)
-        apsw.randomness(0)  # SQLite's own dice are thrown anew
+        apsw.randomness(0)  # SQLite's random generator is seeded again
         apsw.connection_hooks.append(_register)
         try:
             yield
@@ -304,7 +304,7 @@ def _release(lock: leases.LockFile) -> None:
 async def _folding(
     to: connections.Connections, proof: SQLiteProof, domain: str, holder: str | None
 ) -> AsyncIterator[FoldTransaction]:
-    """I9: who has lost its lease changes nothing, and nobody moves a checkpoint back."""
+    """I9: a worker without its lease changes nothing, and no checkpoint moves back."""
     async with folding_elsewhere(to, proof, domain, holder) as folding:
         before, advance = folding.checkpoint, folding.advance
         assert holder in (None, before.holder), f"I9: {holder} folds {domain}, which {before.holder} holds"
@@ -321,13 +321,13 @@ _begin_elsewhere = connections.begin
 
 
 def _begin(connection: apsw.Connection) -> None:
-    """I4: whoever will write has the lock of writers before it reads anything."""
+    """I4: a write transaction takes the write lock before it reads anything."""
     _begin_elsewhere(connection)
     assert connection.txn_state("main") == apsw.SQLITE_TXN_WRITE, "I4: a transaction has begun that may have to give up"
 
 
 class SimulatedConnection(apsw.Connection):
-    """A connection that closes whatever the disk does, as SQLite's do: only apsw tells of that."""
+    """A connection that closes whatever the disk does, as SQLite's do: only apsw raises then."""
 
     def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
         """Closes it."""
@@ -351,7 +351,7 @@ _look_elsewhere = file_snapshot._look_at
 
 
 def _look_at(name: str) -> tuple[str, datetime]:
-    """What tells a file from another, but not where it is: that is another place in each run."""
+    """The identity of a file, without its place, which differs between runs."""
     identity, moment = _look_elsewhere(name)
     return identity.replace(f"{Path.cwd()}/", ""), moment
 

@@ -14,14 +14,14 @@ Place = tuple[str, int]
 
 
 class Moment(NamedTuple):
-    """When events were sent: behind which position of the log, and by the clock."""
+    """When events were sent: after which position of the log, and by the clock."""
 
     position: int
     wall: datetime
 
 
 class Answer(NamedTuple):
-    """What became of an event, as its sender was told. It was sent behind a position, and at this time or later."""
+    """The outcome of an event, as its sender got it. It was sent after a position, and at this time or later."""
 
     sent: Sent
     outcome: str
@@ -48,7 +48,7 @@ class Journal:
             self.epochs[said].add(each.event.get("epoch"))
 
     def forget_since(self, answers: int) -> None:
-        """The log was put back to what it was when there were so many answers."""
+        """The log was restored to its state after so many answers."""
         del self.answers[answers:]
 
     def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult], since: Moment, now: datetime) -> None:
@@ -76,10 +76,10 @@ def key_of(event: Document) -> Key:
 
 
 def place_of(event: Document) -> Place:
-    """Where an event stands in the log."""
+    """The position of an event in the log."""
     return stream_of(key_of(event)), event["sourceVersion"]
 
 
 def content_of(event: Document) -> bytes:
-    """What an event says, in the form in which equal contents are equal."""
+    """The content of an event, in a form in which equal contents are equal."""
     return encoded(in_order(canonical(event["type"], event["payload"])))

@@ -42,7 +42,7 @@ REBUILDING, RAISING = 0.4, 0.25
 """The shares of runs in which sources are rebuilt, and in which epochs are raised."""
 
 NOT_NOW = (StoreUnavailable, LogReplaced, PagesUnfolded)
-"""What whoever sends, or reads, is told while the store cannot do what it asks."""
+"""The errors of senders and readers while the store cannot do what they ask."""
 
 SECONDS_TO_SEND = 300.0
 SECONDS_TO_CATCH_UP = 120.0
@@ -87,7 +87,7 @@ class Refusing(NamedTuple):
 
     @classmethod
     def of(cls, files: Files) -> "Refusing":
-        """As the files are. A checkpoint at 0 says nothing."""
+        """As the files are. A checkpoint at 0 proves nothing."""
         return cls(files.end, {each.domain: each.position for each in files.checkpoints if each.position})
 
 
@@ -113,7 +113,7 @@ class Machine:
         self.repaired: tuple[str, ...] = ()
         """The sources of which a whole snapshot repairs everything in the end."""
         self.restarting = self.luck.choice([0.0, 0.0, 0.05])
-        """How often the counter of a source begins anew."""
+        """How often the counter of a source restarts."""
         self.journal = Journal()
         self.fold = Fold(SOURCES, CHANNELS)
         self.outbox: deque[list[Sent]] = deque()
@@ -232,7 +232,7 @@ class Machine:
             await anyio.sleep(0.1)
 
     def _happen(self) -> None:
-        """A source loses a record, or its counter begins anew; a rebuild, or another epoch, is asked for."""
+        """A source loses a record or restarts its counter; a rebuild or an epoch is requested."""
         self._happen_to_counters()
         if "rebuilder" not in self.programs:
             return
@@ -306,7 +306,7 @@ class Machine:
         self.trace.note(f"{process.name} has failed: {type(error).__name__}: {text}")
 
     def _after_death(self, process: Process) -> None:
-        """Whoever had sent it something sends it again; somebody starts it again."""
+        """The senders send again, and the process is restarted."""
         self.outbox.extendleft(self.under_way.pop(process, []))
         if self.nemesis.processes.get(process.name) is process and not self.ending:
             self.scheduler.call_later(self.luck.choice([0.0, 0.1, 1.0]), self._start_again, process, context=Context())
@@ -321,7 +321,7 @@ class Machine:
         self.trace.note("the power is lost" if power_lost else "everything is killed")
         self._kill_all()
         self.disk.restart(power_lost=power_lost)
-        if power_lost:  # and with it, perhaps, what tells that the log is another one
+        if power_lost:  # and with it, perhaps, the proof that the log is another one
             self.refusing = None
         if self._has_store() and "operator" not in self.programs:  # with another log, checkpoints prove nothing
             self._check_after_restart()
@@ -446,7 +446,7 @@ def empty_store() -> Path:
 
 
 def _discard_quietly(processes: list[Process]) -> None:
-    """What a coroutine says while it is thrown away is of no interest."""
+    """Errors of a coroutine that is discarded are ignored."""
     with patch.object(sys, "unraisablehook", lambda _: None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         discard(processes)
@@ -458,7 +458,7 @@ def simulate(seed: int, *, verbose: bool = False) -> Outcome:
         empty_store()
     except Exception as error:
         raise Failed(seed, error, Trace()) from error
-    gc.freeze()  # what there is by now stays, and need not be looked through after the run
+    gc.freeze()  # existing objects stay, and need no garbage collection after the run
     try:
         with tempfile.TemporaryDirectory(prefix="pagefold-seed-") as folder:
             return Machine(seed, Path(folder), verbose=verbose).run()

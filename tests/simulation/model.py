@@ -10,7 +10,7 @@ from urllib.parse import unquote
 Document: TypeAlias = dict[str, Any]
 Versions: TypeAlias = dict[str, int]
 Shown: TypeAlias = tuple[Versions, Document | None]
-"""A section as a reader sees it: the versions in it, and what it says."""
+"""A section as a reader sees it: its versions, and its content."""
 
 DOMAINS = ("catalog", "pricing", "inventory", "media")
 AMOUNTS = ("amount", "compareAt")
@@ -18,7 +18,7 @@ VERSION_BITS = 2**53
 """Above them, a stored version has the epoch."""
 
 EPOCHS = "pagefold-epochs"
-"""The stream of what is said of epochs."""
+"""The stream of epoch events."""
 
 DEFAULTS: dict[str, Document] = {
     "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
@@ -92,7 +92,7 @@ class Fold:
         return pages
 
     def section(self, heads: Mapping[str, Row], sku: str, channel: str, domain: str) -> Section | None:
-        """One section, of the SKU as the log writes it; None where no source that counts has ever spoken."""
+        """One section, of the SKU encoded as in the log; None if no source that counts has events."""
         settings = self._channels[channel]
         versions: Versions = {}
         moments: list[str] = []
@@ -171,7 +171,7 @@ def counts(row: Row, domain: str, channel: Document) -> bool:
 
 
 def body_of(domain: str, counting: Sequence[tuple[str, Document]], channel: Document) -> tuple[Document | None, bool]:
-    """What a section says, and whether it is ready."""
+    """The content of a section, and whether it is ready."""
     if domain == "catalog":
         return catalog_of([payload for _, payload in counting], locales_of(channel)), True
     if domain == "pricing":
@@ -249,7 +249,7 @@ def text_in(texts: Mapping[str, str], locales: Sequence[str]) -> str | None:
 
 
 def canonical(domain: str, payload: Document | None) -> Document | None:
-    """The one form in which equal contents are equal: without what says nothing, moments in UTC."""
+    """The canonical form of content: without defaults, timestamps in UTC."""
     if payload is None:
         return None
     fields = {**payload}
@@ -276,7 +276,7 @@ def spoken(fields: Document, defaults: Document) -> Document:
 
 
 def in_locales(texts: Mapping[str, str | None]) -> dict[str, str]:
-    """Only what says something, by locales as BCP 47 writes them: `de_at` is `de-AT`."""
+    """Without blank texts, by canonical BCP 47 tags: `de_at` is `de-AT`."""
     return {in_bcp_47(locale): text for locale, text in texts.items() if text and not text.isspace()}
 
 
@@ -287,7 +287,7 @@ def in_bcp_47(locale: str) -> str:
 
 
 def in_cents(fields: Document) -> Document:
-    """With every amount in its one spelling: without zeros that say nothing, and with two decimals at least."""
+    """With every amount in canonical form: without insignificant zeros, and with at least two decimals."""
     return {name: in_cents_text(value) if name in AMOUNTS else value for name, value in fields.items()}
 
 
@@ -315,7 +315,7 @@ def in_microseconds(moment: datetime) -> str:
 
 
 def encoded(document: object) -> bytes:
-    """Compact UTF-8 JSON, as it stands."""
+    """Compact UTF-8 JSON."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 

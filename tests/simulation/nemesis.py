@@ -56,7 +56,7 @@ class Nemesis:
             self._blows.pop(0).what()
 
     def has_let_go(self) -> bool:
-        """Whether every process that lives goes on."""
+        """Whether every live process runs."""
         return not any(process.stopped and process.alive for process in self.processes.values())
 
     def rest(self) -> None:

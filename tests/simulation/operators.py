@@ -1,4 +1,4 @@
-"""The people of a simulated shop: they rebuild sources, raise epochs, and recover a store whose log was put back."""
+"""The operators of a simulated shop: they rebuild sources, raise epochs, and recover a store whose log was restored."""
 
 import random
 from collections import Counter, deque
@@ -16,7 +16,7 @@ from tests.simulation.trace import Trace
 
 
 class Rebuilder:
-    """Rebuilds what is in `orders`, and goes on with what was interrupted."""
+    """Runs the rebuilds in `orders`, and resumes interrupted ones."""
 
     def __init__(self, luck: random.Random, trace: Trace, snapshots: Snapshots, config: Callable[[], Config]) -> None:
         self._luck = luck

@@ -1,4 +1,4 @@
-"""What rebuilds may do to a log: whatever they append is what a snapshot says, and what they withdraw it disproves."""
+"""What rebuilds may do to a log: what they append is in a snapshot, and what they withdraw is not."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
 
 
 def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
-    """I6: after a whole snapshot the log says what the source says, and nothing that it does not say any more."""
+    """I6: after a complete snapshot the log equals the source."""
     heads, epochs = heads_of(files.log), Epochs()
     for row in files.log:
         epochs.learn(row)
@@ -56,7 +56,7 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
 
 
 def check_healing(files: Files, journal: Journal) -> None:
-    """I7: what a rebuild has withdrawn comes back when its source says it again."""
+    """I7: what a rebuild has withdrawn returns when its source sends it again."""
     revisions: dict[tuple[str, int], list[Row]] = defaultdict(list)
     by_position = {row.position: row for row in files.of_domains()}
     for row in by_position.values():
@@ -72,7 +72,7 @@ def check_healing(files: Files, journal: Journal) -> None:
 
 
 def _says_again(answer: Answer, revisions: Sequence[Row]) -> bool:
-    """Whether an event was said after the withdrawal with which these revisions end."""
+    """Whether an event was sent after the withdrawal with which these revisions end."""
     *_, withdrawn, withdrawal = revisions
     occurred_at = in_microseconds(datetime.fromisoformat(answer.sent.event["occurredAt"]))
     if occurred_at > withdrawal.state["occurredAt"]:
@@ -107,14 +107,14 @@ def _check_withdrawal(row: Row, snapshot: Snapshot, log: Sequence[Row]) -> None:
     assert row.stream.endswith("/" + snapshot.source), f"I14: {row} by a snapshot of {snapshot.source}"
     since = in_microseconds(snapshot.since - timedelta(seconds=snapshot.habits.settle))
     head = heads_of(each for each in log if each.stream == row.stream and each.position < row.position)[row.stream]
-    if head.rank > row.rank:  # something newer came in meanwhile, and counts
+    if head.rank > row.rank:  # a newer event arrived, and counts
         return
     said_at = head.state["occurredAt" if snapshot.habits.marked else "recordedAt"]
     assert said_at <= since, f"I14: {row}, and the source has spoken since {since}: {head}"
 
 
 def _lost(row: Row, log: Sequence[Row]) -> list[str]:
-    """The attributes, and with "" everything, that a correction takes away from what its stream said before."""
+    """The attributes, and with "" everything, that a correction removes from its stream."""
     before = max(
         (each for each in log if each.stream == row.stream and each.rank < row.rank), key=lambda each: each.rank
     )

@@ -1,4 +1,4 @@
-"""An event loop without a world: time is a number, dice choose which task goes on, and processes die at any await."""
+"""An event loop without a world: time is a number, tasks run in random order, and processes die at any await."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ Style: TypeAlias = Literal["in order", "any", "by priority"]
 STYLES: tuple[Style, ...] = ("in order", "any", "any", "by priority")
 
 STEP_SECONDS = 0.00002
-"""What a step of a task takes: so that nobody who only asks again and again can stop the clock."""
+"""The time of a step, so that a task that polls cannot stop the clock."""
 
 MAX_STEPS = 400_000
 """A run that has not ended by then never will."""
@@ -52,7 +52,7 @@ class Process:
         self.lock_files: dict[int, object] = {}
         self.held: list[asyncio.Handle] = []
         self.scope = anyio.CancelScope()
-        """Cancelled where it is told to end."""
+        """Cancelled to end the process."""
         self.steps = 0
         self.changes = 0
         """How many changes of files it has made."""
@@ -101,7 +101,7 @@ class Scheduler(asyncio.BaseEventLoop):
         main.add_done_callback(lambda _: self.kill(process), context=Context())
 
     def kill(self, process: Process) -> None:
-        """The process ends between two steps: no task of it ever goes on, and what it had open is closed."""
+        """Ends the process between two steps: none of its tasks runs again, and its files are closed."""
         if not process.alive:
             return
         self._trace.note(f"{process.name} dies")
@@ -156,7 +156,7 @@ class Scheduler(asyncio.BaseEventLoop):
                 self._ready.append(handle)
 
     def _choose(self) -> asyncio.Handle | None:
-        """The next step of one of the tasks that can go on, or what is not a task's, in its order."""
+        """The next step of a runnable task, or one that belongs to no task, in order."""
         candidates: list[tuple[int, float, asyncio.Handle]] = []
         others = False
         for handle in tuple(self._ready):
@@ -194,7 +194,7 @@ class Scheduler(asyncio.BaseEventLoop):
         return True
 
     def resume(self, process: Process) -> None:
-        """A stopped process goes on where it was."""
+        """Resumes a stopped process."""
         process.stopped = False
         self._ready.extend(process.held)
         process.held.clear()
@@ -210,7 +210,7 @@ class Scheduler(asyncio.BaseEventLoop):
             self.kill(process)
 
     def _process_events(self, _events: object) -> None:
-        """There are none: nothing outside of the simulation speaks to it."""
+        """A no-op: there is no input from outside the simulation."""
 
     def _write_to_self(self) -> None:
         """It need not be woken: it never sleeps."""
@@ -235,4 +235,4 @@ def discard(processes: Iterable[Process]) -> None:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # they are pending, and that is meant
         process.tasks.clear()
         process.held.clear()
-    gc.collect()  # what they still say is said now, and to nobody
+    gc.collect()  # their last output is discarded now

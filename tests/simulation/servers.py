@@ -45,7 +45,7 @@ _CUT = (
 
 
 class Servers:
-    """A database, workers that fold what stands there, and a shop of this process that appends, reads and rebuilds."""
+    """A database, workers that fold it, and a shop of this process that appends, reads and rebuilds."""
 
     def __init__(self, seed: int, url: str, folder: Path, processes: Processes) -> None:
         luck = random.Random(f"servers {seed}")
@@ -58,7 +58,7 @@ class Servers:
         self._outbox: deque[list[Sent]] = deque()
         self._seen: dict[tuple[str, str, str], list[Shown]] = {}
         self._asked: set[str] = set()
-        """The sources whose epochs somebody has wanted to raise."""
+        """The sources whose epochs an operator wants to raise."""
         self._workers: list[Worker] = []
         self._config = folder / "pagefold.toml"
         self._config.write_bytes(self._toml())
@@ -183,7 +183,7 @@ class Servers:
     # --- the judgement
 
     def _read(self) -> Files:
-        """What stands in the database, read past the program."""
+        """The content of the database, read without the program."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             rows = connection.execute(_LOG).fetchall()
             log = [checks.row_of(*row) for row in rows]

@@ -31,10 +31,10 @@ KINDS: tuple[Kind, ...] = (
     "emptied",
 )
 COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "foreign", "emptied")
-"""Those whose end marker is right, whether what they say is true or not."""
+"""Snapshots whose end marker is right, whether their content is true or not."""
 
 COLUMNS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "epoch")
-"""Of a CSV file, beside the payload's."""
+"""Of a CSV file, besides the payload's."""
 
 EMPTY: dict[str, Document] = {"catalog": {}, "media": {"assets": []}}
 """What a mapping that names nothing makes of payloads, in the domains where that is a payload."""
@@ -54,7 +54,7 @@ class Habits(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a row says: its source's own version, its content, and the epoch that it names, None for none."""
+    """The content of a row: its source's own version, its payload, and its epoch, None for none."""
 
     version: int
     content: bytes
@@ -62,9 +62,9 @@ class Said(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a source says. `rows` has it by stream; `taken_at` is when they were read there.
+    """The state of a source. `rows` has it by stream; `taken_at` is when it was read.
 
-    `since` is what is known of that, once it is written. With `new_epoch` it is to be the truth, in the next epoch.
+    `since` is what was known then, once it is written. With `new_epoch` it is the truth, in the next epoch.
     """
 
     source: str
@@ -84,9 +84,9 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """Takes snapshots of sources, writes them into files, one file a source, and remembers what was in each.
+    """Takes snapshots of sources, writes them into files, one a source, and remembers their content.
 
-    `named_in` is what stands before the names of the files in the configuration.
+    `named_in` precedes the names of the files in the configuration.
     """
 
     def __init__(self, folder: Path, luck: random.Random, sources: Sources, named_in: str = "") -> None:
@@ -114,7 +114,7 @@ class Snapshots:
         return self._folder / f"{source}.{'csv' if self._habits[source].csv else 'ndjson'}"
 
     def config(self) -> dict[str, Document]:
-        """What the configuration says of sources, with their snapshots."""
+        """The configuration of sources, with their snapshots."""
         return {name: {"domains": [domain], "snapshot": self._settings(name)} for name, domain in SOURCES.items()}
 
     def _settings(self, source: str) -> Document:
@@ -127,7 +127,7 @@ class Snapshots:
         }
 
     def take(self, source: str, kind: Kind, *, confirmed: bool, new_epoch: bool = False) -> Snapshot:
-        """The source reads all that it says now."""
+        """Reads the current state of the source."""
         events = [self._sources.event(key) for key in self._sources.of(source)]
         if kind in ("without withdrawn", "gaps"):
             events = [event for event in events if event["payload"] is not None]
@@ -195,7 +195,7 @@ def in_ndjson(lines: list[Document]) -> bytes:
 
 
 def in_csv(lines: list[Document]) -> bytes:
-    """The same as CSV, markers behind the header: payloads in columns of their own where all of them are plain."""
+    """The same as CSV, markers after the header: payloads in their own columns if all are flat."""
     rows = [line for line in lines if "snapshot" not in line]
     leaves = _leaves([row["payload"] for row in rows])
     text = io.StringIO()
@@ -220,7 +220,7 @@ def _leaves(payloads: list[Document | None]) -> list[str]:
 
 
 def _is_flat(payload: Document) -> bool:
-    if payload.get("available", 0) is None:  # an empty cell would say nothing
+    if payload.get("available", 0) is None:  # an empty cell is absent
         return False
     return not any(isinstance(value, dict | list) for value in payload.values())
 

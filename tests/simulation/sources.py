@@ -38,7 +38,7 @@ WORDS = ("Hemd", "Hose", "shirt", "Grün", "", "  ", 'a"b')
 
 
 class Fact(NamedTuple):
-    """What a source says of one of its streams now. `epoch` is the one that it names, None where it names none."""
+    """The current state of one stream of a source. `epoch` is the one in its events, None for none."""
 
     version: int
     occurred_at: datetime
@@ -54,10 +54,10 @@ class Sent(NamedTuple):
 
 
 class Sources:
-    """What all sources say now, in `facts`, and the events that say so.
+    """The current state of all sources, in `facts`, and their events.
 
-    Most events arrive. Some arrive twice, late, or never; some are broken, and some contradict what was said before.
-    Some say again what was said. `naming` are sources that name the epochs of their events.
+    Most events arrive. Some arrive twice, late, or never; some are invalid, some conflict with earlier ones, and some
+    repeat them. `naming` are sources whose events carry epochs.
     """
 
     def __init__(self, luck: random.Random, wall: Callable[[], datetime]) -> None:
@@ -103,7 +103,7 @@ class Sources:
         channel = luck.choice(["*", "*", "*", *CHANNELS])
         key = (luck.choice(self.skus), channel, domain, source)
         before = self._versions.get(key)
-        if key not in self.facts and luck.random() < 0.5:  # a record that is made again begins anew
+        if key not in self.facts and luck.random() < 0.5:  # a record that is created again starts over
             before = None
             self._begin_epoch(key)
         version = luck.choice([0, 1, 1, 7]) if before is None else before + luck.choice([1, 1, 2, 10])
@@ -113,7 +113,7 @@ class Sources:
         return self.event(key)
 
     def say_again(self) -> Document:
-        """A source says again what it says of something, at the same version, perhaps as if it were news."""
+        """A source sends a state again, at the same version, perhaps as if it were new."""
         if not self.facts:
             return self.change()
         key = self._luck.choice(sorted(self.facts))
@@ -122,7 +122,7 @@ class Sources:
         return self.event(key)
 
     def restart(self, source: str) -> None:
-        """The counters of a source begin anew, for all that it has; one that names epochs is in the next."""
+        """Restarts the counters of a source; one that sends epochs starts the next."""
         for key in sorted(key for key in self._versions if key[3] == source):
             self._versions[key] = self._luck.choice([0, 1, 2])
             self._begin_epoch(key)
@@ -137,7 +137,7 @@ class Sources:
         return self._epochs.get(key, 0) if key[3] in self.naming else None
 
     def event(self, key: Key) -> Document:
-        """What a source says of a stream, as an event."""
+        """The state of a stream, as an event."""
         sku, channel, domain, source = key
         version, occurred_at, payload, epoch = self.facts[key]
         named = {} if epoch is None else {"epoch": epoch}
@@ -156,7 +156,7 @@ class Sources:
         return self._wall() + self._skew[source]
 
     def forget(self) -> None:
-        """A source has a record no more, and tells nobody."""
+        """A source deletes a record without an event."""
         if self.facts:
             del self.facts[self._luck.choice(sorted(self.facts))]
 
@@ -164,7 +164,7 @@ class Sources:
         """The streams of a source, in order."""
         return iter(sorted(key for key in self.facts if key[3] == source))
 
-    # --- what events say
+    # --- content of events
 
     def _payload(self, domain: str, channel: str) -> Document:
         makers = {"catalog": self._catalog, "inventory": self._stock, "media": self._media}

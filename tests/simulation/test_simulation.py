@@ -50,7 +50,7 @@ def test_a_seed_runs_again_to_the_same_end() -> None:
 
 
 def shown(seed: int, count: int, hash_seed: str) -> list[str]:
-    """What the command says of some seeds, without how long they took."""
+    """The command's output for some seeds, without durations."""
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--count", str(count)]
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120)
@@ -71,7 +71,7 @@ async def run_servers(server: PostgresServer, folder: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_on_postgres_everything_holds(postgres_server: PostgresServer, tmp_path: Path, seed: int) -> None:
-    """Workers killed and frozen, connections cut, rebuilds beside: every invariant holds in the end."""
+    """Workers killed and frozen, connections cut, concurrent rebuilds: every invariant holds in the end."""
     await run_servers(postgres_server, tmp_path / "shop", seed)
 
 

@@ -13,7 +13,7 @@ class Trace:
         self.lines: list[str] = []
 
     def step(self, now: float, task: int) -> None:
-        """A task goes on."""
+        """A task runs a step."""
         self._now = now
         self._digest.update(b"%d %d\n" % (now * 1e6, task))
 

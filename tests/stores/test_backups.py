@@ -81,7 +81,7 @@ async def backed_up(shop: Shop, folder: Path, tools: Path | None) -> Manifest:
 
 
 async def test_a_store_comes_back_as_it_was(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
-    """Log and pages have the same bytes again; what came behind it is gone, and everything goes on."""
+    """Log and pages have the same bytes again; later events are gone, and work continues."""
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(50)], catalog("shirt"))
     log, pages = await everything(shop.store), await pages_of(shop)
     manifest = await backed_up(shop, folder, tools)
@@ -101,7 +101,7 @@ async def test_a_store_comes_back_as_it_was(shop: Shop, config: Config, folder: 
 
 
 async def test_a_backup_is_of_one_moment(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
-    """Beside sources and workers, its pages are never ahead of its log, and everything acknowledged is there."""
+    """While sources and workers run, its pages are never ahead of its log, and all acknowledged events are in it."""
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(200)])
     async with pagefold.open(config) as busy, anyio.create_task_group() as group:
 
@@ -127,7 +127,7 @@ async def test_a_backup_is_of_one_moment(shop: Shop, config: Config, folder: Pat
 async def test_a_running_shop_goes_on_with_what_was_put_back(
     shop: Shop, config: Config, folder: Path, tools: Path | None
 ) -> None:
-    """Whoever has the store open sees what is there now, and appends to it: nothing goes into what was replaced."""
+    """Processes with an open store see the restored one, and append to it, not to the replaced files."""
     await say(shop, catalog("shirt"), stock(3))
     pages = await pages_of(shop)
     await backed_up(shop, folder, tools)
@@ -142,7 +142,7 @@ async def test_a_running_shop_goes_on_with_what_was_put_back(
 
 
 async def test_what_stood_there_is_kept(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
-    """A restore takes nothing away: the former store is beside it."""
+    """A restore removes nothing: the replaced store is next to it."""
     await say(shop, catalog("shirt"))
     await backed_up(shop, folder, tools)
     await say(shop, stock(3))
@@ -208,9 +208,9 @@ async def test_a_folder_that_is_taken_is_left_alone(shop: Shop, folder: Path, to
 
 @pytest.mark.usefixtures("umask")
 async def test_a_backup_is_its_owner_s(shop: Shop, folder: Path, tools: Path | None) -> None:
-    """It has everything that the store has: nobody else may read it."""
+    """It has everything that the store has, so only its owner may read it."""
     await backed_up(shop, folder, tools)
-    assert widely(folder, *folder.iterdir()) == []  # noqa: ASYNC240  # nobody waits
+    assert widely(folder, *folder.iterdir()) == []  # noqa: ASYNC240  # nothing else runs
 
 
 async def test_a_store_that_is_gone_comes_back(config: Config, folder: Path, tools: Path | None) -> None:
@@ -232,7 +232,7 @@ async def test_a_store_that_is_gone_comes_back(config: Config, folder: Path, too
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp_path: Path) -> None:
-    """That they are missing, or older than the server, is said with what would be right."""
+    """Missing or outdated programs are named, with what is needed."""
     with pytest.raises(BackupError, match=r"no pg_dump in .*--pg-bin"):
         await backed_up(shop, folder, tmp_path)
     a_program(tmp_path, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6'\n")
@@ -242,7 +242,7 @@ async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp
     with pytest.raises(BackupError, match="pg_dump failed: no: ") as failed:
         await backed_up(shop, folder, tmp_path)
     assert "postgresql://" not in str(failed.value)
-    assert not folder.exists()  # noqa: ASYNC240  # nobody waits
+    assert not folder.exists()  # noqa: ASYNC240  # nothing else runs
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
@@ -288,12 +288,12 @@ async def test_a_restore_that_fails_leaves_everything(shop: Shop, folder: Path, 
     ],
 )
 def test_the_way_to_a_server_is_that_of_its_url(url: str, found: dict[str, str]) -> None:
-    """What the programs are told of the server is what the driver reads in the URL; settings of the session are not."""
+    """The programs get the connection parameters that the driver reads from the URL, without session settings."""
     assert parameters_of(url) == found
 
 
 def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, tools: Path | None) -> None:
-    """From a shop to a folder and back, with what is told, and what programs read."""
+    """From a shop to a folder and back, with the output for people and programs."""
     place = settle(tmp_path, store_url, monkeypatch)
     config = Config.load(place / "pagefold.toml")
     more = [] if tools is None else ["--pg-bin", str(tools)]
@@ -317,7 +317,7 @@ def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.Monkey
 
 
 async def test_a_copy_of_the_files_of_a_running_store_is_no_backup(tmp_path: Path) -> None:
-    """What was acknowledged may stand in the write-ahead log alone: that is what the README says of `cp`."""
+    """Acknowledged events may be in the write-ahead log only, as the documentation says of `cp`."""
     config = configured(f"sqlite:///{tmp_path / 'shop'}")
     async with pagefold.open(config) as shop:
         await append(shop, catalog("shirt"))

@@ -1,4 +1,4 @@
-"""Files and indexes that are really damaged: what is told of them, and what puts them right."""
+"""Files and indexes that are really damaged: how that is reported, and how it is repaired."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,7 +88,7 @@ COPY = {
 @pytest.mark.parametrize("table", ["sections", "stored_events"])
 @pytest.mark.usefixtures("place")
 def test_an_index_that_lacks_rows_is_told(kind: str, store_url: str, table: str) -> None:
-    """Verifying finds it and exits 1, and folding again does not say that all is well: each says what to do."""
+    """Verifying finds it and exits 1, and so does replaying: each says what to do."""
     assert run_pagefold("verify").code == 0
     lose_index_entries(store_url, table, folder_of(store_url) if kind == "sqlite" else None)
     ran = run_pagefold("verify")
@@ -108,7 +108,7 @@ def test_an_index_that_lacks_rows_is_told(kind: str, store_url: str, table: str)
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 @pytest.mark.usefixtures("place")
 def test_amcheck_is_used_where_it_is(store_url: str) -> None:
-    """With the extension, each index is looked at by the server itself."""
+    """With the extension, the server itself checks each index."""
     with psycopg.connect(store_url, autocommit=True) as session:
         session.execute("CREATE EXTENSION amcheck")
     assert run_pagefold("verify").code == 0
@@ -135,7 +135,7 @@ def overwrite(file: Path, table: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_damaged_pages_are_made_again(place: Path, files: Path) -> None:
-    """Whoever comes upon them says which file it is, that it can be made again, and how; and so it can."""
+    """The error names the file, and how to make it again; and that works."""
     config = Config.load(place / "pagefold.toml")
 
     async def all_pages() -> dict[tuple[str, str], bytes | None]:
@@ -158,7 +158,7 @@ def test_damaged_pages_are_made_again(place: Path, files: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_a_damaged_log_has_to_come_from_a_backup(place: Path, files: Path) -> None:
-    """Whoever comes upon it says so, and with the backup everything is there again."""
+    """The error says so, and with the backup everything is there again."""
     assert run_pagefold("backup", "copy").code == 0
     overwrite(files / "events.db", "stored_events")
     for command in (["work", "--once"], ["rebuild", "--from", "log"], ["history", "S07"]):
@@ -174,7 +174,7 @@ def test_a_damaged_log_has_to_come_from_a_backup(place: Path, files: Path) -> No
 @pytest.mark.parametrize(("name", "remedy"), [("pages.db", "delete pages.db"), ("events.db", "pagefold restore")])
 @pytest.mark.usefixtures("place")
 def test_what_is_no_database_is_named(files: Path, name: str, remedy: str) -> None:
-    """A file of something else in a file's place is told by its name."""
+    """A foreign file in a file's place is named in the error."""
     for journal in files.glob(f"{name}-*"):
         journal.unlink()
     (files / name).write_bytes(b"this is no database, and never was one" * 1_000)

@@ -18,7 +18,7 @@ DISCARDED = Resolution("discarded", MOMENT, "ada", "a test", None)
 
 
 async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
-    """The same content at the same version is one letter, in one call and in two; another content is another."""
+    """The same content at the same version is one dead letter, in one call and in two; other content is another."""
     await store.dead_letters.add([a_letter(), a_letter(digest=b"2"), a_letter()])
     await store.dead_letters.add([a_letter(error="wrong again")])
     kept = await store.dead_letters.newest()
@@ -31,7 +31,7 @@ async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
 
 
 async def test_a_letter_is_found_and_resolved(store: Store) -> None:
-    """A letter has all that was kept, and is got by its number; resolved, it has what became of it, and is not open."""
+    """A dead letter is complete, and found by its number; resolved, it has its resolution, and is not open."""
     await store.dead_letters.add([a_letter()._replace(headers=b'{"a":"b"}')])
     [listed] = await store.dead_letters.newest()
     letter = await store.dead_letters.get("ingest", listed.number)
@@ -53,7 +53,7 @@ async def test_a_letter_is_found_and_resolved(store: Store) -> None:
 
 @pytest.mark.parametrize("how", ["folded", "appended"])
 async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
-    """It is open again under its number, with the new reason, as of now; an operator may decide it meanwhile."""
+    """It is reopened under its number, with the new reason and time; an operator may still resolve it."""
     await store.dead_letters.add([a_letter()])
     [letter] = await store.dead_letters.newest()
     assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT, None, position=7))
@@ -68,7 +68,7 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: Resolut
 
 @pytest.mark.parametrize("how", ["corrected", "discarded"])
 async def test_what_an_operator_decided_stays_decided(store: Store, how: ResolutionKind) -> None:
-    """The same event that comes or fails again does not open its letter, and no later resolution takes its place."""
+    """The same event that fails again does not reopen its dead letter, and no later resolution counts."""
     decided = Resolution(how, MOMENT, "ada", "a test", 7)
     await store.dead_letters.add([a_letter()])
     async with store.coordination.fold_transaction("inventory") as folding:
@@ -110,7 +110,7 @@ async def test_newest_letters_come_first(store: Store) -> None:
 
 
 async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
-    """Each page goes on behind the last letter of the one before, through kinds and numbers of one moment."""
+    """Each list continues after the last dead letter of the one before, through kinds and numbers of one time."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 11, 11, 12, 13)]
     kept = [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
     await store.dead_letters.add(kept)
@@ -130,7 +130,7 @@ async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
 
 
 async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
-    """What a letter says is not read for a list, and its error is cut there; the letter itself has all of it."""
+    """Lists do not read bodies, and cut errors; the dead letter itself is complete."""
     error = "ü" * (MAX_LISTED + 1)
     await store.dead_letters.add([a_letter(error=error)._replace(state=b"x" * 1_000_000)])
     for found in (await store.dead_letters.newest(), await store.dead_letters.oldest()):
@@ -143,7 +143,7 @@ async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
 
 
 async def test_letters_of_a_source(store: Store) -> None:
-    """A source's letters are those of its streams, and its deliveries, of which no domain is known; no other's."""
+    """A source's dead letters are those of its streams, and its requests without a domain; no other's."""
     names = ["A/*/inventory/wms-a", "B/*/inventory/xwms-a", "C/*/inventory/a%2Fb", "///wms-a", "///wms", "ÄA/*/media/ü"]
     for number, name in enumerate(names):
         domain = name.split("/")[2]

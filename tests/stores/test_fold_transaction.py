@@ -22,7 +22,7 @@ class Interrupted(Exception):
 
 
 def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "wrong") -> NewDeadLetter:
-    """A letter of the fold."""
+    """A dead letter of the fold."""
     return NewDeadLetter("projection", "catalog", stream, version, 0, b"", error, b"{}", MOMENT)
 
 
@@ -76,7 +76,7 @@ async def test_many_sections_are_counted_together(store: Store) -> None:
 
 
 async def test_an_equal_section_is_not_written(store: Store, config: Config) -> None:
-    """The row of a section that did not change is left alone, beside one that did."""
+    """The row of an unchanged section is not written, next to one that changed."""
     await folded(store, a_section("A"), a_section("B"))
     before = stamps(config)
     await folded(store, a_section("A"), a_section("B"))
@@ -174,7 +174,7 @@ async def test_streaks_are_kept_by_source(store: Store) -> None:
 
 
 async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
-    """Sections, letters and the checkpoint appear together, and none of them before the end."""
+    """Sections, dead letters and the checkpoint appear together, and none of them before the end."""
     await a_log(store)
     async with store.coordination.fold_transaction("catalog") as folding:
         assert folding.checkpoint._replace(holder=None) == Checkpoint("catalog")
@@ -190,7 +190,7 @@ async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
 
 
 async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
-    """When the body raises, sections, letters, streaks and checkpoint are as they were, and the error comes through."""
+    """If the body raises, sections, dead letters, streaks and checkpoint are as before, and the error is raised."""
     await a_log(store)
     await folded(store, a_section())
 
@@ -214,7 +214,7 @@ async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
 
 
 async def test_a_failed_statement_leaves_nothing_of_a_transaction(store: Store) -> None:
-    """When the database refuses a row, nothing of the transaction stays, even if the body goes on."""
+    """If the database rejects a row, nothing of the transaction stays, even if the body continues."""
     broken = a_section("BROKEN")._replace(versions=None)  # type: ignore[arg-type]  # what the fold never gives
 
     async def refused() -> None:
@@ -282,7 +282,7 @@ async def test_appending_does_not_wait_for_folding(store: Store) -> None:
 
 
 async def test_burying_again_keeps_the_number(store: Store) -> None:
-    """A letter that is there already keeps its number and gets the new reason."""
+    """An existing dead letter keeps its number and gets the new reason."""
     numbers = []
     for error in ("first", "second"):
         async with store.coordination.fold_transaction("catalog") as folding:
@@ -294,7 +294,7 @@ async def test_burying_again_keeps_the_number(store: Store) -> None:
 
 
 async def test_burying_the_same_twice_in_one_call(store: Store) -> None:
-    """Two letters of one event in one call are one letter."""
+    """Two dead letters of one event in one call are one."""
     async with store.coordination.fold_transaction("catalog") as folding:
         await folding.add_dead_letters([])
         await folding.add_dead_letters([buried(), buried(error="second"), buried(version=2)])
@@ -305,7 +305,7 @@ RESOLVED = Resolution("folded", MOMENT, "ada")
 
 
 async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
-    """All letters of kind `projection` of these streams, and no others: not those of the door, nor of like names."""
+    """Resolves all dead letters of kind `projection` of these streams, and no others."""
     await store.dead_letters.add([a_letter("A/*/catalog/pim")])
     async with store.coordination.fold_transaction("catalog") as folding:
         assert not await folding.has_dead_letters()
@@ -324,7 +324,7 @@ async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
 
 
 async def test_letters_are_those_of_the_domain(store: Store) -> None:
-    """Neither the letters of other domains nor those of the door are a domain's."""
+    """Neither the dead letters of other domains nor those of the intake are a domain's."""
     await store.dead_letters.add([a_letter()._replace(domain="pricing")])
     async with store.coordination.fold_transaction("catalog") as folding:
         await folding.add_dead_letters([buried()])
@@ -356,7 +356,7 @@ async def test_a_lease_is_exclusive(store: Store, config: Config) -> None:
 
 
 async def test_a_standby_takes_over(store: Store, config: Config) -> None:
-    """Whoever waits for a lease gets it after its release, without another word."""
+    """A standby gets the lease once it is released."""
     other = await open_store(config)
     taken = False
 
@@ -428,7 +428,7 @@ async def take_away(store: Store) -> None:
 
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting: bool) -> None:
-    """What is raised under a lease is not wrapped: callers tell errors apart by their type. And the lease is free."""
+    """Errors under a lease are not wrapped, since callers handle them by type. And the lease is free."""
 
     async def under_lease() -> None:
         async with store.coordination.lease("catalog", wait=waiting) as lease:

@@ -36,7 +36,7 @@ Change = Callable[[Shop], Awaitable[object]]
 
 
 def many(number: int) -> list[DomainEvent]:
-    """So many events, of as many streams."""
+    """So many events, in as many streams."""
     return [stock(each, sku=f"S{each:03}") for each in range(number)]
 
 
@@ -95,7 +95,7 @@ async def append_unasked(config: Config, number: int) -> None:
 
 
 async def assert_closed(shop: Shop, reason: str) -> None:
-    """Nothing can be appended or folded in a shop, on any way, and each says why."""
+    """Nothing can be appended or folded in a shop, in any way, and each error says why."""
     ways: list[Change] = [
         lambda shop: shop.append([price("9.99", sku="NEW")]),
         lambda shop: shop.store.log.correct([CorrectionEvent("S000/*/inventory/wms-a", 1, 7, "inventory", b"{}")]),
@@ -111,7 +111,7 @@ async def assert_closed(shop: Shop, reason: str) -> None:
 
 
 async def problem_of(shop: Shop) -> str | None:
-    """What the status says of the log."""
+    """The problem that the status reports."""
     return next(each.problem for each in (await shop.status()).checks if each.name == "log-identity")
 
 
@@ -213,7 +213,7 @@ async def test_files_of_another_shop_are_refused(sqlite_config: Config, tmp_path
 
 
 async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
-    """Whoever has it open says that it is gone; whoever opens it makes another one, which was not folded."""
+    """A process with an open store reports it; one that opens the store creates another log, which was not folded."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
@@ -229,7 +229,7 @@ async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
 
 
 async def test_a_log_whose_last_events_nobody_has_folded_is_refused_too(sqlite_config: Config) -> None:
-    """What was acknowledged is known beside the log: that it is gone is seen, folded or not."""
+    """The newest acknowledged event is recorded outside the log, so that its loss is noticed, folded or not."""
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
         await shop.append([price("1.00", sku="LAST")])
@@ -240,7 +240,7 @@ async def test_a_log_whose_last_events_nobody_has_folded_is_refused_too(sqlite_c
 
 
 async def test_the_newest_acknowledged_event_is_known_after_somebody_else_has_recovered(sqlite_config: Config) -> None:
-    """Who has the store open all the time goes on with the same file, and so its last event cannot be lost unseen."""
+    """A process that has the store open keeps using the same file, so that its last event cannot be lost unnoticed."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await append(shop, *many(3))
@@ -278,7 +278,7 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: C
 async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
     sqlite_config: Config, *, replaced: bool
 ) -> None:
-    """What is committed there would be lost with the process: it is refused, until all have opened the file anew."""
+    """A commit there would be lost with the process: it is refused until all have reopened the file."""
     journal = folder_of(sqlite_config.store.url) / "events.db-wal"
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(5))
@@ -294,7 +294,7 @@ async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
 
 
 async def test_pages_that_were_lost_are_folded_anew(sqlite_config: Config) -> None:
-    """Until they all are, a read fails rather than tells that there is no page; then they are what they were."""
+    """Until all are folded again, reads fail instead of finding no page; then pages are as before."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
@@ -352,7 +352,7 @@ def tool(server: PostgresServer, name: str, url: str, *arguments: str) -> None:
 async def test_a_schema_from_an_older_dump_is_refused(
     shop: Shop, config: Config, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """Log and checkpoints come back together, and agree: a worker tells it all the same, and so does the next one."""
+    """Log and checkpoints are restored together, and agree: workers refuse the log all the same."""
     url, dump = config.store.url, str(tmp_path / "dump")
     await say(shop, *many(10))
     tool(postgres_server, "pg_dump", url, "--schema=pagefold", "--format=custom", f"--file={dump}")
@@ -400,7 +400,7 @@ COMMIT;
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_server_that_goes_back_to_a_moment_strands_no_worker(shop: Shop, config: Config) -> None:
-    """Everything as it was, the worker's own name too: it goes on from there, and does not wait where it once was."""
+    """Everything is restored, the worker's own name too: it continues from the restored position."""
     await say(shop, *many(10))
     with psycopg.connect(config.store.url, autocommit=True) as session:
         async with anyio.create_task_group() as group:
@@ -413,7 +413,7 @@ async def test_a_server_that_goes_back_to_a_moment_strands_no_worker(shop: Shop,
             session.execute(PUT_BACK)
             await append(shop, stock(77, sku="AFTER"))
             with anyio.fail_after(20):
-                while await shop.pages.get("AFTER", "web-de") is None:  # noqa: ASYNC110  # the worker tells nobody
+                while await shop.pages.get("AFTER", "web-de") is None:  # noqa: ASYNC110  # the worker has no event for it
                     await anyio.sleep(0.05)
             group.cancel_scope.cancel()
     await shop.catch_up()

@@ -53,7 +53,7 @@ def pages_of_every_kind() -> list[Section]:
 
 
 async def published(store: PostgresStore, config: Config) -> Splicer:
-    """Tells the database the layout, and gives what splices the same pages outside of it."""
+    """Publishes the layout to the database, and returns a splicer for the same pages."""
     requires = {channel.name: channel.requires for channel in config.resolved_channels}
     await store.pages.publish_layout([domain.name for domain in DOMAINS], "catalog", requires)
     return Splicer(DOMAINS, config.resolved_channels)
@@ -181,7 +181,7 @@ async def test_merged_rows_are_as_rows_alone(store: PostgresStore) -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
 async def test_a_cancelled_read_takes_nobody_along(store: PostgresStore, cancelled: int) -> None:
-    """Whoever is cancelled, the one that asks or one that waits, even for the same page: the others get theirs."""
+    """Cancelling a reader, the one that queries or one that waits, does not affect the others."""
     queries = await counted(store, "A", "B")
     queries.gate.clear()
     tasks = [asyncio.create_task(bodies(store, sku)) for sku in "ABB"]
@@ -196,7 +196,7 @@ async def test_a_cancelled_read_takes_nobody_along(store: PostgresStore, cancell
 
 
 async def test_a_key_that_makes_no_sense_is_an_error_for_its_reader_alone(store: PostgresStore) -> None:
-    """What the server cannot even be asked for does not spoil the query of those who ask at the same time."""
+    """A key that the server cannot accept does not fail the query of concurrent readers."""
     await counted(store, "A", "B")
     results = await asyncio.gather(*[bodies(store, sku) for sku in ("A", "B", "\0", "A")], return_exceptions=True)
     assert isinstance(results.pop(2), Exception)
@@ -230,7 +230,7 @@ async def test_readers_that_gave_up_leave_nothing_behind(config: Config, turns: 
 
 
 async def test_a_lost_connection_is_made_anew(store: PostgresStore, config: Config) -> None:
-    """When the server ends the sessions, reads of pages go on; the rest says so, and goes on when asked again."""
+    """If the server ends the sessions, page reads continue; other calls fail, and work when repeated."""
     await counted(store, "A", "B")
     for _ in range(3):
         end_sessions(config.store.url)
@@ -259,7 +259,7 @@ async def test_a_lost_server_is_told_to_everybody() -> None:
 
 
 async def test_a_read_that_hangs_is_given_up(store: PostgresStore) -> None:
-    """Who waits for a query that does not come back is told so in time, and the next page is read anew."""
+    """Readers of a query that hangs get an error in time, and the next page is read over a new connection."""
     await counted(store, "A")
     assert store.pages._session is not None
     hanging = await store.pages._session.connection.prepare("SELECT pg_sleep(4), $1::text, $2::text")
@@ -271,7 +271,7 @@ async def test_a_read_that_hangs_is_given_up(store: PostgresStore) -> None:
 
 
 async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many that take a while one after the other, and one that waits while this process stands still, are answered."""
+    """Many slow reads in a row, and one that waits while this process is blocked, succeed."""
     await counted(store, "A")
     assert store.pages._session is not None
     slow = "SELECT pg_sleep(0.3)::text, '', '', '', '\"A\"'::bytea, $1::text, $2::text"
@@ -282,7 +282,7 @@ async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch:
     reading = asyncio.create_task(bodies(store, "A"))
     for _ in range(2):
         await asyncio.sleep(0.05)
-        time.sleep(0.7)  # noqa: ASYNC251  # the process stands still
+        time.sleep(0.7)  # noqa: ASYNC251  # the process is blocked
     assert await reading == [b'"A"']
 
 
@@ -310,7 +310,7 @@ async def test_a_server_that_stands_still_is_told_to_everybody() -> None:
 
 
 async def test_a_server_that_stands_still_before_the_first_read() -> None:
-    """A store whose server has not said anything yet is closed in time, too."""
+    """A store whose server has never responded is closed in time, too."""
     with PostgresServer() as server:
         async with opened(configured(server.create_database())) as store:
             with gone(server, "frozen"):

@@ -154,7 +154,7 @@ async def explained(session: Session, hot: Hot, number: int) -> dict[str, Any]:
 
 
 def judge(plan: dict[str, Any], hot: Hot) -> None:
-    """Tables are read by these indexes alone, and no more of them than is wanted."""
+    """Tables are read by these indexes only, and no more of them than needed."""
     read = [node for node in nodes(plan) if node["Node Type"].endswith("Scan") and "Relation Name" in node]
     assert {node["Node Type"] for node in read} <= {"Index Scan", "Index Only Scan"}, hot
     assert {node["Index Name"] for node in read} == hot.indexes, hot

@@ -38,7 +38,7 @@ def kind() -> str:
 async def test_a_session_whose_client_is_frozen_is_ended(
     store: PostgresStore, config: Config, doing: str, *, wait: bool
 ) -> None:
-    """Its lease is free after `lease_seconds`, whatever the client was doing when it froze; and it is told."""
+    """Its lease is free after `lease_seconds`, whatever the client was doing; and it gets an error."""
     with closing(psycopg.connect(config.store.url, autocommit=True, options="-c search_path=pagefold")) as frozen:
         frozen.execute("SELECT pg_advisory_lock(hashtext(current_schema()), hashtext('catalog'))")
         if doing == "in a transaction":
@@ -47,7 +47,7 @@ async def test_a_session_whose_client_is_frozen_is_ended(
             frozen.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 1000000)")
         with capture_logs() as logs, anyio.fail_after(30):
             started = anyio.current_time()
-            while not await holds(store, "catalog", wait=wait):  # noqa: ASYNC110  # only the lease itself can tell
+            while not await holds(store, "catalog", wait=wait):  # noqa: ASYNC110  # only the lease itself shows it
                 await anyio.sleep(0.05)
             took = anyio.current_time() - started
     assert took > config.work.lease_seconds * 0.8
@@ -87,7 +87,7 @@ async def test_a_claim_is_held_in_silence(postgres_url: str) -> None:
 
 
 async def test_a_session_that_is_used_ends_with_its_use(config: Config) -> None:
-    """A store that is closed meanwhile leaves no session behind: an event loop with one does not end."""
+    """A store that is closed during use leaves no session open: the event loop could not end."""
     store = await PostgresStore.open(config)
     async with store._connections.readers.session() as session:
         await store.close()
@@ -96,7 +96,7 @@ async def test_a_session_that_is_used_ends_with_its_use(config: Config) -> None:
 
 
 async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresStore, config: Config) -> None:
-    """When the server ends the session before the commit, nothing of the transaction is there, and it is told."""
+    """If the server ends the session before the commit, nothing of the transaction stays, and it fails."""
 
     async def interrupted() -> None:
         async with store.coordination.fold_transaction("catalog") as folding:
@@ -205,7 +205,7 @@ async def test_a_url_that_makes_no_sense_is_a_configuration_error(url: str) -> N
 
 
 async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, config: Config) -> None:
-    """Where the schema is up to date, a role that may only read and write rows can serve; elsewhere it is told."""
+    """With an up-to-date schema, a role that may only read and write rows is enough; otherwise there is an error."""
     role = f"role_of_{database(config.store.url)}"
     query(
         config.store.url,
@@ -280,7 +280,7 @@ async def test_turned_off_durability_is_told_once(config: Config, postgres_serve
     ],
 )
 def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
-    """What may pass is `StoreUnavailable`, what a person must mend `StoreUnusable`; a fault of ours stays itself."""
+    """Transient errors are `StoreUnavailable`, permanent ones `StoreUnusable`; bugs stay as they are."""
     with pytest.raises(expected or type(error)) as caught, translate_errors("here"):
         raise error
     assert (caught.value is error) == (expected is None)
@@ -288,7 +288,7 @@ def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | No
 
 
 async def test_every_statement_is_one_that_the_server_knows(store: PostgresStore) -> None:
-    """All of them can be prepared in a store's schema, those beside the contract too."""
+    """All of them can be prepared in a store's schema, including those outside the contract."""
     async with store._connections.readers.session() as session:
         for name, text in SQL.items():
             if not name.startswith("create_") or name == "create_checkpoint":
@@ -296,7 +296,7 @@ async def test_every_statement_is_one_that_the_server_knows(store: PostgresStore
 
 
 def test_statements_beside_the_contract_have_a_sentence() -> None:
-    """What only a server needs stands in files of its own, named and explained like the others."""
+    """Statements for one server only are in files of their own, named and explained like the others."""
     own = statements(PACKAGE, "server")
     assert own
     assert not own.keys() & statements(PACKAGE).keys()

@@ -53,7 +53,7 @@ class Machine:
         return Scene(folder, f"sqlite:///{self.disk}", seed=seed)
 
     async def run(self, scene: Scene, deliveries: Sequence[Arrival], *options: str) -> list[Acknowledgement]:
-        """Appends until the power goes, and tells what was acknowledged by then."""
+        """Appends until the power fails, and returns what was acknowledged by then."""
         self._generation += 1
         disk = self._folder / f"disk-{self._generation}"
         disk.mkdir()

@@ -32,7 +32,7 @@ TAILS_ASKED_FOR = [
     ["/media/dam", "x" * 500],
     [],
 ]
-"""One, several, one that ends another, one beside its like, some that are patterns elsewhere, and what nobody has."""
+"""One, several, one that ends another, similar ones, some that are patterns elsewhere, and one without streams."""
 
 APPLICATIONS = ["0a1b2c3d4e5f", "f" * 32, "Fido", "A", "Ä-name", "~"]
 """Streams of applications of the `eventsourcing` library, one named as a SKU is."""
@@ -87,7 +87,7 @@ async def walk_skus(store: Store, limit: int) -> list[str]:
 
 
 async def test_a_correction_is_the_head_of_its_version(store: Store) -> None:
-    """It gets the next position, and stands beside what it corrects; a newer version stays the head of the stream."""
+    """It gets the next position; a newer version stays the head of the stream."""
     await insert(store, "A", "B", version=1)
     [newest] = await insert(store, "B", version=2)
     positions = await store.log.correct([correction("B"), correction("A")])
@@ -132,7 +132,7 @@ async def test_corrections_are_one_transaction(store: Store) -> None:
 
 
 async def test_corrections_and_inserts_appear_in_order(store: Store, config: Config) -> None:
-    """Whoever reads behind the last position that it saw misses none, while two stores insert and correct at once."""
+    """A reader that continues after the last position misses nothing, while two stores insert and correct."""
     other = await open_store(config)
     seen: list[int] = []
     told: list[int | None] = []
@@ -224,7 +224,7 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
 
 
 async def test_scan_ends_where_it_looked_last(store: Store) -> None:
-    """`end` is the last stream that was looked at, asked for or not; None as soon as there were fewer than `limit`."""
+    """`end` is the last stream scanned, selected or not; None if there were fewer than `limit`."""
     await insert(store, "A/x", "B/y", "C/x", "D/y")
 
     async def end(limit: int, *, after: str = "", below: str = "") -> str | None:
@@ -260,7 +260,7 @@ async def test_scan_of_an_empty_log(store: Store) -> None:
 async def walk_entries(
     store: Store, tails: Sequence[str], limit: int, since: int = 2**53, max_bytes: int = MANY
 ) -> list[bytes]:
-    """The entries of all streams that end in a tail, so many streams at a time."""
+    """The contents of all streams that end in a suffix, so many streams at a time."""
     found: list[bytes] = []
     end: str | None = ""
     while end is not None:
@@ -273,7 +273,7 @@ async def walk_entries(
 
 
 def entries_of(heads: Sequence[StoredEvent]) -> list[bytes]:
-    """What the heads say."""
+    """The contents of the heads."""
     found = []
     for head in heads:
         begin = head.state.find(b'"payload":')
@@ -296,7 +296,7 @@ async def test_entries_are_what_the_heads_say(store: Store, tails: list[str]) ->
 
 
 async def test_entries_of_later_events_equal_none(store: Store) -> None:
-    """Those behind the position that was asked for bear a mark; the others are as they were."""
+    """Those after the given position are marked; the others are unchanged."""
     await insert(store, *STREAMS)
     before = await walk_entries(store, TAILS, 1_000)
     since = await store.log.end()
@@ -315,7 +315,7 @@ async def test_entries_keep_apart_whatever_applications_store(store: Store) -> N
         assert await walk_entries(store, ["/pricing/erp"], limit) == expected
 
 
-# --- SKUs, windows, streams that nobody touched ---------------------------------------------------
+# --- SKUs, windows, untouched streams ---------------------------------------------------
 
 
 async def test_skus_are_those_of_streams(store: Store) -> None:
@@ -415,7 +415,7 @@ async def can_claim(store: Store, task: str) -> bool:
 
 
 async def test_a_claim_is_exclusive(store: Store, config: Config) -> None:
-    """While one has a task, nobody else gets it, at once; it is free again at the end of the block, however it ends."""
+    """While one process has a task, others get False; it is free again when the block ends, however it ends."""
     other = await open_store(config)
     try:
         for error in (None, KeyError("x")):

@@ -103,7 +103,7 @@ async def test_positions_and_versions_are_unique(store: Store, config: Config) -
 
 
 async def test_opening_again_changes_nothing(store: Store, config: Config) -> None:
-    """Migrations are applied once, whoever opens the store again."""
+    """Migrations are applied once."""
     before = contents(config)
     for _ in range(2):
         again = await open_store(config, create=False)
@@ -123,11 +123,11 @@ OLD_LETTER = {
     False: "INSERT INTO dead_letters OVERRIDING SYSTEM VALUE "
     "VALUES ('ingest', 1, 'pricing', 'A/*/pricing/erp', 1, 0, '', 'wrong', '', '2026-01-01T12:00:00.000000Z')",
 }
-"""A letter as the first release kept it, on SQLite and on PostgreSQL."""
+"""A dead letter as the first release stored it, on SQLite and on PostgreSQL."""
 
 
 async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It keeps what it has, and what is new works there; a program that has it open goes on appending."""
+    """It keeps its content, and new features work; a program that has it open can still append."""
 
     def first_release(package: str, folder: str = "migrations") -> list[Migration]:
         return migrations(package, folder)[: 2 if folder == "migrations" else 1]
@@ -179,7 +179,7 @@ async def test_many_may_open_a_new_store_at_once(config: Config) -> None:
 
 
 async def test_a_missing_store_is_told(config: Config) -> None:
-    """Without leave to make one, a store that does not exist is an error that says what would make it."""
+    """Without `create`, a missing store is an error that says how to create it."""
     with pytest.raises(StoreNotFound, match="pagefold init"):
         await open_store(config, create=False)
     if is_sqlite(config):
@@ -219,7 +219,7 @@ async def sqlite_store(tmp_path: Path) -> SQLiteStore:
 
 
 def test_the_bundled_sqlite_is_without_the_bug() -> None:
-    """The SQLite that is used is one in which the WAL-reset bug is mended, and not the system's."""
+    """The SQLite in use has the fix for the WAL-reset bug, and is not the system's."""
     assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= OLDEST_SQLITE
     assert apsw.using_amalgamation
 
@@ -236,7 +236,7 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
 
 
 async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
-    """What an operator decides about a letter in `pages.db` is as durable as the log, and nothing else there is."""
+    """An operator's resolution in `pages.db` is as durable as the log; nothing else there is."""
     pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([a_letter()._replace(kind="projection")])
@@ -292,7 +292,7 @@ async def test_writers_begin_as_writers(sqlite_store: SQLiteStore) -> None:
 
 @pytest.mark.parametrize("where", ["a file", "below a file", "no database"])
 async def test_a_folder_that_cannot_be_used_is_a_store_error(tmp_path: Path, where: str) -> None:
-    """What stands in the way of the files is told as the store's error, not as the driver's or the system's."""
+    """An unusable path is reported as the store's error, not as the driver's or the system's."""
     (tmp_path / "file").write_bytes(b"this is no database" * 500)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "events.db").write_bytes(b"this is no database" * 500)
@@ -353,7 +353,7 @@ async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_others_may_look_into_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was made wider before stays as it is, and is said, with what would be right."""
+    """Wider permissions stay, and are logged, with the right ones."""
     (tmp_path / "shop").mkdir(mode=0o755)
     store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
     await store.close()

@@ -123,7 +123,7 @@ def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
 
 
 def test_a_memory_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many pages are read, only so many bytes are kept; what came first goes first."""
+    """However many pages are read, the cache has a maximum of bytes; the oldest entry goes first."""
     monkeypatch.setattr(RecentReads, "MAX_BYTES", 50_000)
     writer.execute(WRITE, ("S0", b"x" * 9_000))
     for number in range(2_000):

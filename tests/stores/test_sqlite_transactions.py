@@ -46,7 +46,7 @@ def test_a_commit_that_fails_leaves_no_transaction_open() -> None:
 
 
 async def test_a_cancelled_task_leaves_no_thread_at_work(sqlite_store: SQLiteStore) -> None:
-    """However a task is cancelled, whoever uses the connection next begins when the thread has ended."""
+    """However a task is cancelled, the next use of the connection waits for its thread to end."""
     events = sqlite_store._connections.events_browser
     happened: list[str] = []
     begun = threading.Event()

@@ -14,7 +14,7 @@ MANY = 6_000
 
 
 class Streams:
-    """Streams of so many bytes each, named by their numbers, and how many bytes were read of them."""
+    """Streams of so many bytes each, named by number, and how many of their bytes were read."""
 
     def __init__(self, sizes: Sequence[int], inseparable: frozenset[int] = frozenset()) -> None:
         self.sizes = sizes
@@ -22,7 +22,7 @@ class Streams:
         self.bytes_read = 0
 
     def read(self, step: StepReader[int]) -> bool:
-        """As a store does it that reads everything, and then says that it was too large."""
+        """As a store that reads everything, and then reports that it was too large."""
         begin = int(step.end or 0)
         some = range(begin, min(begin + step.streams, len(self.sizes)))
         size = sum(self.sizes[each] for each in some)

@@ -65,7 +65,7 @@ async def test_insert_takes_a_version_once(store: Store) -> None:
 
 async def test_insert_is_one_transaction(store: Store) -> None:
     """When one event cannot be stored, none of them is."""
-    broken = Raw("C", topic=None)  # type: ignore[arg-type]  # what no door lets through
+    broken = Raw("C", topic=None)  # type: ignore[arg-type]  # invalid on purpose
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.log.insert([Raw("A"), Raw("B"), broken])
     assert await everything(store) == []
@@ -132,7 +132,7 @@ async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
 
 
 async def test_touched_advances_where_nothing_matches(store: Store) -> None:
-    """A window full of other domains' events ends behind them."""
+    """A window full of other domains' events ends after them."""
     positions = await insert(store, *"ABCD", topic="pricing")
     assert await store.log.touched("inventory", 0, 3) == TouchedStreams([], 0, 3, positions[2], 0)
     assert await store.log.touched("inventory", positions[2], 3) == TouchedStreams([], 0, 1, positions[3], 0)
@@ -147,7 +147,7 @@ async def test_touched_ends_where_it_began_when_there_is_nothing(store: Store) -
 
 
 async def test_touched_walks_the_log_without_a_gap(store: Store) -> None:
-    """Windows of any size, one behind the other, hold every event of the domain once."""
+    """Consecutive windows of any size hold every event of the domain once."""
     for number in range(25):
         await insert(store, f"S{number}", topic="pricing" if number % 3 else "inventory")
     for limit in (1, 2, 7, 25, 1_000):
@@ -227,7 +227,7 @@ def test_steps_follow_the_size_of_the_rows() -> None:
 
 
 async def test_lag_counts_a_domain(store: Store) -> None:
-    """The number of the domain's events behind a position, and the state of the oldest."""
+    """The number of the domain's events after a position, and the state of the oldest."""
     assert await store.log.lag("inventory", 0) == Lag(0, None)
     await store.log.insert([Raw("P", topic="pricing"), Raw("A", state=b"a"), Raw("B", state=b"b")])
     first, second, third = [event.notification_id for event in await everything(store)]
@@ -244,7 +244,7 @@ async def test_wait_returns_at_once_when_the_log_is_longer(store: Store) -> None
 
 
 async def test_wait_ends_with_its_time(store: Store) -> None:
-    """A log that does not grow is waited for as long as was said."""
+    """Waiting for a log that does not grow ends after the given time."""
     started = time.perf_counter()
     with anyio.fail_after(20):
         await store.log.wait(0, 0.2)
@@ -285,7 +285,7 @@ async def test_sections_are_those_of_one_page(store: Store) -> None:
 
 
 async def test_moment_is_the_newest(store: Store) -> None:
-    """The moment of a page is that of its newest section, with six digits, in any year that the door admits."""
+    """The timestamp of a page is that of its newest section, with six digits, in any valid year."""
     moments = ["0001-01-01T00:00:00.000000Z", "1999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"]
     for number, moment in enumerate(moments):
         written = a_section(channel=f"c{number}")._replace(occurred_at=moment, recorded_at=moment)
@@ -319,7 +319,7 @@ async def test_sections_of_several_pages(store: Store) -> None:
 
 
 async def test_pages_are_listed(store: Store) -> None:
-    """By SKU, behind one: how the sections of one channel stand; an SKU that is in others alone has none."""
+    """By SKU, after one: the sections of one channel; a SKU in other channels only has none."""
     await folded(store, a_section("A"), a_section("B", "c9"), a_section("C")._replace(ready=False))
     await folded(store, a_section("A", domain="pricing", body=None), domain="pricing")
     found = await store.pages.list_pages("web-de", "", 10)
@@ -339,7 +339,7 @@ async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
 
 
 async def test_history_goes_on_behind_an_event(store: Store) -> None:
-    """Behind (stream, version, revision) comes what stands there, to the end of the prefix."""
+    """Continues after (stream, version, revision), to the end of the prefix."""
     for version in range(3):
         await store.log.insert([Raw("A/1", version), Raw("A/2", version), Raw("B/1", version)])
     everything_of = [event async for event in store.log.history("A/")]
@@ -456,7 +456,7 @@ async def test_publishing_a_layout_can_be_repeated(store: Store) -> None:
 
 
 async def test_records_are_all_or_nothing(store: Store) -> None:
-    """A version that is taken, or tracking that would not move forward, leaves nothing of the call behind."""
+    """A taken version, or tracking that would not move forward, leaves nothing of the call."""
     assert await store.records.insert("stored_events", [Raw("A", 0), Raw("A", 1)], ("up", 5)) == [1, 2]
     with pytest.raises(AlreadyRecorded):
         await store.records.insert("stored_events", [Raw("B", 0), Raw("A", 1)], ("up", 6))
@@ -470,7 +470,7 @@ async def test_records_are_all_or_nothing(store: Store) -> None:
 
 @pytest.mark.parametrize("table", ["stored_events", "stored_snapshots"])
 async def test_records_are_selected_by_version(store: Store, table: RecordTable) -> None:
-    """Events and snapshots of one stream: behind a version, up to a version, from either end, at most so many."""
+    """Events and snapshots of one stream: after a version, up to a version, from either end, with a limit."""
     await store.records.insert(table, [Raw("A", version) for version in range(5)] + [Raw("AB", 0)], None)
 
     async def versions(after: int, upto: int, limit: int, *, descending: bool) -> list[int]:
@@ -483,7 +483,7 @@ async def test_records_are_selected_by_version(store: Store, table: RecordTable)
 
 
 async def test_notifications_are_selected_by_position(store: Store) -> None:
-    """Both ends are included; topics are all that are asked for, or any; snapshots are none."""
+    """Both ends are included; topics are the given ones, or any; snapshots are not included."""
     await insert(store, *"AB", topic="x")
     await insert(store, *"CD", topic="y")
     await store.records.insert("stored_snapshots", [Raw("A", 0)], None)

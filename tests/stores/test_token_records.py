@@ -68,7 +68,7 @@ async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
 
 
 async def test_the_first_revocation_stands(store: Store) -> None:
-    """A later one is told that there is such a token, and changes nothing; of an unknown name there is none."""
+    """A later one finds the token, and changes nothing; an unknown name is not found."""
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     assert await store.tokens.revoke("tok_a", moment(5))
     assert await store.tokens.revoke("tok_a", moment(6))
@@ -77,7 +77,7 @@ async def test_the_first_revocation_stands(store: Store) -> None:
 
 
 async def test_concurrent_revocations_are_one(store: Store, config: Config) -> None:
-    """Of many at once, in two processes, every one succeeds, and one moment stands, also behind a late one."""
+    """Of many concurrent ones, in two processes, all succeed, and one timestamp is kept, also after a late one."""
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     other = await open_store(config)
     told: list[bool] = []
@@ -120,7 +120,7 @@ def test_scopes_are_written_and_read(scopes: frozenset[Scope]) -> None:
 
 
 def holds(files: Iterable[Path], needle: bytes) -> bool:
-    """Whether the bytes stand in any of the files."""
+    """Whether the bytes are in any of the files."""
     return any(needle in file.read_bytes() for file in files)
 
 
@@ -137,7 +137,7 @@ def files_of(config: Config, server: PostgresServer | None) -> list[Path]:
 
 
 async def test_the_secret_stands_nowhere(store: Store, config: Config, request: pytest.FixtureRequest) -> None:
-    """No file of the database has it, as text or as bytes, made, used and revoked; the digest is what stands there."""
+    """No file of the database has the secret, as text or as bytes, created, used and revoked; only the digest."""
     server = None
     if config.store.url.startswith("postgresql:"):
         server = request.getfixturevalue("postgres_server")

@@ -88,7 +88,7 @@ async def in_time(seconds: float = SECONDS_TO_ANSWER + SLOWNESS) -> AsyncIterato
 
 
 def test_what_is_on_a_full_disk_can_be_read(place: Path, small_disk: Disk) -> None:
-    """By processes that are started then; what should be written is refused, and the reason is told."""
+    """By processes that are started then; writes are refused, with the reason."""
     small_disk.fill()
     assert_it_can_be_read()
     assert "log: the disk is full" in run_pagefold("status").err
@@ -168,7 +168,7 @@ async def problem_with_the_log(shop: Shop) -> str | None:
 
 
 async def test_the_full_disk_of_a_database_is_told_before_anybody_appends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as no more fits that the server needs next; reads go on; when there is room again, so do appends."""
+    """As soon as the server's next files do not fit; reads continue; with space again, so do appends."""
     monkeypatch.setattr(disk_space, "FRESH_SECONDS", 0.0)
     async with shop_on_a_small_disk() as (shop, small):
         assert await problem_with_the_log(shop) is None
@@ -182,7 +182,7 @@ async def test_the_full_disk_of_a_database_is_told_before_anybody_appends(monkey
 
 
 async def test_a_server_that_allows_no_large_files_may_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody can look, it is not held against the log."""
+    """If space is unknown, appends are allowed."""
     monkeypatch.setattr(disk_space, "FRESH_SECONDS", 0.0)
     with PostgresServer(settings={"temp_file_limit": "64kB"}) as server:
         async with pagefold.open(configured(server.create_database())) as shop:
@@ -262,7 +262,7 @@ async def test_a_read_only_copy_shows_what_others_write(tmp_path: Path, small_di
 
 @contextmanager
 def mounted_read_only(folder: Path, mirror: Path) -> Iterator[None]:
-    """The same files in another folder, where nobody can write."""
+    """The same files in another folder, which is read-only."""
     for command in (["--bind", str(folder), str(mirror)], ["-o", "remount,ro,bind", str(mirror)]):
         run_program("mount", *command)
     try:
@@ -272,7 +272,7 @@ def mounted_read_only(folder: Path, mirror: Path) -> Iterator[None]:
 
 
 async def title(shop: Shop) -> str:
-    """What the page says that the product is."""
+    """The product's title on the page."""
     found = await section(shop, "catalog")
     return str(found["attributes"]["code"])
 
@@ -281,7 +281,7 @@ async def title(shop: Shop) -> str:
 
 
 async def test_a_database_that_is_read_only_can_be_read(postgres_url: str) -> None:
-    """By setting: reads go on, appends and folds are refused at once, and all is well when it is changed back."""
+    """By setting: reads continue, appends and folds are refused, and everything works when it is changed back."""
     async with pagefold.open(configured(postgres_url)) as shop:
         await say(shop, catalog("a"))
     name = query(postgres_url, "SELECT current_database()")[0][0]
@@ -305,7 +305,7 @@ async def test_a_standby_can_be_read() -> None:
 
 
 async def assert_read_only(config: Config, reason: str) -> None:
-    """Everything can be read, nothing written, and everybody is told why."""
+    """Everything can be read, nothing written, and each error says why."""
     async with pagefold.open(config, create=False) as shop:
         assert await title(shop) == "a"
         assert [each.version async for each in shop.history(SKU)] == [1]
@@ -323,7 +323,7 @@ async def assert_read_only(config: Config, reason: str) -> None:
             assert problem_in(answer)["detail"].startswith("the store is read-only")
 
 
-# --- a store that fails, or says nothing ----------------------------------------------------------
+# --- a store that fails, or does not respond ----------------------------------------------------------
 
 
 @pytest.fixture
@@ -341,7 +341,7 @@ async def fails(*_asked: object) -> list[int | None]:
 async def test_whoever_posts_is_told_in_time(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After some tries it is 503, and what was refused is not tried again behind his back."""
+    """After some tries the response is 503, and refused events are not retried later."""
     tries: list[float] = []
 
     async def counted(*_asked: object) -> list[int | None]:
@@ -361,7 +361,7 @@ async def test_whoever_posts_is_told_in_time(
 async def test_whoever_posts_does_not_wait_for_silence(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that says nothing at all is answered for in time, for those in the queue as well."""
+    """With a store that does not respond, requests fail in time, also those in the queue."""
     go_on, insert = asyncio.Event(), shop.store.log.insert
 
     async def hangs(*asked: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes it
@@ -377,10 +377,10 @@ async def test_whoever_posts_does_not_wait_for_silence(
 
 
 class Silent:
-    """A token office that never answers."""
+    """A token service that never responds."""
 
     async def verify(self, _secret: str) -> Grant | None:
-        """Whoever asks waits for ever."""
+        """Waits forever."""
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -390,7 +390,7 @@ class Silent:
 
 
 async def test_whoever_has_a_token_does_not_wait_for_silence() -> None:
-    """That it cannot be looked up is told in time, again and again."""
+    """Requests whose token cannot be looked up fail in time, each time."""
     access = BearerAuthenticator(None, Silent())
     for _ in range(2):
         async with in_time():
@@ -432,7 +432,7 @@ Ask = Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 async def test_a_database_that_is_gone_is_told_in_time(how: How) -> None:
-    """Whether it was stopped or stands still: who posts, and who asks whether it is ready, hears so."""
+    """Stopped or frozen: appends and readiness checks report it in time."""
     with PostgresServer() as server:
         async with pagefold.open(configured(server.create_database())) as shop:
             service = service_of(shop, reads_open=True)
@@ -454,7 +454,7 @@ async def test_a_database_that_is_gone_is_told_in_time(how: How) -> None:
 
 
 def _requests() -> list[Ask]:
-    """What is asked: to take changes, whether it is ready, for pages, and for what operators look at."""
+    """The requests: to append, for readiness, for pages, and for operators."""
     wanted = {"channel": "web-de", "skus": [SKU]}
     return [
         lambda client: client.post("/v1/events", content=ndjson([event(version=2)]), headers=NDJSON),
