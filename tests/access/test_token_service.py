@@ -46,17 +46,17 @@ def scene(store: Store, config: Config) -> Iterator[Scene]:
 
 async def test_a_secret_lets_in(scene: Scene) -> None:
     """With its grant: the token's name, scopes and source."""
-    secret, token = await scene.office.create(["ingest", "read", "read"], "erp", label="ERP")
+    secret, token = await scene.service.create(["ingest", "read", "read"], "erp", label="ERP")
     assert token == Token(token.name, "ERP", frozenset(["read", "ingest"]), "erp", moment(0))
-    assert await scene.office.verify(secret) == Grant(token.name, frozenset(["read", "ingest"]), "erp")
-    other, reader = await scene.office.create(["read"])
-    assert await scene.office.verify(str(other)) == Grant(reader.name, READ, None)
-    assert await scene.office.tokens() == sorted([token, reader])
+    assert await scene.service.verify(secret) == Grant(token.name, frozenset(["read", "ingest"]), "erp")
+    other, reader = await scene.service.create(["read"])
+    assert await scene.service.verify(str(other)) == Grant(reader.name, READ, None)
+    assert await scene.service.tokens() == sorted([token, reader])
 
 
 async def test_secrets_are_random_and_recognisable(scene: Scene) -> None:
     """Secrets have 256 random bits after a prefix; a token's name is the start of its digest."""
-    made = [await scene.office.create(["read"]) for _ in range(50)]
+    made = [await scene.service.create(["read"]) for _ in range(50)]
     for secret, token in made:
         assert re.fullmatch(SHAPE, secret)
         assert len(base64.urlsafe_b64decode(secret.removeprefix(PREFIX) + "=")) == 32
@@ -65,13 +65,13 @@ async def test_secrets_are_random_and_recognisable(scene: Scene) -> None:
     assert len({secret for secret, _ in made}) == len({token.name for _, token in made}) == 50
 
 
-async def test_a_secret_is_told_on_purpose_alone(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_secret_is_shown_on_purpose_only(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """Neither a `repr` nor a log line nor an error has it; printing it does."""
     caplog.set_level(logging.DEBUG)
-    secret, token = await scene.office.create(["read"], label="till 3")
+    secret, token = await scene.service.create(["read"], label="till 3")
     logging.getLogger("a program").warning("made %r", (secret, token))
     with pytest.raises(UnknownToken) as unknown:
-        await scene.office.revoke(f"Bearer {secret}")
+        await scene.service.revoke(f"Bearer {secret}")
     assert isinstance(secret, Secret)
     assert f"{secret}" == str(secret) == "".join(secret)
     for text in (repr(secret), repr((secret, token)), f"{secret!r}", str(unknown.value), caplog.text):
@@ -103,18 +103,18 @@ async def test_a_token_that_cannot_be_meant_is_not_made(
 ) -> None:
     """An invalid request names the wrong part, and nothing is stored."""
     with pytest.raises(InvalidTokenRequest, match=f"^{re.escape(words)}"):
-        await scene.office.create(scopes, source, expires_in, label)
-    assert await scene.office.tokens() == []
+        await scene.service.create(scopes, source, expires_in, label)
+    assert await scene.service.tokens() == []
 
 
 async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
     """What the limits allow is stored as it was given."""
     label = "🎽" * MAX_LABEL_CHARACTERS
-    secret, token = await scene.office.create(["operate"], None, MAX_LIFETIME, label)
+    secret, token = await scene.service.create(["operate"], None, MAX_LIFETIME, label)
     assert token.label == label
     assert token.expires_at == moment(MAX_LIFETIME.total_seconds())
-    assert await scene.office.tokens() == [token]
-    assert await scene.office.verify(secret) is not None
+    assert await scene.service.tokens() == [token]
+    assert await scene.service.verify(secret) is not None
 
 
 @pytest.mark.parametrize(
@@ -138,22 +138,22 @@ def test_the_state_of_a_token(expires: float | None, revoked: float | None, at: 
 
 async def test_a_token_expires_at_once(scene: Scene) -> None:
     """To the microsecond, also where it has just been found live."""
-    secret, token = await scene.office.create(["read"], expires_in=timedelta(seconds=2))
-    assert await scene.office.verify(secret) == token.grant
+    secret, token = await scene.service.create(["read"], expires_in=timedelta(seconds=2))
+    assert await scene.service.verify(secret) == token.grant
     scene.seconds = 1.999999
-    assert await scene.office.verify(secret) == token.grant
+    assert await scene.service.verify(secret) == token.grant
     scene.seconds = 2.0
-    assert await scene.office.verify(secret) is None
+    assert await scene.service.verify(secret) is None
     assert await scene.another().verify(secret) is None
 
 
 async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
     """At once where it is made, and in another process when what that one knew is too old."""
-    secret, token = await scene.office.create(["read"])
+    secret, token = await scene.service.create(["read"])
     other, third = scene.another(), scene.another()
-    assert await scene.office.verify(secret) == await other.verify(secret) == token.grant
-    await scene.office.revoke(token.name)
-    assert await scene.office.verify(secret) is None
+    assert await scene.service.verify(secret) == await other.verify(secret) == token.grant
+    await scene.service.revoke(token.name)
+    assert await scene.service.verify(secret) is None
     assert await third.verify(secret) is None
     scene.seconds = TOKEN_CACHE_SECONDS / 2 - 0.001
     assert await other.verify(secret) == token.grant
@@ -165,14 +165,14 @@ async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
 
 async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
     """An answer that was slow is trusted no longer for it: what was revoked on the way is out in time."""
-    secret, token = await scene.office.create(["read"])
+    secret, token = await scene.service.create(["read"])
     other = scene.another()
     scene.watched.hold()
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as group:
             group.start_soon(other.verify, secret)
             await scene.watched.reached.wait()
-            await scene.office.revoke(token.name)
+            await scene.service.revoke(token.name)
             scene.seconds = TOKEN_CACHE_SECONDS
             scene.watched.gate.set()
     assert await other.verify(secret) is None
@@ -180,81 +180,81 @@ async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
 
 async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
     """When a cached token is due, one caller looks it up; concurrent ones use the cache."""
-    secret, token = await scene.office.create(["read"])
-    await scene.office.verify(secret)
-    assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
+    secret, token = await scene.service.create(["read"])
+    await scene.service.verify(secret)
+    assert [await scene.service.verify(secret) for _ in range(100)] == [token.grant] * 100
     assert scene.watched.asked == 1
     scene.watched.hold()
     scene.seconds = TOKEN_CACHE_SECONDS / 2
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as group:
-            group.start_soon(scene.office.verify, secret)
+            group.start_soon(scene.service.verify, secret)
             await scene.watched.reached.wait()
-            assert [await scene.office.verify(secret) for _ in range(100)] == [token.grant] * 100
+            assert [await scene.service.verify(secret) for _ in range(100)] == [token.grant] * 100
             scene.watched.gate.set()
     assert scene.watched.asked == 2
     scene.seconds = TOKEN_CACHE_SECONDS - 0.001
-    assert await scene.office.verify(secret) == token.grant
+    assert await scene.service.verify(secret) == token.grant
     assert scene.watched.asked == 2
 
 
 async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
     """One of the right form costs a read, any other nothing; no memory grows with them."""
     guesses = [f"{PREFIX}{number:043}" for number in range(300)]
-    assert [await scene.office.verify(guess) for guess in guesses] == [None] * 300
+    assert [await scene.service.verify(guess) for guess in guesses] == [None] * 300
     assert scene.watched.asked == 300
     for guess in ("", "x", PREFIX, GUESS[:-1], GUESS + "x", GUESS + "\n", " " + GUESS, GUESS.upper(), "x" * 10**6):
-        assert await scene.office.verify(guess) is None
+        assert await scene.service.verify(guess) is None
     assert scene.watched.asked == 300
-    assert not scene.office._cached
+    assert not scene.service._cached
 
 
 async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is bounded; evicted tokens are looked up again and accepted."""
     assert MAX_CACHED_TOKENS < 10_000
     monkeypatch.setattr("pagefold.engine.access.token_service.MAX_CACHED_TOKENS", 3)
-    made = [await scene.office.create(["read"]) for _ in range(5)]
+    made = [await scene.service.create(["read"]) for _ in range(5)]
     for secret, token in made * 2:
-        assert await scene.office.verify(secret) == token.grant
-        assert len(scene.office._cached) <= 3
+        assert await scene.service.verify(secret) == token.grant
+        assert len(scene.service._cached) <= 3
     assert scene.watched.asked == 10
-    assert await scene.office.verify(made[-1][0])
+    assert await scene.service.verify(made[-1][0])
     assert scene.watched.asked == 10
 
 
 async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
     """If the store is unavailable, uncached tokens give an error, and cached ones are accepted."""
-    secret, token = await scene.office.create(["read"])
-    assert await scene.office.verify(secret) == token.grant
+    secret, token = await scene.service.create(["read"])
+    assert await scene.service.verify(secret) == token.grant
     scene.watched.away = True
-    assert await scene.office.verify(secret) == token.grant
+    assert await scene.service.verify(secret) == token.grant
     with pytest.raises(StoreUnavailable):
-        await scene.office.verify(GUESS)
+        await scene.service.verify(GUESS)
     scene.seconds = TOKEN_CACHE_SECONDS
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            await scene.office.verify(secret)
+            await scene.service.verify(secret)
     scene.watched.away = False
-    assert await scene.office.verify(secret) == token.grant
+    assert await scene.service.verify(secret) == token.grant
 
 
 @pytest.mark.parametrize("name", ["tok_0123456789ab", "tok_", "", "a\0b", "\ud800", "tok_0123456789AB", GUESS, "%"])
 async def test_an_unknown_token_cannot_be_revoked(scene: Scene, name: str) -> None:
     """The error says where to look, without any secret."""
     with pytest.raises(UnknownToken, match="pagefold tokens list") as error:
-        await scene.office.revoke(name)
+        await scene.service.revoke(name)
     assert GUESS not in str(error.value)
 
 
 async def test_a_secret_that_was_found_can_be_revoked(scene: Scene) -> None:
     """It does in place of its name, as often as one likes."""
-    secret, token = await scene.office.create(["read"])
+    secret, token = await scene.service.create(["read"])
     scene.seconds = 1
     for _ in range(2):
-        await scene.office.revoke(secret)
+        await scene.service.revoke(secret)
         scene.seconds = 2
-    assert await scene.office.verify(secret) is None
-    assert await scene.office.tokens() == [token._replace(revoked_at=moment(1))]
+    assert await scene.service.verify(secret) is None
+    assert await scene.service.tokens() == [token._replace(revoked_at=moment(1))]
 
 
 async def test_a_shop_has_its_tokens(shop: Shop) -> None:
@@ -311,8 +311,8 @@ async def _turn_away(text: str) -> None:
     class Empty:
         tokens = Nothing()
 
-    office = TokenService(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
-    assert await office.verify(text) is None
+    service = TokenService(Empty(), configured("sqlite:///nowhere"))  # type: ignore[arg-type]  # a store's tokens are enough
+    assert await service.verify(text) is None
     with pytest.raises(UnknownToken):
-        await office.revoke(text)
+        await service.revoke(text)
     assert redact_secrets(redact_secrets(text)) == redact_secrets(text)

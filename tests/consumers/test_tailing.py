@@ -200,7 +200,7 @@ def held_in_postgres(url: str) -> Iterator[Callable[[], bool]]:
 
 
 @on("postgres")
-async def test_nobody_passes_an_insert_that_is_held(scene: Scene) -> None:
+async def test_no_position_overtakes_a_delayed_insert(scene: Scene) -> None:
     """While an insert with an assigned position is uncommitted, no later position becomes visible."""
     async with pagefold.open(scene.config) as shop, pagefold.open(scene.config) as other:
         await shop.append([stock("BEFORE")])
@@ -241,7 +241,7 @@ async def test_the_tail_can_be_passed_by(scene: Scene) -> None:
 
 
 @on("sqlite")
-async def test_nobody_passes_a_transaction_that_is_held(scene: Scene) -> None:
+async def test_no_position_overtakes_a_delayed_transaction(scene: Scene) -> None:
     """While another program has inserted and not committed, appends wait, and nothing becomes visible."""
     async with pagefold.open(scene.config) as shop:
         await shop.append([stock("BEFORE")])

@@ -26,7 +26,7 @@ from tests.support.small_shop import (
     MOMENT,
     SKU,
     Raw,
-    a_letter,
+    a_dead_letter,
     append,
     as_document,
     assert_every_event_is_counted,
@@ -331,7 +331,7 @@ async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: 
 async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
     """An event of another form than `sku/channel/domain/source` has no payload that could be corrected."""
     async with shop.store.coordination.fold_transaction("pricing") as folding:
-        await folding.add_dead_letters([a_letter("dog-1")._replace(kind="projection", domain="pricing")])
+        await folding.add_dead_letters([a_dead_letter("dog-1")._replace(kind="projection", domain="pricing")])
     [letter] = await shop.dead_letters.newest()
     result = await shop.dead_letters.correct(letter, GOOD, "ada")
     assert (result.outcome, result.reason) == ("rejected", "'dog-1' is not sku/channel/domain/source")

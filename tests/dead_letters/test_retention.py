@@ -15,7 +15,7 @@ from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, NewDeadLetter, Purge, Resolution
 from pagefold.engine.stores.store import Store
 from tests.support.command_line import on_sqlite, run_pagefold, settle
-from tests.support.small_shop import MOMENT, a_letter, configured, document
+from tests.support.small_shop import MOMENT, a_dead_letter, configured, document
 
 NAME = "Erika Mustermann"
 OLD, RECENT = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
@@ -31,7 +31,7 @@ def request(number: int = 0, at: str = OLD) -> NewDeadLetter:
 
 def conflict(number: int = 0, at: str = OLD) -> NewDeadLetter:
     """An event that contradicts another."""
-    return a_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
+    return a_dead_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
 
 
 async def bury(store: Store, *letters: NewDeadLetter) -> None:

@@ -217,7 +217,7 @@ def test_the_setting_has_two_values() -> None:
         configured("sqlite:///nowhere", sources=document()["sources"] | {"erp": STRICT | {"zero_price": "maybe"}})
 
 
-async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:
+async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
     """A row without a price is no news, and takes nothing away."""
     config = with_snapshots(store_url, tmp_path, "erp")
     erp = msgspec.structs.replace(config.sources["erp"], zero_price="refuse")

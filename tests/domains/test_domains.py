@@ -154,7 +154,7 @@ def test_catalog_is_disabled_by_any_source() -> None:
 # --- pricing ----------------------------------------------------------------------------------------------
 
 
-def test_pricing_is_the_first_sources_payload_as_it_stands() -> None:
+def test_pricing_is_the_first_sources_payload() -> None:
     """Amounts have the digits of their currency, defaults are left out, timestamps are in UTC."""
     first = {
         "currency": "EUR",
@@ -252,7 +252,7 @@ def test_inventory_is_what_each_place_can_spare(
     }
 
 
-def test_inventory_tells_the_earliest_restocking() -> None:
+def test_inventory_has_the_earliest_restocking() -> None:
     """The first moment at which any place gets more, in UTC."""
     early, late = "2026-02-01T00:30:00+01:00", "2026-02-01T00:00:00Z"
     body = section(
@@ -261,7 +261,7 @@ def test_inventory_tells_the_earliest_restocking() -> None:
     assert body["restockAt"] == "2026-01-31T23:30:00Z"
 
 
-def test_inventory_tells_when_each_place_is_restocked() -> None:
+def test_inventory_has_the_restocking_of_each_location() -> None:
     """The earliest date may be past, so each location has its own."""
     over, ahead = "2025-12-01T00:00:00Z", "2030-12-20T01:00:00+01:00"
     body = section(

@@ -91,7 +91,7 @@ def test_every_double_is_let_through(value: float) -> None:
 
 @pytest.mark.parametrize("text", INEXACT)
 @pytest.mark.parametrize(("path", "around"), NAMED)
-def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
+def test_the_validator_names_the_path(text: str, path: str, around: str) -> None:
     """The error names the path, however deep, among valid numbers."""
     with pytest.raises(Rejected) as caught:
         VALIDATOR.validate(parse_event(line_of(around.format(text))))
@@ -100,7 +100,7 @@ def test_the_door_names_the_place(text: str, path: str, around: str) -> None:
 
 
 @pytest.mark.parametrize("text", INEXACT)
-def test_the_bulk_door_does_not_know_better(text: str) -> None:
+def test_the_bulk_validator_accepts_no_more(text: str) -> None:
     """The bulk validator accepts nothing that the validator would reject."""
     lines = [line_of("1.5"), line_of(f"[{text}]")]
     streams = [b"TSHIRT-M/*/catalog/pim"] * 2
@@ -111,7 +111,7 @@ def test_the_bulk_door_does_not_know_better(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", EXACT)
-def test_what_is_exact_passes_every_door(text: str) -> None:
+def test_exact_numbers_pass_every_entrance(text: str) -> None:
     """With the value that was written."""
     line = line_of(text)
     statement = VALIDATOR.validate(parse_event(line))
@@ -148,7 +148,7 @@ def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
         VALIDATOR.validate(completed)
 
 
-async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:
+async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
     """Although the number would become the one that the log has."""
     config = with_snapshots(store_url, tmp_path, "pim")
     skus = ["A", "B", "C"]

@@ -141,7 +141,7 @@ async def test_i12_a_failed_append_is_not_answered_with_success(shop: Shop) -> N
     assert positions == sorted(set(positions), key=lambda position: position or 0)
 
 
-async def test_i12_everybody_in_a_failed_transaction_is_told(shop: Shop) -> None:
+async def test_i12_every_caller_of_a_failed_transaction_gets_the_error(shop: Shop) -> None:
     """All callers whose events shared the transaction get the error, and later ones a working store."""
     errors: list[StoreUnavailable] = []
 
@@ -160,7 +160,7 @@ async def test_i12_everybody_in_a_failed_transaction_is_told(shop: Shop) -> None
     await append(shop, *events)
 
 
-async def test_i12_an_error_that_nobody_expected_reaches_everybody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_i12_an_unexpected_error_reaches_every_caller(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the driver's own, which is not retried, reaches every caller as it is."""
     errors: list[Exception] = []
 
@@ -323,7 +323,7 @@ async def test_i7_what_is_withdrawn_keeps_its_row(shop: Shop) -> None:
 # --- I8: conflicts ----------------------------------------------------------------------------------
 
 
-async def test_i8_conflicts_are_told_and_kept_once(shop: Shop) -> None:
+async def test_i8_conflicts_are_reported_and_stored_once(shop: Shop) -> None:
     """The first content at a version stays; each other content becomes one dead letter, however often it is sent."""
     [first] = await append(shop, stock(1))
     for _ in range(3):

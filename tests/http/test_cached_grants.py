@@ -97,12 +97,12 @@ async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
     """Another process revokes it: from `TOKEN_CACHE_SECONDS` on at the latest, its holder is told so on either way."""
     await say(shop, catalog("a"))
     scene = Scene(shop.store, shop.config)
-    secret, token = await scene.office.create(["read"])
-    service = ServerContext(shop, BearerAuthenticator(None, scene.office))
+    secret, token = await scene.service.create(["read"])
+    service = ServerContext(shop, BearerAuthenticator(None, scene.service))
     async with served(service) as (host, port):
         place = Place(host, port)
         assert status(await place.says(showing(secret))) == 200
-        assert standing(scene.office, secret)
+        assert standing(scene.service, secret)
         await scene.another().revoke(token.name)
         statuses: list[int] = []
         while scene.seconds < TOKEN_CACHE_SECONDS:
@@ -113,34 +113,34 @@ async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
         scene.seconds = TOKEN_CACHE_SECONDS
         assert status(await place.says(showing(secret))) == 401
         await place.close()
-    assert not standing(scene.office, secret)
+    assert not standing(scene.service, secret)
 
 
 async def test_a_token_is_not_taken_on_trust_while_nobody_could_look_it_up(shop: Shop) -> None:
     """With the store away, what is known counts for its time and no longer; the clock is all that is asked."""
     scene = Scene(shop.store, shop.config)
-    secret, _ = await scene.office.create(["read"])
-    assert await scene.office.verify(secret) is not None
+    secret, _ = await scene.service.create(["read"])
+    assert await scene.service.verify(secret) is not None
     scene.watched.away = True
     asked = scene.watched.asked
     scene.seconds = TOKEN_CACHE_SECONDS / 2 - 0.01
-    assert standing(scene.office, secret)
+    assert standing(scene.service, secret)
     scene.seconds = TOKEN_CACHE_SECONDS
-    assert not standing(scene.office, secret)
+    assert not standing(scene.service, secret)
     assert scene.watched.asked == asked
 
 
 async def test_an_expiry_counts_at_once(shop: Shop) -> None:
     """However short ago it was looked up; and what this office revokes, it does not know any more."""
     scene = Scene(shop.store, shop.config)
-    secret, token = await scene.office.create(["read"], expires_in=SECOND)
-    other, kept = await scene.office.create(["read"])
+    secret, token = await scene.service.create(["read"], expires_in=SECOND)
+    other, kept = await scene.service.create(["read"])
     for each in (secret, other):
-        assert await scene.office.verify(each) is not None
-        assert standing(scene.office, each)
+        assert await scene.service.verify(each) is not None
+        assert standing(scene.service, each)
     scene.seconds = 1.0
     assert token.expires_at is not None
-    assert not standing(scene.office, secret)
-    assert standing(scene.office, other)
-    await scene.office.revoke(kept.name)
-    assert not standing(scene.office, other)
+    assert not standing(scene.service, secret)
+    assert standing(scene.service, other)
+    await scene.service.revoke(kept.name)
+    assert not standing(scene.service, other)

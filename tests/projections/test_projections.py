@@ -54,21 +54,21 @@ VALIDATOR = EventValidator(CONFIG)
 SPLICER = Splicer(DOMAINS, CONFIG.resolved_channels)
 
 
-def words_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, DecodedEvent]]:
+def heads_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, DecodedEvent]]:
     """By SKU, the heads of one domain's streams, whatever the order of the events."""
     payload_type = next(each.payload for each in DOMAINS if each.name == domain)
-    words: dict[str, dict[str, DecodedEvent]] = {}
+    heads: dict[str, dict[str, DecodedEvent]] = {}
     for each in history:
         if each.type != domain:
             continue
         admission = VALIDATOR.encode(each, MOMENT, "made")
         payload = msgspec.json.decode(admission.content, type=payload_type | None)
         occurred_at = each.occurred_at.isoformat(timespec="microseconds")[:-6] + "Z"
-        sku, tail = admission.originator_id.split("/", 1)
-        known = words.setdefault(sku, {})
-        if f"/{tail}" not in known or known[f"/{tail}"].version < each.source_version:
-            known[f"/{tail}"] = DecodedEvent(occurred_at, MOMENT, payload, each.source_version)
-    return words
+        sku, suffix = admission.originator_id.split("/", 1)
+        known = heads.setdefault(sku, {})
+        if f"/{suffix}" not in known or known[f"/{suffix}"].version < each.source_version:
+            known[f"/{suffix}"] = DecodedEvent(occurred_at, MOMENT, payload, each.source_version)
+    return heads
 
 
 def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
@@ -76,9 +76,9 @@ def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
     sections: list[Section] = []
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
-        everywhere = fold.affected(["X/*/whatever/whoever"])["X"]
-        for sku, words in words_of(history, domain.name).items():
-            sections += fold.fold(sku, words, everywhere).sections()
+        all_channels = fold.affected(["X/*/whatever/whoever"])["X"]
+        for sku, heads in heads_of(history, domain.name).items():
+            sections += fold.fold(sku, heads, all_channels).sections()
     return sections
 
 
@@ -122,13 +122,13 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
     whole = {section[:3]: section for section in sections_of(history)}
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
-        words = words_of(history, domain.name)
+        heads = heads_of(history, domain.name)
         streams = sorted({stream_of(each) for each in history if each.type == domain.name})
         touched = data.draw(st.lists(st.sampled_from(streams), unique=True)) if streams else []
         affected = fold.affected(touched)
         wanted = set(fold.needed_streams(affected))
         for sku, channels in affected.items():
-            known = {tail: word for tail, word in words[sku].items() if sku + tail in wanted}
+            known = {suffix: head for suffix, head in heads[sku].items() if sku + suffix in wanted}
             asked = {(decode_part(sku), channel.channel, domain.name) for channel in channels}
             expected = {key: section for key, section in whole.items() if key in asked}
             assert {section[:3]: section for section in fold.fold(sku, known, channels).sections()} == expected
@@ -138,10 +138,10 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
 
 
 def test_a_misfit_names_its_stream() -> None:
-    """A statement for the channel that does not suit it is named by the tail of its stream, with the reason."""
+    """A statement for the channel that does not suit it is named by the suffix of its stream, with the reason."""
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
-    words = words_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
-    moved = {"/web-de/pricing/erp": words["/*/pricing/erp"]}
+    heads = heads_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
+    moved = {"/web-de/pricing/erp": heads["/*/pricing/erp"]}
     with pytest.raises(ChannelMismatch, match="the price is in USD, the channel's currency is EUR") as caught:
         fold.fold("TSHIRT-M", moved, fold.affected(["TSHIRT-M/web-de/pricing/erp"])["TSHIRT-M"])
     assert caught.value.suffix == "/web-de/pricing/erp"
@@ -151,19 +151,19 @@ def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     """SKUs with events in the same streams share a compiled fold; the cache is bounded."""
     monkeypatch.setattr("pagefold.projections.section_fold.MAX_COMPILED_FOLDS", 2)
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
-    own = words_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
-    shared = {tail: word for tail, word in own.items() if tail.startswith("/*/")}
+    own = heads_of([price("1.00"), price("2.00", currency="USD", channel="web-us")], "pricing")["TSHIRT-M"]
+    shared = {suffix: head for suffix, head in own.items() if suffix.startswith("/*/")}
     some: list[Sequence[ChannelFold]] = [fold.all_channels, fold.all_channels[:1], []]
-    asked = [(words, channels) for words in (own, shared) for channels in some]
-    first = [fold.fold("A", words, channels).sections() for words, channels in asked]
+    asked = [(heads, channels) for heads in (own, shared) for channels in some]
+    first = [fold.fold("A", heads, channels).sections() for heads, channels in asked]
     assert [len(each) for each in first] == [4, 1, 0, 4, 1, 0]
     for _ in range(2):
-        for (words, channels), before in zip(asked, first, strict=True):
-            again = fold.fold("B", words, channels).sections()
+        for (heads, channels), before in zip(asked, first, strict=True):
+            again = fold.fold("B", heads, channels).sections()
             assert [section._replace(sku="A") for section in again] == before
             assert len(fold._compiled) <= 2
-            plan = fold._compiled[tuple(words), None if channels is fold.all_channels else tuple(channels)]
-            assert fold.fold("C", words, channels).channels is plan._channels
+            compiled = fold._compiled[tuple(heads), None if channels is fold.all_channels else tuple(channels)]
+            assert fold.fold("C", heads, channels).channels is compiled._channels
 
 
 # --- the whole way --------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_the_prefix_of_a_sku_finds_its_streams_alone(one: str, other: str) -> No
 
 
 @pytest.mark.parametrize("name", ["", "a", "a/b/c", "a/b/c/d/e"])
-def test_what_is_no_stream_is_told(name: str) -> None:
+def test_an_invalid_stream_name_is_an_error(name: str) -> None:
     """A name with fewer or more than four parts is refused."""
     with pytest.raises(ValueError, match="sku/channel/domain/source"):
         parse_stream_id(name)

@@ -74,7 +74,7 @@ def refusal_of(validator: EventValidator, given: DomainEvent) -> str | None:
 
 @pytest.mark.parametrize(("character", "name"), INVISIBLE.items())
 @pytest.mark.parametrize("where", ["A{}1", "{}A1", "A1{}"])
-def test_what_nobody_sees_is_refused_by_name(character: str, name: str, where: str) -> None:
+def test_invisible_characters_are_rejected_by_name(character: str, name: str, where: str) -> None:
     """Two SKUs that look alike would be two products: the error names the invisible character."""
     assert why_not(where.format(character)) == (
         f"must not contain the invisible character U+{ord(character):04X} {name}"
@@ -167,7 +167,7 @@ def test_bulk_rows_are_examined_alike() -> None:
     assert statement == EventValidator(config).validate(parse_event(line))
 
 
-async def test_a_rebuild_refuses_what_the_door_refuses(store_url: str, tmp_path: Path) -> None:
+async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
     """Among rows that are alike, with a shape or without; and nothing is withdrawn while a row has no name."""
     config = with_snapshots(store_url, tmp_path, "erp")
     skus = ["A-1", "A-2", "4.00638E-05", "A-3", "9.55E+12", "A\u200b4", "A-5"]

@@ -100,7 +100,7 @@ class Listening(threading.Thread):
 
     def __init__(self, subscription: Iterator[Notification]) -> None:
         super().__init__()
-        self.heard: list[Notification] = []
+        self.received: list[Notification] = []
         self.moments: list[float] = []
         self.error: BaseException | None = None
         self._subscription = subscription
@@ -110,13 +110,13 @@ class Listening(threading.Thread):
         try:
             for notification in self._subscription:
                 self.moments.append(time.monotonic())
-                self.heard.append(notification)
+                self.received.append(notification)
         except Exception as error:  # noqa: BLE001  # the test checks it
             self.error = error
 
     def waits_for(self, count: int) -> bool:
         """Whether it receives so many events."""
-        return within(SECONDS_TO_END, lambda: len(self.heard) >= count)
+        return within(SECONDS_TO_END, lambda: len(self.received) >= count)
 
     def ended(self) -> bool:
         """Whether it ends."""
@@ -172,7 +172,7 @@ async def test_an_application_and_a_shop_share_the_log(shop: Shop, dogs: Dogs) -
     assert [each.dead_letters for each in status.domains] == [0, 0, 0, 0]
 
 
-async def test_only_the_door_lets_domain_events_in(shop: Shop, dogs: Dogs) -> None:
+async def test_domain_events_are_appended_by_the_shop_only(shop: Shop, dogs: Dogs) -> None:
     """A domain's topic or stream cannot be written past the validation, whatever else is in the call."""
     await say(shop, catalog("T-Shirt"))
     for refused in (
@@ -225,20 +225,20 @@ async def test_a_projection_follows_the_shop(shop: Shop, store_url: str) -> None
 # --- subscriptions --------------------------------------------------------------------------------
 
 
-def test_a_subscription_hears_at_once(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
+def test_a_subscription_receives_at_once(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
     """Events recorded in this process, through this store or another one, arrive at once."""
     other = PagefoldFactory({STORE_VARIABLE: store_url})
     with recorder.subscribe() as subscription:
         listening = Listening(subscription)
         for writer in (recorder, other.application_recorder()):
             recorded: list[float] = []
-            before = len(listening.heard)
+            before = len(listening.received)
             for count in range(1, 16):
                 time.sleep(0.003)
                 writer.insert_events([stored()])
                 recorded.append(time.monotonic())
                 assert listening.waits_for(before + count)
-            delays = [heard - told for heard, told in zip(listening.moments[before:], recorded, strict=True)]
+            delays = [received - sent for received, sent in zip(listening.moments[before:], recorded, strict=True)]
             assert median(delays) < SECONDS_TO_HEAR
         subscription.stop()
         assert listening.ended()
@@ -261,7 +261,7 @@ def test_a_subscription_misses_nothing(recorder: PagefoldApplicationRecorder, st
         assert listening.waits_for(200)
         subscription.stop()
         assert listening.ended()
-    assert listening.heard == recorder.select_notifications(None, 1_000)
+    assert listening.received == recorder.select_notifications(None, 1_000)
     other.close()
 
 
@@ -289,10 +289,10 @@ def test_a_subscription_to_rare_topics_moves_on(
         recorder.insert_events([stored("rare 3")])
         assert listening.waits_for(4)
     assert listening.ended()
-    assert [notification.id for notification in listening.heard] == [21, 23, 24, 46]
+    assert [notification.id for notification in listening.received] == [21, 23, 24, 46]
 
 
-def test_a_subscription_ends_when_told(store_url: str) -> None:
+def test_a_subscription_ends_when_stopped(store_url: str) -> None:
     """A stop from another thread ends a wait at once, and so does closing the store, and no thread is left."""
     before = set(threading.enumerate())
     recorder = recorder_of(PagefoldFactory({STORE_VARIABLE: store_url}))

@@ -62,18 +62,18 @@ async def test_what_a_thread_has_begun_is_finished(store: Store) -> None:
 
 async def test_a_subscription_ends_with_its_datastore(store: Store) -> None:
     """A subscription in a thread receives what is recorded, and ends when the datastore is closed."""
-    heard = anyio.Event()
+    received = anyio.Event()
 
     def listen(recorder: PagefoldApplicationRecorder, portal: BlockingPortal) -> None:
         with recorder.subscribe() as subscription:
             for _ in subscription:
-                portal.call(heard.set)
+                portal.call(received.set)
 
     async with BlockingPortal() as portal, anyio.create_task_group() as group, recording(store) as recorder:
         group.start_soon(run_sync, listen, recorder, portal)
         await run_sync(recorder.insert_events, [stored(1)])
         with anyio.fail_after(SECONDS_TO_HEAR):
-            await heard.wait()
+            await received.wait()
 
 
 async def test_the_loop_s_own_thread_is_refused(store: Store) -> None:

@@ -74,7 +74,7 @@ async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> N
         assert not await another.store.proof.is_recovering()
 
 
-async def test_everything_goes_on(shop: Shop) -> None:
+async def test_everything_continues(shop: Shop) -> None:
     """New events get the positions of the lost ones, and are folded; every event is counted once."""
     await put_back_behind(shop, BEFORE, AFTER)
     await shop.recover(confirmed=True)
@@ -102,7 +102,7 @@ async def test_a_log_that_was_longer_by_far_is_taken_too(shop: Shop) -> None:
         group.cancel_scope.cancel()
 
 
-async def test_workers_go_on_meanwhile(shop: Shop, config: Config) -> None:
+async def test_workers_continue_meanwhile(shop: Shop, config: Config) -> None:
     """A recovery with an unchanged log changes nothing, while workers fold new events."""
     await say(shop, *BEFORE, *AFTER)
     before = await pages_of(shop)
@@ -121,7 +121,7 @@ async def test_workers_go_on_meanwhile(shop: Shop, config: Config) -> None:
     await assert_every_event_is_counted(shop.store)
 
 
-async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -> None:
+async def test_dead_letters_of_missing_events_are_discarded(shop: Shop, config: Config) -> None:
     """An event that could not be folded, and is not in the log any more, is not among the open dead letters."""
     await say(shop, *BEFORE)
     await append(shop, price("9.00", channel="web-de", sku="Z"))
@@ -135,7 +135,7 @@ async def test_letters_of_what_is_gone_need_nobody(shop: Shop, config: Config) -
         await assert_every_event_is_counted(other.store)
 
 
-async def test_pages_of_which_the_log_has_nothing_are_not_taken_away_unasked(
+async def test_many_pages_without_events_are_not_removed_unconfirmed(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If many pages would go, it reports how many and changes nothing; withdrawn pages do not count."""
@@ -185,7 +185,7 @@ def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
     assert LostPages(lost, shown).needs_confirmation is needs
 
 
-async def test_a_log_of_none_of_the_pages_takes_none_away_unasked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_of_no_page_removes_none_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deleted log: all pages would go, of more than one step."""
     monkeypatch.setattr(lost_pages, "STEP_SKUS", 3)
     await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])
@@ -258,7 +258,7 @@ def test_the_command_wants_a_word(tmp_path: Path, store_url: str, monkeypatch: p
     assert run_pagefold("status").code == 0
 
 
-def test_a_recovery_that_was_cut_short_is_told(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_recovery_is_reported(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until another one finishes, the status says so and exits 1."""
     config = Config.load(settle(tmp_path, store_url, monkeypatch) / "pagefold.toml")
 

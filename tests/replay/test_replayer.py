@@ -105,7 +105,7 @@ async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
         assert intruder.sections() == whole
 
 
-async def test_the_fields_that_drifted_are_told(shop: Shop) -> None:
+async def test_the_fields_that_drifted_are_reported(shop: Shop) -> None:
     """Changes are from stored to expected, field by field, also if the stored text is not JSON."""
     await say(shop, price("5.00", sku="A"), price("6.00", sku="B"))
     table = table_of(shop)
@@ -425,7 +425,7 @@ async def test_a_worker_that_lost_its_lease_folds_no_page_again(
 # --- dead letters -----------------------------------------------------------------------------------
 
 
-async def test_letters_follow_the_configuration(config: Config) -> None:
+async def test_dead_letters_follow_the_configuration(config: Config) -> None:
     """Prices that no longer fit their channel are buried when pages are folded again, and resolved when they fit."""
     own = [price("3.00", currency="EUR", channel="web-de", sku=sku) for sku in SKUS]
     async with pagefold.open(config) as shop:
@@ -452,7 +452,7 @@ async def test_letters_follow_the_configuration(config: Config) -> None:
         await assert_every_event_is_counted(shop.store)
 
 
-async def test_letters_of_a_channel_go_with_it(config: Config) -> None:
+async def test_dead_letters_of_a_removed_channel_are_resolved(config: Config) -> None:
     """Dead letters that a channel caused are resolved when the channel is removed."""
     async with pagefold.open(config) as shop:
         await say(shop, *products(), price("3.00", currency="EUR", channel="outlet-de", sku=SKUS[0]))

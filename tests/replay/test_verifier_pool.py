@@ -147,14 +147,14 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
 async def test_parts_are_all_of_it(full: Shop) -> None:
     """No SKU is in two parts, none in no part, and there are as many parts as can be."""
     for domain in DOMAINS:
-        looker = SectionVerifier(full.store, domain, full.config)
+        verifier = SectionVerifier(full.store, domain, full.config)
         for number in (1, 2, 7, 1_000):
             parts = await split_ranges(full.store, [domain], number)
             skus: list[str] = []
             for span in parts:
                 rest = span
                 while not rest.ended:
-                    step = await looker.next_step(rest)
+                    step = await verifier.next_step(rest)
                     skus += step.skus
                     rest = step.rest
             assert skus == ([] if domain.name == "media" else SKUS)
@@ -165,18 +165,18 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
 async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 50)
-    looker = SectionVerifier(full.store, DOMAINS[0], full.config)
+    verifier = SectionVerifier(full.store, DOMAINS[0], full.config)
     whole: list[VerifiedRange] = []
-    await looker.verify(prefix_range(""), whole.append)
+    await verifier.verify(prefix_range(""), whole.append)
     assert whole[-1].rest.ended
     intruder = Intruder(full.config.store.url)
     key = (SKUS[60], "web-de", "catalog")
     intruder.put([intruder.sections()[key]._replace(body=b"1")])
     told: list[VerifiedRange] = []
-    await looker.verify(prefix_range(""), told.append)
+    await verifier.verify(prefix_range(""), told.append)
     assert told == whole[: len(told)]
     assert not told[-1].rest.ended
-    assert (await looker.next_step(told[-1].rest)).skus.count(SKUS[60]) == 1
+    assert (await verifier.next_step(told[-1].rest)).skus.count(SKUS[60]) == 1
 
 
 async def test_they_look_without_a_lock(full: Shop) -> None:
@@ -247,7 +247,7 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
     assert verifier_pool.processors() >= 1
 
 
-def test_what_is_said_to_a_process_is_what_it_hears(tmp_path: Path) -> None:
+def test_requests_and_replies_round_trip(tmp_path: Path) -> None:
     """Configurations, with everything that they can have, and spans."""
     small = configured(f"sqlite:///{tmp_path}")
     for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):

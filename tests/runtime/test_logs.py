@@ -108,7 +108,7 @@ def test_an_exception_shows_no_variables(capsys: pytest.CaptureFixture[str], *, 
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_no_line_tells_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+def test_no_line_shows_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
     """A token's secret in a line is replaced by the token's name."""
     secret = PREFIX + "x" * 43
     logs.configure("info", as_json=as_json)
@@ -189,7 +189,7 @@ def test_loops_log_nothing_of_themselves(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
 
 
-def test_an_embedding_program_hears_us_by_the_standard_library(
+def test_an_embedding_program_gets_logs_by_the_standard_library(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where structlog is not configured, lines go to Python's logging with their fields, none to standard output."""

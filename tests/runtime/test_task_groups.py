@@ -44,7 +44,7 @@ async def test_the_next_one_is_made_while_the_former_is_used() -> None:
     assert maker.ended
 
 
-async def test_what_fails_is_told_behind_what_was_made() -> None:
+async def test_an_error_is_raised_after_the_items_before_it() -> None:
     """As itself, in no group."""
     maker = Maker(fails_at=3)
     taken = []
@@ -61,7 +61,7 @@ async def test_what_fails_is_told_behind_what_was_made() -> None:
 
 
 @pytest.mark.parametrize("how", ["leaves", "fails", "is stopped"])
-async def test_whoever_takes_no_more_ends_it(how: str) -> None:
+async def test_a_closed_receiver_ends_it(how: str) -> None:
     """It is ended where it is, with what it has made ahead."""
     maker = Maker()
     with anyio.move_on_after(0.05 if how == "is stopped" else 5.0) as scope, suppress(ZeroDivisionError):

@@ -100,7 +100,7 @@ async def test_a_store_comes_back_as_it_was(shop: Shop, config: Config, folder: 
         assert (await again.verify()).changed == 0
 
 
-async def test_a_backup_is_of_one_moment(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+async def test_a_backup_is_a_snapshot(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
     """While sources and workers run, its pages are never ahead of its log, and all acknowledged events are in it."""
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(200)])
     async with pagefold.open(config) as busy, anyio.create_task_group() as group:
@@ -124,7 +124,7 @@ async def test_a_backup_is_of_one_moment(shop: Shop, config: Config, folder: Pat
         await assert_every_event_is_counted(again.store)
 
 
-async def test_a_running_shop_goes_on_with_what_was_put_back(
+async def test_a_running_shop_continues_with_the_restored_store(
     shop: Shop, config: Config, folder: Path, tools: Path | None
 ) -> None:
     """Processes with an open store see the restored one, and append to it, not to the replaced files."""

@@ -87,7 +87,7 @@ COPY = {
 
 @pytest.mark.parametrize("table", ["sections", "stored_events"])
 @pytest.mark.usefixtures("place")
-def test_an_index_that_lacks_rows_is_told(kind: str, store_url: str, table: str) -> None:
+def test_an_index_that_lacks_rows_is_reported(kind: str, store_url: str, table: str) -> None:
     """Verifying finds it and exits 1, and so does replaying: each says what to do."""
     assert run_pagefold("verify").code == 0
     lose_index_entries(store_url, table, folder_of(store_url) if kind == "sqlite" else None)

@@ -12,15 +12,15 @@ from pagefold.engine.stores.dead_letter_records import (
     ResolutionKind,
 )
 from pagefold.engine.stores.store import Store
-from tests.support.small_shop import MOMENT, a_letter, ended
+from tests.support.small_shop import MOMENT, a_dead_letter, ended
 
 DISCARDED = Resolution("discarded", MOMENT, "ada", "a test", None)
 
 
-async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
+async def test_adding_a_dead_letter_twice_stores_one(store: Store) -> None:
     """The same content at the same version is one dead letter, in one call and in two; other content is another."""
-    await store.dead_letters.add([a_letter(), a_letter(digest=b"2"), a_letter()])
-    await store.dead_letters.add([a_letter(error="wrong again")])
+    await store.dead_letters.add([a_dead_letter(), a_dead_letter(digest=b"2"), a_dead_letter()])
+    await store.dead_letters.add([a_dead_letter(error="wrong again")])
     kept = await store.dead_letters.newest()
     assert len(kept) == 2
     assert sorted(letter.error for letter in kept) == ["wrong", "wrong again"]
@@ -30,14 +30,14 @@ async def test_keeping_a_letter_twice_keeps_one(store: Store) -> None:
     }
 
 
-async def test_a_letter_is_found_and_resolved(store: Store) -> None:
+async def test_a_dead_letter_is_found_and_resolved(store: Store) -> None:
     """A dead letter is complete, and found by its number; resolved, it has its resolution, and is not open."""
-    await store.dead_letters.add([a_letter()._replace(headers=b'{"a":"b"}')])
+    await store.dead_letters.add([a_dead_letter()._replace(headers=b'{"a":"b"}')])
     [listed] = await store.dead_letters.newest()
     letter = await store.dead_letters.get("ingest", listed.number)
     assert letter is not None
-    said = (a_letter().state, b'{"a":"b"}')
-    whole = ("ingest", listed.number, *a_letter()[1:5], "wrong", MOMENT, *[None] * 5, "", None, None, *said)
+    said = (a_dead_letter().state, b'{"a":"b"}')
+    whole = ("ingest", listed.number, *a_dead_letter()[1:5], "wrong", MOMENT, *[None] * 5, "", None, None, *said)
     assert msgspec.structs.astuple(letter) == whole
     assert msgspec.structs.astuple(listed) == whole[:-2]
     assert letter.id == f"ingest-{letter.number}"
@@ -54,11 +54,11 @@ async def test_a_letter_is_found_and_resolved(store: Store) -> None:
 @pytest.mark.parametrize("how", ["folded", "appended"])
 async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
     """It is reopened under its number, with the new reason and time; an operator may still resolve it."""
-    await store.dead_letters.add([a_letter()])
+    await store.dead_letters.add([a_dead_letter()])
     [letter] = await store.dead_letters.newest()
     assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT, None, position=7))
     later = MOMENT.replace("12:", "13:")
-    await store.dead_letters.add([a_letter(error="wrong again")._replace(recorded_at=later)])
+    await store.dead_letters.add([a_dead_letter(error="wrong again")._replace(recorded_at=later)])
     assert await store.dead_letters.newest() == [
         msgspec.structs.replace(letter, error="wrong again", recorded_at=later)
     ]
@@ -70,16 +70,16 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: Resolut
 async def test_what_an_operator_decided_stays_decided(store: Store, how: ResolutionKind) -> None:
     """The same event that fails again does not reopen its dead letter, and no later resolution counts."""
     decided = Resolution(how, MOMENT, "ada", "a test", 7)
-    await store.dead_letters.add([a_letter()])
+    await store.dead_letters.add([a_dead_letter()])
     async with store.coordination.fold_transaction("inventory") as folding:
-        await folding.add_dead_letters([a_letter()._replace(kind="projection")])
+        await folding.add_dead_letters([a_dead_letter()._replace(kind="projection")])
     letters = await store.dead_letters.newest()
     for letter in letters:
         assert await store.dead_letters.resolve(letter.kind, letter.number, decided)
         assert not await store.dead_letters.resolve(letter.kind, letter.number, DISCARDED)
-    await store.dead_letters.add([a_letter(error="wrong again")])
+    await store.dead_letters.add([a_dead_letter(error="wrong again")])
     async with store.coordination.fold_transaction("inventory") as folding:
-        await folding.add_dead_letters([a_letter(error="wrong again")._replace(kind="projection")])
+        await folding.add_dead_letters([a_dead_letter(error="wrong again")._replace(kind="projection")])
         assert not await folding.has_dead_letters()
     assert await store.dead_letters.newest() == []
     assert await store.dead_letters.newest(DeadLetterFilter(resolved=True)) == [
@@ -87,19 +87,19 @@ async def test_what_an_operator_decided_stays_decided(store: Store, how: Resolut
     ]
 
 
-async def test_newest_letters_come_first(store: Store) -> None:
+async def test_newest_dead_letters_come_first(store: Store) -> None:
     """Of each kind, domain and limit: the newest, by when they came there."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 15, 13)]
     last = "2999-12-31T00:00:00.000000Z"
     await store.dead_letters.add(
-        [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
+        [a_dead_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
     )
     async with store.coordination.fold_transaction("pricing") as folding:
         await folding.add_dead_letters(
-            [a_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])]
+            [a_dead_letter(version=9)._replace(kind="projection", domain="pricing", recorded_at=moments[0])]
         )
         await folding.add_dead_letters(
-            [a_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)]
+            [a_dead_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)]
         )
     assert [letter.originator_version for letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
     ingest = await store.dead_letters.newest(DeadLetterFilter("ingest"))
@@ -109,10 +109,10 @@ async def test_newest_letters_come_first(store: Store) -> None:
     assert await store.dead_letters.newest(DeadLetterFilter("ingest", "pricing")) == []
 
 
-async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
+async def test_dead_letters_are_listed_from_either_end(store: Store) -> None:
     """Each list continues after the last dead letter of the one before, through kinds and numbers of one time."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 11, 11, 12, 13)]
-    kept = [a_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
+    kept = [a_dead_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
     await store.dead_letters.add(kept)
     async with store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([each._replace(kind="projection") for each in kept])
@@ -132,7 +132,7 @@ async def test_letters_are_read_in_pages_from_either_end(store: Store) -> None:
 async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
     """Lists do not read bodies, and cut errors; the dead letter itself is complete."""
     error = "ü" * (MAX_LISTED + 1)
-    await store.dead_letters.add([a_letter(error=error)._replace(state=b"x" * 1_000_000)])
+    await store.dead_letters.add([a_dead_letter(error=error)._replace(state=b"x" * 1_000_000)])
     for found in (await store.dead_letters.newest(), await store.dead_letters.oldest()):
         [listed] = found
         assert listed.error == error[:MAX_LISTED]
@@ -142,12 +142,12 @@ async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
     assert (letter.error, len(letter.state)) == (error, 1_000_000)
 
 
-async def test_letters_of_a_source(store: Store) -> None:
+async def test_dead_letters_of_a_source(store: Store) -> None:
     """A source's dead letters are those of its streams, and its requests without a domain; no other's."""
     names = ["A/*/inventory/wms-a", "B/*/inventory/xwms-a", "C/*/inventory/a%2Fb", "///wms-a", "///wms", "ÄA/*/media/ü"]
     for number, name in enumerate(names):
         domain = name.split("/")[2]
-        await store.dead_letters.add([a_letter(name, version=number)._replace(domain=domain, state=b"\xff\0")])
+        await store.dead_letters.add([a_dead_letter(name, version=number)._replace(domain=domain, state=b"\xff\0")])
     for source, expected in (("wms-a", [0, 3]), ("a/b", [2]), ("wms", [4]), ("ü", [5]), ("", []), ("%", []), ("b", [])):
         wanted = DeadLetterFilter(source=source)
         found = await store.dead_letters.oldest(wanted)

@@ -12,7 +12,7 @@ from pagefold.engine.stores import open_store
 from pagefold.engine.stores.dead_letter_records import NewDeadLetter, Resolution
 from pagefold.engine.stores.sqlite import SQLiteStore
 from pagefold.engine.stores.store import Checkpoint, Lease, Store, Streak
-from tests.support.small_shop import MOMENT, SKU, a_letter, a_section, folded, insert, keys_of
+from tests.support.small_shop import MOMENT, SKU, a_dead_letter, a_section, folded, insert, keys_of
 
 MOVED = Checkpoint("catalog", 7, 4, 2, 1, "fingerprint")
 
@@ -109,7 +109,7 @@ async def test_two_domains_of_one_page_are_two_rows(store: Store) -> None:
     }
 
 
-async def test_sections_are_the_domains_as_they_stand(store: Store) -> None:
+async def test_sections_are_the_stored_ones_of_the_domain(store: Store) -> None:
     """Those of some SKUs, with what this transaction wrote, by SKU and channel, in the types that the fold gives."""
     written = [a_section("A", "web-us"), a_section("A", body=None), a_section("B"), a_section("Ä", body=b"[]")]
     await folded(store, *written, a_section("C"))
@@ -304,9 +304,9 @@ async def test_burying_the_same_twice_in_one_call(store: Store) -> None:
 RESOLVED = Resolution("folded", MOMENT, "ada")
 
 
-async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
+async def test_resolving_closes_the_dead_letters_of_streams(store: Store) -> None:
     """Resolves all dead letters of kind `projection` of these streams, and no others."""
-    await store.dead_letters.add([a_letter("A/*/catalog/pim")])
+    await store.dead_letters.add([a_dead_letter("A/*/catalog/pim")])
     async with store.coordination.fold_transaction("catalog") as folding:
         assert not await folding.has_dead_letters()
         await folding.add_dead_letters(
@@ -323,9 +323,9 @@ async def test_resolving_closes_the_letters_of_streams(store: Store) -> None:
     ]
 
 
-async def test_letters_are_those_of_the_domain(store: Store) -> None:
+async def test_dead_letters_are_those_of_the_domain(store: Store) -> None:
     """Neither the dead letters of other domains nor those of the intake are a domain's."""
-    await store.dead_letters.add([a_letter()._replace(domain="pricing")])
+    await store.dead_letters.add([a_dead_letter()._replace(domain="pricing")])
     async with store.coordination.fold_transaction("catalog") as folding:
         await folding.add_dead_letters([buried()])
     async with store.coordination.fold_transaction("pricing") as folding:

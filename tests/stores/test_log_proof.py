@@ -228,7 +228,7 @@ async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
         await assert_closed(shop, "another log")
 
 
-async def test_a_log_whose_last_events_nobody_has_folded_is_refused_too(sqlite_config: Config) -> None:
+async def test_a_log_without_its_unfolded_last_events_is_refused(sqlite_config: Config) -> None:
     """The newest acknowledged event is recorded outside the log, so that its loss is noticed, folded or not."""
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
@@ -293,7 +293,7 @@ async def test_nothing_is_acknowledged_into_a_write_ahead_log_that_is_gone(
         assert (await shop.verify()).changed == 0
 
 
-async def test_pages_that_were_lost_are_folded_anew(sqlite_config: Config) -> None:
+async def test_lost_pages_are_folded_again(sqlite_config: Config) -> None:
     """Until all are folded again, reads fail instead of finding no page; then pages are as before."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
@@ -399,7 +399,7 @@ COMMIT;
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
-async def test_a_server_that_goes_back_to_a_moment_strands_no_worker(shop: Shop, config: Config) -> None:
+async def test_a_restored_server_strands_no_worker(shop: Shop, config: Config) -> None:
     """Everything is restored, the worker's own name too: it continues from the restored position."""
     await say(shop, *many(10))
     with psycopg.connect(config.store.url, autocommit=True) as session:

@@ -180,7 +180,7 @@ async def test_merged_rows_are_as_rows_alone(store: PostgresStore) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
-async def test_a_cancelled_read_takes_nobody_along(store: PostgresStore, cancelled: int) -> None:
+async def test_a_cancelled_read_does_not_affect_others(store: PostgresStore, cancelled: int) -> None:
     """Cancelling a reader, the one that queries or one that waits, does not affect the others."""
     queries = await counted(store, "A", "B")
     queries.gate.clear()
@@ -229,7 +229,7 @@ async def test_readers_that_gave_up_leave_nothing_behind(config: Config, turns: 
     assert_nothing_is_open(config)
 
 
-async def test_a_lost_connection_is_made_anew(store: PostgresStore, config: Config) -> None:
+async def test_a_lost_connection_is_replaced(store: PostgresStore, config: Config) -> None:
     """If the server ends the sessions, page reads continue; other calls fail, and work when repeated."""
     await counted(store, "A", "B")
     for _ in range(3):
@@ -240,7 +240,7 @@ async def test_a_lost_connection_is_made_anew(store: PostgresStore, config: Conf
         assert await store.log.end() == 0
 
 
-async def test_a_lost_server_is_told_to_everybody() -> None:
+async def test_a_lost_server_fails_every_reader() -> None:
     """Without a server, every reader gets `StoreUnavailable`; when it is back, all of it works again."""
     with PostgresServer() as server:
         async with opened(configured(server.create_database())) as store:
@@ -286,7 +286,7 @@ async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch:
     assert await reading == [b'"A"']
 
 
-async def test_a_server_that_stands_still_is_told_to_everybody() -> None:
+async def test_a_frozen_server_fails_every_reader() -> None:
     """Those who read then, those who come later, and those who come together; afterwards all are answered again."""
     with PostgresServer() as server:
         async with opened(configured(server.create_database())) as store:
@@ -309,7 +309,7 @@ async def test_a_server_that_stands_still_is_told_to_everybody() -> None:
                         found = await bodies(store, "A")
 
 
-async def test_a_server_that_stands_still_before_the_first_read() -> None:
+async def test_a_server_that_is_frozen_before_the_first_read() -> None:
     """A store whose server has never responded is closed in time, too."""
     with PostgresServer() as server:
         async with opened(configured(server.create_database())) as store:

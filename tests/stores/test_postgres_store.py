@@ -129,7 +129,7 @@ async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresS
         assert await store.log.insert([Raw("B")]) != [1]
 
 
-async def test_an_append_that_nobody_announced_is_found(store: PostgresStore, config: Config) -> None:
+async def test_an_append_without_a_notification_is_found(store: PostgresStore, config: Config) -> None:
     """A row that comes without a notification ends the wait for it all the same."""
     add = (
         "INSERT INTO pagefold.stored_events (originator_id, originator_version, topic, state) VALUES ('A', 1, 'x', '')"
@@ -171,13 +171,13 @@ async def refusal(config: Config, *, create: bool = True) -> str:
     return str(caught.value)
 
 
-async def test_a_missing_database_is_told(config: Config) -> None:
+async def test_a_missing_database_is_an_error(config: Config) -> None:
     """A database that does not exist is an error that names it; waiting would not make it."""
     url = config.store.url.replace(f"/{database(config.store.url)}", "/nowhere")
     assert 'database "nowhere" does not exist' in await refusal(configured(url))
 
 
-async def test_another_encoding_is_told(config: Config) -> None:
+async def test_another_encoding_is_an_error(config: Config) -> None:
     """A database that is not in UTF-8 cannot keep every SKU, and is refused before anything is made in it."""
     query(config.store.url, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
     url = config.store.url.replace(f"/{database(config.store.url)}", "/ascii")
@@ -237,7 +237,7 @@ async def test_a_schema_of_an_administrator_will_do(postgres_url: str) -> None:
         query(postgres_url, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
-async def test_turned_off_durability_is_told_once(config: Config, postgres_server: PostgresServer) -> None:
+async def test_turned_off_durability_is_logged_once(config: Config, postgres_server: PostgresServer) -> None:
     """A server that does not write to its disk is used, with a warning; one is enough."""
     assert postgres_server.settings["fsync"] == "off"
     for expected in (["fsync, full_page_writes"], []):

@@ -21,9 +21,9 @@ MANY = 10_000_000
 """Bytes: more than anything here has."""
 
 SKUS = ["A", "A-1", "A%2F1", "A%25", "A_", "AB", "A ", "a", "Ä", "\uff21", "🎽", "\U0010ffff", "0", "A'\"\\"]
-TAILS = ["/*/catalog/pim", "/web-de/pricing/erp", "/web-us/pricing/erp", "/*/inventory/wms-a", "/*/inventory/wms_a"]
-STREAMS = [sku + tail for sku in SKUS for tail in TAILS]
-TAILS_ASKED_FOR = [
+SUFFIXES = ["/*/catalog/pim", "/web-de/pricing/erp", "/web-us/pricing/erp", "/*/inventory/wms-a", "/*/inventory/wms_a"]
+STREAMS = [sku + tail for sku in SKUS for tail in SUFFIXES]
+REQUESTED_SUFFIXES = [
     ["/pricing/erp"],
     ["/pricing/erp", "/catalog/pim"],
     ["erp", "/web-de/pricing/erp"],
@@ -185,12 +185,12 @@ async def test_scan_goes_through_heads_by_name(store: Store) -> None:
     for version in (2, 3, 1):
         await insert(store, *STREAMS, version=version)
     for limit in (1, 4, len(STREAMS), 1_000):
-        found = await walk(store, TAILS, limit=limit)
+        found = await walk(store, SUFFIXES, limit=limit)
         assert names(found) == in_order(STREAMS)
         assert {head.originator_version for head in found} == {3}
 
 
-@pytest.mark.parametrize("tails", TAILS_ASKED_FOR)
+@pytest.mark.parametrize("tails", REQUESTED_SUFFIXES)
 async def test_scan_gives_the_streams_that_end_in_a_tail(store: Store, tails: list[str]) -> None:
     """Those and no others, each once; in a tail, every character means itself. The others are walked over."""
     await insert(store, *STREAMS, *APPLICATIONS)
@@ -219,8 +219,8 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
         )
         assert names(found) == expected
     of_a = [name for name in ordered if name.startswith("A/")]
-    assert names(await walk(store, TAILS, after="A/", below="A0")) == of_a
-    assert await store.log.scan(TAILS, after="A0", below="A/", limit=10, max_bytes=MANY) == ScannedHeads([], None)
+    assert names(await walk(store, SUFFIXES, after="A/", below="A0")) == of_a
+    assert await store.log.scan(SUFFIXES, after="A0", below="A/", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
 async def test_scan_ends_where_it_looked_last(store: Store) -> None:
@@ -282,7 +282,7 @@ def entries_of(heads: Sequence[StoredEvent]) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("tails", TAILS_ASKED_FOR)
+@pytest.mark.parametrize("tails", REQUESTED_SUFFIXES)
 async def test_entries_are_what_the_heads_say(store: Store, tails: list[str]) -> None:
     """As a scan finds them, in its order and in steps of any size: stream, version, and the end of the state."""
     await insert(store, *STREAMS, *APPLICATIONS)
@@ -298,10 +298,10 @@ async def test_entries_are_what_the_heads_say(store: Store, tails: list[str]) ->
 async def test_entries_of_later_events_equal_none(store: Store) -> None:
     """Those after the given position are marked; the others are unchanged."""
     await insert(store, *STREAMS)
-    before = await walk_entries(store, TAILS, 1_000)
+    before = await walk_entries(store, SUFFIXES, 1_000)
     since = await store.log.end()
     await insert(store, STREAMS[0], version=2)
-    [changed] = set(await walk_entries(store, TAILS, 1_000, since)) - set(before)
+    [changed] = set(await walk_entries(store, SUFFIXES, 1_000, since)) - set(before)
     assert changed == f"{STREAMS[0]}\x1f2\x1f\x1f".encode()
 
 

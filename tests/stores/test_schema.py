@@ -18,7 +18,7 @@ from pagefold.engine.stores.dead_letter_records import Resolution
 from pagefold.engine.stores.sql_files import Migration, migrations
 from pagefold.engine.stores.sqlite import SQLiteStore, folder_of
 from pagefold.engine.stores.store import CorrectionEvent, Store
-from tests.support.small_shop import MOMENT, Raw, a_letter, configured, insert
+from tests.support.small_shop import MOMENT, Raw, a_dead_letter, configured, insert
 
 STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revision", "topic", "state"]
 SECTIONS = ["sku", "channel", "domain", "enabled", "ready", "versions", "body", "occurred_at", "recorded_at"]
@@ -117,7 +117,7 @@ INTO_LOG = (
 OLD_EVENT = {True: INTO_LOG.format("x'31'"), False: INTO_LOG.format("'1'")}
 OLD_CHECKPOINT = "INSERT INTO checkpoints (domain, position) VALUES ('inventory', 1)"
 
-OLD_LETTER = {
+OLD_DEAD_LETTER = {
     True: "INSERT INTO dead_letters "
     "VALUES (1, 'pricing', 'A/*/pricing/erp', 1, 0, x'', 'wrong', x'', '2026-01-01T12:00:00.000000Z')",
     False: "INSERT INTO dead_letters OVERRIDING SYSTEM VALUE "
@@ -138,7 +138,7 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         old = await open_store(config)
         run(config, "events.db", OLD_EVENT[is_sqlite(config)])
         run(config, "pages.db", OLD_CHECKPOINT)
-        run(config, "events.db", OLD_LETTER[is_sqlite(config)])
+        run(config, "events.db", OLD_DEAD_LETTER[is_sqlite(config)])
         before = contents(config)
     new = await open_store(config, create=False)
     try:
@@ -178,7 +178,7 @@ async def test_many_may_open_a_new_store_at_once(config: Config) -> None:
         await store.close()
 
 
-async def test_a_missing_store_is_told(config: Config) -> None:
+async def test_a_missing_store_is_an_error(config: Config) -> None:
     """Without `create`, a missing store is an error that says how to create it."""
     with pytest.raises(StoreNotFound, match="pagefold init"):
         await open_store(config, create=False)
@@ -239,7 +239,7 @@ async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     """An operator's resolution in `pages.db` is as durable as the log; nothing else there is."""
     pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
-        await folding.add_dead_letters([a_letter()._replace(kind="projection")])
+        await folding.add_dead_letters([a_dead_letter()._replace(kind="projection")])
     [letter] = await letters.newest()
     seen: list[object] = []
 
@@ -253,7 +253,7 @@ async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     await pages.run(watch)
     assert await letters.resolve("projection", letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
-        await folding.add_dead_letters([a_letter(version=2)._replace(kind="projection")])
+        await folding.add_dead_letters([a_dead_letter(version=2)._replace(kind="projection")])
     assert seen == [DURABLE, DURABLE - 1]
     await sqlite_store.close()
 
@@ -304,7 +304,7 @@ async def test_a_folder_that_cannot_be_used_is_a_store_error(tmp_path: Path, whe
 # --- durability, PostgreSQL -----------------------------------------------------------------------
 
 
-async def test_the_server_is_told_to_wait_for_the_disk(postgres_url: str) -> None:
+async def test_sessions_wait_for_the_disk(postgres_url: str) -> None:
     """Where the database's default is to acknowledge before the disk has it, ours sessions still wait."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         name = connection.info.dbname
@@ -352,7 +352,7 @@ async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
     assert set(files.values()) == {0o600}
 
 
-async def test_a_folder_that_others_may_look_into_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_folder_readable_by_others_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Wider permissions stay, and are logged, with the right ones."""
     (tmp_path / "shop").mkdir(mode=0o755)
     store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))

@@ -80,13 +80,13 @@ def test_little_is_read_in_vain_where_large_ones_follow_small_ones() -> None:
     assert streams.bytes_read < 3.3 * sum(streams.sizes)
 
 
-def test_what_cannot_be_told_apart_is_read_alone() -> None:
+def test_ambiguous_contents_are_read_alone() -> None:
     """Of a stream whose name may be taken for two, its neighbours are read without it."""
     steps = Streams([100] * 50, frozenset({7, 8, 40})).walk(20, ROOM)
     assert [each for step in steps for each in step] == list(range(50))
 
 
-def test_one_that_is_larger_than_a_value_can_be_is_told() -> None:
+def test_one_that_is_larger_than_a_value_can_be_is_an_error() -> None:
     """It is not asked for again and again."""
     with pytest.raises(StepTooLarge):
         Streams([1, UNBOUNDED + 1]).walk(10, ROOM)

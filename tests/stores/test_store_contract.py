@@ -37,7 +37,7 @@ ODD_SKUS = [
 # --- the log: appending ---------------------------------------------------------------------------
 
 
-async def test_insert_tells_ascending_positions_in_the_order_given(store: Store) -> None:
+async def test_insert_returns_ascending_positions_in_order(store: Store) -> None:
     """Each event gets the next position, in the order in which the events were given."""
     first = await insert(store, "C", "A", "B")
     second = await insert(store, "Z", "D")
@@ -112,7 +112,7 @@ async def test_states_come_back_as_they_were(store: Store) -> None:
 # --- the log: reading -----------------------------------------------------------------------------
 
 
-async def test_at_gives_what_stands_at_versions(store: Store) -> None:
+async def test_events_at_returns_the_events_of_versions(store: Store) -> None:
     """Only the versions asked for, each once; a version that nothing has is no error."""
     await insert(store, "A", "B", version=1)
     await insert(store, "A", version=2)
@@ -338,7 +338,7 @@ async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
     await store.check_damage()
 
 
-async def test_history_goes_on_behind_an_event(store: Store) -> None:
+async def test_history_continues_after_an_event(store: Store) -> None:
     """Continues after (stream, version, revision), to the end of the prefix."""
     for version in range(3):
         await store.log.insert([Raw("A/1", version), Raw("A/2", version), Raw("B/1", version)])
@@ -405,7 +405,7 @@ async def holds(store: Store, domain: str, sections: Sequence[Section], skus: Se
     return await store.pages.matches(domain, shared, skus)
 
 
-async def test_what_stands_is_held(store: Store) -> None:
+async def test_stored_sections_match(store: Store) -> None:
     """Exactly these sections of these SKUs in this domain, of which others may have more."""
     skus = list(dict.fromkeys(section.sku for section in SOME))
     assert await holds(store, "catalog", [], [])

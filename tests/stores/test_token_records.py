@@ -67,7 +67,7 @@ async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
     assert await store.tokens.list_tokens() == [kept("tok_a")]
 
 
-async def test_the_first_revocation_stands(store: Store) -> None:
+async def test_the_first_revocation_counts(store: Store) -> None:
     """A later one finds the token, and changes nothing; an unknown name is not found."""
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     assert await store.tokens.revoke("tok_a", moment(5))
@@ -136,7 +136,7 @@ def files_of(config: Config, server: PostgresServer | None) -> list[Path]:
     return [data / name for (name,) in names] + [file for file in (data / "pg_wal").iterdir() if file.is_file()]
 
 
-async def test_the_secret_stands_nowhere(store: Store, config: Config, request: pytest.FixtureRequest) -> None:
+async def test_the_secret_is_stored_nowhere(store: Store, config: Config, request: pytest.FixtureRequest) -> None:
     """No file of the database has the secret, as text or as bytes, created, used and revoked; only the digest."""
     server = None
     if config.store.url.startswith("postgresql:"):

@@ -99,7 +99,7 @@ def test_what_is_on_a_full_disk_can_be_read(place: Path, small_disk: Disk) -> No
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_on_a_full_disk_reads_and_goes_on(place: Path, small_disk: Disk, workers: int) -> None:
+def test_a_server_on_a_full_disk_reads_and_recovers(place: Path, small_disk: Disk, workers: int) -> None:
     """It is started there, answers what it can, refuses the rest in time, and takes it when there is room again."""
     assert place.is_dir()
     small_disk.fill()
@@ -167,7 +167,7 @@ async def problem_with_the_log(shop: Shop) -> str | None:
     return found
 
 
-async def test_the_full_disk_of_a_database_is_told_before_anybody_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_full_disk_of_a_database_is_noticed_before_an_append(monkeypatch: pytest.MonkeyPatch) -> None:
     """As soon as the server's next files do not fit; reads continue; with space again, so do appends."""
     monkeypatch.setattr(disk_space, "FRESH_SECONDS", 0.0)
     async with shop_on_a_small_disk() as (shop, small):
@@ -338,7 +338,7 @@ async def fails(*_asked: object) -> list[int | None]:
     raise FULL
 
 
-async def test_whoever_posts_is_told_in_time(
+async def test_failed_appends_are_answered_in_time(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After some tries the response is 503, and refused events are not retried later."""
@@ -358,7 +358,7 @@ async def test_whoever_posts_is_told_in_time(
     assert len(await everything(shop.store)) == 1
 
 
-async def test_whoever_posts_does_not_wait_for_silence(
+async def test_appends_do_not_wait_for_a_silent_store(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a store that does not respond, requests fail in time, also those in the queue."""
@@ -389,7 +389,7 @@ class Silent:
         return None
 
 
-async def test_whoever_has_a_token_does_not_wait_for_silence() -> None:
+async def test_token_lookups_do_not_wait_for_a_silent_store() -> None:
     """Requests whose token cannot be looked up fail in time, each time."""
     access = BearerAuthenticator(None, Silent())
     for _ in range(2):
@@ -431,7 +431,7 @@ Ask = Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
-async def test_a_database_that_is_gone_is_told_in_time(how: How) -> None:
+async def test_a_lost_database_is_reported_in_time(how: How) -> None:
     """Stopped or frozen: appends and readiness checks report it in time."""
     with PostgresServer() as server:
         async with pagefold.open(configured(server.create_database())) as shop:

@@ -230,7 +230,7 @@ def a_section(sku: str = SKU, channel: str = "web-de", domain: str = "catalog", 
     return Section(sku, channel, domain, body is not None, body is not None, b'{"pim":1}', body, MOMENT, MOMENT)
 
 
-def a_letter(
+def a_dead_letter(
     stream: str = "A/*/inventory/wms-a", *, version: int = 1, digest: bytes = b"1", error: str = "wrong"
 ) -> NewDeadLetter:
     """A letter of the door."""

@@ -1,4 +1,4 @@
-"""Tokens for tests: as a store keeps them, and an office where time passes when a test says so."""
+"""Tokens for tests: as a store keeps them, and a token service where time passes when a test says so."""
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -72,15 +72,15 @@ class Watched(Tokens):
 
 
 class Scene:
-    """An office with watched tokens, where time passes when the test says so."""
+    """A token service with watched tokens, where time passes when the test says so."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.watched = Watched(store.tokens)
         store.tokens = self.watched
         self.seconds = 0.0
         self.store, self.config = store, config
-        self.office = self.another()
+        self.service = self.another()
 
     def another(self) -> TokenService:
-        """An office as another process has it, with the same clock."""
+        """The service of another process, with the same clock."""
         return TokenService(self.store, self.config, now=lambda: moment(self.seconds), ticks=lambda: self.seconds)
