@@ -9,7 +9,7 @@ from pagefold.engine.http.route_table import ROUTES
 from tests.docs.test_links import each_page
 from tests.support.documents import PAGES, README, ROOT
 
-GROUPS = {"dead-letters", "epochs", "rebuilds", "schema", "tokens"}
+GROUPS = {"dead-letters", "epochs", "pages", "rebuilds", "schema", "tokens"}
 
 CONFIG = """
 [sources.pim]
