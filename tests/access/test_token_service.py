@@ -86,7 +86,7 @@ async def test_a_secret_is_shown_on_purpose_only(scene: Scene, caplog: pytest.Lo
         (["admin", "read"], None, None, "", "scope: 'admin' given; a token"),
         (["ingest"], None, None, "", "source: the scope ingest needs a source; the sources are pim, pim2, erp"),
         (["ingest"], "mars", None, "", "source: unknown source 'mars'; the sources are pim"),
-        (["ingest", "read"], "", None, "", "source: '' is none"),
+        (["ingest", "read"], "", None, "", "source: unknown source ''"),
         (["read", "operate"], "erp", None, "", "source: only a token with the scope ingest"),
         (["read"], None, timedelta(0), "", "expires: must be in the future, at most 3,650 days ahead"),
         (["read"], None, timedelta(seconds=-1), "", "expires: must"),

@@ -233,11 +233,13 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
     sizes: list[int] = []
     looked = VerifierPool.verify
 
-    async def look(self: VerifierPool, domain: str, span: StreamRange, tell: OnVerified, *, instead: Verify) -> None:
+    async def verify(
+        self: VerifierPool, domain: str, streams: StreamRange, on_verified: OnVerified, *, fallback: Verify
+    ) -> None:
         sizes.append(self.size)
-        await looked(self, domain, span, tell, fallback=instead)
+        await looked(self, domain, streams, on_verified, fallback=fallback)
 
-    monkeypatch.setattr(VerifierPool, "verify", look)
+    monkeypatch.setattr(VerifierPool, "verify", verify)
     monkeypatch.setattr("pagefold.engine.shop.processors", lambda: 3)
     await full.replay(processes=None)
     assert sizes == []

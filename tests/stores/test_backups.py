@@ -177,9 +177,9 @@ async def test_a_backup_that_is_not_whole_is_refused(
             await restore(config, folder, tools=tools)
         (folder / name).write_bytes(whole)
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(BackupError, match="no backup"):
+    with pytest.raises(BackupError, match="not a backup"):
         await restore(config, folder, tools=tools)
-    with pytest.raises(BackupError, match="no backup"):
+    with pytest.raises(BackupError, match="not a backup"):
         await restore(config, folder.parent, tools=tools)
     assert await pages_of(shop) == before
     assert await shop.store.proof.problem() is None

@@ -386,7 +386,7 @@ from tests.support.small_shop import configured
 
 async def main():
     store = await open_store(configured(sys.argv[1]))
-    async with store.consumption.claim(sys.argv[2]) as claimed:
+    async with store.coordination.claim(sys.argv[2]) as claimed:
         print(claimed, flush=True)
         await asyncio.sleep(600)
 

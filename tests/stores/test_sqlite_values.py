@@ -22,7 +22,7 @@ async def test_what_does_not_fit_into_a_value_is_read_in_several(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Heads, a walk and sections of a hundred SKUs are whole, though a value holds no more than some ten of them."""
-    monkeypatch.setattr(connections, "LARGEST_VALUE", 20_000)
+    monkeypatch.setattr(connections, "MAX_VALUE_BYTES", 20_000)
     monkeypatch.setattr(log, "MAX_STATES_BYTES", 10_000)
     store = await SQLiteStore.open(config)
     try:
