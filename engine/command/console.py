@@ -4,6 +4,7 @@ A terminal gets colours and boxes; anything else plain lines with aligned column
 read as markup.
 """
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
@@ -18,6 +19,11 @@ from rich.text import Text
 
 GAP = "  "
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+MAX_PIPED_BYTES = 4_096
+"""POSIX writes so many bytes to a pipe in one piece."""
+
+_error_pipe: list[int] = []
+
 HELD_BYTES = 4 * 1024 * 1024
 SMALLEST_SHARE = 0.01
 """In percent: what is less is shown as less than that."""
@@ -52,8 +58,16 @@ def print_message(message: str | Text) -> None:
     messages().print(message, soft_wrap=True)
 
 
+def send_errors(descriptor: int) -> None:
+    """From now on, `print_error` writes to a pipe, a line each: whoever reads it prints them."""
+    _error_pipe.append(descriptor)
+
+
 def print_error(message: str) -> None:
     """An error: one line on standard error, whatever it holds."""
+    if _error_pipe:
+        os.write(_error_pipe[-1], " ".join(message.split()).encode(errors="replace")[: MAX_PIPED_BYTES - 1] + b"\n")
+        return
     text = Text.assemble(("pagefold: ", "bold red"), " ".join(message.split()))
     messages().print(text, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """The way of lines into the log: one batch is read and decoded while the former is committed."""
 
+import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pagefold.engine.command.console import print_message, printable
 from pagefold.engine.command.progress import Meter
 from pagefold.engine.command.signals import StopSignal
 from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE
-from pagefold.engine.errors import PagefoldError, SourceFailed
+from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.intake.input_files import InputFile
@@ -84,10 +85,14 @@ class IngestJob:
 
     async def _read_source(self, source: InputFile, send: Batches) -> None:
         reader = NdjsonReader(source.name)
+        is_checked = False
         while True:
             data = await source.read()
             reader.feed(data)
             while lines := await self._batch(reader, source, send, last=not data):
+                if not is_checked and (hint := format_hint(lines[0])) is not None:
+                    raise SourceFailed(source.name, hint)
+                is_checked = True
                 await self._send(lines, source, send)
             if not data:
                 return
@@ -121,6 +126,26 @@ class IngestJob:
         self._refusals.flush()
         refused = self._refusals.count
         self._meter.update(batch.position, f"{self.lines:,} lines" + (f", {refused:,} refused" if refused else ""))
+
+
+_csv_header = re.compile(rb'"?[\w .-]+"?(?:[,;\t]"?[\w .-]*"?)+', re.ASCII)
+
+
+def format_hint(first: NdjsonLine) -> str | None:
+    """What to do with a file whose first line shows that it is not NDJSON; None if it may be."""
+    text = (first.text or b"").strip()
+    if not isinstance(first.event, Rejected):
+        return None
+    if text.startswith(b"["):
+        return "is a JSON array, and events are NDJSON, one a line: `jq -c '.[]' FILE | pagefold ingest -`"
+    if text == b"{":
+        return "is JSON of several lines, and events are NDJSON, one a line: `jq -c . FILE | pagefold ingest -`"
+    if _csv_header.fullmatch(text) is not None:
+        return (
+            "looks like CSV, and events are NDJSON; name its columns in [sources.X.snapshot] with "
+            'file = "…", and run `pagefold rebuild --source X`'
+        )
+    return None
 
 
 class Refusals:

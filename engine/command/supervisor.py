@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
+from pagefold.engine.command.console import print_error, send_errors
 from pagefold.engine.command.options import Exit
 from pagefold.engine.runtime.logs import Logger
 
@@ -66,6 +67,7 @@ def supervise(processes: int, task: Task) -> int:
     """
     crew = _Crew(task)
     gone, alive = os.pipe()
+    failures = _Failures()
     missing, started = list(range(1, processes + 1)), set[int]()
     with _woken() as wake:
         while crew.running or (missing and not crew.is_told()):
@@ -73,6 +75,7 @@ def supervise(processes: int, task: Task) -> int:
                 number = missing.pop(0)
                 task.vitals.begin(number)
                 if (process := _fork()) == 0:
+                    send_errors(failures.descriptor)
                     os.close(alive)  # the system closes the last one that is open with the process that has it
                     return task.run(Start(number, gone, number in started))
                 crew.add(process, number)
@@ -85,7 +88,28 @@ def supervise(processes: int, task: Task) -> int:
                 crew.kill_frozen()
             else:
                 missing += crew.remove(*ended)
+                failures.print_new()
     return crew.code
+
+
+class _Failures:
+    """The errors that processes end with, each printed once, however many processes have it."""
+
+    def __init__(self) -> None:
+        self._read, self.descriptor = os.pipe()
+        os.set_blocking(self._read, False)
+        self._printed: set[str] = set()
+
+    def print_new(self) -> None:
+        """Prints what has not been printed before."""
+        data = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self._read, 65_536):
+                data += piece
+        for line in data.decode(errors="replace").splitlines():
+            if line not in self._printed:
+                self._printed.add(line)
+                print_error(line)
 
 
 class _Crew:

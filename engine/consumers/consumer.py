@@ -1,8 +1,8 @@
 """Consumers: one a domain, each with its own checkpoint, lease, pace and failures."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import anyio
@@ -16,7 +16,7 @@ from pagefold.engine.folding.source_resets import StaleStreaks
 from pagefold.engine.replay.replayer import Replayer
 from pagefold.engine.replay.section_verifier import SectionVerifier
 from pagefold.engine.runtime.counters import Counters
-from pagefold.engine.runtime.logs import Logger
+from pagefold.engine.runtime.logs import Logger, log_context
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_beside
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction, Lease, Store, StoredEvent, TouchedStreams
@@ -78,6 +78,10 @@ class Consumer:
         Transient errors are retried with backoff and jitter. Raises `LogReplaced` and unexpected errors, unless it is
         `enduring`: those are then retried, too, since an operator may repair the cause.
         """
+        with log_context(domain=self._domain):
+            await self._run(enduring=enduring)
+
+    async def _run(self, *, enduring: bool) -> None:
         while True:
             async for attempt in stamina.retry_context(
                 on=Exception if enduring else RETRYABLE_ERRORS,
@@ -121,9 +125,7 @@ class Consumer:
 
     async def _follow(self, progress: Callable[[], None]) -> None:
         """Takes the lease and folds new events. Calls `progress` whenever it is up to date or has folded."""
-        async with self._store.coordination.lease(self._domain) as lease:
-            if lease is None:  # never: it waits for one
-                return
+        async with self._lease() as lease:
             tail = await self._open_tail(lease)
             log.info("folding", domain=self._domain, position=tail.position, holder=lease.holder)
             async with run_beside(partial(self._replay, tail)):
@@ -135,6 +137,19 @@ class Consumer:
                         await self._store.log.wait(tail.position, self._work.poll_seconds)
                         await tail.save_position()
                         self._faults.succeeded(self._work_name)
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncIterator[Lease]:
+        """The domain's lease. Logs that this worker stands by while another one has it."""
+        coordination = self._store.coordination
+        async with AsyncExitStack() as stack:
+            lease = await stack.enter_async_context(coordination.lease(self._domain, wait=False))
+            while lease is None:
+                holders = {each.domain: each.holder for each in await coordination.checkpoints()}
+                holder = holders.get(self._domain)
+                log.info("standing by: another worker folds this domain", domain=self._domain, holder=holder)
+                lease = await stack.enter_async_context(coordination.lease(self._domain))
+            yield lease
 
     async def catch_up(self) -> None:
         """Folds everything in the log at the time of the call, or waits until the worker with the lease has.

@@ -1,7 +1,5 @@
 """The report as people read it: one page, its history, what became of every line, how fast, and the verdict."""
 
-import itertools
-
 import orjson
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -201,19 +199,25 @@ def _tell_rebuild(rebuild: RebuildReport, console: Console) -> None:
     lost = sum(rebuild.losses.values()) - rebuild.losses.get("garbled", 0)
     pages = f"{rebuild.pages_differing:,} pages were wrong"
     _heading(console, "What was lost, and found again", f"{lost:,} lines lost, {rebuild.gone} gone: {pages}")
-    table = table_of("what did not arrive", "lines", "what the rebuild found", "found", "")
-    table.columns[1].justify = table.columns[3].justify = "right"
     losses = [(text, f"{rebuild.losses[kind]:,}") for kind, text in LOSSES.items() if kind in rebuild.losses]
     drifts = [(text, f"{rebuild.found[kind]:,}") for kind, text in DRIFTS.items() if kind in rebuild.found]
     drifts.append(("sections that somebody had spoilt", f"{rebuild.repaired:,}"))
-    for loss, drift in itertools.zip_longest(losses, drifts, fillvalue=("", "")):
-        table.add_row(*loss, *drift)
-    _show(table, console)
+    _show_counts(console, ("what did not arrive", "lines"), losses)
+    console.print()
+    _show_counts(console, ("what the rebuild found", "found"), drifts)
     console.print()
     compared = f"{rebuild.rows:,} rows of snapshots beside the log in {rebuild.seconds:.1f} s"
     folded = f"{rebuild.sections:,} sections folded again in {rebuild.folding_seconds:.1f} s"
     _indented(console, Text(f"{compared}, {rebuild.rows_per_second:,.0f}/s; {folded}."))
     _tell_stream(rebuild.stream, console)
+
+
+def _show_counts(console: Console, columns: tuple[str, str], rows: list[tuple[str, str]]) -> None:
+    table = table_of(*columns, "")
+    table.columns[1].justify = "right"
+    for text, number in rows:
+        table.add_row(text, number, "")
+    _show(table, console)
 
 
 def _tell_stream(stream: MendedStream, console: Console) -> None:

@@ -199,15 +199,15 @@ class ShopCollector(Collector):
         for process in self._processes:
             worker = str(process.worker)
             for value, histogram in values(process).items():
-                family.add_metric([worker, value] if label else [worker], _buckets(histogram), histogram.total)
+                family.add_metric([worker, value] if label else [worker], buckets_of(histogram), histogram.total)
         return family
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bound, as Prometheus expects them."""
+def buckets_of(histogram: Histogram) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus expects them. Bounds are floats, as siblings send them."""
     found: list[tuple[str, float]] = []
     total = 0
-    for bound, number in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
+    for bound, number in zip((*map(str, map(float, histogram.bounds)), "+Inf"), histogram.counts, strict=True):
         total += number
         found.append((bound, total))
     return found

@@ -8,7 +8,8 @@ variables, for the same reason.
 import json
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal, TypeAlias
 
 import orjson
@@ -19,6 +20,22 @@ from pagefold.engine.runtime.redaction import redact_secrets
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+
+
+_RETRY_FIELDS = {
+    "caused_by": "error",
+    "retry_num": "attempt",
+    "wait_for": "wait_seconds",
+    "waited_so_far": "waited_seconds",
+}
+"""The fields of stamina's line, and what they are called here."""
+
+
+@contextmanager
+def log_context(**fields: object) -> Iterator[None]:
+    """Adds the fields to every line that is logged in the block, also by libraries."""
+    with structlog.contextvars.bound_contextvars(**fields):
+        yield
 
 
 class Logger:
@@ -57,7 +74,7 @@ def configure(level: Level, *, as_json: bool | None = None) -> None:
         as_json = not sys.stderr.isatty()
     number = logging.getLevelNamesMapping()[level.upper()]
     before: list[Processor] = [
-        _drop_arguments,
+        _explain_retry,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -112,12 +129,14 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     return {**first, **event}
 
 
-def _drop_arguments(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Stamina would log the arguments of the function that it retries, which may include a payload."""
-    if event.get("event") == "stamina.retry_scheduled":
-        event.pop("args", None)
-        event.pop("kwargs", None)
-    return event
+def _explain_retry(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Says what stamina retries and why. Drops the arguments of what it calls: a payload may be among them."""
+    if event.get("event") != "stamina.retry_scheduled":
+        return event
+    fields = {name: event[key] for key, name in _RETRY_FIELDS.items() if key in event}
+    if not str(event.get("callable", "<")).startswith("<"):
+        fields["callable"] = event["callable"]
+    return {"event": "retrying after an error", **fields}
 
 
 def _drop_logger(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -159,6 +159,36 @@ def test_forms_of_files(content: bytes, workplace: Path) -> None:
         assert finished(spawn("ingest", "-", "--json", stdin=file.fileno())).counts == {"duplicate": 3}
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b'[{"sku":"A"},{"sku":"B"}]', "is a JSON array, and events are NDJSON, one a line: `jq -c '.[]'"),
+        (b'\xef\xbb\xbf\n[\n{"sku":"A"}\n]\n', "is a JSON array"),
+        (b'{\n  "sku": "A"\n}\n', "is JSON of several lines"),
+        (b"sku,sourceVersion,price\nA,1,1.00\n", "looks like CSV, and events are NDJSON; name its columns in"),
+        (b'"ITEM NO";"PRICE";"CHANGED_AT"\r\n', "looks like CSV"),
+    ],
+)
+@on_sqlite
+def test_files_of_another_form_say_what_to_do(content: bytes, hint: str, workplace: Path) -> None:
+    """Nothing of them is appended or refused, and the exit code is 3."""
+    file = workplace / "export"
+    file.write_bytes(content)
+    code, out, err = run_pagefold("ingest", str(file), "--json")
+    assert code == 3
+    assert f"{file}: {hint}" in err
+    assert orjson.loads(out)["rejected"] == 0
+
+
+@on_sqlite
+def test_a_first_line_that_is_only_wrong_is_refused(workplace: Path) -> None:
+    """A line that is no event is refused, and the others are appended, as anywhere in a file."""
+    for line in (b"nonsense", b'{"sku":"A","broken":', b'"text, with a comma, and more!"'):
+        ran = run_pagefold("ingest", lines_file(workplace / "events", line, event()), "--json")
+        assert ran.code == 1
+        assert ran.document["rejected"] == 1
+
+
 @on_sqlite
 def test_several_files_and_none_at_all(workplace: Path) -> None:
     """Files are read one after the other; empty ones do no harm."""

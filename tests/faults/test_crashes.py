@@ -196,7 +196,7 @@ async def stop_the_server(scene: Scene, processes: Processes, server: PostgresSe
     for worker in workers:
         assert worker.alive, worker
     assert any(
-        line for worker in workers for line in (*worker.said("interrupted"), *worker.said("stamina.retry_scheduled"))
+        line for worker in workers for line in (*worker.said("interrupted"), *worker.said("retrying after an error"))
     )
 
 

@@ -87,9 +87,25 @@ def test_retries_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
 
     fails_once(HIDDEN)
     line = orjson.loads(capsys.readouterr().err)
-    assert line["event"] == "stamina.retry_scheduled"
-    assert "first" in line["caused_by"]
-    assert not {"args", "kwargs"} & line.keys()
+    assert line["event"] == "retrying after an error"
+    assert "first" in line["error"]
+    assert line["attempt"] == 1
+    assert not {"args", "kwargs", "caused_by"} & line.keys()
+
+
+def test_a_retried_block_says_what_is_retried(capsys: pytest.CaptureFixture[str]) -> None:
+    """Instead of stamina's `<context block>`, the line has the fields of the block around it, and the error."""
+    logs.configure("warning")
+    failures = [ValueError("the store is away")]
+    with logs.log_context(domain="pricing"):
+        for attempt in stamina.retry_context(on=ValueError, attempts=2, wait_initial=0, wait_jitter=0):
+            with attempt:
+                if failures:
+                    raise failures.pop()
+    text = capsys.readouterr().err
+    line = orjson.loads(text)
+    assert (line["domain"], "the store is away" in line["error"]) == ("pricing", True)
+    assert "context block" not in text
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
