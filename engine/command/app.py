@@ -1,4 +1,4 @@
-"""The command `pagefold`: every command in its place, and what becomes of their errors."""
+"""The command `pagefold`: registers every command, and turns their errors into messages and exit codes."""
 
 import logging
 import os
@@ -50,16 +50,16 @@ HELP = """\
 One ready-made page document per SKU and channel, folded from a log of every change.
 
 Results go to standard output; progress, errors and logs to standard error. Exit codes: 0 done; 1 done, but some items
-were refused, or nothing was found; 2 bad usage or configuration; 3 the store or a source failed; 130 or 143 ended early
-by Ctrl-C or SIGTERM.
+were refused, need a person or were not found; 2 bad usage or configuration; 3 the store or a source failed; 130 or 143
+stopped by Ctrl-C or SIGTERM.
 """
 
 SERVE = """\
-Answer HTTP: storefront reads, change ingest, operations. With --work, a whole shop in one command.
+Serve HTTP: storefront reads, change ingest, operations. With --work, a whole shop in one command.
 
-Ctrl-C and SIGTERM let nobody in any more, finish the requests under way and the current batch, and end. While there are
-no tokens it listens on this machine only, where everybody may do everything; `pagefold tokens create` makes one. GET
-/openapi.json tells what it can be asked.
+Ctrl-C and SIGTERM stop accepting connections, finish the requests and the batch in progress, and exit. Without tokens
+it listens on this machine only, and everything is allowed; `pagefold tokens create` creates one. GET /openapi.json
+describes the API.
 """
 
 EXAMPLES = """\
@@ -68,21 +68,21 @@ EXAMPLES = """\
 ```text
 pagefold demo                           # watch a whole shop at work
 pagefold init                           # write pagefold.toml, make its store
-pagefold check                          # is everything in it right?
+pagefold check                          # find everything that is wrong in it
 pagefold ingest prices.ndjson stock.gz  # append the events in two files
 erp-export | pagefold ingest -          # append what a program writes
-pagefold work                           # fold what comes, until Ctrl-C
-pagefold serve --work                   # the same, and answer HTTP
+pagefold work                           # fold new events, until Ctrl-C
+pagefold serve --work                   # the same, and serve HTTP
 pagefold get TSHIRT-M web-de --pretty   # one page
-pagefold history TSHIRT-M               # who said what about it, and when
+pagefold history TSHIRT-M               # which source sent what, and when
 pagefold pages export web-de            # all documents of a channel, as NDJSON
 pagefold rebuild --dry-run              # what differs from the snapshots
-pagefold rebuild --source erp           # mend it, for one source
-pagefold rebuilds list                  # what was rebuilt, and when
+pagefold rebuild --source erp           # repair it, for one source
+pagefold rebuilds list                  # past rebuilds
 pagefold epochs raise erp --reason …    # its counter was restarted
-pagefold verify                         # are the pages what the log says?
-pagefold recover                        # every page again, after the log was put back
-pagefold backup copies/monday           # the whole store, while it works
+pagefold verify                         # compare all pages with the log
+pagefold recover                        # fold all pages, after a restore of the log
+pagefold backup copies/monday           # back up the store, while it is used
 pagefold tokens create --scope read     # a secret for the HTTP server
 pagefold status --json                  # how far behind, for a monitor
 ```
@@ -149,7 +149,7 @@ def launch(
 def main() -> None:
     """The entry point: runs a command, and exits with its code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what a terminal of another age cannot show is spelt out
+        if isinstance(stream, TextIOWrapper):  # what the terminal's encoding lacks is escaped
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
@@ -161,16 +161,16 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001  # whatever it is, people get a sentence
+    except BaseException as error:  # noqa: BLE001  # every error becomes a message
         return _explain(error)
     return code if isinstance(code, int) else Exit.DONE
 
 
 def _explain(error: BaseException) -> int:
-    """Says what went wrong, once each, and gives the exit code for it."""
+    """Prints each error once, and returns the exit code."""
     found = list(_leaves(error))
     if any(isinstance(each, BrokenPipeError) for each in found):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # drops what is still buffered
         return Exit.BROKEN_PIPE
     if any(isinstance(each, KeyboardInterrupt) for each in found):
         return 128 + SIGINT
@@ -182,7 +182,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """The errors themselves, out of the groups in which concurrent tasks raise them."""
+    """The errors in the groups that concurrent tasks raise."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _leaves(each)
@@ -195,7 +195,7 @@ def _sentence(error: BaseException) -> str:
         case PagefoldError() | UsageError():
             return str(error)
         case CycloptsError():
-            return f"{error} `--help` shows what there is."
+            return f"{error} `--help` lists what is allowed."
         case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else str(error)
         case _:

@@ -1,7 +1,6 @@
-"""What people and programs see: results on standard output, everything else on standard error.
+"""Output: results on standard output, everything else on standard error.
 
-A terminal gets colours and boxes; anything else plain lines with aligned columns. Text that comes from outside is never
-read as markup.
+A terminal gets colours and tables, anything else plain lines with aligned columns. Data is never read as markup.
 """
 
 import os
@@ -26,30 +25,30 @@ _error_pipe: list[int] = []
 
 HELD_BYTES = 4 * 1024 * 1024
 SMALLEST_SHARE = 0.01
-"""In percent: what is less is shown as less than that."""
+"""In percent; smaller shares are shown as less than this."""
 
 
 class _Results(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody reads the results any more: the command ends."""
+        """The reader of the results is gone: the command ends."""
         raise BrokenPipeError
 
 
 class _Messages(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody reads the messages any more: the work goes on."""
+        """The reader of the messages is gone: the command continues."""
         self.quiet = True
 
 
 @cache
 def results() -> Console:
-    """The console of standard output, where results go."""
+    """The console of standard output, for results."""
     return _Results(highlight=False, markup=False, emoji=False)
 
 
 @cache
 def messages() -> Console:
-    """The console of standard error, where everything else goes; only one, so that lines appear above bars."""
+    """The one console of standard error, for everything else; lines appear above its progress bars."""
     return _Messages(stderr=True, highlight=False, markup=False, emoji=False)
 
 
@@ -87,7 +86,7 @@ def write_bytes(line: bytes) -> None:
 
 
 def write_pieces(pieces: Iterable[bytes]) -> None:
-    """The pieces one behind the other, as one line on standard output. No progress display may be under way."""
+    """The pieces, concatenated, as one line on standard output. Not during a progress display."""
     sys.stdout.flush()
     for piece in pieces:
         sys.stdout.buffer.write(piece)
@@ -96,7 +95,7 @@ def write_pieces(pieces: Iterable[bytes]) -> None:
 
 
 class JSONList:
-    """The items of a JSON array that may be too long for memory: then they are in a temporary file."""
+    """The items of a JSON array; beyond `HELD_BYTES` they are in a temporary file."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(HELD_BYTES)  # noqa: SIM115  # it is closed with the list
@@ -116,7 +115,7 @@ class JSONList:
         self._empty = False
 
     def clear(self) -> None:
-        """Nothing is left in it."""
+        """Removes all items."""
         self._file.seek(0)
         self._file.truncate()
         self._empty = True
@@ -195,10 +194,10 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what comes from outside must not steer the terminal."""
+    """The text with control characters escaped, so that data cannot control the terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def shortened(text: str, width: int) -> str:
-    """At most so many characters, with an ellipsis where some are missing."""
+    """At most `width` characters, with an ellipsis if some are missing."""
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""`pagefold dead-letters`: what was kept because it needs a person."""
+"""`pagefold dead-letters`: events and requests that need a person."""
 
 import getpass
 import sys
@@ -44,20 +44,20 @@ KindOption = Annotated[
     Kind | None, Parameter(name="--kind", help="Only those kept at ingest, or only those kept at projection.")
 ]
 DomainOption = Annotated[DomainName | None, Parameter(name="--domain", help="Only this domain.")]
-SourceOption = Annotated[str | None, Parameter(name="--source", help="Only what this source said.")]
+SourceOption = Annotated[str | None, Parameter(name="--source", help="Only events of this source.")]
 Operator = Annotated[
-    str | None, Parameter(name="--as", help="The name under which the decision is kept; the login name unless given.")
+    str | None, Parameter(name="--as", help="Your name, recorded with the decision; the login name unless given.")
 ]
 
 letters = App(
     name="dead-letters",
     help="""\
-List, show, retry, correct, discard and purge what was kept because it needs a person.
+List, show, retry, correct, discard and purge events and requests that need a person.
 
-`ingest-7` is an event whose version stands in the log with another content; the log keeps the first. Or it is a part of
-a request, of which no event could be made. `projection-12` is an event in the log that could not be folded; the page
-shows the newest one that could. None is ever deleted: what is resolved is kept with who did it, when and how. What they
-say is removed after a time, which [dead_letters] in the configuration says.
+`ingest-7` is an event whose version the log has with another content, which it keeps, or a part of a request that could
+not be turned into an event. `projection-12` is an event in the log that could not be folded; the page shows the newest
+one that could. None is ever deleted: resolved ones keep who resolved them, when and how. Their bodies are removed after
+the time that [dead_letters] in the configuration sets.
 """,
     help_epilogue="",
 )
@@ -69,21 +69,20 @@ def list_letters(  # noqa: PLR0913  # the command's options
     kind: KindOption = None,
     domain: DomainOption = None,
     source: SourceOption = None,
-    resolved: Annotated[bool, Parameter(help="Those that are resolved, instead.", show_default=False)] = False,
-    limit: Annotated[int, Parameter(help="At most so many, the newest.")] = 100,
+    resolved: Annotated[bool, Parameter(help="List resolved ones instead.", show_default=False)] = False,
+    limit: Annotated[int, Parameter(help="List at most this many, the newest.")] = 100,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List dead letters, the newest first.
+    """List open dead letters, newest first.
 
     Parameters
     ----------
     as_json
         Print one JSON object a line: id, kind, domain, sku, channel, source, version, revision, error, recordedAt, and,
         null while it is open, resolution (folded, appended, ignored, corrected or discarded), resolvedAt, resolvedBy,
-        reason, position; via (webhook or cdc) of a request that could not be made an event, whose domain and revision
-        are null, and sku, channel and version where they are not known; purgedAt, purgedBy, when what it said was
-        removed.
+        reason, position; via (webhook or cdc) of a request that could not be turned into an event, whose domain and
+        revision are null, as are unknown sku, channel and version; purgedAt and purgedBy of a removed body.
     """
     wanted = DeadLetterFilter(kind, domain, source, resolved)
     return run(lambda: _list(wanted, limit, options, as_json=as_json))
@@ -110,7 +109,7 @@ async def _list(wanted: DeadLetterFilter, limit: int, options: Options, *, as_js
 
 
 async def _newest(shop: Shop, wanted: DeadLetterFilter, limit: int) -> AsyncIterator[DeadLetterHeader]:
-    """So many of the newest letters, at most; a page of them is in memory."""
+    """The newest letters, at most `limit`; one chunk of them is in memory."""
     after: str | None = None
     while limit > 0:
         page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, LARGEST_PAGE))
@@ -136,7 +135,7 @@ def _moment(text: str) -> str:
 
 
 def _resolution(letter: DeadLetterHeader | DeadLetterDetail) -> str:
-    """How a letter ended: `discarded by ada at 2026-01-01 12:00:00: a test`."""
+    """How a dead letter was resolved: `discarded by ada at 2026-01-01 12:00:00: a test`."""
     by = f" by {letter.resolved_by}" if letter.resolved_by is not None else ""
     because = f": {letter.reason}" if letter.reason is not None else ""
     return f"{letter.resolution}{by} at {_moment(letter.resolved_at or '')}{because}"
@@ -150,15 +149,15 @@ def show(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Show a dead letter whole: its error and its event; of a conflict, also how it differs from what stands.
+    """Show a dead letter: its error and its event, and how a conflict differs from the event in the log.
 
     Parameters
     ----------
     identifier
         Such as `projection-12`.
     as_json
-        Print one JSON document: as list does, and event, headers, and for an open conflict differences (path, before,
-        after: what stands, what this one says). What is no JSON is shown as text, and whole in base64.
+        Print one JSON document: the fields of list, and event, headers, and of an open conflict differences (path,
+        before: in the log, after: in this dead letter). A body that is not JSON is text, and complete in base64.
     """
     return run(lambda: _show(identifier, options, as_json=as_json))
 
@@ -216,17 +215,17 @@ def retry(  # the command's options
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Try dead letters again: fold their stream, append their event, or make an event of their request.
+    """Retry dead letters: fold their stream, append their event, or turn their request into events.
 
-    Prints what became of each: resolved, still dead, or gone (it was resolved before). Exit code 1 when any is still
-    dead. A newer good event resolves a letter by itself; nothing needs to be tried again then.
+    Prints the result of each: resolved, still dead, or gone (it was resolved before). Exit code 1 if any is still dead.
+    A newer valid event resolves a dead letter by itself.
 
     Parameters
     ----------
     identifiers
         Such as `projection-12`.
     everything
-        All that there are, the oldest first.
+        All open dead letters, oldest first.
     as_json
         Print one JSON object a line: id, result.
     """
@@ -250,16 +249,14 @@ async def _retry(identifiers: Sequence[str], wanted: DeadLetterFilter, options: 
                     if stop:
                         break
     summary = ", ".join(f"{number:,} {result}" for result, number in counts.items() if number)
-    print_message(
-        f"{count(sum(counts.values()), 'dead letter')} tried again: {summary}" if summary else "no dead letters"
-    )
+    print_message(f"{count(sum(counts.values()), 'dead letter')} retried: {summary}" if summary else "no dead letters")
     if stop:
         return stop.exit_code
     return Exit.REFUSED if counts["still dead"] else Exit.DONE
 
 
 async def _found(shop: Shop, identifiers: Sequence[str]) -> list[DeadLetter]:
-    """The letters that were asked for, each once. Raises `UnknownDeadLetter`."""
+    """The dead letters with these names, each once. Raises `UnknownDeadLetter`."""
     return [await shop.dead_letters.get(identifier) for identifier in dict.fromkeys(identifiers)]
 
 
@@ -286,21 +283,21 @@ def correct(  # the command's options
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Put another payload in the place of a dead letter's.
+    """Replace the payload of a dead letter.
 
-    It is checked as whatever comes in, and appended to the log as an event of yours: the next revision of the letter's
-    version. `pagefold history` shows it. The letter is resolved and keeps what it has. Exit code 1 when the payload
-    was refused.
+    The payload is validated, and appended to the log as an event of yours: the next revision of the dead letter's
+    version. `pagefold history` shows it. The dead letter is resolved, and keeps its body. Exit code 1 if the payload is
+    rejected.
 
     Parameters
     ----------
     identifier
         Such as `ingest-7`.
     payload
-        A file with the payload as JSON, `null` to withdraw; `-` reads standard input. Where the letter is a request of
-        which no event could be made: with the whole event.
+        A file with the payload as JSON, `null` to withdraw; `-` reads standard input. For a request that could not be
+        turned into an event: the complete event.
     version
-        Another version of the same stream, instead of the letter's.
+        Another version of the same stream, instead of the dead letter's.
     as_json
         Print one JSON object: id, outcome, position, path, reason.
     """
@@ -323,7 +320,7 @@ async def _correct(
 
 
 def _read(payload: str) -> bytes:
-    """The payload in a file, or on standard input; of one that is too large, as much as shows that."""
+    """The payload from a file or standard input; of one that is too large, just enough to show that."""
     if payload == "-":
         return sys.stdin.buffer.read(MAX_EVENT_BYTES + 1).removeprefix(BYTE_ORDER_MARK)
     try:
@@ -338,7 +335,7 @@ def _tell_result(name: str, result: AppendResult) -> None:
         place = f"{result.path}: " if result.path else ""
         print_message(printable(f"{name} stays as it is: {place}{result.reason}"))
     elif result.outcome == "duplicate":
-        print(f"{name}  corrected: position {result.position} says so already")
+        print(f"{name}  corrected: position {result.position} has this payload already")
     else:
         print(f"{name}  corrected by the event at position {result.position}")
 
@@ -351,19 +348,18 @@ def purge(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Remove what dead letters say: of all whose time is over, or of some at once.
+    """Remove the bodies of dead letters: of all that are old enough, or of some at once.
 
-    The letters stay: that it happened, when and to which stream, and who removed what they said. Workers do the same
-    every hour, for what is older than [dead_letters] in the configuration allows. Nothing else has what an open request
-    or conflict says. Prints how many letters of each sort it were, or, of those that are named, what became of each:
-    purged, or gone (it was removed before).
+    Their other fields stay, with who removed the body. Workers do the same every hour, for bodies older than
+    [dead_letters] in the configuration allows. The body of an open request or conflict has no other copy. Prints the
+    number of each sort, or the result of each that is named: purged, or gone (it was removed before).
 
     Parameters
     ----------
     identifiers
-        Such as `ingest-7`: these, whatever their age. Without any, those whose time is over.
+        Such as `ingest-7`: these, whatever their age. Without any, those that are old enough.
     dry_run
-        Only tell what would be done.
+        Print what would be done, and do nothing.
     as_json
         Print one JSON object a line: id, result; without names sort (request, conflict or projection), resolved,
         letters.
@@ -392,10 +388,10 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
     for each in emptied:
         if each.letters:
             print(count(each.letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
-    verb = "would be removed" if dry_run else "was removed"
+    verb = "would be removed" if dry_run else "were removed"
     total = sum(each.letters for each in emptied)
     print_message(
-        f"what {count(total, 'dead letter')} said {verb}" if total else "no dead letter is older than it may be"
+        f"the bodies of {count(total, 'dead letter')} {verb}" if total else "no body is old enough to be removed"
     )
     return Exit.DONE
 
@@ -479,10 +475,10 @@ async def _discard_all(
 
 
 def login_name() -> str:
-    """Who is at work here. Raises `UsageError` where nobody knows, as in some containers."""
+    """The login name. Raises `UsageError` where it is unknown, as in some containers."""
     name = _known_name()
     if name is None:
-        raise UsageError("--as", "nobody knows the login name here: give a name")
+        raise UsageError("--as", "the login name is unknown; set it with --as NAME")
     return name
 
 

@@ -1,4 +1,4 @@
-"""`pagefold epochs`: counters that began anew."""
+"""`pagefold epochs`: version counters that were restarted."""
 
 from typing import Annotated
 
@@ -20,10 +20,10 @@ epochs = App(
     help="""\
 List and raise epochs, and dismiss sources that look reset.
 
-An epoch orders before the versions of a source. When a source's counter was restarted, everything that it says is
-older than what stands: in the next epoch, its versions begin anew. An epoch is of a source, or of one stream
-`sku/channel/domain/source`, such as that of a price whose version was nonsense. It counts at once, in every process
-that runs, for whatever comes without an epoch of its own; pages show the source's own versions as before.
+Epochs order before versions. After a source's version counter was restarted, its events are older than those in the
+log: in the next epoch they count again. An epoch belongs to a source, or to one stream `sku/channel/domain/source`,
+such as that of a price whose version was nonsense. It applies at once, in every running process, to events without an
+epoch of their own; pages show the source's own versions as before.
 """,
     help_epilogue="""\
 **Examples**
@@ -40,10 +40,10 @@ pagefold epochs list
 
 @epochs.command(name="list", help_epilogue="")
 def list_epochs(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
-    """List what was raised and dismissed, the newest first: of whom, by whom, and why.
+    """List raised epochs and dismissed warnings, newest first: for which source, by whom, and why.
 
-    `own` tells that there are streams of a source with epochs of their own: the source has named them, or a rebuild has
-    found records that were made again. Their histories show them.
+    `own` means that streams of a source have epochs of their own: the source named them, or a rebuild found recreated
+    records. Their histories show them.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ async def _list(options: Options, *, as_json: bool) -> int:
     elif found:
         show_table(("when", "what", "scope", "epoch", "by", "reason"), map(_row, found), wrapped=("scope", "reason"))
     else:
-        print_message("no epoch was raised so far: all events are of epoch 0")
+        print_message("no epoch was raised: all events are of epoch 0")
     return Exit.DONE
 
 
@@ -87,15 +87,15 @@ def raise_epoch(
 ) -> int:
     """Raise the epoch of a source or of one stream.
 
-    Before that, let run dry what the source had sent before: whatever comes later counts as of the new epoch. Of what
-    the source has by now, `pagefold rebuild --source SOURCE` brings the new epoch every row.
+    First let everything arrive that the source has sent: later events count as of the new epoch. Then
+    `pagefold rebuild --source SOURCE` brings every row of its snapshot into the new epoch.
 
     Parameters
     ----------
     scope
         A source, or a stream `sku/channel/domain/source` as `pagefold dead-letters` and rebuilds name it.
     epoch
-        This one, instead of the next; 1023 is the last.
+        Raise to this epoch instead of the next; at most 1023.
     as_json
         Print one JSON object: what, scope, epoch, operator, reason, recordedAt.
     """
@@ -128,14 +128,14 @@ def dismiss(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Say that a source which looks reset is not. Exit code 1 when it does not look so.
+    """Dismiss the warning that a source looks reset. Exit code 1 without such a warning.
 
-    When as many of its events are older than what stands once more, it looks reset again.
+    It comes back when as many more of its events are older than those in the log.
 
     Parameters
     ----------
     source
-        As `pagefold status` names it.
+        The source, as `pagefold status` names it.
     as_json
         Print one JSON object: what, scope, domain, operator, reason, recordedAt.
     """

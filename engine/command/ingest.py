@@ -27,12 +27,12 @@ def ingest(
 ) -> int:
     """Append the events in NDJSON files to the log.
 
-    One event a line; gzip and zstd are unpacked, blank lines are skipped. The store is made when there is none. Every
-    line is appended, found to be a duplicate, refused as a conflict (its version stands in the log with another
-    content), or rejected because it breaks a rule; the counts of each go to standard output.
+    One event a line; gzip and zstd are decompressed, blank lines skipped. Creates the store if there is none. Every
+    line is appended, a duplicate, a conflict (the log has its version with another content), or rejected because it
+    breaks a rule; prints the number of each.
 
-    Running it again is safe: what is in the log already counts as a duplicate. Ctrl-C and SIGTERM finish the current
-    batch and print the counts so far (exit code 130 or 143); what was counted as appended stays.
+    Safe to run again: what is in the log is a duplicate. Ctrl-C and SIGTERM finish the current batch and print the
+    counts so far (exit code 130 or 143); what was counted as appended is in the log.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def ingest(
 
 
 def _check_rejects(rejects: Path, files: Sequence[str]) -> None:
-    """Refused lines must not overwrite what is to be read."""
+    """Refused lines must not overwrite a file that is read."""
     for name in files:
         if name != STANDARD_INPUT and rejects.exists() and Path(name).exists() and rejects.samefile(name):
             raise UsageError("--rejects", f"{rejects} is a file to be read; name another")

@@ -128,7 +128,8 @@ class IngestJob:
         self._meter.update(batch.position, f"{self.lines:,} lines" + (f", {refused:,} refused" if refused else ""))
 
 
-_csv_header = re.compile(rb'"?[\w .-]+"?(?:[,;\t]"?[\w .-]*"?)+', re.ASCII)
+_csv_cell = rb'(?:"?[\w.-]+(?: [\w.-]+){0,3}"?|)'
+_csv_header = re.compile(_csv_cell + rb"(?:[,;\t]" + _csv_cell + rb")+", re.ASCII)
 
 
 def format_hint(first: NdjsonLine) -> str | None:

@@ -1,4 +1,4 @@
-"""`pagefold init`: a configuration to begin with, and the store."""
+"""`pagefold init`: a sample configuration, and the store."""
 
 import json
 import os
@@ -23,28 +23,25 @@ def init(
     force: Annotated[bool, Parameter(show_default=False)] = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Write a commented pagefold.toml, and make the store's tables.
+    """Write a commented pagefold.toml, and create the store.
 
-    A configuration that is there already stays as it is; the store that it names is made, or brought up to date. So it
-    is safe to run again, and what to run after an upgrade.
+    An existing configuration is kept; its store is created, or migrated. Safe to run again; run it after an upgrade.
 
     Parameters
     ----------
     force
-        Replace a configuration that is there already.
+        Replace an existing configuration.
     """
     file = Path(options.config or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
     written = force or not file.exists()
     if written:
         _write(file, sample(options.store), force=force)
-    print_message(
-        f"wrote {file}: change it to your sources and channels" if written else f"{file} is there already, and stays"
-    )
+    print_message(f"wrote {file}: enter your sources and channels" if written else f"{file} exists, and stays as it is")
     return run(lambda: _make_store(options.load()))
 
 
 def sample(url: str | None = None) -> str:
-    """The configuration to begin with, for the store at `url`. A URL with a password is not written into a file."""
+    """The sample configuration, with the store at `url`. A URL with a password is not written into a file."""
     text = (files("pagefold.engine.command") / "sample.toml").read_text(encoding="utf-8")
     if url is None or redacted(url) != url:
         return text

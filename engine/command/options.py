@@ -1,4 +1,4 @@
-"""What every command takes, and what its exit code means."""
+"""The options and exit codes of every command."""
 
 import os
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Exit(IntEnum):
     FAILED = 3
     """The store or a source failed."""
     BROKEN_PIPE = 141
-    """Whoever read the output has gone: what a shell reports of SIGPIPE."""
+    """The reader of the output is gone: the code that shells report for SIGPIPE."""
 
 
 class UsageError(Exception):
-    """The command was called in a way that cannot be meant."""
+    """The command's arguments are wrong or contradict each other."""
 
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(f"{argument}: {problem}")
@@ -43,27 +43,27 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may stand before or behind every command."""
+    """The options of every command, before or after its name."""
 
     config: Annotated[Path | None, Parameter(name="--config", group=_everywhere, metavar="FILE")] = None
-    """The configuration, instead of PAGEFOLD_CONFIG or ./pagefold.toml."""
+    """The configuration file, instead of PAGEFOLD_CONFIG or ./pagefold.toml."""
 
     store: Annotated[str | None, Parameter(name="--store", group=_everywhere, metavar="URL")] = None
     """The store, instead of PAGEFOLD_STORE or the configuration's: sqlite:///folder or postgresql://…"""
 
     log_level: Annotated[logs.Level | None, Parameter(name="--log-level", group=_everywhere)] = None
-    """The least of what is logged, instead of PAGEFOLD_LOG_LEVEL; usually `warning`, and `info` for work."""
+    """The lowest level that is logged, instead of PAGEFOLD_LOG_LEVEL; by default `warning`; `info` for work."""
 
     def load(self) -> Config:
         """The configuration. Raises `ConfigurationError`."""
         return Config.load(self.config, store=self.store)
 
     def start_logging(self, usual: logs.Level = "warning") -> None:
-        """Logs from now on; at the level `usual` unless another was asked for. Raises `ConfigurationError`."""
+        """Configures logging, at the level `usual` unless one was given. Raises `ConfigurationError`."""
         logs.configure(self.level() or usual)
 
     def level(self) -> logs.Level | None:
-        """The level that was asked for. Raises `ConfigurationError`."""
+        """The level that was given, or None. Raises `ConfigurationError`."""
         if self.log_level is not None:
             return self.log_level
         given = os.environ.get(LOG_LEVEL_VARIABLE, "").lower()
@@ -71,12 +71,14 @@ class Options:
             if given == level:
                 return level
         if given:
-            raise ConfigurationError(LOG_LEVEL_VARIABLE, f"{given!r} is none of {', '.join(logs.LEVELS)}")
+            raise ConfigurationError(
+                LOG_LEVEL_VARIABLE, f"unknown level {given!r}; {suggestion(given, logs.LEVELS, 'levels')}"
+            )
         return None
 
 
 Injected = Annotated[Options, Parameter(parse=False)]
-"""A command's parameter `options`: filled in from what stood before or behind the command."""
+"""A command's parameter `options`, which `launch` passes."""
 
 AsJSON = Annotated[bool, Parameter(name="--json", show_default=False)]
 Processes = Annotated[int | None, Parameter(validator=Number(gte=1), show_default=False)]

@@ -1,4 +1,4 @@
-"""`pagefold serve`: pages over HTTP, and with --work the consumers as well."""
+"""`pagefold serve`: the HTTP server, and with --work the consumers."""
 
 import os
 import socket
@@ -50,19 +50,19 @@ def serve(
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 2,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Runs the server until it is told to end.
+    """Runs the server until a signal stops it.
 
     Parameters
     ----------
     host
         The address to listen on.
     port
-        The port; 0 takes a free one.
+        The port; 0 chooses a free one.
     work
         Run the consumers too, as `pagefold work` does.
     workers
-        How many processes share the port. The first one takes changes, and runs the consumers with --work; the others
-        read pages, and do not wait behind it. With 1, one process does everything.
+        How many processes share the port. The first one ingests changes, and runs the consumers with --work; the others
+        serve page reads. With 1, one process does everything.
     """
     options.start_logging("info")
     shorten_switch_interval()
@@ -80,7 +80,7 @@ def serve(
 
 
 class _Shared(NamedTuple):
-    """What all processes have."""
+    """What all processes share."""
 
     config: Config
     listener: socket.socket
@@ -90,7 +90,7 @@ class _Shared(NamedTuple):
 
 
 def within_room(config: Config) -> Config:
-    """The configuration, with no more connections than there may be open files."""
+    """The configuration, with its connections limited by the number of open files allowed."""
     connections = raise_file_limit(config.http.connections)
     return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
 
@@ -118,7 +118,7 @@ async def _serve(shared: _Shared, start: Start | None = None) -> int:
 
 @asynccontextmanager
 async def _opened(config: Config, start: Start | None) -> AsyncIterator[Shop]:
-    """The shop. Who takes another's place waits until the store can be opened, for the others go on meanwhile, too."""
+    """The shop. A replacement of another process waits until the store can be opened, as the others keep serving."""
     async with AsyncExitStack() as stack:
         while True:
             try:

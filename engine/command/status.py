@@ -1,4 +1,4 @@
-"""`pagefold status`: how far each domain is, how far behind, and what waits for a person."""
+"""`pagefold status`: checkpoints, lag, and what needs a person."""
 
 import msgspec
 from rich.text import Text
@@ -12,14 +12,13 @@ from pagefold.engine.runtime.event_loop import run
 
 
 def status(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # noqa: B008  # it is immutable
-    """Show how far each domain is, how far behind, and what waits for a person.
+    """Show the checkpoint and the lag of each domain, and what needs a person.
 
-    Of each domain: its checkpoint in the log; its lag, in events that are not folded yet and in how long the oldest of
-    them has waited; what became of the events up to the checkpoint (applied, stale and dead are all of them); dead
-    letters and conflicts; the worker that folds it, or did last. Of each channel: its sections, and how many are ready.
-    Below that, what needs somebody: what keeps pages from being read or changes from being appended and folded, as
-    /readyz says it, and a recovery that has not come to its end (exit code 1 with either); sources whose counters look
-    reset (exit code 1, until somebody has answered: `pagefold epochs`), a configuration that has changed, dead letters.
+    For each domain: its checkpoint in the log; its lag, as the number of events not folded yet and the age of the
+    oldest; the events up to the checkpoint by result (applied, stale or dead); dead letters and conflicts; the last
+    worker. For each channel: its sections, and how many are ready. Then what needs a person: failed checks of /readyz
+    and an unfinished recovery (exit code 1), sources whose counters look reset (exit code 1, until `pagefold epochs`
+    raises or dismisses), a changed configuration, dead letters.
 
     Parameters
     ----------
@@ -84,19 +83,17 @@ def _hint(found: Status) -> None:
                 Text(f"not ready for {' and '.join(check.purposes)}: {check.name}: {check.problem}", style="red")
             )
     if found.recovering:
-        print_message(
-            Text("pages are being folded again: where no `pagefold recover` is at work, run it once more", style="red")
-        )
+        print_message(Text("a recovery is unfinished: if no `pagefold recover` is running, run it again", style="red"))
     changed = [domain.domain for domain in found.domains if domain.configuration_changed]
     if changed:
         names = ", ".join(changed)
         print_message(
-            f"configuration changed, or the release, since {names} was folded: `pagefold work` folds it again"
+            f"configuration changed, or the release, since {names} was folded: `pagefold work` folds all pages again"
         )
     for reset in found.looks_reset:
         print_message(Text(reset_warning(reset), style="red"))
     if found.deliveries:
-        print_message(f"no event could be made of {count(found.deliveries, 'request')}")
+        print_message(f"{count(found.deliveries, 'request')} could not be turned into events")
     if found.expiring:
         print_message(Text(f"{count(found.expiring, 'open dead letter')} {_expiry(found.expiring)}", style="red"))
     if found.purged:
@@ -117,8 +114,8 @@ def _expiry(letters: int) -> str:
 def reset_warning(reset: ResetStatus) -> str:
     """What is wrong with a source, and what to do."""
     return (
-        f"source looks reset: {count(reset.stale, 'event')} of {reset.source} about {reset.domain} had older versions "
-        "than what stands, and change no page; has its counter been restarted? "
-        f"`pagefold epochs raise {reset.source} --reason …` begins a new epoch for what comes; "
-        f"`pagefold epochs dismiss {reset.source} --reason …` says that it is nothing"
+        f"source looks reset: {count(reset.stale, 'event')} of {reset.source} about {reset.domain} had versions older "
+        "than the stored ones, and changed no page. Was its counter restarted? "
+        f"`pagefold epochs raise {reset.source} --reason …` starts a new epoch for its next events; "
+        f"`pagefold epochs dismiss {reset.source} --reason …` dismisses this warning"
     )

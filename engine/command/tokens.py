@@ -1,4 +1,4 @@
-"""`pagefold tokens`: who may do what over HTTP."""
+"""`pagefold tokens`: the tokens of HTTP clients."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,11 +25,11 @@ _STYLES: Mapping[TokenState, str] = {"live": "green", "expired": "yellow", "revo
 tokens = App(
     name="tokens",
     help="""\
-Create, list and revoke the tokens that clients of the HTTP server show.
+Create, list and revoke the tokens that authenticate HTTP clients.
 
-A token has scopes: *read* (pages, their lists and histories), *ingest* (append events, of one source), *operate* (dead
-letters, metrics). Its secret is shown once, by `create`; the store has no more than its SHA-256. Its name, such as
-`tok_7f3a90b1c2d4`, is no secret.
+A token has scopes: *read* (pages, lists, histories), *ingest* (append events of one source), *operate* (dead letters,
+metrics). `create` prints its secret once; the store keeps only a SHA-256 of it. Its name, such as `tok_7f3a90b1c2d4`,
+is not secret.
 """,
     help_epilogue="""\
 **Examples**
@@ -54,23 +54,22 @@ def create(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Create a token and print its secret, which nobody can look up later.
+    """Create a token and print its secret, which cannot be shown again.
 
-    The secret is all that goes to standard output, so that it can be piped to where it is kept; what the token may do
-    is told on standard error.
+    Only the secret goes to standard output, so that it can be piped into a file or a vault.
 
     Parameters
     ----------
     scope
-        What it may do; may be given several times.
+        What it may do. Repeat for several scopes.
     source
-        The source that it writes: needed for the scope ingest, and for no other.
+        The source whose events it may append: required for the scope ingest, not allowed for others.
     expires
         Its lifetime: a number and a unit, such as `90d`, `12h` or `30m`. Without it, it is valid until it is revoked.
     label
-        Who has it and what for, in your words.
+        A note: who uses it, and what for.
     as_json
-        Print one JSON object: secret, and what list has.
+        Print one JSON object: secret, and the fields of list.
     """
     lifetime = None if expires is None else _lifetime(expires)
     return run(lambda: _create(scope, source, lifetime, label, options, as_json=as_json))
@@ -110,18 +109,18 @@ async def _create(
     bound = "" if token.source is None else f" for {token.source}"
     ends = "until it is revoked" if token.expires_at is None else f"until {_moment(token.expires_at)} UTC"
     print_message(f"{token.name} may {' and '.join(scope_text(token.scopes).split())}{bound}, {ends}")
-    print_message("its secret is shown this once: keep it where secrets are kept")
+    print_message("the secret is not shown again: store it safely")
     return Exit.DONE
 
 
 @tokens.command(name="list", help_epilogue="")
 def list_tokens(
     *,
-    limit: Annotated[int, Parameter(help="At most so many, the first that were made.")] = 1_000,
+    limit: Annotated[int, Parameter(help="List at most this many, the oldest.")] = 1_000,
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """List tokens in the order in which they were made, expired and revoked ones too.
+    """List tokens, oldest first, expired and revoked ones too.
 
     Parameters
     ----------
@@ -151,7 +150,7 @@ async def _list(limit: int, options: Options, *, as_json: bool) -> int:
 
 
 async def _first(shop: Shop, limit: int) -> AsyncIterator[Token]:
-    """So many of the tokens, at most."""
+    """The oldest tokens, at most `limit`."""
     after: Token | None = None
     while limit > 0:
         page = await shop.tokens.tokens(after=after, limit=min(limit, MAX_LISTED))
@@ -191,15 +190,14 @@ def revoke(
     *names: Annotated[str, Parameter(name="NAME", required=True)],
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Revoke tokens, for ever. Servers that run let nobody in with them any more within seconds.
+    """Revoke tokens, permanently. Running servers reject them within seconds.
 
-    A token that is revoked already stays as it is. Exit code 1 when there is none of a name; the others are revoked all
-    the same.
+    Exit code 1 if a name is unknown; the other tokens are revoked.
 
     Parameters
     ----------
     names
-        Such as `tok_7f3a90b1c2d4`; `pagefold tokens list` shows them. A secret that was found somewhere does as well.
+        Such as `tok_7f3a90b1c2d4`; `pagefold tokens list` shows them. The secret itself is accepted too.
     """
     return run(lambda: _revoke(names, options))
 
@@ -216,5 +214,5 @@ async def _revoke(names: Sequence[str], options: Options) -> int:
                 print(f"{redact_secrets(name)}  revoked")
                 revoked += 1
     if revoked:
-        print_message(f"in servers that run, this counts within {TOKEN_CACHE_SECONDS:g} s")
+        print_message(f"running servers reject them within {TOKEN_CACHE_SECONDS:g} s")
     return Exit.DONE if revoked == len(names) else Exit.REFUSED

@@ -1,4 +1,4 @@
-"""`pagefold work`: the consumers, for ever or until they have caught up."""
+"""`pagefold work`: runs the consumers, until it is stopped or until they have caught up."""
 
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -30,16 +30,16 @@ def work(
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
-    """Run the consumers, which fold what is appended into pages.
+    """Run the consumers, which fold events into pages.
 
     Several workers may run: one folds a domain, the others stand by and take over when it dies. Ctrl-C and SIGTERM
-    finish the current batch. With --once, it ends when everything that was in the log at its start is folded; ended
-    earlier by a signal, its exit code is 130 or 143.
+    finish the current batch. With --once, it exits when everything that was in the log at its start is folded, or with
+    130 or 143 after a signal.
 
     Parameters
     ----------
     once
-        Fold what is in the log, and end.
+        Fold what is in the log, and exit.
     domain
         Only this domain; may be given several times.
     as_json
@@ -63,7 +63,7 @@ async def _work(domains: Collection[str], options: Options) -> int:
 
 
 class _Progress(NamedTuple):
-    """What a run began with: checkpoints, and by domain how many events were not folded."""
+    """The state at the start: checkpoints, and the events not folded yet, by domain."""
 
     before: Mapping[str, Checkpoint]
     behind: Mapping[str, int]
@@ -90,7 +90,7 @@ async def _checkpoints(shop: Shop, domains: Collection[str]) -> dict[str, Checkp
 
 
 def _difference(before: Checkpoint, after: Checkpoint) -> Checkpoint:
-    """What was counted between two checkpoints of a domain, at the position of the later one."""
+    """The events counted between two checkpoints of a domain, at the position of the later one."""
     return after._replace(
         applied=after.applied - before.applied, stale=after.stale - before.stale, dead=after.dead - before.dead
     )
@@ -102,7 +102,7 @@ def _events(checkpoint: Checkpoint) -> int:
 
 @asynccontextmanager
 async def _watched(shop: Shop, progress: _Progress) -> AsyncIterator[None]:
-    """Shows how far the folding is while the block lasts."""
+    """Shows progress during the block."""
     show = _show_bars if messages().is_terminal else _log_lag
     async with anyio.create_task_group() as group:
         group.start_soon(show, shop, progress)

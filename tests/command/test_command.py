@@ -128,7 +128,7 @@ def test_version() -> None:
         (("tokens", "create", "--scope", "read", "--source", "erp"), "source: only a token with the scope ingest"),
         (("tokens", "create", "--scope", "read", "--expires", "soon"), "--expires: 'soon' is not a length of time"),
         (("tokens", "create", "--scope", "read", "--expires", "90"), "such as 90d for 90 days"),
-        (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be from now on"),
+        (("tokens", "create", "--scope", "read", "--expires", "0d"), "expires: must be in the future"),
         (("tokens", "revoke"), "NAME"),
         (("dead-letters", "retry", "ingest-1", "--kind", "ingest"), "--all"),
         (("dead-letters", "retry", "--source", "erp", "--all"), "--all"),
@@ -159,7 +159,10 @@ def test_a_bad_level_in_the_environment_is_2(workplace: Path, monkeypatch: pytes
     """The environment's log level is checked like the option; empty is absent."""
     monkeypatch.setenv("PAGEFOLD_LOG_LEVEL", "loud")
     ran = run_pagefold("status")
-    assert (ran.code, ran.err) == (2, "pagefold: PAGEFOLD_LOG_LEVEL: 'loud' is none of debug, info, warning, error\n")
+    assert (ran.code, ran.err) == (
+        2,
+        "pagefold: PAGEFOLD_LOG_LEVEL: unknown level 'loud'; the levels are debug, info, warning, error\n",
+    )
     monkeypatch.setenv("PAGEFOLD_LOG_LEVEL", "")
     assert run_pagefold("status").code == 0
 

@@ -249,7 +249,7 @@ def test_a_request_is_shown_safely(workplace: Path) -> None:
     assert base64.b64decode(document["base64"]) == BODY
     assert document["headers"] == HEADERS
     assert "\n  content-type  application/json\n" in ran.out
-    assert "no event could be made of 1 request\n" in run_pagefold("status").err
+    assert "1 request could not be turned into events\n" in run_pagefold("status").err
     assert run_pagefold("status", "--json").document["deliveries"] == 1
     assert letters("retry", "--all").out == "ingest-1  still dead\n"
 

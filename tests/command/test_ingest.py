@@ -106,7 +106,7 @@ def test_counts_as_text(workplace: Path) -> None:
 @on_sqlite
 def test_only_the_first_refusals_are_shown(workplace: Path) -> None:
     """Ten are shown, the others are counted."""
-    ran = ingest(lines_file(workplace / "events.ndjson", *[b"[]"] * 25))
+    ran = ingest(lines_file(workplace / "events.ndjson", *[b"{}"] * 25))
     assert len(ran.err.splitlines()) == 11
     assert ran.err.endswith("… and 15 more refusals; --rejects FILE keeps them all\n")
 
@@ -299,7 +299,7 @@ def test_a_long_line_is_not_held() -> None:
 
 def test_a_small_file_may_hold_a_large_one() -> None:
     """Gzip is unpacked in pieces: a thousandfold expansion is never held whole."""
-    packed = gzip.compress(b"[]\n" * 10_000_000)
+    packed = gzip.compress(b"{}\n" * 10_000_000)
     assert len(packed) < 100_000
     sizes = [len(piece or b"") for piece in decompress(iter([packed[:50], packed[50:]]), "test")]
     assert sum(sizes) == 30_000_000

@@ -12,7 +12,7 @@ from tests.support.command_line import Ran, finished, on_sqlite, run_pagefold, s
 
 SHAPE = r"pagefold_[A-Za-z0-9_-]{43}"
 NAME = r"tok_[0-9a-f]{12}"
-ONCE = "its secret is shown this once: keep it where secrets are kept\n"
+ONCE = "the secret is not shown again: store it safely\n"
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_tokens_are_listed(shop: Path) -> None:
 
 def test_a_list_of_tokens_is_bounded(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most so many, whatever the pages are in which they are read; that there are more is told."""
-    monkeypatch.setattr("pagefold.engine.command.tokens.LARGEST_PAGE", 2)
+    monkeypatch.setattr("pagefold.engine.command.tokens.MAX_LISTED", 2)
     for number in range(5):
         run_pagefold("tokens", "create", "--scope", "read", "--label", f"{number}")
     for limit in range(1, 7):
@@ -104,7 +104,7 @@ def test_tokens_are_revoked(shop: Path) -> None:
     first, second, third = (run_pagefold("tokens", "create", "--scope", "read", "--json").document for _ in range(3))
     ran = run_pagefold("tokens", "revoke", first["name"], second["secret"])
     assert ran.out == f"{first['name']}  revoked\n{second['name']}  revoked\n"
-    assert (ran.code, ran.err) == (0, "in servers that run, this counts within 5 s\n")
+    assert (ran.code, ran.err) == (0, "running servers reject them within 5 s\n")
     assert [verified(each["secret"]) is None for each in (first, second, third)] == [True, True, False]
     ran = run_pagefold("tokens", "revoke", "tok_1", first["name"], third["name"])
     assert (ran.code, ran.out) == (1, f"{first['name']}  revoked\n{third['name']}  revoked\n")

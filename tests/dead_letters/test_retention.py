@@ -250,7 +250,7 @@ def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.
         ran = run_pagefold("dead-letters", "purge", *dry, "--as", "ada")
         assert ran.out.splitlines() == ["1 open request", "1 open conflict"]
         assert ("would be removed" in ran.err) is bool(dry)
-    assert "no dead letter is older than it may be" in run_pagefold("dead-letters", "purge", "--as", "ada").err
+    assert "no body is old enough to be removed" in run_pagefold("dead-letters", "purge", "--as", "ada").err
     listed = [json.loads(line) for line in run_pagefold("dead-letters", "list", "--json").out.splitlines()]
     [recent] = [each["id"] for each in listed if each["purgedAt"] is None]
     [gone, _] = [each["id"] for each in listed if each["purgedAt"] is not None]
