@@ -50,7 +50,7 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
     code, out, err = run_pagefold("check")
     assert (code, out) == (2, "")
     problems = (
-        "sources.pim.webhook.secret_variables[0]: the environment has no PIM_WEBHOOK_SECRET",
+        "sources.pim.webhook.secret_variables[0]: the environment variable PIM_WEBHOOK_SECRET is not set",
         "sources.pim.webhook.paths.payload.categorys: is not a field of the catalog payload; did you mean",
         "sources.pim.snapshot.token_variable: what PIM_TOKEN holds is no token",
         "sources.erp.cdc.columns.payload.tax: is not a field of the pricing payload",
