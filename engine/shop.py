@@ -33,6 +33,7 @@ from pagefold.engine.replay.replayer import OnDrift, OnProgress, Replayer, Repla
 from pagefold.engine.replay.section_verifier import SectionVerifier, SharedScans, split_ranges
 from pagefold.engine.replay.verifier_pool import MIN_EVENTS, RANGES_PER_PROCESS, VerifierPool, processors
 from pagefold.engine.runtime.counters import Counters
+from pagefold.engine.runtime.extras import needs_extra
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.task_groups import run_together
@@ -135,9 +136,13 @@ class Shop:
 
     @asynccontextmanager
     async def rebuilds(self) -> AsyncIterator["RebuildService"]:
-        """The service that begins, resumes and reports rebuilds, for the length of an `async with`."""
-        from pagefold.engine.rebuild.rebuild_service import RebuildService  # noqa: PLC0415  # callers without rebuilds need not load its libraries
-        from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
+        """The service that begins, resumes and reports rebuilds, for the length of an `async with`.
+
+        Raises `ExtraMissing` without `pagefold[rebuild]`.
+        """
+        with needs_extra("Shop.rebuilds", "rebuild"):
+            from pagefold.engine.rebuild.rebuild_service import RebuildService  # noqa: PLC0415  # callers without rebuilds need not have its packages
+            from pagefold.engine.rebuild.run_repository import open_runs  # noqa: PLC0415  # likewise
 
         async with open_runs(self.store) as runs:
             yield RebuildService(self.store, self.config, runs)

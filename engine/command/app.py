@@ -36,6 +36,7 @@ from pagefold.engine.command.work import work
 from pagefold.engine.errors import (
     ConfigurationError,
     DeadLetterResolved,
+    ExtraMissing,
     InvalidTokenRequest,
     PagefoldError,
     PagesWouldGo,
@@ -44,6 +45,7 @@ from pagefold.engine.errors import (
     UnknownDeadLetter,
     UnknownToken,
 )
+from pagefold.engine.runtime.extras import missing_extra
 from pagefold.engine.runtime.redaction import redact_secrets
 
 HELP = """\
@@ -168,7 +170,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(error: BaseException) -> int:
     """Prints each error once, and returns the exit code."""
-    found = list(_leaves(error))
+    found = [missing_extra(each, "this command") or each for each in _leaves(error)]
     if any(isinstance(each, BrokenPipeError) for each in found):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # drops what is still buffered
         return Exit.BROKEN_PIPE
@@ -213,7 +215,7 @@ def _exit_code(error: BaseException) -> int:
             | PagesWouldGo()
         ):
             return Exit.REFUSED
-        case ConfigurationError() | CycloptsError() | InvalidTokenRequest() | UsageError():
+        case ConfigurationError() | CycloptsError() | ExtraMissing() | InvalidTokenRequest() | UsageError():
             return Exit.USAGE
         case _:
             return Exit.FAILED

@@ -54,7 +54,7 @@ class MountedApplication:
 
         Raises what `pagefold.open` raises, and `ExtraMissing` without `pagefold[server]`.
         """
-        with needs_extra("server", "pagefold.asgi"):
+        with needs_extra("pagefold.asgi", "server"):
             from pagefold.engine.http.embedding import application_of  # noqa: PLC0415  # loaded when it is needed
         async with open_shop(self._config, work=self._work) as shop, application_of(shop, trusted=self._trusted) as app:
             self._shop, self._application = shop, app

@@ -1,4 +1,4 @@
-"""What is not installed with `pagefold` alone: the command line, the server and rebuilds are extras."""
+"""What is not installed with `pagefold` alone: the command line, the server, rebuilds and recorders are extras."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,41 @@ from typing import Literal, TypeAlias
 
 from pagefold.engine.errors import ExtraMissing
 
-Extra: TypeAlias = Literal["cli", "rebuild", "server", "eventsourcing"]
+Extra: TypeAlias = Literal["cli", "eventsourcing", "rebuild", "server"]
+
+EXTRA_OF: dict[str, Extra] = {
+    "aiolimiter": "rebuild",
+    "backports": "rebuild",
+    "cyclopts": "cli",
+    "eventsourcing": "eventsourcing",
+    "httptools": "server",
+    "httpx2": "rebuild",
+    "prometheus_client": "server",
+    "rich": "cli",
+    "starlette": "server",
+    "uvicorn": "server",
+    "uvloop": "server",
+    "xxhash": "server",
+}
+"""The extra that brings a package, by the name under which it is imported."""
+
+
+def missing_extra(error: BaseException, user: str, extra: Extra | None = None) -> ExtraMissing | None:
+    """The error to raise when a package is missing that `user` imports; None where `error` has another reason."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ModuleNotFoundError):
+        cause = cause.__cause__
+    package = "" if cause is None else (cause.name or "").partition(".")[0]
+    return ExtraMissing(user, extra or EXTRA_OF[package], package) if package in EXTRA_OF else None
 
 
 @contextmanager
-def needs_extra(extra: Extra, user: str) -> Iterator[None]:
-    """Imports in the block need the packages of an extra. Raises `ExtraMissing` where one is not installed."""
+def needs_extra(user: str, extra: Extra) -> Iterator[None]:
+    """The block imports what `extra` brings. Raises `ExtraMissing` where it is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "pagefold").partition(".")[0] == "pagefold":
+        missing = missing_extra(error, user, extra)
+        if missing is None:
             raise
-        raise ExtraMissing(user, extra, error.name or "") from error
+        raise missing from error

@@ -1,0 +1,128 @@
+"""What is installed with `pagefold` alone, what its extras add, and what is said where one is missing."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pagefold.engine.runtime.extras import EXTRA_OF
+from tests.docs.sizes import EXTRAS, brought, table
+from tests.support.documents import ROOT
+
+BLOCKED = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {modules!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+PROGRAM = """
+import asyncio, sys
+from datetime import UTC, datetime
+import pagefold
+import pagefold.engine.stores.postgres
+
+CONFIG = pagefold.Config.parse({
+    "store": {"url": sys.argv[1]},
+    "sources": {"erp": {"domains": ["pricing"]}},
+    "channels": {"web": {"locale": "de", "currency": "EUR", "requires": ["pricing"]}},
+})
+
+
+async def main():
+    async with pagefold.open(CONFIG, work=True) as shop:
+        event = pagefold.DomainEvent(type="pricing", sku="A", channel="*", source="erp", source_version=1,
+                                     occurred_at=datetime.now(UTC), payload={"currency": "EUR", "amount": "1.00"})
+        print([each.outcome for each in await shop.append([event])])
+        await shop.catch_up()
+        print((await shop.pages.get("A", "web"))["pricing"]["amount"], (await shop.health()).ok)
+        for use in (shop.rebuilds, pagefold.asgi(CONFIG).lifespan):
+            try:
+                async with use():
+                    print("it is there")
+            except pagefold.ExtraMissing as missing:
+                print(missing)
+
+
+asyncio.run(main())
+print(sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def ran(program: str, *arguments: str, code: int = 0) -> str:
+    """What a program prints, on both ways."""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def modules_of(*extras: str) -> set[str]:
+    """The modules that these extras bring."""
+    return {module for module, extra in EXTRA_OF.items() if extra in extras}
+
+
+def blocked(*extras: str) -> str:
+    """The beginning of a program in which these extras are not installed."""
+    return BLOCKED.format(modules=modules_of(*extras))
+
+
+def test_the_base_imports_nothing_of_the_extras(tmp_path: Path) -> None:
+    """Appending, working and reading load no module of an extra, and need none; what needs one says which."""
+    store = f"sqlite:///{tmp_path / 'shop'}"
+    said = ran(blocked("cli", "server", "rebuild", "eventsourcing") + PROGRAM, store).splitlines()
+    assert said[:2] == ["['appended']", "1.00 True"]
+    assert re.fullmatch(r"Shop\.rebuilds needs .*: pip install 'pagefold\[rebuild\]'", said[2])
+    assert re.fullmatch(r"pagefold\.asgi needs .*: pip install 'pagefold\[server\]'", said[3])
+    loaded = ran(PROGRAM.partition("        for use in")[0] + PROGRAM[PROGRAM.index("\n\nasyncio.run") :], store)
+    for module in EXTRA_OF.keys() - {"rich"}:  # structlog loads that one where it is
+        assert f"'{module}'" not in loaded, module
+    assert "'pagefold'" in loaded
+
+
+def test_the_command_says_what_to_install() -> None:
+    """One sentence, and the exit code of bad usage; without the server, all commands but `serve` are there."""
+    main = "sys.argv[0] = 'pagefold'\nfrom pagefold.engine.command import main\nmain()\n"
+    said = ran(blocked("cli") + main, "status", code=2)
+    assert re.fullmatch(r"pagefold: the command pagefold needs .*: pip install 'pagefold\[cli\]'\n", said)
+    assert "pagefold ingest" in ran(blocked("server") + main, "--help")
+    assert "--work" not in (said := ran(blocked("server") + main, "serve", code=2))
+    assert re.fullmatch(r"pagefold: this command needs .*: pip install 'pagefold\[server\]'\n", said)
+
+
+def test_every_package_of_an_extra_is_known() -> None:
+    """A package that is missing is traced to the extra in which pyproject.toml has it."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    named = {
+        re.split(r"[><=;\[. ]", each)[0].replace("-", "_"): extra
+        for extra in set(EXTRA_OF.values())
+        for each in extras[extra]
+        if not each.startswith("pagefold")
+    }
+    assert named == EXTRA_OF
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_contributors_have_every_extra(extra: str) -> None:
+    """The lock has what each extra brings."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE))
+    assert brought(extra) <= {name.replace("_", "-").replace(".", "-") for name in locked}
+
+
+def test_the_page_has_the_sizes() -> None:
+    """docs/embedding.md names the packages that each extra brings, with sizes that are about right."""
+    page = (ROOT / "docs" / "embedding.md").read_text("utf-8")
+    for line in table().splitlines()[2:]:
+        install, packages, size, which = [cell.strip() for cell in line.strip("|").split("|")]
+        written = re.search(rf"^\| {re.escape(install)} \| (\d+) \| (\d+) \| ([^|]*) \|$", page, re.MULTILINE)
+        assert written is not None, install
+        assert (written[1], written[3]) == (packages, which)
+        assert abs(int(written[2]) - int(size)) <= max(3, int(size) // 4)
