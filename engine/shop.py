@@ -24,7 +24,7 @@ from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.reading.health import Health
 from pagefold.engine.reading.history import HistoryEntry, history_of
-from pagefold.engine.reading.lag_cache import LagWatch
+from pagefold.engine.reading.lag_cache import LagCache
 from pagefold.engine.reading.page_reader import PageReader
 from pagefold.engine.reading.readiness import QUICK_CHECKS, Readiness, results_of
 from pagefold.engine.reading.status import Status, status_of
@@ -71,7 +71,7 @@ class Shop:
         self.epochs = EpochService(store, config, validator, epochs)
         self.counters = Counters()
         self.faults = RecentFaults()
-        self.lag = LagWatch(store, config)
+        self.lag = LagCache(store, config)
         self.retention = Retention(store.dead_letters, config.dead_letters)
         self.deliveries = WebhookRetrier(config, store, validator, self.append, self.counters, epochs)
         self.dead_letters.deliver_with(self.deliveries.try_again)

@@ -44,7 +44,7 @@ class FastPageReads:
 
     def __init__(self, service: ServerContext) -> None:
         self._service = service
-        self._read = service.shop.pages.at_once(prepare_page)
+        self._read = service.shop.pages.sync_reader(prepare_page)
         self._cache_control = service.caching.header
         self._traffic = service.traffic
 

@@ -26,7 +26,7 @@ async def exposition(service: ServerContext) -> bytes:
     """All metrics as text. Raises `StoreUnavailable`: without the store's metrics the shop would look idle."""
     registry = CollectorRegistry(auto_describe=False)
     checks, outlook = await service.readiness.results(), await service.shop.retention.outlook()
-    standing = await service.shop.lag.standing()
+    standing = await service.shop.lag.progress()
     registry.register(ShopCollector(service.reported.beside(service.numbers()), standing, outlook, checks))
     return generate_latest(registry)
 

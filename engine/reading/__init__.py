@@ -1,1 +1,1 @@
-"""What is read: pages, histories, status and readiness. Nothing here writes."""
+"""Reads: pages, histories, status, readiness and health. Nothing here writes."""

@@ -1,11 +1,11 @@
-"""What checks find, and for whom: for those who read pages, and for those who send changes."""
+"""The results of readiness checks, and whom each concerns: readers of pages, or senders of events."""
 
 from typing import Literal, TypeAlias
 
 import msgspec
 
 Purpose: TypeAlias = Literal["reads", "ingest"]
-"""What a server is asked for: pages, or to take changes and fold them."""
+"""What a server is asked for: `reads` of pages, or `ingest`, which appends events and folds them."""
 
 
 READS: tuple[Purpose, ...] = ("reads",)
@@ -18,7 +18,7 @@ PURPOSES = (*READS, *INGEST)
 
 
 class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True, rename={"purposes": "for"}):
-    """What a check has found: `problem` is what is wrong, and absent when nothing is."""
+    """The result of one check. `problem` says what is wrong, and is None when nothing is."""
 
     name: str
     purposes: tuple[Purpose, ...]

@@ -1,4 +1,4 @@
-"""The audit trail of a SKU: what each source said, when, and what it changed."""
+"""The history of a SKU: each event of each source, when it occurred, and what it changed."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple, TypeAlias
@@ -24,9 +24,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
     """One event of the log.
 
     `changes` are against the version before it in its stream; `withdrawn` is a payload of null; `head` marks the
-    version that counts. `version` is the source's own, in an `epoch` where that began anew. An event that a rebuild
-    made has its run, and why it was made; one that an operator made has the operator's name, and the dead letter that
-    it corrects; others have None.
+    stream's newest version. `version` is the source's own, within its `epoch`. An event of a rebuild has `run_id` and
+    `drift`, the reason for it; one of an operator has the name, and the dead letter that it `corrects`.
     """
 
     position: int
@@ -49,60 +48,59 @@ class HistoryEntry(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Cursor(NamedTuple):
-    """A place in the history of an SKU: an event of it, by (stream, version, revision)."""
+    """A place in the history of a SKU: one of its events."""
 
     stream: str
     version: int
     revision: int
 
 
-LOOKED_AT = 5_000
-"""How many events `history_page` looks at, where few of them are wanted."""
+MAX_EVENTS = 5_000
+"""Events that `history_page` reads, if few of them match."""
 
-MOST_BYTES = 8 * 1024 * 1024
-"""How much these events say together, unless the first of them says more."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of these events together, unless the first has more."""
 
 
 async def history_of(
     store: Store, sku: str, *, channel: str | None = None, domain: str | None = None, source: str | None = None
 ) -> AsyncIterator[HistoryEntry]:
     """Every event of a SKU, by stream and version. `channel` may be `*`."""
-    async for step in _walk(store, sku, _Wanted(channel, domain, source)):
+    async for step in _walk(store, sku, _Filter(channel, domain, source)):
         if step.entry is not None:
             yield step.entry
 
 
-async def history_page(  # what is wanted of a history has that many parts
+async def history_page(
     store: Store, sku: str, *, channel: str | None, domain: str | None, after: Cursor | None, limit: int
 ) -> tuple[list[HistoryEntry], Cursor | None]:
-    """The next entries behind a place, `limit` at most, and the place where they end: None when there are no more.
+    """The next entries after a cursor, up to `limit`, and the cursor of the next call: None when there are no more.
 
-    They are fewer, or none, where so many have to be looked at, or so many bytes, that the rest is for the next page. A
-    place that is in the history of another SKU is before all of this one.
+    There are fewer, or none, when `MAX_EVENTS` or `MAX_BYTES` were read. A cursor of another SKU begins from the start.
     """
     entries: list[HistoryEntry] = []
-    looked_at, size, reached = 0, 0, after
-    async for step in _walk(store, sku, _Wanted(channel, domain), after):
+    read, size, reached = 0, 0, after
+    async for step in _walk(store, sku, _Filter(channel, domain), after):
         size += step.size
         is_full = step.entry is not None and len(entries) == limit
-        if is_full or looked_at == LOOKED_AT or (looked_at and size > MOST_BYTES):
+        if is_full or read == MAX_EVENTS or (read and size > MAX_BYTES):
             return entries, reached
         if step.entry is not None:
             entries.append(step.entry)
-        looked_at, reached = looked_at + 1, step.cursor
+        read, reached = read + 1, step.cursor
     return entries, None
 
 
 class _Step(NamedTuple):
-    """An event that was looked at: its place, its entry if it is wanted, and how many bytes it says."""
+    """An event that was read: its cursor, its entry if it matches, and its size in bytes."""
 
     cursor: Cursor
     entry: HistoryEntry | None
     size: int
 
 
-class _Wanted(NamedTuple):
-    """What of a history is wanted; None is everything."""
+class _Filter(NamedTuple):
+    """Which events of a history to return; None matches all."""
 
     channel: str | None
     domain: str | None
@@ -113,27 +111,27 @@ class _Wanted(NamedTuple):
         return is_there and self.source in (None, stream.source)
 
 
-async def _walk(store: Store, sku: str, wanted: _Wanted, after: Cursor | None = None) -> AsyncIterator[_Step]:
-    """Every event behind a place: one step late, for then it is known for a head."""
+async def _walk(store: Store, sku: str, matching: _Filter, after: Cursor | None = None) -> AsyncIterator[_Step]:
+    """Every event after a cursor, one step late: only the next event shows whether it is a head."""
     prefix = encode_part(normalise_sku(sku)) + "/"
     if after is not None and not after.stream.startswith(prefix):
         after = None
-    stream, before = await _standing(store, after)
+    stream, before = await _payload_at(store, after)
     pending: _Step | None = None
     async for event in store.log.history(prefix, after):
         if pending is not None:
             yield _marked(pending) if event.originator_id != stream else pending
         if event.originator_id != stream:
             stream, before = event.originator_id, {}
-        entry, before = _entry(event, wanted, before)
+        entry, before = _entry(event, matching, before)
         cursor = Cursor(event.originator_id, event.originator_version, event.revision)
         pending = _Step(cursor, entry, len(event.state))
     if pending is not None:
         yield _marked(pending)
 
 
-async def _standing(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
-    """What was said last, at a place, in its stream."""
+async def _payload_at(store: Store, after: Cursor | None) -> tuple[str, Leaves]:
+    """The stream of a cursor, and the payload there."""
     if after is None:
         return "", {}
     found = await store.log.events_at({(after.stream, after.version)})
@@ -149,9 +147,9 @@ def _leaves(state: EventState) -> Leaves:
     return flatten(msgspec.json.decode(state.payload))
 
 
-def _entry(event: StoredEvent, wanted: _Wanted, before: Leaves) -> tuple[HistoryEntry | None, Leaves]:
-    """The entry of an event, and what is said since. None for an application's own, and for what is not wanted."""
-    if event.topic not in _DOMAINS or not wanted.has(name := parse_stream_id(event.originator_id)):
+def _entry(event: StoredEvent, matching: _Filter, before: Leaves) -> tuple[HistoryEntry | None, Leaves]:
+    """The entry of an event, and its payload. No entry for an application's own event, or one that does not match."""
+    if event.topic not in _DOMAINS or not matching.has(name := parse_stream_id(event.originator_id)):
         return None, before
     state = _state.decode(event.state)
     after = _leaves(state)

@@ -1,4 +1,4 @@
-"""How far folding is behind, looked up at most once a second, however many ask."""
+"""How far folding is behind, looked up at most once a second, whatever the number of callers."""
 
 import asyncio
 import time
@@ -11,40 +11,40 @@ from pagefold.engine.stores.store import Store
 FRESH_SECONDS = 1.0
 
 
-class LagWatch:
-    """Where the domains and dead letters stand, as it was a second ago at most."""
+class LagCache:
+    """The fold progress of a store, up to a second old."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
         self._known = FoldProgress([], 0)
         self._until = 0.0
-        self._looking: asyncio.Task[FoldProgress] | None = None
+        self._query: asyncio.Task[FoldProgress] | None = None
 
-    async def standing(self) -> FoldProgress:
-        """How far each domain is, and what waits for a person. Raises `StoreUnavailable`, in time.
+    async def progress(self) -> FoldProgress:
+        """How far each domain is folded, and what waits for a person. Concurrent callers share one query.
 
-        The store is asked once, however many wait.
+        Raises `StoreUnavailable` after `TIMEOUT_SECONDS`.
         """
         if time.monotonic() < self._until:
             return self._known
-        self._looking = self._looking or asyncio.create_task(self._look())
-        return await wait_with_timeout(self._looking)
+        self._query = self._query or asyncio.create_task(self._read())
+        return await wait_with_timeout(self._query)
 
     async def seconds(self) -> float:
-        """How long the oldest event of any domain has waited."""
-        return max((each.lag_seconds for each in (await self.standing()).domains), default=0.0)
+        """How long the oldest event of any domain has been waiting to be folded."""
+        return max((each.lag_seconds for each in (await self.progress()).domains), default=0.0)
 
     async def close(self) -> None:
-        """Looks no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking], timeout=TIMEOUT_SECONDS)
+        """Cancel a query under way."""
+        if self._query is not None:
+            self._query.cancel()
+            await asyncio.wait([self._query], timeout=TIMEOUT_SECONDS)
 
-    async def _look(self) -> FoldProgress:
+    async def _read(self) -> FoldProgress:
         try:
             self._known = await fold_progress(self._store, self._config)
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
-            self._looking = None
+            self._query = None
         return self._known

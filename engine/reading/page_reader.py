@@ -24,10 +24,10 @@ from pagefold.projections import Splicer, Stream, normalise_sku, stream_id
 from pagefold.projections.splicer import StoredSection
 from pagefold.projections.streams import EVERY_CHANNEL, is_storable_sku
 
-VERSIONS_LOOKED_AT = 50
-"""How far back a disabled page is asked whether it was ever live: so many versions of each source."""
+MAX_VERSIONS = 50
+"""Versions of each source that are read to find whether a disabled page was ever live."""
 
-VERSIONS_AT_A_TIME = 5
+VERSIONS_PER_READ = 5
 
 
 class ProductPage(msgspec.Struct, frozen=True):
@@ -82,9 +82,9 @@ class PageReader:
         self._requires = splicer.requires
 
     async def get_json(self, sku: str, channel: str, *, disabled: bool = False) -> bytes | None:
-        """The page as it is served, or None when there is none, or none to show.
+        """The page as it is served; None when there is none, or it is disabled and `disabled` is false.
 
-        A disabled page is given only when asked for. Raises `StoreUnavailable`.
+        Raises `StoreUnavailable`.
         """
         if channel not in self._channels:
             return None
@@ -97,11 +97,11 @@ class PageReader:
             return None
         return self._splice(sku, channel, rows, disabled=disabled)
 
-    def at_once(self, make: Callable[[str, str, bytes], Made]) -> Callable[[str, str], Made | None] | None:
-        """Reads pages without waiting: a function of SKU and channel that gives what `make` makes of them and the page.
+    def sync_reader(self, make: Callable[[str, str, bytes], Made]) -> Callable[[str, str], Made | None] | None:
+        """A function that reads without awaiting: of SKU and channel, it returns `make(sku, channel, page)`.
 
-        It gives None where `get_json` would, and where only `get_json` can tell: for an SKU beyond ASCII. What was made
-        is given again while no page has changed. None where the store can only be waited for.
+        It returns None where `get_json` does, and for SKUs beyond ASCII, which only `get_json` can read. Results are
+        reused while no page has changed. None where the store can only be read by awaiting.
         """
 
         def of_rows(sku: str, channel: str, rows: Sequence[StoredSection]) -> Made | None:
@@ -119,7 +119,7 @@ class PageReader:
         return found
 
     async def get(self, sku: str, channel: str, *, disabled: bool = False) -> ProductPage | None:
-        """The page, decoded, or None when there is none, or none to show."""
+        """The page, decoded; None where `get_json` returns None."""
         text = await self.get_json(sku, channel, disabled=disabled)
         return None if text is None else decode_page(text)
 
@@ -142,10 +142,10 @@ class PageReader:
         found = {sku: pages.get(name) for sku, name in wanted.items()}
         return {sku: page for sku, page in found.items() if page is not None}
 
-    async def listing(self, channel: str, after: str, limit: int) -> "list[PageSummary]":
-        """How the pages of the next SKUs stand in a channel. `limit` bounds the SKUs, some of which may have no page.
+    async def list_pages(self, channel: str, after: str, limit: int) -> "list[PageSummary]":
+        """Summaries of the pages of up to `limit` SKUs after `after` in a channel; "" begins.
 
-        Such an SKU has a summary all the same, so that the last one tells where to go on. "" begins.
+        A SKU without a page has a summary too, so that the last one is always the next `after`.
         """
         return [page for page, _ in await self.listing_with_domains(channel, after, limit)]
 
@@ -159,7 +159,7 @@ class PageReader:
 
 
 class PageSummary(msgspec.Struct, frozen=True, rename="camel"):
-    """How one page stands. `status` is `absent`, and `updated_at` None, where there is none."""
+    """The state of one page. `status` is `absent`, and `updated_at` None, where there is none."""
 
     sku: str
     status: Literal["live", "disabled", "absent"]
@@ -190,17 +190,16 @@ _state = msgspec.json.Decoder(EventState)
 
 
 class _Published(msgspec.Struct):
-    """What a statement of the domain that gives pages their identity says of being shown."""
+    """The part of a catalog payload that shows or hides the page."""
 
     enabled: bool = True
 
 
 async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool:
-    """Whether a page that is not shown now was to be shown once, as the log has it.
+    """Whether a page that is now disabled was ever live.
 
-    It was when its catalog says no more, and one of the sources that the channel listens to has had a statement of it,
-    for the channel or for every channel, that did not disable it: among the last `VERSIONS_LOOKED_AT` of each. So the
-    answer does not depend on the order in which events arrived, nor on whether anybody saw the page.
+    It was if one of the last `MAX_VERSIONS` catalog events of the channel's sources, for this channel or `*`, left it
+    enabled. The answer depends on the log alone, not on arrival order or on reads.
     """
     sku = normalise_sku(sku)
     if not is_storable_sku(sku):
@@ -213,34 +212,34 @@ async def was_live(store: Store, config: Config, sku: str, channel: str) -> bool
     ]
     for stream in streams:
         for head in await store.log.heads([stream]):
-            if _was_shown(head) or await _was_shown_before(store, head):
+            if _was_enabled(head) or await _was_enabled_before(store, head):
                 return True
     return False
 
 
-async def _was_shown_before(store: Store, head: StoredEvent) -> bool:
-    """Looks at the versions before a head, some at a time: they may be large, and mostly the newest of them tells."""
+async def _was_enabled_before(store: Store, head: StoredEvent) -> bool:
+    """Whether a version before the head was enabled. Reads few at a time: they may be large, and the newest suffice."""
     looked_at, oldest = 0, head
-    while looked_at < VERSIONS_LOOKED_AT:
-        older = await store.log.older_events(oldest, min(VERSIONS_AT_A_TIME, VERSIONS_LOOKED_AT - looked_at))
+    while looked_at < MAX_VERSIONS:
+        older = await store.log.older_events(oldest, min(VERSIONS_PER_READ, MAX_VERSIONS - looked_at))
         if not older:
             return False
-        if any(map(_was_shown, older)):
+        if any(map(_was_enabled, older)):
             return True
         looked_at, oldest = looked_at + len(older), older[-1]
     return False
 
 
-def _was_shown(event: StoredEvent) -> bool:
+def _was_enabled(event: StoredEvent) -> bool:
     try:
         published = msgspec.json.decode(_state.decode(event.state).payload, type=_Published | None)
-    except msgspec.MsgspecError:  # it was never folded either
+    except msgspec.MsgspecError:  # it was never folded
         return False
     return published is not None and published.enabled
 
 
 def decode_page(text: bytes) -> ProductPage:
-    """A page from its JSON."""
+    """The page of its JSON."""
     document = orjson.loads(text)
     page: PageDocument = document
     return ProductPage(

@@ -1,12 +1,11 @@
 """Whether pages can be read and events be appended now: named checks, each with its problem.
 
-To add one, write a function that gives the problem of a shop, or None, or raises a `StoreError` that is the problem:
+To add one, write a function that gives the problem of a shop, or None, or raises a `StoreError`, which is the problem:
 
     async def log_is_known(shop: Checked) -> str | None: ...
 
 and put `Check("log-identity", INGEST, log_is_known)` into `CHECKS`. `/readyz/reads`, `/readyz/ingest`, `/readyz`,
-`/metrics` and `pagefold status` have it then. A problem is told to anybody: it says what is wrong, and nothing of where
-the store is.
+`/metrics` and `pagefold status` then have it. A problem is public: it says what is wrong, and not where the store is.
 """
 
 import asyncio
@@ -17,24 +16,24 @@ from typing import NamedTuple, Protocol
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.errors import StoreError, StoreUnavailable
 from pagefold.engine.reading.check_results import INGEST, PURPOSES, READS, CheckResult, Purpose
-from pagefold.engine.reading.lag_cache import LagWatch
+from pagefold.engine.reading.lag_cache import LagCache
 from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.runtime.recent_faults import RecentFaults
 from pagefold.engine.runtime.store_timeout import TIMEOUT_SECONDS
 from pagefold.engine.stores.store import Store
 
 FRESH_SECONDS = 1.0
-"""How long what a check has found counts."""
+"""How long a result is reused."""
 
 PAUSE_FACTOR = 50
 MIN_PAUSE_SECONDS = 5.0
-"""A check that takes long rests for so many times as long, and never for less."""
+"""The pause after a slow check: `PAUSE_FACTOR` times its duration, and at least `MIN_PAUSE_SECONDS`."""
 
 log = Logger(__name__)
 
 
 class Checked(Protocol):
-    """What is checked: a shop, as far as checks look at it."""
+    """The parts of a shop that checks read."""
 
     @property
     def config(self) -> Config:
@@ -49,15 +48,15 @@ class Checked(Protocol):
         """What failed lately."""
 
     @property
-    def lag(self) -> LagWatch:
+    def lag(self) -> LagCache:
         """How far folding is behind."""
 
 
 class Check(NamedTuple):
-    """One thing that must hold. `purposes` are those that need it.
+    """One condition. `purposes` are those that need it.
 
-    A `slow` one reads much. While it runs, what it found the last time counts, and nothing the first time. A `shared`
-    one finds the same in whichever process of a server it is run.
+    A `slow` check reads much: while it runs, its last result is reported. A `shared` one has the same result in every
+    process of a server.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Check(NamedTuple):
 
 
 def result_of(check: Check, problem: str | None) -> CheckResult:
-    """The result of a check that found this."""
+    """The result of a check that found this problem, or none."""
     return CheckResult(check.name, check.purposes, problem is None, problem)
 
 
@@ -76,20 +75,20 @@ def result_of(check: Check, problem: str | None) -> CheckResult:
 
 
 async def pages_can_be_read(shop: Checked) -> str | None:
-    """The pages answer, over every connection that reads may need, and no read found damage lately."""
+    """Pages can be read, over every connection that reads may use, and no recent read found damage."""
     await shop.store.check_reads()
-    return _told(shop.faults.last("read"))
+    return _public_problem(shop.faults.last("read"))
 
 
 async def pages_are_whole(shop: Checked) -> None:
-    """The file with the pages is not damaged, as far as the store can look for that."""
+    """The pages' file is not damaged, as far as the store can check."""
     await shop.store.check_damage()
 
 
 async def log_can_be_written(shop: Checked) -> str | None:
-    """The log answers, may be written, has room, and the last append did not fail."""
+    """The log can be read and written, has room, and the last append did not fail."""
     await shop.store.check_appends()
-    return _told(shop.faults.last("append"))
+    return _public_problem(shop.faults.last("append"))
 
 
 async def log_is_known(shop: Checked) -> None:
@@ -98,7 +97,7 @@ async def log_is_known(shop: Checked) -> None:
 
 
 async def consumers_fold(shop: Checked) -> str | None:
-    """No consumer of this process has failed since it last folded."""
+    """No consumer of this process has failed since its last success."""
     failing = shop.faults.by_prefix("fold ")
     return "; ".join(f"{domain}: {problem_in(error)}" for domain, error in failing.items()) or None
 
@@ -106,7 +105,7 @@ async def consumers_fold(shop: Checked) -> str | None:
 async def pages_are_up_to_date(shop: Checked) -> str | None:
     """No domain is further behind the log than the configuration allows."""
     limit = shop.config.http.lag_seconds
-    behind = [each for each in (await shop.lag.standing()).domains if each.lag_seconds > limit]
+    behind = [each for each in (await shop.lag.progress()).domains if each.lag_seconds > limit]
     told = [f"{each.domain} is {each.lag_seconds:.0f} s behind, more than {limit:g} s" for each in behind]
     return "; ".join(told) or None
 
@@ -131,17 +130,16 @@ QUICK_CHECKS = tuple(check for check in CHECKS if not check.slow)
 
 
 class Readiness:
-    """Runs checks of one shop: each at most once a second and once at a time, however many ask.
+    """Runs the checks of one shop: each at most once a second and once at a time, whatever the number of callers.
 
-    Whoever asks waits for `TIMEOUT_SECONDS` at most. A check that has not ended by then is a problem itself, unless it
-    is a slow one.
+    A caller waits up to `TIMEOUT_SECONDS`. A check that takes longer is itself a problem, unless it is a slow one.
     """
 
     def __init__(self, shop: Checked, checks: Sequence[Check] = CHECKS) -> None:
         self._runs = [_Run(shop, check) for check in checks]
 
     async def results(self, purposes: Collection[Purpose] = PURPOSES) -> list[CheckResult]:
-        """What the checks for any of these purposes find."""
+        """The results of the checks for any of these purposes."""
         runs = [run for run in self._runs if not set(purposes).isdisjoint(run.check.purposes)]
         waiting = [task for run in runs if (task := run.begin()) is not None]
         if waiting:
@@ -149,7 +147,7 @@ class Readiness:
         return [result_of(run.check, run.problem()) for run in runs]
 
     async def close(self) -> None:
-        """Ends the checks that still run, without waiting for what cannot be ended."""
+        """Cancels running checks, and waits up to `TIMEOUT_SECONDS` for them."""
         tasks = [run.task for run in self._runs if run.task is not None]
         for task in tasks:
             task.cancel()
@@ -158,7 +156,7 @@ class Readiness:
 
 
 class _Run:
-    """A check, the task that runs it, and what it found last."""
+    """A check, the task that runs it, and its last result."""
 
     def __init__(self, shop: Checked, check: Check) -> None:
         self.check = check
@@ -169,29 +167,29 @@ class _Run:
         self._fresh_until = 0.0
 
     def begin(self) -> asyncio.Task[None] | None:
-        """The task that will know, or None where it is known already."""
+        """The task that runs the check; None while the last result is fresh."""
         if self.task is None and time.monotonic() >= self._fresh_until:
             self._begun = time.monotonic()
             self.task = asyncio.create_task(self._run())
         return self.task
 
     def problem(self) -> str | None:
-        """What is wrong, as far as is known by now."""
+        """The last known problem."""
         if self.task is None or self.check.slow:
             return self._found
         return f"there was no answer within {time.monotonic() - self._begun:.1f} s"
 
     async def _run(self) -> None:
         try:
-            self._found = await self.look()
+            self._found = await self.check_now()
         finally:
             self.task = None
             taken = time.monotonic() - self._begun
             rest = max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * taken) if self.check.slow else FRESH_SECONDS
             self._fresh_until = time.monotonic() + rest
 
-    async def look(self) -> str | None:
-        """What is wrong now."""
+    async def check_now(self) -> str | None:
+        """The problem now."""
         try:
             return await self.check.problem(self._shop)
         except StoreError as error:
@@ -202,11 +200,11 @@ class _Run:
 
 
 async def results_of(shop: Checked) -> list[CheckResult]:
-    """What the checks find that are not slow, each run once, however long it takes."""
-    return [result_of(check, await _Run(shop, check).look()) for check in QUICK_CHECKS]
+    """The results of all checks that are not slow, each run once, without a time limit."""
+    return [result_of(check, await _Run(shop, check).check_now()) for check in QUICK_CHECKS]
 
 
-# --- words ----------------------------------------------------------------------------------------
+# --- problems ------------------------------------------------------------------------------------
 
 _CAUSES = {
     "FullError": "the disk is full",
@@ -217,11 +215,11 @@ _CAUSES = {
     "DataCorruptedError": "a table of the store is damaged",
     "IndexCorruptedError": "an index of the store is damaged",
 }
-"""What the errors of drivers mean, by the names of their classes."""
+"""The meaning of drivers' errors, by class name."""
 
 
 def problem_in(error: Exception) -> str:
-    """What an error says to anybody: nothing of where the store is."""
+    """The public description of an error, which does not say where the store is."""
     cause = type(error.__cause__).__name__ if error.__cause__ is not None else ""
     told = error.told if isinstance(error, StoreError) else None
     if told is not None:
@@ -232,5 +230,5 @@ def problem_in(error: Exception) -> str:
     return f"the store cannot be used: {kind}" + (f" ({cause})" if cause else "")
 
 
-def _told(error: Exception | None) -> str | None:
+def _public_problem(error: Exception | None) -> str | None:
     return None if error is None else problem_in(error)

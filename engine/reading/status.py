@@ -1,4 +1,4 @@
-"""How things stand: how far each domain is, how far behind, and what waits for a person."""
+"""The status of a store: how far each domain is folded, how far behind, and what waits for a person."""
 
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One domain.
 
     `lag_events` counts its events that are not folded yet, `lag_seconds` is how long the oldest has waited. `applied
-    + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed` tells that pages were
-    folded under another configuration than this one, or by another release.
+    + stale + dead` is the number of its events up to `checkpoint`. `configuration_changed`: pages were
+    folded under another configuration, or by another release.
     """
 
     domain: str
@@ -36,9 +36,9 @@ class DomainStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ResetStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """A source whose counter looks reset, until somebody answers.
+    """A source whose counter looks reset, until an operator raises its epoch or dismisses the alarm.
 
-    `stale` of its events of a domain were older than what stood, although they occurred later.
+    `stale` of its events of a domain had older versions than the stored ones, although they occurred later.
     """
 
     source: str
@@ -55,11 +55,10 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """A whole store. `deliveries` are requests in dead letters of which no event could be made: of no domain.
+    """The status of a store. `deliveries` are dead letters of requests that could not be turned into events.
 
-    Of those, and of conflicts, `expiring` will soon lose what they say, and `purged` have lost it: nothing else has it.
-    `checks` are those of readiness, as this process finds them; `recovering` tells that a recovery was begun and has
-    not come to its end.
+    Of those, and of conflicts, the content of `expiring` will soon be deleted, and that of `purged` is deleted; it is
+    stored nowhere else. `checks` are those of readiness in this process; `recovering`: a recovery has not ended.
     """
 
     store: str
@@ -79,14 +78,14 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FoldProgress(NamedTuple):
-    """How far each domain is, and the deliveries in dead letters."""
+    """How far each domain is folded, and the number of deliveries in dead letters."""
 
     domains: list[DomainStatus]
     deliveries: int
 
 
 async def status_of(store: Store, config: Config, retention: Retention, checks: list[CheckResult]) -> Status:
-    """The status of a store, read without a lock: figures of a moving shop may be some milliseconds apart."""
+    """The status of a store, read without a lock: its figures may be some milliseconds apart."""
     domains, deliveries = await fold_progress(store, config)
     channels, reset, recovering = (
         await _channels(store, config),
@@ -98,7 +97,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
 
 
 async def fold_progress(store: Store, config: Config) -> FoldProgress:
-    """The part of the status that takes no look at the pages."""
+    """The part of the status that does not read pages."""
     checkpoints = {each.domain: each for each in await store.coordination.checkpoints()}
     letters = await store.dead_letters.counts()
     end = await store.log.end()
@@ -153,5 +152,5 @@ def _age(state: bytes | None) -> float:
         return 0.0
     try:
         return round(seconds_since(msgspec.json.decode(state, type=_Recorded).recorded_at), 3)
-    except (msgspec.MsgspecError, ValueError):  # an application wrote it, who knows when
+    except (msgspec.MsgspecError, ValueError):  # an application's own event
         return 0.0

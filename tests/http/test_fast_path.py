@@ -167,7 +167,7 @@ async def test_what_fails_is_told_by_the_application(shop: Shop, monkeypatch: py
     def away(*_: object) -> PreparedPage:
         raise StoreUnavailable(shop.store.name, OSError("gone"))
 
-    monkeypatch.setattr(shop.pages, "at_once", lambda _: away)
+    monkeypatch.setattr(shop.pages, "sync_reader", lambda _: away)
     async with placed(shop) as (place, _):
         assert status(await place.says(PAGE + CLOSE)) == 200
         monkeypatch.setattr(shop.pages, "_sections", away)

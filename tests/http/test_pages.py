@@ -217,7 +217,7 @@ async def test_a_page_of_a_history_is_bounded_in_bytes(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, bytes_: int
 ) -> None:
     """It ends before it says too much, but has one entry at least: so whoever goes on has all of them, each once."""
-    monkeypatch.setattr("pagefold.engine.reading.history.MOST_BYTES", bytes_)
+    monkeypatch.setattr("pagefold.engine.reading.history.MAX_BYTES", bytes_)
     await told(shop)
     entries = [entry async for entry in shop.history(SKU)]
     first = (await client.get(HISTORY)).json()["items"]
@@ -231,7 +231,7 @@ async def test_the_history_is_of_what_was_asked_for(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
     """Of one channel, or of what was said for all, or of one domain; however few entries are looked at in a step."""
-    monkeypatch.setattr("pagefold.engine.reading.history.LOOKED_AT", looked_at)
+    monkeypatch.setattr("pagefold.engine.reading.history.MAX_EVENTS", looked_at)
     await told(shop)
     domains = [item["domain"] for item in await walk(client, HISTORY, domain="catalog", limit=1)]
     assert domains == ["catalog"] * 2

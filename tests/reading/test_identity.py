@@ -61,7 +61,7 @@ def expected(channel: str) -> dict[str, tuple[str, bool]]:
 @pytest.mark.parametrize("channel", ["free", "odd"])
 async def test_no_page_is_ready_without_a_catalog(known: Shop, channel: str) -> None:
     """Read alone, in numbers or as a list: whatever the channel requires."""
-    listed = await known.pages.listing(channel, "", 100)
+    listed = await known.pages.list_pages(channel, "", 100)
     assert {each.sku: (each.status, each.ready) for each in listed} == expected(channel)
     for sku, (status, ready) in expected(channel).items():
         page = await known.pages.get(sku, channel, disabled=True)

@@ -110,7 +110,7 @@ async def test_a_check_that_does_not_answer_is_a_problem(shop: Shop) -> None:
 
 async def test_a_slow_check_counts_when_it_has_ended(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it runs, what it found the last time does."""
-    monkeypatch.setattr("pagefold.engine.reading.readiness.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("pagefold.engine.reading.readiness.TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr("pagefold.engine.reading.readiness.MIN_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("pagefold.engine.reading.readiness.PAUSE_FACTOR", 0)
     go_on = asyncio.Event()

@@ -113,7 +113,7 @@ async def listing(call: Call) -> Response:
     query, channel = call.query(ListQuery), call.path["channel"]
     _check_channel(call, channel)
     looked_at = query.limit if query.ready is None and query.status is None else MAX_EXAMINED
-    listed = await with_timeout(call.service.shop.pages.listing(channel, query.after, looked_at))
+    listed = await with_timeout(call.service.shop.pages.list_pages(channel, query.after, looked_at))
     items = [page for page in listed if _is_wanted(page, query)]
     if len(items) > query.limit:
         items = items[: query.limit]
