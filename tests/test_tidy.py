@@ -7,6 +7,7 @@ import tokenize
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -283,13 +284,13 @@ def requirement_names(requirements: list[str]) -> set[str]:
 def test_the_lock_has_hashes_and_everything_asked_for() -> None:
     """Each package of the lock is pinned and hashed; none that pyproject.toml names is missing."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
-    logical = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", lock, flags=re.MULTILINE)).splitlines()
+    logical = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n|^\n", "", lock, flags=re.MULTILINE)).splitlines()
     pinned = {line.split("==")[0] for line in logical}
     for line in logical:
         assert re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:[0-9a-f]{64}\b", line), line
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    assert requirement_names(wanted) <= pinned
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    assert requirement_names(wanted) - {"pagefold"} <= pinned  # its extras name one another
 
 
 def test_the_lock_names_no_place() -> None:
