@@ -248,7 +248,7 @@ async def test_what_is_not_durable_is_not_acknowledged(
     parts = [("A", "1.00"), ("B", "free"), ("C", "2.00")]
     body = delivery(*[row(*each) for each in parts]) if via == "webhooks" else changes(*[stated(*e) for e in parts])
     when, what = crash.split(" the ")
-    owner, name = (shop._appender, "_insert") if what == "append" else (shop.store.dead_letters, "keep")
+    owner, name = (shop._appender, "_insert") if what == "append" else (shop.store.dead_letters, "add")
     real = getattr(owner, name)
 
     async def failing(*args: object) -> None:

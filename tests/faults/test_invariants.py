@@ -181,7 +181,7 @@ async def test_i12_an_unexpected_error_reaches_every_caller(shop: Shop, monkeypa
     assert len(errors) == 5
 
 
-@pytest.mark.parametrize("lost", ["insert", "at"])
+@pytest.mark.parametrize("lost", ["insert", "events_at"])
 async def test_i2_a_lost_acknowledgement_is_no_duplicate(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
@@ -283,7 +283,7 @@ async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
     """If the log ends before a checkpoint, folding stops with the reason, on start and while running."""
     await say(shop, *many(5, size=1))
     await cut(shop, left)
-    with pytest.raises(LogReplaced, match="put back to an older state"):
+    with pytest.raises(LogReplaced, match="restored to an older state"):
         await shop.catch_up()
     with anyio.fail_after(5), pytest.raises(LogReplaced, match=f"position 5, but the log ends at {left}"):
         await shop.work()

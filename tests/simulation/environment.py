@@ -252,7 +252,7 @@ class Environment:
             (log, "POLL_SECONDS", TICK_SECONDS),
             (leases.LockFile, "acquire", classmethod(_acquire)),
             (leases.LockFile, "release", _release),
-            (leases, "folding", _folding),
+            (leases, "open_fold_transaction", _folding),
             (connections, "begin", _begin),
         ]
 
