@@ -26,7 +26,7 @@ from pagefold.engine.command.console import (
 from pagefold.engine.command.options import AsJSON, DomainName, Exit, Injected, Options, UsageError
 from pagefold.engine.command.progress import item_meter
 from pagefold.engine.command.signals import stoppable
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, RetryResult
+from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, summary_of
 from pagefold.engine.errors import DeadLetterResolved
 from pagefold.engine.events import AppendResult
@@ -112,7 +112,7 @@ async def _newest(shop: Shop, wanted: DeadLetterFilter, limit: int) -> AsyncIter
     """The newest letters, at most `limit`; one chunk of them is in memory."""
     after: str | None = None
     while limit > 0:
-        page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, LARGEST_PAGE))
+        page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, MAX_LISTED))
         for letter in page.letters:
             yield letter
         if page.next is None:

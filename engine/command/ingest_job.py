@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from pagefold.engine.command.console import print_message, printable
 from pagefold.engine.command.progress import Meter
 from pagefold.engine.command.signals import StopSignal
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE
+from pagefold.engine.dead_letters.dead_letter_service import MAX_RESPONSE_BYTES
 from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
@@ -179,7 +179,7 @@ class Refusals:
         admission = self._validator.encode(event, now(), "0")
         stream = admission.originator_id
         office = self._shop.dead_letters
-        page = await office.page(DeadLetterFilter("ingest", event.type, event.source), limit=LARGEST_PAGE)
+        page = await office.page(DeadLetterFilter("ingest", event.type, event.source), limit=MAX_LISTED)
         for listed in page.letters:
             if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
                 letter = await office.get(listed.id)

@@ -1,4 +1,4 @@
-"""An operator's word in place of what is in dead letters: it enters by the door, and is an event like any other."""
+"""Corrects dead letters: the operator's payload is validated and appended as an event like any other."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from pagefold.projections.epochs import describe_version, epoch_of, version_of
 from pagefold.projections.streams import NotAStreamError, parse_stream_id
 
 ATTEMPTS = 10
-"""How often a revision is looked for that nobody else has taken meanwhile."""
+"""How often a free revision is tried while others take them."""
 
 Payload: TypeAlias = Mapping[str, object] | bytes | None
 
@@ -32,39 +32,38 @@ _state = msgspec.json.Decoder(EventState)
 
 
 def event_in(letter: DeadLetter) -> DomainEvent:
-    """The event in a letter, as it was said. Raises `Rejected` when there is none that could be said again."""
+    """The event in a dead letter. Raises `Rejected` if it has none that can be appended again."""
     if letter.is_request:
-        raise Rejected("", f"{letter.id} is a delivery that could not be made an event")
+        raise Rejected("", f"{letter.id} is a request that could not be turned into events")
     try:
         state = _state.decode(letter.state)
         occurred_at = datetime.fromisoformat(state.occurred_at)
     except (*DECODE_ERRORS, ValueError):
-        raise Rejected("", f"{letter.id} has no event that could be read") from None
+        raise Rejected("", f"{letter.id} has no readable event") from None
     return _event(letter, _given(bytes(state.payload)), occurred_at, state.id, state.correlation_id)
 
 
 def correction_event(letter: DeadLetter, payload: Payload, version: int | None) -> DomainEvent:
-    """The event by which an operator corrects a letter. Raises `Rejected`.
+    """The event by which an operator corrects a dead letter. Raises `Rejected`.
 
-    It is of the letter's stream, and of its version and epoch unless another version is given: that enters the current
-    epoch of the stream. Of a delivery no stream is known: there the payload is the whole event as it stands in files,
-    from the delivery's own source.
+    It belongs to the dead letter's stream, version and epoch; another `version` enters the stream's current epoch. A
+    request has no known stream: its payload is the whole event, as in files, from the request's source.
     """
-    event = _whole(letter, payload) if letter.is_request else _instead(letter, payload)
+    event = _event_of_request(letter, payload) if letter.is_request else _with_payload(letter, payload)
     return event if version is None else msgspec.structs.replace(event, source_version=version, epoch=None)
 
 
-def _whole(letter: DeadLetter, payload: Payload) -> DomainEvent:
+def _event_of_request(letter: DeadLetter, payload: Payload) -> DomainEvent:
     if not isinstance(payload, bytes):
-        raise Rejected("", f"{letter.id} is a delivery: what corrects it is a whole event, as JSON")
+        raise Rejected("", f"{letter.id} is a request: correct it with a whole event, as JSON")
     event = parse_event(payload)
     if event.source != letter.source:
-        raise Rejected("source", f"{event.source!r:.100} is not {letter.source!r}, whose delivery this is")
+        raise Rejected("source", f"{event.source!r:.100} is not {letter.source!r}, the source of this request")
     return event
 
 
-def _instead(letter: DeadLetter, payload: Payload) -> DomainEvent:
-    """The letter's event with another payload. When it occurred is as it was, or now, when nobody can tell."""
+def _with_payload(letter: DeadLetter, payload: Payload) -> DomainEvent:
+    """The dead letter's event with another payload. `occurredAt` stays, or is now if it is unknown."""
     given = _given(payload) if isinstance(payload, bytes) else payload
     try:
         before = event_in(letter)
@@ -107,25 +106,25 @@ class Corrector:
         self._validator = validator
 
     async def append(self, letter: DeadLetter, event: DomainEvent, operator: str) -> AppendResult:
-        """Appends the event as the next revision of its version, as the first where the version is free.
+        """Appends the event as the next revision of its version, or the first if the version is free.
 
-        `duplicate` when the very content stands there already, and with a reason when that is what could not be folded.
-        `rejected` when it breaks a rule of the door. `conflict` when others corrected the same version all the while.
+        `duplicate`: this content is stored already; it has a reason if that content is what could not be folded.
+        `rejected`: it breaks a rule. `conflict`: others kept correcting the same version meanwhile.
         """
         try:
-            statement = self._validator.validate(event)
+            valid = self._validator.validate(event)
         except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
-        stream, version = statement.originator_id, statement.originator_version
-        state = state_of_correction(statement, now(), uuid4().hex, operator, letter.id)
-        admission = EncodedEvent(stream, version, statement.topic, state, statement.content, statement.epoch)
+        stream, version = valid.originator_id, valid.originator_version
+        state = state_of_correction(valid, now(), uuid4().hex, operator, letter.id)
+        encoded = EncodedEvent(stream, version, valid.topic, state, valid.content, valid.epoch)
         for _ in range(ATTEMPTS):
-            [placed], fence = await self._epochs.place([admission])
+            [placed], fence = await self._epochs.place([encoded])
             stored = await self._log.events_at([placed.key])
-            stands = newest_revision(stored) if stored else None
-            if stands is not None and _says(stands, statement):
-                return _duplicate(letter, stands)
-            revision = 0 if stands is None else stands.revision + 1
+            stored_event = newest_revision(stored) if stored else None
+            if stored_event is not None and _has_content_of(stored_event, valid):
+                return _duplicate(letter, stored_event)
+            revision = 0 if stored_event is None else stored_event.revision + 1
             try:
                 [position] = await self._log.correct(
                     [CorrectionEvent(*placed.key, revision, placed.topic, state)], fence
@@ -135,20 +134,22 @@ class Corrector:
                 continue
             if position is not None:
                 return AppendResult("appended", position)
-        return AppendResult("conflict", reason=f"{_named(statement)} is being corrected by others; try again")
+        return AppendResult("conflict", reason=f"{_describe_version(valid)} is being corrected by others; try again")
 
 
-def _duplicate(letter: DeadLetter, stands: StoredEvent) -> AppendResult:
-    same = stands[1:4] == (letter.originator_id, letter.originator_version, letter.revision)
+def _duplicate(letter: DeadLetter, stored_event: StoredEvent) -> AppendResult:
+    same = stored_event[1:4] == (letter.originator_id, letter.originator_version, letter.revision)
     if letter.kind == "projection" and same:
-        return AppendResult("duplicate", stands.notification_id, reason="this is the content that could not be folded")
-    return AppendResult("duplicate", stands.notification_id)
+        return AppendResult(
+            "duplicate", stored_event.notification_id, reason="this is the content that could not be folded"
+        )
+    return AppendResult("duplicate", stored_event.notification_id)
 
 
-def _named(statement: ValidatedEvent) -> str:
-    return f"version {describe_version(statement.originator_version)} of {statement.originator_id}"
+def _describe_version(valid: ValidatedEvent) -> str:
+    return f"version {describe_version(valid.originator_version)} of {valid.originator_id}"
 
 
-def _says(event: StoredEvent, statement: ValidatedEvent) -> bool:
+def _has_content_of(event: StoredEvent, valid: ValidatedEvent) -> bool:
     content = content_of(event)
-    return content is not None and is_same_content(statement.topic, content, statement.content)
+    return content is not None and is_same_content(valid.topic, content, valid.content)

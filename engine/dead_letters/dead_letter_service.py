@@ -1,4 +1,4 @@
-"""What needs a person: events that were kept instead of being folded or appended, and what can be done about them."""
+"""Dead letters for operators: events and requests that could not be appended or folded, and how to resolve them."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -40,52 +40,52 @@ from pagefold.engine.stores.store import Store
 from pagefold.projections.streams import encode_part
 
 RetryResult: TypeAlias = Literal["resolved", "still dead", "gone"]
-"""What became of a letter that was tried again. `gone`: somebody else resolved it before."""
+"""The result of retrying a dead letter. `gone`: it was resolved before."""
 
 Append: TypeAlias = Callable[[Sequence[DomainEvent]], Awaitable[list[AppendResult]]]
 Deliver: TypeAlias = Callable[[DeadLetter], Awaitable[ResolutionKind | None]]
-"""Tries a request again, and tells how that resolves its letter; None when it does not."""
+"""Retries a request. Returns how that resolves its dead letter; None if it does not."""
 
-LONGEST_NUMBER = 18
-"""Digits that every database takes as an integer."""
+MAX_NUMBER_DIGITS = 18
+"""Digits of a number that every database takes as an integer."""
 
-LARGEST_PAGE = 500
-"""Letters of a page."""
+MAX_LISTED = 500
+"""Dead letters in a list."""
 
-MOST_TRIED = 100
-"""Letters that one call of `retry_some` tries again."""
+MAX_RETRIED = 100
+"""Dead letters that one call of `retry_some` retries."""
 
-MOST_WHOLE = 100
-"""Letters that are given whole at once. Each may have a megabyte."""
+MAX_FULL = 100
+"""Dead letters that are returned with their content at once. Each may have a megabyte."""
 
 STEP = 20
-"""Letters that are named at a time while many are tried again; one of them is in memory."""
+"""Dead letters that are listed at a time while many are retried; one of them is in memory."""
 
-BETWEEN = "_"
-"""Stands between the place that was reached and the last one, in the cursor of those who try many again."""
+CURSOR_SEPARATOR = "_"
+"""Separates the key reached and the last key in the cursor of `retry_some`."""
 
 
-def resolved(letter: DeadLetterHeader) -> DeadLetterResolved:
+def resolved_error(letter: DeadLetterHeader) -> DeadLetterResolved:
     """The error for a dead letter that is no longer open."""
     return DeadLetterResolved(letter.id, letter.resolution, letter.resolved_by, letter.resolved_at)
 
 
 class DeadLetterList(NamedTuple):
-    """Some letters, the newest first, and the cursor of the next page, None on the last one."""
+    """One chunk of dead letters, newest first, and the cursor of the next, None at the end."""
 
     letters: list[DeadLetterHeader]
     next: str | None
 
 
 class RetryBatch(NamedTuple):
-    """What became of some letters, by name, the oldest first; the cursor of the next, None when all were tried."""
+    """The results of one chunk, by id, oldest first, and the cursor of the next, None at the end."""
 
     results: list[tuple[str, RetryResult]]
     next: str | None
 
 
 class DeadLetterService:
-    """Lists dead letters, tries them again, and takes an operator's decision about them. None is ever deleted."""
+    """Lists, retries, corrects and discards dead letters. None is ever deleted."""
 
     def __init__(
         self, store: Store, config: Config, validator: EventValidator, append: Append, epochs: EpochRegistry
@@ -102,30 +102,30 @@ class DeadLetterService:
     async def newest(
         self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
     ) -> list[DeadLetter]:
-        """The newest open letters, the newest first, at most `MOST_WHOLE`, whole."""
-        listed = await self._letters.newest(DeadLetterFilter(kind, domain), limit=min(limit, MOST_WHOLE))
+        """The newest open dead letters with their content, newest first, at most `MAX_FULL`."""
+        listed = await self._letters.newest(DeadLetterFilter(kind, domain), limit=min(limit, MAX_FULL))
         letters = [await self.get(letter.id) for letter in listed]
         return [letter for letter in letters if letter.resolution is None]
 
     async def page(
         self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = 100
     ) -> DeadLetterList:
-        """The next letters behind a cursor, the newest first, at most `LARGEST_PAGE`. Raises `UnknownCursor`.
+        """The dead letters after a cursor, newest first, at most `MAX_LISTED`. Raises `UnknownCursor`.
 
-        A letter that comes, or comes back, in the meantime is on the first page.
+        Dead letters added or reopened meanwhile are in the first chunk.
         """
-        limit = max(1, min(limit, LARGEST_PAGE))
+        limit = max(1, min(limit, MAX_LISTED))
         place = LAST_KEY if after is None else _place(after)
         found = await self._letters.newest(wanted, after=place, limit=limit + 1)
         letters = found[:limit]
         return DeadLetterList(letters, _cursor(letters[-1].key) if len(found) > limit else None)
 
     async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
-        """How many there are."""
+        """The number of matching dead letters."""
         return await self._letters.count(wanted)
 
     async def get(self, identifier: str) -> DeadLetter:
-        """A letter by its name, such as `projection-12`, open or resolved. Raises `UnknownDeadLetter`."""
+        """The dead letter with an id such as `projection-12`, open or resolved. Raises `UnknownDeadLetter`."""
         kind, number = _parse(identifier)
         letter = await self._letters.get(kind, number)
         if letter is None:
@@ -133,17 +133,17 @@ class DeadLetterService:
         return letter
 
     async def describe(self, letter: DeadLetter) -> DeadLetterDetail:
-        """A letter whole, as it is shown; of a conflict, also how it differs from what stands."""
+        """The dead letter with its content and, for a conflict, the difference from the stored event."""
         return await detail_of(letter, self._store.log)
 
     # --- trying again -----------------------------------------------------------------------------
 
     def deliver_with(self, deliver: Deliver) -> None:
-        """From now on, deliveries that could not be made events are tried again with this. It appends what it can."""
+        """Sets how requests are retried."""
         self._deliver = deliver
 
     async def retry(self, letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
-        """Folds the letter's stream again, or appends its event again, and resolves the letter when that helps.
+        """Folds the dead letter's stream again, or appends its event again, and resolves it if that succeeds.
 
         `by` is the operator.
         """
@@ -151,7 +151,7 @@ class DeadLetterService:
         if current is None or current.resolution is not None:
             return "gone"
         if current.purged_at is not None and current.kind == "ingest":
-            return "still dead"  # nothing is left that could be said again
+            return "still dead"  # nothing is left to append
         if current.is_request:
             return await self._deliver_again(current, by)
         match current.kind:
@@ -163,9 +163,9 @@ class DeadLetterService:
     async def retry_all(
         self, wanted: DeadLetterFilter = OPEN, *, by: str | None = None
     ) -> AsyncGenerator[tuple[str, RetryResult], None]:
-        """Tries all open letters that there are by now, the oldest first, each once, and tells what became of each.
+        """Retries every open dead letter once, oldest first, and yields each result.
 
-        It ends, whatever comes or comes back meanwhile: that is behind the newest letter of the beginning.
+        Dead letters added or reopened after the start are not included.
         """
         after: str | None = None
         while True:
@@ -178,17 +178,17 @@ class DeadLetterService:
     async def retry_some(
         self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = STEP, by: str | None = None
     ) -> RetryBatch:
-        """Does a part of `retry_all`, behind a cursor: `limit` letters, at most `MOST_TRIED`. Raises `UnknownCursor`.
+        """Retries one chunk as `retry_all` does: `limit` dead letters, at most `MAX_RETRIED`. Raises `UnknownCursor`.
 
-        Whoever goes on until there is no cursor has tried all that there were when they began, each once.
+        Calling it until there is no cursor retries every dead letter that was open at the first call, once.
         """
-        letters, following = await self._next_open(wanted, after, max(1, min(limit, MOST_TRIED)))
+        letters, following = await self._next_open(wanted, after, max(1, min(limit, MAX_RETRIED)))
         return RetryBatch([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
 
     async def _next_open(
         self, wanted: DeadLetterFilter, after: str | None, limit: int
     ) -> tuple[list[DeadLetterHeader], str | None]:
-        """The next letters behind a cursor, which tells where to end as well, and the cursor of those behind them."""
+        """The next dead letters after a cursor, which also holds the end, and the cursor of those after them."""
         wanted = wanted._replace(resolved=False)
         if after is None:
             place, newest = FIRST_KEY, await self._letters.newest(wanted, limit=1)
@@ -197,7 +197,7 @@ class DeadLetterService:
             place, end = _span(after)
         letters = await self._letters.oldest(wanted, after=place, limit=limit) if place < end else []
         is_last = len(letters) < limit or letters[-1].key >= end
-        following = None if is_last else _cursor(letters[-1].key) + BETWEEN + _cursor(end)
+        following = None if is_last else _cursor(letters[-1].key) + CURSOR_SEPARATOR + _cursor(end)
         return [letter for letter in letters if letter.key <= end], following
 
     async def _fold_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
@@ -232,15 +232,15 @@ class DeadLetterService:
     async def correct(
         self, letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
     ) -> AppendResult:
-        """Puts another payload in the place of the letter's, for ever, as an event of the operator's, and resolves it.
+        """Replaces the dead letter's payload by an operator's event, and resolves it.
 
-        The event is the next revision of the letter's version, or of another `version` of its stream; it has the
-        operator's name and the letter's. The letter keeps what it has. A payload of None, or of `null`, withdraws. Of a
-        delivery, the payload is the whole event, as JSON, from the delivery's source.
+        The event is the next revision of the dead letter's version, or of another `version` of its stream, and names
+        the operator and the dead letter, which itself is unchanged. A payload of None or `null` withdraws. For a
+        request, the payload is the whole event, as JSON, from the request's source.
 
-        `appended` or `duplicate` (what stands says so already): the letter is resolved. `rejected`, `conflict`, and
-        `duplicate` with a reason (this is what could not be folded): it stays open. Raises `DeadLetterResolved`, or
-        `Rejected` for an operator without a name.
+        `appended` or `duplicate` (the content is stored already) resolve the dead letter. `rejected`, `conflict`, and
+        `duplicate` with a reason (the content is what could not be folded) leave it open. Raises `DeadLetterResolved`,
+        or `Rejected` for an operator without a name.
         """
         check_operator(operator)
         await self._check_open(letter)
@@ -254,15 +254,15 @@ class DeadLetterService:
         return result
 
     async def discard(self, letter: DeadLetterHeader, reason: str, operator: str) -> None:
-        """Nothing is to be done about the letter, for this reason. It stays so when the same event fails again.
+        """Discards the dead letter for this reason. It stays discarded when the same event fails again.
 
-        Raises `DeadLetterResolved`, `Rejected` without a reason or an operator's name.
+        Raises `DeadLetterResolved`, and `Rejected` without a reason or an operator's name.
         """
         check_operator(operator)
         check_reason(reason)
         await self._check_open(letter)
         if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
-            raise resolved(await self.get(letter.id))
+            raise resolved_error(await self.get(letter.id))
 
     async def discard_all(
         self, wanted: DeadLetterFilter, reason: str, operator: str
@@ -287,7 +287,7 @@ class DeadLetterService:
     async def _check_open(self, letter: DeadLetterHeader) -> None:
         current = await self.get(letter.id)
         if current.resolution is not None:
-            raise resolved(current)
+            raise resolved_error(current)
 
     async def _resolve(self, letter: DeadLetterHeader, resolution: Resolution) -> bool:
         return await self._letters.resolve(letter.kind, letter.number, resolution)
@@ -303,11 +303,12 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
     headers: Mapping[str, str] = MappingProxyType({}),
     place: tuple[str, int] | None = None,
 ) -> NewDeadLetter:
-    """The letter for a request's body, or a part of one, of which no event could be made, to be kept as it came.
+    """The dead letter for a request, or a part of one, that could not be turned into events.
 
-    The way that it came, its sender's `identifier`, if any, and the body tell one from another: sent again, it is the
-    same letter.
-    `place` is the stream and the version that it is about, where they are known.
+    Its text is kept unchanged.
+
+    Route, the sender's `identifier` and body identify it: the same request sent again is the same dead letter. `place`
+    is the stream and version that it is about, if known.
     """
     stream, version = place or (REQUEST_PREFIX + encode_part(source), 0)
     head = f"{via}\0{identifier}\0".encode(errors="surrogatepass")
@@ -330,7 +331,7 @@ def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts
 def _parse(identifier: str) -> tuple[Kind, int]:
     name, _, number = identifier.partition("-")
     for kind in KINDS:
-        if name == kind and number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER:
+        if name == kind and number.isascii() and number.isdigit() and len(number) <= MAX_NUMBER_DIGITS:
             return kind, int(number)
     raise UnknownDeadLetter(identifier)
 
@@ -352,7 +353,7 @@ def _place(cursor: str) -> DeadLetterKey:
 
 
 def _span(cursor: str) -> tuple[DeadLetterKey, DeadLetterKey]:
-    reached, between, end = cursor.partition(BETWEEN)
+    reached, between, end = cursor.partition(CURSOR_SEPARATOR)
     if not between:
         raise UnknownCursor(cursor)
     return _place(reached), _place(end)

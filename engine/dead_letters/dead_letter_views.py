@@ -1,4 +1,4 @@
-"""Dead letters as they are shown, to people and to programs."""
+"""Dead letters in the form shown to people and programs."""
 
 from base64 import b64encode
 from typing import Literal
@@ -17,12 +17,11 @@ _state = msgspec.json.Decoder(EventState)
 
 
 class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
-    """A letter in a list.
+    """A dead letter in a list.
 
-    `version` is the source's own, in an `epoch` where that began anew.
-    `error` may be cut short there. Of a delivery that could not be made an event, `via` is how it came, and often
-    nothing but the source is known. `resolution` is null while the letter is open; `position` is where in the log the
-    event stands that resolved it. `purgedAt` is null until what it said was removed.
+    `version` is the source's own, within its `epoch`. `error` may be shortened. For a request that could not be turned
+    into events, `via` is its route, and often only the source is known. `resolution` is null while the dead letter is
+    open; `position` is that of the event that resolved it. `purgedAt` is null until its content was removed.
     """
 
     id: str
@@ -47,11 +46,11 @@ class DeadLetterSummary(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
-    """A letter whole.
+    """A dead letter with its content.
 
-    `event` is its event, or its body where it is a delivery; what is no JSON is shown as text, and is in `base64` byte
-    by byte; what was removed is null. `differences` of an open conflict are from what stands in the log to what the
-    letter says.
+    `event` is its event, or the body of a request; content that is not JSON is shown as text, and its bytes are in
+    `base64`; removed content is null. `differences` of an open conflict lead from the stored event to the dead
+    letter's.
     """
 
     event: AnyJSON
@@ -61,7 +60,7 @@ class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
 
 
 def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
-    """The letter as it stands in a list."""
+    """The dead letter as shown in a list."""
     stream = _stream(letter)
     return DeadLetterSummary(
         id=letter.id,
@@ -87,7 +86,7 @@ def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
 
 
 async def detail_of(letter: DeadLetter, log: Log) -> DeadLetterDetail:
-    """The letter whole; of a conflict, beside what stands in the log."""
+    """The dead letter with its content and, for a conflict, the difference from the stored event."""
     event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
     conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_request
     conflict = conflict and letter.purged_at is None
@@ -108,7 +107,7 @@ def _stream(letter: DeadLetterHeader) -> Stream | None:
 
 
 def _decoded(state: bytes) -> tuple[JSON, str | None]:
-    """What the state says, and, where that is no JSON, its text and its bytes in base64."""
+    """The content as JSON, or, if it is not JSON, as text and in base64."""
     try:
         event: JSON = msgspec.json.decode(state)
     except DECODE_ERRORS:

@@ -1,7 +1,7 @@
-"""In which epoch an event was, had it been appended when it came: for what waited in dead letters meanwhile.
+"""The epoch that was current when an event arrived, for events that waited in dead letters.
 
-An event that names no epoch enters the current one of its stream. What was said before that began would come there with
-a version of the counter that is no more, and stand above everything that was said since.
+An event without an epoch enters the current one of its stream. An event of before that epoch began would enter it with
+a version of the old counter, and win over everything sent since.
 """
 
 import msgspec
@@ -11,15 +11,15 @@ from pagefold.engine.stores.event_state import EventState
 from pagefold.engine.stores.store import Log, StoredEvent
 from pagefold.projections.epochs import epoch_of
 
-PAGE = 50
-MOST_LOOKED_AT = 2_000
-"""Events of a stream that are looked at; one that has more in its newest epochs is told by what was raised alone."""
+CHUNK_EVENTS = 50
+MAX_EXAMINED = 2_000
+"""Events of a stream that are examined. If its newest epochs have more, only raised epochs count."""
 
 _state = msgspec.json.Decoder(EventState)
 
 
 class PastEpochs:
-    """The epochs that were current at a moment, fixed-width UTC text."""
+    """The epochs that were current at a moment, given as fixed-width UTC text."""
 
     def __init__(self, log: Log, epochs: EpochRegistry, moment: str) -> None:
         self._log = log
@@ -28,7 +28,7 @@ class PastEpochs:
         self._known = KnownEpochs()
 
     async def begin(self) -> bool:
-        """Whether there may be any that is over."""
+        """Reads the epochs. Returns whether any may have ended."""
         known = await self._epochs.refresh()
         if known.in_use:
             noted = await self._epochs.notes()
@@ -40,7 +40,7 @@ class PastEpochs:
         return note is not None and note.recorded_at <= self._moment
 
     async def of(self, stream: str) -> int | None:
-        """The epoch that was current in a stream; None when it still is."""
+        """The epoch that was current in a stream; None if it still is."""
         heads = await self._log.heads([stream])
         head = heads[0] if heads else None
         current = self._epochs.known.current(stream, 0 if head is None else head.originator_version)
@@ -50,19 +50,19 @@ class PastEpochs:
         return then if then < current else None
 
     async def _entered(self, head: StoredEvent) -> int:
-        """The epoch of the newest event of a stream that was there at the moment."""
+        """The epoch of the newest event that the stream had at the moment."""
         events, looked_at = [head], 0
-        while events and looked_at < MOST_LOOKED_AT:
+        while events and looked_at < MAX_EXAMINED:
             for event in events:
                 if _recorded_at(event) <= self._moment:
                     return epoch_of(event.originator_version)
             looked_at += len(events)
-            events = await self._log.older_events(events[-1], PAGE)
+            events = await self._log.older_events(events[-1], CHUNK_EVENTS)
         return 0
 
 
 def _recorded_at(event: StoredEvent) -> str:
-    """When an event was appended; of what an application wrote, at no time that matters."""
+    """When an event was appended; after every moment for one that another application wrote."""
     try:
         return _state.decode(event.state).recorded_at
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""How long what dead letters say is kept: then it is removed, and the letter stays.
+"""Removes the content of dead letters after their retention; the dead letters stay.
 
-What remains is that it happened, when, to which stream, and the digest by which the same is recognised when it comes
-again. What an open letter says of a request or a conflict is nowhere else, though it was acknowledged. So it is told
-before it goes, and afterwards for as long as nobody has decided about the letter.
+What remains: that it happened, when, its stream, and the digest by which a repetition is recognised. The content of an
+open request or conflict is nowhere else, although it was acknowledged. It is therefore announced before removal, and
+afterwards until somebody resolves the dead letter.
 """
 
 from collections.abc import Sequence
@@ -19,32 +19,32 @@ from pagefold.engine.runtime.logs import Logger
 from pagefold.engine.stores.dead_letter_records import SORTS, DeadLetterHeader, DeadLetters, Expiry, Purge, Sort
 
 STEP = 100
-"""Letters that are emptied in one transaction, at most."""
+"""Dead letters that one transaction purges, at most."""
 
 STEP_BYTES = 8 * 1024 * 1024
-"""Bytes that are removed in one transaction before it ends; the last letter may have more."""
+"""Bytes after which a transaction ends; the last dead letter may exceed them."""
 
-SECONDS_BETWEEN_STEPS = 0.05
-SECONDS_BETWEEN_ROUNDS = 3_600.0
-SECONDS_AFTER_A_FAILURE = 60.0
+STEP_PAUSE_SECONDS = 0.05
+ROUND_SECONDS = 3_600.0
+RETRY_SECONDS = 60.0
 
 NOTICE_DAYS = 7.0
-"""How long before it goes it is told."""
+"""How long before removal it is announced."""
 
-NOWHERE_ELSE: tuple[Sort, ...] = ("request", "conflict")
-"""What nothing but the letter has."""
+UNIQUE_CONTENT: tuple[Sort, ...] = ("request", "conflict")
+"""Sorts whose content exists nowhere else."""
 
 REMOVED = "what it said was removed"
-"""In the place of an error, which may have a part of it."""
+"""Replaces the error, which may quote the content."""
 
 BY_ITSELF = "retention"
-"""Who removes what no operator does."""
+"""The name under which the retention itself removes content."""
 
 log = Logger(__name__)
 
 
-class Emptied(msgspec.Struct, frozen=True):
-    """How many letters of a sort lose what they say, the open or the resolved ones."""
+class PurgedCount(msgspec.Struct, frozen=True):
+    """How many dead letters of a sort, open or resolved, lose their content."""
 
     sort: Sort
     resolved: bool
@@ -52,50 +52,53 @@ class Emptied(msgspec.Struct, frozen=True):
 
 
 class Outlook(NamedTuple):
-    """Open letters of which nothing else has what they say: those that lose it soon, and those that lost it."""
+    """Open dead letters whose content exists nowhere else: those that lose it soon, and those that lost it."""
 
     expiring: int
     purged: int
 
 
 class Retention:
-    """Keeps the dead letters of one store no longer than the configuration says."""
+    """Applies the configured retention to the dead letters of one store."""
 
     def __init__(self, letters: DeadLetters, config: DeadLettersConfig) -> None:
         self._letters = letters
         self._config = config
 
     async def run(self) -> None:
-        """Enforces it every hour, until it is cancelled, which waits for a step. A store that fails is asked later."""
+        """Enforces the retention hourly until it is cancelled, which waits for the current step.
+
+        Retries after store errors.
+        """
         while True:
-            seconds = SECONDS_BETWEEN_ROUNDS
+            seconds = ROUND_SECONDS
             try:
                 await self.enforce()
             except StoreError as error:
                 log.warning("dead letters are kept longer than they should be", error=str(error))
-                seconds = SECONDS_AFTER_A_FAILURE
+                seconds = RETRY_SECONDS
             await anyio.sleep(seconds)
 
-    async def enforce(self, by: str = BY_ITSELF) -> list[Emptied]:
-        """Empties every letter whose time is over, the oldest first, step by step; how many of which there were.
+    async def enforce(self, by: str = BY_ITSELF) -> list[PurgedCount]:
+        """Purges every dead letter past its retention, oldest first, in steps; returns how many.
 
         Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, MAX_IDENTIFIER_LENGTH)
-        emptied = [Emptied(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
+        emptied = [PurgedCount(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
         for each in emptied:
             if each.letters:
                 tell = log.info if each.resolved else log.warning
                 tell("dead letters emptied", sort=each.sort, resolved=each.resolved, letters=each.letters, by=by)
         return emptied
 
-    async def overdue(self) -> list[Emptied]:
-        """What `enforce` would empty now."""
+    async def overdue(self) -> list[PurgedCount]:
+        """What `enforce` would purge now."""
         expiries = self._expiries()
-        return [Emptied(each.sort, each.resolved, await self._letters.count_expired(each)) for each in expiries]
+        return [PurgedCount(each.sort, each.resolved, await self._letters.count_expired(each)) for each in expiries]
 
     async def empty(self, letter: DeadLetterHeader, by: str) -> bool:
-        """Removes what one letter says, whatever its age; False when that was removed before.
+        """Purges one dead letter, whatever its age; False if it was purged before.
 
         Raises `Rejected` for an operator without a name.
         """
@@ -103,8 +106,8 @@ class Retention:
         return await self._letters.purge_one(letter.kind, letter.number, Purge(REMOVED, now(), by))
 
     async def outlook(self) -> Outlook:
-        """What an operator should know of open letters."""
-        soon = [each for each in self._expiries(NOTICE_DAYS) if each.sort in NOWHERE_ELSE and not each.resolved]
+        """What an operator should know of open dead letters."""
+        soon = [each for each in self._expiries(NOTICE_DAYS) if each.sort in UNIQUE_CONTENT and not each.resolved]
         expiring = [await self._letters.count_expired(each) for each in soon]
         return Outlook(sum(expiring), await self._letters.count_purged("ingest"))
 
@@ -117,10 +120,10 @@ class Retention:
             if not emptied:
                 return total
             total += emptied
-            await anyio.sleep(SECONDS_BETWEEN_STEPS)
+            await anyio.sleep(STEP_PAUSE_SECONDS)
 
     def _expiries(self, ahead: float = 0.0) -> Sequence[Expiry]:
-        """Whose time is over so many days ahead."""
+        """The sorts with the time before which they expire this many days from now."""
         return [
             Expiry(sort, resolved, days_ago(self._days(sort, resolved=resolved) - ahead))
             for sort in SORTS

@@ -1,9 +1,9 @@
-"""Deliveries of those who cannot mend what they send: what can be taken of them is appended, and the rest is kept.
+"""Takes requests of senders that cannot correct them: what is valid is appended, the rest is kept in dead letters.
 
-A part of a delivery ends as one of these: it is in the log, it was there, it is in dead letters, or it is none that the
-configuration asks for, and counted. Nothing of it is answered before all of it is durable. Appending comes first, for
-only then it is known what could not be appended. A crash between the two leaves a delivery that was not acknowledged:
-it is sent again, and then what was appended is a duplicate, and what was kept is the same letter.
+Each part of a request is appended, a duplicate, kept in dead letters, or ignored and counted. The request is answered
+once all of it is durable. Appending comes first, because it shows what cannot be appended. After a crash between the
+two, the request is not acknowledged and sent again: appended parts are then duplicates, and kept parts are the same
+dead letters.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,33 +35,33 @@ from pagefold.engine.stores.store import Store
 
 Entrance: TypeAlias = Literal["webhook", "cdc"]
 Outcome: TypeAlias = AppendResult | IgnoredMessage | RejectedPart
-"""What became of something in a delivery. What is faulty is kept in dead letters; nothing is rejected."""
+"""The outcome of a part. Rejected parts are kept in dead letters; nothing is refused."""
 
 Value = TypeVar("Value")
 
-TOGETHER = 5_000
-"""Parts of a delivery that are appended in one transaction."""
+MAX_APPENDED_PARTS = 5_000
+"""Parts of a request that are appended in one transaction."""
 
 
 class Run(Protocol):
-    """Does what may take long where it holds up nobody."""
+    """Runs work that may take long without blocking the event loop."""
 
     async def __call__(self, work: Callable[[], Value], /) -> Value:
-        """What the work gives."""
+        """Returns the work's result."""
 
 
 class Reader(Protocol):
-    """How the deliveries of a source are read."""
+    """Parses the requests of a source."""
 
     def ignored_by_headers(self, headers: Headers, *, partial: bool = False) -> IgnoredMessage | None:
-        """Why nothing of a delivery counts, by its headers; None when it does."""
+        """Why the headers exclude a request; None if they do not."""
 
     def parse(self, body: bytes) -> RequestParts:
-        """A delivery, part by part."""
+        """Parses a request, part by part."""
 
 
 class Request(NamedTuple):
-    """A delivery as it came: of its `headers`, those are kept that `kept` has."""
+    """A request as received. `kept` are the `headers` that are stored with a dead letter."""
 
     via: Entrance
     source: str
@@ -71,8 +71,8 @@ class Request(NamedTuple):
     identifier: str = ""
 
 
-class Fault(NamedTuple):
-    """A part of a delivery that could not be taken: why, and the stream and version it is about, if they are known."""
+class PartError(NamedTuple):
+    """A part that could not be taken: why, and its stream and version, if known."""
 
     part: int
     reason: str
@@ -80,7 +80,7 @@ class Fault(NamedTuple):
 
 
 class WebhookRetrier:
-    """Takes the deliveries of one shop's sources, and tries again what could not be taken of them."""
+    """Takes the requests of one shop's sources, and retries what could not be taken."""
 
     def __init__(  # what taking a delivery needs
         self,
@@ -100,7 +100,7 @@ class WebhookRetrier:
         self._readers: dict[tuple[Entrance, str], Reader] = {}
 
     def reader(self, via: Entrance, source: str) -> Reader | None:
-        """How a source's deliveries are read; None when it has no such entrance. Raises `ConfigurationError`."""
+        """The reader of a source's requests; None if it has no such entrance. Raises `ConfigurationError`."""
         settings = self._config.sources.get(source)
         if settings is None or getattr(settings, via) is None:
             return None
@@ -109,29 +109,30 @@ class WebhookRetrier:
         return self._readers[via, source]
 
     async def take(self, request: Request, reader: Reader, run: Run, append: Append) -> list[Outcome]:
-        """What became of everything in a delivery, in order. When it returns, all of it is durable.
+        """Takes all parts of a request, durably, and returns their outcomes in order.
 
-        `append` takes the first `TOGETHER` parts; those behind them wait for room. Raises what appending raises, after
-        which some of it may have been taken: to send it again is safe.
+        `append` appends the first `MAX_APPENDED_PARTS` parts; later ones wait for room. Raises what appending raises;
+        some parts may be appended then, and sending the request again is safe.
         """
         if (ignored := reader.ignored_by_headers(request.headers)) is not None:
             self._counts.add_aside(request.source, ignored.cause)
             return [ignored]
         delivery = await run(partial(reader.parse, request.body))
         outcomes: list[Outcome] = []
-        for start in range(0, delivery.parts, TOGETHER):
+        for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
             some = await self._take_some(delivery, start, run, append if start == 0 else self._append)
             outcomes += [outcome for part in some for outcome in part]
             faults = self._faults(some, start)
             if faults:
-                await self._store.dead_letters.add(_letters(request, delivery, faults))
+                await self._store.dead_letters.add(_dead_letters(request, delivery, faults))
         self._count(request.source, outcomes)
         return outcomes
 
     async def try_again(self, letter: DeadLetter) -> ResolutionKind | None:
-        """Appends what can be made of what was kept: how that resolves its letter, when it is all of it.
+        """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.
 
-        What is in the log is no obstacle. Raises `ConfigurationError` for paths and columns that cannot work.
+        Parts that are in the log already do not matter. Raises `ConfigurationError` for paths and columns that cannot
+        work.
         """
         reader = self.reader(letter.via or "webhook", letter.source)
         if reader is None:
@@ -142,7 +143,7 @@ class WebhookRetrier:
             return "ignored"
         delivery = await run_sync(partial(reader.parse, letter.state))
         how: ResolutionKind = "ignored"
-        for start in range(0, delivery.parts, TOGETHER):
+        for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
             some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
             if self._faults(some, start):
                 return None
@@ -153,8 +154,8 @@ class WebhookRetrier:
     async def _take_some(
         self, delivery: RequestParts, start: int, run: Run, append: Append, since: str | None = None
     ) -> list[list[Outcome]]:
-        """What became of the next parts: of everything that each of them says, which has waited `since` a moment."""
-        parts = await run(partial(delivery.read, start, start + TOGETHER))
+        """The outcomes of the next parts. `since` is when the request arrived, if it has waited."""
+        parts = await run(partial(delivery.read, start, start + MAX_APPENDED_PARTS))
         found = [found for part in parts for found in part]
         if since is not None:
             found = await self._as_of(found, since)
@@ -166,7 +167,7 @@ class WebhookRetrier:
         return [[next(outcomes) for _ in part] for part in parts]
 
     async def _as_of(self, found: Sequence[ParsedPart], moment: str) -> list[ParsedPart]:
-        """The same, in the epochs that were current at a moment, where others are by now."""
+        """The same, in the epochs that were current at a moment, if others are now."""
         past = PastEpochs(self._store.log, self._epochs, moment)
         if not await past.begin():
             return list(found)
@@ -178,16 +179,16 @@ class WebhookRetrier:
             return change
         return change._replace(event=placed_in(await past.of(place[0]), change.event))
 
-    def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[Fault]:
-        """Which of the parts need a person, and why: for each, the first that could not be taken.
+    def _faults(self, parts: Sequence[Sequence[Outcome]], start: int) -> list[PartError]:
+        """The parts that need an operator, with the first reason of each.
 
-        A conflict is no reason: it has a letter of its own.
+        A conflict is not among them: it has a dead letter of its own.
         """
-        faults: list[Fault] = []
+        faults: list[PartError] = []
         for number, part in enumerate(parts, start):
             faulty = next((outcome for outcome in part if isinstance(outcome, RejectedPart)), None)
             if faulty is not None:
-                faults.append(Fault(number, str(faulty.rejection), self._place(faulty.event)))
+                faults.append(PartError(number, str(faulty.rejection), self._place(faulty.event)))
         return faults
 
     def _place(self, event: DomainEvent | None) -> tuple[str, int] | None:
@@ -199,7 +200,7 @@ class WebhookRetrier:
             return None
 
     def _count(self, source: str, outcomes: Sequence[Outcome]) -> None:
-        """Counts what was not appended. Of what was, the appender has counted what became of it."""
+        """Counts what was not appended; the appender counts the rest."""
         for outcome in outcomes:
             if isinstance(outcome, IgnoredMessage):
                 self._counts.add_aside(source, outcome.cause)
@@ -211,7 +212,7 @@ _READERS: Mapping[Entrance, Callable[[Config, str], Reader]] = {"webhook": Webho
 
 
 def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
-    """What became of one of those that were completed. What the door refused is as faulty as what could not be read."""
+    """The outcome of a completed part. What the validator rejected is kept like an unreadable part."""
     if not isinstance(completed, DomainEvent):
         return completed
     result = next(results)
@@ -220,8 +221,8 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
     return RejectedPart(Rejected(result.path or "", result.reason or ""), completed)
 
 
-def _letters(request: Request, delivery: RequestParts, faults: Sequence[Fault]) -> list[NewDeadLetter]:
-    """One for each part that could not be taken, or one for all of them, see `RequestParts.divided`."""
+def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> list[NewDeadLetter]:
+    """A dead letter for each part that could not be taken, or one for all, see `RequestParts.divided`."""
     by_part = {fault.part: fault for fault in faults}
     letters: list[NewDeadLetter] = []
     for parts, body in delivery.divided(list(by_part)):

@@ -1,4 +1,4 @@
-"""Where a source says everything that it says now: a file, an endpoint, or a query against its database."""
+"""A source's snapshot: a file, an endpoint, or a query against its database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +17,11 @@ from pagefold.engine.snapshots.snapshot import Snapshot
 async def open_snapshot(
     config: Config, source: str, *, traffic: RequestLimiter | None = None
 ) -> AsyncIterator[Snapshot]:
-    """The snapshot of a source, for the length of an `async with`.
+    """Opens a source's snapshot for the length of an `async with`.
 
-    Snapshots that are read at once share a `traffic`: together they ask no more of a server than they may.
+    Snapshots that are read concurrently share `traffic`, so that together they keep to the limits of each server.
 
-    Raises `ConfigurationError`, for a secret that is missing in the environment too, and `SourceFailed`.
+    Raises `ConfigurationError`, also for a secret missing in the environment, and `SourceFailed`.
     """
     with unwrap_group():
         async with anyio.create_task_group() as group:
@@ -32,10 +32,10 @@ async def open_snapshot(
 def _snapshot(config: Config, source: str, group: TaskGroup, traffic: RequestLimiter) -> Snapshot:
     key = f"sources.{source}"
     if source not in config.sources:
-        raise ConfigurationError(key, f"is not in the configuration; there are {', '.join(config.sources)}")
+        raise ConfigurationError(key, f"unknown source; the sources are {', '.join(config.sources)}")
     settings = config.sources[source].snapshot
     if settings is None:
-        raise ConfigurationError(f"{key}.snapshot", "is not in the configuration: the source has no snapshot")
+        raise ConfigurationError(f"{key}.snapshot", "is required: the source has no snapshot")
     match settings.kind:
         case "file":
             from pagefold.engine.snapshots.file_snapshot import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only

@@ -1,4 +1,4 @@
-"""Which streams the rows of a snapshot can name. What they cannot name is not missing when no row names it."""
+"""The streams that the rows of a snapshot can name. Others are not missing when no row names them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -7,20 +7,20 @@ from pagefold.engine.configuration.config import Config
 from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_sku
 
 NOTHING_FIXED: Mapping[str, str] = {}
-"""The parts of an event that are the same in every row, by target, where rows may say anything."""
+"""The parts of an event that are the same in every row, by target, if rows may have any."""
 
 
 class Coverage(NamedTuple):
-    """The streams of one source that rows can name: channels by domain, and one SKU or any, all as in the log."""
+    """The streams of a source that rows can name: channels by domain, and one SKU or any, as in the log."""
 
     channels: Mapping[bytes, frozenset[bytes]]
     sku: bytes | None = None
 
     @classmethod
     def of(cls, config: Config, source: str, fixed: Mapping[str, object]) -> Self:
-        """What rows cover of which these parts of an event, by target, are always the same.
+        """What rows cover whose parts in `fixed`, by target, are always the same.
 
-        A channel that is none of the configuration is not covered: its rows are passed over.
+        Channels that are not configured are not covered: their rows are skipped.
         """
         domain, sku = fixed.get("type"), fixed.get("sku")
         return cls(
@@ -33,7 +33,7 @@ class Coverage(NamedTuple):
         )
 
     def has(self, stream: bytes) -> bool:
-        """Whether a row can name it."""
+        """Whether a row can name the stream."""
         sku, *rest = stream.split(b"/")
         if len(rest) != 3:  # noqa: PLR2004  # channel, domain and source; applications may use any names
             return False
@@ -44,7 +44,7 @@ NOTHING = Coverage({})
 
 
 def _channels(config: Config, domain: str, fixed: Mapping[str, object]) -> list[str]:
-    """Those that rows of a domain can name. A price in one currency cannot be one of a channel that has another."""
+    """The channels that rows of a domain can name. A price in one currency fits only channels of that currency."""
     currency = fixed.get("payload.currency") if domain == "pricing" else None
     names = [name for name, channel in config.channels.items() if currency in (None, channel.currency)]
     return [name for name in (EVERY_CHANNEL, *names) if fixed.get("channel") in (None, name)]

@@ -1,6 +1,6 @@
 """Snapshots in CSV files: RFC 4180, in UTF-8, with a header.
 
-The first record behind the header may be `#begin,2026-11-23T02:00:00Z`; the last one is `#end,102`.
+The first record after the header may be `#begin,2026-11-23T02:00:00Z`; the last one is `#end,102`.
 """
 
 import csv
@@ -20,12 +20,12 @@ from pagefold.engine.snapshots.flat_json import Binding
 from pagefold.engine.snapshots.json_rows import BeginMarker, EndMarker, Found, RowCounter
 from pagefold.engine.snapshots.line_rows import STEP_LINES, Bunches, FileToRead, LineCursor, LineReading
 
-_LONGEST_COUNT = 16
+_MAX_COUNT_DIGITS = 16
 """Digits."""
 
 
 class CSVReading(LineReading):
-    """A row a record."""
+    """Reads one row per record."""
 
     def __init__(
         self, file: FileToRead, place: LineCursor, tally: RowCounter, binding: Binding, delimiter: str
@@ -35,7 +35,7 @@ class CSVReading(LineReading):
         self._delimiter = delimiter
 
     def found(self, bunches: Bunches) -> Iterator[Found | None]:
-        """What each record says."""
+        """The content of each record."""
         if csv.field_size_limit() < MAX_LINE_BYTES:  # it is the whole process's: never made smaller
             csv.field_size_limit(MAX_LINE_BYTES)
         texts = _Texts(single_lines(bunches))
@@ -53,7 +53,7 @@ class CSVReading(LineReading):
     def _header(self, records: Iterator[list[str] | Rejected]) -> list[str]:
         header = next(records, None)
         if header is None:
-            raise SourceIncomplete(self.name, "is empty: it has not even a header")
+            raise SourceIncomplete(self.name, "is empty: it needs a header")
         if isinstance(header, Rejected):
             raise SourceFailed(self.name, f"its header cannot be read: {header}")
         return header
@@ -172,6 +172,6 @@ def _marker(cells: Sequence[str]) -> Found | None:
         return Rejected("", f"has more cells than belong to {name}")
     if name == "#begin":
         return BeginMarker(taken_at)
-    if not (count.isascii() and count.isdecimal() and len(count) < _LONGEST_COUNT):
+    if not (count.isascii() and count.isdecimal() and len(count) < _MAX_COUNT_DIGITS):
         return Rejected("count", f"expected the number of rows, got {count!r:.50}")
     return EndMarker(int(count), taken_at)

@@ -19,14 +19,14 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 ATTEMPTS = 8
-PATIENCE_SECONDS = 120.0
+RETRY_SECONDS = 120.0
 """A page is asked for so often, and not again after so long."""
 
-FIRST_WAIT, LONGEST_WAIT, JITTER = 1.0, 30.0, 1.0
+FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, JITTER = 1.0, 30.0, 1.0
 """Seconds between two attempts, where the server does not say how many."""
 
-LONGEST_RETRY_AFTER = 120.0
-LARGEST_PAGE = 32 * 1024 * 1024
+MAX_RETRY_AFTER_SECONDS = 120.0
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """Bytes of a page, unpacked."""
 
 SLOWEST_PAGE = 10
@@ -82,7 +82,7 @@ class EndpointClient:
             await self._client.aclose()
 
     def address(self, text: str, beside: httpx2.URL) -> httpx2.URL:
-        """An address, which may be relative to another. Raises `SourceFailed` for one that is not asked."""
+        """Resolves an address, which may be relative. Raises `SourceFailed` if its host is not allowed."""
         try:
             url = beside.join(text)
         except httpx2.InvalidURL as error:
@@ -92,31 +92,31 @@ class EndpointClient:
         if url.userinfo:
             raise SourceFailed(self._name, "the address of the next page has a user in it")
         if origin_of(url) not in self._origins:
-            problem = f"the next page is at {origin_of(url)}, which is not asked; hosts names whoever may be"
+            problem = f"the next page is at {origin_of(url)}, which is not an allowed host; add it to hosts"
             raise SourceFailed(self._name, problem)
         return url
 
     async def get(self, url: httpx2.URL) -> EndpointResponse:
-        """A page. Raises `SourceFailed`, at once for what will not pass."""
+        """Requests a page. Raises `SourceFailed`: permanent errors at once, others after retries."""
         try:
             async for attempt in stamina.retry_context(
                 on=_wait_before_retry,
                 attempts=ATTEMPTS,
-                timeout=PATIENCE_SECONDS,
-                wait_initial=FIRST_WAIT,
-                wait_max=LONGEST_WAIT,
+                timeout=RETRY_SECONDS,
+                wait_initial=FIRST_WAIT_SECONDS,
+                wait_max=MAX_WAIT_SECONDS,
                 wait_jitter=JITTER,
             ):
                 with attempt:
                     return await self._ask(url)
         except _PassingError as error:
-            raise SourceFailed(self._name, f"{error}, however often it is asked") from error
+            raise SourceFailed(self._name, f"{error}, after all retries") from error
         except TimeoutError as error:
-            raise SourceFailed(self._name, "a page takes too long") from error
+            raise SourceFailed(self._name, "a page took too long") from error
         except httpx2.DecodingError as error:
-            raise SourceFailed(self._name, f"the answer's compression is damaged: {error}") from error
+            raise SourceFailed(self._name, f"the response's compression is damaged: {error}") from error
         except httpx2.HTTPError as error:
-            problem = f"there is no whole answer: {type(error).__name__}: {error}"
+            problem = f"the response is incomplete: {type(error).__name__}: {error}"
             raise SourceFailed(self._name, problem.rstrip(": ")) from error
         raise AssertionError  # stamina returns from the attempt, or raises
 
@@ -142,17 +142,17 @@ class EndpointClient:
         problem = f"it answers {status}"
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             variable = self._settings.token_variable
-            problem += f"; is the token in {variable} the right one?" if variable else "; does it want a token?"
+            problem += f"; check the token in {variable}" if variable else "; it may need a token"
         elif response.has_redirect_location:
-            problem += f"; name the address that it leads to, at {_place(response)}"
+            problem += f"; configure the address it redirects to: {_place(response)}"
         raise SourceFailed(self._name, problem)
 
     async def _body(self, response: httpx2.Response) -> bytes:
         body = bytearray()
         async for piece in response.aiter_bytes():
             body += piece
-            if len(body) > LARGEST_PAGE:
-                problem = f"a page has more than {LARGEST_PAGE // 1024 // 1024} MiB; ask for fewer rows a page"
+            if len(body) > MAX_RESPONSE_BYTES:
+                problem = f"a page has more than {MAX_RESPONSE_BYTES // 1024 // 1024} MiB; request fewer rows per page"
                 raise SourceFailed(self._name, problem)
         return bytes(body)
 
@@ -163,20 +163,20 @@ def token_in(environment: Mapping[str, str], key: str, variable: str | None) -> 
         return None
     token = environment.get(variable, "").strip()
     if not token:
-        raise ConfigurationError(key, f"the environment has no {variable}, or an empty one")
+        raise ConfigurationError(key, f"the environment variable {variable} is not set or empty")
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise ConfigurationError(key, f"what {variable} holds is no token: it has characters that a header cannot have")
+        raise ConfigurationError(key, f"{variable} is not a token: it has characters that a header cannot contain")
     return token
 
 
 def origin_of(url: httpx2.URL) -> str:
-    """Scheme, host and port: who is asked."""
+    """Scheme, host and port of a URL."""
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
     return f"{url.scheme}://{url.host}:{port}"
 
 
 def _wait_before_retry(error: Exception) -> bool | float:
-    """Whether it is worth another attempt, or after how many seconds."""
+    """Whether to try again, or after how many seconds."""
     if isinstance(error, _PassingError):
         return True if error.seconds is None else error.seconds
     if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
@@ -185,14 +185,14 @@ def _wait_before_retry(error: Exception) -> bool | float:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds, or until a moment; None for neither."""
+    """The seconds to wait, from a number or a date; None if it is neither."""
     if header is None:
         return None
     try:
         seconds = float(header) if header.isascii() and header.isdecimal() else _until(header)
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _until(header: str) -> float:
@@ -201,7 +201,7 @@ def _until(header: str) -> float:
 
 
 def _next_link(response: httpx2.Response) -> str | None:
-    """The address of the next page (RFC 8288); a link may have several relations."""
+    """The URL of the next page (RFC 8288); a link may have several relations."""
     for relation, link in response.links.items():
         if "next" in (relation or "").lower().split():
             return link.get("url")
@@ -221,7 +221,7 @@ def _status(code: int) -> str:
 
 
 def _place(response: httpx2.Response) -> str:
-    """Where a redirect leads, without what may be secret in it."""
+    """The target of a redirect, without its query, which may be secret."""
     try:
         url = response.url.join(response.headers["location"])
     except httpx2.InvalidURL:

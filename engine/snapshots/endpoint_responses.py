@@ -1,4 +1,4 @@
-"""The pages of an endpoint: where the rows are in them, and how the next page is found."""
+"""Parses an endpoint's responses: finds the rows and the next page."""
 
 import re
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from pagefold.engine.errors import SourceFailed
 from pagefold.engine.snapshots.endpoint_client import EndpointClient, EndpointResponse
 from pagefold.engine.snapshots.json_rows import members_of
 
-_LONGEST_COUNT = 16
+_MAX_COUNT_DIGITS = 16
 """Digits."""
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _half = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _covered = re.compile(rb"\\(?:u([eE][0-7][0-9a-fA-F]{2})|.)", re.DOTALL)
 _SURROGATES, _COVERS = 0xD800, 0xE000
-"""Where surrogates begin, and the characters for private use that stand in for them."""
+"""The start of the surrogates, and of the private-use characters that stand in for them."""
 
 
 class RowsResponse(NamedTuple):
-    """What was in the body of a page."""
+    """The content of a response."""
 
     rows: list[msgspec.Raw]
     next: str | None
@@ -31,14 +31,14 @@ class RowsResponse(NamedTuple):
 
 
 class ResponseParser:
-    """Finds the rows, the next page and the total in an answer. Raises `SourceFailed` where it cannot."""
+    """Finds the rows, the next page and the total in a response. Raises `SourceFailed` if it cannot."""
 
     def __init__(self, name: str, settings: SnapshotConfig) -> None:
         self._name = name
         self._settings = settings
 
     def address(self, endpoint: EndpointClient, page: str | None) -> httpx2.URL:
-        """Where a page is."""
+        """The URL of a page."""
         first = httpx2.URL(self._settings.url or "")
         if page is None:
             return first
@@ -48,22 +48,22 @@ class ResponseParser:
 
     @property
     def may_shift(self) -> bool:
-        """Whether a change of what is listed may move rows from one page to another."""
+        """Whether changes of the listed data may move rows between pages."""
         return not self._settings.stable
 
     def following(self, endpoint: EndpointClient, page: str | None, url: httpx2.URL) -> str | None:
-        """The next page as it can be named anywhere, not only beside this one."""
+        """The next page as an absolute reference."""
         if page is None or self._settings.cursor_parameter is not None:
             return page
         return str(endpoint.address(page, url))
 
     def read(self, answer: EndpointResponse) -> RowsResponse:
-        """What is in an answer."""
+        """Parses a response."""
         try:
             return self._read(answer)
         except DECODE_ERRORS as error:
             if (covered := _cover(answer.body)) == answer.body:
-                raise SourceFailed(self._name, f"the answer is not JSON: {error}") from error
+                raise SourceFailed(self._name, f"the response is not JSON: {error}") from error
         page = self.read(answer._replace(body=covered))
         return page._replace(rows=[_uncover(row) for row in page.rows])
 
@@ -80,8 +80,8 @@ class ResponseParser:
         try:
             return _array.decode(_at(body, path) or b"null")
         except msgspec.ValidationError:
-            place = f"at {path!r} in the answer" if path else "as the answer"
-            hint = "" if path else "; items names the path of the rows in it"
+            place = f"at {path!r} in the response" if path else "as the response"
+            hint = "" if path else "; set items to the path of the rows"
         raise SourceFailed(self._name, f"expected an array {place}, which is {_outline(body)}{hint}")
 
     def _cursor(self, body: bytes, path: str) -> str | None:
@@ -92,7 +92,7 @@ class ResponseParser:
                 return str(value)
             case _:
                 pass
-        raise SourceFailed(self._name, f"the cursor at {path!r} in the answer is neither text nor a whole number")
+        raise SourceFailed(self._name, f"the cursor at {path!r} in the response is neither text nor an integer")
 
     def _count(self, body: bytes, path: str) -> int | None:
         match _value_at(body, path):
@@ -100,15 +100,15 @@ class ResponseParser:
                 return None
             case int() as value:
                 return value
-            case str() as text if text.isascii() and text.isdecimal() and len(text) < _LONGEST_COUNT:
+            case str() as text if text.isascii() and text.isdecimal() and len(text) < _MAX_COUNT_DIGITS:
                 return int(text)
             case _:
                 pass
-        raise SourceFailed(self._name, f"the total at {path!r} in the answer is no whole number")
+        raise SourceFailed(self._name, f"the total at {path!r} in the response is not an integer")
 
 
 def _at(body: bytes, path: str) -> bytes | msgspec.Raw | None:
-    """What stands at a dotted path, undecoded; None when nothing does."""
+    """The value at a dotted path, undecoded; None if there is none."""
     found: bytes | msgspec.Raw = body
     for name in path.split(".") if path else ():
         try:
@@ -124,18 +124,18 @@ def _value_at(body: bytes, path: str) -> object:
 
 
 def _outline(body: bytes) -> str:
-    """What an answer looks like, to help with the configuration."""
+    """Describes a response, to help with the configuration."""
     try:
         names = list(members_of(body))
     except msgspec.ValidationError:
-        return "no object"
+        return "not an object"
     return f"an object with {', '.join(names[:10])}" if names else "an empty object"
 
 
 def _cover(body: bytes) -> bytes:
-    """The body with other characters in place of halves of surrogate pairs, for a decoder that cannot see past them.
+    """The body with lone surrogates replaced, for a decoder that rejects them.
 
-    One row that was cut in the middle of a character is no reason to read none: it will be refused alone.
+    One row that was cut inside a character must not stop the others: it is rejected alone.
     """
     return _half.sub(lambda match: _shifted(match, _COVERS - _SURROGATES), body)
 

@@ -19,7 +19,7 @@ from pagefold.engine.snapshots.read_ahead import ReadAhead, SnapshotPass
 
 
 class FileSnapshot(ReadAhead):
-    """A file. Raises `SourceFailed` when there is none, or none that can be read twice."""
+    """A file. Raises `SourceFailed` if it does not exist or cannot be read twice."""
 
     unit = "bytes"
 
@@ -30,10 +30,10 @@ class FileSnapshot(ReadAhead):
         self.name = self._settings.file or ""
         self._lines = JSONLines.of(config, source)
         self._binding = Binding(config, source, self.name)
-        self.identity, self.written_at = _look_at(self.name)
+        self.identity, self.written_at = _identify(self.name)
 
     def reading(self, cursor: JSON) -> SnapshotPass:
-        """A pass over the whole file, or over what is behind a line."""
+        """A pass over the file, from the start or after a line."""
         place = LineCursor() if cursor is None else msgspec.convert(cursor, LineCursor)
         file = FileToRead(self.name, self._check, by_size=self._settings.ends == "file")
         if self._settings.file_format == "csv":
@@ -43,14 +43,14 @@ class FileSnapshot(ReadAhead):
         return NDJSONReading(file, place, tally, self._lines)
 
     def _check(self) -> None:
-        if _look_at(self.name)[0] != self.identity:
-            raise SourceFailed(self.name, "is not the file any more that it was when the snapshot was opened")
+        if _identify(self.name)[0] != self.identity:
+            raise SourceFailed(self.name, "was replaced after the snapshot was opened")
 
 
-def _look_at(name: str) -> tuple[str, datetime]:
-    """What tells the file from another in its place, and when it was written."""
+def _identify(name: str) -> tuple[str, datetime]:
+    """The file's identity, and when it was written."""
     if file_size(name) is None:
-        raise SourceFailed(name, "is no regular file; a snapshot may have to be read twice")
+        raise SourceFailed(name, "is not a regular file; a snapshot may have to be read twice")
     path = Path(name).resolve()
     found = path.stat()
     return f"{path}:{found.st_size}:{found.st_mtime_ns}", datetime.fromtimestamp(found.st_mtime, UTC)

@@ -33,13 +33,13 @@ class Binding:
         self._columns = columns_of(config, source)
 
     def of(self, names: Sequence[str]) -> tuple[BoundColumns, Coverage]:
-        """The columns among these names, and what rows that have them can name. Raises `SourceFailed`."""
+        """The columns among these names, and their coverage. Raises `SourceFailed`."""
         bound = self._columns.bind(names, self._where)
         return bound, Coverage.of(self._config, self._source, bound.fixed)
 
 
 class FlatJSON:
-    """Reads rows that are JSON objects, whose members are the columns. `fixed` as in `BoundColumns`."""
+    """Reads rows that are JSON objects whose members are the columns. `fixed` as in `BoundColumns`."""
 
     def __init__(self, columns: ColumnMapping, where: str) -> None:
         self._names = list(dict.fromkeys(columns.by_target.values()))
@@ -47,14 +47,12 @@ class FlatJSON:
         self.fixed = self._bound.fixed
 
     def read(self, text: bytes) -> Found:
-        """What one object says."""
+        """The content of one object."""
         if "snapshot" not in self._names and (marker := read_marker(text)) is not None:
             return marker
         try:
             members = members_of(text)
-            if text.count(b":") != _encoder.encode(members).count(
-                b":"
-            ):  # a key that stands twice takes its colon along
+            if text.count(b":") != _encoder.encode(members).count(b":"):  # a repeated key is dropped with its colon
                 check_repeated_keys(text)
             return self._bound.event([member_value(members.get(name)) for name in self._names])
         except DECODE_ERRORS as error:

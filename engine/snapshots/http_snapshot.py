@@ -1,4 +1,4 @@
-"""Snapshots from an endpoint that gives its rows in pages of JSON."""
+"""Snapshots from an endpoint that returns its rows in pages of JSON."""
 
 import os
 from collections.abc import AsyncGenerator, Callable
@@ -23,13 +23,13 @@ from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
 EMPTY_PAGES = 100
-"""After so many pages without a row, one after the other, the next one is not asked for."""
+"""After this many consecutive pages without rows, reading stops."""
 
 
 class ResponseCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Where reading goes on: at a page, behind so many of its rows, with so many rows before that in all.
+    """Where reading resumes: at a page, after `skip` of its rows, with `rows` before that in all.
 
-    `page` is the cursor of the page, or its address; None is the first one. `total` is what the first one has told.
+    `page` is the cursor of the page, or its URL; None is the first. `total` is the first reported total.
     """
 
     page: str | None = None
@@ -40,7 +40,7 @@ class ResponseCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 
 
 class HTTPSnapshot(ReadAhead):
-    """An endpoint. Raises `ConfigurationError` when the environment does not have its token."""
+    """An endpoint. Raises `ConfigurationError` if the environment lacks its token."""
 
     unit = "rows"
 
@@ -72,7 +72,7 @@ class HTTPSnapshot(ReadAhead):
 
 
 class PageReading(SnapshotPass):
-    """A pass over pages, one after the other."""
+    """A pass over the pages in order."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class PageReading(SnapshotPass):
 
     @property
     def rows(self) -> int:
-        """Those that were numbered."""
+        """The number of rows so far."""
         return self._tally.rows
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Every page, those with very many rows in several batches."""
+        """Every page; one with very many rows gives several batches."""
         place = self._place
         async with self._endpoint as endpoint:
             while True:
@@ -118,13 +118,13 @@ class PageReading(SnapshotPass):
             self._may_have_shifted(end)
 
     def _count(self, total: int | None) -> None:
-        """A page has told the total, or has not."""
+        """Records the total of a page, if it has one."""
         if total is not None:
             self._first_total = total if self._first_total is None else self._first_total
             self._total = total
 
     def _batch(self, page: RowsResponse, place: ResponseCursor, start: int) -> Batch:
-        """Rows of a page. Who goes on behind the last one sees an end marker again."""
+        """A batch of a page's rows. A pass resumed after the last row reads the end marker again."""
         rows: list[Row] = []
         behind = start
         for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
@@ -139,18 +139,16 @@ class PageReading(SnapshotPass):
         return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
 
     def _end(self, page: RowsResponse) -> End | None:
-        """How it ended with this page, or None when it goes on."""
+        """How the snapshot ended with this page; None if it continues."""
         self._empty = 0 if page.rows else self._empty + 1
         if self._tally.over:
             return self._tally.end()
         if page.next is None:
             return self._last()
         if page.next in self._seen:
-            return End(
-                complete=False, reason="the cursor does not move on: it leads back to a page that was read before"
-            )
+            return End(complete=False, reason="the cursor repeats: it leads to a page that was read before")
         if self._empty >= EMPTY_PAGES:
-            return End(complete=False, reason=f"the cursor leads nowhere: {EMPTY_PAGES} pages in a row were empty")
+            return End(complete=False, reason=f"{EMPTY_PAGES} consecutive pages were empty")
         return None
 
     def _last(self) -> End:
@@ -166,8 +164,8 @@ class PageReading(SnapshotPass):
         return End(complete=True)
 
     def _may_have_shifted(self, end: End) -> None:
-        """A row that comes again on another page means that one was skipped, and so does a total that changes."""
+        """A row repeated on another page means that one was skipped; so does a changed total."""
         self.surplus = 0
         if end.complete and self._first_total != self._total:
-            reason = "its total has changed while its pages were read, so that rows have shifted between them"
+            reason = "its total changed while its pages were read, so rows may have moved between them"
             self.end = End(complete=False, reason=reason)

@@ -1,7 +1,7 @@
-"""What the rows of a snapshot say: events, in which the plain may be left out, and the markers around them.
+"""Rows of a snapshot in JSON: events, which may omit defaults, and markers.
 
-A snapshot may open with `{"snapshot":"begin","takenAt":"…"}` and is complete when it ends with
-`{"snapshot":"end","count":…}`, where the count is that of the rows between the two.
+A snapshot may start with `{"snapshot":"begin","takenAt":"…"}`, and is complete if it ends with
+`{"snapshot":"end","count":…}`, where the count is the number of rows in between.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,25 +23,25 @@ from pagefold.engine.snapshots.coverage import NOTHING_FIXED
 from pagefold.engine.snapshots.snapshot import End, Row
 from pagefold.projections.streams import EVERY_CHANNEL
 
-_LONGEST_MARKER = 4_096
-"""Bytes. What has the form of a marker and is longer is a row."""
+_MAX_MARKER_BYTES = 4_096
+"""Bytes. A longer text is a row, even if it looks like a marker."""
 
 
 class BeginMarker(NamedTuple):
-    """The marker in front of the rows, and when the source began to write them down."""
+    """The marker before the rows, and when the source began to write them."""
 
     taken_at: datetime | None
 
 
 class EndMarker(NamedTuple):
-    """The marker behind the rows, and how many there are."""
+    """The marker after the rows, and their number."""
 
     rows: int
     taken_at: datetime | None
 
 
 Found: TypeAlias = DomainEvent | Rejected | BeginMarker | EndMarker
-"""What stands in one place of a snapshot."""
+"""The content of one place of a snapshot."""
 
 
 class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -51,7 +51,7 @@ class _Marker(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class _Given(msgspec.Struct):
-    """Which parts that may be left out are there."""
+    """The optional parts that are present."""
 
     type: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     channel: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -61,14 +61,14 @@ class _Given(msgspec.Struct):
 _marker = msgspec.json.Decoder(_Marker)
 _given = msgspec.json.Decoder(_Given)
 members_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-"""The members of a JSON object, undecoded. Of two with the same key, the last."""
+"""The members of a JSON object, undecoded. Of repeated keys, the last counts."""
 
 
 class JSONRows:
     """Reads rows that are JSON.
 
-    Those that leave something out are alike: where one was read with something filled in, the next is tried with it.
-    `fixed` has the constants of the configuration: what they say is filled in, and no row says anything else.
+    Rows that omit parts are alike: the parts filled in for one are tried for the next. `fixed` are the configured
+    constants, which are filled in, and from which no row may differ.
     """
 
     def __init__(self, config: Config, source: str) -> None:
@@ -79,11 +79,11 @@ class JSONRows:
         self._names_filled_in: list[bytes] = []
 
     def open(self, text: bytes) -> tuple[EventEnvelope, bytes] | None:
-        """The envelope of an event that leaves something out, and its whole text; None for what must be looked at."""
+        """The envelope of an event that omits parts, and its full text; None if it needs a closer look."""
         if not (self._filled_in and text.startswith(b"{")):
             return None
         if b"\\u" in text or any(name in text for name in self._names_filled_in):
-            return None  # it may have what would be filled in: twice, as it would be found only when it is too late
+            return None  # it may contain a filled-in part itself, and the repetition would be found too late
         text = self._filled_in + text[1:]
         try:
             return parse_envelope(text), text
@@ -91,7 +91,7 @@ class JSONRows:
             return None
 
     def read(self, text: bytes) -> Found:
-        """What one JSON document says."""
+        """Parses one JSON document."""
         try:
             if self._filled_in and text.startswith(b"{"):
                 return parse_event(self._filled_in + text[1:])
@@ -121,7 +121,7 @@ class JSONRows:
         return event
 
     def _left_out(self, text: bytes) -> dict[bytes, bytes]:
-        """What `text` leaves out, as JSON; nothing when `text` is no object, or one without a key."""
+        """The parts that `text` omits, as JSON; empty if `text` is not an object, or one without keys."""
         try:
             given = _given.decode(text)
         except DECODE_ERRORS:
@@ -136,7 +136,7 @@ class JSONRows:
 
 
 def _constants(config: Config, source: str) -> dict[str, str]:
-    """What every row says, by target. Raises `ConfigurationError` for what none may say."""
+    """The fixed parts of every row, by target. Raises `ConfigurationError` for invalid ones."""
     settings = config.sources[source].snapshot or SnapshotConfig()
     if not settings.rows_are_events:
         return {}
@@ -144,14 +144,14 @@ def _constants(config: Config, source: str) -> dict[str, str]:
     allowed = {"type": config.sources[source].domains, "channel": [EVERY_CHANNEL, *config.channels]}
     for target, value in fixed.items():
         if value not in allowed[target]:
-            problem = f"{value!r} cannot stand there; there are {', '.join(allowed[target])}"
+            problem = f"{value!r} is not allowed; use one of {', '.join(allowed[target])}"
             raise ConfigurationError(f"sources.{source}.snapshot.constants.{target}", problem)
     return fixed
 
 
 def read_marker(text: bytes) -> BeginMarker | EndMarker | Rejected | None:
-    """The marker in a row, or what is wrong with it; None when it is none."""
-    if b'"snapshot"' not in text or len(text) > _LONGEST_MARKER:
+    """The marker in a row, or what is wrong with it; None if it is not a marker."""
+    if b'"snapshot"' not in text or len(text) > _MAX_MARKER_BYTES:
         return None
     try:
         if "snapshot" not in members_of(text):
@@ -168,10 +168,10 @@ def read_marker(text: bytes) -> BeginMarker | EndMarker | Rejected | None:
 
 
 class RowCounter:
-    """Numbers the rows of one source's snapshot, and tells at its end whether it was complete.
+    """Numbers the rows of a source's snapshot, and determines at the end whether it was complete.
 
-    `rows` of them have been numbered; `taken_at` is what markers said. When it is `over`, nothing more may come.
-    `fixed` are parts that every row must have as they are there.
+    `rows` were numbered so far; `taken_at` comes from markers. Once it is `over`, nothing more may come. `fixed` are
+    parts that every row must have.
     """
 
     def __init__(
@@ -186,20 +186,20 @@ class RowCounter:
 
     @property
     def over(self) -> bool:
-        """Whether something stood behind the end marker, so that there is no point in reading on."""
+        """Whether something followed the end marker, so that reading on is pointless."""
         return bool(self._fault)
 
     @property
     def marked(self) -> bool:
-        """Whether the end marker was there."""
+        """Whether the end marker was read."""
         return self._count is not None
 
     def rows_of(
         self, wires: Sequence[EventEnvelope | None], lines: Sequence[bytes], entries: Sequence[bytes]
     ) -> list[Row] | None:
-        """The next rows, of which the envelopes were read; None when `row` must tell what becomes of them.
+        """The next rows, whose envelopes were parsed; None if `row` must decide each.
 
-        An envelope that was not read is of this source.
+        A row without a parsed envelope is of this source.
         """
         if self._count is not None or [wire for wire in wires if wire is not None and not self._fits(wire)]:
             return None
@@ -207,9 +207,9 @@ class RowCounter:
         return list(map(Row, range(first, self.rows + 1), wires, lines, entries))
 
     def row(self, found: Found) -> Row | None:
-        """What was found, as the next row; None when it is a marker, or stands behind the end marker."""
+        """The next row; None for a marker, or after the end marker."""
         if self._count is not None:
-            self._fault = "goes on behind its end marker"
+            self._fault = "continues after its end marker"
             return None
         if isinstance(found, DomainEvent):
             self.rows += 1
@@ -222,13 +222,13 @@ class RowCounter:
             if self.rows == 0:
                 self.taken_at = found.taken_at
                 return None
-            found = Rejected("", "is a begin marker, which only stands in front of the first row")
+            found = Rejected("", "is a begin marker, which must come before the first row")
         self.rows += 1
         return Row(self.rows, found)
 
     @property
     def surplus(self) -> int | None:
-        """How many more rows there are than the end marker counts: it counts none that only repeats another."""
+        """How many more rows there are than the end marker counts: it does not count repetitions."""
         return None if self._count is None or self._fault else max(self.rows - self._count, 0)
 
     def end(self) -> End:
@@ -242,7 +242,7 @@ class RowCounter:
         return End(complete=True)
 
     def _fits(self, said: EventEnvelope | DomainEvent) -> bool:
-        """Whether it is what a row may say of its source, and of what is fixed."""
+        """Whether a row has the source and the fixed parts."""
         return said.source == self._source and self._type in (None, said.type) and self._channel in (None, said.channel)
 
     def _misfit(self, event: DomainEvent) -> Rejected:

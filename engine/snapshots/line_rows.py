@@ -1,4 +1,4 @@
-"""Snapshots that are read by line: NDJSON, and what every other format of files has in common with it."""
+"""Snapshots read by line: NDJSON, and what other file formats share with it."""
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -20,22 +20,22 @@ from pagefold.engine.snapshots.line_templates import LineTemplates
 from pagefold.engine.snapshots.read_ahead import SnapshotPass
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, Batch, End, Row
 
-BATCH_BYTES = 8 * 1024 * 1024
-"""A batch has at most so many bytes, unpacked; its last row may go beyond."""
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of a batch, uncompressed; its last row may exceed them."""
 
-RUN_LINES = 250
-"""At most so many lines are read in one go, where nothing in them must be looked at closer."""
+MAX_RUN_LINES = 250
+"""Lines that are read together if none needs a closer look."""
 
 STEP_LINES = 50_000
-"""So many lines are passed over in one step. Between two steps a cancellation is heeded."""
+"""Lines that are skipped per step. Cancellation takes effect between steps."""
 
 
 Bunches: TypeAlias = Iterator[list[bytes | OversizedLine] | None]
-"""Lines as they come, some at a time; None now and then where there are none."""
+"""Lines in chunks; None now and then when there are none."""
 
 
 class LineCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Where reading goes on: behind so many lines, with so many rows in them."""
+    """Where reading resumes: after this many lines, with this many rows in them."""
 
     line: NonNegative = 0
     rows: NonNegative = 0
@@ -43,9 +43,9 @@ class LineCursor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 class FileToRead(NamedTuple):
-    """A file, and what raises `SourceFailed` when it is not the one that was meant.
+    """A file, and a check that raises `SourceFailed` if it was replaced.
 
-    `by_size` tells whether it may end without a marker.
+    `by_size`: it may end without a marker.
     """
 
     name: str
@@ -54,7 +54,7 @@ class FileToRead(NamedTuple):
 
 
 class JSONLines(NamedTuple):
-    """How lines of NDJSON are read, those of known shapes too, and which streams they can name."""
+    """How lines of NDJSON are read, also by known templates, and which streams they can name."""
 
     rows: JSONRows
     shapes: LineTemplates
@@ -68,9 +68,9 @@ class JSONLines(NamedTuple):
 
 
 class LineReading(SnapshotPass):
-    """A pass over the lines of a file. It holds a batch and a chunk, and of a line at most `MAX_LINE_BYTES`.
+    """A pass over the lines of a file. It holds one batch, one chunk, and up to `MAX_LINE_BYTES` of a line.
 
-    `line` counts the lines that were read, `size` the bytes of those that count for the batch.
+    `line` is the number of lines read, `size` the bytes of the current batch.
     """
 
     def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter) -> None:
@@ -83,14 +83,14 @@ class LineReading(SnapshotPass):
 
     @property
     def rows(self) -> int:
-        """Those that were numbered."""
+        """The number of rows so far."""
         return self._tally.rows
 
     @abstractmethod
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
-        """What stands in the lines behind `place`, as rows where it is some; None now and then where that is nothing.
+        """The content of the lines after `place`, or rows; None now and then when there is none.
 
-        Raises `SourceIncomplete` when there can be no more.
+        Raises `SourceIncomplete` if the file is truncated.
         """
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -103,7 +103,7 @@ class LineReading(SnapshotPass):
                     yield batch
 
     def _steps(self, file: InputFile) -> Iterator[Batch]:
-        """Every batch; one without rows now and then where there are none."""
+        """Every batch; one without rows now and then when there are none."""
         rows: list[Row] = []
         tally, line = self._tally, 0
         bunches = LineSplitter(MAX_LINE_BYTES).line_batches(decompress(file.chunks(), self.name))
@@ -112,8 +112,8 @@ class LineReading(SnapshotPass):
                 more = found if found is None or isinstance(found, list) else tally.row(found)
                 if more is not None:
                     rows += more if isinstance(more, list) else (more,)
-                    line = self.line  # not that of the end marker: who goes on from here must see it again
-                    if len(rows) <= BATCH_ROWS - RUN_LINES and self.size < BATCH_BYTES:
+                    line = self.line  # not the end marker's line: a resumed pass must read it again
+                    if len(rows) <= BATCH_ROWS - MAX_RUN_LINES and self.size < MAX_BATCH_BYTES:
                         continue
                 elif tally.over:
                     break
@@ -127,7 +127,7 @@ class LineReading(SnapshotPass):
         yield self._batch(rows, line, file)
 
     def _end(self) -> None:
-        """There are no more lines."""
+        """Determines the end after the last line."""
         self.end, self.surplus = self._tally.end(), self._tally.surplus
         if self._file.by_size and not (self._tally.marked or self._tally.over):
             self.end, self.by_size = End(complete=True), True
@@ -139,27 +139,27 @@ class LineReading(SnapshotPass):
 
 
 class NDJSONReading(LineReading):
-    """A row a line. A byte order mark and blank lines are skipped."""
+    """Reads one row per line. Skips a byte order mark and blank lines."""
 
     def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter, read: JSONLines) -> None:
         super().__init__(file, place, tally)
         self._rows, self._shapes, self.coverage = read
 
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
-        """What the lines say."""
+        """The content of the lines."""
         for bunch in bunches:
-            for start in range(0, len(bunch or ()), RUN_LINES):
-                run = (bunch or [])[start : start + RUN_LINES]
+            for start in range(0, len(bunch or ()), MAX_RUN_LINES):
+                run = (bunch or [])[start : start + MAX_RUN_LINES]
                 if self.line >= self.place.line and (rows := self._run(run)) is not None:
                     yield rows
                 else:
                     yield from self._one_by_one(run)
 
     def _run(self, lines: Sequence[bytes | OversizedLine]) -> list[Row] | None:
-        """The rows in lines that are not read, or only their envelopes; None where any must be looked at closer."""
+        """The rows of lines of which at most the envelopes are parsed; None if a line needs a closer look."""
         texts = [line for line in lines if not isinstance(line, OversizedLine)]
         size = sum(map(len, texts))
-        if len(texts) < len(lines) or self.size + size > BATCH_BYTES:
+        if len(texts) < len(lines) or self.size + size > MAX_BATCH_BYTES:
             return None
         entries = self._shapes.entries(texts)
         try:
@@ -177,7 +177,7 @@ class NDJSONReading(LineReading):
         return rows
 
     def _learn(self, rows: Sequence[Row]) -> None:
-        """Makes the shape of the first line known whose shape is not."""
+        """Learns the template of the first line that has none."""
         for row in rows:
             if isinstance(row.event, EventEnvelope):
                 return self._shapes.learn(row.event, row.line)
@@ -201,7 +201,7 @@ class NDJSONReading(LineReading):
                     yield read(text.removesuffix(b"\r"))
 
     def _open(self, text: bytes) -> tuple[EventEnvelope, bytes] | None:
-        """The envelope of an event, and its whole text; None for what must be looked at closer."""
+        """The envelope of an event, and its full text; None if it needs a closer look."""
         try:
             return parse_envelope(text), text
         except DECODE_ERRORS:

@@ -1,7 +1,7 @@
-"""What lines of NDJSON say, for less than it takes to read them, where they look like lines that were read before.
+"""Reads NDJSON lines through templates of earlier lines, faster than by parsing them.
 
-The lines of an export have the same members in the same order, and only other values. The first of a shape is read, and
-its payload written with its keys sorted; of the others, the values are put into that order as they stand.
+The lines of an export have the same members in the same order, and differ in values. The first line of a shape is
+parsed, and its payload written with sorted keys; for later ones, the values are put into that order as text.
 """
 
 import re
@@ -15,11 +15,11 @@ from pagefold.engine.snapshots.coverage import NOTHING_FIXED
 from pagefold.engine.stores.event_state import head_content, state_ending
 from pagefold.projections.streams import EVERY_CHANNEL
 
-MOST_SHAPES = 16
-"""So many shapes are known at a time. Lines that are all different are better read."""
+MAX_TEMPLATES = 16
+"""Templates that are kept. Lines that all differ are better parsed."""
 
-HITS = 4
-"""Beyond so many shapes, another one is learned when each of those before it has served so many lines."""
+MIN_HITS = 4
+"""Beyond this limit, another template is learned only if each earlier one has served this many lines."""
 
 # Values that are written in one way only: texts without an escape, whole numbers that any reader keeps, and words.
 _TEXT = rb'"[^"]*+"'  # where there is no backslash in the whole line
@@ -29,27 +29,27 @@ _token = re.compile(rb"(?P<key>%b:)|(?P<text>%b)|(?P<number>%b)|(?P<word>%b)" % 
 _between = re.compile(rb"[\[\]{},\s]*+").fullmatch
 _VALUES = {name: b"(%b)" % form for name, form in (("text", _TEXT), ("number", _NUMBER), ("word", _WORD))}
 _SKU = rb'"((?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}+)"'
-"""One that is written in the log as it is, and is none that a spreadsheet may have made."""
+"""An SKU that is stored unchanged, and does not look like a spreadsheet's number."""
 _DAY = rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _TIME = rb"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _MOMENT = rb'"[12][0-9]{3}-%bT%b:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-]%b)"' % (_DAY, _TIME, _TIME)
-"""One in RFC 3339. Leap days are left to be read."""
+"""An RFC 3339 timestamp. Leap days are left to the parser."""
 
 _NAMES = ("sku", "channel", "sourceVersion")
-"""The values of an envelope that stand in an entry."""
+"""The values of an envelope that a head's content includes."""
 
 _IDENTIFIER = rb'"[ !#-\[\]-~]{1,200}+"'
 
 
 class _Parts(NamedTuple):
-    """A part of a line: a pattern that lines of its shape match, and which of its values the pattern's groups hold."""
+    """A part of a line: a pattern for lines of its shape, and the values that its groups hold."""
 
     pattern: bytes
     groups: list[str]
 
 
-class _Shape(NamedTuple):
-    """Lines that have these keys in this order, and how their values stand in an entry."""
+class _LineTemplate(NamedTuple):
+    """Lines with these keys in this order, and how their values form a head's content."""
 
     match: Callable[[bytes], re.Match[bytes] | None]
     template: bytes
@@ -83,7 +83,7 @@ class _Shape(NamedTuple):
 
 
 def _envelope(part: bytes, values: dict[str, bytes]) -> _Parts | None:
-    """What stands before or behind a payload. A value that is none of `values` must be the same."""
+    """The pattern before or after a payload. A value that is not in `values` must be the same."""
     pattern, name, end = b"", "", 0
     groups: list[str] = []
     for token in _token.finditer(part):
@@ -103,7 +103,7 @@ def _envelope(part: bytes, values: dict[str, bytes]) -> _Parts | None:
 
 
 def _payload(text: bytes) -> tuple[_Parts, bytes, list[str]] | None:
-    """A payload's values by number, a template of how a state ends with them, and in which order they stand there."""
+    """The pattern of a payload's numbered values, a template of the end of its state, and the order of values there."""
     pattern, marked, end = b"", b"", 0
     groups: list[str] = []
     for token in _token.finditer(text):
@@ -140,7 +140,7 @@ def _template(canonical: bytes) -> tuple[bytes, list[str]]:
 
 
 class LineTemplates:
-    """The shapes of one source's lines. `fixed` as in `EventCounts`."""
+    """The templates of one source's lines. `fixed` as in `RowCounter`."""
 
     def __init__(self, config: Config, source: str, fixed: Mapping[str, str] = NOTHING_FIXED) -> None:
         names = [fixed["channel"]] if "channel" in fixed else [EVERY_CHANNEL, *config.channels]
@@ -153,12 +153,12 @@ class LineTemplates:
             "correlationId": _IDENTIFIER,
         }
         self._domains = [fixed["type"]] if "type" in fixed else config.sources[source].domains
-        self._shapes: list[_Shape] = []
+        self._shapes: list[_LineTemplate] = []
         self._learned = 0
         self._hits = 0
 
     def entries(self, lines: Sequence[bytes]) -> list[bytes]:
-        """The entry of each line whose shape is known; empty for the others."""
+        """The head's content for each line whose shape is known; empty for the others."""
         if not self._shapes:
             return [b""] * len(lines)
         match, template, order = self._shapes[0]
@@ -170,7 +170,7 @@ class LineTemplates:
         ]
 
     def _other(self, line: bytes) -> bytes:
-        """Likewise, of a line that is not like the last one."""
+        """The same, for a line unlike the previous one."""
         if b"\\" in line:
             return b""
         for place, (match, template, order) in enumerate(self._shapes):
@@ -181,20 +181,20 @@ class LineTemplates:
         return b""
 
     def learn(self, wire: EventEnvelope, line: bytes) -> None:
-        """Makes the shape of a line known, when that is of use. Its envelope has been read."""
-        if b"\\" in line or wire.type not in self._domains or self._hits < HITS * (self._learned - MOST_SHAPES):
+        """Learns the template of a line if it is worthwhile. Its envelope was parsed."""
+        if b"\\" in line or wire.type not in self._domains or self._hits < MIN_HITS * (self._learned - MAX_TEMPLATES):
             return
         self._learned += 1
         try:
             parse_payload(wire, line)
         except Rejected:
             return
-        shape = _Shape.of(wire, line, self._values)
+        shape = _LineTemplate.of(wire, line, self._values)
         if shape is None or (found := shape.match(line)) is None:
             return
-        if wire.epoch is not None:  # a shape knows nothing of it
+        if wire.epoch is not None:  # a template has no epoch
             return
         stream = f"{wire.sku}/{wire.channel}/{wire.type}/{wire.source}"
         content = canonical_json(bytes(wire.payload))
         if content and shape.template % found.group(*shape.order) == head_content(stream, wire.source_version, content):
-            self._shapes = [shape, *self._shapes[: MOST_SHAPES - 1]]
+            self._shapes = [shape, *self._shapes[: MAX_TEMPLATES - 1]]

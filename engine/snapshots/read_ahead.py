@@ -1,4 +1,4 @@
-"""Snapshots that are read one batch ahead: the next is made while the former is used."""
+"""Reads snapshots one batch ahead: the next batch is prepared while the previous one is used."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from pagefold.engine.snapshots.snapshot import Batch, End, Snapshot
 
 
 class SnapshotPass(ABC):
-    """One pass over a snapshot. As in `Snapshot`, the end and all that belongs to it is known at the end."""
+    """One pass over a snapshot. As in `Snapshot`, the end and what belongs to it is known at the end."""
 
     taken_at: datetime | None = None
     coverage: Coverage = NOTHING
@@ -26,7 +26,7 @@ class SnapshotPass(ABC):
     @property
     @abstractmethod
     def rows(self) -> int:
-        """How many there were until now, those before the place where the pass began among them."""
+        """The number of rows so far, including those before the place where the pass began."""
 
     @abstractmethod
     def batches(self) -> AsyncGenerator[Batch, None]:
@@ -34,7 +34,7 @@ class SnapshotPass(ABC):
 
 
 class ReadAhead(Snapshot):
-    """A snapshot whose batches are made by a task of the group. Reading it again ends the former pass."""
+    """A snapshot whose batches are made by a task of the group. Reading it again ends the previous pass."""
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
@@ -42,10 +42,10 @@ class ReadAhead(Snapshot):
 
     @abstractmethod
     def reading(self, cursor: JSON) -> SnapshotPass:
-        """A pass over what is behind the cursor."""
+        """A pass over what follows the cursor."""
 
     async def batches(self, cursor: JSON = None) -> AsyncGenerator[Batch, None]:
-        """Every batch behind the cursor."""
+        """Every batch after the cursor."""
         self._scope.cancel()
         self._scope = anyio.CancelScope()
         self.taken_at = self.end = None

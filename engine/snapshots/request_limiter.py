@@ -1,4 +1,4 @@
-"""How much is asked of a server at a time, by all who ask it."""
+"""Limits concurrent requests to a server, over all snapshots."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class RequestLimiter:
-    """What the snapshots of one command ask of each server, together.
+    """Limits the requests of one command's snapshots to each server.
 
-    Where several of them are configured for the same server, the strictest holds for all.
+    If several snapshots use the same server, the strictest limits hold for all.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class RequestLimiter:
 
     @asynccontextmanager
     async def request(self, origin: str, *, concurrency: int, per_second: float) -> AsyncIterator[None]:
-        """Waits until one more request may be sent to an origin; it may be under way for the length of the block."""
+        """Waits until another request may be sent to an origin; it may run for the length of the block."""
         lane = self._lanes.setdefault(origin, _Lane(concurrency))
         lane.narrow(concurrency, per_second)
         async with lane.places:
@@ -30,7 +30,7 @@ class RequestLimiter:
 
 
 class _Lane:
-    """One origin: how many requests may be under way, and how soon one may follow another."""
+    """One origin: how many requests may run, and how soon one may follow another."""
 
     def __init__(self, concurrency: int) -> None:
         self.places = anyio.CapacityLimiter(concurrency)
@@ -38,7 +38,7 @@ class _Lane:
         self._limiter: AsyncLimiter | None = None
 
     def narrow(self, concurrency: int, per_second: float) -> None:
-        """Keeps to these limits as well."""
+        """Applies these limits too."""
         from aiolimiter import AsyncLimiter  # noqa: PLC0415  # only snapshots over HTTP need it
 
         self.places.total_tokens = min(self.places.total_tokens, concurrency)
@@ -47,6 +47,6 @@ class _Lane:
             self._limiter = AsyncLimiter(1, 1 / per_second)  # one at a time: no bursts
 
     async def pace(self) -> None:
-        """Waits for the next moment at which a request may be sent."""
+        """Waits until the next request may be sent."""
         if self._limiter is not None:
             await self._limiter.acquire()

@@ -1,6 +1,6 @@
-"""The contract of a snapshot: everything that a source says now, row by row, and whether it was said to its end.
+"""The contract of a snapshot: everything that a source has now, row by row, and whether it was complete.
 
-A row is an event. Whoever reads a snapshot holds one batch of it, never the whole.
+A row is an event. A reader holds one batch of a snapshot at a time.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from pagefold.engine.intake.event_parser import EventEnvelope
 from pagefold.engine.snapshots.coverage import NOTHING, Coverage
 
 BATCH_ROWS = 10_000
-"""A batch has at most so many rows."""
+"""Rows of a batch, at most."""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -31,7 +31,7 @@ CLOSE_SECONDS = 2.0
 FETCH_ROWS = 1_000
 """Rows that are fetched at a time: a batch is made of several, so that one of large rows can be shorter."""
 
-BATCH_BYTES = 8 * 1024 * 1024
+MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A batch has at most so many bytes of payload, and those of one fetch more."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -95,7 +95,7 @@ class QueryReading(SnapshotPass):
             while more:
                 rows: list[Row] = []
                 size = 0
-                while more and len(rows) < BATCH_ROWS and size < BATCH_BYTES:
+                while more and len(rows) < BATCH_ROWS and size < MAX_BATCH_BYTES:
                     with self._explained():
                         records = await cursor.fetch(FETCH_ROWS)
                     more = len(records) == FETCH_ROWS

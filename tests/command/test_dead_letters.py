@@ -259,6 +259,6 @@ def test_a_request_is_corrected_by_a_whole_event(workplace: Path) -> None:
     anyio.run(keep_request, b"{}")
     ran = letters("correct", "ingest-1", "--payload", payload_file(workplace, event() | {"source": "pim"}))
     assert ran.code == 1
-    assert "source: 'pim' is not 'erp', whose delivery this is" in ran.err
+    assert "source: 'pim' is not 'erp', the source of this request" in ran.err
     assert letters("correct", "ingest-1", "--payload", payload_file(workplace, event()), "--as", "ada").code == 0
     assert run_pagefold("history", "A", "--oldest", "--json").document["operator"] == "ada"

@@ -10,7 +10,7 @@ import pagefold
 from pagefold import Config, Rejected, Shop
 from pagefold.engine.configuration.dead_letter_config import DeadLettersConfig
 from pagefold.engine.dead_letters.dead_letter_service import dead_letter_of_request
-from pagefold.engine.dead_letters.retention import REMOVED, STEP, Emptied, Outlook, Retention
+from pagefold.engine.dead_letters.retention import REMOVED, STEP, Outlook, PurgedCount, Retention
 from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, NewDeadLetter, Purge, Resolution
 from pagefold.engine.stores.store import Store
@@ -47,10 +47,10 @@ async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
     return sorted([each for each in found if each is not None], key=lambda each: (each.kind, each.number))
 
 
-def emptied(**counts: int) -> list[Emptied]:
+def emptied(**counts: int) -> list[PurgedCount]:
     """As `Retention` tells it: by the words that the configuration has."""
     return [
-        Emptied(sort, resolved, counts.get(sort + ("_resolved" if resolved else ""), 0))
+        PurgedCount(sort, resolved, counts.get(sort + ("_resolved" if resolved else ""), 0))
         for sort in ("request", "conflict", "projection")
         for resolved in (False, True)
     ]
@@ -209,7 +209,7 @@ async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest
             raise failures.pop()
         return await real(*args, **more)  # type: ignore[arg-type]  # as it was called
 
-    monkeypatch.setattr("pagefold.engine.dead_letters.retention.SECONDS_AFTER_A_FAILURE", 0.01)
+    monkeypatch.setattr("pagefold.engine.dead_letters.retention.RETRY_SECONDS", 0.01)
     monkeypatch.setattr(shop.store.dead_letters, "purge", failing)
     async with anyio.create_task_group() as group:
         group.start_soon(shop.retention.run)

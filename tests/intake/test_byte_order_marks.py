@@ -171,7 +171,7 @@ async def test_in_front_of_a_snapshot(tmp_path: Path, name: str, *, packed: bool
 
 async def test_in_front_of_a_page_of_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever page it is."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     pages = {"/prices": [event("A")], "/2": [event("B"), {"snapshot": "end", "count": 2}]}
 

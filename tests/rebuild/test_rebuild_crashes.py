@@ -200,7 +200,7 @@ async def test_what_was_found_is_counted_once(
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     monkeypatch.setattr(head_scan, "STREAMS", streams)
     monkeypatch.setattr(source_rebuild, "RECORD_SECONDS", 0.0)
-    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "RUN_LINES"), (row_order, "PAGE_ROWS")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "MAX_RUN_LINES"), (row_order, "PAGE_ROWS")):
         monkeypatch.setattr(module, name, 1)
     if comes == "in order, always anew":
         forget_cursors(monkeypatch)
@@ -223,7 +223,7 @@ async def test_what_was_mended_is_counted_once(
     While a row is recorded, the next may have been mended already.
     """
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
-    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "RUN_LINES")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "MAX_RUN_LINES")):
         monkeypatch.setattr(module, name, 1)
     said = {"A": 6, "B": 6, "C": 6, "D": 5, "E": 6, "F": 5, "X": 1, "Y": 1}  # the versions of the snapshot
     taken_back = {"C", "F"}
@@ -243,7 +243,7 @@ async def test_a_snapshot_of_nothing_readable_is_counted_once(
     """Nothing is in the log either, so that no stream tells how far the run has come."""
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
     monkeypatch.setattr(line_rows, "BATCH_ROWS", 1)
-    monkeypatch.setattr(line_rows, "RUN_LINES", 1)
+    monkeypatch.setattr(line_rows, "MAX_RUN_LINES", 1)
     monkeypatch.setattr(source_rebuild, "RECORD_SECONDS", 0.0)
     forget_cursors(monkeypatch)
     export_lines(config, "wms-a", [b"{", b"[", b"]"])

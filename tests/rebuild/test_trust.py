@@ -213,8 +213,8 @@ async def test_a_channel_that_is_written_otherwise_is_a_fault(store_url: str, tm
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other quickly, and no proxy of the machine is asked."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(endpoint_client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -301,7 +301,7 @@ async def test_a_total_that_changes_proves_that_rows_shift(store_url: str) -> No
     pages = [prices()[:20], prices()[21:]]
     report = await asked_of(store_url, paged(pages, [40, 39]))
     assert (report.complete, report.counts.withdrawn) == (False, 0)
-    assert "its total has changed" in report.reason
+    assert "its total changed" in report.reason
     report = await asked_of(store_url, paged(pages, [40, 39]), stable=True)
     assert (report.complete, report.counts.withdrawn) == (True, 1)
 

@@ -347,7 +347,7 @@ def _number() -> int:
     return 0 if process is None else process.number
 
 
-_look_elsewhere = file_snapshot._look_at
+_look_elsewhere = file_snapshot._identify
 
 
 def _look_at(name: str) -> tuple[str, datetime]:

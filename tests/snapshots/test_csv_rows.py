@@ -140,7 +140,7 @@ REFUSED = [
     ("A\rB,1,2026-01-01T00:00:00Z,EUR,1", "is not CSV: new-line character seen in unquoted field"),
     ("#end,many", "count: expected the number of rows, got 'many'"),
     ("#end,1,2026", "takenAt: Invalid RFC3339 encoded datetime"),
-    ("#begin,2026-01-01T00:00:00Z", "is a begin marker, which only stands in front of the first row"),
+    ("#begin,2026-01-01T00:00:00Z", "is a begin marker, which must come before the first row"),
     ("#end,1,2026-01-01T00:00:00Z,2", "has more cells than belong to #end"),
 ]
 
@@ -185,7 +185,7 @@ async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
         (f"{HEADER}\n#begin\n{RECORD}\n#end,1,{TAKEN_AT}", ""),
         (f'{HEADER},id\n{RECORD},\n"#end","1",""', ""),
         (f"{HEADER}\n{RECORD}\n#end,2\n", "counts 2 rows; it has 1"),
-        (f"{HEADER}\n{RECORD}\n#end,1\n{RECORD}\n", "goes on behind its end marker"),
+        (f"{HEADER}\n{RECORD}\n#end,1\n{RECORD}\n", "continues after its end marker"),
     ],
 )
 async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:

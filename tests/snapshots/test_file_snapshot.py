@@ -22,7 +22,7 @@ from pagefold.engine.intake.input_files import LineSplitter, decompress
 from pagefold.engine.intake.ndjson_reader import MAX_LINE_BYTES
 from pagefold.engine.snapshots import line_rows, open_snapshot
 from pagefold.engine.snapshots.json_rows import RowCounter
-from pagefold.engine.snapshots.line_rows import RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
+from pagefold.engine.snapshots.line_rows import MAX_RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, End, Row
 from tests.support.command_line import event
 from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, ndjson, prices, read, whole, written
@@ -63,7 +63,7 @@ async def test_a_snapshot_is_read_to_its_end(pack: Pack, file: Path) -> None:
     assert [each.sku for each in found.events] == [f"SKU-{number:05}" for number in range(24_690)]
     *full, _ = [len(batch.rows) for batch in found.batches]
     assert len(full) == 2
-    assert all(BATCH_ROWS - RUN_LINES < rows <= BATCH_ROWS for rows in full)
+    assert all(BATCH_ROWS - MAX_RUN_LINES < rows <= BATCH_ROWS for rows in full)
     assert (found.end, found.taken_at) == (COMPLETE, datetime(2026, 11, 23, 2, tzinfo=UTC))
     assert found.batches[-1].done == found.batches[-1].total == len(content)
 
@@ -88,7 +88,7 @@ async def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
     """A file that is missing, a folder, and a pipe fail when the snapshot is opened."""
     os.mkfifo(tmp_path / "pipe.ndjson")
     (tmp_path / "folder.ndjson").mkdir()
-    for name, problem in (("none", "No such file"), ("folder", "is a folder"), ("pipe", "is no regular file")):
+    for name, problem in (("none", "No such file"), ("folder", "is a folder"), ("pipe", "is not a regular file")):
         with pytest.raises(SourceFailed, match=problem) as caught:
             await read(configured(file=str(tmp_path / f"{name}.ndjson")))
         assert caught.value.name == str(tmp_path / f"{name}.ndjson")
@@ -172,8 +172,8 @@ async def test_rows_that_are_refused_count(file: Path) -> None:
         (b"\xef\xbb\xbf\n" + ndjson(prices(3)).replace(b"\n", b"\r\n \n") + b"\n\n", ""),
         (ndjson(prices(3), begin=None), ""),
         (ndjson([]), ""),
-        (ndjson(prices(3)) + b"x", "goes on behind its end marker"),
-        (ndjson(prices(3)) + ndjson(prices(3)), "goes on behind its end marker"),
+        (ndjson(prices(3)) + b"x", "continues after its end marker"),
+        (ndjson(prices(3)) + ndjson(prices(3)), "continues after its end marker"),
         (ndjson(prices(3)).replace(b'"count":3', b'"count":4'), "counts 4 rows; it has 3"),
         (ndjson(prices(3)).replace(b'"count":3', b'"count":2'), "counts 2 rows; it has 3"),
         (ndjson(prices(3)).replace(b'"count":3', b'"count":"3"'), "has no end marker"),
@@ -208,7 +208,7 @@ async def test_markers_in_the_wrong_place_are_refused(file: Path) -> None:
     assert "count: belongs to the end marker" in found.refused[1]
     assert found.refused[2].startswith("takenAt: ")
     assert found.refused[3].startswith("snapshot: ")
-    assert "in front of the first row" in found.refused[5]
+    assert "before the first row" in found.refused[5]
 
 
 async def test_the_end_marker_may_say_when(file: Path) -> None:
@@ -331,7 +331,7 @@ def found_in(pieces: Iterator[bytes]) -> list[str]:
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
 async def test_a_batch_is_bounded_by_its_bytes(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long rows make short batches."""
-    monkeypatch.setattr(line_rows, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(line_rows, "MAX_BATCH_BYTES", 100_000)
     file = tmp_path / f"prices.{form}"
     if form == "ndjson":
         written(file, ndjson([event(f"SKU-{number}", id="x" * 5_000) for number in range(100)]))

@@ -30,8 +30,8 @@ WITH_TOKEN = {"token_variable": "ERP_TOKEN"}
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other quickly, and no proxy of the machine is asked."""
-    monkeypatch.setattr(endpoint_client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(endpoint_client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
 
@@ -139,7 +139,7 @@ async def test_the_next_page_is_fetched_while_one_is_used() -> None:
         ([*ROWS, end(25)], {}, {}, ""),
         ([*ROWS, end(25)], {"x-total-count": "26"}, {}, ""),
         ([*ROWS, end(24)], {}, {}, "counts 24 rows; it has 25"),
-        ([end(0), *ROWS], {}, {}, "goes on behind its end marker"),
+        ([end(0), *ROWS], {}, {}, "continues after its end marker"),
         ([], {"x-total-count": "0"}, {}, ""),
         ({"items": ROWS, "n": "25"}, {}, {"items": "items", "total": "n"}, ""),
         ({"items": ROWS, "n": None}, {}, {"items": "items", "total": "n"}, "has neither"),
@@ -167,13 +167,13 @@ async def test_a_cursor_that_runs_in_a_circle_ends() -> None:
     found = await taken(round_and_round, **circle)
     assert len(found.rows) == 3
     assert found.end is not None
-    assert found.end.reason.startswith("the cursor does not move on")
+    assert found.end.reason.startswith("the cursor repeats")
 
     def for_ever(asked: Asked) -> Reply:
         return Reply(orjson.dumps({"data": {"items": [], "next": int(asked.query.get("after", 0)) + 1}}))
 
     found = await taken(for_ever, **circle)
-    assert found.end == End(complete=False, reason="the cursor leads nowhere: 100 pages in a row were empty")
+    assert found.end == End(complete=False, reason="consecutive pages were empty 100 pages in a row were empty")
 
 
 # --- servers that falter --------------------------------------------------------------------------
@@ -221,16 +221,16 @@ def test_no_server_makes_anybody_wait_for_ever() -> None:
 @pytest.mark.parametrize(
     ("reply", "asked", "problem"),
     [
-        (Reply(status=500), 8, "it answers 500 Internal Server Error, however often it is asked"),
-        (Reply(b"[]", cut=1), 8, "there is no whole answer: RemoteProtocolError"),
+        (Reply(status=500), 8, "it answers 500 Internal Server Error, after all retries"),
+        (Reply(b"[]", cut=1), 8, "the response is incomplete: RemoteProtocolError"),
         (Reply(status=404), 1, "it answers 404 Not Found"),
-        (Reply(status=401), 1, "it answers 401 Unauthorized; does it want a token?"),
+        (Reply(status=401), 1, "it answers 401 Unauthorized; it may need a token"),
         (Reply(status=302, headers={"location": "/there?key=secret"}), 1, "it answers 302 Found; name the address"),
-        (Reply(status=299, body=b""), 1, "the answer is not JSON"),
-        (Reply(b"<html>"), 1, "the answer is not JSON"),
-        (Reply(b"[" * 100_000), 1, "the answer is not JSON"),
-        (Reply(b'{"data":[],"next":1}'), 1, "expected an array as the answer, which is an object with data, next"),
-        (Reply(b"[]", headers={"content-encoding": "gzip"}), 1, "the answer's compression is damaged"),
+        (Reply(status=299, body=b""), 1, "the response is not JSON"),
+        (Reply(b"<html>"), 1, "the response is not JSON"),
+        (Reply(b"[" * 100_000), 1, "the response is not JSON"),
+        (Reply(b'{"data":[],"next":1}'), 1, "expected an array as the response, which is an object with data, next"),
+        (Reply(b"[]", headers={"content-encoding": "gzip"}), 1, "the response's compression is damaged"),
     ],
 )
 async def test_what_does_not_pass_fails(reply: Reply, asked: int, problem: str) -> None:
@@ -247,7 +247,7 @@ async def test_nobody_there() -> None:
     """A server that cannot be reached fails the snapshot."""
     async with serving(by_link) as server:
         config = at(server)
-    with pytest.raises(SourceFailed, match="there is no whole answer: ConnectError"):
+    with pytest.raises(SourceFailed, match="the response is incomplete: ConnectError"):
         await read(config)
 
 
@@ -263,7 +263,7 @@ async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 async def test_a_page_is_bounded(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001  # a parameter
     """A page that would not fit into memory is given up while it comes, however small it is packed."""
-    monkeypatch.setattr(endpoint_client, "LARGEST_PAGE", 4 * 1024 * 1024)
+    monkeypatch.setattr(endpoint_client, "MAX_RESPONSE_BYTES", 4 * 1024 * 1024)
     body = b"[" + b" " * 50_000_000 + b"]"
     reply = Reply(gzip.compress(body, 1), headers={"content-encoding": "gzip"}) if packed else Reply(body)
     with pytest.raises(SourceFailed, match="a page has more than 4 MiB"):

@@ -275,7 +275,7 @@ async def test_nothing_is_left_open(prices: str) -> None:
 async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch is bounded by its bytes too."""
     monkeypatch.setattr(sql_snapshot, "FETCH_ROWS", 10)
-    monkeypatch.setattr(sql_snapshot, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(sql_snapshot, "MAX_BATCH_BYTES", 100_000)
     large = """repeat('x', 5000) AS "payload.family" FROM generate_series(1, 100) AS n"""
     select = f"SELECT n::text AS sku, {REST}, {large}"  # all of it stands here
     found = await selected(postgres_url, select, domain="catalog")

@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from pagefold.domains.values import MAX_INTEGER
-from pagefold.engine.dead_letters.dead_letter_service import LARGEST_PAGE, MOST_TRIED, STEP, RetryResult
+from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED, MAX_RETRIED, STEP, RetryResult
 from pagefold.engine.dead_letters.dead_letter_views import DeadLetterDetail, DeadLetterSummary, summary_of
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.operator_routes import Reason, decision_route, read_route
@@ -19,7 +19,7 @@ from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.engine.stores.dead_letter_records import DeadLetter, DeadLetterFilter, Kind
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Limit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
 
 
 class DeadLetterQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: DomainName | None = None
     source: Text | None = None
     after: Cursor | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_TRIED)] = STEP
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_RETRIED)] = STEP
 
 
 class RetriedItem(msgspec.Struct, frozen=True):
