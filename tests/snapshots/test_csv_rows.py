@@ -178,8 +178,8 @@ async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "has not even a header"),
-        ("\n\n", "has not even a header"),
+        ("", "it needs a header"),
+        ("\n\n", "it needs a header"),
         (f"{HEADER}\n{RECORD}\n", "has no end marker"),
         (f"{HEADER}\n{RECORD}\n#end,1,,,\n\n", ""),
         (f"{HEADER}\n#begin\n{RECORD}\n#end,1,{TAKEN_AT}", ""),

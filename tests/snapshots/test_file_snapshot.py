@@ -78,7 +78,7 @@ async def test_what_a_file_is_known_by(file: Path) -> None:
         assert snapshot.written_at == datetime.fromtimestamp(1_700_000_000, UTC)
         identity = snapshot.identity
         written(file, ndjson(prices(2)))
-        with pytest.raises(SourceFailed, match="is not the file any more"):
+        with pytest.raises(SourceFailed, match="was replaced"):
             [batch async for batch in snapshot.batches()]
     async with open_snapshot(config, "erp") as snapshot:
         assert snapshot.identity != identity
