@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from pagefold.engine.command.console import print_message, printable
 from pagefold.engine.command.progress import Meter
 from pagefold.engine.command.signals import StopSignal
-from pagefold.engine.dead_letters.dead_letter_service import MAX_RESPONSE_BYTES
+from pagefold.engine.dead_letters.dead_letter_service import MAX_LISTED
 from pagefold.engine.errors import PagefoldError, Rejected, SourceFailed
 from pagefold.engine.events import AppendResult, DomainEvent, Outcome
 from pagefold.engine.intake.event_validator import EventValidator
