@@ -1,1 +1,1 @@
-"""Rebuild: what a source's snapshot says, compared with the log and mended in it, in runs that the log records."""
+"""Rebuild: compares a source's snapshot with the log and repairs the log, in runs that the log records."""

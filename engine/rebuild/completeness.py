@@ -1,11 +1,11 @@
-"""Whether a snapshot proves what it does not have, when all of its rows have been put in order."""
+"""Decides whether a snapshot proves what it lacks, once all of its rows are in order."""
 
 from typing import NamedTuple
 
 from pagefold.engine.snapshots.snapshot import Snapshot
 
 LEAST_SHARE = 95
-"""Per cent of the rows of the last complete run that a file has at least which nothing but its length vouches for."""
+"""The least rows, in per cent of the last complete run, of a file that has no end marker."""
 
 
 class Verdict(NamedTuple):
@@ -17,10 +17,11 @@ class Verdict(NamedTuple):
 
 
 def judge(snapshot: Snapshot, repetitions: int, baseline: int | None, *, confirmed: bool) -> Verdict:
-    """The verdict on a snapshot that was read as far as it goes.
+    """Judges a snapshot that was read as far as possible.
 
-    So many of its rows name again what an earlier one named. `baseline` is how many distinct rows the last complete one
-    of the source had, None where there was none; when `confirmed`, somebody answers for a file that has become smaller.
+    `repetitions` counts rows that name again what an earlier row named. `baseline` is the number of distinct rows in
+    the source's last complete snapshot, None if there was none; `confirmed`: an operator accepts a file that became
+    smaller.
     """
     end = snapshot.end
     if end is None:
@@ -40,7 +41,7 @@ def judge(snapshot: Snapshot, repetitions: int, baseline: int | None, *, confirm
 
 
 def _judge_size(rows: int, baseline: int | None, *, confirmed: bool) -> Verdict:
-    """Of a file without an end marker, which the configuration trusts."""
+    """Judges a file without an end marker that the configuration trusts."""
     if baseline is None:
         reason = f"the first of its kind: it has no end marker, and no earlier one to measure its {rows:,} rows by"
         return Verdict(complete=False, reason=reason, baseline=rows)

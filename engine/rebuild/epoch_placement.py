@@ -1,4 +1,4 @@
-"""In which epoch the rows of a snapshot are, and how the log's entries stand beside them. Pure."""
+"""The epochs of a snapshot's rows, and how the contents of the log's heads compare to them. Pure."""
 
 from collections.abc import Iterable
 from typing import Protocol, Self
@@ -13,27 +13,27 @@ from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, version
 from pagefold.projections.streams import encode_part
 
 _NEVER_EQUAL = SEPARATOR
-"""No row's entry begins with it."""
+"""No row's content begins with it."""
 
 
 class PlacedCorrection(Protocol):
-    """A correction that a row makes, and the epoch that the row names, if it does."""
+    """A correction made by a row, and the epoch that the row names, if any."""
 
     @property
     def originator_id(self) -> str:
-        """Its stream."""
+        """The stream."""
 
     @property
     def originator_version(self) -> int:
-        """Its version in the log."""
+        """The version in the log."""
 
     @property
     def epoch(self) -> int | None:
-        """None where the row names none."""
+        """None if the row names no epoch."""
 
 
 class Placement:
-    """The epochs of one run's rows. A row that names none is in the current epoch of its stream, as an event is."""
+    """The epochs of one run's rows. A row without an epoch is in the current one of its stream, as an event is."""
 
     def __init__(self, known: KnownEpochs) -> None:
         self._known = known
@@ -41,15 +41,15 @@ class Placement:
 
     @classmethod
     def of(cls, known: KnownEpochs, source: str, epoch: int) -> Self:
-        """With the source in this epoch, as if it had been raised; 0 is as it is."""
+        """The placement with the source raised to this epoch; 0 leaves it unchanged."""
         return cls(known.with_raised(encode_part(source), epoch) if epoch else known)
 
     def current(self, stream: str, newest: int = 0) -> int:
-        """The current epoch of a stream whose newest version is this."""
+        """The current epoch of a stream whose newest version is `newest`."""
         return self._known.current(stream, newest)
 
     def placed(self, statement: ValidatedEvent, newest: int = 0) -> ValidatedEvent:
-        """What a row states, with its epoch in its version; `newest` is the version of what stands in its stream."""
+        """The row's event with its epoch; `newest` is the version of its stream's head."""
         if not self.in_use or statement.epoch is not None:
             return statement
         epoch = self.current(statement.originator_id, newest)
@@ -59,7 +59,7 @@ class Placement:
         return msgspec.structs.replace(statement, originator_version=version)
 
     def fence(self, corrections: Iterable[PlacedCorrection]) -> Fence:
-        """What must hold of the log for them to be in the epochs where they are."""
+        """The condition of the log under which the corrections are in their epochs."""
         own = self._known.own
         if not own:
             return Fence(self._known.generation, {})
@@ -69,7 +69,7 @@ class Placement:
         return Fence(self._known.generation, ceilings)
 
     def comparable(self, entries: Iterable[bytes]) -> dict[bytes, bytes]:
-        """By how each would be, had it been said by a row that names no epoch, the entries as they are."""
+        """The head contents by the form that a row without an epoch would give them."""
         return {self._comparable(entry): entry for entry in entries}
 
     def _comparable(self, entry: bytes) -> bytes:
@@ -78,10 +78,10 @@ class Placement:
             return entry
         logged = int(version)
         current = self.current(stream.decode(), logged)
-        if current > epoch_of(logged):  # whatever a row says is newer
+        if current > epoch_of(logged):  # whatever a row has is newer
             return _NEVER_EQUAL + entry
         return b"%b\x1f%d\x1f%b" % (stream, version_of(logged), said) if current else entry
 
 
 PLAIN = Placement(KnownEpochs())
-"""Where no epoch was ever raised."""
+"""The placement where no epoch was ever raised."""

@@ -1,29 +1,29 @@
-"""What a run keeps of what it has seen: texts, values and lists, shortened so that they can be recorded."""
+"""Shortens the texts, values and lists that a run records."""
 
 from pagefold.domains.domain import JSON
 
 MOST_EXAMPLES = 20
-"""Samples that a run keeps, refusals that it keeps, and fields that a sample shows."""
+"""Samples and refusals that a run keeps, and fields in a sample."""
 
 LONGEST_TEXT = 200
-"""Characters of a value, a path or a reason in one."""
+"""Characters of a value, a path or a reason in a sample."""
 
 LONGEST_REASON = 2_000
-"""Characters of why a run failed, or started over."""
+"""Characters of why a run failed or started over."""
 
 
 def clean(text: str) -> str:
-    """The text without lone surrogates, which cannot be recorded, and which the name of a file may have."""
+    """The text without lone surrogates, which cannot be recorded but may occur in file names."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The same, and not longer than that."""
+    """The text without lone surrogates, cut to a maximum length."""
     return clean(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def shortened(value: JSON) -> JSON:
-    """An example with its texts shortened, and its lists and objects as well."""
+    """A sample with its texts, lists and objects shortened."""
     if isinstance(value, str):
         return shorten(value)
     if isinstance(value, dict):

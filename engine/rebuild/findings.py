@@ -1,4 +1,4 @@
-"""What comparing a snapshot has shown, on its way into the record of the run."""
+"""The results of comparisons, before they are recorded in the run."""
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Findings:
     repetitions: int = 0
 
     def with_aside(self, aside: SkippedRows) -> "Findings":
-        """And rows that are not compared."""
+        """These findings and skipped rows."""
         counts = RunCounts(
             rows=aside.refused + aside.repeated + aside.elsewhere,
             refused=aside.refused,
@@ -40,10 +40,10 @@ class Findings:
 
 
 class Compared(NamedTuple):
-    """What comparing a stretch has shown.
+    """The result of comparing a chunk.
 
-    `place` is where a run goes on behind it, in the snapshot and in the log; None where it can go on at none. `aside`
-    is what was put aside on the way there, and `sorted` as in `Page`. Of the corrections, some are `withheld`.
+    `place` is where a run resumes after it, in the snapshot and in the log; None if it cannot resume there. `aside` are
+    the rows skipped before it, `sorted` is as in `RowChunk`. `withheld` counts corrections that wait.
     """
 
     comparison: Comparison

@@ -1,4 +1,4 @@
-"""A walk through the entries of a source's streams, in their order, as far as each page of a snapshot reaches."""
+"""Scans the heads of a source's streams in order, up to the end of each chunk of a snapshot."""
 
 import asyncio
 from bisect import bisect_left
@@ -9,23 +9,23 @@ from typing import NamedTuple, Self
 from pagefold.engine.stores.store import SEPARATOR, HeadContents, Log
 
 STREAMS = 10_000
-"""How many streams are looked at in one read."""
+"""Streams per read."""
 
 READ_BYTES = 16 * 1024 * 1024
-"""Bytes of the entries of one read, unless a single one has more."""
+"""Bytes of one read, unless a single head has more."""
 
 READ_AHEAD = 2
-"""So many reads are made before they are needed."""
+"""Reads that are made ahead."""
 
 _BEHIND = b" "
-"""Behind the separator in an entry, and before whatever may come in its place in a longer name."""
+"""Sorts after the separator, and before any character that may continue a longer name."""
 
 
 class HeadChunk(NamedTuple):
-    """The next entries, all there are up to a name; `reached` tells whether that is the name that was asked for.
+    """The next head contents, up to the stream `upto`; `reached` tells whether that is the one requested.
 
-    The names of the stretches of a walk never go back. At the end of the log, it is the last name that was given, or
-    asked for: whoever begins behind it is given nothing twice.
+    The names of successive chunks never decrease. At the end of the log, `upto` is the last stream returned or
+    requested, so that a scan resumed after it repeats nothing.
     """
 
     entries: list[bytes]
@@ -34,7 +34,7 @@ class HeadChunk(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Which streams to walk through: their ends, and the names between which they are; "" is no bound.
+    """The streams to scan: their suffixes, and the names between which they are; "" is no bound.
 
     `since` as in `Log.head_contents`.
     """
@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 
 class HeadScan:
-    """Goes through the entries of a span, reading ahead."""
+    """Scans the heads of a span, reading ahead."""
 
     def __init__(self, log: Log, span: Span) -> None:
         self._log = log
@@ -59,7 +59,7 @@ class HeadScan:
     @classmethod
     @asynccontextmanager
     async def of(cls, log: Log, span: Span) -> AsyncIterator[Self]:
-        """A walk from one name to another."""
+        """A scan of a span."""
         walk = cls(log, span)
         reading = asyncio.create_task(walk._read_ahead())
         try:
@@ -70,7 +70,7 @@ class HeadScan:
                 await reading
 
     async def stretch(self, upto: str | None) -> HeadChunk:
-        """The entries of the next streams, up to a name or, when it is None, to the end."""
+        """The heads of the next streams, up to a name, or to the end if it is None."""
         if not self._ended and (upto is None or self._after < upto):
             await self._go_on()
         if upto is None or not (self._ended or self._after >= upto):
@@ -98,7 +98,7 @@ class HeadScan:
         return max(self._after, last[: last.index(SEPARATOR)].decode())
 
     async def _read_ahead(self) -> None:
-        """Reads on until there is no more, or until it fails, which is told to whoever goes on."""
+        """Reads until the end or an error, which is raised by the next call."""
         tails, after, below, since = self._span
         end: str | None = after
         while end is not None:
@@ -106,7 +106,7 @@ class HeadScan:
                 read = await self._log.head_contents(
                     tails, after=end, below=below, limit=STREAMS, max_bytes=READ_BYTES, since=since
                 )
-            except Exception as error:  # noqa: BLE001  # it is raised where the entries are taken
+            except Exception as error:  # noqa: BLE001  # it is raised where the heads are taken
                 await self._read.put(error)
                 return
             end = read.end

@@ -1,7 +1,7 @@
-"""What corrections take away: values that a stream has in the log, and would have no more. Pure.
+"""What corrections take away: values that a stream has in the log and would lose. Pure.
 
-A mapping that finds nothing makes nothing of good attributes. One stream may lose an attribute; whether many do at once
-is for a person to say.
+A mapping that finds nothing would empty good attributes. One stream may lose an attribute; if many lose it at once, an
+operator decides.
 """
 
 import re
@@ -18,10 +18,10 @@ from pagefold.engine.events import NULL
 from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 WHOLE = ""
-"""The path of a payload as a whole: all that a stream says."""
+"""The path of the whole payload."""
 
 MAX_PATHS = 1_000
-"""So many different paths are counted. What holds them is one of the first, and is counted as well."""
+"""Paths that are counted. An object's path comes before those inside it, and is counted as well."""
 
 MAX_SAMPLES = 3
 """Streams that are named with what they would lose at a path."""
@@ -29,16 +29,16 @@ MAX_SAMPLES = 3
 _before, _content = attrgetter("before"), attrgetter("content")
 
 _LINE = b"\n"
-"""JSON on one line has none."""
+"""JSON on one line contains none."""
 
 SUSPECTS_ROWS = 200
-"""So many are looked at together: few enough that their payloads stay in the cache of a processor."""
+"""Corrections that are checked together: few enough that their payloads stay in the processor's cache."""
 
 _DIGITS = b"0123456789.-"
 _ZEROS = bytes(b"0"[0] if each in _DIGITS else each for each in range(256))
 _BETWEEN_NAMES = bytes(each for each in range(256) if each not in b'":' + _DIGITS)
 _NAME_WITH_DIGIT = b'0":'
-"""How a name looks that has one, where its digits are zeros, and of all else only quotes and colons are left."""
+"""A name with a digit, where digits are zeros and only quotes and colons remain of the rest."""
 
 # a literal is found by an expression in half the time that `in` takes
 _has_name_with_digit = re.compile(_NAME_WITH_DIGIT).search
@@ -46,7 +46,7 @@ _has_empty_text, _has_empty_list = re.compile(b'""').search, re.compile(rb"\[\]"
 
 
 class Loss(NamedTuple):
-    """How many streams would lose what they have at a path, and some of them, each with what that is."""
+    """How many streams would lose their value at a path, and samples of stream and value."""
 
     path: str
     streams: int
@@ -63,9 +63,9 @@ class Losses:
     def sort(
         self, corrections: list[PendingRepair], suspects: Sequence[PendingRepair] | None = None
     ) -> tuple[list[PendingRepair], list[PendingRepair]]:
-        """Counts what corrections take away. Gives those that take nothing away, and those that do.
+        """Counts what corrections take away. Returns those that take nothing away, and those that do.
 
-        `suspects` as `suspects_in` gives them, where it has been asked.
+        `suspects` as returned by `suspects_in`, if known.
         """
         taking: list[PendingRepair] = []
         for each in suspects_in(corrections) if suspects is None else suspects:
@@ -80,7 +80,7 @@ class Losses:
         return [each for each in corrections if each.originator_id not in streams], taking
 
     def above(self, limit: int, orphans: int) -> list[Loss]:
-        """What more streams would lose than the limit, most of all first. So many more are to lose everything."""
+        """The paths at which more streams than the limit would lose their value, most first. `orphans` lose all."""
         return [
             Loss(path, streams, self._samples[path])
             for path, streams in sorted(self._streams.items(), key=lambda each: (-each[1], each[0]))
@@ -96,12 +96,12 @@ class Losses:
 
 
 def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JSON]]:
-    """The paths where a payload had a value and another has none, with those values."""
+    """The paths at which `before` has a value and `content` has none, with those values."""
     if before in (b"", NULL):
         return ()
     try:
         had, has = msgspec.json.decode(before), msgspec.json.decode(content)
-    except DECODE_ERRORS:  # an application may have written anything
+    except DECODE_ERRORS:  # another application may have written anything
         return ()
     if not isinstance(had, dict):
         return ()
@@ -109,15 +109,15 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     if isinstance(has, dict) and _is_value(has):
         has = _DEFAULTS[topic] | has
     if isinstance(has, dict) and has.get("enabled") is False and had.get("enabled", True):
-        lost.append((WHOLE, had))  # what disables a product takes its page away
+        lost.append((WHOLE, had))  # disabling a product takes its page away
     _compare(had, has, WHOLE, lost)
     return lost
 
 
 def suspects_in(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
-    """All that may take something away: all but those whose payloads differ in digits only.
+    """The corrections that may take something away: all but those whose payloads differ in digits only.
 
-    Such a one has lost nothing: as long as no text and no list is empty, and no name has digits.
+    A change of digits loses nothing, as long as no text or list is empty and no name has digits.
     """
     suspects: list[PendingRepair] = []
     for start in range(0, len(corrections), SUSPECTS_ROWS):
@@ -126,7 +126,7 @@ def suspects_in(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
 
 
 def _suspects(corrections: Sequence[PendingRepair]) -> Sequence[PendingRepair]:
-    """Told of most of them at once."""
+    """The same for one chunk, most of whose corrections are cleared together."""
     befores, contents = _LINE.join(map(_before, corrections)), _LINE.join(map(_content, corrections))
     if b"\\" in contents or _has_empty_text(contents) or _has_empty_list(contents):
         return corrections
@@ -145,14 +145,14 @@ def _compare(had: JSON, has: JSON, path: str, lost: list[tuple[str, JSON]]) -> N
     is_lost = not _is_value(has)
     if is_lost:
         lost.append((path, had))
-    if isinstance(had, dict) and (is_lost or isinstance(has, dict)):  # else something else is there instead
+    if isinstance(had, dict) and (is_lost or isinstance(has, dict)):  # a value of another kind replaces it
         inside = has if isinstance(has, dict) else {}
         for name, value in had.items():
             _compare(value, inside.get(name), f"{path}.{name}" if path else name, lost)
 
 
 def _is_value(value: JSON) -> bool:
-    """Whether there is something: `0` and `false` are, empty texts and what holds nothing are not."""
+    """Whether it is a value: `0` and `false` are, empty texts and containers without values are not."""
     match value:
         case None:
             return False
@@ -167,7 +167,7 @@ def _is_value(value: JSON) -> bool:
 
 
 def _defaults(payload: type[msgspec.Struct]) -> dict[str, JSON]:
-    """The fields that are left out of a payload where they are what they mostly are, and what that is."""
+    """The fields that a payload omits when they have their default, with that default."""
     fields = msgspec.structs.fields(payload)
     return {each.encode_name: each.default for each in fields if isinstance(each.default, bool | int | str)}
 

@@ -1,8 +1,8 @@
-"""Rows that are older than what stands in the log: what a run records of them, and of the epochs that it begins.
+"""Rows older than the log: what a run records of them, and of the epochs that it begins.
 
-Where the snapshot was taken after what stands was said, such a row tells of a counter that was restarted; where what
-stands is a withdrawal, of a record that was made again. The latter are kept whole, until the snapshot is known to be
-complete: only then are they proof. See `pagefold.engine.rebuild.recreated_records`.
+If the snapshot was taken after the newer event was sent, such a row indicates a restarted counter or, if that event is
+a withdrawal, a recreated record. Rows of the latter are kept whole until the snapshot is known to be complete: only
+then are they proof. See `pagefold.engine.rebuild.recreated_records`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
 from pagefold.engine.rebuild.run_observer import Finding
 
 MOST_BYTES = 2 * 1024 * 1024
-"""Of rows that one event of a run has; the last of them may go beyond."""
+"""Bytes of the rows in one event of a run; the last row may exceed them."""
 
 
 class Again(NamedTuple):
-    """A row that may be a record which was made again, as JSON can have it."""
+    """A row that may be a recreated record, as JSON can hold it."""
 
     number: int
     stream: str
@@ -40,13 +40,13 @@ class Again(NamedTuple):
         return cls(number, stream, version, topic, content, occurred_at, statement.id, statement.correlation_id)
 
     def statement(self, version: int) -> ValidatedEvent:
-        """What it states, at a version of the log."""
+        """Its event, at a version of the log."""
         content = self.content.encode()
         return ValidatedEvent(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
 
 
 class Older(NamedTuple):
-    """Rows that are older than what stands: streams that look reset, and records that may have been made again."""
+    """Rows older than the log: streams that look reset, and records that may have been recreated."""
 
     reset: list[str]
     again: list[Again]
@@ -56,19 +56,19 @@ NONE_OLDER = Older([], [])
 
 
 class OvertakenFound(RebuildRun.Event):
-    """Rows of the next page are older than what stood before the snapshot was taken."""
+    """Rows of the next chunk are older than the log was before the snapshot was taken."""
 
     TOPIC = "engine.rebuild.overtaken:OvertakenFound"
     reset: list[str]
     again: list[list[object]]
 
     def apply(self, run: RebuildRun) -> None:
-        """A few are remembered."""
+        """Keeps a few of them."""
         run.older = [*run.older, *self.reset][:MOST_EXAMPLES]
 
     @property
     def streams(self) -> list[tuple[str, Finding]]:
-        """All of them, with what they are."""
+        """All of them, with the finding."""
         reset: list[tuple[str, Finding]] = [(stream, "older") for stream in self.reset]
         return [*reset, *((row.stream, "recreated") for row in self.rows)]
 
@@ -79,42 +79,42 @@ class OvertakenFound(RebuildRun.Event):
 
 
 class Recreated(RebuildRun.Event):
-    """The records that were made again, up to a stream, are in their next epochs, but for those that moved since."""
+    """Recreated records up to a stream are in their next epochs, except those that changed since."""
 
     TOPIC = "engine.rebuild.overtaken:Recreated"
     streams: list[str]
     after: str
 
     def apply(self, run: RebuildRun) -> None:
-        """They are no longer older."""
+        """They no longer count as older."""
         run.counts += RunCounts(recreated=len(self.streams), older=-len(self.streams))
         run.recreated = [*run.recreated, *self.streams][:MOST_EXAMPLES]
         run.recreated_after = self.after
 
 
 class EpochBegun(RebuildRun.Event):
-    """The whole source is to be in this epoch, every row of the snapshot in it."""
+    """The whole source enters this epoch, with every row of the snapshot."""
 
     TOPIC = "engine.rebuild.overtaken:EpochBegun"
     epoch: int
 
     def apply(self, run: RebuildRun) -> None:
-        """It is raised before anything is compared."""
+        """The epoch is raised before anything is compared."""
         run.epoch = self.epoch
 
 
 for _event in (OvertakenFound, Recreated, EpochBegun):
-    register_topic(_event.TOPIC, _event)  # it names no module any more
+    register_topic(_event.TOPIC, _event)  # the topic names no module
 
 
 def begin_epoch(run: RebuildRun, epoch: int) -> None:
-    """The source is to be in this epoch; 0 is none."""
+    """Starts an epoch for the source; 0 starts none."""
     if epoch:
         run.trigger_event(EpochBegun, epoch=epoch)
 
 
 def note_older(run: RebuildRun, older: Older) -> None:
-    """Makes it part of the run, with the page that is recorded next."""
+    """Records older rows in the run, with the chunk that is recorded next."""
     reset, rows = older.reset, iter(older.again)
     while (again := [list[object](each) for each in _first(rows)]) or reset:
         run.trigger_event(OvertakenFound, reset=reset, again=again)
@@ -122,7 +122,7 @@ def note_older(run: RebuildRun, older: Older) -> None:
 
 
 def _first(rows: Iterable[Again]) -> Iterator[Again]:
-    """As many as an event takes."""
+    """As many rows as one event takes."""
     size = 0
     for row in rows:
         yield row

@@ -1,4 +1,4 @@
-"""The office of rebuilds: begins runs, goes on with those that were interrupted, and reports."""
+"""Starts, resumes and reports rebuilds."""
 
 import os
 import socket
@@ -31,15 +31,15 @@ from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store
 
 Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
-"""How a run stands; an interrupted one is running, as far as it knows, but its process is gone."""
+"""The state of a run; an interrupted run is recorded as running, but its process is gone."""
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of a rebuild.
+    """What a rebuild should do.
 
-    `domains` are those to look at, None for all that the source may write; `prefix` is what SKUs begin with;
-    `max_orphans` overrides the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing.
-    With `new_epoch` the snapshot is declared the truth: the source's epoch is raised, and every row is in the new one.
+    `domains` limits it, None for all that the source may write; `prefix` is a prefix of SKUs; `max_orphans` overrides
+    the configuration; `confirmed` allows any number of withdrawals; a `dry_run` writes nothing. `new_epoch` declares
+    the snapshot the truth: the source's epoch is raised, and every row enters the new one.
     """
 
     domains: Collection[str] | None = None
@@ -55,17 +55,16 @@ NOBODY = RunObserver()
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A run: what it was about, how it stands, what it has found.
+    """A run: its scope, state and findings.
 
-    `run` is None for a dry run. `complete` tells whether the snapshot proves what it does not have; `reason` why not,
-    or why the run has failed; `superseded_by` names the run that took its place. `live` streams of the source were in
-    the log. From `held_limit` of them something could have been taken away unasked; `losses` are what corrections would
-    take away from more: (path, streams, (stream, what it has there) of some). `looks_reset`: everything that the
-    snapshot says is older than the log, or some of it although the snapshot was taken later; `older` names some of
-    that. `recreated` names some of the records that were made again. `epoch` is the one that the run has begun, 0 for
-    none. `lasted` is how many seconds have passed from its beginning to what happened to
-    it last, `seconds` how many this process has worked on it.
-    `samples` are (stream, drift, (path, log, snapshot) of each field that differs); `refusals` (row, path, reason).
+    `run` is None for a dry run. `complete`: the snapshot proves what it lacks; `reason` says why not, or why the run
+    failed; `superseded_by` names the run that replaced it. `live` streams of the source were in the log. More than
+    `held_limit` removals need confirmation; `losses` are what corrections would remove from more: (path, streams,
+    (stream, value) samples). `looks_reset`: everything in the snapshot is older than the log, or some of it although
+    the snapshot was taken later; `older` names some of it. `recreated` names some recreated records. `epoch` is the one
+    that the run started, 0 for none. `lasted` is the time in seconds from its start to its last event, `seconds` the
+    time this process worked on it. `samples` are (stream, drift, (path, log, snapshot) of each field that differs);
+    `refusals` (row, path, reason).
     """
 
     run: str | None
@@ -94,12 +93,12 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def drifted(self) -> int:
-        """Streams in which the log did not say what the snapshot says, orphans not among them."""
+        """Streams whose head differs from the snapshot, without orphans."""
         return self.counts.missing + self.counts.newer + self.counts.changed + self.counts.recreated
 
 
 def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, alive: bool = True) -> RunReport:
-    """How a run stands. `alive` tells whether its process is still at it."""
+    """The report of a run. `alive`: its process is still working on it."""
     counts = run.counts
     all_older = counts.older >= RESET_THRESHOLD and not counts.equal + counts.newer + counts.changed
     return RunReport(
@@ -130,7 +129,7 @@ def report_of(run: RebuildRun, *, dry_run: bool = False, seconds: float = 0.0, a
 
 
 class RebuildService:
-    """Rebuilds the sources of one shop, one run a source."""
+    """Rebuilds the sources of one shop, one run per source."""
 
     def __init__(self, store: Store, config: Config, runs: RunRepository) -> None:
         self._store = store
@@ -148,9 +147,11 @@ class RebuildService:
         configured = self._config.sources
         for name in names or ():
             if name not in configured:
-                raise ConfigurationError("--source", f"{name!r} is no source; there are {', '.join(configured)}")
+                raise ConfigurationError(
+                    "--source", f"unknown source {name!r}; the sources are {', '.join(configured)}"
+                )
             if configured[name].snapshot is None:
-                raise ConfigurationError(f"sources.{name}.snapshot", "is missing: where is the source's snapshot?")
+                raise ConfigurationError(f"sources.{name}.snapshot", "is required: configure the source's snapshot")
         return [
             name
             for name, source in configured.items()
@@ -161,10 +162,7 @@ class RebuildService:
     async def rebuild(
         self, source: str, order: RebuildRequest = EVERYTHING, watcher: RunObserver = NOBODY
     ) -> RunReport:
-        """A new run. An unfinished one of the same source whose process is gone is superseded.
-
-        Raises `RebuildInProgress`, `ConfigurationError`, `SourceFailed`, `StoreUnavailable`.
-        """
+        """Starts a run. Supersedes an unfinished run of the same source whose process is gone."""
         if order.dry_run:
             return await self._begin(source, order, watcher)
         async with self._claimed(source):
@@ -184,7 +182,7 @@ class RebuildService:
             if not run.resumable:
                 raise RunNotResumable(run.id, run.source, run.failed_because or f"it is {run.state}")
             if run.source not in self._config.sources or self._config.sources[run.source].snapshot is None:
-                raise RunNotResumable(run.id, run.source, f"the configuration has no snapshot of {run.source} any more")
+                raise RunNotResumable(run.id, run.source, f"the configuration no longer has a snapshot of {run.source}")
             run.resume(_process(), confirmed=confirmed)
             if run.withheld:
                 run.compare_again()
@@ -198,15 +196,15 @@ class RebuildService:
             return await self._go_on(run, None, watcher)
 
     async def report(self, run_id: str) -> RunReport:
-        """How a run stands."""
+        """The report of a run."""
         return await self._reported(await self.runs.get(run_id))
 
     async def newest(self, limit: int, source: str | None = None) -> list[RunReport]:
-        """The runs that were started last, the newest first."""
+        """The newest runs, newest first."""
         return [await self._reported(run) for run in await self.runs.list(limit, source)]
 
     async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Finding]]:
-        """Every stream that a run found drifted, in order, and then every orphan, in order."""
+        """Every drifted stream of a run, in order, then every orphan, in order."""
         async for page in self.runs.drifted(run_id):
             for stream, drift in page:
                 yield stream, drift
@@ -223,7 +221,7 @@ class RebuildService:
 
     async def _begin(self, source: str, order: RebuildRequest, watcher: RunObserver) -> RunReport:
         await self._store.proof.prove()
-        start = await self._store.log.end()  # before the snapshot is opened: what comes later is none of its business
+        start = await self._store.log.end()  # before the snapshot is opened: later events are not part of the run
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
             former = await self.runs.latest(source)
             plan = self._plan(source, order, snapshot, start)

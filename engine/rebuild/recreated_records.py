@@ -1,13 +1,13 @@
-"""Proof of life: records that were made again under an old SKU, whose versions begin anew.
+"""Proof of life: records that were recreated under an old SKU, whose versions restarted.
 
-A row of a complete snapshot is older than the withdrawal with which its stream ends. If it was written down after that
-withdrawal, the record is there, and its counter began anew: then the row is appended in the next epoch of its stream,
-and what its source says of it later enters that epoch, too. That it was written down later is proved by the source's
-own moments, when the row occurred after the withdrawal did, or by the snapshot, when it was taken after the withdrawal
-was said: by the same rules by which a stream that a snapshot lacks is an orphan.
+A row of a complete snapshot may be older than the withdrawal at the head of its stream. If the row was written after
+that withdrawal, the record exists and its counter restarted: the row is appended in the stream's next epoch, which
+later events of the source then enter too. That it was written later is proved by the source's timestamps, if the row
+occurred after the withdrawal, or by the snapshot, if it was taken after the withdrawal was recorded. These are the
+rules by which a stream that a snapshot lacks is an orphan.
 
-Where what stands is no withdrawal, the same proof tells of a counter that was restarted. Nobody but an operator can
-tell which of both is right: such streams are named, and the source looks reset until somebody has answered.
+If the head is not a withdrawal, the same proof indicates a restarted counter. Only an operator can tell which version
+is right: such streams are reported, and the source looks reset until the alarm is answered.
 """
 
 from collections import Counter
@@ -75,7 +75,7 @@ class Recreation:
         return Older(sorted(reset), again)
 
     async def alarm(self, reset: Sequence[str]) -> None:
-        """The source looks reset, until somebody has answered."""
+        """Marks the source as looking reset, until an operator answers."""
         if self._runs is None:
             return
         for domain, number in sorted(Counter(parse_stream_id(stream).domain for stream in reset).items()):
@@ -89,7 +89,7 @@ class Recreation:
             self._candidates += [row.stream for row in again]
 
     async def append_all(self) -> None:
-        """The snapshot is complete: every record that was made again is appended, in the next epoch of its stream."""
+        """Appends every recreated record in the next epoch of its stream, once the snapshot is complete."""
         if self._runs is None:
             if self._candidates:
                 self._run.trigger_event(Recreated, streams=self._candidates, after=self._candidates[-1])
@@ -102,7 +102,7 @@ class Recreation:
                 await self._save()
 
     async def _append(self, rows: Sequence[Again]) -> list[str]:
-        """The streams of those that are in the log then, by this run."""
+        """The streams of the records that this run has appended by then."""
         await self._epochs.declare(encode_part(self._run.source))
         while True:
             heads = {head.originator_id: head for head in await self._store.log.heads([row.stream for row in rows])}

@@ -1,4 +1,4 @@
-"""Appending what rows mend in the epochs in which they were placed."""
+"""Appends repairs in the epochs in which they were placed."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

@@ -1,6 +1,6 @@
-"""Rows of a snapshot beside the heads of the log: what has drifted, and the events that mend it. Pure.
+"""Compares rows of a snapshot with heads of the log: what drifted, and the events that repair it. Pure.
 
-Of nearly all rows the log says the same. They are told by their bytes, and not examined any further.
+Nearly all rows equal the log. They are recognised by their bytes, and not decoded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ _WITHDRAWN = state_ending(NULL)
 
 
 class Mark(NamedTuple):
-    """What every event of a rebuild bears: its run, when it was recorded, as fixed-width UTC text, its epoch."""
+    """What every event of a rebuild has: its run, its time of recording as fixed-width UTC text, its epoch."""
 
     run_id: str
     recorded_at: str
@@ -43,7 +43,7 @@ class Mark(NamedTuple):
 
 
 class StreamDrift(NamedTuple):
-    """A stream that has drifted, how, and the fields that differ: what the log has, what the snapshot says."""
+    """A drifted stream, its kind of drift, and the fields that differ between log and snapshot."""
 
     stream: str
     drift: DriftKind
@@ -58,7 +58,7 @@ class Stated(NamedTuple):
 
 
 class Overtaken(NamedTuple):
-    """What a row states, and the newer head of its stream."""
+    """A row's event, and the newer head of its stream."""
 
     number: int
     statement: ValidatedEvent
@@ -105,12 +105,12 @@ class Comparison(msgspec.Struct, gc=False):
     suspects: list[PendingRepair] | None = None
 
     def refuse(self, number: int, refused: Rejected) -> None:
-        """A row broke a rule."""
+        """Counts a row that broke a rule."""
         self.counts.refused += 1
         self.refusals.append(Refusal(number, refused.path, refused.reason))
 
     def handle(self, mended: Iterable[PendingRepair]) -> None:
-        """What was pending has been mended."""
+        """Counts the pending repairs as done."""
         for drift, alike in groupby(mended, key=_drift):
             self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
 
@@ -165,7 +165,7 @@ class Comparison(msgspec.Struct, gc=False):
 
 
 class _Mender:
-    """Makes what mends one kind of drift."""
+    """Builds the repairs of one kind of drift."""
 
     def __init__(self, mark: Mark, drift: DriftKind) -> None:
         self._drift: DriftKind = drift
@@ -184,7 +184,7 @@ _Menders: TypeAlias = dict[DriftKind, _Mender]
 
 
 def _menders(mark: Mark) -> _Menders:
-    """Whoever mends what a comparison shows, by drift."""
+    """The repair encoders by kind of drift."""
     kinds: tuple[DriftKind, ...] = ("missing", "newer", "changed")
     return {drift: _Mender(mark, drift) for drift in kinds}
 
@@ -212,7 +212,7 @@ def _equal(entries: Sequence[bytes]) -> Comparison:
 
 
 class RowComparer:
-    """Compares rows with entries under one configuration."""
+    """Compares rows with head contents under one configuration."""
 
     def __init__(self, config: Config) -> None:
         self._validator = EventValidator(config)
@@ -263,7 +263,7 @@ class RowComparer:
     def _examined(
         self, rows: Sequence[StreamRow], streams: Sequence[bytes], found: Comparison
     ) -> Sequence[ValidatedEvent | None]:
-        """What each row states; None where it is refused."""
+        """The event of each row; None where it is rejected."""
         told = [row.line for row in rows if row.event is None]
         if len(told) == len(rows):
             at_once = self._bulk.validate(told, streams)
@@ -284,7 +284,7 @@ class RowComparer:
 
 
 def stated_again(pending: PendingRepair) -> Stated:
-    """What the row had stated, but that it has an id now."""
+    """The row's event, which now has an id."""
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
     stream, version = pending.originator_id, pending.originator_version
@@ -300,7 +300,7 @@ def _is_withdrawn(head: StoredEvent) -> bool:
 
 
 def decoded(event: StoredEvent) -> EventState | None:
-    """The state of a domain event; None for what an application wrote under its name."""
+    """The state of a domain event; None for one that another application wrote."""
     try:
         return _state.decode(event.state)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -308,7 +308,7 @@ def decoded(event: StoredEvent) -> EventState | None:
 
 
 def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> CorrectionEvent:
-    """The event that takes a stream's last word back: the next revision of its version. Any newer version counts."""
+    """The event that withdraws a stream's head: the next revision of its version. Any newer version wins over it."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
     statement = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
     state = RepairEncoder(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
@@ -322,7 +322,7 @@ def difference(pending: PendingRepair) -> StreamDrift:
 
 
 def sample_of(found: StreamDrift) -> JSON:
-    """The same as a run records it."""
+    """The differences as a run records them."""
     return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
 
 
@@ -335,7 +335,7 @@ def _leaves(payload: bytes) -> dict[str, JSON]:
 
 
 def counted(drifted: Drifted) -> RunCounts:
-    """How many of each."""
+    """The number of each."""
     return RunCounts(
         missing=len(drifted.get("missing", ())),
         newer=len(drifted.get("newer", ())),

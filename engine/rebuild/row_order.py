@@ -1,7 +1,7 @@
-"""The rows of a snapshot in the order of their streams, in bounded memory.
+"""Puts the rows of a snapshot in the order of their streams, in bounded memory.
 
-Snapshots that come in that order are taken as they come. The rows of any other are spilled to a temporary SQLite file,
-and read back in order.
+Snapshots in that order are used as they come. The rows of others are spilled to a temporary SQLite file, and read back
+in order.
 """
 
 import re
@@ -35,7 +35,7 @@ from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_s
 PAGE_ROWS = 5_000
 
 SHOWN = 20
-"""So many refusals are kept to be shown; the others are counted."""
+"""Refusals that are kept; others are counted."""
 
 _SETUP = """
 PRAGMA journal_mode = OFF;
@@ -63,7 +63,7 @@ Progress: TypeAlias = Callable[[Batch], None]
 
 
 class Refusal(NamedTuple):
-    """A row that was refused: its number, the path in it, and why."""
+    """A rejected row: its number, the path in it, and why."""
 
     number: int
     path: str
@@ -95,7 +95,7 @@ def stream_of(row: StreamRow) -> bytes:
 
 
 def event_in(row: StreamRow) -> DomainEvent:
-    """What a row says, which has not been examined yet. Raises `Rejected`."""
+    """Decodes a row's event, without validating it. Raises `Rejected`."""
     match row.event:
         case None:
             return parse_event(row.line)
@@ -108,13 +108,7 @@ def event_in(row: StreamRow) -> DomainEvent:
 
 
 class SkippedRows(NamedTuple):
-    """Rows that are not compared.
-
-    `refused` counts those that were refused, `unreadable` those of them whose stream nobody knows, and `refusals` are
-    the first of them. `repeated` counts rows that an equal or newer row of the same stream makes redundant, `elsewhere`
-    those of a channel that is none here. `repetitions` are all that only repeat, also among those that are refused, and
-    among those that are out of scope: see `StreamAssigner`.
-    """
+    """Rows that are not compared."""
 
     refused: int = 0
     unreadable: int = 0

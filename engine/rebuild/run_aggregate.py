@@ -1,14 +1,14 @@
-"""A rebuild's run, as an aggregate of the `eventsourcing` library: what was compared, what was found, and how it ended.
+"""A rebuild's run, as an aggregate of the `eventsourcing` library: what it compared, what it found, and how it ended.
 
-A run is about one source. It compares a snapshot of the source with the log, page by page; then it withdraws, page by
-page, what the snapshot no longer has. Every step is an event, so another process can go on where one has died.
+A run is about one source. It compares a snapshot of the source with the log, chunk by chunk; then it withdraws, chunk
+by chunk, what the snapshot lacks. Every step is an event, so another process can resume after a crash.
 
-    comparing    page_done, again and again; start_over when the snapshot turns out to be in no order
-    withdrawing  from `compared` on: withdraw, again and again; hold when it would take too much away, until resume, and
+    comparing    chunk_compared, repeatedly; start_over if the snapshot turns out not to be in order
+    withdrawing  from `compared` on: withdraw, repeatedly; hold when it would take too much away, until resume, and
                  then compare_again if corrections were withheld
     done         from `complete` on
 
-The lists of streams stand in the events alone: a run may have found millions. `run_repository.py` reads them.
+The lists of streams are in the events only: a run may have found millions. `run_repository.py` reads them.
 """
 
 import secrets
@@ -33,7 +33,7 @@ from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.event_state import DriftKind
 
 Drifted: TypeAlias = Mapping[DriftKind, Sequence[str]]
-"""The streams that have drifted, by how they have."""
+"""The drifted streams, by kind of drift."""
 
 RunState: TypeAlias = Literal["running", "held", "completed", "failed"]
 Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
@@ -87,7 +87,7 @@ class RunCounts(msgspec.Struct, gc=False):
 
 
 class Cursor(TypedDict):
-    """Where comparing goes on: behind a place in the snapshot, named as the snapshot does, and behind a stream."""
+    """Where comparing resumes: after a place in the snapshot, in the snapshot's form, and after a stream."""
 
     snapshot: JSON
     stream: str
@@ -117,7 +117,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
-    """Something that happened to a run, or about one."""
+    """An event of a run."""
 
     originator_id: str
     originator_version: int
@@ -229,7 +229,7 @@ class RebuildRun(BaseAggregate[str]):
         taken_at: str | None
 
         def apply(self, run: "RebuildRun") -> None:
-            """Adds it to what was compared before."""
+            """Adds the chunk to what was compared before."""
             run.cursor = self.cursor
             run.counts += RunCounts.of(self.counts)
             run.live += self.live
@@ -240,19 +240,19 @@ class RebuildRun(BaseAggregate[str]):
             run.taken_at = self.taken_at or run.taken_at
 
     class StartedOver(Event):
-        """The snapshot is read anew, and sorted first if it is in no order of streams. What was mended stays so."""
+        """The snapshot is read again, sorted first if its streams are not in order. Repairs stay."""
 
         TOPIC = "engine.rebuild.run:Rebuild.StartedOver"
         reason: str
         spilled: bool
 
         def apply(self, run: "RebuildRun") -> None:
-            """Nothing is left of the pages before."""
+            """Drops the earlier chunks."""
             run.compares_since(self.originator_version)
             run.spilled = self.spilled
 
     class Compared(Event):
-        """The snapshot was read as far as it goes: to its end, or not, for a reason."""
+        """The snapshot was read as far as possible: to its end, or not, with a reason."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Compared"
         complete: bool
@@ -262,7 +262,7 @@ class RebuildRun(BaseAggregate[str]):
         withheld: int
 
         def apply(self, run: "RebuildRun") -> None:
-            """Orphans may be withdrawn, when it was complete."""
+            """Orphans may be withdrawn if it was complete."""
             run.phase = "withdrawing"
             run.baseline = self.baseline
             run.withheld = self.withheld
@@ -271,7 +271,7 @@ class RebuildRun(BaseAggregate[str]):
             run.taken_at = self.taken_at or run.taken_at
 
     class Held(Event):
-        """It would take more away than it may unasked: by orphans, or by corrections."""
+        """The run would take away more than allowed without confirmation, by orphans or corrections."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Held"
         orphans: int
@@ -279,28 +279,28 @@ class RebuildRun(BaseAggregate[str]):
         losses: list[JSON]
 
         def apply(self, run: "RebuildRun") -> None:
-            """It waits for somebody to say so."""
+            """The run waits for confirmation."""
             run.state = "held"
             run.held_orphans = self.orphans
             run.held_limit = self.limit
             run.losses = self.losses
 
     class Resumed(Event):
-        """Another process, or the same, goes on."""
+        """A process resumes the run."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Resumed"
         process: str
         confirmed: bool
 
         def apply(self, run: "RebuildRun") -> None:
-            """It is running again, where it was."""
+            """The run continues where it was."""
             run.state = "running"
             run.process = self.process
             run.confirmed = run.confirmed or self.confirmed
             run.failed_because = ""
 
     class Withdrawn(Event):
-        """The orphans up to a stream were withdrawn, but for those whose source has spoken since."""
+        """The orphans up to a stream were withdrawn, except those with newer events."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Withdrawn"
         streams: list[str]
@@ -313,24 +313,24 @@ class RebuildRun(BaseAggregate[str]):
             run.withdrawn_after = self.after
 
     class Completed(Event):
-        """It has done what it could."""
+        """The run is complete."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Completed"
 
         def apply(self, run: "RebuildRun") -> None:
-            """Nothing more can happen to it."""
+            """No more events can follow."""
             run.state = "completed"
             run.phase = "done"
 
     class Failed(Event):
-        """It has ended early, for a reason. One that another run superseded cannot be resumed."""
+        """The run ended early, for a reason. A superseded run cannot be resumed."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Failed"
         reason: str
         superseded_by: str
 
         def apply(self, run: "RebuildRun") -> None:
-            """It stays where it was."""
+            """The run keeps its position."""
             run.state = "failed"
             run.failed_because = self.reason
             run.superseded_by = self.superseded_by
@@ -347,7 +347,7 @@ class RebuildRun(BaseAggregate[str]):
 
     @classmethod
     def start(cls, plan: RunSpec) -> "RebuildRun":
-        """A new run. Its id sorts, among those of its source, by the second in which it began."""
+        """Creates a run. Ids of a source's runs sort by the second of their start."""
         moment = RunEvent.create_timestamp()
         run_id = f"{plan.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
         fields = msgspec.structs.asdict(plan)
@@ -356,20 +356,20 @@ class RebuildRun(BaseAggregate[str]):
 
     @property
     def started_at(self) -> str:
-        """When it began, as fixed-width UTC text."""
+        """When the run started, as fixed-width UTC text."""
         return format_timestamp(self.created_on)
 
     @property
     def changed_at(self) -> str:
-        """When something happened to it last, likewise."""
+        """The time of the run's last event, as fixed-width UTC text."""
         return format_timestamp(self.modified_on)
 
     @property
     def resumable(self) -> bool:
-        """Whether it is unfinished, and no other run has taken its place."""
+        """Whether the run is unfinished and not superseded."""
         return self.state != "completed" and not self.superseded_by
 
-    def page_done(  # noqa: PLR0913  # the event's own fields, by name
+    def chunk_compared(  # noqa: PLR0913  # the event's own fields, by name
         self,
         *,
         cursor: Cursor,
@@ -408,12 +408,12 @@ class RebuildRun(BaseAggregate[str]):
         )
 
     def start_over(self, reason: str) -> None:
-        """The snapshot is to be sorted, and read from its beginning: nothing of the pages so far counts."""
+        """Starts over with sorting: the chunks so far do not count."""
         self._check("start over", holds=self._runs_in("comparing"))
         self.trigger_event(self.StartedOver, reason=shorten(reason, LONGEST_REASON), spilled=True)
 
     def compare_again(self) -> None:
-        """The snapshot is to be read from its beginning: what was withheld is not kept, and must be found again."""
+        """Starts over: withheld corrections are not stored, and must be found again."""
         self._check("compare again", holds=self.state == "running" and self.withheld > 0)
         self.trigger_event(self.StartedOver, reason="what was withheld is compared again", spilled=self.spilled)
 
@@ -441,37 +441,34 @@ class RebuildRun(BaseAggregate[str]):
         )
 
     def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
-        """Somebody must confirm that so much is taken away: orphans, and (path, streams, samples) of corrections.
-
-        A sample is a stream, and what it has at the path.
-        """
+        """Holds the run until somebody confirms the removals: orphans, and (path, streams, samples) of corrections."""
         self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
         shown = [shortened(each) for each in losses[:MOST_EXAMPLES]]
         self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
 
     def resume(self, process: str, *, confirmed: bool = False) -> None:
-        """A process goes on with a run that was interrupted, held, or has failed."""
+        """Resumes a run that was interrupted, held, or failed."""
         self._check("be resumed", holds=self.resumable)
         self.trigger_event(self.Resumed, process=process, confirmed=confirmed)
 
     def withdraw(self, streams: Sequence[str], *, spared: int, after: str) -> None:
-        """A page of orphans was withdrawn: these `streams`; with the spared ones, all up to and including `after`."""
+        """Records withdrawn orphans: these `streams`; with those spared, all up to and including `after`."""
         self._check("withdraw", holds=self._runs_in("withdrawing") and self.complete_snapshot)
         _check_length(streams)
         self.trigger_event(self.Withdrawn, streams=list(streams), spared=spared, after=after)
 
     def complete(self) -> None:
-        """All is done that could be."""
+        """Completes the run."""
         self._check("be completed", holds=self._runs_in("withdrawing"))
         self.trigger_event(self.Completed)
 
     def fail(self, reason: str) -> None:
-        """It ends early, until it is resumed."""
+        """Ends the run early, until it is resumed."""
         self._check("fail", holds=self.state in ("running", "held"))
         self.trigger_event(self.Failed, reason=shorten(reason, LONGEST_REASON), superseded_by="")
 
     def supersede(self, run_id: str) -> None:
-        """Another run takes the place of this one, which was not completed."""
+        """Lets another run replace this one, which was not completed."""
         self._check("be superseded", holds=self.resumable)
         self.trigger_event(self.Failed, reason=f"superseded by {run_id}", superseded_by=run_id)
 

@@ -34,19 +34,19 @@ from pagefold.engine.runtime.task_groups import unwrap_group
 from pagefold.engine.stores.store import Store
 
 REGISTER = "pagefold-rebuilds"
-"""The stream that names the runs. A domain's stream has slashes in its name: neither a run's nor this has any."""
+"""The stream that lists the runs. Domain streams have slashes in their names: neither a run's nor this one has any."""
 
 SNAPSHOT_EVERY = 10
-"""Events of a run from one snapshot to the next: what must be read, at most, to know how it stands."""
+"""Events between snapshots of a run: the most that must be read to know its state."""
 
 REGISTERED_AT_ONCE = 100
-"""How often a start is tried again because another run was registered at the same moment."""
+"""How often a start is retried because another run was registered at the same time."""
 
 REGISTER_PAGE = 100
 """Entries of the register that are read at a time."""
 
 THREADS = 2
-"""Threads that calls of the library may take at once. They wait for the store, which needs threads of its own."""
+"""Threads for calls of the library. They wait for the store, which needs threads of its own."""
 
 _run_id = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
 
@@ -80,7 +80,7 @@ class CountsAsObject(Transcoding):
 
 
 class Rebuilds(Application[str]):
-    """The application. Its methods block, and are for threads other than that of the portal's event loop."""
+    """The application. Its methods block; call them in other threads than the portal's event loop."""
 
     name = "rebuilds"
 
@@ -91,7 +91,7 @@ class Rebuilds(Application[str]):
         self.register: EventSourcedLog[Registered] = EventSourcedLog(self.events, register, Registered)
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """Nothing of the process's environment: it is meant for the user's own applications."""
+        """Ignores the process's environment, which is meant for the user's own applications."""
         return Environment(name, {InfrastructureFactory.IS_SNAPSHOTTING_ENABLED: "yes", **(env or {})})
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
@@ -104,7 +104,7 @@ class Rebuilds(Application[str]):
         transcoder.register(CountsAsObject())
 
     def begin(self, plan: RunSpec) -> RebuildRun:
-        """A new run and its entry in the register: both are recorded, or neither."""
+        """Records a new run and its entry in the register, or neither."""
         for attempt in range(REGISTERED_AT_ONCE):
             run = RebuildRun.start(plan)
             entry = self.register.trigger_event(run=run.id, source=plan.source)
@@ -119,7 +119,7 @@ class Rebuilds(Application[str]):
         return run
 
     def record(self, run: RebuildRun) -> None:
-        """Records what happened to a run, once. What was recorded before, unknown to the caller, is not again."""
+        """Records new events of a run once. Events recorded before, unknown to the caller, are not repeated."""
         pending = [self.mapper.to_stored_event(event) for event in run.pending_events]
         if not pending:
             return
@@ -135,7 +135,7 @@ class Rebuilds(Application[str]):
             self._keep_snapshot(run)
 
     def find(self, run_id: str) -> RebuildRun:
-        """A run, as it stands. Raises `UnknownRun`."""
+        """A run in its current state. Raises `UnknownRun`."""
         if _run_id.fullmatch(run_id) is None:
             raise UnknownRun(run_id)
         try:
@@ -145,7 +145,7 @@ class Rebuilds(Application[str]):
         return found
 
     def newest(self, limit: int, source: str | None) -> list[RebuildRun]:
-        """Those that were started last, the newest first."""
+        """The newest runs, newest first."""
         found: list[RebuildRun] = []
         below: int | None = None
         while len(found) < limit:
@@ -162,7 +162,7 @@ class Rebuilds(Application[str]):
         return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
 
     def _not_there_yet(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
-        """What of the events is not recorded, when those before are. Raises `RunTakenOver` when others are."""
+        """The events that are not recorded yet. Raises `RunTakenOver` if others were recorded instead."""
         first = pending[0].originator_version
         there = list(self.recorder.select_events(run_id, gt=first - 1, limit=len(pending) + 1))
         if not there or there != pending[: len(there)]:
@@ -170,7 +170,7 @@ class Rebuilds(Application[str]):
         return pending[len(there) :]
 
     def _keep_snapshot(self, run: RebuildRun) -> None:
-        """A snapshot saves work and nothing else: that it cannot be kept, or is there already, is no failure."""
+        """Takes a snapshot of the run. It only saves work, so failing or finding one is no error."""
         if self.snapshots is not None:
             with suppress(PersistenceError):
                 self.snapshots.put([RebuildRun.Snapshot.take(run)])
@@ -188,7 +188,7 @@ class RunRepository:
         self._threads = anyio.CapacityLimiter(THREADS)
 
     async def start(self, plan: RunSpec) -> RebuildRun:
-        """A new run, recorded. After `StoreUnavailable` there may be one that nobody goes on with."""
+        """Records a new run. After `StoreUnavailable` there may be one that is never resumed."""
         return await self._call(self._application.begin, plan)
 
     async def save(self, run: RebuildRun) -> None:
@@ -200,15 +200,15 @@ class RunRepository:
         await self._call(self._application.record, run)
 
     async def get(self, run_id: str) -> RebuildRun:
-        """A run as it stands. Raises `UnknownRun`."""
+        """A run in its current state. Raises `UnknownRun`."""
         return await self._call(self._application.find, run_id)
 
     async def latest(self, source: str) -> RebuildRun | None:
-        """The run of a source that was started last."""
+        """The newest run of a source."""
         return next(iter(await self.list(1, source)), None)
 
     async def list(self, limit: int, source: str | None = None) -> Sequence[RebuildRun]:
-        """The runs that were started last, of a source or of any, the newest first."""
+        """The newest runs, of a source or of any, newest first."""
         return await self._call(self._application.newest, limit, source)
 
     async def drifted(self, run_id: str) -> AsyncIterator[Sequence[tuple[str, Finding]]]:
@@ -234,7 +234,7 @@ class RunRepository:
                 yield event.rows
 
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
-        """The streams that are candidates to be withdrawn, in order, page by page. Raises `UnknownRun`."""
+        """The streams that may be withdrawn, in order, chunk by chunk. Raises `UnknownRun`."""
         async for page in self._found(run_id):
             if isinstance(page, RebuildRun.PageDone) and page.orphans:
                 yield page.orphans
@@ -251,7 +251,7 @@ class RunRepository:
                 break
 
     async def _call(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """What the function gives, called in a thread, for it blocks. It is never abandoned half-way."""
+        """Calls a blocking function in a thread. It is never abandoned midway."""
 
         def call() -> Result:
             with _pagefold_errors():
@@ -262,7 +262,7 @@ class RunRepository:
 
 @asynccontextmanager
 async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
-    """The runs in an open store, for the length of an `async with`. The store stays open behind it."""
+    """The runs in an open store, for the length of an `async with`. The store stays open afterwards."""
     with unwrap_group():
         async with BlockingPortal() as portal:
             application = await run_sync(Rebuilds, store, portal)
@@ -275,7 +275,7 @@ async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
 
 @contextmanager
 def _pagefold_errors() -> Iterator[None]:
-    """Raises what the store has raised, instead of what the recorders have made of it for the library."""
+    """Raises the store's error instead of the one that the recorders gave the library."""
     try:
         yield
     except PersistenceError as error:

@@ -1,6 +1,6 @@
-"""Rebuilding one source: its snapshot beside the log, page by page, and what differs mended by events.
+"""Rebuilds one source: compares its snapshot with the log, chunk by chunk, and repairs differences by events.
 
-Every step can be repeated: a page that was mended before its end was recorded is found to be so, and counted the same.
+Every step can be repeated: a chunk that was repaired but not recorded is recognised, and counted the same.
 """
 
 from bisect import bisect_right
@@ -67,13 +67,13 @@ from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.streams import encode_part, normalise_sku
 
 RETRY_SECONDS = 60.0
-"""How long a transaction is tried again before the run gives up, to be resumed."""
+"""How long a transaction is retried before the run stops, to be resumed."""
 
 TRIES = 5
-"""How often streams are compared again with what came in meanwhile."""
+"""How often streams are compared again after concurrent changes."""
 
 RECORD_SECONDS = 0.5
-"""Pages in which nothing has drifted are recorded together, so often."""
+"""Seconds between records of chunks without drift."""
 
 FEW = 100
 
@@ -85,7 +85,7 @@ _stream = attrgetter("originator_id")
 
 
 class SourceRebuild:
-    """One run of one source. With `runs` None nothing is written; `confirmed` allows any number of withdrawals."""
+    """One run of one source. Without `runs` nothing is written; `confirmed` allows any number of withdrawals."""
 
     def __init__(  # noqa: PLR0913  # what a run needs, by name
         self,
@@ -126,13 +126,7 @@ class SourceRebuild:
         self._recorded = monotonic()
 
     async def go(self, snapshot: Snapshot | None) -> None:
-        """Compares what is not compared yet, and takes away what the snapshot does not have, unless that must be asked.
-
-        The snapshot may be None when all is compared.
-
-        The run is `completed` or `held` then. Raises `StoreUnavailable`, `SourceFailed`, `RunTakenOver`; the run can be
-        resumed.
-        """
+        """Compares the remaining rows, then withdraws what the snapshot lacks, unless that needs confirmation."""
         await self._epochs.refresh()
         try:
             if snapshot is not None:
@@ -200,7 +194,7 @@ class SourceRebuild:
 
     @property
     def _place(self) -> tuple[JSON, str]:
-        """Where the run goes on, in the snapshot and in the log, by what is recorded."""
+        """Where the run resumes, in the snapshot and in the log, as recorded."""
         return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
     async def _compared(
@@ -246,7 +240,7 @@ class SourceRebuild:
         yield Compared(Comparison(), None, behind)
 
     async def _mended(self, compared: AsyncIterator[Compared]) -> AsyncGenerator[tuple[Compared, list[JSON]], None]:
-        """Every stretch, when it has been mended, with samples of what had drifted in it."""
+        """Every chunk once repaired, with samples of its drift."""
         left = SHOWN - len(self._run.samples)
         async for each in compared:
             comparison = each.comparison
@@ -258,7 +252,7 @@ class SourceRebuild:
     async def _record(
         self, mended: Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
     ) -> Findings:
-        """Records what was mended, or gives it back to be recorded with what comes next."""
+        """Records the repairs, or returns them to be recorded with what follows."""
         comparison, place, aside, sorted_rows, withheld = mended
         findings = findings.with_aside(aside)
         if place is None:
@@ -302,9 +296,9 @@ class SourceRebuild:
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
     ) -> None:
-        """Makes it part of the run. Once that is saved it is done: whoever resumes the run begins behind it."""
+        """Adds the findings to the run. Once saved, a resumed run starts after them."""
         cursor, upto = found.place or self._place
-        self._run.page_done(
+        self._run.chunk_compared(
             cursor={"snapshot": cursor, "stream": upto},
             counts=found.counts,
             live=found.live,
@@ -343,7 +337,7 @@ class SourceRebuild:
         return withheld
 
     async def _withhold(self, comparison: Comparison) -> int:
-        """Keeps back those corrections that take something away."""
+        """Withholds the corrections that take something away."""
         pending, suspects = comparison.pending, comparison.suspects
         sort = partial(self._losses.sort, pending, suspects)
         comparison.pending, taking = await _in_thread(sort, pending if suspects is None else suspects)
@@ -353,14 +347,14 @@ class SourceRebuild:
         return len(taking)
 
     async def _release(self) -> None:
-        """Appends what was withheld."""
+        """Appends the withheld corrections."""
         self._withholds = False
         batches = self._withheld.batches()
         while (batch := await run_sync(next, batches, None)) is not None:
             await self._mend(Comparison(pending=batch, placement=self._withheld.placement))
 
     async def _corrected(self, pending: Sequence[PendingRepair], comparison: Comparison) -> list[int | None]:
-        """Their positions; none at all when an epoch was raised meanwhile, in which they may have to be."""
+        """Their positions; None if an epoch was raised meanwhile that they may belong to."""
         placement = comparison.placement
         positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retried)
         if positions is None:
@@ -368,13 +362,13 @@ class SourceRebuild:
         return positions or [None] * len(pending)
 
     async def _compare_entries(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
-        """Rows with what the log has from the first of them to the last. Only what is not equal is looked at closer."""
+        """Compares rows with the log from the first of them to the last. Only differing ones are decoded."""
         comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
         await self._merge(comparison)
         return comparison
 
     def _told(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
-        """What can be told by the entries alone."""
+        """What the head contents alone show."""
         placement = self._placement
         equal, different, others = divided(rows, entries, placement)
         if not different and not others:
@@ -389,7 +383,7 @@ class SourceRebuild:
         return comparison
 
     async def _merge(self, comparison: Comparison) -> None:
-        """Compares what is open with the heads that stand by now."""
+        """Compares the open rows with the current heads."""
         streams = {each.statement.originator_id for each in comparison.left}
         streams.update(stream.decode() for stream in comparison.unnamed)
         if streams:
@@ -402,17 +396,13 @@ class SourceRebuild:
 
     @property
     def _placement(self) -> Placement:
-        """In which epochs the rows are. In a dry run, the one that it would begin counts as begun."""
+        """The epochs of the rows. In a dry run, the one that it would start counts as started."""
         return Placement.of(self._epochs.known, self._run.source, self._run.epoch if self._runs is None else 0)
 
     # --- withdrawing ------------------------------------------------------------------------------
 
     def _is_orphan(self, head: StoredEvent) -> bool:
-        """Whether nobody has spoken of a stream since the run began, nor since shortly before the snapshot was taken.
-
-        What the source says of when that was is compared with both moments of its event; the time of a file, and that
-        at which the run began to ask, which are of our own clock, with ours.
-        """
+        """Whether the stream has no event since the run began, nor since shortly before the snapshot was taken."""
         state = decoded(head)
         if state is None or head.notification_id > self._run.start_position:
             return False
@@ -421,20 +411,20 @@ class SourceRebuild:
 
     @property
     def _since(self) -> str:
-        """Since when a change may be missing in the snapshot, as it says itself, or as is known of it."""
+        """The time since which a change may be missing in the snapshot, from its marker or configuration."""
         return self._taken_at or self._run.written_at or self._run.started_at
 
     def _learn(self, snapshot: Snapshot) -> None:
-        """Remembers when the snapshot was taken, once it has said so."""
+        """Records when the snapshot was taken, once it has reported it."""
         if snapshot.taken_at is not None:
             self._taken_at = format_timestamp(snapshot.taken_at)
 
     def _may_withdraw(self) -> bool:
-        """Only a snapshot that is complete, and of which every row could be read, proves what is not in it."""
+        """Whether the snapshot proves what it lacks: it is complete, and every row was readable."""
         return self._run.complete_snapshot and not self._run.counts.unreadable
 
     async def _must_ask(self) -> bool:
-        """Holds the run when it would take more away than it may without being asked."""
+        """Holds the run if it would take away more than allowed without confirmation."""
         allowed = self._limit.of(self._run.live)
         orphans = self._run.counts.orphans if self._may_withdraw() else 0
         if self._confirmed or not (self._too_much or orphans > allowed):
@@ -444,7 +434,7 @@ class SourceRebuild:
         return True
 
     async def _withdraw_all(self) -> None:
-        """Takes back the last word of every orphan of which nobody has spoken meanwhile."""
+        """Withdraws every orphan that has no newer event."""
         if self._runs is None:
             return
         begun = self._run.withdrawn_after
@@ -469,7 +459,7 @@ class SourceRebuild:
         await self._save()
 
     def _was_withdrawn(self, head: StoredEvent) -> bool:
-        """Whether this very run has withdrawn a stream, and was stopped before it could record that."""
+        """Whether this run itself has withdrawn a stream and was stopped before recording it."""
         state = decoded(head)
         return state is not None and state.run_id == self._run.id and state.drift == "orphan"
 
@@ -482,7 +472,7 @@ class SourceRebuild:
             await self._retried(partial(self._runs.save, self._run))
 
     async def _retried(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """The work, tried again for a while when the store is unavailable. All of it can be repeated."""
+        """Runs work, and retries it for a while if the store is unavailable. All of it can be repeated."""
         async for attempt in stamina.retry_context(
             on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
         ):
@@ -492,5 +482,5 @@ class SourceRebuild:
 
 
 async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
-    """Does what must be done for each of the items: in a thread where they are many."""
+    """Runs the function on the items, in a thread if there are many."""
     return work() if len(items) <= FEW else await run_sync(work)

@@ -1,4 +1,4 @@
-"""Corrections that wait, in bounded memory, until it is known how much all of them would take away."""
+"""Corrections that wait, in bounded memory, until the total of what they would take away is known."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
-"""A batch has at most so many bytes; its last correction may go beyond."""
+"""Bytes of a batch; its last correction may exceed them."""
 
 _SETUP = """
 PRAGMA journal_mode = OFF;
@@ -25,15 +25,15 @@ _decoder = msgspec.msgpack.Decoder(PendingRepair)
 
 
 class Withheld:
-    """Corrections in a temporary file that goes with the process: a run that is gone on with must find them again."""
+    """Corrections in a temporary file, which ends with the process: a resumed run must find them again."""
 
     def __init__(self) -> None:
         self._connection: apsw.Connection | None = None
         self.placement = PLAIN
-        """What was known of epochs when the first of them was made: others may have been raised since."""
+        """The epochs known when the first correction was made: others may have been raised since."""
 
     def add(self, corrections: Sequence[PendingRepair], placement: Placement = PLAIN) -> None:
-        """Keeps them. Raises `SpillFailed`."""
+        """Stores corrections. Raises `SpillFailed`."""
         if not corrections:
             return
         if self._connection is None:
@@ -48,7 +48,7 @@ class Withheld:
             raise SpillFailed(error) from error
 
     def batches(self) -> Iterator[list[PendingRepair]]:
-        """All of them, in the order in which they came."""
+        """All corrections, in their original order."""
         if self._connection is None:
             return
         batch: list[PendingRepair] = []
@@ -63,7 +63,7 @@ class Withheld:
             yield batch
 
     def clear(self) -> None:
-        """Lets go of all."""
+        """Deletes the file."""
         if self._connection is not None:
             with suppress(apsw.Error):
                 self._connection.close()

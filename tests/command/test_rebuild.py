@@ -59,7 +59,7 @@ def test_help_tells_the_rules() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("rebuild", "--source", "crm"), "'crm' is no source; there are pim"),
+        (("rebuild", "--source", "crm"), "unknown source 'crm'; the sources are pim"),
         (("rebuild", "--source", "dam"), "sources.dam.snapshot"),
         (("rebuild", "--domain", "media"), "--domain: no source that is to be rebuilt has media"),
         (("rebuild", "--domain", "prices"), '"catalog", "pricing", "inventory", "media"'),

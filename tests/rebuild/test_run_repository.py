@@ -43,7 +43,7 @@ def plan(source: str = "erp", **changes: Any) -> RunSpec:  # noqa: ANN401  # wha
 
 def compare(run: RebuildRun, streams: Sequence[str], *, orphans: Sequence[str] = ()) -> None:
     """A page in which all of these streams were missing."""
-    run.page_done(
+    run.chunk_compared(
         cursor={"snapshot": {"offset": len(streams)}, "stream": max([*streams, *orphans])},
         counts=RunCounts(rows=len(streams), missing=len(streams), orphans=len(orphans)),
         live=len(orphans),
@@ -170,7 +170,7 @@ def test_an_event_of_a_run_is_bounded() -> None:
     assert run.snapshot == r"prices-\udcff.csv"
     long = "x" * 10_000
     for _ in range(3):
-        run.page_done(
+        run.chunk_compared(
             cursor={"snapshot": None, "stream": "A"},
             counts=RunCounts(rows=9, refused=9),
             samples=[["A", "changed", [["payload.name", long, None]] * 50]] * 9,
@@ -181,7 +181,7 @@ def test_an_event_of_a_run_is_bounded() -> None:
     assert len(changes) == MOST_EXAMPLES  # type: ignore[arg-type]  # likewise
     assert run.refusals[0] == [0, "x" * (LONGEST_TEXT - 1) + "…", r"\ud800"]
     with pytest.raises(ValueError, match=f"at most {LONGEST_LIST} streams"):
-        run.page_done(cursor=run.cursor, counts=RunCounts(), orphans=["A"] * (LONGEST_LIST + 1))
+        run.chunk_compared(cursor=run.cursor, counts=RunCounts(), orphans=["A"] * (LONGEST_LIST + 1))
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ async def test_drifted_streams_and_orphans_are_read_in_pages(store: Store) -> No
         compare(run, STREAMS[0:1], orphans=STREAMS[1:2])
         compare(run, STREAMS[2:3], orphans=STREAMS[3:5])
         several: Drifted = {"newer": ["A", "D"], "missing": ["C"], "changed": ["B"]}
-        run.page_done(cursor=run.cursor, counts=RunCounts(), drifted=several)
+        run.chunk_compared(cursor=run.cursor, counts=RunCounts(), drifted=several)
         run.compared(complete=True)
         run.withdraw(STREAMS[1:2], spared=0, after=STREAMS[1])
         await runs.save(run)
