@@ -293,6 +293,17 @@ def test_the_lock_has_hashes_and_everything_asked_for() -> None:
     assert requirement_names(wanted) - {"pagefold"} <= pinned  # its extras name one another
 
 
+def test_the_lock_keeps_every_marker() -> None:
+    """What is wanted on some platforms alone is installed there alone: pip-compile drops markers of nested extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    names = requirement_names([each for each in wanted if ";" in each])
+    assert len(names) >= 2
+    for line in (ROOT / "requirements.lock").read_text("utf-8").splitlines():
+        if line.partition("==")[0] in names:
+            assert " ; " in line, f"{line} has no marker: copy it from pyproject.toml"
+
+
 def test_the_lock_names_no_place() -> None:
     """The lock says what to install and never from where."""
     lock = (ROOT / "requirements.lock").read_text("utf-8")
