@@ -201,7 +201,7 @@ def test_one_that_stands_still_is_replaced(place: Path, *, works: bool) -> None:
 
 NEVER_BEGINS = """
 import sys, time
-from pagefold.engine.command import supervising
+from pagefold.engine.command import supervisor
 
 class Vitals:
     begun = 0
@@ -222,8 +222,8 @@ def run(start):
     return 0
 
 vitals = Vitals()
-supervising.BEGIN_SECONDS = 0.5
-sys.exit(supervising.supervise(1, supervising.Task(run, lambda: None, vitals, 0.25)))
+supervisor.BEGIN_SECONDS = 0.5
+sys.exit(supervisor.supervise(1, supervisor.Task(run, lambda: None, vitals, 0.25)))
 """
 """Supervises a process that never says anything; the next one ends by itself."""
 
