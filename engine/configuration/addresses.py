@@ -20,7 +20,8 @@ def postgres_url_error(url: str) -> str | None:
     for host in hosts:
         name, colon, port = host.rpartition(":")
         if colon and not name.count("[") > name.count("]") and not _is_port(port):
-            return f"has the port {port!r}, which is not a number from 1 to {MAX_PORT}"
+            shown = f" {port}" if port.isdecimal() else ""  # what is no number may be a part of a password
+            return f"has a port{shown} that is not a number from 1 to {MAX_PORT}"
     return None
 
 

@@ -52,10 +52,10 @@ def test_everything_that_any_command_would_find_is_listed(place: Path, monkeypat
     problems = (
         "sources.pim.webhook.secret_variables[0]: the environment variable PIM_WEBHOOK_SECRET is not set",
         "sources.pim.webhook.paths.payload.categorys: is not a field of the catalog payload; did you mean",
-        "sources.pim.snapshot.token_variable: what PIM_TOKEN holds is no token",
+        "sources.pim.snapshot.token_variable: PIM_TOKEN is not a token",
         "sources.erp.cdc.columns.payload.tax: is not a field of the pricing payload",
         "sources.erp.snapshot.file: there is no folder exports",
-        "sources.wms-berlin.snapshot.database_variable: the URL in WMS_DATABASE has the port '99999'",
+        "sources.wms-berlin.snapshot.database_variable: the URL in WMS_DATABASE has a port 99999",
     )
     for line, problem in zip(err.splitlines(), problems, strict=True):
         assert line.startswith("pagefold: pagefold.toml:")
@@ -82,8 +82,8 @@ def test_a_source_with_a_problem_in_the_file_is_not_checked_further(place: Path)
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("postgresql://h:x/d", "has the port 'x'"),
-        ("postgresql://u:p@a:1,b:70000/d", "has the port '70000'"),
+        ("postgresql://h:x/d", "has a port that is not a number"),
+        ("postgresql://u:p@a:1,b:70000/d", "has a port 70000"),
         ("postgresql://[::1/d", "square brackets"),
         ("postgresql://u:p@a:1,b/d", None),
         ("postgresql://[::1]:5432/d", None),

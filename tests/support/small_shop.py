@@ -179,7 +179,8 @@ async def section(shop: Shop, domain: str, channel: str = "web-de", sku: str = S
     """One section of a page, decoded; of a disabled page too."""
     page = await shop.pages.get(sku, channel, disabled=True)
     assert page is not None
-    return page[domain] if domain in page else None
+    sections: Any = page.sections
+    return sections[domain]
 
 
 async def pages_of(shop: Shop) -> dict[tuple[str, str], bytes | None]:
