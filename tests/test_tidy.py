@@ -183,6 +183,39 @@ def test_nothing_is_left_unfinished() -> None:
             assert not UNFINISHED.search(line), f"{relative(path)}:{number} {line.strip()}"
 
 
+GIVEN_UP = (
+    *("Door", "BulkDoor", "Misfit", "Looker", "Refolder", "Refolded", "Errand", "Wish", "Usher", "Evening", "Ears"),
+    *(
+        "DeadLetterOffice",
+        "RebuildOffice",
+        "TokenOffice",
+        "office",
+        "AtOnce",
+        "at_once",
+        "evening",
+        "spoilt",
+        "hearing",
+    ),
+    *("gone on with", "in a stroke", "swallowed", "nobody in", "went through the door", "at the door"),
+)
+"""Words of which the code once spoke, in place of the field's terms."""
+
+HISTORY = "migrations"
+"""Files that are applied as they were written."""
+
+
+def test_no_word_comes_back_that_was_given_up() -> None:
+    """Code and documentation use the glossary of docs/architecture.md, and no metaphors."""
+    pattern = re.compile(rf"\b_?({'|'.join(GIVEN_UP)})\b")
+    folders = (*PACKAGES, "pagefold", "docs")
+    files = [path for path in text_files() if relative(path).split("/")[0] in folders or path.suffix == ".md"]
+    assert len(files) > 200
+    for path in files:
+        if HISTORY not in path.parts:
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+                assert not pattern.search(line.replace("head office", "")), f"{relative(path)}:{number} {line.strip()}"
+
+
 # --- SQL ------------------------------------------------------------------------------------------
 
 

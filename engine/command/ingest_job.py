@@ -178,11 +178,11 @@ class Refusals:
             return ""
         admission = self._validator.encode(event, now(), "0")
         stream = admission.originator_id
-        office = self._shop.dead_letters
-        page = await office.page(DeadLetterFilter("ingest", event.type, event.source), limit=MAX_LISTED)
+        dead_letters = self._shop.dead_letters
+        page = await dead_letters.page(DeadLetterFilter("ingest", event.type, event.source), limit=MAX_LISTED)
         for listed in page.letters:
             if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
-                letter = await office.get(listed.id)
+                letter = await dead_letters.get(listed.id)
                 if bytes(_state.decode(letter.state).payload) == admission.content:
                     return f"; kept as dead letter {letter.id}"
         return "; kept in dead letters"

@@ -15,7 +15,7 @@ from pagefold.projections.streams import sku_error
 
 def rebuild(
     *,
-    wish: Annotated[RebuildOptions, Parameter(name="*")] = RebuildOptions(),  # noqa: B008  # it is immutable
+    chosen: Annotated[RebuildOptions, Parameter(name="*")] = RebuildOptions(),  # noqa: B008  # it is immutable
     as_json: AsJSON = False,
     options: Injected = Options(),  # noqa: B008  # it is immutable
 ) -> int:
@@ -32,10 +32,10 @@ def rebuild(
     later, are named: the source looks reset.
 
     Nothing is withdrawn when the snapshot is not known to be whole: it has no end marker or is cut off, its rows have
-    shifted between pages, or one of them cannot be read as far as to tell its product. Nor is what it cannot name, and
-    what the source has spoken of since, or shortly before. A run that would take something away from more streams than
-    --max-orphans is held, be it that they are orphans, or that corrections would leave them without what they have: it
-    has mended the rest, and waits for `--resume RUN --yes`.
+    shifted between pages, or the product of a row cannot be read. Nor are streams that it cannot name, or that have
+    an event since the run began, or shortly before. A run that would take something away from more streams than
+    --max-orphans is held, whether they are orphans, or corrections would remove values that they have: it has repaired
+    the rest, and waits for `--resume RUN --yes`.
 
     Each source has a run of its own, which is recorded: `pagefold rebuilds` lists and shows them. Ctrl-C and SIGTERM
     end it at once, and `--resume RUN` goes on where it was, whatever has ended it. Running it again is safe.
@@ -56,42 +56,42 @@ def rebuild(
         run would take away, and drift, which names every drifted stream), pages (sections, changed, behind, and drift,
         which names every drifted section), errors, seconds, exitCode.
     """
-    _check(wish)
-    return run(lambda: _run(wish, options, as_json=as_json))
+    _check(chosen)
+    return run(lambda: _run(chosen, options, as_json=as_json))
 
 
-async def _run(wish: RebuildOptions, options: Options, *, as_json: bool) -> int:
+async def _run(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
     from pagefold.engine.command.rebuild_job import do  # noqa: PLC0415  # other commands need not wait for what it imports
 
-    return await do(wish, options, as_json=as_json)
+    return await do(chosen, options, as_json=as_json)
 
 
-def _check(wish: RebuildOptions) -> None:
+def _check(chosen: RebuildOptions) -> None:
     """Raises `UsageError` for what cannot be meant."""
     given = {
-        "--source": wish.source is not None,
-        "--domain": wish.domain is not None,
-        "--sku": wish.sku is not None,
-        "--dry-run": wish.dry_run,
-        "--max-orphans": wish.max_orphans is not None,
-        "--resume": wish.resume is not None,
-        "--yes": wish.yes,
-        "--new-epoch": wish.new_epoch,
+        "--source": chosen.source is not None,
+        "--domain": chosen.domain is not None,
+        "--sku": chosen.sku is not None,
+        "--dry-run": chosen.dry_run,
+        "--max-orphans": chosen.max_orphans is not None,
+        "--resume": chosen.resume is not None,
+        "--yes": chosen.yes,
+        "--new-epoch": chosen.new_epoch,
     }
-    if wish.origin is not None:
+    if chosen.origin is not None:
         _alone("--from log", "asks no source", ("--source", "--max-orphans", "--resume", "--yes", "--new-epoch"), given)
-    if wish.resume is not None:
+    if chosen.resume is not None:
         others = ("--source", "--domain", "--sku", "--dry-run", "--max-orphans", "--new-epoch")
         _alone("--resume", "goes on with a run as it was begun", others, given)
-    if wish.new_epoch:
+    if chosen.new_epoch:
         _alone("--new-epoch", "is about a whole source", ("--domain", "--sku"), given)
-        if wish.source is None:
+        if chosen.source is None:
             raise UsageError("--new-epoch", "name the source, with --source")
-    if wish.sku is not None and (fault := sku_error(wish.prefix.rstrip())) is not None:
-        raise UsageError("--sku", f"'{printable(wish.sku)}' {fault}")
-    if wish.max_orphans is not None:
+    if chosen.sku is not None and (fault := sku_error(chosen.prefix.rstrip())) is not None:
+        raise UsageError("--sku", f"'{printable(chosen.sku)}' {fault}")
+    if chosen.max_orphans is not None:
         try:
-            OrphanLimit.parse(wish.max_orphans)
+            OrphanLimit.parse(chosen.max_orphans)
         except ValueError as error:
             raise UsageError("--max-orphans", str(error)) from None
 

@@ -58,20 +58,20 @@ _NOTHING_DONE = (RebuildInProgress, RunNotResumable, RunTakenOver, UnknownRun)
 _Begin: TypeAlias = Callable[[RunObserver], Awaitable[RunReport]]
 
 
-async def do(wish: RebuildOptions, options: Options, *, as_json: bool) -> int:
+async def do(chosen: RebuildOptions, options: Options, *, as_json: bool) -> int:
     """Does what was asked for, and gives the exit code."""
     started = time.monotonic()
     with _Findings(as_json=as_json) as found:
         async with (
             pagefold.open(options.load(), create=False, killable=True) as shop,
-            shop.rebuilds() as office,
+            shop.rebuilds() as service,
             stoppable() as stop,
         ):
-            errand = _RebuildJob(shop, office, wish, found)
+            job = _RebuildJob(shop, service, chosen, found)
             with stop.scope:
-                await errand.go()
+                await job.go()
             if stop:
-                await errand.interrupted()
+                await job.interrupted()
         code = stop.exit_code if stop else found.code
         if as_json:
             write_pieces(found.pieces(time.monotonic() - started, code))
@@ -207,32 +207,32 @@ class _Watch(RunObserver):
 class _RebuildJob:
     """One call of the command: its runs, one after the other, and then the pages. People are told as it goes."""
 
-    def __init__(self, shop: Shop, office: RebuildService, wish: RebuildOptions, found: _Findings) -> None:
+    def __init__(self, shop: Shop, service: RebuildService, chosen: RebuildOptions, found: _Findings) -> None:
         self._shop = shop
-        self._office = office
-        self._wish = wish
+        self._service = service
+        self._chosen = chosen
         self._found = found
         self._at: tuple[str, _Watch] | None = None
 
     async def go(self) -> None:
         """Does everything. Raises `UsageError` and `ConfigurationError` before anything is done."""
-        wish = self._wish
+        chosen = self._chosen
         try:
-            if wish.origin is not None:
+            if chosen.origin is not None:
                 await self._inspect()
-                await self._fold_again(wish.domain, wish.prefix)
-            elif wish.resume is not None:
-                await self._resume(wish.resume)
+                await self._fold_again(chosen.domain, chosen.prefix)
+            elif chosen.resume is not None:
+                await self._resume(chosen.resume)
             else:
                 await self._rebuild(self._sources())
         except StoreError as error:
             self._found.fail(None if self._at is None else self._at[0], error)
-            if self._at is not None and not wish.dry_run:
-                print_message("`pagefold rebuilds list` shows the run, which can be gone on with")
+            if self._at is not None and not chosen.dry_run:
+                print_message("`pagefold rebuilds list` shows the run, which can be resumed")
 
     async def interrupted(self) -> None:
         """Says what is left of it."""
-        if self._wish.dry_run:
+        if self._chosen.dry_run:
             print_message("interrupted: nothing was changed")
         elif self._at is None:
             print_message("interrupted: `pagefold rebuild --from log` goes over the pages again")
@@ -247,13 +247,13 @@ class _RebuildJob:
     # --- runs -------------------------------------------------------------------------------------
 
     def _sources(self) -> list[str]:
-        wish = self._wish
-        sources = self._office.sources(wish.source, wish.domain)
+        chosen = self._chosen
+        sources = self._service.sources(chosen.source, chosen.domain)
         if sources:
             return sources
         configured = self._shop.config.sources
         if any(each.snapshot for each in configured.values()):
-            raise UsageError("--domain", f"no source that is to be rebuilt has {' or '.join(wish.domain or ())}")
+            raise UsageError("--domain", f"no source that is to be rebuilt has {' or '.join(chosen.domain or ())}")
         name = next(iter(configured), "erp")
         problem = (
             f"there is none with a snapshot; write [sources.{name}.snapshot] and below it "
@@ -262,24 +262,24 @@ class _RebuildJob:
         raise UsageError("sources", problem)
 
     async def _rebuild(self, sources: Sequence[str]) -> None:
-        wish = self._wish
+        chosen = self._chosen
         order = RebuildRequest(
-            domains=wish.domain,
-            prefix=wish.prefix,
-            max_orphans=wish.max_orphans,
-            confirmed=wish.yes,
-            dry_run=wish.dry_run,
-            new_epoch=wish.new_epoch,
+            domains=chosen.domain,
+            prefix=chosen.prefix,
+            max_orphans=chosen.max_orphans,
+            confirmed=chosen.yes,
+            dry_run=chosen.dry_run,
+            new_epoch=chosen.new_epoch,
         )
-        begun = [await self._attempt(name, partial(self._office.rebuild, name, order)) for name in sources]
+        begun = [await self._attempt(name, partial(self._service.rebuild, name, order)) for name in sources]
         if any(begun):
             concerned = {domain for name in sources for domain in self._shop.config.sources[name].domains}
-            chosen = concerned.intersection(wish.domain or concerned)
-            await self._fold([name for name in DOMAIN_NAMES if name in chosen], wish.prefix)
+            domains = concerned.intersection(chosen.domain or concerned)
+            await self._fold([name for name in DOMAIN_NAMES if name in domains], chosen.prefix)
 
     async def _resume(self, run_id: str) -> None:
         try:
-            report = await self._office.report(run_id)
+            report = await self._service.report(run_id)
         except UnknownRun as error:
             self._found.fail(None, error)
             return
@@ -287,8 +287,8 @@ class _RebuildJob:
             print_message(f"the rebuild {run_id} is completed already")
             await self._take(report, _Watch(self._list()))
         else:
-            confirmed = self._wish.yes
-            begun = await self._attempt(report.source, partial(self._office.resume, run_id, confirmed=confirmed))
+            confirmed = self._chosen.yes
+            begun = await self._attempt(report.source, partial(self._service.resume, run_id, confirmed=confirmed))
             if not begun or (report.state == "held" and not confirmed):
                 return
         await self._fold(report.domains, report.prefix)
@@ -318,8 +318,8 @@ class _RebuildJob:
         return self._found.new_list() if self._found.as_json else None
 
     async def _begun(self, watch: _Watch) -> RunReport | None:
-        """The run that was begun, or gone on with, if it is recorded."""
-        return None if watch.run is None else await self._office.report(watch.run)
+        """The run that was started or resumed, if it is recorded."""
+        return None if watch.run is None else await self._service.report(watch.run)
 
     async def _take(self, report: RunReport, watch: _Watch, *, shown: int = SHOWN) -> None:
         """Tells of a run, with so many samples, and keeps it."""
@@ -329,9 +329,9 @@ class _RebuildJob:
             self._found.runs.append((report, watch.drift))
             if report.run is not None:
                 watch.drift.clear()
-                await list_drift(self._office, report, watch.drift)
+                await list_drift(self._service, report, watch.drift)
         else:
-            orphans = watch.orphans if report.run is None else await first_orphans(self._office, report)
+            orphans = watch.orphans if report.run is None else await first_orphans(self._service, report)
             orphans = orphans[: SHOWN_ORPHANS if report.state == "held" else shown] if proves_orphans(report) else []
             show_lines(*run_lines(report, watch.pace(report), orphans, shown=shown))
         if (hint := next_step(report)) is not None:
@@ -341,7 +341,7 @@ class _RebuildJob:
 
     async def _fold(self, domains: Sequence[str], prefix: str) -> None:
         """Folds what was appended, and goes over the pages."""
-        if not self._wish.dry_run:
+        if not self._chosen.dry_run:
             await self._catch_up(domains)
         await self._fold_again(domains, prefix)
 
@@ -380,24 +380,24 @@ class _RebuildJob:
                 tally.tell(drift)
                 self._found.tell(drift)
 
-            write = not self._wish.dry_run
+            write = not self._chosen.dry_run
             pages = await self._shop.replay(
                 domains,
                 prefix=prefix,
                 write=write,
                 on_drift=tell,
                 on_progress=tally.advance,
-                processes=self._wish.processes,
+                processes=self._chosen.processes,
             )
         self._found.pages = pages
-        if pages.changed and self._wish.dry_run:
+        if pages.changed and self._chosen.dry_run:
             self._found.needs_a_look()
         if not self._found.as_json:
             show_lines(self._about_pages(pages, time.monotonic() - started), *drift_lines(samples, pages.changed))
 
     def _about_pages(self, pages: ReplayResult, seconds: float) -> Text:
         have = "has" if pages.changed == 1 else "have"
-        what = f"{have} drifted" if self._wish.dry_run else "had drifted, folded again"
+        what = f"{have} drifted" if self._chosen.dry_run else "had drifted, folded again"
         drifted = f"{pages.changed:,} {what}" if pages.changed else "none has drifted"
         about = f"  {pace(pages.sections, 'section', seconds, complete=True)}: "
         return Text.assemble(("pages", "bold"), about, (drifted, "red" if pages.changed else "green"), behind(pages))

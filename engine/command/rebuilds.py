@@ -44,7 +44,7 @@ rebuilds = App(
 List and show the runs of `pagefold rebuild`: what each has found, what it has changed, and how it stands.
 
 A run is *running*; *interrupted*, when its process is gone; *held*, when somebody must confirm what it would withdraw;
-*completed*; or *failed*. Each but a completed one can be gone on with: `pagefold rebuild --resume RUN`.
+*completed*; or *failed*. Any run that is not completed can be resumed: `pagefold rebuild --resume RUN`.
 """,
     help_epilogue="",
 )
@@ -78,8 +78,8 @@ def list_runs(
 async def _list(source: str | None, limit: int, options: Options, *, as_json: bool) -> int:
     if limit < 1:
         raise UsageError("--limit", f"{limit} is less than 1")
-    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as office:
-        found = await office.newest(limit + 1, source)
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as service:
+        found = await service.newest(limit + 1, source)
     shown = found[:limit]
     if as_json:
         for report in shown:
@@ -128,18 +128,18 @@ def show(
 
 async def _show(identifier: str, options: Options, *, as_json: bool) -> int:
 
-    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as office:
+    async with pagefold.open(options.load(), create=False) as shop, shop.rebuilds() as service:
         try:
-            report = await office.report(identifier)
+            report = await service.report(identifier)
         except UnknownRun as error:
             print_error(str(error))
             return Exit.REFUSED
         if as_json:
             with JSONList() as drift:
-                await list_drift(office, report, drift)
+                await list_drift(service, report, drift)
                 write_pieces(run_pieces(report, drift))
             return Exit.DONE
-        orphans = await first_orphans(office, report)
+        orphans = await first_orphans(service, report)
     show_lines(*run_lines(report, count(report.counts.rows, "row"), orphans, shown=ALL), *run_facts(report))
     if (hint := next_step(report)) is not None:
         print_message(hint)

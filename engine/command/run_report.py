@@ -219,11 +219,11 @@ def proves_orphans(report: "RunReport") -> bool:
     return report.complete and not report.counts.unreadable
 
 
-async def first_orphans(office: "RebuildService", report: "RunReport") -> list[str]:
+async def first_orphans(service: "RebuildService", report: "RunReport") -> list[str]:
     """The first orphans of a run that is recorded, when they are some."""
     found: list[str] = []
     if report.run is not None and report.counts.orphans and proves_orphans(report):
-        async for streams in office.runs.orphans(report.run):
+        async for streams in service.runs.orphans(report.run):
             found += streams[: SHOWN_ORPHANS - len(found)]
             if len(found) >= SHOWN_ORPHANS:
                 break
@@ -257,10 +257,10 @@ def run_pieces(report: "RunReport", drift: JSONList) -> Iterator[bytes]:
     yield b"}"
 
 
-async def list_drift(office: "RebuildService", report: "RunReport", into: JSONList) -> None:
+async def list_drift(service: "RebuildService", report: "RunReport", into: JSONList) -> None:
     """Lists every stream that a recorded run found drifted."""
     if report.run is not None:
-        async for stream, drift in office.drifted(report.run):
+        async for stream, drift in service.drifted(report.run):
             into.add(drift_item(stream, drift))
 
 

@@ -66,9 +66,9 @@ def serve(
     """
     options.start_logging("info")
     shorten_switch_interval()
-    peers = ProcessLinks.open(workers) if workers > 1 else None
-    shared = _Shared(within_room(options.load()), listen(host, port), host, work, peers)
-    if peers is None:
+    links = ProcessLinks.open(workers) if workers > 1 else None
+    shared = _Shared(within_room(options.load()), listen(host, port), host, work, links)
+    if links is None:
         return run(lambda: _serve(shared))
 
     def one(start: Start) -> int:
@@ -76,7 +76,7 @@ def serve(
             os.nice(GIVING_WAY)
         return run(lambda: _serve(shared, start))
 
-    return supervise(workers, Task(one, shared.listener.close, peers.board, shared.config.http.frozen_seconds))
+    return supervise(workers, Task(one, shared.listener.close, links.board, shared.config.http.frozen_seconds))
 
 
 class _Shared(NamedTuple):
@@ -86,7 +86,7 @@ class _Shared(NamedTuple):
     listener: socket.socket
     host: str
     work: bool
-    peers: ProcessLinks | None
+    links: ProcessLinks | None
 
 
 def within_room(config: Config) -> Config:
@@ -97,16 +97,16 @@ def within_room(config: Config) -> Config:
 
 async def _serve(shared: _Shared, start: Start | None = None) -> int:
     """One process of several, or the only one. It ends by a signal, or with the process that has started it."""
-    config, listener, host, work, peers = shared
+    config, listener, host, work, links = shared
     number = WORKER if start is None else start.number
-    consumes, stands_in = work and number == WORKER, peers is not None and number == WORKER
+    consumes, stands_in = work and number == WORKER, links is not None and number == WORKER
     address = address_of(listener)
     async with _opened(config, start) as shop, stoppable() as stop:
         service = await service_of(shop, host, number)
         async with (
             _consumers(shop, work=consumes),
             run_beside(lambda: closing(service, host)),
-            serving(service, listener, peers, stands_in=stands_in),
+            serving(service, listener, links, stands_in=stands_in),
         ):
             if number == WORKER:
                 print_message(f"listening on {address}")

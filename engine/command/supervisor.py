@@ -151,7 +151,7 @@ class _Crew:
         return []
 
     def kill_frozen(self) -> None:
-        """Kills those that have said nothing for too long, as often as it was looked: whoever sleeps hears nothing."""
+        """Kills processes without a sign of life for too many checks in a row. Time asleep does not count."""
         for process, number in self.running.items():
             before, missed = self._heard.get(process, (0, 0))
             beats = self._task.vitals.beats(number)

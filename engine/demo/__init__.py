@@ -4,7 +4,7 @@ Five sources deliver a catalog and a day of changes, some of it late, out of ord
 Consumers fold it into pages meanwhile, and a storefront reads them. Every page is compared with an independent
 model, byte for byte.
 
-In the evening lines are lost on their way, sections are spoilt by hand, and a product disappears. A rebuild from
+Then lines are lost on their way, sections are corrupted by hand, and a product disappears. A rebuild from
 the sources' snapshots must find every stream that has drifted, and no other. Then every page is compared again:
 exit code 1 if a single one differs.
 

@@ -26,11 +26,13 @@ async def damage(shop: Shop, skus: Sequence[str]) -> int:
 async def _spoil(folding: FoldTransaction, skus: Sequence[str], *, ghost: bool) -> int:
     one_each = {section.sku: section for section in await folding.sections(skus)}
     wrong, others = list(one_each.values())[:1], list(one_each.values())[1:]
-    spoilt = [section._replace(ready=not section.ready, enabled=True, body=b'{"spoilt":true}') for section in wrong]
+    corrupted = [
+        section._replace(ready=not section.ready, enabled=True, body=b'{"corrupted":true}') for section in wrong
+    ]
     if ghost:
-        spoilt += [section._replace(sku=GHOST) for section in spoilt]
-    if spoilt:
-        await folding.write(spoilt)
+        corrupted += [section._replace(sku=GHOST) for section in corrupted]
+    if corrupted:
+        await folding.write(corrupted)
     if others:
         await folding.remove([(section.sku, section.channel) for section in others])
-    return len(spoilt) + len(others)
+    return len(corrupted) + len(others)

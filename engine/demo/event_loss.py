@@ -1,6 +1,6 @@
 """A bad line: some of what the sources say is lost on its way, some arrives garbled, and nobody is told.
 
-A model hears what was said, the shop hears what arrives. How they differ then is what a rebuild has to find.
+A model gets what was sent, the shop what arrives. A rebuild has to find how they differ.
 """
 
 import random
@@ -25,7 +25,7 @@ GARBLED = 0.005
 class BadLine:
     """Passes deliveries on, but not all of them. `losses` counts the others, and those that are garbled.
 
-    `model` hears every one as it was said. Nothing that is said of the SKU `spared` is lost. Of each kind of loss there
+    `model` gets every one as it was sent. Nothing about the SKU `spared` is lost. Of each kind of loss there
     is one at least, if anything lends itself. `advance` is told of each new event that does not arrive.
     """
 
@@ -70,7 +70,7 @@ class BadLine:
         return delivery
 
     def _kind(self, event: Document, stream: Stream) -> Loss:
-        """What its loss would be, before the model has heard it."""
+        """What its loss would be, before the model gets it."""
         newest = self._model.head(stream)
         if newest is None or stream in self._unheard:
             return "first"

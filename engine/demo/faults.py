@@ -1,7 +1,7 @@
 """How events really arrive: late, out of order, twice, again after newer ones, contradicted, withdrawn, or broken.
 
-`deliver` takes true events and gives lines, each with what was done to it and what must become of it at the door.
-Nothing true is ever lost: a broken line is a spoilt copy, and the event itself comes after it.
+`deliver` takes true events and gives lines, each with what was done to it and the outcome that it must have.
+Nothing true is ever lost: a broken line is a changed copy, and the event itself comes after it.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from pagefold.engine.demo.reference_model import Document, Fate
 Expected: TypeAlias = Literal[Fate, "rejected"]
 
 Spoil: TypeAlias = Callable[[Document], "bytes | None"]
-"""Makes a line that the door must refuse from a copy of a true event, or None where that event does not lend itself."""
+"""Makes a line that must be rejected from a copy of a true event, or None where that event does not lend itself."""
 
 NEAR = 20
 FAR = 2000
@@ -326,4 +326,4 @@ BROKEN: dict[str, Spoil] = {
     "moment without offset": _without_offset,
     "moment that never was": _with(occurredAt="2026-02-30T12:00:00Z"),
 }
-"""Every kind of line that the door must refuse, by name."""
+"""Every kind of line that must be rejected, by name."""

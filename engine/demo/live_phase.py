@@ -16,7 +16,7 @@ from pagefold.engine.shop import Shop
 class Stage:
     """One shop, with the ledger of what it was sent, and the scene that is shown of it.
 
-    `delivering` and `folding` are how many seconds it took in all until the last line was through the door, and until
+    `delivering` and `folding` are how many seconds it took in all until the last line was answered, and until
     every page was up to date.
     """
 

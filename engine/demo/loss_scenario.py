@@ -1,4 +1,4 @@
-"""The evening: the line is bad, somebody spoils sections, a product is gone from its sources. Then the rebuild."""
+"""Events are lost, sections are corrupted, a product disappears from its sources. Then the rebuild."""
 
 import itertools
 from collections import Counter
@@ -41,7 +41,7 @@ class Rebuilt(NamedTuple):
 
 
 class LossScenario:
-    """The second half of the demo. `model` has heard all that was said of the shop in the first."""
+    """The second half of the demo. `model` has all events of the first half."""
 
     def __init__(self, stage: Stage, story: Story, model: Model) -> None:
         self._stage = stage
@@ -127,5 +127,5 @@ class LossScenario:
         return max(behind, key=lambda stream: (self._behind(stream), stream))
 
     def _behind(self, stream: Stream) -> int:
-        said, heard = self._model.head(stream), self._told.head(stream)
-        return said.version - heard.version if said and heard else 0
+        sent, arrived = self._model.head(stream), self._told.head(stream)
+        return sent.version - arrived.version if sent and arrived else 0

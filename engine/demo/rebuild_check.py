@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 class Expected(NamedTuple):
-    """What there is to find: `rows` in each source's snapshot, `drift` by stream, and so many spoilt `sections`."""
+    """What there is to find: `rows` in each source's snapshot, `drift` by stream, and how many corrupted `sections`."""
 
     rows: Mapping[str, int]
     drift: Mapping[Stream, Drift]
@@ -90,12 +90,12 @@ class RebuildCheck:
         """Every source's snapshot beside the log. What a real run has found is read from what it recorded."""
         self.kinds.clear()
         started = time.perf_counter()
-        async with self._shop.rebuilds() as office:
-            for source in office.sources(None, None):
-                ears = FindingsObserver(self.kinds, self._advance)
-                report = await office.rebuild(source, RebuildRequest(dry_run=dry_run), ears)
+        async with self._shop.rebuilds() as service:
+            for source in service.sources(None, None):
+                observer = FindingsObserver(self.kinds, self._advance)
+                report = await service.rebuild(source, RebuildRequest(dry_run=dry_run), observer)
                 findings.runs.append(report)
-                found = ears.found_by_stream if report.run is None else await _recorded(office, report.run)
+                found = observer.found_by_stream if report.run is None else await _recorded(service, report.run)
                 findings.drift |= {Stream(*parse_stream_id(stream)): drift for stream, drift in found.items()}
         findings.seconds = time.perf_counter() - started
 
@@ -109,8 +109,8 @@ class RebuildCheck:
         self.kinds["section"] += 1
 
 
-async def _recorded(office: RebuildService, run_id: str) -> dict[str, Drift]:
-    return {stream: drift async for stream, drift in office.drifted(run_id)}
+async def _recorded(service: RebuildService, run_id: str) -> dict[str, Drift]:
+    return {stream: drift async for stream, drift in service.drifted(run_id)}
 
 
 def problems_of(findings: Findings, expected: Expected, when: str) -> list[str]:

@@ -20,7 +20,7 @@ Document: TypeAlias = dict[str, Any]
 Fate: TypeAlias = Literal["appended", "duplicate", "conflict"]
 
 Drift: TypeAlias = Literal["missing", "newer", "changed", "orphan", "recreated", "older"]
-"""How a listener is behind a source: it never heard of a stream; it heard an older version of it, or another content at
+"""How a listener is behind a source: it has no event of a stream; it has an older version of it, or another content at
 the same version; or it still believes what the source does not have any more."""
 
 DOMAINS = ("catalog", "pricing", "inventory", "media")
@@ -66,7 +66,7 @@ class Statement(NamedTuple):
     payload: Document | None
 
 
-class Word(NamedTuple):
+class Input(NamedTuple):
     """One source's payload, as one input to a section."""
 
     source: str
@@ -136,15 +136,15 @@ class Model:
         """Where another model, which was told a part of the same, is behind the snapshots of this one, and how."""
         drift: dict[Stream, Drift] = {}
         for stream, statement in self._heads.items():
-            heard = told.head(stream)
+            arrived = told.head(stream)
             if stream.sku in gone:
-                if heard is not None and heard.payload is not None:
+                if arrived is not None and arrived.payload is not None:
                     drift[stream] = "orphan"
-            elif heard is None:
+            elif arrived is None:
                 drift[stream] = "missing"
-            elif heard.version < statement.version:
+            elif arrived.version < statement.version:
                 drift[stream] = "newer"
-            elif encoded(heard.payload) != encoded(statement.payload):
+            elif encoded(arrived.payload) != encoded(statement.payload):
                 drift[stream] = "changed"
         return drift
 
@@ -219,13 +219,13 @@ class Model:
 
     def _row(self, by_source: dict[str, list[Statement]], domain: str, channel: Document) -> Row:
         """A source's word is its first statement that counts. Where none does, the section still tells its version."""
-        versions, words = {}, []
+        versions, inputs = {}, []
         for source, said in by_source.items():
             counting = [statement for statement in said if counts(statement, domain, channel)]
             versions[source] = (counting or said)[0].version
-            words += [Word(source, statement.payload) for statement in counting[:1] if statement.payload is not None]
+            inputs += [Input(source, statement.payload) for statement in counting[:1] if statement.payload is not None]
         newest = max(statement.occurred_at for said in by_source.values() for statement in said)
-        body = section(domain, words, channel) if words else None
+        body = section(domain, inputs, channel) if inputs else None
         ready = body is not None and (domain != "media" or body["assets"] != [])
         return Row(versions, newest, body, ready)
 
@@ -242,49 +242,49 @@ def counts(statement: Statement, domain: str, channel: Document) -> bool:
     return domain != "pricing" or bool(statement.payload["currency"] == channel["currency"])
 
 
-def section(domain: str, words: Sequence[Word], channel: Document) -> Document | None:
+def section(domain: str, inputs: Sequence[Input], channel: Document) -> Document | None:
     """What one or more sources say together, or None when the section is disabled."""
     if domain == "catalog":
-        return catalog_section(words, channel)
+        return catalog_section(inputs, channel)
     if domain == "pricing":
-        return words[0].payload
+        return inputs[0].payload
     if domain == "inventory":
-        return inventory_section(words)
-    return media_section(words, channel)
+        return inventory_section(inputs)
+    return media_section(inputs, channel)
 
 
-def catalog_section(words: Sequence[Word], channel: Document) -> Document | None:
+def catalog_section(inputs: Sequence[Input], channel: Document) -> Document | None:
     """By attribute the first source that has it. One source that disables the product disables it."""
-    if any(word.payload.get("enabled") is False for word in words):
+    if any(word.payload.get("enabled") is False for word in inputs):
         return None
     attributes: Document = {}
-    for _, payload in reversed(words):
+    for _, payload in reversed(inputs):
         attributes |= payload.get("attributes", {})
         texts = {code: text_for(channel, text) for code, text in payload.get("localized", {}).items()}
         attributes |= {code: text for code, text in texts.items() if text is not None}
     return {
         "attributes": attributes,
-        "categories": first(words, "categories", []),
-        "family": first(words, "family", None),
-        "parent": first(words, "parent", None),
+        "categories": first(inputs, "categories", []),
+        "family": first(inputs, "family", None),
+        "parent": first(inputs, "parent", None),
     }
 
 
-def inventory_section(words: Sequence[Word]) -> Document:
+def inventory_section(inputs: Sequence[Input]) -> Document:
     """The sum of what each place can spare beyond its safety stock; none where one of them does not count."""
     locations = []
-    for source, payload in words:
+    for source, payload in inputs:
         restock = {"restockAt": payload["restockAt"]} if "restockAt" in payload else {}
         locations.append({"source": source, "available": spare(payload)} | restock)
     counted = [location["available"] for location in locations]
     total = None if None in counted else sum(counted)
-    backorderable = any("backorderable" in payload for _, payload in words)
+    backorderable = any("backorderable" in payload for _, payload in inputs)
     body: Document = {
         "available": total,
         "locations": locations,
         "status": "in_stock" if total is None or total > 0 else "backorder" if backorderable else "out_of_stock",
     }
-    restocks = [payload["restockAt"] for _, payload in words if "restockAt" in payload]
+    restocks = [payload["restockAt"] for _, payload in inputs if "restockAt" in payload]
     if restocks:
         body["restockAt"] = min(restocks, key=moment)
     return body
@@ -296,19 +296,19 @@ def spare(payload: Document) -> int | None:
     return None if available is None else max(available - payload.get("safetyStock", 0), 0)
 
 
-def media_section(words: Sequence[Word], channel: Document) -> Document:
+def media_section(inputs: Sequence[Input], channel: Document) -> Document:
     """The assets of all sources by position, else as they come, each with its text in the channel's language."""
     assets = []
-    for _, payload in words:
+    for _, payload in inputs:
         for asset in payload.get("assets", []):
             texts = {"alt": text_for(channel, asset.get("alt", {}))}
             assets.append(stated({"position": asset.get("position", 0)} | asset | texts, defaults={}))
     return {"assets": sorted(assets, key=lambda asset: asset["position"])}
 
 
-def first(words: Sequence[Word], field: str, default: object) -> object:
+def first(inputs: Sequence[Input], field: str, default: object) -> object:
     """What the first source that states the field says."""
-    return next((payload[field] for _, payload in words if field in payload), default)
+    return next((payload[field] for _, payload in inputs if field in payload), default)
 
 
 def text_for(channel: Document, text: Mapping[str, str]) -> str | None:

@@ -64,7 +64,7 @@ class RebuildReport(_Figures, frozen=True):
     `losses` are lines by kind; `gone` is the SKU that no source has any more. `pages_differing` were not what the model
     says, before. `rows` were compared with the log in the `seconds` that the sources took, `sections` with the log in
     `folding_seconds`. `found` are streams that had drifted, and `events` so many mended them; `damaged` sections were
-    spoilt, and `repaired` found so. The runs are those of the sources, by id.
+    corrupted, and `repaired` found so. The runs are those of the sources, by id.
     """
 
     losses: dict[Loss, int]
@@ -86,7 +86,7 @@ class RebuildReport(_Figures, frozen=True):
 class Throughput(_Figures, frozen=True):
     """Rates a second, in one process that also made the lines, kept the model, read pages and drew the screen.
 
-    `lines` went through the door, `folded` is events from the first line until every page was up to date; `reads` is of
+    `lines` were answered, `folded` is events from the first line until every page was up to date; `reads` is of
     one reader, afterwards.
     """
 

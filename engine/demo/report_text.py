@@ -187,7 +187,7 @@ def _tell_throughput(report: Report, console: Console) -> None:
     table = table_of("", "a second", "", numbers=0)
     table.show_header = False
     table.columns[1].justify = "right"
-    table.add_row("lines through the door", f"{rates.lines:,.0f}/s", Text(f"{report.lines:,} lines", style="dim"))
+    table.add_row("lines answered", f"{rates.lines:,.0f}/s", Text(f"{report.lines:,} lines", style="dim"))
     folded = sum(domain.applied + domain.stale + domain.dead for domain in report.domains)
     remark = f"{folded:,} events into {written:,} writes of sections"
     table.add_row("events folded", f"{rates.folded:,.0f}/s", Text(remark, style="dim"))
@@ -201,7 +201,7 @@ def _tell_rebuild(rebuild: RebuildReport, console: Console) -> None:
     _heading(console, "What was lost, and found again", f"{lost:,} lines lost, {rebuild.gone} gone: {pages}")
     losses = [(text, f"{rebuild.losses[kind]:,}") for kind, text in LOSSES.items() if kind in rebuild.losses]
     drifts = [(text, f"{rebuild.found[kind]:,}") for kind, text in DRIFTS.items() if kind in rebuild.found]
-    drifts.append(("sections that somebody had spoilt", f"{rebuild.repaired:,}"))
+    drifts.append(("sections corrupted by hand", f"{rebuild.repaired:,}"))
     _show_counts(console, ("what did not arrive", "lines"), losses)
     console.print()
     _show_counts(console, ("what the rebuild found", "found"), drifts)

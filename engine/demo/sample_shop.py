@@ -69,7 +69,7 @@ inventory = ["wms-reno", "wms-berlin"]
 """
 
 SNAPSHOTS = """
-# Where each source says everything that it says now. An evening takes a minute here: nothing has the time to settle.
+# Each source's snapshot. The demo takes a minute: nothing has the time to settle.
 [sources.pim.snapshot]
 file = {pim}
 settle = 0

@@ -1,6 +1,6 @@
 """The demo, act by act: sources deliver while consumers fold; then every page is compared with the model.
 
-In the evening some of what is said is lost, and a rebuild finds it.
+At the end some events are lost, and a rebuild finds them.
 """
 
 import itertools
@@ -31,10 +31,10 @@ LONGEST_WAIT = 1.0
 """Looking at the status of the store takes one part in so many of the time; a look is never put off by more seconds."""
 
 EVENING = 20
-"""One in so many changes comes in the evening."""
+"""One in so many changes comes in the phase with losses."""
 
 LAUNCHED = 50
-"""One in so many products is launched in the evening."""
+"""One in so many products is launched in the phase with losses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Size:
     seed: int = 7
 
     @property
-    def evening(self) -> int:
-        """How many of the changes come in the evening, when some of what is said is lost."""
+    def lossy_changes(self) -> int:
+        """How many of the changes come in the phase with losses."""
         return self.changes // EVENING
 
     def story(self) -> sample_shop.Shop:
@@ -106,17 +106,17 @@ class _Play:
         self._stage = Stage(shop, self._scene, self._ledger)
 
     async def play(self) -> Report:
-        """Every act, one after the other, while the screen shows them. For a shop that is wrong, no evening comes."""
+        """Every phase in turn, while the screen shows it. A shop that is wrong gets no phase with losses."""
         rebuilt = None
         changes = self._story.changes(self._size.changes)
         with self._screen.showing():
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch)
-                await self._trade(changes, self._size.changes - self._size.evening)
+                await self._trade(changes, self._size.changes - self._size.lossy_changes)
                 verdict = await self._judge()
                 if not verdict.differing:
                     rebuilt = await LossScenario(self._stage, self._story, self._model).play(
-                        changes, self._size.evening
+                        changes, self._size.lossy_changes
                     )
                     verdict = rebuilt.after
                 reads = await reads_a_second(self._shop, self._model)

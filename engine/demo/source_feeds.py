@@ -1,4 +1,4 @@
-"""The sources at work: every line goes through the real door, and what becomes of it is held against what must.
+"""The sources at work: every line is really ingested, and its outcome is compared with the expected one.
 
 Each source delivers on its own, all at the same time. A stream belongs to one source, so the lines of a stream keep
 their order, and with it their fate: the second of two contents at one version is the one in conflict.
@@ -116,7 +116,7 @@ class Ledger:
 
 
 class SourceFeeds:
-    """Everyone who delivers to a shop. The model hears every line that the shop hears, in the same order.
+    """Everyone who delivers to a shop. The model gets every line that the shop gets, in the same order.
 
     `advance` is told of each line how many new events it brought: one or none.
     """

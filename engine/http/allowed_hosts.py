@@ -23,7 +23,7 @@ class AllowedHosts:
         self._names = frozenset(map(_plain, names))
         self._known: set[bytes] = set()
 
-    def admits(self, value: bytes) -> bool:
+    def allows(self, value: bytes) -> bool:
         """Whether a `Host` has one of the names, at any port."""
         if value in self._known:
             return True

@@ -62,10 +62,10 @@ class ConnectionLimits:
     Once it `is_ending`, each response is the last one of its connection.
     """
 
-    def __init__(self, limits: HttpConfig, traffic: RequestLog, at_once: Answerer) -> None:
+    def __init__(self, limits: HttpConfig, traffic: RequestLog, fast_path: Answerer) -> None:
         self.limits = limits
         self.traffic = traffic
-        self.at_once = at_once
+        self.fast_path = fast_path
         self.open: set[LimitedProtocol] = set()
         self.is_ending = False
         self._by_address: Counter[str] = Counter()
@@ -302,7 +302,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answers the request directly, if it is possible and no earlier response is pending."""
         if self.flow.write_paused:
             return False
-        answer = self._gate.at_once(method, self.url, self.headers)
+        answer = self._gate.fast_path(method, self.url, self.headers)
         if answer is None:
             return False
         self._settled = True

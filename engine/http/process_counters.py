@@ -57,7 +57,7 @@ class SiblingCounters:
         known = {**self._by_worker, own.worker: own}
         return [known[worker] for worker in sorted(known)]
 
-    async def hear(self, way: socket.socket) -> None:
+    async def receive(self, way: socket.socket) -> None:
         """Receives counters until it is cancelled."""
         while True:
             await anyio.wait_readable(way)

@@ -85,24 +85,24 @@ class _Server(uvicorn.Server):
 async def serving(
     service: ServerContext,
     listener: socket.socket | None,
-    peers: ProcessLinks | None = None,
+    links: ProcessLinks | None = None,
     *,
     stands_in: bool = False,
 ) -> AsyncIterator[None]:
-    """Serves requests during the block: from connections to the listener, and from those that peers pass on.
+    """Serves requests during the block: from connections to the listener, and from those that other processes pass on.
 
-    A process that `stands_in` accepts connections only while none of the responsible peers does. At the end no
+    A process that `stands_in` accepts connections only while none of the responsible processes does. At the end no
     connection is accepted, and pending requests are finished, for `DRAIN_SECONDS` at most.
     """
     gate = ConnectionLimits(service.config.http, service.traffic, FastPageReads(service).answer)
-    watch = None if peers is None else PeerWatch(peers.board, service.worker)
-    server = _Server(_configuration(application(service), _protocol(gate, watch, peers)), gate)
+    watch = None if links is None else PeerWatch(links.board, service.worker)
+    server = _Server(_configuration(application(service), _protocol(gate, watch, links)), gate)
     with unwrap_group():
         async with anyio.create_task_group() as group:
             group.start_soon(gate.watch)
             group.start_soon(_serve, server, [] if listener is None or stands_in else [listener])
             await server.up.wait()
-            async with _among(peers, watch, service, server.protocol):
+            async with _among(links, watch, service, server.protocol):
                 try:
                     async with _standing_in(listener if stands_in else None, watch, server.protocol):
                         yield
@@ -149,13 +149,13 @@ async def _stand_in(listener: socket.socket, watch: PeerWatch, make: Callable[[]
             await anyio.sleep(BEAT_SECONDS)
 
 
-def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, peers: ProcessLinks | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
-    if peers is None or watch is None:
+def _protocol(gate: ConnectionLimits, watch: PeerWatch | None, links: ProcessLinks | None) -> Any:  # noqa: ANN401  # what uvicorn calls as a class
+    if links is None or watch is None:
         return partial(LimitedProtocol, gate)
-    return partial(HandoverProtocol, gate, _others(watch, peers))
+    return partial(HandoverProtocol, gate, _others(watch, links))
 
 
-def _others(watch: PeerWatch, peers: ProcessLinks) -> OtherProcesses:
+def _others(watch: PeerWatch, links: ProcessLinks) -> OtherProcesses:
     """The readers, seen from the worker; the worker, seen from a reader."""
     works = watch.number == WORKER
     numbers = range(WORKER + 1, watch.board.processes + 1) if works else [WORKER]
@@ -164,27 +164,27 @@ def _others(watch: PeerWatch, peers: ProcessLinks) -> OtherProcesses:
         return not watch.board.is_ending and any(map(watch.answers, numbers))
 
     is_for_others = is_for_readers(ROUTES) if works else is_for_worker(ROUTES)
-    return OtherProcesses(peers.connections.end(watch.number), is_for_others, answer)
+    return OtherProcesses(links.connections.end(watch.number), is_for_others, answer)
 
 
 @asynccontextmanager
 async def _among(
-    peers: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make: Callable[[], Any]
+    links: ProcessLinks | None, watch: PeerWatch | None, service: ServerContext, make: Callable[[], Any]
 ) -> AsyncIterator[None]:
-    """Takes over what peers pass on, and exchanges counters and checks with them."""
-    if peers is None or watch is None:
+    """Takes over what other processes pass on, and exchanges counters and checks with them."""
+    if links is None or watch is None:
         yield
         return
-    way = peers.numbers.end(service.worker)
-    hear = partial(service.reported.hear, way)
+    way = links.numbers.end(service.worker)
+    receive = partial(service.reported.receive, way)
     is_worker = service.worker == WORKER
     service.readiness.share(watch)
     watch.board.beat(watch.number)
     async with (
         run_beside(watch.run),
         run_beside(service.readiness.report),
-        run_beside(hear if is_worker else partial(publish_counters, service.numbers, way)),
-        taking_over(peers.connections.end(service.worker), make),
+        run_beside(receive if is_worker else partial(publish_counters, service.numbers, way)),
+        taking_over(links.connections.end(service.worker), make),
     ):
         yield
 

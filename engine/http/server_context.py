@@ -67,7 +67,7 @@ class ServerContext:
 
     def is_called(self, host: bytes) -> bool:
         """Whether a `Host` is accepted. If tokens are needed, every name is."""
-        return self.access.anonymous is not EVERYTHING or self._hosts.admits(host)
+        return self.access.anonymous is not EVERYTHING or self._hosts.allows(host)
 
     async def check_store_answers(self) -> None:
         """Raises `StoreUnavailable` within the time limit if the store does not answer: call it before long work."""

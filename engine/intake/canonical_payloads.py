@@ -17,8 +17,8 @@ def _canonical(topic: str, payload: bytes) -> bytes:
     """The payload in canonical form; unchanged if its domain would reject it."""
     if topic not in _domains:
         return payload
-    decoder, admit = _domains[topic]
+    decoder, validate = _domains[topic]
     try:
-        return encode(admit(decoder.decode(payload)))
+        return encode(validate(decoder.decode(payload)))
     except (msgspec.MsgspecError, InvalidPayload, RecursionError):
         return payload

@@ -120,7 +120,7 @@ class Recreation:
             fence = Fence(known.generation, ceilings)
             try:
                 await self._retried(partial(self._store.log.correct, corrections, fence))
-            except EpochsMoved:  # somebody has spoken of one of them, or the answer to an earlier try was lost
+            except EpochsMoved:  # one of them has a new event, or the answer to an earlier try was lost
                 continue
 
     def _is_later(self, occurred_at: str, head: StoredEvent) -> bool:

@@ -27,7 +27,7 @@ from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 
 _STANDING = 3
-"""Parts of the entry of a stream to which nobody has spoken since: its name, its version, and what it says."""
+"""Parts of the entry of a stream without a later event: its name, its version, and what it says."""
 
 _drift = attrgetter("drift")
 _state = msgspec.json.Decoder(EventState)
@@ -222,7 +222,7 @@ class RowComparer:
         """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
 
         To mend a version a second time its head must be known, and when one was said that is newer than a row; where
-        the log was spoken to since the run began, it may have been by this run: that is left.
+        an event was appended since the run began, it may be of this run: that is left.
         """
         found = Comparison()
         menders = _menders(mark)
@@ -266,13 +266,13 @@ class RowComparer:
         """The event of each row; None where it is rejected."""
         told = [row.line for row in rows if row.event is None]
         if len(told) == len(rows):
-            at_once = self._bulk.validate(told, streams)
-            if None not in at_once:
-                return at_once
+            validated = self._bulk.validate(told, streams)
+            if None not in validated:
+                return validated
         else:
             named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
-            at_once = self._bulk.validate(told, named)
-        statements = iter(at_once)
+            validated = self._bulk.validate(told, named)
+        statements = iter(validated)
         return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
 
     def _examine(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:

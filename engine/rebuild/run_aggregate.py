@@ -49,7 +49,7 @@ class RunCounts(msgspec.Struct, gc=False):
 
     `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
     not even tell their stream; those `elsewhere` are of a channel that is none here. Of the `orphans`, candidates all,
-    some are `withdrawn` and others `spared`: their source has spoken since. The `uncovered` are streams that say
+    some are `withdrawn` and others `spared`: their source has sent an event since. The `uncovered` are streams that say
     something, and that the snapshot cannot name. Of the `older` rows, `reset` count those that the
     snapshot has although it was taken later than what stands; those that proved to be made again are `recreated`, and
     older no more.

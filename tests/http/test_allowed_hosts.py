@@ -38,24 +38,24 @@ OTHERS = (
 def test_whose_name_it_is(host: bytes) -> None:
     """Of this machine, whatever the port; anything else is somebody else's, though it has such a name inside."""
     for hosts in (AllowedHosts([]), AllowedHosts(["shop.test"])):
-        assert hosts.admits(host) is hosts.admits(host) is (host in OURS)
+        assert hosts.allows(host) is hosts.allows(host) is (host in OURS)
 
 
 def test_names_of_the_configuration() -> None:
     """They are compared without case, and not in part."""
     hosts = AllowedHosts(["Shop.test", "[fe80::1]", "10.0.0.1"])
     for host in (b"shop.test", b"SHOP.TEST:80", b"shop.test.", b"[FE80::1]:80", b"10.0.0.1:8080"):
-        assert hosts.admits(host)
+        assert hosts.allows(host)
     for host in (b"shop.test.evil", b"a.shop.test", b"10.0.0.11"):
-        assert not hosts.admits(host)
+        assert not hosts.allows(host)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """However many ports are named."""
     hosts = AllowedHosts([])
     for port in range(MAX_REMEMBERED_HOSTS * 2):
-        assert hosts.admits(b"localhost:%d" % port)
-        assert not hosts.admits(b"shop.example:%d" % port)
+        assert hosts.allows(b"localhost:%d" % port)
+        assert not hosts.allows(b"shop.example:%d" % port)
     assert len(hosts._known) == MAX_REMEMBERED_HOSTS
 
 

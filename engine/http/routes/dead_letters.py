@@ -142,9 +142,9 @@ async def correct(call: Call) -> Response:
 async def discard(call: Call) -> Response:
     """Discards a dead letter, with the caller's reason."""
     letter, discarding = await _letter(call), await call.json(DiscardRequest)
-    office = call.service.shop.dead_letters
-    await office.discard(letter, discarding.reason, call.grant.name)
-    return reply(summary_of(await office.get(letter.id)))
+    dead_letters = call.service.shop.dead_letters
+    await dead_letters.discard(letter, discarding.reason, call.grant.name)
+    return reply(summary_of(await dead_letters.get(letter.id)))
 
 
 async def _letter(call: Call) -> DeadLetter:
