@@ -29,7 +29,6 @@ class BackgroundWork:
     def __init__(self, work: Callable[[], Awaitable[None]], faults: RecentFaults) -> None:
         self._work = work
         self._faults = faults
-        self._scope = anyio.CancelScope()
         self._error: Exception | None = None
         self.state: WorkersState = "off"
 
@@ -37,11 +36,12 @@ class BackgroundWork:
     async def running(self) -> AsyncIterator[None]:
         """Works for the length of the block, and finishes the current batch at its end."""
         self.state = "running"
-        task = asyncio.create_task(self._run())
+        scope = anyio.CancelScope()
+        task = asyncio.create_task(self._run(scope))
         try:
             yield
         finally:
-            self._scope.cancel()
+            scope.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([task])
             self.state = "stopped" if self._error else "off"
@@ -60,9 +60,9 @@ class BackgroundWork:
     def _stopped(error: Exception) -> LogReplaced | WorkersStopped:
         return LogReplaced(error.reason) if isinstance(error, LogReplaced) else WorkersStopped(error)
 
-    async def _run(self) -> None:
+    async def _run(self, scope: anyio.CancelScope) -> None:
         try:
-            with self._scope:
+            with scope:
                 await self._work()
         except Exception as error:  # noqa: BLE001  # whatever it is, the program learns of it
             self._error = error

@@ -387,7 +387,7 @@ async def test_large_pages_by_the_hundred(shop: Shop, monkeypatch: pytest.Monkey
                 assert body in answer.content
         refused = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": skus})
         assert refused.status_code == 422
-        assert "bytes together, more than 300000" in problem_in(refused)["detail"]
+        assert "bytes together; at most 300000 are allowed" in problem_in(refused)["detail"]
         again = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": skus[:4]})
         assert again.status_code == 200  # the place was given back
 

@@ -122,7 +122,7 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
     assert (number, statement.originator_version, newest) == (7, 3, head)
 
 
-@pytest.mark.parametrize(("drift", "made_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
+@pytest.mark.parametrize(("drift", "default_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])
 def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, default_id: str) -> None:
     """Whether its id is the source's own or made, and whatever else it says, to the byte."""
     states = RepairEncoder("erp-%d", "2026-01-12T06:00:00.000000Z", drift)

@@ -269,6 +269,6 @@ def test_an_interrupted_recovery_is_reported(tmp_path: Path, store_url: str, mon
 
     anyio.run(begin)
     status = run_pagefold("status")
-    assert (status.code, "run it once more" in status.err) == (1, True)
+    assert (status.code, "run it again" in status.err) == (1, True)
     assert run_pagefold("recover").code == 0
     assert run_pagefold("status").code == 0

@@ -238,7 +238,7 @@ class Environment:
             (eventsourcing.application, "datetime_now_with_tzinfo", self.clock.wall),
             (eventsourcing.domain, "datetime_now_with_tzinfo", self.clock.wall),
             (os, "getpid", _number),
-            (file_snapshot, "_look_at", _look_at),
+            (file_snapshot, "_identify", _identify),
             (socket, "gethostname", lambda: "simulated"),
             (os, "urandom", self._luck.randbytes),
             (random, "_urandom", self._luck.randbytes),
@@ -347,12 +347,12 @@ def _number() -> int:
     return 0 if process is None else process.number
 
 
-_look_elsewhere = file_snapshot._identify
+_identify_elsewhere = file_snapshot._identify
 
 
-def _look_at(name: str) -> tuple[str, datetime]:
+def _identify(name: str) -> tuple[str, datetime]:
     """The identity of a file, without its place, which differs between runs."""
-    identity, moment = _look_elsewhere(name)
+    identity, moment = _identify_elsewhere(name)
     return identity.replace(f"{Path.cwd()}/", ""), moment
 
 

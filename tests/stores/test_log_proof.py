@@ -223,7 +223,7 @@ async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
         with pytest.raises(LogReplaced, match=r"events\.db is gone"):
             await shop.append([price("1.00")])
         async with pagefold.open(sqlite_config, create=False) as another:
-            await assert_closed(another, "another log, and this is empty")
+            await assert_closed(another, "another log, and this one is empty")
             assert await pages_of(another) == before
         await assert_closed(shop, "another log")
 
