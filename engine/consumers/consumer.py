@@ -10,7 +10,7 @@ import stamina
 
 from pagefold.domains import AnyDomain
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced
+from pagefold.engine.errors import RETRYABLE, LeaseLost, LogReplaced, PagefoldError
 from pagefold.engine.folding.folder import Folder
 from pagefold.engine.folding.source_resets import StaleStreaks
 from pagefold.engine.replay.replayer import Replayer
@@ -120,7 +120,8 @@ class Consumer:
             raise
         except Exception as error:
             self._faults.failed(self._work_name, error, FAULT_SECONDS)
-            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=error)  # noqa: TRY400
+            trace = None if isinstance(error, PagefoldError) else error  # one of ours says what is wrong
+            log.error("a consumer failed", domain=self._domain, error=str(error), exc_info=trace)  # noqa: TRY400
             raise
 
     async def _follow(self, progress: Callable[[], None]) -> None:
