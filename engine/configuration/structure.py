@@ -4,7 +4,7 @@ Wrong values are replaced by valid ones, so that everything else can still be ch
 """
 
 from collections.abc import Mapping
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -55,6 +55,8 @@ class StructureCheck:
 
     def _value(self, key: str, value: object, kind: object) -> object:
         """The value, repaired where it is a table; UNSET if it is wrong."""
+        if value is None and NoneType in get_args(kind):  # TOML has no null, but a document from Python may
+            return None
         if (table := _table_in(kind)) is not None:
             return self.repaired(value, table, key)
         entries = get_args(kind)[1] if get_origin(kind) is dict else object

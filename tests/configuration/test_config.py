@@ -476,3 +476,11 @@ def test_the_sample_states_the_limits() -> None:
             comment = section.partition(f"# {field.name} = ")[0].splitlines()[-1]
             low = f"above {meta.gt:g}, up to" if meta.gt is not None else f"{meta.ge:g} to"
             assert f"({low} {meta.le!s})" in comment, field.name
+
+
+def test_a_configuration_is_read_again_from_its_own_document() -> None:
+    """A document from Python may have None for a table that is not there, as TOML cannot."""
+    config = Config.parse(GOOD)
+    document = msgspec.to_builtins(config)
+    assert document["sources"]["pim"]["webhook"] is None
+    assert Config.parse(document) == config
