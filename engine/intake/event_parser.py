@@ -12,14 +12,10 @@ from pagefold.engine.intake.strict_json import check_repeated_keys, decode_rejec
 MAX_EVENT_BYTES = 1024 * 1024
 """Bytes of one event, as JSON."""
 
-
 _ESCAPED_COLON = b"\\u003"
 """The start of an escaped colon; the last digit may be upper or lower case."""
 
-
 _decode_any = msgspec.json.Decoder(float_hook=exact_number).decode
-
-
 _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
