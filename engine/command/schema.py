@@ -1,4 +1,4 @@
-"""`pagefold schema`: what other programs may know of Pagefold's files, as JSON Schema."""
+"""`pagefold schema`: JSON Schemas, for editors and other programs."""
 
 import json
 
@@ -15,8 +15,8 @@ schema = App(
     help="""\
 Print JSON Schemas.
 
-Editors check and complete pagefold.toml by its schema. For those that use Taplo, such as VS Code with Even Better TOML:
-write the schema into a file, and name it in the first line of the configuration.
+With the schema of pagefold.toml, editors check, complete and explain its keys. For those that use Taplo, such as VS
+Code with Even Better TOML: write the schema into a file, and name it in the first line of the configuration.
 
 ```text
 pagefold schema config > pagefold.schema.json
@@ -31,7 +31,8 @@ pagefold schema config > pagefold.schema.json
 def config() -> int:
     """Print the JSON Schema of the configuration.
 
-    It has keys, types, ranges and enumerations. `pagefold check` checks the rest too, such as names and addresses.
+    It has keys with their descriptions, types, ranges and enumerations. `pagefold check` checks the rest too, such as
+    names and addresses.
     """
     print(json.dumps(config_schema(), indent=2, ensure_ascii=False))
     return Exit.DONE
@@ -42,6 +43,7 @@ def config_schema() -> dict[str, object]:
     [found], definitions = msgspec.json.schema_components(
         [Config], schema_hook=_any_value, ref_template="#/$defs/{name}"
     )
+    definitions["Config"]["description"] = "What pagefold.toml may have."
     return {"$schema": DIALECT, "title": "Pagefold configuration", **found, "$defs": definitions}
 
 

@@ -1,4 +1,4 @@
-"""Addresses of PostgreSQL servers, as far as their text shows that they cannot be right."""
+"""Checks of PostgreSQL URLs that need no connection."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ def scheme_of(url: str) -> str:
 
 
 def postgres_url_error(url: str) -> str | None:
-    """Why a PostgreSQL URL cannot be meant, without any of its password; None if it can."""
+    """What is wrong with a PostgreSQL URL, without any of its password; None if nothing is."""
     try:
         hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
     except ValueError:
@@ -20,7 +20,7 @@ def postgres_url_error(url: str) -> str | None:
     for host in hosts:
         name, colon, port = host.rpartition(":")
         if colon and not name.count("[") > name.count("]") and not _is_port(port):
-            shown = f" {port}" if port.isdecimal() else ""  # what is no number may be a part of a password
+            shown = f" {port}" if port.isdecimal() else ""  # other text may be part of a password
             return f"has a port{shown} that is not a number from 1 to {MAX_PORT}"
     return None
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from typing import Annotated
 
-import msgspec
+from msgspec import Meta, field
 
 from pagefold.engine.configuration.event_filters import WithFilters, check_headers, check_own_fields
 from pagefold.engine.configuration.toml_tables import ColumnsTable, check_names, check_values
@@ -13,18 +14,35 @@ _table = re.compile(r"[^.\s]+\.[^.\s]+")
 
 
 class CdcConfig(ColumnsTable, WithFilters, frozen=True):
-    """Which columns of a source's tables give the fields of an event.
+    """Which changes of a source's tables become events, and which columns give their fields."""
 
-    `columns` and `constants` are as for snapshots. Without a column, `sourceVersion` is the LSN of the change, and
-    `occurredAt` its time. `tables` are the tables to read, as `schema.table`; empty reads all of them.
-    `unavailable_value` is what Debezium sends in place of a large value that did not change (TOAST). `only` has the
-    accepted values of columns, `only_headers` those of headers, as for webhooks.
-    """
-
-    tables: list[str] = msgspec.field(default_factory=list)
-    unavailable_value: str = "__debezium_unavailable_value"
-    only: dict[str, object] = msgspec.field(default_factory=dict)
-    only_headers: dict[str, object] = msgspec.field(default_factory=dict)
+    columns: Annotated[
+        dict[str, object],
+        Meta(
+            description="By field of an event, the column with its value. Without a column, `sourceVersion` is the "
+            "LSN of the change and `occurredAt` its time."
+        ),
+    ] = field(default_factory=dict)
+    tables: Annotated[
+        list[str], Meta(description="The tables to read, as `schema.table`. Without it, all tables are read.")
+    ] = field(default_factory=list)
+    unavailable_value: Annotated[
+        str,
+        Meta(
+            description="What Debezium sends in place of a large value that did not change (TOAST); the value in the "
+            "log is kept."
+        ),
+    ] = "__debezium_unavailable_value"
+    only: Annotated[
+        dict[str, object],
+        Meta(
+            description="By column, the accepted values. Other rows are counted and not kept; a row that no longer "
+            "has an accepted value is withdrawn, with REPLICA IDENTITY FULL."
+        ),
+    ] = field(default_factory=dict)
+    only_headers: Annotated[
+        dict[str, object], Meta(description="By header, the accepted values. Other requests are counted and not read.")
+    ] = field(default_factory=dict)
 
 
 def check_cdc(key: str, cdc: CdcConfig) -> Iterator[ConfigurationError]:

@@ -1,10 +1,10 @@
-"""`[channels.X]`: the storefronts and marketplaces, their languages and their sources."""
+"""`[channels.X]`: a storefront or marketplace: its locale, its currency, its sources."""
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
-import msgspec
+from msgspec import Meta, field
 
 from pagefold.domains import DOMAINS
 from pagefold.domains.locales import canonical_locale
@@ -19,19 +19,47 @@ _subtags = re.compile(r"(?P<language>[a-z]+)(?:-[A-Z][a-z]{3})?(?:-(?P<region>[A
 
 
 class ChannelConfig(Table, frozen=True):
-    """A storefront or marketplace, as the file has it.
+    """A storefront or marketplace."""
 
-    Without `sources`, every source of a domain counts, in the file's order. Without `cache_seconds` or
-    `stale_while_revalidate_seconds`, those of `[http]` apply.
-    """
-
-    locale: str
-    currency: str
-    fallbacks: list[str] = msgspec.field(default_factory=list)
-    requires: list[str] = msgspec.field(default_factory=list)
-    sources: dict[str, list[str]] = msgspec.field(default_factory=dict)
-    cache_seconds: CacheSeconds | None = None
-    stale_while_revalidate_seconds: CacheSeconds | None = None
+    locale: Annotated[
+        str,
+        Meta(
+            description="The language of its texts, as a BCP 47 tag such as `de-DE`. Where a text is missing, `de` is "
+            "tried next."
+        ),
+    ]
+    currency: Annotated[
+        str, Meta(description="The ISO 4217 code of its prices. Prices in other currencies do not count.")
+    ]
+    fallbacks: Annotated[
+        list[str],
+        Meta(description="The languages to try after that, in order. A text in none of them is absent from the page."),
+    ] = field(default_factory=list)
+    requires: Annotated[
+        list[str],
+        Meta(description="The domains that must be ready for a page to be ready. Catalog always must."),
+    ] = field(default_factory=list)
+    sources: Annotated[
+        dict[str, list[str]],
+        Meta(
+            description="By domain, the sources that count for the channel, highest rank first. Without it, every "
+            "source of the domain counts, in the file's order."
+        ),
+    ] = field(default_factory=dict)
+    cache_seconds: Annotated[
+        CacheSeconds | None,
+        Meta(
+            description="Seconds that a page may be cached, less if a scheduled price begins or ends before. Without "
+            "it, as in `[http]`."
+        ),
+    ] = None
+    stale_while_revalidate_seconds: Annotated[
+        CacheSeconds | None,
+        Meta(
+            description="Seconds that a cached page may be shown after that, while a new one is fetched. Without it, "
+            "as in `[http]`."
+        ),
+    ] = None
 
 
 class SourcesByDomain(Protocol):
@@ -67,7 +95,7 @@ def check_domains(key: str, names: Sequence[str]) -> Iterator[ConfigurationError
 
 
 def locale_error(locale: str) -> str | None:
-    """Why a locale cannot be meant, or None if it can: its form, then its language and region."""
+    """What is wrong with a locale: its form, or its language or region. None if nothing is."""
     tag = canonical_locale(locale)
     found = None if tag is None else _subtags.fullmatch(tag)
     if found is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from pagefold.domains import DOMAINS, AnyDomain, Rules
 from pagefold.domains.locales import canonical_locale
@@ -40,59 +41,93 @@ _schema = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
 
 class StoreConfig(Table, frozen=True):
-    """Where the log and the pages are kept.
+    """Where the log and the pages are kept."""
 
-    `url` is `sqlite:///folder` (below the working directory), `sqlite:////folder` (absolute) or `postgresql://…`;
-    `schema` is the PostgreSQL schema that holds everything.
-    """
-
-    url: str
-    schema: str = "pagefold"
+    url: Annotated[
+        str,
+        Meta(
+            description="`sqlite:///folder` (relative to the working directory), `sqlite:////folder` (absolute) or "
+            "`postgresql://…`."
+        ),
+    ]
+    schema: Annotated[str, Meta(description="The PostgreSQL schema that holds everything.")] = "pagefold"
 
 
 class SourceConfig(Table, frozen=True):
-    """A system that owns facts: the domains it may write, its snapshot, its webhooks, the changes of its tables.
+    """A system that owns facts."""
 
-    `zero_price` says whether a price of zero is accepted; `spreadsheet_skus` whether an SKU such as `9.55E+12` is.
-    """
-
-    domains: list[str]
-    zero_price: Literal["accept", "refuse"] = "accept"
-    spreadsheet_skus: Literal["accept", "refuse"] = "refuse"
-    snapshot: SnapshotConfig | None = None
-    webhook: WebhookConfig | None = None
-    cdc: CdcConfig | None = None
+    domains: Annotated[
+        list[str], Meta(description="The domains that the source may write: catalog, pricing, inventory, media.")
+    ]
+    zero_price: Annotated[
+        Literal["accept", "refuse"],
+        Meta(
+            description="Whether a price of zero is accepted. `refuse` suits a source that writes 0 where it has no "
+            "price."
+        ),
+    ] = "accept"
+    spreadsheet_skus: Annotated[
+        Literal["accept", "refuse"],
+        Meta(
+            description="Whether an SKU such as `9.55E+12` is accepted, which is what spreadsheets make of long "
+            "numbers."
+        ),
+    ] = "refuse"
+    snapshot: Annotated[
+        SnapshotConfig | None,
+        Meta(description="Where a rebuild reads everything that the source has now: a file, an endpoint or a query."),
+    ] = None
+    webhook: Annotated[WebhookConfig | None, Meta(description="How webhooks of the source become events.")] = None
+    cdc: Annotated[
+        CdcConfig | None, Meta(description="How changes of the source's tables, as Debezium sends them, become events.")
+    ] = None
 
 
 class WorkConfig(Table, frozen=True):
-    """The pace of the consumers.
+    """The pace of the consumers."""
 
-    `batch` is the maximum of log positions that one transaction folds while catching up, `poll_seconds` how often a
-    consumer polls for events whose notification was lost, `lease_seconds` when a frozen worker is replaced.
-    """
-
-    batch: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 8_000
-    poll_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 0.5
-    lease_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
+    batch: Annotated[
+        int,
+        Meta(ge=1, le=50_000, description="Maximum of log positions that one transaction folds while catching up."),
+    ] = 8_000
+    poll_seconds: Annotated[
+        float,
+        Meta(gt=0, le=60, description="Seconds after which a consumer looks for events whose notification was lost."),
+    ] = 0.5
+    lease_seconds: Annotated[
+        float, Meta(ge=1, le=3_600, description="Seconds without a heartbeat after which a frozen worker is replaced.")
+    ] = 10.0
 
 
 class AppendConfig(Table, frozen=True):
-    """Group commit: how long an append waits for others, the events of a transaction, and those that may be queued."""
+    """Group commit: concurrent appends share transactions."""
 
-    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=0.005)] = 0.0
-    batch: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 5_000
-    queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50_000
+    delay_seconds: Annotated[
+        float, Meta(ge=0, le=0.005, description="Seconds that an append waits for others to share its transaction.")
+    ] = 0.0
+    batch: Annotated[int, Meta(ge=1, le=5_000, description="Maximum of events in one transaction.")] = 5_000
+    queue: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Maximum of events that may be queued. Above, callers wait.")
+    ] = 50_000
 
 
 class Config(Table, frozen=True):
-    """A whole configuration.
+    """A complete configuration.
 
-    Make one with `Config.load` (a file) or `Config.parse` (TOML text, or what it would hold).
+    `Config.load` reads one from a file, `Config.parse` from TOML text, or from the document that it decodes to.
     """
 
     store: StoreConfig
-    sources: dict[str, SourceConfig]
-    channels: dict[str, ChannelConfig]
+    sources: Annotated[
+        dict[str, SourceConfig],
+        Meta(
+            description="The systems that own facts, by name. Where several have the same domain, their order is "
+            "their rank."
+        ),
+    ]
+    channels: Annotated[
+        dict[str, ChannelConfig], Meta(description="The storefronts and marketplaces that have pages, by name.")
+    ]
     work: WorkConfig = WorkConfig()
     append: AppendConfig = AppendConfig()
     http: HttpConfig = HttpConfig()

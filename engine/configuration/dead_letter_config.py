@@ -1,24 +1,63 @@
-"""The table `[dead_letters]` of the configuration: for how long what dead letters say is kept."""
+"""`[dead_letters]`: how long the content of dead letters is kept."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-import msgspec
+from msgspec import Meta
 
 from pagefold.engine.configuration.toml_tables import Table
 
-Days: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=36_500)]
+MAX_DAYS = 36_500
 
 
 class DeadLettersConfig(Table, frozen=True):
-    """After how many days the body of a dead letter is removed: an open one's, and a resolved one's.
+    """How long the content of dead letters is kept. The rest of them is kept forever."""
 
-    A `request` is a part of a webhook, or a change of a table, of which no event could be made; a `conflict` an event
-    that contradicts another; nothing else has what these say. A `projection` is an event in the log. The letter stays.
-    """
-
-    request_days: Days = 90.0
-    request_resolved_days: Days = 30.0
-    conflict_days: Days = 90.0
-    conflict_resolved_days: Days = 30.0
-    projection_days: Days = 90.0
-    projection_resolved_days: Days = 30.0
+    request_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after which the body of an open dead letter is removed that could not be turned into an "
+            "event: a part of a webhook, or a change of a table. Nothing else has it.",
+        ),
+    ] = 90.0
+    request_resolved_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after the resolution of such a dead letter after which its body is removed.",
+        ),
+    ] = 30.0
+    conflict_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after which the event of an open conflict is removed: the log has another content at "
+            "its version. Nothing else has it.",
+        ),
+    ] = 90.0
+    conflict_resolved_days: Annotated[
+        float,
+        Meta(
+            gt=0, le=MAX_DAYS, description="Days after the resolution of a conflict after which its event is removed."
+        ),
+    ] = 30.0
+    projection_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after which the open dead letter of an event that could not be folded loses its copy of "
+            "the event. The log keeps the event.",
+        ),
+    ] = 90.0
+    projection_resolved_days: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=MAX_DAYS,
+            description="Days after the resolution of such a dead letter after which that copy is removed.",
+        ),
+    ] = 30.0

@@ -1,4 +1,4 @@
-"""Lengths of time, as a configuration may write them."""
+"""Durations in the configuration."""
 
 import re
 from typing import TypeAlias
@@ -13,13 +13,15 @@ _written = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([smhd])", re.ASCII)
 
 
 def parse_duration(given: Duration) -> float:
-    """Its seconds. Raises `ValueError`, with what would be right."""
+    """The seconds of a duration. Raises `ValueError` with what is allowed."""
     if isinstance(given, str):
         match = _written.fullmatch(given.strip())
         seconds = float(match[1]) * _SECONDS[match[2]] if match else -1.0
     else:
         seconds = float(given)
     if not 0 <= seconds <= MAX_SECONDS:
-        problem = f"{given!r} is neither seconds nor a length of time such as '90s', '15m' or '2d', at most 366 days"
+        problem = (
+            f"{given!r} is neither a number of seconds nor a duration such as '90s', '15m' or '2d', up to 366 days"
+        )
         raise ValueError(problem)
     return seconds

@@ -23,12 +23,12 @@ class WithFilters:
 
     @cached_property
     def headers_of(self) -> dict[str, list[object]]:
-        """The accepted values of each header in `only_headers`, by its name in small letters."""
+        """The accepted values of each header in `only_headers`, by its name in lower case."""
         return {name.lower(): values for name, values in values_by_key(self.only_headers).items()}
 
 
 def check_headers(key: str, table: Mapping[str, object]) -> Iterator[ConfigurationError]:
-    """Yields what is wrong with `only_headers`."""
+    """Yields every problem of `only_headers`."""
     yield from check_values(f"{key}.only_headers", table, "the values to accept, such as ['products/update']", kind=str)
     for name, _ in flatten_keys(table):
         if header_name.fullmatch(name) is None:
@@ -37,7 +37,7 @@ def check_headers(key: str, table: Mapping[str, object]) -> Iterator[Configurati
 
 
 def check_own_fields(key: str, tables: Mapping[str, Mapping[str, object]]) -> Iterator[ConfigurationError]:
-    """Yields what is wrong with fields of an event whose source is known."""
+    """Yields every problem of the fields of an event whose source is known."""
     yield from check_event_fields(key, tables)
     for table, given in tables.items():
         if "source" in given:

@@ -22,7 +22,7 @@ REGIONS = _codes(
     "PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM "
     "TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW EU UN XK"
 )
-"""Those of ISO 3166-1, and three that locales have beside them."""
+"""Those of ISO 3166-1, and three more that locales use."""
 
 PRIVATE_REGIONS = frozenset(["AA", "ZZ", *(f"X{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")])
 """Codes for private use (ISO 3166-1, user-assigned)."""
@@ -43,4 +43,4 @@ LANGUAGE_OF_COUNTRY = {
     "ir": "fa",
     "rs": "sr",
 }
-"""The languages meant by countries whose codes are often written in their place."""
+"""The main language of countries whose codes are often written in place of it."""

@@ -1,4 +1,4 @@
-"""`[sources.X.snapshot]`: where a source says everything that it says now."""
+"""`[sources.X.snapshot]`: where a rebuild reads everything that a source has now."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta, field
 
 from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_url_error, scheme_of
 from pagefold.engine.configuration.durations import Duration, parse_duration
@@ -25,10 +26,10 @@ from pagefold.engine.errors import ConfigurationError
 DEFAULT_ORPHANS: Sequence[int | str] = ("5%", 500)
 
 MIN_LIMIT = 5
-"""A share is at least so many: else a shop of twenty products would be held for one."""
+"""A share is at least this many streams: otherwise one orphan would hold the rebuild of a shop of twenty products."""
 
 EVENT_CONSTANTS = ("type", "channel")
-"""What a constant may give of rows that are events themselves."""
+"""The fields that a constant may give where each row is an event."""
 
 Format: TypeAlias = Literal["ndjson", "csv"]
 _FORMATS: Mapping[str, Format] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".csv": "csv"}
@@ -38,17 +39,17 @@ _share = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 
 
 class OrphanLimit(NamedTuple):
-    """From how many streams of a source a rebuild may take something away unasked: the smallest of all that is given.
+    """How many streams of a source a rebuild may withdraw, or remove values from, without a confirmation.
 
-    A share, unless it is 0 %, is never less than `MIN_LIMIT`; a number is what it says.
+    With both a number and a share, the smaller counts. A share, unless it is 0 %, is at least `MIN_LIMIT`.
     """
 
-    most: int | None
+    number: int | None
     share: Decimal | None
 
     @classmethod
     def parse(cls, given: int | str | Sequence[int | str]) -> Self:
-        """A number, a share such as `5%`, or several of them. Raises `ValueError`, with what would be right."""
+        """Parses a number, a share such as `5%`, or several of them. Raises `ValueError` with what is allowed."""
         several = [given] if isinstance(given, int | str) else given
         if not several:
             problem = "is empty; write a number such as 500, a share such as '5%', or both"
@@ -58,9 +59,9 @@ class OrphanLimit(NamedTuple):
         shares = [part for part in parts if isinstance(part, Decimal)]
         return cls(min(numbers, default=None), min(shares, default=None))
 
-    def of(self, live: int) -> int:
-        """The limit where so many are live."""
-        limits = [] if self.most is None else [self.most]
+    def limit(self, live: int) -> int:
+        """The limit of a source that has this many live streams."""
+        limits = [] if self.number is None else [self.number]
         if self.share is not None:
             limits.append(max(MIN_LIMIT, int(live * self.share / 100)) if self.share else 0)
         return min(limits)
@@ -77,46 +78,109 @@ def _limit(given: int | str) -> int | Decimal:
 
 
 class SnapshotConfig(ColumnsTable, frozen=True):
-    """Where a source says everything that it says now: exactly one of `file`, `url` and `query`.
+    """Where a rebuild reads everything that a source has now: exactly one of `file`, `url` and `query`."""
 
-    `columns` names, by target, the column of a CSV file, of a query's result or of flat JSON that it is taken from;
-    without any, columns are named as their targets, and JSON rows are events. `constants` has values by target.
-
-    `ends = "file"` takes a file without an end marker for whole. `settle` is how long before a snapshot was taken an
-    event may have come that it does not show yet, `duration` how long a file takes to be written. An endpoint is
-    `stable` when its rows do not shift between pages; `hosts` are those beside its own to which a next page may lead.
-    """
-
-    file: str | None = None
-    format: Format | None = None
-    delimiter: str = ","
-    ends: Literal["marker", "file"] = "marker"
-    duration: Duration = "1h"
-    url: str | None = None
-    items: str | None = None
-    cursor: str | None = None
-    cursor_parameter: str | None = None
-    total: str | None = None
-    stable: bool = False
-    hosts: tuple[str, ...] = ()
-    token_variable: str | None = None
-    requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 10.0
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
-    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
-    query: str | None = None
-    database: str | None = None
-    database_variable: str | None = None
-    settle: Duration = "15m"
-    max_orphans: int | str | list[int | str] = msgspec.field(default_factory=lambda: [*DEFAULT_ORPHANS])
+    columns: Annotated[
+        dict[str, object],
+        Meta(
+            description='By field of an event, the column with its value: `sku = "ITEM_NO"`, `payload.amount = '
+            '"PRICE"`. Without it, columns are named like the fields, and JSON rows are events.'
+        ),
+    ] = field(default_factory=dict)
+    constants: Annotated[
+        dict[str, object],
+        Meta(
+            description="By field of an event, a value that is the same in every row. A rebuild withdraws only "
+            'streams that rows can name: with `type = "pricing"`, only prices.'
+        ),
+    ] = field(default_factory=dict)
+    file: Annotated[
+        str | None,
+        Meta(description="A file, relative to the working directory: NDJSON or CSV, plain, `.gz` or `.zst`."),
+    ] = None
+    format: Annotated[Format | None, Meta(description="The file's format, if its name does not show it.")] = None
+    delimiter: Annotated[str, Meta(description="The character between the cells of CSV.")] = ","
+    ends: Annotated[
+        Literal["marker", "file"],
+        Meta(
+            description="What shows that the file is complete: an end marker, or the end of the file, if it has at "
+            "least 95 % of the rows of the last complete one."
+        ),
+    ] = "marker"
+    duration: Annotated[
+        Duration, Meta(description="How long the file takes to be written, if it has no begin marker.")
+    ] = "1h"
+    url: Annotated[str | None, Meta(description="The address of an endpoint's first page.")] = None
+    items: Annotated[
+        str | None,
+        Meta(description="The path of the rows in a response. Without it, the response is the array of rows."),
+    ] = None
+    cursor: Annotated[
+        str | None,
+        Meta(description="The path of the next page's cursor or address. Without it, the Link header has the address."),
+    ] = None
+    cursor_parameter: Annotated[
+        str | None, Meta(description="The query parameter that takes the cursor. Without it, the cursor is an address.")
+    ] = None
+    total: Annotated[
+        str | None,
+        Meta(
+            description="The path of the number of all rows. Without it, `X-Total-Count` or an end marker must show "
+            "that the snapshot is complete."
+        ),
+    ] = None
+    stable: Annotated[
+        bool,
+        Meta(
+            description="Whether rows stay on their page while others are added and removed, as with a cursor that "
+            "names the last row. If not, a repeated row means that another was skipped, and nothing is withdrawn."
+        ),
+    ] = False
+    hosts: Annotated[
+        tuple[str, ...], Meta(description="Other hosts to which the next page may lead. They get no token.")
+    ] = ()
+    token_variable: Annotated[str | None, Meta(description="The environment variable with the bearer token.")] = None
+    requests_per_second: Annotated[
+        float,
+        Meta(gt=0, le=1_000, description="Maximum of requests per second to one server, from all snapshots together."),
+    ] = 10.0
+    concurrency: Annotated[int, Meta(ge=1, le=64, description="Maximum of concurrent requests to one server.")] = 2
+    timeout_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="Seconds that each step of a request may take.")
+    ] = 30.0
+    query: Annotated[
+        str | None,
+        Meta(description="A SELECT. Its columns are named like the fields of an event, or mapped by `columns`."),
+    ] = None
+    database: Annotated[str | None, Meta(description="The URL of the source's PostgreSQL, if it has no password.")] = (
+        None
+    )
+    database_variable: Annotated[
+        str | None, Meta(description="The environment variable with the URL of the source's PostgreSQL.")
+    ] = None
+    settle: Annotated[
+        Duration,
+        Meta(
+            description="How long an event may take to show in a snapshot. A stream with an event that recent is not "
+            "withdrawn for being absent."
+        ),
+    ] = "15m"
+    max_orphans: Annotated[
+        int | str | list[int | str],
+        Meta(
+            description="How many streams a rebuild may withdraw, or remove values from, without `--yes`: a number, a "
+            "share, or the smallest of several. A share is at least 5."
+        ),
+    ] = field(default_factory=lambda: [*DEFAULT_ORPHANS])
 
     @cached_property
     def kind(self) -> Literal["file", "url", "query"]:
-        """Which of the three it is."""
+        """Which of the three keys the snapshot has."""
         return "file" if self.file is not None else "url" if self.url is not None else "query"
 
     @cached_property
     def file_format(self) -> Format | None:
-        """What `format` says, else the ending of the file's name; None when neither tells."""
+        """The value of `format`, else what the file's name shows; None if neither does."""
         path = PurePath(self.file or "")
         if path.suffix.lower() in _COMPRESSED:
             path = path.with_suffix("")
@@ -124,28 +188,28 @@ class SnapshotConfig(ColumnsTable, frozen=True):
 
     @cached_property
     def settle_seconds(self) -> float:
-        """How long before the snapshot was taken an event may have come that it does not show."""
+        """How many seconds an event may take to show in a snapshot."""
         return parse_duration(self.settle)
 
     @cached_property
     def duration_seconds(self) -> float:
-        """How long before its own time a file may have been begun."""
+        """How many seconds a file takes to be written."""
         return parse_duration(self.duration)
 
     @cached_property
     def rows_are_events(self) -> bool:
-        """Whether each row is an event, not a record whose columns are named."""
+        """Whether each row is an event, rather than columns that are mapped to one."""
         return self.file_format == "ndjson" if self.kind == "file" else self.kind == "url" and not self.columns
 
     @cached_property
     def origins(self) -> frozenset[str]:
-        """Scheme, host and port of whatever may be asked, the endpoint's own among them."""
+        """The origins (scheme, host and port) that may be requested, including the endpoint's own."""
         own = urlsplit(self.url or "")
         return frozenset(origin_at(each, own.scheme) for each in (f"{own.scheme}://{own.netloc}", *self.hosts))
 
     @cached_property
     def orphan_limit(self) -> OrphanLimit:
-        """How many streams may be withdrawn without being asked."""
+        """How many streams may be withdrawn without a confirmation."""
         return OrphanLimit.parse(self.max_orphans)
 
 
@@ -178,8 +242,8 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
         has = " and ".join(kinds) or "none"
         yield ConfigurationError(key, f"needs exactly one of file, url and query; it has {has}")
         return
-    for field in msgspec.structs.fields(SnapshotConfig):
-        yield from _check_field(f"{key}.{field.name}", field, snapshot)
+    for info in msgspec.structs.fields(SnapshotConfig):
+        yield from _check_field(f"{key}.{info.name}", info, snapshot)
     yield from {"file": _check_file, "url": _check_url, "query": _check_query}[snapshot.kind](key, snapshot)
     yield from check_names(f"{key}.columns", snapshot.columns, "the name of a column")
     yield from check_event_fields(key, {"columns": snapshot.columns, "constants": snapshot.constants})
@@ -192,19 +256,19 @@ def check_snapshot(key: str, snapshot: SnapshotConfig) -> Iterator[Configuration
             yield ConfigurationError(f"{key}.{name}", str(error))
 
 
-def _check_field(key: str, field: msgspec.structs.FieldInfo, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    value = getattr(snapshot, field.name)
-    kind = _KIND_OF.get(field.name, snapshot.kind)
-    if value != field.default and kind != snapshot.kind:
+def _check_field(key: str, info: msgspec.structs.FieldInfo, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
+    value = getattr(snapshot, info.name)
+    kind = _KIND_OF.get(info.name, snapshot.kind)
+    if value != info.default and kind != snapshot.kind:
         yield ConfigurationError(key, f"goes with {kind}; this snapshot has {snapshot.kind}")
     elif value == "":
         yield ConfigurationError(key, "is empty")
-    elif field.name.endswith("_variable") and value is not None:
+    elif info.name.endswith("_variable") and value is not None:
         yield from check_variable(key, value)
 
 
 def origin_at(text: str, scheme: str) -> str:
-    """Scheme, host and port of `host`, `host:port` or `https://host:port`. Raises `ValueError` for anything else."""
+    """The origin of `host`, `host:port` or `https://host:port`. Raises `ValueError` for anything else."""
     parts = urlsplit(text if "://" in text else f"{scheme}://{text}")
     port = parts.port or _PORTS.get(parts.scheme)
     has_more = parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc
@@ -215,7 +279,7 @@ def origin_at(text: str, scheme: str) -> str:
 
 
 def _check_events(key: str, snapshot: SnapshotConfig) -> Iterator[ConfigurationError]:
-    """Yields the constants that cannot be given where each row is an event."""
+    """Yields the constants that are not allowed where each row is an event."""
     if snapshot.rows_are_events:
         for target, value in snapshot.constant_of.items():
             if target not in EVENT_CONSTANTS:

@@ -55,11 +55,12 @@ class StructureCheck:
 
     def _value(self, key: str, value: object, kind: object) -> object:
         """The value, repaired where it is a table; UNSET if it is wrong."""
-        if value is None and NoneType in get_args(kind):  # TOML has no null, but a document from Python may
+        bare = _without_meta(kind)
+        if value is None and NoneType in get_args(bare):  # TOML has no null, but a document from Python may
             return None
-        if (table := _table_in(kind)) is not None:
+        if (table := _table_in(bare)) is not None:
             return self.repaired(value, table, key)
-        entries = get_args(kind)[1] if get_origin(kind) is dict else object
+        entries = get_args(bare)[1] if get_origin(bare) is dict else object
         if entries is not object and isinstance(value, Mapping):
             found = {name: self._value(_joined(key, name), entry, entries) for name, entry in value.items()}
             return {name: entry for name, entry in found.items() if entry is not msgspec.UNSET}
@@ -83,8 +84,13 @@ def _joined(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
+def _without_meta(kind: object) -> object:
+    """The type inside `Annotated`, which has limits and descriptions."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _table_in(kind: object) -> type[msgspec.Struct] | None:
-    """The table that a value of this type is, None where it is no table."""
+    """The struct of a table's type; None for other types."""
     for each in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         if isinstance(each, type) and issubclass(each, msgspec.Struct):
             return each

@@ -1,10 +1,10 @@
-"""In which line of a TOML file a key is."""
+"""Line numbers of the keys in a TOML file."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
 
 MAX_VALUE_LINES = 1_000
-"""How many lines a value may have before its end is no longer searched for."""
+"""The lines after which the end of a value is no longer searched for."""
 
 
 class KeyLines:
@@ -22,7 +22,7 @@ class KeyLines:
                     self._lines.setdefault(f"{table}.{key}" if table else key, number)
 
     def line_of(self, key: str) -> int | None:
-        """The line of a key, or of the innermost table around it; None if the document has neither."""
+        """The line of a key, else of the innermost table around it; None if the document has neither."""
         while key:
             if key in self._lines:
                 return self._lines[key]
@@ -31,7 +31,7 @@ class KeyLines:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Each table header, and each key with its value, which may have several lines; with the number of its first."""
+    """Yields each table header, and each key with its value, with the number of its first line."""
     lines = text.splitlines()
     at = 0
     while at < len(lines):
@@ -55,7 +55,7 @@ def _is_whole(statement: str) -> bool:
 
 
 def _keys(document: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    """Every dotted key, outer tables first."""
+    """Yields every dotted key, outer tables first."""
     for name, value in document.items():
         yield prefix + name
         if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Annotated
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -41,9 +42,12 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class WithConstants(Table, frozen=True):
-    """A table that gives fields of every event: `constants` has values by field."""
+    """A table that gives fields of every event."""
 
-    constants: dict[str, object] = msgspec.field(default_factory=dict)
+    constants: Annotated[
+        dict[str, object],
+        msgspec.Meta(description="By field of an event, a value that is the same in every row or item."),
+    ] = msgspec.field(default_factory=dict)
 
     @cached_property
     def constant_of(self) -> dict[str, object]:
@@ -52,9 +56,11 @@ class WithConstants(Table, frozen=True):
 
 
 class ColumnsTable(WithConstants, frozen=True):
-    """A table that maps columns: `columns` has their names by field of the event."""
+    """A table that maps columns."""
 
-    columns: dict[str, object] = msgspec.field(default_factory=dict)
+    columns: Annotated[
+        dict[str, object], msgspec.Meta(description="By field of an event, the column with its value.")
+    ] = msgspec.field(default_factory=dict)
 
     @cached_property
     def column_of(self) -> dict[str, str]:

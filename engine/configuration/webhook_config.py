@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 
-import msgspec
+from msgspec import Meta, field
 
 from pagefold.engine.configuration.event_filters import WithFilters, check_headers, check_own_fields, header_name
 from pagefold.engine.configuration.toml_tables import (
@@ -27,32 +27,65 @@ ROOT_PREFIX = "$."
 
 
 class WebhookConfig(WithConstants, WithFilters, frozen=True, kw_only=True):
-    """How a source's webhooks are signed, and where in their bodies the fields of an event are.
+    """How a source's webhooks are signed, and where in their bodies the fields of an event are."""
 
-    `secret_variables` names the environment variables that hold the secrets, two while a new one replaces the old.
-    `scheme` is that of Standard Webhooks, or an HMAC-SHA256 of the body in `header`, written in `encoding`; with a
-    `timestamp_header`, its value and a dot are signed before the body. `items` is the path of the array of items in a
-    body that has several. `paths` has dotted paths by field of the event; an index in them selects an element of an
-    array. `constants` has values by field. `version = "moment"` turns a time into a version: its microseconds since
-    1970. An item withdraws if a path in `withdrawals` leads to one of its values. An item counts if every path in
-    `only` leads to one of its values, a request if its headers match `only_headers`; what does not count is not kept.
-    """
-
-    secret_variables: Annotated[list[str], msgspec.Meta(min_length=1, max_length=2)]
-    scheme: Scheme = "standard"
-    header: str | None = None
-    timestamp_header: str | None = None
-    encoding: Encoding | None = None
-    items: str | None = None
-    version: Version = "integer"
-    paths: dict[str, object] = msgspec.field(default_factory=dict)
-    withdrawals: dict[str, object] = msgspec.field(default_factory=dict)
-    only: dict[str, object] = msgspec.field(default_factory=dict)
-    only_headers: dict[str, object] = msgspec.field(default_factory=dict)
+    secret_variables: Annotated[
+        list[str],
+        Meta(
+            min_length=1,
+            max_length=2,
+            description="The environment variables with the secrets: one, or two while a new secret replaces the old "
+            "one.",
+        ),
+    ]
+    scheme: Annotated[
+        Scheme,
+        Meta(
+            description="How requests are signed: as in Standard Webhooks, or by an HMAC-SHA256 of the body in a "
+            "header."
+        ),
+    ] = "standard"
+    header: Annotated[str | None, Meta(description="With `hmac-sha256`: the header with the signature.")] = None
+    timestamp_header: Annotated[
+        str | None,
+        Meta(
+            description="With `hmac-sha256`: the header with the time in seconds since 1970, if that and a dot are "
+            "signed before the body."
+        ),
+    ] = None
+    encoding: Annotated[Encoding | None, Meta(description="With `hmac-sha256`: the encoding of the signature.")] = None
+    items: Annotated[
+        str | None,
+        Meta(description="The path of the items in a body that has several. Without it, the body is one item."),
+    ] = None
+    version: Annotated[
+        Version,
+        Meta(
+            description="What `paths.sourceVersion` leads to: an integer, or a time, whose microseconds since 1970 "
+            "are the version."
+        ),
+    ] = "integer"
+    paths: Annotated[
+        dict[str, object],
+        Meta(
+            description="By field of an event, the path of its value: names and, in arrays, indices. A path that "
+            "begins with `$.` starts at the body's root, others at each item."
+        ),
+    ] = field(default_factory=dict)
+    withdrawals: Annotated[dict[str, object], Meta(description="By path, the values with which an item withdraws.")] = (
+        field(default_factory=dict)
+    )
+    only: Annotated[
+        dict[str, object],
+        Meta(description="By path, the accepted values. Other items are counted and not kept."),
+    ] = field(default_factory=dict)
+    only_headers: Annotated[
+        dict[str, object], Meta(description="By header, the accepted values. Other requests are counted and not read.")
+    ] = field(default_factory=dict)
 
     @cached_property
     def path_of(self) -> dict[str, str]:
-        """The path of each field."""
+        """The path of each field of an event."""
         return {target: str(path) for target, path in flatten_keys(self.paths)}
 
     @cached_property

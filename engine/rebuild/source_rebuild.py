@@ -159,7 +159,7 @@ class SourceRebuild:
         run = self._run
         complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
         orphans = run.counts.orphans if complete and not run.counts.unreadable else 0
-        self._too_much = self._losses.above(self._limit.of(run.live), orphans)
+        self._too_much = self._losses.above(self._limit.limit(run.live), orphans)
         withheld = run.withheld if self._too_much else 0
         if not self._too_much:
             await self._release()
@@ -425,7 +425,7 @@ class SourceRebuild:
 
     async def _must_ask(self) -> bool:
         """Holds the run if it would take away more than allowed without confirmation."""
-        allowed = self._limit.of(self._run.live)
+        allowed = self._limit.limit(self._run.live)
         orphans = self._run.counts.orphans if self._may_withdraw() else 0
         if self._confirmed or not (self._too_much or orphans > allowed):
             return False

@@ -33,7 +33,7 @@ class LostPages(NamedTuple):
     @property
     def needs_confirmation(self) -> bool:
         """Whether all live pages would go, or more than a rebuild may withdraw unconfirmed."""
-        return self.lost > UNCONFIRMED_LIMIT.of(self.shown) or 0 < self.lost == self.shown
+        return self.lost > UNCONFIRMED_LIMIT.limit(self.shown) or 0 < self.lost == self.shown
 
 
 async def find_lost_pages(store: Store, config: Config) -> LostPages:

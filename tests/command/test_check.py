@@ -11,6 +11,7 @@ import pytest
 from pagefold.engine.command.init import sample
 from tests.configuration.test_config import EXAMPLE
 from tests.support.command_line import run_pagefold
+from tests.support.documents import ROOT
 
 SECRETS = {
     "PIM_WEBHOOK_SECRET": "a-secret",
@@ -106,6 +107,19 @@ def test_the_schema_of_the_configuration(place: Path) -> None:
     for table, key, value in (("http", "reads", "closed"), ("work", "batch", 0), ("store", "colour", "red")):
         assert not validator.is_valid(document | {table: document.get(table, {}) | {key: value}})
     assert "pagefold schema config" in sample()
+
+
+def test_the_schema_describes_every_key() -> None:
+    """An editor shows for each key and table what docs/configuration.md says."""
+    schema = orjson.loads(run_pagefold("schema", "config").out)
+    tables = schema["$defs"]
+    for name, table in tables.items():
+        assert table["description"], name
+        for key, value in table["properties"].items():
+            described = value if "description" in value else tables[value["$ref"].rpartition("/")[2]]
+            assert described["description"].endswith("."), f"{name}.{key}"
+    description = schema["$defs"]["WorkConfig"]["properties"]["batch"]["description"]
+    assert description in (ROOT / "docs" / "configuration.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -134,9 +134,9 @@ WRONG = [
     (with_snapshot(FILE, 'ends = "never"'), f"{SNAPSHOT}.ends", "never"),
     (with_snapshot(URL, 'ends = "file"'), f"{SNAPSHOT}.ends", "goes with file"),
     (with_snapshot(FILE, 'settle = "soon"'), f"{SNAPSHOT}.settle", "such as '90s', '15m' or '2d'"),
-    (with_snapshot(FILE, "settle = -1"), f"{SNAPSHOT}.settle", "-1 is neither seconds"),
-    (with_snapshot(FILE, "settle = nan"), f"{SNAPSHOT}.settle", "nan is neither seconds"),
-    (with_snapshot(FILE, 'duration = "1000d"'), f"{SNAPSHOT}.duration", "at most 366 days"),
+    (with_snapshot(FILE, "settle = -1"), f"{SNAPSHOT}.settle", "-1 is neither a number of seconds"),
+    (with_snapshot(FILE, "settle = nan"), f"{SNAPSHOT}.settle", "nan is neither a number of seconds"),
+    (with_snapshot(FILE, 'duration = "1000d"'), f"{SNAPSHOT}.duration", "up to 366 days"),
     (with_snapshot(URL, 'duration = "2h"'), f"{SNAPSHOT}.duration", "goes with file"),
     (with_snapshot(FILE, "stable = true"), f"{SNAPSHOT}.stable", "goes with url"),
     (with_snapshot(FILE, 'hosts = ["a"]'), f"{SNAPSHOT}.hosts", "goes with url"),
@@ -382,7 +382,7 @@ def test_columns_may_be_written_in_either_form() -> None:
 )
 def test_the_limit_of_orphans(given: int | str | list[int | str], live: int, limit: int) -> None:
     """A number, a share of what is live, rounded down and never less than five, or the smallest of several."""
-    assert OrphanLimit.parse(given).of(live) == limit
+    assert OrphanLimit.parse(given).limit(live) == limit
     assert OrphanLimit.parse(["5%", 500]) == snapshot_in(with_snapshot(FILE)).orphan_limit
 
 
@@ -470,9 +470,10 @@ def test_the_sample_states_the_limits() -> None:
     for table, struct in limited.items():
         section = text.partition(f"[{table}]")[2]
         for field in msgspec.structs.fields(struct):
-            [meta] = getattr(field.type, "__metadata__", [None])
-            if meta is None:
+            limits = [each for each in getattr(field.type, "__metadata__", ()) if each.le is not None]
+            if not limits:
                 continue
+            [meta] = limits
             comment = section.partition(f"# {field.name} = ")[0].splitlines()[-1]
             low = f"above {meta.gt:g}, up to" if meta.gt is not None else f"{meta.ge:g} to"
             assert f"({low} {meta.le!s})" in comment, field.name

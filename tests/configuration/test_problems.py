@@ -48,7 +48,7 @@ PROBLEMS = [
     (3, "store.colour", "unknown key; the keys are url, schema"),
     (6, "sources.pim.domains", "unknown domain 'catalogue'; did you mean 'catalog'?"),
     (11, "sources.erp.snapshot.ends", "unknown value 'files'; did you mean 'file'? The values are marker, file"),
-    (12, "sources.erp.snapshot.settle", "'soon' is neither seconds"),
+    (12, "sources.erp.snapshot.settle", "'soon' is neither a number of seconds"),
     (14, "sources.erp.webhook.secret_variables[1]", "is not the name of an environment variable"),
     (18, "sources.erp.webhook.paths.sku", "'a..b' is not a dotted path"),
     (21, "channels.web-de.locale", "is required"),

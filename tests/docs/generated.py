@@ -1,8 +1,8 @@
 """The parts of the documentation that are made from the code: what an event, a payload and the configuration may have.
 
 A page has such a part between `<!-- generated: NAME -->` and `<!-- end -->`. Types, defaults and limits come from the
-structs. What a field means, the docstring below it says; for tables of the configuration and for events,
-`meanings.toml`.
+structs, and so do meanings: the docstring below a field of a payload, the description of a key of the configuration.
+What the fields of an event are, `event_fields.toml` says.
 """
 
 import ast
@@ -75,7 +75,7 @@ def _rows(header: str, rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def _event() -> str:
-    meanings = _meanings()["event"]
+    meanings = _meanings()
     fields = types.type_info(EventEnvelope)
     assert isinstance(fields, types.StructType)
     _compare("event", {field.encode_name for field in fields.fields}, meanings)
@@ -127,14 +127,19 @@ def _section_rows(struct: type[msgspec.Struct], prefix: str) -> Iterator[tuple[s
 
 def _table(name: str) -> str:
     """A table of the configuration, by its key with a wildcard, such as `sources X snapshot`."""
-    struct = _tables()[name]
-    meanings = _meanings()["configuration"].get(name.replace(" ", "_"), {})
-    fields = {field.encode_name: field for field in _fields(struct) if _struct_in(field.type) is None}
-    _compare(name, fields.keys(), meanings)
+    fields = [field for field in _fields(_tables()[name]) if _struct_in(field.type) is None]
     return _rows(
         "key | type | default | meaning",
-        ((f"`{key}`", _toml_type(field.type), _default(field), meanings[key]) for key, field in fields.items()),
+        ((f"`{field.encode_name}`", _toml_type(field.type), _default(field), _description(field)) for field in fields),
     )
+
+
+def _description(field: types.Field) -> str:
+    """The description of a key. Raises `UndocumentedError` if it has none."""
+    extra = (field.type.extra_json_schema if isinstance(field.type, types.Metadata) else None) or {}
+    if "description" not in extra:
+        raise UndocumentedError("configuration", fields={field.encode_name}, meanings=set())
+    return str(extra["description"])
 
 
 @cache
@@ -146,7 +151,7 @@ def _tables() -> dict[str, type[msgspec.Struct]]:
         for field in _fields(struct):
             inner = _struct_in(field.type)
             if inner is not None:
-                many = " X" if isinstance(field.type, types.DictType) else ""
+                many = " X" if isinstance(_plain(field.type), types.DictType) else ""
                 key = f"{prefix} {field.encode_name}{many}".strip()
                 found[key] = inner
                 collect(inner, key)
@@ -210,8 +215,8 @@ def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 
 @cache
-def _meanings() -> dict[str, dict[str, dict[str, str]]]:
-    return tomllib.loads((Path(__file__).parent / "meanings.toml").read_text("utf-8"))
+def _meanings() -> dict[str, dict[str, str]]:
+    return tomllib.loads((Path(__file__).parent / "event_fields.toml").read_text("utf-8"))
 
 
 def _compare(name: str, fields: Collection[str], meanings: Collection[str]) -> None:
