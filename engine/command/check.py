@@ -1,4 +1,4 @@
-"""`pagefold check`: everything that is wrong with the configuration, before a command meets it."""
+"""`pagefold check`: every problem of the configuration, before another command meets one."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -9,12 +9,11 @@ from pagefold.engine.command.console import count, print_error, write_json
 from pagefold.engine.command.options import AsJSON, Exit, Injected, Options
 from pagefold.engine.configuration.config import Config, InspectedConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError
 from pagefold.engine.intake.formats.debezium import DebeziumReader
 from pagefold.engine.intake.formats.webhook_bodies import WebhookReader
 from pagefold.engine.intake.formats.webhook_signatures import webhook_secret
-from pagefold.engine.snapshots.endpoint_client import token_in
+from pagefold.engine.snapshots.endpoint_client import bearer_token
 from pagefold.engine.snapshots.flat_json import columns_of
 from pagefold.engine.snapshots.json_rows import JSONRows
 from pagefold.engine.snapshots.sql_snapshot import database_url
@@ -25,7 +24,7 @@ def check(*, as_json: AsJSON = False, options: Injected = Options()) -> int:  # 
 
     Checks what every other command would: keys and values, the fields that webhooks, changes of tables and columns
     give, addresses, the secrets that the environment must have, and the folders of snapshot files. Opens no store, and
-    asks no source. Exit code 2 with problems.
+    reads from no source. Exit code 2 with problems.
 
     Parameters
     ----------
@@ -54,38 +53,32 @@ def problems_of(inspected: InspectedConfig, environment: Mapping[str, str]) -> l
     problems = list(inspected.problems)
     for name in inspected.config.sources:
         if not any(f"{each.key}.".startswith(f"sources.{name}.") for each in inspected.problems):
-            problems += map(inspected.located, _source_problems(inspected.config, name, environment))
+            problems += _source_problems(inspected.config, name, environment)
     return problems
 
 
 def _source_problems(config: Config, name: str, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
-    source, key = config.sources[name], f"sources.{name}"
+    source = config.sources[name]
     if source.webhook is not None:
-        yield from _secret_problems(f"{key}.webhook", source.webhook, environment)
+        for index in range(len(source.webhook.secret_variables)):
+            yield from _raised(partial(webhook_secret, config, name, index, environment))
         yield from _raised(partial(WebhookReader, config, name))
     if source.cdc is not None:
         yield from _raised(partial(DebeziumReader, config, name))
     if source.snapshot is not None:
         yield from _raised(partial(columns_of, config, name))
         yield from _raised(partial(JSONRows, config, name))
-        yield from _snapshot_problems(f"{key}.snapshot", source.snapshot, environment)
-
-
-def _secret_problems(key: str, webhook: WebhookConfig, environment: Mapping[str, str]) -> Iterator[ConfigurationError]:
-    for index, variable in enumerate(webhook.secret_variables):
-        place = f"{key}.secret_variables[{index}]"
-        yield from _raised(partial(webhook_secret, place, variable, environment, webhook))
+        yield from _snapshot_problems(config, name, source.snapshot, environment)
 
 
 def _snapshot_problems(
-    key: str, snapshot: SnapshotConfig, environment: Mapping[str, str]
+    config: Config, name: str, snapshot: SnapshotConfig, environment: Mapping[str, str]
 ) -> Iterator[ConfigurationError]:
     if snapshot.file is not None and not Path(snapshot.file).parent.is_dir():
         folder = Path(snapshot.file).parent
-        yield ConfigurationError(f"{key}.file", f"there is no folder {folder} in {Path.cwd()}")
-    yield from _raised(partial(token_in, environment, f"{key}.token_variable", snapshot.token_variable))
-    if snapshot.kind == "query":
-        yield from _raised(partial(database_url, snapshot, f"{key}.database_variable", environment))
+        yield config.error(f"sources.{name}.snapshot.file", f"there is no folder {folder} in {Path.cwd()}")
+    yield from _raised(partial(bearer_token, config, name, environment))
+    yield from _raised(partial(database_url, config, name, environment))
 
 
 def _raised(make: Callable[[], object]) -> Iterator[ConfigurationError]:

@@ -256,10 +256,10 @@ class _RebuildJob:
             raise UsageError("--domain", f"no source that is to be rebuilt has {' or '.join(chosen.domain or ())}")
         name = next(iter(configured), "erp")
         problem = (
-            f"there is none with a snapshot; write [sources.{name}.snapshot] and below it "
+            f"no source has a snapshot configured; write [sources.{name}.snapshot] and below it "
             f'file = "exports/{name}.ndjson", or url, or query. `--from log` needs none'
         )
-        raise UsageError("sources", problem)
+        raise self._shop.config.error("sources", problem)
 
     async def _rebuild(self, sources: Sequence[str]) -> None:
         chosen = self._chosen

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 import anyio
-import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -92,7 +91,7 @@ class _Shared(NamedTuple):
 def within_room(config: Config) -> Config:
     """The configuration, with its connections limited by the number of open files allowed."""
     connections = raise_file_limit(config.http.connections)
-    return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, connections=connections))
+    return config.with_http(connections=connections)
 
 
 async def _serve(shared: _Shared, start: Start | None = None) -> int:

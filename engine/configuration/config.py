@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, checked as a whole before anything starts. Every error names file, line and key.
+"""The configuration: one TOML file, checked completely before anything starts. Every error names file, line and key.
 
 The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the store (`PAGEFOLD_STORE`).
 """
@@ -6,8 +6,8 @@ The environment can name the file (`PAGEFOLD_CONFIG`) and replace the URL of the
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, lru_cache, partial
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -25,7 +25,7 @@ from pagefold.engine.configuration.http_config import HttpConfig
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig, check_snapshot
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.structure import StructureCheck
-from pagefold.engine.configuration.toml_lines import KeyLines
+from pagefold.engine.configuration.toml_lines import KeyPlaces
 from pagefold.engine.configuration.toml_tables import Table, redacted
 from pagefold.engine.configuration.webhook_config import WebhookConfig, check_webhook
 from pagefold.engine.errors import ConfigurationError
@@ -179,6 +179,21 @@ class Config(Table, frozen=True):
         """The rules that a source's events are validated by, beside those for all sources."""
         return Rules(zero_price=self.sources[source].zero_price == "accept")
 
+    def error(self, key: str, problem: str) -> ConfigurationError:
+        """An error of a key, with its place in the file, if the configuration was read from one."""
+        return ConfigurationError(key, problem, None if self._places is None else self._places.place_of(key))
+
+    def with_http(self, **settings: object) -> "Config":
+        """A copy with other settings of the HTTP server."""
+        copy = msgspec.structs.replace(self, http=msgspec.structs.replace(self.http, **settings))
+        copy.__dict__["_places"] = self._places
+        return copy
+
+    @cached_property
+    def _places(self) -> KeyPlaces | None:
+        """Where the keys are; None unless the configuration was read from a file, which sets it."""
+        return None
+
     def fingerprint(self, domain: AnyDomain) -> str:
         """Equal fingerprints: configuration and code give the domain's sections the same bytes."""
         parts = msgspec.json.encode([domain.name, *fingerprint_parts(domain, self.resolved_channels)])
@@ -202,8 +217,6 @@ class InspectedConfig(NamedTuple):
 
     config: Config
     problems: list[ConfigurationError]
-    located: Callable[[ConfigurationError], ConfigurationError]
-    """Adds to an error its place in the file."""
 
 
 def _valid(inspected: InspectedConfig) -> Config:
@@ -223,10 +236,10 @@ def _inspected(
     check = StructureCheck()
     config = msgspec.convert(check.repaired(document, kind), kind)
     problems = [*check.problems, *_problems(config)]
-    if file is None or not isinstance(source, str):
-        return InspectedConfig(config, problems, lambda error: error)
-    located = partial(_located, file=file, text=source, is_given=bool(url))
-    return InspectedConfig(config, sorted(map(located, problems), key=lambda each: _line(each.place)), located)
+    if file is not None and isinstance(source, str):
+        config.__dict__["_places"] = KeyPlaces(file, source, ["store.url"] if url else [])
+        problems = [config.error(each.key, each.problem) for each in problems]
+    return InspectedConfig(config, sorted(problems, key=lambda each: _line(each.place)))
 
 
 def _document(source: str | Mapping[str, object], file: str | None) -> dict[str, object]:
@@ -238,19 +251,6 @@ def _document(source: str | Mapping[str, object], file: str | None) -> dict[str,
         line = re.search(r"at line (\d+)", str(error))
         place = None if file is None else f"{file}:{line[1]}" if line else file
         raise ConfigurationError("", f"this is not TOML: {error}", place) from error
-
-
-def _located(error: ConfigurationError, *, file: str, text: str, is_given: bool) -> ConfigurationError:
-    """The error with its place in the file. A store URL that was given outside the file has none."""
-    if is_given and error.key == "store.url":
-        return error
-    line = _key_lines(text).line_of(error.key)
-    return ConfigurationError(error.key, error.problem, file if line is None else f"{file}:{line}")
-
-
-@lru_cache(maxsize=1)
-def _key_lines(text: str) -> KeyLines:
-    return KeyLines(text)
 
 
 def _line(place: str | None) -> int:

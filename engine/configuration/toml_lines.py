@@ -1,10 +1,34 @@
-"""Line numbers of the keys in a TOML file."""
+"""Where the keys of a TOML file are."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 
 MAX_VALUE_LINES = 1_000
 """The lines after which the end of a value is no longer searched for."""
+
+
+class KeyPlaces:
+    """The places of keys in a file, such as `pagefold.toml:12`. Lines are searched when the first place is asked for.
+
+    Keys in `overridden` have none: their values come from elsewhere.
+    """
+
+    def __init__(self, file: str, text: str, overridden: Collection[str] = ()) -> None:
+        self._file = file
+        self._text = text
+        self._overridden = overridden
+
+    def place_of(self, key: str) -> str | None:
+        """The file, and the line of the key or of the innermost table around it, if there is one."""
+        if key in self._overridden:
+            return None
+        line = self._lines.line_of(key)
+        return self._file if line is None else f"{self._file}:{line}"
+
+    @cached_property
+    def _lines(self) -> "KeyLines":
+        return KeyLines(self._text)
 
 
 class KeyLines:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from pagefold.engine.configuration.config import Config
 from pagefold.engine.dead_letters.webhook_retrier import Entrance, Outcome, Reader, Request
 from pagefold.engine.errors import Rejected
 from pagefold.engine.events import AppendResult, DomainEvent
@@ -48,7 +47,8 @@ class RequestIntake:
         self._waiting = 0
         self.cloudevents = CloudEventReader(config.sources)
         self.hooks = {
-            name: Hook(_signatures(config, name, environment), reader) for name, reader in self._readers("webhook")
+            name: Hook(SignatureVerifier(config, name, environment), reader)
+            for name, reader in self._readers("webhook")
         }
         self.tables = dict(self._readers("cdc"))
 
@@ -110,9 +110,3 @@ def _many_waiting() -> Problem:
 
 def _far_behind(seconds: float, limit: float) -> Problem:
     return overloaded(f"folding is {seconds:.0f} s behind, more than {limit:g} s", LAG_RETRY_SECONDS)
-
-
-def _signatures(config: Config, name: str, environment: Mapping[str, str]) -> SignatureVerifier:
-    settings = config.sources[name].webhook
-    assert settings is not None, name  # noqa: S101  # it has a reader
-    return SignatureVerifier(f"sources.{name}.webhook", settings, environment)

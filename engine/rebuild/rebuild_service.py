@@ -14,6 +14,7 @@ from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
+from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.errors import ConfigurationError, RebuildInProgress, RunNotResumable, SourceFailed
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import EpochRegistry
@@ -148,10 +149,10 @@ class RebuildService:
         for name in names or ():
             if name not in configured:
                 raise ConfigurationError(
-                    "--source", f"unknown source {name!r}; the sources are {', '.join(configured)}"
+                    "--source", f"unknown source {name!r}; {suggestion(name, configured, 'sources')}"
                 )
             if configured[name].snapshot is None:
-                raise ConfigurationError(f"sources.{name}.snapshot", "is required: configure the source's snapshot")
+                raise self._config.error(f"sources.{name}.snapshot", "is required: configure the source's snapshot")
         return [
             name
             for name, source in configured.items()

@@ -7,7 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import ConfigurationError
+from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.runtime.task_groups import unwrap_group
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
@@ -32,10 +32,10 @@ async def open_snapshot(
 def _snapshot(config: Config, source: str, group: TaskGroup, traffic: RequestLimiter) -> Snapshot:
     key = f"sources.{source}"
     if source not in config.sources:
-        raise ConfigurationError(key, f"unknown source; the sources are {', '.join(config.sources)}")
+        raise config.error(key, f"unknown source; {suggestion(source, config.sources, 'sources')}")
     settings = config.sources[source].snapshot
     if settings is None:
-        raise ConfigurationError(f"{key}.snapshot", "is required: the source has no snapshot")
+        raise config.error(f"{key}.snapshot", "is required: the source has no snapshot")
     match settings.kind:
         case "file":
             from pagefold.engine.snapshots.file_snapshot import FileSnapshot  # noqa: PLC0415  # a command waits for what it needs only

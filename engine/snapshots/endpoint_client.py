@@ -12,8 +12,9 @@ import anyio
 import httpx2
 import stamina
 
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import ConfigurationError, SourceFailed
+from pagefold.engine.errors import SourceFailed
 from pagefold.engine.intake.strict_json import BYTE_ORDER_MARK
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.snapshots.request_limiter import RequestLimiter
@@ -157,15 +158,18 @@ class EndpointClient:
         return bytes(body)
 
 
-def token_in(environment: Mapping[str, str], key: str, variable: str | None) -> str | None:
-    """The token in an environment variable. Raises `ConfigurationError`, which never shows it."""
+def bearer_token(config: Config, source: str, environment: Mapping[str, str]) -> str | None:
+    """The token of a source's endpoint, if it needs one. Raises `ConfigurationError`, which never shows it."""
+    snapshot = config.sources[source].snapshot
+    variable = None if snapshot is None else snapshot.token_variable
     if variable is None:
         return None
+    key = f"sources.{source}.snapshot.token_variable"
     token = environment.get(variable, "").strip()
     if not token:
-        raise ConfigurationError(key, f"the environment variable {variable} is not set or empty")
+        raise config.error(key, f"the environment variable {variable} is not set or empty")
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise ConfigurationError(key, f"{variable} is not a token: it has characters that a header cannot contain")
+        raise config.error(key, f"{variable} is not a token: it has characters that a header cannot contain")
     return token
 
 

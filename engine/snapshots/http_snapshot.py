@@ -14,7 +14,7 @@ from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.snapshots.coverage import NOTHING_FIXED, Coverage
-from pagefold.engine.snapshots.endpoint_client import EndpointClient, token_in
+from pagefold.engine.snapshots.endpoint_client import EndpointClient, bearer_token
 from pagefold.engine.snapshots.endpoint_responses import ResponseParser, RowsResponse
 from pagefold.engine.snapshots.flat_json import FlatJSON, columns_of
 from pagefold.engine.snapshots.json_rows import Found, JSONRows, RowCounter
@@ -53,8 +53,7 @@ class HTTPSnapshot(ReadAhead):
         parts = urlsplit(address)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         self.identity = f"{self.name}:{sha256(address.encode()).hexdigest()[:16]}"
-        key = f"sources.{source}.snapshot.token_variable"
-        self._token = token_in(os.environ, key, self._settings.token_variable)
+        self._token = bearer_token(config, source, os.environ)
         columns = columns_of(config, source)
         self._rows = FlatJSON(columns, self.name) if columns.by_target else JSONRows(config, source)
         self._coverage = Coverage.of(config, source, self._rows.fixed)

@@ -14,7 +14,7 @@ from pagefold.domains.domain import DECODE_ERRORS
 from pagefold.domains.values import NonNegative, Timestamp
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
-from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.event_parser import EventEnvelope, parse_envelope, parse_event
 from pagefold.engine.intake.mapping.column_mapping import default_values
@@ -145,7 +145,7 @@ def _constants(config: Config, source: str) -> dict[str, str]:
     for target, value in fixed.items():
         if value not in allowed[target]:
             problem = f"{value!r} is not allowed; use one of {', '.join(allowed[target])}"
-            raise ConfigurationError(f"sources.{source}.snapshot.constants.{target}", problem)
+            raise config.error(f"sources.{source}.snapshot.constants.{target}", problem)
     return fixed
 
 

@@ -17,7 +17,7 @@ from pagefold.engine.configuration.addresses import POSTGRES_SCHEMES, postgres_u
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.snapshot_config import SnapshotConfig
 from pagefold.engine.configuration.toml_tables import redacted
-from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
+from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.column_mapping import BoundColumns
 from pagefold.engine.snapshots.flat_json import Binding
@@ -54,7 +54,7 @@ class SQLSnapshot(ReadAhead):
         super().__init__(group)
         settings = config.sources[source].snapshot or SnapshotConfig()
         self._source = source
-        self._database = database_url(settings, f"sources.{source}.snapshot.database_variable", os.environ)
+        self._database = database_url(config, source, os.environ)
         self._query = settings.query or ""
         self.name = redacted(self._database)
         self._binding = Binding(config, source, self.name)
@@ -172,15 +172,21 @@ def _raw(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def database_url(settings: SnapshotConfig, key: str, environment: Mapping[str, str]) -> str:
-    """The URL of the source's database, from the file or the environment. Raises `ConfigurationError`."""
-    if settings.database is not None or settings.database_variable is None:
+def database_url(config: Config, source: str, environment: Mapping[str, str]) -> str:
+    """The URL of a source's database, from the file or the environment; "" if it needs none.
+
+    Raises `ConfigurationError`, which never shows it.
+    """
+    settings = config.sources[source].snapshot or SnapshotConfig()
+    variable = settings.database_variable
+    if settings.database is not None or variable is None:
         return settings.database or ""
-    url = environment.get(settings.database_variable, "").strip()
+    key = f"sources.{source}.snapshot.database_variable"
+    url = environment.get(variable, "").strip()
     if not url:
-        raise ConfigurationError(key, f"the environment has no {settings.database_variable}, or an empty one")
+        raise config.error(key, f"the environment variable {variable} is not set or empty")
     if scheme_of(url) not in POSTGRES_SCHEMES:
-        raise ConfigurationError(key, f"what {settings.database_variable} holds is not a URL such as postgresql://…")
+        raise config.error(key, f"{variable} is not a URL such as postgresql://…")
     if (fault := postgres_url_error(url)) is not None:
-        raise ConfigurationError(key, f"the URL in {settings.database_variable} {fault}")
+        raise config.error(key, f"the URL in {variable} {fault}")
     return url

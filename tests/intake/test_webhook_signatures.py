@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
+from pagefold.engine.configuration.config import Config, SourceConfig, StoreConfig
 from pagefold.engine.configuration.webhook_config import WebhookConfig
 from pagefold.engine.errors import ConfigurationError, Rejected
 from pagefold.engine.intake.formats.webhook_signatures import MAX_SIGNATURES, TOLERANCE, SignatureVerifier
@@ -22,9 +23,16 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 BODY = '{"sku":"Größe"}'.encode()
 
 
+def verifier(settings: WebhookConfig, environment: Mapping[str, str] = ENVIRONMENT) -> SignatureVerifier:
+    """The verifier of a source with these settings."""
+    source = SourceConfig(domains=["pricing"], webhook=settings)
+    config = Config(store=StoreConfig(url="sqlite:///nowhere"), sources={"erp": source}, channels={})
+    return SignatureVerifier(config, "erp", environment)
+
+
 def standard(*names: str) -> SignatureVerifier:
     """Standard Webhooks, by the secrets in these variables."""
-    return SignatureVerifier(KEY, WebhookConfig(secret_variables=list(names)), ENVIRONMENT)
+    return verifier(WebhookConfig(secret_variables=list(names)))
 
 
 def plain(
@@ -32,7 +40,7 @@ def plain(
 ) -> SignatureVerifier:
     """One header, by the plain secrets in these variables."""
     settings = {"secret_variables": list(secrets), "scheme": "hmac-sha256", "header": header, "encoding": encoding}
-    return SignatureVerifier(KEY, WebhookConfig(**settings), ENVIRONMENT)  # type: ignore[arg-type]  # the test's own words
+    return verifier(WebhookConfig(**settings))  # type: ignore[arg-type]  # the test's own words
 
 
 def signed(secret: str = NEW, body: bytes = BODY, moment: datetime = NOW) -> dict[str, str]:
@@ -68,7 +76,7 @@ def test_what_the_library_signs_is_taken(body: bytes, secret: bytes, *, padded: 
     """Any body, signed with any secret, with the padding of its base64 or without."""
     text = "whsec_" + base64.b64encode(secret).decode()
     environment = {"S": text if padded else text.rstrip("=")}
-    signatures = SignatureVerifier(KEY, WebhookConfig(secret_variables=["S"]), environment)
+    signatures = verifier(WebhookConfig(secret_variables=["S"]), environment)
     assert fault(signatures, signed(text, body), body) is None
     assert fault(signatures, signed(text, body), body + b" ") is not None
 
@@ -194,7 +202,7 @@ def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
         encoding="hex",
         timestamp_header="X-Akeneo-Request-Timestamp",
     )
-    signatures = SignatureVerifier(KEY, settings, ENVIRONMENT)
+    signatures = verifier(settings)
     moment = str(int(NOW.timestamp()))
     digest = hmac.new("hush, große".encode(), f"{moment}.".encode() + BODY, hashlib.sha256).hexdigest()
     headers = {"X-Akeneo-Request-Signature": digest, "X-Akeneo-Request-Timestamp": moment}
@@ -228,7 +236,7 @@ def test_a_secret_that_cannot_be_used_is_named(value: str | None, problem: str) 
     """The server does not start without its secrets, and does not tell what the environment has in their place."""
     environment = {} if value is None else {"ERP_SECRET": value}
     with pytest.raises(ConfigurationError, match=problem) as caught:
-        SignatureVerifier(KEY, WebhookConfig(secret_variables=["ERP_SECRET"]), environment)
+        verifier(WebhookConfig(secret_variables=["ERP_SECRET"]), environment)
     assert caught.value.key == f"{KEY}.secret_variables[0]"
     assert "hush" not in str(caught.value)
     assert "aHVzaA" not in str(caught.value)

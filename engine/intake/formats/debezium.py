@@ -24,7 +24,7 @@ from msgspec import UNSET
 
 from pagefold.engine.configuration.cdc_config import CdcConfig
 from pagefold.engine.configuration.config import Config
-from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.errors import Rejected
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.formats.json_bodies import Headers, documents_in, read_document
 from pagefold.engine.intake.formats.kafka_connect import ConnectType, column_types, decode_value, timestamp_at
@@ -306,7 +306,7 @@ class DebeziumReader:
 def _settings(config: Config, source: str) -> CdcConfig:
     settings = config.sources[source].cdc
     if settings is None:
-        raise ConfigurationError(f"sources.{source}.cdc", "is required: without it, changes of tables cannot be read")
+        raise config.error(f"sources.{source}.cdc", "is required: without it, changes of tables cannot be read")
     return settings
 
 

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.webhook_config import ROOT_PREFIX, WebhookConfig
-from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, read_document
 from pagefold.engine.intake.formats.partial_event import PartialEvent
 from pagefold.engine.intake.formats.request_parts import (
@@ -30,6 +30,7 @@ from pagefold.engine.intake.formats.request_parts import (
     RequestParts,
     part_size_error,
 )
+from pagefold.engine.intake.formats.webhook_signatures import webhook_settings
 from pagefold.engine.intake.mapping.column_mapping import ColumnMapping, ColumnNames
 from pagefold.engine.intake.mapping.value_conversion import to_raw_json, to_timestamp, value_at
 from pagefold.engine.intake.mapping.value_filters import is_one_of, unmatched_header
@@ -53,7 +54,7 @@ class WebhookReader:
     """Reads the requests of one source. Raises `ConfigurationError` for paths that cannot work."""
 
     def __init__(self, config: Config, source: str) -> None:
-        settings = _settings(config, source)
+        settings = webhook_settings(config, source)
         targets = list(settings.path_of)
         naming = ColumnNames("webhook", "paths", {target: target for target in targets}, settings.constant_of)
         self._paths = [_path(target, settings) for target in targets]
@@ -130,13 +131,6 @@ class WebhookReader:
 
     def _withdraws(self, item: object, request: object) -> bool:
         return any(is_one_of(_look_up(path, item, request), values) for path, values in self._withdrawn_by)
-
-
-def _settings(config: Config, source: str) -> WebhookConfig:
-    settings = config.sources[source].webhook
-    if settings is None:
-        raise ConfigurationError(f"sources.{source}.webhook", "is required: without it, webhooks cannot be read")
-    return settings
 
 
 def _path(target: str, settings: WebhookConfig) -> _Path:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.webhook_config import WebhookConfig
-from pagefold.engine.errors import ConfigurationError, Rejected
+from pagefold.engine.errors import Rejected
 from pagefold.engine.intake.formats.json_bodies import Headers, header_of
 
 TOLERANCE = timedelta(minutes=5)
@@ -36,17 +37,12 @@ IDENTIFIER, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-s
 
 
 class SignatureVerifier:
-    """Checks the signatures of one source. Raises `ConfigurationError` if the environment lacks its secrets.
+    """Checks the signatures of one source. Raises `ConfigurationError` if the environment lacks its secrets."""
 
-    `key` is where `settings` are in the configuration, such as `sources.erp.webhook`.
-    """
-
-    def __init__(self, key: str, settings: WebhookConfig, environment: Mapping[str, str]) -> None:
-        self._settings = settings
-        self._secrets = [
-            webhook_secret(f"{key}.secret_variables[{index}]", name, environment, settings)
-            for index, name in enumerate(settings.secret_variables)
-        ]
+    def __init__(self, config: Config, source: str, environment: Mapping[str, str]) -> None:
+        self._settings = webhook_settings(config, source)
+        count = len(self._settings.secret_variables)
+        self._secrets = [webhook_secret(config, source, index, environment) for index in range(count)]
 
     def check(self, headers: Headers, body: bytes, now: datetime) -> None:
         """Returns if the body is signed by the source. Raises `Rejected`, which names the header."""
@@ -86,11 +82,21 @@ class SignatureVerifier:
             raise Rejected(name, "does not match")
 
 
-def webhook_secret(key: str, name: str, environment: Mapping[str, str], settings: WebhookConfig) -> bytes:
-    """The secret in an environment variable. Raises `ConfigurationError`, which never shows it."""
+def webhook_settings(config: Config, source: str) -> WebhookConfig:
+    """How a source's webhooks are read. Raises `ConfigurationError` if the configuration does not say."""
+    settings = config.sources[source].webhook
+    if settings is None:
+        raise config.error(f"sources.{source}.webhook", "is required: without it, webhooks cannot be read")
+    return settings
+
+
+def webhook_secret(config: Config, source: str, index: int, environment: Mapping[str, str]) -> bytes:
+    """One of a source's secrets, from the environment. Raises `ConfigurationError`, which never shows it."""
+    settings = webhook_settings(config, source)
+    name, key = settings.secret_variables[index], f"sources.{source}.webhook.secret_variables[{index}]"
     text = environment.get(name, "").strip()
     if not text:
-        raise ConfigurationError(key, f"the environment variable {name} is not set")
+        raise config.error(key, f"the environment variable {name} is not set or empty")
     if settings.scheme != "standard":
         return text.encode(errors="surrogateescape")
     text = text.removeprefix(_SECRET_PREFIX).rstrip("=")
@@ -98,10 +104,10 @@ def webhook_secret(key: str, name: str, environment: Mapping[str, str], settings
         secret = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         problem = f"{name} is not a Standard Webhooks secret: expected {_SECRET_PREFIX} and base64"
-        raise ConfigurationError(key, problem) from None
+        raise config.error(key, problem) from None
     if len(secret) < MIN_SECRET_BYTES:
         problem = f"the secret in {name} has {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed"
-        raise ConfigurationError(key, problem)
+        raise config.error(key, problem)
     return secret
 
 

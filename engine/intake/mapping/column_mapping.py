@@ -16,7 +16,7 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.spelling import suggestion
 from pagefold.engine.configuration.toml_tables import event_field_error
-from pagefold.engine.errors import ConfigurationError, Rejected, SourceFailed
+from pagefold.engine.errors import Rejected, SourceFailed
 from pagefold.engine.events import DomainEvent
 from pagefold.engine.intake.mapping.payload_types import ExpectedType, expected_type
 from pagefold.engine.intake.mapping.value_conversion import (
@@ -75,9 +75,9 @@ class ColumnMapping:
         for table, targets in ((naming.table, self.by_target), ("constants", self._constants)):
             for target in targets:
                 if (problem := self._target_error(target)) is not None:
-                    raise ConfigurationError(f"{self._key}.{table}.{target}", problem)
+                    raise config.error(f"{self._key}.{table}.{target}", problem)
         if self.by_target and (missing := self._missing(self.by_target)) is not None:
-            raise ConfigurationError(f"{self._key}.{self._table}.{missing}", "is required: name its column")
+            raise config.error(f"{self._key}.{self._table}.{missing}", "is required: name its column")
 
     def bind(self, names: Sequence[str], where: str) -> "BoundColumns":
         """Binds the mapping to the columns of a row. Without configured columns, names are targets.

@@ -15,7 +15,7 @@ import asyncpg
 
 from pagefold.engine.configuration.config import Config
 from pagefold.engine.configuration.toml_tables import redacted
-from pagefold.engine.errors import ConfigurationError, StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnusable
+from pagefold.engine.errors import StoreDamaged, StoreReadOnly, StoreUnavailable, StoreUnusable
 from pagefold.engine.stores.sql_files import statements
 
 PACKAGE = "pagefold.engine.stores.postgres"
@@ -246,7 +246,7 @@ class Connections:
     def __init__(self, config: Config) -> None:
         self.name = redacted(config.store.url)
         self.schema = config.store.schema
-        self._url = config.store.url
+        self._config = config
         self._lease_milliseconds = round(config.work.lease_seconds * 1000)
         self.writer = Pool(self, 1)
         self.readers = Pool(self, READER_CONNECTIONS)
@@ -272,7 +272,7 @@ class Connections:
         try:
             with translate_errors(self.name):
                 connection = await asyncpg.connect(
-                    self._url,
+                    self._config.store.url,
                     timeout=CONNECT_SECONDS,
                     command_timeout=command_seconds,
                     max_cached_statement_lifetime=0,
@@ -280,7 +280,7 @@ class Connections:
                 )
         except ValueError as error:  # shown only if it is asyncpg's own: it may quote a part of the password
             reason = error if isinstance(error, asyncpg.ClientConfigurationError) else "is not a PostgreSQL URL"
-            raise ConfigurationError("store.url", str(reason)) from None
+            raise self._config.error("store.url", str(reason)) from None
         return Session(self.name, connection)
 
     async def close(self) -> None:
