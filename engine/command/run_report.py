@@ -10,7 +10,7 @@ from rich.text import Text
 from pagefold.domains.domain import JSON
 from pagefold.engine.command.console import JSONList, count, duration, printable, shortened
 from pagefold.engine.command.verify import SHOWN_FIELDS, change_lines
-from pagefold.engine.rebuild.rebuild_service import Condition, RebuildService, RunReport
+from pagefold.engine.rebuild.rebuild_service import RebuildService, ReportedRunState, RunReport
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.stores.event_state import DriftKind
 from pagefold.projections.field_changes import FieldChange
@@ -31,7 +31,7 @@ ALL = 1_000
 """More than a run keeps of anything."""
 
 
-STATE_STYLES: "Mapping[Condition, str]" = {
+STATE_STYLES: "Mapping[ReportedRunState, str]" = {
     "running": "cyan",
     "interrupted": "yellow",
     "held": "yellow",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pagefold.engine.snapshots.snapshot import Snapshot
 
-LEAST_SHARE = 95
+MIN_SHARE_PERCENT = 95
 """The least rows, in per cent of the last complete run, of a file that has no end marker."""
 
 
@@ -45,9 +45,7 @@ def _judge_size(rows: int, baseline: int | None, *, confirmed: bool) -> Verdict:
     if baseline is None:
         reason = f"the first of its kind: it has no end marker, and no earlier one to measure its {rows:,} rows by"
         return Verdict(complete=False, reason=reason, baseline=rows)
-    if confirmed or rows * 100 >= baseline * LEAST_SHARE:
+    if confirmed or rows * 100 >= baseline * MIN_SHARE_PERCENT:
         return Verdict(complete=True, reason="", baseline=rows)
-    reason = (
-        f"it has {rows:,} rows, fewer than {LEAST_SHARE} % of the {baseline:,} of the last complete one; --yes takes it"
-    )
+    reason = f"it has {rows:,} rows, fewer than {MIN_SHARE_PERCENT} % of the {baseline:,} of the last complete one; --yes takes it"
     return Verdict(complete=False, reason=reason, baseline=baseline)

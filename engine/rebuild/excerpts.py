@@ -2,13 +2,13 @@
 
 from pagefold.domains.domain import JSON
 
-MOST_EXAMPLES = 20
+MAX_EXAMPLES = 20
 """Samples and refusals that a run keeps, and fields in a sample."""
 
-LONGEST_TEXT = 200
+MAX_TEXT_LENGTH = 200
 """Characters of a value, a path or a reason in a sample."""
 
-LONGEST_REASON = 2_000
+MAX_REASON_LENGTH = 2_000
 """Characters of why a run failed or started over."""
 
 
@@ -17,7 +17,7 @@ def clean(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
+def shorten(text: str, longest: int = MAX_TEXT_LENGTH) -> str:
     """The text without lone surrogates, cut to a maximum length."""
     return clean(text if len(text) <= longest else text[: longest - 1] + "…")
 
@@ -27,5 +27,5 @@ def shortened(value: JSON) -> JSON:
     if isinstance(value, str):
         return shorten(value)
     if isinstance(value, dict):
-        return {shorten(name): shortened(each) for name, each in list(value.items())[:MOST_EXAMPLES]}
-    return [shortened(each) for each in value[:MOST_EXAMPLES]] if isinstance(value, list) else value
+        return {shorten(name): shortened(each) for name, each in list(value.items())[:MAX_EXAMPLES]}
+    return [shortened(each) for each in value[:MAX_EXAMPLES]] if isinstance(value, list) else value

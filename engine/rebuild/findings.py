@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pagefold.domains.domain import JSON
 from pagefold.engine.rebuild.row_comparer import Comparison
-from pagefold.engine.rebuild.row_order import SHOWN, Refusal, SkippedRows
+from pagefold.engine.rebuild.row_order import MAX_REFUSALS, Refusal, SkippedRows
 from pagefold.engine.rebuild.run_aggregate import RunCounts
 
 
@@ -22,32 +22,32 @@ class Findings:
     place: tuple[JSON, str] | None = None
     repetitions: int = 0
 
-    def with_aside(self, aside: SkippedRows) -> "Findings":
+    def with_skipped(self, skipped: SkippedRows) -> "Findings":
         """These findings and skipped rows."""
         counts = RunCounts(
-            rows=aside.refused + aside.repeated + aside.elsewhere,
-            refused=aside.refused,
-            unreadable=aside.unreadable,
-            repeated=aside.repeated,
-            elsewhere=aside.elsewhere,
+            rows=skipped.refused + skipped.repeated + skipped.elsewhere,
+            refused=skipped.refused,
+            unreadable=skipped.unreadable,
+            repeated=skipped.repeated,
+            elsewhere=skipped.elsewhere,
         )
         return replace(
             self,
             counts=self.counts + counts,
-            refusals=[*self.refusals, *aside.refusals][:SHOWN],
-            repetitions=self.repetitions + aside.repetitions,
+            refusals=[*self.refusals, *skipped.refusals][:MAX_REFUSALS],
+            repetitions=self.repetitions + skipped.repetitions,
         )
 
 
-class Compared(NamedTuple):
+class ComparedChunk(NamedTuple):
     """The result of comparing a chunk.
 
-    `place` is where a run resumes after it, in the snapshot and in the log; None if it cannot resume there. `aside` are
+    `place` is where a run resumes after it, in the snapshot and in the log; None if it cannot resume there. `skipped` are
     the rows skipped before it, `sorted` is as in `RowChunk`. `withheld` counts corrections that wait.
     """
 
     comparison: Comparison
     place: tuple[JSON, str] | None
-    aside: SkippedRows = SkippedRows()
+    skipped: SkippedRows = SkippedRows()
     sorted: tuple[int, int] | None = None
     withheld: int = 0

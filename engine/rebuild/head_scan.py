@@ -8,16 +8,16 @@ from typing import NamedTuple, Self
 
 from pagefold.engine.stores.store import SEPARATOR, HeadContents, Log
 
-STREAMS = 10_000
+STREAMS_PER_READ = 10_000
 """Streams per read."""
 
-READ_BYTES = 16 * 1024 * 1024
+MAX_READ_BYTES = 16 * 1024 * 1024
 """Bytes of one read, unless a single head has more."""
 
 READ_AHEAD = 2
 """Reads that are made ahead."""
 
-_BEHIND = b" "
+_AFTER_SEPARATOR = b" "
 """Sorts after the separator, and before any character that may continue a longer name."""
 
 
@@ -39,7 +39,7 @@ class Span(NamedTuple):
     `since` as in `Log.head_contents`.
     """
 
-    tails: Collection[str]
+    suffixes: Collection[str]
     after: str
     below: str
     since: int
@@ -60,28 +60,28 @@ class HeadScan:
     @asynccontextmanager
     async def of(cls, log: Log, span: Span) -> AsyncIterator[Self]:
         """A scan of a span."""
-        walk = cls(log, span)
-        reading = asyncio.create_task(walk._read_ahead())
+        scan = cls(log, span)
+        reading = asyncio.create_task(scan._read_ahead())
         try:
-            yield walk
+            yield scan
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
 
-    async def stretch(self, upto: str | None) -> HeadChunk:
+    async def chunk(self, upto: str | None) -> HeadChunk:
         """The heads of the next streams, up to a name, or to the end if it is None."""
         if not self._ended and (upto is None or self._after < upto):
-            await self._go_on()
+            await self._continue()
         if upto is None or not (self._ended or self._after >= upto):
             entries, self._entries = self._entries, []
             return HeadChunk(entries, self._after, self._ended)
         self._after = max(self._after, upto)
-        index = bisect_left(self._entries, upto.encode() + _BEHIND)
+        index = bisect_left(self._entries, upto.encode() + _AFTER_SEPARATOR)
         entries, self._entries = self._entries[:index], self._entries[index:]
         return HeadChunk(entries, upto, reached=True)
 
-    async def _go_on(self) -> None:
+    async def _continue(self) -> None:
         match await self._read.get():
             case Exception() as error:
                 raise error
@@ -99,12 +99,12 @@ class HeadScan:
 
     async def _read_ahead(self) -> None:
         """Reads until the end or an error, which is raised by the next call."""
-        tails, after, below, since = self._span
+        suffixes, after, below, since = self._span
         end: str | None = after
         while end is not None:
             try:
                 read = await self._log.head_contents(
-                    tails, after=end, below=below, limit=STREAMS, max_bytes=READ_BYTES, since=since
+                    suffixes, after=end, below=below, limit=STREAMS_PER_READ, max_bytes=MAX_READ_BYTES, since=since
                 )
             except Exception as error:  # noqa: BLE001  # it is raised where the heads are taken
                 await self._read.put(error)

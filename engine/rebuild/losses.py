@@ -17,7 +17,7 @@ from pagefold.domains.domain import DECODE_ERRORS, JSON
 from pagefold.engine.events import NULL
 from pagefold.engine.rebuild.row_comparer import PendingRepair
 
-WHOLE = ""
+ROOT_PATH = ""
 """The path of the whole payload."""
 
 MAX_PATHS = 1_000
@@ -65,11 +65,11 @@ class Losses:
     ) -> tuple[list[PendingRepair], list[PendingRepair]]:
         """Counts what corrections take away. Returns those that take nothing away, and those that do.
 
-        `suspects` as returned by `suspects_in`, if known.
+        `suspects` as returned by `find_suspects`, if known.
         """
         taking: list[PendingRepair] = []
-        for each in suspects_in(corrections) if suspects is None else suspects:
-            lost = lost_in(each.topic, each.before, each.content)
+        for each in find_suspects(corrections) if suspects is None else suspects:
+            lost = lost_values(each.topic, each.before, each.content)
             for path, value in lost:
                 self._count(path, each.originator_id, value)
             if lost:
@@ -84,7 +84,7 @@ class Losses:
         return [
             Loss(path, streams, self._samples[path])
             for path, streams in sorted(self._streams.items(), key=lambda each: (-each[1], each[0]))
-            if streams + (orphans if path == WHOLE else 0) > limit
+            if streams + (orphans if path == ROOT_PATH else 0) > limit
         ]
 
     def _count(self, path: str, stream: str, value: JSON) -> None:
@@ -95,7 +95,7 @@ class Losses:
                 samples.append([stream, value])
 
 
-def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JSON]]:
+def lost_values(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JSON]]:
     """The paths at which `before` has a value and `content` has none, with those values."""
     if before in (b"", NULL):
         return ()
@@ -109,12 +109,12 @@ def lost_in(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str, JS
     if isinstance(has, dict) and _is_value(has):
         has = _DEFAULTS[topic] | has
     if isinstance(has, dict) and has.get("enabled") is False and had.get("enabled", True):
-        lost.append((WHOLE, had))  # disabling a product takes its page away
-    _compare(had, has, WHOLE, lost)
+        lost.append((ROOT_PATH, had))  # disabling a product takes its page away
+    _compare(had, has, ROOT_PATH, lost)
     return lost
 
 
-def suspects_in(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
+def find_suspects(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
     """The corrections that may take something away: all but those whose payloads differ in digits only.
 
     A change of digits loses nothing, as long as no text or list is empty and no name has digits.

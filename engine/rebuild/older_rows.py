@@ -12,15 +12,15 @@ import msgspec
 from eventsourcing.utils import register_topic
 
 from pagefold.engine.events import ValidatedEvent
-from pagefold.engine.rebuild.excerpts import MOST_EXAMPLES
+from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
 from pagefold.engine.rebuild.run_observer import Finding
 
-MOST_BYTES = 2 * 1024 * 1024
+MAX_EVENT_BYTES = 2 * 1024 * 1024
 """Bytes of the rows in one event of a run; the last row may exceed them."""
 
 
-class Again(NamedTuple):
+class RecreatedCandidate(NamedTuple):
     """A row that may be a recreated record, as JSON can hold it."""
 
     number: int
@@ -33,7 +33,7 @@ class Again(NamedTuple):
     correlation_id: str | None
 
     @classmethod
-    def of(cls, number: int, statement: ValidatedEvent) -> "Again":
+    def of(cls, number: int, statement: ValidatedEvent) -> "RecreatedCandidate":
         """The row of this number, which names no epoch."""
         stream, version, topic = statement.originator_id, statement.originator_version, statement.topic
         content, occurred_at = statement.content.decode(), statement.occurred_at
@@ -45,17 +45,17 @@ class Again(NamedTuple):
         return ValidatedEvent(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
 
 
-class Older(NamedTuple):
+class OlderRows(NamedTuple):
     """Rows older than the log: streams that look reset, and records that may have been recreated."""
 
     reset: list[str]
-    again: list[Again]
+    again: list[RecreatedCandidate]
 
 
-NONE_OLDER = Older([], [])
+NO_OLDER_ROWS = OlderRows([], [])
 
 
-class OvertakenFound(RebuildRun.Event):
+class OlderRowsFound(RebuildRun.Event):
     """Rows of the next chunk are older than the log was before the snapshot was taken."""
 
     TOPIC = "engine.rebuild.overtaken:OvertakenFound"
@@ -64,7 +64,7 @@ class OvertakenFound(RebuildRun.Event):
 
     def apply(self, run: RebuildRun) -> None:
         """Keeps a few of them."""
-        run.older = [*run.older, *self.reset][:MOST_EXAMPLES]
+        run.older = [*run.older, *self.reset][:MAX_EXAMPLES]
 
     @property
     def streams(self) -> list[tuple[str, Finding]]:
@@ -73,9 +73,9 @@ class OvertakenFound(RebuildRun.Event):
         return [*reset, *((row.stream, "recreated") for row in self.rows)]
 
     @property
-    def rows(self) -> list[Again]:
+    def rows(self) -> list[RecreatedCandidate]:
         """Those that may have been made again."""
-        return msgspec.convert(self.again, list[Again])
+        return msgspec.convert(self.again, list[RecreatedCandidate])
 
 
 class Recreated(RebuildRun.Event):
@@ -88,7 +88,7 @@ class Recreated(RebuildRun.Event):
     def apply(self, run: RebuildRun) -> None:
         """They no longer count as older."""
         run.counts += RunCounts(recreated=len(self.streams), older=-len(self.streams))
-        run.recreated = [*run.recreated, *self.streams][:MOST_EXAMPLES]
+        run.recreated = [*run.recreated, *self.streams][:MAX_EXAMPLES]
         run.recreated_after = self.after
 
 
@@ -103,29 +103,29 @@ class EpochBegun(RebuildRun.Event):
         run.epoch = self.epoch
 
 
-for _event in (OvertakenFound, Recreated, EpochBegun):
+for _event in (OlderRowsFound, Recreated, EpochBegun):
     register_topic(_event.TOPIC, _event)  # the topic names no module
 
 
-def begin_epoch(run: RebuildRun, epoch: int) -> None:
+def record_epoch(run: RebuildRun, epoch: int) -> None:
     """Starts an epoch for the source; 0 starts none."""
     if epoch:
         run.trigger_event(EpochBegun, epoch=epoch)
 
 
-def note_older(run: RebuildRun, older: Older) -> None:
+def record_older_rows(run: RebuildRun, older: OlderRows) -> None:
     """Records older rows in the run, with the chunk that is recorded next."""
     reset, rows = older.reset, iter(older.again)
     while (again := [list[object](each) for each in _first(rows)]) or reset:
-        run.trigger_event(OvertakenFound, reset=reset, again=again)
+        run.trigger_event(OlderRowsFound, reset=reset, again=again)
         reset = []
 
 
-def _first(rows: Iterable[Again]) -> Iterator[Again]:
+def _first(rows: Iterable[RecreatedCandidate]) -> Iterator[RecreatedCandidate]:
     """As many rows as one event takes."""
     size = 0
     for row in rows:
         yield row
         size += len(row.content)
-        if size >= MOST_BYTES:
+        if size >= MAX_EVENT_BYTES:
             return

@@ -21,7 +21,7 @@ from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.epoch_service import EpochService
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.excerpts import clean
-from pagefold.engine.rebuild.older_rows import begin_epoch
+from pagefold.engine.rebuild.older_rows import record_epoch
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding, RunObserver
 from pagefold.engine.rebuild.run_repository import RunRepository
@@ -31,7 +31,7 @@ from pagefold.engine.snapshots.request_limiter import RequestLimiter
 from pagefold.engine.snapshots.snapshot import Snapshot
 from pagefold.engine.stores.store import Store
 
-Condition: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
+ReportedRunState: TypeAlias = Literal["running", "interrupted", "held", "completed", "failed"]
 """The state of a run; an interrupted run is recorded as running, but its process is gone."""
 
 
@@ -52,7 +52,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EVERYTHING = RebuildRequest()
-NOBODY = RunObserver()
+NO_OBSERVER = RunObserver()
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -74,7 +74,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     prefix: str
     snapshot: str
     dry_run: bool
-    state: Condition
+    state: ReportedRunState
     complete: bool
     reason: str
     superseded_by: str
@@ -161,15 +161,15 @@ class RebuildService:
         ]
 
     async def rebuild(
-        self, source: str, order: RebuildRequest = EVERYTHING, watcher: RunObserver = NOBODY
+        self, source: str, order: RebuildRequest = EVERYTHING, observer: RunObserver = NO_OBSERVER
     ) -> RunReport:
         """Starts a run. Supersedes an unfinished run of the same source whose process is gone."""
         if order.dry_run:
-            return await self._begin(source, order, watcher)
+            return await self._begin(source, order, observer)
         async with self._claimed(source):
-            return await self._begin(source, order, watcher)
+            return await self._begin(source, order, observer)
 
-    async def resume(self, run_id: str, watcher: RunObserver = NOBODY, *, confirmed: bool = False) -> RunReport:
+    async def resume(self, run_id: str, observer: RunObserver = NO_OBSERVER, *, confirmed: bool = False) -> RunReport:
         """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
 
         Raises `UnknownRun`, `RunNotResumable`, and what `rebuild` raises.
@@ -193,8 +193,8 @@ class RebuildService:
                         raise RunNotResumable(
                             run.id, run.source, f"the snapshot {snapshot.name} is not the one that it began with"
                         )
-                    return await self._go_on(run, snapshot, watcher)
-            return await self._go_on(run, None, watcher)
+                    return await self._continue(run, snapshot, observer)
+            return await self._continue(run, None, observer)
 
     async def report(self, run_id: str) -> RunReport:
         """The report of a run."""
@@ -220,7 +220,7 @@ class RebuildService:
                 alive = not free
         return report_of(run, alive=alive)
 
-    async def _begin(self, source: str, order: RebuildRequest, watcher: RunObserver) -> RunReport:
+    async def _begin(self, source: str, order: RebuildRequest, observer: RunObserver) -> RunReport:
         await self._store.proof.prove()
         start = await self._store.log.end()  # before the snapshot is opened: later events are not part of the run
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
@@ -230,16 +230,16 @@ class RebuildService:
             epoch = await self._epoch_service.next_epoch(source) if order.new_epoch else 0
             if order.dry_run:
                 run = RebuildRun.start(plan)
-                begin_epoch(run, epoch)
-                return await self._go(run, snapshot, None, watcher, confirmed=order.confirmed)
+                record_epoch(run, epoch)
+                return await self._execute(run, snapshot, None, observer, confirmed=order.confirmed)
             run = await self.runs.start(plan)
-            begin_epoch(run, epoch)
+            record_epoch(run, epoch)
             await self.runs.save(run)
-            watcher.begun(run.id)
+            observer.begun(run.id)
             if former is not None and former.resumable:
                 former.supersede(run.id)
                 await self.runs.save(former)
-            return await self._go(run, snapshot, self.runs, watcher, confirmed=order.confirmed)
+            return await self._execute(run, snapshot, self.runs, observer, confirmed=order.confirmed)
 
     def _plan(self, source: str, order: RebuildRequest, snapshot: Snapshot, start: int) -> RunSpec:
         settings = self._config.sources[source]
@@ -259,26 +259,28 @@ class RebuildService:
             settle=declared.settle_seconds,
         )
 
-    async def _go_on(self, run: RebuildRun, snapshot: Snapshot | None, watcher: RunObserver) -> RunReport:
+    async def _continue(self, run: RebuildRun, snapshot: Snapshot | None, observer: RunObserver) -> RunReport:
         await self.runs.save(run)
-        watcher.begun(run.id)
-        return await self._go(run, snapshot, self.runs, watcher)
+        observer.begun(run.id)
+        return await self._execute(run, snapshot, self.runs, observer)
 
-    async def _go(
+    async def _execute(
         self,
         run: RebuildRun,
         snapshot: Snapshot | None,
         runs: RunRepository | None,
-        watcher: RunObserver,
+        observer: RunObserver,
         *,
         confirmed: bool = False,
     ) -> RunReport:
         started = time.monotonic()
         if run.epoch and runs is not None:
             await self._epoch_service.ensure_epoch(run.source, run.epoch, run.id)
-        rebuild = SourceRebuild(self._store, self._config, run, runs, watcher, epochs=self._epochs, confirmed=confirmed)
+        rebuild = SourceRebuild(
+            self._store, self._config, run, runs, observer, epochs=self._epochs, confirmed=confirmed
+        )
         try:
-            await rebuild.go(snapshot)
+            await rebuild.run(snapshot)
         except SourceFailed as error:
             if runs is not None:
                 run.fail(str(error))

@@ -18,8 +18,8 @@ from typing import TypeAlias
 from pagefold.engine.events import NULL
 from pagefold.engine.folding.source_resets import RESET_THRESHOLD
 from pagefold.engine.intake.epoch_registry import EpochRegistry
-from pagefold.engine.rebuild.older_rows import Again, Older, Recreated
-from pagefold.engine.rebuild.row_comparer import Overtaken, decoded
+from pagefold.engine.rebuild.older_rows import OlderRows, Recreated, RecreatedCandidate
+from pagefold.engine.rebuild.row_comparer import OlderRow, decode_state
 from pagefold.engine.rebuild.run_aggregate import RebuildRun
 from pagefold.engine.rebuild.run_repository import RunRepository
 from pagefold.engine.runtime.clock import now
@@ -29,13 +29,13 @@ from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
 from pagefold.projections.epochs import MAX_EPOCH, epoch_of, versioned
 from pagefold.projections.streams import encode_part, parse_stream_id
 
-Retried: TypeAlias = Callable[[Callable[[], Awaitable[list[int | None]]]], Awaitable[list[int | None]]]
+Retry: TypeAlias = Callable[[Callable[[], Awaitable[list[int | None]]]], Awaitable[list[int | None]]]
 
 
-class Recreation:
+class OlderRowHandler:
     """What becomes of one run's rows that are older than what stands. `runs` is None when nothing may be written.
 
-    `is_settled` tells whether an event was said before the snapshot was taken; `save` records the run; `retried` does
+    `is_settled` tells whether an event was said before the snapshot was taken; `save` records the run; `retry` does
     work, and again while the store is unavailable.
     """
 
@@ -48,7 +48,7 @@ class Recreation:
         *,
         is_settled: Callable[[StoredEvent], bool],
         save: Callable[[], Awaitable[None]],
-        retried: Retried,
+        retry: Retry,
     ) -> None:
         self._store = store
         self._epochs = epochs
@@ -56,25 +56,25 @@ class Recreation:
         self._runs = runs
         self._is_settled = is_settled
         self._save = save
-        self._retried = retried
+        self._retry = retry
         self._candidates: list[str] = []
 
-    def divide(self, overtaken: Sequence[Overtaken]) -> Older:
+    def classify(self, older_rows: Sequence[OlderRow]) -> OlderRows:
         """Which of the rows tell of a counter that was restarted, and which of a record that was made again."""
         reset: list[str] = []
-        again: list[Again] = []
-        for number, statement, head in overtaken:
+        again: list[RecreatedCandidate] = []
+        for number, statement, head in older_rows:
             if not self._is_later(statement.occurred_at, head):
                 continue
-            row = Again.of(number, statement)
-            if statement.epoch is None and self._may_be_again(row, head):
+            row = RecreatedCandidate.of(number, statement)
+            if statement.epoch is None and self._may_be_recreated(row, head):
                 again.append(row)
             else:
                 reset.append(row.stream)
         again.sort(key=lambda row: row.stream)
-        return Older(sorted(reset), again)
+        return OlderRows(sorted(reset), again)
 
-    async def alarm(self, reset: Sequence[str]) -> None:
+    async def mark_looks_reset(self, reset: Sequence[str]) -> None:
         """Marks the source as looking reset, until an operator answers."""
         if self._runs is None:
             return
@@ -83,7 +83,7 @@ class Recreation:
                 known = (await folding.streaks()).get(self._run.source, 0)
                 await folding.save_streaks({self._run.source: max(known, number, RESET_THRESHOLD)})
 
-    def remember(self, again: Sequence[Again]) -> None:
+    def keep_candidates(self, again: Sequence[RecreatedCandidate]) -> None:
         """For a run that is not recorded."""
         if self._runs is None:
             self._candidates += [row.stream for row in again]
@@ -94,21 +94,21 @@ class Recreation:
             if self._candidates:
                 self._run.trigger_event(Recreated, streams=self._candidates, after=self._candidates[-1])
             return
-        async for rows in self._runs.made_again(self._run.id):
+        async for rows in self._runs.recreated_candidates(self._run.id):
             left = [row for row in rows if row.stream > self._run.recreated_after]
             if left:
                 done = await self._append(left)
                 self._run.trigger_event(Recreated, streams=done, after=left[-1].stream)
                 await self._save()
 
-    async def _append(self, rows: Sequence[Again]) -> list[str]:
+    async def _append(self, rows: Sequence[RecreatedCandidate]) -> list[str]:
         """The streams of the records that this run has appended by then."""
         await self._epochs.declare(encode_part(self._run.source))
         while True:
             heads = {head.originator_id: head for head in await self._store.log.heads([row.stream for row in rows])}
-            left = [row for row in rows if self._is_again(row, heads[row.stream])]
+            left = [row for row in rows if self._is_recreated(row, heads[row.stream])]
             if not left:
-                return [row.stream for row in rows if self._is_ours(heads[row.stream])]
+                return [row.stream for row in rows if self._was_appended_by_run(heads[row.stream])]
             known = await self._epochs.refresh()
             ceilings = {row.stream: heads[row.stream].originator_version + 1 for row in left}
             states = RepairEncoder(self._run.id, now(), "recreated", was_withdrawn=True)
@@ -119,25 +119,25 @@ class Recreation:
                 corrections.append(CorrectionEvent(row.stream, versioned(epoch, row.version), 0, row.topic, state))
             fence = Fence(known.generation, ceilings)
             try:
-                await self._retried(partial(self._store.log.correct, corrections, fence))
+                await self._retry(partial(self._store.log.correct, corrections, fence))
             except EpochsMoved:  # one of them has a new event, or the answer to an earlier try was lost
                 continue
 
     def _is_later(self, occurred_at: str, head: StoredEvent) -> bool:
         """Whether a row that occurred then was written down after what stands was said."""
-        state = decoded(head)
+        state = decode_state(head)
         return state is not None and (occurred_at > state.occurred_at or self._is_settled(head))
 
-    def _may_be_again(self, row: Again, head: StoredEvent) -> bool:
+    def _may_be_recreated(self, row: RecreatedCandidate, head: StoredEvent) -> bool:
         """Whether a row that is later says something where a withdrawal stands, and there is another epoch."""
-        state = decoded(head)
+        state = decode_state(head)
         withdrawn = state is not None and bytes(state.payload) == NULL
         return withdrawn and row.content != "null" and epoch_of(head.originator_version) < MAX_EPOCH
 
-    def _is_again(self, row: Again, head: StoredEvent) -> bool:
-        return self._is_later(row.occurred_at, head) and self._may_be_again(row, head)
+    def _is_recreated(self, row: RecreatedCandidate, head: StoredEvent) -> bool:
+        return self._is_later(row.occurred_at, head) and self._may_be_recreated(row, head)
 
-    def _is_ours(self, head: StoredEvent) -> bool:
+    def _was_appended_by_run(self, head: StoredEvent) -> bool:
         """Whether this very run has made it, perhaps before it was stopped."""
-        state = decoded(head)
+        state = decode_state(head)
         return state is not None and state.run_id == self._run.id and state.drift == "recreated"

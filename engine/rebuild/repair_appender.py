@@ -11,12 +11,12 @@ from pagefold.engine.stores.epoch_fence import EpochsMoved
 from pagefold.engine.stores.store import Log
 
 Positions: TypeAlias = list[int | None]
-Retried: TypeAlias = Callable[[Callable[[], Awaitable[Positions]]], Awaitable[Positions]]
+Retry: TypeAlias = Callable[[Callable[[], Awaitable[Positions]]], Awaitable[Positions]]
 """Does work, and again while the store is unavailable."""
 
 
 async def append_placed(
-    log: Log, epochs: EpochRegistry, pending: Sequence[PendingRepair], placement: Placement, retried: Retried
+    log: Log, epochs: EpochRegistry, pending: Sequence[PendingRepair], placement: Placement, retry: Retry
 ) -> Positions | None:
     """Their positions, each None where its place was taken; None for all when they may have to be in other epochs.
 
@@ -25,7 +25,7 @@ async def append_placed(
     for source in {source_of(each.originator_id) for each in pending if each.epoch}:
         await epochs.declare(source)
     try:
-        return await retried(partial(log.correct, pending, placement.fence(pending)))
+        return await retry(partial(log.correct, pending, placement.fence(pending)))
     except EpochsMoved:
         await epochs.refresh()
         return None

@@ -18,7 +18,7 @@ from pagefold.engine.intake.bulk_validator import BulkValidator
 from pagefold.engine.intake.canonical_payloads import is_same_content
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
-from pagefold.engine.rebuild.row_order import Refusal, StreamRow, event_in
+from pagefold.engine.rebuild.row_order import Refusal, StreamRow, decode_event
 from pagefold.engine.rebuild.run_aggregate import Drifted, RunCounts
 from pagefold.engine.snapshots.coverage import Coverage
 from pagefold.engine.stores.event_state import CONTENT_START, DriftKind, EventState, RepairEncoder, state_ending
@@ -26,7 +26,7 @@ from pagefold.engine.stores.store import SEPARATOR, CorrectionEvent, StoredEvent
 from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 
-_STANDING = 3
+_PARTS_UNCHANGED = 3
 """Parts of the entry of a stream without a later event: its name, its version, and what it says."""
 
 _drift = attrgetter("drift")
@@ -34,7 +34,7 @@ _state = msgspec.json.Decoder(EventState)
 _WITHDRAWN = state_ending(NULL)
 
 
-class Mark(NamedTuple):
+class RepairContext(NamedTuple):
     """What every event of a rebuild has: its run, its time of recording as fixed-width UTC text, its epoch."""
 
     run_id: str
@@ -50,14 +50,14 @@ class StreamDrift(NamedTuple):
     changes: list[FieldChange]
 
 
-class Stated(NamedTuple):
+class RowEvent(NamedTuple):
     """What the row of this number states."""
 
     number: int
     statement: ValidatedEvent
 
 
-class Overtaken(NamedTuple):
+class OlderRow(NamedTuple):
     """A row's event, and the newer head of its stream."""
 
     number: int
@@ -83,13 +83,13 @@ class Comparison(msgspec.Struct, gc=False):
     """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
 
     `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `live` counts what
-    stood there before it. `absent` are heads of streams which the snapshot does not name; `overtaken` are rows older
+    stood there before it. `absent` are heads of streams which the snapshot does not name; `older_rows` are rows older
     than what stands; `refusals` are rows that broke a rule.
 
     `placement` is what was known of epochs when it was made; `suspects` are those of the pending that may take
     something away, None where that has not been asked of all of them.
 
-    Open are, until they are merged with their heads, the rows `left`, and the `unnamed` streams, which no row names.
+    Open are, until they are merged with their heads, the rows `left`, and the `unmatched` streams, which no row names.
     """
 
     counts: RunCounts = msgspec.field(default_factory=RunCounts)
@@ -97,10 +97,10 @@ class Comparison(msgspec.Struct, gc=False):
     pending: list[PendingRepair] = []
     handled: dict[DriftKind, list[str]] = {}
     absent: list[StoredEvent] = []
-    overtaken: list[Overtaken] = []
+    older_rows: list[OlderRow] = []
     refusals: list[Refusal] = []
-    left: list[Stated] = []
-    unnamed: list[bytes] = []
+    left: list[RowEvent] = []
+    unmatched: list[bytes] = []
     placement: Placement = PLAIN
     suspects: list[PendingRepair] | None = None
 
@@ -109,53 +109,55 @@ class Comparison(msgspec.Struct, gc=False):
         self.counts.refused += 1
         self.refusals.append(Refusal(number, refused.path, refused.reason))
 
-    def handle(self, mended: Iterable[PendingRepair]) -> None:
+    def count_handled(self, repaired: Iterable[PendingRepair]) -> None:
         """Counts the pending repairs as done."""
-        for drift, alike in groupby(mended, key=_drift):
+        for drift, alike in groupby(repaired, key=_drift):
             self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
 
-    def merge(self, heads: Sequence[StoredEvent], mark: Mark) -> None:
+    def merge(self, heads: Sequence[StoredEvent], mark: RepairContext) -> None:
         """Compares what is open with the heads that stand by now. Then nothing is open."""
         if self.left:
             self.suspects = None
-        menders = _menders(mark)
+        builders = _repair_builders(mark)
         by_stream = {head.originator_id: head for head in heads}
         for stated in self.left:
             head = by_stream.pop(stated.statement.originator_id, None)
             self.live += head is not None and not _is_withdrawn(head)
-            self._compare(stated, head, mark, menders)
+            self._compare(stated, head, mark, builders)
         for head in by_stream.values():
             if not _is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
-        self.left, self.unnamed = [], []
+        self.left, self.unmatched = [], []
 
-    def leave_uncovered(self, coverage: Coverage, entries: Iterable[bytes]) -> None:
+    def drop_uncovered(self, coverage: Coverage, entries: Iterable[bytes]) -> None:
         """Leaves out of those that no row names the streams that none can name, and counts those that say something.
 
         The entries of all of them are given.
         """
-        uncovered = {stream for stream in self.unnamed if not coverage.has(stream)}
+        uncovered = {stream for stream in self.unmatched if not coverage.has(stream)}
         if uncovered:
-            self.unnamed = [stream for stream in self.unnamed if stream not in uncovered]
+            self.unmatched = [stream for stream in self.unmatched if stream not in uncovered]
             live = [entry for entry in entries if not entry.endswith(_WITHDRAWN)]
             self.counts.uncovered += sum([entry[: entry.index(SEPARATOR)] in uncovered for entry in live])
 
-    def _compare(self, stated: Stated, head: StoredEvent | None, mark: Mark, menders: "_Menders") -> None:
+    def _compare(
+        self, stated: RowEvent, head: StoredEvent | None, mark: RepairContext, builders: "_RepairBuilders"
+    ) -> None:
         number = stated.number
         statement = mark.placement.placed(stated.statement, 0 if head is None else head.originator_version)
         if head is None:
-            self.pending.append(menders["missing"].pending(number, statement))
+            self.pending.append(builders["missing"].pending(number, statement))
         elif statement.originator_version < head.originator_version:
             self.counts.older += 1
-            self.overtaken.append(Overtaken(number, stated.statement, head))
+            self.older_rows.append(OlderRow(number, stated.statement, head))
         else:
-            state = decoded(head)
+            state = decode_state(head)
             before = b"" if state is None else bytes(state.payload)
             if statement.originator_version > head.originator_version:
-                self.pending.append(menders["newer"].pending(number, statement, before))
+                self.pending.append(builders["newer"].pending(number, statement, before))
             elif not is_same_content(statement.topic, before, statement.content):
-                self.pending.append(menders["changed"].pending(number, statement, before, head.revision + 1))
+                self.pending.append(builders["changed"].pending(number, statement, before, head.revision + 1))
             elif state is not None and state.run_id == mark.run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
                 was_live = state.drift != "missing" and not state.was_withdrawn
@@ -164,10 +166,10 @@ class Comparison(msgspec.Struct, gc=False):
                 self.counts.equal += 1
 
 
-class _Mender:
+class _RepairBuilder:
     """Builds the repairs of one kind of drift."""
 
-    def __init__(self, mark: Mark, drift: DriftKind) -> None:
+    def __init__(self, mark: RepairContext, drift: DriftKind) -> None:
         self._drift: DriftKind = drift
         self._state = RepairEncoder(mark.run_id, mark.recorded_at, drift).state
         self._state_anew = RepairEncoder(mark.run_id, mark.recorded_at, drift, was_withdrawn=True).state
@@ -180,22 +182,22 @@ class _Mender:
         return PendingRepair(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
 
 
-_Menders: TypeAlias = dict[DriftKind, _Mender]
+_RepairBuilders: TypeAlias = dict[DriftKind, _RepairBuilder]
 
 
-def _menders(mark: Mark) -> _Menders:
+def _repair_builders(mark: RepairContext) -> _RepairBuilders:
     """The repair encoders by kind of drift."""
     kinds: tuple[DriftKind, ...] = ("missing", "newer", "changed")
-    return {drift: _Mender(mark, drift) for drift in kinds}
+    return {drift: _RepairBuilder(mark, drift) for drift in kinds}
 
 
-def divided(
+def split_equal(
     rows: Sequence[StreamRow], entries: Sequence[bytes], placement: Placement = PLAIN
 ) -> tuple[Comparison, list[StreamRow], list[bytes]]:
     """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
     if placement.in_use:
         original = placement.comparable(entries)
-        equal, different, others = divided(rows, [*original])
+        equal, different, others = split_equal(rows, [*original])
         return equal, different, [original[entry] for entry in others]
     mine = [row.entry for row in rows]
     if mine == entries:
@@ -218,21 +220,21 @@ class RowComparer:
         self._validator = EventValidator(config)
         self._bulk = BulkValidator(config)
 
-    def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], mark: Mark) -> Comparison:
+    def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], mark: RepairContext) -> Comparison:
         """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
 
         To mend a version a second time its head must be known, and when one was said that is newer than a row; where
         an event was appended since the run began, it may be of this run: that is left.
         """
         found = Comparison()
-        menders = _menders(mark)
-        missing, newer = menders["missing"].pending, menders["newer"].pending
+        builders = _repair_builders(mark)
+        missing, newer = builders["missing"].pending, builders["newer"].pending
         placed, in_use = mark.placement.placed, mark.placement.in_use
         live = equal = 0
         pending, left = found.pending.append, found.left.append
         known = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
         streams = [entry[: entry.index(SEPARATOR)] for entry in [row.entry for row in rows]]
-        for row, stream, statement in zip(rows, streams, self._examined(rows, streams, found), strict=True):
+        for row, stream, statement in zip(rows, streams, self._validated_events(rows, streams, found), strict=True):
             stands = known.pop(stream, None)
             if stands is None:
                 if statement is not None:
@@ -242,14 +244,14 @@ class RowComparer:
             if statement is None:
                 live += said != _WITHDRAWN
                 continue
-            if len(stands) > _STANDING or not stands[1].isdigit():  # applications may use any names
-                left(Stated(row.number, statement))
+            if len(stands) > _PARTS_UNCHANGED or not stands[1].isdigit():  # applications may use any names
+                left(RowEvent(row.number, statement))
                 continue
             before, newest = said[CONTENT_START:-1], int(stands[1])
             stated = placed(statement, newest) if in_use else statement
             ahead = stated.originator_version - newest
             if ahead < 0 or (ahead == 0 and statement.content != before):
-                left(Stated(row.number, statement))
+                left(RowEvent(row.number, statement))
                 continue
             live += said != _WITHDRAWN
             if ahead > 0:
@@ -257,10 +259,10 @@ class RowComparer:
             else:
                 equal += 1
         found.live, found.counts.equal = live, equal
-        found.unnamed = list(known)
+        found.unmatched = list(known)
         return found
 
-    def _examined(
+    def _validated_events(
         self, rows: Sequence[StreamRow], streams: Sequence[bytes], found: Comparison
     ) -> Sequence[ValidatedEvent | None]:
         """The event of each row; None where it is rejected."""
@@ -273,17 +275,17 @@ class RowComparer:
             named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
             validated = self._bulk.validate(told, named)
         statements = iter(validated)
-        return [(next(statements) if row.event is None else None) or self._examine(row, found) for row in rows]
+        return [(next(statements) if row.event is None else None) or self._validate(row, found) for row in rows]
 
-    def _examine(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:
+    def _validate(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:
         try:
-            return self._validator.validate(event_in(row))
+            return self._validator.validate(decode_event(row))
         except Rejected as refused:
             found.refuse(row.number, refused)
             return None
 
 
-def stated_again(pending: PendingRepair) -> Stated:
+def row_event_of(pending: PendingRepair) -> RowEvent:
     """The row's event, which now has an id."""
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
@@ -292,14 +294,14 @@ def stated_again(pending: PendingRepair) -> Stated:
     statement = ValidatedEvent(
         stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id, pending.epoch
     )
-    return Stated(pending.number, statement)
+    return RowEvent(pending.number, statement)
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:
     return head[5].endswith(_WITHDRAWN)
 
 
-def decoded(event: StoredEvent) -> EventState | None:
+def decode_state(event: StoredEvent) -> EventState | None:
     """The state of a domain event; None for one that another application wrote."""
     try:
         return _state.decode(event.state)
@@ -307,7 +309,7 @@ def decoded(event: StoredEvent) -> EventState | None:
         return None
 
 
-def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> CorrectionEvent:
+def withdrawn(head: StoredEvent, occurred_at: str, mark: RepairContext) -> CorrectionEvent:
     """The event that withdraws a stream's head: the next revision of its version. Any newer version wins over it."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
     statement = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
@@ -315,9 +317,9 @@ def withdrawn(head: StoredEvent, occurred_at: str, mark: Mark) -> CorrectionEven
     return CorrectionEvent(stream, version, revision, head.topic, state)
 
 
-def difference(pending: PendingRepair) -> StreamDrift:
+def drift_details(pending: PendingRepair) -> StreamDrift:
     """The fields in which the snapshot differs from the log."""
-    changes = changes_between(_leaves(pending.before), _leaves(pending.content))
+    changes = changes_between(_flatten_json(pending.before), _flatten_json(pending.content))
     return StreamDrift(pending.originator_id, pending.drift, changes)
 
 
@@ -326,7 +328,7 @@ def sample_of(found: StreamDrift) -> JSON:
     return [found.stream, found.drift, [[each.path, each.before, each.after] for each in found.changes]]
 
 
-def _leaves(payload: bytes) -> dict[str, JSON]:
+def _flatten_json(payload: bytes) -> dict[str, JSON]:
     """Those of JSON; none in what an application may have written."""
     try:
         return flatten(msgspec.json.decode(payload))
@@ -334,7 +336,7 @@ def _leaves(payload: bytes) -> dict[str, JSON]:
         return {}
 
 
-def counted(drifted: Drifted) -> RunCounts:
+def count_drifted(drifted: Drifted) -> RunCounts:
     """The number of each."""
     return RunCounts(
         missing=len(drifted.get("missing", ())),

@@ -28,7 +28,7 @@ from eventsourcing.domain import (
 from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.errors import RunStateError
-from pagefold.engine.rebuild.excerpts import LONGEST_REASON, MOST_EXAMPLES, clean, shorten, shortened
+from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_REASON_LENGTH, clean, shorten, shortened
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.event_state import DriftKind
 
@@ -40,7 +40,7 @@ Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
 
 NOTHING_DRIFTED: Final[Drifted] = {}
 
-LONGEST_LIST = 50_000
+MAX_LISTED_STREAMS = 50_000
 """Streams that an event names in a list: so it stays below a few megabytes."""
 
 
@@ -177,9 +177,9 @@ class RebuildRun(BaseAggregate[str]):
         self.epoch = 0
         self.failed_because = ""
         self.superseded_by = ""
-        self.compares_since(self.INITIAL_VERSION)
+        self.restart_comparison(self.INITIAL_VERSION)
 
-    def compares_since(self, version: int) -> None:
+    def restart_comparison(self, version: int) -> None:
         """What was compared before the event of this version does not count."""
         self.since = version
         self.phase: Phase = "comparing"
@@ -213,7 +213,7 @@ class RebuildRun(BaseAggregate[str]):
         settle: float
         baseline: int | None
 
-    class PageDone(Event):
+    class ChunkCompared(Event):
         """A page was compared, and what had drifted in it was mended, but for what is withheld."""
 
         TOPIC = "engine.rebuild.run:Rebuild.PageDone"
@@ -248,7 +248,7 @@ class RebuildRun(BaseAggregate[str]):
 
         def apply(self, run: "RebuildRun") -> None:
             """Drops the earlier chunks."""
-            run.compares_since(self.originator_version)
+            run.restart_comparison(self.originator_version)
             run.spilled = self.spilled
 
     class Compared(Event):
@@ -346,12 +346,12 @@ class RebuildRun(BaseAggregate[str]):
         state: dict[str, Any]
 
     @classmethod
-    def start(cls, plan: RunSpec) -> "RebuildRun":
+    def start(cls, spec: RunSpec) -> "RebuildRun":
         """Creates a run. Ids of a source's runs sort by the second of their start."""
         moment = RunEvent.create_timestamp()
-        run_id = f"{plan.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-        fields = msgspec.structs.asdict(plan)
-        fields |= {"snapshot": clean(plan.snapshot), "identity": clean(plan.identity), "domains": list(plan.domains)}
+        run_id = f"{spec.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        fields = msgspec.structs.asdict(spec)
+        fields |= {"snapshot": clean(spec.snapshot), "identity": clean(spec.identity), "domains": list(spec.domains)}
         return cls._create(cls.Started, id=run_id, timestamp=moment, **fields)
 
     @property
@@ -394,7 +394,7 @@ class RebuildRun(BaseAggregate[str]):
         self._check("compare a page", holds=self._runs_in("comparing"))
         _check_length(*drifted.values(), orphans)
         self.trigger_event(
-            self.PageDone,
+            self.ChunkCompared,
             cursor=cursor,
             counts=counts.as_dict(),
             live=live,
@@ -402,15 +402,15 @@ class RebuildRun(BaseAggregate[str]):
             withheld=withheld,
             drifted={drift: list(streams) for drift, streams in drifted.items()},
             orphans=list(orphans),
-            samples=[shortened(each) for each in samples[: MOST_EXAMPLES - len(self.samples)]],
-            refusals=[shortened(each) for each in refusals[: MOST_EXAMPLES - len(self.refusals)]],
+            samples=[shortened(each) for each in samples[: MAX_EXAMPLES - len(self.samples)]],
+            refusals=[shortened(each) for each in refusals[: MAX_EXAMPLES - len(self.refusals)]],
             taken_at=taken_at,
         )
 
     def start_over(self, reason: str) -> None:
         """Starts over with sorting: the chunks so far do not count."""
         self._check("start over", holds=self._runs_in("comparing"))
-        self.trigger_event(self.StartedOver, reason=shorten(reason, LONGEST_REASON), spilled=True)
+        self.trigger_event(self.StartedOver, reason=shorten(reason, MAX_REASON_LENGTH), spilled=True)
 
     def compare_again(self) -> None:
         """Starts over: withheld corrections are not stored, and must be found again."""
@@ -434,7 +434,7 @@ class RebuildRun(BaseAggregate[str]):
         self.trigger_event(
             self.Compared,
             complete=complete,
-            reason=shorten(reason, LONGEST_REASON),
+            reason=shorten(reason, MAX_REASON_LENGTH),
             taken_at=taken_at,
             baseline=baseline,
             withheld=withheld,
@@ -443,7 +443,7 @@ class RebuildRun(BaseAggregate[str]):
     def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
         """Holds the run until somebody confirms the removals: orphans, and (path, streams, samples) of corrections."""
         self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
-        shown = [shortened(each) for each in losses[:MOST_EXAMPLES]]
+        shown = [shortened(each) for each in losses[:MAX_EXAMPLES]]
         self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
 
     def resume(self, process: str, *, confirmed: bool = False) -> None:
@@ -465,7 +465,7 @@ class RebuildRun(BaseAggregate[str]):
     def fail(self, reason: str) -> None:
         """Ends the run early, until it is resumed."""
         self._check("fail", holds=self.state in ("running", "held"))
-        self.trigger_event(self.Failed, reason=shorten(reason, LONGEST_REASON), superseded_by="")
+        self.trigger_event(self.Failed, reason=shorten(reason, MAX_REASON_LENGTH), superseded_by="")
 
     def supersede(self, run_id: str) -> None:
         """Lets another run replace this one, which was not completed."""
@@ -483,6 +483,6 @@ class RebuildRun(BaseAggregate[str]):
 
 
 def _check_length(*lists: Sequence[object]) -> None:
-    if any(len(each) > LONGEST_LIST for each in lists):
-        problem = f"an event of a run names at most {LONGEST_LIST} streams in a list"
+    if any(len(each) > MAX_LISTED_STREAMS for each in lists):
+        problem = f"an event of a run names at most {MAX_LISTED_STREAMS} streams in a list"
         raise ValueError(problem)

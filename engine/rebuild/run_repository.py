@@ -25,7 +25,7 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType, register_topic
 
 from pagefold.engine.errors import RunTakenOver, UnknownRun
-from pagefold.engine.rebuild.older_rows import Again, OvertakenFound
+from pagefold.engine.rebuild.older_rows import OlderRowsFound, RecreatedCandidate
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts, RunEvent, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
 from pagefold.engine.recorders import PagefoldFactory
@@ -39,10 +39,10 @@ REGISTER = "pagefold-rebuilds"
 SNAPSHOT_EVERY = 10
 """Events between snapshots of a run: the most that must be read to know its state."""
 
-REGISTERED_AT_ONCE = 100
+MAX_START_ATTEMPTS = 100
 """How often a start is retried because another run was registered at the same time."""
 
-REGISTER_PAGE = 100
+REGISTER_CHUNK = 100
 """Entries of the register that are read at a time."""
 
 THREADS = 2
@@ -79,7 +79,7 @@ class CountsAsObject(Transcoding):
         return RunCounts.of(data)
 
 
-class Rebuilds(Application[str]):
+class RunApplication(Application[str]):
     """The application. Its methods block; call them in other threads than the portal's event loop."""
 
     name = "rebuilds"
@@ -103,15 +103,15 @@ class Rebuilds(Application[str]):
         super().register_transcodings(transcoder)
         transcoder.register(CountsAsObject())
 
-    def begin(self, plan: RunSpec) -> RebuildRun:
+    def begin(self, spec: RunSpec) -> RebuildRun:
         """Records a new run and its entry in the register, or neither."""
-        for attempt in range(REGISTERED_AT_ONCE):
-            run = RebuildRun.start(plan)
-            entry = self.register.trigger_event(run=run.id, source=plan.source)
+        for attempt in range(MAX_START_ATTEMPTS):
+            run = RebuildRun.start(spec)
+            entry = self.register.trigger_event(run=run.id, source=spec.source)
             try:
                 self.events.put([*run.pending_events, entry])
             except IntegrityError:
-                if attempt == REGISTERED_AT_ONCE - 1:
+                if attempt == MAX_START_ATTEMPTS - 1:
                     raise
                 continue
             run.collect_events()
@@ -129,10 +129,10 @@ class Rebuilds(Application[str]):
                 self.recorder.insert_events(pending)
                 break
             except IntegrityError as error:
-                pending = self._not_there_yet(run.id, pending, error)
+                pending = self._unrecorded(run.id, pending, error)
         run.collect_events()
         if run.state != "running" or any(version % SNAPSHOT_EVERY == 0 for version in versions):
-            self._keep_snapshot(run)
+            self._save_snapshot(run)
 
     def find(self, run_id: str) -> RebuildRun:
         """A run in its current state. Raises `UnknownRun`."""
@@ -149,10 +149,10 @@ class Rebuilds(Application[str]):
         found: list[RebuildRun] = []
         below: int | None = None
         while len(found) < limit:
-            entries = list(self.register.get(desc=True, lte=below, limit=REGISTER_PAGE))
+            entries = list(self.register.get(desc=True, lte=below, limit=REGISTER_CHUNK))
             names = [entry.run for entry in entries if source in (None, entry.source)]
             found.extend(map(self.find, names[: limit - len(found)]))
-            if len(entries) < REGISTER_PAGE:
+            if len(entries) < REGISTER_CHUNK:
                 break
             below = entries[-1].originator_version - 1
         return found
@@ -161,7 +161,7 @@ class Rebuilds(Application[str]):
         """The event of a run behind a version, if there is one up to another."""
         return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
 
-    def _not_there_yet(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
+    def _unrecorded(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
         """The events that are not recorded yet. Raises `RunTakenOver` if others were recorded instead."""
         first = pending[0].originator_version
         there = list(self.recorder.select_events(run_id, gt=first - 1, limit=len(pending) + 1))
@@ -169,7 +169,7 @@ class Rebuilds(Application[str]):
             raise RunTakenOver(run_id) from error
         return pending[len(there) :]
 
-    def _keep_snapshot(self, run: RebuildRun) -> None:
+    def _save_snapshot(self, run: RebuildRun) -> None:
         """Takes a snapshot of the run. It only saves work, so failing or finding one is no error."""
         if self.snapshots is not None:
             with suppress(PersistenceError):
@@ -183,13 +183,13 @@ class RunRepository:
     method may raise `StoreUnavailable`, and can be called again then.
     """
 
-    def __init__(self, application: Rebuilds) -> None:
+    def __init__(self, application: RunApplication) -> None:
         self._application = application
         self._threads = anyio.CapacityLimiter(THREADS)
 
-    async def start(self, plan: RunSpec) -> RebuildRun:
+    async def start(self, spec: RunSpec) -> RebuildRun:
         """Records a new run. After `StoreUnavailable` there may be one that is never resumed."""
-        return await self._call(self._application.begin, plan)
+        return await self._call(self._application.begin, spec)
 
     async def save(self, run: RebuildRun) -> None:
         """Records what happened to the run since it was read or saved, durably: all of it or nothing.
@@ -219,7 +219,7 @@ class RunRepository:
         """
         found: list[tuple[str, Finding]] = []
         async for event in self._found(run_id):
-            if isinstance(event, OvertakenFound):
+            if isinstance(event, OlderRowsFound):
                 found += event.streams
                 continue
             found += [(stream, drift) for drift, streams in event.drifted.items() for stream in streams]
@@ -227,25 +227,25 @@ class RunRepository:
                 yield sorted(found)
                 found = []
 
-    async def made_again(self, run_id: str) -> AsyncIterator[Sequence[Again]]:
+    async def recreated_candidates(self, run_id: str) -> AsyncIterator[Sequence[RecreatedCandidate]]:
         """The rows that may be records which were made again, in the order of their streams, some at a time."""
         async for event in self._found(run_id):
-            if isinstance(event, OvertakenFound) and event.again:
+            if isinstance(event, OlderRowsFound) and event.again:
                 yield event.rows
 
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
         """The streams that may be withdrawn, in order, chunk by chunk. Raises `UnknownRun`."""
         async for page in self._found(run_id):
-            if isinstance(page, RebuildRun.PageDone) and page.orphans:
+            if isinstance(page, RebuildRun.ChunkCompared) and page.orphans:
                 yield page.orphans
 
-    async def _found(self, run_id: str) -> AsyncIterator[RebuildRun.PageDone | OvertakenFound]:
+    async def _found(self, run_id: str) -> AsyncIterator[RebuildRun.ChunkCompared | OlderRowsFound]:
         """The pages that count, one held at a time, each with its older rows in front of it."""
         run = await self.get(run_id)
         version = run.since
         while (event := await self._call(self._application.next_event, run_id, version, run.version)) is not None:
             version = event.originator_version
-            if isinstance(event, RebuildRun.PageDone | OvertakenFound):
+            if isinstance(event, RebuildRun.ChunkCompared | OlderRowsFound):
                 yield event
             elif isinstance(event, RebuildRun.Compared):
                 break
@@ -265,7 +265,7 @@ async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
     """The runs in an open store, for the length of an `async with`. The store stays open afterwards."""
     with unwrap_group():
         async with BlockingPortal() as portal:
-            application = await run_sync(Rebuilds, store, portal)
+            application = await run_sync(RunApplication, store, portal)
             try:
                 yield RunRepository(application)
             finally:

@@ -23,35 +23,35 @@ from pagefold.engine.intake.epoch_registry import EpochRegistry
 from pagefold.engine.intake.event_validator import EventValidator
 from pagefold.engine.rebuild.completeness import judge
 from pagefold.engine.rebuild.epoch_placement import PLAIN, Placement
-from pagefold.engine.rebuild.findings import Compared, Findings
+from pagefold.engine.rebuild.findings import ComparedChunk, Findings
 from pagefold.engine.rebuild.head_scan import HeadScan, Span
-from pagefold.engine.rebuild.losses import Loss, Losses, suspects_in
-from pagefold.engine.rebuild.older_rows import NONE_OLDER, note_older
-from pagefold.engine.rebuild.recreated_records import Recreation
+from pagefold.engine.rebuild.losses import Loss, Losses, find_suspects
+from pagefold.engine.rebuild.older_rows import NO_OLDER_ROWS, record_older_rows
+from pagefold.engine.rebuild.recreated_records import OlderRowHandler
 from pagefold.engine.rebuild.repair_appender import append_placed
 from pagefold.engine.rebuild.row_comparer import (
     Comparison,
-    Mark,
     PendingRepair,
+    RepairContext,
     RowComparer,
-    counted,
-    decoded,
-    difference,
-    divided,
+    count_drifted,
+    decode_state,
+    drift_details,
+    row_event_of,
     sample_of,
-    stated_again,
+    split_equal,
     withdrawn,
 )
 from pagefold.engine.rebuild.row_order import (
-    SHOWN,
+    MAX_REFUSALS,
     RowChunk,
     Scope,
     SkippedRows,
     StreamAssigner,
     StreamRow,
-    as_they_come,
     sorted_rows,
     stream_of,
+    streamed_rows,
 )
 from pagefold.engine.rebuild.run_aggregate import NOTHING_DRIFTED, Drifted, RebuildRun
 from pagefold.engine.rebuild.run_observer import RunObserver
@@ -69,13 +69,13 @@ from pagefold.projections.streams import encode_part, normalise_sku
 RETRY_SECONDS = 60.0
 """How long a transaction is retried before the run stops, to be resumed."""
 
-TRIES = 5
+MAX_TRIES = 5
 """How often streams are compared again after concurrent changes."""
 
 RECORD_SECONDS = 0.5
 """Seconds between records of chunks without drift."""
 
-FEW = 100
+MAX_INLINE_ITEMS = 100
 
 log = Logger(__name__)
 
@@ -93,19 +93,19 @@ class SourceRebuild:
         config: Config,
         run: RebuildRun,
         runs: RunRepository | None,
-        watcher: RunObserver,
+        observer: RunObserver,
         *,
         epochs: EpochRegistry,
         confirmed: bool,
     ) -> None:
         self._epochs = epochs
-        self._recreation = Recreation(
-            store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retried=self._retried
+        self._recreation = OlderRowHandler(
+            store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
         )
         self._store = store
         self._run = run
         self._runs = runs
-        self._watcher = watcher
+        self._observer = observer
         self._confirmed = confirmed or run.confirmed
         self._taken_at = run.taken_at
         self._coverage = NOTHING
@@ -114,18 +114,18 @@ class SourceRebuild:
         self._withheld = Withheld()
         self._withholds = not self._confirmed
         self._limit = OrphanLimit.parse(cast("int | str | list[int | str]", run.max_orphans))
-        left_out = frozenset(config.sources[run.source].domains).difference(run.domains)
+        excluded_domains = frozenset(config.sources[run.source].domains).difference(run.domains)
         prefix = normalise_sku(run.prefix)
         self._comparer = RowComparer(config)
         kept = config.sources[run.source].snapshot
-        self._usher = StreamAssigner(
-            EventValidator(config), Scope(left_out, prefix), exact=kept is not None and kept.kind == "file"
+        self._assigner = StreamAssigner(
+            EventValidator(config), Scope(excluded_domains, prefix), exact=kept is not None and kept.kind == "file"
         )
-        self._tails = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
+        self._suffixes = [f"/{domain}/{encode_part(run.source)}" for domain in run.domains]
         self._span = prefix_range(prefix)
         self._recorded = monotonic()
 
-    async def go(self, snapshot: Snapshot | None) -> None:
+    async def run(self, snapshot: Snapshot | None) -> None:
         """Compares the remaining rows, then withdraws what the snapshot lacks, unless that needs confirmation."""
         await self._epochs.refresh()
         try:
@@ -133,7 +133,7 @@ class SourceRebuild:
                 await self._compare_all(snapshot)
             if self._run.complete_snapshot and (self._confirmed or not self._too_much):
                 await self._recreation.append_all()
-            if await self._must_ask():
+            if await self._hold_if_needed():
                 return
         finally:
             self._withheld.clear()
@@ -149,13 +149,13 @@ class SourceRebuild:
             await self._compare(snapshot)
         except RowsOutOfOrder as disorder:
             log.info("sorting the snapshot", run=self._run.id, snapshot=snapshot.name)
-            self._watcher.start_over()
+            self._observer.start_over()
             self._run.start_over(str(disorder))
             self._losses = Losses()
             self._withheld.clear()
             await self._save()
             await self._compare(snapshot)
-        self._learn(snapshot)
+        self._note_taken_at(snapshot)
         run = self._run
         complete, reason, baseline = judge(snapshot, run.repetitions, run.baseline, confirmed=self._confirmed)
         orphans = run.counts.orphans if complete and not run.counts.unreadable else 0
@@ -174,23 +174,23 @@ class SourceRebuild:
         """
         cursor, beyond = self._place
         after, below, _ = self._span
-        span = Span(self._tails, max(after, beyond), below, self._run.start_position)
+        span = Span(self._suffixes, max(after, beyond), below, self._run.start_position)
         findings = Findings()
         async with (
-            HeadScan.of(self._store.log, span) as walk,
+            HeadScan.of(self._store.log, span) as scan,
             prefetch(self._pages(snapshot, cursor)) as pages,
-            prefetch(self._compared(snapshot, pages, walk)) as compared,
-            prefetch(self._mended(compared)) as mended,
+            prefetch(self._compared(snapshot, pages, scan)) as compared,
+            prefetch(self._repaired(compared)) as repaired,
         ):
-            async for each, samples in mended:
+            async for each, samples in repaired:
                 findings = await self._record(each, samples, snapshot, findings)
         if findings.place is not None or findings.counts.rows or findings.repetitions:
-            self._note(findings)
+            self._add_findings(findings)
 
     def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
         if self._run.spilled:
-            return sorted_rows(snapshot, self._usher, self._watcher.read)
-        return as_they_come(snapshot, self._usher, cursor, self._watcher.read)
+            return sorted_rows(snapshot, self._assigner, self._observer.read)
+        return streamed_rows(snapshot, self._assigner, cursor, self._observer.read)
 
     @property
     def _place(self) -> tuple[JSON, str]:
@@ -198,8 +198,8 @@ class SourceRebuild:
         return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
     async def _compared(
-        self, snapshot: Snapshot, pages: AsyncIterator[RowChunk], walk: HeadScan
-    ) -> AsyncGenerator[Compared, None]:
+        self, snapshot: Snapshot, pages: AsyncIterator[RowChunk], scan: HeadScan
+    ) -> AsyncGenerator[ComparedChunk, None]:
         """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
 
         What was put aside on the way to a page is with the last stretch of it: with that the page is done, and whoever
@@ -213,81 +213,83 @@ class SourceRebuild:
             rows = page.named
             if not rows:
                 if page.cursor is None:
-                    behind = page.aside
+                    behind = page.skipped
                     continue
                 cursor = page.cursor
-                yield Compared(Comparison(), (cursor, upto), page.aside)
+                yield ComparedChunk(Comparison(), (cursor, upto), page.skipped)
             left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
             done = 0
             while done < len(left):
-                stretch = await walk.stretch(stream_of(left[-1]).decode())
-                end = len(left) if stretch.reached else bisect_right(left, stretch.upto.encode(), done, key=stream_of)
-                comparison = await self._compare_entries(left[done:end], stretch.entries)
-                done, upto = end, stretch.upto
+                chunk = await scan.chunk(stream_of(left[-1]).decode())
+                end = len(left) if chunk.reached else bisect_right(left, chunk.upto.encode(), done, key=stream_of)
+                comparison = await self._compare_entries(left[done:end], chunk.entries)
+                done, upto = end, chunk.upto
                 if done < len(left):
-                    yield Compared(comparison, (cursor, upto))
+                    yield ComparedChunk(comparison, (cursor, upto))
                     continue
                 cursor = page.cursor
-                yield Compared(comparison, (cursor, upto), page.aside, page.sorted)
+                yield ComparedChunk(comparison, (cursor, upto), page.skipped, page.sorted)
         self._coverage = snapshot.coverage
         reached = False
         while not reached:
-            stretch = await walk.stretch(None)
-            reached = stretch.reached
-            comparison = await self._compare_entries([], stretch.entries)
+            chunk = await scan.chunk(None)
+            reached = chunk.reached
+            comparison = await self._compare_entries([], chunk.entries)
             if comparison.absent or comparison.counts.uncovered:
-                yield Compared(comparison, (cursor, stretch.upto))
-        yield Compared(Comparison(), None, behind)
+                yield ComparedChunk(comparison, (cursor, chunk.upto))
+        yield ComparedChunk(Comparison(), None, behind)
 
-    async def _mended(self, compared: AsyncIterator[Compared]) -> AsyncGenerator[tuple[Compared, list[JSON]], None]:
+    async def _repaired(
+        self, compared: AsyncIterator[ComparedChunk]
+    ) -> AsyncGenerator[tuple[ComparedChunk, list[JSON]], None]:
         """Every chunk once repaired, with samples of its drift."""
-        left = SHOWN - len(self._run.samples)
+        left = MAX_REFUSALS - len(self._run.samples)
         async for each in compared:
             comparison = each.comparison
-            samples = [sample_of(difference(pending)) for pending in comparison.pending[:left]]
-            withheld = await self._mend(comparison)
+            samples = [sample_of(drift_details(pending)) for pending in comparison.pending[:left]]
+            withheld = await self._repair(comparison)
             left -= len(samples) if comparison.handled else 0  # else they are not recorded
             yield each._replace(withheld=withheld), samples
 
     async def _record(
-        self, mended: Compared, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
+        self, repaired: ComparedChunk, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
     ) -> Findings:
         """Records the repairs, or returns them to be recorded with what follows."""
-        comparison, place, aside, sorted_rows, withheld = mended
-        findings = findings.with_aside(aside)
+        comparison, place, skipped, sorted_rows, withheld = repaired
+        findings = findings.with_skipped(skipped)
         if place is None:
             return findings
         drifted = comparison.handled
-        self._learn(snapshot)
+        self._note_taken_at(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
-        older = self._recreation.divide(comparison.overtaken) if comparison.overtaken else NONE_OLDER
+        older = self._recreation.classify(comparison.older_rows) if comparison.older_rows else NO_OLDER_ROWS
         for drift, streams in drifted.items():
-            self._watcher.found(drift, streams)
+            self._observer.found(drift, streams)
         if older.reset:
-            self._watcher.found("older", older.reset)
-            await self._recreation.alarm(older.reset)
+            self._observer.found("older", older.reset)
+            await self._recreation.mark_looks_reset(older.reset)
         if older.again:
-            self._watcher.found("recreated", [row.stream for row in older.again])
-            self._recreation.remember(older.again)
+            self._observer.found("recreated", [row.stream for row in older.again])
+            self._recreation.keep_candidates(older.again)
         if orphans:
-            self._watcher.found("orphan", orphans)
-        counts = comparison.counts + counted(drifted)
+            self._observer.found("orphan", orphans)
+        counts = comparison.counts + count_drifted(drifted)
         counts.rows = counts.equal + counts.older + counts.refused + sum(map(len, drifted.values()))
         counts.orphans, counts.reset = len(orphans), len(older.reset)
         counts.spared = len(comparison.absent) - len(orphans)
         live, refusals = findings.live + comparison.live, [*findings.refusals, *comparison.refusals]
         found = Findings(findings.counts + counts, live, refusals, place, findings.repetitions)
-        note_older(self._run, older)
-        if drifted or orphans or older != NONE_OLDER or monotonic() >= self._recorded + RECORD_SECONDS:
-            self._note(found, withheld=withheld, drifted=drifted, orphans=orphans, samples=samples)
+        record_older_rows(self._run, older)
+        if drifted or orphans or older != NO_OLDER_ROWS or monotonic() >= self._recorded + RECORD_SECONDS:
+            self._add_findings(found, withheld=withheld, drifted=drifted, orphans=orphans, samples=samples)
             await self._save()
             self._recorded = monotonic()
             found = Findings()
         if sorted_rows is not None:
-            self._watcher.compared(*sorted_rows)
+            self._observer.compared(*sorted_rows)
         return found
 
-    def _note(
+    def _add_findings(
         self,
         found: Findings,
         *,
@@ -307,30 +309,30 @@ class SourceRebuild:
             drifted=drifted,
             orphans=orphans,
             samples=samples,
-            refusals=[list(each) for each in found.refusals[:SHOWN]],
+            refusals=[list(each) for each in found.refusals[:MAX_REFUSALS]],
             taken_at=self._taken_at,
         )
 
-    async def _mend(self, comparison: Comparison) -> int:
+    async def _repair(self, comparison: Comparison) -> int:
         """Appends what the log lacks: then it is handled. What came in meanwhile is compared again.
 
         What takes something away may be withheld, and is handled as well: gives how much that is.
         """
         live, withheld = comparison.live, 0
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             if self._withholds:
                 withheld += await self._withhold(comparison)
             pending, comparison.pending = comparison.pending, []
             if self._runs is None or not pending:
-                comparison.handle(pending)
+                comparison.count_handled(pending)
                 return withheld
             positions = await self._corrected(pending, comparison)
             if None not in positions:
-                comparison.handle(pending)
+                comparison.count_handled(pending)
                 return withheld
-            mended = [position is not None for position in positions]
-            comparison.handle(compress(pending, mended))
-            comparison.left = [stated_again(each) for each in compress(pending, map(not_, mended))]
+            repaired = [position is not None for position in positions]
+            comparison.count_handled(compress(pending, repaired))
+            comparison.left = [row_event_of(each) for each in compress(pending, map(not_, repaired))]
             await self._merge(comparison)
             comparison.live = live  # they are counted
         comparison.counts.older += len(comparison.pending)  # something newer came in each time
@@ -343,7 +345,7 @@ class SourceRebuild:
         comparison.pending, taking = await _in_thread(sort, pending if suspects is None else suspects)
         if self._runs is not None and taking:
             await run_sync(partial(self._withheld.add, taking, comparison.placement))
-        comparison.handle(taking)
+        comparison.count_handled(taking)
         return len(taking)
 
     async def _release(self) -> None:
@@ -351,48 +353,48 @@ class SourceRebuild:
         self._withholds = False
         batches = self._withheld.batches()
         while (batch := await run_sync(next, batches, None)) is not None:
-            await self._mend(Comparison(pending=batch, placement=self._withheld.placement))
+            await self._repair(Comparison(pending=batch, placement=self._withheld.placement))
 
     async def _corrected(self, pending: Sequence[PendingRepair], comparison: Comparison) -> list[int | None]:
         """Their positions; None if an epoch was raised meanwhile that they may belong to."""
         placement = comparison.placement
-        positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retried)
+        positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retry)
         if positions is None:
             comparison.placement = self._placement
         return positions or [None] * len(pending)
 
     async def _compare_entries(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
         """Compares rows with the log from the first of them to the last. Only differing ones are decoded."""
-        comparison = await _in_thread(partial(self._told, rows, entries), max(rows, entries, key=len))
+        comparison = await _in_thread(partial(self._compare_contents, rows, entries), max(rows, entries, key=len))
         await self._merge(comparison)
         return comparison
 
-    def _told(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
+    def _compare_contents(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
         """What the head contents alone show."""
         placement = self._placement
-        equal, different, others = divided(rows, entries, placement)
+        equal, different, others = split_equal(rows, entries, placement)
         if not different and not others:
             return equal
         comparison = self._comparer.compare(different, others, self._mark(placement))
         comparison.placement = placement
         comparison.counts += equal.counts
         comparison.live += equal.live
-        comparison.leave_uncovered(self._coverage, others)
+        comparison.drop_uncovered(self._coverage, others)
         if self._withholds:  # here, where a thread is at work
-            comparison.suspects = suspects_in(comparison.pending)
+            comparison.suspects = find_suspects(comparison.pending)
         return comparison
 
     async def _merge(self, comparison: Comparison) -> None:
         """Compares the open rows with the current heads."""
         streams = {each.statement.originator_id for each in comparison.left}
-        streams.update(stream.decode() for stream in comparison.unnamed)
+        streams.update(stream.decode() for stream in comparison.unmatched)
         if streams:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
             await _in_thread(partial(comparison.merge, heads, self._mark(comparison.placement)), heads)
 
-    def _mark(self, placement: Placement = PLAIN) -> Mark:
-        return Mark(self._run.id, now(), placement)
+    def _mark(self, placement: Placement = PLAIN) -> RepairContext:
+        return RepairContext(self._run.id, now(), placement)
 
     @property
     def _placement(self) -> Placement:
@@ -403,7 +405,7 @@ class SourceRebuild:
 
     def _is_orphan(self, head: StoredEvent) -> bool:
         """Whether the stream has no event since the run began, nor since shortly before the snapshot was taken."""
-        state = decoded(head)
+        state = decode_state(head)
         if state is None or head.notification_id > self._run.start_position:
             return False
         moments = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
@@ -414,7 +416,7 @@ class SourceRebuild:
         """The time since which a change may be missing in the snapshot, from its marker or configuration."""
         return self._taken_at or self._run.written_at or self._run.started_at
 
-    def _learn(self, snapshot: Snapshot) -> None:
+    def _note_taken_at(self, snapshot: Snapshot) -> None:
         """Records when the snapshot was taken, once it has reported it."""
         if snapshot.taken_at is not None:
             self._taken_at = format_timestamp(snapshot.taken_at)
@@ -423,7 +425,7 @@ class SourceRebuild:
         """Whether the snapshot proves what it lacks: it is complete, and every row was readable."""
         return self._run.complete_snapshot and not self._run.counts.unreadable
 
-    async def _must_ask(self) -> bool:
+    async def _hold_if_needed(self) -> bool:
         """Holds the run if it would take away more than allowed without confirmation."""
         allowed = self._limit.limit(self._run.live)
         orphans = self._run.counts.orphans if self._may_withdraw() else 0
@@ -450,7 +452,7 @@ class SourceRebuild:
         left = [heads[stream] for stream in streams if stream in untouched and self._is_orphan(heads[stream])]
         mark = self._mark()
         corrections = [withdrawn(head, self._since, mark) for head in left]
-        positions = await self._retried(partial(self._store.log.correct, corrections)) if corrections else []
+        positions = await self._retry(partial(self._store.log.correct, corrections)) if corrections else []
         done += [head.originator_id for head, position in zip(left, positions, strict=True) if position is not None]
         if None in positions:  # somebody was faster, or the answer to an earlier try was lost
             again = [head.originator_id for head, position in zip(left, positions, strict=True) if position is None]
@@ -460,7 +462,7 @@ class SourceRebuild:
 
     def _was_withdrawn(self, head: StoredEvent) -> bool:
         """Whether this run itself has withdrawn a stream and was stopped before recording it."""
-        state = decoded(head)
+        state = decode_state(head)
         return state is not None and state.run_id == self._run.id and state.drift == "orphan"
 
     # --- recording --------------------------------------------------------------------------------
@@ -469,9 +471,9 @@ class SourceRebuild:
         if self._runs is None:
             self._run.collect_events()
         else:
-            await self._retried(partial(self._runs.save, self._run))
+            await self._retry(partial(self._runs.save, self._run))
 
-    async def _retried(self, work: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retry(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Runs work, and retries it for a while if the store is unavailable. All of it can be repeated."""
         async for attempt in stamina.retry_context(
             on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
@@ -483,4 +485,4 @@ class SourceRebuild:
 
 async def _in_thread(work: Callable[[], Result], items: Sized) -> Result:
     """Runs the function on the items, in a thread if there are many."""
-    return work() if len(items) <= FEW else await run_sync(work)
+    return work() if len(items) <= MAX_INLINE_ITEMS else await run_sync(work)

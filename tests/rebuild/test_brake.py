@@ -151,7 +151,7 @@ async def test_what_is_withheld_may_be_many_pages(
     shop: Shop, config: Config, monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
     """Page by page: below the limit all of it is appended once all is compared, and not before."""
-    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "PAGE_ROWS"), (withheld_corrections, "BATCH_ROWS")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "CHUNK_ROWS"), (withheld_corrections, "BATCH_ROWS")):
         monkeypatch.setattr(module, name, 7)
     await say(shop, *products(MANY, colour="red"))
     release, corrected = SourceRebuild._release, []
@@ -178,18 +178,18 @@ async def test_a_run_that_dies_withholds_again(
     await say(shop, *products(MANY, colour="red"))
     rows = [*products(MANY[:8]), *products(MANY[8:], colour="blue")]
     export(config, "pim", *rows)
-    write, calls = SourceRebuild._retried, iter(range(100))
+    write, calls = SourceRebuild._retry, iter(range(100))
 
     async def die(self: SourceRebuild, work: Any) -> Any:  # noqa: ANN401  # whatever it gives
         if next(calls) == deaths:
             raise DiedError
         return await write(self, work)
 
-    monkeypatch.setattr(SourceRebuild, "_retried", die)
+    monkeypatch.setattr(SourceRebuild, "_retry", die)
     witness = Witness()
     with suppress(DiedError, BaseExceptionGroup):  # the last of them is never reached
         await rebuild(shop, "pim", witness=witness)
-    monkeypatch.setattr(SourceRebuild, "_retried", write)
+    monkeypatch.setattr(SourceRebuild, "_retry", write)
     done = await resume(shop, witness.run_id)
     assert (done.state, done.counts.changed, done.counts.rows) == ("completed", 200, 200)
     assert counts_of(await rebuild(shop, "pim")) == {"rows": 200, "equal": 200}

@@ -308,7 +308,7 @@ def config(store_url: str, tmp_path: Path) -> Config:
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs have many pages, and pages are folded again in many transactions."""
     monkeypatch.setattr(line_rows, "BATCH_ROWS", ROWS)
-    monkeypatch.setattr(row_order, "PAGE_ROWS", ROWS)
+    monkeypatch.setattr(row_order, "CHUNK_ROWS", ROWS)
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 10 * ROWS)
     monkeypatch.setattr(replayer, "MAX_TRANSACTION_SECONDS", 0.0)
 

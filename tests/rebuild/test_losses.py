@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagefold.domains.domain import encode
-from pagefold.engine.rebuild.losses import MAX_PATHS, MAX_SAMPLES, SUSPECTS_ROWS, Losses, lost_in, suspects_in
+from pagefold.engine.rebuild.losses import MAX_PATHS, MAX_SAMPLES, SUSPECTS_ROWS, Losses, find_suspects, lost_values
 from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 
@@ -42,13 +42,13 @@ def pending(before: object, content: object, *, topic: str = "catalog", number: 
 )
 def test_what_a_payload_loses(before: object, content: object, lost: list[str]) -> None:
     """A path is lost where something was and nothing is: absent, null, empty. Zero, false and blanks are something."""
-    assert [path for path, _ in lost_in("catalog", encode(before) if before else b"", encode(content))] == lost
+    assert [path for path, _ in lost_values("catalog", encode(before) if before else b"", encode(content))] == lost
 
 
 def test_what_is_left_out_because_it_is_usual_is_no_loss() -> None:
     """A safety stock of two that becomes none is another number; so is what may be ordered behind and may not."""
     before = {"available": 3, "safetyStock": 2, "backorderable": True, "restockAt": "2026-01-01T00:00:00Z"}
-    assert [path for path, _ in lost_in("inventory", encode(before), encode({"available": 3}))] == ["restockAt"]
+    assert [path for path, _ in lost_values("inventory", encode(before), encode({"available": 3}))] == ["restockAt"]
 
 
 names = st.text(string.ascii_letters + string.digits + '.-":\\ ', min_size=1, max_size=4)
@@ -68,7 +68,7 @@ def test_a_page_is_told_as_its_rows_are(pairs: list[tuple[object, Mapping[str, o
         for number, (before, content, same) in enumerate(pairs)
     ]
     harmless, taking = Losses().sort(page)
-    assert taking == [each for each in page if lost_in("catalog", each.before, each.content)]
+    assert taking == [each for each in page if lost_values("catalog", each.before, each.content)]
     assert harmless == [each for each in page if each not in taking]
 
 
@@ -83,9 +83,9 @@ def test_digits_in_names_are_seen(rows: list[tuple[str, int, str, int]]) -> None
 def test_one_odd_payload_makes_few_others_suspect() -> None:
     """Of many rows that differ in digits, those near one that has to be looked at are, and no others."""
     page = [pending({"a": {"b": number}}, {"a": {"b": number + 1}}, number=number) for number in range(1_000)]
-    assert suspects_in(page) == []
+    assert find_suspects(page) == []
     page[500] = pending({"a": {"b": "x"}}, {"a": {"b": ""}}, number=500)
-    suspects = suspects_in(page)
+    suspects = find_suspects(page)
     assert page[500] in suspects
     assert len(suspects) <= SUSPECTS_ROWS
     assert Losses().sort(page, suspects) == Losses().sort(page) == ([*page[:500], *page[501:]], [page[500]])

@@ -198,9 +198,9 @@ async def test_what_was_found_is_counted_once(
     So it does wherever the snapshot goes on, and however many streams are looked at in one read of the log.
     """
     config = with_snapshots(shop.config.store.url, tmp_path, "wms-a")
-    monkeypatch.setattr(head_scan, "STREAMS", streams)
+    monkeypatch.setattr(head_scan, "STREAMS_PER_READ", streams)
     monkeypatch.setattr(source_rebuild, "RECORD_SECONDS", 0.0)
-    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "MAX_RUN_LINES"), (row_order, "PAGE_ROWS")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (line_rows, "MAX_RUN_LINES"), (row_order, "CHUNK_ROWS")):
         monkeypatch.setattr(module, name, 1)
     if comes == "in order, always anew":
         forget_cursors(monkeypatch)

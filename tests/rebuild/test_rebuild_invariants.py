@@ -219,9 +219,9 @@ async def judge_pages(shop: Shop, model: Model) -> None:
 
 async def judge_events(shop: Shop, told: Model, drift: Iterable[str]) -> None:
     """Every stream that had drifted was mended by one event, and the log has no other new one."""
-    mended = Counter(parse_stream_id(stream).domain for stream in drift)
+    repaired = Counter(parse_stream_id(stream).domain for stream in drift)
     for each in (await shop.status()).domains:
-        assert each.applied + each.stale == told.events(each.domain) + mended[each.domain]
+        assert each.applied + each.stale == told.events(each.domain) + repaired[each.domain]
         assert (each.dead, each.lag_events) == (0, 0)
 
 

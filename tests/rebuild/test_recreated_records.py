@@ -14,7 +14,13 @@ from pagefold.domains.values import format_timestamp
 from pagefold.engine.errors import InvalidEpochRequest
 from pagefold.engine.intake.epoch_registry import KnownEpochs
 from pagefold.engine.rebuild.epoch_placement import Placement
-from pagefold.engine.rebuild.older_rows import MOST_BYTES, Again, Older, OvertakenFound, note_older
+from pagefold.engine.rebuild.older_rows import (
+    MAX_EVENT_BYTES,
+    OlderRows,
+    OlderRowsFound,
+    RecreatedCandidate,
+    record_older_rows,
+)
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunSpec
 from pagefold.engine.rebuild.run_observer import Finding
@@ -387,11 +393,11 @@ def test_a_run_names_as_many_rows_as_fit() -> None:
     )
     moment = format_timestamp(datetime.now(UTC))
     rows = [
-        Again(number, f"S{number}", 1, "pricing", "x" * (MOST_BYTES // 3 + 1), moment, None, None)
+        RecreatedCandidate(number, f"S{number}", 1, "pricing", "x" * (MAX_EVENT_BYTES // 3 + 1), moment, None, None)
         for number in range(8)
     ]
-    note_older(run, Older(["A", "B"], rows))
-    events = [each for each in run.pending_events if isinstance(each, OvertakenFound)]
+    record_older_rows(run, OlderRows(["A", "B"], rows))
+    events = [each for each in run.pending_events if isinstance(each, OlderRowsFound)]
     assert [len(each.rows) for each in events] == [3, 3, 2]
     assert [row for each in events for row in each.rows] == rows
     assert [each.reset for each in events] == [["A", "B"], [], []]

@@ -9,12 +9,12 @@ from pagefold.engine.events import ValidatedEvent
 from pagefold.engine.intake.event_parser import parse_event
 from pagefold.engine.rebuild.row_comparer import (
     Comparison,
-    Mark,
     PendingRepair,
+    RepairContext,
     RowComparer,
-    difference,
-    divided,
-    stated_again,
+    drift_details,
+    row_event_of,
+    split_equal,
 )
 from pagefold.engine.rebuild.run_aggregate import RunCounts
 from pagefold.engine.snapshots.snapshot import Row
@@ -23,7 +23,7 @@ from pagefold.engine.stores.store import StoredEvent
 from tests.support.snapshot_fixtures import configured
 
 COMPARER = RowComparer(configured(file="prices.ndjson"))
-MARK = Mark("erp-20260112T060000-abcd", "2026-01-12T06:00:00.000000Z")
+MARK = RepairContext("erp-20260112T060000-abcd", "2026-01-12T06:00:00.000000Z")
 
 
 def content(amount: str) -> bytes:
@@ -72,8 +72,8 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
         (stream("B"), "newer"),
     ]
     assert (found.counts, found.live) == (RunCounts(equal=1), 2)
-    assert (found.left, found.unnamed) == ([], [])
-    [change] = difference(found.pending[1]).changes
+    assert (found.left, found.unmatched) == ([], [])
+    [change] = drift_details(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
     made = found.pending[1]
     assert made == PendingRepair(stream("B"), 3, 0, "pricing", made.state, 7, "newer", content("9.90"), made.content)
@@ -85,7 +85,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
         "drift": "newer",
         "payload": {"amount": "8.00", "currency": "EUR"},
     }
-    assert stated_again(found.pending[1]).statement.content == content("8.00")
+    assert row_event_of(found.pending[1]).statement.content == content("8.00")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_row_that_is_older_is_shown_its_head() -> None:
     head = StoredEvent(1, stream("A"), 4, 0, "pricing", state)
     found.merge([head], MARK)
     assert (found.counts, found.live, found.pending) == (RunCounts(older=1), 1, [])
-    [(number, statement, newest)] = found.overtaken
+    [(number, statement, newest)] = found.older_rows
     assert (number, statement.originator_version, newest) == (7, 3, head)
 
 
@@ -136,7 +136,7 @@ def test_an_event_is_written_alike_whoever_has_named_it(drift: DriftKind, defaul
 def test_what_no_row_names_and_what_is_refused() -> None:
     """Other streams are told by name; a row that breaks a rule mends nothing, and names its stream."""
     found = compared([row("A", 3, "dear"), row("B", 3, "dear")], said("A", 2), said("C", 1), said("D", 1))
-    assert found.unnamed == [stream("C").encode(), stream("D").encode()]
+    assert found.unmatched == [stream("C").encode(), stream("D").encode()]
     assert (found.pending, found.counts, found.live) == ([], RunCounts(refused=2), 1)
     assert [each.path for each in found.refusals] == ["payload.amount"] * 2
 
@@ -144,8 +144,8 @@ def test_what_no_row_names_and_what_is_refused() -> None:
 def test_what_is_equal_is_not_looked_at() -> None:
     """Byte for byte; the others are given back, each in its order."""
     rows = [row("A", 1), row("B", 1), row("C", 1)]
-    found, different, others = divided(rows, [said("A", 1), said("B", 2), said("D", 1)])
+    found, different, others = split_equal(rows, [said("A", 1), said("B", 2), said("D", 1)])
     assert (found.counts, found.live) == (RunCounts(equal=1), 1)
     assert (different, others) == (rows[1:], [said("B", 2), said("D", 1)])
-    found, different, others = divided(rows, [each.entry for each in rows])
+    found, different, others = split_equal(rows, [each.entry for each in rows])
     assert (found.counts, different, others) == (RunCounts(equal=3), [], [])

@@ -30,14 +30,16 @@ def rows() -> list[Row]:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_file_has_no_name() -> None:
     """It is there, and goes with the process, however that ends. The rows are in order."""
-    usher = row_order.StreamAssigner(EventValidator(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), ""))
+    assigner = row_order.StreamAssigner(
+        EventValidator(configured("sqlite:///nowhere")), row_order.Scope(frozenset(), "")
+    )
     before = set(unnamed())
     with closing(row_order._Spill()) as spill:
-        spill.add(usher, rows())
+        spill.add(assigner, rows())
         [file] = set(unnamed()) - before
         assert file.stat().st_size > ROWS * 500
         assert file.stat().st_nlink == 0
-        pages = list(spill.pages(usher))
+        pages = list(spill.pages(assigner))
     streams = [stream_of(row) for page in pages for row in page.named]
     assert (len(streams), streams) == (ROWS, sorted(streams))
     assert set(unnamed()) <= before

@@ -11,7 +11,7 @@ def test_topics_stay_what_they_are() -> None:
         name for name, each in vars(RebuildRun).items() if getattr(each, "TOPIC", "").endswith(f":Rebuild.{name}")
     } == {
         "Started",
-        "PageDone",
+        "ChunkCompared",
         "StartedOver",
         "Compared",
         "Held",

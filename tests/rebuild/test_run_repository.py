@@ -13,8 +13,8 @@ from eventsourcing.persistence import InterfaceError
 
 from pagefold import Config, Shop
 from pagefold.engine.errors import RunStateError, RunTakenOver, StoreUnavailable, UnknownRun
-from pagefold.engine.rebuild.excerpts import LONGEST_TEXT, MOST_EXAMPLES
-from pagefold.engine.rebuild.run_aggregate import LONGEST_LIST, Drifted, RebuildRun, RunCounts, RunSpec
+from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_TEXT_LENGTH
+from pagefold.engine.rebuild.run_aggregate import MAX_LISTED_STREAMS, Drifted, RebuildRun, RunCounts, RunSpec
 from pagefold.engine.rebuild.run_repository import REGISTER, SNAPSHOT_EVERY, RunRepository, open_runs
 from pagefold.engine.stores import open_store
 from pagefold.engine.stores.store import Store
@@ -176,12 +176,12 @@ def test_an_event_of_a_run_is_bounded() -> None:
             samples=[["A", "changed", [["payload.name", long, None]] * 50]] * 9,
             refusals=[[number, long, "\ud800"] for number in range(9)],
         )
-    assert len(run.samples) == len(run.refusals) == MOST_EXAMPLES
+    assert len(run.samples) == len(run.refusals) == MAX_EXAMPLES
     [_, _, changes] = run.samples[-1]  # type: ignore[misc, str-unpack]  # it is JSON
-    assert len(changes) == MOST_EXAMPLES  # type: ignore[arg-type]  # likewise
-    assert run.refusals[0] == [0, "x" * (LONGEST_TEXT - 1) + "…", r"\ud800"]
-    with pytest.raises(ValueError, match=f"at most {LONGEST_LIST} streams"):
-        run.chunk_compared(cursor=run.cursor, counts=RunCounts(), orphans=["A"] * (LONGEST_LIST + 1))
+    assert len(changes) == MAX_EXAMPLES  # type: ignore[arg-type]  # likewise
+    assert run.refusals[0] == [0, "x" * (MAX_TEXT_LENGTH - 1) + "…", r"\ud800"]
+    with pytest.raises(ValueError, match=f"at most {MAX_LISTED_STREAMS} streams"):
+        run.chunk_compared(cursor=run.cursor, counts=RunCounts(), orphans=["A"] * (MAX_LISTED_STREAMS + 1))
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ async def test_a_plain_follower_reads_the_runs(store: Store, store_url: str) -> 
         with Application[str](environment(store_url, ORIGINATOR_ID_TYPE="text")) as follower:
             notifications = follower.recorder.select_notifications(None, 10, topics=[topic])
             events = [follower.mapper.to_domain_event(notification) for notification in notifications]
-            assert all(isinstance(event, RebuildRun.PageDone) for event in events)
+            assert all(isinstance(event, RebuildRun.ChunkCompared) for event in events)
             assert [event.originator_id for event in events] == [run.id, run.id]
             assert follower.repository.get(run.id) == run
 

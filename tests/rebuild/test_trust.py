@@ -310,7 +310,7 @@ async def test_a_run_that_goes_on_sees_rows_that_have_shifted_meanwhile(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads the list again from its beginning: else it would not see that a row has moved to where it was."""
-    rows, write, calls = prices(version=6), SourceRebuild._retried, itertools.count()
+    rows, write, calls = prices(version=6), SourceRebuild._retry, itertools.count()
     pages = [rows[:10], rows[10:20], rows[20:30], rows[30:]]
 
     async def die(self: SourceRebuild, work: Any) -> Any:  # noqa: ANN401  # whatever it gives
@@ -321,11 +321,11 @@ async def test_a_run_that_goes_on_sees_rows_that_have_shifted_meanwhile(
     async with serving(paged(pages, [40] * 4)) as server:
         config = configured(store_url, "erp", **{"url": f"{server.url}/p"} | PAGED)
         async with shop_of(config, *prices()) as shop:
-            monkeypatch.setattr(SourceRebuild, "_retried", die)
+            monkeypatch.setattr(SourceRebuild, "_retry", die)
             witness = Witness()
             with pytest.raises((DiedError, BaseExceptionGroup)):
                 await rebuild(shop, "erp", witness=witness)
-            monkeypatch.setattr(SourceRebuild, "_retried", write)
+            monkeypatch.setattr(SourceRebuild, "_retry", write)
             pages[1:] = [[*rows[9:19]], rows[19:29], [*rows[29:38], rows[39]]]
             report = await resume(shop, witness.run_id)
             assert (report.state, report.complete, report.counts.withdrawn) == ("completed", False, 0)

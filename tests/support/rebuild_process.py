@@ -30,7 +30,7 @@ MOST = RebuildRequest(max_orphans="100%")
 
 def set_trap(number: int) -> None:
     """Kills this process at one of the things that a run writes."""
-    write_in_peace = SourceRebuild._retried
+    write_in_peace = SourceRebuild._retry
     calls = itertools.count(1)
 
     async def write(self: SourceRebuild, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401  # whatever it gives
@@ -43,7 +43,7 @@ def set_trap(number: int) -> None:
             if here:  # also when it is cancelled, because the rows turn out to be in no order
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    SourceRebuild._retried = write  # type: ignore[method-assign]  # the one place through which all is written
+    SourceRebuild._retry = write  # type: ignore[method-assign]  # the one place through which all is written
 
 
 async def main(config: Path, source: str, resume: bool) -> None:  # noqa: FBT001  # anyio gives arguments by place
@@ -64,9 +64,9 @@ if __name__ == "__main__":
     parser.add_argument("source")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--trap", type=int)
-    parser.add_argument("--rows", type=int, default=row_order.PAGE_ROWS, help="of a page at most")
+    parser.add_argument("--rows", type=int, default=row_order.CHUNK_ROWS, help="of a page at most")
     asked = parser.parse_args(sys.argv[1:])
-    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "PAGE_ROWS")):
+    for module, name in ((line_rows, "BATCH_ROWS"), (row_order, "CHUNK_ROWS")):
         setattr(module, name, asked.rows)
     if asked.trap:
         set_trap(asked.trap)
