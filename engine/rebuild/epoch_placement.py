@@ -1,4 +1,4 @@
-"""The epochs of a snapshot's rows, and how the contents of the log's heads compare to them. Pure."""
+"""Places the rows of a snapshot in epochs, and makes the log's heads comparable with them. Pure."""
 
 from collections.abc import Iterable
 from typing import Protocol, Self
@@ -13,7 +13,7 @@ from pagefold.projections.epochs import MAX_EPOCH, epoch_of, version_of, version
 from pagefold.projections.streams import encode_part
 
 _NEVER_EQUAL = SEPARATOR
-"""No row's content begins with it."""
+"""A prefix that no row's content has."""
 
 
 class PlacedCorrection(Protocol):
@@ -33,7 +33,7 @@ class PlacedCorrection(Protocol):
 
 
 class Placement:
-    """The epochs of one run's rows. A row without an epoch is in the current one of its stream, as an event is."""
+    """The epochs of one run's rows. Like an event, a row without an epoch belongs to its stream's current one."""
 
     def __init__(self, known: KnownEpochs) -> None:
         self._known = known
@@ -48,23 +48,23 @@ class Placement:
         """The current epoch of a stream whose newest version is `newest`."""
         return self._known.current(stream, newest)
 
-    def placed(self, statement: ValidatedEvent, newest: int = 0) -> ValidatedEvent:
+    def placed(self, event: ValidatedEvent, newest: int = 0) -> ValidatedEvent:
         """The row's event with its epoch; `newest` is the version of its stream's head."""
-        if not self.in_use or statement.epoch is not None:
-            return statement
-        epoch = self.current(statement.originator_id, newest)
+        if not self.in_use or event.epoch is not None:
+            return event
+        epoch = self.current(event.originator_id, newest)
         if epoch == 0:
-            return statement
-        version = versioned(epoch, statement.originator_version)
-        return msgspec.structs.replace(statement, originator_version=version)
+            return event
+        version = versioned(epoch, event.originator_version)
+        return msgspec.structs.replace(event, originator_version=version)
 
     def fence(self, corrections: Iterable[PlacedCorrection]) -> Fence:
         """The condition of the log under which the corrections are in their epochs."""
         own = self._known.own
         if not own:
             return Fence(self._known.generation, {})
-        unsure = [each for each in corrections if each.epoch is None and source_of(each.originator_id) in own]
-        epochs = {each.originator_id: epoch_of(each.originator_version) for each in unsure}
+        assumed = [each for each in corrections if each.epoch is None and source_of(each.originator_id) in own]
+        epochs = {each.originator_id: epoch_of(each.originator_version) for each in assumed}
         ceilings = {stream: versioned(epoch + 1, 0) for stream, epoch in epochs.items() if epoch < MAX_EPOCH}
         return Fence(self._known.generation, ceilings)
 
@@ -73,14 +73,14 @@ class Placement:
         return {self._comparable(entry): entry for entry in entries}
 
     def _comparable(self, entry: bytes) -> bytes:
-        stream, version, said = entry.split(SEPARATOR, 2)
-        if not version.isdigit():  # applications may use any names
+        stream, version, content = entry.split(SEPARATOR, 2)
+        if not version.isdigit():  # other applications may have streams of any name
             return entry
         logged = int(version)
         current = self.current(stream.decode(), logged)
-        if current > epoch_of(logged):  # whatever a row has is newer
+        if current > epoch_of(logged):  # every row is newer
             return _NEVER_EQUAL + entry
-        return b"%b\x1f%d\x1f%b" % (stream, version_of(logged), said) if current else entry
+        return b"%b\x1f%d\x1f%b" % (stream, version_of(logged), content) if current else entry
 
 
 PLAIN = Placement(KnownEpochs())

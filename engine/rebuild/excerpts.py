@@ -3,13 +3,13 @@
 from pagefold.domains.domain import JSON
 
 MAX_EXAMPLES = 20
-"""Samples and refusals that a run keeps, and fields in a sample."""
+"""Samples and refusals that a run keeps, and items of a list or object in a sample."""
 
 MAX_TEXT_LENGTH = 200
 """Characters of a value, a path or a reason in a sample."""
 
 MAX_REASON_LENGTH = 2_000
-"""Characters of why a run failed or started over."""
+"""Characters of the reason why a run failed or started over."""
 
 
 def clean(text: str) -> str:
@@ -22,10 +22,10 @@ def shorten(text: str, longest: int = MAX_TEXT_LENGTH) -> str:
     return clean(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
-def shortened(value: JSON) -> JSON:
-    """A sample with its texts, lists and objects shortened."""
+def shorten_json(value: JSON) -> JSON:
+    """A sample with its texts, lists and objects shorten_json."""
     if isinstance(value, str):
         return shorten(value)
     if isinstance(value, dict):
-        return {shorten(name): shortened(each) for name, each in list(value.items())[:MAX_EXAMPLES]}
-    return [shortened(each) for each in value[:MAX_EXAMPLES]] if isinstance(value, list) else value
+        return {shorten(name): shorten_json(each) for name, each in list(value.items())[:MAX_EXAMPLES]}
+    return [shorten_json(each) for each in value[:MAX_EXAMPLES]] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The results of comparisons, before they are recorded in the run."""
+"""Results of comparisons that are not yet recorded in the run."""
 
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -11,9 +11,10 @@ from pagefold.engine.rebuild.run_aggregate import RunCounts
 
 @dataclass(slots=True)
 class Findings:
-    """What is still to be recorded: rows that were put aside, and pages in which nothing had drifted.
+    """Results still to be recorded: skipped rows, and chunks without drift.
 
-    `place` is behind the last of these pages, None where there is none: in the snapshot, and in the log.
+    `place` is where a run resumes after the last of these chunks, in the snapshot and in the log; None if there is no
+    such chunk.
     """
 
     counts: RunCounts = field(default_factory=RunCounts)
@@ -42,12 +43,12 @@ class Findings:
 class ComparedChunk(NamedTuple):
     """The result of comparing a chunk.
 
-    `place` is where a run resumes after it, in the snapshot and in the log; None if it cannot resume there. `skipped` are
-    the rows skipped before it, `sorted` is as in `RowChunk`. `withheld` counts corrections that wait.
+    `place` is where a run resumes after it, in the snapshot and in the log; None if it cannot resume there. `skipped`
+    are the rows skipped before it, `sort_progress` is as in `RowChunk`. `withheld` counts corrections that wait.
     """
 
     comparison: Comparison
     place: tuple[JSON, str] | None
     skipped: SkippedRows = SkippedRows()
-    sorted: tuple[int, int] | None = None
+    sort_progress: tuple[int, int] | None = None
     withheld: int = 0

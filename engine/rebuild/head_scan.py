@@ -9,23 +9,23 @@ from typing import NamedTuple, Self
 from pagefold.engine.stores.store import SEPARATOR, HeadContents, Log
 
 STREAMS_PER_READ = 10_000
-"""Streams per read."""
+"""Maximum streams of one read."""
 
 MAX_READ_BYTES = 16 * 1024 * 1024
-"""Bytes of one read, unless a single head has more."""
+"""Maximum bytes of one read, unless a single head has more."""
 
 READ_AHEAD = 2
-"""Reads that are made ahead."""
+"""Reads that are kept ready."""
 
 _AFTER_SEPARATOR = b" "
-"""Sorts after the separator, and before any character that may continue a longer name."""
+"""Sorts after the separator and before every character that a longer stream name continues with."""
 
 
 class HeadChunk(NamedTuple):
-    """The next head contents, up to the stream `upto`; `reached` tells whether that is the one requested.
+    """The next head contents, up to and including the stream `upto`; `reached`: that is the one requested.
 
-    The names of successive chunks never decrease. At the end of the log, `upto` is the last stream returned or
-    requested, so that a scan resumed after it repeats nothing.
+    `upto` never decreases. At the end of the log it is the last stream returned or requested, so a scan that resumes
+    after it repeats nothing.
     """
 
     entries: list[bytes]
@@ -34,7 +34,7 @@ class HeadChunk(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The streams to scan: their suffixes, and the names between which they are; "" is no bound.
+    """The streams to scan: those with these suffixes, after one name and before another; "" is no bound.
 
     `since` as in `Log.head_contents`.
     """
@@ -58,8 +58,8 @@ class HeadScan:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, log: Log, span: Span) -> AsyncIterator[Self]:
-        """A scan of a span."""
+    async def open(cls, log: Log, span: Span) -> AsyncIterator[Self]:
+        """Scans a span for the length of an `async with`."""
         scan = cls(log, span)
         reading = asyncio.create_task(scan._read_ahead())
         try:
@@ -69,10 +69,10 @@ class HeadScan:
             with suppress(asyncio.CancelledError):
                 await reading
 
-    async def chunk(self, upto: str | None) -> HeadChunk:
+    async def next_chunk(self, upto: str | None) -> HeadChunk:
         """The heads of the next streams, up to a name, or to the end if it is None."""
         if not self._ended and (upto is None or self._after < upto):
-            await self._continue()
+            await self._take_read()
         if upto is None or not (self._ended or self._after >= upto):
             entries, self._entries = self._entries, []
             return HeadChunk(entries, self._after, self._ended)
@@ -81,7 +81,7 @@ class HeadScan:
         entries, self._entries = self._entries[:index], self._entries[index:]
         return HeadChunk(entries, upto, reached=True)
 
-    async def _continue(self) -> None:
+    async def _take_read(self) -> None:
         match await self._read.get():
             case Exception() as error:
                 raise error
@@ -91,14 +91,14 @@ class HeadScan:
                 self._after = self._last() if end is None else end
 
     def _last(self) -> str:
-        """The last name so far."""
+        """The last stream so far."""
         if not self._entries:
             return self._after
         last = self._entries[-1]
         return max(self._after, last[: last.index(SEPARATOR)].decode())
 
     async def _read_ahead(self) -> None:
-        """Reads until the end or an error, which is raised by the next call."""
+        """Reads until the end, or until an error, which `next_chunk` then raises."""
         suffixes, after, below, since = self._span
         end: str | None = after
         while end is not None:
@@ -106,7 +106,7 @@ class HeadScan:
                 read = await self._log.head_contents(
                     suffixes, after=end, below=below, limit=STREAMS_PER_READ, max_bytes=MAX_READ_BYTES, since=since
                 )
-            except Exception as error:  # noqa: BLE001  # it is raised where the heads are taken
+            except Exception as error:  # noqa: BLE001  # `next_chunk` raises it
                 await self._read.put(error)
                 return
             end = read.end

@@ -1,7 +1,7 @@
-"""What corrections take away: values that a stream has in the log and would lose. Pure.
+"""Counts the values that corrections would remove from streams. Pure.
 
-A mapping that finds nothing would empty good attributes. One stream may lose an attribute; if many lose it at once, an
-operator decides.
+A broken mapping would empty good attributes. One stream may lose an attribute; if many lose it at once, an operator
+decides.
 """
 
 import re
@@ -21,32 +21,32 @@ ROOT_PATH = ""
 """The path of the whole payload."""
 
 MAX_PATHS = 1_000
-"""Paths that are counted. An object's path comes before those inside it, and is counted as well."""
+"""Maximum paths that are counted. An object's path is counted before the paths inside it."""
 
 MAX_SAMPLES = 3
-"""Streams that are named with what they would lose at a path."""
+"""Maximum streams that are sampled per path, with the value that they would lose."""
 
 _before, _content = attrgetter("before"), attrgetter("content")
 
 _LINE = b"\n"
-"""JSON on one line contains none."""
+"""Separates payloads: their JSON contains no line break."""
 
 SUSPECTS_ROWS = 200
-"""Corrections that are checked together: few enough that their payloads stay in the processor's cache."""
+"""Corrections that are checked together; their payloads should fit in the processor's cache."""
 
 _DIGITS = b"0123456789.-"
 _ZEROS = bytes(b"0"[0] if each in _DIGITS else each for each in range(256))
 _BETWEEN_NAMES = bytes(each for each in range(256) if each not in b'":' + _DIGITS)
 _NAME_WITH_DIGIT = b'0":'
-"""A name with a digit, where digits are zeros and only quotes and colons remain of the rest."""
+"""How a field name with a digit looks once digits are zeros and, of the rest, only quotes and colons remain."""
 
-# a literal is found by an expression in half the time that `in` takes
+# a regular expression finds a literal in half the time that `in` takes
 _has_name_with_digit = re.compile(_NAME_WITH_DIGIT).search
 _has_empty_text, _has_empty_list = re.compile(b'""').search, re.compile(rb"\[\]").search
 
 
 class Loss(NamedTuple):
-    """How many streams would lose their value at a path, and samples of stream and value."""
+    """How many streams would lose their value at a path, with (stream, value) samples."""
 
     path: str
     streams: int
@@ -54,33 +54,33 @@ class Loss(NamedTuple):
 
 
 class Losses:
-    """What the corrections of a run would take away, by path."""
+    """What the corrections of a run would remove, by path."""
 
     def __init__(self) -> None:
         self._streams: Counter[str] = Counter()
         self._samples: dict[str, list[JSON]] = {}
 
-    def sort(
+    def split(
         self, corrections: list[PendingRepair], suspects: Sequence[PendingRepair] | None = None
     ) -> tuple[list[PendingRepair], list[PendingRepair]]:
-        """Counts what corrections take away. Returns those that take nothing away, and those that do.
+        """Counts what corrections remove. Returns those that remove nothing, then those that do.
 
         `suspects` as returned by `find_suspects`, if known.
         """
-        taking: list[PendingRepair] = []
+        removing: list[PendingRepair] = []
         for each in find_suspects(corrections) if suspects is None else suspects:
             lost = lost_values(each.topic, each.before, each.content)
             for path, value in lost:
                 self._count(path, each.originator_id, value)
             if lost:
-                taking.append(each)
-        if not taking:
-            return corrections, taking
-        streams = {each.originator_id for each in taking}
-        return [each for each in corrections if each.originator_id not in streams], taking
+                removing.append(each)
+        if not removing:
+            return corrections, removing
+        streams = {each.originator_id for each in removing}
+        return [each for each in corrections if each.originator_id not in streams], removing
 
     def above(self, limit: int, orphans: int) -> list[Loss]:
-        """The paths at which more streams than the limit would lose their value, most first. `orphans` lose all."""
+        """The paths at which more streams than the limit lose their value, most first. `orphans` lose all values."""
         return [
             Loss(path, streams, self._samples[path])
             for path, streams in sorted(self._streams.items(), key=lambda each: (-each[1], each[0]))
@@ -109,15 +109,15 @@ def lost_values(topic: str, before: bytes, content: bytes) -> Sequence[tuple[str
     if isinstance(has, dict) and _is_value(has):
         has = _DEFAULTS[topic] | has
     if isinstance(has, dict) and has.get("enabled") is False and had.get("enabled", True):
-        lost.append((ROOT_PATH, had))  # disabling a product takes its page away
+        lost.append((ROOT_PATH, had))  # disabling a product removes its page
     _compare(had, has, ROOT_PATH, lost)
     return lost
 
 
 def find_suspects(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
-    """The corrections that may take something away: all but those whose payloads differ in digits only.
+    """The corrections that may remove a value: all except those whose payloads differ only in digits.
 
-    A change of digits loses nothing, as long as no text or list is empty and no name has digits.
+    A change of digits removes nothing, provided that no text or list is empty and no field name has a digit.
     """
     suspects: list[PendingRepair] = []
     for start in range(0, len(corrections), SUSPECTS_ROWS):
@@ -126,7 +126,7 @@ def find_suspects(corrections: Sequence[PendingRepair]) -> list[PendingRepair]:
 
 
 def _suspects(corrections: Sequence[PendingRepair]) -> Sequence[PendingRepair]:
-    """The same for one chunk, most of whose corrections are cleared together."""
+    """The same for one chunk; usually all of its corrections are cleared at once."""
     befores, contents = _LINE.join(map(_before, corrections)), _LINE.join(map(_content, corrections))
     if b"\\" in contents or _has_empty_text(contents) or _has_empty_list(contents):
         return corrections
@@ -152,7 +152,7 @@ def _compare(had: JSON, has: JSON, path: str, lost: list[tuple[str, JSON]]) -> N
 
 
 def _is_value(value: JSON) -> bool:
-    """Whether it is a value: `0` and `false` are, empty texts and containers without values are not."""
+    """Whether it counts as a value: `0` and `false` do, empty texts and containers without values do not."""
     match value:
         case None:
             return False

@@ -1,8 +1,8 @@
-"""Rows older than the log: what a run records of them, and of the epochs that it begins.
+"""What a run records of rows that are older than the log, and of the epoch that it begins.
 
 If the snapshot was taken after the newer event was sent, such a row indicates a restarted counter or, if that event is
-a withdrawal, a recreated record. Rows of the latter are kept whole until the snapshot is known to be complete: only
-then are they proof. See `pagefold.engine.rebuild.recreated_records`.
+a withdrawal, a recreated record. The run keeps the latter rows in full until the snapshot is known to be complete: only
+then do they prove anything. See `pagefold.engine.rebuild.recreated_records`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,11 @@ from pagefold.engine.rebuild.run_aggregate import RebuildRun, RunCounts
 from pagefold.engine.rebuild.run_observer import Finding
 
 MAX_EVENT_BYTES = 2 * 1024 * 1024
-"""Bytes of the rows in one event of a run; the last row may exceed them."""
+"""Maximum bytes of the rows in one event of a run; the last row may exceed it."""
 
 
 class RecreatedCandidate(NamedTuple):
-    """A row that may be a recreated record, as JSON can hold it."""
+    """A row that may be a recreated record, in a form that JSON can hold."""
 
     number: int
     stream: str
@@ -33,14 +33,14 @@ class RecreatedCandidate(NamedTuple):
     correlation_id: str | None
 
     @classmethod
-    def of(cls, number: int, statement: ValidatedEvent) -> "RecreatedCandidate":
-        """The row of this number, which names no epoch."""
-        stream, version, topic = statement.originator_id, statement.originator_version, statement.topic
-        content, occurred_at = statement.content.decode(), statement.occurred_at
-        return cls(number, stream, version, topic, content, occurred_at, statement.id, statement.correlation_id)
+    def of(cls, number: int, event: ValidatedEvent) -> "RecreatedCandidate":
+        """The candidate for a row, by its number and its event, which names no epoch."""
+        stream, version, topic = event.originator_id, event.originator_version, event.topic
+        content, occurred_at = event.content.decode(), event.occurred_at
+        return cls(number, stream, version, topic, content, occurred_at, event.id, event.correlation_id)
 
-    def statement(self, version: int) -> ValidatedEvent:
-        """Its event, at a version of the log."""
+    def event(self, version: int) -> ValidatedEvent:
+        """The row's event, at a version of the log."""
         content = self.content.encode()
         return ValidatedEvent(self.stream, version, self.topic, content, self.occurred_at, self.id, self.correlation_id)
 
@@ -63,23 +63,23 @@ class OlderRowsFound(RebuildRun.Event):
     again: list[list[object]]
 
     def apply(self, run: RebuildRun) -> None:
-        """Keeps a few of them."""
+        """Keeps some of them as samples."""
         run.older = [*run.older, *self.reset][:MAX_EXAMPLES]
 
     @property
     def streams(self) -> list[tuple[str, Finding]]:
-        """All of them, with the finding."""
+        """Their streams, each with its finding."""
         reset: list[tuple[str, Finding]] = [(stream, "older") for stream in self.reset]
-        return [*reset, *((row.stream, "recreated") for row in self.rows)]
+        return [*reset, *((row.stream, "recreated") for row in self.candidates)]
 
     @property
-    def rows(self) -> list[RecreatedCandidate]:
-        """Those that may have been made again."""
+    def candidates(self) -> list[RecreatedCandidate]:
+        """The rows that may be recreated records."""
         return msgspec.convert(self.again, list[RecreatedCandidate])
 
 
 class Recreated(RebuildRun.Event):
-    """Recreated records up to a stream are in their next epochs, except those that changed since."""
+    """Recreated records up to a stream were appended in their next epochs, except those that changed since."""
 
     TOPIC = "engine.rebuild.overtaken:Recreated"
     streams: list[str]
@@ -93,7 +93,7 @@ class Recreated(RebuildRun.Event):
 
 
 class EpochBegun(RebuildRun.Event):
-    """The whole source enters this epoch, with every row of the snapshot."""
+    """The whole source enters this epoch: every row of the snapshot belongs to it."""
 
     TOPIC = "engine.rebuild.overtaken:EpochBegun"
     epoch: int
@@ -108,21 +108,21 @@ for _event in (OlderRowsFound, Recreated, EpochBegun):
 
 
 def record_epoch(run: RebuildRun, epoch: int) -> None:
-    """Starts an epoch for the source; 0 starts none."""
+    """Records that the source begins an epoch; 0 records nothing."""
     if epoch:
         run.trigger_event(EpochBegun, epoch=epoch)
 
 
 def record_older_rows(run: RebuildRun, older: OlderRows) -> None:
-    """Records older rows in the run, with the chunk that is recorded next."""
+    """Records older rows in the run; they are saved with the next chunk."""
     reset, rows = older.reset, iter(older.again)
-    while (again := [list[object](each) for each in _first(rows)]) or reset:
+    while (again := [list[object](each) for each in _take_event_rows(rows)]) or reset:
         run.trigger_event(OlderRowsFound, reset=reset, again=again)
         reset = []
 
 
-def _first(rows: Iterable[RecreatedCandidate]) -> Iterator[RecreatedCandidate]:
-    """As many rows as one event takes."""
+def _take_event_rows(rows: Iterable[RecreatedCandidate]) -> Iterator[RecreatedCandidate]:
+    """As many rows as fit in one event."""
     size = 0
     for row in rows:
         yield row

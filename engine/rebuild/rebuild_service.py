@@ -51,7 +51,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     new_epoch: bool = False
 
 
-EVERYTHING = RebuildRequest()
+DEFAULT_REQUEST = RebuildRequest()
 NO_OBSERVER = RunObserver()
 
 
@@ -141,9 +141,9 @@ class RebuildService:
         self.runs = runs
 
     def sources(self, names: Collection[str] | None, domains: Collection[str] | None) -> list[str]:
-        """The sources to rebuild: those that are named, else all with a snapshot; of those, the ones with such domains.
+        """The sources to rebuild: the named ones, else all with a snapshot; limited to those with any of the domains.
 
-        Raises `ConfigurationError` for one that there is not, or that has no snapshot.
+        Raises `ConfigurationError` for a named source that is unknown or has no snapshot.
         """
         configured = self._config.sources
         for name in names or ():
@@ -161,16 +161,16 @@ class RebuildService:
         ]
 
     async def rebuild(
-        self, source: str, order: RebuildRequest = EVERYTHING, observer: RunObserver = NO_OBSERVER
+        self, source: str, request: RebuildRequest = DEFAULT_REQUEST, observer: RunObserver = NO_OBSERVER
     ) -> RunReport:
         """Starts a run. Supersedes an unfinished run of the same source whose process is gone."""
-        if order.dry_run:
-            return await self._begin(source, order, observer)
+        if request.dry_run:
+            return await self._begin(source, request, observer)
         async with self._claimed(source):
-            return await self._begin(source, order, observer)
+            return await self._begin(source, request, observer)
 
     async def resume(self, run_id: str, observer: RunObserver = NO_OBSERVER, *, confirmed: bool = False) -> RunReport:
-        """Goes on with a run; `confirmed` lets one that is held withdraw what it found. A completed one stays as it is.
+        """Resumes a run; `confirmed` allows a held run any number of removals. A completed run is only reported.
 
         Raises `UnknownRun`, `RunNotResumable`, and what `rebuild` raises.
         """
@@ -191,7 +191,7 @@ class RebuildService:
                 async with open_snapshot(self._config, run.source, traffic=self._traffic) as snapshot:
                     if clean(snapshot.identity) != run.identity:
                         raise RunNotResumable(
-                            run.id, run.source, f"the snapshot {snapshot.name} is not the one that it began with"
+                            run.id, run.source, f"the snapshot {snapshot.name} is not the one that the run began with"
                         )
                     return await self._continue(run, snapshot, observer)
             return await self._continue(run, None, observer)
@@ -201,13 +201,13 @@ class RebuildService:
         return await self._reported(await self.runs.get(run_id))
 
     async def newest(self, limit: int, source: str | None = None) -> list[RunReport]:
-        """The newest runs, newest first."""
+        """The reports of the newest runs, newest first."""
         return [await self._reported(run) for run in await self.runs.list(limit, source)]
 
     async def drifted(self, run_id: str) -> AsyncIterator[tuple[str, Finding]]:
-        """Every drifted stream of a run, in order, then every orphan, in order."""
-        async for page in self.runs.drifted(run_id):
-            for stream, drift in page:
+        """Every stream with a finding of a run, in order, then every orphan, in order."""
+        async for streams_with_drift in self.runs.drifted(run_id):
+            for stream, drift in streams_with_drift:
                 yield stream, drift
         async for streams in self.runs.orphans(run_id):
             for stream in streams:
@@ -220,41 +220,41 @@ class RebuildService:
                 alive = not free
         return report_of(run, alive=alive)
 
-    async def _begin(self, source: str, order: RebuildRequest, observer: RunObserver) -> RunReport:
+    async def _begin(self, source: str, request: RebuildRequest, observer: RunObserver) -> RunReport:
         await self._store.proof.prove()
         start = await self._store.log.end()  # before the snapshot is opened: later events are not part of the run
         async with open_snapshot(self._config, source, traffic=self._traffic) as snapshot:
-            former = await self.runs.latest(source)
-            plan = self._plan(source, order, snapshot, start)
-            plan = msgspec.structs.replace(plan, baseline=None if former is None else former.baseline)
-            epoch = await self._epoch_service.next_epoch(source) if order.new_epoch else 0
-            if order.dry_run:
-                run = RebuildRun.start(plan)
+            previous = await self.runs.latest(source)
+            spec = self._spec_of(source, request, snapshot, start)
+            spec = msgspec.structs.replace(spec, baseline=None if previous is None else previous.baseline)
+            epoch = await self._epoch_service.next_epoch(source) if request.new_epoch else 0
+            if request.dry_run:
+                run = RebuildRun.start(spec)
                 record_epoch(run, epoch)
-                return await self._execute(run, snapshot, None, observer, confirmed=order.confirmed)
-            run = await self.runs.start(plan)
+                return await self._execute(run, snapshot, None, observer, confirmed=request.confirmed)
+            run = await self.runs.start(spec)
             record_epoch(run, epoch)
             await self.runs.save(run)
             observer.begun(run.id)
-            if former is not None and former.resumable:
-                former.supersede(run.id)
-                await self.runs.save(former)
-            return await self._execute(run, snapshot, self.runs, observer, confirmed=order.confirmed)
+            if previous is not None and previous.resumable:
+                previous.supersede(run.id)
+                await self.runs.save(previous)
+            return await self._execute(run, snapshot, self.runs, observer, confirmed=request.confirmed)
 
-    def _plan(self, source: str, order: RebuildRequest, snapshot: Snapshot, start: int) -> RunSpec:
+    def _spec_of(self, source: str, request: RebuildRequest, snapshot: Snapshot, start: int) -> RunSpec:
         settings = self._config.sources[source]
         declared = settings.snapshot or SnapshotConfig()
         began_at = snapshot.written_at and snapshot.written_at - timedelta(seconds=declared.duration_seconds)
-        usual = msgspec.to_builtins(declared)["max_orphans"]
+        default = msgspec.to_builtins(declared)["max_orphans"]
         return RunSpec(
             source=source,
-            domains=[name for name in settings.domains if order.domains is None or name in order.domains],
+            domains=[name for name in settings.domains if request.domains is None or name in request.domains],
             start_position=start,
             snapshot=snapshot.name,
             identity=snapshot.identity,
             process=_process(),
-            prefix=order.prefix,
-            max_orphans=usual if order.max_orphans is None else order.max_orphans,
+            prefix=request.prefix,
+            max_orphans=default if request.max_orphans is None else request.max_orphans,
             written_at=None if began_at is None else format_timestamp(began_at),
             settle=declared.settle_seconds,
         )
@@ -290,9 +290,9 @@ class RebuildService:
 
     @asynccontextmanager
     async def _claimed(self, source: str) -> AsyncIterator[None]:
-        async with self._store.coordination.claim(_task(source)) as mine:
-            if not mine:
-                raise RebuildInProgress(source, _holder(await self.runs.latest(source)))
+        async with self._store.coordination.claim(_task(source)) as claimed:
+            if not claimed:
+                raise RebuildInProgress(source, _describe_holder(await self.runs.latest(source)))
             yield
 
 
@@ -300,7 +300,7 @@ def _task(source: str) -> str:
     return f"rebuild-{source}"
 
 
-def _holder(run: RebuildRun | None) -> str:
+def _describe_holder(run: RebuildRun | None) -> str:
     return f"{run.id}, in {run.process}, since {run.started_at}" if run else "another process"
 
 

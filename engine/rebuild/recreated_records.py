@@ -1,10 +1,10 @@
-"""Proof of life: records that were recreated under an old SKU, whose versions restarted.
+"""Recreated records: records that exist again under an old SKU, and whose versions restarted.
 
 A row of a complete snapshot may be older than the withdrawal at the head of its stream. If the row was written after
 that withdrawal, the record exists and its counter restarted: the row is appended in the stream's next epoch, which
 later events of the source then enter too. That it was written later is proved by the source's timestamps, if the row
-occurred after the withdrawal, or by the snapshot, if it was taken after the withdrawal was recorded. These are the
-rules by which a stream that a snapshot lacks is an orphan.
+occurred after the withdrawal, or by the snapshot, if it was taken after the withdrawal was recorded. The same rules
+decide whether a stream that a snapshot lacks is an orphan.
 
 If the head is not a withdrawal, the same proof indicates a restarted counter. Only an operator can tell which version
 is right: such streams are reported, and the source looks reset until the alarm is answered.
@@ -33,10 +33,10 @@ Retry: TypeAlias = Callable[[Callable[[], Awaitable[list[int | None]]]], Awaitab
 
 
 class OlderRowHandler:
-    """What becomes of one run's rows that are older than what stands. `runs` is None when nothing may be written.
+    """Handles the rows of one run that are older than the log. `runs` is None if nothing may be written.
 
-    `is_settled` tells whether an event was said before the snapshot was taken; `save` records the run; `retry` does
-    work, and again while the store is unavailable.
+    `is_settled` tells whether an event was sent before the snapshot was taken; `save` records the run; `retry` does
+    work, and repeats it while the store is unavailable.
     """
 
     def __init__(  # noqa: PLR0913  # what it needs of its run, by name
@@ -60,22 +60,22 @@ class OlderRowHandler:
         self._candidates: list[str] = []
 
     def classify(self, older_rows: Sequence[OlderRow]) -> OlderRows:
-        """Which of the rows tell of a counter that was restarted, and which of a record that was made again."""
+        """Splits rows into those of restarted counters and candidates for recreated records; ignores other rows."""
         reset: list[str] = []
-        again: list[RecreatedCandidate] = []
-        for number, statement, head in older_rows:
-            if not self._is_later(statement.occurred_at, head):
+        candidates: list[RecreatedCandidate] = []
+        for number, event, head in older_rows:
+            if not self._is_later(event.occurred_at, head):
                 continue
-            row = RecreatedCandidate.of(number, statement)
-            if statement.epoch is None and self._may_be_recreated(row, head):
-                again.append(row)
+            row = RecreatedCandidate.of(number, event)
+            if event.epoch is None and self._may_be_recreated(row, head):
+                candidates.append(row)
             else:
                 reset.append(row.stream)
-        again.sort(key=lambda row: row.stream)
-        return OlderRows(sorted(reset), again)
+        candidates.sort(key=lambda row: row.stream)
+        return OlderRows(sorted(reset), candidates)
 
     async def mark_looks_reset(self, reset: Sequence[str]) -> None:
-        """Marks the source as looking reset, until an operator answers."""
+        """Marks the source as looking reset, until an operator answers the alarm."""
         if self._runs is None:
             return
         for domain, number in sorted(Counter(parse_stream_id(stream).domain for stream in reset).items()):
@@ -83,26 +83,26 @@ class OlderRowHandler:
                 known = (await folding.streaks()).get(self._run.source, 0)
                 await folding.save_streaks({self._run.source: max(known, number, RESET_THRESHOLD)})
 
-    def keep_candidates(self, again: Sequence[RecreatedCandidate]) -> None:
-        """For a run that is not recorded."""
+    def keep_candidates(self, candidates: Sequence[RecreatedCandidate]) -> None:
+        """Keeps candidates in memory if the run is not recorded."""
         if self._runs is None:
-            self._candidates += [row.stream for row in again]
+            self._candidates += [row.stream for row in candidates]
 
     async def append_all(self) -> None:
-        """Appends every recreated record in the next epoch of its stream, once the snapshot is complete."""
+        """Appends every recreated record in the next epoch of its stream. The snapshot must be complete."""
         if self._runs is None:
             if self._candidates:
                 self._run.trigger_event(Recreated, streams=self._candidates, after=self._candidates[-1])
             return
         async for rows in self._runs.recreated_candidates(self._run.id):
-            left = [row for row in rows if row.stream > self._run.recreated_after]
-            if left:
-                done = await self._append(left)
-                self._run.trigger_event(Recreated, streams=done, after=left[-1].stream)
+            remaining = [row for row in rows if row.stream > self._run.recreated_after]
+            if remaining:
+                done = await self._append(remaining)
+                self._run.trigger_event(Recreated, streams=done, after=remaining[-1].stream)
                 await self._save()
 
     async def _append(self, rows: Sequence[RecreatedCandidate]) -> list[str]:
-        """The streams of the records that this run has appended by then."""
+        """Appends recreated records. Returns the streams of those that this run has appended."""
         await self._epochs.declare(encode_part(self._run.source))
         while True:
             heads = {head.originator_id: head for head in await self._store.log.heads([row.stream for row in rows])}
@@ -115,21 +115,21 @@ class OlderRowHandler:
             corrections: list[CorrectionEvent] = []
             for row in left:
                 epoch = max(known.floor(row.stream), epoch_of(heads[row.stream].originator_version) + 1)
-                state = states.state(row.statement(versioned(epoch, row.version)), row.number)
+                state = states.state(row.event(versioned(epoch, row.version)), row.number)
                 corrections.append(CorrectionEvent(row.stream, versioned(epoch, row.version), 0, row.topic, state))
             fence = Fence(known.generation, ceilings)
             try:
                 await self._retry(partial(self._store.log.correct, corrections, fence))
-            except EpochsMoved:  # one of them has a new event, or the answer to an earlier try was lost
+            except EpochsMoved:  # a stream has a new event, or the reply to an earlier attempt was lost
                 continue
 
     def _is_later(self, occurred_at: str, head: StoredEvent) -> bool:
-        """Whether a row that occurred then was written down after what stands was said."""
+        """Whether a row of this time was written after the head was sent."""
         state = decode_state(head)
         return state is not None and (occurred_at > state.occurred_at or self._is_settled(head))
 
     def _may_be_recreated(self, row: RecreatedCandidate, head: StoredEvent) -> bool:
-        """Whether a row that is later says something where a withdrawal stands, and there is another epoch."""
+        """Whether the head is a withdrawal, the row has a payload, and there is a next epoch."""
         state = decode_state(head)
         withdrawn = state is not None and bytes(state.payload) == NULL
         return withdrawn and row.content != "null" and epoch_of(head.originator_version) < MAX_EPOCH
@@ -138,6 +138,6 @@ class OlderRowHandler:
         return self._is_later(row.occurred_at, head) and self._may_be_recreated(row, head)
 
     def _was_appended_by_run(self, head: StoredEvent) -> bool:
-        """Whether this very run has made it, perhaps before it was stopped."""
+        """Whether this run appended the head, perhaps before it was interrupted."""
         state = decode_state(head)
         return state is not None and state.run_id == self._run.id and state.drift == "recreated"

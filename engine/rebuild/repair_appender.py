@@ -1,4 +1,4 @@
-"""Appends repairs in the epochs in which they were placed."""
+"""Appends repairs in the epochs that they were placed in."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -12,15 +12,15 @@ from pagefold.engine.stores.store import Log
 
 Positions: TypeAlias = list[int | None]
 Retry: TypeAlias = Callable[[Callable[[], Awaitable[Positions]]], Awaitable[Positions]]
-"""Does work, and again while the store is unavailable."""
+"""Does work, and repeats it while the store is unavailable."""
 
 
 async def append_placed(
     log: Log, epochs: EpochRegistry, pending: Sequence[PendingRepair], placement: Placement, retry: Retry
 ) -> Positions | None:
-    """Their positions, each None where its place was taken; None for all when they may have to be in other epochs.
+    """Returns the position of each repair, None if its version was taken. Returns None if an epoch was raised since.
 
-    Then those are known that were raised meanwhile. That rows name epochs is noted before any of them relies on it.
+    In that case the registry knows the raised epochs afterwards. A source whose rows name epochs is declared first.
     """
     for source in {source_of(each.originator_id) for each in pending if each.epoch}:
         await epochs.declare(source)

@@ -1,6 +1,6 @@
-"""Compares rows of a snapshot with heads of the log: what drifted, and the events that repair it. Pure.
+"""Compares rows of a snapshot with heads of the log: which streams drifted, and the events that repair them. Pure.
 
-Nearly all rows equal the log. They are recognised by their bytes, and not decoded.
+Nearly all rows equal the log. These are recognised by their bytes, without decoding.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ from pagefold.projections.epochs import version_of
 from pagefold.projections.field_changes import FieldChange, changes_between, flatten
 
 _PARTS_UNCHANGED = 3
-"""Parts of the entry of a stream without a later event: its name, its version, and what it says."""
+"""Parts of a head content without events since the run began: stream, version and payload."""
 
 _drift = attrgetter("drift")
 _state = msgspec.json.Decoder(EventState)
@@ -35,7 +35,7 @@ _WITHDRAWN = state_ending(NULL)
 
 
 class RepairContext(NamedTuple):
-    """What every event of a rebuild has: its run, its time of recording as fixed-width UTC text, its epoch."""
+    """What all repairs of a chunk share: run, time of recording as fixed-width UTC text, and epochs."""
 
     run_id: str
     recorded_at: str
@@ -51,25 +51,25 @@ class StreamDrift(NamedTuple):
 
 
 class RowEvent(NamedTuple):
-    """What the row of this number states."""
+    """A row's number and event."""
 
     number: int
-    statement: ValidatedEvent
+    event: ValidatedEvent
 
 
 class OlderRow(NamedTuple):
-    """A row's event, and the newer head of its stream."""
+    """A row's number and event, and the newer head of its stream."""
 
     number: int
-    statement: ValidatedEvent
+    event: ValidatedEvent
     head: StoredEvent
 
 
 class PendingRepair(CorrectionEvent, frozen=True, gc=False):
-    """The event that mends a stream which has drifted, and the number of the row that says so.
+    """The event that repairs a drifted stream, and the number of its row.
 
-    `before` is the payload that the log has, as JSON, b"" for none; `content` is the canonical one of the event.
-    `epoch` is the one that the row names.
+    `before` is the log's payload as JSON, b"" if there is none; `content` is the event's canonical payload. `epoch` is
+    the one that the row names.
     """
 
     number: int
@@ -80,16 +80,16 @@ class PendingRepair(CorrectionEvent, frozen=True, gc=False):
 
 
 class Comparison(msgspec.Struct, gc=False):
-    """What comparing has shown. `counts` are by name; `live` counts streams of the log with something to say.
+    """The result of comparing rows with the log. `live` counts the log's streams that are not withdrawn.
 
-    `pending` are to be mended; `handled` streams have been, perhaps by the same run before: then `live` counts what
-    stood there before it. `absent` are heads of streams which the snapshot does not name; `older_rows` are rows older
-    than what stands; `refusals` are rows that broke a rule.
+    `pending` repairs are still to be appended; `handled` streams are repaired, perhaps earlier by the same run: `live`
+    then counts their state before it. `absent` are heads of streams that the snapshot lacks; `older_rows` are rows
+    older than the log; `refusals` are rows that broke a rule.
 
-    `placement` is what was known of epochs when it was made; `suspects` are those of the pending that may take
-    something away, None where that has not been asked of all of them.
+    `placement` has the epochs known at the time; `suspects` are the pending repairs that may remove a value, None if
+    not all of them were checked.
 
-    Open are, until they are merged with their heads, the rows `left`, and the `unmatched` streams, which no row names.
+    `unresolved` rows, and `unmatched` streams, which no row names, need their heads: `resolve` compares them.
     """
 
     counts: RunCounts = msgspec.field(default_factory=RunCounts)
@@ -99,7 +99,7 @@ class Comparison(msgspec.Struct, gc=False):
     absent: list[StoredEvent] = []
     older_rows: list[OlderRow] = []
     refusals: list[Refusal] = []
-    left: list[RowEvent] = []
+    unresolved: list[RowEvent] = []
     unmatched: list[bytes] = []
     placement: Placement = PLAIN
     suspects: list[PendingRepair] | None = None
@@ -110,30 +110,30 @@ class Comparison(msgspec.Struct, gc=False):
         self.refusals.append(Refusal(number, refused.path, refused.reason))
 
     def count_handled(self, repaired: Iterable[PendingRepair]) -> None:
-        """Counts the pending repairs as done."""
+        """Counts these repairs as done."""
         for drift, alike in groupby(repaired, key=_drift):
             self.handled.setdefault(drift, []).extend([each.originator_id for each in alike])
 
-    def merge(self, heads: Sequence[StoredEvent], mark: RepairContext) -> None:
-        """Compares what is open with the heads that stand by now. Then nothing is open."""
-        if self.left:
+    def resolve(self, heads: Sequence[StoredEvent], context: RepairContext) -> None:
+        """Compares the unresolved rows and unmatched streams with their current heads. None remain afterwards."""
+        if self.unresolved:
             self.suspects = None
-        builders = _repair_builders(mark)
+        builders = _repair_builders(context)
         by_stream = {head.originator_id: head for head in heads}
-        for stated in self.left:
-            head = by_stream.pop(stated.statement.originator_id, None)
+        for row_event in self.unresolved:
+            head = by_stream.pop(row_event.event.originator_id, None)
             self.live += head is not None and not _is_withdrawn(head)
-            self._compare(stated, head, mark, builders)
+            self._compare(row_event, head, context, builders)
         for head in by_stream.values():
             if not _is_withdrawn(head):
                 self.live += 1
                 self.absent.append(head)
-        self.left, self.unmatched = [], []
+        self.unresolved, self.unmatched = [], []
 
     def drop_uncovered(self, coverage: Coverage, entries: Iterable[bytes]) -> None:
-        """Leaves out of those that no row names the streams that none can name, and counts those that say something.
+        """Removes unmatched streams that the snapshot cannot name, and counts those that are not withdrawn.
 
-        The entries of all of them are given.
+        `entries` are the head contents of all unmatched streams.
         """
         uncovered = {stream for stream in self.unmatched if not coverage.has(stream)}
         if uncovered:
@@ -142,23 +142,23 @@ class Comparison(msgspec.Struct, gc=False):
             self.counts.uncovered += sum([entry[: entry.index(SEPARATOR)] in uncovered for entry in live])
 
     def _compare(
-        self, stated: RowEvent, head: StoredEvent | None, mark: RepairContext, builders: "_RepairBuilders"
+        self, row_event: RowEvent, head: StoredEvent | None, context: RepairContext, builders: "_RepairBuilders"
     ) -> None:
-        number = stated.number
-        statement = mark.placement.placed(stated.statement, 0 if head is None else head.originator_version)
+        number = row_event.number
+        event = context.placement.placed(row_event.event, 0 if head is None else head.originator_version)
         if head is None:
-            self.pending.append(builders["missing"].pending(number, statement))
-        elif statement.originator_version < head.originator_version:
+            self.pending.append(builders["missing"].build(number, event))
+        elif event.originator_version < head.originator_version:
             self.counts.older += 1
-            self.older_rows.append(OlderRow(number, stated.statement, head))
+            self.older_rows.append(OlderRow(number, row_event.event, head))
         else:
             state = decode_state(head)
             before = b"" if state is None else bytes(state.payload)
-            if statement.originator_version > head.originator_version:
-                self.pending.append(builders["newer"].pending(number, statement, before))
-            elif not is_same_content(statement.topic, before, statement.content):
-                self.pending.append(builders["changed"].pending(number, statement, before, head.revision + 1))
-            elif state is not None and state.run_id == mark.run_id and state.drift is not None:
+            if event.originator_version > head.originator_version:
+                self.pending.append(builders["newer"].build(number, event, before))
+            elif not is_same_content(event.topic, before, event.content):
+                self.pending.append(builders["changed"].build(number, event, before, head.revision + 1))
+            elif state is not None and state.run_id == context.run_id and state.drift is not None:
                 self.handled.setdefault(state.drift, []).append(head.originator_id)
                 was_live = state.drift != "missing" and not state.was_withdrawn
                 self.live += was_live - (not _is_withdrawn(head))
@@ -169,43 +169,46 @@ class Comparison(msgspec.Struct, gc=False):
 class _RepairBuilder:
     """Builds the repairs of one kind of drift."""
 
-    def __init__(self, mark: RepairContext, drift: DriftKind) -> None:
+    def __init__(self, context: RepairContext, drift: DriftKind) -> None:
         self._drift: DriftKind = drift
-        self._state = RepairEncoder(mark.run_id, mark.recorded_at, drift).state
-        self._state_anew = RepairEncoder(mark.run_id, mark.recorded_at, drift, was_withdrawn=True).state
+        self._state = RepairEncoder(context.run_id, context.recorded_at, drift).state
+        self._state_if_withdrawn = RepairEncoder(context.run_id, context.recorded_at, drift, was_withdrawn=True).state
 
-    def pending(self, number: int, statement: ValidatedEvent, before: bytes = b"", revision: int = 0) -> PendingRepair:
-        """For what the row of this number states. `revision` is 0 where the version is new to the log."""
-        state = (self._state_anew if before == NULL else self._state)(statement, number)
-        stream, version = statement.originator_id, statement.originator_version
-        kind, content, epoch = statement.topic, statement.content, statement.epoch
+    def build(self, number: int, event: ValidatedEvent, before: bytes = b"", revision: int = 0) -> PendingRepair:
+        """The repair by the row of this number. `revision` is 0 if the log does not have the version."""
+        state = (self._state_if_withdrawn if before == NULL else self._state)(event, number)
+        stream, version = event.originator_id, event.originator_version
+        kind, content, epoch = event.topic, event.content, event.epoch
         return PendingRepair(stream, version, revision, kind, state, number, self._drift, before, content, epoch)
 
 
 _RepairBuilders: TypeAlias = dict[DriftKind, _RepairBuilder]
 
 
-def _repair_builders(mark: RepairContext) -> _RepairBuilders:
+def _repair_builders(context: RepairContext) -> _RepairBuilders:
     """The repair encoders by kind of drift."""
     kinds: tuple[DriftKind, ...] = ("missing", "newer", "changed")
-    return {drift: _RepairBuilder(mark, drift) for drift in kinds}
+    return {drift: _RepairBuilder(context, drift) for drift in kinds}
 
 
 def split_equal(
     rows: Sequence[StreamRow], entries: Sequence[bytes], placement: Placement = PLAIN
 ) -> tuple[Comparison, list[StreamRow], list[bytes]]:
-    """Tells what is equal from the rows and the entries that must be looked at. A stream is at most once in either."""
+    """Splits off what is equal; returns its comparison, and the other rows and head contents.
+
+    Neither `rows` nor `entries` may have a stream twice.
+    """
     if placement.in_use:
         original = placement.comparable(entries)
         equal, different, others = split_equal(rows, [*original])
         return equal, different, [original[entry] for entry in others]
-    mine = [row.entry for row in rows]
-    if mine == entries:
-        return _equal(mine), [], []
-    known, named = set(entries), set(mine)
-    different = [row for row in rows if row.entry not in known]
-    others = [entry for entry in entries if entry not in named]
-    return _equal([entry for entry in mine if entry in known]), different, others
+    row_entries = [row.entry for row in rows]
+    if row_entries == entries:
+        return _equal(row_entries), [], []
+    in_log, in_rows = set(entries), set(row_entries)
+    different = [row for row in rows if row.entry not in in_log]
+    others = [entry for entry in entries if entry not in in_rows]
+    return _equal([entry for entry in row_entries if entry in in_log]), different, others
 
 
 def _equal(entries: Sequence[bytes]) -> Comparison:
@@ -220,62 +223,62 @@ class RowComparer:
         self._validator = EventValidator(config)
         self._bulk = BulkValidator(config)
 
-    def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], mark: RepairContext) -> Comparison:
-        """What can be told of rows by the entries of their streams, and of others. A stream is at most once in either.
+    def compare(self, rows: Sequence[StreamRow], entries: Iterable[bytes], context: RepairContext) -> Comparison:
+        """Compares rows with head contents, as far as these suffice. Neither may have a stream twice.
 
-        To mend a version a second time its head must be known, and when one was said that is newer than a row; where
-        an event was appended since the run began, it may be of this run: that is left.
+        A row stays unresolved if it needs its stream's head: because it is older, or differs at the same version, or
+        because the stream has events since the run began, which may be the run's own.
         """
         found = Comparison()
-        builders = _repair_builders(mark)
-        missing, newer = builders["missing"].pending, builders["newer"].pending
-        placed, in_use = mark.placement.placed, mark.placement.in_use
+        builders = _repair_builders(context)
+        missing, newer = builders["missing"].build, builders["newer"].build
+        placed, in_use = context.placement.placed, context.placement.in_use
         live = equal = 0
-        pending, left = found.pending.append, found.left.append
-        known = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
+        pending, unresolved = found.pending.append, found.unresolved.append
+        by_stream = {parts[0]: parts for parts in [entry.split(SEPARATOR) for entry in entries]}
         streams = [entry[: entry.index(SEPARATOR)] for entry in [row.entry for row in rows]]
-        for row, stream, statement in zip(rows, streams, self._validated_events(rows, streams, found), strict=True):
-            stands = known.pop(stream, None)
-            if stands is None:
-                if statement is not None:
-                    pending(missing(row.number, placed(statement) if in_use else statement))
+        for row, stream, event in zip(rows, streams, self._validated_events(rows, streams, found), strict=True):
+            logged = by_stream.pop(stream, None)
+            if logged is None:
+                if event is not None:
+                    pending(missing(row.number, placed(event) if in_use else event))
                 continue
-            said = stands[2]
-            if statement is None:
-                live += said != _WITHDRAWN
+            ending = logged[2]
+            if event is None:
+                live += ending != _WITHDRAWN
                 continue
-            if len(stands) > _PARTS_UNCHANGED or not stands[1].isdigit():  # applications may use any names
-                left(RowEvent(row.number, statement))
+            if len(logged) > _PARTS_UNCHANGED or not logged[1].isdigit():  # others may have streams of any name
+                unresolved(RowEvent(row.number, event))
                 continue
-            before, newest = said[CONTENT_START:-1], int(stands[1])
-            stated = placed(statement, newest) if in_use else statement
-            ahead = stated.originator_version - newest
-            if ahead < 0 or (ahead == 0 and statement.content != before):
-                left(RowEvent(row.number, statement))
+            before, newest = ending[CONTENT_START:-1], int(logged[1])
+            placed_event = placed(event, newest) if in_use else event
+            ahead = placed_event.originator_version - newest
+            if ahead < 0 or (ahead == 0 and event.content != before):
+                unresolved(RowEvent(row.number, event))
                 continue
-            live += said != _WITHDRAWN
+            live += ending != _WITHDRAWN
             if ahead > 0:
-                pending(newer(row.number, stated, before))
+                pending(newer(row.number, placed_event, before))
             else:
                 equal += 1
         found.live, found.counts.equal = live, equal
-        found.unmatched = list(known)
+        found.unmatched = list(by_stream)
         return found
 
     def _validated_events(
         self, rows: Sequence[StreamRow], streams: Sequence[bytes], found: Comparison
     ) -> Sequence[ValidatedEvent | None]:
         """The event of each row; None where it is rejected."""
-        told = [row.line for row in rows if row.event is None]
-        if len(told) == len(rows):
-            validated = self._bulk.validate(told, streams)
+        lines = [row.line for row in rows if row.event is None]
+        if len(lines) == len(rows):
+            validated = self._bulk.validate(lines, streams)
             if None not in validated:
                 return validated
         else:
-            named = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
-            validated = self._bulk.validate(told, named)
-        statements = iter(validated)
-        return [(next(statements) if row.event is None else None) or self._validate(row, found) for row in rows]
+            line_streams = [stream for row, stream in zip(rows, streams, strict=True) if row.event is None]
+            validated = self._bulk.validate(lines, line_streams)
+        events = iter(validated)
+        return [(next(events) if row.event is None else None) or self._validate(row, found) for row in rows]
 
     def _validate(self, row: StreamRow, found: Comparison) -> ValidatedEvent | None:
         try:
@@ -286,15 +289,15 @@ class RowComparer:
 
 
 def row_event_of(pending: PendingRepair) -> RowEvent:
-    """The row's event, which now has an id."""
+    """The row's event, which has an id by now."""
     state = _state.decode(pending.state)
     content, occurred_at = bytes(state.payload), state.occurred_at
     stream, version = pending.originator_id, pending.originator_version
     version = version_of(version) if pending.epoch is None else version
-    statement = ValidatedEvent(
+    event = ValidatedEvent(
         stream, version, pending.topic, content, occurred_at, state.id, state.correlation_id, pending.epoch
     )
-    return RowEvent(pending.number, statement)
+    return RowEvent(pending.number, event)
 
 
 def _is_withdrawn(head: StoredEvent) -> bool:
@@ -309,11 +312,11 @@ def decode_state(event: StoredEvent) -> EventState | None:
         return None
 
 
-def withdrawn(head: StoredEvent, occurred_at: str, mark: RepairContext) -> CorrectionEvent:
-    """The event that withdraws a stream's head: the next revision of its version. Any newer version wins over it."""
+def withdrawal_of(head: StoredEvent, occurred_at: str, context: RepairContext) -> CorrectionEvent:
+    """The event that withdraws a stream's head: the next revision of its version. Newer versions take precedence."""
     stream, version, revision = head.originator_id, head.originator_version, head.revision + 1
-    statement = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
-    state = RepairEncoder(mark.run_id, mark.recorded_at, "orphan").state(statement, head.notification_id)
+    event = ValidatedEvent(stream, version, head.topic, NULL, occurred_at, None, None)
+    state = RepairEncoder(context.run_id, context.recorded_at, "orphan").state(event, head.notification_id)
     return CorrectionEvent(stream, version, revision, head.topic, state)
 
 
@@ -329,7 +332,7 @@ def sample_of(found: StreamDrift) -> JSON:
 
 
 def _flatten_json(payload: bytes) -> dict[str, JSON]:
-    """Those of JSON; none in what an application may have written."""
+    """The fields of a JSON payload; none if another application wrote something else."""
     try:
         return flatten(msgspec.json.decode(payload))
     except DECODE_ERRORS:
@@ -337,7 +340,7 @@ def _flatten_json(payload: bytes) -> dict[str, JSON]:
 
 
 def count_drifted(drifted: Drifted) -> RunCounts:
-    """The number of each."""
+    """The number of streams of each kind."""
     return RunCounts(
         missing=len(drifted.get("missing", ())),
         newer=len(drifted.get("newer", ())),

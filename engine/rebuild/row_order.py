@@ -1,7 +1,6 @@
-"""Puts the rows of a snapshot in the order of their streams, in bounded memory.
+"""Yields the rows of a snapshot in the order of their streams, in bounded memory.
 
-Snapshots in that order are used as they come. The rows of others are spilled to a temporary SQLite file, and read back
-in order.
+A snapshot in that order is streamed. The rows of any other are spilled to a temporary SQLite file and read back sorted.
 """
 
 import re
@@ -35,7 +34,7 @@ from pagefold.projections.streams import EVERY_CHANNEL, encode_part, normalise_s
 CHUNK_ROWS = 5_000
 
 MAX_REFUSALS = 20
-"""Refusals that are kept; others are counted."""
+"""Maximum refusals that are kept; the others are only counted."""
 
 _SETUP = """
 PRAGMA journal_mode = OFF;
@@ -48,16 +47,16 @@ _INSERT = "INSERT INTO named VALUES (?, ?, ?, ?, ?, ?)"
 _IN_ORDER = "SELECT number, event, line, entry FROM named ORDER BY stream, version DESC, number"
 
 _is_plain_sku = re.compile(r"(?![0-9]\.[0-9]+[Ee]-)[0-9A-Za-z._-]{1,100}", re.ASCII).fullmatch
-"""SKUs that are written in the log as they are, and are none that a spreadsheet may have made."""
+"""Matches SKUs that need no encoding in the log and do not look like a spreadsheet's number."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(DomainEvent)
 
 _MAX_INTEGER = 2**63 - 1
-"""SQLite's largest integer. A version beyond it is refused when its turn comes."""
+"""SQLite's largest integer. A larger version is rejected when its row is compared."""
 
 _PARSED_ENVELOPE = b""
-"""Stands in place of an event whose envelope is to be read again: its line is of no known shape."""
+"""Stored instead of an event whose envelope is parsed again from its line."""
 
 Progress: TypeAlias = Callable[[Batch], None]
 
@@ -71,12 +70,12 @@ class Refusal(NamedTuple):
 
 
 StreamRow: TypeAlias = Row
-"""A row whose stream is known. Its entry begins with it, and ends there where it takes an examination to know more."""
+"""A row whose stream is known. Its entry is the stream alone if the event must be validated to know more."""
 
 
 _OUT_OF_SCOPE, _OTHER_CHANNEL = b"", b"elsewhere"
-"""Stand in place of the line of a row that is passed over, whose entry is its stream and version: it is out of scope,
-or of a channel that is none here."""
+"""The line of a skipped row is replaced by the reason: it is out of scope, or of an unknown channel. The row's entry is
+its stream and version."""
 
 
 def _is_skipped(row: StreamRow) -> bool:
@@ -84,7 +83,7 @@ def _is_skipped(row: StreamRow) -> bool:
 
 
 def _row_content(row: StreamRow) -> object:
-    """What is equal for rows that say the same."""
+    """Equal for rows with equal contents."""
     return row.entry if _is_skipped(row) else row.line or row.event
 
 
@@ -99,8 +98,8 @@ def decode_event(row: StreamRow) -> DomainEvent:
     match row.event:
         case None:
             return parse_event(row.line)
-        case EventEnvelope() as wire:
-            return parse_payload(wire, row.line)
+        case EventEnvelope() as envelope:
+            return parse_payload(envelope, row.line)
         case Rejected() as refused:
             raise refused
         case event:
@@ -135,33 +134,32 @@ _NONE_SKIPPED = SkippedRows()
 
 
 class RowChunk(NamedTuple):
-    """The next rows in the order of their streams, each stream once, and what was put aside on the way there.
+    """The next rows in the order of their streams, one per stream, and the rows skipped before and among them.
 
-    `cursor` is where the snapshot goes on behind all of them, None where it can only begin anew: then a page without
-    rows is the last, for whoever begins anew knows a page by its rows. `sorted` tells, of rows that had to be sorted,
-    how many have come so far, and how many there are.
+    `cursor` is where the snapshot resumes after them, None if it can only start over; in that case only the last chunk
+    may be without rows. `sort_progress` is, if the rows were sorted, the number of rows so far and in all.
     """
 
-    named: list[StreamRow]
+    rows: list[StreamRow]
     skipped: SkippedRows
     cursor: JSON
-    sorted: tuple[int, int] | None = None
+    sort_progress: tuple[int, int] | None = None
 
 
 class Scope(NamedTuple):
-    """Which rows of a source are looked at: not those of some domains, and those of SKUs with a prefix."""
+    """The scope of a run: all domains of the source but the excluded ones, and SKUs with a prefix."""
 
     excluded_domains: frozenset[str]
     prefix: str
 
 
 class StreamAssigner:
-    """Gives the rows of a source their places.
+    """Assigns the rows of a source to streams.
 
-    A row repeats when it names again what an earlier one named; when `exact`, only if it says the same of it.
+    A row is a repetition if an earlier one names the same stream; with `exact`, only if its content is equal, too.
 
-    Rows that are passed over, because they are out of scope or of a channel that is none here, have places, too: it
-    matters whether one of them comes twice. `kept` leaves them out.
+    Rows that are skipped, because they are out of scope or of an unknown channel, get a stream as well: repetitions
+    among them count. `compared_rows` removes them.
     """
 
     def __init__(self, validator: EventValidator, scope: Scope, *, exact: bool = False) -> None:
@@ -175,31 +173,31 @@ class StreamAssigner:
         self._known = {channel.strip().casefold() for channel in validator.channels}
         self._has_skipped = False
 
-    def needs_placing(self, rows: Iterable[Row]) -> bool:
-        """Whether there is more to do than to take the rows as they are."""
+    def is_needed(self, rows: Iterable[Row]) -> bool:
+        """Whether rows lack a stream, or may be out of scope."""
         return bool(self._excluded_domains or self._prefix) or b"" in [row.entry for row in rows]
 
-    def place(self, rows: list[Row]) -> tuple[list[StreamRow], SkippedRows]:
-        """The rows with their streams, as they come, and what cannot have one."""
-        if not self.needs_placing(rows):
+    def assign(self, rows: list[Row]) -> tuple[list[StreamRow], SkippedRows]:
+        """The rows with their streams, in the given order, and the rows that cannot have one."""
+        if not self.is_needed(rows):
             return rows, _NONE_SKIPPED
-        named: list[StreamRow] = []
+        assigned: list[StreamRow] = []
         refusals: list[Refusal] = []
         for row in rows:
             try:
-                named.append(self._placed(row))
+                assigned.append(self._assigned(row))
             except Rejected as refused:
                 refusals.append(Refusal(row.number, refused.path, refused.reason))
-        return named, SkippedRows(len(refusals), len(refusals), 0, tuple(refusals[:MAX_REFUSALS]))
+        return assigned, SkippedRows(len(refusals), len(refusals), 0, tuple(refusals[:MAX_REFUSALS]))
 
-    def kept(self, named: list[StreamRow]) -> tuple[list[StreamRow], SkippedRows]:
-        """Rows of which each has a stream of its own, without those that are passed over."""
+    def compared_rows(self, assigned: list[StreamRow]) -> tuple[list[StreamRow], SkippedRows]:
+        """Rows of distinct streams, without those that are skipped."""
         if not self._has_skipped:
-            return named, _NONE_SKIPPED
-        elsewhere = sum([row.event is None and row.line == _OTHER_CHANNEL for row in named])
-        return [row for row in named if not _is_skipped(row)], SkippedRows(elsewhere=elsewhere)
+            return assigned, _NONE_SKIPPED
+        elsewhere = sum([row.event is None and row.line == _OTHER_CHANNEL for row in assigned])
+        return [row for row in assigned if not _is_skipped(row)], SkippedRows(elsewhere=elsewhere)
 
-    def _placed(self, row: Row) -> StreamRow:
+    def _assigned(self, row: Row) -> StreamRow:
         """The row with its stream. Raises `Rejected`."""
         event = row.event or parse_event(row.line)
         if isinstance(event, Rejected):
@@ -210,16 +208,16 @@ class StreamAssigner:
             return self._skipped(row.number, event, _OTHER_CHANNEL)
         return row if row.entry else Row(row.number, row.event, row.line, _entry(self._stream(event), event))
 
-    def _skipped(self, number: int, event: DomainEvent | EventEnvelope, why: bytes) -> StreamRow:
+    def _skipped(self, number: int, event: DomainEvent | EventEnvelope, reason: bytes) -> StreamRow:
         self._has_skipped = True
         sku, channel, source = map(encode_part, (normalise_sku(event.sku), event.channel, event.source))
         stream = f"{sku}/{channel}/{event.type}/{source}".encode()
-        return Row(number, None, why, b"%b%b%d" % (stream, SEPARATOR, event.source_version))
+        return Row(number, None, reason, b"%b%b%d" % (stream, SEPARATOR, event.source_version))
 
     def _names_other_channel(self, event: DomainEvent | EventEnvelope) -> bool:
-        """Whether all is well but for the channel, which is none here, and is not one here that is written otherwise.
+        """Whether the channel is unknown, and not a misspelling of a configured one.
 
-        Raises `Rejected` for what is not well.
+        Raises `Rejected` if anything else about the event's stream is wrong.
         """
         kind = (event.type, event.channel, event.source)
         if kind not in self._elsewhere:
@@ -231,83 +229,82 @@ class StreamAssigner:
         return True
 
     def _stream(self, event: DomainEvent | EventEnvelope) -> str:
-        """The stream of an event, when there is such a one. Its end is remembered: there are few."""
-        end = self._stream_suffixes.get((event.channel, event.type, event.source))
-        if end is not None and _is_plain_sku(event.sku):
-            return event.sku + end
+        """The stream of an event. Its suffix is cached: there are few."""
+        suffix = self._stream_suffixes.get((event.channel, event.type, event.source))
+        if suffix is not None and _is_plain_sku(event.sku):
+            return event.sku + suffix
         stream = self._stream_of(event)
         self._stream_suffixes[event.channel, event.type, event.source] = stream[stream.index("/") :]
         return stream
 
     def distinct(self, rows: Iterable[StreamRow]) -> Iterator[tuple[StreamRow, SkippedRows]]:
-        """Rows in the order of their streams: of each stream the one that counts, and what becomes of the others."""
+        """The row that counts for each stream, and the others as skipped. `rows` are in the order of their streams."""
         for _, group in groupby(rows, key=stream_of):
             first, *others = group
             yield self._choose([first, *others]) if others else (first, _NONE_SKIPPED)
 
     def _choose(self, rows: Sequence[StreamRow]) -> tuple[StreamRow, SkippedRows]:
-        """Of several rows of one stream, the one that counts, and what becomes of the others.
+        """The row that counts, of several rows of one stream, and the others as skipped.
 
-        All of them are passed over, or none. The highest version counts, and of several rows of that version the first;
-        another content at the same version is refused. Rows that break a rule count only where there is no other.
+        Either all of them are to be skipped, or none. The first row of the highest version counts; other content at
+        that version is rejected. A row that breaks a rule counts only if all do.
         """
-        again = len(rows) - 1
-        repetitions = len(rows) - len(set(map(_row_content, rows))) if self._exact else again
+        others = len(rows) - 1
+        repetitions = len(rows) - len(set(map(_row_content, rows))) if self._exact else others
         if _is_skipped(rows[0]):
-            return rows[0], SkippedRows(
-                repeated=again if rows[0].line == _OTHER_CHANNEL else 0, repetitions=repetitions
-            )
+            repeated = others if rows[0].line == _OTHER_CHANNEL else 0
+            return rows[0], SkippedRows(repeated=repeated, repetitions=repetitions)
         refusals: list[Refusal] = []
-        fine: list[tuple[StreamRow, ValidatedEvent]] = []
-        for named in rows:
+        valid: list[tuple[StreamRow, ValidatedEvent]] = []
+        for row in rows:
             try:
-                fine.append((named, self._validate(decode_event(named))))
+                valid.append((row, self._validate(decode_event(row))))
             except Rejected as refused:
-                refusals.append(Refusal(named.number, refused.path, refused.reason))
-        if not fine:
-            return rows[0], SkippedRows(again, refusals=tuple(refusals[1 : MAX_REFUSALS + 1]), repetitions=repetitions)
-        chosen, stands = min(fine, key=lambda each: (-each[1].originator_version, each[0].number))
-        for named, statement in fine:
-            same = statement.originator_version == stands.originator_version
-            if same and statement.content != stands.content:
+                refusals.append(Refusal(row.number, refused.path, refused.reason))
+        if not valid:
+            return rows[0], SkippedRows(others, refusals=tuple(refusals[1 : MAX_REFUSALS + 1]), repetitions=repetitions)
+        chosen, newest = min(valid, key=lambda each: (-each[1].originator_version, each[0].number))
+        for row, event in valid:
+            same = event.originator_version == newest.originator_version
+            if same and event.content != newest.content:
                 reason = (
-                    f"row {chosen.number:,} says something else of {stream_of(chosen).decode()} at the same version"
+                    f"row {chosen.number:,} has another payload of {stream_of(chosen).decode()} at the same version"
                 )
-                refusals.append(Refusal(named.number, "payload", reason))
-        shown = tuple(refusals[:MAX_REFUSALS])
+                refusals.append(Refusal(row.number, "payload", reason))
+        kept = tuple(refusals[:MAX_REFUSALS])
         return chosen, SkippedRows(
-            len(refusals), repeated=again - len(refusals), refusals=shown, repetitions=repetitions
+            len(refusals), repeated=others - len(refusals), refusals=kept, repetitions=repetitions
         )
 
 
 async def streamed_rows(
     snapshot: Snapshot, assigner: StreamAssigner, cursor: JSON, progress: Progress
 ) -> AsyncGenerator[RowChunk, None]:
-    """The rows behind a cursor, a page a batch. Raises `RowsOutOfOrder` before it would give a row too late.
+    """Yields the rows after a cursor, one chunk per batch. Raises `RowsOutOfOrder` at the first row out of order.
 
-    Of a snapshot that is not resumable, no page has a cursor: who goes on must see all rows, those that moved as well.
+    If the snapshot is not resumable, no chunk has a cursor: rows may have moved, so a resumed run must see all of them.
     """
     last, before = b"", _NONE_SKIPPED
     async with aclosing(snapshot.batches(cursor)) as batches:
         async for batch in batches:
             rows = batch.rows
-            named, skipped = (
-                await run_sync(assigner.place, rows) if assigner.needs_placing(rows) else (rows, _NONE_SKIPPED)
+            assigned, skipped = (
+                await run_sync(assigner.assign, rows) if assigner.is_needed(rows) else (rows, _NONE_SKIPPED)
             )
-            streams = [row.entry[: row.entry.index(SEPARATOR)] for row in named]
+            streams = [row.entry[: row.entry.index(SEPARATOR)] for row in assigned]
             ascending = all(map(lt, streams, streams[1:]))
             if streams and (streams[0] <= last or not (ascending or all(map(le, streams, streams[1:])))):
                 raise RowsOutOfOrder
             if not ascending:
-                pairs = list(assigner.distinct(named))
-                named, skipped = [each for each, _ in pairs], sum((more for _, more in pairs), skipped)
+                pairs = list(assigner.distinct(assigned))
+                assigned, skipped = [each for each, _ in pairs], sum((more for _, more in pairs), skipped)
             last = streams[-1] if streams else last
             progress(batch)
-            named, passed = assigner.kept(named)
-            before += skipped + passed
-            place = batch.cursor if snapshot.resumable else None
-            if named or place is not None:
-                yield RowChunk(named, before, place)
+            compared, dropped = assigner.compared_rows(assigned)
+            before += skipped + dropped
+            cursor = batch.cursor if snapshot.resumable else None
+            if compared or cursor is not None:
+                yield RowChunk(compared, before, cursor)
                 before = _NONE_SKIPPED
     if before != _NONE_SKIPPED:
         yield RowChunk([], before, None)
@@ -316,68 +313,68 @@ async def streamed_rows(
 async def sorted_rows(
     snapshot: Snapshot, assigner: StreamAssigner, progress: Progress
 ) -> AsyncGenerator[RowChunk, None]:
-    """All rows, in order, once the snapshot has been read. What was put aside until then is with the first page."""
+    """Yields all rows, sorted, once the snapshot is read. The first chunk reports the rows skipped until then."""
     before = _NONE_SKIPPED
     with closing(_Spill()) as spill:
         async with aclosing(snapshot.batches()) as batches:
             async for batch in batches:
                 before += await run_sync(spill.add, assigner, batch.rows)
                 progress(batch)
-        pages = spill.pages(assigner)
-        while (page := await run_sync(next, pages, None)) is not None:
-            yield page._replace(skipped=before + page.skipped)
+        chunks = spill.chunks(assigner)
+        while (chunk := await run_sync(next, chunks, None)) is not None:
+            yield chunk._replace(skipped=before + chunk.skipped)
             before = _NONE_SKIPPED
         if before != _NONE_SKIPPED:
             yield RowChunk([], before, None)
 
 
 class _Spill:
-    """Rows in a temporary file, which has no name, so that it goes with the process, however that ends."""
+    """Rows in an unlinked temporary file, which is gone when the process ends, however that happens."""
 
     def __init__(self) -> None:
-        self._kept = 0
+        self._stored = 0
         self._connection = apsw.Connection("")
         for _ in self._connection.execute(_SETUP):
             pass
 
     def add(self, assigner: StreamAssigner, rows: list[Row]) -> SkippedRows:
-        """Keeps what has a place, and gives what has none."""
-        named, skipped = assigner.place(rows)
+        """Stores the rows that have a stream; returns the others."""
+        assigned, skipped = assigner.assign(rows)
         try:
             self._connection.execute("BEGIN")
-            self._connection.executemany(_INSERT, map(_to_spilled, named))
+            self._connection.executemany(_INSERT, map(_to_spilled, assigned))
             self._connection.execute("COMMIT")
         except apsw.Error as error:
             raise SpillFailed(error) from error
-        self._kept += len(named)
+        self._stored += len(assigned)
         return skipped
 
-    def pages(self, assigner: StreamAssigner) -> Iterator[RowChunk]:
-        """Everything that was kept, in order, each stream once. The last page may have no rows."""
-        page: list[StreamRow] = []
+    def chunks(self, assigner: StreamAssigner) -> Iterator[RowChunk]:
+        """All stored rows in order, one per stream. The last chunk may have no rows."""
+        chunk: list[StreamRow] = []
         skipped = _NONE_SKIPPED
-        come = 0
+        done = 0
         try:
             rows = map(_from_spilled, self._connection.execute(_IN_ORDER))
-            for named, more in assigner.distinct(rows):
-                page.append(named)
+            for row, more in assigner.distinct(rows):
+                chunk.append(row)
                 skipped = skipped if more is _NONE_SKIPPED else skipped + more
-                if len(page) == CHUNK_ROWS:
-                    come += len(page)
-                    kept, passed = assigner.kept(page)
-                    skipped += passed
-                    if kept:
-                        yield RowChunk(kept, skipped, None, (come, self._kept))
+                if len(chunk) == CHUNK_ROWS:
+                    done += len(chunk)
+                    compared, dropped = assigner.compared_rows(chunk)
+                    skipped += dropped
+                    if compared:
+                        yield RowChunk(compared, skipped, None, (done, self._stored))
                         skipped = _NONE_SKIPPED
-                    page = []
+                    chunk = []
         except apsw.Error as error:
             raise SpillFailed(error) from error
-        kept, passed = assigner.kept(page)
-        if kept or skipped + passed != _NONE_SKIPPED:
-            yield RowChunk(kept, skipped + passed, None, (self._kept, self._kept))
+        compared, dropped = assigner.compared_rows(chunk)
+        if compared or skipped + dropped != _NONE_SKIPPED:
+            yield RowChunk(compared, skipped + dropped, None, (self._stored, self._stored))
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Deletes the file."""
         self._connection.close()
 
 

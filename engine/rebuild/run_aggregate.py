@@ -1,14 +1,14 @@
 """A rebuild's run, as an aggregate of the `eventsourcing` library: what it compared, what it found, and how it ended.
 
-A run is about one source. It compares a snapshot of the source with the log, chunk by chunk; then it withdraws, chunk
+A run rebuilds one source. It compares a snapshot of the source with the log, chunk by chunk; then it withdraws, chunk
 by chunk, what the snapshot lacks. Every step is an event, so another process can resume after a crash.
 
-    comparing    chunk_compared, repeatedly; start_over if the snapshot turns out not to be in order
-    withdrawing  from `compared` on: withdraw, repeatedly; hold when it would take too much away, until resume, and
-                 then compare_again if corrections were withheld
+    comparing    chunk_compared, repeatedly; start_over if the snapshot is not in order
+    withdrawing  from `compared` on: withdraw, repeatedly; hold if it would remove too much, until resume, and then
+                 compare_again if corrections were withheld
     done         from `complete` on
 
-The lists of streams are in the events only: a run may have found millions. `run_repository.py` reads them.
+The lists of streams are only in the events: a run may find millions. `run_repository.py` reads them.
 """
 
 import secrets
@@ -28,7 +28,7 @@ from eventsourcing.domain import (
 from pagefold.domains.domain import JSON
 from pagefold.domains.values import format_timestamp
 from pagefold.engine.errors import RunStateError
-from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_REASON_LENGTH, clean, shorten, shortened
+from pagefold.engine.rebuild.excerpts import MAX_EXAMPLES, MAX_REASON_LENGTH, clean, shorten, shorten_json
 from pagefold.engine.runtime.clock import now
 from pagefold.engine.stores.event_state import DriftKind
 
@@ -41,18 +41,17 @@ Phase: TypeAlias = Literal["comparing", "withdrawing", "done"]
 NOTHING_DRIFTED: Final[Drifted] = {}
 
 MAX_LISTED_STREAMS = 50_000
-"""Streams that an event names in a list: so it stays below a few megabytes."""
+"""Maximum streams in a list of an event, which keeps an event below a few megabytes."""
 
 
 class RunCounts(msgspec.Struct, gc=False):
-    """How many rows there were, what they were against the log, and what became of the orphans.
+    """Numbers of rows and orphans, by result.
 
-    `repeated` rows name a stream that an earlier one named; `refused` ones broke a rule, and of those `unreadable` did
-    not even tell their stream; those `elsewhere` are of a channel that is none here. Of the `orphans`, candidates all,
-    some are `withdrawn` and others `spared`: their source has sent an event since. The `uncovered` are streams that say
-    something, and that the snapshot cannot name. Of the `older` rows, `reset` count those that the
-    snapshot has although it was taken later than what stands; those that proved to be made again are `recreated`, and
-    older no more.
+    `repeated` rows name a stream that an earlier row named; `refused` rows broke a rule, and the `unreadable` ones
+    among them do not even name a stream; `elsewhere` rows name an unknown channel. `orphans` are candidates: some are
+    `withdrawn`, others `spared`, because their source has sent an event since. `uncovered` streams are not withdrawn,
+    and the snapshot cannot name them. `older` rows are older than the log; `reset` counts those whose snapshot was
+    taken after the newer event. `recreated` rows proved to be recreated records, and no longer count as older.
     """
 
     rows: int = 0
@@ -77,12 +76,12 @@ class RunCounts(msgspec.Struct, gc=False):
         return RunCounts(*(one + another for one, another in both))
 
     def as_dict(self) -> dict[str, int]:
-        """By name, all but those that are 0."""
+        """The counts by name, without zeros."""
         return {name: number for name, number in msgspec.structs.asdict(self).items() if number}
 
     @classmethod
     def of(cls, numbers: dict[str, int]) -> "RunCounts":
-        """The inverse of `as_dict`. Names that nobody knows here are left out."""
+        """The inverse of `as_dict`. Unknown names are ignored."""
         return msgspec.convert(numbers, cls)
 
 
@@ -94,13 +93,13 @@ class Cursor(TypedDict):
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is about to do, in a process `host:pid`.
+    """What a run is to do. `process` is `host:pid`.
 
-    `start_position` is the end of the log when it begins; `snapshot` the snapshot's name, `identity` its identity, and
-    `written_at` when it may have been begun, as its own time tells, as fixed-width UTC text. `prefix` is what SKUs
-    begin with, "" for all; `max_orphans` stands as the configuration has it, and `settle` is how many seconds before
-    the snapshot was taken an event may have come that it does not show. `baseline` is how many distinct rows the last
-    complete snapshot of the source had, None where there was none.
+    `start_position` is the end of the log when the run begins. `snapshot` is the snapshot's name, `identity` its
+    identity, `written_at` the earliest time that its export may have begun, as fixed-width UTC text. `prefix` is a
+    prefix of SKUs, "" for all; `max_orphans` is as in the configuration. The snapshot may lack events of the last
+    `settle` seconds before it was taken. `baseline` is the number of distinct rows in the source's last complete
+    snapshot, None if there was none.
     """
 
     source: str
@@ -125,19 +124,19 @@ class RunEvent(CanMutateAggregate[str], metaclass=MetaDomainEvent):
 
     @staticmethod
     def create_timestamp() -> datetime:
-        """This moment in UTC, whichever time zone the environment names to the library."""
+        """The current time in UTC, whatever time zone is configured for the library."""
         return datetime.fromisoformat(now())
 
 
 class RebuildRun(BaseAggregate[str]):
-    """A run. A command raises `RunStateError` where the state does not allow it, and changes nothing then.
+    """A run. A method raises `RunStateError`, and changes nothing, if the state does not allow it.
 
-    That a run is `running` does not tell whether its process lives: the claim on its source does.
+    A run that is `running` need not have a live process: the claim on its source shows that.
     """
 
-    TOPIC = "engine.rebuild.run:Rebuild"  # as it is recorded; topics stay, whatever becomes of the classes' names
+    TOPIC = "engine.rebuild.run:Rebuild"  # topics are stored: they stay when a class is renamed
 
-    def __init__(  # noqa: PLR0913  # the plan's fields, which the event `Started` has by these names
+    def __init__(  # noqa: PLR0913  # the fields of `RunSpec`, which the event `Started` has by these names
         self,
         *,
         source: str,
@@ -180,7 +179,7 @@ class RebuildRun(BaseAggregate[str]):
         self.restart_comparison(self.INITIAL_VERSION)
 
     def restart_comparison(self, version: int) -> None:
-        """What was compared before the event of this version does not count."""
+        """Discards the results of all events before this version."""
         self.since = version
         self.phase: Phase = "comparing"
         self.cursor: Cursor = {"snapshot": None, "stream": ""}
@@ -194,10 +193,10 @@ class RebuildRun(BaseAggregate[str]):
         self.taken_at: str | None = None
 
     class Event(RunEvent):
-        """Something that happened to a run."""
+        """An event of a run."""
 
     class Started(CanInitAggregate[str], Event):
-        """It has begun, in a process `host:pid`."""
+        """The run began. `process` is `host:pid`."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Started"
         originator_topic: str
@@ -214,7 +213,7 @@ class RebuildRun(BaseAggregate[str]):
         baseline: int | None
 
     class ChunkCompared(Event):
-        """A page was compared, and what had drifted in it was mended, but for what is withheld."""
+        """A chunk was compared, and its drift repaired, except for corrections that are withheld."""
 
         TOPIC = "engine.rebuild.run:Rebuild.PageDone"
         cursor: Cursor
@@ -229,7 +228,7 @@ class RebuildRun(BaseAggregate[str]):
         taken_at: str | None
 
         def apply(self, run: "RebuildRun") -> None:
-            """Adds the chunk to what was compared before."""
+            """Adds the chunk to the earlier ones."""
             run.cursor = self.cursor
             run.counts += RunCounts.of(self.counts)
             run.live += self.live
@@ -247,12 +246,12 @@ class RebuildRun(BaseAggregate[str]):
         spilled: bool
 
         def apply(self, run: "RebuildRun") -> None:
-            """Drops the earlier chunks."""
+            """Discards the earlier chunks."""
             run.restart_comparison(self.originator_version)
             run.spilled = self.spilled
 
     class Compared(Event):
-        """The snapshot was read as far as possible: to its end, or not, with a reason."""
+        """The snapshot was read as far as possible. If it is not complete, `reason` says why."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Compared"
         complete: bool
@@ -271,7 +270,7 @@ class RebuildRun(BaseAggregate[str]):
             run.taken_at = self.taken_at or run.taken_at
 
     class Held(Event):
-        """The run would take away more than allowed without confirmation, by orphans or corrections."""
+        """The run would remove more than is allowed without confirmation, by orphans or corrections."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Held"
         orphans: int
@@ -308,7 +307,7 @@ class RebuildRun(BaseAggregate[str]):
         after: str
 
         def apply(self, run: "RebuildRun") -> None:
-            """Adds them up."""
+            """Counts them."""
             run.counts += RunCounts(withdrawn=len(self.streams), spared=self.spared)
             run.withdrawn_after = self.after
 
@@ -336,7 +335,7 @@ class RebuildRun(BaseAggregate[str]):
             run.superseded_by = self.superseded_by
 
     class Snapshot(CanSnapshotAggregate[str], metaclass=MetaDomainEvent):
-        """The library's own: a run as it was at some version, so that not all of its events need be read."""
+        """An aggregate snapshot of the run, so that not all of its events need to be read."""
 
         TOPIC = "engine.rebuild.run:Rebuild.Snapshot"
         originator_id: str
@@ -348,11 +347,11 @@ class RebuildRun(BaseAggregate[str]):
     @classmethod
     def start(cls, spec: RunSpec) -> "RebuildRun":
         """Creates a run. Ids of a source's runs sort by the second of their start."""
-        moment = RunEvent.create_timestamp()
-        run_id = f"{spec.source}-{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        started_at = RunEvent.create_timestamp()
+        run_id = f"{spec.source}-{started_at:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
         fields = msgspec.structs.asdict(spec)
         fields |= {"snapshot": clean(spec.snapshot), "identity": clean(spec.identity), "domains": list(spec.domains)}
-        return cls._create(cls.Started, id=run_id, timestamp=moment, **fields)
+        return cls._create(cls.Started, id=run_id, timestamp=started_at, **fields)
 
     @property
     def started_at(self) -> str:
@@ -383,15 +382,15 @@ class RebuildRun(BaseAggregate[str]):
         refusals: Sequence[JSON] = (),
         taken_at: str | None = None,
     ) -> None:
-        """Some rows were compared, and the streams up to the last of them.
+        """Records that a chunk of rows was compared, with all streams up to the last row.
 
-        `counts` are of this page alone, and so is `live`: how many streams the log has in it that are not withdrawn.
-        `repetitions` are rows that name again what an earlier one named. `drifted` are the streams that were mended, or
-        would be; so many of them are `withheld` until it is known how much all of those would take away. `samples` are
+        `counts` and `live` are of this chunk alone; `live` counts its streams in the log that are not withdrawn.
+        `repetitions` are rows that repeat an earlier one. `drifted` are the streams that were repaired, or would be in
+        a dry run; `withheld` of them wait until it is known how much all corrections would remove. `samples` are
         (stream, drift, (path, before, after) of each field that differs), `refusals` (number of the row, path, reason);
-        both are kept as far as there is room.
+        of both, up to `MAX_EXAMPLES` are kept.
         """
-        self._check("compare a page", holds=self._runs_in("comparing"))
+        self._check("compare a chunk", holds=self._runs_in("comparing"))
         _check_length(*drifted.values(), orphans)
         self.trigger_event(
             self.ChunkCompared,
@@ -402,20 +401,20 @@ class RebuildRun(BaseAggregate[str]):
             withheld=withheld,
             drifted={drift: list(streams) for drift, streams in drifted.items()},
             orphans=list(orphans),
-            samples=[shortened(each) for each in samples[: MAX_EXAMPLES - len(self.samples)]],
-            refusals=[shortened(each) for each in refusals[: MAX_EXAMPLES - len(self.refusals)]],
+            samples=[shorten_json(each) for each in samples[: MAX_EXAMPLES - len(self.samples)]],
+            refusals=[shorten_json(each) for each in refusals[: MAX_EXAMPLES - len(self.refusals)]],
             taken_at=taken_at,
         )
 
     def start_over(self, reason: str) -> None:
-        """Starts over with sorting: the chunks so far do not count."""
+        """Starts over with sorting; the chunks so far are discarded."""
         self._check("start over", holds=self._runs_in("comparing"))
         self.trigger_event(self.StartedOver, reason=shorten(reason, MAX_REASON_LENGTH), spilled=True)
 
     def compare_again(self) -> None:
         """Starts over: withheld corrections are not stored, and must be found again."""
         self._check("compare again", holds=self.state == "running" and self.withheld > 0)
-        self.trigger_event(self.StartedOver, reason="what was withheld is compared again", spilled=self.spilled)
+        self.trigger_event(self.StartedOver, reason="withheld corrections are found again", spilled=self.spilled)
 
     def compared(  # the event's own fields, by name
         self,
@@ -426,11 +425,11 @@ class RebuildRun(BaseAggregate[str]):
         baseline: int | None = None,
         withheld: int = 0,
     ) -> None:
-        """The snapshot was read as far as it goes. When it is not complete, `reason` says why.
+        """Records that the snapshot was read as far as possible. If it is not complete, `reason` says why.
 
-        So many streams are still `withheld`: the others have been mended.
+        The corrections of `withheld` streams are not appended yet; those of the others are.
         """
-        self._check("end its comparing", holds=self._runs_in("comparing"))
+        self._check("end the comparison", holds=self._runs_in("comparing"))
         self.trigger_event(
             self.Compared,
             complete=complete,
@@ -441,10 +440,10 @@ class RebuildRun(BaseAggregate[str]):
         )
 
     def hold(self, orphans: int, limit: int, losses: Sequence[JSON] = ()) -> None:
-        """Holds the run until somebody confirms the removals: orphans, and (path, streams, samples) of corrections."""
+        """Holds the run until an operator confirms removals: orphans, and (path, streams, samples) of corrections."""
         self._check("be held", holds=self._runs_in("withdrawing") and not self.confirmed)
-        shown = [shortened(each) for each in losses[:MAX_EXAMPLES]]
-        self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=shown)
+        examples = [shorten_json(each) for each in losses[:MAX_EXAMPLES]]
+        self.trigger_event(self.Held, orphans=orphans, limit=limit, losses=examples)
 
     def resume(self, process: str, *, confirmed: bool = False) -> None:
         """Resumes a run that was interrupted, held, or failed."""

@@ -1,8 +1,7 @@
-"""The runs of rebuilds, in the shop's own log: an application of the `eventsourcing` library over the open store.
+"""Stores the runs of rebuilds in the shop's own log, by an application of the `eventsourcing` library.
 
-A run's events are a stream of the name of the run; a register, which is a stream too, names every run that was started.
-So that a long run need not be read from its beginning, a snapshot of it (in the library's sense) is kept with every
-tenth of its events, and whenever it stops running.
+A run's events are a stream named by the run's id; a register, also a stream, lists every run. An aggregate snapshot is
+taken at every tenth event of a run and whenever it stops, so that a long run need not be read from its beginning.
 """
 
 import re
@@ -34,19 +33,19 @@ from pagefold.engine.runtime.task_groups import unwrap_group
 from pagefold.engine.stores.store import Store
 
 REGISTER = "pagefold-rebuilds"
-"""The stream that lists the runs. Domain streams have slashes in their names: neither a run's nor this one has any."""
+"""The stream that lists the runs. Unlike domain streams, it and the runs have no slash in their names."""
 
 SNAPSHOT_EVERY = 10
-"""Events between snapshots of a run: the most that must be read to know its state."""
+"""Events between aggregate snapshots of a run: the maximum that is read to know its state."""
 
 MAX_START_ATTEMPTS = 100
-"""How often a start is retried because another run was registered at the same time."""
+"""Maximum attempts to start a run while others are registered at the same time."""
 
 REGISTER_CHUNK = 100
-"""Entries of the register that are read at a time."""
+"""Entries of the register per read."""
 
 THREADS = 2
-"""Threads for calls of the library. They wait for the store, which needs threads of its own."""
+"""Threads for the library's blocking calls. The store needs threads of its own."""
 
 _run_id = re.compile(r"[A-Za-z0-9._-]{1,64}-[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", re.ASCII)
 
@@ -61,17 +60,17 @@ class Registered(RunEvent):
     source: str
 
 
-register_topic(Registered.TOPIC, Registered)  # it names no module any more
+register_topic(Registered.TOPIC, Registered)  # the topic names no module
 
 
 class CountsAsObject(Transcoding):
-    """Counts in a snapshot of a run."""
+    """Encodes a run's counts in an aggregate snapshot."""
 
     type = RunCounts
     name = "pagefold_rebuild_counts"
 
     def encode(self, obj: RunCounts) -> dict[str, int]:
-        """By name."""
+        """The counts by name."""
         return obj.as_dict()
 
     def decode(self, data: dict[str, int]) -> RunCounts:
@@ -80,14 +79,14 @@ class CountsAsObject(Transcoding):
 
 
 class RunApplication(Application[str]):
-    """The application. Its methods block; call them in other threads than the portal's event loop."""
+    """The application. Its methods block: call them outside the thread of the portal's event loop."""
 
     name = "rebuilds"
 
     def __init__(self, store: Store, portal: BlockingPortal) -> None:
         self._datastore = Datastore(store, portal, uuids=False)
         super().__init__()
-        register = cast("Any", REGISTER)  # the library says UUID, and takes any identifier
+        register = cast("Any", REGISTER)  # the library's type is UUID, but it takes any identifier
         self.register: EventSourcedLog[Registered] = EventSourcedLog(self.events, register, Registered)
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
@@ -95,11 +94,11 @@ class RunApplication(Application[str]):
         return Environment(name, {InfrastructureFactory.IS_SNAPSHOTTING_ENABLED: "yes", **(env or {})})
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
-        """Recorders over the store that is open."""
+        """Recorders over the open store."""
         return PagefoldFactory(env, self._datastore)
 
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
-        """The library's, and that of counts."""
+        """Adds the transcoding of counts to the library's."""
         super().register_transcodings(transcoder)
         transcoder.register(CountsAsObject())
 
@@ -119,7 +118,7 @@ class RunApplication(Application[str]):
         return run
 
     def record(self, run: RebuildRun) -> None:
-        """Records new events of a run once. Events recorded before, unknown to the caller, are not repeated."""
+        """Records new events of a run exactly once, even if an earlier attempt recorded some of them unnoticed."""
         pending = [self.mapper.to_stored_event(event) for event in run.pending_events]
         if not pending:
             return
@@ -158,7 +157,7 @@ class RunApplication(Application[str]):
         return found
 
     def next_event(self, run_id: str, after: int, upto: int) -> RunEvent | None:
-        """The event of a run behind a version, if there is one up to another."""
+        """The first event of a run after a version, up to and including another."""
         return cast("RunEvent | None", next(self.events.get(run_id, gt=after, lte=upto, limit=1), None))
 
     def _unrecorded(self, run_id: str, pending: list[StoredEvent], error: Exception) -> list[StoredEvent]:
@@ -170,17 +169,17 @@ class RunApplication(Application[str]):
         return pending[len(there) :]
 
     def _save_snapshot(self, run: RebuildRun) -> None:
-        """Takes a snapshot of the run. It only saves work, so failing or finding one is no error."""
+        """Takes an aggregate snapshot of the run. It only saves work, so failing to store it is not an error."""
         if self.snapshots is not None:
             with suppress(PersistenceError):
                 self.snapshots.put([RebuildRun.Snapshot.take(run)])
 
 
 class RunRepository:
-    """Runs as asynchronous programs see them. Made by `open_runs`.
+    """Stores and reads runs, asynchronously. Opened by `open_runs`.
 
-    A run that is read, or was started, is the caller's own copy: `save` records what the caller let happen to it. Every
-    method may raise `StoreUnavailable`, and can be called again then.
+    Each returned run is a copy of the caller's own: `save` records the events that the caller triggered on it. Every
+    method may raise `StoreUnavailable`, and can then be called again.
     """
 
     def __init__(self, application: RunApplication) -> None:
@@ -188,14 +187,14 @@ class RunRepository:
         self._threads = anyio.CapacityLimiter(THREADS)
 
     async def start(self, spec: RunSpec) -> RebuildRun:
-        """Records a new run. After `StoreUnavailable` there may be one that is never resumed."""
+        """Records a new run. After `StoreUnavailable`, a run that is never resumed may be in the log."""
         return await self._call(self._application.begin, spec)
 
     async def save(self, run: RebuildRun) -> None:
-        """Records what happened to the run since it was read or saved, durably: all of it or nothing.
+        """Records the run's events since it was read or saved, durably: all of them or none.
 
-        After `StoreUnavailable` it can be called again, also when the events were recorded all the same. Raises
-        `RunTakenOver` when another process recorded something else: the copy is of no use then.
+        After `StoreUnavailable` it can be called again, even if the events were recorded. Raises `RunTakenOver` if
+        another process recorded other events: this copy is then useless.
         """
         await self._call(self._application.record, run)
 
@@ -212,10 +211,10 @@ class RunRepository:
         return await self._call(self._application.newest, limit, source)
 
     async def drifted(self, run_id: str) -> AsyncIterator[Sequence[tuple[str, Finding]]]:
-        """The streams that have drifted, with their drift, in order, page by page. Orphans are not among them.
+        """The streams with findings, in order, chunk by chunk; without orphans.
 
-        Among them are those that are older, and should not be, and those that may have been made again. Like `orphans`,
-        it shows what was found until now since the run began, or began anew. Raises `UnknownRun`.
+        They include streams that are older although they should not be, and candidates for recreated records. Like
+        `orphans`, it covers what was found since the run began or last started over. Raises `UnknownRun`.
         """
         found: list[tuple[str, Finding]] = []
         async for event in self._found(run_id):
@@ -228,19 +227,19 @@ class RunRepository:
                 found = []
 
     async def recreated_candidates(self, run_id: str) -> AsyncIterator[Sequence[RecreatedCandidate]]:
-        """The rows that may be records which were made again, in the order of their streams, some at a time."""
+        """The rows that may be recreated records, in the order of their streams, chunk by chunk."""
         async for event in self._found(run_id):
             if isinstance(event, OlderRowsFound) and event.again:
-                yield event.rows
+                yield event.candidates
 
     async def orphans(self, run_id: str) -> AsyncIterator[Sequence[str]]:
         """The streams that may be withdrawn, in order, chunk by chunk. Raises `UnknownRun`."""
-        async for page in self._found(run_id):
-            if isinstance(page, RebuildRun.ChunkCompared) and page.orphans:
-                yield page.orphans
+        async for event in self._found(run_id):
+            if isinstance(event, RebuildRun.ChunkCompared) and event.orphans:
+                yield event.orphans
 
     async def _found(self, run_id: str) -> AsyncIterator[RebuildRun.ChunkCompared | OlderRowsFound]:
-        """The pages that count, one held at a time, each with its older rows in front of it."""
+        """The events with the current findings, in order; older rows come before their chunk."""
         run = await self.get(run_id)
         version = run.since
         while (event := await self._call(self._application.next_event, run_id, version, run.version)) is not None:
@@ -262,7 +261,7 @@ class RunRepository:
 
 @asynccontextmanager
 async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
-    """The runs in an open store, for the length of an `async with`. The store stays open afterwards."""
+    """Opens the runs of an open store for the length of an `async with`. The store stays open afterwards."""
     with unwrap_group():
         async with BlockingPortal() as portal:
             application = await run_sync(RunApplication, store, portal)
@@ -275,7 +274,7 @@ async def open_runs(store: Store) -> AsyncIterator[RunRepository]:
 
 @contextmanager
 def _pagefold_errors() -> Iterator[None]:
-    """Raises the store's error instead of the one that the recorders gave the library."""
+    """Raises the store's error instead of the library's that wraps it."""
     try:
         yield
     except PersistenceError as error:

@@ -1,4 +1,4 @@
-"""Rebuilds one source: compares its snapshot with the log, chunk by chunk, and repairs differences by events.
+"""Rebuilds one source: compares its snapshot with the log, chunk by chunk, and appends events that repair differences.
 
 Every step can be repeated: a chunk that was repaired but not recorded is recognised, and counted the same.
 """
@@ -40,7 +40,7 @@ from pagefold.engine.rebuild.row_comparer import (
     row_event_of,
     sample_of,
     split_equal,
-    withdrawn,
+    withdrawal_of,
 )
 from pagefold.engine.rebuild.row_order import (
     MAX_REFUSALS,
@@ -67,15 +67,16 @@ from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections.streams import encode_part, normalise_sku
 
 RETRY_SECONDS = 60.0
-"""How long a transaction is retried before the run stops, to be resumed."""
+"""How long a transaction is retried before the run fails; it can be resumed."""
 
 MAX_TRIES = 5
-"""How often streams are compared again after concurrent changes."""
+"""Maximum times that streams are repaired again after concurrent changes."""
 
 RECORD_SECONDS = 0.5
 """Seconds between records of chunks without drift."""
 
 MAX_INLINE_ITEMS = 100
+"""Maximum items that are processed without a thread."""
 
 log = Logger(__name__)
 
@@ -99,7 +100,7 @@ class SourceRebuild:
         confirmed: bool,
     ) -> None:
         self._epochs = epochs
-        self._recreation = OlderRowHandler(
+        self._older_rows = OlderRowHandler(
             store, epochs, run, runs, is_settled=self._is_orphan, save=self._save, retry=self._retry
         )
         self._store = store
@@ -132,7 +133,7 @@ class SourceRebuild:
             if snapshot is not None:
                 await self._compare_all(snapshot)
             if self._run.complete_snapshot and (self._confirmed or not self._too_much):
-                await self._recreation.append_all()
+                await self._older_rows.append_all()
             if await self._hold_if_needed():
                 return
         finally:
@@ -147,10 +148,10 @@ class SourceRebuild:
     async def _compare_all(self, snapshot: Snapshot) -> None:
         try:
             await self._compare(snapshot)
-        except RowsOutOfOrder as disorder:
+        except RowsOutOfOrder as error:
             log.info("sorting the snapshot", run=self._run.id, snapshot=snapshot.name)
             self._observer.start_over()
-            self._run.start_over(str(disorder))
+            self._run.start_over(str(error))
             self._losses = Losses()
             self._withheld.clear()
             await self._save()
@@ -167,19 +168,19 @@ class SourceRebuild:
         await self._save()
 
     async def _compare(self, snapshot: Snapshot) -> None:
-        """Every row behind the run's cursor beside the log, and the rest of the log behind the last of them.
+        """Compares all rows after the run's cursor with the log, then the log's streams after the last row.
 
-        While what was mended is recorded, the next stretch is mended, the one behind it compared, and the page behind
-        that read. What was found last is noted, to be saved with the end: a run that goes on has not counted it yet.
+        A pipeline: while one chunk is recorded, the next is repaired, the one after that compared, and a further one
+        read. The last findings are added to the run and saved with its next step, so a resumed run counts them once.
         """
         cursor, beyond = self._place
         after, below, _ = self._span
         span = Span(self._suffixes, max(after, beyond), below, self._run.start_position)
         findings = Findings()
         async with (
-            HeadScan.of(self._store.log, span) as scan,
-            prefetch(self._pages(snapshot, cursor)) as pages,
-            prefetch(self._compared(snapshot, pages, scan)) as compared,
+            HeadScan.open(self._store.log, span) as scan,
+            prefetch(self._chunks(snapshot, cursor)) as chunks,
+            prefetch(self._compared(snapshot, chunks, scan)) as compared,
             prefetch(self._repaired(compared)) as repaired,
         ):
             async for each, samples in repaired:
@@ -187,7 +188,7 @@ class SourceRebuild:
         if findings.place is not None or findings.counts.rows or findings.repetitions:
             self._add_findings(findings)
 
-    def _pages(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
+    def _chunks(self, snapshot: Snapshot, cursor: JSON) -> AsyncGenerator[RowChunk, None]:
         if self._run.spilled:
             return sorted_rows(snapshot, self._assigner, self._observer.read)
         return streamed_rows(snapshot, self._assigner, cursor, self._observer.read)
@@ -198,51 +199,50 @@ class SourceRebuild:
         return self._run.cursor["snapshot"], self._run.cursor["stream"]
 
     async def _compared(
-        self, snapshot: Snapshot, pages: AsyncIterator[RowChunk], scan: HeadScan
+        self, snapshot: Snapshot, chunks: AsyncIterator[RowChunk], scan: HeadScan
     ) -> AsyncGenerator[ComparedChunk, None]:
-        """Every page with all heads up to its last row, in one stretch or in several, and then the rest of the log.
+        """Compares each chunk with the heads up to its last row, in one or several parts, then the rest of the log.
 
-        What was put aside on the way to a page is with the last stretch of it: with that the page is done, and whoever
-        resumes the run counts it neither twice nor not at all. What is behind the last place at which a run can go on
-        is given last, without a place.
+        The rows skipped before a chunk are reported with its last part, so that a resumed run counts them exactly once.
+        Rows skipped after the last resumable place come last, without a place.
         """
-        cursor, beyond = self._place
-        upto, behind = beyond, SkippedRows()
-        async for page in pages:
+        cursor, start = self._place
+        upto, skipped_last = start, SkippedRows()
+        async for chunk in chunks:
             self._coverage = snapshot.coverage
-            rows = page.named
+            rows = chunk.rows
             if not rows:
-                if page.cursor is None:
-                    behind = page.skipped
+                if chunk.cursor is None:
+                    skipped_last = chunk.skipped
                     continue
-                cursor = page.cursor
-                yield ComparedChunk(Comparison(), (cursor, upto), page.skipped)
-            left = rows[bisect_right(rows, beyond.encode(), key=stream_of) :] if beyond else rows
+                cursor = chunk.cursor
+                yield ComparedChunk(Comparison(), (cursor, upto), chunk.skipped)
+            left = rows[bisect_right(rows, start.encode(), key=stream_of) :] if start else rows
             done = 0
             while done < len(left):
-                chunk = await scan.chunk(stream_of(left[-1]).decode())
-                end = len(left) if chunk.reached else bisect_right(left, chunk.upto.encode(), done, key=stream_of)
-                comparison = await self._compare_entries(left[done:end], chunk.entries)
-                done, upto = end, chunk.upto
+                heads = await scan.next_chunk(stream_of(left[-1]).decode())
+                end = len(left) if heads.reached else bisect_right(left, heads.upto.encode(), done, key=stream_of)
+                comparison = await self._compare_entries(left[done:end], heads.entries)
+                done, upto = end, heads.upto
                 if done < len(left):
                     yield ComparedChunk(comparison, (cursor, upto))
                     continue
-                cursor = page.cursor
-                yield ComparedChunk(comparison, (cursor, upto), page.skipped, page.sorted)
+                cursor = chunk.cursor
+                yield ComparedChunk(comparison, (cursor, upto), chunk.skipped, chunk.sort_progress)
         self._coverage = snapshot.coverage
         reached = False
         while not reached:
-            chunk = await scan.chunk(None)
-            reached = chunk.reached
-            comparison = await self._compare_entries([], chunk.entries)
+            heads = await scan.next_chunk(None)
+            reached = heads.reached
+            comparison = await self._compare_entries([], heads.entries)
             if comparison.absent or comparison.counts.uncovered:
-                yield ComparedChunk(comparison, (cursor, chunk.upto))
-        yield ComparedChunk(Comparison(), None, behind)
+                yield ComparedChunk(comparison, (cursor, heads.upto))
+        yield ComparedChunk(Comparison(), None, skipped_last)
 
     async def _repaired(
         self, compared: AsyncIterator[ComparedChunk]
     ) -> AsyncGenerator[tuple[ComparedChunk, list[JSON]], None]:
-        """Every chunk once repaired, with samples of its drift."""
+        """Repairs each chunk; yields it with samples of its drift."""
         left = MAX_REFUSALS - len(self._run.samples)
         async for each in compared:
             comparison = each.comparison
@@ -254,23 +254,23 @@ class SourceRebuild:
     async def _record(
         self, repaired: ComparedChunk, samples: Sequence[JSON], snapshot: Snapshot, findings: Findings
     ) -> Findings:
-        """Records the repairs, or returns them to be recorded with what follows."""
-        comparison, place, skipped, sorted_rows, withheld = repaired
+        """Records a chunk, or returns its findings to be recorded with a later one."""
+        comparison, place, skipped, sort_progress, withheld = repaired
         findings = findings.with_skipped(skipped)
         if place is None:
             return findings
         drifted = comparison.handled
         self._note_taken_at(snapshot)
         orphans = [head.originator_id for head in comparison.absent if self._is_orphan(head)]
-        older = self._recreation.classify(comparison.older_rows) if comparison.older_rows else NO_OLDER_ROWS
+        older = self._older_rows.classify(comparison.older_rows) if comparison.older_rows else NO_OLDER_ROWS
         for drift, streams in drifted.items():
             self._observer.found(drift, streams)
         if older.reset:
             self._observer.found("older", older.reset)
-            await self._recreation.mark_looks_reset(older.reset)
+            await self._older_rows.mark_looks_reset(older.reset)
         if older.again:
             self._observer.found("recreated", [row.stream for row in older.again])
-            self._recreation.keep_candidates(older.again)
+            self._older_rows.keep_candidates(older.again)
         if orphans:
             self._observer.found("orphan", orphans)
         counts = comparison.counts + count_drifted(drifted)
@@ -285,8 +285,8 @@ class SourceRebuild:
             await self._save()
             self._recorded = monotonic()
             found = Findings()
-        if sorted_rows is not None:
-            self._observer.compared(*sorted_rows)
+        if sort_progress is not None:
+            self._observer.compared(*sort_progress)
         return found
 
     def _add_findings(
@@ -298,7 +298,7 @@ class SourceRebuild:
         orphans: Sequence[str] = (),
         samples: Sequence[JSON] = (),
     ) -> None:
-        """Adds the findings to the run. Once saved, a resumed run starts after them."""
+        """Adds findings to the run. Once that is saved, a resumed run starts after them."""
         cursor, upto = found.place or self._place
         self._run.chunk_compared(
             cursor={"snapshot": cursor, "stream": upto},
@@ -314,9 +314,9 @@ class SourceRebuild:
         )
 
     async def _repair(self, comparison: Comparison) -> int:
-        """Appends what the log lacks: then it is handled. What came in meanwhile is compared again.
+        """Appends the pending repairs. A stream that changed meanwhile is compared again.
 
-        What takes something away may be withheld, and is handled as well: gives how much that is.
+        Corrections that remove values may be withheld, and count as handled. Returns their number.
         """
         live, withheld = comparison.live, 0
         for _ in range(MAX_TRIES):
@@ -326,27 +326,27 @@ class SourceRebuild:
             if self._runs is None or not pending:
                 comparison.count_handled(pending)
                 return withheld
-            positions = await self._corrected(pending, comparison)
+            positions = await self._append(pending, comparison)
             if None not in positions:
                 comparison.count_handled(pending)
                 return withheld
             repaired = [position is not None for position in positions]
             comparison.count_handled(compress(pending, repaired))
-            comparison.left = [row_event_of(each) for each in compress(pending, map(not_, repaired))]
-            await self._merge(comparison)
-            comparison.live = live  # they are counted
-        comparison.counts.older += len(comparison.pending)  # something newer came in each time
+            comparison.unresolved = [row_event_of(each) for each in compress(pending, map(not_, repaired))]
+            await self._resolve(comparison)
+            comparison.live = live  # these streams were counted before
+        comparison.counts.older += len(comparison.pending)  # a newer event arrived each time
         return withheld
 
     async def _withhold(self, comparison: Comparison) -> int:
-        """Withholds the corrections that take something away."""
+        """Withholds the corrections that remove values."""
         pending, suspects = comparison.pending, comparison.suspects
-        sort = partial(self._losses.sort, pending, suspects)
-        comparison.pending, taking = await _in_thread(sort, pending if suspects is None else suspects)
-        if self._runs is not None and taking:
-            await run_sync(partial(self._withheld.add, taking, comparison.placement))
-        comparison.count_handled(taking)
-        return len(taking)
+        split = partial(self._losses.split, pending, suspects)
+        comparison.pending, removing = await _in_thread(split, pending if suspects is None else suspects)
+        if self._runs is not None and removing:
+            await run_sync(partial(self._withheld.add, removing, comparison.placement))
+        comparison.count_handled(removing)
+        return len(removing)
 
     async def _release(self) -> None:
         """Appends the withheld corrections."""
@@ -355,8 +355,8 @@ class SourceRebuild:
         while (batch := await run_sync(next, batches, None)) is not None:
             await self._repair(Comparison(pending=batch, placement=self._withheld.placement))
 
-    async def _corrected(self, pending: Sequence[PendingRepair], comparison: Comparison) -> list[int | None]:
-        """Their positions; None if an epoch was raised meanwhile that they may belong to."""
+    async def _append(self, pending: Sequence[PendingRepair], comparison: Comparison) -> list[int | None]:
+        """Appends repairs. Their positions; all None if an epoch was raised meanwhile that they may belong to."""
         placement = comparison.placement
         positions = await append_placed(self._store.log, self._epochs, pending, placement, self._retry)
         if positions is None:
@@ -364,41 +364,41 @@ class SourceRebuild:
         return positions or [None] * len(pending)
 
     async def _compare_entries(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
-        """Compares rows with the log from the first of them to the last. Only differing ones are decoded."""
+        """Compares rows with the head contents of their range. Only rows that differ are decoded."""
         comparison = await _in_thread(partial(self._compare_contents, rows, entries), max(rows, entries, key=len))
-        await self._merge(comparison)
+        await self._resolve(comparison)
         return comparison
 
     def _compare_contents(self, rows: Sequence[StreamRow], entries: Sequence[bytes]) -> Comparison:
-        """What the head contents alone show."""
+        """Compares as far as head contents suffice."""
         placement = self._placement
         equal, different, others = split_equal(rows, entries, placement)
         if not different and not others:
             return equal
-        comparison = self._comparer.compare(different, others, self._mark(placement))
+        comparison = self._comparer.compare(different, others, self._context(placement))
         comparison.placement = placement
         comparison.counts += equal.counts
         comparison.live += equal.live
         comparison.drop_uncovered(self._coverage, others)
-        if self._withholds:  # here, where a thread is at work
+        if self._withholds:  # here, because this may run in a thread
             comparison.suspects = find_suspects(comparison.pending)
         return comparison
 
-    async def _merge(self, comparison: Comparison) -> None:
-        """Compares the open rows with the current heads."""
-        streams = {each.statement.originator_id for each in comparison.left}
+    async def _resolve(self, comparison: Comparison) -> None:
+        """Compares the unresolved rows and unmatched streams with their current heads."""
+        streams = {each.event.originator_id for each in comparison.unresolved}
         streams.update(stream.decode() for stream in comparison.unmatched)
         if streams:
             heads = await self._store.log.heads(sorted(streams))
             heads.sort(key=_stream)
-            await _in_thread(partial(comparison.merge, heads, self._mark(comparison.placement)), heads)
+            await _in_thread(partial(comparison.resolve, heads, self._context(comparison.placement)), heads)
 
-    def _mark(self, placement: Placement = PLAIN) -> RepairContext:
+    def _context(self, placement: Placement = PLAIN) -> RepairContext:
         return RepairContext(self._run.id, now(), placement)
 
     @property
     def _placement(self) -> Placement:
-        """The epochs of the rows. In a dry run, the one that it would start counts as started."""
+        """The epochs of the rows. A dry run assumes the epoch that it would begin."""
         return Placement.of(self._epochs.known, self._run.source, self._run.epoch if self._runs is None else 0)
 
     # --- withdrawing ------------------------------------------------------------------------------
@@ -408,12 +408,12 @@ class SourceRebuild:
         state = decode_state(head)
         if state is None or head.notification_id > self._run.start_position:
             return False
-        moments = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
-        return max(moments) < seconds_before(self._since, self._run.settle)
+        times = (state.occurred_at, state.recorded_at) if self._taken_at is not None else (state.recorded_at,)
+        return max(times) < seconds_before(self._since, self._run.settle)
 
     @property
     def _since(self) -> str:
-        """The time since which a change may be missing in the snapshot, from its marker or configuration."""
+        """When the snapshot was begun, from its marker or configuration: it may lack later changes."""
         return self._taken_at or self._run.written_at or self._run.started_at
 
     def _note_taken_at(self, snapshot: Snapshot) -> None:
@@ -422,11 +422,11 @@ class SourceRebuild:
             self._taken_at = format_timestamp(snapshot.taken_at)
 
     def _may_withdraw(self) -> bool:
-        """Whether the snapshot proves what it lacks: it is complete, and every row was readable."""
+        """Whether a missing row proves a deletion: the snapshot is complete, and every row was readable."""
         return self._run.complete_snapshot and not self._run.counts.unreadable
 
     async def _hold_if_needed(self) -> bool:
-        """Holds the run if it would take away more than allowed without confirmation."""
+        """Holds the run if it would remove more than is allowed without confirmation."""
         allowed = self._limit.limit(self._run.live)
         orphans = self._run.counts.orphans if self._may_withdraw() else 0
         if self._confirmed or not (self._too_much or orphans > allowed):
@@ -439,29 +439,29 @@ class SourceRebuild:
         """Withdraws every orphan that has no newer event."""
         if self._runs is None:
             return
-        begun = self._run.withdrawn_after
+        done_upto = self._run.withdrawn_after
         async for streams in self._runs.orphans(self._run.id):
-            left = [stream for stream in streams if stream > begun]
-            if left:
-                await self._withdraw(left)
+            remaining = [stream for stream in streams if stream > done_upto]
+            if remaining:
+                await self._withdraw(remaining)
 
     async def _withdraw(self, streams: Sequence[str]) -> None:
         heads = {head.originator_id: head for head in await self._store.log.heads(streams)}
         untouched = await self._store.log.untouched(streams, self._run.start_position)
         done = [stream for stream in streams if self._was_withdrawn(heads[stream])]
         left = [heads[stream] for stream in streams if stream in untouched and self._is_orphan(heads[stream])]
-        mark = self._mark()
-        corrections = [withdrawn(head, self._since, mark) for head in left]
+        context = self._context()
+        corrections = [withdrawal_of(head, self._since, context) for head in left]
         positions = await self._retry(partial(self._store.log.correct, corrections)) if corrections else []
         done += [head.originator_id for head, position in zip(left, positions, strict=True) if position is not None]
-        if None in positions:  # somebody was faster, or the answer to an earlier try was lost
-            again = [head.originator_id for head, position in zip(left, positions, strict=True) if position is None]
-            done += [head.originator_id for head in await self._store.log.heads(again) if self._was_withdrawn(head)]
+        if None in positions:  # a concurrent event took the version, or the reply to an earlier attempt was lost
+            unsure = [head.originator_id for head, position in zip(left, positions, strict=True) if position is None]
+            done += [head.originator_id for head in await self._store.log.heads(unsure) if self._was_withdrawn(head)]
         self._run.withdraw(streams=done, spared=len(streams) - len(done), after=streams[-1])
         await self._save()
 
     def _was_withdrawn(self, head: StoredEvent) -> bool:
-        """Whether this run itself has withdrawn a stream and was stopped before recording it."""
+        """Whether this run withdrew the stream, and was stopped before recording that."""
         state = decode_state(head)
         return state is not None and state.run_id == self._run.id and state.drift == "orphan"
 
@@ -474,7 +474,7 @@ class SourceRebuild:
             await self._retry(partial(self._runs.save, self._run))
 
     async def _retry(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Runs work, and retries it for a while if the store is unavailable. All of it can be repeated."""
+        """Does work, and repeats it for a while if the store is unavailable. All of it can be repeated."""
         async for attempt in stamina.retry_context(
             on=RETRYABLE, attempts=None, timeout=RETRY_SECONDS, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
         ):

@@ -1,4 +1,4 @@
-"""Corrections that wait, in bounded memory, until the total of what they would take away is known."""
+"""Keeps corrections back, in bounded memory, until it is known how much they would remove in total."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from pagefold.engine.rebuild.row_comparer import PendingRepair
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 8 * 1024 * 1024
-"""Bytes of a batch; its last correction may exceed them."""
+"""Maximum bytes of a batch; its last correction may exceed it."""
 
 _SETUP = """
 PRAGMA journal_mode = OFF;
@@ -25,7 +25,7 @@ _decoder = msgspec.msgpack.Decoder(PendingRepair)
 
 
 class Withheld:
-    """Corrections in a temporary file, which ends with the process: a resumed run must find them again."""
+    """Corrections in a temporary file that is lost with the process: a resumed run must find them again."""
 
     def __init__(self) -> None:
         self._connection: apsw.Connection | None = None

@@ -205,7 +205,7 @@ async def test_what_is_held_needs_its_snapshot_again(shop: Shop, config: Config)
     export(config, "pim", *(event("catalog", {}, sku=sku, version=5) for sku in SKUS))
     report = await rebuild(shop, "pim")
     export(config, "pim", *products(SKUS))
-    with pytest.raises(RunNotResumable, match="is not the one that it began with"):
+    with pytest.raises(RunNotResumable, match="is not the one that the run began with"):
         await resume(shop, report.run, confirmed=True)
     assert counts_of(await rebuild(shop, "pim")) == {"rows": 40, "equal": 40}
 

@@ -67,17 +67,17 @@ def test_a_page_is_told_as_its_rows_are(pairs: list[tuple[object, Mapping[str, o
         pending(before, before if same else content, number=number)
         for number, (before, content, same) in enumerate(pairs)
     ]
-    harmless, taking = Losses().sort(page)
-    assert taking == [each for each in page if lost_values("catalog", each.before, each.content)]
-    assert harmless == [each for each in page if each not in taking]
+    harmless, removing = Losses().split(page)
+    assert removing == [each for each in page if lost_values("catalog", each.before, each.content)]
+    assert harmless == [each for each in page if each not in removing]
 
 
 @given(st.lists(st.tuples(names, st.integers(0, 99), names, st.integers(0, 99)), min_size=1, max_size=4))
 def test_digits_in_names_are_seen(rows: list[tuple[str, int, str, int]]) -> None:
     """Two names that differ in digits alone are two names."""
     page = [pending({"a": {old: one}}, {"a": {new: other}}) for old, one, new, other in rows]
-    _, taking = Losses().sort(page)
-    assert taking == [each for each, (old, _, new, _) in zip(page, rows, strict=True) if old != new]
+    _, removing = Losses().split(page)
+    assert removing == [each for each, (old, _, new, _) in zip(page, rows, strict=True) if old != new]
 
 
 def test_one_odd_payload_makes_few_others_suspect() -> None:
@@ -88,13 +88,13 @@ def test_one_odd_payload_makes_few_others_suspect() -> None:
     suspects = find_suspects(page)
     assert page[500] in suspects
     assert len(suspects) <= SUSPECTS_ROWS
-    assert Losses().sort(page, suspects) == Losses().sort(page) == ([*page[:500], *page[501:]], [page[500]])
+    assert Losses().split(page, suspects) == Losses().split(page) == ([*page[:500], *page[501:]], [page[500]])
 
 
 def test_very_many_paths_are_bounded() -> None:
     """Attributes that are all different are counted as far as there is room; what holds them is counted whole."""
     losses = Losses()
-    losses.sort([pending({"attributes": {f"a{number}": 1}}, {}, number=number) for number in range(3 * MAX_PATHS)])
+    losses.split([pending({"attributes": {f"a{number}": 1}}, {}, number=number) for number in range(3 * MAX_PATHS)])
     found = losses.above(0, 0)
     assert len(found) == MAX_PATHS
     assert [(loss.path, loss.streams, len(loss.samples)) for loss in found[:2]] == [
@@ -106,7 +106,7 @@ def test_very_many_paths_are_bounded() -> None:
 def test_orphans_add_to_what_loses_everything() -> None:
     """And to nothing else."""
     losses = Losses()
-    losses.sort([pending({"attributes": {"a": 1}, "family": "f"}, {}, number=number) for number in range(3)])
+    losses.split([pending({"attributes": {"a": 1}, "family": "f"}, {}, number=number) for number in range(3)])
     assert [loss.path for loss in losses.above(3, 0)] == []
     assert [loss.path for loss in losses.above(3, 1)] == [""]
     assert Losses().above(0, 100) == []

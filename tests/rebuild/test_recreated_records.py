@@ -398,7 +398,7 @@ def test_a_run_names_as_many_rows_as_fit() -> None:
     ]
     record_older_rows(run, OlderRows(["A", "B"], rows))
     events = [each for each in run.pending_events if isinstance(each, OlderRowsFound)]
-    assert [len(each.rows) for each in events] == [3, 3, 2]
-    assert [row for each in events for row in each.rows] == rows
+    assert [len(each.candidates) for each in events] == [3, 3, 2]
+    assert [row for each in events for row in each.candidates] == rows
     assert [each.reset for each in events] == [["A", "B"], [], []]
     assert run.older == ["A", "B"]

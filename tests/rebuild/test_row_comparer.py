@@ -72,7 +72,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
         (stream("B"), "newer"),
     ]
     assert (found.counts, found.live) == (RunCounts(equal=1), 2)
-    assert (found.left, found.unmatched) == ([], [])
+    assert (found.unresolved, found.unmatched) == ([], [])
     [change] = drift_details(found.pending[1]).changes
     assert (change.path, change.before, change.after) == ("amount", "9.90", "8.00")
     made = found.pending[1]
@@ -85,7 +85,7 @@ def test_what_entries_tell(read: bool) -> None:  # noqa: FBT001  # a parameter o
         "drift": "newer",
         "payload": {"amount": "8.00", "currency": "EUR"},
     }
-    assert row_event_of(found.pending[1]).statement.content == content("8.00")
+    assert row_event_of(found.pending[1]).event.content == content("8.00")
 
 
 @pytest.mark.parametrize(
@@ -102,24 +102,24 @@ def test_what_only_heads_tell(beside: bytes) -> None:
     """Another content at the same version; what was said since the run began; odd names."""
     found = compared([row("A", 3)], beside)
     assert (found.pending, found.counts, found.live) == ([], RunCounts(), 0)
-    assert [each.statement.originator_id for each in found.left] == [stream("A")]
+    assert [each.event.originator_id for each in found.unresolved] == [stream("A")]
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
-    found.merge([StoredEvent(1, stream("A"), 3, 4, "pricing", state)], MARK)
+    found.resolve([StoredEvent(1, stream("A"), 3, 4, "pricing", state)], MARK)
     [pending] = found.pending
     assert (pending.drift, pending.revision, pending.before) == ("changed", 5, content("8.00"))
-    assert (found.left, found.live) == ([], 1)
+    assert (found.unresolved, found.live) == ([], 1)
 
 
 def test_a_row_that_is_older_is_shown_its_head() -> None:
     """When that was said decides what the row is: a late one, a counter that was restarted, or a record made again."""
     found = compared([row("A", 3)], said("A", 4))
-    assert [each.statement.originator_id for each in found.left] == [stream("A")]
+    assert [each.event.originator_id for each in found.unresolved] == [stream("A")]
     state = b'{"id":"1","occurredAt":"x","recordedAt":"x","payload":%b}' % content("8.00")
     head = StoredEvent(1, stream("A"), 4, 0, "pricing", state)
-    found.merge([head], MARK)
+    found.resolve([head], MARK)
     assert (found.counts, found.live, found.pending) == (RunCounts(older=1), 1, [])
-    [(number, statement, newest)] = found.older_rows
-    assert (number, statement.originator_version, newest) == (7, 3, head)
+    [(number, event, newest)] = found.older_rows
+    assert (number, event.originator_version, newest) == (7, 3, head)
 
 
 @pytest.mark.parametrize(("drift", "default_id"), [("newer", "erp-%d-7"), ("orphan", "erp-%d-withdrawn-7")])

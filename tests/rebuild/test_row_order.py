@@ -39,8 +39,8 @@ def test_the_file_has_no_name() -> None:
         [file] = set(unnamed()) - before
         assert file.stat().st_size > ROWS * 500
         assert file.stat().st_nlink == 0
-        pages = list(spill.pages(assigner))
-    streams = [stream_of(row) for page in pages for row in page.named]
+        pages = list(spill.chunks(assigner))
+    streams = [stream_of(row) for page in pages for row in page.rows]
     assert (len(streams), streams) == (ROWS, sorted(streams))
     assert set(unnamed()) <= before
 

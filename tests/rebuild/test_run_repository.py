@@ -134,7 +134,7 @@ def test_a_command_needs_its_state() -> None:
     run.compared(complete=False, reason="no end marker")
     with pytest.raises(RunStateError, match="cannot withdraw: it is in phase withdrawing"):
         run.withdraw(STREAMS[:1], spared=0, after=STREAMS[0])
-    with pytest.raises(RunStateError, match="cannot compare a page: it is in phase withdrawing"):
+    with pytest.raises(RunStateError, match="cannot compare a chunk: it is in phase withdrawing"):
         compare(run, STREAMS[:1])
     run.supersede("erp-20261123T020000-3f9a")
     assert not run.resumable

@@ -185,7 +185,7 @@ async def test_the_newest_row_of_a_stream_counts(shop: Shop, config: Config) -> 
     export(config, "erp", *rows, price("3.00", version=3))
     report = await rebuild(shop, "erp")
     assert counts_of(report) == {"rows": 5, "missing": 1, "repeated": 3, "refused": 1}
-    assert report.refusals == [[4, "payload", f"row 2 says something else of {stream_of(rows[0])} at the same version"]]
+    assert report.refusals == [[4, "payload", f"row 2 has another payload of {stream_of(rows[0])} at the same version"]]
     assert (await section(shop, "pricing"))["amount"] == "3.00"
     assert counts_of(await rebuild(shop, "erp")) == {"rows": 5, "equal": 1, "repeated": 3, "refused": 1}
 

@@ -258,7 +258,7 @@ async def test_a_row_that_comes_again_on_another_page_proves_that_rows_shift(sto
     report = await asked_of(store_url, paged(pages, [40] * 4))
     assert counts_of(report) == {"rows": 40, "equal": 39, "repeated": 1, "orphans": 1}
     assert (report.state, report.complete) == ("completed", False)
-    assert "1 of its rows repeats what an earlier one said" in report.reason
+    assert "1 of its rows repeats an earlier one" in report.reason
 
 
 async def test_a_newer_version_of_a_row_is_a_repetition_too(store_url: str) -> None:
@@ -397,7 +397,7 @@ async def test_a_file_without_a_marker_is_measured_by_the_last_one(store_url: st
         write(MANY)
         report = await rebuild(shop, "erp")
         assert (report.state, report.complete, report.counts.withdrawn) == ("completed", False, 0)
-        assert "the first of its kind" in report.reason
+        assert "no earlier snapshot to compare" in report.reason
         write(MANY[:189])
         dry = await rebuild(shop, "erp", RebuildRequest(dry_run=True))
         assert (dry.complete, "fewer than 95 %" in dry.reason) == (False, True)
