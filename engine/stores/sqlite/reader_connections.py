@@ -8,7 +8,8 @@ is impossible, a file is read in the first of these ways that works:
   still change it, over another mount, so the file is checked before each read and after each long one.
 
 As soon as it can be opened as usual, it should be: a process without the index, or with a read-only one, cannot write
-anything else.
+anything else. SQLite keeps one index of a file for the whole process: where the first connection opens it read-only,
+that process cannot write. So a failed read, which says nothing about what can be created, is raised.
 """
 
 import os
@@ -21,6 +22,13 @@ import apsw
 
 MAX_VALUE_BYTES = 128 * 1024 * 1024
 """Bytes of a value. Events and sections have at most a few megabytes; this limits what is read in one step."""
+
+_READ_ERRORS = (
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_DATA,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+)
 
 NOT_AS_USUAL = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
 """What SQLite raises if it cannot create the files next to a database."""
@@ -52,8 +60,8 @@ def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) 
     """A connection that only reads, opened as usual if possible."""
     try:
         reader = _prepared(Reader(str(file), flags=apsw.SQLITE_OPEN_READWRITE), busy_milliseconds, cache_kib)
-    except NOT_AS_USUAL:
-        if not file.exists():
+    except NOT_AS_USUAL as error:
+        if not file.exists() or _is_read_error(error):
             raise
     else:
         reader.is_fallback = not os.access(_index_of(file), os.W_OK)
@@ -61,6 +69,11 @@ def connect_reader(file: Path, busy_milliseconds: int, cache_kib: int = 65_536) 
     reader = _without_index(file, busy_milliseconds, cache_kib) or _alone(file, busy_milliseconds, cache_kib)
     reader.is_fallback = True
     return reader
+
+
+def _is_read_error(error: apsw.Error) -> bool:
+    """Whether the disk failed to give what is there."""
+    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", None) in _READ_ERRORS
 
 
 def check_unchanged(reader: apsw.Connection, file: Path) -> None:
