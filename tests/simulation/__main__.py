@@ -1,6 +1,8 @@
 """Shows what happens with a seed: `python -m tests.simulation --seed 17 --verbose`."""
 
 import argparse
+import os
+import sys
 import time
 
 from tests.simulation.machine import Failed, simulate
@@ -30,4 +32,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # anyio keeps the tasks of dead processes: Python would run on in them when it ends, and may crash

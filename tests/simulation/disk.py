@@ -18,6 +18,15 @@ TIP = "log.tip"
 
 KEPT = (*DATABASES, "events.db-wal", "pages.db-wal", TIP)
 
+ERRORS = {
+    "read": apsw.SQLITE_IOERR_READ,
+    "write": apsw.SQLITE_IOERR_WRITE,
+    "cut": apsw.SQLITE_IOERR_TRUNCATE,
+    "sync": apsw.SQLITE_IOERR_FSYNC,
+    "full": apsw.SQLITE_FULL,
+}
+"""SQLite's codes for what fails."""
+
 UNIX_EPOCH = 210_866_760_000_000
 """1970, in milliseconds of the Julian day."""
 
@@ -83,7 +92,7 @@ class Disk:
         self._alive(owner)
         if self.faults.read and self._luck.random() < self.faults.read:
             self.errors += 1
-            raise apsw.IOError
+            raise apsw.exception_for(ERRORS["read"])
 
     def delete(self, owner: Process | None, path: str) -> None:
         """The file is gone, at once and for good."""
@@ -98,12 +107,12 @@ class Disk:
         faults = self.faults
         if kind == "write" and faults.full and self._luck.random() < faults.full:
             self.errors += 1
-            raise apsw.FullError
+            raise apsw.exception_for(ERRORS["full"])
         share = faults.sync if kind == "sync" else faults.write
         if share and self._luck.random() < share:
             self.errors += 1
             self._trace.note(f"a {kind} of {Path(path).name} fails")
-            raise apsw.IOError
+            raise apsw.exception_for(ERRORS[kind])
 
     def restart(self, *, power_lost: bool) -> None:
         """The machine starts again, with what was written; where the power was lost, with what a disk would hold."""

@@ -26,7 +26,7 @@ from pagefold.engine.errors import StoreUnavailable
 from pagefold.engine.rebuild import run_repository, source_rebuild
 from pagefold.engine.runtime import clock
 from pagefold.engine.snapshots import file_snapshot
-from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections
+from pagefold.engine.stores.sqlite import connections, leases, log, reader_connections, worker_threads
 from pagefold.engine.stores.sqlite.fold_transaction import open_fold_transaction as folding_elsewhere
 from pagefold.engine.stores.sqlite.log_proof import SQLiteProof
 from pagefold.engine.stores.store import Checkpoint, FoldTransaction
@@ -189,7 +189,7 @@ class Threads:
         deadline = asyncio.get_running_loop().time() + BUSY_SECONDS
         while True:
             try:
-                return work()
+                return _raised(work())
             except (StoreUnavailable, apsw.BusyError) as error:
                 busy = error if isinstance(error, apsw.BusyError) else error.__cause__
                 if not isinstance(busy, apsw.BusyError) or asyncio.get_running_loop().time() > deadline:
@@ -198,6 +198,13 @@ class Threads:
                 if process is not None and process.doomed:
                     await asyncio.Future()  # it is dead
             await anyio.sleep(0.005)
+
+
+def _raised(result: Any) -> Any:  # noqa: ANN401  # whatever the work gives
+    """The same, unless it is an error that `in_thread` would raise later."""
+    if isinstance(result, worker_threads._Failed):
+        raise result.error
+    return result
 
 
 class Environment:

@@ -98,7 +98,7 @@ class Nemesis:
         victim = self._victim()
         if victim is not None and not victim.stopped:
             self._trace.note(f"{victim.name} is told to end")
-            victim.scope.cancel()
+            victim.terminate()
 
     def _stop_worker(self) -> None:
         """One that folds, for longer than it keeps its lease."""

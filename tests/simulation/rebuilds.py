@@ -116,7 +116,8 @@ def _check_withdrawal(row: Row, snapshot: Snapshot, log: Sequence[Row]) -> None:
 def _lost(row: Row, log: Sequence[Row]) -> list[str]:
     """The attributes, and with "" everything, that a correction removes from its stream."""
     before = max(
-        (each for each in log if each.stream == row.stream and each.rank < row.rank), key=lambda each: each.rank
+        (each for each in log if each.stream == row.stream and each.rank < row.rank and each.position < row.position),
+        key=lambda each: each.rank,
     )
     had, has = before.state["payload"], row.state["payload"]
     if had is None:

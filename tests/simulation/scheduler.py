@@ -35,6 +35,9 @@ class Stuck(AssertionError):
         )
 
 
+PROCESS: "ContextVar[Process | None]" = ContextVar("PROCESS", default=None)
+
+
 class Process:
     """A process of the machine: tasks, connections and locks that all go when it dies.
 
@@ -51,15 +54,19 @@ class Process:
         self.connections: list[apsw.Connection] = []
         self.lock_files: dict[int, object] = {}
         self.held: list[asyncio.Handle] = []
+        self.context = Context()
+        """What is done in it is done by the process, and is never done when the process is dead."""
+        self.context.run(PROCESS.set, self)
         self.scope = anyio.CancelScope()
-        """Cancelled to end the process."""
+        """The program runs in it."""
         self.steps = 0
         self.changes = 0
         """How many changes of files it has made."""
         self.dies_at_change: int | None = None
 
-
-PROCESS: ContextVar[Process | None] = ContextVar("PROCESS", default=None)
+    def terminate(self) -> None:
+        """Tells it to end. anyio repeats a cancellation in every step until it has ended, or is dead."""
+        self.context.run(self.scope.cancel)
 
 
 class SimulatedTask(asyncio.Task[Any]):
@@ -95,9 +102,7 @@ class Scheduler(asyncio.BaseEventLoop):
 
     def start(self, process: Process, program: Coroutine[Any, Any, None]) -> None:
         """Runs a program as a process, which ends with it."""
-        context = Context()
-        context.run(PROCESS.set, process)
-        main = self.create_task(program, context=context)
+        main = self.create_task(program, context=process.context)
         main.add_done_callback(lambda _: self.kill(process), context=Context())
 
     def kill(self, process: Process) -> None:

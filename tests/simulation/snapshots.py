@@ -33,6 +33,9 @@ KINDS: tuple[Kind, ...] = (
 COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "foreign", "emptied")
 """Snapshots whose end marker is right, whether their content is true or not."""
 
+FEWEST_ROWS: dict[Kind, int] = {"shifted": 2, "count 0": 1}
+"""With fewer rows, nothing is wrong with such a snapshot."""
+
 COLUMNS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "epoch")
 """Of a CSV file, besides the payload's."""
 
@@ -129,6 +132,8 @@ class Snapshots:
     def take(self, source: str, kind: Kind, *, confirmed: bool, new_epoch: bool = False) -> Snapshot:
         """Reads the current state of the source."""
         events = [self._sources.event(key) for key in self._sources.of(source)]
+        if len(events) < FEWEST_ROWS.get(kind, 0):
+            kind = "whole"
         if kind in ("without withdrawn", "gaps"):
             events = [event for event in events if event["payload"] is not None]
         if kind == "gaps":
@@ -136,7 +141,7 @@ class Snapshots:
             events = [event for event in events if self._luck.random() < share]
         if kind == "cut off":
             events = events[: self._luck.randint(0, max(len(events) - 1, 0))]
-        if kind == "shifted" and events:  # a row came twice in the place of one that was skipped
+        if kind == "shifted":  # a row came twice in the place of one that was skipped
             place = self._luck.randrange(len(events))
             events[place] = events[place - 1]
         if kind == "emptied":
@@ -163,13 +168,13 @@ class Snapshots:
         begin: Document = {"snapshot": "begin", "takenAt": in_text(snapshot.taken_at)}
         rows, count = list(snapshot.events), len(snapshot.events)
         if kind == "wrong count":
-            count += self._luck.choice([-1, 1, 7])
+            count = abs(count + self._luck.choice([-1, 1, 7]))
         elif kind == "count 0":
             count = 0
         elif kind == "foreign":
             rows.append(self._foreign())
             count += 1
-        end: list[Document] = [] if kind in ("no end", "cut off") else [{"snapshot": "end", "count": max(count, 0)}]
+        end: list[Document] = [] if kind in ("no end", "cut off") else [{"snapshot": "end", "count": count}]
         return [*([begin] if snapshot.habits.marked else []), *rows, *end]
 
     def _foreign(self) -> Document:

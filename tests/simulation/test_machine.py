@@ -1,0 +1,131 @@
+"""The simulated machine is like a real one, and its checks know what was true when something happened."""
+
+import random
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+
+from pagefold.engine.stores.sqlite.worker_threads import in_thread
+from tests.simulation.checks import Files
+from tests.simulation.machine import Machine
+from tests.simulation.model import Row
+from tests.simulation.rebuilds import check_rebuilds
+from tests.simulation.scheduler import Process, Scheduler, discard
+from tests.simulation.snapshots import Kind, Snapshots
+from tests.simulation.sources import Fact, Sources
+from tests.simulation.trace import Trace
+
+BEGINNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
+CATALOG = {"attributes": {"size": "S"}}
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+async def end_in_time(seconds: float) -> None:
+    """A program that finishes what it does when it is told to end."""
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(seconds)
+
+
+async def in_scope(process: Process, seconds: float) -> None:
+    """The main program of a process."""
+    with process.scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(end_in_time, seconds)
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_process_that_is_told_to_end_does_not_stop_the_clock(*, dies: bool) -> None:
+    """Neither while it finishes what it does nor when it is killed meanwhile."""
+    scheduler = Scheduler(random.Random(1), Trace())
+
+    async def run() -> None:
+        process = Process("worker", 1)
+        scheduler.start(process, in_scope(process, 30.0))
+        await anyio.sleep(1.0)
+        process.terminate()
+        if dies:
+            scheduler.kill(process)
+        await anyio.sleep(60.0)
+        assert not process.alive
+        discard([process])
+
+    scheduler.run_until_complete(run())
+    scheduler.close()
+    assert scheduler.time() >= 61.0
+    assert scheduler.steps < 1_000
+
+
+def test_a_writer_waits_for_the_lock_of_another(tmp_path: Path) -> None:
+    """As long as SQLite's busy timeout lets a thread wait, and no longer."""
+    machine = Machine(1, tmp_path)
+    tries: list[float] = []
+
+    def locked_until(seconds: float) -> None:
+        tries.append(machine.scheduler.time())
+        if tries[-1] < seconds:
+            raise apsw.BusyError
+
+    with machine.environment.entered():
+        machine.scheduler.run_until_complete(in_thread(lambda: locked_until(5.0)))
+        assert tries[-1] >= 5.0
+        with pytest.raises(apsw.BusyError):
+            machine.scheduler.run_until_complete(in_thread(lambda: locked_until(100.0)))
+        machine.scheduler.close()
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+
+def snapshots_of(folder: Path, rows: int, seed: int = 4) -> Snapshots:
+    """Snapshots of sources of which the first has so many rows."""
+    sources = Sources(random.Random(3), lambda: BEGINNING)
+    for number in range(rows):
+        sources.facts[f"S{number}", "*", "catalog", "pim"] = Fact(9, BEGINNING, CATALOG)
+    return Snapshots(folder, random.Random(seed), sources)
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("shifted", 1), ("shifted", 0), ("count 0", 0)])
+def test_a_snapshot_with_too_few_rows_to_be_wrong_is_whole(tmp_path: Path, kind: Kind, rows: int) -> None:
+    """A single row cannot take the place of another one, and no rows are counted rightly by 0."""
+    assert snapshots_of(tmp_path, rows).take("pim", kind, confirmed=False).kind == "whole"
+    assert snapshots_of(tmp_path, 2).take("pim", kind, confirmed=False).kind == kind
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_wrong_count_is_wrong(tmp_path: Path, seed: int) -> None:
+    """Of no rows, too."""
+    snapshots = snapshots_of(tmp_path, 0, seed)
+    snapshots.write(snapshots.take("pim", "wrong count", confirmed=False))
+    assert re.search(r"[1-9]\W*$", snapshots.file("pim").read_text())
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def emptied(number: int, late: int) -> list[Row]:
+    """A stream that a run corrects at the position 20 to no content; its version 5 came at the position `late`."""
+    stream = f"S{number}/*/catalog/pim"
+    return [
+        Row(10, stream, 1, 0, "catalog", {"payload": None}),
+        Row(20, stream, 9, 0, "catalog", {"payload": {}, "runId": "run", "drift": "newer"}),
+        Row(late, stream, 5, 0, "catalog", {"payload": CATALOG}),
+    ]
+
+
+def test_a_repair_takes_nothing_of_what_arrived_after_it(tmp_path: Path) -> None:
+    """Versions that are older than a correction, and came later, were not there to be lost."""
+    taken = snapshots_of(tmp_path, 10).take("pim", "emptied", confirmed=False)
+    for late in (30, 15):
+        log = [row for number in range(10) for row in emptied(number, late)]
+        files = Files(log, 30, [], set(), [])
+        if late > 20:
+            check_rebuilds(files, {"run": taken})
+        else:
+            with pytest.raises(AssertionError, match="I14: 10 of 10 streams of pim lose everything unasked"):
+                check_rebuilds(files, {"run": taken})
