@@ -113,11 +113,11 @@ async def _newest(shop: Shop, wanted: DeadLetterFilter, limit: int) -> AsyncIter
     after: str | None = None
     while limit > 0:
         page = await shop.dead_letters.page(wanted, after=after, limit=min(limit, MAX_LISTED))
-        for letter in page.letters:
+        for letter in page.dead_letters:
             yield letter
         if page.next is None:
             return
-        after, limit = page.next, limit - len(page.letters)
+        after, limit = page.next, limit - len(page.dead_letters)
 
 
 def _row(letter: DeadLetterHeader, *, resolved: bool) -> tuple[str, str, str, str, str]:
@@ -386,10 +386,10 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
             write_json(msgspec.structs.asdict(each))
         return Exit.DONE
     for each in emptied:
-        if each.letters:
-            print(count(each.letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
+        if each.dead_letters:
+            print(count(each.dead_letters, f"{'resolved' if each.resolved else 'open'} {each.sort}"))
     verb = "would be removed" if dry_run else "were removed"
-    total = sum(each.letters for each in emptied)
+    total = sum(each.dead_letters for each in emptied)
     print_message(
         f"the bodies of {count(total, 'dead letter')} {verb}" if total else "no body is old enough to be removed"
     )

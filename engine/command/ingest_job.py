@@ -180,7 +180,7 @@ class Refusals:
         stream = admission.originator_id
         dead_letters = self._shop.dead_letters
         page = await dead_letters.page(DeadLetterFilter("ingest", event.type, event.source), limit=MAX_LISTED)
-        for listed in page.letters:
+        for listed in page.dead_letters:
             if (listed.originator_id, version_of(listed.originator_version)) == (stream, event.source_version):
                 letter = await dead_letters.get(listed.id)
                 if bytes(_state.decode(letter.state).payload) == admission.content:

@@ -65,15 +65,15 @@ CURSOR_SEPARATOR = "_"
 """Separates the key reached and the last key in the cursor of `retry_some`."""
 
 
-def resolved_error(letter: DeadLetterHeader) -> DeadLetterResolved:
+def resolved_error(dead_letter: DeadLetterHeader) -> DeadLetterResolved:
     """The error for a dead letter that is no longer open."""
-    return DeadLetterResolved(letter.id, letter.resolution, letter.resolved_by, letter.resolved_at)
+    return DeadLetterResolved(dead_letter.id, dead_letter.resolution, dead_letter.resolved_by, dead_letter.resolved_at)
 
 
 class DeadLetterList(NamedTuple):
     """One chunk of dead letters, newest first, and the cursor of the next, None at the end."""
 
-    letters: list[DeadLetterHeader]
+    dead_letters: list[DeadLetterHeader]
     next: str | None
 
 
@@ -91,7 +91,7 @@ class DeadLetterService:
         self, store: Store, config: Config, validator: EventValidator, append: Append, epochs: EpochRegistry
     ) -> None:
         self._store = store
-        self._letters = store.dead_letters
+        self._dead_letters = store.dead_letters
         self._append = append
         self._corrector = Corrector(store.log, validator, epochs)
         self._folders = {domain.name: Folder(domain, config.resolved_channels, store.log) for domain in DOMAINS}
@@ -103,9 +103,9 @@ class DeadLetterService:
         self, *, kind: Kind | None = None, domain: str | None = None, limit: int = 100
     ) -> list[DeadLetter]:
         """The newest open dead letters with their content, newest first, at most `MAX_FULL`."""
-        listed = await self._letters.newest(DeadLetterFilter(kind, domain), limit=min(limit, MAX_FULL))
-        letters = [await self.get(letter.id) for letter in listed]
-        return [letter for letter in letters if letter.resolution is None]
+        listed = await self._dead_letters.newest(DeadLetterFilter(kind, domain), limit=min(limit, MAX_FULL))
+        dead_letters = [await self.get(dead_letter.id) for dead_letter in listed]
+        return [dead_letter for dead_letter in dead_letters if dead_letter.resolution is None]
 
     async def page(
         self, wanted: DeadLetterFilter = OPEN, *, after: str | None = None, limit: int = 100
@@ -116,25 +116,25 @@ class DeadLetterService:
         """
         limit = max(1, min(limit, MAX_LISTED))
         place = LAST_KEY if after is None else _place(after)
-        found = await self._letters.newest(wanted, after=place, limit=limit + 1)
-        letters = found[:limit]
-        return DeadLetterList(letters, _cursor(letters[-1].key) if len(found) > limit else None)
+        found = await self._dead_letters.newest(wanted, after=place, limit=limit + 1)
+        dead_letters = found[:limit]
+        return DeadLetterList(dead_letters, _cursor(dead_letters[-1].key) if len(found) > limit else None)
 
     async def count(self, wanted: DeadLetterFilter = OPEN) -> int:
         """The number of matching dead letters."""
-        return await self._letters.count(wanted)
+        return await self._dead_letters.count(wanted)
 
     async def get(self, identifier: str) -> DeadLetter:
         """The dead letter with an id such as `projection-12`, open or resolved. Raises `UnknownDeadLetter`."""
         kind, number = _parse(identifier)
-        letter = await self._letters.get(kind, number)
-        if letter is None:
+        dead_letter = await self._dead_letters.get(kind, number)
+        if dead_letter is None:
             raise UnknownDeadLetter(identifier)
-        return letter
+        return dead_letter
 
-    async def describe(self, letter: DeadLetter) -> DeadLetterDetail:
+    async def describe(self, dead_letter: DeadLetter) -> DeadLetterDetail:
         """The dead letter with its content and, for a conflict, the difference from the stored event."""
-        return await detail_of(letter, self._store.log)
+        return await detail_of(dead_letter, self._store.log)
 
     # --- trying again -----------------------------------------------------------------------------
 
@@ -142,12 +142,12 @@ class DeadLetterService:
         """Sets how requests are retried."""
         self._deliver = deliver
 
-    async def retry(self, letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
+    async def retry(self, dead_letter: DeadLetterHeader, *, by: str | None = None) -> RetryResult:
         """Folds the dead letter's stream again, or appends its event again, and resolves it if that succeeds.
 
         `by` is the operator.
         """
-        current = await self._letters.get(letter.kind, letter.number)
+        current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         if current is None or current.resolution is not None:
             return "gone"
         if current.purged_at is not None and current.kind == "ingest":
@@ -169,9 +169,9 @@ class DeadLetterService:
         """
         after: str | None = None
         while True:
-            letters, after = await self._next_open(wanted, after, STEP)
-            for letter in letters:
-                yield letter.id, await self.retry(letter, by=by)
+            dead_letters, after = await self._next_open(wanted, after, STEP)
+            for dead_letter in dead_letters:
+                yield dead_letter.id, await self.retry(dead_letter, by=by)
             if after is None:
                 return
 
@@ -182,8 +182,10 @@ class DeadLetterService:
 
         Calling it until there is no cursor retries every dead letter that was open at the first call, once.
         """
-        letters, following = await self._next_open(wanted, after, max(1, min(limit, MAX_RETRIED)))
-        return RetryBatch([(letter.id, await self.retry(letter, by=by)) for letter in letters], following)
+        dead_letters, following = await self._next_open(wanted, after, max(1, min(limit, MAX_RETRIED)))
+        return RetryBatch(
+            [(dead_letter.id, await self.retry(dead_letter, by=by)) for dead_letter in dead_letters], following
+        )
 
     async def _next_open(
         self, wanted: DeadLetterFilter, after: str | None, limit: int
@@ -191,46 +193,46 @@ class DeadLetterService:
         """The next dead letters after a cursor, which also holds the end, and the cursor of those after them."""
         wanted = wanted._replace(resolved=False)
         if after is None:
-            place, newest = FIRST_KEY, await self._letters.newest(wanted, limit=1)
+            place, newest = FIRST_KEY, await self._dead_letters.newest(wanted, limit=1)
             end = newest[0].key if newest else FIRST_KEY
         else:
             place, end = _span(after)
-        letters = await self._letters.oldest(wanted, after=place, limit=limit) if place < end else []
-        is_last = len(letters) < limit or letters[-1].key >= end
-        following = None if is_last else _cursor(letters[-1].key) + CURSOR_SEPARATOR + _cursor(end)
-        return [letter for letter in letters if letter.key <= end], following
+        dead_letters = await self._dead_letters.oldest(wanted, after=place, limit=limit) if place < end else []
+        is_last = len(dead_letters) < limit or dead_letters[-1].key >= end
+        following = None if is_last else _cursor(dead_letters[-1].key) + CURSOR_SEPARATOR + _cursor(end)
+        return [dead_letter for dead_letter in dead_letters if dead_letter.key <= end], following
 
-    async def _fold_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
-        folder = self._folders.get(letter.domain)
+    async def _fold_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
+        folder = self._folders.get(dead_letter.domain)
         if folder is None:
             return "still dead"
-        async with self._store.coordination.fold_transaction(letter.domain) as folding:
-            await folder.fold(folding, [letter.originator_id], by=by)
-        current = await self._letters.get(letter.kind, letter.number)
+        async with self._store.coordination.fold_transaction(dead_letter.domain) as folding:
+            await folder.fold(folding, [dead_letter.originator_id], by=by)
+        current = await self._dead_letters.get(dead_letter.kind, dead_letter.number)
         return "still dead" if current is not None and current.resolution is None else "resolved"
 
-    async def _append_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
+    async def _append_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
         try:
-            event = event_in(letter)
+            event = event_in(dead_letter)
         except Rejected:
             return "still dead"
         [result] = await self._append([event])
         if result.outcome not in ("appended", "duplicate"):
             return "still dead"
-        await self._resolve(letter, Resolution("appended", now(), by, position=result.position))
+        await self._resolve(dead_letter, Resolution("appended", now(), by, position=result.position))
         return "resolved"
 
-    async def _deliver_again(self, letter: DeadLetter, by: str | None) -> RetryResult:
-        how = None if self._deliver is None else await self._deliver(letter)
+    async def _deliver_again(self, dead_letter: DeadLetter, by: str | None) -> RetryResult:
+        how = None if self._deliver is None else await self._deliver(dead_letter)
         if how is None:
             return "still dead"
-        await self._resolve(letter, Resolution(how, now(), by))
+        await self._resolve(dead_letter, Resolution(how, now(), by))
         return "resolved"
 
     # --- deciding ---------------------------------------------------------------------------------
 
     async def correct(
-        self, letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
+        self, dead_letter: DeadLetter, payload: Payload, operator: str, *, version: int | None = None
     ) -> AppendResult:
         """Replaces the dead letter's payload by an operator's event, and resolves it.
 
@@ -243,26 +245,26 @@ class DeadLetterService:
         or `Rejected` for an operator without a name.
         """
         check_operator(operator)
-        await self._check_open(letter)
+        await self._check_open(dead_letter)
         try:
-            event = correction_event(letter, payload, version)
+            event = correction_event(dead_letter, payload, version)
         except Rejected as refused:
             return AppendResult("rejected", path=refused.path, reason=refused.reason)
-        result = await self._corrector.append(letter, event, operator)
+        result = await self._corrector.append(dead_letter, event, operator)
         if result.outcome in ("appended", "duplicate") and result.reason is None:
-            await self._resolve(letter, Resolution("corrected", now(), operator, position=result.position))
+            await self._resolve(dead_letter, Resolution("corrected", now(), operator, position=result.position))
         return result
 
-    async def discard(self, letter: DeadLetterHeader, reason: str, operator: str) -> None:
+    async def discard(self, dead_letter: DeadLetterHeader, reason: str, operator: str) -> None:
         """Discards the dead letter for this reason. It stays discarded when the same event fails again.
 
         Raises `DeadLetterResolved`, and `Rejected` without a reason or an operator's name.
         """
         check_operator(operator)
         check_reason(reason)
-        await self._check_open(letter)
-        if not await self._resolve(letter, Resolution("discarded", now(), operator, reason)):
-            raise resolved_error(await self.get(letter.id))
+        await self._check_open(dead_letter)
+        if not await self._resolve(dead_letter, Resolution("discarded", now(), operator, reason)):
+            raise resolved_error(await self.get(dead_letter.id))
 
     async def discard_all(
         self, wanted: DeadLetterFilter, reason: str, operator: str
@@ -273,24 +275,24 @@ class DeadLetterService:
         """
         after: str | None = None
         while True:
-            letters, after = await self._next_open(wanted, after, STEP)
-            for letter in letters:
+            dead_letters, after = await self._next_open(wanted, after, STEP)
+            for dead_letter in dead_letters:
                 try:
-                    await self.discard(letter, reason, operator)
+                    await self.discard(dead_letter, reason, operator)
                 except DeadLetterResolved:
-                    yield letter.id, "gone"
+                    yield dead_letter.id, "gone"
                 else:
-                    yield letter.id, "discarded"
+                    yield dead_letter.id, "discarded"
             if after is None:
                 return
 
-    async def _check_open(self, letter: DeadLetterHeader) -> None:
-        current = await self.get(letter.id)
+    async def _check_open(self, dead_letter: DeadLetterHeader) -> None:
+        current = await self.get(dead_letter.id)
         if current.resolution is not None:
             raise resolved_error(current)
 
-    async def _resolve(self, letter: DeadLetterHeader, resolution: Resolution) -> bool:
-        return await self._letters.resolve(letter.kind, letter.number, resolution)
+    async def _resolve(self, dead_letter: DeadLetterHeader, resolution: Resolution) -> bool:
+        return await self._dead_letters.resolve(dead_letter.kind, dead_letter.number, resolution)
 
 
 def dead_letter_of_request(  # noqa: PLR0913  # a request has that many parts

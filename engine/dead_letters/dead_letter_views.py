@@ -59,49 +59,49 @@ class DeadLetterDetail(DeadLetterSummary, frozen=True, kw_only=True):
     differences: list[FieldChange] | None
 
 
-def summary_of(letter: DeadLetterHeader) -> DeadLetterSummary:
+def summary_of(dead_letter: DeadLetterHeader) -> DeadLetterSummary:
     """The dead letter as shown in a list."""
-    stream = _stream(letter)
+    stream = _stream(dead_letter)
     return DeadLetterSummary(
-        id=letter.id,
-        kind=letter.kind,
-        domain=letter.domain or None,
+        id=dead_letter.id,
+        kind=dead_letter.kind,
+        domain=dead_letter.domain or None,
         sku=stream.sku or None if stream else None,
         channel=stream.channel or None if stream else None,
         source=stream.source if stream else None,
-        version=version_of(letter.originator_version) if letter.has_stream else None,
-        revision=None if letter.is_request else letter.revision,
-        error=letter.error,
-        recorded_at=letter.recorded_at,
-        resolution=letter.resolution,
-        resolved_at=letter.resolved_at,
-        resolved_by=letter.resolved_by,
-        reason=letter.reason,
-        position=letter.position,
-        via=letter.via or None,
-        purged_at=letter.purged_at,
-        purged_by=letter.purged_by,
-        epoch=epoch_of(letter.originator_version) if letter.has_stream else None,
+        version=version_of(dead_letter.originator_version) if dead_letter.has_stream else None,
+        revision=None if dead_letter.is_request else dead_letter.revision,
+        error=dead_letter.error,
+        recorded_at=dead_letter.recorded_at,
+        resolution=dead_letter.resolution,
+        resolved_at=dead_letter.resolved_at,
+        resolved_by=dead_letter.resolved_by,
+        reason=dead_letter.reason,
+        position=dead_letter.position,
+        via=dead_letter.via or None,
+        purged_at=dead_letter.purged_at,
+        purged_by=dead_letter.purged_by,
+        epoch=epoch_of(dead_letter.originator_version) if dead_letter.has_stream else None,
     )
 
 
-async def detail_of(letter: DeadLetter, log: Log) -> DeadLetterDetail:
+async def detail_of(dead_letter: DeadLetter, log: Log) -> DeadLetterDetail:
     """The dead letter with its content and, for a conflict, the difference from the stored event."""
-    event, base64 = _decoded(letter.state) if letter.purged_at is None else (None, None)
-    conflict = letter.kind == "ingest" and letter.resolution is None and not letter.is_request
-    conflict = conflict and letter.purged_at is None
+    event, base64 = _decoded(dead_letter.state) if dead_letter.purged_at is None else (None, None)
+    conflict = dead_letter.kind == "ingest" and dead_letter.resolution is None and not dead_letter.is_request
+    conflict = conflict and dead_letter.purged_at is None
     return DeadLetterDetail(
-        **msgspec.structs.asdict(summary_of(letter)),
+        **msgspec.structs.asdict(summary_of(dead_letter)),
         event=event,
         base64=base64,
-        headers=msgspec.json.decode(letter.headers, type=dict[str, str]),
-        differences=await _differences(letter, log) if conflict else None,
+        headers=msgspec.json.decode(dead_letter.headers, type=dict[str, str]),
+        differences=await _differences(dead_letter, log) if conflict else None,
     )
 
 
-def _stream(letter: DeadLetterHeader) -> Stream | None:
+def _stream(dead_letter: DeadLetterHeader) -> Stream | None:
     try:
-        return parse_stream_id(letter.originator_id)
+        return parse_stream_id(dead_letter.originator_id)
     except NotAStreamError:  # an application of the eventsourcing library wrote it
         return None
 
@@ -115,10 +115,10 @@ def _decoded(state: bytes) -> tuple[JSON, str | None]:
     return event, None
 
 
-async def _differences(letter: DeadLetter, log: Log) -> list[FieldChange]:
-    found = await log.events_at([(letter.originator_id, letter.originator_version)])
+async def _differences(dead_letter: DeadLetter, log: Log) -> list[FieldChange]:
+    found = await log.events_at([(dead_letter.originator_id, dead_letter.originator_version)])
     stands = max(found, key=lambda event: event.revision, default=None)
-    return changes_between(_fields(stands), _fields(letter))
+    return changes_between(_fields(stands), _fields(dead_letter))
 
 
 def _fields(event: StoredEvent | DeadLetter | None) -> dict[str, JSON]:

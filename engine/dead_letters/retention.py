@@ -48,7 +48,7 @@ class PurgedCount(msgspec.Struct, frozen=True):
 
     sort: Sort
     resolved: bool
-    letters: int
+    dead_letters: int = msgspec.field(name="letters")
 
 
 class Outlook(NamedTuple):
@@ -61,8 +61,8 @@ class Outlook(NamedTuple):
 class Retention:
     """Applies the configured retention to the dead letters of one store."""
 
-    def __init__(self, letters: DeadLetters, config: DeadLettersConfig) -> None:
-        self._letters = letters
+    def __init__(self, dead_letters: DeadLetters, config: DeadLettersConfig) -> None:
+        self._dead_letters = dead_letters
         self._config = config
 
     async def run(self) -> None:
@@ -87,36 +87,38 @@ class Retention:
         check_text("operator", by, MAX_IDENTIFIER_LENGTH)
         emptied = [PurgedCount(each.sort, each.resolved, await self._empty(each, by)) for each in self._expiries()]
         for each in emptied:
-            if each.letters:
-                tell = log.info if each.resolved else log.warning
-                tell("dead letters emptied", sort=each.sort, resolved=each.resolved, letters=each.letters, by=by)
+            if each.dead_letters:
+                write = log.info if each.resolved else log.warning
+                write("dead letters emptied", sort=each.sort, resolved=each.resolved, letters=each.dead_letters, by=by)
         return emptied
 
     async def overdue(self) -> list[PurgedCount]:
         """What `enforce` would purge now."""
         expiries = self._expiries()
-        return [PurgedCount(each.sort, each.resolved, await self._letters.count_expired(each)) for each in expiries]
+        return [
+            PurgedCount(each.sort, each.resolved, await self._dead_letters.count_expired(each)) for each in expiries
+        ]
 
-    async def empty(self, letter: DeadLetterHeader, by: str) -> bool:
+    async def empty(self, dead_letter: DeadLetterHeader, by: str) -> bool:
         """Purges one dead letter, whatever its age; False if it was purged before.
 
         Raises `Rejected` for an operator without a name.
         """
         check_text("operator", by, MAX_IDENTIFIER_LENGTH)
-        return await self._letters.purge_one(letter.kind, letter.number, Purge(REMOVED, now(), by))
+        return await self._dead_letters.purge_one(dead_letter.kind, dead_letter.number, Purge(REMOVED, now(), by))
 
     async def outlook(self) -> Outlook:
         """What an operator should know of open dead letters."""
         soon = [each for each in self._expiries(NOTICE_DAYS) if each.sort in UNIQUE_CONTENT and not each.resolved]
-        expiring = [await self._letters.count_expired(each) for each in soon]
-        return Outlook(sum(expiring), await self._letters.count_purged("ingest"))
+        expiring = [await self._dead_letters.count_expired(each) for each in soon]
+        return Outlook(sum(expiring), await self._dead_letters.count_purged("ingest"))
 
     async def _empty(self, expiry: Expiry, by: str) -> int:
         total = 0
         while True:
             with anyio.CancelScope(shield=True):
                 purge = Purge(REMOVED, now(), by)
-                emptied = await self._letters.purge(expiry, purge, limit=STEP, size=STEP_BYTES)
+                emptied = await self._dead_letters.purge(expiry, purge, limit=STEP, size=STEP_BYTES)
             if not emptied:
                 return total
             total += emptied

@@ -128,23 +128,23 @@ class WebhookRetrier:
         self._count(request.source, outcomes)
         return outcomes
 
-    async def try_again(self, letter: DeadLetter) -> ResolutionKind | None:
+    async def try_again(self, dead_letter: DeadLetter) -> ResolutionKind | None:
         """Appends what a kept request now gives. Returns how that resolves its dead letter; None if a part still fails.
 
         Parts that are in the log already do not matter. Raises `ConfigurationError` for paths and columns that cannot
         work.
         """
-        reader = self.reader(letter.via or "webhook", letter.source)
+        reader = self.reader(dead_letter.via or "webhook", dead_letter.source)
         if reader is None:
             return None
-        headers = msgspec.json.decode(letter.headers, type=dict[str, str])
+        headers = msgspec.json.decode(dead_letter.headers, type=dict[str, str])
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if reader.ignored_by_headers(raw, partial=True) is not None:
             return "ignored"
-        delivery = await run_sync(partial(reader.parse, letter.state))
+        delivery = await run_sync(partial(reader.parse, dead_letter.state))
         how: ResolutionKind = "ignored"
         for start in range(0, delivery.parts, MAX_APPENDED_PARTS):
-            some = await self._take_some(delivery, start, run_sync, self._append, letter.recorded_at)
+            some = await self._take_some(delivery, start, run_sync, self._append, dead_letter.recorded_at)
             if self._faults(some, start):
                 return None
             if not all(isinstance(outcome, IgnoredMessage) for part in some for outcome in part):
@@ -224,11 +224,11 @@ def _outcome(completed: Completed, results: Iterator[AppendResult]) -> Outcome:
 def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[PartError]) -> list[NewDeadLetter]:
     """A dead letter for each part that could not be taken, or one for all, see `RequestParts.divided`."""
     by_part = {fault.part: fault for fault in faults}
-    letters: list[NewDeadLetter] = []
+    dead_letters: list[NewDeadLetter] = []
     for parts, body in delivery.divided(list(by_part)):
         first = by_part[parts[0]]
         alone = len(parts) == 1
-        letters.append(
+        dead_letters.append(
             dead_letter_of_request(
                 request.source,
                 body,
@@ -239,4 +239,4 @@ def _dead_letters(request: Request, delivery: RequestParts, faults: Sequence[Par
                 place=first.place if alone else None,
             )
         )
-    return letters
+    return dead_letters

@@ -154,7 +154,7 @@ class ShopCollector(Collector):
             "Events behind the checkpoint, by what became of them.",
             labels=["domain", "outcome"],
         )
-        letters = GaugeMetricFamily(
+        dead_letters = GaugeMetricFamily(
             "pagefold_dead_letters", "Those that need a person; a delivery has no domain.", labels=["kind", "domain"]
         )
         for each in self._domains:
@@ -163,9 +163,9 @@ class ShopCollector(Collector):
             checkpoint.add_metric([each.domain], each.checkpoint)
             for outcome, number in (("applied", each.applied), ("stale", each.stale), ("dead", each.dead)):
                 folded.add_metric([each.domain, outcome], number)
-            letters.add_metric(["projection", each.domain], each.dead_letters)
-            letters.add_metric(["ingest", each.domain], each.conflicts)
-        letters.add_metric(["ingest", ""], self._deliveries)
+            dead_letters.add_metric(["projection", each.domain], each.dead_letters)
+            dead_letters.add_metric(["ingest", each.domain], each.conflicts)
+        dead_letters.add_metric(["ingest", ""], self._deliveries)
         yield GaugeMetricFamily(
             "pagefold_dead_letters_expiring",
             "Open ones that will soon lose what they say, which nothing else has.",
@@ -177,7 +177,7 @@ class ShopCollector(Collector):
             value=self._outlook.purged,
         )
         log_end.add_metric([], max((each.log_end for each in self._domains), default=0))
-        yield from (lag_events, lag_seconds, checkpoint, log_end, folded, letters)
+        yield from (lag_events, lag_seconds, checkpoint, log_end, folded, dead_letters)
 
     def _counter(self, name: str, text: str, number: Callable[[ProcessCounters], int]) -> Metric:
         family = CounterMetricFamily(name, text, labels=["worker"])

@@ -153,7 +153,7 @@ def problem_of(error: Exception) -> Problem:
         case Rejected():
             return invalid(error.path, error.reason)
         case UnknownDeadLetter() | UnknownCursor() | DeadLetterResolved():
-            return _of_letters(error)
+            return _of_dead_letters(error)
         case Overloaded() | StoreError():
             return _for_now(error)
         case _:
@@ -182,7 +182,7 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             assert_never(error)
 
 
-def _of_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -> Problem:
+def _of_dead_letters(error: UnknownDeadLetter | UnknownCursor | DeadLetterResolved) -> Problem:
     match error:
         case UnknownDeadLetter():
             return Problem(404, "unknown dead letter")

@@ -99,7 +99,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
 async def fold_progress(store: Store, config: Config) -> FoldProgress:
     """The part of the status that does not read pages."""
     checkpoints = {each.domain: each for each in await store.coordination.checkpoints()}
-    letters = await store.dead_letters.counts()
+    dead_letters = await store.dead_letters.counts()
     end = await store.log.end()
     domains: list[DomainStatus] = []
     for domain in DOMAINS:
@@ -115,13 +115,13 @@ async def fold_progress(store: Store, config: Config) -> FoldProgress:
                 applied=checkpoint.applied,
                 stale=checkpoint.stale,
                 dead=checkpoint.dead,
-                dead_letters=letters.get(("projection", domain.name), 0),
-                conflicts=letters.get(("ingest", domain.name), 0),
+                dead_letters=dead_letters.get(("projection", domain.name), 0),
+                conflicts=dead_letters.get(("ingest", domain.name), 0),
                 configuration_changed=checkpoint.fingerprint not in (None, config.fingerprint(domain)),
                 holder=checkpoint.holder,
             )
         )
-    return FoldProgress(domains, letters.get(("ingest", ""), 0))
+    return FoldProgress(domains, dead_letters.get(("ingest", ""), 0))
 
 
 async def looks_reset(store: Store) -> list[ResetStatus]:

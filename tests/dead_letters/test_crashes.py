@@ -62,10 +62,11 @@ async def standing(config: Config) -> tuple[list[str], list[str]]:
     """The SKUs in the log, and those in open letters."""
     async with pagefold.open(config) as shop:
         log = [each.originator_id.partition("/")[0] for each in await everything(shop.store)]
-        letters = [
-            letter.originator_id.partition("/")[0] for letter in await shop.store.dead_letters.newest(limit=10**6)
+        dead_letters = [
+            dead_letter.originator_id.partition("/")[0]
+            for dead_letter in await shop.store.dead_letters.newest(limit=10**6)
         ]
-        return log, letters
+        return log, dead_letters
 
 
 def test_a_killed_server_has_lost_nothing(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,16 +78,16 @@ def test_a_killed_server_has_lost_nothing(tmp_path: Path, store_url: str, monkey
     for _ in range(KILLS):
         with serving("--workers", "1") as server:
             killed_while_it_takes(server, sender, luck.uniform(0.05, 0.4))
-        log, letters = anyio.run(standing, config)
+        log, dead_letters = anyio.run(standing, config)
         for number in sender.acknowledged:
             assert {f"G{number}", f"H{number}"} <= set(log)
-            assert f"B{number}" in letters
+            assert f"B{number}" in dead_letters
     with serving("--workers", "1") as server, httpx2.Client(base_url=server.url, timeout=10) as client:
         assert sender.send(client)
         assert server.ended() == 0
-    log, letters = anyio.run(standing, config)
+    log, dead_letters = anyio.run(standing, config)
     assert sorted(log) == sorted(f"{letter}{number}" for number in range(sender.next) for letter in "GH")
-    assert sorted(letters) == sorted(f"B{number}" for number in range(sender.next))
+    assert sorted(dead_letters) == sorted(f"B{number}" for number in range(sender.next))
 
 
 def killed_while_it_takes(server: Server, sender: Sender, seconds: float) -> None:

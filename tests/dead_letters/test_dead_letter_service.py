@@ -64,11 +64,11 @@ async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, do
     async with pagefold.open(dollars) as shop:
         await say(shop, price("9.00", version=1))
         assert await amount(shop) is None
-        [letter] = await shop.dead_letters.newest()
-        assert (letter.kind, letter.domain, letter.originator_version) == ("projection", "pricing", 1)
-        assert letter.originator_id == stream_of(own("10.00", 1))
-        assert letter.error == "the price is in EUR, the channel's currency is USD"
-        assert b'"amount":"10.00"' in letter.state
+        [dead_letter] = await shop.dead_letters.newest()
+        assert (dead_letter.kind, dead_letter.domain, dead_letter.originator_version) == ("projection", "pricing", 1)
+        assert dead_letter.originator_id == stream_of(own("10.00", 1))
+        assert dead_letter.error == "the price is in EUR, the channel's currency is USD"
+        assert b'"amount":"10.00"' in dead_letter.state
         page = await shop.pages.get(SKU, CHANNEL)
         assert page is not None
         assert not page.readiness["pricing"]
@@ -77,7 +77,7 @@ async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, do
         assert (pricing.dead_letters, pricing.configuration_changed) == (1, False)
 
 
-async def test_a_letter_leaves_room_for_the_word_for_every_channel(config: Config, dollars: Config) -> None:
+async def test_a_dead_letter_leaves_room_for_the_word_for_every_channel(config: Config, dollars: Config) -> None:
     """Where nothing of the channel's own stream can be folded, the source's word for every channel counts."""
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), own("11.00", 2))
@@ -85,7 +85,7 @@ async def test_a_letter_leaves_room_for_the_word_for_every_channel(config: Confi
         await say(shop, price("9.00", currency="USD", version=7))
         assert await amount(shop) == "9.00"
         assert await versions(shop) == {"pricing/erp": 7}
-        assert [letter.originator_version for letter in await shop.dead_letters.newest()] == [2]
+        assert [dead_letter.originator_version for dead_letter in await shop.dead_letters.newest()] == [2]
 
 
 async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dollars: Config) -> None:
@@ -98,12 +98,12 @@ async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dolla
         await shop.catch_up()
         assert await amount(shop) == "11.00"
         assert await versions(shop) == {"pricing/erp": 2}
-        [letter] = await shop.dead_letters.newest()
-        assert letter.originator_version == 4
+        [dead_letter] = await shop.dead_letters.newest()
+        assert dead_letter.originator_version == 4
         await assert_every_event_is_counted(shop.store)
 
 
-async def test_other_streams_do_not_clear_a_letter(config: Config, dollars: Config) -> None:
+async def test_other_streams_do_not_clear_a_dead_letter(config: Config, dollars: Config) -> None:
     """Folding the page again for another stream's sake keeps the letter, its number and the older word."""
     async with pagefold.open(dollars) as shop:
         await append(shop, own("12.00", 2, "USD"))
@@ -112,13 +112,13 @@ async def test_other_streams_do_not_clear_a_letter(config: Config, dollars: Conf
         [first] = await shop.dead_letters.newest()
         for version in (1, 2):
             await say(shop, price("9.00", version=version), price("8.00", version=version, sku="OTHER"))
-        assert [letter.id for letter in await shop.dead_letters.newest()] == [first.id]
+        assert [dead_letter.id for dead_letter in await shop.dead_letters.newest()] == [first.id]
         assert await amount(shop) == "10.00"
         await assert_every_event_is_counted(shop.store)
 
 
 @pytest.mark.parametrize("withdraws", [False, True])
-async def test_a_newer_good_event_clears_a_letter(config: Config, dollars: Config, *, withdraws: bool) -> None:
+async def test_a_newer_good_event_clears_a_dead_letter(config: Config, dollars: Config, *, withdraws: bool) -> None:
     """The source mends it by itself: with a newer price that fits, or by taking the price back."""
     async with pagefold.open(dollars) as shop:
         await append(shop, own("12.00", 1, "USD"))
@@ -138,22 +138,22 @@ async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config)
         await say(shop, own("10.00", 1), own("11.00", 2))
     async with pagefold.open(dollars) as shop:
         await say(shop, price("9.00", version=1))
-        [letter] = await shop.dead_letters.newest()
-        assert await shop.dead_letters.retry(letter) == "still dead"
-        assert await shop.dead_letters.get(letter.id) == letter
+        [dead_letter] = await shop.dead_letters.newest()
+        assert await shop.dead_letters.retry(dead_letter) == "still dead"
+        assert await shop.dead_letters.get(dead_letter.id) == dead_letter
         assert await amount(shop) is None
     async with pagefold.open(config) as shop:
-        assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
+        assert await shop.dead_letters.retry(dead_letter, by="ada") == "resolved"
         assert await amount(shop) == "11.00"
-        kept = await shop.dead_letters.get(letter.id)
-        assert undecided(kept) == letter
+        kept = await shop.dead_letters.get(dead_letter.id)
+        assert undecided(kept) == dead_letter
         assert (kept.resolution, kept.resolved_by) == ("folded", "ada")
-        assert await shop.dead_letters.retry(letter) == "gone"
+        assert await shop.dead_letters.retry(dead_letter) == "gone"
         await assert_every_event_is_counted(shop.store)
 
 
 @pytest.mark.parametrize("name", ["", "ingest", "ingest-", "ingest-x", "other-1", "ingest-1", f"projection-{'9' * 30}"])
-async def test_a_letter_that_is_not_there_is_told(shop: Shop, name: str) -> None:
+async def test_a_dead_letter_that_is_not_there_is_told(shop: Shop, name: str) -> None:
     """Whatever a letter is called by that is none, the error says so."""
     with pytest.raises(UnknownDeadLetter, match="there is no dead letter"):
         await shop.dead_letters.get(name)
@@ -163,13 +163,13 @@ async def test_a_conflict_is_resolved_when_the_log_agrees(shop: Shop) -> None:
     """A kept conflict that equals what stands by now, a withdrawal too, is resolved by a retry."""
     await append(shop, stock(1))
     await shop.append([withdrawn("inventory", version=1)])
-    [letter] = await shop.dead_letters.newest()
-    assert await shop.dead_letters.retry(letter) == "still dead"
+    [dead_letter] = await shop.dead_letters.newest()
+    assert await shop.dead_letters.retry(dead_letter) == "still dead"
     [stands] = await everything(shop.store)
-    mended = CorrectionEvent(stands.originator_id, 1, 1, stands.topic, letter.state)
+    mended = CorrectionEvent(stands.originator_id, 1, 1, stands.topic, dead_letter.state)
     [position] = await shop.store.log.correct([mended])
-    assert await shop.dead_letters.retry(letter, by="ada") == "resolved"
-    kept = await shop.dead_letters.get(letter.id)
+    assert await shop.dead_letters.retry(dead_letter, by="ada") == "resolved"
+    kept = await shop.dead_letters.get(dead_letter.id)
     assert (kept.resolution, kept.resolved_by, kept.position) == ("appended", "ada", position)
     await shop.catch_up()
     assert await section(shop, "inventory") is None
@@ -202,7 +202,10 @@ async def test_a_state_that_cannot_be_read_is_a_dead_letter(shop: Shop, state: b
     assert await versions(shop) == {"pricing/erp": 1}
     assert (await section(shop, "pricing", CHANNEL, "OTHER"))["amount"] == "7.00"
     assert await section(shop, "pricing", CHANNEL, "LONE") is None
-    assert {letter.originator_id for letter in await shop.dead_letters.newest()} == {stream, "LONE/*/pricing/erp"}
+    assert {dead_letter.originator_id for dead_letter in await shop.dead_letters.newest()} == {
+        stream,
+        "LONE/*/pricing/erp",
+    }
     await assert_every_event_is_counted(shop.store)
 
 

@@ -70,8 +70,8 @@ async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]
 async def delivered(shop: Shop, body: bytes = b"\xff\0 no JSON", identifier: str = "msg_1") -> DeadLetter:
     """The letter of a request of which no event could be made."""
     headers = {"webhook-id": identifier, "content-type": "text/plain"}
-    letter = dead_letter_of_request("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
-    await shop.store.dead_letters.add([letter])
+    dead_letter = dead_letter_of_request("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
+    await shop.store.dead_letters.add([dead_letter])
     return (await shop.dead_letters.newest(limit=1))[0]
 
 
@@ -82,28 +82,28 @@ async def amount(shop: Shop, channel: str = CHANNEL) -> str:
 
 async def resolved(shop: Shop) -> list[DeadLetterHeader]:
     """All letters that are not open any more."""
-    return (await shop.dead_letters.page(DeadLetterFilter(resolved=True))).letters
+    return (await shop.dead_letters.page(DeadLetterFilter(resolved=True))).dead_letters
 
 
 # --- pages ----------------------------------------------------------------------------------------
 
 
-async def test_pages_go_through_all_letters(shop: Shop) -> None:
+async def test_pages_go_through_all_dead_letters(shop: Shop) -> None:
     """The newest first, each once, whatever is resolved or comes on the way; the last page has no cursor."""
     await append(shop, price("1.00"))
     for number in range(2, 9):
         await shop.append([price(f"{number}.00")])
     first = await shop.dead_letters.page(limit=3)
-    assert [letter.number for letter in first.letters] == [7, 6, 5]
-    await shop.dead_letters.discard(first.letters[-1], "a test", "ada")
+    assert [dead_letter.number for dead_letter in first.dead_letters] == [7, 6, 5]
+    await shop.dead_letters.discard(first.dead_letters[-1], "a test", "ada")
     await shop.append([price("9.00")])
     second = await shop.dead_letters.page(after=first.next, limit=3)
-    assert [letter.number for letter in second.letters] == [4, 3, 2]
+    assert [dead_letter.number for dead_letter in second.dead_letters] == [4, 3, 2]
     last = await shop.dead_letters.page(after=second.next, limit=1)
-    assert ([letter.number for letter in last.letters], last.next) == ([1], None)
+    assert ([dead_letter.number for dead_letter in last.dead_letters], last.next) == ([1], None)
     assert await shop.dead_letters.page(DeadLetterFilter(source="pim")) == ([], None)
     assert (await shop.dead_letters.page(limit=10**9)).next is None
-    assert len((await shop.dead_letters.page(limit=-1)).letters) == 1
+    assert len((await shop.dead_letters.page(limit=-1)).dead_letters) == 1
 
 
 CURSORS = [
@@ -144,21 +144,21 @@ async def test_all_are_tried_again_once(config: Config) -> None:
         await append(shop, *(price("1.00", currency="USD", channel=CHANNEL, sku=sku) for sku in skus))
     async with pagefold.open(config) as shop:
         await shop.catch_up()
-        letter = await conflict(shop)
-        before = [(letter.id, "still dead") for letter in await shop.store.dead_letters.oldest()]
+        dead_letter = await conflict(shop)
+        before = [(dead_letter.id, "still dead") for dead_letter in await shop.store.dead_letters.oldest()]
         assert len(before) == 46
         assert await retried(shop) == before
-        assert await retried(shop, DeadLetterFilter("ingest")) == [(letter.id, "still dead")]
+        assert await retried(shop, DeadLetterFilter("ingest")) == [(dead_letter.id, "still dead")]
         assert await retried(shop, DeadLetterFilter(source="pim")) == []
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
         assert [result for _, result in await retried(shop, DeadLetterFilter(domain="pricing", kind="projection"))] == [
             "resolved"
         ] * 45
         assert {(each.resolution, each.resolved_by) for each in await resolved(shop)} == {("folded", "ada")}
-        assert await shop.dead_letters.newest() == [letter]
+        assert await shop.dead_letters.newest() == [dead_letter]
 
 
-async def test_retries_end_although_letters_keep_coming(shop: Shop) -> None:
+async def test_retries_end_although_dead_letters_keep_coming(shop: Shop) -> None:
     """What comes while many are tried again is for the next time."""
     await append(shop, price("1.00"))
     await shop.append([price("2.00"), price("3.00")])
@@ -171,17 +171,17 @@ async def test_retries_end_although_letters_keep_coming(shop: Shop) -> None:
     assert len(await shop.dead_letters.newest()) == 4
 
 
-async def test_a_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
+async def test_a_dead_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
     """Two operators at once: the second one's retry, correction or discarding changes nothing, and says so."""
-    letter = await conflict(shop)
-    await shop.dead_letters.discard(letter, "a test", "ada")
-    assert await shop.dead_letters.retry(letter) == "gone"
+    dead_letter = await conflict(shop)
+    await shop.dead_letters.discard(dead_letter, "a test", "ada")
+    assert await shop.dead_letters.retry(dead_letter) == "gone"
     with pytest.raises(DeadLetterResolved, match="ingest-1 is no longer open: discarded by ada at"):
-        await shop.dead_letters.discard(letter, "another", "bob")
+        await shop.dead_letters.discard(dead_letter, "another", "bob")
     with pytest.raises(DeadLetterResolved):
-        await shop.dead_letters.correct(letter, GOOD, "bob")
+        await shop.dead_letters.correct(dead_letter, GOOD, "bob")
     assert len(await everything(shop.store)) == 1
-    missing = msgspec.structs.replace(letter, number=77)
+    missing = msgspec.structs.replace(dead_letter, number=77)
     assert await shop.dead_letters.retry(missing) == "gone"
     with pytest.raises(UnknownDeadLetter):
         await shop.dead_letters.discard(missing, "a test", "ada")
@@ -192,32 +192,32 @@ async def test_a_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
 
 async def test_a_correction_of_a_conflict_counts(shop: Shop) -> None:
     """The edited content is the version's next revision, with the operator's name; the letter keeps the original."""
-    letter = await conflict(shop)
+    dead_letter = await conflict(shop)
     await shop.catch_up()
-    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+    result = await shop.dead_letters.correct(dead_letter, GOOD, "ada")
     assert result.outcome == "appended"
     await shop.catch_up()
     assert await amount(shop) == "15.00"
-    kept = await shop.dead_letters.get(letter.id)
-    assert undecided(kept) == letter
+    kept = await shop.dead_letters.get(dead_letter.id)
+    assert undecided(kept) == dead_letter
     assert (kept.resolution, kept.resolved_by, kept.position) == ("corrected", "ada", result.position)
     entries = [entry async for entry in shop.history(SKU)]
     assert [(each.version, each.revision, each.operator, each.corrects) for each in entries] == [
         (1, 0, None, None),
-        (1, 1, "ada", letter.id),
+        (1, 1, "ada", dead_letter.id),
     ]
-    assert (entries[1].head, entries[1].occurred_at) == (True, json.loads(letter.state)["occurredAt"])
+    assert (entries[1].head, entries[1].occurred_at) == (True, json.loads(dead_letter.state)["occurredAt"])
     await assert_every_event_is_counted(shop.store)
 
 
 async def test_after_a_correction_the_source_changes_nothing(shop: Shop) -> None:
     """What stood is a duplicate, what was corrected contradicts the correction, once; a newer version counts."""
-    letter = await conflict(shop)
-    await shop.dead_letters.correct(letter, GOOD, "ada")
+    dead_letter = await conflict(shop)
+    await shop.dead_letters.correct(dead_letter, GOOD, "ada")
     results = await shop.append([price("10.00"), price("12.00"), price("12.00"), price("15.00")])
     assert [result.outcome for result in results] == ["duplicate", "conflict", "conflict", "duplicate"]
     [again] = await shop.dead_letters.newest()
-    assert (again.revision, letter.revision) == (1, 0)
+    assert (again.revision, dead_letter.revision) == (1, 0)
     await shop.dead_letters.discard(again, "the source insists", "ada")
     await shop.append([price("12.00")])
     assert await shop.dead_letters.newest() == []
@@ -228,8 +228,8 @@ async def test_after_a_correction_the_source_changes_nothing(shop: Shop) -> None
 @pytest.mark.parametrize("payload", [None, b"null", b" null\n"])
 async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
     """A payload of null takes the statement back."""
-    letter = await conflict(shop)
-    assert (await shop.dead_letters.correct(letter, payload, "ada")).outcome == "appended"
+    dead_letter = await conflict(shop)
+    assert (await shop.dead_letters.correct(dead_letter, payload, "ada")).outcome == "appended"
     await shop.catch_up()
     assert await section(shop, "pricing") is None
 
@@ -237,9 +237,9 @@ async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
 async def test_a_correction_of_what_could_not_be_folded(shop: Shop) -> None:
     """The next revision of the same version is folded, and every event is counted."""
     await append(shop, price("10.00"))
-    [letter] = await smuggled(shop, SKU)
+    [dead_letter] = await smuggled(shop, SKU)
     assert await amount(shop) == "10.00"
-    result = await shop.dead_letters.correct(letter, json.loads(GOOD), "ada")
+    result = await shop.dead_letters.correct(dead_letter, json.loads(GOOD), "ada")
     assert result.outcome == "appended"
     await shop.catch_up()
     assert await amount(shop) == "15.00"
@@ -252,21 +252,21 @@ async def test_a_correction_of_what_could_not_be_folded(shop: Shop) -> None:
 
 async def test_a_fold_that_is_faster_leaves_the_decision(shop: Shop) -> None:
     """A consumer folds the correction before its letter is resolved: the letter says all the same who corrected it."""
-    [letter] = await smuggled(shop, SKU)
+    [dead_letter] = await smuggled(shop, SKU)
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
         for _ in range(5):
             await anyio.lowlevel.checkpoint()
-        await shop.dead_letters.correct(letter, GOOD, "ada")
+        await shop.dead_letters.correct(dead_letter, GOOD, "ada")
         await shop.catch_up()
         group.cancel_scope.cancel()
-    assert (await shop.dead_letters.get(letter.id)).resolution == "corrected"
+    assert (await shop.dead_letters.get(dead_letter.id)).resolution == "corrected"
 
 
 async def test_a_correction_at_another_version(shop: Shop) -> None:
     """An operator may say at which version of the stream the content counts; it is the first there, or a revision."""
-    letter = await conflict(shop)
-    result = await shop.dead_letters.correct(letter, GOOD, "ada", version=5)
+    dead_letter = await conflict(shop)
+    result = await shop.dead_letters.correct(dead_letter, GOOD, "ada", version=5)
     assert result.outcome == "appended"
     last = (await everything(shop.store))[-1]
     assert (last.originator_version, last.revision) == (5, 0)
@@ -275,14 +275,14 @@ async def test_a_correction_at_another_version(shop: Shop) -> None:
 
 async def test_a_correction_made_twice_is_one_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the letter could not be resolved after its event was appended, the same correction finds the event."""
-    letter = await conflict(shop)
+    dead_letter = await conflict(shop)
     with monkeypatch.context() as patch:
         patch.setattr(shop.store.dead_letters, "resolve", _fails)
         with pytest.raises(OSError, match="lost"):
-            await shop.dead_letters.correct(letter, GOOD, "ada")
-    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+            await shop.dead_letters.correct(dead_letter, GOOD, "ada")
+    result = await shop.dead_letters.correct(dead_letter, GOOD, "ada")
     assert result.outcome == "duplicate"
-    assert (await shop.dead_letters.get(letter.id)).position == result.position
+    assert (await shop.dead_letters.get(dead_letter.id)).position == result.position
     assert len(await everything(shop.store)) == 2
 
 
@@ -296,11 +296,11 @@ async def test_what_cannot_be_folded_is_no_correction_of_itself(config: Config) 
         await append(shop, own("12.00", currency="USD"))
     async with pagefold.open(config) as shop:
         await shop.catch_up()
-        [letter] = await shop.dead_letters.newest()
+        [dead_letter] = await shop.dead_letters.newest()
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
-        result = await shop.dead_letters.correct(letter, b'{"currency":"USD","amount":"12.00"}', "ada")
+        result = await shop.dead_letters.correct(dead_letter, b'{"currency":"USD","amount":"12.00"}', "ada")
         assert (result.outcome, result.reason) == ("duplicate", "this is the content that could not be folded")
-        assert await shop.dead_letters.newest() == [letter]
+        assert await shop.dead_letters.newest() == [dead_letter]
 
 
 REFUSED: Sequence[tuple[Payload, str]] = [
@@ -317,14 +317,14 @@ REFUSED: Sequence[tuple[Payload, str]] = [
 @pytest.mark.parametrize(("payload", "path"), REFUSED, ids=range(len(REFUSED)))
 async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: str) -> None:
     """What breaks a rule is rejected with its path and reason; the letter stays open, and nothing is appended."""
-    letter = await conflict(shop)
-    result = await shop.dead_letters.correct(letter, payload, "ada")
+    dead_letter = await conflict(shop)
+    result = await shop.dead_letters.correct(dead_letter, payload, "ada")
     assert result.outcome == "rejected"
     assert (result.path or "").startswith(path)
     assert result.reason
-    rejected = await shop.dead_letters.correct(letter, GOOD, "ada", version=-1)
+    rejected = await shop.dead_letters.correct(dead_letter, GOOD, "ada", version=-1)
     assert (rejected.outcome, rejected.path) == ("rejected", "sourceVersion")
-    assert await shop.dead_letters.newest() == [letter]
+    assert await shop.dead_letters.newest() == [dead_letter]
     assert len(await everything(shop.store)) == 1
 
 
@@ -332,8 +332,8 @@ async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
     """An event of another form than `sku/channel/domain/source` has no payload that could be corrected."""
     async with shop.store.coordination.fold_transaction("pricing") as folding:
         await folding.add_dead_letters([a_dead_letter("dog-1")._replace(kind="projection", domain="pricing")])
-    [letter] = await shop.dead_letters.newest()
-    result = await shop.dead_letters.correct(letter, GOOD, "ada")
+    [dead_letter] = await shop.dead_letters.newest()
+    result = await shop.dead_letters.correct(dead_letter, GOOD, "ada")
     assert (result.outcome, result.reason) == ("rejected", "'dog-1' is not sku/channel/domain/source")
 
 
@@ -343,14 +343,14 @@ async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
 async def test_what_is_discarded_stays_so(shop: Shop) -> None:
     """It is kept with who, when and why; it does not come back with the same event, nor when its page is folded."""
     await append(shop, price("10.00"))
-    [letter] = await smuggled(shop, SKU)
-    await shop.dead_letters.discard(letter, "a known fault: ü 🎽", "ada")
+    [dead_letter] = await smuggled(shop, SKU)
+    await shop.dead_letters.discard(dead_letter, "a known fault: ü 🎽", "ada")
     await say(shop, own("8.00"))
     await shop.replay()
     assert await shop.dead_letters.newest() == []
     [kept] = await resolved(shop)
     assert (kept.id, kept.resolution, kept.resolved_by, kept.reason) == (
-        letter.id,
+        dead_letter.id,
         "discarded",
         "ada",
         "a known fault: ü 🎽",
@@ -368,8 +368,8 @@ async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> 
     for turn in range(2):
         async with pagefold.open(dollars) as shop:
             await say(shop, price("9.00", version=2 * turn))
-            [letter] = await shop.dead_letters.newest()
-            assert (letter.id, letter.resolution) == ("projection-1", None)
+            [dead_letter] = await shop.dead_letters.newest()
+            assert (dead_letter.id, dead_letter.resolution) == ("projection-1", None)
         async with pagefold.open(config) as shop:
             await say(shop, price("9.00", version=2 * turn + 1))
             [kept] = await resolved(shop)
@@ -379,15 +379,15 @@ async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> 
 @pytest.mark.parametrize("text", ["", " \n", "\0", "\ud800", "x" * (MAX_REASON_LENGTH + 1)])
 async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None:
     """Neither is empty, blank, too long, or a text that no store can keep."""
-    letter = await conflict(shop)
+    dead_letter = await conflict(shop)
     with pytest.raises(Rejected, match="reason: "):
-        await shop.dead_letters.discard(letter, text, "ada")
+        await shop.dead_letters.discard(dead_letter, text, "ada")
     for name in (text, "x" * (MAX_IDENTIFIER_LENGTH + 1)):
         with pytest.raises(Rejected, match="operator: "):
-            await shop.dead_letters.discard(letter, "a test", name)
+            await shop.dead_letters.discard(dead_letter, "a test", name)
         with pytest.raises(Rejected, match="operator: "):
-            await shop.dead_letters.correct(letter, GOOD, name)
-    assert await shop.dead_letters.newest() == [letter]
+            await shop.dead_letters.correct(dead_letter, GOOD, name)
+    assert await shop.dead_letters.newest() == [dead_letter]
 
 
 # --- deliveries -----------------------------------------------------------------------------------
@@ -395,12 +395,17 @@ async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None
 
 async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
     """Any bytes, with headers, of a source and no domain; sent again it is the same letter, another one is not."""
-    letter = await delivered(shop)
-    assert (letter.id, letter.domain, letter.state, letter.is_request) == ("ingest-1", "", b"\xff\0 no JSON", True)
-    assert letter.error == "no sku\\0 in \\ud800 it"
-    assert (await delivered(shop)).number == letter.number
-    assert (await delivered(shop, identifier="msg_2")).number != letter.number
-    assert (await delivered(shop, body=b"{}")).number != letter.number
+    dead_letter = await delivered(shop)
+    assert (dead_letter.id, dead_letter.domain, dead_letter.state, dead_letter.is_request) == (
+        "ingest-1",
+        "",
+        b"\xff\0 no JSON",
+        True,
+    )
+    assert dead_letter.error == "no sku\\0 in \\ud800 it"
+    assert (await delivered(shop)).number == dead_letter.number
+    assert (await delivered(shop, identifier="msg_2")).number != dead_letter.number
+    assert (await delivered(shop, body=b"{}")).number != dead_letter.number
     assert await shop.dead_letters.count(DeadLetterFilter(source="erp")) == 3
     status = await shop.status()
     assert (status.deliveries, sum(each.conflicts for each in status.domains)) == (3, 0)
@@ -418,25 +423,25 @@ async def test_a_delivery_is_shown(shop: Shop) -> None:
 
 async def test_a_delivery_is_tried_again_by_the_door_that_knows_it(shop: Shop) -> None:
     """Without such a door it stays dead; what the door says of it counts."""
-    letter = await delivered(shop)
+    dead_letter = await delivered(shop)
     answers: list[ResolutionKind | None] = [None, "appended"]
     seen: list[DeadLetter] = []
 
-    async def deliver(letter: DeadLetter) -> ResolutionKind | None:
-        seen.append(letter)
+    async def deliver(dead_letter: DeadLetter) -> ResolutionKind | None:
+        seen.append(dead_letter)
         return answers.pop(0)
 
-    assert await shop.dead_letters.retry(letter) == "still dead"
+    assert await shop.dead_letters.retry(dead_letter) == "still dead"
     shop.dead_letters.deliver_with(deliver)
-    assert await retried(shop) == [(letter.id, "still dead")]
-    assert await retried(shop) == [(letter.id, "resolved")]
-    assert seen == [letter, letter]
+    assert await retried(shop) == [(dead_letter.id, "still dead")]
+    assert await retried(shop) == [(dead_letter.id, "resolved")]
+    assert seen == [dead_letter, dead_letter]
     assert [(each.resolution, each.resolved_by) for each in await resolved(shop)] == [("appended", "ada")]
 
 
 async def test_a_delivery_is_corrected_by_a_whole_event(shop: Shop) -> None:
     """The operator says what it should have been: an event of the same source, with every rule of the door."""
-    letter = await delivered(shop)
+    dead_letter = await delivered(shop)
     document = as_document(price("15.00"))
     for payload, path in (
         (document, ""),
@@ -444,12 +449,12 @@ async def test_a_delivery_is_corrected_by_a_whole_event(shop: Shop) -> None:
         (json.dumps(as_document(stock(1))).encode(), "source"),
         (json.dumps(document | {"sku": " "}).encode(), "sku"),
     ):
-        result = await shop.dead_letters.correct(letter, payload, "ada")
+        result = await shop.dead_letters.correct(dead_letter, payload, "ada")
         assert (result.outcome, result.path) == ("rejected", path), payload
-    assert (await shop.dead_letters.correct(letter, json.dumps(document).encode(), "ada")).outcome == "appended"
+    assert (await shop.dead_letters.correct(dead_letter, json.dumps(document).encode(), "ada")).outcome == "appended"
     await shop.catch_up()
     assert await amount(shop) == "15.00"
     [entry] = [entry async for entry in shop.history(SKU)]
-    assert (entry.operator, entry.corrects, entry.revision) == ("ada", letter.id, 0)
-    kept = await shop.dead_letters.get(letter.id)
-    assert (kept.state, kept.resolution) == (letter.state, "corrected")
+    assert (entry.operator, entry.corrects, entry.revision) == ("ada", dead_letter.id, 0)
+    kept = await shop.dead_letters.get(dead_letter.id)
+    assert (kept.state, kept.resolution) == (dead_letter.state, "corrected")

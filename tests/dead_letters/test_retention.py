@@ -34,10 +34,10 @@ def conflict(number: int = 0, at: str = OLD) -> NewDeadLetter:
     return a_dead_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
 
 
-async def bury(store: Store, *letters: NewDeadLetter) -> None:
+async def bury(store: Store, *dead_letters: NewDeadLetter) -> None:
     """Keeps what could not be folded."""
     async with store.coordination.fold_transaction("inventory") as folding:
-        await folding.add_dead_letters([each._replace(kind="projection") for each in letters])
+        await folding.add_dead_letters([each._replace(kind="projection") for each in dead_letters])
 
 
 async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
@@ -58,22 +58,24 @@ def emptied(**counts: int) -> list[PurgedCount]:
 
 async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
     """Open and resolved, each after its own time; the letter stays, with when, which stream, and by whom."""
-    letters = store.dead_letters
-    await letters.add([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
+    dead_letters = store.dead_letters
+    await dead_letters.add([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
     await bury(store, conflict(), conflict(1, RECENT))
     [third] = [each for each in await whole(store) if each.originator_version == 2]
-    await letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
-    retention = Retention(letters, DeadLettersConfig())
+    await dead_letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
+    retention = Retention(dead_letters, DeadLettersConfig())
     expected = emptied(request=1, conflict=1, conflict_resolved=1, projection=1)
     assert await retention.overdue() == expected
     assert await retention.enforce("ada") == expected
     assert await retention.enforce("ada") == emptied()
-    for letter in (*await whole(store), *await whole(store, resolved=True)):
-        was_old = letter.recorded_at == OLD
-        assert (letter.state == b"") is (letter.error == REMOVED) is was_old
-        assert (letter.purged_by, letter.purged_at is not None) == (("ada", True) if was_old else (None, False))
-        assert (NAME in str(letter)) is not was_old
-    assert await letters.count() == 6
+    for dead_letter in (*await whole(store), *await whole(store, resolved=True)):
+        was_old = dead_letter.recorded_at == OLD
+        assert (dead_letter.state == b"") is (dead_letter.error == REMOVED) is was_old
+        assert (dead_letter.purged_by, dead_letter.purged_at is not None) == (
+            ("ada", True) if was_old else (None, False)
+        )
+        assert (NAME in str(dead_letter)) is not was_old
+    assert await dead_letters.count() == 6
     [resolved] = await whole(store, resolved=True)
     assert (resolved.resolution, resolved.resolved_by, resolved.reason) == ("discarded", "ada", "a test")
 
@@ -83,15 +85,17 @@ async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
 )
 async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
     """A setting counts for its kind alone; a resolved letter is as old as its resolution."""
-    letters = store.dead_letters
-    await letters.add([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
+    dead_letters = store.dead_letters
+    await dead_letters.add([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
     await bury(store, conflict(0, MOMENT), conflict(1, MOMENT))
-    for letter in await whole(store):
-        if letter.number % 2 == 0:
-            await letters.resolve(letter.kind, letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
+    for dead_letter in await whole(store):
+        if dead_letter.number % 2 == 0:
+            await dead_letters.resolve(
+                dead_letter.kind, dead_letter.number, Resolution("discarded", MOMENT, "ada", "a test")
+            )
     everlasting = dict.fromkeys(DeadLettersConfig.__struct_fields__, 36500.0)
     name = sort.replace("_resolved", "_resolved_days") if "resolved" in sort else f"{sort}_days"
-    found = await Retention(letters, DeadLettersConfig(**everlasting | {name: 0.001})).overdue()
+    found = await Retention(dead_letters, DeadLettersConfig(**everlasting | {name: 0.001})).overdue()
     assert found == emptied(**{sort: 1})
 
 
@@ -115,7 +119,7 @@ async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatc
         await retention.enforce()
     assert await retention.overdue() == emptied(request=STEP + 5)
     assert await retention.enforce() == emptied(request=STEP + 5)
-    assert {letter.purged_by for letter in await whole(store)} == {"retention"}
+    assert {dead_letter.purged_by for dead_letter in await whole(store)} == {"retention"}
 
 
 async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
@@ -125,25 +129,25 @@ async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
     [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
     steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
     assert steps == [1, 2]
-    assert [letter.purged_at is None for letter in await whole(store)].count(True) == 2
-    left = [letter for letter in await whole(store) if letter.purged_at is None]
-    assert [letter.recorded_at for letter in left] == [each.recorded_at for each in large[3:]]
+    assert [dead_letter.purged_at is None for dead_letter in await whole(store)].count(True) == 2
+    left = [dead_letter for dead_letter in await whole(store) if dead_letter.purged_at is None]
+    assert [dead_letter.recorded_at for dead_letter in left] == [each.recorded_at for each in large[3:]]
 
 
 async def test_what_comes_again_is_there_again(store: Store) -> None:
     """Under its number, as of now, with what it says; unless somebody has decided that nothing is to be done."""
-    letters = store.dead_letters
-    await letters.add([request(), conflict()])
-    await Retention(letters, DeadLettersConfig()).enforce()
+    dead_letters = store.dead_letters
+    await dead_letters.add([request(), conflict()])
+    await Retention(dead_letters, DeadLettersConfig()).enforce()
     before = await whole(store)
-    await letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
-    await letters.add([request(at=RECENT), conflict(at=RECENT)])
+    await dead_letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
+    await dead_letters.add([request(at=RECENT), conflict(at=RECENT)])
     [again] = await whole(store)
     assert (again.number, again.state, again.recorded_at) == (before[0].number, request().state, RECENT)
     assert (again.purged_at, again.purged_by, json.loads(again.headers)) == (None, None, {"x-shopify-topic": NAME})
     [decided] = await whole(store, resolved=True)
     assert (decided.state, decided.error) == (b"", REMOVED)
-    await letters.add([request(at=OLD)._replace(state=b"another text of the same digest")])
+    await dead_letters.add([request(at=OLD)._replace(state=b"another text of the same digest")])
     assert (await whole(store))[0].state == request().state
 
 
@@ -158,27 +162,27 @@ async def test_what_is_open_and_lost_is_told(config: Config) -> None:
         status = await shop.status()
         assert (status.expiring, status.purged, status.deliveries) == (0, 2, 2)
         lost = [each for each in await whole(shop.store) if each.kind == "ingest" and each.purged_at is not None]
-        for letter in lost:
-            assert await shop.dead_letters.retry(letter) == "still dead"
-            detail = await shop.dead_letters.describe(letter)
+        for dead_letter in lost:
+            assert await shop.dead_letters.retry(dead_letter) == "still dead"
+            detail = await shop.dead_letters.describe(dead_letter)
             assert (detail.event, detail.base64, detail.differences) == (None, None, None)
             assert detail.purged_by == "retention"
-            await shop.dead_letters.discard(letter, "the order shop has it", "ada")
+            await shop.dead_letters.discard(dead_letter, "the order shop has it", "ada")
         assert await shop.retention.outlook() == Outlook(0, 0)
         soon = DeadLettersConfig(request_days=36_500 * 0.99)
         assert await Retention(shop.store.dead_letters, soon).outlook() == Outlook(0, 0)
 
 
-async def test_a_named_letter_is_emptied_at_once(store: Store) -> None:
+async def test_a_named_dead_letter_is_emptied_at_once(store: Store) -> None:
     """Whatever its age, once; by somebody with a name."""
     await store.dead_letters.add([request(at=RECENT)])
     retention = Retention(store.dead_letters, DeadLettersConfig())
-    [letter] = await whole(store)
+    [dead_letter] = await whole(store)
     with pytest.raises(Rejected, match="operator"):
-        await retention.empty(letter, "")
-    assert await retention.empty(letter, "ada")
-    assert not await retention.empty(letter, "bob")
-    assert not await store.dead_letters.purge_one("projection", letter.number, Purge(REMOVED, MOMENT, "bob"))
+        await retention.empty(dead_letter, "")
+    assert await retention.empty(dead_letter, "ada")
+    assert not await retention.empty(dead_letter, "bob")
+    assert not await store.dead_letters.purge_one("projection", dead_letter.number, Purge(REMOVED, MOMENT, "bob"))
     assert [each.purged_by for each in await whole(store)] == ["ada"]
 
 

@@ -109,7 +109,7 @@ async def skus(shop: Shop) -> list[str]:
 
 async def kept(shop: Shop) -> list[bytes]:
     """What is in open letters, the oldest first."""
-    return [letter.state for letter in reversed(await shop.dead_letters.newest())]
+    return [dead_letter.state for dead_letter in reversed(await shop.dead_letters.newest())]
 
 
 # --- a part by itself -----------------------------------------------------------------------------
@@ -156,8 +156,12 @@ async def test_a_part_is_tried_again_when_the_mapping_is_mended(store_url: str, 
             ("ingest-2", "still dead"),
         ]
         assert await skus(shop) == ["A", "B"]
-        letter = await shop.dead_letters.get("ingest-1")
-        assert (letter.resolution, letter.resolved_by, letter.via) == ("appended", "ada", via.removesuffix("s"))
+        dead_letter = await shop.dead_letters.get("ingest-1")
+        assert (dead_letter.resolution, dead_letter.resolved_by, dead_letter.via) == (
+            "appended",
+            "ada",
+            via.removesuffix("s"),
+        )
         await shop.catch_up()
         assert await section(shop, "pricing", sku="B") == {"amount": "1.00", "currency": "EUR"}
 
@@ -177,7 +181,7 @@ async def test_what_nobody_understands_is_kept_whole(shop: Shop, body: bytes) ->
     assert len(await kept(shop)) == 2
 
 
-async def test_an_element_of_an_array_stands_in_the_same_letter_as_a_line(shop: Shop) -> None:
+async def test_an_element_of_an_array_stands_in_the_same_dead_letter_as_a_line(shop: Shop) -> None:
     """A mark in front of the text is passed over, and does not make another letter of what follows."""
     async with sender(shop) as client:
         message = json.dumps(stated("A", "free")).encode()
@@ -206,8 +210,8 @@ async def test_a_delivery_may_hold_what_the_body_can(store_url: str, via: str) -
         assert set(await told(client, via, body)) == {"duplicate", "kept"}
         assert await shop.dead_letters.count() == 2
         assert len(await skus(shop)) == 6_001
-        letter = await shop.dead_letters.get("ingest-2")
-        assert letter.originator_id == "S06001/*/pricing/erp"
+        dead_letter = await shop.dead_letters.get("ingest-2")
+        assert dead_letter.originator_id == "S06001/*/pricing/erp"
     mended = {"payload": {"taxClass": "price"}}, {"payload": {"currency": "EUR", "amount": "9.99"}}
     paths, columns = HOOK["paths"] | mended[0], TABLES["columns"] | mended[0]
     hook = HOOK | {"paths": paths, "constants": mended[1]}
@@ -227,7 +231,7 @@ async def test_the_limit_is_one_for_an_event(shop: Shop) -> None:
         body = changes(stated("D"), stated("E", tax=huge), stated("F", photo=huge))
         assert await told(client, "cdc", body) == ["appended", "kept", "appended"]
         assert await skus(shop) == ["A", "C", "D", "F"]
-        assert {letter.error for letter in await shop.dead_letters.newest()} == {
+        assert {dead_letter.error for dead_letter in await shop.dead_letters.newest()} == {
             "payload: has 1048624 bytes; at most 1048576 are allowed"
         }
         too_large = await post(client, "cdc", b" " * (16 * 1024 * 1024 + 1))
@@ -345,8 +349,8 @@ async def test_what_waited_is_of_its_epoch_where_the_source_names_the_next(shop:
         assert await told(client, "cdc", body) == ["kept"]
     for version in range(1, 60):
         await append(shop, msgspec.structs.replace(price("2.00", sku="A", version=version), epoch=1))
-    letter = await shop.dead_letters.get("ingest-1")
-    past = PastEpochs(shop.store.log, shop.deliveries._epochs, letter.recorded_at)
+    dead_letter = await shop.dead_letters.get("ingest-1")
+    past = PastEpochs(shop.store.log, shop.deliveries._epochs, dead_letter.recorded_at)
     assert await past.begin()
     assert await past.of("A/*/pricing/erp") == 0
     assert await past.of("B/*/pricing/erp") is None
@@ -405,7 +409,7 @@ async def test_a_channel_in_a_constant_is_one_of_the_configuration(store_url: st
         configured(store_url, HOOK | {"paths": paths, "constants": constants})
 
 
-async def test_a_conflict_has_its_own_letter(shop: Shop) -> None:
+async def test_a_conflict_has_its_own_dead_letter(shop: Shop) -> None:
     """The event, not the delivery: 202, for the sender has nothing to mend."""
     await append(shop, price("1.00", sku="A"), event("pricing", {"currency": "EUR", "amount": "1.00"}, sku="B"))
     async with sender(shop) as client:

@@ -330,14 +330,14 @@ async def test_i8_conflicts_are_reported_and_stored_once(shop: Shop) -> None:
         results = await shop.append([stock(2), withdrawn("inventory", version=1), stock(2), stock(1)])
         assert outcomes(results) == ["conflict", "conflict", "conflict", "duplicate"]
         assert {result.position for result in results} == {first.position}
-    letters = await shop.dead_letters.newest()
-    assert len(letters) == 2
-    assert {(letter.kind, letter.domain, letter.originator_version) for letter in letters} == {
+    dead_letters = await shop.dead_letters.newest()
+    assert len(dead_letters) == 2
+    assert {(dead_letter.kind, dead_letter.domain, dead_letter.originator_version) for dead_letter in dead_letters} == {
         ("ingest", "inventory", 1)
     }
     await shop.catch_up()
     assert (await section(shop, "inventory"))["available"] == 1
-    assert [await shop.dead_letters.retry(letter) for letter in letters] == ["still dead", "still dead"]
+    assert [await shop.dead_letters.retry(dead_letter) for dead_letter in dead_letters] == ["still dead", "still dead"]
     assert len(await shop.dead_letters.newest()) == 2
 
 
@@ -357,8 +357,8 @@ async def test_i8_the_content_of_a_correction_is_a_duplicate(shop: Shop) -> None
     assert outcomes(await shop.append([stock(1), stock(2), stock(3)])) == ["duplicate", "duplicate", "conflict"]
     await shop.catch_up()
     assert (await section(shop, "inventory"))["available"] == 2
-    [letter] = await shop.dead_letters.newest()
-    assert letter.revision == 1
+    [dead_letter] = await shop.dead_letters.newest()
+    assert dead_letter.revision == 1
 
 
 async def revise(shop: Shop, stream: str, state: bytes) -> None:

@@ -159,34 +159,34 @@ class ShopMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
-    def retry_letters(self, seed: int) -> None:
+    def retry_dead_letters(self, seed: int) -> None:
         """Retrying dead letters that nobody repaired changes nothing."""
-        for letter in self.run(self.shop.dead_letters.newest()):
-            if random.Random(seed).random() < 0.5 or letter.kind == "ingest":
-                assert self.run(self.shop.dead_letters.retry(letter)) == "still dead"
+        for dead_letter in self.run(self.shop.dead_letters.newest()):
+            if random.Random(seed).random() < 0.5 or dead_letter.kind == "ingest":
+                assert self.run(self.shop.dead_letters.retry(dead_letter)) == "still dead"
 
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
-    def discard_letters(self, seed: int) -> None:
+    def discard_dead_letters(self, seed: int) -> None:
         """What somebody discarded stays out of the way, until its stream gets another bad event."""
         self.fold_everything(500)
         stream = random.Random(seed).choice(sorted(self.bad))
-        for letter in self.run(self.shop.dead_letters.newest(kind="projection")):
-            if letter.originator_id == stream:
-                self.run(self.shop.dead_letters.discard(letter, "a test", "ada"))
+        for dead_letter in self.run(self.shop.dead_letters.newest(kind="projection")):
+            if dead_letter.originator_id == stream:
+                self.run(self.shop.dead_letters.discard(dead_letter, "a test", "ada"))
         self.decided[stream] = self.bad[stream]
 
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
-    def correct_a_letter(self, seed: int) -> None:
+    def correct_a_dead_letter(self, seed: int) -> None:
         """A correction of a bad event counts as if its source had sent it."""
         self.fold_everything(500)
         stream = random.Random(seed).choice(sorted(self.bad))
         version = self.bad[stream]
         like = next(each for each in self.accepted if stream_of(each) == stream)
-        for letter in self.run(self.shop.dead_letters.newest(kind="projection")):
-            if (letter.originator_id, letter.originator_version) == (stream, version):
-                result = self.run(self.shop.dead_letters.correct(letter, like.payload, "ada"))
+        for dead_letter in self.run(self.shop.dead_letters.newest(kind="projection")):
+            if (dead_letter.originator_id, dead_letter.originator_version) == (stream, version):
+                result = self.run(self.shop.dead_letters.correct(dead_letter, like.payload, "ada"))
                 assert result.outcome == "appended"
                 self.positions.append(result.position)
                 corrected = msgspec.structs.replace(
@@ -213,9 +213,9 @@ class ShopMachine(RuleBasedStateMachine):
         self.run(self.in_windows(window).catch_up())
         assert self.run(pages_of(self.shop)) == pages_in(self.model)
         self.run(assert_every_event_is_counted(self.shop.store))
-        letters = self.run(self.shop.dead_letters.newest(kind="projection"))
+        dead_letters = self.run(self.shop.dead_letters.newest(kind="projection"))
         undecided = {stream for stream, version in self.bad.items() if self.decided.get(stream) != version}
-        assert {letter.originator_id for letter in letters} == undecided
+        assert {dead_letter.originator_id for dead_letter in dead_letters} == undecided
 
     @rule(window=windows, domain=st.sampled_from(sorted(SPEAKS)), step=st.sampled_from(["write", "advance"]))
     def crash_while_folding(self, window: int, domain: str, step: str) -> None:
@@ -317,6 +317,6 @@ def test_the_machine_says_what_a_person_expects(tmp_path: Path) -> None:
     assert [each.payload for each in machine.accepted] == [{"available": 3}]
     machine.put_a_bad_event(0)
     machine.fold_everything(1)
-    machine.retry_letters(0)
+    machine.retry_dead_letters(0)
     assert len(machine.run(pages_of(machine.shop))) == 3
     machine.teardown()

@@ -36,5 +36,5 @@ async def test_a_section_is_folded_from_an_earlier_revision(shop: Shop) -> None:
     assert None not in await shop.store.log.correct([good, *bad])
     await shop.catch_up()
     assert (await section(shop, "inventory", sku=SKU))["available"] == 3
-    [letter] = await shop.dead_letters.newest()
-    assert (letter.originator_version, letter.revision) == (2, 3)
+    [dead_letter] = await shop.dead_letters.newest()
+    assert (dead_letter.originator_version, dead_letter.revision) == (2, 3)

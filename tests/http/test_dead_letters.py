@@ -12,8 +12,8 @@ from pagefold.engine.intake.operators import MAX_REASON_LENGTH
 from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import MOMENT, SKU, Raw, append, price, section, stock, stream_of
 
-LETTERS = "/v1/dead-letters"
-RETRY = f"{LETTERS}:retry"
+DEAD_LETTERS = "/v1/dead-letters"
+RETRY = f"{DEAD_LETTERS}:retry"
 GOOD = {"currency": "EUR", "amount": "15.00"}
 
 
@@ -42,8 +42,8 @@ async def listed(client: httpx2.AsyncClient, **parameters: str | int) -> list[st
     """The names of the letters of every page, one after the other."""
     names: list[str] = []
     while True:
-        page = (await client.get(LETTERS, params=parameters)).json()
-        names += [letter["id"] for letter in page["items"]]
+        page = (await client.get(DEAD_LETTERS, params=parameters)).json()
+        names += [dead_letter["id"] for dead_letter in page["items"]]
         if page["next"] is None:
             return names
         parameters["after"] = page["next"]
@@ -51,7 +51,7 @@ async def listed(client: httpx2.AsyncClient, **parameters: str | int) -> list[st
 
 async def shown(client: httpx2.AsyncClient, name: str) -> Any:  # noqa: ANN401  # JSON
     """A letter whole."""
-    answer = await client.get(f"{LETTERS}/{name}")
+    answer = await client.get(f"{DEAD_LETTERS}/{name}")
     assert answer.status_code == 200
     return answer.json()
 
@@ -59,7 +59,7 @@ async def shown(client: httpx2.AsyncClient, name: str) -> Any:  # noqa: ANN401  
 # --- looking --------------------------------------------------------------------------------------
 
 
-async def test_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_dead_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The newest first, in pages, by kind, domain and source; those that are resolved are listed on demand alone."""
     await conflicts(shop, "A", "B", "C")
     await append(shop, stock(1))
@@ -72,14 +72,19 @@ async def test_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -> Non
     assert await listed(client, kind="projection") == []
 
 
-async def test_a_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_dead_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -> None:
     """With its event, and how that differs from what stands."""
     await conflicts(shop, SKU)
-    letter = await shown(client, "ingest-1")
-    assert (letter["sku"], letter["domain"], letter["source"], letter["version"]) == (SKU, "pricing", "erp", 1)
-    assert letter["event"]["payload"]["amount"] == "12.00"
-    assert letter["differences"] == [{"path": "amount", "before": "10.00", "after": "12.00"}]
-    assert letter["resolution"] is None
+    dead_letter = await shown(client, "ingest-1")
+    assert (dead_letter["sku"], dead_letter["domain"], dead_letter["source"], dead_letter["version"]) == (
+        SKU,
+        "pricing",
+        "erp",
+        1,
+    )
+    assert dead_letter["event"]["payload"]["amount"] == "12.00"
+    assert dead_letter["differences"] == [{"path": "amount", "before": "10.00", "after": "12.00"}]
+    assert dead_letter["resolution"] is None
 
 
 async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
@@ -87,10 +92,10 @@ async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.Async
     await shop.store.dead_letters.add(
         [dead_letter_of_request("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})]
     )
-    letter = await shown(client, "ingest-1")
-    assert (letter["source"], letter["domain"], letter["sku"]) == ("erp", None, None)
-    assert letter["base64"] == "/wA="
-    assert letter["headers"] == {"webhook-id": "1"}
+    dead_letter = await shown(client, "ingest-1")
+    assert (dead_letter["source"], dead_letter["domain"], dead_letter["sku"]) == ("erp", None, None)
+    assert dead_letter["base64"] == "/wA="
+    assert dead_letter["headers"] == {"webhook-id": "1"}
     assert await listed(client, source="erp") == ["ingest-1"]
     assert 'pagefold_dead_letters{domain="",kind="ingest"} 1.0' in (await client.get("/metrics")).text
 
@@ -111,17 +116,17 @@ async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.Async
 )
 async def test_what_cannot_be_listed_is_told(client: httpx2.AsyncClient, query: str, path: str) -> None:
     """The parameter is named."""
-    assert problem_in(await client.get(f"{LETTERS}?{query}"))["errors"][0]["path"] == path
+    assert problem_in(await client.get(f"{DEAD_LETTERS}?{query}"))["errors"][0]["path"] == path
 
 
 @pytest.mark.parametrize("name", ["ingest-7", "projection-7", "x", "ingest-", "ingest-1%2F2", "%F0%9F%8E%BD"])
-async def test_a_letter_that_is_none(client: httpx2.AsyncClient, name: str) -> None:
+async def test_a_dead_letter_that_is_none(client: httpx2.AsyncClient, name: str) -> None:
     """It cannot be shown, tried, corrected or discarded."""
     answers = [
-        await client.get(f"{LETTERS}/{name}"),
-        await client.post(f"{LETTERS}/{name}:retry"),
-        await client.post(f"{LETTERS}/{name}:correct", json={"payload": None}),
-        await client.post(f"{LETTERS}/{name}:discard", json={"reason": "a test"}),
+        await client.get(f"{DEAD_LETTERS}/{name}"),
+        await client.post(f"{DEAD_LETTERS}/{name}:retry"),
+        await client.post(f"{DEAD_LETTERS}/{name}:correct", json={"payload": None}),
+        await client.post(f"{DEAD_LETTERS}/{name}:discard", json={"reason": "a test"}),
     ]
     assert [problem_in(answer)["status"] for answer in answers] == [404] * 4
 
@@ -129,17 +134,17 @@ async def test_a_letter_that_is_none(client: httpx2.AsyncClient, name: str) -> N
 # --- trying again ---------------------------------------------------------------------------------
 
 
-async def test_a_letter_is_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_dead_letter_is_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
     """It is resolved, still dead, or was resolved before; who tried is kept."""
     await conflicts(shop, SKU)
-    url = f"{LETTERS}/ingest-1:retry"
+    url = f"{DEAD_LETTERS}/ingest-1:retry"
     assert (await client.post(url)).json() == {"id": "ingest-1", "result": "still dead"}
-    letter = await shop.dead_letters.get("ingest-1")
-    assert (await shop.dead_letters.correct(letter, GOOD, "ada")).outcome == "appended"
+    dead_letter = await shop.dead_letters.get("ingest-1")
+    assert (await shop.dead_letters.correct(dead_letter, GOOD, "ada")).outcome == "appended"
     assert (await client.post(url)).json() == {"id": "ingest-1", "result": "gone"}
 
 
-async def test_many_letters_are_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_many_dead_letters_are_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
     """Some at a time, the oldest first, until all that there were at the beginning were tried, each once."""
     await conflicts(shop, "A", "B", "C", "D", "E")
     tried: list[str] = []
@@ -181,27 +186,33 @@ async def test_what_cannot_be_tried_is_told(client: httpx2.AsyncClient, body: di
 # --- deciding -------------------------------------------------------------------------------------
 
 
-async def test_a_letter_is_corrected(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_dead_letter_is_corrected(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The payload is an event of the caller's, which counts; the letter is resolved and keeps what it has."""
     await conflicts(shop, SKU)
-    answer = await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": GOOD})
+    answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json={"payload": GOOD})
     assert answer.status_code == 200
     position = answer.json()["position"]
     assert answer.json() == {"id": "ingest-1", "outcome": "appended", "position": position}
     await shop.catch_up()
     assert (await section(shop, "pricing"))["amount"] == "15.00"
-    letter = await shown(client, "ingest-1")
-    assert (letter["resolution"], letter["resolvedBy"], letter["position"]) == ("corrected", "tok_operator", position)
-    assert letter["event"]["payload"]["amount"] == "12.00"
+    dead_letter = await shown(client, "ingest-1")
+    assert (dead_letter["resolution"], dead_letter["resolvedBy"], dead_letter["position"]) == (
+        "corrected",
+        "tok_operator",
+        position,
+    )
+    assert dead_letter["event"]["payload"]["amount"] == "12.00"
     async with client_of(service_of(shop, None), "reader") as reader:
         [_, entry] = (await reader.get(f"/v1/skus/{SKU}/history")).json()["items"]
     assert (entry["operator"], entry["corrects"], entry["revision"]) == ("tok_operator", "ingest-1", 1)
 
 
-async def test_a_letter_is_corrected_at_another_version_and_withdrawn(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_dead_letter_is_corrected_at_another_version_and_withdrawn(
+    shop: Shop, client: httpx2.AsyncClient
+) -> None:
     """The version may be another; a payload of null withdraws."""
     await conflicts(shop, SKU)
-    answer = await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": None, "version": 5})
+    answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json={"payload": None, "version": 5})
     assert answer.status_code == 200
     entries = [entry async for entry in shop.history(SKU)]
     assert [(entry.version, entry.withdrawn) for entry in entries] == [(1, False), (5, True)]
@@ -224,7 +235,7 @@ async def test_a_correction_enters_by_the_door(
     """What breaks a rule is refused with its place, and the letter stays open. Nobody signs for another."""
     await append(shop, price("10.00", channel="web-de"))
     await shop.append([price("12.00", channel="web-de")])
-    answer = await client.post(f"{LETTERS}/ingest-1:correct", json=body)
+    answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json=body)
     assert problem_in(answer)["errors"][0]["path"] == path
     assert await listed(client) == ["ingest-1"]
 
@@ -233,18 +244,22 @@ async def test_what_could_not_be_folded_corrects_nothing(shop: Shop, client: htt
     """A letter of an event that cannot be folded is corrected by another content, which resolves it."""
     await smuggled(shop)
     assert await listed(client) == ["projection-1"]
-    answer = await client.post(f"{LETTERS}/projection-1:correct", json={"payload": GOOD})
+    answer = await client.post(f"{DEAD_LETTERS}/projection-1:correct", json={"payload": GOOD})
     assert answer.json()["outcome"] == "appended"
     await shop.catch_up()
     assert await listed(client) == []
 
 
-async def test_a_letter_is_discarded(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_dead_letter_is_discarded(shop: Shop, client: httpx2.AsyncClient) -> None:
     """With the reason and the caller's name; the same event that comes again stays decided."""
     await conflicts(shop, SKU)
-    answer = await client.post(f"{LETTERS}/ingest-1:discard", json={"reason": "a test"})
-    letter = answer.json()
-    assert (letter["resolution"], letter["resolvedBy"], letter["reason"]) == ("discarded", "tok_operator", "a test")
+    answer = await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json={"reason": "a test"})
+    dead_letter = answer.json()
+    assert (dead_letter["resolution"], dead_letter["resolvedBy"], dead_letter["reason"]) == (
+        "discarded",
+        "tok_operator",
+        "a test",
+    )
     await shop.append([price("12.00")])
     assert await listed(client) == []
 
@@ -253,10 +268,10 @@ async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient
     """A second decision is 409, and says who made the first."""
     await conflicts(shop, SKU)
     discard = {"reason": "a test"}
-    assert (await client.post(f"{LETTERS}/ingest-1:discard", json=discard)).status_code == 200
+    assert (await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json=discard)).status_code == 200
     for answer in (
-        await client.post(f"{LETTERS}/ingest-1:discard", json=discard),
-        await client.post(f"{LETTERS}/ingest-1:correct", json={"payload": GOOD}),
+        await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json=discard),
+        await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json={"payload": GOOD}),
     ):
         problem = problem_in(answer)
         assert problem["status"] == 409
@@ -267,6 +282,6 @@ async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient
 async def test_a_reason_is_one(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
     """None, an empty one, one that no store keeps, one that is too long: the letter stays open."""
     await conflicts(shop, SKU)
-    answer = await client.post(f"{LETTERS}/ingest-1:discard", json={"reason": reason})
+    answer = await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json={"reason": reason})
     assert problem_in(answer)["errors"][0]["path"] == "reason"
     assert await listed(client) == ["ingest-1"]

@@ -96,7 +96,7 @@ async def test_a_conflict_is_kept(shop: Shop, client: httpx2.AsyncClient) -> Non
     await append(shop, price("1.00", sku="A"))
     answer = await post(client, [event("A", amount="2.00")])
     assert (answer.status_code, told(answer)) == (422, ["conflict"])
-    assert [letter.id for letter in await shop.dead_letters.newest()] == ["ingest-1"]
+    assert [dead_letter.id for dead_letter in await shop.dead_letters.newest()] == ["ingest-1"]
 
 
 async def test_what_is_rejected_says_why(client: httpx2.AsyncClient) -> None:

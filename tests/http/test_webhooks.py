@@ -125,9 +125,9 @@ async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClien
         answer = await client.post("/v1/webhooks/shopify", content=body, headers=headers)
         assert answer.status_code == 202
         assert [each["outcome"] for each in answer.json()["results"]] == ["kept"]
-    [letter] = await shop.dead_letters.newest()
-    assert (letter.is_request, letter.state) == (True, body)
-    kept = json.loads(letter.headers)
+    [dead_letter] = await shop.dead_letters.newest()
+    assert (dead_letter.is_request, dead_letter.state) == (True, body)
+    kept = json.loads(dead_letter.headers)
     assert kept["x-shopify-topic"] == "products/update"
     assert not {"cookie", "x-shopify-hmac-sha256"} & kept.keys()
 
@@ -144,12 +144,12 @@ async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: htt
     assert (nameless.is_request, cheap.is_request) == (True, True)
 
 
-async def test_a_conflict_is_a_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
+async def test_a_conflict_is_a_dead_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
     """The sender has nothing to mend: it is answered 202, and the event is kept, once."""
     await append(shop, price("1.00", sku="A"))
     assert await send(client, delivery(("A", "2.00"))) == (202, ["conflict"])
-    [letter] = await shop.dead_letters.newest()
-    assert not letter.is_request
+    [dead_letter] = await shop.dead_letters.newest()
+    assert not dead_letter.is_request
 
 
 async def test_a_delivery_is_tried_again(store_url: str) -> None:
@@ -165,8 +165,8 @@ async def test_a_delivery_is_tried_again(store_url: str) -> None:
     async with pagefold.open(configured(store_url, erp=STANDARD)) as shop:
         assert await shop.dead_letters.retry(await shop.dead_letters.get("ingest-1"), by="ada") == "resolved"
         assert len(await everything(shop.store)) == 2
-        letter = await shop.dead_letters.get("ingest-1")
-        assert (letter.resolution, letter.resolved_by) == ("appended", "ada")
+        dead_letter = await shop.dead_letters.get("ingest-1")
+        assert (dead_letter.resolution, dead_letter.resolved_by) == ("appended", "ada")
 
 
 async def test_a_full_queue_takes_no_delivery(shop: Shop, client: httpx2.AsyncClient) -> None:

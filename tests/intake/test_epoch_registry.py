@@ -170,16 +170,16 @@ async def test_no_event_uses_the_epochs_up(shop: Shop) -> None:
     assert (await section(shop, "pricing"))["amount"] == "3.00"
 
 
-async def test_letters_of_higher_epochs_are_tried_again_and_corrected(shop: Shop, config: Config) -> None:
+async def test_dead_letters_of_higher_epochs_are_tried_again_and_corrected(shop: Shop, config: Config) -> None:
     """What came in an epoch that an operator had raised belongs there, however it is appended later."""
     await raised(shop, "erp", MAX_EPOCH - 1)
     await say(shop, price("1.00"))
     [conflict] = await shop.append([price("2.00")])
     assert conflict.outcome == "conflict"
-    [letter] = await shop.dead_letters.newest(kind="ingest")
-    assert epoch_of(letter.originator_version) == MAX_EPOCH - 1
-    assert await shop.dead_letters.retry(letter) == "still dead"
-    result = await shop.dead_letters.correct(letter, b'{"currency":"EUR","amount":"3.00"}', "kim")
+    [dead_letter] = await shop.dead_letters.newest(kind="ingest")
+    assert epoch_of(dead_letter.originator_version) == MAX_EPOCH - 1
+    assert await shop.dead_letters.retry(dead_letter) == "still dead"
+    result = await shop.dead_letters.correct(dead_letter, b'{"currency":"EUR","amount":"3.00"}', "kim")
     assert result.outcome == "appended"
     await shop.catch_up()
     assert (await section(shop, "pricing"))["amount"] == "3.00"
@@ -342,12 +342,12 @@ async def test_conflicts_and_duplicates_are_of_an_epoch(shop: Shop) -> None:
     [conflict] = await shop.append([price("3.00")])
     assert conflict.outcome == "conflict"
     assert conflict.reason == f"version 1 of epoch 1 of {SKU}/*/pricing/erp is stored with other content"
-    [letter] = await shop.dead_letters.newest()
-    detail = await shop.dead_letters.describe(letter)
+    [dead_letter] = await shop.dead_letters.newest()
+    detail = await shop.dead_letters.describe(dead_letter)
     assert (detail.version, detail.epoch) == (1, 1)
     assert [each.path for each in detail.differences or ()] == ["amount"]
-    assert await shop.dead_letters.retry(letter) == "still dead"
-    result = await shop.dead_letters.correct(letter, {"currency": "EUR", "amount": "4.00"}, "kim")
+    assert await shop.dead_letters.retry(dead_letter) == "still dead"
+    result = await shop.dead_letters.correct(dead_letter, {"currency": "EUR", "amount": "4.00"}, "kim")
     assert result.outcome == "appended"
     await shop.catch_up()
     assert (await section(shop, "pricing"))["amount"] == "4.00"

@@ -111,12 +111,12 @@ async def test_what_others_withdrew_does_not_heal(shop: Shop) -> None:
     await say(shop, stock(5), withdrawn("inventory", version=2))
     assert [each.outcome for each in await shop.append([later(stock(5))])] == ["duplicate"]
     assert [each.outcome for each in await shop.append([later(stock(6, version=2))])] == ["conflict"]
-    [letter] = await shop.dead_letters.newest()
-    await shop.dead_letters.discard(letter, "no", "kim")
+    [dead_letter] = await shop.dead_letters.newest()
+    await shop.dead_letters.discard(dead_letter, "no", "kim")
     await append(shop, price("1.00"))
     assert [each.outcome for each in await shop.append([price("2.00")])] == ["conflict"]
-    [letter] = await shop.dead_letters.newest()
-    assert (await shop.dead_letters.correct(letter, None, "kim")).outcome == "appended"
+    [dead_letter] = await shop.dead_letters.newest()
+    assert (await shop.dead_letters.correct(dead_letter, None, "kim")).outcome == "appended"
     assert [each.outcome for each in await shop.append([price("1.00")])] == ["duplicate"]
     assert [each.outcome for each in await shop.append([later(price("3.00"))])] == ["conflict"]
     await shop.catch_up()

@@ -166,8 +166,8 @@ async def test_what_no_longer_counts_is_resolved_by_a_retry(store_url: str) -> N
         async with pagefold.open(configured(store_url, hook, tables)) as shop:
             assert [word async for _, word in shop.dead_letters.retry_all()] == expected
     async with pagefold.open(configured(store_url)) as shop:
-        letters = [await shop.dead_letters.get(name) for name in ("ingest-1", "ingest-2")]
-        assert [letter.resolution for letter in letters] == ["ignored", "ignored"]
+        dead_letters = [await shop.dead_letters.get(name) for name in ("ingest-1", "ingest-2")]
+        assert [dead_letter.resolution for dead_letter in dead_letters] == ["ignored", "ignored"]
 
 
 @pytest.mark.parametrize(

@@ -126,12 +126,12 @@ async def test_dead_letters_of_missing_events_are_discarded(shop: Shop, config: 
     await say(shop, *BEFORE)
     await append(shop, price("9.00", channel="web-de", sku="Z"))
     async with pagefold.open(with_channel(config, "web-de", currency="USD")) as other:
-        letters = other.store.dead_letters
+        dead_letters = other.store.dead_letters
         await other.catch_up()
-        assert await letters.count(DeadLetterFilter("projection")) == 1
+        assert await dead_letters.count(DeadLetterFilter("projection")) == 1
         await put_back(other, len(BEFORE))
         await other.recover(confirmed=True)
-        assert await letters.count(DeadLetterFilter("projection")) == 0
+        assert await dead_letters.count(DeadLetterFilter("projection")) == 0
         await assert_every_event_is_counted(other.store)
 
 

@@ -433,12 +433,14 @@ async def test_dead_letters_follow_the_configuration(config: Config) -> None:
         before = await pages_of(shop)
     async with pagefold.open(with_channel(config, "web-de", currency="USD")) as shop:
         await shop.catch_up()
-        letters = await shop.dead_letters.newest()
-        assert {letter.originator_id for letter in letters} == set(map(stream_of, own))
-        assert {letter.error for letter in letters} == {"the price is in EUR, the channel's currency is USD"}
-        numbers = sorted(letter.number for letter in letters)
+        dead_letters = await shop.dead_letters.newest()
+        assert {dead_letter.originator_id for dead_letter in dead_letters} == set(map(stream_of, own))
+        assert {dead_letter.error for dead_letter in dead_letters} == {
+            "the price is in EUR, the channel's currency is USD"
+        }
+        numbers = sorted(dead_letter.number for dead_letter in dead_letters)
         await shop.replay()
-        assert sorted(letter.number for letter in await shop.dead_letters.newest()) == numbers
+        assert sorted(dead_letter.number for dead_letter in await shop.dead_letters.newest()) == numbers
         await shop.replay(write=False)
         await say(shop, price("4.00", currency="USD", channel="web-de", sku=SKUS[0], version=2))
         assert len(await shop.dead_letters.newest()) == len(own) - 1
@@ -446,8 +448,8 @@ async def test_dead_letters_follow_the_configuration(config: Config) -> None:
         await shop.replay(write=False)
         assert len(await shop.dead_letters.newest()) == len(own) - 1
         await shop.catch_up()
-        [letter] = await shop.dead_letters.newest()
-        assert (letter.originator_id, letter.originator_version) == (stream_of(own[0]), 2)
+        [dead_letter] = await shop.dead_letters.newest()
+        assert (dead_letter.originator_id, dead_letter.originator_version) == (stream_of(own[0]), 2)
         assert await pages_of(shop) == before
         await assert_every_event_is_counted(shop.store)
 

@@ -23,10 +23,10 @@ async def test_adding_a_dead_letter_twice_stores_one(store: Store) -> None:
     await store.dead_letters.add([a_dead_letter(error="wrong again")])
     kept = await store.dead_letters.newest()
     assert len(kept) == 2
-    assert sorted(letter.error for letter in kept) == ["wrong", "wrong again"]
+    assert sorted(dead_letter.error for dead_letter in kept) == ["wrong", "wrong again"]
     assert dict(await store.dead_letters.counts()) == {("ingest", "inventory"): 2}
-    assert {letter.number for letter in kept} == {
-        letter.number for letter in await store.dead_letters.newest(DeadLetterFilter("ingest", "inventory"))
+    assert {dead_letter.number for dead_letter in kept} == {
+        dead_letter.number for dead_letter in await store.dead_letters.newest(DeadLetterFilter("ingest", "inventory"))
     }
 
 
@@ -34,36 +34,38 @@ async def test_a_dead_letter_is_found_and_resolved(store: Store) -> None:
     """A dead letter is complete, and found by its number; resolved, it has its resolution, and is not open."""
     await store.dead_letters.add([a_dead_letter()._replace(headers=b'{"a":"b"}')])
     [listed] = await store.dead_letters.newest()
-    letter = await store.dead_letters.get("ingest", listed.number)
-    assert letter is not None
+    dead_letter = await store.dead_letters.get("ingest", listed.number)
+    assert dead_letter is not None
     said = (a_dead_letter().state, b'{"a":"b"}')
     whole = ("ingest", listed.number, *a_dead_letter()[1:5], "wrong", MOMENT, *[None] * 5, "", None, None, *said)
-    assert msgspec.structs.astuple(letter) == whole
+    assert msgspec.structs.astuple(dead_letter) == whole
     assert msgspec.structs.astuple(listed) == whole[:-2]
-    assert letter.id == f"ingest-{letter.number}"
-    assert await store.dead_letters.get("projection", letter.number) is None
-    assert not await store.dead_letters.resolve("projection", letter.number, DISCARDED)
-    assert await store.dead_letters.get("ingest", letter.number) == letter
-    assert await store.dead_letters.resolve("ingest", letter.number, DISCARDED)
-    assert await store.dead_letters.get("ingest", letter.number) == ended(letter, DISCARDED)
+    assert dead_letter.id == f"ingest-{dead_letter.number}"
+    assert await store.dead_letters.get("projection", dead_letter.number) is None
+    assert not await store.dead_letters.resolve("projection", dead_letter.number, DISCARDED)
+    assert await store.dead_letters.get("ingest", dead_letter.number) == dead_letter
+    assert await store.dead_letters.resolve("ingest", dead_letter.number, DISCARDED)
+    assert await store.dead_letters.get("ingest", dead_letter.number) == ended(dead_letter, DISCARDED)
     assert await store.dead_letters.newest() == []
     assert dict(await store.dead_letters.counts()) == {}
-    assert [each.number for each in await store.dead_letters.newest(DeadLetterFilter(resolved=True))] == [letter.number]
+    assert [each.number for each in await store.dead_letters.newest(DeadLetterFilter(resolved=True))] == [
+        dead_letter.number
+    ]
 
 
 @pytest.mark.parametrize("how", ["folded", "appended"])
 async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
     """It is reopened under its number, with the new reason and time; an operator may still resolve it."""
     await store.dead_letters.add([a_dead_letter()])
-    [letter] = await store.dead_letters.newest()
-    assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT, None, position=7))
+    [dead_letter] = await store.dead_letters.newest()
+    assert await store.dead_letters.resolve("ingest", dead_letter.number, Resolution(how, MOMENT, None, position=7))
     later = MOMENT.replace("12:", "13:")
     await store.dead_letters.add([a_dead_letter(error="wrong again")._replace(recorded_at=later)])
     assert await store.dead_letters.newest() == [
-        msgspec.structs.replace(letter, error="wrong again", recorded_at=later)
+        msgspec.structs.replace(dead_letter, error="wrong again", recorded_at=later)
     ]
-    assert await store.dead_letters.resolve("ingest", letter.number, Resolution(how, MOMENT))
-    assert await store.dead_letters.resolve("ingest", letter.number, DISCARDED)
+    assert await store.dead_letters.resolve("ingest", dead_letter.number, Resolution(how, MOMENT))
+    assert await store.dead_letters.resolve("ingest", dead_letter.number, DISCARDED)
 
 
 @pytest.mark.parametrize("how", ["corrected", "discarded"])
@@ -73,17 +75,17 @@ async def test_what_an_operator_decided_stays_decided(store: Store, how: Resolut
     await store.dead_letters.add([a_dead_letter()])
     async with store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([a_dead_letter()._replace(kind="projection")])
-    letters = await store.dead_letters.newest()
-    for letter in letters:
-        assert await store.dead_letters.resolve(letter.kind, letter.number, decided)
-        assert not await store.dead_letters.resolve(letter.kind, letter.number, DISCARDED)
+    dead_letters = await store.dead_letters.newest()
+    for dead_letter in dead_letters:
+        assert await store.dead_letters.resolve(dead_letter.kind, dead_letter.number, decided)
+        assert not await store.dead_letters.resolve(dead_letter.kind, dead_letter.number, DISCARDED)
     await store.dead_letters.add([a_dead_letter(error="wrong again")])
     async with store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([a_dead_letter(error="wrong again")._replace(kind="projection")])
         assert not await folding.has_dead_letters()
     assert await store.dead_letters.newest() == []
     assert await store.dead_letters.newest(DeadLetterFilter(resolved=True)) == [
-        ended(letter, decided) for letter in letters
+        ended(dead_letter, decided) for dead_letter in dead_letters
     ]
 
 
@@ -101,11 +103,11 @@ async def test_newest_dead_letters_come_first(store: Store) -> None:
         await folding.add_dead_letters(
             [a_dead_letter(version=8)._replace(kind="projection", domain="pricing", recorded_at=last)]
         )
-    assert [letter.originator_version for letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
+    assert [dead_letter.originator_version for dead_letter in await store.dead_letters.newest(limit=3)] == [8, 1, 2]
     ingest = await store.dead_letters.newest(DeadLetterFilter("ingest"))
-    assert [letter.originator_version for letter in ingest] == [1, 2, 0]
+    assert [dead_letter.originator_version for dead_letter in ingest] == [1, 2, 0]
     pricing = await store.dead_letters.newest(DeadLetterFilter(domain="pricing"))
-    assert [letter.originator_version for letter in pricing] == [8, 9]
+    assert [dead_letter.originator_version for dead_letter in pricing] == [8, 9]
     assert await store.dead_letters.newest(DeadLetterFilter("ingest", "pricing")) == []
 
 
@@ -116,15 +118,15 @@ async def test_dead_letters_are_listed_from_either_end(store: Store) -> None:
     await store.dead_letters.add(kept)
     async with store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([each._replace(kind="projection") for each in kept])
-    expected = sorted(letter.key for letter in await store.dead_letters.newest())
+    expected = sorted(dead_letter.key for dead_letter in await store.dead_letters.newest())
     assert len(expected) == 10
     for size in (1, 2, 3, 10):
         forward, back = [FIRST_KEY], [LAST_KEY]
         while page := await store.dead_letters.oldest(after=forward[-1], limit=size):
             assert len(page) <= size
-            forward += [letter.key for letter in page]
+            forward += [dead_letter.key for dead_letter in page]
         while page := await store.dead_letters.newest(after=back[-1], limit=size):
-            back += [letter.key for letter in page]
+            back += [dead_letter.key for dead_letter in page]
         assert forward[1:] == expected
         assert back[1:] == expected[::-1]
 
@@ -137,9 +139,9 @@ async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
         [listed] = found
         assert listed.error == error[:MAX_LISTED]
         assert len(msgspec.json.encode(listed)) < MAX_LISTED * 3
-    letter = await store.dead_letters.get("ingest", listed.number)
-    assert letter is not None
-    assert (letter.error, len(letter.state)) == (error, 1_000_000)
+    dead_letter = await store.dead_letters.get("ingest", listed.number)
+    assert dead_letter is not None
+    assert (dead_letter.error, len(dead_letter.state)) == (error, 1_000_000)
 
 
 async def test_dead_letters_of_a_source(store: Store) -> None:
@@ -151,7 +153,7 @@ async def test_dead_letters_of_a_source(store: Store) -> None:
     for source, expected in (("wms-a", [0, 3]), ("a/b", [2]), ("wms", [4]), ("ü", [5]), ("", []), ("%", []), ("b", [])):
         wanted = DeadLetterFilter(source=source)
         found = await store.dead_letters.oldest(wanted)
-        assert [letter.originator_version for letter in found] == expected, source
+        assert [dead_letter.originator_version for dead_letter in found] == expected, source
         assert await store.dead_letters.count(wanted) == len(expected)
     assert await store.dead_letters.count() == len(names)
     assert await store.dead_letters.count(DeadLetterFilter("projection")) == 0

@@ -287,9 +287,9 @@ async def test_burying_again_keeps_the_number(store: Store) -> None:
     for error in ("first", "second"):
         async with store.coordination.fold_transaction("catalog") as folding:
             await folding.add_dead_letters([buried(error=error)])
-        [letter] = await store.dead_letters.newest()
-        assert (letter.kind, letter.error) == ("projection", error)
-        numbers.append(letter.number)
+        [dead_letter] = await store.dead_letters.newest()
+        assert (dead_letter.kind, dead_letter.error) == ("projection", error)
+        numbers.append(dead_letter.number)
     assert numbers[0] == numbers[1]
 
 
@@ -316,7 +316,7 @@ async def test_resolving_closes_the_dead_letters_of_streams(store: Store) -> Non
         await folding.resolve([], RESOLVED)
         await folding.resolve(["A/*/catalog/pim", "nobody's"], RESOLVED)
     left = await store.dead_letters.newest()
-    assert sorted((letter.kind, letter.originator_id) for letter in left) == [
+    assert sorted((dead_letter.kind, dead_letter.originator_id) for dead_letter in left) == [
         ("ingest", "A/*/catalog/pim"),
         ("projection", "A/*/catalog/pim2"),
         ("projection", "B/*/catalog/pim"),

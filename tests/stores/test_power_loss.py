@@ -93,8 +93,8 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: S
 
 async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
     """A contradiction that was answered as one is in dead letters."""
-    letters = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
-    kept = {(each.originator_id, each.originator_version) for each in letters}
+    dead_letters = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
+    kept = {(each.originator_id, each.originator_version) for each in dead_letters}
     for line, outcome, _ in told:
         event = deliveries[line].event
         assert outcome != "conflict" or (event is not None and key_of(event) in kept), f"{event} is not in dead letters"

@@ -152,9 +152,14 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
         assert await new.coordination.streaks() == []
         assert await new.tokens.list_tokens() == []
-        letter = await new.dead_letters.get("ingest", 1)
-        assert letter is not None
-        assert (letter.id, letter.error, letter.headers, letter.resolution) == ("ingest-1", "wrong", b"{}", None)
+        dead_letter = await new.dead_letters.get("ingest", 1)
+        assert dead_letter is not None
+        assert (dead_letter.id, dead_letter.error, dead_letter.headers, dead_letter.resolution) == (
+            "ingest-1",
+            "wrong",
+            b"{}",
+            None,
+        )
     finally:
         await old.close()
         await new.close()
@@ -237,10 +242,10 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
 
 async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     """An operator's resolution in `pages.db` is as durable as the log; nothing else there is."""
-    pages, letters = sqlite_store._connections.pages, sqlite_store.dead_letters
+    pages, dead_letters = sqlite_store._connections.pages, sqlite_store.dead_letters
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([a_dead_letter()._replace(kind="projection")])
-    [letter] = await letters.newest()
+    [dead_letter] = await dead_letters.newest()
     seen: list[object] = []
 
     def watch(connection: apsw.Connection) -> None:
@@ -251,7 +256,9 @@ async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
         connection.set_commit_hook(committing)
 
     await pages.run(watch)
-    assert await letters.resolve("projection", letter.number, Resolution("discarded", MOMENT, "ada", "a test"))
+    assert await dead_letters.resolve(
+        "projection", dead_letter.number, Resolution("discarded", MOMENT, "ada", "a test")
+    )
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([a_dead_letter(version=2)._replace(kind="projection")])
     assert seen == [DURABLE, DURABLE - 1]

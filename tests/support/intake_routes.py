@@ -77,7 +77,7 @@ def _text(value: object) -> bytes:
 CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
 DISMISS = "/v1/epochs:dismiss"
-LETTER = "/v1/dead-letters/ingest-1"
+DEAD_LETTER = "/v1/dead-letters/ingest-1"
 DOORS: Mapping[str, Door] = {
     "an event": Door(EVENTS, EVENTS, JSON, _text(event())),
     "events": Door(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
@@ -91,10 +91,10 @@ DOORS: Mapping[str, Door] = {
     "a webhook": Door("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
     "pages": Door("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
     "letters": Door("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
-    "a correction": Door(f"{LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
+    "a correction": Door(f"{DEAD_LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
     "an alarm": Door(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
     "an epoch": Door("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
-    "a decision": Door(f"{LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
+    "a decision": Door(f"{DEAD_LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
 
@@ -119,9 +119,13 @@ async def settle(shop: Shop) -> None:
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
     """What would not be the same if anything had been taken: the log, and what waits for somebody, or was decided."""
-    letters = [letter.id for letter in await shop.dead_letters.newest()]
+    dead_letters = [dead_letter.id for dead_letter in await shop.dead_letters.newest()]
     alarms = [each.source for each in (await shop.status()).looks_reset]
-    return len(await everything(shop.store)), [*letters, *alarms, *(note.what for note in await shop.epochs.list())]
+    return len(await everything(shop.store)), [
+        *dead_letters,
+        *alarms,
+        *(note.what for note in await shop.epochs.list()),
+    ]
 
 
 class Listening(NamedTuple):

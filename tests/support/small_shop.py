@@ -14,7 +14,7 @@ from pagefold.engine.stores.store import Store, StoredEvent
 from pagefold.projections import Section, Stream, stream_id
 
 Document: TypeAlias = dict[str, Any]
-AnyLetter = TypeVar("AnyLetter", bound=DeadLetterHeader)
+AnyDeadLetter = TypeVar("AnyDeadLetter", bound=DeadLetterHeader)
 
 SKU = "TSHIRT-M"
 MOMENT = "2026-01-01T12:00:00.000000Z"
@@ -238,18 +238,18 @@ def a_dead_letter(
     return NewDeadLetter("ingest", "inventory", stream, version, 0, digest, error, b"{}", MOMENT)
 
 
-def ended(letter: AnyLetter, resolution: Resolution) -> AnyLetter:
+def ended(dead_letter: AnyDeadLetter, resolution: Resolution) -> AnyDeadLetter:
     """The letter, had it ended like this."""
     how, at, by, reason, position = resolution
     return msgspec.structs.replace(
-        letter, resolution=how, resolved_at=at, resolved_by=by, reason=reason, position=position
+        dead_letter, resolution=how, resolved_at=at, resolved_by=by, reason=reason, position=position
     )
 
 
-def undecided(letter: AnyLetter) -> AnyLetter:
+def undecided(dead_letter: AnyDeadLetter) -> AnyDeadLetter:
     """The letter, had it never ended."""
     nothing = dict.fromkeys(("resolution", "resolved_at", "resolved_by", "reason", "position"))
-    return msgspec.structs.replace(letter, **nothing)
+    return msgspec.structs.replace(dead_letter, **nothing)
 
 
 async def insert(store: Store, *streams: str, version: int = 1, topic: str = "inventory") -> list[int]:

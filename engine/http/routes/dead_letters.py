@@ -97,18 +97,20 @@ async def listing(call: Call) -> Response:
     query = call.query(DeadLetterQuery)
     wanted = DeadLetterFilter(query.kind, query.domain, query.source, query.resolved)
     page = await with_timeout(call.service.shop.dead_letters.page(wanted, after=query.after, limit=query.limit))
-    return reply(DeadLetterChunk([summary_of(letter) for letter in page.letters], page.next))
+    return reply(DeadLetterChunk([summary_of(dead_letter) for dead_letter in page.dead_letters], page.next))
 
 
 async def one(call: Call) -> Response:
     """Shows a dead letter with its event and, for a conflict, the difference from the stored event."""
-    return reply(await with_timeout(call.service.shop.dead_letters.describe(await _letter(call))))
+    return reply(await with_timeout(call.service.shop.dead_letters.describe(await _dead_letter(call))))
 
 
 async def retry(call: Call) -> Response:
     """Retries a dead letter."""
-    letter = await _letter(call)
-    return reply(RetriedItem(letter.id, await call.service.shop.dead_letters.retry(letter, by=call.grant.name)))
+    dead_letter = await _dead_letter(call)
+    return reply(
+        RetriedItem(dead_letter.id, await call.service.shop.dead_letters.retry(dead_letter, by=call.grant.name))
+    )
 
 
 async def retry_many(call: Call) -> Response:
@@ -128,30 +130,30 @@ async def retry_many(call: Call) -> Response:
 
 async def correct(call: Call) -> Response:
     """Replaces a dead letter's payload, under the name of the caller's token."""
-    letter, correction = await _letter(call), await call.json(Correction)
+    dead_letter, correction = await _dead_letter(call), await call.json(Correction)
     result = await call.service.shop.dead_letters.correct(
-        letter, bytes(correction.payload), call.grant.name, version=correction.version
+        dead_letter, bytes(correction.payload), call.grant.name, version=correction.version
     )
     if result.outcome == "rejected":
         raise invalid(result.path or "", result.reason or "")
     if result.outcome == "conflict" or result.reason is not None:
         raise Problem(409, result.reason or "")
-    return reply(Corrected(letter.id, result.outcome, result.position))
+    return reply(Corrected(dead_letter.id, result.outcome, result.position))
 
 
 async def discard(call: Call) -> Response:
     """Discards a dead letter, with the caller's reason."""
-    letter, discarding = await _letter(call), await call.json(DiscardRequest)
+    dead_letter, discarding = await _dead_letter(call), await call.json(DiscardRequest)
     dead_letters = call.service.shop.dead_letters
-    await dead_letters.discard(letter, discarding.reason, call.grant.name)
-    return reply(summary_of(await dead_letters.get(letter.id)))
+    await dead_letters.discard(dead_letter, discarding.reason, call.grant.name)
+    return reply(summary_of(await dead_letters.get(dead_letter.id)))
 
 
-async def _letter(call: Call) -> DeadLetter:
+async def _dead_letter(call: Call) -> DeadLetter:
     return await with_timeout(call.service.shop.dead_letters.get(call.path["id"]))
 
 
-NO_LETTER = {404: "Unknown dead letter"}
+NO_DEAD_LETTER = {404: "Unknown dead letter"}
 RESOLVED = {409: "It is resolved already, or being changed by others: nothing was changed"}
 
 ROUTES = (
@@ -177,7 +179,7 @@ ROUTES = (
         "retryDeadLetter",
         "Retry a dead letter",
         ResponseSpec(200, "The result", RetriedItem),
-        problems=NO_LETTER,
+        problems=NO_DEAD_LETTER,
     ),
     decision_route(
         "/v1/dead-letters/{id}:correct",
@@ -186,7 +188,7 @@ ROUTES = (
         "Correct a dead letter's payload, by an event in the log",
         ResponseSpec(200, "It is resolved", Corrected),
         body=Correction,
-        problems=NO_LETTER | RESOLVED,
+        problems=NO_DEAD_LETTER | RESOLVED,
     ),
     decision_route(
         "/v1/dead-letters/{id}:discard",
@@ -195,7 +197,7 @@ ROUTES = (
         "Discard a dead letter, with a reason",
         ResponseSpec(200, "It is resolved, and kept with the reason", DeadLetterSummary),
         body=DiscardRequest,
-        problems=NO_LETTER | RESOLVED,
+        problems=NO_DEAD_LETTER | RESOLVED,
     ),
     read_route(
         "/v1/dead-letters/{id}",
@@ -203,6 +205,6 @@ ROUTES = (
         "getDeadLetter",
         "Show a dead letter",
         ResponseSpec(200, "Its error and its event", DeadLetterDetail),
-        problems=NO_LETTER,
+        problems=NO_DEAD_LETTER,
     ),
 )

@@ -23,7 +23,7 @@ from pagefold.projections.streams import encode_part
 
 
 def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[object, ...]]:
-    """The columns for `keep_letter`, in key order and each key once: a statement cannot change a row twice."""
+    """The columns for `keep_dead_letter`, in key order and each key once: a statement cannot change a row twice."""
     by_key = {each[:6]: each for each in dead_letters}
     return list(zip(*(by_key[key] for key in sorted(by_key)), strict=True))
 
@@ -36,30 +36,30 @@ class PostgresDeadLetters(DeadLetters):
 
     async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
         if dead_letters:
-            await self._connections.writer.execute("keep_letter", *dead_letter_columns(dead_letters))
+            await self._connections.writer.execute("keep_dead_letter", *dead_letter_columns(dead_letters))
 
     async def newest(
         self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        return await self._list("newest_letters", selection, after, limit)
+        return await self._list("newest_dead_letters", selection, after, limit)
 
     async def oldest(
         self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        return await self._list("oldest_letters", selection, after, limit)
+        return await self._list("oldest_dead_letters", selection, after, limit)
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        rows = await self._connections.readers.fetch("get_letter", kind, number)
+        rows = await self._connections.readers.fetch("get_dead_letter", kind, number)
         return DeadLetter(*rows[0]) if rows else None
 
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
-        return await self._connections.writer.execute("resolve_letter", *resolution, kind, number) > 0
+        return await self._connections.writer.execute("resolve_dead_letter", *resolution, kind, number) > 0
 
     async def count(self, selection: DeadLetterFilter = OPEN) -> int:
         return int((await self._connections.readers.fetch("count_letters_of", *_source_suffix(selection)))[0][0])
 
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
-        rows = await self._connections.readers.fetch("count_letters")
+        rows = await self._connections.readers.fetch("count_dead_letters")
         return {(kind, domain): count for kind, domain, count in rows}
 
     async def requests_of(self, streams: Sequence[str]) -> list[tuple[str, int]]:
@@ -67,10 +67,10 @@ class PostgresDeadLetters(DeadLetters):
         return [(stream, version) for stream, version in rows]
 
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
-        return await self._connections.writer.execute("purge_letters", *purge, *_expired(expiry), limit, size)
+        return await self._connections.writer.execute("purge_dead_letters", *purge, *_expired(expiry), limit, size)
 
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
-        return await self._connections.writer.execute("purge_letter", *purge, kind, number) > 0
+        return await self._connections.writer.execute("purge_dead_letter", *purge, kind, number) > 0
 
     async def count_expired(self, expiry: Expiry) -> int:
         return int((await self._connections.readers.fetch("count_expired", *_expired(expiry)))[0][0])

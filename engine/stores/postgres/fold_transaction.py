@@ -59,13 +59,13 @@ class PostgresFoldTransaction(FoldTransaction):
 
     async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
         if dead_letters:
-            await self._session.execute("keep_letter", *dead_letter_columns(dead_letters))
+            await self._session.execute("keep_dead_letter", *dead_letter_columns(dead_letters))
 
     async def has_dead_letters(self) -> bool:
-        return bool((await self._session.fetch("has_letters", self.checkpoint.domain))[0][0])
+        return bool((await self._session.fetch("has_dead_letters", self.checkpoint.domain))[0][0])
 
     async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
-        await self._session.execute("resolve_letters", *resolution, self.checkpoint.domain, list(streams))
+        await self._session.execute("resolve_dead_letters", *resolution, self.checkpoint.domain, list(streams))
 
     async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
         [(mark,)] = await self._session.fetch("advance", *checkpoint[1:6], checkpoint.domain)

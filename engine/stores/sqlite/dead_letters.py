@@ -36,7 +36,7 @@ from pagefold.projections.streams import encode_part
 
 
 def dead_letter_row(dead_letter: NewDeadLetter) -> Row:
-    """The parameters of the statement `keep_letter`."""
+    """The parameters of the statement `keep_dead_letter`."""
     return dead_letter[1:]
 
 
@@ -49,28 +49,28 @@ class SQLiteDeadLetters(DeadLetters):
     async def add(self, dead_letters: Sequence[NewDeadLetter]) -> None:
         rows = [dead_letter_row(dead_letter) for dead_letter in dead_letters]
         await self._connections.events.run(
-            in_transaction(lambda connection: connection.executemany(SQL["keep_letter"], rows))
+            in_transaction(lambda connection: connection.executemany(SQL["keep_dead_letter"], rows))
         )
 
     async def newest(
         self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = LAST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        dead_letters = await self._read("newest_letters", selection, after, limit)
+        dead_letters = await self._read("newest_dead_letters", selection, after, limit)
         return sorted(dead_letters, key=_place, reverse=True)[:limit]
 
     async def oldest(
         self, selection: DeadLetterFilter = OPEN, *, after: DeadLetterKey = FIRST_KEY, limit: int = 100
     ) -> list[DeadLetterHeader]:
-        dead_letters = await self._read("oldest_letters", selection, after, limit)
+        dead_letters = await self._read("oldest_dead_letters", selection, after, limit)
         return sorted(dead_letters, key=_place)[:limit]
 
     async def get(self, kind: Kind, number: int) -> DeadLetter | None:
-        rows = await self._reader(kind).fetch("get_letter", number)
+        rows = await self._reader(kind).fetch("get_dead_letter", number)
         return DeadLetter(kind, *rows[0]) if rows else None
 
     async def resolve(self, kind: Kind, number: int, resolution: Resolution) -> bool:
         def resolve(connection: apsw.Connection) -> bool:
-            return bool(fetch(connection, "resolve_letter", *resolution, number))
+            return bool(fetch(connection, "resolve_dead_letter", *resolution, number))
 
         if kind == "ingest":
             return await self._connections.events.run(resolve)
@@ -82,7 +82,7 @@ class SQLiteDeadLetters(DeadLetters):
     async def counts(self) -> Mapping[tuple[Kind, str], int]:
         counts: dict[tuple[Kind, str], int] = {}
         for kind in KINDS:
-            rows = await self._reader(kind).fetch("count_letters")
+            rows = await self._reader(kind).fetch("count_dead_letters")
             counts |= {(kind, domain): count for domain, count in rows}
         return counts
 
@@ -91,10 +91,10 @@ class SQLiteDeadLetters(DeadLetters):
         return [(stream, version) for stream, version in rows]
 
     async def purge(self, expiry: Expiry, purge: Purge, *, limit: int, size: int) -> int:
-        return len(await self._purged(_kind(expiry), "purge_letters", *purge, *_which(expiry), limit, size))
+        return len(await self._purged(_kind(expiry), "purge_dead_letters", *purge, *_which(expiry), limit, size))
 
     async def purge_one(self, kind: Kind, number: int, purge: Purge) -> bool:
-        return bool(await self._purged(kind, "purge_letter", *purge, number))
+        return bool(await self._purged(kind, "purge_dead_letter", *purge, number))
 
     async def count_expired(self, expiry: Expiry) -> int:
         return int((await self._reader(_kind(expiry)).fetch("count_expired", *_which(expiry)))[0][0])

@@ -74,15 +74,15 @@ class SQLiteFoldTransaction(FoldTransaction):
 
     async def add_dead_letters(self, dead_letters: Sequence[NewDeadLetter]) -> None:
         rows = [dead_letter_row(dead_letter) for dead_letter in dead_letters]
-        await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_letter"], rows))
+        await self._pages.run_reserved(lambda connection: connection.executemany(SQL["keep_dead_letter"], rows))
 
     async def has_dead_letters(self) -> bool:
         domain = self.checkpoint.domain
-        return bool((await self._pages.fetch_reserved("has_letters", domain))[0][0])
+        return bool((await self._pages.fetch_reserved("has_dead_letters", domain))[0][0])
 
     async def resolve(self, streams: Collection[str], resolution: Resolution) -> None:
         if streams:
-            await self._pages.fetch_reserved("resolve_letters", *resolution, apsw.carray(tuple(streams)))
+            await self._pages.fetch_reserved("resolve_dead_letters", *resolution, apsw.carray(tuple(streams)))
 
     async def advance(self, checkpoint: Checkpoint) -> Checkpoint:
         def advance(connection: apsw.Connection) -> bytes | None:

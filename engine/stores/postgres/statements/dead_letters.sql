@@ -1,4 +1,4 @@
--- keep_letter --
+-- keep_dead_letter --
 -- Adds events to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
 -- gets its body back if that was removed.
 INSERT INTO dead_letters
@@ -9,7 +9,7 @@ SELECT
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::bytea[], $7::text[], $8::bytea[], $9::text[],
     $10::bytea[], $11::text[]
-) AS letter (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
+) AS event (kind, domain, originator_id, originator_version, revision, digest, error, state, recorded_at, headers, via)
 ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) DO UPDATE SET
     error = excluded.error,
     recorded_at = CASE
@@ -22,7 +22,7 @@ ON CONFLICT (kind, domain, originator_id, originator_version, revision, digest) 
     resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
--- newest_letters --
+-- newest_dead_letters --
 -- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
@@ -35,7 +35,7 @@ WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) < (
 ORDER BY recorded_at DESC, kind DESC, number DESC
 LIMIT $8;
 
--- oldest_letters --
+-- oldest_dead_letters --
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
 SELECT kind, number, domain, originator_id, originator_version, revision, left(error, $9::integer),
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
@@ -48,7 +48,7 @@ WHERE (resolution IS NOT NULL) = $4::boolean AND (recorded_at, kind, number) > (
 ORDER BY recorded_at, kind, number
 LIMIT $8;
 
--- get_letter --
+-- get_dead_letter --
 -- One complete dead letter. By number, not by the key that begins with the kind, which half of them share.
 SELECT kind, number, domain, originator_id, originator_version, revision, error,
        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), resolution,
@@ -57,7 +57,7 @@ SELECT kind, number, domain, originator_id, originator_version, revision, error,
 FROM dead_letters
 WHERE kind IS NOT DISTINCT FROM $1 AND number = $2;
 
--- resolve_letter --
+-- resolve_dead_letter --
 -- Resolves one dead letter that no operator has resolved, likewise.
 UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
 WHERE kind IS NOT DISTINCT FROM $6 AND number = $7 AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'));
@@ -68,15 +68,15 @@ SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = $4::boolean AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR domain = $2)
     AND ($3::text IS NULL OR right(originator_id, length($3) + 1) = '/' || $3);
 
--- count_letters --
+-- count_dead_letters --
 -- The number of open dead letters of each domain, by kind.
 SELECT kind, domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY kind, domain;
 
--- has_letters --
+-- has_dead_letters --
 -- Whether a domain has any open dead letter that could not be folded.
 SELECT EXISTS (SELECT 1 FROM dead_letters WHERE kind = 'projection' AND domain = $1 AND resolution IS NULL);
 
--- resolve_letters --
+-- resolve_dead_letters --
 -- Resolves the open dead letters of some streams of a domain that could not be folded.
 UPDATE dead_letters SET resolution = $1, resolved_at = $2::text::timestamptz, resolved_by = $3, reason = $4, position = $5
 WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) AND resolution IS NULL;
@@ -86,7 +86,7 @@ WHERE kind = 'projection' AND domain = $6 AND originator_id = ANY ($7::text[]) A
 SELECT originator_id, originator_version FROM dead_letters
 WHERE kind = 'ingest' AND domain = '' AND originator_id = ANY ($1::text[]) AND resolution IS NULL;
 
--- purge_letters --
+-- purge_dead_letters --
 -- Removes the bodies of the oldest expired dead letters, of a kind, or requests, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
 WHERE number = ANY (ARRAY(
@@ -107,7 +107,7 @@ WHERE number = ANY (ARRAY(
 ))
 RETURNING number;
 
--- purge_letter --
+-- purge_dead_letter --
 -- Removes the body of one dead letter.
 UPDATE dead_letters SET error = $1, purged_at = $2::text::timestamptz, purged_by = $3, state = '', headers = '{}'
 WHERE kind IS NOT DISTINCT FROM $4 AND number = $5 AND purged_at IS NULL

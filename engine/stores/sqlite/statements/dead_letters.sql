@@ -1,4 +1,4 @@
--- keep_letter --
+-- keep_dead_letter --
 -- Adds an event to the dead letters. An existing one gets the new reason, is reopened unless an operator resolved it, and
 -- gets its body back if that was removed.
 INSERT INTO dead_letters
@@ -15,7 +15,7 @@ ON CONFLICT (originator_id, originator_version, revision, digest) DO UPDATE SET
     resolution = NULL, resolved_at = NULL, resolved_by = NULL, reason = NULL, position = NULL
 WHERE dead_letters.resolution IS NULL OR dead_letters.resolution NOT IN ('corrected', 'discarded');
 
--- newest_letters --
+-- newest_dead_letters --
 -- The next dead letters after a key, open or resolved, newest first, without bodies. A stream ends in its source.
 SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
@@ -28,7 +28,7 @@ WHERE (resolution IS NOT NULL) = :resolved AND recorded_at <= :recorded_at
 ORDER BY recorded_at DESC, number DESC
 LIMIT :limit;
 
--- oldest_letters --
+-- oldest_dead_letters --
 -- The next dead letters after a key, open or resolved, oldest first, likewise.
 SELECT number, domain, originator_id, originator_version, revision, substr(error, 1, :longest), recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
@@ -41,7 +41,7 @@ WHERE (resolution IS NOT NULL) = :resolved AND recorded_at >= :recorded_at
 ORDER BY recorded_at, number
 LIMIT :limit;
 
--- get_letter --
+-- get_dead_letter --
 -- One complete dead letter.
 SELECT number, domain, originator_id, originator_version, revision, error, recorded_at,
        resolution, resolved_at, resolved_by, reason, position, via,
@@ -49,7 +49,7 @@ SELECT number, domain, originator_id, originator_version, revision, error, recor
 FROM dead_letters
 WHERE number = ?;
 
--- resolve_letter --
+-- resolve_dead_letter --
 -- Resolves one dead letter that no operator has resolved.
 UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
 WHERE number = ? AND (resolution IS NULL OR resolution NOT IN ('corrected', 'discarded'))
@@ -61,15 +61,15 @@ SELECT count(*) FROM dead_letters
 WHERE (resolution IS NOT NULL) = :resolved AND (:domain IS NULL OR domain = :domain)
     AND (:source IS NULL OR substr(originator_id, -length(:source) - 1) = '/' || :source);
 
--- count_letters --
+-- count_dead_letters --
 -- The number of open dead letters of each domain.
 SELECT domain, count(*) FROM dead_letters WHERE resolution IS NULL GROUP BY domain;
 
--- has_letters --
+-- has_dead_letters --
 -- Whether a domain has any open dead letter.
 SELECT EXISTS (SELECT 1 FROM dead_letters WHERE domain = ? AND resolution IS NULL);
 
--- resolve_letters --
+-- resolve_dead_letters --
 -- Resolves the open dead letters of some streams.
 UPDATE dead_letters SET resolution = ?, resolved_at = ?, resolved_by = ?, reason = ?, position = ?
 WHERE originator_id IN carray(?) AND resolution IS NULL;
@@ -79,7 +79,7 @@ WHERE originator_id IN carray(?) AND resolution IS NULL;
 SELECT originator_id, originator_version FROM dead_letters
 WHERE domain = '' AND originator_id IN carray(?) AND resolution IS NULL;
 
--- purge_letters --
+-- purge_dead_letters --
 -- Removes the bodies of the oldest expired dead letters, requests or events, open or resolved, up to a number or a size.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number IN (
@@ -99,7 +99,7 @@ WHERE number IN (
 )
 RETURNING number;
 
--- purge_letter --
+-- purge_dead_letter --
 -- Removes the body of one dead letter.
 UPDATE dead_letters SET error = ?, purged_at = ?, purged_by = ?, state = x'', headers = x'7b7d'
 WHERE number = ? AND purged_at IS NULL
