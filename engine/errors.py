@@ -121,10 +121,10 @@ class AddressUnavailable(PagefoldError):
 class StoreError(PagefoldError):
     """The store cannot do what was asked.
 
-    `told` is a description for anybody, which does not say where the store is; None where the error has none.
+    `public_message` describes the error without the store's address; None if it has no such description.
     """
 
-    told: str | None = None
+    public_message: str | None = None
 
 
 class StoreUnavailable(StoreError):
@@ -153,7 +153,7 @@ class StoreDamaged(StoreUnusable):
 
     def __init__(self, store: str, what: str, problem: object) -> None:
         super().__init__(store, f"{what} is damaged: {problem}. {remedy_for(what)}")
-        self.told = f"{what} is damaged"
+        self.public_message = f"{what} is damaged"
 
 
 def remedy_for(what: str) -> str:
@@ -177,7 +177,7 @@ class StoreReadOnly(StoreError):
 
     def __init__(self, store: str, reason: str) -> None:
         super().__init__(f"the store {store} is read-only, and nothing was written: {reason}")
-        self.told = f"the store is read-only: {reason}"
+        self.public_message = f"the store is read-only: {reason}"
 
 
 class StoreTooNew(StoreError):
@@ -217,7 +217,7 @@ class LogReplaced(StoreError):
             "(`pagefold restore` does, from a backup), or fold everything again from this one: `pagefold recover`"
         )
         self.reason = reason
-        self.told = str(self)
+        self.public_message = str(self)
 
 
 class PagesUnfolded(StoreError):
@@ -228,7 +228,7 @@ class PagesUnfolded(StoreError):
             "the pages were lost, and are not all folded again yet: `pagefold work` and `pagefold recover` fold them "
             "from the log"
         )
-        self.told = str(self)
+        self.public_message = str(self)
 
 
 class LeaseLost(StoreError):
@@ -236,7 +236,7 @@ class LeaseLost(StoreError):
 
     def __init__(self, domain: str) -> None:
         super().__init__(f"the checkpoint of {domain} is no longer this worker's: another has taken over")
-        self.told = str(self)
+        self.public_message = str(self)
 
 
 # --- backups and recoveries -----------------------------------------------------------------------

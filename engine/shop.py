@@ -157,7 +157,7 @@ class Shop:
         on_progress: OnProgress = ignore,
         processes: int | None = 1,
     ) -> ReplayResult:
-        """Folds every page again from the log, in all domains or some, in place, while consumers and readers go on.
+        """Folds every page again from the log, in all domains or some, in place, while consumers and readers continue.
 
         `prefix` limits it to SKUs that begin with it; without `write` it only compares. `on_drift` is called with each
         section that differs from the log, `on_progress` with the number of sections compared since the last call. With
@@ -195,7 +195,7 @@ class Shop:
     ) -> RecoveryResult:
         """Accepts the log as it is, after it was restored or swapped, and folds every page again from it.
 
-        Readers go on; checkpoints belong to this log from then on. `on_drift`, `on_progress` and `processes` as in
+        Readers continue; checkpoints belong to this log from then on. `on_drift`, `on_progress` and `processes` as in
         `replay`. Raises `RecoveryUnderWay`, and `PagesWouldGo`, unless `confirmed`, if the log has no events of more
         live pages than a rebuild may withdraw without confirmation, or of all of them.
         """

@@ -36,10 +36,10 @@ def request_of(call: Call, via: Entrance, source: str, body: bytes) -> Request:
 
 def accepted(outcomes: Sequence[Outcome]) -> Response:
     """The response once everything is stored: the sender has nothing left to do."""
-    return reply(Outcomes([_told(outcome) for outcome in outcomes]), 202)
+    return reply(Outcomes([_item_outcome(outcome) for outcome in outcomes]), 202)
 
 
-def _told(outcome: Outcome) -> ItemOutcome:
+def _item_outcome(outcome: Outcome) -> ItemOutcome:
     match outcome:
         case IgnoredMessage(_, reason):
             return ItemOutcome("ignored", reason=reason)

@@ -1,7 +1,7 @@
 """The listening socket: opening it, and closing it without losing connections.
 
 The system accepts connections before any process knows of them; they are lost if the socket is closed before the
-process accepts them. So at the end the system is told to refuse new connections, and all waiting ones are accepted,
+process accepts them. So at the end the kernel refuses new connections, and all waiting ones are accepted,
 before the socket is closed. Linux supports this; on other systems a connection may be lost in between.
 """
 

@@ -174,7 +174,7 @@ def _for_now(error: Overloaded | StoreError) -> Problem:
             return unavailable(_NEEDS_A_PERSON[type(error)], 10)
         case StoreReadOnly():
             log.warning("nothing can be written", error=str(error))
-            return unavailable(error.told or "the store is read-only", 60)
+            return unavailable(error.public_message or "the store is read-only", 60)
         case StoreError():
             log.error("the store cannot be used", error=str(error))
             return unavailable("the store cannot be used; see the server's log", 60)

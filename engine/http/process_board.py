@@ -88,7 +88,7 @@ class PeerWatch:
     def __init__(self, board: ProcessBoard, number: int) -> None:
         self.board = board
         self.number = number
-        self._heard = {each: (0, 0) for each in range(1, board.processes + 1) if each != number}
+        self._missed_beats = {each: (0, 0) for each in range(1, board.processes + 1) if each != number}
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
@@ -99,16 +99,16 @@ class PeerWatch:
 
     def look(self) -> None:
         """Reads the heartbeats of the others."""
-        for number, (beats, missed) in self._heard.items():
+        for number, (beats, missed) in self._missed_beats.items():
             now = self.board.beats(number)
-            self._heard[number] = (now, missed + 1 if now == beats else 0)
+            self._missed_beats[number] = (now, missed + 1 if now == beats else 0)
 
     def answers(self, number: int) -> bool:
         """Whether a process has started and is not silent; this one always answers."""
         if number == self.number:
             return True
-        return self.board.beats(number) > 0 and self._heard[number][1] < SILENT_BEATS
+        return self.board.beats(number) > 0 and self._missed_beats[number][1] < SILENT_BEATS
 
     def silent(self) -> list[int]:
         """The processes that do not answer."""
-        return [number for number in self._heard if not self.answers(number)]
+        return [number for number in self._missed_beats if not self.answers(number)]

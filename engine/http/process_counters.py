@@ -62,8 +62,8 @@ class SiblingCounters:
         while True:
             await anyio.wait_readable(way)
             with suppress(BlockingIOError, msgspec.DecodeError):  # a truncated message is skipped
-                told = _decoder.decode(way.recv(MAX_REPORT_BYTES))
-                self._by_worker[told.worker] = told
+                report = _decoder.decode(way.recv(MAX_REPORT_BYTES))
+                self._by_worker[report.worker] = report
 
 
 async def publish_counters(numbers: Callable[[], ProcessCounters], way: socket.socket) -> None:

@@ -69,7 +69,7 @@ def _part(message: Message) -> bytes:
 
 
 def check_not_empty(body: bytes) -> None:
-    """Rejects an empty body: otherwise a sender whose body was lost would be told that it was accepted.
+    """Rejects an empty body: otherwise a sender whose body was lost would get a 202.
 
     Raises `Problem`, 422.
     """

@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.05
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to its caller, which is told when it is `up` and has `ended`."""
+    """Leaves signals to its caller, which can wait until it is `up` and until it has `ended`."""
 
     def __init__(self, config: uvicorn.Config, gate: ConnectionLimits) -> None:
         super().__init__(config)

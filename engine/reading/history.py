@@ -56,7 +56,7 @@ class Cursor(NamedTuple):
 
 
 MAX_EVENTS = 5_000
-"""Events that `history_page` reads, if few of them match."""
+"""Events that `history_chunk` reads, if few of them match."""
 
 MAX_BYTES = 8 * 1024 * 1024
 """Bytes of these events together, unless the first has more."""
@@ -71,7 +71,7 @@ async def history_of(
             yield step.entry
 
 
-async def history_page(
+async def history_chunk(
     store: Store, sku: str, *, channel: str | None, domain: str | None, after: Cursor | None, limit: int
 ) -> tuple[list[HistoryEntry], Cursor | None]:
     """The next entries after a cursor, up to `limit`, and the cursor of the next call: None when there are no more.

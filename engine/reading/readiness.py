@@ -106,8 +106,8 @@ async def pages_are_up_to_date(shop: Checked) -> str | None:
     """No domain is further behind the log than the configuration allows."""
     limit = shop.config.http.lag_seconds
     behind = [each for each in (await shop.lag.progress()).domains if each.lag_seconds > limit]
-    told = [f"{each.domain} is {each.lag_seconds:.0f} s behind, more than {limit:g} s" for each in behind]
-    return "; ".join(told) or None
+    problems = [f"{each.domain} is {each.lag_seconds:.0f} s behind, more than {limit:g} s" for each in behind]
+    return "; ".join(problems) or None
 
 
 CONSUMERS = Check("consumers", INGEST, consumers_fold)
@@ -221,9 +221,8 @@ _CAUSES = {
 def problem_in(error: Exception) -> str:
     """The public description of an error, which does not say where the store is."""
     cause = type(error.__cause__).__name__ if error.__cause__ is not None else ""
-    told = error.told if isinstance(error, StoreError) else None
-    if told is not None:
-        return told
+    if isinstance(error, StoreError) and error.public_message is not None:
+        return error.public_message
     if cause in _CAUSES:
         return _CAUSES[cause]
     kind = "unavailable" if isinstance(error, StoreUnavailable) else type(error).__name__

@@ -89,7 +89,7 @@ async def status_of(store: Store, config: Config, retention: Retention, checks: 
     domains, deliveries = await fold_progress(store, config)
     channels, reset, recovering = (
         await _channels(store, config),
-        await looks_reset(store),
+        await reset_sources(store),
         await store.proof.is_recovering(),
     )
     outlook = await retention.outlook()
@@ -124,7 +124,7 @@ async def fold_progress(store: Store, config: Config) -> FoldProgress:
     return FoldProgress(domains, dead_letters.get(("ingest", ""), 0))
 
 
-async def looks_reset(store: Store) -> list[ResetStatus]:
+async def reset_sources(store: Store) -> list[ResetStatus]:
     """The sources whose counters look reset."""
     streaks = await store.coordination.streaks()
     return [ResetStatus(each.source, each.domain, each.stale) for each in streaks if each.stale >= RESET_THRESHOLD]

@@ -73,7 +73,7 @@ class Recovery:
             log.warning("removing pages without events in the log", pages=found.lost, of=found.shown)
 
     async def _advance(self, domain: AnyDomain, position: int) -> None:
-        """Moves the checkpoint to the position folded, unless its consumer is further by now."""
+        """Moves the checkpoint to the position folded, unless its consumer is further already."""
         counts = await self._store.proof.count_events(domain.name, position)
         dead = min(await self._store.dead_letters.count(DeadLetterFilter("projection", domain.name)), counts.streams)
         async with self._store.coordination.fold_transaction(domain.name) as transaction:

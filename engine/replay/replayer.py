@@ -2,7 +2,7 @@
 
 It reads the heads of a few thousand SKUs, folds them, and compares the result with the stored sections, without locks.
 If they differ, it reads and folds them again in the domain's transaction, for no longer than a consumer's batch, to
-tell drift from a consumer that was faster. Readers see complete sections, never older ones.
+distinguish drift from a consumer that was faster. Readers see complete sections, never older ones.
 """
 
 import time

@@ -86,7 +86,7 @@ class _TooLongError(Exception):  # carries nothing, never seen outside
 class _Texts:
     """Lines for the CSV parser, which takes as many as a record needs, within bounds.
 
-    `line` counts all of them, `size` the bytes of one record, and `damaged` tells whether some of those were no text.
+    `line` counts all of them, `size` the bytes of one record, and `damaged` whether some of those were not valid text.
     """
 
     def __init__(self, lines: Iterator[bytes | OversizedLine | None]) -> None:
@@ -154,7 +154,7 @@ def _found(cells: list[str], bound: BoundColumns, columns: int) -> Found:
 
 
 def _marker(cells: Sequence[str]) -> Found | None:
-    """The marker in a record, or what is wrong with it; None when it is none.
+    """The marker in a record, or what is wrong with it; None if it is not a marker.
 
     It may have commas where the cells have another delimiter, and empty cells may follow.
     """

@@ -1,4 +1,4 @@
-"""Asking an endpoint for pages: patiently, at its pace, and for no more than fits into memory."""
+"""The client of a snapshot endpoint: retries, rate limits and a maximum response size."""
 
 import logging
 from collections.abc import Mapping
@@ -21,36 +21,36 @@ from pagefold.engine.snapshots.request_limiter import RequestLimiter
 
 ATTEMPTS = 8
 RETRY_SECONDS = 120.0
-"""A page is asked for so often, and not again after so long."""
+"""Requests of one page: their number, and the seconds after which there is no other."""
 
 FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, JITTER = 1.0, 30.0, 1.0
-"""Seconds between two attempts, where the server does not say how many."""
+"""Seconds between two attempts, if the server sends no `Retry-After`."""
 
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
-"""Bytes of a page, unpacked."""
+"""Bytes of a page, decompressed."""
 
-SLOWEST_PAGE = 10
-"""A page may take so many times the configured timeout, which is for every single step of it."""
+PAGE_TIMEOUTS = 10
+"""A page may take this many times the configured timeout, which applies to each step of a request."""
 
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 _CLOSE_SECONDS = 2.0
 
-for _library in ("httpx2", "httpcore2"):  # they log whole addresses and headers, and secrets may be among those
+for _library in ("httpx2", "httpcore2"):  # they log complete URLs and headers, which may have secrets
     if (_logger := logging.getLogger(_library)).level == logging.NOTSET:
         _logger.setLevel(logging.WARNING)
 
 
 class EndpointResponse(NamedTuple):
-    """What came back: the body, the page that the `Link` header calls the next one, and `X-Total-Count`."""
+    """A response: its body, the next page from the `Link` header, and `X-Total-Count`."""
 
     body: bytes
     next: str | None
     total: int | None
 
 
-class _PassingError(Exception):
-    """A status that may be another one later, and after how many seconds, if the server says so."""
+class _RetryableError(Exception):
+    """A status that a retry may change; `seconds` is the server's `Retry-After`, if any."""
 
     def __init__(self, status: str, seconds: float | None) -> None:
         super().__init__(f"it answers {status}")
@@ -58,12 +58,12 @@ class _PassingError(Exception):
 
 
 class EndpointClient:
-    """A server that is asked for pages, for the length of an `async with`. `name` is shown instead of addresses."""
+    """Requests pages from a server, for the length of an `async with`. Errors show `name`, not addresses."""
 
-    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, traffic: RequestLimiter) -> None:
+    def __init__(self, name: str, settings: SnapshotConfig, token: str | None, limiter: RequestLimiter) -> None:
         self._name = name
         self._settings = settings
-        self._traffic = traffic
+        self._limiter = limiter
         self._home = origin_of(httpx2.URL(settings.url or ""))
         self._origins = {self._home, *(origin_of(httpx2.URL(origin)) for origin in settings.origins)}
         self._credentials = {"authorization": f"Bearer {token}"} if token else {}
@@ -82,10 +82,10 @@ class EndpointClient:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await self._client.aclose()
 
-    def address(self, text: str, beside: httpx2.URL) -> httpx2.URL:
+    def address(self, text: str, base: httpx2.URL) -> httpx2.URL:
         """Resolves an address, which may be relative. Raises `SourceFailed` if its host is not allowed."""
         try:
-            url = beside.join(text)
+            url = base.join(text)
         except httpx2.InvalidURL as error:
             raise SourceFailed(self._name, f"the address of the next page is not valid: {error}") from None
         if url.scheme not in {"http", "https"} or not url.host:
@@ -109,8 +109,8 @@ class EndpointClient:
                 wait_jitter=JITTER,
             ):
                 with attempt:
-                    return await self._ask(url)
-        except _PassingError as error:
+                    return await self._request(url)
+        except _RetryableError as error:
             raise SourceFailed(self._name, f"{error}, after all retries") from error
         except TimeoutError as error:
             raise SourceFailed(self._name, "a page took too long") from error
@@ -121,13 +121,13 @@ class EndpointClient:
             raise SourceFailed(self._name, problem.rstrip(": ")) from error
         raise AssertionError  # stamina returns from the attempt, or raises
 
-    async def _ask(self, url: httpx2.URL) -> EndpointResponse:
+    async def _request(self, url: httpx2.URL) -> EndpointResponse:
         settings = self._settings
-        allowed = self._traffic.request(
+        allowed = self._limiter.request(
             origin_of(url), concurrency=settings.concurrency, per_second=settings.requests_per_second
         )
         async with allowed:
-            with anyio.fail_after(settings.timeout_seconds * SLOWEST_PAGE):
+            with anyio.fail_after(settings.timeout_seconds * PAGE_TIMEOUTS):
                 own = self._credentials if origin_of(url) == self._home else {}
                 async with self._client.stream("GET", url, headers=own) as response:
                     self._check(response)
@@ -138,14 +138,14 @@ class EndpointClient:
         if response.is_success:
             return
         status = _status(response.status_code)
-        if response.status_code in _PASSING:
-            raise _PassingError(status, _retry_after(response.headers.get("retry-after")))
+        if response.status_code in _RETRYABLE:
+            raise _RetryableError(status, _retry_after(response.headers.get("retry-after")))
         problem = f"it answers {status}"
         if response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             variable = self._settings.token_variable
             problem += f"; check the token in {variable}" if variable else "; it may need a token"
         elif response.has_redirect_location:
-            problem += f"; configure the address it redirects to: {_place(response)}"
+            problem += f"; configure the address it redirects to: {_redirect_target(response)}"
         raise SourceFailed(self._name, problem)
 
     async def _body(self, response: httpx2.Response) -> bytes:
@@ -181,7 +181,7 @@ def origin_of(url: httpx2.URL) -> str:
 
 def _wait_before_retry(error: Exception) -> bool | float:
     """Whether to try again, or after how many seconds."""
-    if isinstance(error, _PassingError):
+    if isinstance(error, _RetryableError):
         return True if error.seconds is None else error.seconds
     if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
         return False
@@ -224,7 +224,7 @@ def _status(code: int) -> str:
         return str(code)
 
 
-def _place(response: httpx2.Response) -> str:
+def _redirect_target(response: httpx2.Response) -> str:
     """The target of a redirect, without its query, which may be secret."""
     try:
         url = response.url.join(response.headers["location"])

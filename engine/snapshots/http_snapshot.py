@@ -64,8 +64,8 @@ class HTTPSnapshot(ReadAhead):
         place = ResponseCursor() if cursor is None else msgspec.convert(cursor, ResponseCursor)
         endpoint = EndpointClient(self.name, self._settings, self._token, self._traffic)
         fixed = self._rows.fixed if isinstance(self._rows, JSONRows) else NOTHING_FIXED
-        tally = RowCounter(self._source, place.rows, place.taken_at, fixed)
-        reading = PageReading(endpoint, ResponseParser(self.name, self._settings), self._rows.read, place, tally)
+        counter = RowCounter(self._source, place.rows, place.taken_at, fixed)
+        reading = PageReading(endpoint, ResponseParser(self.name, self._settings), self._rows.read, place, counter)
         reading.coverage = self._coverage
         return reading
 
@@ -79,13 +79,13 @@ class PageReading(SnapshotPass):
         pages: ResponseParser,
         read: Callable[[bytes], Found],
         place: ResponseCursor,
-        tally: RowCounter,
+        counter: RowCounter,
     ) -> None:
         self._endpoint = endpoint
         self._pages = pages
         self._read = read
         self._place = place
-        self._tally = tally
+        self._counter = counter
         self._total = self._first_total = place.total
         self._seen: set[str] = set()
         self._empty = 0
@@ -93,7 +93,7 @@ class PageReading(SnapshotPass):
     @property
     def rows(self) -> int:
         """The number of rows so far."""
-        return self._tally.rows
+        return self._counter.rows
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Every page; one with very many rows gives several batches."""
@@ -112,7 +112,7 @@ class PageReading(SnapshotPass):
                 if (end := self._end(page)) is not None:
                     break
                 place = ResponseCursor(page.next)
-        self.taken_at, self.end = self._tally.taken_at, end
+        self.taken_at, self.end = self._counter.taken_at, end
         if place.page is not None and self._pages.may_shift:
             self._may_have_shifted(end)
 
@@ -127,21 +127,21 @@ class PageReading(SnapshotPass):
         rows: list[Row] = []
         behind = start
         for number, raw in enumerate(page.rows[start : start + BATCH_ROWS], start + 1):
-            if (row := self._tally.row(self._read(bytes(raw)))) is not None:
+            if (row := self._counter.row(self._read(bytes(raw)))) is not None:
                 rows.append(row)
                 behind = number
-        self.taken_at = taken_at = self._tally.taken_at
+        self.taken_at = taken_at = self._counter.taken_at
         if behind == len(page.rows) and page.next is not None:
-            goes_on = ResponseCursor(page.next, 0, self._tally.rows, taken_at, self._first_total)
+            cursor = ResponseCursor(page.next, 0, self._counter.rows, taken_at, self._first_total)
         else:
-            goes_on = ResponseCursor(place.page, behind, self._tally.rows, taken_at, self._first_total)
-        return Batch(rows, msgspec.to_builtins(goes_on), self._tally.rows, self._total)
+            cursor = ResponseCursor(place.page, behind, self._counter.rows, taken_at, self._first_total)
+        return Batch(rows, msgspec.to_builtins(cursor), self._counter.rows, self._total)
 
     def _end(self, page: RowsResponse) -> End | None:
         """How the snapshot ended with this page; None if it continues."""
         self._empty = 0 if page.rows else self._empty + 1
-        if self._tally.over:
-            return self._tally.end()
+        if self._counter.over:
+            return self._counter.end()
         if page.next is None:
             return self._last()
         if page.next in self._seen:
@@ -151,10 +151,10 @@ class PageReading(SnapshotPass):
         return None
 
     def _last(self) -> End:
-        rows = self._tally.rows
-        if self._tally.marked:
-            self.surplus = self._tally.surplus
-            return self._tally.end()
+        rows = self._counter.rows
+        if self._counter.marked:
+            self.surplus = self._counter.surplus
+            return self._counter.end()
         if self._total is None:
             return End(complete=False, reason="has neither an end marker nor a total")
         self.surplus = max(rows - self._total, 0)

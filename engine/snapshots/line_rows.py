@@ -73,22 +73,22 @@ class LineReading(SnapshotPass):
     `line` is the number of lines read, `size` the bytes of the current batch.
     """
 
-    def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter) -> None:
+    def __init__(self, file: FileToRead, place: LineCursor, counter: RowCounter) -> None:
         self.name = file.name
         self.place = place
         self.line = 0
         self.size = 0
         self._file = file
-        self._tally = tally
+        self._counter = counter
 
     @property
     def rows(self) -> int:
         """The number of rows so far."""
-        return self._tally.rows
+        return self._counter.rows
 
     @abstractmethod
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
-        """The content of the lines after `place`, or rows; None now and then when there is none.
+        """The content of the lines after `place`, or rows; None now and then if there are none.
 
         Raises `SourceIncomplete` if the file is truncated.
         """
@@ -105,17 +105,17 @@ class LineReading(SnapshotPass):
     def _steps(self, file: InputFile) -> Iterator[Batch]:
         """Every batch; one without rows now and then when there are none."""
         rows: list[Row] = []
-        tally, line = self._tally, 0
+        counter, line = self._counter, 0
         bunches = LineSplitter(MAX_LINE_BYTES).line_batches(decompress(file.chunks(), self.name))
         try:
             for found in self.found(bunches):
-                more = found if found is None or isinstance(found, list) else tally.row(found)
+                more = found if found is None or isinstance(found, list) else counter.row(found)
                 if more is not None:
                     rows += more if isinstance(more, list) else (more,)
                     line = self.line  # not the end marker's line: a resumed pass must read it again
                     if len(rows) <= BATCH_ROWS - MAX_RUN_LINES and self.size < MAX_BATCH_BYTES:
                         continue
-                elif tally.over:
+                elif counter.over:
                     break
                 elif found is not None:
                     continue
@@ -128,21 +128,21 @@ class LineReading(SnapshotPass):
 
     def _end(self) -> None:
         """Determines the end after the last line."""
-        self.end, self.surplus = self._tally.end(), self._tally.surplus
-        if self._file.by_size and not (self._tally.marked or self._tally.over):
+        self.end, self.surplus = self._counter.end(), self._counter.surplus
+        if self._file.by_size and not (self._counter.marked or self._counter.over):
             self.end, self.by_size = End(complete=True), True
 
     def _batch(self, rows: list[Row], line: int, file: InputFile) -> Batch:
-        self.taken_at = self._tally.taken_at
-        place = LineCursor(line, self._tally.rows, self.taken_at)
+        self.taken_at = self._counter.taken_at
+        place = LineCursor(line, self._counter.rows, self.taken_at)
         return Batch(rows, msgspec.to_builtins(place), file.position, file.size)
 
 
 class NDJSONReading(LineReading):
     """Reads one row per line. Skips a byte order mark and blank lines."""
 
-    def __init__(self, file: FileToRead, place: LineCursor, tally: RowCounter, read: JSONLines) -> None:
-        super().__init__(file, place, tally)
+    def __init__(self, file: FileToRead, place: LineCursor, counter: RowCounter, read: JSONLines) -> None:
+        super().__init__(file, place, counter)
         self._rows, self._shapes, self.coverage = read
 
     def found(self, bunches: Bunches) -> Iterator[Found | list[Row] | None]:
@@ -168,7 +168,7 @@ class NDJSONReading(LineReading):
                 wires = [None if entry else parse_envelope(text) for entry, text in zip(entries, texts, strict=True)]
         except DECODE_ERRORS:
             return None
-        if (rows := self._tally.rows_of(wires, texts, entries)) is None:
+        if (rows := self._counter.rows_of(wires, texts, entries)) is None:
             return None
         if b"" in entries:
             self._learn(rows)
@@ -184,7 +184,7 @@ class NDJSONReading(LineReading):
         return None
 
     def _one_by_one(self, lines: Sequence[bytes | OversizedLine]) -> Iterator[Found | list[Row] | None]:
-        read, rows_of, behind = self._rows.read, self._tally.rows_of, self.place.line
+        read, rows_of, behind = self._rows.read, self._counter.rows_of, self.place.line
         for held in lines:
             self.line += 1
             if self.line <= behind:

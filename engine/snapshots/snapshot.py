@@ -23,8 +23,8 @@ BATCH_ROWS = 10_000
 class Row(msgspec.Struct, frozen=True, gc=False):
     """A row by its place in the snapshot, from 1, and the event in it, or why there is none.
 
-    Of a row that is JSON, it is enough to have read the envelope: then `line` is the whole. Where even that is known
-    to be fine, it is enough to tell its entry, see `Log.head_contents`: then `event` is None.
+    Of a JSON row, only the envelope may have been parsed: then `line` is the complete row. If even that is known to be
+    valid, only its entry is given, see `Log.head_contents`: then `event` is None.
     """
 
     number: int
@@ -36,8 +36,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 class Batch(NamedTuple):
     """The next rows.
 
-    `cursor` is where reading goes on behind them, in another process too, or None where it can only begin anew.
-    `done` of `total` is how far it is, in the unit of the snapshot's `unit`; `total` is None when nobody knows it.
+    `cursor` is where reading continues after them, in another process too; None if it can only start over.
+    `done` of `total` is the progress, in the snapshot's `unit`; `total` is None if it is unknown.
     """
 
     rows: list[Row]
@@ -57,19 +57,19 @@ class Snapshot(ABC):
     """One snapshot of one source, open. Made by `pagefold.engine.snapshots.open_snapshot`."""
 
     name: str
-    """Where it is, without secrets: for people."""
+    """Its address without secrets, for people."""
 
     identity: str
-    """Equal for two openings exactly when they read the same snapshot, as far as can be told."""
+    """Equal for two openings exactly when they read the same snapshot, as far as is known."""
 
     unit: str
     """What `done` and `total` count: `bytes` or `rows`."""
 
     resumable: bool = True
-    """Whether what is behind a cursor is the same when it is read later: else a run that goes on begins anew."""
+    """Whether the rows after a cursor are the same when they are read later; if not, a resumed run starts over."""
 
     taken_at: datetime | None = None
-    """Since when a change may be missing in it, as the source says; None when it does not say.
+    """Since when a change may be missing in it, according to the source; None if the source does not say.
 
     Known with the first batch.
     """
@@ -78,7 +78,7 @@ class Snapshot(ABC):
     """When it was written, by the clock of the machine that holds it: a file's modification time. None when live."""
 
     coverage: Coverage = NOTHING
-    """Which streams its rows can name. Known with the first batch, or when there is none with the end."""
+    """Which streams its rows can name. Known with the first batch, or at the end if there are no rows."""
 
     end: End | None = None
     """How it ended; None until `batches` has ended."""

@@ -29,10 +29,10 @@ CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
 FETCH_ROWS = 1_000
-"""Rows that are fetched at a time: a batch is made of several, so that one of large rows can be shorter."""
+"""Rows per fetch. A batch has several fetches, so that a batch of large rows can be shorter."""
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""A batch has at most so many bytes of payload, and those of one fetch more."""
+"""Bytes of payload in a batch; one fetch may exceed it."""
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -41,12 +41,12 @@ SELECT set_config(name, '0', true)
 FROM pg_settings
 WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')
 """
-_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _NOT_A_SELECT = "the query is not one SELECT"
 
 
 class SQLSnapshot(ReadAhead):
-    """A query. Raises `ConfigurationError` when the environment does not say where the database is."""
+    """The rows of a query. Raises `ConfigurationError` if the environment has no URL of the database."""
 
     unit = "rows"
 
@@ -61,9 +61,9 @@ class SQLSnapshot(ReadAhead):
         self.identity = f"{self.name}:{sha256(self._query.encode()).hexdigest()}"
 
     def reading(self, cursor: JSON) -> SnapshotPass:
-        """A pass over the rows of now: a query can only begin anew."""
+        """A pass over the current rows. Raises `SourceFailed` for a cursor: a query cannot be resumed."""
         if cursor is not None:
-            raise SourceFailed(self.name, "a query cannot be taken up where it was left; it begins anew")
+            raise SourceFailed(self.name, "a query cannot be resumed; it starts over")
         return QueryReading(self.name, self._database, self._query, self._binding, self._source)
 
 
@@ -75,17 +75,17 @@ class QueryReading(SnapshotPass):
         self._database = database
         self._query = query
         self._binding = binding
-        self._tally = RowCounter(source)
+        self._counter = RowCounter(source)
 
     @property
     def rows(self) -> int:
-        """Those that were numbered."""
-        return self._tally.rows
+        """The rows read so far."""
+        return self._counter.rows
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Every row that there was when the first was asked for."""
+        """Every row, as of the first fetch."""
         async with self._connected() as connection:
-            with self._explained():
+            with self._translated_errors():
                 await connection.transaction(isolation="repeatable_read", readonly=True).start()
                 await connection.execute(_WITHOUT_LIMITS)
                 statement = await self._prepared(connection)
@@ -96,22 +96,22 @@ class QueryReading(SnapshotPass):
                 rows: list[Row] = []
                 size = 0
                 while more and len(rows) < BATCH_ROWS and size < MAX_BATCH_BYTES:
-                    with self._explained():
+                    with self._translated_errors():
                         records = await cursor.fetch(FETCH_ROWS)
                     more = len(records) == FETCH_ROWS
                     size += await run_sync(self._take, records, bound, rows)
                 if rows:
-                    yield Batch(rows, None, self._tally.rows, None)
+                    yield Batch(rows, None, self._counter.rows, None)
         self.end = End(complete=True)
 
     def _take(self, records: Sequence[asyncpg.Record], bound: BoundColumns, rows: list[Row]) -> int:
-        """Adds what the records say; gives how many bytes of payload there are."""
+        """Adds the records' events to `rows`; returns the bytes of their payloads."""
         size = 0
         for record in records:
             event = _event(record, bound)
             if isinstance(event, DomainEvent) and isinstance(event.payload, bytes):
                 size += len(event.payload)
-            if (row := self._tally.row(event)) is not None:
+            if (row := self._counter.row(event)) is not None:
                 rows.append(row)
         return size
 
@@ -125,7 +125,7 @@ class QueryReading(SnapshotPass):
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        with self._explained():
+        with self._translated_errors():
             connection = await asyncpg.connect(
                 self._database,
                 timeout=CONNECT_SECONDS,
@@ -133,7 +133,7 @@ class QueryReading(SnapshotPass):
                 server_settings={"application_name": "pagefold rebuild"},
             )
         try:
-            with self._explained():
+            with self._translated_errors():
                 for kind in ("json", "jsonb"):
                     await connection.set_type_codec(kind, schema="pg_catalog", encoder=str, decoder=_raw)
             yield connection
@@ -144,20 +144,20 @@ class QueryReading(SnapshotPass):
                 connection.terminate()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Errors of the driver as `SourceFailed`."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raises the driver's errors as `SourceFailed`."""
         try:
             yield
         except (asyncpg.PostgresSyntaxError, asyncpg.ReadOnlySQLTransactionError) as error:
-            raise SourceFailed(self._name, f"{_NOT_A_SELECT}, as the database understands it: {error}") from error
-        except (*_FAULTS, ValueError) as error:
+            raise SourceFailed(self._name, f"{_NOT_A_SELECT}, according to the database: {error}") from error
+        except (*_DRIVER_ERRORS, ValueError) as error:
             raise SourceFailed(self._name, f"{type(error).__name__}: {error}".rstrip(": ")) from error
 
 
 async def _close(connection: Connection) -> None:
     try:
         await connection.close()
-    except _FAULTS:
+    except _DRIVER_ERRORS:
         connection.terminate()
 
 

@@ -190,7 +190,7 @@ async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:
         ("DELETE FROM prices", "the query is not one SELECT: it has no columns"),
         (
             f"WITH prices AS (DELETE FROM prices RETURNING *) {ALL}",  # noqa: S608  # all of it stands here
-            "the query is not one SELECT, as the database understands it: cannot execute SELECT in a read-only",
+            "the query is not one SELECT, according to the database: cannot execute SELECT in a read-only",
         ),
         ("TRUNCATE prices", "the query is not one SELECT: it has no columns"),
         ("SELEKT 1", "the query is not one SELECT"),

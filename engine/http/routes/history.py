@@ -11,7 +11,7 @@ from pagefold.domains import DOMAINS
 from pagefold.engine.http.json_response import reply
 from pagefold.engine.http.problems import NO_CURSOR, invalid
 from pagefold.engine.http.routing import Call, ResponseSpec, Route
-from pagefold.engine.reading.history import Cursor, HistoryEntry, history_page
+from pagefold.engine.reading.history import Cursor, HistoryEntry, history_chunk
 from pagefold.engine.runtime.store_timeout import with_timeout
 from pagefold.projections import normalise_sku
 from pagefold.projections.streams import is_storable_sku, sku_error
@@ -51,7 +51,7 @@ async def history(call: Call) -> Response:
     after = None if query.after is None else _read(query.after)
     store, limit = call.service.shop.store, query.limit
     items, reached = await with_timeout(
-        history_page(store, sku, channel=query.channel, domain=query.domain, after=after, limit=limit)
+        history_chunk(store, sku, channel=query.channel, domain=query.domain, after=after, limit=limit)
     )
     return reply(HistoryList(items, None if reached is None else _write(reached)))
 

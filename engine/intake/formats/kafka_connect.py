@@ -1,6 +1,6 @@
 """Decodes values by their Kafka Connect schemas.
 
-Without its schema, a decimal in bytes cannot be told from a text, nor a timestamp in microseconds from a number.
+Without its schema, a decimal in bytes looks like text, and a timestamp in microseconds like a number.
 """
 
 import base64

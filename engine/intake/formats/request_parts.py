@@ -1,6 +1,6 @@
 """A request of a webhook or CDC sender, part by part.
 
-The sender cannot correct its data. Each part is therefore an event, or has a reason why it is none, and a failed part
+The sender cannot correct its data. Each part is therefore an event, or a reason why it cannot be one, and a failed part
 can be stored as a request of its own and retried with_parts.
 """
 

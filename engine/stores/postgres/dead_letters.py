@@ -29,7 +29,7 @@ def dead_letter_columns(dead_letters: Iterable[NewDeadLetter]) -> list[tuple[obj
 
 
 class PostgresDeadLetters(DeadLetters):
-    """One table; `kind` tells them apart."""
+    """One table; `kind` separates them."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -80,7 +80,7 @@ class OpenedFile(Generic[Connected]):
         """Raises `StoreUnusable` if the write-ahead log of the current connection is not the one at its path."""
         if self._connection is not None and _identity(self._journal_path) != self._journal:
             unfit = StoreUnusable(self._path, JOURNAL_REPLACED.format(self.file.name + JOURNAL))
-            unfit.told = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
+            unfit.public_message = JOURNAL_REPLACED.format(self.file.name + JOURNAL)
             raise unfit
 
     def discard(self) -> None:

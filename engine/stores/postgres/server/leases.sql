@@ -1,9 +1,9 @@
 -- try_lease --
--- Takes the lock of a domain for as long as this connection lives, or tells that another has it.
+-- Takes the lock of a domain until this connection ends; false if another connection has it.
 SELECT pg_try_advisory_lock(hashtext(current_schema()), hashtext($1));
 
 -- try_claim --
--- Takes the lock of a task for as long as this connection lives, or tells that another has it. Its key is a single number,
+-- Takes the lock of a task until this connection ends; false if another connection has it. Its key is a single number,
 -- as that of no domain is.
 SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || $1, 2));
 

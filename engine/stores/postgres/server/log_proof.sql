@@ -8,7 +8,7 @@ FROM log_identity;
 UPDATE log_identity SET written_in = 'stored_events'::regclass::oid;
 
 -- forget_unproved_applications --
--- Lets applications begin anew that followed the log up to an event that is not there.
+-- Restarts the applications that followed the log up to an event that does not exist.
 DELETE FROM tracking WHERE mark IS NOT NULL AND mark IS DISTINCT FROM (
     SELECT event_mark(event.originator_id, event.originator_version, event.revision, event.topic, event.state)
     FROM stored_events AS event WHERE event.notification_id = tracking.notification_id

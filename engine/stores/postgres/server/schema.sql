@@ -27,7 +27,7 @@ END
 $$;
 
 -- create_migrations --
--- Makes the table that tells which migrations were applied.
+-- Creates the table of applied migrations.
 CREATE TABLE IF NOT EXISTS migrations (
     number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
 );

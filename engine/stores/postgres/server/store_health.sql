@@ -1,5 +1,5 @@
 -- indexes --
--- Every index of the schema, with a query that counts and digests its entries by whatever way the server is told to read.
+-- Every index of the schema, with a query that counts and hashes its entries, whichever plan the server uses.
 SELECT index.indexrelid AS oid, name.relname AS name, index.indrelid::regclass::text AS relation,
     CASE WHEN method.amname = 'btree' THEN format(
         'SELECT count(*), sum(hashtextextended(entry, 0)::numeric) '
@@ -26,6 +26,6 @@ FROM pg_extension WHERE extname = 'amcheck';
 SELECT set_config($1, $2, true);
 
 -- fill_file --
--- Makes so many rows of so many bytes that the server keeps them in a file while they are read, and tells how many.
+-- Makes rows that the server keeps in a temporary file while they are read, and returns their number.
 WITH rows AS MATERIALIZED (SELECT repeat('.', $2::integer) AS bytes FROM generate_series(1, $1::integer))
 SELECT count(bytes) FROM rows;
