@@ -383,7 +383,7 @@ async def _purge_expired(operator: str, options: Options, *, dry_run: bool, as_j
         emptied = await (shop.retention.overdue() if dry_run else shop.retention.enforce(operator))
     if as_json:
         for each in emptied:
-            write_json(msgspec.structs.asdict(each))
+            write_json(msgspec.to_builtins(each))
         return Exit.DONE
     for each in emptied:
         if each.dead_letters:

@@ -1,4 +1,4 @@
-"""A server is killed while deliveries come: each that it acknowledged is in the log and in dead letters, whole."""
+"""A server is killed while it takes requests: every acknowledged one is completely in the log and in dead letters."""
 
 import random
 import signal
@@ -25,20 +25,20 @@ constants = { payload.currency = "EUR" }
 
 
 class Sender:
-    """Sends batches of two good rows and a bad one between them, until the server is gone, each until it is taken."""
+    """Sends batches of two good rows with a bad one between them, and repeats each until it is acknowledged."""
 
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
         self.next = 0
 
     def send_until_it_dies(self, url: str) -> None:
-        """Goes on with the first that nobody has acknowledged."""
+        """Starts with the first batch that was not acknowledged."""
         with httpx2.Client(base_url=url, timeout=10) as client:
             while self.send(client):
                 pass
 
     def send(self, client: httpx2.Client) -> bool:
-        """Sends the next one; False when the server is gone."""
+        """Sends the next batch; False if the server is gone."""
         try:
             answer = client.post("/v1/cdc/erp", json=batch(self.next))
         except httpx2.TransportError:
@@ -53,13 +53,13 @@ class Sender:
 
 
 def batch(number: int) -> list[object]:
-    """Two good rows, and one that nobody can take between them."""
+    """Two valid rows with an invalid one between them."""
     prices = {f"G{number}": "1.00", f"B{number}": "free", f"H{number}": "2.00"}
     return [envelope("c", None, {"item": sku, "price": price}) for sku, price in prices.items()]
 
 
 async def standing(config: Config) -> tuple[list[str], list[str]]:
-    """The SKUs in the log, and those in open letters."""
+    """The SKUs in the log, and those in open dead letters."""
     async with pagefold.open(config) as shop:
         log = [each.originator_id.partition("/")[0] for each in await everything(shop.store)]
         dead_letters = [
@@ -70,7 +70,7 @@ async def standing(config: Config) -> tuple[list[str], list[str]]:
 
 
 def test_a_killed_server_has_lost_nothing(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it dies; and what is sent again is there once, in the log or in dead letters."""
+    """Nothing acknowledged is lost, and a batch sent again is stored once, in the log or in dead letters."""
     place = settle(tmp_path, store_url, monkeypatch)
     with (place / "pagefold.toml").open("a", encoding="utf-8") as file:
         file.write(TABLES)
@@ -91,7 +91,7 @@ def test_a_killed_server_has_lost_nothing(tmp_path: Path, store_url: str, monkey
 
 
 def killed_while_it_takes(server: Server, sender: Sender, seconds: float) -> None:
-    """Kills a server some time after it has acknowledged something."""
+    """Kills a server some time after its first acknowledgement."""
     before = len(sender.acknowledged)
     thread = threading.Thread(target=sender.send_until_it_dies, args=(server.url,))
     thread.start()

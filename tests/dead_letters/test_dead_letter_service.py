@@ -1,4 +1,4 @@
-"""The life of a dead letter, withdrawals, and whose word counts, on both stores."""
+"""The life of a dead letter, withdrawals, and which events count, on both stores."""
 
 import psycopg
 import pytest
@@ -30,7 +30,7 @@ CHANNEL = "web-de"
 
 
 async def amount(shop: Shop) -> str | None:
-    """The price on the page, None where there is none."""
+    """The price on the page; None if it has none."""
     body = await section(shop, "pricing", CHANNEL)
     return None if body is None else str(body["amount"])
 
@@ -43,21 +43,21 @@ async def versions(shop: Shop, channel: str = CHANNEL) -> dict[str, int]:
 
 
 def own(amount: str, version: int, currency: str = "EUR") -> DomainEvent:
-    """A price for the channel itself."""
+    """A price event for the channel itself."""
     return price(amount, currency=currency, version=version, channel=CHANNEL)
 
 
 @pytest.fixture
 def dollars(config: Config) -> Config:
-    """The same shop, where the channel sells in dollars now."""
+    """The same shop with a channel whose currency is now dollars."""
     return with_channel(config, CHANNEL, currency="USD")
 
 
-# --- the life of a letter ---------------------------------------------------------------------------
+# --- the life of a dead letter ---------------------------------------------------------------------------
 
 
-async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, dollars: Config) -> None:
-    """When the channel's currency changes, the next fold buries its old price in dead letters: nothing is shown."""
+async def test_an_event_that_no_longer_fits_is_a_dead_letter(config: Config, dollars: Config) -> None:
+    """When a channel's currency changes, the next fold makes a dead letter of its old price, and shows none."""
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), catalog("shirt"))
         assert await amount(shop) == "10.00"
@@ -77,8 +77,8 @@ async def test_a_statement_that_fits_no_more_is_a_dead_letter(config: Config, do
         assert (pricing.dead_letters, pricing.configuration_changed) == (1, False)
 
 
-async def test_a_dead_letter_leaves_room_for_the_word_for_every_channel(config: Config, dollars: Config) -> None:
-    """Where nothing of the channel's own stream can be folded, the source's word for every channel counts."""
+async def test_behind_a_dead_letter_the_event_for_every_channel_counts(config: Config, dollars: Config) -> None:
+    """If nothing of the channel's own stream can be folded, the source's event for `*` counts."""
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), own("11.00", 2))
     async with pagefold.open(dollars) as shop:
@@ -89,7 +89,7 @@ async def test_a_dead_letter_leaves_room_for_the_word_for_every_channel(config: 
 
 
 async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dollars: Config) -> None:
-    """Behind a head that cannot be folded stands the newest older event of its stream that can be."""
+    """If the head cannot be folded, the newest older event of its stream that can be is used."""
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), own("11.00", 2))
     async with pagefold.open(dollars) as shop:
@@ -104,7 +104,7 @@ async def test_the_newest_event_that_can_be_folded_is_used(config: Config, dolla
 
 
 async def test_other_streams_do_not_clear_a_dead_letter(config: Config, dollars: Config) -> None:
-    """Folding the page again for another stream's sake keeps the letter, its number and the older word."""
+    """Folding the page for another stream leaves the dead letter, its number and the older event's section."""
     async with pagefold.open(dollars) as shop:
         await append(shop, own("12.00", 2, "USD"))
     async with pagefold.open(config) as shop:
@@ -119,7 +119,7 @@ async def test_other_streams_do_not_clear_a_dead_letter(config: Config, dollars:
 
 @pytest.mark.parametrize("withdraws", [False, True])
 async def test_a_newer_good_event_clears_a_dead_letter(config: Config, dollars: Config, *, withdraws: bool) -> None:
-    """The source mends it by itself: with a newer price that fits, or by taking the price back."""
+    """The source resolves it with a newer price that fits, or by withdrawing the price."""
     async with pagefold.open(dollars) as shop:
         await append(shop, own("12.00", 1, "USD"))
     async with pagefold.open(config) as shop:
@@ -132,8 +132,8 @@ async def test_a_newer_good_event_clears_a_dead_letter(config: Config, dollars: 
         await assert_every_event_is_counted(shop.store)
 
 
-async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config) -> None:
-    """A retry changes nothing as long as the cause is there, and resolves the letter when it is not."""
+async def test_a_retry_resolves_what_was_repaired(config: Config, dollars: Config) -> None:
+    """A retry changes nothing while the cause remains, and resolves the dead letter once it is gone."""
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00", 1), own("11.00", 2))
     async with pagefold.open(dollars) as shop:
@@ -153,30 +153,30 @@ async def test_a_retry_resolves_what_was_mended(config: Config, dollars: Config)
 
 
 @pytest.mark.parametrize("name", ["", "ingest", "ingest-", "ingest-x", "other-1", "ingest-1", f"projection-{'9' * 30}"])
-async def test_a_dead_letter_that_is_not_there_is_told(shop: Shop, name: str) -> None:
-    """Whatever a letter is called by that is none, the error says so."""
+async def test_an_unknown_dead_letter_is_an_error(shop: Shop, name: str) -> None:
+    """An unknown identifier is an error that names it."""
     with pytest.raises(UnknownDeadLetter, match="there is no dead letter"):
         await shop.dead_letters.get(name)
 
 
 async def test_a_conflict_is_resolved_when_the_log_agrees(shop: Shop) -> None:
-    """A kept conflict that equals what stands by now, a withdrawal too, is resolved by a retry."""
+    """A conflict that now equals the head, or its withdrawal, is resolved by a retry."""
     await append(shop, stock(1))
     await shop.append([withdrawn("inventory", version=1)])
     [dead_letter] = await shop.dead_letters.newest()
     assert await shop.dead_letters.retry(dead_letter) == "still dead"
-    [stands] = await everything(shop.store)
-    mended = CorrectionEvent(stands.originator_id, 1, 1, stands.topic, dead_letter.state)
-    [position] = await shop.store.log.correct([mended])
+    [head] = await everything(shop.store)
+    corrected = CorrectionEvent(head.originator_id, 1, 1, head.topic, dead_letter.state)
+    [position] = await shop.store.log.correct([corrected])
     assert await shop.dead_letters.retry(dead_letter, by="ada") == "resolved"
     kept = await shop.dead_letters.get(dead_letter.id)
     assert (kept.resolution, kept.resolved_by, kept.position) == ("appended", "ada", position)
     await shop.catch_up()
     assert await section(shop, "inventory") is None
-    assert (await everything(shop.store))[0] == stands
+    assert (await everything(shop.store))[0] == head
 
 
-# --- what no door let in ----------------------------------------------------------------------------
+# --- events that no validator accepted ----------------------------------------------------------------------------
 
 STATES = [
     b"",
@@ -193,7 +193,7 @@ STATES = [
 
 @pytest.mark.parametrize("state", STATES)
 async def test_a_state_that_cannot_be_read_is_a_dead_letter(shop: Shop, state: bytes) -> None:
-    """Whatever bytes stand in the log, they stop nothing: an older event counts, and the rest of the batch goes on."""
+    """Unreadable bytes in the log stop nothing: an older event counts, and the rest of the batch is folded."""
     stream = stream_of(own("1.00", 1))
     await append(shop, own("10.00", 1))
     await shop.store.log.insert([Raw(stream, 2, "pricing", state), Raw("LONE/*/pricing/erp", 1, "pricing", state)])
@@ -210,19 +210,19 @@ async def test_a_state_that_cannot_be_read_is_a_dead_letter(shop: Shop, state: b
 
 
 @pytest.mark.parametrize("stream", ["nonsense", "a/b", "", "A/web-de/pricing", "A/web-de/pricing/erp/more", "A/b/c/d"])
-async def test_a_stream_that_is_none_stops_nothing(shop: Shop, stream: str) -> None:
-    """A stream of another form than `sku/channel/domain/source`, under a domain's topic, changes no page."""
+async def test_an_invalid_stream_name_stops_nothing(shop: Shop, stream: str) -> None:
+    """An event with another stream name than `sku/channel/domain/source`, under a domain's topic, changes no page."""
     await shop.store.log.insert([Raw(stream, 1, "pricing", b"{}")])
     await say(shop, own("10.00", 1))
     assert await amount(shop) == "10.00"
     await assert_every_event_is_counted(shop.store)
 
 
-# --- whose word counts ------------------------------------------------------------------------------
+# --- which events count ------------------------------------------------------------------------------
 
 
-async def test_a_word_for_the_channel_counts_over_one_for_all(shop: Shop) -> None:
-    """The channel's own word counts while it stands, whatever the versions; taken back, that for every channel does."""
+async def test_an_event_for_the_channel_counts_over_one_for_all(shop: Shop) -> None:
+    """Whatever the versions, an event for the channel counts over one for `*`, until it is withdrawn."""
     await say(shop, price("10.00", version=9), own("8.00", 1))
     assert (await amount(shop), await versions(shop)) == ("8.00", {"pricing/erp": 1})
     assert (await section(shop, "pricing", "market-at"))["amount"] == "10.00"
@@ -233,7 +233,7 @@ async def test_a_word_for_the_channel_counts_over_one_for_all(shop: Shop) -> Non
 
 
 async def test_a_price_in_another_currency_does_not_count(shop: Shop) -> None:
-    """A price for every channel counts for the channels of its currency; the others know of it and show nothing."""
+    """A price for `*` counts in channels of its currency; the others report its version and show no price."""
     await say(shop, price("10.00", currency="USD"))
     assert (await section(shop, "pricing", "web-us"))["amount"] == "10.00"
     assert await amount(shop) is None
@@ -242,7 +242,7 @@ async def test_a_price_in_another_currency_does_not_count(shop: Shop) -> None:
 
 
 async def test_a_late_older_update_does_not_bring_the_dead_back(shop: Shop) -> None:
-    """What was withdrawn stays so when an older statement arrives later, in the same batch or another."""
+    """A withdrawn stream stays withdrawn when an older event arrives later, in the same batch or another."""
     await say(shop, withdrawn("inventory", version=5), stock(3, version=4))
     await say(shop, stock(7, version=3))
     assert await section(shop, "inventory") is None
@@ -252,7 +252,7 @@ async def test_a_late_older_update_does_not_bring_the_dead_back(shop: Shop) -> N
 
 
 async def test_a_source_that_disables_the_product_disables_the_page(shop: Shop) -> None:
-    """`enabled: false` of any source that counts hides the page from storefronts, not from operators."""
+    """`enabled: false` from any source that counts hides the page from storefronts, not from operators."""
     await say(shop, catalog("shirt"), event("catalog", {"enabled": False}, source="pim2"), stock(5))
     assert await shop.pages.get(SKU, CHANNEL) is None
     assert await shop.pages.get_json(SKU, "market-at") is None
@@ -266,7 +266,7 @@ async def test_a_source_that_disables_the_product_disables_the_page(shop: Shop) 
 
 
 async def test_a_page_exists_before_its_catalog(shop: Shop) -> None:
-    """Stock that comes first makes a page, which is live and not ready."""
+    """Stock that arrives first makes a page, which is live and not ready."""
     await say(shop, stock(5))
     page = await shop.pages.get(SKU, CHANNEL)
     assert page is not None
@@ -276,7 +276,7 @@ async def test_a_page_exists_before_its_catalog(shop: Shop) -> None:
 
 
 async def test_media_without_assets_are_shown_and_not_ready(shop: Shop) -> None:
-    """An empty list of assets is a statement."""
+    """An empty list of assets is a valid payload."""
     await say(shop, media())
     page = await shop.pages.get(SKU, CHANNEL)
     assert page is not None
@@ -284,21 +284,21 @@ async def test_media_without_assets_are_shown_and_not_ready(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("channel", ["", "*", "nowhere", "web-de\0", "\ud800", "ü"])
-async def test_channels_that_are_none_have_no_pages(shop: Shop, channel: str) -> None:
-    """Whatever is asked for in place of a channel, there is no page, and it is no error."""
+async def test_unknown_channels_have_no_pages(shop: Shop, channel: str) -> None:
+    """An unknown or malformed channel has no page, and is no error."""
     await say(shop, stock(5))
     assert await shop.pages.get_json(SKU, channel) is None
 
 
 @pytest.mark.parametrize("sku", ["", "\0", "\ud800", " ", "x" * 5_000, "tshirt-m", f"{SKU}/", "%"])
-async def test_skus_that_are_none_have_no_pages(shop: Shop, sku: str) -> None:
-    """Whatever is asked for in place of a SKU, there is no page, and it is no error."""
+async def test_unknown_skus_have_no_pages(shop: Shop, sku: str) -> None:
+    """An unknown or malformed SKU has no page, and is no error."""
     await say(shop, stock(5))
     assert await shop.pages.get_json(sku, CHANNEL) is None
 
 
 async def test_sql_gives_the_same_page(postgres_url: str, config: Config) -> None:
-    """On PostgreSQL, the function `page` gives a storefront the document that `get_json` gives, byte for byte."""
+    """On PostgreSQL, the function `page` returns the same bytes as `get_json`."""
     if not config.store.url.startswith("postgresql:"):
         return
     skus = [SKU, "Ä/%", "A'B", "🎽"]

@@ -1,4 +1,4 @@
-"""What operators do with dead letters: pages of them, retries of many, corrections, decisions, on both stores."""
+"""What operators do with dead letters: list, retry, correct and discard them, on both stores."""
 
 import json
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ GOOD = b'{"currency":"EUR","amount":"15.00"}'
 
 
 def own(amount: str, version: int = 1, currency: str = "EUR") -> DomainEvent:
-    """A price for the channel itself."""
+    """A price event for the channel itself."""
     return price(amount, currency=currency, version=version, channel=CHANNEL)
 
 
 async def conflict(shop: Shop, sku: str = SKU) -> DeadLetter:
-    """The letter of a price of 12.00 where 10.00 stands."""
+    """The dead letter of a price of 12.00 where the log has 10.00."""
     await append(shop, price("10.00", sku=sku))
     [result] = await shop.append([price("12.00", sku=sku)])
     assert result.outcome == "conflict"
@@ -58,7 +58,7 @@ async def conflict(shop: Shop, sku: str = SKU) -> DeadLetter:
 
 
 async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]:
-    """Letters of prices that no door would let in."""
+    """Dead letters of prices that no validator would accept."""
     moment = MOMENT.encode()
     state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (moment, moment)
     streams = [stream_of(price("1.00", sku=sku)) for sku in skus]
@@ -68,7 +68,7 @@ async def smuggled(shop: Shop, *skus: str, version: int = 2) -> list[DeadLetter]
 
 
 async def delivered(shop: Shop, body: bytes = b"\xff\0 no JSON", identifier: str = "msg_1") -> DeadLetter:
-    """The letter of a request of which no event could be made."""
+    """The dead letter of a request that could not be turned into events."""
     headers = {"webhook-id": identifier, "content-type": "text/plain"}
     dead_letter = dead_letter_of_request("erp", body, "no sku\0 in \ud800 it", identifier=identifier, headers=headers)
     await shop.store.dead_letters.add([dead_letter])
@@ -81,15 +81,15 @@ async def amount(shop: Shop, channel: str = CHANNEL) -> str:
 
 
 async def resolved(shop: Shop) -> list[DeadLetterHeader]:
-    """All letters that are not open any more."""
+    """All dead letters that are not open."""
     return (await shop.dead_letters.page(DeadLetterFilter(resolved=True))).dead_letters
 
 
-# --- pages ----------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
-async def test_pages_go_through_all_dead_letters(shop: Shop) -> None:
-    """The newest first, each once, whatever is resolved or comes on the way; the last page has no cursor."""
+async def test_lists_return_all_dead_letters(shop: Shop) -> None:
+    """Newest first, each once, whatever is resolved or added meanwhile; the last list has no cursor."""
     await append(shop, price("1.00"))
     for number in range(2, 9):
         await shop.append([price(f"{number}.00")])
@@ -122,8 +122,8 @@ CURSORS = [
 
 
 @pytest.mark.parametrize("cursor", CURSORS)
-async def test_a_cursor_that_is_none_is_told(shop: Shop, cursor: str) -> None:
-    """Only what a page has given is a cursor."""
+async def test_an_invalid_cursor_is_an_error(shop: Shop, cursor: str) -> None:
+    """Only the `next` of a list is a cursor."""
     with pytest.raises(UnknownCursor, match="is not a cursor"):
         await shop.dead_letters.page(after=cursor)
 
@@ -132,13 +132,13 @@ async def test_a_cursor_that_is_none_is_told(shop: Shop, cursor: str) -> None:
 
 
 async def retried(shop: Shop, wanted: DeadLetterFilter = OPEN) -> list[tuple[str, RetryResult]]:
-    """What becomes of all letters that are wanted."""
+    """The result of a retry of all dead letters that match."""
     with anyio.fail_after(20):
         return [each async for each in shop.dead_letters.retry_all(wanted, by="ada")]
 
 
-async def test_all_are_tried_again_once(config: Config) -> None:
-    """The oldest first, those that stay dead too, each once: more than are in memory at a time."""
+async def test_all_are_retried_once(config: Config) -> None:
+    """Oldest first, each once, also those that stay dead, and more than are in memory at a time."""
     skus = [f"S{number:02}" for number in range(45)]
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
         await append(shop, *(price("1.00", currency="USD", channel=CHANNEL, sku=sku) for sku in skus))
@@ -159,7 +159,7 @@ async def test_all_are_tried_again_once(config: Config) -> None:
 
 
 async def test_retries_end_although_dead_letters_keep_coming(shop: Shop) -> None:
-    """What comes while many are tried again is for the next time."""
+    """Dead letters added during a retry of many are left for the next one."""
     await append(shop, price("1.00"))
     await shop.append([price("2.00"), price("3.00")])
     tried = []
@@ -172,7 +172,7 @@ async def test_retries_end_although_dead_letters_keep_coming(shop: Shop) -> None
 
 
 async def test_a_dead_letter_that_was_resolved_before_is_gone(shop: Shop) -> None:
-    """Two operators at once: the second one's retry, correction or discarding changes nothing, and says so."""
+    """Of two operators' decisions on one dead letter, the second changes nothing, and is an error."""
     dead_letter = await conflict(shop)
     await shop.dead_letters.discard(dead_letter, "a test", "ada")
     assert await shop.dead_letters.retry(dead_letter) == "gone"
@@ -191,7 +191,7 @@ async def test_a_dead_letter_that_was_resolved_before_is_gone(shop: Shop) -> Non
 
 
 async def test_a_correction_of_a_conflict_counts(shop: Shop) -> None:
-    """The edited content is the version's next revision, with the operator's name; the letter keeps the original."""
+    """The edited content is the version's next revision, with the operator's name; the dead letter keeps the original."""
     dead_letter = await conflict(shop)
     await shop.catch_up()
     result = await shop.dead_letters.correct(dead_letter, GOOD, "ada")
@@ -211,7 +211,7 @@ async def test_a_correction_of_a_conflict_counts(shop: Shop) -> None:
 
 
 async def test_after_a_correction_the_source_changes_nothing(shop: Shop) -> None:
-    """What stood is a duplicate, what was corrected contradicts the correction, once; a newer version counts."""
+    """The head of before is a duplicate, the corrected event conflicts once, and a newer version counts."""
     dead_letter = await conflict(shop)
     await shop.dead_letters.correct(dead_letter, GOOD, "ada")
     results = await shop.append([price("10.00"), price("12.00"), price("12.00"), price("15.00")])
@@ -227,7 +227,7 @@ async def test_after_a_correction_the_source_changes_nothing(shop: Shop) -> None
 
 @pytest.mark.parametrize("payload", [None, b"null", b" null\n"])
 async def test_a_correction_may_withdraw(shop: Shop, payload: Payload) -> None:
-    """A payload of null takes the statement back."""
+    """A payload of null withdraws the event."""
     dead_letter = await conflict(shop)
     assert (await shop.dead_letters.correct(dead_letter, payload, "ada")).outcome == "appended"
     await shop.catch_up()
@@ -251,7 +251,7 @@ async def test_a_correction_of_what_could_not_be_folded(shop: Shop) -> None:
 
 
 async def test_a_fold_that_is_faster_leaves_the_decision(shop: Shop) -> None:
-    """A consumer folds the correction before its letter is resolved: the letter says all the same who corrected it."""
+    """If a consumer folds the correction before the dead letter is resolved, it still names the operator."""
     [dead_letter] = await smuggled(shop, SKU)
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
@@ -264,7 +264,7 @@ async def test_a_fold_that_is_faster_leaves_the_decision(shop: Shop) -> None:
 
 
 async def test_a_correction_at_another_version(shop: Shop) -> None:
-    """An operator may say at which version of the stream the content counts; it is the first there, or a revision."""
+    """An operator may name another version of the stream; the content is its first event, or its next revision."""
     dead_letter = await conflict(shop)
     result = await shop.dead_letters.correct(dead_letter, GOOD, "ada", version=5)
     assert result.outcome == "appended"
@@ -274,7 +274,7 @@ async def test_a_correction_at_another_version(shop: Shop) -> None:
 
 
 async def test_a_correction_made_twice_is_one_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the letter could not be resolved after its event was appended, the same correction finds the event."""
+    """If the dead letter could not be resolved after its event was appended, the same correction finds the event."""
     dead_letter = await conflict(shop)
     with monkeypatch.context() as patch:
         patch.setattr(shop.store.dead_letters, "resolve", _fails)
@@ -291,7 +291,7 @@ async def _fails(*_: object) -> bool:
 
 
 async def test_what_cannot_be_folded_is_no_correction_of_itself(config: Config) -> None:
-    """The very content of a projection letter, given again, is a duplicate that says so, and the letter stays open."""
+    """The same content of a projection's dead letter is a duplicate that says so, and the dead letter stays open."""
     async with pagefold.open(with_channel(config, CHANNEL, currency="USD")) as shop:
         await append(shop, own("12.00", currency="USD"))
     async with pagefold.open(config) as shop:
@@ -315,8 +315,8 @@ REFUSED: Sequence[tuple[Payload, str]] = [
 
 
 @pytest.mark.parametrize(("payload", "path"), REFUSED, ids=range(len(REFUSED)))
-async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: str) -> None:
-    """What breaks a rule is rejected with its path and reason; the letter stays open, and nothing is appended."""
+async def test_corrections_are_validated(shop: Shop, payload: Payload, path: str) -> None:
+    """An invalid correction is rejected with its path and reason; the dead letter stays open, nothing is appended."""
     dead_letter = await conflict(shop)
     result = await shop.dead_letters.correct(dead_letter, payload, "ada")
     assert result.outcome == "rejected"
@@ -329,7 +329,7 @@ async def test_corrections_come_by_the_door(shop: Shop, payload: Payload, path: 
 
 
 async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
-    """An event of another form than `sku/channel/domain/source` has no payload that could be corrected."""
+    """An event with another stream name than `sku/channel/domain/source` has no payload to correct."""
     async with shop.store.coordination.fold_transaction("pricing") as folding:
         await folding.add_dead_letters([a_dead_letter("dog-1")._replace(kind="projection", domain="pricing")])
     [dead_letter] = await shop.dead_letters.newest()
@@ -341,7 +341,7 @@ async def test_an_applications_event_is_not_corrected(shop: Shop) -> None:
 
 
 async def test_what_is_discarded_stays_so(shop: Shop) -> None:
-    """It is kept with who, when and why; it does not come back with the same event, nor when its page is folded."""
+    """Who, when and why are stored; it is not reopened by the same event, nor when its page is folded."""
     await append(shop, price("10.00"))
     [dead_letter] = await smuggled(shop, SKU)
     await shop.dead_letters.discard(dead_letter, "a known fault: ü 🎽", "ada")
@@ -361,7 +361,7 @@ async def test_what_is_discarded_stays_so(shop: Shop) -> None:
 
 
 async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> None:
-    """A letter that was resolved by a fold is open again under its number when the cause comes back."""
+    """A dead letter that a fold resolved is reopened under its number when the cause returns."""
     dollars = with_channel(config, CHANNEL, currency="USD")
     async with pagefold.open(config) as shop:
         await say(shop, own("10.00"))
@@ -378,7 +378,7 @@ async def test_what_is_folded_comes_back_when_it_fails_again(config: Config) -> 
 
 @pytest.mark.parametrize("text", ["", " \n", "\0", "\ud800", "x" * (MAX_REASON_LENGTH + 1)])
 async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None:
-    """Neither is empty, blank, too long, or a text that no store can keep."""
+    """Neither may be empty, blank, too long, or a text that a store cannot hold."""
     dead_letter = await conflict(shop)
     with pytest.raises(Rejected, match="reason: "):
         await shop.dead_letters.discard(dead_letter, text, "ada")
@@ -390,11 +390,11 @@ async def test_decisions_have_a_name_and_a_reason(shop: Shop, text: str) -> None
     assert await shop.dead_letters.newest() == [dead_letter]
 
 
-# --- deliveries -----------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------
 
 
-async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
-    """Any bytes, with headers, of a source and no domain; sent again it is the same letter, another one is not."""
+async def test_a_request_is_stored_completely(shop: Shop) -> None:
+    """Any bytes, with headers, of a source and no domain; the same request again is the same dead letter."""
     dead_letter = await delivered(shop)
     assert (dead_letter.id, dead_letter.domain, dead_letter.state, dead_letter.is_request) == (
         "ingest-1",
@@ -411,8 +411,8 @@ async def test_a_delivery_is_kept_whole(shop: Shop) -> None:
     assert (status.deliveries, sum(each.conflicts for each in status.domains)) == (3, 0)
 
 
-async def test_a_delivery_is_shown(shop: Shop) -> None:
-    """What is no JSON is shown as text, and byte by byte in base64; JSON as it is."""
+async def test_a_request_is_shown(shop: Shop) -> None:
+    """A body that is not JSON is shown as text and in base64; JSON as it is."""
     detail = await shop.dead_letters.describe(await delivered(shop))
     assert (detail.event, detail.base64) == ("\\xff\0 no JSON", "/wAgbm8gSlNPTg==")
     assert detail.headers == {"webhook-id": "msg_1", "content-type": "text/plain"}
@@ -421,8 +421,8 @@ async def test_a_delivery_is_shown(shop: Shop) -> None:
     assert (await shop.dead_letters.describe(huge)).event == {"n": 123456789012345678901234567890}
 
 
-async def test_a_delivery_is_tried_again_by_the_door_that_knows_it(shop: Shop) -> None:
-    """Without such a door it stays dead; what the door says of it counts."""
+async def test_a_request_is_retried_by_its_retrier(shop: Shop) -> None:
+    """Without a retrier it stays dead; with one, the retrier's result counts."""
     dead_letter = await delivered(shop)
     answers: list[ResolutionKind | None] = [None, "appended"]
     seen: list[DeadLetter] = []
@@ -439,8 +439,8 @@ async def test_a_delivery_is_tried_again_by_the_door_that_knows_it(shop: Shop) -
     assert [(each.resolution, each.resolved_by) for each in await resolved(shop)] == [("appended", "ada")]
 
 
-async def test_a_delivery_is_corrected_by_a_whole_event(shop: Shop) -> None:
-    """The operator says what it should have been: an event of the same source, with every rule of the door."""
+async def test_a_request_is_corrected_by_a_complete_event(shop: Shop) -> None:
+    """The operator gives the complete event: of the same source, and valid by every rule of intake."""
     dead_letter = await delivered(shop)
     document = as_document(price("15.00"))
     for payload, path in (

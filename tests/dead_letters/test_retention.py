@@ -1,4 +1,4 @@
-"""For how long what dead letters say is kept: then it is gone, the letter stays, and nobody can overlook it."""
+"""Retention: the bodies of dead letters are removed after a time, the dead letters stay, and operators are warned."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ BODY = json.dumps({"customer": NAME}).encode()
 
 
 def request(number: int = 0, at: str = OLD) -> NewDeadLetter:
-    """An order that came to the wrong address."""
+    """A request that came to the wrong address."""
     body = b'{"customer":"%b","n":%d}' % (NAME.encode(), number)
     headers = {"x-shopify-topic": NAME}
     return dead_letter_of_request("erp", body, f"sku: {NAME!r}", headers=headers)._replace(recorded_at=at)
@@ -34,21 +34,21 @@ def conflict(number: int = 0, at: str = OLD) -> NewDeadLetter:
     return a_dead_letter(version=number, error=NAME)._replace(state=BODY, recorded_at=at)
 
 
-async def bury(store: Store, *dead_letters: NewDeadLetter) -> None:
-    """Keeps what could not be folded."""
+async def add_projection_dead_letters(store: Store, *dead_letters: NewDeadLetter) -> None:
+    """Stores dead letters of events that could not be folded."""
     async with store.coordination.fold_transaction("inventory") as folding:
         await folding.add_dead_letters([each._replace(kind="projection") for each in dead_letters])
 
 
-async def whole(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
-    """Every letter, the oldest number first."""
+async def all_dead_letters(store: Store, *, resolved: bool = False) -> list[DeadLetter]:
+    """Every dead letter, oldest number first."""
     listed = await store.dead_letters.oldest(DeadLetterFilter(resolved=resolved))
     found = [await store.dead_letters.get(each.kind, each.number) for each in listed]
     return sorted([each for each in found if each is not None], key=lambda each: (each.kind, each.number))
 
 
 def emptied(**counts: int) -> list[PurgedCount]:
-    """As `Retention` tells it: by the words that the configuration has."""
+    """The counts that `Retention` returns, by the keys of the configuration."""
     return [
         PurgedCount(sort, resolved, counts.get(sort + ("_resolved" if resolved else ""), 0))
         for sort in ("request", "conflict", "projection")
@@ -57,18 +57,18 @@ def emptied(**counts: int) -> list[PurgedCount]:
 
 
 async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
-    """Open and resolved, each after its own time; the letter stays, with when, which stream, and by whom."""
+    """Open and resolved, each after its own time; the dead letter keeps when, which stream, and by whom."""
     dead_letters = store.dead_letters
     await dead_letters.add([request(), request(1, RECENT), conflict(), conflict(1, RECENT), conflict(2)])
-    await bury(store, conflict(), conflict(1, RECENT))
-    [third] = [each for each in await whole(store) if each.originator_version == 2]
+    await add_projection_dead_letters(store, conflict(), conflict(1, RECENT))
+    [third] = [each for each in await all_dead_letters(store) if each.originator_version == 2]
     await dead_letters.resolve(third.kind, third.number, Resolution("discarded", OLD, "ada", "a test"))
     retention = Retention(dead_letters, DeadLettersConfig())
     expected = emptied(request=1, conflict=1, conflict_resolved=1, projection=1)
     assert await retention.overdue() == expected
     assert await retention.enforce("ada") == expected
     assert await retention.enforce("ada") == emptied()
-    for dead_letter in (*await whole(store), *await whole(store, resolved=True)):
+    for dead_letter in (*await all_dead_letters(store), *await all_dead_letters(store, resolved=True)):
         was_old = dead_letter.recorded_at == OLD
         assert (dead_letter.state == b"") is (dead_letter.error == REMOVED) is was_old
         assert (dead_letter.purged_by, dead_letter.purged_at is not None) == (
@@ -76,19 +76,19 @@ async def test_what_is_too_old_is_removed_by_kind(store: Store) -> None:
         )
         assert (NAME in str(dead_letter)) is not was_old
     assert await dead_letters.count() == 6
-    [resolved] = await whole(store, resolved=True)
+    [resolved] = await all_dead_letters(store, resolved=True)
     assert (resolved.resolution, resolved.resolved_by, resolved.reason) == ("discarded", "ada", "a test")
 
 
 @pytest.mark.parametrize(
     "sort", ["request", "request_resolved", "conflict", "conflict_resolved", "projection", "projection_resolved"]
 )
-async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
-    """A setting counts for its kind alone; a resolved letter is as old as its resolution."""
+async def test_each_kind_has_its_own_time(store: Store, sort: str) -> None:
+    """A setting applies to its kind only; a resolved dead letter is as old as its resolution."""
     dead_letters = store.dead_letters
     await dead_letters.add([request(0, MOMENT), request(1, MOMENT), conflict(0, MOMENT), conflict(1, MOMENT)])
-    await bury(store, conflict(0, MOMENT), conflict(1, MOMENT))
-    for dead_letter in await whole(store):
+    await add_projection_dead_letters(store, conflict(0, MOMENT), conflict(1, MOMENT))
+    for dead_letter in await all_dead_letters(store):
         if dead_letter.number % 2 == 0:
             await dead_letters.resolve(
                 dead_letter.kind, dead_letter.number, Resolution("discarded", MOMENT, "ada", "a test")
@@ -99,8 +99,8 @@ async def test_each_time_is_one_of_its_own(store: Store, sort: str) -> None:
     assert found == emptied(**{sort: 1})
 
 
-async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No transaction empties more than a step has; what fails between them is gone on with later."""
+async def test_it_works_in_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction empties more than a step; after a failure between two steps, the rest is removed later."""
     await store.dead_letters.add([request(number) for number in range(2 * STEP + 5)])
     real, steps = store.dead_letters.purge, 0
 
@@ -119,49 +119,51 @@ async def test_it_goes_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatc
         await retention.enforce()
     assert await retention.overdue() == emptied(request=STEP + 5)
     assert await retention.enforce() == emptied(request=STEP + 5)
-    assert {dead_letter.purged_by for dead_letter in await whole(store)} == {"retention"}
+    assert {dead_letter.purged_by for dead_letter in await all_dead_letters(store)} == {"retention"}
 
 
 async def test_a_step_is_bounded_in_bytes(store: Store) -> None:
-    """It ends with the letter that reaches the bound: one is emptied however large it is."""
+    """A step ends with the dead letter that reaches the bound; one is emptied however large it is."""
     large = [request(number, f"2020-01-0{number}T00:00:00.000000Z") for number in range(1, 6)]
     await store.dead_letters.add([each._replace(state=b"x" * 1_000) for each in large])
     [expiry, *_] = Retention(store.dead_letters, DeadLettersConfig())._expiries()
     steps = [await store.dead_letters.purge(expiry, Purge(REMOVED, MOMENT, "ada"), limit=9, size=n) for n in (1, 1_001)]
     assert steps == [1, 2]
-    assert [dead_letter.purged_at is None for dead_letter in await whole(store)].count(True) == 2
-    left = [dead_letter for dead_letter in await whole(store) if dead_letter.purged_at is None]
+    assert [dead_letter.purged_at is None for dead_letter in await all_dead_letters(store)].count(True) == 2
+    left = [dead_letter for dead_letter in await all_dead_letters(store) if dead_letter.purged_at is None]
     assert [dead_letter.recorded_at for dead_letter in left] == [each.recorded_at for each in large[3:]]
 
 
-async def test_what_comes_again_is_there_again(store: Store) -> None:
-    """Under its number, as of now, with what it says; unless somebody has decided that nothing is to be done."""
+async def test_a_repeated_dead_letter_is_reopened(store: Store) -> None:
+    """It is reopened under its number with its body, as of now, unless an operator discarded it."""
     dead_letters = store.dead_letters
     await dead_letters.add([request(), conflict()])
     await Retention(dead_letters, DeadLettersConfig()).enforce()
-    before = await whole(store)
+    before = await all_dead_letters(store)
     await dead_letters.resolve("ingest", before[1].number, Resolution("discarded", MOMENT, "ada", "a test"))
     await dead_letters.add([request(at=RECENT), conflict(at=RECENT)])
-    [again] = await whole(store)
+    [again] = await all_dead_letters(store)
     assert (again.number, again.state, again.recorded_at) == (before[0].number, request().state, RECENT)
     assert (again.purged_at, again.purged_by, json.loads(again.headers)) == (None, None, {"x-shopify-topic": NAME})
-    [decided] = await whole(store, resolved=True)
+    [decided] = await all_dead_letters(store, resolved=True)
     assert (decided.state, decided.error) == (b"", REMOVED)
     await dead_letters.add([request(at=OLD)._replace(state=b"another text of the same digest")])
-    assert (await whole(store))[0].state == request().state
+    assert (await all_dead_letters(store))[0].state == request().state
 
 
-async def test_what_is_open_and_lost_is_told(config: Config) -> None:
-    """A week before and for as long as it is open; what the log has as well is not. It cannot be tried again."""
+async def test_open_dead_letters_without_bodies_are_reported(config: Config) -> None:
+    """Warned of a week before and while it is open, unless the log has the content too. It cannot be retried."""
     async with pagefold.open(config) as shop:
         await shop.store.dead_letters.add([request(), conflict(), request(1, RECENT)])
-        await bury(shop.store, conflict())
+        await add_projection_dead_letters(shop.store, conflict())
         assert await shop.retention.outlook() == Outlook(2, 0)
         await shop.retention.enforce()
         assert await shop.retention.outlook() == Outlook(0, 2)
         status = await shop.status()
         assert (status.expiring, status.purged, status.deliveries) == (0, 2, 2)
-        lost = [each for each in await whole(shop.store) if each.kind == "ingest" and each.purged_at is not None]
+        lost = [
+            each for each in await all_dead_letters(shop.store) if each.kind == "ingest" and each.purged_at is not None
+        ]
         for dead_letter in lost:
             assert await shop.dead_letters.retry(dead_letter) == "still dead"
             detail = await shop.dead_letters.describe(dead_letter)
@@ -173,28 +175,28 @@ async def test_what_is_open_and_lost_is_told(config: Config) -> None:
         assert await Retention(shop.store.dead_letters, soon).outlook() == Outlook(0, 0)
 
 
-async def test_a_named_dead_letter_is_emptied_at_once(store: Store) -> None:
-    """Whatever its age, once; by somebody with a name."""
+async def test_a_named_dead_letter_is_emptied_immediately(store: Store) -> None:
+    """Whatever its age, once; the operator needs a name."""
     await store.dead_letters.add([request(at=RECENT)])
     retention = Retention(store.dead_letters, DeadLettersConfig())
-    [dead_letter] = await whole(store)
+    [dead_letter] = await all_dead_letters(store)
     with pytest.raises(Rejected, match="operator"):
         await retention.empty(dead_letter, "")
     assert await retention.empty(dead_letter, "ada")
     assert not await retention.empty(dead_letter, "bob")
     assert not await store.dead_letters.purge_one("projection", dead_letter.number, Purge(REMOVED, MOMENT, "bob"))
-    assert [each.purged_by for each in await whole(store)] == ["ada"]
+    assert [each.purged_by for each in await all_dead_letters(store)] == ["ada"]
 
 
 async def emptied_soon(shop: Shop) -> None:
-    """Returns when the first letter has lost what it said."""
+    """Returns when the first dead letter has lost its body."""
     with anyio.fail_after(30):
         while (await shop.dead_letters.get("ingest-1")).purged_at is None:  # noqa: ASYNC110  # the store tells nobody
             await anyio.sleep(0.02)
 
 
 async def test_a_worker_enforces_it(shop: Shop) -> None:
-    """Beside the folding, from its start on; a store that fails is no reason to end."""
+    """Beside the consumers, from its start; a failing store does not end it."""
     await shop.store.dead_letters.add([request()])
 
     async with anyio.create_task_group() as group:
@@ -204,7 +206,7 @@ async def test_a_worker_enforces_it(shop: Shop) -> None:
 
 
 async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folding goes on meanwhile, and what is too old goes as soon as it can."""
+    """Folding continues, and the bodies are removed as soon as possible."""
     await shop.store.dead_letters.add([request()])
     real, failures = shop.store.dead_letters.purge, [StoreUnavailable("here", OSError("gone"))]
 
@@ -224,13 +226,13 @@ async def test_a_store_that_fails_is_asked_later(shop: Shop, monkeypatch: pytest
 
 @on_sqlite
 def test_the_file_has_none_of_it(config: Config, tmp_path: Path) -> None:
-    """What is removed is overwritten, and is found neither in the database nor in what stands beside it."""
+    """Removed bodies are overwritten: neither the database nor the files beside it contain them."""
     large = request()._replace(state=NAME.encode() * 3_000)
 
     async def purge() -> None:
         async with pagefold.open(config) as shop:
             await shop.store.dead_letters.add([large, conflict()])
-            await bury(shop.store, conflict())
+            await add_projection_dead_letters(shop.store, conflict())
             await shop.retention.enforce()
 
     anyio.run(purge)
@@ -240,7 +242,7 @@ def test_the_file_has_none_of_it(config: Config, tmp_path: Path) -> None:
 
 
 def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too old, or what is named; first it may be asked what that would be. The status tells what is lost."""
+    """It purges what is too old, or what is named, and can list it first. The status reports what is lost."""
     place = settle(tmp_path, store_url, monkeypatch)
     config = Config.load(place / "pagefold.toml")
 
@@ -274,7 +276,7 @@ def test_the_command_purges(tmp_path: Path, store_url: str, monkeypatch: pytest.
 
 
 def test_a_time_is_a_number_of_days() -> None:
-    """More than none, and no more than a hundred years."""
+    """More than none, and at most a hundred years."""
     for days in (0, -1, 36_501, "90"):
         with pytest.raises(pagefold.ConfigurationError, match=r"dead_letters\.request_days"):
             Config.parse(document(dead_letters={"request_days": days}))

@@ -1,4 +1,4 @@
-"""Deliveries of those who cannot mend what they send: nothing of them is lost, and nothing is kept twice."""
+"""Requests of senders that cannot correct their data: nothing is lost, and nothing is stored twice."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ WORD = "__debezium_unavailable_value"
 
 
 def configured(url: str, hook: Document = HOOK, tables: Document = TABLES, **http: object) -> Config:
-    """The shop, whose prices come by webhook and as changes of a table."""
+    """A shop whose prices come by webhook and by CDC."""
     parsed = document(url, http={"max_body_bytes": 16 * 1024 * 1024} | http)
     parsed["sources"]["erp"] = {"domains": ["pricing"], "webhook": hook, "cdc": tables}
     return Config.parse(parsed, store=url)
@@ -57,13 +57,13 @@ def configured(url: str, hook: Document = HOOK, tables: Document = TABLES, **htt
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """With its mapping as it should be."""
+    """The same with a correct mapping."""
     return configured(store_url)
 
 
 @asynccontextmanager
 async def sender(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Who delivers for the source erp."""
+    """The sender of the source erp."""
     async with client_of(service_of(shop, None, environment=ENVIRONMENT), "erp") as client:
         yield client
 
@@ -78,57 +78,57 @@ def delivery(*rows: object, revision: object = 1, **more: object) -> bytes:
     return json.dumps({"revision": revision, "at": AT, "data": {"rows": rows, "count": len(rows)}, **more}).encode()
 
 
-def stated(sku: object, amount: object = "1.00", lsn: object = 1, **more: object) -> Document:
-    """A row of a table that was written."""
+def written(sku: object, amount: object = "1.00", lsn: object = 1, **more: object) -> Document:
+    """A CDC message of a row that was written."""
     return envelope("c", None, {"item": sku, "price": amount, **more}, lsn=lsn)
 
 
 def changes(*messages: object) -> bytes:
-    """Some messages of Debezium, in an array."""
+    """Debezium messages, in an array."""
     return json.dumps(messages).encode()
 
 
 async def post(client: httpx2.AsyncClient, via: str, body: bytes, **headers: str) -> httpx2.Response:
-    """The answer to a delivery by webhook or as changes of a table."""
+    """The response to a webhook or CDC request."""
     signature = base64.b64encode(hmac.digest(b"hush", body, hashlib.sha256)).decode()
     sent = {"x-hmac": signature, "content-type": "application/json"} | headers
     return await client.post(f"/v1/{via}/erp", content=body, headers=sent)
 
 
-async def told(client: httpx2.AsyncClient, via: str, body: bytes, **headers: str) -> list[str]:
-    """The outcomes, when the delivery is taken."""
+async def outcomes_in(client: httpx2.AsyncClient, via: str, body: bytes, **headers: str) -> list[str]:
+    """The outcomes of an accepted request."""
     answer = await post(client, via, body, **headers)
     assert answer.status_code == 202, answer.text
     return [each["outcome"] for each in answer.json()["results"]]
 
 
 async def skus(shop: Shop) -> list[str]:
-    """Those of the log, in its order."""
+    """The SKUs in the log, in order."""
     return [each.originator_id.partition("/")[0] for each in await everything(shop.store)]
 
 
-async def kept(shop: Shop) -> list[bytes]:
-    """What is in open letters, the oldest first."""
+async def kept_bodies(shop: Shop) -> list[bytes]:
+    """The bodies of open dead letters, oldest first."""
     return [dead_letter.state for dead_letter in reversed(await shop.dead_letters.newest())]
 
 
-# --- a part by itself -----------------------------------------------------------------------------
+# --- single parts -----------------------------------------------------------------------------
 
 
 async def test_what_cannot_be_taken_is_kept_part_by_part(store_url: str) -> None:
-    """Alone, whichever way it came, beside what is taken; sent again in other company, nothing is kept twice."""
-    rows = [stated("A"), stated("B", "free"), stated(None), {"op": "?", "source": {}}, stated("C")]
+    """Each failed part alone, whichever way it came; sent again with other parts, it is not stored twice."""
+    rows = [written("A"), written("B", "free"), written(None), {"op": "?", "source": {}}, written("C")]
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
-        assert await told(client, "cdc", changes(*rows)) == ["appended", "kept", "kept", "kept", "appended"]
-        assert await told(client, "cdc", changes(*rows[3:], rows[1])) == ["kept", "duplicate", "kept"]
-        assert await told(client, "cdc", json.dumps(rows[2]).encode()) == ["kept"]
+        assert await outcomes_in(client, "cdc", changes(*rows)) == ["appended", "kept", "kept", "kept", "appended"]
+        assert await outcomes_in(client, "cdc", changes(*rows[3:], rows[1])) == ["kept", "duplicate", "kept"]
+        assert await outcomes_in(client, "cdc", json.dumps(rows[2]).encode()) == ["kept"]
         lines = b"\n".join(json.dumps(each).encode() for each in rows)
-        assert await told(client, "cdc", lines) == ["duplicate", "kept", "kept", "kept", "duplicate"]
-        assert [json.loads(state) for state in await kept(shop)] == rows[1:4]
+        assert await outcomes_in(client, "cdc", lines) == ["duplicate", "kept", "kept", "kept", "duplicate"]
+        assert [json.loads(state) for state in await kept_bodies(shop)] == rows[1:4]
         body = delivery(row("D"), row("E", "dear"), row(7.5), row("F"), sender="erp")
         for outcome in ("appended", "duplicate"):
-            assert await told(client, "webhooks", body) == [outcome, "kept", "kept", outcome]
-        assert [json.loads(state) for state in (await kept(shop))[3:]] == [
+            assert await outcomes_in(client, "webhooks", body) == [outcome, "kept", "kept", outcome]
+        assert [json.loads(state) for state in (await kept_bodies(shop))[3:]] == [
             json.loads(delivery(row(*each), sender="erp")) | {"data": {"rows": [row(*each)], "count": 4}}
             for each in (("E", "dear"), (7.5,))
         ]
@@ -136,16 +136,16 @@ async def test_what_cannot_be_taken_is_kept_part_by_part(store_url: str) -> None
 
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
-async def test_a_part_is_tried_again_when_the_mapping_is_mended(store_url: str, via: str) -> None:
-    """Each by itself, and the letters of what is still wrong stay; what was taken before is no obstacle."""
+async def test_a_part_is_retried_when_the_mapping_is_corrected(store_url: str, via: str) -> None:
+    """Each part alone; those that still fail stay dead letters, and those accepted before are no obstacle."""
     wrong_hook = HOOK | {"paths": HOOK["paths"] | {"payload": {"amount": "net"}}}
     wrong_tables = TABLES | {"columns": TABLES["columns"] | {"payload": {"amount": "net"}}}
     both = [("A", "1.00", "2.00"), ("B", "1.00", "free"), ("C", "cheap", "free")]
     items = [row(sku, amount, net=net) for sku, amount, net in both]
-    messages = [stated(sku, amount, net=net) for sku, amount, net in both]
+    messages = [written(sku, amount, net=net) for sku, amount, net in both]
     body = delivery(*items) if via == "webhooks" else changes(*messages)
     async with pagefold.open(configured(store_url, wrong_hook, wrong_tables)) as shop, sender(shop) as client:
-        assert await told(client, via, body) == ["appended", "kept", "kept"]
+        assert await outcomes_in(client, via, body) == ["appended", "kept", "kept"]
         assert [each async for each in shop.dead_letters.retry_all()] == [
             ("ingest-1", "still dead"),
             ("ingest-2", "still dead"),
@@ -167,47 +167,47 @@ async def test_a_part_is_tried_again_when_the_mapping_is_mended(store_url: str, 
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[1,", b'"text"', b"<xml/>", b'{"a":1,"a":2}', b"[" * 9_000])
-async def test_what_nobody_understands_is_kept_whole(shop: Shop, body: bytes) -> None:
-    """Byte by byte, whatever its type is said to be, once: of senders who are known. Of others it is not."""
+async def test_an_unreadable_request_is_stored_completely(shop: Shop, body: bytes) -> None:
+    """Byte by byte, whatever its content type, once, of authenticated senders. Of others it is not."""
     async with sender(shop) as client:
         for via in ("webhooks", "cdc"):
             for media_type in ("application/json", "text/xml", "nonsense"):
-                assert await told(client, via, body, **{"content-type": media_type}) == ["kept"]
-        assert await kept(shop) == [body, body]
+                assert await outcomes_in(client, via, body, **{"content-type": media_type}) == ["kept"]
+        assert await kept_bodies(shop) == [body, body]
         stranger = await post(client, "webhooks", body + b" ", **{"x-hmac": "AAAA"})
         assert problem_in(stranger)["status"] == 401
     async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as nobody:
         assert problem_in(await post(nobody, "cdc", body + b" "))["status"] == 401
-    assert len(await kept(shop)) == 2
+    assert len(await kept_bodies(shop)) == 2
 
 
-async def test_an_element_of_an_array_stands_in_the_same_dead_letter_as_a_line(shop: Shop) -> None:
-    """A mark in front of the text is passed over, and does not make another letter of what follows."""
+async def test_an_element_of_an_array_is_the_same_dead_letter_as_a_line(shop: Shop) -> None:
+    """A byte order mark is skipped, and does not make another dead letter of the rest."""
     async with sender(shop) as client:
-        message = json.dumps(stated("A", "free")).encode()
+        message = json.dumps(written("A", "free")).encode()
         for body in (message, b"[%b]" % message, b"%b\n%b\n" % (message, message)):
-            assert set(await told(client, "cdc", body)) == {"kept"}
-        assert await told(client, "cdc", b"\xef\xbb\xbf[%b]" % json.dumps(stated("B")).encode()) == ["appended"]
-        assert await told(client, "webhooks", b"\xef\xbb\xbf" + delivery(row("C"))) == ["appended"]
-    assert await kept(shop) == [message]
+            assert set(await outcomes_in(client, "cdc", body)) == {"kept"}
+        assert await outcomes_in(client, "cdc", b"\xef\xbb\xbf[%b]" % json.dumps(written("B")).encode()) == ["appended"]
+        assert await outcomes_in(client, "webhooks", b"\xef\xbb\xbf" + delivery(row("C"))) == ["appended"]
+    assert await kept_bodies(shop) == [message]
 
 
-# --- however large --------------------------------------------------------------------------------
+# --- large requests --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
 async def test_a_delivery_may_hold_what_the_body_can(store_url: str, via: str) -> None:
-    """More events, and more bytes, than one event may have; what failed is kept without the others, and mended."""
+    """More events, and more bytes, than one event may have; what failed is stored without the rest, and retried."""
     many = [(f"S{number:05}", "dear" if number in (7, 6_001) else "1.00") for number in range(6_003)]
-    make: Callable[..., Document] = row if via == "webhooks" else stated
+    make: Callable[..., Document] = row if via == "webhooks" else written
     parts = [make(sku, amount, more="x" * 400) for sku, amount in many]
     body = delivery(*parts) if via == "webhooks" else changes(*parts)
     assert len(body) > 2 * 1024 * 1024
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
-        outcomes = await told(client, via, body)
+        outcomes = await outcomes_in(client, via, body)
         assert [number for number, outcome in enumerate(outcomes) if outcome != "appended"] == [7, 6_001]
-        assert {len(state) < 1_200 for state in await kept(shop)} == {True}
-        assert set(await told(client, via, body)) == {"duplicate", "kept"}
+        assert {len(state) < 1_200 for state in await kept_bodies(shop)} == {True}
+        assert set(await outcomes_in(client, via, body)) == {"duplicate", "kept"}
         assert await shop.dead_letters.count() == 2
         assert len(await skus(shop)) == 6_001
         dead_letter = await shop.dead_letters.get("ingest-2")
@@ -223,13 +223,13 @@ async def test_a_delivery_may_hold_what_the_body_can(store_url: str, via: str) -
 
 
 async def test_the_limit_is_one_for_an_event(shop: Shop) -> None:
-    """One event above it is kept, and those beside it are taken; what has no place in an event does not count."""
+    """One event above the limit is a dead letter, and the others are accepted; extra fields do not count."""
     async with sender(shop) as client:
         huge = "x" * (1024 * 1024)
         body = delivery(row("A"), row("B", tax=huge), row("C", photo=huge), receipt=huge)
-        assert await told(client, "webhooks", body) == ["appended", "kept", "appended"]
-        body = changes(stated("D"), stated("E", tax=huge), stated("F", photo=huge))
-        assert await told(client, "cdc", body) == ["appended", "kept", "appended"]
+        assert await outcomes_in(client, "webhooks", body) == ["appended", "kept", "appended"]
+        body = changes(written("D"), written("E", tax=huge), written("F", photo=huge))
+        assert await outcomes_in(client, "cdc", body) == ["appended", "kept", "appended"]
         assert await skus(shop) == ["A", "C", "D", "F"]
         assert {dead_letter.error for dead_letter in await shop.dead_letters.newest()} == {
             "payload: has 1048624 bytes; at most 1048576 are allowed"
@@ -238,9 +238,9 @@ async def test_the_limit_is_one_for_an_event(shop: Shop) -> None:
         assert problem_in(too_large)["status"] == 413
 
 
-# --- whenever it crashes --------------------------------------------------------------------------
+# --- failures --------------------------------------------------------------------------
 
-CRASHES = ["before the append", "behind the append", "before the letters", "behind the letters"]
+CRASHES = ["before the append", "after the append", "before the dead letters", "after the dead letters"]
 
 
 @pytest.mark.parametrize("crash", CRASHES)
@@ -248,9 +248,9 @@ CRASHES = ["before the append", "behind the append", "before the letters", "behi
 async def test_what_is_not_durable_is_not_acknowledged(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, via: str, crash: str
 ) -> None:
-    """The store fails once, anywhere: the answer is a 5xx, and the same delivery ends as if nothing had been."""
+    """The store fails once, at any point: the response is a 5xx, and the same request then ends as if it had not."""
     parts = [("A", "1.00"), ("B", "free"), ("C", "2.00")]
-    body = delivery(*[row(*each) for each in parts]) if via == "webhooks" else changes(*[stated(*e) for e in parts])
+    body = delivery(*[row(*each) for each in parts]) if via == "webhooks" else changes(*[written(*e) for e in parts])
     when, what = crash.split(" the ")
     owner, name = (shop._appender, "_insert") if what == "append" else (shop.store.dead_letters, "add")
     real = getattr(owner, name)
@@ -264,55 +264,53 @@ async def test_what_is_not_durable_is_not_acknowledged(
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, failing)
             assert (await post(client, via, body)).status_code == 503
-        outcomes = await told(client, via, body)
+        outcomes = await outcomes_in(client, via, body)
     assert [each for each in outcomes if each == "kept"] == ["kept"]
     assert set(outcomes) <= {"appended", "duplicate", "kept"}
     assert await skus(shop) == ["A", "C"]
-    assert len(await kept(shop)) == 1
+    assert len(await kept_bodies(shop)) == 1
 
 
 async def test_nothing_is_kept_of_what_is_not_taken(shop: Shop) -> None:
-    """While nothing more is taken, the whole is to be sent again, and no part of it is in dead letters.
+    """While appends are refused, the complete request must be sent again, and no part of it is in dead letters.
 
-    It is 503: some who send take any 4xx for good.
+    It is 503: some senders take any 4xx as final.
     """
     async with sender(shop) as client:
-        for via, body in (("webhooks", delivery(row("A", "free"))), ("cdc", changes(stated("A", "free")))):
+        for via, body in (("webhooks", delivery(row("A", "free"))), ("cdc", changes(written("A", "free")))):
             shop._appender.queued = shop.config.append.queue
             answer = await post(client, via, body)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             shop._appender.queued = 0
-    assert await kept(shop) == []
+    assert await kept_bodies(shop) == []
 
 
-async def test_senders_that_cannot_wait_are_told_when_to_come_again(
-    store_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While folding is far behind, 503 with the time; whoever is asked for an event is told 429."""
+async def test_senders_that_cannot_wait_get_a_time_to_retry(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While folding is far behind, 503 with `Retry-After`; a sender of events gets 429."""
     monkeypatch.setattr("pagefold.engine.reading.lag_cache.FRESH_SECONDS", 0.0)
     async with pagefold.open(configured(store_url, HOOK, TABLES, lag_seconds=0.001)) as shop:
         async with sender(shop) as client:
-            assert await told(client, "webhooks", delivery(row("A"))) == ["appended"]
-            for via, body in (("webhooks", delivery(row("A", "2.00"))), ("cdc", changes(stated("A")))):
+            assert await outcomes_in(client, "webhooks", delivery(row("A"))) == ["appended"]
+            for via, body in (("webhooks", delivery(row("A", "2.00"))), ("cdc", changes(written("A")))):
                 answer = await post(client, via, body)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
                 assert "behind" in answer.json()["detail"]
             described = (await client.get("/openapi.json")).json()["paths"]
         for path, has in (("/v1/webhooks/{source}", False), ("/v1/cdc/{source}", False), ("/v1/events", True)):
             assert ("429" in described[path]["post"]["responses"]) is has
-        assert await kept(shop) == []
+        assert await kept_bodies(shop) == []
 
 
-# --- what waits behind a letter -------------------------------------------------------------------
+# --- waiting for a dead letter -------------------------------------------------------------------
 
 
-async def test_what_did_not_change_waits_for_what_is_in_dead_letters(shop: Shop) -> None:
-    """A change is not completed with what was overtaken by a row that nobody could take; then both are, in order."""
-    first, bad, last = stated("A", tax="low"), stated("A", "free", 2, tax="high"), stated("A", "3.00", 3, tax=WORD)
+async def test_a_partial_change_waits_for_a_dead_letter_of_its_stream(shop: Shop) -> None:
+    """A partial change is not completed with a value that an unaccepted row overtook; later both are, in order."""
+    first, bad, last = written("A", tax="low"), written("A", "free", 2, tax="high"), written("A", "3.00", 3, tax=WORD)
     async with sender(shop) as client:
-        assert await told(client, "cdc", changes(first)) == ["appended"]
-        assert await told(client, "cdc", changes(bad, last)) == ["kept", "kept"]
-        assert await told(client, "cdc", changes(last)) == ["kept"]
+        assert await outcomes_in(client, "cdc", changes(first)) == ["appended"]
+        assert await outcomes_in(client, "cdc", changes(bad, last)) == ["kept", "kept"]
+        assert await outcomes_in(client, "cdc", changes(last)) == ["kept"]
     oldest, waiting = reversed(await shop.dead_letters.newest())
     assert "version 2, which has it, is in dead letters" in waiting.error
     assert await shop.dead_letters.retry(waiting) == "still dead"
@@ -324,15 +322,15 @@ async def test_what_did_not_change_waits_for_what_is_in_dead_letters(shop: Shop)
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
 @pytest.mark.parametrize("scope", ["erp", "A/*/pricing/erp", None])
-async def test_what_waited_is_of_the_epoch_in_which_it_came(store_url: str, via: str, scope: str | None) -> None:
-    """A counter that began anew meanwhile is not overtaken by what is tried again; without that it is news."""
-    old, new = (row("A", "free", net="7.00"), row("A", "1.00")), (stated("A", "free", 100, net="7.00"), stated("A"))
+async def test_a_retry_has_the_epoch_of_its_request(store_url: str, via: str, scope: str | None) -> None:
+    """A counter that restarted meanwhile is not overtaken by the retry; without a restart the retry is news."""
+    old, new = (row("A", "free", net="7.00"), row("A", "1.00")), (written("A", "free", 100, net="7.00"), written("A"))
     bodies = {"webhooks": (delivery(old[0], revision=100), delivery(old[1])), "cdc": tuple(map(changes, new))}[via]
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
-        assert await told(client, via, bodies[0]) == ["kept"]
+        assert await outcomes_in(client, via, bodies[0]) == ["kept"]
         if scope is not None:
             await shop.epochs.raise_epoch(scope, reason="its counter was restored", operator="ada")
-        assert await told(client, via, bodies[1]) == ["appended"]
+        assert await outcomes_in(client, via, bodies[1]) == ["appended"]
     net = {"payload": {"amount": "net"}}
     mended = HOOK | {"paths": HOOK["paths"] | net}, TABLES | {"columns": TABLES["columns"] | net}
     async with pagefold.open(configured(store_url, *mended)) as shop:
@@ -342,11 +340,11 @@ async def test_what_waited_is_of_the_epoch_in_which_it_came(store_url: str, via:
         assert (await section(shop, "pricing", sku="A"))["amount"] == amount
 
 
-async def test_what_waited_is_of_its_epoch_where_the_source_names_the_next(shop: Shop) -> None:
-    """Also where nobody has raised one: the stream itself tells when it entered it."""
-    body = changes(stated("A", "free", 100, tax="low"))
+async def test_a_retry_has_its_epoch_where_the_source_names_the_next(shop: Shop) -> None:
+    """Also if no epoch was raised: the stream itself names the epoch it entered."""
+    body = changes(written("A", "free", 100, tax="low"))
     async with sender(shop) as client:
-        assert await told(client, "cdc", body) == ["kept"]
+        assert await outcomes_in(client, "cdc", body) == ["kept"]
     for version in range(1, 60):
         await append(shop, msgspec.structs.replace(price("2.00", sku="A", version=version), epoch=1))
     dead_letter = await shop.dead_letters.get("ingest-1")
@@ -356,21 +354,21 @@ async def test_what_waited_is_of_its_epoch_where_the_source_names_the_next(shop:
     assert await past.of("B/*/pricing/erp") is None
 
 
-# --- what this shop does not ask for --------------------------------------------------------------
+# --- what this shop ignores --------------------------------------------------------------
 
 
 async def outcomes_of(shop: Shop, via: str, parts: Sequence[Document]) -> list[str]:
-    """What becomes of some parts in one delivery, and that nothing is kept."""
+    """The outcomes of some parts in one request, of which no dead letter is stored."""
     async with sender(shop) as client:
-        outcomes = await told(client, via, delivery(*parts) if via == "webhooks" else changes(*parts))
+        outcomes = await outcomes_in(client, via, delivery(*parts) if via == "webhooks" else changes(*parts))
     assert await shop.dead_letters.count() == 0
     return outcomes
 
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
-async def test_another_shops_channel_is_no_fault(shop: Shop, via: str) -> None:
-    """Whatever else is wrong with it: it is counted, told, and not kept. In Pagefold's own form it is an error."""
-    make: Callable[..., Document] = row if via == "webhooks" else stated
+async def test_an_unknown_channel_is_ignored(shop: Shop, via: str) -> None:
+    """Whatever else is wrong with it: it is counted, reported and not stored. In Pagefold's own format it is an error."""
+    make: Callable[..., Document] = row if via == "webhooks" else written
     parts = [
         make("A", shop="web-de"),
         make("A", "5.00 PLN", shop="web-pl"),
@@ -386,8 +384,8 @@ async def test_another_shops_channel_is_no_fault(shop: Shop, via: str) -> None:
     assert problem_in(answer)["results"][0]["path"] == "channel"
 
 
-async def test_a_row_that_moves_to_another_shop_leaves_nothing_behind(shop: Shop) -> None:
-    """And one that moves here is stated; the end of one of another shop is nothing to this one."""
+async def test_a_row_that_moves_to_another_shop_is_withdrawn(shop: Shop) -> None:
+    """A row that moves to this shop is an event; the end of a row of another shop is ignored."""
     here, there = {"item": "A", "price": "1.00", "shop": "web-de"}, {"item": "A", "price": "4.00", "shop": "web-pl"}
     moves = [
         envelope("c", None, there, lsn=1),
@@ -401,7 +399,7 @@ async def test_a_row_that_moves_to_another_shop_leaves_nothing_behind(shop: Shop
 
 
 async def test_a_channel_in_a_constant_is_one_of_the_configuration(store_url: str) -> None:
-    """Else everything would be passed over, and nobody would know."""
+    """Else every row would be ignored without an error."""
     constants = HOOK["constants"] | {"channel": "web-dee"}
     paths = {name: path for name, path in HOOK["paths"].items() if name != "channel"}
     problem = r"sources.erp.webhook.constants.channel: unknown channel 'web-dee'"
@@ -410,25 +408,28 @@ async def test_a_channel_in_a_constant_is_one_of_the_configuration(store_url: st
 
 
 async def test_a_conflict_has_its_own_dead_letter(shop: Shop) -> None:
-    """The event, not the delivery: 202, for the sender has nothing to mend."""
+    """The event, not the request: 202, for the sender has nothing to correct."""
     await append(shop, price("1.00", sku="A"), event("pricing", {"currency": "EUR", "amount": "1.00"}, sku="B"))
     async with sender(shop) as client:
-        assert await told(client, "cdc", changes(stated("A", "2.00"), stated("B"))) == ["conflict", "duplicate"]
+        assert await outcomes_in(client, "cdc", changes(written("A", "2.00"), written("B"))) == [
+            "conflict",
+            "duplicate",
+        ]
     assert await shop.dead_letters.count(DeadLetterFilter(domain="pricing")) == 1
     assert await shop.dead_letters.count(DeadLetterFilter(domain="")) == 0
 
 
-# --- parts and pieces -----------------------------------------------------------------------------
+# --- parts of a request -----------------------------------------------------------------------------
 
 
 def pieces(body: bytes, parts: Sequence[int], **settings: object) -> list[object]:
-    """The deliveries that some parts of a webhook make, decoded."""
+    """The requests made of some parts of a webhook, decoded."""
     config = configured("sqlite:///nowhere", HOOK | settings)
     return [json.loads(text) for _, text in WebhookReader(config, "erp").parse(body).divided(parts)]
 
 
-def test_a_part_has_around_it_what_the_delivery_had() -> None:
-    """Whatever path leads to the items: its names, and places in arrays, too; numbers stay as they are written."""
+def test_a_part_keeps_the_structure_around_it() -> None:
+    """Whatever the path to the items, its keys and array positions are kept_bodies; numbers stay as written."""
     body = b' {"revision": 1.50, "data": {"rows": [ {"n":1e2},{"n":2} , {"n":3.0}], "count":3}, "at":"x"}'
     around = b'{"revision":1.50,"data":{"rows":[{"n":1e2}],"count":3},"at":"x"}'
     reader = WebhookReader(configured("sqlite:///nowhere"), "erp")
@@ -437,8 +438,8 @@ def test_a_part_has_around_it_what_the_delivery_had() -> None:
     assert pieces(b'[{"deep":{"rows":[1,2]}},5]', [1], items="0.deep.rows") == [[{"deep": {"rows": [2]}}, 5]]
 
 
-def test_parts_that_would_take_too_much_alone_stay_together() -> None:
-    """Of a large delivery with much around its items, or with very many, one letter holds those that failed."""
+def test_parts_too_large_to_separate_stay_together() -> None:
+    """Of a large request with much around its items, or with very many items, one dead letter has those that failed."""
     many = delivery(*[row(f"S{number}") for number in range(9)], note="x" * 100_000)
     [together] = pieces(many, [2, 4, 5])
     assert [each["sku"] for each in together["data"]["rows"]] == ["S2", "S4", "S5"]  # type: ignore[index]  # it is an object
@@ -448,8 +449,8 @@ def test_parts_that_would_take_too_much_alone_stay_together() -> None:
 
 
 @pytest.mark.parametrize("via", ["webhook", "cdc"])
-def test_what_is_too_small_to_be_events_is_one_part(via: Entrance) -> None:
-    """So many of them would take a thousand times as long as the bytes that they are."""
+def test_tiny_elements_are_one_part(via: Entrance) -> None:
+    """So many parts would take a thousand times as long as the request's bytes."""
     parts = b"7," * 5_000
     body = b"[%b7]" % parts if via == "cdc" else b'{"data":{"rows":[%b7]}}' % parts
     make: Callable[[Config, str], Reader] = DebeziumReader if via == "cdc" else WebhookReader
@@ -460,8 +461,8 @@ def test_what_is_too_small_to_be_events_is_one_part(via: Entrance) -> None:
     assert len(found_in(reader, body.replace(b"7,", b"", 1))) == 5_000
 
 
-def test_what_looks_into_its_items_is_not_divided() -> None:
-    """Where a path leads from the delivery into the array, an item alone would say something else."""
+def test_a_mapping_that_reads_other_items_is_not_divided() -> None:
+    """If a path leads from the request into the array, a single item would have another meaning."""
     paths = HOOK["paths"] | {"sourceVersion": "$.data.rows.0.revision"}
     body = delivery(row("A"), row("B"))
     assert pieces(body, [1], paths=paths) == [json.loads(body)]
