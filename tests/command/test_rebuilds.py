@@ -205,7 +205,7 @@ def test_people_read_what_was_damaged(shop: Path) -> None:
 
 
 @on_sqlite
-def test_what_waits_for_its_consumer_is_no_drift(shop: Path) -> None:
+def test_unfolded_events_are_no_drift(shop: Path) -> None:
     """It is counted on its own."""
     assert run_pagefold("ingest", lines_file(shop / "events.ndjson", *prices())).code == 0
     ran = run_pagefold("verify")

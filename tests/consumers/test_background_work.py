@@ -1,4 +1,4 @@
-"""Workers in the background of a program: they fold for as long as the shop is open, and nobody overlooks their end."""
+"""Workers inside a program: they fold while the shop is open, and their failure is reported."""
 
 import logging
 
@@ -28,7 +28,7 @@ async def until_stopped(shop: Shop) -> None:
 
 
 async def test_what_is_appended_is_folded_while_the_shop_is_open(config: Config) -> None:
-    """Nobody calls `catch_up`; the shop is healthy, and the end of the block ends the workers."""
+    """Without a call of `catch_up`; the shop is healthy, and the end of the block ends the workers."""
     async with pagefold.open(config, work=True) as shop:
         await shop.append([price("9.90", sku="A")])
         await until_folded(shop, "A")
@@ -40,7 +40,7 @@ async def test_what_is_appended_is_folded_while_the_shop_is_open(config: Config)
         assert [each.holder for each in await shop.store.coordination.checkpoints() if each.position] != []
         await shop.append([price("8.00", sku="A", version=2)])
         with anyio.fail_after(20):
-            await shop.catch_up()  # no worker of before holds a lease
+            await shop.catch_up()  # no earlier worker holds a lease
 
 
 async def test_workers_that_a_replaced_log_stops_are_seen(config: Config, caplog: pytest.LogCaptureFixture) -> None:
@@ -64,7 +64,7 @@ async def test_workers_that_a_replaced_log_stops_are_seen(config: Config, caplog
 
 
 async def test_workers_that_an_unexpected_error_stops_are_seen(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the error is none of the store's, the next append raises one that names it, and appends nothing."""
+    """An error that is not the store's: the next append raises one that names it, and appends nothing."""
 
     async def fail(_consumer: Consumer, *, enduring: bool = False) -> None:
         raise ZeroDivisionError(enduring)
@@ -80,7 +80,7 @@ async def test_workers_that_an_unexpected_error_stops_are_seen(config: Config, m
 
 
 async def test_workers_wait_for_a_store_that_is_away(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is unavailable when they begin stops no worker."""
+    """A store that is unavailable at the start stops no worker."""
     publish, failures = OpenShop._publish_layout_once, [1]
     monkeypatch.setattr("pagefold.engine.shop.SECONDS_TO_PUBLISH", 0.01)
 

@@ -1,4 +1,4 @@
-"""Workers side by side, in one process: who folds, who waits, and what is left when one is cancelled."""
+"""Several workers in one process: who folds, who stands by, and what remains when one is cancelled."""
 
 import anyio
 import pytest
@@ -25,7 +25,7 @@ async def test_catching_up_beside_a_worker(shop: Shop) -> None:
 
 
 async def test_catching_up_where_the_worker_never_rests(shop: Shop) -> None:
-    """A domain of which a busy log holds nothing is caught up too: its checkpoint follows what its consumer saw."""
+    """A domain without events in a busy log is caught up too: its checkpoint follows the log."""
 
     async def keep_busy() -> None:
         for version in range(1, 100_000):
@@ -41,8 +41,8 @@ async def test_catching_up_where_the_worker_never_rests(shop: Shop) -> None:
     await assert_every_event_is_counted(shop.store)
 
 
-async def test_many_catch_up_at_once(shop: Shop) -> None:
-    """Several callers, in two processes' place, all return when everything is folded, once."""
+async def test_many_catch_up_together(shop: Shop) -> None:
+    """Several callers, as if in two processes, all return when everything is folded, once."""
     await append(shop, *[stock(number, sku=f"S{number}") for number in range(200)], catalog("shirt"))
     async with pagefold.open(shop.config) as other:
         with anyio.fail_after(20):
@@ -68,7 +68,7 @@ async def test_a_cancelled_worker_gives_its_leases_back(shop: Shop) -> None:
 
 
 async def test_a_worker_sees_what_another_process_appends(shop: Shop) -> None:
-    """A change appended through another connection is on its page soon, without anybody telling the worker."""
+    """A change appended through another connection is on its page soon, without a notification."""
     async with pagefold.open(shop.config) as other, anyio.create_task_group() as group:
         group.start_soon(shop.work)
         await anyio.sleep(0.2)

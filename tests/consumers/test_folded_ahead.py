@@ -5,7 +5,7 @@ from tests.support.small_shop import configured, stock
 
 
 async def test_heads_folded_ahead_are_counted_at_their_position(store_url: str) -> None:
-    """Of five streams in windows smaller than the log, five events are applied, and the others were overtaken."""
+    """Of five streams in windows smaller than the log, five events are applied, and the others were stale."""
     async with pagefold.open(configured(store_url, work={"batch": 10, "poll_seconds": 0.05})) as shop:
         for version in range(1, 9):
             await shop.append([stock(version, version=version, sku=f"S{number}") for number in range(5)])

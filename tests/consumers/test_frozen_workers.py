@@ -18,7 +18,7 @@ from tests.support.processes import Process, Processes, Worker, acknowledged, ev
 
 STORES = ("sqlite", "postgres")
 SECONDS_TO_NOTICE = 10.0
-"""Beyond the lease: what a standby needs on a busy machine to see that it is over, and to take all domains."""
+"""Longer than the lease: the time for a standby on a busy machine to notice, and to take all domains."""
 
 SKUS = 40
 CHANGES = 1200
@@ -40,7 +40,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 
 class Play:
-    """A shop and its workers, with deliveries that arrive in acts. Between the acts workers can be hurt."""
+    """A shop and its workers, with events that arrive in acts. Between the acts, workers can be frozen."""
 
     def __init__(self, scene: Scene, processes: Processes, shop: Shop, acts: int) -> None:
         self._scene = scene
@@ -53,20 +53,20 @@ class Play:
         self._told = scene.folder / "told"
 
     async def enter(self, *, killable: bool = True) -> Worker:
-        """One more worker, which is at work, or on standby."""
+        """Starts one more worker, which works or stands by."""
         worker = self._processes.worker(self._scene.config, killable=killable)
         await eventually(lambda: bool(worker.said("working")), f"work of {worker}")
         return worker
 
     def begin_append(self, *options: str) -> Process:
-        """Somebody who appends the next act."""
+        """Starts to append the next act."""
         self._played += 1
         start, self._end = self._end, len(self._deliveries) * self._played // self._acts
         lines = self._scene.write(self._deliveries[: self._end], "act")
         return self._processes.appender(self._scene.config, lines, self._told, "--start", str(start), *options)
 
     async def append(self) -> None:
-        """The next act."""
+        """Appends the next act."""
         appender = self.begin_append()
         assert await appender.ended() == 0, appender
 
@@ -88,7 +88,7 @@ class Play:
 
 @asynccontextmanager
 async def staged(scene: Scene, folder: Path, acts: int) -> AsyncIterator[Play]:
-    """A play, after which no worker is left."""
+    """A play, after which no worker runs."""
     with Processes(folder) as processes:
         async with pagefold.open(scene.config) as shop:
             yield Play(scene, processes, shop, acts)
@@ -136,7 +136,7 @@ async def test_one_frozen_before_it_folded_anything_is_replaced(scene: Scene, tm
 
 @on(*STORES)
 async def test_one_frozen_in_a_transaction_is_replaced(scene: Scene, tmp_path: Path) -> None:
-    """It cannot hold on to its locks: on SQLite it is killed, on PostgreSQL it loses its session, and its batch."""
+    """It cannot keep its locks: on SQLite it is killed, on PostgreSQL it loses its session, and its batch."""
     async with staged(scene, tmp_path, 4) as play:
         first = await play.enter()
         await play.append()

@@ -47,7 +47,7 @@ $$;
 CREATE TRIGGER hold BEFORE INSERT ON pagefold.stored_events
     FOR EACH ROW WHEN (NEW.originator_id LIKE 'HELD/%') EXECUTE FUNCTION pagefold.hold();
 """
-"""Keeps the insert of one row waiting, in the middle of its transaction and with its number handed out."""
+"""Delays the insert of one row in the middle of its transaction, after its position was assigned."""
 
 BARE_INSERT = """
 INSERT INTO pagefold.stored_events (originator_id, originator_version, topic, state) VALUES (%s, 1, 'inventory', '{}')
@@ -69,7 +69,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 
 class Tail:
-    """Reads the log twice over, as events and as the windows of each domain, and never looks back."""
+    """Reads the log twice, as events and as the windows of each domain, and never goes back."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
@@ -79,11 +79,11 @@ class Tail:
 
     @property
     def position(self) -> int:
-        """Up to where the events were read."""
+        """The position up to which the events were read."""
         return self.seen[-1] if self.seen else 0
 
     async def read(self) -> None:
-        """Reads on, as far as there is anything."""
+        """Reads what is new."""
         records, log = self._shop.store.records, self._shop.store.log
         while page := await records.notifications(self.position + 1, BEYOND_ALL, (), WINDOW):
             self.seen += [event.notification_id for event in page]
@@ -94,7 +94,7 @@ class Tail:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Reads all the time, and once more at the end."""
+        """Reads continuously, and once more at the end."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow)
             yield
@@ -102,7 +102,7 @@ class Tail:
         await self.read()
 
     async def judge(self) -> None:
-        """Nothing was skipped, and nothing was seen twice."""
+        """Nothing was skipped, and nothing was read twice."""
         log = await log_of(self._shop)
         assert self.seen == [event.notification_id for event in log]
         assert self.events == Counter(event.topic for event in log)
@@ -113,8 +113,8 @@ class Tail:
             await self._shop.store.log.wait(self.position, 0.05)
 
 
-def dealt(deliveries: list[Arrival]) -> list[list[Arrival]]:
-    """A share for each appender, the events of one SKU in one of them, in their order."""
+def shares_of(deliveries: list[Arrival]) -> list[list[Arrival]]:
+    """A share for each appender: the events of one SKU are in one share, in order."""
     shares: list[list[Arrival]] = [[] for _ in range(APPENDERS)]
     for number, delivery in enumerate(deliveries):
         name = str(number) if delivery.event is None else delivery.event["sku"]
@@ -124,7 +124,7 @@ def dealt(deliveries: list[Arrival]) -> list[list[Arrival]]:
 
 async def append_at_the_same_time(scene: Scene, processes: Processes, changes: int) -> None:
     """Eight writers append and one reader follows; every acknowledged event is in the log and was read."""
-    shares = dealt(scene.deliveries(SKUS, changes))
+    shares = shares_of(scene.deliveries(SKUS, changes))
     async with pagefold.open(scene.config) as shop:
         tail = Tail(shop)
         async with tail.following():
@@ -225,7 +225,7 @@ async def test_no_position_overtakes_a_delayed_insert(scene: Scene) -> None:
 
 
 @on("postgres")
-async def test_the_tail_can_be_passed_by(scene: Scene) -> None:
+async def test_rows_outside_the_function_are_skipped(scene: Scene) -> None:
     """The control: rows that get around the log's own function are skipped, so the tests above can fail."""
     async with pagefold.open(scene.config) as shop:
         tail = Tail(shop)

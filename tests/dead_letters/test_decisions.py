@@ -191,7 +191,7 @@ async def test_a_dead_letter_that_was_resolved_before_is_gone(shop: Shop) -> Non
 
 
 async def test_a_correction_of_a_conflict_counts(shop: Shop) -> None:
-    """The edited content is the version's next revision, with the operator's name; the dead letter keeps the original."""
+    """The edited content is the version's next revision, by the operator; the dead letter keeps the original."""
     dead_letter = await conflict(shop)
     await shop.catch_up()
     result = await shop.dead_letters.correct(dead_letter, GOOD, "ada")

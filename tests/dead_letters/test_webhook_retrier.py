@@ -367,7 +367,7 @@ async def outcomes_of(shop: Shop, via: str, parts: Sequence[Document]) -> list[s
 
 @pytest.mark.parametrize("via", ["webhooks", "cdc"])
 async def test_an_unknown_channel_is_ignored(shop: Shop, via: str) -> None:
-    """Whatever else is wrong with it: it is counted, reported and not stored. In Pagefold's own format it is an error."""
+    """Whatever else is wrong with it: it is counted, reported and not stored. In our own format it is an error."""
     make: Callable[..., Document] = row if via == "webhooks" else written
     parts = [
         make("A", shop="web-de"),

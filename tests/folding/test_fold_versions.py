@@ -1,4 +1,4 @@
-"""Pages follow from the log and the code: where a release folds otherwise than the one before, it folds all again."""
+"""Pages follow from the log and the code: a release that folds differently folds every page again."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ BY_NAME = {domain.name: domain for domain in DOMAINS}
 
 
 def test_the_version_of_a_fold_is_in_the_fingerprint(config: Config) -> None:
-    """Of each domain its own."""
+    """Each domain has its own."""
     assert {domain.fold_version for domain in DOMAINS} == {1, 2}
     for domain in DOMAINS:
         newer = replace(domain, fold_version=domain.fold_version + 1)
@@ -31,7 +31,9 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
     intruder.put([each._replace(body=SPOILT) for each in before.values()])
     inventory = BY_NAME["inventory"]
     newer = replace(
-        inventory, fold_version=inventory.fold_version + 1, fold=lambda _heard, _view: SectionBody(b'{"is":"new"}')
+        inventory,
+        fold_version=inventory.fold_version + 1,
+        fold=lambda _contributions, _view: SectionBody(b'{"is":"new"}'),
     )
     assert not await _is_behind(shop)
     await Consumer(shop.store, newer, config, Counters()).catch_up()
@@ -46,6 +48,6 @@ async def test_an_upgrade_folds_again(shop: Shop, config: Config) -> None:
 
 
 async def _is_behind(shop: Shop) -> bool:
-    """Whether `status` says that the pages of a domain must be folded again."""
+    """Whether the status says that the pages of a domain must be folded again."""
     status = await shop.status()
     return any(each.configuration_changed for each in status.domains)

@@ -1,4 +1,4 @@
-"""Earlier revisions of the same version, where the newest one cannot be folded; on both stores."""
+"""If the newest revision of a version cannot be folded, an earlier one is; on both stores."""
 
 from pagefold import Shop
 from pagefold.engine.stores.store import CorrectionEvent, Store, StoredEvent
@@ -9,7 +9,7 @@ STREAM = "A/*/inventory/wms-a"
 
 
 def state(payload: bytes) -> bytes:
-    """A state as the log has it."""
+    """A state as it is in the log."""
     moment = MOMENT.encode()
     return b'{"id":"x","occurredAt":"%b","recordedAt":"%b","payload":%b}' % (moment, moment, payload)
 

@@ -19,7 +19,7 @@ def again(version: int, *, source: str = "wms-a", sku: str = SKU) -> DomainEvent
 
 
 async def streaks(shop: Shop) -> dict[str, int]:
-    """By source, how many events in a row were overtaken before they came."""
+    """Stale events in a row, by source."""
     return {each.source: each.stale for each in await shop.store.coordination.streaks()}
 
 
@@ -39,9 +39,9 @@ async def test_late_deliveries_are_no_alarm(shop: Shop, *, at_once: bool) -> Non
 
 
 async def test_three_that_occurred_later_are_an_alarm(config: Config) -> None:
-    """Late deliveries between them neither count nor end it; it outlives the process, and whatever news come then.
+    """Late deliveries between them neither count nor end it; it survives a restart, and any news after it.
 
-    Until there are three, one event of news ends it.
+    Before there are three, one new event ends it.
     """
     async with pagefold.open(config) as shop:
         await say(shop, stock(9, version=9), stock(9, version=9, sku="OTHER"))

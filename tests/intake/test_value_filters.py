@@ -18,10 +18,10 @@ from tests.dead_letters.test_webhook_retrier import (
     TABLES,
     changes,
     delivery,
+    outcomes_in,
     row,
     sender,
-    stated,
-    told,
+    written,
 )
 from tests.support.debezium_messages import envelope
 from tests.support.deliveries import found_in
@@ -131,12 +131,12 @@ async def test_a_delivery_counts_by_its_headers(store_url: str) -> None:
     async with pagefold.open(configured(store_url, TOPICS, TOPICS)) as shop, sender(shop) as client:
         for via in ("webhooks", "cdc"):
             for headers in ({}, {"x-shopify-topic": "orders/create"}, {"x-shopify-topic": "PRODUCTS/UPDATE"}):
-                assert await told(client, via, order, **headers) == ["ignored"]
+                assert await outcomes_in(client, via, order, **headers) == ["ignored"]
         good = {"X-Shopify-Topic": "products/update"}
-        assert await told(client, "webhooks", delivery(row("A")), **good) == ["appended"]
-        assert await told(client, "cdc", changes(stated("B")), **good) == ["appended"]
+        assert await outcomes_in(client, "webhooks", delivery(row("A")), **good) == ["appended"]
+        assert await outcomes_in(client, "cdc", changes(written("B")), **good) == ["appended"]
         assert await shop.dead_letters.count() == 0
-        assert await told(client, "webhooks", order, **good) == ["kept"]
+        assert await outcomes_in(client, "webhooks", order, **good) == ["kept"]
         assert await samples(shop) == {("erp", "filter"): 6.0, ("erp", "kept"): 1.0}
 
 
@@ -156,8 +156,8 @@ async def test_what_no_longer_counts_is_resolved_by_a_retry(store_url: str) -> N
     """A filter that comes later, by value or by header, resolves the letters of what it passes over."""
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
         topic = {"x-shopify-topic": "orders/create"}
-        assert await told(client, "webhooks", delivery(row("A", "free", status="draft")), **topic) == ["kept"]
-        assert await told(client, "cdc", changes(stated("A", "free", list="trade"))) == ["kept"]
+        assert await outcomes_in(client, "webhooks", delivery(row("A", "free", status="draft")), **topic) == ["kept"]
+        assert await outcomes_in(client, "cdc", changes(written("A", "free", list="trade"))) == ["kept"]
     filters: list[tuple[Document, Document, list[str]]] = [
         (TOPICS, TOPICS, ["resolved", "still dead"]),
         ({}, ONLY_TABLES, ["resolved"]),

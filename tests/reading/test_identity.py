@@ -1,4 +1,4 @@
-"""A page is ready when it has what its channel requires, and never without that which says what it is."""
+"""A page is ready if it has every domain that its channel requires, and never without a catalog section."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ FOUND: Mapping[str, tuple[str, bool]] = {
     "catalog alone": ("live", True),
     "catalog and stock": ("live", True),
 }
-"""How the page of each SKU stands in a channel that requires nothing, or only what its SKU has."""
+"""Whether the page of each SKU is ready in a channel that requires nothing, or only what its SKU has."""
 
 EVENTS: Mapping[str, list[DomainEvent]] = {
     "stock alone": [stock(3)],
@@ -37,21 +37,21 @@ EVENTS: Mapping[str, list[DomainEvent]] = {
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """Two channels: one says nothing of what it requires, and one names all but the catalog."""
+    """Two channels: one without `requires`, and one that names every domain but the catalog."""
     plain = {"locale": "de", "currency": "EUR"}
     return configured(store_url, channels={"free": plain, "odd": plain | {"requires": ["inventory"]}})
 
 
 @pytest.fixture
 async def known(shop: Shop) -> Shop:
-    """The shop with a page of each kind, whose SKU is the name of it."""
+    """The shop with a page of each kind, whose SKU names it."""
     replace = msgspec.structs.replace
     await say(shop, *[replace(each, sku=sku) for sku, some in EVENTS.items() for each in some])
     return shop
 
 
 def expected(channel: str) -> dict[str, tuple[str, bool]]:
-    """How each page stands in a channel."""
+    """Whether each page of a channel is ready."""
     return {
         sku: (status, ready and (channel == "free" or sku == "catalog and stock"))
         for sku, (status, ready) in FOUND.items()
@@ -60,7 +60,7 @@ def expected(channel: str) -> dict[str, tuple[str, bool]]:
 
 @pytest.mark.parametrize("channel", ["free", "odd"])
 async def test_no_page_is_ready_without_a_catalog(known: Shop, channel: str) -> None:
-    """Read alone, in numbers or as a list: whatever the channel requires."""
+    """Read alone, counted or listed: whatever the channel requires."""
     listed = await known.pages.list_pages(channel, "", 100)
     assert {each.sku: (each.status, each.ready) for each in listed} == expected(channel)
     for sku, (status, ready) in expected(channel).items():
@@ -76,7 +76,7 @@ async def test_no_page_is_ready_without_a_catalog(known: Shop, channel: str) -> 
 @pytest.mark.parametrize("channel", ["free", "odd"])
 @pytest.mark.parametrize("ready", [True, False])
 async def test_pages_are_listed_by_readiness(known: Shop, channel: str, *, ready: bool) -> None:
-    """As they say themselves when they are read."""
+    """The list agrees with the pages themselves."""
     async with client_of(service_of(known)) as client:
         answer = await client.get(f"/v1/pages/{channel}", params={"ready": str(ready).lower()})
         assert isinstance(answer, httpx2.Response)
@@ -88,7 +88,7 @@ async def test_pages_are_listed_by_readiness(known: Shop, channel: str, *, ready
 @pytest.mark.parametrize("kind", ["postgres"])
 @pytest.mark.parametrize("channel", ["free", "odd"])
 async def test_the_database_says_the_same(known: Shop, config: Config, channel: str) -> None:
-    """Byte for byte, and whatever a release before this one has told it of a channel."""
+    """Byte for byte, and whatever an earlier release has stored about a channel."""
     ask = "SELECT sku, pagefold.page(sku, %s)::text FROM unnest(%s::text[]) AS sku"
     for requires in (None, {"free": [], "odd": ["inventory"]}):
         if requires is not None:
@@ -99,5 +99,5 @@ async def test_the_database_says_the_same(known: Shop, config: Config, channel: 
 
 
 def test_what_a_page_needs_has_its_identity(config: Config) -> None:
-    """Of every channel, as the splice has it."""
+    """In every channel, as the splicer has it."""
     assert Splicer(DOMAINS, config.resolved_channels).requires == {"free": {"catalog"}, "odd": {"catalog", "inventory"}}

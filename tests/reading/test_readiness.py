@@ -1,4 +1,4 @@
-"""Readiness: whether pages can be read and changes be sent, apart from each other, and what is wrong if not."""
+"""Readiness: whether pages can be read and events sent, separately, and what is wrong if not."""
 
 import asyncio
 import time
@@ -30,13 +30,13 @@ ALL = ["pages", "damage", "log", "log-identity", "consumers", "lag"]
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody who asks a server of the shop."""
+    """A client of the shop's server."""
     async with client_of(service_of(shop, reads_open=True)) as opened:
         yield opened
 
 
 async def problems(client: httpx2.AsyncClient, path: str = "/readyz") -> dict[str, str]:
-    """What is wrong, by the name of the check; the status of the answer agrees with it."""
+    """The problems, by check; the response's status agrees with them."""
     answer = await client.get(path)
     document: Any = answer.json()
     found = {check["name"]: check["problem"] for check in document["checks"] if not check["ok"]}
@@ -44,11 +44,11 @@ async def problems(client: httpx2.AsyncClient, path: str = "/readyz") -> dict[st
     return found
 
 
-# --- who is told what -----------------------------------------------------------------------------
+# --- reads and ingest -----------------------------------------------------------------------------
 
 
 async def test_a_ready_server_names_its_checks(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Each of them, and for what it counts; the two parts have those that count for them."""
+    """Every check, and what it applies to; each part lists the checks that apply to it."""
     await say(shop, catalog("a"))
     checks = (await client.get("/readyz")).json()["checks"]
     assert [check["name"] for check in checks] == ALL
@@ -58,8 +58,8 @@ async def test_a_ready_server_names_its_checks(shop: Shop, client: httpx2.AsyncC
         assert found == [check for check in checks if purpose in check["for"]]
 
 
-async def test_lag_is_nothing_to_readers(store_url: str) -> None:
-    """Events that have waited too long are told to those who send more of them, by domain, and to nobody else."""
+async def test_lag_does_not_concern_readers(store_url: str) -> None:
+    """Events that have waited too long make ingest unready, by domain, and not reads."""
     async with pagefold.open(configured(store_url, http={"lag_seconds": 0.001})) as shop:
         await append(shop, price("1.00"))
         async with client_of(service_of(shop)) as client:
@@ -72,7 +72,7 @@ async def test_lag_is_nothing_to_readers(store_url: str) -> None:
 async def test_a_server_without_its_store_lives_and_is_not_ready(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong is told, and not where the store is."""
+    """The problem is reported, and not where the store is."""
 
     async def fail() -> None:
         raise StoreUnavailable("postgresql://me@secret-host/db", OSError("secret-host")) from OSError("secret-host")
@@ -84,11 +84,11 @@ async def test_a_server_without_its_store_lives_and_is_not_ready(
     assert (await client.get("/healthz")).status_code == 200
 
 
-# --- how checks are run ---------------------------------------------------------------------------
+# --- running checks ---------------------------------------------------------------------------
 
 
 async def test_a_check_that_does_not_answer_is_a_problem(shop: Shop) -> None:
-    """Whoever asks is answered in time; the check goes on, once, and what it finds counts then."""
+    """The response arrives in time; the check continues, once, and its result counts from then on."""
     begun, go_on = [], asyncio.Event()
 
     async def hangs(_shop: Checked) -> None:
@@ -109,7 +109,7 @@ async def test_a_check_that_does_not_answer_is_a_problem(shop: Shop) -> None:
 
 
 async def test_a_slow_check_counts_when_it_has_ended(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it runs, what it found the last time does."""
+    """While it runs, its last result counts."""
     monkeypatch.setattr("pagefold.engine.reading.readiness.TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr("pagefold.engine.reading.readiness.MIN_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("pagefold.engine.reading.readiness.PAUSE_FACTOR", 0)
@@ -129,7 +129,7 @@ async def test_a_slow_check_counts_when_it_has_ended(shop: Shop, monkeypatch: py
 
 
 async def test_checks_are_run_once_a_second(shop: Shop) -> None:
-    """However many ask, and only those that count for what they ask."""
+    """However many requests there are, and only the checks that apply."""
     runs: list[str] = []
 
     def counted(name: str) -> Any:  # noqa: ANN401  # a check
@@ -144,8 +144,8 @@ async def test_checks_are_run_once_a_second(shop: Shop) -> None:
     assert runs == ["a"]
 
 
-async def test_what_nobody_expected_is_a_problem_too(shop: Shop) -> None:
-    """A check that fails in its own way is told by the kind of its error alone."""
+async def test_an_unexpected_error_is_a_problem_too(shop: Shop) -> None:
+    """A check that fails unexpectedly is reported by the class of its error only."""
 
     async def fails(_shop: Checked) -> None:
         raise ValueError("secret")
@@ -154,13 +154,13 @@ async def test_what_nobody_expected_is_a_problem_too(shop: Shop) -> None:
     assert result.problem == "the store cannot be used: ValueError"
 
 
-# --- what failed lately ---------------------------------------------------------------------------
+# --- recent failures ---------------------------------------------------------------------------
 
 
 async def test_a_failed_append_shows_until_one_succeeds(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the store looks well, and does not take what it is given."""
+    """A store whose checks pass, and which refuses appends, is unready."""
     monkeypatch.setattr("pagefold.engine.reading.readiness.FRESH_SECONDS", 0.0)
 
     async def fails(*_: object) -> list[int | None]:
@@ -178,7 +178,7 @@ async def test_a_failed_append_shows_until_one_succeeds(
 async def test_damage_that_a_reader_met_shows(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a look at the whole file found none, or has not been there yet."""
+    """Also if a check of the whole file found no damage, or has not run yet."""
 
     async def fails(_sku: str, _channel: str) -> None:
         raise StoreDamaged("somewhere", "pages.db", "for a test")
@@ -194,8 +194,8 @@ async def test_damage_that_a_reader_met_shows(
 
 
 @pytest.mark.parametrize("free", [0, 3, 8])
-async def test_too_few_connections_are_told(free: int) -> None:
-    """A PostgreSQL that gives fewer than may be needed is not ready, though one is enough for what is asked now."""
+async def test_too_few_connections_are_reported(free: int) -> None:
+    """A PostgreSQL that gives fewer than may be needed is unready, even if one would do now."""
     with PostgresServer(settings={"max_connections": "14", "superuser_reserved_connections": "0"}) as server:
         url = server.create_database()
         async with pagefold.open(configured(url)) as shop, AsyncExitStack() as stack:
@@ -228,13 +228,13 @@ async def test_connections_that_were_lost_are_made_again(postgres_url: str) -> N
 
 @on_sqlite
 @pytest.mark.parametrize("where", ["a row", "everything"])
-async def test_a_damaged_file_is_told_to_readers(store_url: str, where: str) -> None:
-    """Pages in the middle of `pages.db` were overwritten: those who read are told, and the file is named."""
+async def test_a_damaged_file_is_reported_to_readers(store_url: str, where: str) -> None:
+    """Pages in the middle of `pages.db` were overwritten: reads are unready, and the file is named."""
     config = configured(store_url)
     async with pagefold.open(config) as shop:
         await say(shop, *[catalog("x" * 2_000, sku=f"{SKU}-{number}") for number in range(100)])
     file = folder_of(store_url) / PAGES
-    spoil(file, 0 if where == "everything" else 0.6)
+    damage(file, 0 if where == "everything" else 0.6)
     if where == "everything":
         with pytest.raises(pagefold.StoreError, match="damaged"):
             await pagefold.open(config).__aenter__()
@@ -244,8 +244,8 @@ async def test_a_damaged_file_is_told_to_readers(store_url: str, where: str) -> 
         assert "log" not in await problems(client)
 
 
-def spoil(file: Path, begin: float) -> None:
-    """Overwrites a file from that share of its length on."""
+def damage(file: Path, begin: float) -> None:
+    """Overwrites a file, from a share of its length on."""
     content = bytearray(file.read_bytes())
     start = int(len(content) * begin)
     content[start:] = b"\xa5" * (len(content) - start)

@@ -50,14 +50,14 @@ AFTER = [
 
 
 async def put_back_behind(shop: Shop, before: Sequence[DomainEvent], after: Sequence[DomainEvent]) -> None:
-    """A shop that has folded everything, and a log in which only the first part of it is left."""
+    """A shop that has folded everything, and a log that was truncated to its first part."""
     await say(shop, *before)
     await say(shop, *after)
     await put_back(shop, len(before))
 
 
 async def test_pages_are_those_of_the_log_again(shop: Shop, config: Config) -> None:
-    """Each has the very bytes that it had then; what the log does not have is gone, also in one channel alone."""
+    """Each has the same bytes as then; what the log does not have is removed, also in a single channel."""
     await say(shop, *BEFORE)
     then = await pages_of(shop)
     await say(shop, *AFTER)
@@ -85,8 +85,8 @@ async def test_everything_continues(shop: Shop) -> None:
     assert (await shop.verify()).changed == 0
 
 
-async def test_a_log_that_was_longer_by_far_is_taken_too(shop: Shop) -> None:
-    """The consumers do not wait until the log has grown to where they once were."""
+async def test_a_much_shorter_log_is_accepted_too(shop: Shop) -> None:
+    """The consumers do not wait until the log has grown to their old checkpoint."""
     await say(shop, *BEFORE)
     await say(shop, *[stock(number, sku=f"S{number:04}") for number in range(500)])
     await put_back(shop, len(BEFORE))
@@ -122,7 +122,7 @@ async def test_workers_continue_meanwhile(shop: Shop, config: Config) -> None:
 
 
 async def test_dead_letters_of_missing_events_are_discarded(shop: Shop, config: Config) -> None:
-    """An event that could not be folded, and is not in the log any more, is not among the open dead letters."""
+    """A dead letter whose event is not in the log any more is discarded."""
     await say(shop, *BEFORE)
     await append(shop, price("9.00", channel="web-de", sku="Z"))
     async with pagefold.open(with_channel(config, "web-de", currency="USD")) as other:
@@ -186,7 +186,7 @@ def test_how_many_may_go(lost: int, shown: int, *, needs: bool) -> None:
 
 
 async def test_a_log_of_no_page_removes_none_unconfirmed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deleted log: all pages would go, of more than one step."""
+    """An empty log: every page would be removed, in more than one step."""
     monkeypatch.setattr(lost_pages, "STEP_SKUS", 3)
     await say(shop, withdrawn("catalog", version=1), *[catalog("shirt", sku=f"ÄPFEL/{number}") for number in range(10)])
     await put_back(shop, 1)
@@ -198,7 +198,7 @@ async def test_a_log_of_no_page_removes_none_unconfirmed(shop: Shop, monkeypatch
 
 
 async def test_one_at_a_time(shop: Shop, config: Config) -> None:
-    """While one is under way, another is refused."""
+    """A second recovery is refused while one runs."""
     async with pagefold.open(config) as another, another.store.coordination.claim("recovery") as claimed:
         assert claimed
         with pytest.raises(RecoveryUnderWay):
@@ -208,10 +208,10 @@ async def test_one_at_a_time(shop: Shop, config: Config) -> None:
 # --- the command ------------------------------------------------------------------------------------
 
 
-def test_the_command_mends_what_the_status_names(
+def test_the_command_repairs_what_the_status_reports(
     tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the refusal by name, with exit codes, to a shop that takes changes again."""
+    """From the refusal, with its exit code, to a shop that accepts events again."""
     place = settle(tmp_path, store_url, monkeypatch)
     config = Config.load(place / "pagefold.toml")
     (place / "events.ndjson").write_bytes(b"\n".join(map(as_line, BEFORE)))
@@ -238,8 +238,8 @@ def test_the_command_mends_what_the_status_names(
         assert run_pagefold(*command).code == 0
 
 
-def test_the_command_wants_a_word(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It exits 1 with the number of pages that would go, and with `--yes` it takes them away."""
+def test_the_command_wants_a_confirmation(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It exits 1 with the number of pages that it would remove, and removes them with `--yes`."""
     config = Config.load(settle(tmp_path, store_url, monkeypatch) / "pagefold.toml")
 
     async def fold_and_delete() -> None:

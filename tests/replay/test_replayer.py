@@ -1,4 +1,4 @@
-"""Replays from the log, on both stores: what is repaired, what is left alone, and when it happens by itself."""
+"""Replays from the log, on both stores: what is repaired, what is left alone, and when one starts by itself."""
 
 import itertools
 import random
@@ -44,29 +44,29 @@ Told = tuple[ReplayResult, dict[SectionKey, SectionDrift]]
 
 @pytest.fixture
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages are folded again in many transactions of a few products."""
+    """Makes replays take many transactions of a few products."""
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 20)
     monkeypatch.setattr(replayer, "MAX_TRANSACTION_SECONDS", 0.0)
 
 
 def products(skus: Sequence[str] = SKUS, version: int = 1) -> list[DomainEvent]:
-    """Random events of all sources for some products."""
-    said: list[DomainEvent] = []
+    """Random events of all sources, for some products."""
+    sent: list[DomainEvent] = []
     for number, sku in enumerate(skus):
-        said += [catalog(f"{sku} {version}", sku=sku, version=version), stock(number, sku=sku, version=version)]
-        said += [price(f"{number}.{version:02}", sku=sku, version=version)]
+        sent += [catalog(f"{sku} {version}", sku=sku, version=version), stock(number, sku=sku, version=version)]
+        sent += [price(f"{number}.{version:02}", sku=sku, version=version)]
         if number % 2:
-            said += [catalog(f"{sku} of the other", sku=sku, version=version, source="pim2")]
-            said += [price(f"{number}.50", currency="USD", channel="web-us", sku=sku, version=version)]
+            sent += [catalog(f"{sku} of the other", sku=sku, version=version, source="pim2")]
+            sent += [price(f"{number}.50", currency="USD", channel="web-us", sku=sku, version=version)]
         if number % 3:
-            said += [stock(number, sku=sku, version=version, source="wms-b"), media(f"{sku}.webp", sku=sku)]
-    return [each for each in said if each.source_version == version]
+            sent += [stock(number, sku=sku, version=version, source="wms-b"), media(f"{sku}.webp", sku=sku)]
+    return [each for each in sent if each.source_version == version]
 
 
-def pages_under(config: Config, said: Sequence[DomainEvent]) -> dict[tuple[str, str], bytes | None]:
+def pages_under(config: Config, sent: Sequence[DomainEvent]) -> dict[tuple[str, str], bytes | None]:
     """Every page that a configuration makes of these events."""
     model = a_model(config)
-    for each in said:
+    for each in sent:
         model.submit(as_document(each))
     return pages_in(model)
 
@@ -76,8 +76,8 @@ def table_of(shop: Shop) -> dict[SectionKey, Section]:
     return Intruder(shop.config.store.url).sections()
 
 
-async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
-    """Folds every page again, and gives what was found."""
+async def replayed(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
+    """Replays every page, and returns the drift."""
     drift: list[SectionDrift] = []
     found = await shop.replay(write=write, prefix=prefix, on_drift=drift.append)
     assert len({(each.sku, each.channel, each.domain) for each in drift}) == len(drift) == found.changed
@@ -88,20 +88,20 @@ async def told(shop: Shop, *, write: bool = True, prefix: str = "") -> Told:
 
 
 async def test_each_damage_is_found_and_repaired(shop: Shop) -> None:
-    """Looking finds the one row that is wrong and leaves it; folding again writes it, as it was, and no other."""
+    """Verifying reports the one damaged row and leaves it; replaying restores it, and writes no other."""
     await say(shop, *products())
     intruder = Intruder(shop.config.store.url)
     whole = intruder.sections()
     for change, key in zip(SPOIL.values(), random.Random(7).sample(sorted(whole), len(SPOIL)), strict=True):
         intruder.put([change(whole[key])])
         spoilt = intruder.sections()
-        found, drift = await told(shop, write=False)
+        found, drift = await replayed(shop, write=False)
         assert (found, set(drift)) == (ReplayResult(len(whole), 1), {key})
         assert (drift[key].kind, bool(drift[key].changes)) == ("differs", True)
         others = ReplayResult(sum(each[2] != key[2] for each in whole))
         assert (await shop.verify(sample=len(SKUS))) == found == await shop.verify([key[2]], sample=99) + others
         assert intruder.sections() == spoilt
-        assert await told(shop) == (found, drift)
+        assert await replayed(shop) == (found, drift)
         assert intruder.sections() == whole
 
 
@@ -112,7 +112,7 @@ async def test_the_fields_that_drifted_are_reported(shop: Shop) -> None:
     key, other = ("A", "web-de", "pricing"), ("B", "web-de", "pricing")
     wrong = table[key]._replace(body=b'{"amount":"5.01","currency":"EUR"}', versions=b'{"pricing/erp":2}')
     Intruder(shop.config.store.url).put([wrong, table[other]._replace(body=b"\xff{")])
-    _, drift = await told(shop)
+    _, drift = await replayed(shop)
     changes = {each.path: (each.before, each.after) for each in drift[key].changes}
     assert changes == {"body.amount": ("5.01", "5.00"), "sourceVersions.pricing/erp": (2, 1)}
     assert ("body", "\\xff{", None) in [(each.path, each.before, each.after) for each in drift[other].changes]
@@ -120,7 +120,7 @@ async def test_the_fields_that_drifted_are_reported(shop: Shop) -> None:
 
 @pytest.mark.parametrize("lost", ["some", "a domain", "a product", "everything"])
 async def test_rows_that_are_lost_come_back(shop: Shop, lost: str) -> None:
-    """Some, those of a whole domain, or all of them."""
+    """Some rows, those of a whole domain, or all."""
     await say(shop, *products())
     whole = table_of(shop)
     gone = {
@@ -131,13 +131,13 @@ async def test_rows_that_are_lost_come_back(shop: Shop, lost: str) -> None:
     }[lost]
     keys = set(filter(gone, whole))
     Intruder(shop.config.store.url).remove(keys)
-    found, drift = await told(shop)
+    found, drift = await replayed(shop)
     assert found == ReplayResult(len(whole), len(keys))
     assert {key: each.kind for key, each in drift.items()} == dict.fromkeys(keys, "lost")
     assert table_of(shop) == whole
 
 
-async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None:
+async def test_surplus_rows_are_removed(shop: Shop) -> None:
     """Rows of unknown channels, of domains without events, and of SKUs before, between and after all others."""
     await say(shop, *products())
     whole = table_of(shop)
@@ -149,7 +149,7 @@ async def test_rows_that_nothing_accounts_for_are_taken_away(shop: Shop) -> None
     ]
     made_up += [a_section(SKUS[0], domain="media"), a_section("ONLY-MEDIA", "web-mars", "media")]
     Intruder(shop.config.store.url).put(made_up)
-    found, drift = await told(shop)
+    found, drift = await replayed(shop)
     assert found == ReplayResult(len(whole) + len(made_up), len(made_up))
     assert {key: each.kind for key, each in drift.items()} == {row[:3]: "surplus" for row in made_up}
     assert table_of(shop) == whole
@@ -170,8 +170,8 @@ async def test_no_number_of_rows_hides_another(shop: Shop, known: int, lost: int
     assert table_of(shop) == whole
 
 
-async def test_what_is_said_meanwhile_hides_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of a SKU of which the log knew nothing on the way go, though it knows something when they are looked for."""
+async def test_an_event_during_the_replay_hides_no_row(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Surplus rows of a SKU are removed even if the log gets an event of it during the replay."""
     await say(shop, *products())
     Intruder(shop.config.store.url).put([a_section("LATE", channel, "pricing") for channel in ("web-de", "web-us")])
     count = shop.store.pages.count
@@ -188,7 +188,7 @@ async def test_what_is_said_meanwhile_hides_no_row(shop: Shop, monkeypatch: pyte
 
 
 async def test_some_domains_alone_are_repaired(shop: Shop) -> None:
-    """The others stay as they are, wrong as they are."""
+    """The other domains stay as they are, drift included."""
     await say(shop, *products())
     intruder = Intruder(shop.config.store.url)
     whole = intruder.sections()
@@ -208,29 +208,29 @@ async def test_a_prefix_limits_it(shop: Shop) -> None:
     for prefix in [*skus, "A/1x", "SKU", "\ue000"]:
         surplus = [a_section(f"{sku}{end}", "web-mars") for sku in ("A/1", "B", "Ä", "\uffff") for end in ("", "?")]
         intruder.put([*(section._replace(body=b"{}") for section in whole.values()), *surplus])
-        found, drift = await told(shop, prefix=prefix)
+        found, drift = await replayed(shop, prefix=prefix)
         mine = {key for key in [*whole, *(row[:3] for row in surplus)] if key[0].startswith(prefix)}
         assert (found, set(drift)) == (ReplayResult(len(mine), len(mine)), mine)
-    await told(shop)
+    await replayed(shop)
     assert intruder.sections() == whole
 
 
 async def test_a_product_with_more_streams_than_a_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is folded whole, however small the steps are."""
+    """It is folded completely, however small the steps are."""
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 2)
-    said = [*products(SKUS[:3]), *(price("1.00", channel=name, currency="EUR", sku="M") for name in ("web-de", "*"))]
-    said += [
+    sent = [*products(SKUS[:3]), *(price("1.00", channel=name, currency="EUR", sku="M") for name in ("web-de", "*"))]
+    sent += [
         catalog("m", sku="M", channel=channel, source=who) for channel in (*CHANNELS, "*") for who in ("pim", "pim2")
     ]
-    await say(shop, *said)
+    await say(shop, *sent)
     whole = table_of(shop)
     Intruder(shop.config.store.url).remove([*whole])
     assert await shop.replay() == ReplayResult(len(whole), len(whole))
-    assert await pages_of(shop) == pages_under(shop.config, said)
+    assert await pages_of(shop) == pages_under(shop.config, sent)
 
 
 async def test_a_sample_is_of_so_many_products(shop: Shop) -> None:
-    """Some of them, at random; all of them when there are no more."""
+    """A random sample of that size; every product if there are no more."""
     await say(shop, *(price("1.00", sku=sku) for sku in SKUS))
     Intruder(shop.config.store.url).remove([*table_of(shop)])
     for number in (0, 1, 5, len(SKUS), 1_000):
@@ -238,20 +238,20 @@ async def test_a_sample_is_of_so_many_products(shop: Shop) -> None:
         assert await shop.verify(sample=number) == ReplayResult(found, found)
 
 
-# --- news -------------------------------------------------------------------------------------------
+# --- events that are not folded yet ------------------------------------------------------------------
 
 
-async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
+async def test_unfolded_events_are_no_drift(shop: Shop) -> None:
     """Events that are not folded yet: verifying counts them as behind, and replaying folds them."""
     await say(shop, *products())
     news = [*products(SKUS[:4], version=2), *products(["NEW"])]
     await append(shop, *news)
     whole = table_of(shop)
     Intruder(shop.config.store.url).remove([(SKUS[9], "web-de", "catalog"), (SKUS[1], "web-de", "catalog")])
-    found, drift = await told(shop, write=False)
+    found, drift = await replayed(shop, write=False)
     assert (found.changed, set(drift)) == (1, {(SKUS[9], "web-de", "catalog")})
     assert found.behind > len(news)
-    assert await told(shop) == (found, drift)
+    assert await replayed(shop) == (found, drift)
     assert await pages_of(shop) == pages_under(shop.config, [*products(), *news])
     assert table_of(shop).keys() > whole.keys()
     assert (await shop.status()).lag_events == len(news)
@@ -264,22 +264,22 @@ async def test_what_waits_for_its_consumer_is_no_drift(shop: Shop) -> None:
 
 
 async def fingerprints(shop: Shop) -> dict[str, str | None]:
-    """Under which configuration each domain is folded."""
+    """The fingerprint with which each domain is folded."""
     return {each.domain: each.fingerprint for each in await shop.store.coordination.checkpoints()}
 
 
 def fingerprints_of(config: Config) -> dict[str, str | None]:
-    """Those that the domains have under a configuration."""
+    """The domains' fingerprints under a configuration."""
     return {domain.name: config.fingerprint(domain) for domain in DOMAINS}
 
 
 def stale_domains(before: Config, after: Config) -> set[str]:
-    """Which domains look different under another configuration."""
+    """The domains whose fingerprints differ under another configuration."""
     return {domain.name for domain in DOMAINS if before.fingerprint(domain) != after.fingerprint(domain)}
 
 
 async def test_a_change_of_the_configuration_reaches_every_page(config: Config) -> None:
-    """`catch_up` folds every page of the domains concerned again, there and back, and remembers for which it did."""
+    """`catch_up` replays the domains concerned, there and back, and stores the new fingerprints."""
     async with pagefold.open(config) as shop:
         await say(shop, *products())
     for change in CHANGES.values():
@@ -301,8 +301,8 @@ async def test_a_change_of_the_configuration_reaches_every_page(config: Config) 
 
 
 @asynccontextmanager
-async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
-    """A shop whose consumers work and whose sources send. Their events are added to `said`, and folded at the end."""
+async def busy(shop: Shop, sent: list[DomainEvent]) -> AsyncIterator[None]:
+    """A shop whose consumers fold and whose sources send. Their events are added to `sent`, and folded at the end."""
     over = anyio.Event()
 
     async def speak() -> None:
@@ -310,7 +310,7 @@ async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
         while not over.is_set():
             version += 1
             news = random.sample(products(SKUS, version), 20)
-            said.extend(news)
+            sent.extend(news)
             await append(shop, *news)
             await anyio.sleep(0.002)
 
@@ -326,25 +326,25 @@ async def busy(shop: Shop, said: list[DomainEvent]) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("_small_steps")
 @pytest.mark.parametrize("name", ["locale", "removed"])
-async def test_a_change_reaches_every_page_beside_what_comes(config: Config, name: str) -> None:
+async def test_a_change_reaches_every_page_beside_new_events(config: Config, name: str) -> None:
     """`work` replays by itself, in many small steps, while consumers fold new events."""
-    said = products()
+    sent = products()
     async with pagefold.open(config) as shop:
-        await say(shop, *said)
+        await say(shop, *sent)
     changed = CHANGES[name](config)
     async with pagefold.open(changed) as shop:
-        async with busy(shop, said):
+        async with busy(shop, sent):
             wanted = fingerprints_of(changed)
             while await fingerprints(shop) != wanted:
                 await checkpoint()
-        assert len(said) > len(products())
-        assert await pages_of(shop) == pages_under(changed, said)
+        assert len(sent) > len(products())
+        assert await pages_of(shop) == pages_under(changed, sent)
         assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
         await assert_every_event_is_counted(shop.store)
 
 
 def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], Awaitable[None]]) -> None:
-    """Runs something before a part of the replay, counted from 0: a verification of some steps, or a transaction."""
+    """Runs something before a step of the replay, counted from 0: a verification, or a transaction."""
     numbers = itertools.count()
 
     def interrupted(part: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
@@ -364,9 +364,9 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], A
 async def test_a_worker_that_is_stopped_in_the_middle_begins_again(
     config: Config, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Cancelled while it folds every page again, it remembers only what is new; the next one does all of it."""
+    """Cancelled during a replay, it has stored no fingerprint of it; the next worker replays everything."""
     newer = products(SKUS[-5:], version=2)
-    said, changed = [*products(), *newer], CHANGES["locale"](config)
+    sent, changed = [*products(), *newer], CHANGES["locale"](config)
     async with pagefold.open(config) as shop:
         await say(shop, *products())
         await append(shop, *newer)
@@ -383,12 +383,12 @@ async def test_a_worker_that_is_stopped_in_the_middle_begins_again(
     async with pagefold.open(changed) as shop:
         assert (await fingerprints(shop))["catalog"] == fingerprints_of(config)["catalog"]
         await shop.catch_up()
-        assert await pages_of(shop) == pages_under(changed, said)
+        assert await pages_of(shop) == pages_under(changed, sent)
         assert await fingerprints(shop) == fingerprints_of(changed)
 
 
 async def folds_nothing(shop: Shop) -> bool:
-    """Whether the catalog's consumer has come to the end of the log."""
+    """Whether the catalog's consumer has reached the end of the log."""
     [found] = [each for each in (await shop.status()).domains if each.domain == "catalog"]
     return found.checkpoint == found.log_end
 
@@ -397,7 +397,7 @@ async def folds_nothing(shop: Shop) -> bool:
 async def test_a_worker_that_lost_its_lease_folds_no_page_again(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frozen while it did, and replaced by one with a newer configuration, it changes nothing when it wakes."""
+    """Frozen in a replay, and replaced by a worker with a newer configuration, it changes nothing once it resumes."""
     frozen, woken = anyio.Event(), anyio.Event()
     async with pagefold.open(config) as shop:
         await say(shop, *products())
@@ -426,7 +426,7 @@ async def test_a_worker_that_lost_its_lease_folds_no_page_again(
 
 
 async def test_dead_letters_follow_the_configuration(config: Config) -> None:
-    """Prices that no longer fit their channel are buried when pages are folded again, and resolved when they fit."""
+    """Prices that no longer fit their channel become dead letters in a replay, and are resolved when they fit."""
     own = [price("3.00", currency="EUR", channel="web-de", sku=sku) for sku in SKUS]
     async with pagefold.open(config) as shop:
         await say(shop, *products(), *own)
@@ -471,9 +471,9 @@ async def test_dead_letters_of_a_removed_channel_are_resolved(config: Config) ->
 
 @pytest.mark.usefixtures("_small_steps")
 async def test_pages_folded_again_and_again_beside_consumers(shop: Shop) -> None:
-    """Never an older state is written, nothing is found that has not drifted, and in the end all is as it must be."""
-    said = products()
-    await say(shop, *said)
+    """No older state is written, nothing is reported that has not drifted, and in the end every page is right."""
+    sent = products()
+    await say(shop, *sent)
     seen: dict[tuple[str, str], Mapping[str, int]] = {}
 
     async def watch(storefront: Shop) -> None:
@@ -486,12 +486,12 @@ async def test_pages_folded_again_and_again_beside_consumers(shop: Shop) -> None
                 seen[key] = page.source_versions
                 await checkpoint()
 
-    async with pagefold.open(shop.config) as other, busy(shop, said), anyio.create_task_group() as group:
+    async with pagefold.open(shop.config) as other, busy(shop, sent), anyio.create_task_group() as group:
         group.start_soon(watch, other)
         for rounds in range(4):
             found = await other.replay(write=rounds % 3 > 0)
             assert found.changed == 0
         group.cancel_scope.cancel()
-    assert await pages_of(shop) == pages_under(shop.config, said)
+    assert await pages_of(shop) == pages_under(shop.config, sent)
     assert await shop.replay(write=False) == ReplayResult(len(table_of(shop)))
     await assert_every_event_is_counted(shop.store)

@@ -1,4 +1,4 @@
-"""Pages folded again by several processes, on both stores: they find what one finds; one that is lost is replaced."""
+"""Replays with several processes, on both stores: they report what one reports; a lost one is replaced."""
 
 import os
 import random
@@ -39,7 +39,7 @@ PROCESSES = 2
 
 @pytest.fixture
 async def full(store_url: str) -> AsyncIterator[Shop]:
-    """A shop with enough products for several ranges. Its workers have no time limit."""
+    """A shop with enough products for several ranges, whose processes have no time limit."""
     async with pagefold.open(configured(store_url, work={"lease_seconds": 60.0})) as shop:
         await say(shop, *(catalog(f"{sku}!", sku=sku) for sku in SKUS))
         await say(shop, *(price("5.00", sku=sku) for sku in SKUS), *(stock(3, sku=sku) for sku in SKUS))
@@ -48,14 +48,14 @@ async def full(store_url: str) -> AsyncIterator[Shop]:
 
 @asynccontextmanager
 async def a_pool(config: Config) -> AsyncIterator[VerifierPool]:
-    """Processes that look, none of which is left at the end."""
+    """Verifier processes, of which none is left at the end."""
     async with VerifierPool.open(config, PROCESSES, [domain.name for domain in DOMAINS], []) as found:
         yield found
     assert children() == []
 
 
 def children() -> list[int]:
-    """The processes of pools that this one has started, and that have not gone."""
+    """The verifier processes of this process that still run."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -70,7 +70,7 @@ def children() -> list[int]:
 
 
 async def seen_by(found: VerifierPool, domain: str, span: StreamRange) -> tuple[list[VerifiedRange], list[StreamRange]]:
-    """Everything that a process reports, and what had to be verified here."""
+    """Every reply of a process, and the ranges that were verified here."""
     told: list[VerifiedRange] = []
     here: list[StreamRange] = []
 
@@ -103,7 +103,7 @@ async def test_several_find_what_one_finds(full: Shop) -> None:
 
 
 async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> None:
-    """Where all has drifted, what they see is that it has."""
+    """If everything has drifted, every process reports that."""
     changed = with_channel(full.config, "web-de", locale="fr-FR", fallbacks=[])
     async with pagefold.open(changed) as shop:
         drifted = await shop.replay(["catalog"], processes=PROCESSES)
@@ -113,8 +113,8 @@ async def test_a_change_of_the_configuration_reaches_every_page(full: Shop) -> N
         assert await pages_of(shop) == pages
 
 
-async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range is verified for all domains together, with one scan of the log, in a process as here."""
+async def test_all_domains_are_verified_together(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range is verified for all domains together, with one scan of the log, in a process or here."""
     asked: list[tuple[StreamRange, set[str]]] = []
     looked = verifier_pool._VerifierProcess.verify
 
@@ -144,8 +144,8 @@ async def test_all_domains_are_looked_at_together(full: Shop, monkeypatch: pytes
     assert len(reads) == len(set(reads)) > 1
 
 
-async def test_parts_are_all_of_it(full: Shop) -> None:
-    """No SKU is in two parts, none in no part, and there are as many parts as can be."""
+async def test_ranges_cover_every_sku(full: Shop) -> None:
+    """Every SKU is in exactly one range, and there are as many ranges as possible."""
     for domain in DOMAINS:
         verifier = SectionVerifier(full.store, domain, full.config)
         for number in (1, 2, 7, 1_000):
@@ -162,8 +162,8 @@ async def test_parts_are_all_of_it(full: Shop) -> None:
             assert len(parts) == number or number > len(SKUS) or domain.name == "media"
 
 
-async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Step by step, in a process as here. What is left begins with the SKUs of which one has drifted."""
+async def test_they_verify_up_to_the_first_drift(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, in a process or here. The rest begins with the SKUs of the step with drift."""
     monkeypatch.setattr(section_verifier, "STEP_STREAMS", 50)
     verifier = SectionVerifier(full.store, DOMAINS[0], full.config)
     whole: list[VerifiedRange] = []
@@ -179,7 +179,7 @@ async def test_they_look_until_something_is_not_as_it_must_be(full: Shop, monkey
     assert (await verifier.next_step(told[-1].rest)).skus.count(SKUS[60]) == 1
 
 
-async def test_they_look_without_a_lock(full: Shop) -> None:
+async def test_they_verify_without_a_lock(full: Shop) -> None:
     """They verify while the domain is being folded, however long that takes."""
     sections = len(Intruder(full.config.store.url).sections())
     async with full.store.coordination.fold_transaction("catalog"), a_pool(full.config) as found:
@@ -210,7 +210,7 @@ async def test_one_that_is_lost_is_replaced(full: Shop, caplog: pytest.LogCaptur
 async def test_without_any_process_it_is_slower_and_right(
     full: Shop, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
-    """None can be started: everything is done here."""
+    """If no process starts, everything is verified here."""
     monkeypatch.setattr(sys, "executable", python)
     intruder = Intruder(full.config.store.url)
     whole = intruder.sections()
@@ -221,7 +221,7 @@ async def test_without_any_process_it_is_slower_and_right(
 
 
 async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
-    """Somebody begins to look, and is stopped."""
+    """A verification that is cancelled leaves no process."""
     async with a_pool(full.config) as found, anyio.create_task_group() as group:
         group.start_soon(seen_by, found, "catalog", prefix_range(""))
         await eventually(lambda: len(children()) == 1, "one begins")
@@ -229,7 +229,7 @@ async def test_what_is_cancelled_leaves_no_process(full: Shop) -> None:
 
 
 async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as there are processors; a small one has none, unless they are asked for."""
+    """One per processor; a small log has none, unless they are requested."""
     sizes: list[int] = []
     looked = VerifierPool.verify
 
@@ -250,7 +250,7 @@ async def test_a_large_log_has_them_by_itself(full: Shop, monkeypatch: pytest.Mo
 
 
 def test_requests_and_replies_round_trip(tmp_path: Path) -> None:
-    """Configurations, with everything that they can have, and spans."""
+    """Configurations with every setting, and ranges."""
     small = configured(f"sqlite:///{tmp_path}")
     for config in (small, with_snapshots(small.store.url, tmp_path, "erp", max_orphans="5%")):
         assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
