@@ -1,4 +1,4 @@
-"""A server that lets everybody on this machine do everything answers to the names of this machine alone."""
+"""A server without tokens, where every local caller may do everything, answers only to this machine's names."""
 
 import httpx2
 import pytest
@@ -35,14 +35,14 @@ OTHERS = (
 
 
 @pytest.mark.parametrize("host", [*OURS, *OTHERS])
-def test_whose_name_it_is(host: bytes) -> None:
-    """Of this machine, whatever the port; anything else is somebody else's, though it has such a name inside."""
+def test_names_of_this_machine(host: bytes) -> None:
+    """A name of this machine, at any port; not a name that merely contains one."""
     for hosts in (AllowedHosts([]), AllowedHosts(["shop.test"])):
         assert hosts.allows(host) is hosts.allows(host) is (host in OURS)
 
 
 def test_names_of_the_configuration() -> None:
-    """They are compared without case, and not in part."""
+    """They are compared without case, and completely."""
     hosts = AllowedHosts(["Shop.test", "[fe80::1]", "10.0.0.1"])
     for host in (b"shop.test", b"SHOP.TEST:80", b"shop.test.", b"[FE80::1]:80", b"10.0.0.1:8080"):
         assert hosts.allows(host)
@@ -50,7 +50,7 @@ def test_names_of_the_configuration() -> None:
         assert not hosts.allows(host)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_remembered_hosts_are_bounded() -> None:
     """However many ports are named."""
     hosts = AllowedHosts([])
     for port in range(MAX_REMEMBERED_HOSTS * 2):
@@ -60,10 +60,10 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_page_is_for_those_who_name_this_machine(
+async def test_a_page_needs_the_name_of_this_machine(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
-    """On either way: 421 as a problem that says so. One who names nobody, as HTTP/1.0 may, is no browser."""
+    """On either path: 421, as a problem. A request without `Host`, as HTTP/1.0 allows, does not come from a browser."""
     await say(shop, catalog("a"))
     if not at_once:
         monkeypatch.setattr(FastPageReads, "answer", lambda *_: None)
@@ -83,8 +83,8 @@ async def test_a_page_is_for_those_who_name_this_machine(
 
 
 @on_sqlite
-async def test_nothing_is_done_for_others(shop: Shop) -> None:
-    """Whatever the route, whether there is one or not; nothing is appended."""
+async def test_nothing_is_done_under_another_name(shop: Shop) -> None:
+    """Whatever the route, known or not, nothing is appended."""
     async with client_of(service_of(shop, EVERYTHING, reads_open=True)) as client:
         evil = {"host": "shop.example"}
         for method, path in (("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/nothing"), ("OPTIONS", "/v1/events")):
@@ -97,7 +97,7 @@ async def test_nothing_is_done_for_others(shop: Shop) -> None:
 @on_sqlite
 @pytest.mark.parametrize("anonymous", [READS, None])
 async def test_a_server_with_tokens_answers_to_any_name(shop: Shop, anonymous: object) -> None:
-    """What a browser may do there without one, everybody may do."""
+    """A browser may do nothing there without a token that others may not."""
     await say(shop, catalog("a"))
     service = service_of(shop, None, reads_open=anonymous is not None)
     async with client_of(service) as client:
@@ -107,7 +107,7 @@ async def test_a_server_with_tokens_answers_to_any_name(shop: Shop, anonymous: o
 
 @on_sqlite
 async def test_a_server_that_is_closed_asks_for_a_token_and_no_name(shop: Shop) -> None:
-    """From the first token on, it is the token that counts."""
+    """After the first token, the token counts."""
     service = service_of(shop, EVERYTHING, reads_open=True)
     async with client_of(service) as client:
         evil = {"host": "shop.example"}
@@ -118,7 +118,7 @@ async def test_a_server_that_is_closed_asks_for_a_token_and_no_name(shop: Shop) 
 
 @on_sqlite
 async def test_other_names_are_configured(store_url: str) -> None:
-    """A proxy on this machine may ask under the shop's own."""
+    """A proxy on this machine may use the shop's own name."""
     config = configured(store_url, http={"hosts": ["shop.example"]})
     async with pagefold.open(config) as shop, client_of(service_of(shop)) as client:
         assert (await health(client, "shop.example:80")).status_code == 200
@@ -126,5 +126,5 @@ async def test_other_names_are_configured(store_url: str) -> None:
 
 
 async def health(client: httpx2.AsyncClient, host: str) -> httpx2.Response:
-    """What it says to one who asks for that name."""
+    """The response to a request with that host."""
     return await client.get("/healthz", headers={"host": host})

@@ -1,4 +1,4 @@
-"""Who may do what over HTTP: every route with every token, and what may be done without one."""
+"""Authorization over HTTP: every route with every token, and what is allowed without one."""
 
 import anyio
 import pytest
@@ -32,7 +32,7 @@ from tests.support.token_fixtures import Watched
 
 
 def address(route: Route, source: str = "erp") -> str:
-    """The route's path, with something in every place."""
+    """The route's path with all parameters filled in."""
     return (
         route.path.replace("{channel}", "web-de")
         .replace("{source}", source)
@@ -46,7 +46,7 @@ def address(route: Route, source: str = "erp") -> str:
 @on_sqlite
 @pytest.mark.parametrize("secret", [None, "wrong", *SECRETS])
 async def test_every_route_asks_for_its_scope(shop: Shop, secret: str | None) -> None:
-    """401 for nobody that is known, 403 for a token without the scope; with it, or where none is needed, an answer."""
+    """401 for an unknown caller, 403 for a token without the scope; otherwise an answer."""
     async with client_of(service_of(shop, None), secret) as client:
         for route in ROUTES:
             grant = SECRETS.get(secret or "")
@@ -65,7 +65,7 @@ async def test_every_route_asks_for_its_scope(shop: Shop, secret: str | None) ->
 
 @on_sqlite
 async def test_open_reads_are_pages_alone(shop: Shop) -> None:
-    """Where reads are open, everybody reads pages; lists, histories and numbers still need a token."""
+    """If reads are open, pages are; lists, histories and metrics still need a token."""
     async with client_of(service_of(shop, READS, reads_open=True)) as client:
         for route in ROUTES:
             status = (await client.request(route.method, address(route))).status_code
@@ -75,7 +75,7 @@ async def test_open_reads_are_pages_alone(shop: Shop) -> None:
 
 @on_sqlite
 async def test_a_wrong_token_is_worth_less_than_none(shop: Shop) -> None:
-    """Where everybody may do everything, one who shows a token that is none is told so."""
+    """Also where everything is allowed without a token, an invalid one is refused."""
     async with client_of(service_of(shop, EVERYTHING), "wrong") as client:
         assert (await client.get("/v1/pages/web-de")).status_code == 401
 
@@ -84,19 +84,19 @@ async def test_a_wrong_token_is_worth_less_than_none(shop: Shop) -> None:
     "authorization",
     [b"", b"Bearer", b"Bearer ", b"Basic reader", b"bearer\treader", b"Bearer \xff", b"Bearer " + b"a" * 600],
 )
-async def test_what_is_no_credential_lets_nobody_in(authorization: bytes) -> None:
-    """Another scheme, no secret, no text, too long: nobody that is known."""
+async def test_an_invalid_credential_is_refused(authorization: bytes) -> None:
+    """Another scheme, no secret, not ASCII, or too long: 401."""
     assert await BearerAuthenticator(EVERYTHING, Tokens()).grant(authorization) is None
 
 
 @pytest.mark.parametrize("authorization", [b"Bearer reader", b"bearer reader", b"BEARER  reader "])
-async def test_a_bearer_token_is_known(authorization: bytes) -> None:
-    """The scheme's name has no case."""
+async def test_the_scheme_has_no_case(authorization: bytes) -> None:
+    """The scheme's name is case-insensitive."""
     assert await BearerAuthenticator(None, Tokens()).grant(authorization) == SECRETS["reader"]
 
 
 async def test_scopes_are_no_ranks() -> None:
-    """A token that may operate may not read for that."""
+    """A token with the scope `operate` may not read."""
     with pytest.raises(Problem) as caught:
         await authorize(BearerAuthenticator(None, Tokens()), b"Bearer operator", "read")
     assert caught.value.status == 403
@@ -104,7 +104,7 @@ async def test_scopes_are_no_ranks() -> None:
 
 @pytest.mark.parametrize(("source", "fine"), [("erp", True), ("pim", False), ("*", False), ("", False)])
 def test_a_source_is_written_by_its_token(source: str, *, fine: bool) -> None:
-    """A grant that is bound to a source is for that one; one that is not, for every source."""
+    """A grant bound to a source is for that source; an unbound one is for every source."""
     check_source(EVERYTHING, source)
     if fine:
         check_source(SECRETS["erp"], source)
@@ -128,22 +128,22 @@ def test_a_source_is_written_by_its_token(source: str, *, fine: bool) -> None:
     ],
 )
 def test_what_may_be_done_without_a_token(host: str, reads: str, *, has_tokens: bool, expected: Grant | None) -> None:
-    """Everything on this machine as long as there are no tokens; after that, and elsewhere, what is left open."""
+    """Everything on this machine while there are no tokens; later, and elsewhere, what is left open."""
     settings = configured("sqlite:///nowhere", http={"reads": reads}).http
     assert anonymous_grant(settings, host, has_tokens=has_tokens) == expected
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "shop.example"])  # noqa: S104  # they are only named
 def test_nothing_is_open_to_the_world_by_accident(host: str) -> None:
-    """Without tokens, the server does not listen where others reach it, and says what would be right."""
+    """Without tokens, the server does not listen on public addresses, and the error says what to do."""
     assert not is_loopback(host)
     with pytest.raises(ConfigurationError, match="pagefold tokens create"):
         anonymous_grant(configured("sqlite:///nowhere").http, host, has_tokens=False)
 
 
 @on_sqlite
-async def test_a_handler_knows_who_asks(shop: Shop) -> None:
-    """The grant is the handler's to look at: that of the token, or that of everybody."""
+async def test_a_handler_gets_the_grant(shop: Shop) -> None:
+    """The handler gets the token's grant, or the anonymous one."""
     asked: list[Grant] = []
 
     async def handler(call: Call) -> Response:
@@ -160,8 +160,8 @@ async def test_a_handler_knows_who_asks(shop: Shop) -> None:
 # --- tokens of the store --------------------------------------------------------------------------
 
 
-async def test_tokens_of_the_store_let_in(shop: Shop) -> None:
-    """What a secret's token may do, its holder may do; what is revoked here lets nobody in any more."""
+async def test_tokens_of_the_store_are_accepted(shop: Shop) -> None:
+    """A token grants its scopes, and nothing once it is revoked here."""
     secret, token = await shop.tokens.create(["operate"])
     service = ServerContext(shop, BearerAuthenticator(None, shop.tokens))
     async with client_of(service, secret) as client:
@@ -171,8 +171,8 @@ async def test_tokens_of_the_store_let_in(shop: Shop) -> None:
         assert (await client.get("/v1/dead-letters")).status_code == 401
 
 
-async def test_a_store_that_is_away_is_no_wrong_token(store: Store, config: Config) -> None:
-    """Whose token cannot be looked up is told to come again, and not that it is none."""
+async def test_an_unavailable_store_is_no_invalid_token(store: Store, config: Config) -> None:
+    """If a token cannot be looked up, the answer is 503, not 401."""
     watched = Watched(store.tokens)
     store.tokens = watched
     shop = Shop(store, config)
@@ -188,7 +188,7 @@ async def test_a_store_that_is_away_is_no_wrong_token(store: Store, config: Conf
 async def test_the_first_token_closes_an_open_server(
     store_url: str, monkeypatch: pytest.MonkeyPatch, reads: str
 ) -> None:
-    """Whoever has none may do no more than what is left open, while the server runs; caches are told, too."""
+    """While the server runs, callers without a token lose all but the open reads; caches are notified, too."""
     monkeypatch.setattr("pagefold.engine.command.serve.SECONDS_TO_CLOSE", 0.01)
     async with pagefold.open(configured(store_url, http={"reads": reads})) as shop:
         await say(shop, catalog("a"))
@@ -211,7 +211,7 @@ async def test_the_first_token_closes_an_open_server(
 
 
 async def test_a_server_with_tokens_asks_for_one_from_the_start(shop: Shop) -> None:
-    """Then it may listen elsewhere; and when the last one is revoked, nobody is let in for that."""
+    """It may listen on other addresses; when the last token is revoked, it does not open again."""
     with pytest.raises(ConfigurationError, match="pagefold tokens create"):
         await service_for(shop, "10.0.0.1")
     _, token = await shop.tokens.create(["read"])

@@ -1,4 +1,4 @@
-"""Page reads at once by those who show a token: the same answers, and nobody longer than a revocation takes."""
+"""Fast page reads with a token: the same answers, and none after a revocation takes effect."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ SECOND = timedelta(seconds=1)
 
 
 def bearer(secret: str) -> tuple[bytes, bytes]:
-    """The header that shows a secret."""
+    """The header with a secret."""
     return b"authorization", f"Bearer {secret}".encode()
 
 
@@ -31,7 +31,7 @@ def showing(secret: str, more: bytes = CLOSE) -> bytes:
 
 
 async def said(service: ServerContext, *requests: bytes) -> list[bytes]:
-    """What a server answers to each, but for the date."""
+    """The server's answer to each, without the date."""
     async with served(service) as (host, port):
         place = Place(host, port)
         answers = [DATE.sub(b"", await place.says(each)) for each in requests]
@@ -40,7 +40,7 @@ async def said(service: ServerContext, *requests: bytes) -> list[bytes]:
 
 
 async def test_answers_to_tokens_are_the_same_either_way(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte, whoever answers: a good token, one of another scope, a guess, two at once, and no credential."""
+    """Byte for byte, on either path: a valid token, one of another scope, a guess, two at once, and no credential."""
     await say(shop, catalog("a"))
     reader, _ = await shop.tokens.create(["read"])
     operator, _ = await shop.tokens.create(["operate"])
@@ -69,8 +69,8 @@ async def test_answers_to_tokens_are_the_same_either_way(shop: Shop, monkeypatch
 
 
 @on_sqlite
-async def test_a_token_that_was_looked_up_is_answered_at_once(shop: Shop) -> None:
-    """Once it was found, its holder need not wait; without it, with another scope or as a guess, nobody is answered."""
+async def test_a_cached_token_is_answered_on_the_fast_path(shop: Shop) -> None:
+    """A cached token is answered on the fast path; none, another scope or a guess is not."""
     await say(shop, catalog("a"))
     reader, _ = await shop.tokens.create(["read"])
     operator, _ = await shop.tokens.create(["operate"])
@@ -88,13 +88,13 @@ async def test_a_token_that_was_looked_up_is_answered_at_once(shop: Shop) -> Non
 
 
 def standing(office: TokenService, secret: str) -> bool:
-    """Whether the holder may read at once."""
+    """Whether the token gets a fast read."""
     grant = office.cached_grant(secret)
     return grant is not None and "read" in grant.scopes
 
 
 async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
-    """Another process revokes it: from `TOKEN_CACHE_SECONDS` on at the latest, its holder is told so on either way."""
+    """Another process revokes it: after `TOKEN_CACHE_SECONDS` at the latest, it is refused on either path."""
     await say(shop, catalog("a"))
     scene = Scene(shop.store, shop.config)
     secret, token = await scene.service.create(["read"])
@@ -116,8 +116,8 @@ async def test_a_revoked_token_is_refused_within_the_bound(shop: Shop) -> None:
     assert not standing(scene.service, secret)
 
 
-async def test_a_token_is_not_taken_on_trust_while_nobody_could_look_it_up(shop: Shop) -> None:
-    """With the store away, what is known counts for its time and no longer; the clock is all that is asked."""
+async def test_a_cached_grant_expires_while_the_store_is_away(shop: Shop) -> None:
+    """While the store is away, a cached grant lasts for its time and no longer; only the clock is read."""
     scene = Scene(shop.store, shop.config)
     secret, _ = await scene.service.create(["read"])
     assert await scene.service.verify(secret) is not None
@@ -130,8 +130,8 @@ async def test_a_token_is_not_taken_on_trust_while_nobody_could_look_it_up(shop:
     assert scene.watched.asked == asked
 
 
-async def test_an_expiry_counts_at_once(shop: Shop) -> None:
-    """However short ago it was looked up; and what this office revokes, it does not know any more."""
+async def test_an_expiry_takes_effect_immediately(shop: Shop) -> None:
+    """However recently it was looked up; a token that this service revokes is removed from the cache."""
     scene = Scene(shop.store, shop.config)
     secret, token = await scene.service.create(["read"], expires_in=SECOND)
     other, kept = await scene.service.create(["read"])

@@ -42,10 +42,7 @@ SENDERS = 4
 
 
 class Story(NamedTuple):
-    """A shop that is told over HTTP: its configuration, a line an event, and every page that this makes.
-
-    Of a page that is not to be shown, nothing.
-    """
+    """A shop over HTTP: its configuration, its events as lines, and the page of each (None: hidden)."""
 
     config: Path
     lines: list[bytes]
@@ -53,7 +50,7 @@ class Story(NamedTuple):
 
 
 def of_the_files(_folder: Path) -> Story:
-    """The four files of a real shop; the pages are what a person who reads them expects."""
+    """The four files of a real shop; the pages are those that a person expects who reads the files."""
     lines = [line for name in FILES for line in data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()]
     oracle = Oracle()
     pages = {(sku, channel): oracle.page(sku, channel) for sku in oracle.catalog for channel in CHANNELS}
@@ -61,7 +58,7 @@ def of_the_files(_folder: Path) -> Story:
 
 
 def of_the_demo(folder: Path) -> Story:
-    """The demo's shop and some of its day; the pages are the model's, which shares nothing with the program."""
+    """The demo's shop and a part of its day; the pages are the model's, which shares no code with the program."""
     shop = sample_shop.Shop(skus=SKUS)
     config = folder / "demo.toml"
     config.write_text(shop.config("sqlite:///unused"), encoding="utf-8")
@@ -73,7 +70,7 @@ def of_the_demo(folder: Path) -> Story:
 
 
 def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
-    """Bodies of so many lines, below a megabyte."""
+    """Bodies of that many lines, below a megabyte."""
     for start in range(0, len(lines), size):
         yield b"\n".join(lines[start : start + size])
 
@@ -82,7 +79,7 @@ def chunks(lines: list[bytes], size: int = 500) -> Iterator[bytes]:
 def test_a_shop_over_http(
     tell: Callable[[Path], Story], tmp_path: Path, new_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every event is posted to a process, and every page that it serves is the oracle's."""
+    """Every event is posted to a process, and every page that it serves equals the oracle's."""
     story = tell(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CONFIG_VARIABLE, str(story.config))
@@ -100,8 +97,8 @@ def test_a_shop_over_http(
         assert server.ended() == 0
 
 
-def test_the_stories_have_something_to_tell(tmp_path: Path) -> None:
-    """The demo's has pages of every channel, some that are not to be shown, and SKUs that a path has to encode."""
+def test_the_shops_cover_enough(tmp_path: Path) -> None:
+    """The demo's has pages in every channel, hidden ones, and SKUs that a path has to encode."""
     story = of_the_demo(tmp_path)
     assert len(story.lines) > SKUS * 6
     assert len(story.pages) == SKUS * 4
@@ -110,7 +107,7 @@ def test_the_stories_have_something_to_tell(tmp_path: Path) -> None:
 
 
 def page_of(client: httpx2.Client, sku: str, channel: str) -> Document | None:
-    """A page as it is served; nothing where the server says that there is none to show."""
+    """A page as it is served; None if the server has none to show."""
     answer = client.get(f"/v1/pages/{channel}/{quote(sku, safe='')}")
     assert answer.status_code in {200, 404, 410}
     page: Document = answer.json()
@@ -128,7 +125,7 @@ def make_store(config: Path, url: str) -> None:
 
 
 def folded(server: Server) -> int:
-    """How many events of all domains were folded, or overtaken before they were."""
+    """Events of all domains that were folded, or stale."""
     lines = [line for line in server.get("/metrics").text.splitlines() if line.startswith("pagefold_folded_events_to")]
     return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
@@ -136,7 +133,7 @@ def folded(server: Server) -> int:
 # --- a server that is killed ----------------------------------------------------------------------
 
 
-class Told(NamedTuple):
+class Answered(NamedTuple):
     """What a sender was answered about an event."""
 
     sku: str
@@ -146,15 +143,15 @@ class Told(NamedTuple):
 
 
 class Senders:
-    """Threads that post events as fast as they are answered, for as long as a server lives, and note every answer."""
+    """Threads that post events as fast as they are answered, while a server lives, and record every answer."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.told: list[Answered] = []
         self.sent = 0
         self._lock = threading.Lock()
 
     def run(self, url: str, number: int) -> None:
-        """One of them: what was not answered is not counted, and is sent again with the next server."""
+        """One thread. A request without an answer is not counted, and is sent again to the next server."""
         with httpx2.Client(base_url=url, timeout=10) as client:
             while True:
                 with self._lock:
@@ -168,13 +165,13 @@ class Senders:
                 results = answer.json()["results"]
                 with self._lock:
                     self.told += [
-                        Told(str(each["sku"]), first + index + 1, result["outcome"], result["position"])
+                        Answered(str(each["sku"]), first + index + 1, result["outcome"], result["position"])
                         for index, (each, result) in enumerate(zip(events, results, strict=True))
                     ]
 
 
 def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
-    """A server is started, and one of its processes is killed under load, then the first: again and again."""
+    """Starts a server, and kills one of its processes under load, then the first process: again and again."""
     for _ in range(kills):
         with serving("--work") as server:
             threads = [threading.Thread(target=senders.run, args=(server.url, each)) for each in range(SENDERS)]
@@ -190,8 +187,8 @@ def kill_servers(senders: Senders, luck: random.Random, kills: int) -> None:
                 thread.join()
 
 
-async def judge(config: Config, told: list[Told]) -> None:
-    """Everything that was answered is in the log, where it was said to be; nothing is there twice."""
+async def judge(config: Config, told: list[Answered]) -> None:
+    """Every acknowledged event is in the log, at its position, and none is there twice."""
     async with pagefold.open(config) as shop:
         stored = {each.notification_id: each for each in await everything(shop.store)}
         assert len({(each.originator_id, each.originator_version) for each in stored.values()}) == len(stored)
@@ -211,7 +208,7 @@ async def judge(config: Config, told: list[Told]) -> None:
 def test_a_server_is_killed_under_load(
     tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, kills: int, seed: object
 ) -> None:
-    """Killed again and again while four senders post: whatever was answered 2xx is in the log."""
+    """Killed again and again while four senders post: every event that was answered 2xx is in the log."""
     place = settle(tmp_path, store_url, monkeypatch)
     senders = Senders()
     kill_servers(senders, random.Random(f"{seed}"), kills)
@@ -219,12 +216,12 @@ def test_a_server_is_killed_under_load(
     anyio.run(judge, Config.load(place / "pagefold.toml"), senders.told)
 
 
-# --- bodies that do not come ----------------------------------------------------------------------
+# --- incomplete bodies ----------------------------------------------------------------------
 
 
 @on_sqlite
 def test_bodies_that_are_cut_short(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends before its length is not taken, though it is whole events; what comes in pieces is."""
+    """A body shorter than its length is refused, even if it has complete events; one in pieces is accepted."""
     settle(tmp_path, store_url, monkeypatch)
     body = ndjson([event(f"S{number}") for number in range(3)])
     head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n"

@@ -1,4 +1,4 @@
-"""What the server does with those who send too much, too slowly, or nothing at all."""
+"""The server's limits for clients that send too much, too slowly, or nothing at all."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ BEGUN = b"content-length: 100\r\n\r\n{"
 
 
 class Line:
-    """A connection on which bytes are sent as they are."""
+    """A connection on which raw bytes are sent."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -33,17 +33,17 @@ class Line:
 
     @property
     def socket(self) -> Any:  # noqa: ANN401  # asyncio's own, in place of the system's
-        """What it goes over."""
+        """Its socket."""
         return self._writer.get_extra_info("socket")
 
     async def send(self, text: bytes) -> None:
-        """Sends what the server takes of it: it may hang up before the end."""
+        """Sends what the server takes: it may close the connection before the end."""
         with suppress(ConnectionError):
             self._writer.write(text)
             await self._writer.drain()
 
     async def everything(self) -> bytes:
-        """What the server says until it hangs up."""
+        """Everything that the server sends until it closes the connection."""
         try:
             return await asyncio.wait_for(self._reader.read(), 10)
         except ConnectionError:
@@ -54,16 +54,16 @@ class Line:
         return await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 10)
 
     async def exactly(self, number: int) -> bytes:
-        """The next bytes, so many."""
+        """The next bytes, exactly that many."""
         return await asyncio.wait_for(self._reader.readexactly(number), 10)
 
     async def end(self) -> None:
-        """Sends nothing more, and goes on hearing."""
+        """Ends the sending side, and still receives."""
         with suppress(ConnectionError):
             self._writer.write_eof()
 
     async def close(self) -> None:
-        """Hangs up, once."""
+        """Closes the connection, once."""
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
@@ -82,12 +82,12 @@ class Place:
         return self._lines[-1]
 
     async def close(self) -> None:
-        """Hangs up everywhere."""
+        """Closes every connection."""
         for line in self._lines:
             await line.close()
 
     async def says(self, text: bytes) -> bytes:
-        """Everything that it says to that."""
+        """Everything that it answers to that."""
         line = await self.line()
         await line.send(text)
         answer = await line.everything()
@@ -95,7 +95,7 @@ class Place:
         return answer
 
     async def reads(self) -> bool:
-        """Whether somebody else is served a page."""
+        """Whether another client is served a page."""
         return (await self.says(GET + b"connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
@@ -114,7 +114,7 @@ async def limited(store_url: str, **limits: object) -> AsyncIterator[Place]:
 
 
 def status(answer: bytes) -> int:
-    """The status of an answer; 0 when there was none."""
+    """The status of a response; 0 if there was none."""
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
@@ -136,8 +136,8 @@ def status(answer: bytes) -> int:
     ],
 )
 @on_sqlite
-async def test_what_is_too_much_or_no_http_is_refused(store_url: str, text: bytes, expected: int) -> None:
-    """It is told what is wrong as every error is told, and the connection is closed."""
+async def test_oversized_or_invalid_requests_are_refused(store_url: str, text: bytes, expected: int) -> None:
+    """The error has the same form as any other, and the connection is closed."""
     async with limited(store_url) as server:
         answer = await server.says(text)
         assert status(answer) == expected
@@ -149,16 +149,16 @@ async def test_what_is_too_much_or_no_http_is_refused(store_url: str, text: byte
 
 @on_sqlite
 @pytest.mark.parametrize("beginning", [GET, b"G", POST + BEGUN, INGEST + BEGUN, b""])
-async def test_a_request_that_does_not_come_is_given_up(store_url: str, beginning: bytes) -> None:
-    """A head or a body that is not there in time ends with 408; a connection on which nothing came is closed."""
+async def test_an_incomplete_request_times_out(store_url: str, beginning: bytes) -> None:
+    """A head or body that is not complete in time ends with 408; a connection without a byte is closed."""
     async with limited(store_url, receive_seconds=0.3) as server:
         assert status(await server.says(beginning)) == (408 if beginning else 0)
         assert await server.reads()
 
 
 @on_sqlite
-async def test_a_request_that_trickles_is_given_up(store_url: str) -> None:
-    """A byte now and then does not make a request last."""
+async def test_a_trickling_request_times_out(store_url: str) -> None:
+    """A byte now and then does not extend a request's time."""
     async with limited(store_url, receive_seconds=0.3) as server:
         line = await server.line()
         with anyio.fail_after(20):
@@ -175,8 +175,8 @@ async def test_a_request_that_trickles_is_given_up(store_url: str) -> None:
 
 
 @on_sqlite
-async def test_who_was_answered_before_the_end_is_not_answered_again(store_url: str) -> None:
-    """A body that goes on behind its answer, and never ends, is closed without another word."""
+async def test_an_early_answer_is_the_only_one(store_url: str) -> None:
+    """A body that continues after its answer, and never ends, is closed without another response."""
     async with limited(store_url, receive_seconds=0.3) as server:
         answer = await server.says(POST.replace(b"application/json", b"text/plain") + b"content-length: 100\r\n\r\n{")
         assert status(answer) == 415
@@ -185,7 +185,7 @@ async def test_who_was_answered_before_the_end_is_not_answered_again(store_url: 
 
 @on_sqlite
 async def test_an_idle_connection_is_closed(store_url: str) -> None:
-    """After an answer, a connection waits for the next request for a while; each request begins it anew."""
+    """After a response, a connection waits for the next request for a while; each request restarts that time."""
     async with limited(store_url, idle_seconds=2.0, receive_seconds=10.0) as server:
         line = await server.line()
         for _ in range(3):
@@ -197,8 +197,8 @@ async def test_an_idle_connection_is_closed(store_url: str) -> None:
 
 
 @on_sqlite
-async def test_an_address_has_its_share_of_connections(store_url: str) -> None:
-    """One more is told so and closed; when one goes, another is let in."""
+async def test_connections_per_address_are_limited(store_url: str) -> None:
+    """One more is refused and closed; when one is closed, another is accepted."""
     async with limited(store_url, connections_per_address=5) as server:
         lines = [await server.line() for _ in range(5)]
         for line in lines:
@@ -212,8 +212,8 @@ async def test_an_address_has_its_share_of_connections(store_url: str) -> None:
 
 
 @on_sqlite
-async def test_many_idle_connections_keep_nobody_from_reading(store_url: str) -> None:
-    """Hundreds of connections that say nothing are no burden, and are closed when their time is over."""
+async def test_many_idle_connections_disturb_no_reader(store_url: str) -> None:
+    """Hundreds of silent connections disturb no reader, and are closed after their time."""
     async with limited(store_url, receive_seconds=1.0) as server:
         lines = [await server.line() for _ in range(400)]
         assert await server.reads()
@@ -222,15 +222,15 @@ async def test_many_idle_connections_keep_nobody_from_reading(store_url: str) ->
 
 @on_sqlite
 async def test_requests_in_one_piece_are_answered_in_order(store_url: str) -> None:
-    """What is pipelined is answered one after the other, and each on time."""
+    """Pipelined requests are answered in order, and each on time."""
     async with limited(store_url, receive_seconds=0.5) as server:
         answers = await server.says((HEALTH) * 20 + GET + b"connection: close\r\n\r\n")
         assert answers.count(b"HTTP/1.1 200 OK") == 21
 
 
 @on_sqlite
-async def test_a_client_that_hangs_up_is_no_error(store_url: str) -> None:
-    """Half a body and a closed connection: the server goes on, and counts it."""
+async def test_a_client_that_disconnects_is_no_error(store_url: str) -> None:
+    """Half a body and a closed connection: the server continues, and counts it."""
     async with pagefold.open(configured(store_url)) as shop:
         service = service_of(shop)
         async with served(service) as (host, port):
@@ -244,7 +244,7 @@ async def test_a_client_that_hangs_up_is_no_error(store_url: str) -> None:
 
 @on_sqlite
 async def test_requests_under_way_are_finished_at_the_end(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the server ends, who has asked is answered, and nobody is let in any more."""
+    """When the server ends, requests under way are answered, and no connection is accepted."""
     await say(shop, catalog("a"))
     asked, go = anyio.Event(), anyio.Event()
     get_json = shop.pages.get_json
@@ -258,7 +258,7 @@ async def test_requests_under_way_are_finished_at_the_end(shop: Shop, monkeypatc
     async with anyio.create_task_group() as group:
         async with served(service_of(shop, reads_open=True)) as (host, port):
             line = await Place(host, port).line()
-            await line.send(GET.replace(b"-M", b"%2DM") + b"\r\n")  # an escape is not answered at once
+            await line.send(GET.replace(b"-M", b"%2DM") + b"\r\n")  # an escape is not answered on the fast path
             await asked.wait()
 
             async def let_go() -> None:
@@ -270,8 +270,8 @@ async def test_requests_under_way_are_finished_at_the_end(shop: Shop, monkeypatc
         await line.close()
 
 
-def test_an_address_that_is_taken_is_told() -> None:
-    """The error names the address, and what can be done."""
+def test_an_address_in_use_is_an_error() -> None:
+    """The error names the address, and says what to do."""
     first = listen("127.0.0.1", 0)
     try:
         with pytest.raises(AddressUnavailable, match="--port"):

@@ -19,27 +19,27 @@ GOOD = {"currency": "EUR", "amount": "15.00"}
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """An operator."""
+    """An operator's client."""
     async with client_of(service_of(shop, None), "operator") as opened:
         yield opened
 
 
 async def conflicts(shop: Shop, *skus: str) -> None:
-    """Letters of prices of 12.00 where 10.00 stands: `ingest-1` and so on."""
+    """Dead letters of prices of 12.00 where the log has 10.00: `ingest-1` and so on."""
     await append(shop, *(price("10.00", sku=sku) for sku in skus))
     for sku in skus:
         await shop.append([price("12.00", sku=sku)])
 
 
 async def smuggled(shop: Shop) -> None:
-    """The letter of a price that no door would let in: `projection-1`."""
+    """The dead letter of a price that no validator would accept: `projection-1`."""
     state = b'{"id":"x","occurredAt":"%s","recordedAt":"%s","payload":7}' % (MOMENT.encode(), MOMENT.encode())
     await shop.store.log.insert([Raw(stream_of(price("1.00")), 2, "pricing", state)])
     await shop.catch_up()
 
 
 async def listed(client: httpx2.AsyncClient, **parameters: str | int) -> list[str]:
-    """The names of the letters of every page, one after the other."""
+    """The identifiers of all dead letters, list by list."""
     names: list[str] = []
     while True:
         page = (await client.get(DEAD_LETTERS, params=parameters)).json()
@@ -50,17 +50,17 @@ async def listed(client: httpx2.AsyncClient, **parameters: str | int) -> list[st
 
 
 async def shown(client: httpx2.AsyncClient, name: str) -> Any:  # noqa: ANN401  # JSON
-    """A letter whole."""
+    """A complete dead letter."""
     answer = await client.get(f"{DEAD_LETTERS}/{name}")
     assert answer.status_code == 200
     return answer.json()
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 async def test_dead_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The newest first, in pages, by kind, domain and source; those that are resolved are listed on demand alone."""
+    """Newest first, in chunks, by kind, domain and source; resolved ones only on request."""
     await conflicts(shop, "A", "B", "C")
     await append(shop, stock(1))
     await shop.append([stock(2)])
@@ -72,8 +72,8 @@ async def test_dead_letters_are_listed(shop: Shop, client: httpx2.AsyncClient) -
     assert await listed(client, kind="projection") == []
 
 
-async def test_a_dead_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """With its event, and how that differs from what stands."""
+async def test_a_dead_letter_is_shown_completely(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """With its event, and its difference from the log."""
     await conflicts(shop, SKU)
     dead_letter = await shown(client, "ingest-1")
     assert (dead_letter["sku"], dead_letter["domain"], dead_letter["source"], dead_letter["version"]) == (
@@ -87,8 +87,8 @@ async def test_a_dead_letter_is_shown_whole(shop: Shop, client: httpx2.AsyncClie
     assert dead_letter["resolution"] is None
 
 
-async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """What is no text is there in base64; it has a source, and no domain."""
+async def test_a_request_is_shown_byte_by_byte(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Bytes that are not text are in base64; a request has a source, and no domain."""
     await shop.store.dead_letters.add(
         [dead_letter_of_request("erp", b"\xff\0", "no JSON", headers={"webhook-id": "1"})]
     )
@@ -114,14 +114,14 @@ async def test_a_delivery_is_shown_byte_by_byte(shop: Shop, client: httpx2.Async
         ("color=red", "color"),
     ],
 )
-async def test_what_cannot_be_listed_is_told(client: httpx2.AsyncClient, query: str, path: str) -> None:
-    """The parameter is named."""
+async def test_an_invalid_list_parameter_is_named(client: httpx2.AsyncClient, query: str, path: str) -> None:
+    """The invalid parameter is named."""
     assert problem_in(await client.get(f"{DEAD_LETTERS}?{query}"))["errors"][0]["path"] == path
 
 
 @pytest.mark.parametrize("name", ["ingest-7", "projection-7", "x", "ingest-", "ingest-1%2F2", "%F0%9F%8E%BD"])
-async def test_a_dead_letter_that_is_none(client: httpx2.AsyncClient, name: str) -> None:
-    """It cannot be shown, tried, corrected or discarded."""
+async def test_an_unknown_dead_letter(client: httpx2.AsyncClient, name: str) -> None:
+    """It cannot be shown, retried, corrected or discarded."""
     answers = [
         await client.get(f"{DEAD_LETTERS}/{name}"),
         await client.post(f"{DEAD_LETTERS}/{name}:retry"),
@@ -131,11 +131,11 @@ async def test_a_dead_letter_that_is_none(client: httpx2.AsyncClient, name: str)
     assert [problem_in(answer)["status"] for answer in answers] == [404] * 4
 
 
-# --- trying again ---------------------------------------------------------------------------------
+# --- retries ---------------------------------------------------------------------------------
 
 
-async def test_a_dead_letter_is_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """It is resolved, still dead, or was resolved before; who tried is kept."""
+async def test_a_dead_letter_is_retried(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """It is resolved, still dead, or was resolved before; the operator is stored."""
     await conflicts(shop, SKU)
     url = f"{DEAD_LETTERS}/ingest-1:retry"
     assert (await client.post(url)).json() == {"id": "ingest-1", "result": "still dead"}
@@ -144,15 +144,15 @@ async def test_a_dead_letter_is_tried_again(shop: Shop, client: httpx2.AsyncClie
     assert (await client.post(url)).json() == {"id": "ingest-1", "result": "gone"}
 
 
-async def test_many_dead_letters_are_tried_again(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Some at a time, the oldest first, until all that there were at the beginning were tried, each once."""
+async def test_many_dead_letters_are_retried(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Some at a time, oldest first, until all of the beginning were retried, each once."""
     await conflicts(shop, "A", "B", "C", "D", "E")
     tried: list[str] = []
     after = None
     for size in (2, 2, 1):
         body = {"source": "erp", "limit": 2} | ({} if after is None else {"after": after})
         answer = (await client.post(RETRY, json=body)).json()
-        await conflicts(shop, f"F{size}{len(tried)}")  # what comes meanwhile is not waited for
+        await conflicts(shop, f"F{size}{len(tried)}")  # those added meanwhile are not retried
         tried += [each["id"] for each in answer["items"]]
         assert (answer["resolved"], answer["stillDead"], answer["gone"]) == (0, size, 0)
         after = answer["next"]
@@ -161,7 +161,7 @@ async def test_many_dead_letters_are_tried_again(shop: Shop, client: httpx2.Asyn
 
 
 async def test_none_of_many(client: httpx2.AsyncClient) -> None:
-    """Where there is nothing to try, that is all."""
+    """With nothing to retry, the result is empty."""
     answer = (await client.post(RETRY, json={"all": True})).json()
     assert answer == {"resolved": 0, "stillDead": 0, "gone": 0, "items": [], "next": None}
 
@@ -178,16 +178,16 @@ async def test_none_of_many(client: httpx2.AsyncClient) -> None:
         ({"kind": "lost"}, "kind"),
     ],
 )
-async def test_what_cannot_be_tried_is_told(client: httpx2.AsyncClient, body: dict[str, object], path: str) -> None:
-    """It says which letters, and nothing is tried by accident."""
+async def test_an_invalid_retry_is_an_error(client: httpx2.AsyncClient, body: dict[str, object], path: str) -> None:
+    """The request must select dead letters, so that none is retried by accident."""
     assert problem_in(await client.post(RETRY, json=body))["errors"][0]["path"] == path
 
 
-# --- deciding -------------------------------------------------------------------------------------
+# --- decisions -------------------------------------------------------------------------------------
 
 
 async def test_a_dead_letter_is_corrected(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The payload is an event of the caller's, which counts; the letter is resolved and keeps what it has."""
+    """The payload is an event of the caller, which counts; the dead letter is resolved and keeps its content."""
     await conflicts(shop, SKU)
     answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json={"payload": GOOD})
     assert answer.status_code == 200
@@ -210,7 +210,7 @@ async def test_a_dead_letter_is_corrected(shop: Shop, client: httpx2.AsyncClient
 async def test_a_dead_letter_is_corrected_at_another_version_and_withdrawn(
     shop: Shop, client: httpx2.AsyncClient
 ) -> None:
-    """The version may be another; a payload of null withdraws."""
+    """The version may be another one; a payload of null withdraws."""
     await conflicts(shop, SKU)
     answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json={"payload": None, "version": 5})
     assert answer.status_code == 200
@@ -229,10 +229,10 @@ async def test_a_dead_letter_is_corrected_at_another_version_and_withdrawn(
         ({"payload": GOOD, "operator": "me"}, "operator"),
     ],
 )
-async def test_a_correction_enters_by_the_door(
+async def test_a_correction_is_validated(
     shop: Shop, client: httpx2.AsyncClient, body: dict[str, object], path: str
 ) -> None:
-    """What breaks a rule is refused with its place, and the letter stays open. Nobody signs for another."""
+    """An invalid correction is refused with its path; the dead letter stays open. Its author is the token's name."""
     await append(shop, price("10.00", channel="web-de"))
     await shop.append([price("12.00", channel="web-de")])
     answer = await client.post(f"{DEAD_LETTERS}/ingest-1:correct", json=body)
@@ -241,7 +241,7 @@ async def test_a_correction_enters_by_the_door(
 
 
 async def test_what_could_not_be_folded_corrects_nothing(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A letter of an event that cannot be folded is corrected by another content, which resolves it."""
+    """The dead letter of an event that cannot be folded is resolved by other content."""
     await smuggled(shop)
     assert await listed(client) == ["projection-1"]
     answer = await client.post(f"{DEAD_LETTERS}/projection-1:correct", json={"payload": GOOD})
@@ -251,7 +251,7 @@ async def test_what_could_not_be_folded_corrects_nothing(shop: Shop, client: htt
 
 
 async def test_a_dead_letter_is_discarded(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """With the reason and the caller's name; the same event that comes again stays decided."""
+    """With the reason and the caller's name; the same event again does not reopen it."""
     await conflicts(shop, SKU)
     answer = await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json={"reason": "a test"})
     dead_letter = answer.json()
@@ -264,8 +264,8 @@ async def test_a_dead_letter_is_discarded(shop: Shop, client: httpx2.AsyncClient
     assert await listed(client) == []
 
 
-async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A second decision is 409, and says who made the first."""
+async def test_a_second_decision_is_refused(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A second decision is 409, and names the first."""
     await conflicts(shop, SKU)
     discard = {"reason": "a test"}
     assert (await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json=discard)).status_code == 200
@@ -279,8 +279,8 @@ async def test_what_is_decided_is_decided(shop: Shop, client: httpx2.AsyncClient
 
 
 @pytest.mark.parametrize("reason", ["", " \t", "\u3000\n", "\0", "x" * (MAX_REASON_LENGTH + 1), None])
-async def test_a_reason_is_one(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
-    """None, an empty one, one that no store keeps, one that is too long: the letter stays open."""
+async def test_a_reason_is_required(shop: Shop, client: httpx2.AsyncClient, reason: str | None) -> None:
+    """Missing, empty, too long, or a text that a store cannot hold: the dead letter stays open."""
     await conflicts(shop, SKU)
     answer = await client.post(f"{DEAD_LETTERS}/ingest-1:discard", json={"reason": reason})
     assert problem_in(answer)["errors"][0]["path"] == "reason"

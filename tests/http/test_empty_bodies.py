@@ -1,4 +1,4 @@
-"""Nothing is made of silence: a body that is empty, or shorter than announced, is refused wherever one must be."""
+"""A body that is empty, or shorter than announced, is refused by every route that needs one."""
 
 import asyncio
 import json
@@ -34,13 +34,13 @@ each_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop with every way in."""
+    """A shop with every way of intake."""
     return configured(store_url)
 
 
 @on_sqlite
-def test_every_route_with_a_body_is_looked_at(store_url: str) -> None:
-    """One that is added later has to be among those that these tests knock at."""
+def test_every_route_with_a_body_is_tested(store_url: str) -> None:
+    """A route that is added later has to be among those of these tests."""
     assert store_url
     assert {door.route for door in DOORS.values()} == {route.path for route in ROUTES if route.bodies}
     types = {(each.path, media_type) for each in ROUTES for media_type in each.bodies}
@@ -48,8 +48,8 @@ def test_every_route_with_a_body_is_looked_at(store_url: str) -> None:
 
 
 @each_door
-async def test_what_has_something_in_it_is_taken(shop: Shop, door: Door) -> None:
-    """The requests of these tests are good ones: it is their bodies alone that make the others bad."""
+async def test_the_complete_requests_are_accepted(shop: Shop, door: Door) -> None:
+    """The requests of these tests are valid: only their bodies make the others invalid."""
     await settle(shop)
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         answer = await client.post(door.path, content=door.body, headers=door.headers_for(door.body))
@@ -57,8 +57,8 @@ async def test_what_has_something_in_it_is_taken(shop: Shop, door: Door) -> None
 
 
 @each_door
-async def test_silence_is_no_success(shop: Shop, door: Door) -> None:
-    """An empty body, blanks, and a lonely byte-order mark: the sender is told, signed or not, and nothing happens."""
+async def test_an_empty_body_is_refused(shop: Shop, door: Door) -> None:
+    """An empty body, blanks, or a byte order mark alone is refused, signed or not, and nothing is stored."""
     await settle(shop)
     before = await state_of(shop)
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
@@ -69,16 +69,16 @@ async def test_silence_is_no_success(shop: Shop, door: Door) -> None:
 
 
 @on_sqlite
-async def test_it_is_said_that_the_body_is_empty(shop: Shop) -> None:
-    """In words that lead to the cause, which is on the way and not in the events."""
+async def test_the_error_says_that_the_body_is_empty(shop: Shop) -> None:
+    """The error leads to the cause, which is in the transport and not in the events."""
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         for path, media_type in (("/v1/events", NDJSON), ("/v1/events", JSON), ("/v1/cdc/erp", JSON)):
             answer = await client.post(path, content=b"", headers={"content-type": media_type})
             assert "the body is empty" in problem_in(answer)["detail"]
 
 
-async def test_who_says_that_there_is_nothing_is_believed(shop: Shop) -> None:
-    """An empty array has been sent, and is no silence; neither is a tombstone in any of its forms."""
+async def test_an_empty_array_is_accepted(shop: Shop) -> None:
+    """An empty array is valid, and so is a tombstone in any of its forms."""
     tombstones = [None, {"schema": None, "payload": None}, {"key": {"id": 1}, "value": None}]
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         for path in ("/v1/events", "/v1/cdc/erp"):
@@ -91,11 +91,11 @@ async def test_who_says_that_there_is_nothing_is_believed(shop: Shop) -> None:
     assert await state_of(shop) == (0, [])
 
 
-# --- on a wire ------------------------------------------------------------------------------------
+# --- raw bytes ------------------------------------------------------------------------------------
 
 
-def silent(door: Door, *more: str) -> list[bytes]:
-    """Requests without a body: of no announced length, of none, of one without chunks."""
+def bodiless(door: Door, *more: str) -> list[bytes]:
+    """Requests without a body: without a length, of length 0, in chunks without a chunk."""
     head = door.head(b"", "connection: close", *more)
     return [
         head + b"\r\n",
@@ -108,24 +108,24 @@ def silent(door: Door, *more: str) -> list[bytes]:
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 async def test_an_absent_body_is_no_success(shop: Shop, how: str) -> None:
-    """However it is absent, and whether or not another protocol is offered beside it."""
+    """However it is absent, and whether or not the client offers another protocol."""
     await settle(shop)
     before = await state_of(shop)
     async with placed(shop, how) as (place, _):
         for name, door in DOORS.items():
-            for request in [*silent(door), *silent_with_offer(door)]:
+            for request in [*bodiless(door), *bodiless_with_offer(door)]:
                 assert status(await place.says(request)) in {400, 422}, name
     assert await state_of(shop) == before
 
 
-def silent_with_offer(door: Door) -> list[bytes]:
-    """The same, from a client that would rather speak another protocol."""
+def bodiless_with_offer(door: Door) -> list[bytes]:
+    """The same from a client that would prefer another protocol."""
     head = door.head(b"", "connection: close", *OFFER)
     return [head + b"content-length: 0\r\n\r\n", head + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
 
 
 def cut_short(door: Door, *more: str) -> list[bytes]:
-    """Requests whose bodies are good ones, and of which more was announced."""
+    """Requests whose bodies are valid, and shorter than announced."""
     head, body = door.head(door.body, *more), door.body
     half = len(body) // 2
     return [
@@ -143,7 +143,7 @@ def cut_short(door: Door, *more: str) -> list[bytes]:
 
 @pytest.mark.parametrize("how", HOW)
 async def test_a_body_that_is_cut_short_is_not_taken(shop: Shop, how: str) -> None:
-    """Whole events or none may have come: who hangs up before the announced end has said nothing."""
+    """Complete events or none may have arrived: after a disconnect before the announced end, none is taken."""
     await settle(shop)
     before = await state_of(shop)
     requests = [each for door in DOORS.values() for each in (*cut_short(door), *cut_short(door, *OFFER))]
@@ -161,7 +161,7 @@ async def test_a_body_that_is_cut_short_is_not_taken(shop: Shop, how: str) -> No
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 async def test_a_body_that_does_not_end_in_time_is_not_taken(shop: Shop, how: str) -> None:
-    """Its sender waits for an answer, and is told that the request was not complete."""
+    """Its sender waits for an answer, which says that the request is incomplete."""
     shop.config = configured(shop.config.store.url, receive_seconds=0.5)
     await settle(shop)
     before = await state_of(shop)
@@ -173,8 +173,8 @@ async def test_a_body_that_does_not_end_in_time_is_not_taken(shop: Shop, how: st
 
 
 @on_sqlite
-async def test_a_length_below_the_body_s_is_no_event(shop: Shop) -> None:
-    """What is cut off is not JSON any more, and what is left over is no request."""
+async def test_a_length_below_the_bodys_is_no_event(shop: Shop) -> None:
+    """The rest of the body is no JSON, and no request either."""
     await say(shop)
     door = DOORS["an event"]
     async with placed(shop, "alone") as (place, _):

@@ -1,4 +1,4 @@
-"""Events over HTTP: what becomes of each, what becomes of the request, and who may write for whom."""
+"""Events over HTTP: the outcome of each, the status of the request, and which sources a token may write."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -27,18 +27,18 @@ BROKEN = event("B", colour="red")
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody who may write for every source."""
+    """A client that may write for every source."""
     async with client_of(service_of(shop, None), "all") as opened:
         yield opened
 
 
 async def post(client: httpx2.AsyncClient, body: object, media_type: str = JSON, **headers: str) -> httpx2.Response:
-    """The answer to a body; what is no bytes is sent as JSON."""
+    """The response to a body; a body that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return await client.post(EVENTS, content=content, headers={"content-type": media_type} | headers)
 
 
-def told(answer: httpx2.Response) -> list[str]:
+def outcomes_in(answer: httpx2.Response) -> list[str]:
     """The outcomes, in order."""
     if answer.status_code == 422:
         problem_in(answer)
@@ -46,7 +46,7 @@ def told(answer: httpx2.Response) -> list[str]:
 
 
 def first(answer: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
-    """What became of the first item."""
+    """The outcome of the first item."""
     return answer.json()["results"][0]
 
 
@@ -73,14 +73,14 @@ async def test_every_event_has_its_outcome(
     outcomes: list[str],
     media_type: str,
 ) -> None:
-    """In order, in an array or one a line; the status tells whether all, some or none were taken."""
+    """In order, in an array or one per line; the status says whether all, some or none were accepted."""
     answer = await post(client, ndjson(events) if media_type == NDJSON else events, media_type)
-    assert (answer.status_code, told(answer)) == (status, outcomes)
+    assert (answer.status_code, outcomes_in(answer)) == (status, outcomes)
     assert len(await everything(shop.store)) == outcomes.count("appended")
 
 
 async def test_one_event_is_no_array(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """It has its position, and is in the log when it is answered; sent again, it is where it was."""
+    """It has its position, and is in the log when it is answered; a repetition has the same position."""
     answer = await post(client, event())
     assert answer.status_code == 202
     [stored] = await everything(shop.store)
@@ -92,15 +92,15 @@ async def test_one_event_is_no_array(shop: Shop, client: httpx2.AsyncClient) -> 
 
 
 async def test_a_conflict_is_kept(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Another content at the same version is not taken, and is in dead letters when that is answered."""
+    """Other content at the same version is refused, and is in dead letters when that is answered."""
     await append(shop, price("1.00", sku="A"))
     answer = await post(client, [event("A", amount="2.00")])
-    assert (answer.status_code, told(answer)) == (422, ["conflict"])
+    assert (answer.status_code, outcomes_in(answer)) == (422, ["conflict"])
     assert [dead_letter.id for dead_letter in await shop.dead_letters.newest()] == ["ingest-1"]
 
 
 async def test_what_is_rejected_says_why(client: httpx2.AsyncClient) -> None:
-    """The path and the reason of each; where there is one alone, the problem says it too."""
+    """The path and the reason of each; for a single event, the problem has them too."""
     problem = problem_in(await post(client, event(amount=1.5)))
     [result] = problem["results"]
     assert result["path"] == "payload.amount"
@@ -122,14 +122,14 @@ async def test_what_is_rejected_says_why(client: httpx2.AsyncClient) -> None:
         (json.dumps([event()]).encode()[:-5], 400),
     ],
 )
-async def test_what_is_no_event(shop: Shop, client: httpx2.AsyncClient, body: bytes, status: int) -> None:
-    """Not JSON, or none of ours: refused with the reason, and nothing is taken."""
+async def test_an_unreadable_event_is_refused(shop: Shop, client: httpx2.AsyncClient, body: bytes, status: int) -> None:
+    """Not JSON, or not an event: refused with the reason, and nothing is stored."""
     assert problem_in(await post(client, body))["status"] == status
     assert await everything(shop.store) == []
 
 
 async def test_a_request_has_its_limits(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """More than 5,000 events, more than a megabyte, another type, or packed: refused whole."""
+    """More than 5,000 events, more than a megabyte, another media type, or compressed: refused completely."""
     assert problem_in(await post(client, b"{}\n" * 5_001, NDJSON))["status"] == 422
     assert problem_in(await post(client, b"[" + b"{}," * 5_000 + b"{}]"))["status"] == 422
     assert problem_in(await post(client, b" " * 1_048_577))["status"] == 413
@@ -140,41 +140,41 @@ async def test_a_request_has_its_limits(shop: Shop, client: httpx2.AsyncClient) 
 
 @pytest.mark.parametrize("batch", [7, 5_000])
 async def test_a_large_request_is_one_transaction(store_url: str, batch: int) -> None:
-    """All of 3,000 events are taken together, however small the batches of others are."""
+    """All 3,000 events are appended together, however small other batches are."""
     events = [event(f"S{number}") for number in range(3_000)]
     assert len(ndjson(events)) > MIN_THREAD_BYTES
     config = configured(store_url, append={"batch": batch})
     async with pagefold.open(config) as shop, client_of(service_of(shop)) as client:
-        assert set(told(await post(client, ndjson(events), NDJSON))) == {"appended"}
+        assert set(outcomes_in(await post(client, ndjson(events), NDJSON))) == {"appended"}
         assert sum(shop.counters.appends.events.counts) == 1
         assert shop.counters.outcomes["appended"] == 3_000
 
 
 async def test_outcomes_are_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Those that could not even be read among them."""
+    """Unreadable ones included."""
     await post(client, [event(), event(), 7, BROKEN])
     assert shop.counters.outcomes == {"appended": 1, "duplicate": 1, "rejected": 2}
 
 
-# --- who writes for whom --------------------------------------------------------------------------
+# --- sources of a token --------------------------------------------------------------------------
 
 
 async def test_a_token_writes_for_its_source(shop: Shop) -> None:
-    """Events of others are rejected one by one; a request that has no other is forbidden."""
+    """Events of other sources are rejected one by one; a request with no other events is forbidden."""
     async with client_of(service_of(shop, None), "erp") as client:
         answer = await post(client, [event(), product()])
-        assert (answer.status_code, told(answer)) == (207, ["appended", "rejected"])
+        assert (answer.status_code, outcomes_in(answer)) == (207, ["appended", "rejected"])
         assert answer.json()["results"][1]["path"] == "source"
         answer = await post(client, [product(), product("B")])
         assert problem_in(answer)["status"] == 403
         assert len(await everything(shop.store)) == 1
 
 
-# --- more than can be done ------------------------------------------------------------------------
+# --- overload ------------------------------------------------------------------------
 
 
-async def test_a_full_queue_takes_nothing(store_url: str) -> None:
-    """What would have to wait for room is refused whole, with the time to come again, and can be sent again."""
+async def test_a_full_queue_refuses_requests(store_url: str) -> None:
+    """A request that would have to wait for room is refused completely, with `Retry-After`, and can be repeated."""
     config = configured(store_url, append={"queue": 2})
     async with pagefold.open(config) as shop, client_of(service_of(shop)) as client:
         shop._appender.queued = 2
@@ -188,8 +188,8 @@ async def test_a_full_queue_takes_nothing(store_url: str) -> None:
         assert (await post(client, [event(), event("B"), event("C")])).status_code == 202
 
 
-async def test_a_shop_that_is_far_behind_takes_nothing(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While folding lags behind the limit, everything is refused; once it has caught up, it is taken."""
+async def test_a_shop_that_is_far_behind_refuses_requests(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While folding lags more than the limit, everything is refused; once it has caught up, it is accepted."""
     monkeypatch.setattr("pagefold.engine.reading.lag_cache.FRESH_SECONDS", 0.0)
     config = configured(store_url, http={"lag_seconds": 0.001})
     async with pagefold.open(config) as shop:
@@ -223,26 +223,26 @@ def cloud_event(sku: str = "A", **attributes: object) -> CloudEvent:
 
 @pytest.mark.parametrize("write", [to_structured, to_binary])
 async def test_cloudevents_of_the_sdk(shop: Shop, client: httpx2.AsyncClient, write: Any) -> None:  # noqa: ANN401  # a function of the SDK
-    """Structured or binary, an SKU beyond ASCII included: appended, and a duplicate when it comes again."""
+    """Structured or binary, also with a non-ASCII SKU: appended, and a duplicate when repeated."""
     message = write(cloud_event("Größe 9%"), JSONFormat())
     for outcome in ("appended", "duplicate"):
         answer = await client.post(EVENTS, content=message.body, headers=message.headers)
-        assert (answer.status_code, told(answer)) == (202, [outcome])
+        assert (answer.status_code, outcomes_in(answer)) == (202, [outcome])
     [stored] = await everything(shop.store)
     assert stored.originator_version == 10
 
 
 async def test_a_batch_of_cloudevents(client: httpx2.AsyncClient) -> None:
-    """Each has its outcome, and its faults are told in its own words."""
+    """Each has its outcome, and errors name the attributes of CloudEvents."""
     good, bad = (json.loads(to_structured(cloud_event(sku), JSONFormat()).body) for sku in ("A", " "))
     answer = await post(client, [good, bad, good], "application/cloudevents-batch+json; charset=utf-8")
-    assert (answer.status_code, told(answer)) == (207, ["appended", "rejected", "duplicate"])
+    assert (answer.status_code, outcomes_in(answer)) == (207, ["appended", "rejected", "duplicate"])
     assert answer.json()["results"][1]["path"] == "subject"
     assert problem_in(await post(client, good, "application/cloudevents-batch+json"))["status"] == 422
 
 
 async def test_binary_mode_takes_every_kind_of_json(client: httpx2.AsyncClient) -> None:
-    """The data may be of a type of its own, as long as that is JSON."""
+    """The data may have its own media type, if that is JSON."""
     message = to_binary(cloud_event(datacontenttype="application/vnd.acme.price+json"), JSONFormat())
     assert (await client.post(EVENTS, content=message.body, headers=message.headers)).status_code == 202
     message = to_binary(cloud_event(datacontenttype="text/csv"), JSONFormat())
@@ -251,7 +251,7 @@ async def test_binary_mode_takes_every_kind_of_json(client: httpx2.AsyncClient) 
 
 
 async def test_cloudevents_of_the_folder(client: httpx2.AsyncClient) -> None:
-    """Examples of others are answered as events are, and never a fault of the server."""
+    """Examples of other producers get an outcome, and never an error of the server."""
     for file in sorted(data_file("formats", "cloudevents").rglob("*.json")):
         for media_type in ("application/cloudevents+json", "application/cloudevents-batch+json"):
             assert (await post(client, file.read_bytes(), media_type)).status_code in (202, 207, 422)
@@ -260,7 +260,7 @@ async def test_cloudevents_of_the_folder(client: httpx2.AsyncClient) -> None:
 @on_sqlite
 @pytest.mark.parametrize(("secret", "status"), [("erp", 202), ("pim", 403)])
 async def test_cloudevents_are_of_their_source(shop: Shop, secret: str, status: int) -> None:
-    """A token writes for its source, whatever form an event has."""
+    """A token writes for its source, whatever the format of an event."""
     message = to_structured(cloud_event(), JSONFormat())
     async with client_of(service_of(shop, None), secret) as client:
         answer = await client.post(EVENTS, content=message.body, headers=message.headers)

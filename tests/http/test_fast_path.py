@@ -1,4 +1,4 @@
-"""Page reads that are answered at once: the same answers as the application's, in order, and never an older state."""
+"""The fast path of page reads: the same answers as the application's, in order, and never an older state."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable
@@ -18,7 +18,7 @@ from tests.support.http_clients import served, service_of
 from tests.support.small_shop import SKU, catalog, configured, price, say
 
 UNNAMED = f"GET /v1/pages/web-de/{SKU} HTTP/1.1\r\n".encode()
-"""A request that does not say whom it is for."""
+"""A request without `Host`."""
 PAGE = UNNAMED + b"host: localhost\r\n"
 CLOSE = b"connection: close\r\n\r\n"
 DATE = re.compile(rb"\r\ndate: [^\r]*")
@@ -26,7 +26,7 @@ DATE = re.compile(rb"\r\ndate: [^\r]*")
 
 @asynccontextmanager
 async def placed(shop: Shop, *, reads_open: bool = True) -> AsyncIterator[tuple[Place, ServerContext]]:
-    """A server, and its inside."""
+    """A server, and its internals."""
     service = service_of(shop, reads_open=reads_open)
     async with served(service) as (host, port):
         place = Place(host, port)
@@ -75,7 +75,7 @@ REQUESTS = [
 async def test_answers_are_the_same_either_way(
     shop: Shop, request_text: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Byte for byte, whoever answers, and counted alike."""
+    """Byte for byte, on either path, and counted alike."""
     await say(shop, catalog("a"), price("1.00"))
     async with placed(shop) as (place, service):
         quick = await place.says(request_text)
@@ -88,8 +88,8 @@ async def test_answers_are_the_same_either_way(
 
 
 @on_sqlite
-async def test_the_usual_request_is_answered_at_once(shop: Shop, slow: list[bytes]) -> None:
-    """The application is not asked for a page that is there, and is for everything else."""
+async def test_the_usual_request_takes_the_fast_path(shop: Shop, slow: list[bytes]) -> None:
+    """The application does not see a request for an existing page, and sees every other."""
     await say(shop, catalog("a"))
     async with placed(shop) as (place, service):
         assert status(await place.says(PAGE + CLOSE)) == 200
@@ -100,15 +100,15 @@ async def test_the_usual_request_is_answered_at_once(shop: Shop, slow: list[byte
 
 
 @on_sqlite
-async def test_whoever_needs_a_token_is_not_answered_without(shop: Shop) -> None:
-    """Where reads are not open, nothing is answered before the caller is known."""
+async def test_the_fast_path_needs_open_reads(shop: Shop) -> None:
+    """If reads are not open, nothing is answered before the caller is known."""
     await say(shop, catalog("a"))
     async with placed(shop, reads_open=False) as (_, service):
         assert FastPageReads(service).answer(b"GET", PAGE.split()[1], []) is None
 
 
-async def test_a_server_that_is_closed_answers_nobody_at_once(shop: Shop) -> None:
-    """From the first token on, whoever has none is refused, whatever was answered on the same server before."""
+async def test_a_server_with_tokens_has_no_anonymous_fast_path(shop: Shop) -> None:
+    """After the first token, callers without one are refused, whatever the same server answered before."""
     await say(shop, catalog("a"))
     async with placed(shop) as (place, service):
         assert status(await place.says(PAGE + CLOSE)) == 200
@@ -117,7 +117,7 @@ async def test_a_server_that_is_closed_answers_nobody_at_once(shop: Shop) -> Non
 
 
 async def test_the_next_request_sees_what_was_committed(shop: Shop) -> None:
-    """A change by whoever else has the store open is in the very next answer of a connection."""
+    """A commit by another process is in the next response on a connection."""
     async with pagefold.open(shop.config) as other, placed(shop) as (place, _):
         line = await place.line()
         tags = set[bytes]()
@@ -130,7 +130,7 @@ async def test_the_next_request_sees_what_was_committed(shop: Shop) -> None:
 
 
 async def tag(answer: Awaitable[bytes]) -> bytes:
-    """The entity tag of an answer that is awaited."""
+    """The entity tag of a response."""
     found = re.search(rb'etag: ("\w+")', await answer)
     assert found is not None
     return found[1]
@@ -138,7 +138,7 @@ async def tag(answer: Awaitable[bytes]) -> bytes:
 
 @on_sqlite
 async def test_answers_come_in_the_order_of_their_requests(shop: Shop) -> None:
-    """What could be answered at once waits for what was asked before."""
+    """A fast answer waits for the requests before it."""
     await say(shop, catalog("a"))
     head = GET.replace(b"GET", b"HEAD") + b"\r\n"
     batch = POST + b'content-length: 40\r\n\r\n{"channel":"web-de","skus":["TSHIRT-M"]}'
@@ -149,8 +149,8 @@ async def test_answers_come_in_the_order_of_their_requests(shop: Shop) -> None:
 
 
 @on_sqlite
-async def test_a_client_that_takes_nothing_is_not_answered_on_and_on(shop: Shop, slow: list[bytes]) -> None:
-    """When what was sent is not taken, the next answer waits until it is."""
+async def test_a_client_that_does_not_read_is_not_answered_further(shop: Shop, slow: list[bytes]) -> None:
+    """If the client does not read, the next answer waits until it does."""
     await say(shop, catalog("a" * 20_000))
     async with placed(shop) as (place, _):
         line = await place.line()
@@ -160,8 +160,8 @@ async def test_a_client_that_takes_nothing_is_not_answered_on_and_on(shop: Shop,
 
 
 @on_sqlite
-async def test_what_fails_is_told_by_the_application(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is away is a problem like any other."""
+async def test_the_application_answers_errors(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing store is a problem like on any other path."""
     await say(shop, catalog("a"))
 
     def away(*_: object) -> PreparedPage:
@@ -175,8 +175,8 @@ async def test_what_fails_is_told_by_the_application(shop: Shop, monkeypatch: py
 
 
 @on_sqlite
-async def test_an_idle_connection_is_closed_after_an_answer_at_once(store_url: str) -> None:
-    """Its time begins anew with each answer, as with any other."""
+async def test_an_idle_connection_is_closed_after_a_fast_answer(store_url: str) -> None:
+    """Each response restarts its time, as with any other."""
     async with pagefold.open(configured(store_url, http={"idle_seconds": 0.3, "receive_seconds": 5.0})) as shop:
         await say(shop, catalog("a"))
         async with placed(shop) as (place, _):
