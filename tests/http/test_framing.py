@@ -1,4 +1,4 @@
-"""Where a request ends and the next begins: what could be read in two ways is refused, and all that is behind it."""
+"""Where a request ends and the next begins: ambiguous requests are refused, with everything after them."""
 
 import re
 
@@ -30,12 +30,12 @@ CLOSE = b"Connection: close\r\n\r\n"
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop with every way in."""
+    """A shop with every way of intake."""
     return configured(store_url)
 
 
 AMBIGUOUS = {
-    # what a head needs (RFC 9112, section 3.2)
+    # required headers (RFC 9112, section 3.2)
     "no host": (HEAD.replace(b"Host: localhost\r\n", b"") + LENGTH + b"\r\n" + BODY, 400),
     "no host for a page": (GET.replace(b"Host: localhost\r\n", b"") + b"\r\n", 400),
     "two hosts": (HEAD + b"Host: localhost\r\n" + LENGTH + b"\r\n" + BODY, 400),
@@ -44,7 +44,7 @@ AMBIGUOUS = {
     "a host with a path": (GET.replace(b"localhost", b"localhost/x") + b"\r\n", 400),
     "a host with a user": (GET.replace(b"localhost", b"a@localhost") + b"\r\n", 400),
     "several hosts in one": (GET.replace(b"localhost", b"localhost, localhost:80") + b"\r\n", 400),
-    # how long a body is (section 6)
+    # the length of a body (section 6)
     "two lengths": (HEAD + LENGTH + b"Content-Length: 5\r\n\r\n" + BODY, 400),
     "the same length twice": (HEAD + LENGTH + LENGTH + b"\r\n" + BODY, 400),
     "a list of lengths": (HEAD + b"Content-Length: 5, 5\r\n\r\n" + BODY, 400),
@@ -96,8 +96,8 @@ AMBIGUOUS = {
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(("text", "expected"), AMBIGUOUS.values(), ids=AMBIGUOUS)
-async def test_what_could_be_read_in_two_ways_is_refused(shop: Shop, text: bytes, expected: int, how: str) -> None:
-    """It is answered once, and the line is closed: neither it nor the request behind it is taken."""
+async def test_ambiguous_requests_are_refused(shop: Shop, text: bytes, expected: int, how: str) -> None:
+    """It is answered once, and the connection is closed: neither it nor the request after it is taken."""
     async with placed(shop, how) as (place, _):
         said = await place.says(text + SMUGGLED)
         assert statuses(said) == [expected]
@@ -119,7 +119,7 @@ UNUSUAL = {
 
 @on_sqlite
 @pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL)
-async def test_what_is_unusual_and_clear_is_taken(shop: Shop, text: bytes) -> None:
+async def test_unusual_and_unambiguous_requests_are_accepted(shop: Shop, text: bytes) -> None:
     """RFC 9112 allows it."""
     async with placed(shop, "alone") as (place, _):
         assert (
@@ -138,8 +138,8 @@ def test_hosts_that_are_well_formed(host: bytes) -> None:
 
 
 @on_sqlite
-async def test_the_address_counts_and_not_the_header(shop: Shop) -> None:
-    """A target that is an address in full says whom the request is for (section 3.2.2), in the place of `Host`."""
+async def test_the_absolute_target_counts_over_the_header(shop: Shop) -> None:
+    """A target in absolute form names the host (section 3.2.2), in place of `Host`."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone") as (place, _):
         for target, host, expected in (
@@ -153,13 +153,13 @@ async def test_the_address_counts_and_not_the_header(shop: Shop) -> None:
         assert status(await place.says(b"GET http://localhost HTTP/1.1\r\nHost: localhost\r\n" + CLOSE)) == 404
 
 
-# --- what comes behind a body ---------------------------------------------------------------------
+# --- trailers ---------------------------------------------------------------------
 
 TOKEN = b"Authorization: Bearer all\r\n"
 
 
 def trailing(head: bytes, body: bytes, trailers: bytes, size: int = 10_000) -> list[bytes]:
-    """A body in chunks with trailers, in pieces of a size."""
+    """A body in chunks with trailers, sent in pieces of a size."""
     text = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers)
     return [text[at : at + size] for at in range(0, len(text), size)]
 
@@ -167,7 +167,7 @@ def trailing(head: bytes, body: bytes, trailers: bytes, size: int = 10_000) -> l
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 async def test_trailers_are_no_headers(shop: Shop, how: str) -> None:
-    """Neither a token, a type, a signature nor an attribute of an event may come behind the body, however it comes."""
+    """Neither a token, a type, a signature nor an event's attribute may come after the body, however it is sent."""
     webhook, cloud = DOORS["a webhook"], DOORS["a CloudEvent in headers"]
     signature = b"x-shop-signature: %b\r\n" % webhook.headers_for(webhook.body)["x-shop-signature"].encode()
     bare = b"POST %b HTTP/1.1\r\nHost: localhost\r\n"
@@ -195,8 +195,8 @@ async def test_trailers_are_no_headers(shop: Shop, how: str) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_trailers_are_nobody_else_s_headers(shop: Shop, how: str) -> None:
-    """The request behind them has its own, and none beside these."""
+async def test_trailers_are_not_headers_of_the_next_request(shop: Shop, how: str) -> None:
+    """The next request has its own headers, and no others."""
     async with placed(shop, how, anonymous=None) as (place, _):
         for trailers in (TOKEN, b"X: y\r\n" + TOKEN, b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + TOKEN):
             first = b"".join(trailing(HEAD + TOKEN, BODY, trailers))
@@ -211,8 +211,8 @@ async def test_trailers_are_nobody_else_s_headers(shop: Shop, how: str) -> None:
     ids=["a trailer", "a trailer's name", "trailers", "an extension"],
 )
 @pytest.mark.parametrize("size", [100_000, 1_000])
-async def test_what_is_beside_a_body_has_its_limits(shop: Shop, begun: bytes, more: bytes, size: int) -> None:
-    """Nothing of it is kept, and there is no end to it: like a head, it is given up when it has grown too large."""
+async def test_trailers_and_extensions_are_limited(shop: Shop, begun: bytes, more: bytes, size: int) -> None:
+    """Trailers and chunk extensions are not kept and could be endless: like a head, they are refused above a size."""
     async with placed(shop, "alone") as (place, server):
         line = await place.line()
         await line.send(CHUNKED + b"1\r\n{\r\n" + begun)
@@ -226,8 +226,8 @@ async def test_what_is_beside_a_body_has_its_limits(shop: Shop, begun: bytes, mo
 
 
 @on_sqlite
-async def test_small_chunks_are_no_head(shop: Shop) -> None:
-    """However much stands between the bytes of a body: it grows, and so it goes on."""
+async def test_small_chunks_are_not_limited_like_a_head(shop: Shop) -> None:
+    """However much there is between the bytes of a body: it grows, so it is read on."""
     body = ndjson([event(f"S{number}") for number in range(30)])
     text = CHUNKED + b"".join(b"1;%b\r\n%c\r\n" % (b"x" * 20, each) for each in body) + b"0\r\n\r\n"
     assert len(text) > 5 * 16_384
@@ -240,8 +240,8 @@ async def test_small_chunks_are_no_head(shop: Shop) -> None:
 # --- credentials ----------------------------------------------------------------------------------
 
 
-async def test_two_credentials_are_none(shop: Shop) -> None:
-    """Whoever is in between may have looked at the other one: 400 at every route, in either order, equal or not."""
+async def test_two_credentials_are_refused(shop: Shop) -> None:
+    """A proxy may have checked the other one: 400 on every route, in either order, equal or not."""
     await say(shop, catalog("a"))
     routes = [
         ("GET", f"/v1/pages/web-de/{SKU}"),
@@ -259,8 +259,8 @@ async def test_two_credentials_are_none(shop: Shop) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("reads_open", [True, False])
-async def test_two_credentials_are_none_for_a_page(shop: Shop, *, reads_open: bool) -> None:
-    """On a wire, too, where pages are answered at once, whether or not one is needed."""
+async def test_two_credentials_are_refused_for_a_page(shop: Shop, *, reads_open: bool) -> None:
+    """On raw connections, too, and on the fast path, whether or not a token is needed."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone", anonymous=None, reads_open=reads_open) as (place, _):
         assert status(await place.says(GET + TOKEN + CLOSE)) == 200
@@ -269,8 +269,8 @@ async def test_two_credentials_are_none_for_a_page(shop: Shop, *, reads_open: bo
 
 
 @on_sqlite
-async def test_two_types_are_none(shop: Shop) -> None:
-    """Of a body with two, nobody can tell how it is to be read."""
+async def test_two_media_types_are_refused(shop: Shop) -> None:
+    """With two media types, it is unknown how to read the body."""
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
         headers = [("content-type", "application/json"), ("content-type", "application/x-ndjson")]
         answer = await client.post("/v1/events", content=BODY, headers=headers)
@@ -278,7 +278,7 @@ async def test_two_types_are_none(shop: Shop) -> None:
     assert await everything(shop.store) == []
 
 
-# --- answers in their turn ------------------------------------------------------------------------
+# --- the order of answers ------------------------------------------------------------------------
 
 
 @on_sqlite
@@ -299,7 +299,7 @@ async def test_two_types_are_none(shop: Shop) -> None:
     ],
 )
 async def test_a_refusal_waits_for_its_turn(shop: Shop, behind: bytes, expected: list[int], how: str) -> None:
-    """It is no answer to the request in front of it, whose sender would take it for one: that has its own before."""
+    """It must not be taken for the answer to the request before it, which is answered first."""
     shop.config = configured(shop.config.store.url, receive_seconds=0.5)
     await say(shop, catalog("a"))
     async with placed(shop, how) as (place, _):
@@ -322,8 +322,8 @@ async def test_a_refusal_waits_for_its_turn(shop: Shop, behind: bytes, expected:
     ],
     ids=range(5),
 )
-async def test_nothing_is_taken_behind_the_last_request(shop: Shop, first: bytes, how: str) -> None:
-    """Behind an answer that is the last one, by the client's will or by ours, not even heard, whoever has given it."""
+async def test_nothing_is_taken_after_the_last_request(shop: Shop, first: bytes, how: str) -> None:
+    """Requests after the last answer, by the client's will or the server's, are not even parsed, on either path."""
     await say(shop, catalog("a"))
     async with placed(shop, how) as (place, server):
         for behind in (SMUGGLED, HEALTH):

@@ -1,4 +1,4 @@
-"""No page is served as it was before a commit, be it of another process or of the server's own."""
+"""No page is served in a state from before a commit, by another process or by the server itself."""
 
 import re
 from pathlib import Path
@@ -21,16 +21,14 @@ HEADERS = {"content-type": "application/x-ndjson"}
 
 
 def version_in(answer: httpx2.Response) -> int:
-    """The version of the catalog that a page shows; 0 where there is no page."""
+    """The version of the catalog that a page shows; 0 if there is no page."""
     found = re.search(rb'"catalog/pim":(\d+)', answer.content)
     assert (found is not None) is (answer.status_code == 200)
     return int(found[1]) if found is not None else 0
 
 
-def test_what_another_process_has_committed_is_served(
-    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As soon as the process that writes shows a page, the one that reads shows it, whatever it has read before."""
+def test_commits_of_another_process_are_served(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the writing process shows a page, the reading one shows it, whatever it has read before."""
     settle(tmp_path, store_url, monkeypatch)
     with (
         serving("--work") as writer,
@@ -48,8 +46,8 @@ def test_what_another_process_has_committed_is_served(
         assert reader.ended() == writer.ended() == 0
 
 
-async def test_what_a_server_folds_itself_is_served(shop: Shop) -> None:
-    """With its consumers beside it, a server shows each page from the commit on, whatever it has read meanwhile."""
+async def test_commits_of_the_server_itself_are_served(shop: Shop) -> None:
+    """A server with consumers shows each page from the commit on, whatever it has read meanwhile."""
     async with (
         served(service_of(shop, reads_open=True)) as (host, port),
         run_beside(shop.work),
@@ -73,7 +71,7 @@ def asking(host: str, port: int) -> httpx2.AsyncClient:
 
 
 async def folded(store: Store) -> int:
-    """The position up to which the catalog is folded, as the store has it committed."""
+    """The committed position up to which the catalog is folded."""
     return max(
         (each.position for each in await store.coordination.checkpoints() if each.domain == "catalog"), default=0
     )

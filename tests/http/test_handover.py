@@ -1,4 +1,4 @@
-"""Connections that are passed on between processes: here two servers of one process, who share a port as those do."""
+"""Connections passed between processes: here, two servers in one process share a port as two processes do."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def post(body: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", body])
 
 
-# --- who answers ----------------------------------------------------------------------------------
+# --- routing ----------------------------------------------------------------------------------
 
 
 def named(route: Route) -> bytes:
@@ -52,10 +52,10 @@ def named(route: Route) -> bytes:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_each_route_has_its_process(route: Route) -> None:
-    """Reads are for readers; what changes something, or is for operators, is not; what anybody asks stays anywhere."""
+    """Reads go to readers; writes and operators' routes to the worker; routes for anybody stay where they are."""
     method, url = route.method.encode(), named(route)
     expected = {"read": (True, False), "ingest": (False, True), "operate": (False, True)}
-    alone = (False, False) if method == b"GET" else (False, True)  # a webhook has a signature, and no scope
+    alone = (False, False) if method == b"GET" else (False, True)  # a webhook has a signature and no scope
     for asked in (url, url + b"?limit=1"):
         found = is_for_readers(ROUTES)(method, asked), is_for_worker(ROUTES)(method, asked)
         assert found == (alone if route.scope is None else expected[route.scope])
@@ -67,8 +67,8 @@ def test_each_route_has_its_process(route: Route) -> None:
     ("method", "url"),
     [(b"GET", b"/"), (b"POST", b"/v1/event"), (b"POST", b"/v1/events/x"), (b"BREW", b"/v1/events"), (b"GET", b"")],
 )
-def test_what_there_is_not_stays_where_it_is(method: bytes, url: bytes) -> None:
-    """Whoever is asked for it says so."""
+def test_an_unknown_route_stays_where_it_is(method: bytes, url: bytes) -> None:
+    """The process that got the request answers it."""
     assert not is_for_readers(ROUTES)(method, url)
     assert not is_for_worker(ROUTES)(method, url)
 
@@ -77,7 +77,7 @@ def test_what_there_is_not_stays_where_it_is(method: bytes, url: bytes) -> None:
 
 
 class Scene(NamedTuple):
-    """Two servers on one port, and what each of them was asked."""
+    """Two servers on one port, and the requests that each answered."""
 
     worker: ServerContext
     reader: ServerContext
@@ -85,7 +85,7 @@ class Scene(NamedTuple):
     port: int
 
     def asked(self) -> dict[str, tuple[int, int]]:
-        """How often the worker and the reader have answered, by route."""
+        """The number of requests that the worker and the reader have answered, by route."""
         found: dict[str, list[int]] = {}
         for index, service in enumerate((self.worker, self.reader)):
             for (_, route, _), number in service.traffic.requests.items():
@@ -95,7 +95,7 @@ class Scene(NamedTuple):
 
 @contextmanager
 def peers() -> Iterator[ProcessLinks]:
-    """Ways that are closed at the end."""
+    """Process links that are closed at the end."""
     found = ProcessLinks.open(READER)
     yield found
     found.close()
@@ -103,7 +103,7 @@ def peers() -> Iterator[ProcessLinks]:
 
 @asynccontextmanager
 async def scene_of(shop: Shop, **http: Any) -> AsyncIterator[Scene]:  # noqa: ANN401  # settings
-    """Servers of a shop that has one page."""
+    """Two servers of a shop that has one page."""
     await say(shop, catalog("a"))
     shop.config = configured(shop.config.store.url, http=http)
     worker = service_of(shop, reads_open=True)
@@ -115,14 +115,14 @@ async def scene_of(shop: Shop, **http: Any) -> AsyncIterator[Scene]:  # noqa: AN
 
 
 class Line:
-    """One connection, on which it is seen byte by byte what comes."""
+    """A connection on which raw bytes are sent and received."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
         self._left = b""
 
     async def send(self, *pieces: bytes) -> None:
-        """Each on its own."""
+        """Sends each of them alone."""
         for piece in pieces:
             await self._stream.send(piece)
             if len(pieces) > 1:
@@ -142,7 +142,7 @@ class Line:
         return int(found[1]), body
 
     async def asked(self, *pieces: bytes) -> int:
-        """The status of the answer to what is sent."""
+        """The status of the response to some bytes."""
         await self.send(*pieces)
         return (await self.answer())[0]
 
@@ -155,7 +155,7 @@ async def line_to(scene: Scene) -> AsyncIterator[Line]:
 
 
 async def test_each_request_goes_to_its_process(shop: Shop) -> None:
-    """One connection is passed on and back; what anybody may answer is answered where it is."""
+    """One connection is passed on and back; a route for anybody is answered where it is."""
     async with scene_of(shop) as scene:
         async with line_to(scene) as line:
             for number in range(3):
@@ -168,7 +168,7 @@ async def test_each_request_goes_to_its_process(shop: Shop) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 async def test_a_request_may_come_in_pieces(shop: Shop, size: int) -> None:
-    """It is passed on when its head is there, with what there is of its body; the rest follows."""
+    """It is passed on once its head is complete, with what has arrived of its body; the rest follows."""
     async with scene_of(shop) as scene:
         request = post(ndjson([event(f"S{number}") for number in range(3)]))
         async with line_to(scene) as line:
@@ -188,8 +188,8 @@ async def test_a_large_body_arrives_whole(shop: Shop) -> None:
         assert scene.asked() == {EVENTS: (1, 0)}
 
 
-async def test_who_waits_to_send_a_body_is_told_to(shop: Shop) -> None:
-    """`Expect: 100-continue` goes on with the head."""
+async def test_expect_100_continue_is_answered(shop: Shop) -> None:
+    """`Expect: 100-continue` is passed on with the head."""
     async with scene_of(shop) as scene:
         body = ndjson([event()])
         async with line_to(scene) as line:
@@ -202,7 +202,7 @@ async def test_who_waits_to_send_a_body_is_told_to(shop: Shop) -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 60])
 async def test_requests_in_one_piece_are_answered_in_order(shop: Shop, cut: int) -> None:
-    """Nobody can tell where the second begins: it stays, as does all that comes before its answer is out."""
+    """The start of the second is unknown: the connection stays, and all that arrives before its answer is sent."""
     async with scene_of(shop) as scene:
         two = READ + post(ndjson([event()]))
         sent = [two[:cut], two[cut:]] if cut else [two]
@@ -214,8 +214,8 @@ async def test_requests_in_one_piece_are_answered_in_order(shop: Shop, cut: int)
         assert scene.asked() == {PAGE: (0, 1), EVENTS: (1, 1)}
 
 
-async def test_whoever_asks_before_the_answer_is_out_waits(shop: Shop) -> None:
-    """A read behind events of the same connection is answered after them, where they are."""
+async def test_a_request_before_the_answer_is_sent_waits(shop: Shop) -> None:
+    """A read after events on the same connection is answered after them, in the same process."""
     async with scene_of(shop) as scene:
         async with line_to(scene) as line:
             await line.send(post(ndjson([event(f"S{number}") for number in range(2_000)])), READ)
@@ -224,7 +224,7 @@ async def test_whoever_asks_before_the_answer_is_out_waits(shop: Shop) -> None:
 
 
 async def test_a_connection_stays_while_an_answer_is_due(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes before the answer is out is answered after it, where it is, whoever should have done it."""
+    """A request that arrives before the answer is sent is answered after it, in the same process."""
     async with scene_of(shop) as scene:
         appending, go_on, insert = anyio.Event(), anyio.Event(), shop.store.log.insert
 
@@ -247,7 +247,7 @@ async def test_a_connection_stays_while_an_answer_is_due(shop: Shop, monkeypatch
 
 
 async def test_a_connection_stays_while_an_answer_is_unsent(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that takes its answer slowly gets it whole, also when it asks for something else meanwhile."""
+    """A client that reads slowly gets the complete answer, also if it sends another request meanwhile."""
     listen_for_much = listen
 
     def listen_for_little(host: str, port: int) -> socket.socket:
@@ -279,8 +279,8 @@ async def test_a_connection_stays_while_an_answer_is_unsent(shop: Shop, monkeypa
         assert scene.asked() == {PAGE: (0, 1), EVENTS: (0, 1)}
 
 
-async def test_faults_are_told_wherever_they_are(shop: Shop) -> None:
-    """What is no HTTP, too long, or cut short gets the same answer on a connection that was passed on."""
+async def test_invalid_requests_are_answered_in_every_process(shop: Shop) -> None:
+    """An invalid, too long or incomplete request gets the same answer on a connection that was passed on."""
     async with scene_of(shop) as scene:
         async with line_to(scene) as line:
             assert await line.asked(b"nonsense\r\n\r\n") == 400
@@ -297,7 +297,7 @@ async def test_faults_are_told_wherever_they_are(shop: Shop) -> None:
 
 
 async def test_limits_hold_where_a_connection_is(shop: Shop) -> None:
-    """Each process counts those that it has, and closes those that are silent."""
+    """Each process counts its own connections, and closes silent ones."""
     async with scene_of(shop, connections_per_address=1, idle_seconds=0.3, receive_seconds=0.5) as scene:
         async with line_to(scene) as one, line_to(scene) as two:
             assert await one.asked(post(ndjson([event()]))) == 202
@@ -309,8 +309,8 @@ async def test_limits_hold_where_a_connection_is(shop: Shop) -> None:
             assert await slow.asked(post(ndjson([event(version=4)]))[:-1]) == 408
 
 
-async def test_where_nobody_takes_it_a_connection_stays(shop: Shop) -> None:
-    """The one who works is not there: whoever has the connection answers."""
+async def test_without_a_receiver_a_connection_stays(shop: Shop) -> None:
+    """Without a worker, the process that has the connection answers."""
     async with scene_of(shop) as scene:
         scene.peers.connections.worker.shutdown(socket.SHUT_RD)
         async with line_to(scene) as line:
@@ -318,8 +318,8 @@ async def test_where_nobody_takes_it_a_connection_stays(shop: Shop) -> None:
         assert scene.asked() == {EVENTS: (0, 1)}
 
 
-async def test_where_nobody_looks_there_is_a_limit(shop: Shop) -> None:
-    """Those who wait for one who is frozen are as many as the system takes; the others are answered."""
+async def test_waiting_for_a_frozen_process_is_bounded(shop: Shop) -> None:
+    """The queue of a frozen process is bounded by the kernel; other requests are answered."""
     await say(shop, catalog("a"))
     reader = service_of(shop, reads_open=True, worker=READER)
     listener = listen("127.0.0.1", 0)
@@ -344,13 +344,13 @@ async def test_where_nobody_looks_there_is_a_limit(shop: Shop) -> None:
 
 
 def open_files() -> int:
-    """How many files this process has open."""
+    """The number of open files of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 async def test_no_descriptor_is_left(shop: Shop) -> None:
-    """What was passed on, and on, is closed in the end, also when its sender has gone meanwhile."""
+    """Every connection that was passed on is closed in the end, also if its client has gone meanwhile."""
     async with scene_of(shop) as scene:
 
         async def once() -> None:
@@ -369,8 +369,8 @@ async def test_no_descriptor_is_left(shop: Shop) -> None:
         await eventually(lambda: open_files() <= before, "what was opened is closed")
 
 
-async def test_half_of_what_is_passed_on_is_none(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """Where no more files can be open, the system delivers fewer descriptors: that connection is lost, and no other."""
+async def test_an_incomplete_handover_loses_one_connection(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """If no more files can be open, the kernel delivers fewer descriptors: only that connection is lost."""
     async with scene_of(shop) as scene:
         with socket.socket() as half:
             socket.send_fds(scene.peers.connections.readers, [handover.MARK], [half.fileno()])
@@ -381,8 +381,8 @@ async def test_half_of_what_is_passed_on_is_none(shop: Shop, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("has_memory", [True, False])
-def test_what_has_arrived_goes_as_a_file(monkeypatch: pytest.MonkeyPatch, *, has_memory: bool) -> None:
-    """In memory, or where the system has no such files, in the temporary folder."""
+def test_received_bytes_are_passed_as_a_file(monkeypatch: pytest.MonkeyPatch, *, has_memory: bool) -> None:
+    """In memory, or in the temporary folder if the kernel has no such files."""
     if not has_memory:
         monkeypatch.delattr(os, "memfd_create", raising=False)
     way = SocketPair.open(socket.SOCK_STREAM)
@@ -399,11 +399,11 @@ def test_what_has_arrived_goes_as_a_file(monkeypatch: pytest.MonkeyPatch, *, has
             assert connection.recv(100) == b"and on"
 
 
-# --- numbers --------------------------------------------------------------------------------------
+# --- counters --------------------------------------------------------------------------------------
 
 
-async def test_one_answers_for_all(shop: Shop) -> None:
-    """What readers have counted is told to the one who is asked for it, again when it has changed."""
+async def test_one_process_answers_for_all(shop: Shop) -> None:
+    """The readers' counters reach the process that is asked, and again after they changed."""
     async with scene_of(shop) as scene:
         scene.peers.numbers.readers.send(b'{"worker":2,')
         base = f"http://127.0.0.1:{scene.port}"

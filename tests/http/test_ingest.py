@@ -1,4 +1,4 @@
-"""Every rule of the door and every naughty string, through HTTP: never a fault, and what was taken comes back."""
+"""Every validation rule and every naughty string, through HTTP: never a 5xx, and accepted values come back unchanged."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def naughty() -> list[str]:
 
 
 async def posted(client: httpx2.AsyncClient, events: Sequence[object]) -> list[Any]:
-    """What became of each."""
+    """The outcome of each."""
     answer = await client.post(EVENTS, content=ndjson(events), headers=NDJSON)
     assert answer.status_code in (202, 207, 422), answer.text
     results: list[Any] = answer.json()["results"]
@@ -41,7 +41,7 @@ async def posted(client: httpx2.AsyncClient, events: Sequence[object]) -> list[A
 
 
 def text(**fields: object) -> bytes:
-    """An event as text, in which some parts are written by hand: `payload='{"a":1,"a":2}'`."""
+    """An event as text, with some parts written by hand: `payload='{"a":1,"a":2}'`."""
     whole = {name: json.dumps(value) for name, value in event().items()} | fields
     return ("{" + ",".join(f'"{name}":{value}' for name, value in whole.items()) + "}").encode("utf-8", "surrogatepass")
 
@@ -76,8 +76,8 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-async def test_every_rule_of_the_door(shop: Shop, rule: str) -> None:
-    """What breaks a rule is rejected with its place, alone and beside others, which are taken."""
+async def test_every_rule_of_validation(shop: Shop, rule: str) -> None:
+    """An invalid event is rejected with its path, alone and beside others, which are accepted."""
     line, path = RULES[rule]
     async with client_of(service_of(shop)) as client:
         alone = await client.post(EVENTS, content=line, headers=NDJSON)
@@ -89,14 +89,14 @@ async def test_every_rule_of_the_door(shop: Shop, rule: str) -> None:
 
 
 async def test_an_sku_is_in_nfc(shop: Shop) -> None:
-    """However it is written, it is one SKU."""
+    """Whatever its normal form, it is one SKU."""
     async with client_of(service_of(shop)) as client:
         results = await posted(client, [event("Gro\u0308ße"), event("Größe")])
     assert [each["outcome"] for each in results] == ["appended", "duplicate"]
 
 
 async def test_naughty_strings_come_back(shop: Shop, naughty: list[str]) -> None:
-    """Each as SKU, attribute and text is rejected, or its page has the very bytes that were sent."""
+    """As SKU, attribute and text, each is rejected, or its page has the same bytes."""
     events = []
     for number, each in enumerate(naughty):
         payload = {"attributes": {"plain": each, "nested": {each: [each]}}, "localized": {"name": {"de": each}}}
@@ -115,12 +115,12 @@ async def test_naughty_strings_come_back(shop: Shop, naughty: list[str]) -> None
             page = await client.get(f"/v1/pages/web-de/{quote(sku, safe='').replace('.', '%2E')}")
             assert page.content == await shop.pages.get_json(sku, "web-de")
             attributes = page.json()["catalog"]["attributes"]
-            text = {"name": value} if value.strip() else {}  # what is blank is none
+            text = {"name": value} if value.strip() else {}  # a blank value is no value
             assert attributes == {"plain": value, "nested": {value: [value]}} | text
 
 
 async def test_naughty_strings_as_parts_and_bodies(shop: Shop, naughty: list[str]) -> None:
-    """Each in place of a type, a source, a channel, a header, a path or the whole: refused, and no fault."""
+    """Each as a type, a source, a channel, a header, a path or the whole body: refused, and never a 5xx."""
     async with client_of(service_of(shop)) as client:
         for part in ("type", "source", "channel", "occurredAt", "id", "payload"):
             await posted(client, [event(f"{part} {number}") | {part: each} for number, each in enumerate(naughty)])
@@ -134,7 +134,7 @@ async def test_naughty_strings_as_parts_and_bodies(shop: Shop, naughty: list[str
 @on_sqlite
 @given(body=st.binary(max_size=60), kind=st.sampled_from(["json", "x-ndjson", "cloudevents+json", "x"]))
 async def test_any_bytes_are_answered(store_url: str, body: bytes, kind: str) -> None:
-    """Whatever is sent as whatever, an array and a CloudEvent included."""
+    """Any bytes as any media type, also as an array or a CloudEvent."""
     async with pagefold.open(configured(store_url)) as shop, client_of(service_of(shop)) as client:
         for content in (body, b"[" + body + b"]"):
             for more in ({}, {"ce-specversion": "1.0", "ce-source": body.hex()}):

@@ -13,14 +13,14 @@ from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import as_document, catalog, say, stock
 
 SECONDS_THAT_COUNT = 1.1
-"""What a check has found counts for a second."""
+"""The result of a check counts for a second."""
 
 SECONDS_THAT_FAULTS_LAST = 20.0
-"""An append that has failed counts for ten, unless another is tried."""
+"""A failed append counts for ten, unless another is attempted."""
 
 
-async def test_changes_are_refused_by_name_and_pages_are_served(shop: Shop) -> None:
-    """Every way in answers 503 and says what mends it; readiness and metrics tell ingest from reads."""
+async def test_ingest_is_refused_and_pages_are_served(shop: Shop) -> None:
+    """Every way of intake answers 503 and says what to do; readiness and metrics distinguish ingest from reads."""
     await say(shop, *many(10), catalog("shirt", sku="LAST"))
     async with client_of(service_of(shop)) as client:
         assert not await problems_of(client)
@@ -44,18 +44,18 @@ async def test_changes_are_refused_by_name_and_pages_are_served(shop: Shop) -> N
 
 
 async def problems_of(client: httpx2.AsyncClient) -> dict[str, str]:
-    """What keeps a server from taking changes, by the names of the checks."""
+    """The problems of ingest, by check."""
     checks = (await client.get("/readyz/ingest")).json()["checks"]
     return {check["name"]: check["problem"] for check in checks if not check["ok"]}
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 async def test_lost_pages_are_never_404(shop: Shop, config: Config) -> None:
-    """Until they are folded again each way to read says that it cannot be done now; then all is as it was."""
+    """Until they are folded again, every read is 503; then everything is as before."""
     await say(shop, *many(10), catalog("shirt", sku="S001"))
     async with client_of(service_of(shop)) as client:
         page = (await client.get("/v1/pages/web-de/S001")).content
-        lose(folder_of(config.store.url))
+        delete_pages(folder_of(config.store.url))
         await anyio.sleep(0.15)
         for answer in [
             await client.get("/v1/pages/web-de/S001"),
@@ -70,7 +70,7 @@ async def test_lost_pages_are_never_404(shop: Shop, config: Config) -> None:
         assert (await client.get("/readyz/reads")).status_code == 200
 
 
-def lose(folder: Path) -> None:
-    """Deletes the pages, as somebody does who needs room."""
+def delete_pages(folder: Path) -> None:
+    """Deletes the pages, as somebody may who needs disk space."""
     for file in folder.glob("pages.db*"):
         file.unlink()

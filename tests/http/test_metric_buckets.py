@@ -7,7 +7,7 @@ from pagefold.engine.runtime.counters import BatchStats
 
 
 def test_all_processes_have_the_same_buckets() -> None:
-    """Counters that came from a sibling as JSON have the bounds of this process's own, so that they add up."""
+    """Counters that a sibling sent as JSON have the bounds of this process, so that they add up."""
     own = BatchStats()
     own.add(1, 0.5)
     sibling = msgspec.json.decode(msgspec.json.encode(own), type=BatchStats)

@@ -20,7 +20,7 @@ from tests.support.small_shop import as_line, catalog, price
 
 
 def with_reads(config: Config, reads: str) -> Config:
-    """The configuration, where pages can be read so."""
+    """The configuration with this setting of `reads`."""
     return msgspec.structs.replace(config, http=msgspec.structs.replace(config.http, reads=reads))
 
 
@@ -31,7 +31,7 @@ def client(app: ASGIApp) -> httpx2.AsyncClient:
 
 @asynccontextmanager
 async def hosted(mounted: MountedApplication, path: str = "/shop") -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a Starlette application in which it is mounted, with a route of the host's own."""
+    """A client of a Starlette application that mounts it, beside a route of its own."""
 
     async def own(_request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"{mounted.shop.queued} queued")
@@ -44,7 +44,7 @@ async def hosted(mounted: MountedApplication, path: str = "/shop") -> AsyncItera
 
 @pytest.mark.parametrize("path", ["/shop", "/a/b", ""])
 async def test_pages_are_read_below_the_mount(config: Config, path: str) -> None:
-    """The host's routes stay its own; a path keeps its encoded slashes; the shop is there for the host's own use."""
+    """The host's routes stay its own; a path keeps its encoded slashes; the host can use the shop."""
     mounted = pagefold.asgi(with_reads(config, "open"), work=True)
     async with hosted(mounted, path) as asked:
         await mounted.shop.append([catalog("Shirt", sku="A/1"), price("9.90", sku="A/1")])
@@ -60,7 +60,7 @@ async def test_pages_are_read_below_the_mount(config: Config, path: str) -> None
 
 
 async def test_callers_need_a_token(config: Config) -> None:
-    """While there are no tokens nobody may do anything; a token lets its holder in; `trusted` lets everybody in."""
+    """Without tokens, nothing is allowed; a token grants its scopes; `trusted` allows everything."""
     line = as_line(price("9.90", sku="A"))
     headers = {"content-type": "application/json"}
     mounted = pagefold.asgi(with_reads(config, "token"))
@@ -99,7 +99,7 @@ async def test_it_serves_alone(config: Config) -> None:
 
 
 async def test_a_shop_that_cannot_be_opened_fails_the_start(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The server is told why, and does not begin."""
+    """The server logs the reason, and does not start."""
     mounted, told = pagefold.asgi(tmp_path_factory.mktemp("empty") / "pagefold.toml"), list[Message]()
 
     async def receive() -> Message:
@@ -114,8 +114,8 @@ async def test_a_shop_that_cannot_be_opened_fails_the_start(tmp_path_factory: py
     assert "pagefold.toml" in told[0]["message"]
 
 
-async def test_a_host_that_forgets_the_lifespan_is_told(config: Config) -> None:
-    """The first request says what to pass to the host."""
+async def test_a_host_without_the_lifespan_gets_an_error(config: Config) -> None:
+    """The first request's error says what to pass to the host."""
     host = Starlette(routes=[Mount("/shop", pagefold.asgi(config))])
     async with client(host) as asked:
         with pytest.raises(RuntimeError, match=r"lifespan=application\.lifespan"):

@@ -1,4 +1,4 @@
-"""Whatever stands in a path, a query or a body: an answer of its form, 2xx or 4xx, and what was taken comes back."""
+"""Naughty strings in paths, queries and bodies: a well-formed 2xx or 4xx, and accepted values come back."""
 
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ def naughty() -> list[str]:
 
 
 def judge(answer: httpx2.Response) -> None:
-    """It is no fault of the server, and has the form of all answers."""
+    """It is no 5xx, and has the form of all answers."""
     assert 200 <= answer.status_code < 500, answer.text
     assert answer.headers["content-type"].startswith(("application/json", "application/problem+json"))
 
@@ -49,7 +49,7 @@ async def test_naughty_strings_in_every_place(shop: Shop, naughty: list[str]) ->
 
 
 async def test_naughty_skus_come_back(shop: Shop, naughty: list[str]) -> None:
-    """Every SKU that was taken has its page at its address, and under its name among others."""
+    """Every accepted SKU has its page at its address, and under its name in a batch."""
     taken = [text for text in naughty if (await shop.append([catalog("a", sku=text)]))[0].outcome == "appended"]
     assert len(taken) > 300
     await shop.catch_up()
@@ -64,7 +64,7 @@ async def test_naughty_skus_come_back(shop: Shop, naughty: list[str]) -> None:
 @on_sqlite
 @given(path=st.binary(max_size=40), query=st.binary(max_size=40), place=st.sampled_from(PLACES))
 async def test_any_bytes_are_answered(store_url: str, path: bytes, query: bytes, place: str) -> None:
-    """Bytes that a parser lets through, in a path or behind the question mark, encoded or not."""
+    """Bytes that a parser accepts, in a path or a query, encoded or not."""
     async with pagefold.open(configured(store_url)) as shop, client_of(service_of(shop, reads_open=True)) as client:
         target = place.format(quote(path, safe=":@!$&'()*+,;="))
         mark = "&" if "?" in target else "?"
@@ -73,7 +73,7 @@ async def test_any_bytes_are_answered(store_url: str, path: bytes, query: bytes,
 
 
 async def test_a_page_is_found_beside_an_odd_query(shop: Shop) -> None:
-    """What stands behind the question mark of a page is nobody's concern: caches put things there."""
+    """The query of a page is ignored: caches add to it."""
     await say(shop, catalog("a"))
     async with client_of(service_of(shop, reads_open=True)) as client:
         assert (await client.get("/v1/pages/web-de/TSHIRT-M?utm=%FF&&=")).status_code == 200

@@ -1,4 +1,4 @@
-"""For those who run the server: health, readiness, metrics, the log of requests, and the description of the API."""
+"""For operators: health, readiness, metrics, the request log, and the description of the API."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ from tests.support.small_shop import SKU, append, catalog, price, say, stock
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody who may do everything."""
+    """A client with every scope."""
     async with client_of(service_of(shop, reads_open=True)) as opened:
         yield opened
 
@@ -35,7 +35,7 @@ async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def test_a_server_lives(client: httpx2.AsyncClient) -> None:
-    """It is told in a word. Whether it is ready is `test_readiness.py`."""
+    """The answer is one word. Readiness is in `test_readiness.py`."""
     assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
@@ -43,7 +43,7 @@ async def test_a_server_lives(client: httpx2.AsyncClient) -> None:
 
 
 async def scraped(client: httpx2.AsyncClient) -> dict[str, float]:
-    """Every sample, by its name and labels as they are written."""
+    """Every sample, by its name and labels as written."""
     answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["content-length"] == str(len(answer.content))
@@ -55,7 +55,7 @@ async def scraped(client: httpx2.AsyncClient) -> dict[str, float]:
 
 
 async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Outcomes, batches, reads and lag have the numbers of what was done, and no label names an SKU."""
+    """Outcomes, batches, reads and lag match what was done, and no label has an SKU."""
     await say(shop, catalog("a"), price("1.00"), stock(1))
     await shop.append([price("1.00"), price("2.00"), price("1.00", version=-1)])
     tag = (await client.get(f"/v1/pages/web-de/{SKU}")).headers["etag"]
@@ -83,14 +83,14 @@ async def test_metrics_count_what_happened(shop: Shop, client: httpx2.AsyncClien
 
 
 async def test_drift_is_counted(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Sections that folding again found to differ are a number of their own."""
+    """Sections that a replay found to differ have a counter of their own."""
     await say(shop, catalog("a"))
     await shop.replay()
     assert (await scraped(client))["pagefold_rebuild_drift_total,domain=catalog,worker=1"] == 0
 
 
 def test_a_histogram_counts_up_to_each_bound() -> None:
-    """A value counts for the first bound that it does not exceed."""
+    """A value counts in the first bucket whose bound it does not exceed."""
     histogram = Histogram((1, 10))
     for value in (0, 1, 1.5, 10, 11):
         histogram.add(value)
@@ -103,7 +103,7 @@ def test_a_histogram_counts_up_to_each_bound() -> None:
 
 @pytest.mark.parametrize(("sample", "expected"), [(0.0, 0), (0.1, 10), (0.5, 50), (1.0, 100)])
 def test_a_sample_of_the_requests_is_logged(sample: float, expected: int) -> None:
-    """Every n-th, the first among them."""
+    """Every n-th, including the first."""
     counter = RequestLog(sample)
     assert sum(counter.logs_next() for _ in range(100)) == expected
 
@@ -127,8 +127,8 @@ async def test_a_log_line_has_the_route_and_nothing_of_the_request(shop: Shop, m
 # --- routes, and their description ----------------------------------------------------------------
 
 
-async def test_what_is_no_route_is_told(client: httpx2.AsyncClient) -> None:
-    """An unknown path is 404, an unknown method 405 with those that there are."""
+async def test_an_unknown_route_is_an_error(client: httpx2.AsyncClient) -> None:
+    """An unknown path is 404; an unknown method is 405, with the allowed ones."""
     assert problem_in(await client.get("/v1/nothing"))["status"] == 404
     assert problem_in(await client.get("/v1/pages/a/b/c"))["status"] == 404
     assert problem_in(await client.get("/healthz/"))["status"] == 404
@@ -139,7 +139,7 @@ async def test_what_is_no_route_is_told(client: httpx2.AsyncClient) -> None:
 
 
 async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
-    """The document has every route, under names of their own, and what each of them may answer."""
+    """The document has every route, with a unique name, and all its responses."""
     described = (await client.get("/openapi.json")).json()
     assert described["openapi"] == "3.1.0"
     operations = {
@@ -157,7 +157,7 @@ async def test_every_route_is_described(client: httpx2.AsyncClient) -> None:
 
 
 async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClient) -> None:
-    """Those that the reader of binary mode knows, and of structured mode the same attributes."""
+    """Those that binary mode reads; structured mode has the same attributes."""
     described = (await client.get("/openapi.json")).json()
     parameters = described["paths"]["/v1/events"]["post"]["parameters"]
     told = {each["name"]: "required" in each["description"] for each in parameters if each["in"] == "header"}
@@ -169,7 +169,7 @@ async def test_the_headers_of_cloudevents_are_described(client: httpx2.AsyncClie
 
 
 async def test_the_headers_of_answers_are_described(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A page has those that its description promises, and whoever needs a token is told so in the one that it names."""
+    """A page's response has those of its description; a 401 names the scheme."""
     await say(shop, catalog("a"))
     answers = (await client.get("/openapi.json")).json()["paths"]["/v1/pages/{channel}/{sku}"]["get"]["responses"]
     page = f"/v1/pages/web-de/{SKU}"
@@ -186,13 +186,13 @@ async def test_the_headers_of_answers_are_described(shop: Shop, client: httpx2.A
 
 PHASES = "examples,coverage,fuzzing"
 
-# Not among them: that whatever fits its schema is accepted. A cursor is a text, and not every text is a cursor.
+# Not checked: that every value of the schema is accepted. A cursor is a string, and not every string is a cursor.
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,\
 negative_data_rejection,response_headers_conformance,unsupported_method,use_after_free,ignored_auth"
 
 
-async def hold_to_the_description(shop: Shop, folder: Path, examples: int, seed: int) -> None:
-    """Asks for every route in so many ways, as described and not, and compares the answers with the description."""
+async def compare_with_the_description(shop: Shop, folder: Path, examples: int, seed: int) -> None:
+    """Calls every route in many ways, valid and invalid, and compares the responses with the description."""
     await say(shop, catalog("a"), price("1.00"), stock(1))
     async with served(service_of(shop, None)) as (host, port):
         program = Path(sys.executable).parent / "schemathesis"
@@ -216,13 +216,13 @@ async def hold_to_the_description(shop: Shop, folder: Path, examples: int, seed:
 
 @on_sqlite
 async def test_the_description_is_true(shop: Shop, tmp_path: Path) -> None:
-    """Whatever is asked, as described or not, the answer is one of those described, and no fault of the server."""
-    await hold_to_the_description(shop, tmp_path, 10, seed=7)
+    """Whatever the request, the response is one of those described, and no 5xx."""
+    await compare_with_the_description(shop, tmp_path, 10, seed=7)
 
 
 @pytest.mark.soak
 @on_sqlite
 @pytest.mark.parametrize("seed", [SOAK_SEED])
 async def test_the_description_is_true_for_long(shop: Shop, tmp_path: Path, seed: int) -> None:
-    """The same, asked in many more ways."""
-    await hold_to_the_description(shop, tmp_path, 40 * SOAK_ROUNDS, seed)
+    """The same with many more requests."""
+    await compare_with_the_description(shop, tmp_path, 40 * SOAK_ROUNDS, seed)

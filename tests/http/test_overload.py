@@ -1,4 +1,4 @@
-"""More is posted than can be appended: who reads does not suffer, and who posts is told the truth."""
+"""More is posted than can be appended: reads are not affected, and every sender gets a correct answer."""
 
 from collections import Counter
 
@@ -20,13 +20,13 @@ from tests.support.small_shop import SKU, catalog, configured, everything, say
 NDJSON = {"content-type": "application/x-ndjson"}
 SENDERS, REQUESTS, EVENTS = 12, 6, 20
 QUEUE = {"batch": EVENTS, "queue": 2 * EVENTS}
-"""Two requests may wait, while a third one is being appended."""
+"""Two requests may wait while a third is appended."""
 
 READS = 20
 
 
 class Load:
-    """Senders who post as much as they can, and a reader beside them."""
+    """Senders that post as much as they can, and a reader beside them."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class Load:
         self.hurt = anyio.Event()
 
     async def run(self) -> None:
-        """Until every sender is through."""
+        """Runs until every sender is done."""
         async with anyio.create_task_group() as readers:
             readers.start_soon(self._read)
             async with anyio.create_task_group() as senders:
@@ -45,7 +45,7 @@ class Load:
             readers.cancel_scope.cancel()
 
     async def _send(self, sender: int) -> None:
-        """Requests of events whose SKUs tell the request. One that is refused is not sent again."""
+        """Sends requests of events whose SKUs name the request. A refused one is not sent again."""
         for number in range(REQUESTS):
             name = f"{sender}-{number}"
             events = [event(f"{name}-{each}") for each in range(EVENTS)]
@@ -67,13 +67,13 @@ class Load:
             self._look()
 
     def _look(self) -> None:
-        """It hurts when somebody was refused, while others could read all the time."""
+        """Sets `hurts` once a request was refused, while every read succeeded."""
         if self.refused and self.reads.total() >= READS:
             self.hurt.set()
 
 
 async def judge(shop: Shop, load: Load) -> None:
-    """Every request that was answered 202 is in the log as a whole, once; of the others, nothing is."""
+    """Every request that was answered 202 is completely in the log, once; of the others, nothing is."""
     names = Counter(each.originator_id.split("/")[0].rpartition("-")[0] for each in await everything(shop.store))
     del names[SKU.rpartition("-")[0]]
     assert names == dict.fromkeys(load.taken, EVENTS)
@@ -83,12 +83,12 @@ async def judge(shop: Shop, load: Load) -> None:
 
 
 @pytest.mark.parametrize("large", [request_intake.MIN_THREAD_BYTES, 1])
-async def test_under_overload_nothing_is_half_taken(
+async def test_under_overload_no_request_is_half_taken(
     store_url: str, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
-    """The queue is full, or those who wait to be read are too many: everybody else can read all the while.
+    """The append queue is full, or too many request bodies arrive: reads succeed all the time.
 
-    Each request is taken whole or not at all, and whoever is refused is told when to come again.
+    Each request is taken completely or not at all, and a refused one gets `Retry-After`.
     """
     monkeypatch.setattr(request_intake, "MIN_THREAD_BYTES", large)
     monkeypatch.setattr(request_intake, "MAX_WAITING", 2)
@@ -106,7 +106,7 @@ async def test_under_overload_nothing_is_half_taken(
 
 
 def slow(log: Log, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that appends nothing until it hurts."""
+    """A log that appends nothing until a request was refused."""
     insert = log.insert
 
     async def late(events: list[EncodedEvent], fence: Fence | None = None) -> list[int | None]:

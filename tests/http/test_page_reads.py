@@ -1,4 +1,4 @@
-"""Page reads over HTTP: what is served, for how long it may be kept, and what is answered where there is nothing."""
+"""Page reads over HTTP: the body, the cache headers, and the answer if there is no page."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,13 +18,13 @@ PAGE = f"/v1/pages/web-de/{SKU}"
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """A storefront, to which every page is open."""
+    """A storefront's client, with open reads."""
     async with client_of(service_of(shop, reads_open=True)) as opened:
         yield opened
 
 
 async def test_a_page_is_served_as_it_is_stored(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The bytes are those of the library, with an entity tag of them, a length, and for how long they hold."""
+    """The same bytes as in the library, with their entity tag, length and freshness."""
     await say(shop, catalog("a"), price("1.00"))
     answer = await client.get(PAGE)
     body = await shop.pages.get_json(SKU, "web-de")
@@ -39,7 +39,7 @@ async def test_a_page_is_served_as_it_is_stored(shop: Shop, client: httpx2.Async
 
 
 async def test_head_is_get_without_the_page(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The headers are the same, and there is no body."""
+    """The same headers, and no body."""
     await say(shop, catalog("a"))
     head, get = await client.head(PAGE), await client.get(PAGE)
     assert head.status_code == 200
@@ -47,8 +47,8 @@ async def test_head_is_get_without_the_page(shop: Shop, client: httpx2.AsyncClie
     assert head.content == b""
 
 
-async def test_a_page_that_is_known_is_not_sent_again(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Whoever has it is told so, with the tag and for how long more; a change gives another tag."""
+async def test_a_cached_page_is_not_sent_again(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A matching entity tag gives 304 with the freshness; a change gives another tag."""
     await say(shop, catalog("a"))
     tag = (await client.get(PAGE)).headers["etag"]
     for condition in (tag, f"W/{tag}", "*", f'"other", {tag}', f'W/"x" ,{tag}'):
@@ -70,13 +70,13 @@ async def test_a_page_that_is_known_is_not_sent_again(shop: Shop, client: httpx2
     [(b'"a"', True), (b'W/"a"', True), (b"*", True), (b'"b"', False), (b'"b", "a"', True), (b"a", False), (b"", False)],
 )
 def test_tags_are_compared_weakly(condition: bytes, *, expected: bool) -> None:
-    """A tag is found in a list, weak or strong; what is no tag matches nothing."""
+    """A tag is found in a list, weak or strong; an invalid tag matches nothing."""
     assert matches(condition, b'"a"') is expected
 
 
 @pytest.mark.parametrize("sku", ["A/B", "A%2FB", "Ä ß", "A+B", "A?B#C", "..", "%", "🎽", "a:b", "A\\B;c=1"])
 async def test_any_sku_has_an_address(shop: Shop, client: httpx2.AsyncClient, sku: str) -> None:
-    """Whatever an SKU is made of, percent-encoded it is one segment of the path."""
+    """Percent-encoded, any SKU is one segment of the path."""
     await say(shop, catalog("a", sku=sku))
     answer = await client.get(f"/v1/pages/web-de/{quote(sku, safe='').replace('.', '%2E')}")
     assert answer.status_code == 200
@@ -84,7 +84,7 @@ async def test_any_sku_has_an_address(shop: Shop, client: httpx2.AsyncClient, sk
 
 
 async def test_an_sku_is_found_in_any_normal_form(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """An SKU that is asked for with combining characters is the composed one."""
+    """An SKU with combining characters is the same as the composed one."""
     await say(shop, catalog("a", sku="Ä"))
     answer = await client.get("/v1/pages/web-de/A%CC%88")
     assert answer.json()["sku"] == "Ä"
@@ -93,20 +93,20 @@ async def test_an_sku_is_found_in_any_normal_form(shop: Shop, client: httpx2.Asy
 @pytest.mark.parametrize(
     "path", ["/v1/pages/web-de/x", "/v1/pages/nowhere/x", "/v1/pages/%2A/x", "/v1/pages/web-de/%20"]
 )
-async def test_what_is_not_there_is_not_found(client: httpx2.AsyncClient, path: str) -> None:
-    """No page, no channel, no SKU that there can be: 404."""
+async def test_unknown_pages_are_not_found(client: httpx2.AsyncClient, path: str) -> None:
+    """No page, an unknown channel, or an invalid SKU: 404."""
     answer = await client.get(path)
     assert answer.status_code == 404
     assert problem_in(answer)["title"] == "Not Found"
 
 
-async def test_a_path_that_is_no_text_is_refused(client: httpx2.AsyncClient) -> None:
-    """Bytes that are not UTF-8 name nothing."""
+async def test_a_path_that_is_not_utf8_is_refused(client: httpx2.AsyncClient) -> None:
+    """Bytes that are not UTF-8 are refused."""
     assert problem_in(await client.get("/v1/pages/web-de/%FF"))["status"] == 400
 
 
-async def test_what_was_live_is_gone(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A product that was shown and is withdrawn or disabled is gone: 410. Shown again, it is back."""
+async def test_a_hidden_page_that_was_live_is_gone(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A product that was live and is withdrawn or disabled is 410; enabled again, it is 200."""
     await say(shop, catalog("a"))
     await say(shop, withdrawn("catalog", version=2))
     assert problem_in(await client.get(PAGE))["status"] == 410
@@ -116,23 +116,23 @@ async def test_what_was_live_is_gone(shop: Shop, client: httpx2.AsyncClient) -> 
     assert (await client.get(PAGE)).status_code == 200
 
 
-async def test_what_was_never_live_is_not_found(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A product that was announced disabled, or is disabled since it was first named, was never there."""
+async def test_a_hidden_page_that_was_never_live_is_not_found(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """A product that was disabled since its first event was never there: 404."""
     await say(shop, event("catalog", {"enabled": False}), price("1.00"))
     assert (await client.get(PAGE)).status_code == 404
     await say(shop, withdrawn("catalog", version=2))
     assert (await client.get(PAGE)).status_code == 404
 
 
-async def test_a_late_word_counts_as_in_time(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Whether a product was live does not depend on the order in which its versions arrived."""
+async def test_a_late_event_counts_as_in_time(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Whether a product was live does not depend on the arrival order of its versions."""
     await say(shop, withdrawn("catalog", version=2))
     await say(shop, catalog("a", version=1))
     assert (await client.get(PAGE)).status_code == 410
 
 
 async def test_a_page_without_its_catalog_is_served(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Before the catalog has spoken a page exists, and says what it lacks."""
+    """Before the first catalog event, a page exists, and says what it lacks."""
     await say(shop, price("1.00"))
     answer = await client.get(PAGE)
     assert answer.json()["readiness"]["catalog"] is False
@@ -140,16 +140,16 @@ async def test_a_page_without_its_catalog_is_served(shop: Shop, client: httpx2.A
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
 async def test_pages_are_only_read(client: httpx2.AsyncClient, method: str) -> None:
-    """Any other method is told which there are."""
+    """Any other method is 405, with the allowed ones."""
     answer = await client.request(method, PAGE)
     assert problem_in(answer)["status"] == 405
     assert answer.headers["allow"] == "GET, HEAD"
 
 
-async def test_a_store_that_is_away_is_told_from_a_page_that_is(
+async def test_an_unavailable_store_is_not_a_missing_page(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unavailable store is 503 with the time to ask again, never a 404, and says nothing of where the store is."""
+    """An unavailable store is 503 with `Retry-After`, never 404, and does not say where the store is."""
 
     async def fail(*_: object, **__: object) -> bytes:
         raise StoreUnavailable("postgresql://me@secret-host/db", OSError("gone"))
@@ -163,8 +163,8 @@ async def test_a_store_that_is_away_is_told_from_a_page_that_is(
     assert b"secret-host" not in answer.content
 
 
-async def test_what_nobody_expected_is_not_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the program is 500 and no more."""
+async def test_an_unexpected_error_has_no_details(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is 500, without details."""
 
     async def fail(*_: object, **__: object) -> bytes:
         raise RuntimeError("secret")
@@ -177,11 +177,11 @@ async def test_what_nobody_expected_is_not_told(shop: Shop, monkeypatch: pytest.
     assert b"secret" not in answer.content
 
 
-# --- how long a page may be kept ------------------------------------------------------------------
+# --- freshness ------------------------------------------------------------------
 
 
 def scheduled(*spans: tuple[float | None, float | None]) -> dict[str, object]:
-    """A price, and others for a time, each from and until so many seconds from now."""
+    """A price, and scheduled ones, each from and until that many seconds from now."""
     prices = [
         {"amount": "1.00"} | {name: in_seconds(each) for name, each in named(span) if each is not None}
         for span in spans
@@ -190,12 +190,12 @@ def scheduled(*spans: tuple[float | None, float | None]) -> dict[str, object]:
 
 
 def named(span: tuple[float | None, float | None]) -> Iterator[tuple[str, float | None]]:
-    """The two ends of a span by their names."""
+    """The start and end of a period, by name."""
     yield from zip(("from", "until"), span, strict=True)
 
 
 def in_seconds(seconds: float) -> str:
-    """So many seconds from now."""
+    """That many seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
@@ -212,14 +212,14 @@ def in_seconds(seconds: float) -> str:
 async def test_no_page_is_kept_beyond_its_prices(
     shop: Shop, client: httpx2.AsyncClient, spans: list[tuple[float | None, float | None]], expected: range
 ) -> None:
-    """A page is fresh until the next scheduled price begins or ends, at most; what is over does not matter."""
+    """A page is fresh at most until the next scheduled price begins or ends; past ones do not matter."""
     await say(shop, catalog("a"), event("pricing", scheduled(*spans)))
     control = (await client.get(PAGE)).headers["cache-control"]
     assert int(control.partition("max-age=")[2].partition(",")[0]) in expected
 
 
 async def test_channels_have_their_own_times(shop: Shop) -> None:
-    """A channel's times count for it, those of the server for the others; both are cut by a scheduled price."""
+    """A channel's settings count for it, the server's for the others; a scheduled price shortens both."""
     channels = {
         "own": {"locale": "de", "currency": "EUR", "cache_seconds": 300, "stale_while_revalidate_seconds": 30},
         "usual": {"locale": "de", "currency": "EUR"},
@@ -236,6 +236,6 @@ async def test_channels_have_their_own_times(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("page", [b'{"pricing":null,"catalog":{"scheduled":1}}', b'{"pricing":{"scheduled":7}}', b"{}"])
-def test_what_only_looks_scheduled_changes_nothing(page: bytes) -> None:
-    """The word alone, elsewhere or of another form, is no scheduled price."""
+def test_lookalikes_of_scheduled_prices_change_nothing(page: bytes) -> None:
+    """The same word elsewhere, or of another form, is no scheduled price."""
     assert seconds_to_change(page, datetime.now(UTC)) is None

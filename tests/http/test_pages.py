@@ -1,4 +1,4 @@
-"""Pages by the hundred, the list of a channel, and the history of an SKU over HTTP."""
+"""Batches of pages, the list of a channel, and the history of an SKU over HTTP."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +18,7 @@ HISTORY = f"/v1/skus/{SKU}/history"
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody who may do everything."""
+    """A client with every scope."""
     async with client_of(service_of(shop)) as opened:
         yield opened
 
@@ -32,7 +32,7 @@ def asked(*skus: str, channel: str = "web-de") -> dict[str, object]:
 
 
 async def test_pages_are_found_or_missing(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """What is found has the bytes of the single page; missing is what has none, or none to show, each once."""
+    """A page that exists has the bytes of the single read; one that is absent or hidden is missing, once."""
     await say(shop, *(catalog("a", sku=sku) for sku in ("A", "B/C", "D")), price("1.00", sku="B/C"))
     await say(shop, withdrawn("catalog", version=2, sku="D"))
     answer = await client.post(BATCH, json=asked("B/C", "x", "A", "D", "A", "x"))
@@ -48,7 +48,7 @@ async def test_pages_are_found_or_missing(shop: Shop, client: httpx2.AsyncClient
 
 
 async def test_pages_are_named_as_they_were_asked_for(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """An SKU in another normal form finds its page under the name that the caller knows."""
+    """An SKU in another normal form finds its page under the requested name."""
     await say(shop, catalog("a", sku="Ä"))
     found = (await client.post(BATCH, json=asked("A\u0308", "Ä", " "))).json()
     assert set(found["found"]) == {"A\u0308", "Ä"}
@@ -56,8 +56,8 @@ async def test_pages_are_named_as_they_were_asked_for(shop: Shop, client: httpx2
     assert found["missing"] == [" "]
 
 
-async def test_as_many_pages_as_may_be_asked_for(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Five hundred are answered, with those that there are; one more is refused."""
+async def test_a_batch_has_a_maximum_size(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Five hundred are answered; one more is refused."""
     await say(shop, *(catalog("a", sku=f"S{number}") for number in range(0, MAX_SKUS, 5)))
     answer = await client.post(BATCH, json=asked(*(f"S{number}" for number in range(MAX_SKUS))))
     assert len(answer.json()["found"]) == MAX_SKUS / 5
@@ -77,10 +77,10 @@ async def test_as_many_pages_as_may_be_asked_for(shop: Shop, client: httpx2.Asyn
         ({"channel": "nowhere", "skus": ["A"]}, 404, None),
     ],
 )
-async def test_what_cannot_be_meant_is_refused(
+async def test_an_invalid_batch_is_refused(
     client: httpx2.AsyncClient, body: object, status: int, path: str | None
 ) -> None:
-    """The problem names the place of the fault."""
+    """The problem names the path of the error."""
     answer = await client.post(BATCH, json=body)
     assert answer.status_code == status
     problem = problem_in(answer)
@@ -106,15 +106,15 @@ async def test_what_cannot_be_meant_is_refused(
 async def test_bodies_have_a_form(
     client: httpx2.AsyncClient, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    """No JSON, another type, compressed, too large: each has its own status."""
+    """No JSON, another media type, compressed, too large: each has its own status."""
     answer = await client.post(
         BATCH, content=body, headers={"content-type": "application/json; charset=utf-8"} | headers
     )
     assert problem_in(answer)["status"] == status
 
 
-async def test_a_body_in_pieces_is_as_large_as_all_of_them(client: httpx2.AsyncClient) -> None:
-    """Where no length was announced, the pieces are counted as they come."""
+async def test_a_chunked_body_is_counted(client: httpx2.AsyncClient) -> None:
+    """Without a length, the chunks are counted as they arrive."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(2_000):
@@ -128,7 +128,7 @@ async def test_a_body_in_pieces_is_as_large_as_all_of_them(client: httpx2.AsyncC
 
 
 async def walk(client: httpx2.AsyncClient, path: str, **parameters: Any) -> list[Any]:  # noqa: ANN401  # JSON
-    """All items of a list, and no more in a step than were asked for."""
+    """All items of a list, and no more per call than requested."""
     items: list[Any] = []
     while True:
         document = (await client.get(path, params=parameters)).json()
@@ -140,7 +140,7 @@ async def walk(client: httpx2.AsyncClient, path: str, **parameters: Any) -> list
 
 
 async def test_the_pages_of_a_channel_are_listed(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """By SKU, step by step: how each stands, and none twice or never."""
+    """By SKU, chunk by chunk: the state of each, and each exactly once."""
     skus = [f"S{number}" for number in range(7)]
     await say(shop, *(catalog("a", sku=sku) for sku in skus), catalog("b", sku="T", channel="web-us"))
     await say(shop, price("1.00", sku="S1"), stock(1, sku="S1"), withdrawn("catalog", version=2, sku="S2"))
@@ -156,10 +156,10 @@ async def test_the_pages_of_a_channel_are_listed(shop: Shop, client: httpx2.Asyn
 
 
 @pytest.mark.parametrize("looked_at", [1, 2, 2_000])
-async def test_a_list_has_what_was_asked_for(
+async def test_a_list_has_what_matches(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
-    """Ready or not, live or disabled: all of those and no others, however few are looked at in a step."""
+    """Ready or not, live or disabled: all that match and no others, however few are read per step."""
     monkeypatch.setattr("pagefold.engine.http.routes.pages.MAX_EXAMINED", looked_at)
     for sku in ("A", "B", "C", "D"):
         await say(shop, catalog("a", sku=sku))
@@ -174,13 +174,13 @@ async def test_a_list_has_what_was_asked_for(
     "query", ["limit=0", "limit=501", "limit=x", "ready=maybe", "ready=true&ready=false", "colour=red", "after=%FF"]
 )
 async def test_parameters_have_a_form(client: httpx2.AsyncClient, query: str) -> None:
-    """A parameter that is wrong, unknown or doubled is refused, and named where it can be."""
+    """A parameter that is invalid, unknown or repeated is refused, and named if possible."""
     problem = problem_in(await client.get(f"/v1/pages/web-de?{query}"))
     assert problem["status"] == 422
     assert problem["errors"][0]["path"] in (query.partition("=")[0], "")
 
 
-async def test_a_channel_that_there_is_not_has_no_list(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_channel_has_no_list(client: httpx2.AsyncClient) -> None:
     """It is not found, which is not the same as empty."""
     assert (await client.get("/v1/pages/web-fr")).status_code == 404
     assert (await client.get("/v1/pages/web-de")).json() == {"items": [], "next": None}
@@ -189,7 +189,7 @@ async def test_a_channel_that_there_is_not_has_no_list(client: httpx2.AsyncClien
 # --- the history of an SKU ------------------------------------------------------------------------
 
 
-async def told(shop: Shop) -> None:
+async def four_streams(shop: Shop) -> None:
     """A history of four streams."""
     await say(shop, *(price(f"{version}.00", version=version) for version in range(1, 6)))
     await say(
@@ -200,8 +200,8 @@ async def told(shop: Shop) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 async def test_the_history_is_the_librarys(shop: Shop, client: httpx2.AsyncClient, limit: int) -> None:
-    """In steps of any size it is what the library tells: every entry once, its changes and heads the same."""
-    await told(shop)
+    """In chunks of any size it equals the library's: every entry once, with the same changes and heads."""
+    await four_streams(shop)
     entries = [entry async for entry in shop.history(SKU)]
     items = await walk(client, HISTORY, limit=limit)
     assert [(item["position"], item["head"], item["withdrawn"]) for item in items] == [
@@ -216,9 +216,9 @@ async def test_the_history_is_the_librarys(shop: Shop, client: httpx2.AsyncClien
 async def test_a_page_of_a_history_is_bounded_in_bytes(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, bytes_: int
 ) -> None:
-    """It ends before it says too much, but has one entry at least: so whoever goes on has all of them, each once."""
+    """It ends before it is too large, but has at least one entry, so that the next calls return the rest, each once."""
     monkeypatch.setattr("pagefold.engine.reading.history.MAX_BYTES", bytes_)
-    await told(shop)
+    await four_streams(shop)
     entries = [entry async for entry in shop.history(SKU)]
     first = (await client.get(HISTORY)).json()["items"]
     assert (len(first) == 1) is (bytes_ == 0)
@@ -227,12 +227,12 @@ async def test_a_page_of_a_history_is_bounded_in_bytes(
 
 
 @pytest.mark.parametrize("looked_at", [1, 2, 5_000])
-async def test_the_history_is_of_what_was_asked_for(
+async def test_the_history_has_what_matches(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, looked_at: int
 ) -> None:
-    """Of one channel, or of what was said for all, or of one domain; however few entries are looked at in a step."""
+    """Of one channel, of `*`, or of one domain; however few entries are read per step."""
     monkeypatch.setattr("pagefold.engine.reading.history.MAX_EVENTS", looked_at)
-    await told(shop)
+    await four_streams(shop)
     domains = [item["domain"] for item in await walk(client, HISTORY, domain="catalog", limit=1)]
     assert domains == ["catalog"] * 2
     channels = [item["channel"] for item in await walk(client, HISTORY, channel="*", limit=2)]
@@ -241,14 +241,14 @@ async def test_the_history_is_of_what_was_asked_for(
     assert await walk(client, HISTORY, channel="web-us") == []
 
 
-async def test_nothing_was_said_of_an_unknown_sku(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_sku_has_no_history(client: httpx2.AsyncClient) -> None:
     """Its history is empty."""
     assert (await client.get("/v1/skus/nothing/history")).json() == {"items": [], "next": None}
 
 
 async def test_a_cursor_leads_into_no_other_history(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """With the cursor of another SKU, a history is told from its beginning, and nobody else's is."""
-    await told(shop)
+    """A cursor of another SKU starts the history from its beginning."""
+    await four_streams(shop)
     cursor = (await client.get(HISTORY, params={"limit": 1})).json()["next"]
     items = (await client.get("/v1/skus/X/history", params={"after": cursor})).json()["items"]
     assert [item["domain"] for item in items] == ["catalog"]
@@ -256,8 +256,8 @@ async def test_a_cursor_leads_into_no_other_history(shop: Shop, client: httpx2.A
 
 
 @pytest.mark.parametrize("query", ["after=x", "after=%2B", "after=W10", "domain=price", "limit=1000", "channel="])
-async def test_a_history_is_asked_for_in_its_form(client: httpx2.AsyncClient, query: str) -> None:
-    """A cursor that is none, a domain that there is not, too much at once: refused by name."""
+async def test_invalid_history_parameters_are_refused(client: httpx2.AsyncClient, query: str) -> None:
+    """An invalid cursor, an unknown domain, a limit too large: refused, and named."""
     problem = problem_in(await client.get(f"{HISTORY}?{query}"))
     assert problem["status"] == 422
     assert problem["errors"][0]["path"] == query.partition("=")[0]

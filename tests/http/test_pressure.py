@@ -1,4 +1,4 @@
-"""Very many connections that do nothing, or as little as they can, and a server that goes on as if there were none."""
+"""Very many connections that do nothing, or as little as they can, do not disturb the server."""
 
 import resource
 import socket
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 CROWD = 2_000
 FILES_OF_OTHERS = 500
-"""Open files of this process, at most, that are none of these connections."""
+"""Open files of this process, at most, that are not these connections."""
 
 OTHERS = 5
-"""Open files of the server, more or fewer, that are none either: those of an answer that just went out."""
+"""Open files of the server, more or fewer, that are not these either: of an answer that was just sent."""
 
 FROM_AN_ADDRESS = 500
 KILOBYTE, MEGABYTE = 1024, 1024 * 1024
@@ -41,14 +41,14 @@ def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def limit(place: Path, **limits: float) -> None:
-    """Settings of the server: its table is the last one in the file."""
+    """Adds settings of the server, whose table is the last one in the file."""
     with (place / "pagefold.toml").open("a", encoding="utf-8") as settings:
         settings.writelines(f"{name} = {value}\n" for name, value in limits.items())
 
 
 @contextmanager
 def crowd(server: Server, number: int, street: int = 0) -> Iterator[list[socket.socket]]:
-    """So many connections from one address, another one for each street."""
+    """Connections from several addresses, some from each."""
     address = f"127.1.{street // 250}.{street % 250 + 1}"
     with ExitStack() as stack:
         lines: list[socket.socket] = []
@@ -62,18 +62,18 @@ def crowd(server: Server, number: int, street: int = 0) -> Iterator[list[socket.
 
 
 def connections(server: Server) -> int:
-    """How many files the server has open, in all of its processes."""
+    """The number of open files of the server's processes."""
     return sum(len(server.files(each)) for each in server.processes() or {server.process.pid})
 
 
 def memory(server: Server) -> int:
-    """How many bytes they have in memory now, counted once in each."""
+    """The bytes of memory of the server's processes, shared ones counted once."""
     pages = sum(int(Path(f"/proc/{each}/statm").read_text(encoding="utf-8").split()[1]) for each in server.processes())
     return pages * resource.getpagesize()
 
 
-def goes_on(server: Server) -> bool:
-    """Whether it is well, and gives a page."""
+def is_healthy(server: Server) -> bool:
+    """Whether it is healthy, and serves a page."""
     for path in ("/healthz", PAGE):
         with urlopen(server.url + path, timeout=30) as answer:  # noqa: S310  # it is our own
             assert answer.status == 200
@@ -81,7 +81,7 @@ def goes_on(server: Server) -> bool:
 
 
 def rest(line: socket.socket) -> bytes:
-    """What the server still says before it hangs up."""
+    """What the server sends before it closes the connection."""
     said = b""
     with suppress(ConnectionError):
         while part := line.recv(65_536):
@@ -90,75 +90,75 @@ def rest(line: socket.socket) -> bytes:
 
 
 def idle(place: Path, number: int) -> int:
-    """Connects, asks nothing for a while, then once, and waits to be hung up on. Gives the bytes of each connection."""
+    """Connects, waits, asks once, and waits for the end. Returns the bytes of memory per connection."""
     number = min(number, raise_file_limit(number + FILES_OF_OTHERS) - FILES_OF_OTHERS)
     limit(place, connections=number + FILES_OF_OTHERS, receive_seconds=600, idle_seconds=2)
     with serving() as server, ExitStack() as stack:
-        assert goes_on(server)
+        assert is_healthy(server)
         before, files = memory(server), connections(server)
         lines: list[socket.socket] = []
         for street in range(number // FROM_AN_ADDRESS):
             lines += stack.enter_context(crowd(server, FROM_AN_ADDRESS, street))
             within(60, "they are let in", lambda: connections(server) >= files + len(lines) - OTHERS)  # noqa: B023  # it is the same list
         taken = (memory(server) - before) // len(lines)
-        assert goes_on(server)
+        assert is_healthy(server)
         for line in lines:
             line.sendall(b"HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert {rest(line)[:15] for line in lines} == {b"HTTP/1.1 200 OK"}
         within(120, "they are forgotten", lambda: connections(server) <= files + OTHERS)
-        assert goes_on(server)
+        assert is_healthy(server)
         assert server.ended() == 0
     return taken
 
 
 @on_sqlite
 def test_idle_connections_take_little(place: Path) -> None:
-    """Each takes some kilobytes while it says nothing; pages are read meanwhile; in the end it is closed."""
+    """Each takes some kilobytes while it is silent; pages are read meanwhile; in the end it is closed."""
     assert idle(place, CROWD) < 16 * KILOBYTE
 
 
 @on_sqlite
 @pytest.mark.soak
-def test_as_many_idle_connections_as_there_can_be(place: Path) -> None:
-    """The same with all the files that a process may have open."""
+def test_the_maximum_number_of_idle_connections(place: Path) -> None:
+    """The same with all files that a process may have open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert idle(place, min(most - FILES_OF_OTHERS - SPARE_FILES, 100_000)) < 16 * KILOBYTE
 
 
 @on_sqlite
-def test_an_address_alone_takes_no_more_than_its_share(place: Path) -> None:
-    """A process refuses further connections from it, each with a response; from elsewhere, pages are read."""
+def test_an_address_has_no_more_than_its_share(place: Path) -> None:
+    """A process refuses further connections from it, each with a response; from other addresses, pages are read."""
     limit(place, connections_per_address=100)
     with serving("--workers", "1") as server:
         files = connections(server)
         with crowd(server, 300) as lines:
             for line in lines[100:]:
                 assert rest(line).startswith(b"HTTP/1.1 503 ")
-            assert goes_on(server)
+            assert is_healthy(server)
             assert 100 <= connections(server) - files < 200
 
 
 @on_sqlite
-def test_bodies_that_never_end_take_a_bounded_memory(place: Path) -> None:
-    """Hundreds of megabytes of beginnings are not kept: who is beyond what may arrive at a time is told to come again.
+def test_endless_bodies_take_bounded_memory(place: Path) -> None:
+    """Hundreds of megabytes of started bodies are not kept: beyond a budget, requests are refused.
 
-    Whole requests are taken all the while, and the others are given up when their time is over.
+    Complete requests are accepted all the time, and the others time out.
     """
     limit(place, receive_seconds=5, max_body_bytes=MEGABYTE)
     begun = POST + b"content-length: %d\r\n\r\n" % MEGABYTE + b" " * (MEGABYTE - 1)
     with serving() as server:
-        assert goes_on(server)
+        assert is_healthy(server)
         before = memory(server)
         with crowd(server, 300) as lines:
             for line in lines:
                 with suppress(ConnectionError):
                     line.sendall(begun)
-            assert goes_on(server)
+            assert is_healthy(server)
             assert memory(server) - before < 200 * MEGABYTE
             ends = [rest(line)[9:12] for line in lines]
         assert set(ends) <= {b"429", b"408"}
         assert b"429" in ends
-        assert goes_on(server)
+        assert is_healthy(server)
 
 
 # --- open files -----------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_bodies_that_never_end_take_a_bounded_memory(place: Path) -> None:
 def test_there_are_files_for_all_connections(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, wanted: int, given: int, asked: int | None
 ) -> None:
-    """The system is asked for more where that is needed; where it has no more, there are fewer connections."""
+    """The server raises the limit of the kernel if needed; if it cannot, there are fewer connections."""
     said: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: said.append(limits))
@@ -187,7 +187,7 @@ def test_there_are_files_for_all_connections(
 
 
 def test_a_server_is_configured_within_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is configured beyond the open files that there may be is not let in; everything else stays as it is."""
+    """Connections beyond the possible open files are not accepted; other limits stay as configured."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
     monkeypatch.setattr(resource, "setrlimit", lambda _, __: None)
     config = configured("sqlite:///nowhere", http={"connections": 5_000, "idle_seconds": 3.0})

@@ -1,4 +1,4 @@
-"""Every route with every scope and source: what is answered stands in a table, and a new route needs a line in it."""
+"""Every route with every scope and source: a table has the expected statuses, and a new route needs a line in it."""
 
 import itertools
 import json
@@ -45,28 +45,28 @@ MATRIX: dict[Operation, Scope | None] = {
 """The scope that each operation needs, written down a second time."""
 
 OF_A_SOURCE: dict[Operation, object] = {("POST", "/v1/events"): event(), ("POST", "/v1/cdc/{source}"): {}}
-"""What writes for a source, here for erp: no token of another may."""
+"""Operations that write for a source, here for erp: no other source's token may."""
 
 SIGNED = ("POST", "/v1/webhooks/{source}")
-"""What no token opens: a signature does."""
+"""Operations that a signature authorizes, and no token."""
 
 
 class Known(NamedTuple):
-    """A token office where every secret grants the same."""
+    """A token service where every secret has the same grant."""
 
     granted: Grant | None
 
     async def verify(self, _secret: str) -> Grant | None:
-        """What it grants, whatever the secret is."""
+        """The grant, whatever the secret."""
         return self.granted
 
     def cached_grant(self, _secret: str) -> Grant | None:
-        """The same, without being asked twice."""
+        """The same, from the cache."""
         return self.granted
 
 
 def expected(operation: Operation, grant: Grant | None) -> int | None:
-    """401 or 403, or None where one is let in."""
+    """401 or 403, or None if the caller is authorized."""
     scope = MATRIX[operation]
     if operation == SIGNED:
         return 401
@@ -79,7 +79,7 @@ def expected(operation: Operation, grant: Grant | None) -> int | None:
 
 
 def sources() -> Document:
-    """The shop's sources, of which erp sends in every form."""
+    """The shop's sources, of which erp sends in every format."""
     parts = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"amount": "price"}}
     constants = {"payload": {"currency": "EUR"}}
     hook = {"secret_variables": ["S"], "scheme": "hmac-sha256", "header": "X-S", "paths": parts, "constants": constants}
@@ -90,7 +90,7 @@ def sources() -> Document:
 
 
 def test_every_route_is_in_the_table() -> None:
-    """A route that nobody has decided about fails here."""
+    """A route that is not in the table fails here."""
     assert {(route.method, route.path): route.scope for route in ROUTES} == MATRIX
 
 
@@ -106,7 +106,7 @@ GRANTS = [
 
 
 async def asked(client: httpx2.AsyncClient, operation: Operation) -> int:
-    """The status of what one is answered, with something in every place."""
+    """The status of a request with every parameter filled in."""
     method, path = operation
     for name, value in {"channel": "web", "sku": "A", "source": "erp", "id": "ingest-1"}.items():
         path = path.replace("{" + name + "}", value)

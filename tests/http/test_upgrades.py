@@ -210,7 +210,7 @@ async def test_very_many_offers_in_one_piece_take_no_time(shop: Shop) -> None:
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("framing", [b"Content-Length: %d\r\n", CHUNKED])
-async def test_who_waits_to_send_a_body_is_told_to(shop: Shop, framing: bytes, how: str) -> None:
+async def test_expect_100_continue_is_answered(shop: Shop, framing: bytes, how: str) -> None:
     """`Expect: 100-continue` counts beside an offer; in HTTP/1.0 it does not."""
     body = ndjson([event()])
     length = framing % len(body) if b"%d" in framing else framing
