@@ -1,4 +1,4 @@
-"""Every validation rule and every naughty string, through HTTP: never a 5xx, and accepted values come back unchanged."""
+"""Every validation rule and naughty string, through HTTP: never a 5xx, and accepted values come back unchanged."""
 
 import json
 from collections.abc import Sequence

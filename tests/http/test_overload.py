@@ -30,7 +30,7 @@ class Load:
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
-        self.taken: list[str] = []
+        self.accepted: list[str] = []
         self.refused: list[str] = []
         self.reads: Counter[int] = Counter()
         self.hurt = anyio.Event()
@@ -57,17 +57,17 @@ class Load:
             else:
                 assert answer.status_code == 202, answer.text
                 assert [each["outcome"] for each in answer.json()["results"]] == ["appended"] * EVENTS
-                self.taken.append(name)
-            self._look()
+                self.accepted.append(name)
+            self._check()
 
     async def _read(self) -> None:
         while True:
             answer = await self._client.get(f"/v1/pages/web-de/{SKU}")
             self.reads[answer.status_code] += 1
-            self._look()
+            self._check()
 
-    def _look(self) -> None:
-        """Sets `hurts` once a request was refused, while every read succeeded."""
+    def _check(self) -> None:
+        """Sets `hurt` once a request was refused and enough pages were read."""
         if self.refused and self.reads.total() >= READS:
             self.hurt.set()
 
@@ -76,8 +76,8 @@ async def judge(shop: Shop, load: Load) -> None:
     """Every request that was answered 202 is completely in the log, once; of the others, nothing is."""
     names = Counter(each.originator_id.split("/")[0].rpartition("-")[0] for each in await everything(shop.store))
     del names[SKU.rpartition("-")[0]]
-    assert names == dict.fromkeys(load.taken, EVENTS)
-    assert load.taken
+    assert names == dict.fromkeys(load.accepted, EVENTS)
+    assert load.accepted
     assert load.refused
     assert set(load.reads) == {200}
 

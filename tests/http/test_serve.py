@@ -1,4 +1,4 @@
-"""`pagefold serve` as a process: a whole shop in one command, several processes on one port, and how it ends."""
+"""`pagefold serve` as a process: a whole shop in one command, several processes on one port, and its shutdown."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def test_a_whole_shop_in_one_command(place: Path) -> None:
-    """With --work, what is appended is soon a page; SIGTERM ends it, with exit code 0."""
+    """With --work, an appended event is soon on its page; SIGTERM ends the server, with exit code 0."""
     with serving("--work") as server:
         assert run_pagefold("ingest", lines_file(place / "a.ndjson", product(), event())).code == 0
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
@@ -55,7 +55,7 @@ def test_a_whole_shop_in_one_command(place: Path) -> None:
 
 @on_sqlite
 def test_without_work_nothing_is_folded(place: Path) -> None:
-    """It serves what others fold. Ctrl-C ends it as SIGTERM does."""
+    """It serves what other processes fold. Ctrl-C ends it like SIGTERM."""
     run_pagefold("ingest", lines_file(place / "a.ndjson", product()))
     with serving() as server:
         assert server.get("/v1/pages/web-de/A").status_code == 404
@@ -66,7 +66,7 @@ def test_without_work_nothing_is_folded(place: Path) -> None:
 
 @on_linux
 def test_several_processes_share_a_port(place: Path) -> None:
-    """Each answers; one that is killed is replaced; all of them end together, and none is left."""
+    """Each answers; a killed one is replaced; all end together, and none is left."""
     run_pagefold("ingest", lines_file(place / "a.ndjson", product()))
     with serving("--work", "--workers", "3") as server:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
@@ -82,8 +82,8 @@ def test_several_processes_share_a_port(place: Path) -> None:
 
 
 @on_linux
-def test_another_process_takes_over_what_the_first_one_did(place: Path) -> None:
-    """While the process that works is killed, the others answer; the next one takes what is posted, and folds it."""
+def test_a_killed_worker_is_replaced(place: Path) -> None:
+    """While the worker is killed, the readers answer; its replacement appends what is posted, and folds it."""
     run_pagefold("ingest", lines_file(place / "a.ndjson", product()))
     with serving("--work", "--workers", "3") as server:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
@@ -108,8 +108,8 @@ def test_another_process_takes_over_what_the_first_one_did(place: Path) -> None:
 
 @on_linux
 @on_sqlite
-def test_who_reads_does_not_wait_for_the_one_who_works(place: Path) -> None:
-    """While that one stands still, pages are read; what is posted waits for it, and is taken when it goes on."""
+def test_reads_do_not_wait_for_the_worker(place: Path) -> None:
+    """While the worker is frozen, pages are read; posted events wait for it, and are appended when it resumes."""
     run_pagefold("ingest", lines_file(place / "a.ndjson", product()))
     with serving("--work") as server:
         within(10, "the page is folded", lambda: server.get("/v1/pages/web-de/A").status_code == 200)
@@ -127,14 +127,14 @@ def test_who_reads_does_not_wait_for_the_one_who_works(place: Path) -> None:
 
 @on_linux
 @on_sqlite
-def test_everybody_may_be_told_to_end_twice(place: Path) -> None:
-    """As systemd does it, which tells every process, the first of which tells the others: requests are finished."""
+def test_processes_may_be_signalled_twice(place: Path) -> None:
+    """Like systemd, which signals every process, after which the first signals the others: requests are finished."""
     assert place.is_dir()
     with serving("--work") as server, half_a_request(server) as (line, rest):
         processes = server.processes()
         for _ in range(2):
             for each in (*processes, server.process.pid):
-                with suppress(ProcessLookupError):  # who reads has ended by the second time
+                with suppress(ProcessLookupError):  # readers have ended before the second signal
                     os.kill(each, signal.SIGTERM)
             within(5, "the port is free", lambda: is_free(server.port))
         line.sendall(rest)
@@ -145,8 +145,8 @@ def test_everybody_may_be_told_to_end_twice(place: Path) -> None:
 @on_linux
 @on_sqlite
 @pytest.mark.parametrize("works", [True, False])
-def test_one_that_is_told_to_end_takes_the_others_along(place: Path, *, works: bool) -> None:
-    """Without it, what it is for would wait for ever. It is not replaced: somebody wanted it to end."""
+def test_a_worker_that_is_stopped_ends_the_server(place: Path, *, works: bool) -> None:
+    """Without it, its requests would wait forever. It is not replaced, since the signal was meant to end it."""
     assert place.is_dir()
     with serving("--work") as server:
         within(10, "there are two", lambda: len(server.processes()) == 2)
@@ -159,8 +159,8 @@ def test_one_that_is_told_to_end_takes_the_others_along(place: Path, *, works: b
 
 @on_linux
 @on_sqlite
-def test_who_is_still_ending_does_not_hold_the_port(place: Path) -> None:
-    """When the first process is killed, another server can take its place, while the last requests are answered."""
+def test_a_process_that_is_ending_does_not_hold_the_port(place: Path) -> None:
+    """When the first process is killed, another server can take its place while the last requests are answered."""
     assert place.is_dir()
     with serving("--work") as server, half_a_request(server) as (line, rest):
         worker = server.worker()
@@ -175,7 +175,7 @@ def test_who_is_still_ending_does_not_hold_the_port(place: Path) -> None:
 @on_linux
 @on_sqlite
 def test_one_process_does_everything(place: Path) -> None:
-    """With one worker, there is no other."""
+    """With one worker, there is no other process."""
     with serving("--work", "--workers", "1") as server:
         assert server.processes() == set()
         answer = httpx2.post(f"{server.url}/v1/events", content=ndjson([product()]), headers=NDJSON)
@@ -189,7 +189,7 @@ def test_one_process_does_everything(place: Path) -> None:
 @on_linux
 @on_sqlite
 def test_processes_end_with_the_one_that_started_them(place: Path) -> None:
-    """When the first process is killed, the others do not stay and hold the port."""
+    """When the first process is killed, the others end, and free the port."""
     assert place.is_dir()
     with serving("--workers", "2") as server:
         within(10, "there are two", lambda: len(server.processes()) == 2)
@@ -201,7 +201,7 @@ def test_processes_end_with_the_one_that_started_them(place: Path) -> None:
 @on_linux
 @on_sqlite
 def test_an_endless_head_takes_no_memory(place: Path) -> None:
-    """Twenty megabytes of a header are not read to their end, and the server goes on."""
+    """Twenty megabytes of a header are not read to their end, and the server continues."""
     assert place.is_dir()
     with serving() as server:
         assert server.get("/healthz").status_code == 200
@@ -212,8 +212,8 @@ def test_an_endless_head_takes_no_memory(place: Path) -> None:
         assert peak_memory(server) - before < 4 * MEGABYTE
 
 
-def test_threads_that_compute_give_way_soon() -> None:
-    """The event loop waits for Python no longer than a page read takes."""
+def test_computing_threads_release_the_gil_soon() -> None:
+    """The event loop waits for the GIL no longer than a page read takes."""
     before = sys.getswitchinterval()
     try:
         shorten_switch_interval()
@@ -223,7 +223,7 @@ def test_threads_that_compute_give_way_soon() -> None:
 
 
 def send_endless_head(port: int) -> None:
-    """Twenty megabytes, or what the server takes of them."""
+    """Sends twenty megabytes, or as much as the server takes."""
     with socket.create_connection(("127.0.0.1", port)) as line:
         try:
             line.sendall(b"GET / HTTP/1.1\r\nx: ")
@@ -236,7 +236,7 @@ def send_endless_head(port: int) -> None:
 
 @contextmanager
 def half_a_request(server: Server) -> Iterator[tuple[socket.socket, bytes]]:
-    """A connection on which the one who works has got a request but for its end; and that."""
+    """A connection on which the worker has received a request but for its end; and that end."""
     body = ndjson([product()])
     head = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: %d"
     worker, files = server.worker(), len(server.files(server.worker()))
@@ -247,12 +247,12 @@ def half_a_request(server: Server) -> Iterator[tuple[socket.socket, bytes]]:
 
 
 def counted(server: Server) -> set[str]:
-    """The processes that have told their numbers."""
+    """The processes that have published counters."""
     return set(re.findall(r'worker="(\d+)"', server.get("/metrics").text))
 
 
 def peak_memory(server: Server) -> int:
-    """The most memory that its processes had, in bytes."""
+    """The maximum memory of its processes, in bytes."""
     taken = [Path(f"/proc/{each}/status").read_text(encoding="utf-8") for each in server.processes()]
     peaks = [re.search(r"VmHWM:\s+(\d+) kB", each) for each in taken]
     assert peaks
@@ -260,8 +260,8 @@ def peak_memory(server: Server) -> int:
 
 
 @on_sqlite
-def test_what_cannot_be_served_is_told(place: Path) -> None:
-    """A taken port, a store that there is not, an address that others reach: a sentence each, and no server."""
+def test_a_server_that_cannot_start_says_why(place: Path) -> None:
+    """A port in use, a missing store, a public address: one sentence each, and no server."""
     assert place.is_dir()
     taken = listen("127.0.0.1", 0)
     with taken:

@@ -1,4 +1,4 @@
-"""What befalls the processes of `pagefold serve`: they are stopped, stand still, or cannot fold."""
+"""Faults of `pagefold serve`: its processes are stopped, freeze, or cannot fold."""
 
 import os
 import signal
@@ -30,10 +30,10 @@ from tests.support.standbys import How, gone
 NDJSON = {"content-type": "application/x-ndjson"}
 READ = b"GET /v1/pages/web-de/A HTTP/1.1\r\nhost: localhost\r\n\r\n"
 SECONDS_TO_FAIL = 12.0
-"""A process that cannot connect knows it after ten."""
+"""A process notices after ten that it cannot connect."""
 
 SECONDS_TO_STAND_IN = 8.0
-"""Two seconds until a process is held to be silent, and some more on a busy machine."""
+"""Two seconds until a process counts as silent, and some more on a busy machine."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def set_frozen_seconds(place: Path, seconds: float) -> None:
-    """How long a process may stand still."""
+    """Sets how long a process may be frozen."""
     file = place / "pagefold.toml"
     before = file.read_text(encoding="utf-8")
     after = before.replace("# frozen_seconds = 5.0", f"frozen_seconds = {seconds:g}")
@@ -55,25 +55,25 @@ def set_frozen_seconds(place: Path, seconds: float) -> None:
 
 
 def reader_of(server: Server) -> int:
-    """The process of two that reads pages."""
+    """The reader of two processes."""
     [reader] = server.processes() - {server.worker()}
     return reader
 
 
 def problems(server: Server, path: str = "/readyz") -> dict[str, str]:
-    """What is wrong, by the name of the check."""
+    """The problems, by check."""
     document: Any = server.get(path).json()
     return {each["name"]: each["problem"] for each in document["checks"] if not each["ok"]}
 
 
 def post(server: Server, version: int) -> int:
-    """The status of the answer to one event."""
+    """The status of the response to one event."""
     body = ndjson([event(version=version)])
     return httpx2.post(f"{server.url}/v1/events", content=body, headers=NDJSON, timeout=20).status_code
 
 
 def answers(ask: Callable[[], object]) -> bool:
-    """Whether there is an answer at all, within a second or so."""
+    """Whether there is any response within about a second."""
     try:
         ask()
     except httpx2.TransportError:
@@ -81,7 +81,7 @@ def answers(ask: Callable[[], object]) -> bool:
     return True
 
 
-# --- the end --------------------------------------------------------------------------------------
+# --- shutdown --------------------------------------------------------------------------------------
 
 
 def post_of(version: int) -> bytes:
@@ -92,14 +92,14 @@ def post_of(version: int) -> bytes:
 
 
 def clients_of(server: Server) -> list[Client]:
-    """Some who keep their connection, some who come anew each time, and some whose requests come in pieces."""
+    """Clients that keep their connection, that connect for each request, and that send requests in pieces."""
     reads = [Client(server.port, READ, keeps=keeps) for keeps in (True, True, False, False)]
     pieces = ((True, 1), (False, 1), (False, 2), (True, 3))
     return [*reads, *(Client(server.port, post_of(1), keeps=keeps, pieces=number) for keeps, number in pieces)]
 
 
 def stop_under_load(workers: int) -> None:
-    """Stops a server while it is asked without a pause; whatever was sent whole has an answer."""
+    """Stops a server under continuous requests; every completely sent one has an answer."""
     with serving("--work", "--workers", str(workers)) as server:
         clients = clients_of(server)
         with load(*clients):
@@ -109,15 +109,15 @@ def stop_under_load(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_whoever_was_let_in_is_answered_at_the_end(place: Path, workers: int) -> None:
-    """SIGTERM drops no request that was sent whole: accepted or not yet, passed on, or still arriving."""
+def test_accepted_requests_are_answered_at_shutdown(place: Path, workers: int) -> None:
+    """SIGTERM drops no completely sent request: accepted or not yet, passed on, or still arriving."""
     assert place.is_dir()
     stop_under_load(workers)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_whoever_was_let_in_is_answered_at_every_end(place: Path, workers: int) -> None:
+def test_accepted_requests_are_answered_at_every_shutdown(place: Path, workers: int) -> None:
     """The same, many times."""
     assert place.is_dir()
     for _ in range(SOAK_ROUNDS):
@@ -126,8 +126,8 @@ def test_whoever_was_let_in_is_answered_at_every_end(place: Path, workers: int) 
 
 @on_sqlite
 @pytest.mark.parametrize("workers", [1, 2])
-def test_half_a_head_may_be_completed_at_the_end(place: Path, workers: int) -> None:
-    """It is waited for, and answered as the last one of its connection."""
+def test_half_a_head_may_be_completed_at_shutdown(place: Path, workers: int) -> None:
+    """The server waits for the rest, and answers it as the last one of its connection."""
     assert place.is_dir()
     with serving("--workers", str(workers)) as server, ExitStack() as stack:
         client = Client(server.port, READ, keeps=False, pieces=2)
@@ -143,12 +143,12 @@ def test_half_a_head_may_be_completed_at_the_end(place: Path, workers: int) -> N
         assert server.process.wait(20) == 0
 
 
-# --- processes that stand still -------------------------------------------------------------------
+# --- frozen processes -------------------------------------------------------------------
 
 
 @on_sqlite
-def test_the_one_who_works_stands_in_for_readers(place: Path) -> None:
-    """While the only reader stands still, those who connect are let in all the same, until it goes on."""
+def test_the_worker_replaces_frozen_readers(place: Path) -> None:
+    """While the only reader is frozen, new connections are accepted all the same, until it resumes."""
     set_frozen_seconds(place, 60)
     with serving("--work") as server:
         reader = reader_of(server)
@@ -164,16 +164,14 @@ def test_the_one_who_works_stands_in_for_readers(place: Path) -> None:
 
 
 @on_sqlite
-def test_readers_take_changes_while_nobody_works(place: Path) -> None:
-    """The one who works stands still: whoever asks is told so at once, and changes are taken by those who live."""
+def test_readers_accept_events_without_a_worker(place: Path) -> None:
+    """While the worker is frozen, the status says so, and other processes accept events."""
     set_frozen_seconds(place, 60)
     with serving("--work") as server:
         worker = server.worker()
         os.kill(worker, signal.SIGSTOP)
         expected = {"worker": "process 1, which takes changes, does not answer"}
-        within(
-            SECONDS_TO_STAND_IN, "it is told", lambda: problems(server, "/readyz/ingest").items() >= expected.items()
-        )
+        within(SECONDS_TO_STAND_IN, "a report", lambda: problems(server, "/readyz/ingest").items() >= expected.items())
         assert problems(server, "/readyz/reads") == {}
         assert server.get("/readyz").status_code == 503
         assert post(server, 1) == 202
@@ -184,8 +182,8 @@ def test_readers_take_changes_while_nobody_works(place: Path) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("works", [True, False])
-def test_one_that_stands_still_is_replaced(place: Path, *, works: bool) -> None:
-    """After the time that is configured it is killed, and another one does what it did, for those who wait, too."""
+def test_a_frozen_process_is_replaced(place: Path, *, works: bool) -> None:
+    """After the configured time it is killed and replaced, also for requests that wait."""
     set_frozen_seconds(place, 3)
     with serving("--work") as server:
         within(20, "all have begun", lambda: answers(lambda: read(server)) and problems(server) == {})
@@ -225,14 +223,14 @@ vitals = Vitals()
 supervisor.BEGIN_SECONDS = 0.5
 sys.exit(supervisor.supervise(1, supervisor.Task(run, lambda: None, vitals, 0.25)))
 """
-"""Supervises a process that never says anything; the next one ends by itself."""
+"""Supervises a process that never sends a heartbeat; the next one ends by itself."""
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
-def test_one_that_is_replaced_waits_for_a_store_that_is_gone(
+def test_a_replaced_process_waits_for_an_unavailable_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: How
 ) -> None:
-    """While the database is gone, whatever befalls the processes does not end the server; then all goes on."""
+    """While the database is down, no fault of a process ends the server; then everything continues."""
     with PostgresServer() as database:
         place = settle(tmp_path, database.create_database(), monkeypatch)
         assert run_pagefold("ingest", lines_file(place / "a.ndjson", product())).code == 0
@@ -251,8 +249,8 @@ def test_one_that_is_replaced_waits_for_a_store_that_is_gone(
             assert server.ended() == 0
 
 
-def test_one_that_never_begins_is_replaced() -> None:
-    """What stands still before it has said anything is killed after a while, and another takes its place."""
+def test_a_process_that_never_starts_is_replaced() -> None:
+    """A process that freezes before its first heartbeat is killed after a while, and replaced."""
     command = [sys.executable, "-c", NEVER_BEGINS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -260,8 +258,8 @@ def test_one_that_never_begins_is_replaced() -> None:
 
 
 @on_sqlite
-def test_one_that_stands_still_does_not_hold_up_the_end(place: Path) -> None:
-    """It is killed then as well, and the exit code tells that not everything ended as it should."""
+def test_a_frozen_process_does_not_delay_the_shutdown(place: Path) -> None:
+    """It is killed then as well, and the exit code says that the shutdown was not clean."""
     set_frozen_seconds(place, 2)
     with serving("--work") as server:
         os.kill(reader_of(server), signal.SIGSTOP)
@@ -269,7 +267,7 @@ def test_one_that_stands_still_does_not_hold_up_the_end(place: Path) -> None:
 
 
 def read(server: Server) -> httpx2.Response:
-    """The page, asked for by somebody who does not wait long."""
+    """The page, read with a short timeout."""
     return httpx2.get(f"{server.url}/v1/pages/web-de/A", timeout=2)
 
 
@@ -277,7 +275,7 @@ def read(server: Server) -> httpx2.Response:
 
 
 def put_checkpoints(store_url: str, change: str) -> None:
-    """Changes the checkpoints behind the store's back."""
+    """Changes the checkpoints directly in the store."""
     if store_url.startswith("sqlite:"):
         with sqlite3.connect(folder_of(store_url) / "pages.db") as connection:
             connection.execute(f"UPDATE checkpoints SET position = position {change}")  # noqa: S608  # ours
@@ -286,18 +284,18 @@ def put_checkpoints(store_url: str, change: str) -> None:
         query(store_url, f"UPDATE pagefold.checkpoints SET position = position {change}")  # noqa: S608  # ours
 
 
-def is_told(server: Server) -> bool:
-    """Whether a log that is not the one that was folded is told as the consumers' problem."""
+def is_reported(server: Server) -> bool:
+    """Whether a replaced log is reported as a problem of the consumers."""
     return "pricing: the log is not the one" in problems(server, "/readyz/ingest").get("consumers", "")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_cannot_fold_says_so(place: Path, store_url: str, workers: int) -> None:
-    """A log that ends before what was folded is no end of the server: pages are read, and the cause is told."""
+    """A log that ends before the checkpoint does not end the server: pages are read, and the cause is reported."""
     assert place.is_dir()
     put_checkpoints(store_url, "+ 1000")
     with serving("--work", "--workers", str(workers)) as server:
-        within(20, "it is told", lambda: is_told(server))
+        within(20, "it is reported", lambda: is_reported(server))
         assert problems(server, "/readyz/reads") == {}
         assert read(server).status_code == 200
         not_ready = 'pagefold_ready{for="ingest"} 0.0'
@@ -308,7 +306,7 @@ def test_a_server_that_cannot_fold_says_so(place: Path, store_url: str, workers:
 
 
 def take_log(store_url: str) -> None:
-    """Takes the log away, as one does who puts another one in its place."""
+    """Removes the log, as somebody may who puts another one in its place."""
     if store_url.startswith("sqlite:"):
         for file in folder_of(store_url).glob("events.db*"):
             file.unlink()
@@ -317,8 +315,8 @@ def take_log(store_url: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_whose_log_was_taken_away_goes_on(place: Path, store_url: str, workers: int) -> None:
-    """It refuses changes, and tells why; it does not end, whatever it asks the log for beside."""
+def test_a_server_whose_log_was_removed_continues(place: Path, store_url: str, workers: int) -> None:
+    """It refuses events, and reports why; it does not end, whatever else it reads from the log."""
     assert place.is_dir()
     with serving("--work", "--workers", str(workers)) as server:
         within(20, "all are at it", lambda: problems(server) == {})
@@ -337,11 +335,11 @@ def test_a_server_whose_log_was_taken_away_goes_on(place: Path, store_url: str, 
         assert server.ended() == 0
 
 
-# --- what processes know of each other --------------------------------------------------------------
+# --- the process board --------------------------------------------------------------
 
 
-def test_a_process_that_says_nothing_is_silent() -> None:
-    """One that has not begun does not answer; one that lives does; one that stands still does not for long."""
+def test_a_process_without_heartbeats_is_silent() -> None:
+    """A process is silent before its first heartbeat and soon after its last."""
     board = ProcessBoard(2)
     watch = PeerWatch(board, WORKER)
     assert (watch.answers(1), watch.answers(2), watch.silent()) == (True, False, [2])
@@ -363,7 +361,7 @@ def test_a_process_that_says_nothing_is_silent() -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    """By whoever has the board; what is too long, half written, or of a process that is gone is none."""
+    """By every process with the board; one that is too long, incomplete, or of an ended process is ignored."""
     board = ProcessBoard(2)
     assert board.reported(WORKER) == []
     results = [CheckResult("log", INGEST, ok=False, problem="the disk is full"), CheckResult("lag", INGEST, ok=True)]

@@ -1,4 +1,4 @@
-"""What is said of a fault has no more of what was sent than the beginning of the value that is at fault."""
+"""Error messages have no more of a request than the beginning of the invalid value."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ VALUES: list[object] = [SAID, SAID * 50, *NESTED]
 
 
 def reader_of(domain: str, paths: Document) -> tuple[WebhookReader, EventValidator]:
-    """A source whose mapping finds each part in a place of its own name."""
+    """A source whose mapping reads each field from a place of the same name."""
     parsed = document()
     webhook = {"secret_variables": ["S"], "paths": paths}
     parsed["sources"]["x"] = {"domains": [domain], "webhook": webhook}
@@ -42,7 +42,7 @@ def reader_of(domain: str, paths: Document) -> tuple[WebhookReader, EventValidat
 
 
 def cases() -> Iterator[tuple[str, Document, str]]:
-    """Every domain, its paths, and the place that has what it should not."""
+    """Every domain, its paths, and the place with the invalid value."""
     plain = {part: part for part in PARTS if part != "payload"}
     for domain, places in PLACES.items():
         for place in places:
@@ -52,7 +52,7 @@ def cases() -> Iterator[tuple[str, Document, str]]:
 
 
 def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> str | None:
-    """Why there is no event; None when there is one, or nobody asks for it."""
+    """Why the part is rejected; None if it is an event, or ignored."""
     [found] = found_in(reader, body)
     if isinstance(found, RejectedPart):
         return str(found.rejection)
@@ -66,8 +66,8 @@ def why_not(reader: WebhookReader, validator: EventValidator, body: bytes) -> st
 
 
 @pytest.mark.parametrize(("domain", "paths", "place"), list(cases()))
-def test_a_message_has_little_of_what_was_sent(domain: str, paths: Document, place: str) -> None:
-    """Of a text its beginning at most; of what is nested nothing; and it is short however long that is."""
+def test_a_message_has_little_of_the_request(domain: str, paths: Document, place: str) -> None:
+    """At most the beginning of a text, nothing of a nested value, and short however long the value is."""
     reader, validator = reader_of(domain, paths)
     said = {"sku": "A", "channel": "*", "sourceVersion": 1, "occurredAt": "2026-01-01T00:00:00Z", "payload": None}
     for value in VALUES:
@@ -79,7 +79,7 @@ def test_a_message_has_little_of_what_was_sent(domain: str, paths: Document, pla
 
 
 def test_a_key_is_shortened_as_well() -> None:
-    """One that stands twice, and one that nobody knows."""
+    """A repeated key, and an unknown one."""
     reader, validator = reader_of("pricing", {part: part for part in PARTS})
     said = '"sku":"A","channel":"*","sourceVersion":1,"occurredAt":"2026-01-01T00:00:00Z"'
     for more in (f'"{SAID * 9}":1,"{SAID * 9}":2', f'"payload":{{"{SAID * 9}":1}}'):

@@ -1,4 +1,4 @@
-"""Bytes that are dripped: whoever sends one now and then is given up all the same, when a request's time is over."""
+"""Slow clients: a request that trickles in times out, however often a byte arrives."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,19 +18,19 @@ from tests.support.small_shop import SKU, catalog, everything, say
 SECONDS = 0.6
 PAUSE = 0.03
 LATEST = 5.0
-"""Seconds within which it has to be over, on a machine that is busy. What is dripped would take much longer."""
+"""Seconds within which it must be over, on a busy machine. The whole request would take much longer."""
 
 Drops: TypeAlias = Callable[[], Iterator[bytes]]
 
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop in which a request has little time, and a line without one has much."""
+    """A shop in which a request has little time, and an idle connection has much."""
     return configured(store_url, receive_seconds=SECONDS, idle_seconds=600)
 
 
 def dripped(*beginning: bytes, then: bytes) -> Drops:
-    """Some pieces, and another one again and again."""
+    """Some pieces, and then one again and again."""
     return lambda: chain(beginning, repeat(then))
 
 
@@ -58,14 +58,14 @@ DRIPS: dict[str, Drops] = {
 
 
 async def drip(line: Line, drops: Iterator[bytes]) -> None:
-    """Sends a piece after the other, with a pause between them, for as long as somebody takes them."""
+    """Sends one piece after the other, with a pause between them, while the connection lasts."""
     for drop in drops:
         await line.send(drop)
         await anyio.sleep(PAUSE)
 
 
 async def said_to(line: Line, drops: Iterator[bytes]) -> tuple[bytes, float]:
-    """What the server says until it hangs up, while the pieces go on coming, and after how many seconds it does."""
+    """What the server sends until it closes the connection, while pieces are sent, and after how many seconds."""
     begun = time.monotonic()
     async with anyio.create_task_group() as group:
         group.start_soon(drip, line, drops)
@@ -74,42 +74,42 @@ async def said_to(line: Line, drops: Iterator[bytes]) -> tuple[bytes, float]:
     return said, time.monotonic() - begun
 
 
-async def is_given_up(place: Place, drops: Drops, line: Line | None = None) -> bytes:
-    """What the server says to it, after no less and not much more than its time.
+async def times_out(place: Place, drops: Drops, line: Line | None = None) -> bytes:
+    """Sends pieces until the request times out, after no less and not much more than its time; returns the answer.
 
-    That may be lost: whoever goes on sending to one who has hung up hears of that, and of nothing before.
+    The answer may be lost: a client that sends on a closed connection gets a reset instead.
     """
     said, seconds = await said_to(line or await place.line(), drops())
     assert SECONDS / 2 < seconds < LATEST
     return said
 
 
-def given_up(server: Listening) -> int:
-    """How many requests were given up, and told so."""
+def timed_out(server: Listening) -> int:
+    """The number of requests that timed out and were answered."""
     return sum(each.traffic.refused[408] for each in server.services)
 
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_what_is_dripped_is_given_up(shop: Shop, how: str) -> None:
-    """Wherever in a request: 408, when its time is over, though the last byte has just come; nothing is taken."""
+async def test_a_slow_request_times_out(shop: Shop, how: str) -> None:
+    """At any point of a request: 408 after its time, however recent the last byte; nothing is taken."""
     async with placed(shop, how) as (place, server):
 
         async def one(name: str, drops: Drops) -> None:
-            assert status(await is_given_up(place, drops)) in {408, 0}, name
+            assert status(await times_out(place, drops)) in {408, 0}, name
 
         async with anyio.create_task_group() as group:
             for name, drops in DRIPS.items():
                 group.start_soon(one, name, drops)
-        assert given_up(server) == len(DRIPS)
+        assert timed_out(server) == len(DRIPS)
         assert server.arriving == 0
     assert await everything(shop.store) == []
 
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_every_request_of_a_line_has_its_time(shop: Shop, how: str) -> None:
-    """Not only the first: behind an answer, too, the time begins with the first byte, and does not begin anew."""
+async def test_every_request_of_a_connection_has_its_time(shop: Shop, how: str) -> None:
+    """Not only the first: after a response, too, the time starts with the first byte, and does not restart."""
     await say(shop, catalog("a"))
     async with placed(shop, how) as (place, server):
 
@@ -118,19 +118,19 @@ async def test_every_request_of_a_line_has_its_time(shop: Shop, how: str) -> Non
             await line.send(first)
             assert status(await line.answer()) in {200, 202}
             await anyio.sleep(SECONDS * 1.5)
-            await is_given_up(place, drops, line)
+            await times_out(place, drops, line)
 
         async with anyio.create_task_group() as group:
             for drops in DRIPS.values():
                 group.start_soon(one, HEALTH, drops)
                 group.start_soon(one, GET.replace(b"GET", b"HEAD") + b"\r\n", drops)
-        assert given_up(server) == 2 * len(DRIPS)
+        assert timed_out(server) == 2 * len(DRIPS)
 
 
 @on_sqlite
 @pytest.mark.parametrize("offer", [b"", H2C], ids=["no offer", "an offer"])
-async def test_a_body_has_the_time_that_its_head_has_left(shop: Shop, offer: bytes) -> None:
-    """It is one request: neither the end of its head nor an offer in it, for which it is read again, gives it more."""
+async def test_a_body_has_the_time_that_its_head_left(shop: Shop, offer: bytes) -> None:
+    """Neither the end of its head nor an `Upgrade`, after which it is parsed again, extends its time."""
     shop.config = configured(shop.config.store.url, receive_seconds=4)
     async with placed(shop, "alone") as (place, _):
         line = await place.line()
@@ -143,33 +143,33 @@ async def test_a_body_has_the_time_that_its_head_has_left(shop: Shop, offer: byt
 
 
 @on_sqlite
-async def test_a_body_that_nobody_reads_is_given_up(shop: Shop) -> None:
-    """Its request was answered before it came to its end: there is nothing more to say, and the line is closed."""
+async def test_an_unread_body_times_out(shop: Shop) -> None:
+    """Its request was answered before its end: there is no other response, and the connection is closed."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone") as (place, server):
         for head in (GET, HEALTH[:-2], b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\n"):
-            said = await is_given_up(place, dripped(head + b"content-length: 1000\r\n\r\n", then=b" "))
+            said = await times_out(place, dripped(head + b"content-length: 1000\r\n\r\n", then=b" "))
             assert said.count(b"HTTP/1.1 ") < 2
-        assert given_up(server) == 0
+        assert timed_out(server) == 0
 
 
 @on_sqlite
 async def test_others_are_served_meanwhile(shop: Shop) -> None:
-    """Hundreds who drip keep nobody from reading, and are all gone in the end."""
+    """Hundreds of slow clients delay no reader, and all time out."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone") as (place, server):
         async with anyio.create_task_group() as group:
             for drops in [*DRIPS.values()] * 12:
-                group.start_soon(is_given_up, place, drops)
+                group.start_soon(times_out, place, drops)
             await anyio.sleep(SECONDS / 2)
             assert await place.reads()
-        assert (server.arriving, given_up(server)) == (0, len(DRIPS) * 12)
+        assert (server.arriving, timed_out(server)) == (0, len(DRIPS) * 12)
 
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_what_is_slow_and_in_time_is_taken(shop: Shop, how: str) -> None:
-    """It is the whole that has to be there in time, whatever the pieces and the pauses between them."""
+async def test_a_slow_request_in_time_is_accepted(shop: Shop, how: str) -> None:
+    """Only the time of the whole request counts, whatever its pieces and pauses."""
     shop.config = configured(shop.config.store.url, receive_seconds=10)
     text = INGEST + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
     async with placed(shop, how) as (place, _):

@@ -1,6 +1,6 @@
-"""Stock clients against `pagefold serve`, as one process and as two: what they were told is in the log.
+"""Stock clients against `pagefold serve`, with one process and two: every acknowledged event is in the log.
 
-They are used where there are any; what they send is recorded in `test_http_upgrades.py`, which runs everywhere.
+They run where they are installed; what they send is recorded in `test_upgrades.py`, which runs everywhere.
 """
 
 import json
@@ -30,7 +30,7 @@ JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
 class Posted(NamedTuple):
-    """One request, and the stream that it is about."""
+    """One request, and the stream of its event."""
 
     path: str
     media_type: str
@@ -39,13 +39,13 @@ class Posted(NamedTuple):
 
 
 def row(number: int) -> dict[str, object]:
-    """A change of a table, as Debezium tells it."""
+    """A row's change, as Debezium sends it."""
     origin = {"schema": "public", "table": "stock", "lsn": 100 + number, "ts_ms": 1767434400000}
     return {"op": "c", "before": None, "after": {"item_no": f"T-{number}", "on_hand": 5}, "source": origin}
 
 
 def requests() -> list[Posted]:
-    """Events and changes, one by one, in the forms in which they come."""
+    """Events and CDC messages, one by one, in every format."""
     found = []
     for number in range(3):
         single, several = event(f"E-{number}"), [event(f"L-{number}", amount="2.00")]
@@ -61,7 +61,7 @@ def requests() -> list[Posted]:
 
 
 def program(*names: str, inside: str = "") -> str:
-    """Where the first of these programs is that there is. Skips the test when there is none of them."""
+    """The first of these programs that is installed. Skips the test if none is."""
     home = os.environ.get(inside) if inside else None
     places = [*([str(Path(home) / "bin")] if home else []), os.environ.get("PATH", "")]
     for name in names:
@@ -71,7 +71,7 @@ def program(*names: str, inside: str = "") -> str:
 
 
 def run(command: Sequence[str], text: str, folder: Path) -> list[str]:
-    """What a program says to what it is given, line by line."""
+    """The output of a program for an input, line by line."""
     caches = {
         "GOCACHE": str(folder / "go"),
         "GOPATH": str(folder / "gopath"),
@@ -86,7 +86,7 @@ def run(command: Sequence[str], text: str, folder: Path) -> list[str]:
 
 
 def java(url: str, lines: str, folder: Path) -> list[str]:
-    """`java.net.http.HttpClient`, compiled where there is a compiler."""
+    """`java.net.http.HttpClient`, compiled if there is a compiler."""
     program("javac", inside="JAVA_HOME")
     return run([program("java", inside="JAVA_HOME"), str(CLIENTS / "Client.java"), url], lines, folder)
 
@@ -102,7 +102,7 @@ def go(url: str, lines: str, folder: Path) -> list[str]:
 
 
 def curl(url: str, lines: str, folder: Path) -> list[str]:
-    """`curl --http2`, which offers it, with a body of a length and one that is streamed."""
+    """`curl --http2`, which offers it, with a body of known length and a streamed one."""
     found = program("curl")
     if "HTTP2" not in subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("the curl of this machine has no HTTP/2")
@@ -120,7 +120,7 @@ def curl(url: str, lines: str, folder: Path) -> list[str]:
 @on_sqlite
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("client", [java, node, go, curl])
-def test_what_a_stock_client_is_told_is_in_the_log(
+def test_what_a_stock_client_posts_is_in_the_log(
     tmp_path: Path,
     store_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +128,7 @@ def test_what_a_stock_client_is_told_is_in_the_log(
     workers: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Every way in which it sends a body, on lines that last and on new ones: taken, once, and there."""
+    """Every way to send a body, on persistent connections and new ones: accepted, and in the log once."""
     place = settle(tmp_path, store_url, monkeypatch)
     with (place / "pagefold.toml").open("a", encoding="utf-8") as settings:
         settings.write(WAREHOUSE)
@@ -144,7 +144,7 @@ def test_what_a_stock_client_is_told_is_in_the_log(
 
 
 async def streams(config: Config) -> list[str]:
-    """Those of the events in the log, in order; one that is there twice would be named twice."""
+    """Those of the events in the log, in order, with repetitions."""
     async with pagefold.open(config) as shop:
         return sorted(each.originator_id.replace("%2A", "*") for each in await everything(shop.store))
 
@@ -154,7 +154,7 @@ async def streams(config: Config) -> list[str]:
 def test_http_2_without_asking_is_refused(
     tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
-    """A client that takes for granted what is not spoken here gets no success, and the server goes on."""
+    """A client that assumes HTTP/2 gets no success, and the server continues."""
     settle(tmp_path, store_url, monkeypatch)
     ask = [program("curl"), "-sS", "--http2-prior-knowledge", "-H", f"content-type: {JSON}", "--data-binary", "@-"]
     with serving("--workers", workers) as server:

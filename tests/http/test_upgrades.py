@@ -1,4 +1,4 @@
-"""Requests that offer another protocol: the offer is ignored, the body is read, and everything else is as ever.
+"""Requests that offer another protocol: the offer is ignored, and the body is read as usual.
 
 The recorded ones are what stock clients send over plain HTTP, byte for byte.
 """
@@ -54,12 +54,12 @@ RECORDED = {
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop with every way in."""
+    """A shop with every way of intake."""
     return configured(store_url)
 
 
 def posting(offer: bytes, body: bytes) -> bytes:
-    """A request with events, of an announced length."""
+    """A request with events, with a length."""
     return HEAD + offer + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -71,12 +71,12 @@ def chunked(offer: bytes, body: bytes, size: int) -> bytes:
 
 
 def statuses(said: bytes) -> list[int]:
-    """Those of several answers; an interim one is none."""
+    """Those of several responses, without interim ones."""
     return [int(each) for each in re.findall(rb"HTTP/1\.1 (\d+) ", said) if each != b"100"]
 
 
 async def answers(place: Place, number: int, *pieces: bytes) -> list[int]:
-    """What is said to pieces that are sent one by one, until there are so many answers."""
+    """The responses to pieces that are sent one by one, until there are enough."""
     line = await place.line()
     for piece in pieces:
         await line.send(piece)
@@ -88,7 +88,7 @@ async def answers(place: Place, number: int, *pieces: bytes) -> list[int]:
 
 
 async def read(line: Line, number: int) -> list[int]:
-    """The statuses of the next answers on a line."""
+    """The statuses of the next responses on a connection."""
     found: list[int] = []
     while len(found) < number:
         head = await line.answer()
@@ -103,8 +103,8 @@ async def read(line: Line, number: int) -> list[int]:
 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("recorded", RECORDED.values(), ids=RECORDED)
-async def test_what_stock_clients_send_is_taken(shop: Shop, recorded: bytes, how: str) -> None:
-    """In one piece, byte by byte, and cut at whatever place: acknowledged, and in the log."""
+async def test_requests_of_stock_clients_are_accepted(shop: Shop, recorded: bytes, how: str) -> None:
+    """In one piece, byte by byte, and cut at any point: acknowledged, and in the log."""
     async with placed(shop, how) as (place, _):
         for number, size in enumerate((10_000, 1, 7, 150, 330)):
             body = ndjson([event(f"S{number}")])
@@ -115,8 +115,8 @@ async def test_what_stock_clients_send_is_taken(shop: Shop, recorded: bytes, how
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_every_way_in_reads_the_body(shop: Shop, how: str) -> None:
-    """Nobody is taken for a tombstone, for no events, or for no question."""
+async def test_every_route_reads_the_body(shop: Shop, how: str) -> None:
+    """No body is taken for a tombstone, an empty batch, or an empty query."""
     doors = {name: door for name, door in DOORS.items() if name != "a correction"}  # it leaves nothing to be decided
     await settle(shop)
     async with placed(shop, how) as (place, _):
@@ -129,8 +129,8 @@ async def test_every_way_in_reads_the_body(shop: Shop, how: str) -> None:
 
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
 @on_sqlite
-async def test_no_offer_is_taken(shop: Shop, offer: bytes) -> None:
-    """Whatever it is of, with a body of a length or in chunks, or none: it is answered as if it were not there."""
+async def test_every_offer_is_ignored(shop: Shop, offer: bytes) -> None:
+    """Whatever the protocol, with a body of known length, in chunks, or none: it is answered as without the offer."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone") as (place, server):
         requests = [
@@ -148,8 +148,8 @@ async def test_no_offer_is_taken(shop: Shop, offer: bytes) -> None:
 
 
 @on_sqlite
-async def test_a_page_is_read_at_once_beside_an_offer(shop: Shop) -> None:
-    """The answer is that of the same request without it."""
+async def test_a_page_is_read_on_the_fast_path_beside_an_offer(shop: Shop) -> None:
+    """The response is that of the same request without the offer."""
     await say(shop, catalog("a"))
     async with placed(shop, "alone") as (place, _):
         date = re.compile(rb"\r\ndate: [^\r]*")
@@ -163,7 +163,7 @@ async def test_a_page_is_read_at_once_beside_an_offer(shop: Shop) -> None:
 
 @pytest.mark.parametrize("how", HOW)
 async def test_requests_behind_an_offer_are_requests(shop: Shop, how: str) -> None:
-    """In one piece, at every cut, with offers of their own or without: each is answered, in order, on one line."""
+    """In one piece, at every cut, with or without offers: each is answered, in order, on one connection."""
     await say(shop, catalog("a"))
     four = [
         posting(H2C, ndjson([event("A")])),
@@ -182,8 +182,8 @@ async def test_requests_behind_an_offer_are_requests(shop: Shop, how: str) -> No
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_a_line_goes_on_behind_an_offer(shop: Shop, how: str) -> None:
-    """One request after the other, as a client does that has learned that there is no HTTP/2 here."""
+async def test_a_connection_continues_after_an_offer(shop: Shop, how: str) -> None:
+    """One request after the other, as a client sends them that has learned that there is no HTTP/2."""
     await say(shop, catalog("a"))
     async with placed(shop, how) as (place, _):
         line = await place.line()
@@ -197,7 +197,7 @@ async def test_a_line_goes_on_behind_an_offer(shop: Shop, how: str) -> None:
 
 @on_sqlite
 async def test_very_many_offers_in_one_piece_take_no_time(shop: Shop) -> None:
-    """What is behind an offer is not copied for each of them."""
+    """The bytes after an offer are not copied for each of them."""
     await say(shop, catalog("a"))
     request = b"HEAD" + GET[3:] + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n"
     async with placed(shop, "alone") as (place, _):
@@ -226,7 +226,7 @@ async def test_expect_100_continue_is_answered(shop: Shop, framing: bytes, how: 
             assert (await place.says(old)).startswith(b"HTTP/1.1 202 ")
 
 
-# --- faults ---------------------------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------------------
 
 BODY = ndjson([event()])
 FAULTS = {
@@ -248,8 +248,8 @@ FAULTS = {
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_faults_are_faults_beside_an_offer(shop: Shop, how: str) -> None:
-    """Each is answered once, as it would be without one, and nothing of it is taken."""
+async def test_invalid_requests_are_refused_beside_an_offer(shop: Shop, how: str) -> None:
+    """Each is answered once, as without the offer, and nothing of it is taken."""
     async with placed(shop, how) as (place, _):
         for name, (text, expected) in FAULTS.items():
             assert statuses(await place.says(text)) == [expected], name
@@ -258,7 +258,7 @@ async def test_faults_are_faults_beside_an_offer(shop: Shop, how: str) -> None:
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_an_offer_gives_nobody_more_time(shop: Shop, how: str) -> None:
+async def test_an_offer_gives_no_more_time(shop: Shop, how: str) -> None:
     """The deadline is that of the request, whose body is still to come."""
     shop.config = configured(shop.config.store.url, receive_seconds=0.5)
     async with placed(shop, how) as (place, _):

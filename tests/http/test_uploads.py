@@ -1,4 +1,4 @@
-"""Uploads that fail, again and again, however they do: in the end nothing of them counts, and a good one is taken."""
+"""Uploads that fail, in every way: afterwards none of them counts against the limits, and a valid one is accepted."""
 
 import socket
 import struct
@@ -17,13 +17,13 @@ from tests.support.processes import eventually
 from tests.support.small_shop import everything
 
 LIMIT = 128 * 1024
-"""Bytes that a body may have in these tests."""
+"""Bytes of a body, at most, in these tests."""
 
 AT_A_TIME = 64
-"""How many such bodies may arrive at a time."""
+"""The number of such bodies that may arrive at a time."""
 
 PER_ADDRESS = 8
-"""Lines that may be open at a time: those of uploads that failed must not count any more, either."""
+"""Connections that may be open at a time: those of failed uploads must not count either."""
 
 SPACES = b" " * (LIMIT - 1_000)
 JSON = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer all\r\n"
@@ -34,12 +34,12 @@ Failure: TypeAlias = Callable[[Place, Line], Awaitable[None]]
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop in which bodies are small, so that few of them are as many as may arrive at a time."""
+    """A shop with a small body limit, so that few bodies fill the budget."""
     return small(store_url)
 
 
 def small(url: str, **limits: float) -> Config:
-    """The same, with other limits."""
+    """The same with other limits."""
     settings: dict[str, float] = {
         "max_body_bytes": LIMIT,
         "connections_per_address": PER_ADDRESS,
@@ -50,7 +50,7 @@ def small(url: str, **limits: float) -> Config:
 
 @asynccontextmanager
 async def narrow(shop: Shop, how: str) -> AsyncIterator[tuple[Place, Listening]]:
-    """A server that takes as many bytes at a time as that, and nothing without a token."""
+    """A server with that byte budget, which requires a token."""
     async with placed(shop, how, anonymous=None) as (place, server):
         for service in server.services:
             service.incoming.most = AT_A_TIME * LIMIT
@@ -58,12 +58,12 @@ async def narrow(shop: Shop, how: str) -> AsyncIterator[tuple[Place, Listening]]
 
 
 def announced(length: int = LIMIT, head: bytes = INGEST + TOKEN) -> bytes:
-    """The head of a body of that length."""
+    """The head of a request with a body of that length."""
     return head + b"content-length: %d\r\n\r\n" % length
 
 
 def chunk(piece: bytes) -> bytes:
-    """A part of a body."""
+    """A chunk of a body."""
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
@@ -71,68 +71,68 @@ CHUNKED = INGEST + TOKEN + b"transfer-encoding: chunked\r\n\r\n"
 
 
 async def hang_up(_place: Place, line: Line) -> None:
-    """Goes in the middle of it."""
+    """Closes the connection in the middle of it."""
     await line.send(announced() + SPACES)
 
 
 async def end(_place: Place, line: Line) -> None:
-    """Sends no more, and waits."""
+    """Ends the sending side, and waits."""
     await line.send(announced() + SPACES)
     await line.end()
     assert await line.everything() == b""
 
 
 async def reset(_place: Place, line: Line) -> None:
-    """Goes as a process does that was killed, or a machine that was switched off."""
+    """Resets the connection, as when a process is killed or a machine switched off."""
     await line.send(announced() + SPACES)
     line.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def break_a_chunk(_place: Place, line: Line) -> None:
-    """Sends something that is no chunk, behind a large one."""
+    """Sends an invalid chunk after a large one."""
     await line.send(CHUNKED + chunk(SPACES) + b"zz\r\n")
     assert status(await line.everything()) == 400
 
 
 async def send_too_much(_place: Place, line: Line) -> None:
-    """Goes on beyond what a body may have."""
+    """Sends more than a body may have."""
     await line.send(CHUNKED + chunk(SPACES) + chunk(b" " * 1_001))
     assert status(await line.answer()) == 413
 
 
 async def announce_too_much(_place: Place, line: Line) -> None:
-    """Says beforehand that it will be too large."""
+    """Announces a body that is too large."""
     await line.send(announced(LIMIT + 1) + SPACES)
     assert status(await line.answer()) == 413
 
 
 async def trail_too_much(_place: Place, line: Line) -> None:
-    """Has too many headers behind the body."""
+    """Sends too many trailers."""
     await line.send(CHUNKED + chunk(SPACES) + b"0\r\n" + b"x: y\r\n" * 101)
     assert status(await line.everything()) == 431
 
 
 async def have_no_token(_place: Place, line: Line) -> None:
-    """Is nobody, and sends it all the same."""
+    """Sends it without a token."""
     await line.send(announced(LIMIT - 1_000, INGEST) + SPACES)
     assert status(await line.answer()) == 401
 
 
 async def sign_wrongly(_place: Place, line: Line) -> None:
-    """Signs for another body."""
+    """Sends the signature of another body."""
     head = DOORS["a webhook"].head(b"another")
     await line.send(announced(LIMIT - 999, head) + SPACES + b"{")
     assert status(await line.answer()) == 401
 
 
 async def say_nothing(_place: Place, line: Line) -> None:
-    """Sends blanks, and nothing else."""
+    """Sends only blanks."""
     await line.send(announced(LIMIT - 1_000) + SPACES)
     assert status(await line.answer()) == 422
 
 
 async def write_badly(_place: Place, line: Line) -> None:
-    """Sends what is no JSON."""
+    """Sends invalid JSON."""
     await line.send(announced(LIMIT - 999, JSON) + SPACES + b"{")
     assert status(await line.answer()) == 422
 
@@ -155,8 +155,8 @@ FAILURES: Mapping[str, Failure] = {
 }
 
 
-async def good_one_is_taken(shop: Shop, place: Place, server: Listening) -> None:
-    """As large as may be, and in pieces, so that it is counted while it arrives."""
+async def valid_one_is_accepted(shop: Shop, place: Place, server: Listening) -> None:
+    """A body of the maximum size, in chunks, so that it is counted as it arrives, is accepted."""
     await eventually(lambda: server.arriving == 0, "what has failed is not counted")
     body = b" " * (LIMIT - 1_000) + event_of(len(await everything(shop.store)))
     line = await place.line()
@@ -170,12 +170,12 @@ async def good_one_is_taken(shop: Shop, place: Place, server: Listening) -> None
 
 
 def event_of(number: int) -> bytes:
-    """An event that was not there before."""
+    """A new event."""
     return ndjson([event(f"S{number}")])
 
 
 async def fail(place: Place, failure: Failure) -> None:
-    """One upload that fails, on a line of its own, which is closed."""
+    """One failing upload on a connection of its own, which is closed."""
     line = await place.line()
     await failure(place, line)
     await line.close()
@@ -184,19 +184,19 @@ async def fail(place: Place, failure: Failure) -> None:
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-async def test_what_has_failed_is_not_counted(shop: Shop, failure: Failure, how: str) -> None:
-    """More bytes of one kind of failure than may arrive at a time, one after the other; then a good upload is taken."""
+async def test_failed_uploads_are_not_counted(shop: Shop, failure: Failure, how: str) -> None:
+    """After more bytes of failed uploads than the budget, one after the other, a valid upload is accepted."""
     async with narrow(shop, how) as (place, server):
         for _ in range(AT_A_TIME + 6):
             await fail(place, failure)
-        await good_one_is_taken(shop, place, server)
+        await valid_one_is_accepted(shop, place, server)
     assert len(await everything(shop.store)) == 1
 
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_what_did_not_come_in_time_is_not_counted(shop: Shop, how: str) -> None:
-    """Those who were given up have left nothing, though there were more of them than may arrive at a time."""
+async def test_timed_out_uploads_are_not_counted(shop: Shop, how: str) -> None:
+    """Uploads that timed out leave nothing behind, even if there were more of them than the budget."""
     shop.config = small(shop.config.store.url, receive_seconds=0.3, connections_per_address=1_000)
     async with narrow(shop, how) as (place, server):
         lines = [await place.line() for _ in range(AT_A_TIME + 6)]
@@ -205,13 +205,13 @@ async def test_what_did_not_come_in_time_is_not_counted(shop: Shop, how: str) ->
         assert {status(await line.everything()) for line in lines} <= {408, 429, 0}
         for line in lines:
             await line.close()
-        await good_one_is_taken(shop, place, server)
+        await valid_one_is_accepted(shop, place, server)
 
 
 @on_sqlite
 @pytest.mark.parametrize("how", HOW)
-async def test_who_was_told_to_come_again_is_not_counted(shop: Shop, how: str) -> None:
-    """While as much arrives as may, whoever comes with more is told so; when that has gone, everything is as before."""
+async def test_refused_uploads_are_not_counted(shop: Shop, how: str) -> None:
+    """While the budget is full, another upload is refused; afterwards, everything is as before."""
     shop.config = small(shop.config.store.url, connections_per_address=1_000)
     async with narrow(shop, how) as (place, server):
         for _ in range(2):
@@ -221,12 +221,12 @@ async def test_who_was_told_to_come_again_is_not_counted(shop: Shop, how: str) -
             await eventually(lambda: refused(server) > 0, "it is too much")
             for line in lines:
                 await line.close()
-            await good_one_is_taken(shop, place, server)
+            await valid_one_is_accepted(shop, place, server)
             await eventually(lambda: server.arriving == 0, "nothing is left")
 
 
 def refused(server: Listening) -> int:
-    """How many were told to come again."""
+    """The number of uploads that were refused with `Retry-After`."""
     return sum(
         number for each in server.services for (_, _, code), number in each.traffic.requests.items() if code == 429
     )
@@ -234,7 +234,7 @@ def refused(server: Listening) -> int:
 
 @on_sqlite
 async def test_sixty_four_megabytes_of_all_kinds(store_url: str, shop: Shop) -> None:
-    """With the limits that everybody has: as many failed uploads of all kinds as may arrive, and a good one."""
+    """With the default limits: as many failed uploads of every kind as the budget, and a valid one."""
     shop.config = configured(store_url)
     megabyte = shop.config.http.max_body_bytes
     body = b" " * (megabyte - 1_000)

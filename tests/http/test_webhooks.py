@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: whoever signs for a source is heard, and nothing that was signed is lost."""
+"""Webhooks over HTTP: a valid signature is accepted, and nothing signed is lost."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ AT = "2026-01-01T00:00:00Z"
 
 
 def hook(**settings: object) -> Document:
-    """How the deliveries of a source are read."""
+    """The configuration of a source's webhooks."""
     return {"items": "items", "paths": PATHS, "constants": CONSTANTS} | settings
 
 
@@ -37,7 +37,7 @@ SHOPIFY = hook(secret_variables=["PLAIN"], scheme="hmac-sha256", header="X-Shopi
 
 
 def configured(url: str, **hooks: Document) -> Config:
-    """The shop, where these sources send webhooks about prices."""
+    """A shop to which these sources send webhooks about prices."""
     parsed = document(url)
     for name, settings in hooks.items():
         parsed["sources"][name] = {"domains": ["pricing"], "webhook": settings}
@@ -46,38 +46,38 @@ def configured(url: str, **hooks: Document) -> Config:
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """One source that signs as the standard has it, and one as Shopify does."""
+    """One source with Standard Webhooks signatures, and one with Shopify's."""
     return configured(store_url, erp=STANDARD, shopify=SHOPIFY)
 
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody without a token."""
+    """A client without a token."""
     async with client_of(service_of(shop, None, environment=ENVIRONMENT)) as opened:
         yield opened
 
 
 def delivery(*items: tuple[str, object], revision: object = 1) -> bytes:
-    """The prices of some SKUs."""
+    """A webhook with the prices of some SKUs."""
     return json.dumps({"revision": revision, "at": AT, "items": [{"sku": s, "price": p} for s, p in items]}).encode()
 
 
 def signed(body: bytes, identifier: str = "msg_1", moment: datetime | None = None) -> dict[str, str]:
-    """The headers that the library sends with a body."""
+    """The signature headers that the library sends with a body."""
     at = moment or datetime.now(UTC)
     signature = Webhook(SECRET).sign(identifier, at, body.decode())
     return {"webhook-id": identifier, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
 
 
 async def send(client: httpx2.AsyncClient, body: bytes, **headers: str) -> tuple[int, list[str]]:
-    """The status and the outcomes of what the source erp has signed."""
+    """The status and the outcomes of a webhook signed for the source erp."""
     everything_sent = signed(body) | headers
     answer = await client.post("/v1/webhooks/erp", content=body, headers=everything_sent)
     return answer.status_code, [each["outcome"] for each in answer.json()["results"]]
 
 
-async def test_a_signed_delivery_is_appended(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Each of its items is an event; sent again, each is a duplicate, and nobody has to look at it."""
+async def test_a_signed_webhook_is_appended(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Each item is an event; sent again, each is a duplicate, and there is no dead letter."""
     body = delivery(("A", "1.00"), ("B", "2.00"))
     assert await send(client, body) == (202, ["appended", "appended"])
     assert await send(client, body) == (202, ["duplicate", "duplicate"])
@@ -87,7 +87,7 @@ async def test_a_signed_delivery_is_appended(shop: Shop, client: httpx2.AsyncCli
 
 
 async def test_a_plain_signature_is_as_good(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A header with the HMAC of the body, whatever the body says of its type."""
+    """A header with the HMAC of the body, whatever the media type."""
     body = delivery(("A", "1.00"))
     digest = hmac.digest(PLAIN.encode(), body, hashlib.sha256)
     headers = {"x-shopify-hmac-sha256": base64.b64encode(digest).decode(), "content-type": "text/plain"}
@@ -96,12 +96,12 @@ async def test_a_plain_signature_is_as_good(shop: Shop, client: httpx2.AsyncClie
     assert stored.originator_id == "A/*/pricing/shopify"
 
 
-async def test_who_does_not_sign_is_not_heard(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """No signature, one of another body, of another time, of another source: 401, and nothing is kept."""
+async def test_an_unsigned_webhook_is_refused(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """No signature, one of another body, time or source: 401, and nothing is stored."""
     body = delivery(("A", "1.00"))
     old = datetime.now(UTC) - timedelta(minutes=6)
     for headers in ({}, signed(body + b" "), signed(body, moment=old), {"webhook-signature": "v1,é".encode()}):
-        answer = await client.post("/v1/webhooks/erp", content=body, headers=headers)  # type: ignore[arg-type]  # bytes are fine
+        answer = await client.post("/v1/webhooks/erp", content=body, headers=headers)  # type: ignore[arg-type]  # bytes are accepted
         assert problem_in(answer)["status"] == 401
         assert "www-authenticate" in answer.headers
     answer = await client.post("/v1/webhooks/shopify", content=body, headers=signed(body))
@@ -111,14 +111,14 @@ async def test_who_does_not_sign_is_not_heard(shop: Shop, client: httpx2.AsyncCl
 
 
 async def test_a_source_without_webhooks_has_none(client: httpx2.AsyncClient) -> None:
-    """Nor has one that nobody knows."""
+    """Neither does an unknown source."""
     for source in ("pim", "nobody", "%00"):
         assert problem_in(await client.post(f"/v1/webhooks/{source}", content=b"{}"))["status"] == 404
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\0", b"[]", b'{"items":7}', delivery(("", "1")), delivery(("A", 1))])
-async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClient, body: bytes) -> None:
-    """Whole and byte by byte, with what its headers tell; sent again, it is the same letter."""
+async def test_an_unreadable_webhook_is_a_dead_letter(shop: Shop, client: httpx2.AsyncClient, body: bytes) -> None:
+    """Completely and byte by byte, with its headers; sent again, it is the same dead letter."""
     digest = base64.b64encode(hmac.digest(PLAIN.encode(), body, hashlib.sha256)).decode()
     headers = {"x-shopify-hmac-sha256": digest, "x-shopify-topic": "products/update", "cookie": "secret"}
     for _ in range(2):
@@ -132,8 +132,8 @@ async def test_what_cannot_be_read_is_kept(shop: Shop, client: httpx2.AsyncClien
     assert not {"cookie", "x-shopify-hmac-sha256"} & kept.keys()
 
 
-async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """What can be taken is taken; each of the rest is kept as a delivery of its own, found by what it is about."""
+async def test_an_invalid_part_is_a_dead_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """Valid items are appended; each of the others is a dead letter of its own, with its stream."""
     items = (("A", "1.00"), ("B", "cheap"), ("", "2.00"), ("C", "3.00"))
     assert await send(client, delivery(*items)) == (202, ["appended", "kept", "kept", "appended"])
     nameless, cheap = await shop.dead_letters.newest()
@@ -145,15 +145,15 @@ async def test_a_part_that_cannot_be_taken_is_kept_alone(shop: Shop, client: htt
 
 
 async def test_a_conflict_is_a_dead_letter_of_its_own(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The sender has nothing to mend: it is answered 202, and the event is kept, once."""
+    """The sender has nothing to correct: it is answered 202, and the event is stored, once."""
     await append(shop, price("1.00", sku="A"))
     assert await send(client, delivery(("A", "2.00"))) == (202, ["conflict"])
     [dead_letter] = await shop.dead_letters.newest()
     assert not dead_letter.is_request
 
 
-async def test_a_delivery_is_tried_again(store_url: str) -> None:
-    """With paths that were mended, a retry appends what it says; before that, it stays as it is."""
+async def test_a_webhook_is_retried(store_url: str) -> None:
+    """With corrected paths, a retry appends its events; before that, it stays dead."""
     wrong = hook(secret_variables=["STANDARD"], items="products")
     body = delivery(("A", "1.00"), ("B", "2.00"))
     async with pagefold.open(configured(store_url, erp=wrong)) as shop:
@@ -169,8 +169,8 @@ async def test_a_delivery_is_tried_again(store_url: str) -> None:
         assert (dead_letter.resolution, dead_letter.resolved_by) == ("appended", "ada")
 
 
-async def test_a_full_queue_takes_no_delivery(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """It is to be sent again, and nothing is kept meanwhile."""
+async def test_a_full_queue_refuses_webhooks(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """It must be sent again, and nothing is stored meanwhile."""
     shop._appender.queued = shop.config.append.queue
     body = delivery(("A", "1.00"))
     answer = await client.post("/v1/webhooks/erp", content=body, headers=signed(body))
@@ -180,8 +180,8 @@ async def test_a_full_queue_takes_no_delivery(shop: Shop, client: httpx2.AsyncCl
 
 
 @on_sqlite
-async def test_a_secret_that_is_not_there_is_told(shop: Shop) -> None:
-    """A server does not start without the secrets that it needs."""
+async def test_a_missing_secret_is_an_error(shop: Shop) -> None:
+    """A server does not start without its secrets."""
     with pytest.raises(ConfigurationError, match=r"sources.erp.webhook.secret_variables\[0\]: .*STANDARD"):
         service_of(shop, environment={})
     assert isinstance(service_of(shop, environment=ENVIRONMENT), ServerContext)

@@ -1,4 +1,4 @@
-"""Group commit: who shares a transaction, who waits for room, and who is told when somebody gives up."""
+"""Group commit: which calls share a transaction, which wait for room, and what a cancelled call changes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.support.small_shop import event, everything
 
 
 class SlowLog:
-    """Stands before a log, counts its transactions, and holds each until it is let go."""
+    """Wraps a log, counts its transactions, and holds each until it is released."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sizes: list[int] = []
@@ -33,7 +33,7 @@ class SlowLog:
         monkeypatch.setattr(store.log, "insert", slow)
 
     async def began(self, transactions: int) -> None:
-        """Returns when so many transactions have begun."""
+        """Returns when that many transactions have begun."""
         with anyio.fail_after(10):
             while len(self.sizes) < transactions:  # noqa: ASYNC110  # the log under test knows of no event
                 await anyio.sleep(0.001)
@@ -50,10 +50,8 @@ def appender(store: Store, config: Config, **settings: object) -> Appender:
     return Appender(store, EventValidator(config), msgspec.structs.replace(config.append, **settings))
 
 
-async def test_whoever_is_told_that_it_failed_does_not_find_it_later(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A call whose time is over is no part of the next try, though that would succeed."""
+async def test_a_call_that_failed_is_not_appended_later(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that timed out is not part of the next attempt, even if that succeeds."""
     tries = 0
     insert = shop.store.log.insert
 
@@ -77,7 +75,7 @@ async def test_whoever_is_told_that_it_failed_does_not_find_it_later(
 
 
 async def test_many_callers_share_a_transaction(shop: Shop, slow: SlowLog) -> None:
-    """Who comes while a transaction is under way shares the next one, and each gets its own answer."""
+    """Calls that arrive during a transaction share the next one, and each gets its own results."""
     tasks = [asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku="FIRST")]))]
     await slow.began(1)
     tasks += [
@@ -92,8 +90,8 @@ async def test_many_callers_share_a_transaction(shop: Shop, slow: SlowLog) -> No
     assert len({result.position for result in results}) == 64
 
 
-async def test_a_transaction_has_a_largest_size(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call with more events than a transaction takes gets several, and its answers in order."""
+async def test_a_transaction_has_a_maximum_size(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call with more events than a transaction takes gets several, and its results in order."""
     slow = SlowLog(store, monkeypatch)
     slow.go.set()
     events = [event("inventory", {"available": 1}, version=number) for number in range(25)]
@@ -105,7 +103,7 @@ async def test_a_transaction_has_a_largest_size(store: Store, config: Config, mo
 
 
 async def test_the_queue_has_a_bound(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers wait for room, and get it: nothing is refused for being too much at once."""
+    """Callers wait for room, and get it: none is refused."""
     slow = SlowLog(store, monkeypatch)
     small = appender(store, config, queue=2, batch=2)
     calls = [small.append([event("inventory", {"available": 1}, version=number)]) for number in range(9)]
@@ -119,8 +117,10 @@ async def test_the_queue_has_a_bound(store: Store, config: Config, monkeypatch: 
     assert [result.outcome for result in results] == ["appended"] * 9
 
 
-async def test_what_is_taken_is_taken_whole(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many they are, they are one transaction, for which nobody waits: without room, none of them is taken."""
+async def test_an_atomic_append_is_all_or_nothing(
+    store: Store, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many events, they are one transaction, without waiting: if there is no room, none of them is appended."""
     slow = SlowLog(store, monkeypatch)
     small = appender(store, config, queue=8, batch=2)
     first = asyncio.create_task(small.append([event("inventory", {"available": 1}, sku="FIRST")]))
@@ -148,8 +148,8 @@ async def test_what_is_taken_is_taken_whole(store: Store, config: Config, monkey
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["the one who commits", "one who waits"])
-async def test_one_who_is_cancelled_takes_nobody_along(shop: Shop, slow: SlowLog, who: int) -> None:
-    """A caller that gives up, even in the middle of the transaction of others, leaves them their answers."""
+async def test_a_cancelled_call_does_not_cancel_others(shop: Shop, slow: SlowLog, who: int) -> None:
+    """A cancelled caller, even in the middle of the transaction of others, leaves them their results."""
     first = asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku="A")]))
     await slow.began(1)
     others = [asyncio.create_task(shop.append([event("inventory", {"available": 1}, sku=sku)])) for sku in "BCD"]
@@ -165,7 +165,7 @@ async def test_one_who_is_cancelled_takes_nobody_along(shop: Shop, slow: SlowLog
 
 
 async def test_refused_events_do_not_hold_up_the_others(shop: Shop) -> None:
-    """In one call, what is refused is answered beside what is appended, in order."""
+    """In one call, a rejected event is answered beside appended ones, in order."""
     good, bad = event("inventory", {"available": 1}), event("inventory", {"available": "many"})
     results = await shop.append([bad, good, bad])
     assert [result.outcome for result in results] == ["rejected", "appended", "rejected"]

@@ -1,4 +1,4 @@
-"""Many lines examined at once: of each is told what the door tells of it, and what the door refuses is not told."""
+"""Bulk validation: it gives a line's entry as the validator does, and none for a line that the validator rejects."""
 
 import json
 from collections.abc import Sequence
@@ -39,15 +39,15 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 
 
 def line(domain: str = "pricing", payload: object = ..., sku: str = "SKU-1", **more: object) -> bytes:
-    """A row of a source that knows everything."""
+    """A row of a source that may write everything."""
     said = PAYLOADS[domain] if payload is ... else payload
     row = {"type": domain, "sku": sku, "channel": "*", "source": "erp", "sourceVersion": 7}
     row |= {"occurredAt": "2026-01-12T06:00:00Z", **more, "payload": said}
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def told(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
-    """What is told of lines, of which each, or else one like it, was read before."""
+def entries_of(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
+    """The entries of lines, of which each, or one like it, was read before."""
     shapes = LineTemplates(CONFIG, "erp")
     for each in [like] if like else lines:
         shapes.learn(parse_envelope(each), each)
@@ -57,12 +57,12 @@ def told(*lines: bytes, like: bytes = b"") -> list[ValidatedEvent | None]:
 
 
 def bulk(lines: Sequence[bytes], entries: Sequence[bytes]) -> list[ValidatedEvent | None]:
-    """What is told of lines with these entries."""
+    """The entries of these lines, validated in bulk."""
     return BULK.validate(lines, [entry[: entry.index(SEPARATOR)] for entry in entries])
 
 
-def examined(text: bytes) -> ValidatedEvent | None:
-    """What the door says of one line; None where it refuses it."""
+def validated(text: bytes) -> ValidatedEvent | None:
+    """The validator's entry of a line; None if it rejects it."""
     try:
         return VALIDATOR.validate(parse_event(text))
     except Rejected:
@@ -70,8 +70,8 @@ def examined(text: bytes) -> ValidatedEvent | None:
 
 
 @pytest.mark.parametrize("domain", PAYLOADS)
-def test_they_are_told_as_the_door_tells_them(domain: str) -> None:
-    """With and without what an event may have, at any moment, and taken back."""
+def test_entries_are_those_of_the_validator(domain: str) -> None:
+    """With and without each optional field, at any timestamp, and withdrawn."""
     lines = [
         line(domain),
         line(domain, sku="SKU-2", sourceVersion=0),
@@ -82,16 +82,16 @@ def test_they_are_told_as_the_door_tells_them(domain: str) -> None:
         line(domain, None),
     ]
     for text in lines:
-        assert told(text) == [examined(text)] != [None]
+        assert entries_of(text) == [validated(text)] != [None]
 
 
-def test_many_of_several_domains_are_told_each_in_its_place() -> None:
-    """More than are looked at together, the domains in turn, and among them some that are refused."""
+def test_many_of_several_domains_keep_their_places() -> None:
+    """More than one batch, the domains in turn, some of them rejected."""
     good = [line(domain, sku=f"SKU-{number}") for number in range(CHUNK_LINES) for domain in PAYLOADS]
     bad = [line(payload={**PAYLOADS["pricing"], "amount": amount}) for amount in ("9,90", "", "-1", "1e3", "9.90 ")]
     lines = good[:100] + bad + good[100:]
-    statements = told(*lines)
-    assert statements == [examined(text) for text in lines]
+    statements = entries_of(*lines)
+    assert statements == [validated(text) for text in lines]
     assert statements.count(None) == len(bad)
 
 
@@ -108,17 +108,17 @@ def test_many_of_several_domains_are_told_each_in_its_place() -> None:
         line("catalog", {"attributes": {"note": "x" * 1024 * 1024}}),
     ],
 )
-def test_what_the_door_refuses_is_not_told(text: bytes) -> None:
-    """Whether its form is wrong, its values, or the channel; and however good the line is whose shape it has."""
+def test_an_invalid_line_has_no_entry(text: bytes) -> None:
+    """Whether its form, its values, or its channel is wrong; and however valid the line with its template is."""
     like = text.replace(b"x" * 1024 * 1024, b"x").replace(b'"discount"', b'"taxClass"')
-    assert examined(text) is None
+    assert validated(text) is None
     shapes = LineTemplates(CONFIG, "erp")
     shapes.learn(parse_envelope(like), like)
     assert bulk([text], [shapes.entries([text])[0] or entry_of(text)]) == [None]
 
 
 def entry_of(text: bytes) -> bytes:
-    """As if its shape were known."""
+    """Its entry, as if its template were known."""
     wire = parse_envelope(text)
     stream = f"{wire.sku}/{wire.channel}/{wire.type}/{wire.source}".encode()
     payload = json.dumps(json.loads(bytes(wire.payload)), sort_keys=True, separators=(",", ":")).encode()
@@ -134,24 +134,24 @@ def entry_of(text: bytes) -> bytes:
         ("catalog", {**PAYLOADS["catalog"], "enabled": True}),
     ],
 )
-def test_what_is_written_in_another_way_is_told_as_the_log_has_it(domain: str, payload: object) -> None:
-    """Values that mean nothing and are left out, moments of another zone."""
+def test_another_spelling_has_the_same_entry(domain: str, payload: object) -> None:
+    """Fields that are left out because they say nothing, and timestamps of other zones."""
     text = line(domain, payload)
-    statement = examined(text)
+    statement = validated(text)
     assert statement is not None
     assert bulk([text], [entry_of(text)]) == [statement]
 
 
 @given(st.sampled_from(list(PAYLOADS)), st.integers(0, 400), st.binary(max_size=4), st.integers(0, 3))
-def test_whatever_was_spoilt(domain: str, place: int, put: bytes, dropped: int) -> None:
-    """Bytes are replaced anywhere: nothing is told that the door would not tell, and no neighbour suffers for it."""
+def test_damaged_lines(domain: str, place: int, put: bytes, dropped: int) -> None:
+    """Bytes are replaced anywhere: no entry differs from the validator's, and other lines are not affected."""
     text = line(domain, id="0123", correlationId="trace-1")
     spoilt = text[:place] + put + text[place + dropped :]
     shapes = LineTemplates(CONFIG, "erp")
     shapes.learn(parse_envelope(text), text)
     if all(entries := shapes.entries([text, spoilt])):
-        expected = examined(spoilt)
+        expected = validated(spoilt)
         beside, alone = bulk([text, spoilt], entries), bulk([text], entries[:1])
-        assert alone == [examined(text)] != [None]
+        assert alone == [validated(text)] != [None]
         assert beside[1] in (None, expected)
         assert beside[0] in (None, alone[0])

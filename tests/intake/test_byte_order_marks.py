@@ -1,4 +1,4 @@
-"""A byte-order mark in front of a body, a page or a file says nothing, and is passed over at every entrance."""
+"""A byte order mark before a body, a page or a file is skipped by every entrance."""
 
 import base64
 import gzip
@@ -72,36 +72,36 @@ POSTED: dict[str, tuple[str, bytes, dict[str, str]]] = {
 
 @pytest.fixture
 def config(store_url: str) -> Config:
-    """A shop that is told of prices in every way."""
+    """A shop with prices from every entrance."""
     parsed = document(store_url)
     parsed["sources"]["hook"] = {"domains": ["pricing"], "webhook": HOOK}
     parsed["sources"]["tables"] = {"domains": ["pricing"], "cdc": TABLES}
     return Config.parse(parsed, store=store_url)
 
 
-def inside(shop: Shop) -> ServerContext:
-    """Of a server whose secrets are known."""
+def placed(shop: Shop) -> ServerContext:
+    """A server whose secrets are set."""
     return service_of(shop, environment={"SECRET": SECRET})
 
 
 @pytest.mark.parametrize("body", POSTED.values(), ids=POSTED.keys())
 async def test_in_front_of_a_body(shop: Shop, body: tuple[str, bytes, dict[str, str]]) -> None:
-    """The answer is the one that there is without it."""
+    """The response is that without it."""
     url, content, headers = body
     await append(shop, price("1.00", sku="CONFLICT"))
     await shop.append([price("2.00", sku="CONFLICT")])
-    async with client_of(inside(shop)) as client:
+    async with client_of(placed(shop)) as client:
         answer = await client.post(url, content=MARK + content, headers={"content-type": "application/json"} | headers)
         assert answer.status_code in (200, 202), answer.text
         assert {each["outcome"] for each in answer.json().get("results", [])} <= {"appended"}
         assert answer.text.count("appended") == (0 if "pages" in url else max(content.count(b'"sku"'), 1))
 
 
-async def test_in_front_of_what_is_signed(shop: Shop) -> None:
-    """The signature is that of the bytes as they came."""
+async def test_in_front_of_a_signed_body(shop: Shop) -> None:
+    """The signature is that of the bytes as sent."""
     body = MARK + b'{"sku":"A","v":1,"at":"2026-01-01T00:00:00Z","price":"9.90"}'
     signature = base64.b64encode(hmac.new(SECRET.encode(), body, hashlib.sha256).digest()).decode()
-    async with client_of(inside(shop)) as client:
+    async with client_of(placed(shop)) as client:
         for sent, status in ((body, 202), (body.removeprefix(MARK), 401)):
             headers = {"x-signature": signature, "content-type": "application/json"}
             answer = await client.post("/v1/webhooks/hook", content=sent, headers=headers)
@@ -110,9 +110,9 @@ async def test_in_front_of_what_is_signed(shop: Shop) -> None:
                 assert [each["outcome"] for each in answer.json()["results"]] == ["appended"]
 
 
-async def test_it_is_nothing_by_itself(shop: Shop) -> None:
-    """A body that has nothing else is as empty as an empty one."""
-    async with client_of(inside(shop)) as client:
+async def test_alone_it_is_an_empty_body(shop: Shop) -> None:
+    """A body with nothing else is empty."""
+    async with client_of(placed(shop)) as client:
         for url in ("/v1/events", "/v1/cdc/tables", "/v1/pages:batchGet"):
             empty, marked = [
                 await client.post(url, content=content, headers={"content-type": "application/json"})
@@ -127,7 +127,7 @@ async def test_it_is_nothing_by_itself(shop: Shop) -> None:
 
 @pytest.fixture
 def workplace(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a configuration and an empty store."""
+    """A working folder with a configuration and an empty store."""
     return settle(tmp_path, store_url, monkeypatch)
 
 
@@ -145,7 +145,7 @@ def test_in_front_of_files(workplace: Path) -> None:
 
 
 def test_in_front_of_a_configuration_in_a_text() -> None:
-    """Whoever has read it did not have to know."""
+    """A caller that has read the file need not remove it."""
     assert Config.parse('\ufeff[store]\nurl = "sqlite:///x"\n[sources]\n[channels]').store.url == "sqlite:///x"
 
 
@@ -159,7 +159,7 @@ SNAPSHOTS = {
 @pytest.mark.parametrize("name", SNAPSHOTS)
 @pytest.mark.parametrize("packed", [False, True])
 async def test_in_front_of_a_snapshot(tmp_path: Path, name: str, *, packed: bool) -> None:
-    """Of either format, packed or not."""
+    """In either format, compressed or not."""
     content = MARK + SNAPSHOTS[name]
     file = tmp_path / (name + ".gz" * packed)
     written(file, gzip.compress(content) if packed else content)
@@ -170,7 +170,7 @@ async def test_in_front_of_a_snapshot(tmp_path: Path, name: str, *, packed: bool
 
 
 async def test_in_front_of_a_page_of_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever page it is."""
+    """On any page."""
     monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "*")
     pages = {"/prices": [event("A")], "/2": [event("B"), {"snapshot": "end", "count": 2}]}

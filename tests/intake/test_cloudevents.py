@@ -1,4 +1,4 @@
-"""CloudEvents: what the SDK writes is read as it was meant, and every fault is named by the attribute that has it."""
+"""CloudEvents: what the SDK writes is read correctly, and every error names its attribute."""
 
 import base64
 import json
@@ -37,19 +37,19 @@ PLAIN: Document = {
 
 
 def read(**changes: object) -> DomainEvent | Rejected:
-    """The plain event with some members changed; those that are `...` are left out."""
+    """The plain event with some members replaced; those that are `...` are removed."""
     members = {name: value for name, value in (PLAIN | changes).items() if value is not ...}
     return READER.structured(json.dumps(members).encode())
 
 
-def taken(found: DomainEvent | Rejected) -> DomainEvent:
-    """What was found, which is an event."""
+def accepted(found: DomainEvent | Rejected) -> DomainEvent:
+    """The result, which is an event."""
     assert isinstance(found, DomainEvent), found
     return found
 
 
-def refused(found: DomainEvent | Rejected) -> str:
-    """What was found, which is none, and why."""
+def rejected(found: DomainEvent | Rejected) -> str:
+    """The attribute and the reason of the rejection."""
     assert isinstance(found, Rejected), found
     return str(found)
 
@@ -65,7 +65,7 @@ def headers_of(**changes: str) -> list[tuple[bytes, bytes]]:
 
 
 def of_sdk(event: DomainEvent, identifier: str, *, as_bytes: bool) -> CloudEvent:
-    """The event as the SDK has it. It has no null as data, except as bytes."""
+    """The event as the SDK makes it. It has no null as data, except as bytes."""
     attributes = {
         "id": identifier,
         "source": f"https://shop.example/systems/{quote(event.source)}",
@@ -81,15 +81,15 @@ def of_sdk(event: DomainEvent, identifier: str, *, as_bytes: bool) -> CloudEvent
 
 
 @given(event=events(), identifier=texts(50).filter(bool), as_bytes=st.booleans())
-def test_what_the_sdk_writes_is_read_as_it_was_meant(event: DomainEvent, identifier: str, *, as_bytes: bool) -> None:
-    """In structured and in binary mode, an event comes out as it went in, and through the door."""
+def test_what_the_sdk_writes_is_read_correctly(event: DomainEvent, identifier: str, *, as_bytes: bool) -> None:
+    """In structured and binary mode, an event comes out as it went in, also after validation."""
     meant = msgspec.structs.replace(event, id=identifier)
     structured = to_structured(of_sdk(event, identifier, as_bytes=as_bytes), JSONFormat())
     binary = to_binary(of_sdk(event, identifier, as_bytes=as_bytes), JSONFormat())
     headers = [(name.lower().encode(), value.encode()) for name, value in binary.headers.items()]
     assert mode_of(headers) == "binary"
     for found in (READER.structured(structured.body), READER.binary(headers, binary.body)):
-        assert VALIDATOR.validate(taken(found)) == VALIDATOR.validate(meant)
+        assert VALIDATOR.validate(accepted(found)) == VALIDATOR.validate(meant)
 
 
 @given(
@@ -106,42 +106,42 @@ def test_what_the_sdk_writes_is_read_as_it_was_meant(event: DomainEvent, identif
     spaces=st.integers(0, 3),
 )
 def test_the_sdk_reads_alike(members: Document, subject: str, spaces: int) -> None:
-    """What is taken here, the SDK takes as well, and finds the same."""
+    """The SDK accepts what is accepted here, with the same values."""
     body = json.dumps(members | {"subject": subject}, indent=spaces).encode()
     found = READER.structured(body)
     if members.get("correlationid") == "":
-        assert refused(found) == "correlationid: must not be empty"
+        assert rejected(found) == "correlationid: must not be empty"
         return
     theirs = JSONFormat().read(None, body)
-    assert taken(found).sku == theirs.get_subject()
-    assert taken(found).occurred_at == theirs.get_time()
-    assert taken(found).correlation_id == theirs.get_extension("correlationid")
-    payload = taken(found).payload
+    assert accepted(found).sku == theirs.get_subject()
+    assert accepted(found).occurred_at == theirs.get_time()
+    assert accepted(found).correlation_id == theirs.get_extension("correlationid")
+    payload = accepted(found).payload
     assert isinstance(payload, bytes)
     assert json.loads(payload) == theirs.get_data()
 
 
 @given(subject=texts().filter(bool))
 def test_the_sdk_reads_headers_alike(subject: str) -> None:
-    """A header's value is percent-decoded once, and the SDK finds the same in it."""
+    """A header's value is percent-decoded once, as the SDK does."""
     headers = headers_of(subject=quote(subject, safe=""))
     message = HTTPMessage({name.decode(): value.decode() for name, value in headers}, b"{}")
-    assert taken(READER.binary(headers, b"{}")).sku == from_binary(message, JSONFormat()).get_subject() == subject
+    assert accepted(READER.binary(headers, b"{}")).sku == from_binary(message, JSONFormat()).get_subject() == subject
 
 
 # --- attributes -----------------------------------------------------------------------------------
 
 
-def test_an_event_has_what_its_attributes_say() -> None:
-    """Every attribute that counts, where it goes."""
-    found = taken(
+def test_attributes_become_fields() -> None:
+    """Every attribute that is used, and the field it becomes."""
+    found = accepted(
         read(channel="web-de", correlationid="C-1", sequencetype="Integer", dataschema="urn:x", anything=True)
     )
     assert (found.type, found.sku, found.channel, found.source) == ("pricing", "TSHIRT-M", "web-de", "erp")
     assert (found.source_version, found.id, found.correlation_id) == (17, "E-1", "C-1")
     assert found.occurred_at.isoformat() == "2026-01-01T00:00:00+00:00"
     assert found.payload == b'{"currency": "EUR", "amount": "149.90"}'
-    assert taken(read(channel=None)).channel == "*"
+    assert accepted(read(channel=None)).channel == "*"
 
 
 @pytest.mark.parametrize(
@@ -161,24 +161,24 @@ def test_an_event_has_what_its_attributes_say() -> None:
     ],
 )
 def test_a_source_is_one_of_the_configuration_or_ends_in_one(given_source: str, name: str | None) -> None:
-    """A URI counts by its last segment, whatever its query and fragment are."""
+    """Of a URI the last segment counts, without query and fragment."""
     found = read(source=given_source)
     if name is None:
-        assert refused(found).startswith(f"source: {given_source!r} is not a configured source")
+        assert rejected(found).startswith(f"source: {given_source!r} is not a configured source")
     else:
-        assert taken(found).source == name
+        assert accepted(found).source == name
 
 
 @pytest.mark.parametrize("given_type", ["pricing", "com.example.pricing", "pagefold.pricing", ".pricing"])
 def test_a_type_is_a_domain_or_ends_in_one(given_type: str) -> None:
-    """A dotted name counts by its last part."""
-    assert taken(read(type=given_type)).type == "pricing"
+    """Of a dotted name the last part counts."""
+    assert accepted(read(type=given_type)).type == "pricing"
 
 
 @pytest.mark.parametrize("sequence", [17, "17", "0017", "00000000000000000000000017", -0, "0", 2**53 - 1])
 def test_sequences_are_integers(sequence: int | str) -> None:
-    """As a number or in digits, with zeros in front of them or without: they are not compared as text."""
-    assert taken(read(sequence=sequence)).source_version == int(sequence)
+    """As a number or in digits, with leading zeros or without: they are not compared as text."""
+    assert accepted(read(sequence=sequence)).source_version == int(sequence)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +223,9 @@ def test_sequences_are_integers(sequence: int | str) -> None:
         ({"datacontenttype": 7}, "datacontenttype: expected a string"),
     ],
 )
-def test_a_fault_is_named_by_its_attribute(changes: Document, problem: str) -> None:
-    """What is missing, of another type, or not to be understood, with the reason."""
-    assert refused(read(**changes)).startswith(problem)
+def test_an_error_names_its_attribute(changes: Document, problem: str) -> None:
+    """A missing, mistyped or invalid one, with the reason."""
+    assert rejected(read(**changes)).startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_a_fault_is_named_by_its_attribute(changes: Document, problem: str) -> N
     ],
 )
 def test_data_is_json_by_its_type(media_type: str, *, good: bool) -> None:
-    """What says of itself that it is JSON is taken; without a type it is JSON."""
+    """A JSON media type is accepted; without one, the data is JSON."""
     assert isinstance(read(datacontenttype=media_type), DomainEvent) is good
 
 
 @pytest.mark.parametrize("header", BINARY_HEADERS)
 def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
-    """Without such a header the event is refused; without any other it is taken, and with it as well."""
+    """Without such a header the event is rejected; without any other it is accepted, and with it as well."""
     whole = headers_of(sequencetype="Integer", channel="web-de", correlationid="order-1", epoch="1")
     without = [each for each in whole if each[0] != header.encode()]
     assert len(without) == len(whole) - 1
@@ -255,7 +255,7 @@ def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
     found = READER.binary(without, b"{}")
     attribute = BINARY_HEADERS[header]
     if attribute.required:
-        assert refused(found) == f"{attribute.name}: is required"
+        assert rejected(found) == f"{attribute.name}: is required"
     else:
         assert isinstance(found, DomainEvent)
 
@@ -264,22 +264,22 @@ def test_what_the_table_of_headers_requires_is_required(header: str) -> None:
 
 
 def test_an_explicit_null_withdraws() -> None:
-    """In a document, in base64 and in a body; where there is no data at all, that is a fault."""
-    assert taken(read(data=None)).payload is None
-    assert taken(read(data=..., data_base64="bnVsbA==")).payload is None
-    assert taken(READER.binary(headers_of(), b" null\n")).payload is None
-    assert refused(READER.binary(headers_of(), b"")).startswith("data: is required")
-    assert refused(read(data=..., data_base64=None)).startswith("data: is required")
+    """In a document, in base64 and in a body; data that is absent is an error."""
+    assert accepted(read(data=None)).payload is None
+    assert accepted(read(data=..., data_base64="bnVsbA==")).payload is None
+    assert accepted(READER.binary(headers_of(), b" null\n")).payload is None
+    assert rejected(READER.binary(headers_of(), b"")).startswith("data: is required")
+    assert rejected(read(data=..., data_base64=None)).startswith("data: is required")
 
 
 def test_data_in_base64_is_what_it_holds() -> None:
     """As the SDK writes bytes."""
     text = b'{"currency":"EUR","amount":"1"}'
-    assert taken(read(data=..., data_base64=base64.b64encode(text).decode())).payload == text
+    assert accepted(read(data=..., data_base64=base64.b64encode(text).decode())).payload == text
 
 
-def test_what_the_door_refuses_has_its_name_here() -> None:
-    """The parts of an event are called as the sender calls them."""
+def test_an_invalid_field_is_named_as_cloudevents_do() -> None:
+    """A rejected field is named as CloudEvents name it."""
     for changes, path in (
         ({"subject": " A"}, "subject"),
         ({"data": {"amount": 1.5, "currency": "EUR"}}, "data.amount"),
@@ -288,7 +288,7 @@ def test_what_the_door_refuses_has_its_name_here() -> None:
         ({"id": "x" * 300}, "id"),
     ):
         with pytest.raises(Rejected) as caught:
-            VALIDATOR.validate(taken(read(**changes)))
+            VALIDATOR.validate(accepted(read(**changes)))
         assert in_cloudevents_terms(caught.value).path == path
         assert in_cloudevents_terms(caught.value).reason == caught.value.reason
 
@@ -312,24 +312,24 @@ def test_what_the_door_refuses_has_its_name_here() -> None:
         (b" " * (MAX_EVENT_BYTES + 1), "at most 1048576 are allowed"),
     ],
 )
-def test_what_is_no_document_is_refused(body: bytes, problem: str) -> None:
-    """The rules of JSON are those of every door."""
-    assert problem in refused(READER.structured(body))
+def test_an_invalid_document_is_rejected(body: bytes, problem: str) -> None:
+    """The rules of JSON are those of every entrance."""
+    assert problem in rejected(READER.structured(body))
 
 
-def test_the_events_of_a_batch_stand_for_themselves() -> None:
-    """One that is refused leaves the others alone; an empty batch is one; what is no array is none."""
+def test_the_events_of_a_batch_are_independent() -> None:
+    """A rejected one leaves the others alone; an empty batch is valid; anything but an array is not."""
     bodies = [json.dumps(PLAIN | {"sequence": number}) for number in ("1", "x", "3")]
     found = READER.batch(f"[{','.join(bodies)}]".encode())
-    assert [taken(found[0]).source_version, taken(found[2]).source_version] == [1, 3]
-    assert refused(found[1]).startswith("sequence: ")
+    assert [accepted(found[0]).source_version, accepted(found[2]).source_version] == [1, 3]
+    assert rejected(found[1]).startswith("sequence: ")
     assert READER.batch(b"[]") == []
     for body in (b"{}", b"", b"[1", b"null"):
         with pytest.raises(Rejected, match="a batch is a JSON array"):
             READER.batch(body)
     with pytest.raises(Rejected, match="has 5001 parts; at most 5000 are allowed"):
         READER.batch(b"[" + b"0," * 5_000 + b"0]")
-    assert refused(READER.batch(b"[7]")[0]) == "expected `object`, got `int`"
+    assert rejected(READER.batch(b"[7]")[0]) == "expected `object`, got `int`"
 
 
 # --- binary mode ----------------------------------------------------------------------------------
@@ -347,22 +347,22 @@ def test_the_events_of_a_batch_stand_for_themselves() -> None:
     ],
 )
 def test_headers_are_decoded_once(value: str, subject: str) -> None:
-    """Percent-encoding, quotes as older senders set them, and UTF-8 as it is."""
-    assert taken(READER.binary(headers_of(subject=value), b"{}")).sku == subject
+    """Percent-encoding, quotes as older senders set them, and plain UTF-8."""
+    assert accepted(READER.binary(headers_of(subject=value), b"{}")).sku == subject
 
 
-def test_headers_that_say_something_twice_or_wrongly_are_refused() -> None:
-    """Each attribute has one header, and the type of the data its own."""
+def test_repeated_or_invalid_headers_are_rejected() -> None:
+    """Each attribute has one header, and the data's media type its own."""
     twice = [*headers_of(), (b"CE-Subject", b"B")]
-    assert refused(READER.binary(twice, b"{}")) == "subject: is repeated"
-    assert refused(READER.binary([*headers_of(), (b"content-type", b"text/json")], b"{}")).endswith("is repeated")
-    assert refused(READER.binary(headers_of(datacontenttype="x"), b"{}")).startswith(
+    assert rejected(READER.binary(twice, b"{}")) == "subject: is repeated"
+    assert rejected(READER.binary([*headers_of(), (b"content-type", b"text/json")], b"{}")).endswith("is repeated")
+    assert rejected(READER.binary(headers_of(datacontenttype="x"), b"{}")).startswith(
         "datacontenttype: must be the header"
     )
-    assert refused(READER.binary(headers_of(subject="%FF"), b"{}")) == "subject: is not UTF-8: invalid start byte"
-    assert refused(READER.binary([(b"ce-a-b", b"x")], b"{}")).startswith("a-b: is not an attribute name")
+    assert rejected(READER.binary(headers_of(subject="%FF"), b"{}")) == "subject: is not UTF-8: invalid start byte"
+    assert rejected(READER.binary([(b"ce-a-b", b"x")], b"{}")).startswith("a-b: is not an attribute name")
     xml = [(name, b"text/xml" if name == b"content-type" else value) for name, value in headers_of()]
-    assert refused(READER.binary(xml, b"{}")).startswith("datacontenttype: ")
+    assert rejected(READER.binary(xml, b"{}")).startswith("datacontenttype: ")
 
 
 @pytest.mark.parametrize(
@@ -377,16 +377,16 @@ def test_headers_that_say_something_twice_or_wrongly_are_refused() -> None:
     ],
 )
 def test_the_mode_is_in_the_headers(headers: list[tuple[bytes, bytes]], mode: str | None) -> None:
-    """By the type of the content, which goes first, or by the attribute that every event has."""
+    """The media type decides, or else the attribute that every event has."""
     assert mode_of(headers) == mode
 
 
-# --- anything -------------------------------------------------------------------------------------
+# --- arbitrary input -------------------------------------------------------------------------------------
 
 
 @given(body=st.binary(max_size=60), headers=st.lists(st.tuples(st.sampled_from([b"ce-id", b"ce-x"]), st.binary())))
 def test_no_bytes_are_an_error(body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Any body and any headers are an event or a refusal."""
+    """Any body with any headers is an event or a rejection."""
     assert isinstance(READER.structured(body), Rejected)
     assert isinstance(READER.binary(headers, body), Rejected)
     assert isinstance(READER.binary([*headers_of(), *headers], body), DomainEvent | Rejected)
@@ -395,7 +395,7 @@ def test_no_bytes_are_an_error(body: bytes, headers: list[tuple[bytes, bytes]]) 
 
 @given(members=st.dictionaries(st.sampled_from([*PLAIN, "datacontenttype", "data_base64", "A", ""]), json_values))
 def test_no_document_is_an_error(members: Document) -> None:
-    """Anything in any attribute is an event or a refusal, alone and in a batch."""
+    """Anything in any attribute is an event or a rejection, alone and in a batch."""
     for each in (members, PLAIN | members):
         body = json.dumps(each).encode()
         found = READER.structured(body)
@@ -405,23 +405,23 @@ def test_no_document_is_an_error(members: Document) -> None:
 
 
 def test_naughty_subjects_come_through() -> None:
-    """Each string is taken as it is, in each mode, whatever the door thinks of it as a SKU."""
+    """Each string is read unchanged, in each mode, whether or not it is a valid SKU."""
     for text in json.loads(data_file("naughty", "blns.json").read_bytes()):
         if text:
-            assert taken(read(subject=text)).sku == text
-            assert taken(READER.binary(headers_of(subject=quote(text)), b"{}")).sku == text
+            assert accepted(read(subject=text)).sku == text
+            assert accepted(READER.binary(headers_of(subject=quote(text)), b"{}")).sku == text
             assert normalise_sku(text)
 
 
 @pytest.mark.parametrize("name", [f"structured_{number}.json" for number in range(1, 7)])
 def test_the_examples_of_the_specification_are_documents(name: str) -> None:
-    """They lack what an event of a product needs, or are no JSON: that is what is said of them."""
-    problem = refused(READER.structured(data_file("formats", "cloudevents", name).read_bytes()))
+    """They lack the fields of a product's event, or are not JSON, and the error says so."""
+    problem = rejected(READER.structured(data_file("formats", "cloudevents", name).read_bytes()))
     assert problem.partition(":")[0] in {"datacontenttype", "type"}
 
 
 def test_the_batches_of_the_specification_are_batches() -> None:
     """One of two events, which are not about products, and an empty one."""
     found = READER.batch(data_file("formats", "cloudevents", "batch_7.json").read_bytes())
-    assert [refused(each).partition(":")[0] for each in found] == ["datacontenttype", "type"]
+    assert [rejected(each).partition(":")[0] for each in found] == ["datacontenttype", "type"]
     assert READER.batch(data_file("formats", "cloudevents", "batch_8.json").read_bytes()) == []

@@ -1,4 +1,4 @@
-"""Debezium's change events: rows become events, what did not change is kept, and what is about no row is ignored."""
+"""Debezium's messages: rows become events, unchanged columns keep their values, and others are ignored."""
 
 import base64
 import json
@@ -42,8 +42,8 @@ from tests.support.strategies import json_values
 
 @pytest.mark.parametrize("op", ["c", "u", "r"])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_a_row_is_stated(op: str, *, wrapped: bool) -> None:
-    """When it was made, changed, or read for a snapshot; with the schema around it or without."""
+def test_a_row_is_an_event(op: str, *, wrapped: bool) -> None:
+    """A row that was created, changed, or read for a snapshot; with its schema or without."""
     message = envelope(op, None, ROW)
     found = event({"schema": {}, "payload": message} if wrapped else message)
     assert (found.type, found.sku, found.channel, found.source) == ("pricing", "TSHIRT-M", "*", "erp")
@@ -52,8 +52,8 @@ def test_a_row_is_stated(op: str, *, wrapped: bool) -> None:
     assert EventValidator(configured()).validate(found).originator_id == "TSHIRT-M/*/pricing/erp"
 
 
-def test_columns_may_give_the_version_and_the_moment() -> None:
-    """Where they are named, they go before those of the database; milliseconds are enough of the latter."""
+def test_columns_may_give_the_version_and_the_timestamp() -> None:
+    """Configured columns go before the database's; the latter's milliseconds suffice."""
     columns = COLUMNS | {"sourceVersion": "change_no", "occurredAt": "changed"}
     row = ROW | {"change_no": "17", "changed": "2026-01-01T00:00:00.5+01:00"}
     found = event(envelope("u", None, row, lsn=None, ts_ms=None, ts_us=None), columns=columns)
@@ -88,23 +88,23 @@ def test_columns_may_give_the_version_and_the_moment() -> None:
         ({"schema": {"fields": 7}, "payload": envelope("c", None, ROW)}, "schema: is not a Kafka Connect schema"),
     ],
 )
-def test_what_cannot_be_understood_is_refused(message: object, problem: str) -> None:
-    """With the part that is wrong, and what the source's connector could do."""
+def test_an_invalid_message_is_rejected(message: object, problem: str) -> None:
+    """With the invalid field, and what to set in the source's connector."""
     assert refused(message).startswith(problem)
 
 
-# --- rows that are gone ---------------------------------------------------------------------------
+# --- deleted rows ---------------------------------------------------------------------------
 
 
 def test_a_deletion_withdraws() -> None:
-    """What the row said, at the LSN of its end, when the database says; the key of the row is enough."""
+    """Its event, at the LSN and timestamp of its deletion; the key of the row suffices."""
     for before in (ROW, KEY_ONLY, {"item_no": "TSHIRT-M"}):
         found = event(envelope("d", before, None, lsn=24023129))
         assert (found.sku, found.payload, found.source_version, found.occurred_at) == ("TSHIRT-M", None, 24023129, AT)
 
 
-def test_the_end_of_a_row_is_behind_its_last_version() -> None:
-    """With a column for the version, a deletion has the next one; the moment is not that of the last change."""
+def test_a_deletion_has_the_next_version() -> None:
+    """With a version column, a deletion has the next version; its timestamp is not that of the last change."""
     columns = COLUMNS | {"sourceVersion": "change_no", "occurredAt": "changed"}
     before = ROW | {"change_no": 17, "changed": "2001-01-01T00:00:00Z"}
     found = event(envelope("d", before), columns=columns)
@@ -113,8 +113,8 @@ def test_the_end_of_a_row_is_behind_its_last_version() -> None:
     assert refused(envelope("d", KEY_ONLY), columns=columns).startswith(problem)
 
 
-def test_a_deleted_row_must_tell_what_it_was() -> None:
-    """Without its SKU, or with a channel that was perhaps not sent, nothing is withdrawn by guessing."""
+def test_a_deleted_row_must_have_its_identity() -> None:
+    """Without its SKU, or with a channel that was perhaps not sent, nothing is withdrawn."""
     columns = COLUMNS | {"channel": "shop"}
     assert refused(envelope("d", None)).startswith("before: is required")
     assert refused(envelope("d", {"id": 1})).startswith("sku: is not in the row before the change")
@@ -124,8 +124,8 @@ def test_a_deleted_row_must_tell_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("moved", [{"item_no": "OTHER"}, {"shop": "web-de"}, {"shop": None}])
-def test_a_row_that_moves_leaves_nothing_behind(moved: Document) -> None:
-    """With another SKU or channel, what it said before is withdrawn first, at the same LSN."""
+def test_a_row_that_moves_is_withdrawn(moved: Document) -> None:
+    """With another SKU or channel, its earlier event is withdrawn first, at the same LSN."""
     columns = COLUMNS | {"channel": "shop"}
     before, after = ROW | {"shop": "web-us"}, ROW | {"shop": "web-us"} | moved
     withdrawn, stated = read(envelope("u", before, after), columns=columns)
@@ -136,20 +136,20 @@ def test_a_row_that_moves_leaves_nothing_behind(moved: Document) -> None:
     assert withdrawn.event.source_version == stated.event.source_version
 
 
-def test_a_row_that_stays_is_stated_once() -> None:
-    """Where its identity is the same, in Unicode too, or where no more than its key was sent, or it had none."""
+def test_a_row_that_stays_is_one_event() -> None:
+    """If its identity is the same, in Unicode too, or only its key was sent, or it had none."""
     assert event(envelope("u", ROW, ROW | {"price": "1"})).sku == "TSHIRT-M"
     assert event(envelope("u", ROW | {"item_no": "A\u0308"}, ROW | {"item_no": "\u00c4"})).sku == "\u00c4"
     assert event(envelope("u", KEY_ONLY | {"item_no": "OTHER"}, ROW)).sku == "TSHIRT-M"
     assert event(envelope("u", ROW | {"item_no": None}, ROW)).sku == "TSHIRT-M"
 
 
-# --- what did not change --------------------------------------------------------------------------
+# --- unchanged columns --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("word", [WORD, [WORD], base64.b64encode(WORD.encode()).decode()])
-def test_what_was_not_sent_is_kept(word: object) -> None:
-    """As text, in an array and in bytes: the rest of the payload is new, and that part is what the log has."""
+def test_an_unchanged_column_keeps_its_value(word: object) -> None:
+    """As text, in an array and in bytes: the rest of the payload is new, and that field is the log's."""
     found = change(envelope("u", None, ROW | {"tiers": word}))
     assert found.unchanged == ("payload.tiers",)
     assert payload_of(found.event) == {"amount": "149.90", "currency": "EUR"}
@@ -162,16 +162,16 @@ def test_what_was_not_sent_is_kept(word: object) -> None:
     assert fill_unchanged(found, b'{"amount":"1","currency":"EUR"}').payload == found.event.payload
 
 
-def test_with_the_row_before_nothing_is_left_out() -> None:
-    """A full identity has the large value, and then there is nothing to keep."""
+def test_with_a_full_identity_nothing_is_missing() -> None:
+    """`REPLICA IDENTITY FULL` has the large value, so nothing is missing."""
     found = event(envelope("u", ROW | {"tax": "full"}, ROW | {"tax": WORD}))
     assert payload_of(found) == {"amount": "149.90", "currency": "EUR", "taxClass": "full"}
     assert change(envelope("u", ROW | {"tax": WORD}, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
     assert change(envelope("u", KEY_ONLY, ROW | {"tax": WORD})).unchanged == ("payload.taxClass",)
 
 
-def test_nothing_can_be_kept_where_nothing_stands() -> None:
-    """Of a stream that the log does not know, or that was withdrawn, with the part that is missing."""
+def test_an_unknown_value_cannot_be_kept() -> None:
+    """For a stream that is unknown or withdrawn, the error names the missing field."""
     found = change(envelope("u", None, ROW | {"tax": WORD}))
     for standing in (None, b"null"):
         with pytest.raises(
@@ -180,8 +180,8 @@ def test_nothing_can_be_kept_where_nothing_stands() -> None:
             fill_unchanged(found, standing)
 
 
-def test_a_whole_payload_can_be_kept() -> None:
-    """Where one column has all of it."""
+def test_a_complete_payload_can_be_kept() -> None:
+    """If one column has all of it."""
     settings: Document = {"columns": {"sku": "item_no", "payload": "state"}, "constants": {}}
     found = change(envelope("u", None, ROW | {"state": WORD}), **settings)
     assert found.unchanged == ("payload",)
@@ -192,7 +192,7 @@ def test_a_whole_payload_can_be_kept() -> None:
 
 
 def test_parts_inside_objects_are_kept() -> None:
-    """One attribute keeps its value, beside others that are new, and where there are no others."""
+    """One attribute keeps its value, beside others that are new, and alone."""
     attributes: Document = {"payload": {"attributes": {"text": "text", "size": "size"}}}
     config = configured("pim", "catalog", columns={"sku": "item_no"} | attributes, constants={})
     standing = b'{"attributes":{"size":"S","text":"long","weight":1.5}}'
@@ -204,20 +204,20 @@ def test_parts_inside_objects_are_kept() -> None:
 
 
 def test_an_identity_is_never_kept() -> None:
-    """A SKU or a channel that was not sent cannot be looked up by itself."""
+    """An SKU or channel that was not sent cannot be looked up."""
     problem = "sku: was not sent, because it did not change; with ALTER TABLE … REPLICA IDENTITY FULL"
     assert refused(envelope("u", None, ROW | {"item_no": WORD})).startswith(problem)
     assert event(envelope("u", ROW, ROW | {"item_no": WORD})).sku == "TSHIRT-M"
 
 
-def test_the_word_may_be_another_one() -> None:
-    """As `unavailable.value.placeholder` has it; then the usual one is a text like any other."""
+def test_the_placeholder_is_configurable() -> None:
+    """It is that of `unavailable.value.placeholder`; then the default one is a text like any other."""
     settings: Document = {"unavailable_value": "same"}
     assert change(envelope("u", None, ROW | {"tax": "same"}), **settings).unchanged == ("payload.taxClass",)
     assert change(envelope("u", None, ROW | {"tax": WORD}), **settings).unchanged == ()
 
 
-# --- what is about no row -------------------------------------------------------------------------
+# --- messages without a row -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,14 +236,14 @@ def test_the_word_may_be_another_one() -> None:
         ({"status": "BEGIN", "id": "571:53195829", "ts_ms": 1, "event_count": None}, "a transaction marker"),
     ],
 )
-def test_what_is_about_no_row_is_ignored(message: object, reason: str) -> None:
-    """It is no fault, so that the connector goes on."""
+def test_a_message_without_a_row_is_ignored(message: object, reason: str) -> None:
+    """It is no error, so that the connector continues."""
     assert ignored(message).startswith(reason)
     assert ignored(message, tables=["public.prices"]).startswith(reason)
 
 
 def test_only_the_declared_tables_count() -> None:
-    """As `schema.table`, or `database.table` where there are no schemas."""
+    """As `schema.table`, or `database.table` in databases without schemas."""
     tables = ["public.prices", "erp.offers"]
     assert event(envelope("c", None, ROW), tables=tables).sku == "TSHIRT-M"
     assert event(envelope("c", None, ROW, schema=None, table="offers"), tables=tables).sku == "TSHIRT-M"
@@ -251,15 +251,15 @@ def test_only_the_declared_tables_count() -> None:
     assert ignored(envelope("c", None, {"anything": 1}, table="offers"), tables=tables) == problem
 
 
-def test_silence_is_no_tombstone() -> None:
-    """Where a message was lost on its way, nothing was said: it is refused like any other text that is no JSON."""
+def test_an_empty_message_is_no_tombstone() -> None:
+    """An empty message was lost on its way: it is rejected like any other text that is not JSON."""
     for body in (b"", b" \n"):
         [found] = found_in(reader(), body)
         assert isinstance(found, RejectedPart)
 
 
 def test_a_record_has_its_message_as_its_value() -> None:
-    """With a key, as those write it who pass on records of Kafka, beside its schema or alone; nothing else is one."""
+    """With a key, as forwarders of Kafka records send it, with its schema or alone; nothing else is a record."""
     message = envelope("c", None, ROW)
     expected = event(message)
     assert event({"key": {"id": 1}, "value": message}) == expected
@@ -270,7 +270,7 @@ def test_a_record_has_its_message_as_its_value() -> None:
 
 
 def test_a_body_may_have_several_messages() -> None:
-    """In an array or one a line; one that is refused leaves the others alone."""
+    """In an array or one per line; a rejected one leaves the others alone."""
     messages = [json.dumps(each) for each in (envelope("c", None, ROW), envelope("x"), None, envelope("d", ROW))]
     for body in (f"[{','.join(messages)}]", "\n".join(messages), "\r\n\n".join(messages) + "\n"):
         found = found_in(reader(), body.encode())
@@ -280,11 +280,11 @@ def test_a_body_may_have_several_messages() -> None:
     assert len(found_in(reader(), b"null\n" * 5_000)) == 5_000
 
 
-# --- the examples, and anything -------------------------------------------------------------------
+# --- examples and arbitrary input -------------------------------------------------------------------
 
 
 def test_the_examples_of_the_documentation_are_read() -> None:
-    """A row that was made, changed and deleted, a table that was truncated, and a message."""
+    """A row that was created, changed and deleted, a truncated table, and a message."""
     config = configured(
         "pim",
         "catalog",
@@ -303,8 +303,8 @@ def test_the_examples_of_the_documentation_are_read() -> None:
     assert [type(found[0]) for found in (emptied, message)] == [IgnoredMessage, IgnoredMessage]
 
 
-def test_columns_that_cannot_work_are_a_fault_of_the_configuration() -> None:
-    """It is found before the first change comes, and named by its key; a source without changes has none."""
+def test_an_invalid_column_is_an_error_of_the_configuration() -> None:
+    """It is found at the start, and names its key; a source without CDC has none."""
     with pytest.raises(ConfigurationError, match=rf"{KEY}.columns.sku: is required: name its column"):
         reader(columns={"payload": {"amount": "price"}})
     with pytest.raises(
@@ -328,7 +328,7 @@ rows = st.none() | st.dictionaries(st.sampled_from(list(ROW)), json_values | st.
     origin=st.dictionaries(st.sampled_from(list(ORIGIN)), json_values),
 )
 def test_no_message_is_an_error(op: str, before: Document | None, after: Document | None, origin: Document) -> None:
-    """Anything in any place is a change, ignored or refused, and what is kept can be completed or not."""
+    """Anything in any place is a change, ignored or rejected, and an unchanged column can be completed or not."""
     whole = envelope(op, before and ROW | before, after and ROW | after)
     for message in (envelope(op, before, after, **origin), whole, {"schema": KINDS, "payload": whole}):
         for found in found_in(READER, json.dumps(message).encode()):
@@ -341,13 +341,13 @@ def test_no_message_is_an_error(op: str, before: Document | None, after: Documen
     ("depth", "found"), [(62, PartialEvent), (63, RejectedPart), (970, RejectedPart), (5_000, RejectedPart)]
 )
 def test_nesting_is_bounded(depth: int, found: type[ParsedPart]) -> None:
-    """At 64, counted from the message; deeper is refused, and never an error, whatever the depth."""
+    """At 64, counted from the message; deeper is rejected, and never another error, whatever the depth."""
     message = json.dumps(envelope("c", None, ROW | {"more": "here"})).replace('"here"', "[" * depth + "]" * depth)
     assert [type(each) for each in found_in(READER, message.encode())] == [found]
 
 
 def test_a_column_of_json_may_be_of_any_depth() -> None:
-    """It is the door that refuses it, also where something beside it is kept."""
+    """The validator rejects it, also if a column beside it is unchanged."""
     row = ROW | {"tiers": "[" * 980 + "]" * 980, "tax": WORD}
     [found] = found_in(
         READER, json.dumps({"schema": schema_of(tiers=KIND_OF_JSON), "payload": envelope("u", None, row)}).encode()
@@ -359,14 +359,14 @@ def test_a_column_of_json_may_be_of_any_depth() -> None:
 
 @given(body=st.binary(max_size=60), schema=json_values, payload=json_values)
 def test_no_body_is_an_error(body: bytes, schema: object, payload: object) -> None:
-    """Any bytes, and any JSON in the wrapper."""
+    """Any bytes, and any JSON in the envelope."""
     for each in (body, json.dumps({"schema": schema, "payload": payload}).encode(), json.dumps(payload).encode()):
         for found in found_in(READER, each):
             assert isinstance(found, IgnoredMessage | RejectedPart)
 
 
 def test_naughty_strings_come_through() -> None:
-    """Each as a SKU and as a text of the payload."""
+    """Each as an SKU and as a text of the payload."""
     for text in json.loads(data_file("naughty", "blns.json").read_bytes()):
         found = event(envelope("c", None, ROW | {"item_no": text, "tax": text}))
         assert found.sku == text

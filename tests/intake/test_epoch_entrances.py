@@ -1,4 +1,4 @@
-"""Epochs by the command and over HTTP, and events that name theirs in every form in which events come."""
+"""Epochs on the command line and over HTTP, and events that name theirs in every format."""
 
 import gzip
 from collections.abc import AsyncIterator
@@ -37,24 +37,24 @@ from tests.support.small_shop import (
 
 @pytest.fixture
 def workplace(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a configuration and an empty store of each kind."""
+    """A working folder with a configuration and an empty store of each kind."""
     return settle(tmp_path, store_url, monkeypatch)
 
 
 @pytest.fixture
 async def operator(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """An operator, who may write, too."""
+    """An operator's client, which may write, too."""
     async with client_of(service_of(shop, None), "all") as opened:
         yield opened
 
 
 def line_in(epoch: object, given: DomainEvent) -> bytes:
-    """The event as a line that names an epoch."""
+    """The event as a line with an epoch."""
     return msgspec.json.encode({"epoch": epoch} | as_document(given))
 
 
 async def versions(shop: Shop) -> list[int]:
-    """Those of the log, in the order of their positions."""
+    """The versions in the log, by position."""
     return [each.originator_version for each in await everything(shop.store)]
 
 
@@ -62,7 +62,7 @@ async def versions(shop: Shop) -> list[int]:
 
 
 def test_the_command_raises_and_lists(workplace: Path) -> None:
-    """An epoch is raised for a source and for a stream, and listed with who, when and why, for people and programs."""
+    """An epoch is raised for a source and for a stream, and listed with who, when and why, as text and as JSON."""
     ran = run_pagefold("epochs", "list")
     assert (ran.code, ran.out) == (0, "")
     assert "all events are of epoch 0" in ran.err
@@ -85,7 +85,7 @@ def test_the_command_raises_and_lists(workplace: Path) -> None:
 
 @on_sqlite
 def test_the_command_refuses(workplace: Path) -> None:
-    """What cannot be raised or dismissed is one sentence, and exit code 1."""
+    """An invalid raise or dismissal is one sentence, and exit code 1."""
     for arguments, words in (
         (("raise", "mars", "--reason", "so"), "unknown source 'mars'"),
         (("raise", "erp", "--reason", "so", "--epoch", "0"), "erp is in epoch 0"),
@@ -98,7 +98,7 @@ def test_the_command_refuses(workplace: Path) -> None:
 
 
 def test_status_fails_until_answered(workplace: Path) -> None:
-    """While a source looks reset, `status` ends with 1 and says what can be done; once that is done, with 0."""
+    """While a source looks reset, `status` exits 1 and says what to do; afterwards it exits 0."""
 
     def line(version: int, hour: int) -> str:
         return (
@@ -128,7 +128,7 @@ def test_status_fails_until_answered(workplace: Path) -> None:
 
 
 async def test_operators_raise_over_http(shop: Shop, operator: httpx2.AsyncClient) -> None:
-    """Under the name of their token; what cannot be is 422 with its path."""
+    """With the token's name as operator; an invalid one is 422 with its path."""
     await say(shop, price("9.00", version=90))
     answer = await operator.post("/v1/epochs", json={"scope": "erp", "reason": "restored"})
     assert answer.status_code == 200
@@ -152,7 +152,7 @@ async def test_operators_raise_over_http(shop: Shop, operator: httpx2.AsyncClien
 
 
 async def test_operators_dismiss_over_http(shop: Shop, operator: httpx2.AsyncClient) -> None:
-    """The alarm is answered, by the name of the token."""
+    """The alarm is dismissed, with the token's name."""
     async with shop.store.coordination.fold_transaction("pricing") as folding:
         await folding.save_streaks({"erp": 3})
     answer = await operator.post("/v1/epochs:dismiss", json={"source": "erp", "domain": "pricing", "reason": "a test"})
@@ -164,7 +164,7 @@ async def test_operators_dismiss_over_http(shop: Shop, operator: httpx2.AsyncCli
 
 
 def test_the_epoch_of_a_line_is_read(store_url: str) -> None:
-    """As a number, null for none; what is no epoch is refused by its name, and a key that stands twice as well."""
+    """As a number, or null for none; an invalid epoch is rejected by name, and a repeated key as well."""
     validator = EventValidator(configured(store_url))
     assert parse_event(line_in(3, stock(1))).epoch == 3
     assert parse_event(line_in(None, stock(1))).epoch is None
@@ -177,7 +177,7 @@ def test_the_epoch_of_a_line_is_read(store_url: str) -> None:
 
 
 async def test_posted_events_name_epochs(shop: Shop, operator: httpx2.AsyncClient) -> None:
-    """In Pagefold's own form and as CloudEvents, structured and binary; a wrong one by the name that it has there."""
+    """In Pagefold's own format and as CloudEvents, structured and binary; an invalid one by its name in that format."""
     cloud = {
         "specversion": "1.0",
         "id": "1",
@@ -202,7 +202,7 @@ async def test_posted_events_name_epochs(shop: Shop, operator: httpx2.AsyncClien
 
 
 def test_the_description_has_epochs() -> None:
-    """OpenAPI tells of the field, the extension, its header, and the operations."""
+    """OpenAPI describes the field, the extension, its header, and the operations."""
     described: dict[str, Any] = msgspec.json.decode(document(ROUTES))
     schemas = described["components"]["schemas"]
     assert schemas["Event"]["properties"]["epoch"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 511}
@@ -213,7 +213,7 @@ def test_the_description_has_epochs() -> None:
 
 
 async def test_files_and_pipes_name_epochs(config: Config, tmp_path: Path) -> None:
-    """Lines of a file, compressed too, with and without epochs among each other."""
+    """Lines of a file, compressed too, mixed with lines without an epoch."""
     lines = [as_line(stock(1, version=5)), line_in(1, stock(2, version=1)), as_line(stock(3, version=2))]
     file = tmp_path / "events.ndjson.gz"
     file.write_bytes(gzip.compress(b"\n".join(lines)))
@@ -225,7 +225,7 @@ async def test_files_and_pipes_name_epochs(config: Config, tmp_path: Path) -> No
 @pytest.mark.parametrize("step", [1, -1])
 @pytest.mark.parametrize("rows", [3, 40])
 async def test_rows_name_epochs(store_url: str, tmp_path: Path, rows: int, step: int) -> None:
-    """Rows of a snapshot too, however many of the same shape, in order or not; a second run finds them equal."""
+    """Rows of a snapshot too, whatever their templates and order; a second run finds them equal."""
     config = with_snapshots(store_url, tmp_path, "wms-a")
     said = [stock(number, version=number + 1, sku=f"S{number:03}") for number in range(rows)]
     export_lines(config, "wms-a", [line_in(2, each) for each in said[::step]])

@@ -1,4 +1,4 @@
-"""Epochs: what enters which, who raises them, and that nothing enters one that is over; on both stores."""
+"""Epochs: which one an event enters, who raises them, and that nothing enters a past one; on both stores."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -29,28 +29,28 @@ from tests.support.small_shop import (
 )
 
 LAST = 2**53 - 1
-"""The highest version that there is."""
+"""The highest version."""
 
 
 @pytest.fixture
 async def other(shop: Shop, config: Config) -> AsyncIterator[Shop]:
-    """Another process, as far as the store can tell: it has its own connections, and knows what it has read."""
+    """Another process: a shop with its own connections and caches."""
     async with pagefold.open(config, create=False) as another:
         yield another
 
 
 def in_epoch(epoch: int | None, given: DomainEvent) -> DomainEvent:
-    """The event, with an epoch of its own."""
+    """The event with an epoch."""
     return msgspec.structs.replace(given, epoch=epoch)
 
 
 def last_price(amount: str) -> DomainEvent:
-    """A price at the last version."""
+    """A price at the highest version."""
     return msgspec.structs.replace(price(amount), source_version=LAST)
 
 
 async def head(shop: Shop, given: DomainEvent) -> tuple[int, int]:
-    """Epoch and version of the newest event in the stream of another."""
+    """Epoch and version of the newest event in the stream of another event."""
     [newest] = await shop.store.log.heads([stream_of(given)])
     return epoch_of(newest.originator_version), version_of(newest.originator_version)
 
@@ -64,7 +64,7 @@ async def raised(shop: Shop, scope: str, epoch: int | None = None) -> int:
 
 
 def test_a_version_has_its_epoch_above_it() -> None:
-    """The numbers sort as (epoch, version) does, fit into a signed integer of 64 bits, and can be taken apart again."""
+    """They sort as (epoch, version), fit into a signed 64-bit integer, and can be separated again."""
     pairs = [(0, 0), (0, LAST), (1, 0), (1, 5), (MAX_EPOCH, 0), (MAX_EPOCH, LAST)]
     logged = [versioned(*pair) for pair in pairs]
     assert logged == sorted(logged)
@@ -75,7 +75,7 @@ def test_a_version_has_its_epoch_above_it() -> None:
 
 @pytest.mark.parametrize("epoch", [-1, MAX_NAMED_EPOCH + 1, MAX_EPOCH, MAX_EPOCH + 1, True, "1"])
 async def test_an_epoch_is_checked(shop: Shop, epoch: Any) -> None:  # noqa: ANN401  # whatever a caller gives
-    """0 to 511, and a number: anything else is refused by its name."""
+    """An integer from 0 to 511: anything else is rejected by name."""
     [result] = await shop.append([in_epoch(epoch, stock(1))])
     assert (result.outcome, result.path) == ("rejected", "epoch")
 
@@ -85,7 +85,7 @@ async def test_an_epoch_is_checked(shop: Shop, epoch: Any) -> None:  # noqa: ANN
 
 @pytest.mark.parametrize("scope", ["erp", f"{SKU}/*/pricing/erp"])
 async def test_the_last_version_has_a_remedy(shop: Shop, scope: str) -> None:
-    """A price at 2^53-1 stands until the epoch of its source, or of its stream, is raised: then version 1 counts."""
+    """A price at 2^53-1 remains until the epoch of its source, or of its stream, is raised: then version 1 counts."""
     await say(shop, last_price("9.99"))
     await say(shop, price("1.00", version=1))
     assert (await section(shop, "pricing"))["amount"] == "9.99"
@@ -99,7 +99,7 @@ async def test_the_last_version_has_a_remedy(shop: Shop, scope: str) -> None:
 
 
 async def test_an_epoch_is_of_its_source_or_stream_alone(shop: Shop) -> None:
-    """Whoever else speaks stays in the epoch that was theirs."""
+    """Other streams and sources stay in their epoch."""
     await append(shop, stock(5, version=9), stock(5, version=9, source="wms-b"), stock(5, version=9, sku="OTHER"))
     await raised(shop, f"{SKU}/*/inventory/wms-a")
     spoken = [stock(1, version=1), stock(1, version=1, source="wms-b"), stock(1, version=1, sku="OTHER")]
@@ -112,7 +112,7 @@ async def test_an_epoch_is_of_its_source_or_stream_alone(shop: Shop) -> None:
 
 
 async def test_a_raise_is_an_event(shop: Shop, other: Shop) -> None:
-    """Who, when and why is in the log, for every process; no page and no checkpoint hears of it."""
+    """Who, when and why is in the log, for every process; no page and no checkpoint changes."""
     await say(shop, stock(5))
     note = await shop.epochs.raise_epoch("wms-a", reason="restored from Tuesday", operator="kim")
     assert (note.scope, note.epoch, note.operator, note.reason) == ("wms-a", 1, "kim", "restored from Tuesday")
@@ -138,8 +138,8 @@ async def test_a_raise_is_an_event(shop: Shop, other: Shop) -> None:
         ("erp", MAX_EPOCH + 1, "the highest is 1023"),
     ],
 )
-async def test_what_cannot_be_raised_is_told(shop: Shop, scope: str, epoch: int | None, problem: str) -> None:
-    """The scope and the epoch are checked before anything is noted."""
+async def test_an_invalid_raise_is_an_error(shop: Shop, scope: str, epoch: int | None, problem: str) -> None:
+    """The scope and the epoch are checked before anything is stored."""
     with pytest.raises(InvalidEpochRequest, match=problem):
         await raised(shop, scope, epoch)
     with pytest.raises(Rejected):
@@ -158,8 +158,8 @@ async def test_the_last_epoch_is_the_last(shop: Shop) -> None:
         await raised(shop, "erp")
 
 
-async def test_no_event_uses_the_epochs_up(shop: Shop) -> None:
-    """What names the highest that it may is still below what an operator raises; what names more is told why not."""
+async def test_no_event_exhausts_the_epochs(shop: Shop) -> None:
+    """An event's highest epoch is below an operator's highest; a higher one is rejected, with the reason."""
     await say(shop, in_epoch(MAX_NAMED_EPOCH, last_price("1.00")))
     for epoch in (MAX_NAMED_EPOCH + 1, MAX_EPOCH):
         [refused] = await shop.append([in_epoch(epoch, price("2.00"))])
@@ -170,8 +170,8 @@ async def test_no_event_uses_the_epochs_up(shop: Shop) -> None:
     assert (await section(shop, "pricing"))["amount"] == "3.00"
 
 
-async def test_dead_letters_of_higher_epochs_are_tried_again_and_corrected(shop: Shop, config: Config) -> None:
-    """What came in an epoch that an operator had raised belongs there, however it is appended later."""
+async def test_dead_letters_of_higher_epochs_are_retried_and_corrected(shop: Shop, config: Config) -> None:
+    """A conflict of an epoch that an operator had raised belongs to it, however it is appended later."""
     await raised(shop, "erp", MAX_EPOCH - 1)
     await say(shop, price("1.00"))
     [conflict] = await shop.append([price("2.00")])
@@ -186,8 +186,8 @@ async def test_dead_letters_of_higher_epochs_are_tried_again_and_corrected(shop:
     assert await head(shop, price("3.00")) == (MAX_EPOCH - 1, 1)
 
 
-async def test_what_is_said_when_all_are_used(shop: Shop) -> None:
-    """A person, and a snapshot that is to be the truth, are told what remains to be done."""
+async def test_an_error_when_all_are_used(shop: Shop) -> None:
+    """A person, and a snapshot with `--authoritative`, get an error that says what remains to be done."""
     await raised(shop, "erp", MAX_EPOCH)
     told = "the last one; give the source a new name"
     with pytest.raises(InvalidEpochRequest, match=told):
@@ -196,11 +196,11 @@ async def test_what_is_said_when_all_are_used(shop: Shop) -> None:
         await shop.epochs.next_epoch("erp")
 
 
-# --- nothing enters an epoch that is over ---------------------------------------------------------
+# --- nothing enters a past epoch ---------------------------------------------------------
 
 
-async def test_a_raise_counts_at_once_everywhere(shop: Shop, other: Shop) -> None:
-    """A process that has not heard of a raise appends into the new epoch all the same."""
+async def test_a_raise_takes_effect_immediately_everywhere(shop: Shop, other: Shop) -> None:
+    """A process that has not read a raise appends into the new epoch all the same."""
     await append(shop, price("5.00", version=5))
     await append(other, price("6.00", version=6))
     await raised(other, "erp")
@@ -211,8 +211,8 @@ async def test_a_raise_counts_at_once_everywhere(shop: Shop, other: Shop) -> Non
     assert await head(shop, price("2.00")) == (2, 1)
 
 
-async def test_raises_and_appends_at_once(shop: Shop, other: Shop) -> None:
-    """Of many appends beside raises, each that begins after one has ended is in that epoch, or in a higher one."""
+async def test_concurrent_raises_and_appends(shop: Shop, other: Shop) -> None:
+    """Of many appends beside raises, each that begins after a raise is in that epoch, or in a higher one."""
     floors: list[tuple[int, str]] = []
     reached = 0
 
@@ -235,7 +235,7 @@ async def test_raises_and_appends_at_once(shop: Shop, other: Shop) -> None:
 
 
 async def test_raisers_do_not_overtake_each_other(shop: Shop, other: Shop) -> None:
-    """Two who raise the same source at once get two epochs, and both are noted."""
+    """Two concurrent raises of one source get two epochs, and both are stored."""
     both = await asyncio.gather(*(raised(each, "erp") for each in (shop, other) for _ in range(4)))
     assert sorted(both) == list(range(1, 9))
     assert len(await shop.epochs.list()) == 8
@@ -244,7 +244,7 @@ async def test_raisers_do_not_overtake_each_other(shop: Shop, other: Shop) -> No
 async def test_what_was_appended_before_a_raise_stays_there(
     shop: Shop, other: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An append whose answer is lost is tried again; the epoch was raised meanwhile: the event is in the log once."""
+    """An append whose answer was lost is repeated after a raise: the event is in the log once."""
     insert = shop.store.log.insert
     lost = 0
 
@@ -265,7 +265,7 @@ async def test_what_was_appended_before_a_raise_stays_there(
 
 
 async def test_a_fence_is_held_by_the_store(store: Store) -> None:
-    """With another generation, or a version at a ceiling, nothing is taken; where all holds, everything is."""
+    """With another generation, or a version at a ceiling, nothing is appended; otherwise everything is."""
     here, beyond = Raw("A/*/inventory/wms-a", 5), Raw("B/*/inventory/wms-a", versioned(1, 0))
     assert await store.log.insert([here, beyond], Fence(0)) == [1, 2]
     for fence in (Fence(1), Fence(0, {beyond.originator_id: versioned(1, 0)}), Fence(0, {here.originator_id: 5})):
@@ -291,7 +291,7 @@ async def test_a_fence_is_held_by_the_store(store: Store) -> None:
 
 
 async def test_a_source_raises_its_stream(shop: Shop, other: Shop) -> None:
-    """An event of a higher epoch counts, whatever its version; those behind it follow, of its stream only."""
+    """An event of a higher epoch counts, whatever its version; later ones follow, in its stream only."""
     await append(shop, stock(5, version=9), stock(5, version=9, sku="OTHER"))
     await append(other, stock(6, version=10))
     await say(shop, in_epoch(3, stock(1, version=1)))
@@ -304,7 +304,7 @@ async def test_a_source_raises_its_stream(shop: Shop, other: Shop) -> None:
 
 
 async def test_epochs_count_within_a_transaction(shop: Shop) -> None:
-    """Of one request, an event without an epoch follows those of its stream before it, and not those behind it."""
+    """In one request, an event without an epoch follows earlier ones of its stream, and not later ones."""
     said = [stock(1, version=1), in_epoch(1, stock(2, version=2)), stock(3, version=3), in_epoch(5, price("1.00"))]
     await append(shop, *said)
     log = [(each.originator_id, each.originator_version) for each in await everything(shop.store)]
@@ -317,7 +317,7 @@ async def test_epochs_count_within_a_transaction(shop: Shop) -> None:
 
 
 async def test_sources_with_epochs_and_others_race(shop: Shop, other: Shop) -> None:
-    """Beside a process that begins epochs, another that names none never falls back behind what has been committed."""
+    """Beside a process that starts epochs, another that names none never falls back behind a commit."""
 
     async def begin() -> None:
         for number in range(1, 20):
@@ -334,7 +334,7 @@ async def test_sources_with_epochs_and_others_race(shop: Shop, other: Shop) -> N
 
 
 async def test_conflicts_and_duplicates_are_of_an_epoch(shop: Shop) -> None:
-    """The same version of two epochs is two; a conflict names its epoch, as does its letter, which can be mended."""
+    """The same version of two epochs is two; a conflict and its dead letter name theirs; it can be corrected."""
     await append(shop, price("1.00"))
     await raised(shop, "erp")
     await append(shop, price("2.00"))
@@ -354,7 +354,7 @@ async def test_conflicts_and_duplicates_are_of_an_epoch(shop: Shop) -> None:
 
 
 async def test_history_shows_epochs(shop: Shop) -> None:
-    """The source's own versions, and the epochs that they are of, in the order in which they count."""
+    """The source's own versions and their epochs, in the order in which they count."""
     await append(shop, stock(5, version=8), withdrawn("inventory", version=9), in_epoch(1, stock(6, version=1)))
     entries = [entry async for entry in shop.history(SKU)]
     assert [(each.epoch, each.version, each.withdrawn, each.head) for each in entries] == [
@@ -365,7 +365,7 @@ async def test_history_shows_epochs(shop: Shop) -> None:
 
 
 async def test_a_plain_shop_reads_nothing(monkeypatch: pytest.MonkeyPatch, shop: Shop) -> None:
-    """Where no epoch was ever raised, an append asks the log for none."""
+    """If no epoch was ever raised, an append reads none from the log."""
 
     async def unasked(*_: object) -> None:
         raise AssertionError
@@ -375,8 +375,8 @@ async def test_a_plain_shop_reads_nothing(monkeypatch: pytest.MonkeyPatch, shop:
     await append(shop, event("inventory", {"available": 1}))
 
 
-async def test_a_log_that_was_put_back_is_read_anew(shop: Shop) -> None:
-    """A process that knows of more raises than the log has begins with what there is."""
+async def test_a_log_that_was_put_back_is_read_again(shop: Shop) -> None:
+    """A process that knows more raises than the log has reads the log again."""
     await raised(shop, "erp")
     epochs = EpochRegistry(shop.store.log)
     epochs.known = KnownEpochs(7, {"erp": 5, "pim": 2}, frozenset({"erp"}))
@@ -384,8 +384,8 @@ async def test_a_log_that_was_put_back_is_read_anew(shop: Shop) -> None:
     assert (known.generation, known.raised, known.own) == (1, {"erp": 1}, frozenset())
 
 
-async def test_what_is_known_is_what_the_log_says(shop: Shop, config: Config) -> None:
-    """A process that reads all notes at once knows what those know that read them one by one."""
+async def test_the_registry_is_what_the_log_says(shop: Shop, config: Config) -> None:
+    """A process that reads all notes together knows the same as one that reads them one by one."""
     await raised(shop, "erp")
     await append(shop, in_epoch(2, stock(1)))
     await raised(shop, f"{SKU}/*/pricing/erp", 5)
@@ -400,8 +400,8 @@ async def test_what_is_known_is_what_the_log_says(shop: Shop, config: Config) ->
     assert known.current("OTHER/*/pricing/erp", versioned(0, LAST)) == 1
 
 
-async def test_what_others_write_there_raises_nothing(shop: Shop) -> None:
-    """An event of an application under the name of the stream counts as one of its events, and says nothing."""
+async def test_events_of_applications_raise_nothing(shop: Shop) -> None:
+    """An event of an application under the name of the stream counts as an event, and changes nothing."""
     await raised(shop, "erp")
     await shop.store.log.insert([Raw(EPOCHS, 1, "tests.app:Something", b"{")])
     assert await raised(shop, "erp") == 2

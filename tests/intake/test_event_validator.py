@@ -1,4 +1,4 @@
-"""Every rule of the design's section 9, at the door, for lines of a file and for Python callers."""
+"""Every rule of validation, for lines of a file and for Python callers."""
 
 import json
 from collections import OrderedDict
@@ -41,8 +41,8 @@ STOCK: Document = PLAIN | {"type": "inventory", "source": "wms-a", "payload": {"
 MEDIA: Document = PLAIN | {"type": "media", "source": "dam", "payload": {"assets": [{"url": "x"}]}}
 
 
-def through(line: bytes) -> EncodedEvent:
-    """A line of a file, admitted."""
+def encoded(line: bytes) -> EncodedEvent:
+    """A line of a file, parsed, validated and encoded."""
     return VALIDATOR.encode(parse_event(line), MOMENT, "made")
 
 
@@ -60,20 +60,20 @@ def line(of: Document = PLAIN, **raw: str) -> bytes:
 
 
 def attribute(value: str, code: str = "a") -> bytes:
-    """A line with one attribute, its JSON written by hand."""
+    """A line with one attribute, whose JSON is written by hand."""
     return line(payload=f'{{"attributes":{{"{code}":{value}}}}}')
 
 
 def nested(depth: int, escape: str = "") -> bytes:
-    """A line whose attribute stands inside so many objects and arrays, counted from the event."""
+    """A line whose attribute is nested in that many objects and arrays, counted from the event."""
     inside = depth - 3
     return attribute("[" * inside + "]" * inside, escape or "a")
 
 
-def refused(given: bytes | DomainEvent) -> tuple[str, str]:
-    """Where and why an event is refused, which it must be."""
+def rejected(given: bytes | DomainEvent) -> tuple[str, str]:
+    """The path and the reason of a rejection."""
     with pytest.raises(Rejected) as caught:
-        _ = through(given) if isinstance(given, bytes) else VALIDATOR.encode(given, MOMENT, "made")
+        _ = encoded(given) if isinstance(given, bytes) else VALIDATOR.encode(given, MOMENT, "made")
     caught.value.path.encode()
     assert len(str(caught.value)) < 1_000, "a reason fits on a screen"
     return caught.value.path, caught.value.reason
@@ -124,9 +124,9 @@ def refused(given: bytes | DomainEvent) -> tuple[str, str]:
         pytest.param(line(payload='""'), "payload", "expected `object`, got `str`", id="payload is text"),
     ],
 )  # fmt: skip
-def test_lines_that_are_no_events(given: bytes, path: str, reason: str) -> None:
-    """What is no JSON that every reader reads alike, or not of an event's form, is refused with where and why."""
-    where, why = refused(given)
+def test_invalid_lines_are_rejected(given: bytes, path: str, reason: str) -> None:
+    """Ambiguous JSON, or another form than an event's, is rejected with its path and reason."""
+    where, why = rejected(given)
     assert where == path
     assert reason in why
 
@@ -134,39 +134,39 @@ def test_lines_that_are_no_events(given: bytes, path: str, reason: str) -> None:
 @pytest.mark.parametrize("escape", ["", "\\u0061"], ids=["plain", "escaped"])
 @pytest.mark.parametrize("depth", [65, 66, 250, 256, 300, 900, 990, 1_000, 1_200, 5_000, 100_000])
 def test_nesting_over_64(depth: int, escape: str) -> None:
-    """However deep, and whatever decoder gives up first, it is the same refusal."""
-    path, reason = refused(nested(depth, escape))
+    """However deep, and whichever decoder fails first, it is the same rejection."""
+    path, reason = rejected(nested(depth, escape))
     assert "nested deeper than 64" in reason
     assert path == "" or path.startswith("payload")
-    through(nested(64, escape))
+    encoded(nested(64, escape))
 
 
 @pytest.mark.parametrize("escape", ["a", "\\u0061"], ids=["plain", "escaped"])
 @pytest.mark.parametrize("digits", [16, 17, 19, 20, 30, 308, 310, 400, 4_300, 4_301, 20_000])
 @pytest.mark.parametrize("sign", ["", "-"])
 def test_integers_beyond_2_to_the_53(digits: int, escape: str, sign: str) -> None:
-    """However many digits, and whatever decoder gives up first, it is a refusal with the integer's place."""
-    path, reason = refused(attribute(sign + "9" * digits, escape))
+    """However many digits, and whichever decoder fails first, the rejection names the integer's path."""
+    path, reason = rejected(attribute(sign + "9" * digits, escape))
     assert path.startswith("payload.attributes")
     assert "2^53-1" in reason or "range" in reason
     for of, name in ((PLAIN, "sourceVersion"), (STOCK, "payload.available")):
         raw = (
             {"sourceVersion": "9" * digits} if of is PLAIN else {"payload": '{"available":' + sign + "9" * digits + "}"}
         )
-        assert refused(line(of, **raw))[0] == name
+        assert rejected(line(of, **raw))[0] == name
 
 
-def test_the_largest_integers_are_fine() -> None:
+def test_the_largest_integers_are_accepted() -> None:
     """2^53 - 1, above and below zero, as a version, a count and an attribute."""
-    through(attribute(f"[{LARGEST},{-LARGEST},0,-0]"))
-    assert through(line(sourceVersion=str(LARGEST))).originator_version == LARGEST
-    through(line(STOCK, payload=f'{{"available":{-LARGEST},"safetyStock":{LARGEST}}}'))
+    encoded(attribute(f"[{LARGEST},{-LARGEST},0,-0]"))
+    assert encoded(line(sourceVersion=str(LARGEST))).originator_version == LARGEST
+    encoded(line(STOCK, payload=f'{{"available":{-LARGEST},"safetyStock":{LARGEST}}}'))
 
 
 @pytest.mark.parametrize("version", ["-1", "1.0", "1e2", '"1"', "true", "null", str(2**53)])
 def test_versions_are_integers_from_0(version: str) -> None:
-    """A version is an integer from 0 to 2^53 - 1, written as one."""
-    path, reason = refused(line(sourceVersion=version))
+    """A version is an integer from 0 to 2^53 - 1."""
+    path, reason = rejected(line(sourceVersion=version))
     assert path == "sourceVersion"
     assert "expected `int`" in reason or "is not between 0 and 2^53-1" in reason
 
@@ -182,8 +182,8 @@ def test_versions_are_integers_from_0(version: str) -> None:
     ],
 )
 def test_unknown_types_sources_and_channels(field: str, value: str, reason: str) -> None:
-    """What the configuration does not know, or did not give to the source, is refused by name."""
-    assert refused(line(PLAIN | {field: value})) == (field, reason)
+    """What the configuration does not have, or does not give to the source, is rejected by name."""
+    assert rejected(line(PLAIN | {field: value})) == (field, reason)
 
 
 MONEY = "; money is a decimal string"
@@ -206,20 +206,20 @@ MONEY = "; money is a decimal string"
     ],
 )  # fmt: skip
 def test_money(payload: str, path: str, reason: str) -> None:
-    """Money is a decimal string in a currency; numbers are refused with a hint."""
-    where, why = refused(line(PRICE, payload=payload))
+    """A price is a decimal string with a currency; a number is rejected with a hint."""
+    where, why = rejected(line(PRICE, payload=payload))
     assert where.removeprefix("payload.") == path
     assert reason in why
 
 
 def test_a_price_for_a_channel_is_in_its_currency() -> None:
-    """A channel's own price must be in its currency; one for every channel may be in any."""
+    """A channel's price must be in its currency; one for `*` may be in any."""
     dollars = PRICE | {"payload": {"currency": "USD", "amount": "1"}}
-    path, reason = refused(line(dollars | {"channel": "web-de"}))
+    path, reason = rejected(line(dollars | {"channel": "web-de"}))
     assert path.startswith("payload")
     assert reason == "the price is in USD, the channel's currency is EUR"
-    through(line(dollars))
-    through(line(dollars | {"channel": "web-us"}))
+    encoded(line(dollars))
+    encoded(line(dollars | {"channel": "web-us"}))
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def test_a_price_for_a_channel_is_in_its_currency() -> None:
     ],
 )
 def test_skus(sku: str, reason: str) -> None:
-    """SKUs have 1 to 128 characters after normalisation, all of which can be seen, and no space around them."""
+    """An SKU has 1 to 128 characters after normalisation, all visible, and no surrounding space."""
     for given in (line(PLAIN | {"sku": sku}), event("catalog", {}, sku=sku)):
-        path, why = refused(given)
+        path, why = rejected(given)
         assert path == "sku"
         assert reason in why
 
@@ -249,9 +249,9 @@ def test_skus(sku: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "sku", ["x" * 128, "e\u0301" * 128, "a b", "%/*", "\U0001f3bd", "a\u00a0b", "9.55E12", "E+12", "'; DROP"]
 )
-def test_odd_skus_are_fine(sku: str) -> None:
-    """Anything printable may be in a SKU; two spellings of one are one, in NFC."""
-    admission = through(line(PLAIN | {"sku": sku}))
+def test_unusual_skus_are_accepted(sku: str) -> None:
+    """An SKU may have any printable character; two spellings of one are the same, in NFC."""
+    admission = encoded(line(PLAIN | {"sku": sku}))
     assert admission.originator_id.count("/") == 3
     assert "e\u0301" not in admission.originator_id
 
@@ -274,22 +274,22 @@ def test_odd_skus_are_fine(sku: str) -> None:
         ("yesterday", None),
     ],
 )
-def test_moments(moment: str, stored: str | None) -> None:
+def test_timestamps(moment: str, stored: str | None) -> None:
     """`occurredAt` is RFC 3339 with an offset, stored in UTC with microseconds, from year 1 to 9999."""
     given = line(PLAIN | {"occurredAt": moment})
     if stored is None:
-        assert refused(given)[0] == "occurredAt"
+        assert rejected(given)[0] == "occurredAt"
     else:
-        assert state_of(through(given)).occurred_at == stored
+        assert state_of(encoded(given)).occurred_at == stored
 
 
 @pytest.mark.parametrize("field", ["id", "correlationId"])
 def test_identifiers(field: str) -> None:
-    """An id and a correlation id have 1 to 200 characters; an absent id is made."""
+    """An id and a correlation id have 1 to 200 characters; a missing id is generated."""
     for value in ("", "x" * 201):
-        assert refused(line(PLAIN | {field: value})) == (field, "must be a string of 1 to 200 characters")
-    assert refused(line(PLAIN | {field: 7}))[0] == field
-    state = state_of(through(line(PLAIN | {field: "\u00fc" * 200})))
+        assert rejected(line(PLAIN | {field: value})) == (field, "must be a string of 1 to 200 characters")
+    assert rejected(line(PLAIN | {field: 7}))[0] == field
+    state = state_of(encoded(line(PLAIN | {field: "\u00fc" * 200})))
     assert (state.id, state.correlation_id) == (("\u00fc" * 200, None) if field == "id" else ("made", "\u00fc" * 200))
 
 
@@ -311,33 +311,33 @@ def test_identifiers(field: str) -> None:
     ],
 )
 def test_payloads(of: Document, payload: str, path: str) -> None:
-    """Each field has its type and its bounds, and is named when it breaks them."""
-    assert refused(line(of, payload=payload))[0] == path
+    """Each field has a type and bounds, and a rejection names it."""
+    assert rejected(line(of, payload=payload))[0] == path
 
 
 def test_a_large_event() -> None:
     """An event has at most 1 MiB, as a line and as a mapping."""
     text = "x" * MAX_EVENT_BYTES
-    assert "at most 1048576" in refused(attribute(f'"{text}"'))[1]
-    assert "at most 1048576" in refused(event("catalog", {"attributes": {"a": text}}))[1]
-    through(attribute(f'"{text[:-500]}"'))
+    assert "at most 1048576" in rejected(attribute(f'"{text}"'))[1]
+    assert "at most 1048576" in rejected(event("catalog", {"attributes": {"a": text}}))[1]
+    encoded(attribute(f'"{text[:-500]}"'))
 
 
 # --- Python callers -----------------------------------------------------------------------------------------
 
 
 class Text(str):
-    """A text of somebody's own class."""
+    """A subclass of `str`."""
 
     __slots__ = ()
 
 
 class Number(int):
-    """An integer of somebody's own class."""
+    """A subclass of `int`."""
 
 
 class Fraction(float):
-    """A float of somebody's own class."""
+    """A subclass of `float`."""
 
 
 class Size(Enum):
@@ -347,7 +347,7 @@ class Size(Enum):
 
 
 class Nowhere(tzinfo):
-    """A time zone that does not know its offset."""
+    """A time zone without an offset."""
 
     def utcoffset(self, _moment: datetime | None) -> timedelta | None:
         return None
@@ -400,15 +400,15 @@ ENDLESS.append(ENDLESS)
     ids=lambda value: type(value).__name__,
 )
 def test_mappings_that_are_not_json(value: object) -> None:
-    """What cannot be written as JSON, or not read alike everywhere, is refused wherever it stands in a payload."""
+    """What cannot be written as JSON, or is ambiguous, is rejected anywhere in a payload."""
     for inside in (value, [value], {"x": [value]}):
-        path, _ = refused(event("catalog", {"attributes": {"a": inside}}))
+        path, _ = rejected(event("catalog", {"attributes": {"a": inside}}))
         assert path.startswith("payload")
 
 
 @pytest.mark.parametrize("value", [Number(1), Text("x"), Fraction(0.5)], ids=["int", "str", "float"])
-def test_values_of_odd_classes_are_stored_or_refused(value: object) -> None:
-    """A number or text of somebody's own class is either stored as what it is, or refused; never an error."""
+def test_values_of_subclasses_are_stored_or_rejected(value: object) -> None:
+    """A number or text of a subclass is stored as its value, or rejected; never another error."""
     for payload in ({"attributes": {"a": value}}, {"family": value}):
         try:
             content = VALIDATOR.encode(event("catalog", payload), MOMENT, "made").content
@@ -419,13 +419,13 @@ def test_values_of_odd_classes_are_stored_or_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("payload", ["{}", 5, [], [("family", "x")], b"", b"null", b"[]", {1: 2}, {"family": 3}, set()])
-def test_payloads_that_are_no_mappings(payload: Any) -> None:  # noqa: ANN401  # what the types forbid
-    """A payload is a mapping with texts for keys, or the JSON of one as bytes, or None."""
-    assert refused(event("catalog", payload))[0].startswith("payload")
+def test_payloads_that_are_not_mappings(payload: Any) -> None:  # noqa: ANN401  # what the types forbid
+    """A payload is a mapping with text keys, or its JSON as bytes, or None."""
+    assert rejected(event("catalog", payload))[0].startswith("payload")
 
 
-def test_other_mappings_are_fine() -> None:
-    """Any mapping is read as one, its keys in any order."""
+def test_other_mappings_are_accepted() -> None:
+    """Any mapping is accepted, with its keys in any order."""
     given = MappingProxyType(OrderedDict(family="x", attributes={"b": 1, "a": {"d": 1.0, "c": None}}))
     content = VALIDATOR.encode(event("catalog", given), MOMENT, "made").content
     assert content == b'{"attributes":{"a":{"c":null,"d":1.0},"b":1},"family":"x"}'
@@ -441,10 +441,10 @@ def test_other_mappings_are_fine() -> None:
     + [(field, value) for field in IDENTIFIERS for value in (1, "", "\ud800", "\0", "x" * 201, b"x", Text("x"))],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_events_of_odd_parts(field: str, value: object) -> None:
-    """Whatever a caller puts in place of an event's parts is refused by the part's name, and is never another error."""
+def test_events_with_invalid_fields(field: str, value: object) -> None:
+    """Anything in place of an event's field is rejected by the field's name, and is never another error."""
     given = msgspec.structs.replace(event("catalog", {}), **{field: value})
-    path, _ = refused(given)
+    path, _ = rejected(given)
     assert (
         path
         == msgspec.json.decode(json.dumps(path))
@@ -452,14 +452,14 @@ def test_events_of_odd_parts(field: str, value: object) -> None:
     )
 
 
-# --- what is admitted -----------------------------------------------------------------------------------------
+# --- valid events -----------------------------------------------------------------------------------------
 
 
 @hypothesis.given(events())
 @settings(max_examples=100)
 def test_a_line_and_a_mapping_are_the_same_event(drawn: DomainEvent) -> None:
-    """What is admitted as a mapping is admitted as a line, as the same event with the same content."""
-    by_line = through(as_line(drawn))
+    """A mapping and the line of its JSON give the same event with the same content."""
+    by_line = encoded(as_line(drawn))
     by_mapping = VALIDATOR.encode(drawn, MOMENT, "made")
     assert by_line == by_mapping
     assert b"\\u0000" not in by_line.content.replace(b"\\\\", b"")
@@ -477,18 +477,18 @@ def test_values_come_back_equal(value: object, code: str) -> None:
 
 @hypothesis.given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
 @settings(max_examples=200)
-def test_whatever_stands_in_a_file_is_refused_as_such(noise: bytes) -> None:
-    """No bytes, by themselves or in place of a part of an event, are another error than a refusal."""
+def test_any_bytes_of_a_file_are_rejected_at_most(noise: bytes) -> None:
+    """No bytes, alone or in place of a field, cause another error than a rejection."""
     for given in (noise, line()[:40] + noise, b'{"payload":' + noise + b"," + line()[1:], line()[:-3] + noise + b"}}"):
         try:
-            through(given)
+            encoded(given)
         except Rejected as error:
             error.reason.encode()
 
 
 @hypothesis.given(st.datetimes(timezones=st.just(UTC) | st.timezones()))
-def test_moments_are_written_in_one_form(moment: datetime) -> None:
-    """Fixed-width UTC text, whatever the zone and the fraction. What lies outside the years 1 to 9999 there is told."""
+def test_timestamps_are_written_in_one_form(moment: datetime) -> None:
+    """Fixed-width UTC text, whatever the zone and the fraction. Outside the years 1 to 9999 it is rejected."""
     try:
         expected = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
     except OverflowError:
