@@ -1,4 +1,4 @@
-"""Streams that a rebuild withdrew come back when their source speaks of them again; on both stores."""
+"""Streams that a rebuild withdrew return when their source sends an event again; on both stores."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.support.rebuild_fixtures import export, rebuild, with_snapshots
 from tests.support.small_shop import SKU, append, everything, price, say, section, stock, withdrawn
 
 GONE = stock(5)
-"""What the snapshot does not have."""
+"""A SKU that the snapshot does not have."""
 
 KEPT = stock(7, sku="KEPT")
 
@@ -30,7 +30,7 @@ def config(store_url: str, tmp_path: Path) -> Config:
 
 
 async def withdraw(shop: Shop, *spoken: DomainEvent) -> None:
-    """Says it, and rebuilds from a snapshot that has nothing of it."""
+    """Appends the event, and rebuilds from a snapshot without it."""
     await say(shop, KEPT, *(spoken or (GONE,)))
     export(shop.config, "wms-a", KEPT)
     report = await rebuild(shop, "wms-a")
@@ -39,24 +39,24 @@ async def withdraw(shop: Shop, *spoken: DomainEvent) -> None:
 
 
 async def available(shop: Shop) -> int | None:
-    """What the page says."""
+    """The stock on the page."""
     await shop.catch_up()
     found = await section(shop, "inventory")
     return None if found is None else found["available"]
 
 
 async def revisions(shop: Shop) -> list[tuple[int, bool]]:
-    """The revisions of the stream that was withdrawn, and which of them are withdrawals."""
+    """The revisions of the withdrawn stream, and which of them are withdrawals."""
     return [(each.revision, each.withdrawn) async for each in shop.history(SKU)]
 
 
 def later(given: DomainEvent) -> DomainEvent:
-    """The event, as if it occurred in an hour from now."""
+    """The event, as if it occurred an hour from now."""
     return msgspec.structs.replace(given, occurred_at=datetime.now(UTC) + timedelta(hours=1))
 
 
 async def test_the_same_again_heals(shop: Shop) -> None:
-    """The event that was withdrawn, sent once more, is the next revision: appended; a third time it is a duplicate."""
+    """The withdrawn event, sent again, is appended as the next revision; a third time it is a duplicate."""
     await withdraw(shop)
     assert await available(shop) is None
     [result] = await append(shop, GONE)
@@ -68,7 +68,7 @@ async def test_the_same_again_heals(shop: Shop) -> None:
 
 
 async def test_something_else_heals_when_it_occurred_later(shop: Shop) -> None:
-    """Another content at the same version is a conflict, but where it occurred after the snapshot was taken."""
+    """Other content at the same version is a conflict, unless it occurred after the snapshot was taken."""
     await withdraw(shop)
     [result] = await shop.append([stock(6)])
     assert result.outcome == "conflict"
@@ -78,7 +78,7 @@ async def test_something_else_heals_when_it_occurred_later(shop: Shop) -> None:
 
 
 async def test_only_what_was_withdrawn_is_the_same(shop: Shop) -> None:
-    """A content that a correction had replaced before is an old duplicate, and heals nothing."""
+    """A content that a correction had replaced is an old duplicate, and restores nothing."""
     await say(shop, KEPT, GONE)
     export(shop.config, "wms-a", KEPT, stock(8))
     assert (await rebuild(shop, "wms-a")).counts.changed == 1
@@ -90,7 +90,7 @@ async def test_only_what_was_withdrawn_is_the_same(shop: Shop) -> None:
 
 
 async def test_an_old_duplicate_does_not_heal(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was recorded before the withdrawal, and waited all the while, is a duplicate."""
+    """An event that was recorded before the withdrawal, and delayed until after it, is a duplicate."""
     await withdraw(shop)
     monkeypatch.setattr(
         "pagefold.engine.intake.appender.now", lambda: format_timestamp(datetime.now(UTC) - timedelta(hours=1))
@@ -100,14 +100,14 @@ async def test_an_old_duplicate_does_not_heal(shop: Shop, monkeypatch: pytest.Mo
 
 
 async def test_a_withdrawal_does_not_heal(shop: Shop) -> None:
-    """The source's null at that version is no sign of life, however late."""
+    """The source's null at that version does not restore the stream, however late."""
     await withdraw(shop)
     assert [each.outcome for each in await shop.append([later(withdrawn("inventory", version=1))])] == ["duplicate"]
     assert await revisions(shop) == [(0, False), (1, True)]
 
 
 async def test_what_others_withdrew_does_not_heal(shop: Shop) -> None:
-    """Neither the source's own withdrawal nor an operator's is undone by what was said before."""
+    """Neither the source's own withdrawal nor an operator's is undone by an older event."""
     await say(shop, stock(5), withdrawn("inventory", version=2))
     assert [each.outcome for each in await shop.append([later(stock(5))])] == ["duplicate"]
     assert [each.outcome for each in await shop.append([later(stock(6, version=2))])] == ["conflict"]
@@ -124,7 +124,7 @@ async def test_what_others_withdrew_does_not_heal(shop: Shop) -> None:
 
 
 async def test_many_heal_once(shop: Shop, config: Config) -> None:
-    """Of many processes and callers that say the same, exactly one has appended it; in one batch it is the first."""
+    """Of many processes and callers with the same event, exactly one appends it; in one batch it is the first."""
     await withdraw(shop)
     async with pagefold.open(config, create=False) as other:
         answers = await asyncio.gather(*(each.append([GONE, GONE]) for each in (shop, other) for _ in range(5)))
@@ -134,7 +134,7 @@ async def test_many_heal_once(shop: Shop, config: Config) -> None:
 
 
 async def test_a_lost_answer_heals_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the answer to the healing revision is lost, the next try finds it there, and it counts as appended."""
+    """If the answer to the restoring revision is lost, the next attempt finds it, and it counts as appended."""
     await withdraw(shop)
     correct = shop.store.log.correct
     lost = 0
@@ -153,7 +153,7 @@ async def test_a_lost_answer_heals_once(shop: Shop, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_batch_heals_and_conflicts(shop: Shop) -> None:
-    """In one batch: a conflict, what heals, its duplicate, and news; each has its own answer."""
+    """In one batch: a conflict, a restoring event, its duplicate, and news; each has its own result."""
     await withdraw(shop)
     results = await shop.append([stock(6), GONE, GONE, stock(9, version=2, sku="KEPT")])
     assert [each.outcome for each in results] == ["conflict", "appended", "duplicate", "appended"]
@@ -162,7 +162,7 @@ async def test_a_batch_heals_and_conflicts(shop: Shop) -> None:
 
 
 async def test_a_raise_in_between_moves_it(shop: Shop, config: Config) -> None:
-    """Where the epoch is raised before the healing is committed, the event enters the new epoch instead."""
+    """If the epoch is raised before the commit, the event enters the new epoch instead."""
     await withdraw(shop)
     correct = shop.store.log.correct
     async with pagefold.open(config, create=False) as other:
@@ -172,7 +172,7 @@ async def test_a_raise_in_between_moves_it(shop: Shop, config: Config) -> None:
             await other.epochs.raise_epoch("wms-a", reason="meanwhile", operator="kim")
             return await correct(corrections, fence)
 
-        shop.store.log.correct = slow  # type: ignore[method-assign]  # the raise comes in between
+        shop.store.log.correct = slow  # type: ignore[method-assign]  # the epoch is raised between the two
         await append(shop, GONE)
     assert await available(shop) == 5
     entries: list[Any] = [each async for each in shop.history(SKU)]

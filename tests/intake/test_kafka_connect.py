@@ -1,4 +1,4 @@
-"""Schemas of Kafka Connect: what a number or a text stands for, as Debezium sends it."""
+"""Kafka Connect schemas: the meaning of a number or a text, as Debezium sends it."""
 
 import base64
 import json
@@ -17,14 +17,14 @@ from tests.support.small_shop import Document
 
 
 def in_bytes(unscaled: int) -> str:
-    """An integer as Java writes it."""
+    """An integer in Java's byte encoding."""
     size = max(1, (unscaled.bit_length() + 8) // 8)
     return base64.b64encode(unscaled.to_bytes(size, "big", signed=True)).decode()
 
 
 @given(unscaled=st.integers(-(10**40), 10**40), scale=st.integers(0, 30))
 def test_precise_decimals_are_exact(unscaled: int, scale: int) -> None:
-    """Bytes with a scale are the text of the number, down to its last digit."""
+    """Bytes with a scale are the number's text, to the last digit."""
     message = {
         "schema": schema_of(price=Decimal(scale)),
         "payload": envelope("c", None, ROW | {"price": in_bytes(unscaled)}),
@@ -38,7 +38,7 @@ def test_precise_decimals_are_exact(unscaled: int, scale: int) -> None:
 
 
 def test_decimals_of_any_scale_are_exact() -> None:
-    """With their own scale in the value, and the schema to say so."""
+    """With the scale in the value, according to the schema."""
     kinds = schema_of(price="io.debezium.data.VariableScaleDecimal")
     row = ROW | {"price": {"scale": 2, "value": in_bytes(14990)}}
     assert payload_of(event({"schema": kinds, "payload": envelope("c", None, row)})) == {
@@ -58,8 +58,8 @@ def test_decimals_of_any_scale_are_exact() -> None:
         ({"scale": [], "value": 7}, "io.debezium.data.VariableScaleDecimal"),
     ],
 )
-def test_decimals_that_are_none_are_refused(value: object, kind: str | Decimal) -> None:
-    """Whatever stands in their place."""
+def test_invalid_decimals_are_rejected(value: object, kind: str | Decimal) -> None:
+    """Whatever is in their place."""
     message = {"schema": schema_of(price=kind), "payload": envelope("c", None, ROW | {"price": value})}
     assert refused(message).startswith(("payload.amount: is", "payload.amount: has"))
 
@@ -74,7 +74,7 @@ def test_decimals_that_are_none_are_refused(value: object, kind: str | Decimal) 
         ("io.debezium.time.ZonedTimestamp", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.500000Z"),
     ],
 )
-def test_moments_are_numbers_of_a_known_unit(kind: str, value: object, moment: str) -> None:
+def test_timestamps_have_a_known_unit(kind: str, value: object, moment: str) -> None:
     """With the schema, columns without a time zone are in UTC."""
     columns = COLUMNS | {"occurredAt": "changed"}
     message = {"schema": schema_of(changed=kind), "payload": envelope("c", None, ROW | {"changed": value})}
@@ -86,8 +86,8 @@ def test_moments_are_numbers_of_a_known_unit(kind: str, value: object, moment: s
         assert refused(message, columns=columns).startswith("occurredAt: is outside the years")
 
 
-def test_json_and_dates_are_what_they_mean() -> None:
-    """A column of JSON is not a text with quotes in it, and a date is not a number."""
+def test_json_and_dates_are_converted() -> None:
+    """A JSON column is not a text with quotes, and a date is not a number."""
     attributes: Document = {"payload": {"attributes": {"care": "care", "since": "since", "note": "note"}}}
     config = configured("pim", "catalog", columns={"sku": "item_no"} | attributes, constants={})
     kinds = schema_of(care="io.debezium.data.Json", since="io.debezium.time.Date", note="io.debezium.data.Json")

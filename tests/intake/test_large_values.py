@@ -1,4 +1,4 @@
-"""Memory is bounded by bytes: whoever reads in bulk is given no more than they can hold, however large events are."""
+"""Memory is bounded in bytes: bulk reads return no more than their limit, however large events are."""
 
 import gc
 from collections import Counter
@@ -28,14 +28,14 @@ from tests.support.http_clients import client_of, problem_in, service_of
 from tests.support.small_shop import Raw, a_section, event, folded, insert, say
 
 SIZES = [10, 30_000, 30_000, 10, 90_000, 20_000, 10, 10]
-"""Bytes of the states of streams A to H: small ones, and some that PostgreSQL keeps apart from their rows."""
+"""Bytes of the states of streams A to H: small ones, and some that PostgreSQL stores out of line (TOAST)."""
 
 STREAMS = [f"{name}/x" for name in "ABCDEFGH"]
 TOTAL = sum(SIZES)
 
 
 async def large_streams(store: Store) -> dict[str, bytes]:
-    """Puts a stream of each size into the log."""
+    """Appends a stream of each size."""
     states = {
         name: (b'{"payload":"%b' % name.encode()).ljust(size, b"x") for name, size in zip(STREAMS, SIZES, strict=True)
     }
@@ -44,12 +44,12 @@ async def large_streams(store: Store) -> dict[str, bytes]:
 
 
 def text(size: int, mark: str = "x") -> str:
-    """Of about so many bytes."""
+    """A text of about that many bytes."""
     return mark * size
 
 
 def large(sku: str, size: int = 50_000, version: int = 1) -> DomainEvent:
-    """A catalog event of about so many bytes."""
+    """A catalog event of about that many bytes."""
     return event("catalog", {"attributes": {"text": text(size, sku[-1])}}, sku=sku, version=version)
 
 
@@ -57,7 +57,7 @@ def large(sku: str, size: int = 50_000, version: int = 1) -> DomainEvent:
 
 
 def test_parts_hold_as_much_as_fits() -> None:
-    """A part ends where the next item would be too many, or too much; a single one may be too large."""
+    """A part ends before the next item would exceed the number or the size; a single item may be too large."""
     assert list(batches([], max_bytes=10)) == []
     assert list(batches([3, 3, 4, 1], max_bytes=10)) == [(0, 3), (3, 4)]
     assert list(batches([30, 1, 30], max_bytes=10)) == [(0, 1), (1, 2), (2, 3)]
@@ -65,13 +65,13 @@ def test_parts_hold_as_much_as_fits() -> None:
 
 
 def test_divided() -> None:
-    """Parts are of the same length, but for the last, and none is empty."""
+    """Parts have the same length, except the last, and none is empty."""
     assert split_equal("abcdefg", 3) == ["abc", "def", "g"]
     assert split_equal("ab", 9) == ["a", "b"]
 
 
 async def test_heads_are_all_or_none(store: Store) -> None:
-    """With room for all, every head is whole, small or large; with less, nothing is given."""
+    """If all heads fit, each is returned completely, small or large; otherwise none is."""
     states = await large_streams(store)
     wanted = [*STREAMS, "nobody's"]
     for max_bytes in (None, TOTAL + 4_096):
@@ -83,18 +83,18 @@ async def test_heads_are_all_or_none(store: Store) -> None:
 
 
 class Held:
-    """Something that is in memory."""
+    """An object in memory."""
 
 
-async def test_what_could_not_be_read_keeps_nothing_in_memory(store: Store) -> None:
-    """What whoever asks for too much has in hand goes when they are done, and not when Python looks for cycles."""
+async def test_a_read_that_is_too_large_frees_its_memory(store: Store) -> None:
+    """The data of a read that was too large is freed immediately, not by the next garbage collection."""
     await large_streams(store)
 
     async def ask() -> ReferenceType[Held]:
         held = Held()
         try:
             await store.log.heads(STREAMS, max_bytes=100_000)
-        except ReadTooLarge:  # `pytest.raises` would keep it
+        except ReadTooLarge:  # `pytest.raises` would keep a reference
             return ref(held)
         raise AssertionError
 
@@ -109,7 +109,7 @@ async def test_what_could_not_be_read_keeps_nothing_in_memory(store: Store) -> N
 
 
 async def test_small_heads_count_as_well(store: Store) -> None:
-    """Many that are small each are too much together; a step of a walk ends where they are."""
+    """Many small ones are too large together; a step of a scan ends before them."""
     states = {f"{number:02}/x": b'{"payload":"'.ljust(6_000, b"x") for number in range(40)}
     await store.log.insert([Raw(name, state=state) for name, state in states.items()])
     for max_bytes in (60_000, 230_000):
@@ -118,7 +118,7 @@ async def test_small_heads_count_as_well(store: Store) -> None:
     for max_bytes in (260_000, 10_000_000):
         heads = await store.log.heads(list(states), max_bytes=max_bytes)
         assert {head.originator_id: head.state for head in heads} == states
-    for wanted in (list(states)[:3], list(states)):  # some are asked for in two goes
+    for wanted in (list(states)[:3], list(states)):  # some take two calls
         heads = await store.log.heads(wanted, max_bytes=244_500)
         assert {head.originator_id: head.state for head in heads} == {name: states[name] for name in wanted}
     scanned = await store.log.scan(["/x"], after="", below="", limit=1_000, max_bytes=60_000)
@@ -127,7 +127,7 @@ async def test_small_heads_count_as_well(store: Store) -> None:
 
 
 async def test_small_sections_count_as_well(store: Store) -> None:
-    """Those of a domain, and those of several pages: many that are small each are too much together."""
+    """Of a domain, and of several pages: many small ones are too large together."""
     sections = [a_section(f"S{number:02}", body=b'{"a":"'.ljust(6_000, b"x")) for number in range(40)]
     skus = [section.sku for section in sections]
     await folded(store, *sections)
@@ -143,7 +143,7 @@ async def test_small_sections_count_as_well(store: Store) -> None:
 
 @pytest.mark.parametrize("max_bytes", [17_000, 31_000, 61_000, 95_000, 10_000_000])
 async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
-    """Heads and entries of a walk are all there, and whole, whatever a step may hold; none holds more, but of one."""
+    """A scan returns all heads and entries completely, whatever the step size, which only a single item exceeds."""
     states = await large_streams(store)
     assert {head.originator_id: head.state for head in await walk(store, ["/x"], max_bytes=max_bytes)} == states
     entries = await walk_entries(store, ["/x"], 1_000, max_bytes=max_bytes)
@@ -156,8 +156,8 @@ async def test_walks_take_shorter_steps(store: Store, max_bytes: int) -> None:
     assert len(large_ones) <= 1 or sum(map(len, large_ones)) <= max_bytes
 
 
-async def test_a_window_tells_how_large_it_is(store: Store) -> None:
-    """`bytes` are those of the domain's states alone."""
+async def test_a_window_has_its_size(store: Store) -> None:
+    """`bytes` counts the domain's states only."""
     await insert(store, "P", topic="pricing")
     await store.log.insert([Raw("A", state=b"x" * 50_000), Raw("B", state=b"y" * 7)])
     assert await store.log.touched("inventory", 0, 10) == TouchedStreams(["A", "B"], 2, 3, 3, 50_007)
@@ -165,7 +165,7 @@ async def test_a_window_tells_how_large_it_is(store: Store) -> None:
 
 @pytest.mark.parametrize("part", [1, 40_000, 10_000_000])
 async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
-    """Whatever goes into a part: they are all there, or one is missing, is another, or should not be there."""
+    """However they are divided: all equal, one missing, one different, or one surplus."""
     monkeypatch.setattr(sqlite_pages, "COMPARED_BYTES", part)
     sizes = zip("ABCDE", (10, 30_000, 90_000, 10, 20_000), strict=True)
     sections = [a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x")) for name, size in sizes]
@@ -184,7 +184,7 @@ async def test_sections_are_compared_in_parts(store: Store, monkeypatch: pytest.
 
 
 async def test_sections_are_all_or_none(store: Store) -> None:
-    """Those of a domain, and those of several pages: with room for all, they are whole; with less, nothing is given."""
+    """Of a domain, and of several pages: if they fit, all are complete; otherwise none is returned."""
     sections = [
         a_section(name, body=b'{"a":"%b"}' % name.encode().ljust(size, b"x"))
         for name, size in zip("ABCD", (10, 30_000, 90_000, 10), strict=True)
@@ -204,7 +204,7 @@ async def test_sections_are_all_or_none(store: Store) -> None:
         await store.pages.sections_of("ABCD", channel, max_bytes=100_000)
 
 
-# --- consumers, and what folds again --------------------------------------------------------------
+# --- consumers and replays --------------------------------------------------------------
 
 
 async def everything_of(shop: Shop, skus: Sequence[str]) -> list[Section]:
@@ -217,7 +217,7 @@ async def everything_of(shop: Shop, skus: Sequence[str]) -> list[Section]:
 
 
 class Watch:
-    """What is in the hands of those who fold: bytes of heads at a time, and the window that they took at each place."""
+    """Measures folding: bytes of heads at a time, and the window read at each position."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
         self.heads = 0
@@ -249,7 +249,7 @@ class Watch:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is bounded in megabytes is bounded in kilobytes."""
+    """Every limit in megabytes is set to kilobytes."""
     monkeypatch.setattr(consumer, "MAX_WINDOW_BYTES", 200_000)
     monkeypatch.setattr(folder, "CHUNK_BYTES", 1_000_000)
     monkeypatch.setattr(section_verifier, "MAX_STEP_BYTES", 2_000_000)
@@ -257,8 +257,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-async def test_what_is_large_is_folded_in_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages and counts are those of a shop that has room for all, and nobody holds more than they may."""
+async def test_large_events_are_folded_in_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages and counts are those of a shop with enough memory, and no limit is exceeded."""
     skus = [f"S{number:02}" for number in range(40)]
     await shop.append([large(sku) for sku in skus])
     await shop.append([event("catalog", {"attributes": {"a": sku}}, sku=sku, source="pim2") for sku in skus])
@@ -290,14 +290,14 @@ async def test_what_is_large_is_folded_in_parts(shop: Shop, monkeypatch: pytest.
 
 
 async def break_some(shop: Shop, sections: Sequence[Section]) -> None:
-    """Every second section says something else, which is as large."""
+    """Replaces every second section by another of the same size."""
     async with shop.store.coordination.fold_transaction("catalog") as writing:
         await writing.write([each._replace(body=b'{"broken":"%b"}' % (b"x" * 50_000)) for each in sections[::2]])
 
 
 @pytest.mark.usefixtures("small")
 async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
-    """What one SKU has in all its streams is folded and verified at a time, however much it is."""
+    """All streams of one SKU are folded and verified together, however large they are."""
     for channel in ("*", "web-de", "web-us", "market-at", "outlet-de"):
         for source in ("pim", "pim2"):
             said = {"attributes": {source: text(60_000)}}
@@ -311,7 +311,7 @@ async def test_one_sku_may_be_larger_than_a_step(shop: Shop) -> None:
 
 @pytest.mark.usefixtures("small")
 async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source whose counter fell back looks reset, though of large heads no more is kept than when they occurred."""
+    """A source whose counter was reset is reported, although only timestamps of large heads are read."""
     monkeypatch.setattr(folder, "LARGE_HEAD_BYTES", 100)
     await say(shop, *(large(f"S{number}", version=9) for number in range(RESET_THRESHOLD)))
     later = large("S0", version=10).occurred_at
@@ -324,8 +324,8 @@ async def test_large_events_that_are_stale_are_seen(shop: Shop, monkeypatch: pyt
 # --- appending ------------------------------------------------------------------------------------
 
 
-async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one caller appends is cut where it is too large for a transaction; results come in order, refusals too."""
+async def test_transactions_are_limited_in_bytes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events too large for one transaction are divided; results are in order, rejections included."""
     monkeypatch.setattr(appender, "MAX_BATCH_BYTES", 200_000)
     sizes: list[int] = []
     log = type(shop.store.log)
@@ -346,8 +346,8 @@ async def test_transactions_hold_so_many_bytes(shop: Shop, monkeypatch: pytest.M
     assert max(sizes) < 200_000 + 60_000
 
 
-async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is taken at once is one transaction, however large; while it waits, there is no room for as much again."""
+async def test_an_atomic_append_is_one_transaction(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An atomic append is one transaction, however large; while it waits, there is no room for another."""
     monkeypatch.setattr(appender, "MAX_BATCH_BYTES", 100_000)
     monkeypatch.setattr(appender, "MAX_QUEUE_BYTES", 400_000)
     outcomes: list[str] = []
@@ -369,7 +369,7 @@ async def test_a_call_that_must_be_whole_is_whole(shop: Shop, monkeypatch: pytes
 # --- reading over HTTP ----------------------------------------------------------------------------
 
 
-async def test_large_pages_by_the_hundred(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batches_of_large_pages(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that are too large together are refused before they are read; large ones are answered, one at a time."""
     monkeypatch.setattr(http_pages, "MAX_CONCURRENT_BYTES", 100_000)
     monkeypatch.setattr(http_pages, "MAX_RESPONSE_BYTES", 300_000)
@@ -389,11 +389,11 @@ async def test_large_pages_by_the_hundred(shop: Shop, monkeypatch: pytest.Monkey
         assert refused.status_code == 422
         assert "bytes together; at most 300000 are allowed" in problem_in(refused)["detail"]
         again = await client.post("/v1/pages:batchGet", json={"channel": "web-de", "skus": skus[:4]})
-        assert again.status_code == 200  # the place was given back
+        assert again.status_code == 200  # its reservation was released
 
 
 async def test_large_pages_beside_small_ones(shop: Shop) -> None:
-    """Readers who come together are each given their page, whole, whether it is large or small."""
+    """Concurrent readers each get their complete page, large or small."""
     await say(shop, large("L1", 200_000), large("L2", 300_000), *(large(f"S{number}", 10) for number in range(20)))
     skus = ["L1", *(f"S{number}" for number in range(20)), "L2", "nobody's"]
     found: dict[str, bytes | None] = {}

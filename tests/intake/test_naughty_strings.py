@@ -1,4 +1,4 @@
-"""What was accepted is stored, folded and served as it was: naughty strings, and whatever Hypothesis draws."""
+"""Accepted values are stored, folded and served unchanged: naughty strings, and whatever Hypothesis draws."""
 
 import json
 import re
@@ -35,7 +35,7 @@ VALIDATOR = EventValidator(Config.parse(document()))
 
 
 def is_admitted(sku: str) -> bool:
-    """Whether the door lets a SKU in."""
+    """Whether the validator accepts an SKU."""
     try:
         VALIDATOR.encode(event("catalog", {}, sku=sku), MOMENT, "made")
     except Rejected as error:
@@ -58,7 +58,7 @@ async def read_and_append(shop: Shop, lines: Sequence[bytes]) -> list[pagefold.A
 
 
 async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
-    """Each as a SKU is refused for a reason, or has a page of its own, a history, and comes back as it was, in NFC."""
+    """Each as an SKU is rejected with a reason, or has its own page and history, and comes back unchanged, in NFC."""
     events = [event("catalog", {"family": sku}, sku=sku) for sku in naughty]
     results = await read_and_append(shop, [as_line(each) for each in events])
     assert [result.outcome == "rejected" for result in results] == [not is_admitted(sku) for sku in naughty]
@@ -76,7 +76,7 @@ async def test_naughty_skus(shop: Shop, naughty: list[str]) -> None:
 
 @pytest.mark.parametrize("by_line", [True, False])
 async def test_naughty_values(shop: Shop, naughty: list[str], *, by_line: bool) -> None:
-    """Each as a code, an attribute, a text, a category, a role and a URL is served as it came."""
+    """Each as a code, an attribute, a text, a category, a role and a URL is served unchanged."""
     codes = {f"{number} {text}": [text, {text: text}] for number, text in enumerate(naughty)}
     plain = dict.fromkeys(naughty, "code")
     whole = [event("catalog", {"attributes": plain | codes, "categories": naughty, "family": "all"}, sku="ALL")]
@@ -106,7 +106,7 @@ async def test_naughty_values(shop: Shop, naughty: list[str], *, by_line: bool) 
 
 
 def test_naughty_strings_in_place_of_names(naughty: list[str]) -> None:
-    """Each as a type, source, channel, currency or amount is refused with its place; a few are amounts."""
+    """Each as a type, source, channel, currency or amount is rejected with its path; a few are amounts."""
     price = event("pricing", {"currency": "EUR", "amount": "1"})
     for text in naughty:
         for field in ("type", "source", "channel"):
@@ -123,11 +123,11 @@ def test_naughty_strings_in_place_of_names(naughty: list[str]) -> None:
                 assert re.fullmatch(r"[A-Z]{3}" if name == "currency" else r"[0-9]+(\.[0-9]+)?", text)
 
 
-# --- whatever the door accepts --------------------------------------------------------------------------------
+# --- any valid payload --------------------------------------------------------------------------------
 
 
 async def comes_back(config: Config, value: Any, code: str, drawn: Sequence[DomainEvent]) -> None:  # noqa: ANN401  # JSON
-    """A value and other events, accepted, stored, folded and served: as they were, in pages as the model has them."""
+    """A value and other events, accepted, stored, folded and served: unchanged, in pages equal to the model's."""
     skus = {each.sku for each in drawn}
     payload = {"attributes": {code: value}}
     events = [event("catalog", payload, sku=sku, channel="web-us", source="pim2", version=9) for sku in skus]
@@ -155,7 +155,7 @@ normal_events = some_events.filter(lambda drawn: all(each.sku == normalise_sku(e
 @given(json_values, texts(8), normal_events)
 @settings(max_examples=40)
 async def test_what_is_accepted_comes_back(value: object, code: str, drawn: list[DomainEvent]) -> None:
-    """Any JSON value, floats and nesting included, under any code and SKU (SQLite)."""
+    """Any JSON value, also floats and nested ones, under any code and SKU (SQLite)."""
     with tempfile.TemporaryDirectory() as folder:
         await comes_back(configured(f"sqlite:///{folder}/shop"), value, code, drawn)
 
@@ -171,7 +171,7 @@ async def test_what_is_accepted_comes_back_on_postgres(
 
 
 def test_an_escape_hides_no_repeated_key() -> None:
-    """A colon that is written as an escape does not stand for the one that went with a repeated key."""
+    """An escaped colon does not make up for one that belonged to a repeated key."""
     payload = b'{"attributes":{"a":1,"a":2,"b":"\\u003a"}}'
     with pytest.raises(Rejected, match="'a' is repeated"):
         VALIDATOR.validate(event("catalog", payload))

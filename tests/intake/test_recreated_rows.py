@@ -1,4 +1,4 @@
-"""Rows of tables that were deleted and inserted again, as Debezium tells of them; on both stores."""
+"""Rows that were deleted and inserted again, in Debezium's messages; on both stores."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ DAY = 86_400_000
 
 @pytest.fixture(params=["row", "changed_at"])
 def config(store_url: str, request: pytest.FixtureRequest) -> Config:
-    """The shop with a table of stock. When a row is as it is, the database tells, or a column."""
+    """A shop with a table of stock, whose rows get their version from the database, or from a column."""
     parsed = document(store_url)
     columns = {"sku": "item", "sourceVersion": "row_version", "payload": {"available": "on_hand"}}
     if request.param == "changed_at":
@@ -37,12 +37,12 @@ async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def row(version: int, on_hand: int, sku: str = "A") -> Document:
-    """As a table has it."""
+    """A row of the table."""
     return {"item": sku, "row_version": version, "on_hand": on_hand, "changed_at": f"2026-01-01T00:00:{on_hand:02}Z"}
 
 
 def change(op: str, day: int, before: Document | None = None, after: Document | None = None) -> Document:
-    """What Debezium says of a day."""
+    """A message of Debezium, of one day."""
     origin = {"schema": "public", "table": "stock", "lsn": day + 1, "ts_ms": day * DAY}
     return {"op": op, "before": before, "after": after, "source": origin}
 
@@ -53,12 +53,12 @@ def created(day: int, version: int, on_hand: int, sku: str = "A") -> Document:
 
 
 def updated(day: int, version: int, on_hand: int) -> Document:
-    """It is changed."""
+    """A row is updated."""
     return change("u", day, row(version - 1, 0), row(version, on_hand))
 
 
 def removed(day: int, version: int, on_hand: int) -> Document:
-    """It is deleted."""
+    """A row is deleted."""
     return change("d", day, row(version, on_hand), None)
 
 
@@ -76,18 +76,18 @@ async def head(shop: Shop) -> tuple[int, int]:
 
 
 async def available(shop: Shop) -> Any:  # noqa: ANN401  # JSON
-    """What the page says."""
+    """The stock on the page."""
     await shop.catch_up()
     found = await section(shop, "inventory", sku="A")
     return None if found is None else found["available"]
 
 
 FIRST = (created(1, 5, 3), removed(2, 5, 3))
-"""A row's first life."""
+"""The first life of a row."""
 
 
 async def test_a_row_is_made_again_above_what_sources_may_name(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """The epoch was found, not named: of what an operator has raised that high, too."""
+    """The registry chooses the epoch: also above one that an operator has raised to the sources' maximum."""
     await shop.epochs.raise_epoch("erp", reason="so", operator="kim", epoch=MAX_NAMED_EPOCH)
     assert await post(client, *FIRST) == ["appended"] * 2
     assert await post(client, created(3, 1, 4)) == ["appended"]
@@ -97,10 +97,10 @@ async def test_a_row_is_made_again_above_what_sources_may_name(shop: Shop, clien
 @pytest.mark.parametrize("version", [1, 5, 6])
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("op", ["c", "r"])
-async def test_a_row_that_is_inserted_again_lives(
+async def test_a_row_that_is_inserted_again_counts(
     shop: Shop, client: httpx2.AsyncClient, version: int, op: str, *, together: bool
 ) -> None:
-    """Whatever its version, from its deletion's down; what is said of it then counts, and so does its next deletion."""
+    """Whatever its version, from the deletion's down; its next changes count, and so does its next deletion."""
     again = change(op, 3, None, row(version, 9))
     for messages in [(*FIRST, again)] if together else [FIRST[:1], FIRST[1:], (again,)]:
         assert await post(client, *messages) == ["appended"] * len(messages)
@@ -125,8 +125,8 @@ LIVES = (
 
 
 @pytest.mark.parametrize("first", range(len(LIVES)))
-async def test_what_is_delivered_again_changes_nothing(shop: Shop, client: httpx2.AsyncClient, first: int) -> None:
-    """At least once: whatever part of the past comes again, together or one by one, is a duplicate."""
+async def test_repeated_deliveries_change_nothing(shop: Shop, client: httpx2.AsyncClient, first: int) -> None:
+    """At least once: any part of the past that is delivered again, together or one by one, is a duplicate."""
     assert await post(client, *LIVES) == ["appended"] * len(LIVES)
     assert (await available(shop), await head(shop)) == (6, (2, 2))
     assert await post(client, *LIVES[first:]) == ["duplicate"] * len(LIVES[first:])
@@ -136,15 +136,15 @@ async def test_what_is_delivered_again_changes_nothing(shop: Shop, client: httpx
 
 
 async def test_an_old_creation_is_no_new_life(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A creation that comes again after the deletion, or late, is of before it: the row stays gone."""
+    """A creation that is delivered again after the deletion, or late, occurred before it: the row stays deleted."""
     await post(client, *FIRST)
     assert await post(client, FIRST[0]) == ["duplicate"]
     assert await post(client, created(1, 4, 2)) == ["appended"]
     assert (await available(shop), await head(shop)) == (None, (0, 6))
 
 
-async def test_all_in_one_moment(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """One transaction deletes a row and inserts it: the order tells, and the same creation that comes again is none."""
+async def test_all_at_one_timestamp(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """One transaction deletes and inserts a row: the order decides, and the same creation again changes nothing."""
     life = (created(1, 1, 3), removed(1, 1, 3), created(1, 1, 4))
     assert await post(client, *life) == ["appended"] * 3
     assert (await available(shop), await head(shop)) == (4, (1, 1))
@@ -154,8 +154,8 @@ async def test_all_in_one_moment(shop: Shop, client: httpx2.AsyncClient) -> None
     assert (await available(shop), await head(shop)) == (None, (1, 2))
 
 
-async def test_without_a_moment_the_version_decides(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Where the connector does not tell when a change was made, nothing is proved."""
+async def test_without_a_timestamp_the_version_decides(shop: Shop, client: httpx2.AsyncClient) -> None:
+    """If the connector sends no timestamp of the change, the row is not taken as new."""
     await post(client, *FIRST)
     again = created(3, 1, 9)
     del again["source"]["ts_ms"]
@@ -165,7 +165,7 @@ async def test_without_a_moment_the_version_decides(shop: Shop, client: httpx2.A
 
 
 async def test_a_row_that_is_renamed_and_back(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """A row whose SKU changes ends under the old one; when it comes back there with a low version, it lives there."""
+    """A row whose SKU changes is withdrawn under the old one; if it returns there with a low version, it counts."""
     await post(client, created(1, 5, 3))
     assert await post(client, change("u", 2, row(5, 3), row(1, 3, "B"))) == ["appended"] * 2
     assert await available(shop) is None
@@ -174,7 +174,7 @@ async def test_a_row_that_is_renamed_and_back(shop: Shop, client: httpx2.AsyncCl
 
 
 async def test_an_epoch_that_was_raised_is_entered(shop: Shop, client: httpx2.AsyncClient) -> None:
-    """Where an operator has raised the source, a row that comes again is simply in the new epoch."""
+    """If an operator has raised the source's epoch, an inserted row is in the new epoch."""
     await post(client, *FIRST)
     await shop.epochs.raise_epoch("erp", reason="restored", operator="kim")
     assert await post(client, created(3, 1, 9)) == ["appended"]

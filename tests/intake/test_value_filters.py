@@ -1,4 +1,4 @@
-"""What a shop does not ask for is counted and never kept: by header, by value, and however it is wrong otherwise."""
+"""Filtered requests are counted and never stored: by header, by value, and however invalid they are otherwise."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ TOPICS: Document = {"only_headers": {"X-Shopify-Topic": ["products/create", "pro
 
 
 def configured(url: str = "sqlite:///nowhere", hook: Document | None = None, tables: Document | None = None) -> Config:
-    """The shop with these filters."""
+    """A shop with these filters."""
     parsed = document(url)
     parsed["sources"]["erp"] = {
         "domains": ["pricing"],
@@ -45,13 +45,13 @@ def configured(url: str = "sqlite:///nowhere", hook: Document | None = None, tab
 
 
 def webhook(*rows: Document, **more: object) -> list[ParsedPart]:
-    """What a webhook says, of which only some items count."""
+    """A webhook of which only some items count."""
     reader = WebhookReader(configured(hook=ONLY_HOOK), "erp")
     return found_in(reader, delivery(*rows, **more))
 
 
 def table(message: object) -> list[type]:
-    """What a change of a table says, of which only some rows count."""
+    """A CDC message of which only some rows count."""
     reader = DebeziumReader(configured(tables=ONLY_TABLES), "erp")
     return [type(each) for each in found_in(reader, json.dumps(message).encode())]
 
@@ -70,11 +70,11 @@ def table(message: object) -> list[type]:
     ],
 )
 def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
-    """Exactly one of those that are declared, and at each of the paths; what does not count may be wrong at will."""
+    """It equals one of the declared values, at every path; an ignored item may be invalid."""
     [found] = webhook(row("A", status=status), kind="product")
     assert isinstance(found, PartialEvent) is counts
     for wrong in (row(None, status="draft"), row("A", "free", status="draft"), {}, 7):
-        [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # an item that is none
+        [found] = webhook(wrong, kind="product")  # type: ignore[arg-type]  # not a valid item
         assert isinstance(found, IgnoredMessage)
         assert found.cause == "filter"
     [found] = webhook(row("A", status="publish"), kind="order")
@@ -83,8 +83,8 @@ def test_an_item_counts_by_its_value(status: object, *, counts: bool) -> None:
     assert isinstance(found, RejectedPart)
 
 
-def test_a_withdrawal_counts_as_anything_else() -> None:
-    """What does not count takes nothing back."""
+def test_a_withdrawal_is_filtered_too() -> None:
+    """An ignored item withdraws nothing."""
     settings = ONLY_HOOK | {"withdrawals": {"gone": [True]}}
     reader = WebhookReader(configured(hook=settings), "erp")
     body = delivery(row("A", gone=True, status="draft"), row("A", gone=True, status="publish"), kind="product")
@@ -95,7 +95,7 @@ def test_a_withdrawal_counts_as_anything_else() -> None:
 
 
 def priced(sku: str, kind: object, **more: object) -> Document:
-    """A row of a table with several lists of prices."""
+    """A row of a table with several price lists."""
     return {"item": sku, "price": "1.00", "list": kind, **more}
 
 
@@ -121,12 +121,12 @@ def priced(sku: str, kind: object, **more: object) -> Document:
     ],
 )
 def test_a_row_counts_by_its_columns(message: Document, found: list[type]) -> None:
-    """One that no longer does is withdrawn; whether a deleted one did is not guessed from its key."""
+    """A row that no longer counts is withdrawn; of a deleted one, the key alone does not say whether it counted."""
     assert table(message) == found
 
 
 async def test_a_delivery_counts_by_its_headers(store_url: str) -> None:
-    """An order that was sent to the wrong address is not even read: no customer is in dead letters, nor in the log."""
+    """A request to the wrong address is not parsed: its personal data is neither in dead letters nor in the log."""
     order = b'{"customer":{"name":"Erika Mustermann"}} no JSON'
     async with pagefold.open(configured(store_url, TOPICS, TOPICS)) as shop, sender(shop) as client:
         for via in ("webhooks", "cdc"):
@@ -141,7 +141,7 @@ async def test_a_delivery_counts_by_its_headers(store_url: str) -> None:
 
 
 async def samples(shop: Shop) -> dict[tuple[str, str], float]:
-    """What `/metrics` says of what was delivered and is no event."""
+    """The metrics of requests that became no events."""
     service = service_of(shop, environment=ENVIRONMENT)
     found: dict[tuple[str, str], float] = {}
     for line in (await exposition(service)).decode().splitlines():
@@ -152,8 +152,8 @@ async def samples(shop: Shop) -> dict[tuple[str, str], float]:
     return found
 
 
-async def test_what_no_longer_counts_is_resolved_by_a_retry(store_url: str) -> None:
-    """A filter that comes later, by value or by header, resolves the letters of what it passes over."""
+async def test_a_retry_resolves_what_a_filter_ignores(store_url: str) -> None:
+    """A filter that is added later, by value or by header, resolves the dead letters that it ignores."""
     async with pagefold.open(configured(store_url)) as shop, sender(shop) as client:
         topic = {"x-shopify-topic": "orders/create"}
         assert await outcomes_in(client, "webhooks", delivery(row("A", "free", status="draft")), **topic) == ["kept"]
@@ -183,8 +183,8 @@ async def test_what_no_longer_counts_is_resolved_by_a_retry(store_url: str) -> N
         ("cdc", {"only": {"list": 7}}, "only.list", "expected the values to accept"),
     ],
 )
-def test_a_filter_that_cannot_be_meant_is_named(part: str, settings: Any, key: str, problem: str) -> None:  # noqa: ANN401  # what a file may hold
-    """Where it stands, and what would be right."""
+def test_an_invalid_filter_is_an_error(part: str, settings: Any, key: str, problem: str) -> None:  # noqa: ANN401  # what a file may hold
+    """The error names its key, and says what would be valid."""
     with pytest.raises(ConfigurationError) as caught:
         configured(**{"hook" if part == "webhook" else "tables": settings})
     assert caught.value.key == f"sources.erp.{part}.{key}"

@@ -1,4 +1,4 @@
-"""Webhooks of any form: what the declared paths find is an event, and what they do not find has its reason."""
+"""Webhooks of any form: what the declared paths select becomes events; what they miss has a reason."""
 
 import json
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ DELIVERY: Document = {
 
 
 def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
-    """The shop with webhooks of one source."""
+    """A shop with webhooks of one source."""
     webhook = {"secret_variables": ["S"], "paths": PATHS, "constants": CONSTANTS} | settings
     parsed = document()
     parsed["sources"][source] = {"domains": domains.split(), "webhook": webhook}
@@ -45,17 +45,17 @@ def configured(source: str = "erp", domains: str = "pricing", **settings: object
 
 
 def reader(**settings: object) -> WebhookReader:
-    """The deliveries of the source erp."""
-    return WebhookReader(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+    """The reader of the source erp."""
+    return WebhookReader(configured(**settings), "erp")  # type: ignore[arg-type]  # settings of any type
 
 
 def read(delivery: object, **settings: object) -> list[ParsedPart]:
-    """What a delivery says."""
+    """The parts of a body."""
     return found_in(reader(**settings), json.dumps(delivery).encode())
 
 
 def events_in(found: Sequence[ParsedPart]) -> list[DomainEvent]:
-    """The events among it."""
+    """The events among them."""
     return [each.event for each in found if isinstance(each, PartialEvent)]
 
 
@@ -67,20 +67,20 @@ def only(found: Sequence[ParsedPart]) -> DomainEvent:
 
 
 def payload_of(event: DomainEvent) -> object:
-    """The payload, which came as JSON."""
+    """The payload, decoded."""
     assert isinstance(event.payload, bytes)
     return json.loads(event.payload)
 
 
 def reason(found: Sequence[ParsedPart]) -> str:
-    """Why there is none."""
+    """The reason why the part is not an event."""
     [one] = found
     assert isinstance(one, RejectedPart), one
     return str(one.rejection)
 
 
 def test_the_paths_find_the_parts_of_an_event() -> None:
-    """Members by their names, elements by their index, and what is the same in every delivery."""
+    """Members by name, elements by index, and constants."""
     event = only(read(DELIVERY))
     assert (event.type, event.sku, event.channel, event.source) == ("pricing", "TSHIRT-M", "*", "erp")
     assert (event.source_version, event.occurred_at.isoformat()) == (17, "2026-01-01T00:00:00-05:00")
@@ -91,8 +91,8 @@ def test_the_paths_find_the_parts_of_an_event() -> None:
     )
 
 
-def test_what_is_null_or_not_there_is_left_out() -> None:
-    """Missing is neither zero nor false, and what an event must have is required."""
+def test_null_and_missing_values_are_left_out() -> None:
+    """A missing value is neither zero nor false, and a required one is required."""
     bare = {name: value for name, value in DELIVERY.items() if name != "taxed"}
     assert only(read(DELIVERY | {"taxed": None})).payload == only(read(bare)).payload
     for changes, problem in (
@@ -105,8 +105,8 @@ def test_what_is_null_or_not_there_is_left_out() -> None:
         assert reason(read(DELIVERY | changes)).startswith(problem)
 
 
-def test_parts_may_have_paths_that_are_plain_otherwise() -> None:
-    """The domain, where the source has several, the channel and the identifiers."""
+def test_other_fields_may_have_paths() -> None:
+    """The domain, if the source has several, the channel and the identifiers."""
     paths = PATHS | {"type": "kind", "channel": "shop", "id": "id", "correlationId": "trace"}
     delivery = DELIVERY | {"kind": "pricing", "shop": "web-de"}
     event = only(read(delivery, domains="pricing inventory", paths=paths))
@@ -120,8 +120,8 @@ def test_parts_may_have_paths_that_are_plain_otherwise() -> None:
     assert only(read(DELIVERY, paths=paths)).channel == "*"
 
 
-def test_a_whole_payload_has_one_path() -> None:
-    """As it is written; a null there withdraws, and a payload that is missing is required."""
+def test_a_complete_payload_has_one_path() -> None:
+    """Unchanged; a null there withdraws, and a missing payload is an error."""
     paths = {name: path for name, path in PATHS.items() if name != "payload"} | {"payload": "state"}
     whole = {"paths": paths, "constants": {}}
     assert only(read(DELIVERY | {"state": {"amount": "1", "currency": "EUR"}}, **whole)).payload == (
@@ -132,7 +132,7 @@ def test_a_whole_payload_has_one_path() -> None:
 
 
 def test_the_items_of_a_delivery_are_events_of_their_own() -> None:
-    """Paths start at the item, or at the delivery; an item that is none leaves the others alone."""
+    """Paths start at the item, or at the body; an invalid item leaves the others alone."""
     paths = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.updated_at", "payload": {"amount": "price"}}
     found = read(DELIVERY | {"variants": [*DELIVERY["variants"], {"price": "1"}]}, items="variants", paths=paths)
     assert [each.sku for each in events_in(found)] == ["TSHIRT-M", "TSHIRT-L"]
@@ -157,16 +157,16 @@ def test_the_items_of_a_delivery_are_events_of_their_own() -> None:
         ("1970-01-01T00:00:00Z", 0),
     ],
 )
-def test_a_moment_may_stand_for_a_version(moment: str, version: int) -> None:
-    """In microseconds since 1970, whatever the offset; the same path may say when it occurred."""
+def test_a_timestamp_may_be_the_version(moment: str, version: int) -> None:
+    """In microseconds since 1970, whatever the offset; the same path may give `occurredAt`."""
     paths = PATHS | {"sourceVersion": "updated_at"}
     event = only(read(DELIVERY | {"updated_at": moment}, paths=paths, version="moment"))
     assert event.source_version == version
     assert event.occurred_at.isoformat() == moment.replace("Z", "+00:00")
 
 
-def test_a_version_that_is_no_moment_is_refused() -> None:
-    """A number is not taken for a moment, nor one without its offset, and a missing one is required."""
+def test_a_version_that_is_no_timestamp_is_rejected() -> None:
+    """A number is no timestamp, nor is one without an offset, and a missing one is an error."""
     for moment, problem in ((17, "expected a timestamp"), ("2026-01-01T00:00:00", ""), (None, "is required")):
         found = reason(read(DELIVERY | {"revision": moment}, version="moment"))
         assert found.startswith(f"sourceVersion: {problem}")
@@ -177,7 +177,7 @@ def test_a_version_that_is_no_moment_is_refused() -> None:
     [("removed", True), (7, True), (False, True), (0, False), (7.0, False), ("updated", False), (None, False)],
 )
 def test_a_declared_value_withdraws(action: object, *, withdrawn: bool) -> None:
-    """Exactly one of those that are declared, at its path, whatever else the item has."""
+    """One of the declared values, at its path, whatever else the item has."""
     withdrawals = {"event.action": ["removed", 7, False]}
     event = only(read(DELIVERY | {"event": {"action": action}}, withdrawals=withdrawals))
     assert (event.payload is None) is withdrawn
@@ -186,7 +186,7 @@ def test_a_declared_value_withdraws(action: object, *, withdrawn: bool) -> None:
 
 
 def test_a_delivery_may_withdraw_all_of_its_items() -> None:
-    """By a path that starts at the delivery."""
+    """By a path that starts at the body."""
     settings: Document = {"items": "variants", "withdrawals": {"$.action": ["removed"]}}
     paths = {"sku": "sku", "sourceVersion": "$.revision", "occurredAt": "$.updated_at", "payload": {"amount": "price"}}
     found = read(DELIVERY | {"action": "removed"}, paths=paths, **settings)
@@ -194,7 +194,7 @@ def test_a_delivery_may_withdraw_all_of_its_items() -> None:
 
 
 def test_money_stays_text() -> None:
-    """A price that came as a number is none, and the door says so."""
+    """A price that is a number is rejected by the validator."""
     event = only(read(DELIVERY | {"variants": [{"sku": "A", "price": 149.90}]}))
     with pytest.raises(Rejected, match=r"payload.amount: .* money is a decimal string"):
         EventValidator(configured()).validate(event)
@@ -213,8 +213,8 @@ def test_money_stays_text() -> None:
         (b"null", "is required"),
     ],
 )
-def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) -> None:
-    """What is no JSON, or JSON of another form, is told from what is merely incomplete."""
+def test_an_unreadable_body_has_a_reason(body: bytes, problem: str) -> None:
+    """Invalid JSON, or JSON of another form, is distinguished from an incomplete item."""
     assert problem in reason(found_in(reader(), body))
 
 
@@ -235,8 +235,8 @@ def test_a_delivery_that_says_nothing_has_its_reason(body: bytes, problem: str) 
         ({"domains": "pricing media"}, f"{KEY}.paths.type", "is required: name its column"),
     ],
 )
-def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Document, key: str, problem: str) -> None:
-    """It is found before the first delivery comes, and named by its key."""
+def test_an_invalid_path_is_an_error_of_the_configuration(settings: Document, key: str, problem: str) -> None:
+    """It is found at the start, and names its key."""
     with pytest.raises(ConfigurationError) as caught:
         WebhookReader(configured(**settings), "erp")
     assert caught.value.key == key
@@ -244,7 +244,7 @@ def test_paths_that_cannot_work_are_a_fault_of_the_configuration(settings: Docum
 
 
 def test_a_source_without_webhooks_has_none() -> None:
-    """Its deliveries cannot be read."""
+    """Its webhooks cannot be read."""
     with pytest.raises(ConfigurationError, match=r"sources.pim.webhook: is required"):
         WebhookReader(configured(), "pim")
 
@@ -257,7 +257,7 @@ READERS = [
 
 @given(delivery=st.dictionaries(st.sampled_from([*DELIVERY, "0"]), json_values), body=st.binary(max_size=40))
 def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
-    """Any JSON, and any bytes, are events or a reason why they are none."""
+    """Any JSON, and any bytes, are events or a reason why they are not."""
     for reader in READERS:
         for text in (json.dumps(delivery).encode(), json.dumps(DELIVERY | delivery).encode(), body):
             assert all(isinstance(each, PartialEvent | RejectedPart) for each in found_in(reader, text))
@@ -281,13 +281,13 @@ def test_no_delivery_is_an_error(delivery: Document, body: bytes) -> None:
     ],
 )
 def test_a_path_leads_to_members_and_elements(path: str, value: object) -> None:
-    """And nowhere else: no index counts from behind, and no text has any."""
+    """No index is negative, and no text has elements."""
     whole = {"a": [{"0": 1, "": 2}], "b": None, "c": "text"}
     assert value_at(whole, path.split(".")) == value
 
 
 def test_naughty_strings_come_through() -> None:
-    """Each as a SKU and as a text of the payload."""
+    """Each as an SKU and as a text of the payload."""
     paths = {"sku": "sku", "sourceVersion": "v", "occurredAt": "at", "payload": {"attributes": {"name": "name"}}}
     reader = WebhookReader(configured("pim", "catalog", paths=paths, constants={}), "pim")
     for text in json.loads(data_file("naughty", "blns.json").read_bytes()):

@@ -1,4 +1,4 @@
-"""Signatures of webhooks: what a source signed is taken, and nothing else, whatever the headers hold."""
+"""Webhook signatures: what a source signed is accepted, and nothing else, whatever the headers contain."""
 
 import base64
 import hashlib
@@ -31,16 +31,16 @@ def verifier(settings: WebhookConfig, environment: Mapping[str, str] = ENVIRONME
 
 
 def standard(*names: str) -> SignatureVerifier:
-    """Standard Webhooks, by the secrets in these variables."""
+    """Standard Webhooks, with the secrets in these variables."""
     return verifier(WebhookConfig(secret_variables=list(names)))
 
 
 def plain(
     header: str = "X-Shopify-Hmac-Sha256", encoding: str = "base64", secrets: Sequence[str] = ("PLAIN",)
 ) -> SignatureVerifier:
-    """One header, by the plain secrets in these variables."""
+    """A plain HMAC header, with the secrets in these variables."""
     settings = {"secret_variables": list(secrets), "scheme": "hmac-sha256", "header": header, "encoding": encoding}
-    return verifier(WebhookConfig(**settings))  # type: ignore[arg-type]  # the test's own words
+    return verifier(WebhookConfig(**settings))  # type: ignore[arg-type]  # the test's own values
 
 
 def signed(secret: str = NEW, body: bytes = BODY, moment: datetime = NOW) -> dict[str, str]:
@@ -57,10 +57,10 @@ def raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-def fault(
+def error_of(
     signatures: SignatureVerifier, headers: dict[str, str], body: bytes = BODY, now: datetime = NOW
 ) -> Rejected | None:
-    """Why they do not sign the body; None when they do."""
+    """Why they do not sign the body; None if they do."""
     try:
         signatures.check(raw(headers), body, now)
     except Rejected as refused:
@@ -72,36 +72,36 @@ def fault(
 
 
 @given(body=st.text().map(str.encode), secret=st.binary(min_size=24, max_size=64), padded=st.booleans())
-def test_what_the_library_signs_is_taken(body: bytes, secret: bytes, *, padded: bool) -> None:
-    """Any body, signed with any secret, with the padding of its base64 or without."""
+def test_what_the_library_signs_is_accepted(body: bytes, secret: bytes, *, padded: bool) -> None:
+    """Any body, signed with any secret, with the base64 padding or without."""
     text = "whsec_" + base64.b64encode(secret).decode()
     environment = {"S": text if padded else text.rstrip("=")}
     signatures = verifier(WebhookConfig(secret_variables=["S"]), environment)
-    assert fault(signatures, signed(text, body), body) is None
-    assert fault(signatures, signed(text, body), body + b" ") is not None
+    assert error_of(signatures, signed(text, body), body) is None
+    assert error_of(signatures, signed(text, body), body + b" ") is not None
 
 
-def test_bytes_that_are_no_text_can_be_signed() -> None:
-    """The signature is over the bytes as they came."""
+def test_binary_bodies_can_be_signed() -> None:
+    """The signature is over the bytes as sent."""
     body = b"\xff\x00"
     digest = hmac.digest(b"n" * 32, b"msg_1.%d." % NOW.timestamp() + body, "sha256")
     headers = signed() | {"webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
-    assert fault(standard("NEW"), headers, body) is None
+    assert error_of(standard("NEW"), headers, body) is None
 
 
 def test_two_secrets_count_while_one_replaces_the_other() -> None:
-    """A delivery is taken when either of them signed it, and when both did, in whichever order."""
+    """A request is accepted when either secret signed it, and when both did, in either order."""
     both = signed() | {"webhook-signature": f"{signed(OLD)['webhook-signature']} {signed(NEW)['webhook-signature']}"}
     for headers in (signed(OLD), signed(NEW), both):
-        assert fault(standard("NEW", "OLD"), headers) is None
-    assert fault(standard("NEW"), both) is None
-    assert str(fault(standard("NEW"), signed(OLD))) == "webhook-signature: does not match"
+        assert error_of(standard("NEW", "OLD"), headers) is None
+    assert error_of(standard("NEW"), both) is None
+    assert str(error_of(standard("NEW"), signed(OLD))) == "webhook-signature: does not match"
 
 
 @pytest.mark.parametrize("seconds", [-301, -300, -299, 0, 299, 300, 301])
 def test_a_signature_counts_for_five_minutes(seconds: int) -> None:
-    """Before and after the moment that it signs: what was listened to cannot be played again later."""
-    refused = fault(standard("NEW"), signed(), now=NOW + timedelta(seconds=seconds))
+    """Before and after the signed timestamp: a recorded request cannot be replayed later."""
+    refused = error_of(standard("NEW"), signed(), now=NOW + timedelta(seconds=seconds))
     assert (refused is None) is (abs(seconds) <= TOLERANCE.total_seconds())
     if refused is not None:
         assert refused.path == "webhook-timestamp"
@@ -132,15 +132,15 @@ def test_a_signature_counts_for_five_minutes(seconds: int) -> None:
         pytest.param("webhook-signature", "v1,AAAA " * MAX_SIGNATURES + signed()["webhook-signature"], id="too many"),
     ],
 )
-def test_headers_that_sign_nothing_are_refused(name: str, value: str) -> None:
-    """Whatever is wrong with them is a plain refusal, which names a header."""
-    refused = fault(standard("NEW"), signed() | {name: value})
+def test_invalid_headers_are_refused(name: str, value: str) -> None:
+    """Whatever is wrong with them, the error names a header."""
+    refused = error_of(standard("NEW"), signed() | {name: value})
     assert refused is not None
     assert refused.path.startswith("webhook-")
 
 
-def test_a_header_that_is_missing_or_stands_twice_is_refused() -> None:
-    """Each of the three has to be there, once."""
+def test_a_missing_or_repeated_header_is_refused() -> None:
+    """Each of the three must be present, once."""
     for name in signed():
         headers = raw({key: value for key, value in signed().items() if key != name})
         with pytest.raises(Rejected, match=f"{name}: is required"):
@@ -155,7 +155,7 @@ def test_a_header_that_is_missing_or_stands_twice_is_refused() -> None:
     scheme=st.sampled_from(["standard", "base64", "hex"]),
 )
 def test_no_bytes_are_an_error(values: dict[str, bytes], body: bytes, scheme: str) -> None:
-    """Any bytes in the headers are refused, and nothing else happens."""
+    """Any bytes in the headers are refused, without another error."""
     signatures = standard("NEW", "OLD") if scheme == "standard" else plain("webhook-signature", scheme)
     with pytest.raises(Rejected):
         signatures.check([(name.encode(), value) for name, value in values.items()], body, NOW)
@@ -166,21 +166,21 @@ def test_no_bytes_are_an_error(values: dict[str, bytes], body: bytes, scheme: st
 
 @given(body=st.binary())
 def test_a_plain_header_in_either_encoding(body: bytes) -> None:
-    """As Shopify sends it, in base64, and in hex, in small letters or capitals."""
+    """As Shopify sends it, in base64, and in hex, in lower or upper case."""
     digest = hmac.new("hush, große".encode(), body, hashlib.sha256)
     inside = base64.b64encode(digest.digest()).decode()
-    assert fault(plain(), {"X-Shopify-Hmac-SHA256": inside}, body) is None
-    assert fault(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest()}, body) is None
-    assert fault(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest().upper()}, body) is None
+    assert error_of(plain(), {"X-Shopify-Hmac-SHA256": inside}, body) is None
+    assert error_of(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest()}, body) is None
+    assert error_of(plain(encoding="hex"), {"x-shopify-hmac-sha256": digest.hexdigest().upper()}, body) is None
     for signatures, given_value in ((plain(encoding="hex"), inside), (plain(), digest.hexdigest()), (plain(), "ü")):
-        refused = fault(signatures, {"x-shopify-hmac-sha256": given_value}, body)
+        refused = error_of(signatures, {"x-shopify-hmac-sha256": given_value}, body)
         assert str(refused) == "X-Shopify-Hmac-Sha256: does not match"
-    assert str(fault(plain(), {}, body)) == "X-Shopify-Hmac-Sha256: is required"
+    assert str(error_of(plain(), {}, body)) == "X-Shopify-Hmac-Sha256: is required"
 
 
 @pytest.mark.parametrize("encoding", ["base64", "hex"])
 def test_either_of_two_plain_secrets_counts(encoding: str) -> None:
-    """In whichever order they are named; a secret that is not named, or no longer, signs nothing."""
+    """In either order; a secret that is not configured, or no longer, is not accepted."""
     digests = {name: hmac.digest(ENVIRONMENT[name].encode(), BODY, hashlib.sha256) for name in ("PLAIN", "NEXT", "OLD")}
     headers = {
         name: {"X-Shopify-Hmac-Sha256": base64.b64encode(digest).decode() if encoding == "base64" else digest.hex()}
@@ -188,13 +188,13 @@ def test_either_of_two_plain_secrets_counts(encoding: str) -> None:
     }
     for secrets in (("PLAIN", "NEXT"), ("NEXT", "PLAIN")):
         signatures = plain(encoding=encoding, secrets=secrets)
-        assert [fault(signatures, headers[name]) for name in secrets] == [None, None]
-        assert str(fault(signatures, headers["OLD"])) == "X-Shopify-Hmac-Sha256: does not match"
-    assert str(fault(plain(encoding=encoding, secrets=("NEXT",)), headers["PLAIN"])).endswith("does not match")
+        assert [error_of(signatures, headers[name]) for name in secrets] == [None, None]
+        assert str(error_of(signatures, headers["OLD"])) == "X-Shopify-Hmac-Sha256: does not match"
+    assert str(error_of(plain(encoding=encoding, secrets=("NEXT",)), headers["PLAIN"])).endswith("does not match")
 
 
-def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
-    """As Akeneo sends it, in a header of its own: it counts for five minutes, and is not to be changed."""
+def test_a_timestamp_may_be_signed_before_the_body() -> None:
+    """As Akeneo sends it, in a header of its own: it is valid for five minutes, and cannot be changed."""
     settings = WebhookConfig(
         secret_variables=["PLAIN"],
         scheme="hmac-sha256",
@@ -206,15 +206,15 @@ def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
     moment = str(int(NOW.timestamp()))
     digest = hmac.new("hush, große".encode(), f"{moment}.".encode() + BODY, hashlib.sha256).hexdigest()
     headers = {"X-Akeneo-Request-Signature": digest, "X-Akeneo-Request-Timestamp": moment}
-    assert fault(signatures, headers) is None
-    late = fault(signatures, headers, now=NOW + TOLERANCE + timedelta(seconds=1))
+    assert error_of(signatures, headers) is None
+    late = error_of(signatures, headers, now=NOW + TOLERANCE + timedelta(seconds=1))
     assert str(late) == "X-Akeneo-Request-Timestamp: is too far in the past; at most 5 minutes are allowed"
     for value, problem in (
         ("", "is required"),
         ("soon", "is not a number of seconds"),
         (str(int(moment) + 1), "does not match"),
     ):
-        refused = fault(signatures, headers | {"X-Akeneo-Request-Timestamp": value})
+        refused = error_of(signatures, headers | {"X-Akeneo-Request-Timestamp": value})
         assert problem in str(refused)
 
 
@@ -233,7 +233,7 @@ def test_a_moment_may_be_signed_in_front_of_the_body() -> None:
     ],
 )
 def test_a_secret_that_cannot_be_used_is_named(value: str | None, problem: str) -> None:
-    """The server does not start without its secrets, and does not tell what the environment has in their place."""
+    """The server does not start without its secrets, and does not print what the environment has instead."""
     environment = {} if value is None else {"ERP_SECRET": value}
     with pytest.raises(ConfigurationError, match=problem) as caught:
         verifier(WebhookConfig(secret_variables=["ERP_SECRET"]), environment)

@@ -1,6 +1,6 @@
 """Plants bugs in a copy of the source and runs the tests that must find them: `python -m tests.planted_bugs [NAME …]`.
 
-Prints a line a bug. Fails when one of them is not found, or does not fit into the source.
+Prints a line per bug. Fails if one is not found, or does not fit the source.
 """
 
 import argparse
@@ -15,17 +15,17 @@ from pathlib import Path
 from tests.planted_bugs.catalogue import ROOT, PlantedBug, planted_bugs
 
 SECONDS_OF_A_TEST = 120
-"""How long one test may take: a bug that makes it wait for ever is found."""
+"""Seconds for one test: a bug that makes it hang is found."""
 
 SECONDS = 900
-"""How long the tests of one bug may take together."""
+"""Seconds for all tests of one bug."""
 
 FOUND = 1
-"""The exit code of pytest when tests have failed; a greater one when they could not run, one below 0 when it died."""
+"""The exit code of pytest if tests failed; it is greater if they could not run, and below 0 if it died."""
 
 
 def copied(place: Path) -> Path:
-    """A copy of what is under version control, changed or not."""
+    """A copy of the working tree, without ignored files."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
     for name in listed.stdout.splitlines():
         target = place / name
@@ -35,7 +35,7 @@ def copied(place: Path) -> Path:
 
 
 def is_found(bug: PlantedBug, tree: Path) -> bool:
-    """Whether the tests fail with the bug in the tree, which is as it was afterwards."""
+    """Whether the tests fail with the bug in the tree, which is restored afterwards."""
     before = {file: file.read_text("utf-8") for file in bug.planted(tree)}
     _write(bug.planted(tree))
     options = ("-x", "-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={SECONDS_OF_A_TEST}")
@@ -58,7 +58,7 @@ def _write(texts: Mapping[Path, str]) -> None:
 
 
 def main() -> int:
-    """All bugs, or those that are named."""
+    """All bugs, or the named ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these bugs")
     names = parser.parse_args().names

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class PlantedBug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One replacement. `old` occurs exactly once in each of the files; of the tests in `found_by` one must fail."""
+    """One replacement. `old` occurs exactly once in each of the files; one of the tests in `found_by` must fail."""
 
     name: str
     files: list[str]
@@ -17,7 +17,7 @@ class PlantedBug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     found_by: list[str]
 
     def planted(self, tree: Path) -> dict[Path, str]:
-        """The texts of the files in a tree with the bug in them. Raises `ValueError` where it does not fit."""
+        """The texts of a tree's files with the bug. Raises `ValueError` if it does not fit."""
         return {tree / name: self._planted(name, (tree / name).read_text("utf-8")) for name in self.files}
 
     def _planted(self, name: str, text: str) -> str:

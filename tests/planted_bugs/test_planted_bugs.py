@@ -1,4 +1,4 @@
-"""The catalogue of planted bugs fits the source. Whether tests find them, `scripts/planted-bugs` tells."""
+"""The catalogue of planted bugs fits the source. `scripts/planted-bugs` checks that the tests find them."""
 
 import pytest
 
@@ -9,13 +9,13 @@ FEWEST = 40
 
 
 def test_there_are_enough() -> None:
-    """Forty at least, each under a name of its own."""
+    """At least forty, each with a unique name."""
     assert len({bug.name for bug in BUGS}) == len(BUGS) >= FEWEST
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
 def test_a_bug_fits_the_source(bug: PlantedBug) -> None:
-    """Its text stands in its files once, it changes something, and the tests that find it exist."""
+    """Its text occurs once in each file, it changes something, and its tests exist."""
     assert bug.planted(ROOT)
     assert bug.old != bug.new
     for test in bug.found_by:

@@ -1,4 +1,4 @@
-"""The fold and the splice: any delivery of the same events gives the same bytes, those of the model."""
+"""The fold and the splicer: any delivery of the same events gives the same bytes, equal to the model's."""
 
 import json
 import tempfile
@@ -55,7 +55,7 @@ SPLICER = Splicer(DOMAINS, CONFIG.resolved_channels)
 
 
 def heads_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mapping[str, DecodedEvent]]:
-    """By SKU, the heads of one domain's streams, whatever the order of the events."""
+    """By SKU, the heads of one domain's streams, in any order of events."""
     payload_type = next(each.payload for each in DOMAINS if each.name == domain)
     heads: dict[str, dict[str, DecodedEvent]] = {}
     for each in history:
@@ -72,7 +72,7 @@ def heads_of(history: Sequence[DomainEvent], domain: str) -> Mapping[str, Mappin
 
 
 def sections_of(history: Sequence[DomainEvent]) -> list[Section]:
-    """Every section, by the pure fold alone."""
+    """Every section, by the pure fold only."""
     sections: list[Section] = []
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
@@ -96,7 +96,7 @@ def spliced(sections: Sequence[Section]) -> dict[tuple[str, str], bytes | None]:
 
 
 def modelled(history: Sequence[DomainEvent], config: Config = CONFIG) -> dict[tuple[str, str], bytes | None]:
-    """Every page that there must be."""
+    """Every page that is expected."""
     model = a_model(config)
     for each in history:
         model.submit(as_document(each))
@@ -108,8 +108,8 @@ def modelled(history: Sequence[DomainEvent], config: Config = CONFIG) -> dict[tu
 
 @given(st.data())
 @settings(max_examples=120)
-def test_the_fold_gives_what_the_model_gives(data: st.DataObject) -> None:
-    """From the heads of any history, in any order, the same pages as those kept in plain dictionaries."""
+def test_the_fold_gives_the_pages_of_the_model(data: st.DataObject) -> None:
+    """From the heads of any history, in any order, the fold gives the model's pages."""
     history = data.draw(histories(SKUS[:3]))
     order = data.draw(st.permutations(history))
     assert spliced(sections_of(order)) == modelled(history)
@@ -118,7 +118,7 @@ def test_the_fold_gives_what_the_model_gives(data: st.DataObject) -> None:
 @given(histories(SKUS[:2], largest=12), st.data())
 @settings(max_examples=60)
 def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent], data: st.DataObject) -> None:
-    """The sections affected by a change are the same, folded from the needed heads alone or from all."""
+    """The sections affected by a change are the same, folded from the needed heads or from all."""
     whole = {section[:3]: section for section in sections_of(history)}
     for domain in DOMAINS:
         fold = DomainFold(domain, CONFIG.resolved_channels)
@@ -137,8 +137,8 @@ def test_a_fold_of_some_channels_is_part_of_the_whole(history: list[DomainEvent]
         assert {(sku, channel) for sku, channel in named if channel != "*"} <= reached
 
 
-def test_a_misfit_names_its_stream() -> None:
-    """A statement for the channel that does not suit it is named by the suffix of its stream, with the reason."""
+def test_an_event_that_does_not_fit_names_its_stream() -> None:
+    """An event that does not fit the channel is named by the suffix of its stream, with the reason."""
     fold = DomainFold(DOMAINS[1], CONFIG.resolved_channels)
     heads = heads_of([price("1.00", currency="USD")], "pricing")["TSHIRT-M"]
     moved = {"/web-de/pricing/erp": heads["/*/pricing/erp"]}
@@ -166,18 +166,18 @@ def test_plans_serve_many_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
             assert fold.fold("C", heads, channels).channels is compiled._channels
 
 
-# --- the whole way --------------------------------------------------------------------------------------
+# --- from events to pages --------------------------------------------------------------------------------------
 
 
 @st.composite
 def delivered(draw: st.DrawFn) -> tuple[list[DomainEvent], Delivery]:
-    """A history, and a way in which it arrives."""
+    """A history, and a way to deliver it."""
     history = draw(histories())
     return history, draw(deliveries(history))
 
 
 async def arrives(config: Config, delivery: Delivery) -> dict[tuple[str, str], bytes | None]:
-    """The pages of a shop to which events were delivered."""
+    """The pages of a shop after the delivery."""
     async with pagefold.open(config) as shop:
         for batch, folds in zip(*delivery, strict=True):
             results = await shop.append(batch)
@@ -214,13 +214,13 @@ async def test_any_delivery_gives_the_pages_of_the_model_on_postgres(
     assert await arrives(config, delivery) == modelled(history, config)
 
 
-# --- the splice -------------------------------------------------------------------------------------------
+# --- the splicer -------------------------------------------------------------------------------------------
 
 
 @given(histories(SKUS[:2]))
 @settings(max_examples=80)
 def test_the_splice_is_json(history: list[DomainEvent]) -> None:
-    """Spliced without parsing, a page is the JSON document that one would have put together, keys in order."""
+    """Spliced without parsing, a page equals the encoded JSON document, keys in order."""
     sections = sections_of(history)
     for (sku, channel), page in spliced(sections).items():
         assert page is not None
@@ -247,14 +247,14 @@ def test_the_splice_is_json(history: list[DomainEvent]) -> None:
 
 @given(st.dictionaries(texts(5), st.sampled_from(["%b", "%", "%%s", "}{", '"}{"', "{}", "\\", '"'])))
 def test_the_splice_leaves_bodies_alone(attributes: dict[str, str]) -> None:
-    """Nothing in a body, not even what looks like a part of the template, changes the page around it."""
+    """Nothing in a body, not even text like the template's, changes the page around it."""
     [section, *_] = sections_of([event("catalog", {"attributes": attributes})])
     [page] = spliced([section]).values()
     assert page is not None
     assert orjson.loads(page)["catalog"]["attributes"] == attributes
 
 
-def test_sections_of_a_domain_that_is_gone_are_not_shown() -> None:
+def test_sections_of_a_removed_domain_are_not_shown() -> None:
     """Rows of a removed domain change no page, however many there are."""
     sections = sections_of([event("catalog", {"family": "shirts"}), event("media", {"assets": [{"url": "a.webp"}]})])
     rows = [row[2:8] for row in sections if row.channel == "web-de"]
@@ -273,7 +273,7 @@ def test_sections_of_a_domain_that_is_gone_are_not_shown() -> None:
 @example(Stream("%2F", "%25", "/", "%"))
 @example(Stream("%252F", "%2f", "", "*"))
 def test_a_stream_is_found_in_its_name(stream: Stream) -> None:
-    """Whatever the parts, the name of a stream has four, and gives them back."""
+    """Whatever the parts, a stream's name has four, and parsing returns them."""
     name = stream_id(stream)
     assert parse_stream_id(name) == stream
     assert name.count("/") == 3
@@ -281,7 +281,7 @@ def test_a_stream_is_found_in_its_name(stream: Stream) -> None:
 
 @given(texts(), texts())
 def test_the_prefix_of_a_sku_finds_its_streams_alone(one: str, other: str) -> None:
-    """Two SKUs are equal exactly when one's prefix begins the other's streams."""
+    """Two SKUs are equal if and only if one's prefix begins the other's streams."""
     begins = stream_id(Stream(other, "*", "catalog", "pim")).startswith(encode_part(one) + "/")
     assert begins == (one == other)
 
@@ -295,7 +295,7 @@ def test_an_invalid_stream_name_is_an_error(name: str) -> None:
 
 @given(st.text(max_size=140))
 def test_a_normal_sku_stays_as_it_is(sku: str) -> None:
-    """Normalising twice is normalising once, and what is fine is short, not blank, and encodable."""
+    """Normalising twice equals normalising once, and a valid SKU is short, not blank, and encodable."""
     normal = normalise_sku(sku)
     assert normalise_sku(normal) == normal
     if sku_error(normal) is None:
@@ -323,7 +323,7 @@ def test_locales_fall_back(locale: str, fallbacks: list[str], chain: str) -> Non
 
 @given(st.permutations([catalog("one"), catalog("two", source="pim2", version=7), stock(1), stock(2, source="wms-b")]))
 def test_versions_are_sorted_by_source(history: list[DomainEvent]) -> None:
-    """The versions of a section are compact JSON, by the names of the sources, in whatever rank these are."""
+    """The versions of a section are compact JSON, sorted by source, whatever their rank."""
     versions = {(each.channel, each.domain): each.versions for each in sections_of(history)}
     for channel in ("web-de", "web-us"):
         assert versions[channel, "catalog"] == b'{"catalog/pim":1,"catalog/pim2":7}'
@@ -331,7 +331,7 @@ def test_versions_are_sorted_by_source(history: list[DomainEvent]) -> None:
     assert versions["market-at", "inventory"] == b'{"inventory/wms-b":1}'
 
 
-def test_pages_of_the_same_sku_are_each_channels_own() -> None:
+def test_pages_of_the_same_sku_differ_by_channel() -> None:
     """One source's payloads, resolved for each channel's locale, currency and sources."""
     history = [catalog("shirt"), catalog("other", source="pim2"), price("5.00", channel="web-us", currency="USD")]
     pages = {channel: orjson.loads(page or b"") for (_, channel), page in spliced(sections_of(history)).items()}

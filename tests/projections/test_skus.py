@@ -1,4 +1,4 @@
-"""SKUs that look like other SKUs, and those that a spreadsheet has made of several."""
+"""SKUs that look like other SKUs, and those that a spreadsheet has rounded."""
 
 import unicodedata
 from pathlib import Path
@@ -55,7 +55,7 @@ PRICES = document()["sources"] | {"erp": {"domains": ["pricing"], "spreadsheet_s
 
 
 def why_not(sku: str, config: Config | None = None) -> str | None:
-    """Why the validators reject a SKU; None if they do not. Both give the same."""
+    """Why the validators reject an SKU; None if they do not. Both agree."""
     given = msgspec.structs.replace(event("pricing", {"currency": "EUR", "amount": "1.00"}), sku=sku)
     validator = EventValidator(config or configured("sqlite:///nowhere"))
     [reason, of_line] = [refusal_of(validator, each) for each in (given, parse_event(as_line(given)))]
@@ -64,7 +64,7 @@ def why_not(sku: str, config: Config | None = None) -> str | None:
 
 
 def refusal_of(validator: EventValidator, given: DomainEvent) -> str | None:
-    """Where and why the validators reject an event; None if they do not."""
+    """The path and reason for which the validators reject an event; None if they do not."""
     try:
         validator.validate(given)
     except Rejected as refused:
@@ -83,13 +83,13 @@ def test_invisible_characters_are_rejected_by_name(character: str, name: str, wh
 
 @given(st.characters(categories=["Cf", "Zl", "Zp"]))
 def test_no_format_character_is_part_of_an_sku(character: str) -> None:
-    """The whole kind is refused, not only those that somebody has thought of."""
+    """The whole Unicode category is rejected, not only known characters."""
     assert "invisible" in (sku_error(f"A{character}1") or "")
 
 
 @given(st.characters(categories=["L", "N", "P", "S"]))
-def test_what_can_be_seen_is_part_of_an_sku(character: str) -> None:
-    """Letters, digits, signs and pictures of any script are valid, except the few that are blank."""
+def test_visible_characters_are_part_of_an_sku(character: str) -> None:
+    """Letters, digits, signs and pictures of any script are valid, except the few blank ones."""
     blank = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
     assert sku_error(unicodedata.normalize("NFC", f"A{character}1")) is None or character in blank
 
@@ -104,14 +104,14 @@ def test_a_rounded_number_is_refused(sku: str) -> None:
 
 
 @pytest.mark.parametrize("sku", LIKE_ROUNDED)
-def test_what_no_spreadsheet_writes_is_fine(sku: str) -> None:
-    """A SKU with an E in it is not always a rounded number."""
+def test_other_skus_with_an_e_are_accepted(sku: str) -> None:
+    """An SKU with an E in it is not always a rounded number."""
     assert why_not(sku) is None
 
 
 @pytest.mark.parametrize("sku", ROUNDED)
 def test_a_setting_accepts_rounded_numbers(sku: str) -> None:
-    """That of their source, and of no other."""
+    """The setting of their source, and of no other."""
     config = configured("sqlite:///nowhere", sources=PRICES)
     assert why_not(sku, config) is None
     stocked = parse_event(as_line(stock(1, sku=sku)))
@@ -119,8 +119,8 @@ def test_a_setting_accepts_rounded_numbers(sku: str) -> None:
         EventValidator(config).validate(stocked)
 
 
-def test_rounded_numbers_have_no_shape() -> None:
-    """Of many rows, those with a SKU that a spreadsheet may have rounded are validated one by one."""
+def test_rounded_numbers_have_no_template() -> None:
+    """Rows whose SKU a spreadsheet may have rounded are validated one by one."""
     shapes = LineTemplates(configured("sqlite:///nowhere"), "erp")
     lines = [as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku=sku)) for sku in ("A1", *ROUNDED)]
     shapes.learn(parse_envelope(lines[0]), lines[0])
@@ -130,7 +130,7 @@ def test_rounded_numbers_have_no_shape() -> None:
 
 
 @pytest.mark.parametrize("sku", ["A\u200b1", "9.55E+12"])
-async def test_what_was_accepted_once_can_be_read(shop: Shop, sku: str) -> None:
+async def test_skus_accepted_by_older_rules_can_be_read(shop: Shop, sku: str) -> None:
     """A log can be older than a rule: its pages stay, and its streams are folded."""
     state = b'{"id":"1","occurredAt":"2026-01-01T12:00:00.000000Z","recordedAt":"2026-01-01T12:00:00.000000Z",'
     state += b'"payload":{"available":3}}'
@@ -140,8 +140,8 @@ async def test_what_was_accepted_once_can_be_read(shop: Shop, sku: str) -> None:
     assert list(await shop.pages.get_many_json([sku], "web-de")) == [sku]
 
 
-async def test_what_no_store_can_hold_is_not_looked_up(shop: Shop) -> None:
-    """A NUL or half a character is in no log, and no reason for an error."""
+async def test_unstorable_skus_are_not_looked_up(shop: Shop) -> None:
+    """A NUL or a lone surrogate is in no log, and is no error."""
     await insert(shop.store, "A/*/inventory/wms-a")
     for sku in ("", "a\0", "\ud800", "x" * 129):
         assert not is_storable_sku(sku)
@@ -149,14 +149,14 @@ async def test_what_no_store_can_hold_is_not_looked_up(shop: Shop) -> None:
 
 
 async def test_refused_skus_are_reported_one_by_one(config: Config) -> None:
-    """The others of a batch are taken."""
+    """The others of a batch are appended."""
     async with pagefold.open(config) as shop:
         results = await shop.append([stock(1, sku=sku) for sku in ("A", "A\u200b", "1.5E+07", "B")])
     assert [each.outcome for each in results] == ["appended", "rejected", "rejected", "appended"]
     assert {each.path for each in results} == {None, "sku"}
 
 
-def test_bulk_rows_are_examined_alike() -> None:
+def test_bulk_rows_are_validated_alike() -> None:
     """The bulk validator accepts only SKUs that the validator accepts."""
     config = configured("sqlite:///nowhere")
     line = as_line(event("pricing", {"amount": "1.00", "currency": "EUR"}, sku="1.5E05"))
@@ -168,7 +168,7 @@ def test_bulk_rows_are_examined_alike() -> None:
 
 
 async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
-    """Among rows that are alike, with a shape or without; and nothing is withdrawn while a row has no name."""
+    """Among similar rows, with a template or without; and nothing is withdrawn while a row has no valid SKU."""
     config = with_snapshots(store_url, tmp_path, "erp")
     skus = ["A-1", "A-2", "4.00638E-05", "A-3", "9.55E+12", "A\u200b4", "A-5"]
     async with pagefold.open(config) as shop:
