@@ -1,1 +1,1 @@
-"""The tests of Pagefold, and what they run on."""
+"""The tests of Pagefold, and their support."""

@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""The fixtures of all tests."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -34,14 +34,14 @@ settings.load_profile("pagefold")
 
 @pytest.fixture(autouse=True)
 def _plain_logging() -> Iterator[None]:
-    """What a test does with structlog ends with it: what the next one logs goes where it looks."""
+    """Resets structlog after a test, so that the next one logs to its own streams."""
     yield
     structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the whole session, without fsync, started when first asked for.
+    """A PostgreSQL server for the whole session, without fsync, started on first use.
 
     A test that stops or restarts a server makes its own.
     """
@@ -51,7 +51,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of an empty database that is the test's own."""
+    """The URL of an empty database of the test's own."""
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
@@ -59,7 +59,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def prepared_database(postgres_server: PostgresServer) -> str:
-    """The name of a database with an empty store, to be copied: that takes a third of the time of making one."""
+    """The name of a database with an empty store, to be copied: copying takes a third of the time of creating one."""
 
     async def prepare() -> None:
         await (await open_store(configured(url))).close()
@@ -71,7 +71,7 @@ def prepared_database(postgres_server: PostgresServer) -> str:
 
 @pytest.fixture
 def prepared_url(postgres_server: PostgresServer, prepared_database: str) -> Iterator[str]:
-    """The URL of a database with an empty store that is the test's own."""
+    """The URL of a database with an empty store, of the test's own."""
     url = postgres_server.create_database(prepared_database)
     yield url
     postgres_server.drop_database(url)
@@ -79,7 +79,7 @@ def prepared_url(postgres_server: PostgresServer, prepared_database: str) -> Ite
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the caller's environment says of stores is not for tests."""
+    """Removes the settings of stores from the caller's environment."""
     monkeypatch.delenv(STORE_VARIABLE, raising=False)
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
 
@@ -98,7 +98,7 @@ def new_store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> 
 
 @pytest.fixture
 def store_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store. On SQLite whoever opens it makes it, which takes no time."""
+    """The URL of an empty store. On SQLite it is created when it is first opened, which takes no time."""
     return f"sqlite:///{tmp_path / 'shop'}" if kind == "sqlite" else str(request.getfixturevalue("prepared_url"))
 
 
@@ -110,7 +110,7 @@ def config(store_url: str) -> Config:
 
 @pytest.fixture
 async def store(config: Config) -> AsyncIterator[Store]:
-    """A new store, which leaves nothing open behind."""
+    """A new store, which leaves no connection open."""
     opened = await open_store(config)
     try:
         yield opened
@@ -121,14 +121,14 @@ async def store(config: Config) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def shop(config: Config) -> AsyncIterator[Shop]:
-    """A new shop, which leaves nothing open behind."""
+    """A new shop, which leaves no connection open."""
     async with pagefold.open(config) as opened:
         yield opened
     assert_nothing_is_open(config)
 
 
 def assert_nothing_is_open(config: Config) -> None:
-    """No connection to the store is left, and with it no lock."""
+    """No connection to the store is open, and no lock held."""
     if config.store.url.startswith("sqlite:"):
         # The last connection to close folds the write-ahead log into the file, and removes it.
         assert not list(folder_of(config.store.url).glob("*-wal"))
@@ -140,7 +140,7 @@ def assert_nothing_is_open(config: Config) -> None:
 
 
 def sessions(url: str) -> list[str]:
-    """What the other sessions of a PostgreSQL database did last."""
+    """The last statements of the other sessions of a PostgreSQL database."""
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
             "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "

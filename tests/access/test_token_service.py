@@ -41,11 +41,11 @@ def scene(store: Store, config: Config) -> Iterator[Scene]:
     store.tokens = tokens
 
 
-# --- making them ----------------------------------------------------------------------------------
+# --- creating tokens ----------------------------------------------------------------------------------
 
 
-async def test_a_secret_lets_in(scene: Scene) -> None:
-    """With its grant: the token's name, scopes and source."""
+async def test_a_secret_is_accepted(scene: Scene) -> None:
+    """It gives the token's grant: its name, scopes and source."""
     secret, token = await scene.service.create(["ingest", "read", "read"], "erp", label="ERP")
     assert token == Token(token.name, "ERP", frozenset(["read", "ingest"]), "erp", moment(0))
     assert await scene.service.verify(secret) == Grant(token.name, frozenset(["read", "ingest"]), "erp")
@@ -66,7 +66,7 @@ async def test_secrets_are_random_and_recognisable(scene: Scene) -> None:
 
 
 async def test_a_secret_is_shown_on_purpose_only(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a `repr` nor a log line nor an error has it; printing it does."""
+    """Neither a `repr` nor a log line nor an error contains it; `print` does."""
     caplog.set_level(logging.DEBUG)
     secret, token = await scene.service.create(["read"], label="till 3")
     logging.getLogger("a program").warning("made %r", (secret, token))
@@ -98,7 +98,7 @@ async def test_a_secret_is_shown_on_purpose_only(scene: Scene, caplog: pytest.Lo
         (["read"], None, None, "\ud800", "label: use"),
     ],
 )
-async def test_a_token_that_cannot_be_meant_is_not_made(
+async def test_an_invalid_token_is_not_created(
     scene: Scene, scopes: list[Scope], source: str | None, expires_in: timedelta | None, label: str, words: str
 ) -> None:
     """An invalid request names the wrong part, and nothing is stored."""
@@ -108,7 +108,7 @@ async def test_a_token_that_cannot_be_meant_is_not_made(
 
 
 async def test_the_longest_life_and_label_are_kept(scene: Scene) -> None:
-    """What the limits allow is stored as it was given."""
+    """Values up to the limits are stored unchanged."""
     label = "🎽" * MAX_LABEL_CHARACTERS
     secret, token = await scene.service.create(["operate"], None, MAX_LIFETIME, label)
     assert token.label == label
@@ -136,8 +136,8 @@ def test_the_state_of_a_token(expires: float | None, revoked: float | None, at: 
 # --- verifying ------------------------------------------------------------------------------------
 
 
-async def test_a_token_expires_at_once(scene: Scene) -> None:
-    """To the microsecond, also where it has just been found live."""
+async def test_a_token_expires_immediately(scene: Scene) -> None:
+    """To the microsecond, also if it was just verified."""
     secret, token = await scene.service.create(["read"], expires_in=timedelta(seconds=2))
     assert await scene.service.verify(secret) == token.grant
     scene.seconds = 1.999999
@@ -148,7 +148,7 @@ async def test_a_token_expires_at_once(scene: Scene) -> None:
 
 
 async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
-    """At once where it is made, and in another process when what that one knew is too old."""
+    """Immediately in this process; in another, once its cache entry is too old."""
     secret, token = await scene.service.create(["read"])
     other, third = scene.another(), scene.another()
     assert await scene.service.verify(secret) == await other.verify(secret) == token.grant
@@ -163,8 +163,8 @@ async def test_a_revocation_counts_within_seconds(scene: Scene) -> None:
     assert await other.verify(secret) is None
 
 
-async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
-    """An answer that was slow is trusted no longer for it: what was revoked on the way is out in time."""
+async def test_the_cache_time_begins_before_the_lookup(scene: Scene) -> None:
+    """A slow lookup does not extend the time in the cache: a token revoked meanwhile is refused in time."""
     secret, token = await scene.service.create(["read"])
     other = scene.another()
     scene.watched.hold()
@@ -178,7 +178,7 @@ async def test_trust_begins_before_the_store_is_asked(scene: Scene) -> None:
     assert await other.verify(secret) is None
 
 
-async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
+async def test_a_cached_token_is_looked_up_by_one_caller(scene: Scene) -> None:
     """When a cached token is due, one caller looks it up; concurrent ones use the cache."""
     secret, token = await scene.service.create(["read"])
     await scene.service.verify(secret)
@@ -198,8 +198,8 @@ async def test_a_trusted_token_is_looked_up_by_one_caller(scene: Scene) -> None:
     assert scene.watched.asked == 2
 
 
-async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
-    """One of the right form costs a read, any other nothing; no memory grows with them."""
+async def test_guesses_are_not_cached(scene: Scene) -> None:
+    """A secret of the right form costs a lookup, any other nothing; no memory grows with them."""
     guesses = [f"{PREFIX}{number:043}" for number in range(300)]
     assert [await scene.service.verify(guess) for guess in guesses] == [None] * 300
     assert scene.watched.asked == 300
@@ -209,7 +209,7 @@ async def test_guesses_leave_nothing_behind(scene: Scene) -> None:
     assert not scene.service._cached
 
 
-async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is bounded; evicted tokens are looked up again and accepted."""
     assert MAX_CACHED_TOKENS < 10_000
     monkeypatch.setattr("pagefold.engine.access.token_service.MAX_CACHED_TOKENS", 3)
@@ -222,7 +222,7 @@ async def test_only_so_many_are_remembered(scene: Scene, monkeypatch: pytest.Mon
     assert scene.watched.asked == 10
 
 
-async def test_a_store_that_is_away_is_no_answer(scene: Scene) -> None:
+async def test_an_unavailable_store_is_an_error(scene: Scene) -> None:
     """If the store is unavailable, uncached tokens give an error, and cached ones are accepted."""
     secret, token = await scene.service.create(["read"])
     assert await scene.service.verify(secret) == token.grant
@@ -247,7 +247,7 @@ async def test_an_unknown_token_cannot_be_revoked(scene: Scene, name: str) -> No
 
 
 async def test_a_secret_that_was_found_can_be_revoked(scene: Scene) -> None:
-    """It does in place of its name, as often as one likes."""
+    """Its secret may be given in place of its name, any number of times."""
     secret, token = await scene.service.create(["read"])
     scene.seconds = 1
     for _ in range(2):
@@ -279,7 +279,7 @@ class Nothing(Tokens):
         raise AssertionError(token, digest)
 
     async def find(self, digest: bytes) -> Token | None:
-        """None, for what has the form of a digest."""
+        """None for any digest."""
         assert len(digest) == 32
         return None
 

@@ -1,4 +1,4 @@
-"""Amounts of money: compared as amounts and stored in canonical form, at every entrance and by every rebuild."""
+"""Amounts of money: compared by value and stored in canonical form, at every entrance and by every rebuild."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -58,7 +58,7 @@ currencies = st.sampled_from(["EUR", "JPY", "KWD", "CLF"])
 
 
 def old_price(sku: str, payload: bytes, version: int = 1) -> Raw:
-    """An event of a log that is older than the one spelling."""
+    """An event of a log that is older than the canonical form."""
     moment = "2026-01-01T12:00:00.000000Z"
     state = EventState(id="1", occurred_at=moment, recorded_at=moment, payload=msgspec.Raw(payload))
     return Raw(f"{sku}/*/pricing/erp", version, "pricing", msgspec.json.encode(state))
@@ -77,7 +77,7 @@ def test_one_amount_has_one_spelling(currency: str, plain: str, amount: str) -> 
 
 @given(currencies, written, written)
 def test_spellings_are_equal_as_amounts_are(currency: str, one: str, other: str) -> None:
-    """Exactly: no digit is lost, and what is kept is what is found to be kept; as the model has it, too."""
+    """Exactly: no digit is lost, and equal amounts have one spelling; the model agrees."""
     plain = [canonical_amount(currency, "amount", each) for each in (one, other)]
     assert list(map(Decimal, plain)) == [Decimal(one), Decimal(other)]
     assert (plain[0] == plain[1]) == (Decimal(one) == Decimal(other))
@@ -109,8 +109,8 @@ def test_spellings_are_equal_as_amounts_are(currency: str, one: str, other: str)
         "NaN",
     ],
 )
-def test_what_is_no_amount(amount: str) -> None:
-    """Money in Pagefold's own form is written out, and never negative."""
+def test_invalid_amounts(amount: str) -> None:
+    """An amount in Pagefold's own format is a decimal without exponent, and never negative."""
     with pytest.raises(InvalidPayload) as caught:
         canonical_amount("EUR", "tiers[1].amount", amount)
     assert caught.value.path == "tiers[1].amount"
@@ -128,8 +128,8 @@ def test_the_digits_of_currencies() -> None:
 # --- at the intake ------------------------------------------------------------------------------------------
 
 
-def test_every_amount_of_a_price_is_kept_alike() -> None:
-    """The price itself, tiers, groups, what is crossed out and what is to come; by either way in, and in bulk."""
+def test_every_amount_of_a_price_is_canonical() -> None:
+    """The price itself, tiers, groups, crossed-out and scheduled prices; by either validator, and in bulk."""
     config = configured("sqlite:///nowhere")
     given = event("pricing", EVERYWHERE)
     line = as_line(given)
@@ -140,7 +140,7 @@ def test_every_amount_of_a_price_is_kept_alike() -> None:
 
 
 async def test_another_spelling_is_no_conflict(config: pagefold.Config) -> None:
-    """The same amount is a duplicate, another amount a conflict; the page has the one spelling."""
+    """The same amount is a duplicate, another amount a conflict; the page has the canonical form."""
     async with pagefold.open(config) as shop:
         await append(shop, price("19.9"))
         results = await shop.append([price(each) for each in ("19.90", "019.9000", "19.90001", "20")])
@@ -150,7 +150,7 @@ async def test_another_spelling_is_no_conflict(config: pagefold.Config) -> None:
 
 
 async def test_an_older_spelling_is_no_conflict(config: pagefold.Config) -> None:
-    """A log can be older than the one spelling. It is folded as it is."""
+    """A log can be older than the canonical form. It is folded unchanged."""
     async with pagefold.open(config) as shop:
         await shop.store.log.insert([old_price("A", b'{"amount":"019.9000","currency":"EUR"}')])
         results = await shop.append([price("19.90", sku="A"), price("19.91", sku="A")])
@@ -159,8 +159,8 @@ async def test_an_older_spelling_is_no_conflict(config: pagefold.Config) -> None
         assert await section(shop, "pricing", sku="A") == {"amount": "019.9000", "currency": "EUR"}
 
 
-async def test_a_rebuild_sees_amounts(store_url: str, tmp_path: Path) -> None:
-    """A rebuild repairs only different amounts, however the snapshot or an older log writes them."""
+async def test_a_rebuild_compares_amounts(store_url: str, tmp_path: Path) -> None:
+    """A rebuild repairs only different amounts, however the snapshot or an older log spells them."""
     config = with_snapshots(store_url, tmp_path, "erp")
     skus = [f"S{number}" for number in range(8)]
     async with pagefold.open(config) as shop:
@@ -180,7 +180,7 @@ async def test_a_rebuild_sees_amounts(store_url: str, tmp_path: Path) -> None:
 
 
 def free(**changes: object) -> DomainEvent:
-    """A price that costs something, with some of it for nothing."""
+    """A price above zero, with some part of it at zero."""
     return event("pricing", EVERYWHERE | changes)
 
 
@@ -218,7 +218,7 @@ def test_the_setting_has_two_values() -> None:
 
 
 async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
-    """A row without a price is no news, and takes nothing away."""
+    """A row without a valid price is no event, and withdraws nothing."""
     config = with_snapshots(store_url, tmp_path, "erp")
     erp = msgspec.structs.replace(config.sources["erp"], zero_price="refuse")
     config = msgspec.structs.replace(config, sources=config.sources | {"erp": erp})

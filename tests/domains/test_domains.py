@@ -1,4 +1,4 @@
-"""What a change means: each domain's payload, rules and section, and what every domain promises."""
+"""Each domain's payload, rules and section, and the contract of every domain."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def content(domain: str, payload: Mapping[str, Any]) -> bytes:
 
 
 def section(domain: str, *payloads: Mapping[str, Any], view: ChannelContext = AUSTRIA) -> Any:  # noqa: ANN401  # JSON
-    """The section that sources a, b, … make, None when it is disabled."""
+    """The section of the sources a, b, …; None if it is disabled."""
     body = folded(domain, payloads, view)
     return None if body is None else orjson.loads(body[0])
 
@@ -45,14 +45,14 @@ def folded(
     return None if body is None else (body.json, body.ready)
 
 
-# --- what every domain promises -----------------------------------------------------------------------
+# --- the contract of a domain -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("domain", NAMES)
 @given(st.data())
 @settings(max_examples=40)
 def test_content_is_canonical(domain: str, data: st.DataObject) -> None:
-    """One statement has one content: whatever the order of its keys, with defaults and nulls spelt out or left out."""
+    """One payload has one content: whatever the order of its keys, with defaults and nulls or without."""
     drawn = data.draw(payloads(domain, "*").filter(lambda payload: payload is not None))
     assert drawn is not None
     plain = content(domain, drawn)
@@ -81,7 +81,7 @@ def test_a_section_is_canonical_and_repeatable(domain: str, data: st.DataObject)
 @given(st.data())
 @settings(max_examples=25)
 def test_channels_that_agree_share_a_section(domain: str, data: st.DataObject) -> None:
-    """`varies_by` covers everything in the channel that the section depends on."""
+    """`varies_by` has everything of the channel that the section depends on."""
     drawn = data.draw(payloads(domain, "*").filter(lambda payload: payload is not None))
     assert drawn is not None
     views = [
@@ -108,7 +108,7 @@ def test_there_are_four_domains_in_the_order_of_a_page() -> None:
 
 
 def test_catalog_takes_each_attribute_from_the_first_source_that_has_it() -> None:
-    """A source that states null has it; texts that no locale has are absent, and leave the next source its turn."""
+    """A source with an explicit null has it; a text without any locale is absent, and the next source counts."""
     first = {"attributes": {"size": "M", "colour": None}, "localized": {"name": {"fr": "Chemise"}}, "family": None}
     second = {
         "attributes": {"size": "L", "colour": "red", "weight": 0.5},
@@ -140,7 +140,7 @@ def test_catalog_takes_each_attribute_from_the_first_source_that_has_it() -> Non
     ],
 )
 def test_catalog_resolves_texts(texts: dict[str, str | None], name: str) -> None:
-    """The first text of the chain that is not blank replaces a plain attribute; without any, that one stays."""
+    """The first text of the chain that is not blank replaces a plain attribute; without any, the attribute stays."""
     stated = {"attributes": {"name": "plain"}, "localized": {"name": texts}}
     assert section("catalog", stated)["attributes"] == {"name": name}
 
@@ -176,7 +176,7 @@ def test_pricing_is_the_first_sources_payload() -> None:
 @given(prices(None))
 @settings(max_examples=30)
 def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
-    """A price suits a channel exactly when the currencies are the same, and the reason names both."""
+    """A price fits a channel if and only if the currencies are equal, and the reason names both."""
     decoded = msgspec.json.decode(json.dumps(price), type=BY_NAME["pricing"].payload)
     assert BY_NAME["pricing"].channel_mismatch is not None
     mismatch = BY_NAME["pricing"].channel_mismatch(decoded, AUSTRIA)
@@ -213,7 +213,7 @@ def test_pricing_fits_the_channels_of_its_currency(price: Document) -> None:
         ({"scheduled": [{"amount": "1", "from": "0001-01-01T00:00:00+01:00"}]}, "scheduled[0].from"),
     ],
 )
-def test_pricing_admits_no_nonsense(changes: Document, path: str) -> None:
+def test_invalid_prices_are_rejected(changes: Document, path: str) -> None:
     """Each rule that a type cannot express names the field that breaks it."""
     with pytest.raises(InvalidPayload) as caught:
         content("pricing", {"currency": "EUR", "amount": "1"} | changes)
@@ -237,10 +237,10 @@ def test_pricing_admits_no_nonsense(changes: Document, path: str) -> None:
         ([{"available": 0, "backorderable": True}, {"available": None}], [0, None], "in_stock"),
     ],
 )
-def test_inventory_is_what_each_place_can_spare(
+def test_inventory_is_the_sum_of_available_stock(
     payloads: list[Document], available: list[int | None], status: str
 ) -> None:
-    """The sum of what each location has above its safety stock; a shortage in one takes nothing from others.
+    """The sum of each location's stock above its safety stock; a shortage in one does not reduce the others.
 
     If one location does not count its stock there is no sum, and the item can be sold.
     """
@@ -253,7 +253,7 @@ def test_inventory_is_what_each_place_can_spare(
 
 
 def test_inventory_has_the_earliest_restocking() -> None:
-    """The first moment at which any place gets more, in UTC."""
+    """The earliest timestamp at which any location is restocked, in UTC."""
     early, late = "2026-02-01T00:30:00+01:00", "2026-02-01T00:00:00Z"
     body = section(
         "inventory", {"available": 0, "restockAt": late}, {"available": 0}, {"available": 0, "restockAt": early}
@@ -281,7 +281,7 @@ def test_inventory_has_the_restocking_of_each_location() -> None:
 
 
 def test_media_are_one_list_in_one_order() -> None:
-    """Assets by position, then by the rank of their source, then as it gave them; texts for the locale."""
+    """Assets by position, then by the rank of their source, then in its order; texts for the locale."""
     first = [{"url": "b", "position": 1, "alt": {"fr": "non"}}, {"url": "z", "role": "main", "width": 0}]
     second = [
         {"url": "b", "position": 1, "alt": {"de": "ja"}},

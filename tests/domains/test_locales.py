@@ -1,4 +1,4 @@
-"""Locales in any spelling: one canonical form, wherever a text by locale or the language of a channel is set."""
+"""Locales in any spelling: one canonical form, for every text by locale and every channel."""
 
 import msgspec
 import pytest
@@ -49,19 +49,19 @@ SPELT: Document = {
 
 @pytest.mark.parametrize(("tag", "spelling"), [(tag, each) for tag, spelt in CANONICAL.items() for each in spelt])
 def test_one_locale_has_one_form(tag: str, spelling: str) -> None:
-    """Whatever the case and the separator, and what POSIX and Java add."""
+    """Whatever the case and the separator, and whatever POSIX and Java add."""
     assert canonical_locale(spelling) == tag
 
 
 @pytest.mark.parametrize("name", NO_LOCALES)
-def test_what_is_no_locale(name: str) -> None:
+def test_invalid_locales(name: str) -> None:
     """Names of languages, stores and columns are not locales, nor is text that only starts like one."""
     assert canonical_locale(name) is None
 
 
 @given(st.from_regex(r"[a-z]{2,3}([_-]([A-Za-z0-9]{1,8})){0,4}(@latin|\.UTF-8)?", fullmatch=True))
-def test_the_one_form_stays_as_it_is(name: str) -> None:
-    """It has no other, and case and separators are of no account."""
+def test_the_canonical_form_is_stable(name: str) -> None:
+    """It is its own canonical form, and case and separators do not matter."""
     tag = canonical_locale(name)
     if tag is not None:
         assert canonical_locale(tag) == tag
@@ -69,7 +69,7 @@ def test_the_one_form_stays_as_it_is(name: str) -> None:
     assert canonical_locale(name.upper()) == tag
 
 
-def test_what_is_more_general() -> None:
+def test_more_general_locales() -> None:
     """From the most specific tag to the language; no tag ends in an extension's introducer."""
     assert with_general_forms("zh-Hant-TW") == ["zh-Hant-TW", "zh-Hant", "zh"]
     assert with_general_forms("de-DE-u-co-phonebk") == ["de-DE-u-co-phonebk", "de-DE-u-co", "de-DE", "de"]
@@ -77,7 +77,7 @@ def test_what_is_more_general() -> None:
 
 
 def test_a_text_has_one_form() -> None:
-    """Keys are canonical; what is null or blank is no translation."""
+    """Keys are canonical; a null or blank text is left out."""
     given = {"fr_FR": "Bonjour", "DE": None, "en-us": "", "it": " \t\u2003", "sv": " Hej "}
     plain = canonical_text("claim", given)
     assert plain == {"fr-FR": "Bonjour", "sv": " Hej "}
@@ -99,7 +99,7 @@ def test_a_text_has_one_form() -> None:
     ],
 )
 def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: str | None) -> None:
-    """As they are spelt there; of two that are one locale the canonical counts, and then an order of no chance."""
+    """In their own spelling; of two spellings of one locale the canonical counts, else the order is fixed."""
     for each in (given, dict(reversed(given.items()))):
         assert resolve(upcast_text(each), ("fr-FR", "fr", "en")) == shown
 
@@ -108,7 +108,7 @@ def test_texts_of_an_older_log_are_shown(given: dict[str, str | None], shown: st
 
 
 def content_of(given: DomainEvent) -> bytes:
-    """The canonical payload of an event. Both ways in give the same."""
+    """The canonical payload of an event. Both validators give the same."""
     validator = EventValidator(configured("sqlite:///nowhere"))
     contents = {validator.validate(each).content for each in (given, parse_event(as_line(given)))}
     assert len(contents) == 1
@@ -116,7 +116,7 @@ def content_of(given: DomainEvent) -> bytes:
 
 
 def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
-    """Where and why the validators reject a payload. Both give the same."""
+    """The path and reason for which the validators reject a payload. Both give the same."""
     validator, given = EventValidator(configured("sqlite:///nowhere")), event(domain, payload)
     refusals = set()
     for each in (given, parse_event(as_line(given))):
@@ -127,8 +127,8 @@ def refusal_of(domain: str, payload: Document) -> tuple[str, str]:
     return refusals.pop()
 
 
-def test_what_is_stored_is_canonical() -> None:
-    """Of a catalog and of media alike; a text without any translation is not stored."""
+def test_stored_locales_are_canonical() -> None:
+    """Of a catalog and of media; a text without any translation is not stored."""
     text = {"fr_ca": "Chemise", "EN": None, "it_IT": " "}
     assert content_of(event("catalog", {"localized": {"name": text, "claim": {"de": ""}}})) == (
         b'{"localized":{"name":{"fr-CA":"Chemise"}}}'
@@ -161,7 +161,7 @@ def test_what_is_stored_is_canonical() -> None:
         ("media", {"assets": [{"url": "a", "alt": {"de": {}}}]}, "assets[0].alt.de", "got `object`"),
     ],
 )
-def test_what_is_wrong_is_named(domain: str, payload: Document, path: str, reason: str) -> None:
+def test_an_invalid_locale_is_named(domain: str, payload: Document, path: str, reason: str) -> None:
     """The error names the key of the payload."""
     where, why = refusal_of(domain, payload)
     assert where == f"payload.{path}"
@@ -178,7 +178,7 @@ async def test_spellings_are_one_content(shop: Shop) -> None:
 
 
 async def test_pages_show_texts_in_any_spelling(shop: Shop) -> None:
-    """Each channel in its language, blank ones passed over; of attributes and of pictures."""
+    """Each channel in its language, blank texts skipped; of attributes and of pictures."""
     claim = {"DE_de": "Moin", "de-at": " ", "de": "Hallo", "EN": "Hello", "en_us": None}
     await say(
         shop,
@@ -191,7 +191,7 @@ async def test_pages_show_texts_in_any_spelling(shop: Shop) -> None:
     assert (await section(shop, "catalog", "web-us"))["attributes"] == {"claim": "Hello"}
 
 
-async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
+async def test_an_older_log_is_shown_unchanged(shop: Shop) -> None:
     """Texts stored before the canonical form fold as intended, and the same event is a duplicate."""
     old = b'{"localized":{"claim":{"de_DE":"Moin","en":"Hello","fr":""}}}'
     moment = "2026-01-01T12:00:00.000000Z"
@@ -208,7 +208,7 @@ async def test_an_older_log_is_shown_and_stays(shop: Shop) -> None:
 
 
 def test_channels_have_canonical_locales() -> None:
-    """However they are written: what a channel shows is found by one form, and another spelling folds nothing again."""
+    """In any spelling: the canonical form is in the fingerprint, so another spelling folds nothing again."""
     config = configured("sqlite:///nowhere", channels=SPELT)
     assert {channel.name: channel.context().locales for channel in config.resolved_channels} == {
         "nord": ("nb-NO", "nb", "sv", "en-US", "en"),
@@ -220,8 +220,8 @@ def test_channels_have_canonical_locales() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("locale", "austrian"), ("locale", "de_"), ("fallbacks", ["en", "xx_1"])])
-def test_a_channel_in_no_language_is_refused(key: str, value: object) -> None:
-    """By its key, and with what would be right."""
+def test_a_channel_without_a_language_is_rejected(key: str, value: object) -> None:
+    """The error names its key, and what would be valid."""
     channels = {"wien": SPELT["wien"] | {key: value}}
     with pytest.raises(ConfigurationError, match=rf"channels\.wien\.{key}.*such as 'de-AT'"):
         Config.parse(document(channels=channels))

@@ -1,4 +1,4 @@
-"""Numbers that a double cannot represent: rejected wherever JSON is free-form, with their path."""
+"""Numbers that a double cannot represent: rejected, with their path, wherever JSON is free-form."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def line_of(value: str) -> bytes:
 
 
 def is_exact(text: str) -> bool:
-    """Whether a number is let through."""
+    """Whether a number is accepted."""
     try:
         exact_number(text)
     except InexactNumberError:
@@ -59,21 +59,21 @@ def refusal_of(line: bytes) -> str | None:
 
 
 @pytest.mark.parametrize("text", EXACT)
-def test_what_a_double_keeps(text: str) -> None:
-    """The shortest way to write it, any other way to write the same, and the double's own value."""
+def test_exact_numbers_are_accepted(text: str) -> None:
+    """The shortest spelling of a double, other spellings of it, and its exact value."""
     assert exact_number(text) == float(text)
 
 
 @pytest.mark.parametrize("text", INEXACT)
-def test_what_a_double_does_not_keep(text: str) -> None:
-    """What becomes 0 or 1 or another number; the message has both."""
+def test_inexact_numbers_are_rejected(text: str) -> None:
+    """A number that becomes 0, 1 or another one; the message has both."""
     with pytest.raises(InexactNumberError, match="write it as a string"):
         exact_number(text)
 
 
 @given(numbers)
 def test_numbers_are_compared_as_decimals(text: str) -> None:
-    """Exactly: what is let through has the value of the shortest decimal of its double, or of the double itself."""
+    """Exactly: an accepted number has the value of its double's shortest decimal, or of the double itself."""
     assume("." in text or "e" in text.lower())
     value = float(text)
     same = math.isfinite(value) and Decimal(text) in (Decimal(repr(value)), Decimal(value))
@@ -81,8 +81,8 @@ def test_numbers_are_compared_as_decimals(text: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_double_is_let_through(value: float) -> None:
-    """As any program of today writes it."""
+def test_every_double_is_accepted(value: float) -> None:
+    """As every current program writes it."""
     assert exact_number(repr(value)) == value
 
 
@@ -112,7 +112,7 @@ def test_the_bulk_validator_accepts_no_more(text: str) -> None:
 
 @pytest.mark.parametrize("text", EXACT)
 def test_exact_numbers_pass_every_entrance(text: str) -> None:
-    """With the value that was written."""
+    """With the value as written."""
     line = line_of(text)
     statement = VALIDATOR.validate(parse_event(line))
     assert json.loads(statement.content)["attributes"]["a"] == float(text)
@@ -141,7 +141,7 @@ def test_a_webhook_brings_a_number_as_it_is_written(text: str) -> None:
 
 
 def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
-    """A partial event is completed with the stored values, and validated as a whole."""
+    """A partial event is completed with the stored values, and validated as a complete one."""
     change = PartialEvent(parse_event(line_of("2.00000000000000000001")), ("payload.attributes.text",))
     completed = fill_unchanged(change, b'{"attributes":{"text":"long"}}')
     with pytest.raises(Rejected, match=r"payload\.attributes\.a: .*2\.00000000000000000001"):
@@ -149,7 +149,7 @@ def test_a_change_is_completed_with_numbers_as_they_are_written() -> None:
 
 
 async def test_a_rebuild_rejects_what_the_intake_rejects(store_url: str, tmp_path: Path) -> None:
-    """Although the number would become the one that the log has."""
+    """Also if the number would become the one in the log."""
     config = with_snapshots(store_url, tmp_path, "pim")
     skus = ["A", "B", "C"]
     async with pagefold.open(config) as shop:
@@ -183,7 +183,7 @@ def test_no_number_costs_more_than_reading_it(text: str) -> None:
 
 @pytest.mark.parametrize("digits", [16, 20, 4_000, 5_000, 900_000])
 def test_integers_of_any_length_are_named(digits: int) -> None:
-    """Those that no double counts, and those that are no integer of this program either."""
+    """Integers beyond a double, and beyond Python's limit of digits."""
     started = time.process_time()
     reason = refusal_of(line_of('{"x":[1,%s]}' % ("9" * digits)))
     assert reason == "payload.attributes.a.x[1]: is beyond 2^53-1; write a larger integer as a string"
@@ -191,6 +191,6 @@ def test_integers_of_any_length_are_named(digits: int) -> None:
 
 
 def test_values_of_a_program_are_doubles_already() -> None:
-    """What Python has no other form for is as exact as it can be."""
+    """A float has no other form in Python, and is as exact as it can be."""
     payload: Document = {"attributes": {"a": 1.000000000000000005, "b": 5e-324}}
     assert VALIDATOR.validate(event("catalog", payload)).content == b'{"attributes":{"a":1.0,"b":5e-324}}'

@@ -1,4 +1,4 @@
-"""Stock that is not counted: an explicit null, at every entrance; a missing value is not null, nor is zero."""
+"""Uncounted stock: an explicit null, at every entrance; a missing value is not null, nor is zero."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,18 @@ HEADER = "sku,sourceVersion,occurredAt,payload.available,payload.safetyStock"
 
 
 def connected(**settings: Document) -> Config:
-    """The shop, whose warehouse sends changes in other forms."""
+    """A shop whose warehouse sends stock in other formats, too."""
     parsed = document()
     parsed["sources"]["wms-a"] = {"domains": ["inventory"]} | settings
     return Config.parse(parsed)
 
 
 def uncounted(version: int = 1, source: str = "wms-a", **payload: object) -> DomainEvent:
-    """A place that does not count."""
+    """The stock of a location that does not count."""
     return event("inventory", {"available": None} | payload, version=version, source=source)
 
 
-async def test_what_is_not_counted_can_be_sold(shop: Shop) -> None:
+async def test_uncounted_stock_can_be_sold(shop: Shop) -> None:
     """If any location does not count there is no sum, and the item is in stock, until it counts again."""
     await say(shop, stock(0), stock(4, source="wms-b"))
     await say(shop, uncounted(2, safetyStock=3, restockAt="2030-01-01T00:00:00Z"))
@@ -49,7 +49,7 @@ async def test_what_is_not_counted_can_be_sold(shop: Shop) -> None:
         "restockAt": "2030-01-01T00:00:00Z",
         "status": "in_stock",
     }
-    assert (await section(shop, "inventory", "market-at"))["available"] == 4  # which wms-a does not serve
+    assert (await section(shop, "inventory", "market-at"))["available"] == 4  # a channel without wms-a
     await say(shop, stock(0, version=3), stock(0, version=2, source="wms-b"))
     assert await section(shop, "inventory") == {
         "available": 0,
@@ -59,7 +59,7 @@ async def test_what_is_not_counted_can_be_sold(shop: Shop) -> None:
 
 
 async def test_null_is_content(shop: Shop) -> None:
-    """It is neither zero nor missing, and what is missing is refused by name."""
+    """It is neither zero nor missing, and a missing value is rejected by name."""
     await append(shop, uncounted())
     results = await shop.append([uncounted(), stock(0), event("inventory", {"safetyStock": 1}, version=2)])
     assert [each.outcome for each in results] == ["duplicate", "conflict", "rejected"]
@@ -67,7 +67,7 @@ async def test_null_is_content(shop: Shop) -> None:
 
 
 def webhook_payload(item: Document) -> DomainEvent:
-    """The event in a delivery."""
+    """The event in a webhook."""
     webhooks = WebhookReader(connected(webhook={"secret_variables": ["S"], "paths": PATHS}), "wms-a")
     [found] = found_in(webhooks, orjson.dumps(item))
     assert isinstance(found, PartialEvent)
@@ -75,7 +75,7 @@ def webhook_payload(item: Document) -> DomainEvent:
 
 
 def test_a_webhook_says_null() -> None:
-    """As Shopify does. What is not there is still missing, and zero is zero."""
+    """As Shopify does. A missing value is still an error, and zero is zero."""
     said = {"sku": "A", "v": 1, "at": AT}
     validator = EventValidator(connected())
     for free, content in ((None, b'{"available":null}'), (0, b'{"available":0}')):
@@ -96,7 +96,7 @@ def test_a_row_of_a_table_says_null() -> None:
 
 
 async def test_a_cell_says_null_in_a_word(tmp_path: Path) -> None:
-    """CSV has nothing else for it: an empty cell is missing."""
+    """CSV has no null: an empty cell is missing."""
     written(tmp_path / "stock.csv", "\n".join([HEADER, f"A,1,{AT},null,2", f"B,1,{AT},,2", f"C,1,{AT},7,", "#end,3"]))
     found = await read(configured(["inventory"], file=str(tmp_path / "stock.csv")))
     assert [payload_of(each) for each in found.events] == [

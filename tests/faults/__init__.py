@@ -1,1 +1,1 @@
-"""The whole product while something fails, and what must hold of it all the same."""
+"""Tests of the whole product during failures."""

@@ -1,4 +1,4 @@
-"""Processes are killed, and a server is, under appends and folding: nothing acknowledged is lost, pages are right."""
+"""Processes and servers are killed during appends and folds: nothing acknowledged is lost, and pages are right."""
 
 import random
 import signal
@@ -70,7 +70,7 @@ class Crew:
         self.replace_the_dead()
 
     async def lose_one_anywhere(self) -> None:
-        """One of them dies, wherever it is."""
+        """Kills one of them at any point."""
         await anyio.sleep(self.luck.uniform(0.1, 0.6))
         self.luck.choice(self.members).kill()
         self.replace_the_dead()
@@ -117,13 +117,13 @@ async def test_workers_are_killed_for_long(scene: Scene, processes: Processes) -
 
 
 async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None:
-    """An appender dies again and again, mid-flight; the next begins a little before where it died. A worker folds."""
+    """An appender dies again and again; the next one starts a little before its last line. A worker folds."""
     luck = random.Random(f"{scene.seed} appenders")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * kills)
     lines, told = scene.write(deliveries), scene.folder / "told"
     processes.worker(scene.config)
     for _ in range(kills):
-        start = max(0, _first_untold(told) - luck.randint(0, 300))
+        start = max(0, _first_without_result(told) - luck.randint(0, 300))
         appender = processes.appender(scene.config, lines, told, "--start", str(start), "--batch", "10")
         before = len(acknowledged(told))
         await eventually(lambda: len(acknowledged(told)) > before or not appender.alive, "an acknowledgement")  # noqa: B023
@@ -131,7 +131,7 @@ async def kill_appenders(scene: Scene, processes: Processes, kills: int) -> None
         appender.kill()
     async with pagefold.open(scene.config) as shop:
         judge_log(await log_of(shop), deliveries, acknowledged(told))
-        last = processes.appender(scene.config, lines, told, "--start", str(_first_untold(told)))
+        last = processes.appender(scene.config, lines, told, "--start", str(_first_without_result(told)))
         assert await last.ended() == 0, last
         log = await log_of(shop)
         judge_acknowledgements(deliveries, acknowledged(told), again=True)
@@ -151,7 +151,7 @@ async def send_all_again(scene: Scene, processes: Processes, deliveries: Sequenc
         assert outcomes[line] == ("duplicate" if delivery.expected == "appended" else delivery.expected)
 
 
-def _first_untold(told: Path) -> int:
+def _first_without_result(told: Path) -> int:
     """The first line without a result."""
     lines = {each.line for each in acknowledged(told)}
     return next(number for number in range(len(lines) + 1) if number not in lines)
@@ -174,7 +174,7 @@ async def test_appenders_are_killed_for_long(scene: Scene, processes: Processes)
 
 
 async def stop_the_server(scene: Scene, processes: Processes, server: PostgresServer, stops: int) -> None:
-    """The server stops without notice and restarts, at once or after longer than an append is retried."""
+    """The server stops without notice and restarts, immediately or after longer than an append is retried."""
     luck = random.Random(f"{scene.seed} server")
     deliveries = scene.deliveries(SKUS, CHANGES_A_ROUND * stops)
     lines, told = scene.write(deliveries), scene.folder / "told"

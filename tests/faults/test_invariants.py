@@ -1,4 +1,4 @@
-"""The invariants of the design's section 8, as far as a store can break them, on both stores."""
+"""The invariants of the design's section 8 that a store can break, on both stores."""
 
 import itertools
 import random
@@ -39,7 +39,7 @@ from tests.support.small_shop import (
 )
 
 PATIENCE = 0.3
-"""Seconds for which an append is tried again in these tests."""
+"""Seconds for which an append is retried in these tests."""
 
 BREAK_UP = """
 CREATE FUNCTION pagefold.break_up() RETURNS trigger LANGUAGE plpgsql AS
@@ -61,7 +61,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def broken(shop: Shop, part: str) -> AsyncIterator[None]:
-    """The disk is full, or the connection breaks in the middle of every transaction that writes to this part."""
+    """The disk is full, or the connection breaks in every writing transaction of this part."""
     if isinstance(shop.store, SQLiteStore):
         connections = shop.store._connections
         threaded = connections.events if part == "events" else connections.pages
@@ -78,7 +78,7 @@ async def broken(shop: Shop, part: str) -> AsyncIterator[None]:
 
 
 def fails_once(call: Callable[..., Awaitable[Any]], *, after: bool) -> Callable[..., Awaitable[Any]]:
-    """A method that raises `StoreUnavailable` the first time, before or after it has done its work."""
+    """A method that raises `StoreUnavailable` the first time, before or after its work."""
     times = itertools.count()
 
     async def wrapped(*arguments: object, **named: object) -> object:
@@ -92,19 +92,19 @@ def fails_once(call: Callable[..., Awaitable[Any]], *, after: bool) -> Callable[
 
 
 def outcomes(results: Sequence[pagefold.AppendResult]) -> list[str]:
-    """What became of each event."""
+    """The outcome of each event."""
     return [result.outcome for result in results]
 
 
 def many(count: int, size: int = 3_000) -> list[DomainEvent]:
-    """Events that need room."""
+    """Events that need much space."""
     return [catalog("x" * size, sku=f"S{number:04}") for number in range(count)]
 
 
-# --- I1, I2 and I12: what is acknowledged, and what is not ------------------------------------------
+# --- I1, I2 and I12: acknowledged and failed appends ------------------------------------------
 
 
-async def test_i1_what_is_acknowledged_is_in_the_log(shop: Shop) -> None:
+async def test_i1_an_acknowledged_event_is_in_the_log(shop: Shop) -> None:
     """When `append` returns, another connection finds each event at the returned position."""
     results = await append(shop, *many(20))
     async with pagefold.open(shop.config) as other:
@@ -129,7 +129,7 @@ async def test_i2_an_event_is_in_the_log_once(shop: Shop) -> None:
     assert len({result.position for result in told}) == 30
 
 
-async def test_i12_a_failed_append_is_not_answered_with_success(shop: Shop) -> None:
+async def test_i12_a_failed_append_is_an_error(shop: Shop) -> None:
     """If the transaction fails, the caller gets an error, nothing is half appended, and a retry is safe."""
     [first] = await append(shop, stock(1))
     async with broken(shop, "events"):
@@ -197,7 +197,7 @@ async def test_i2_a_lost_acknowledgement_is_no_duplicate(
 
 
 async def test_i8_a_conflict_is_kept_before_it_is_answered(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure to keep the conflict is no answer: the retry keeps it, once."""
+    """If storing the conflict fails, the append fails: the retry stores it, once."""
     await append(shop, stock(1))
     keep = shop.store.dead_letters.add
     for after in (False, True):
@@ -210,7 +210,7 @@ async def test_i8_a_conflict_is_kept_before_it_is_answered(shop: Shop, monkeypat
 
 
 async def test_i3_pages_survive_a_failed_fold(shop: Shop) -> None:
-    """A fold that fails in the middle leaves pages and checkpoint as they were; the next one makes up for it."""
+    """A fold that fails in the middle leaves pages and checkpoint unchanged; the next one folds them."""
     await say(shop, catalog("before"), price("1.00"))
     before, checkpoints = await pages_of(shop), await positions(shop.store)
     await append(shop, *many(60), catalog("after", version=2))
@@ -226,7 +226,7 @@ async def test_i3_pages_survive_a_failed_fold(shop: Shop) -> None:
 
 
 async def positions(store: Store) -> dict[str, int]:
-    """How far each domain is."""
+    """The position of each domain."""
     return {each.domain: each.position for each in await store.coordination.checkpoints()}
 
 
@@ -271,7 +271,7 @@ async def test_i4_no_reader_sees_a_section_go_back(shop: Shop) -> None:
 
 
 async def test_i5_a_checkpoint_is_never_ahead_of_the_log(shop: Shop) -> None:
-    """Every checkpoint ends where the log does after catching up, also where nothing concerned the domain."""
+    """After catching up, every checkpoint is at the end of the log, also if no event concerned the domain."""
     for number in range(3):
         await say(shop, stock(number, version=number + 1))
         end = await shop.store.log.end()
@@ -290,7 +290,7 @@ async def test_i5_a_log_from_a_backup_is_refused(shop: Shop, left: int) -> None:
 
 
 async def cut(shop: Shop, left: int) -> None:
-    """Leaves only the first events of the log, as a backup would."""
+    """Keeps only the first events of the log, as a backup would."""
     if isinstance(shop.store, SQLiteStore):
 
         def delete(connection: apsw.Connection) -> None:
@@ -305,8 +305,8 @@ async def cut(shop: Shop, left: int) -> None:
 # --- I7: no row disappears --------------------------------------------------------------------------
 
 
-async def test_i7_what_is_withdrawn_keeps_its_row(shop: Shop) -> None:
-    """A withdrawn section is disabled; it comes back with a newer statement, and its page never disappears."""
+async def test_i7_a_withdrawn_section_keeps_its_row(shop: Shop) -> None:
+    """A withdrawn section is disabled; a newer event restores it, and its page never disappears."""
     await say(shop, catalog("shirt"), stock(5))
     keys = set(await pages_of(shop))
     await say(shop, withdrawn("catalog", version=2), withdrawn("inventory", version=2))
@@ -362,7 +362,7 @@ async def test_i8_the_content_of_a_correction_is_a_duplicate(shop: Shop) -> None
 
 
 async def revise(shop: Shop, stream: str, state: bytes) -> None:
-    """Appends a correction of version 1, as a rebuild will."""
+    """Appends a correction of version 1, as a rebuild does."""
     into = "INSERT INTO {}stored_events (originator_id, originator_version, revision, topic, state) VALUES "
     if isinstance(shop.store, SQLiteStore):
 
@@ -378,7 +378,7 @@ async def revise(shop: Shop, stream: str, state: bytes) -> None:
 # --- I9: leases -------------------------------------------------------------------------------------
 
 
-async def test_i9_a_worker_that_lost_its_lease_begins_again(shop: Shop) -> None:
+async def test_i9_a_worker_that_lost_its_lease_starts_again(shop: Shop) -> None:
     """A worker that finds another name in the checkpoint changes nothing, and continues with a new lease."""
     async with anyio.create_task_group() as group:
         group.start_soon(shop.work)
@@ -402,7 +402,7 @@ async def folded_up_to(shop: Shop, version: int) -> None:
 
 
 async def name_another_holder(shop: Shop) -> None:
-    """As a standby does that takes over."""
+    """As a standby does when it takes over."""
     if isinstance(shop.store, SQLiteStore):
         update = "UPDATE checkpoints SET holder = 'another'"
         await shop.store._connections.pages.run(lambda connection: connection.execute(update).fetchall())
@@ -415,7 +415,7 @@ async def name_another_holder(shop: Shop) -> None:
 
 
 async def test_i10_every_event_is_counted(shop: Shop) -> None:
-    """Applied, stale and dead add up to the events of the domain, whatever arrives in whatever order and windows."""
+    """Applied, stale and dead add up to the events of the domain, in any order and any windows."""
     order = random.Random(10)
     events = [stock(version, version=version, sku=f"S{sku}") for version in range(1, 9) for sku in range(5)]
     events += [price("1.00", version=version, channel=channel) for version in (1, 2) for channel in ("*", "web-de")]
@@ -437,7 +437,7 @@ async def test_i10_every_event_is_counted(shop: Shop) -> None:
     assert status.lag_events == 0
 
 
-async def test_i11_lag_ends_when_faults_do(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_i11_lag_ends_after_the_faults(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers recover by themselves after the store was unavailable, at every kind of read and transaction."""
     log = shop.store.log
     for name in ("touched", "heads", "wait", "end"):

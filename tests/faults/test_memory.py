@@ -1,4 +1,4 @@
-"""How much memory processes take where events are as large as they may be. The soak has many more of them."""
+"""The memory of processes with the largest possible events. The soak has many more of them."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from tests.support.servers import Server, serving, within
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 MEGABYTES = 400
-"""What a process may take, however large the log."""
+"""Megabytes of a process, at most, however large the log."""
 
 KILOBYTE = 1_000
 POLL_SECONDS = 0.02
@@ -25,13 +25,13 @@ POLL_SECONDS = 0.02
 
 @pytest.fixture
 def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a configuration and an empty store. It goes with the test: there may be gigabytes in it."""
+    """A folder with a configuration and an empty store. It is removed after the test: it may hold gigabytes."""
     yield settle(tmp_path, store_url, monkeypatch)
     shutil.rmtree(tmp_path)
 
 
 def write_products(file: Path, number: int, kilobytes: int, version: int = 1) -> None:
-    """Products with catalog events of so many kilobytes, half in many small attributes, half in long texts."""
+    """Products with catalog events of that many kilobytes, half in many small attributes, half in long texts."""
     text = "x" * (20 * KILOBYTE - 20)
     few = {f"text{each}": text for each in range(max(kilobytes // 40, 1))}
     many = {f"attribute{each:06}": f"value {each:06} of many" for each in range(kilobytes * 10)}
@@ -43,7 +43,7 @@ def write_products(file: Path, number: int, kilobytes: int, version: int = 1) ->
 
 
 def peak(process: int) -> int | None:
-    """The megabytes that a process had at its largest; None when it has ended."""
+    """The maximum megabytes of a process; None if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     except OSError:
@@ -53,7 +53,7 @@ def peak(process: int) -> int | None:
 
 
 def peak_of(*arguments: str) -> int:
-    """The megabytes that a command took, which must be done in the end."""
+    """The maximum megabytes of a command, which must succeed."""
     started = time.monotonic()
     process = spawn(*arguments, environment={LOG_LEVEL_VARIABLE: "warning"})
     largest = 0
@@ -72,7 +72,7 @@ def tell(stage: str, started: float) -> None:
 
 
 def peaks_of(server: Server) -> Iterator[int]:
-    """Those of all of its processes."""
+    """Those of all its processes."""
     for process in (server.process.pid, *server.processes()):
         largest = peak(process)
         assert largest is not None
@@ -80,7 +80,7 @@ def peaks_of(server: Server) -> Iterator[int]:
 
 
 def read_pages(server: Server, skus: Sequence[str]) -> None:
-    """Each by itself, and as many as may be asked for together; too many are refused."""
+    """Each page alone, and the largest batches; batches that are too large are refused."""
     for sku in skus[:50]:
         assert httpx2.get(f"{server.url}/v1/pages/web-de/{sku}").status_code == 200
     for together, status in ((skus[:20], 200), (skus[:500], 422)):
@@ -96,7 +96,7 @@ def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: 
     write_products(file, number, kilobytes)
     peaks = {"ingest": peak_of("ingest", str(file)), "work": peak_of("work", "--once"), "verify": peak_of("verify")}
     write_products(file, number, kilobytes, version=2)
-    monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # its logs are not read
+    monkeypatch.setenv(LOG_LEVEL_VARIABLE, "warning")  # its logs are discarded
     with serving("--work") as server:
         started = time.monotonic()
         assert run_pagefold("ingest", str(file)).code == 0
@@ -108,12 +108,12 @@ def judge(place: Path, monkeypatch: pytest.MonkeyPatch, number: int, kilobytes: 
 
 
 def is_folded(server: Server) -> bool:
-    """Whether nothing is left to fold."""
+    """Whether everything is folded."""
     return 'pagefold_lag_events{domain="catalog"} 0.0' in server.get("/metrics").text
 
 
 def test_some_large_events(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some of the largest events, which take more than that where they are held together."""
+    """Some of the largest events, which need more if they are held together."""
     peaks = judge(place, monkeypatch, 80, 1_000)
     assert max(peaks.values()) < MEGABYTES, peaks
 

@@ -1,4 +1,4 @@
-"""The server that the other tests run on keeps its own promises."""
+"""The PostgreSQL server of the other tests works as promised."""
 
 import os
 import signal
@@ -49,7 +49,7 @@ def is_alive(process_id: int) -> bool:
 
 
 async def test_asyncpg_connects_by_the_url(postgres_url: str) -> None:
-    """The URL of a database works with asyncpg as it is."""
+    """The URL of a database works with asyncpg unchanged."""
     connection = await asyncpg.connect(postgres_url)
     try:
         assert await connection.fetchval("SELECT current_database()") in postgres_url
@@ -58,7 +58,7 @@ async def test_asyncpg_connects_by_the_url(postgres_url: str) -> None:
 
 
 def test_every_database_is_new(postgres_server: PostgresServer) -> None:
-    """A database has nothing of the one that was made before it."""
+    """A database has nothing of an earlier one."""
     first, second = postgres_server.create_database(), postgres_server.create_database()
     with psycopg.connect(first) as connection:
         connection.execute("CREATE TABLE kept (value int)")
@@ -68,7 +68,7 @@ def test_every_database_is_new(postgres_server: PostgresServer) -> None:
 
 
 def test_a_database_is_copied_from_a_template(postgres_server: PostgresServer) -> None:
-    """A database that was prepared once can be had again and again."""
+    """A prepared database can be copied any number of times."""
     template = postgres_server.create_database()
     with psycopg.connect(template) as connection:
         connection.execute("CREATE TABLE prepared AS SELECT 7 AS value")
@@ -90,27 +90,27 @@ def test_a_dropped_database_is_gone(postgres_server: PostgresServer) -> None:
 
 
 def test_settings_without_fsync(postgres_server: PostgresServer) -> None:
-    """The tests' own server saves the disk's time and waits for commits like any other."""
+    """The server of the tests skips fsync, and waits for commits like any other."""
     url = postgres_server.url()
     names = ("fsync", "full_page_writes", "synchronous_commit", "listen_addresses")
     assert [setting(url, name) for name in names] == ["off", "off", "on", ""]
 
 
 def test_settings_with_fsync(own_server: PostgresServer) -> None:
-    """A server for crashes and benchmarks is as durable as PostgreSQL comes."""
+    """A server for crash tests and benchmarks is as durable as PostgreSQL's defaults."""
     url = own_server.url()
     names = ("fsync", "full_page_writes", "synchronous_commit")
     assert [setting(url, name) for name in names] == ["on", "on", "on"]
 
 
 def test_the_socket_has_a_short_path(postgres_server: PostgresServer) -> None:
-    """The path of the socket fits what the system's socket addresses hold."""
+    """The path of the socket fits the kernel's limit."""
     assert (postgres_server.folder / ".s.PGSQL.5432").is_socket()
     assert len(str(postgres_server.folder / ".s.PGSQL.5432").encode()) < 100
 
 
 def test_a_crash_keeps_what_was_committed(own_server: PostgresServer) -> None:
-    """An immediate stop ends open transactions and loses nothing that was committed."""
+    """An immediate stop aborts open transactions and loses nothing committed."""
     url = own_server.create_database()
     with psycopg.connect(url) as committed:
         committed.execute("CREATE TABLE kept AS SELECT 1 AS value")
@@ -136,7 +136,7 @@ def test_a_restart_is_clean(own_server: PostgresServer) -> None:
 
 
 def test_starting_twice_is_refused(own_server: PostgresServer) -> None:
-    """A second start of a running server is a mistake of the caller."""
+    """A second start of a running server is an error."""
     with pytest.raises(PostgresError, match="runs already"):
         own_server.start()
 
@@ -167,7 +167,7 @@ def test_closing_removes_the_folder() -> None:
 
 
 def test_nothing_outlives_a_killed_process() -> None:
-    """When the process that started a server is killed, the server and its folder go too."""
+    """When the process that started a server is killed, the server and its folder are removed too."""
     command = [sys.executable, "-c", START_AND_WAIT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None

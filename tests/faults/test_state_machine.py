@@ -1,4 +1,4 @@
-"""A real store driven at random against the model: appends, conflicts, crashes, folds, retries, decisions."""
+"""A real store against the model, with random appends, conflicts, crashes, folds, retries and decisions."""
 
 import asyncio
 import itertools
@@ -48,7 +48,7 @@ windows = st.integers(1, 9)
 
 
 class Crashed(Exception):
-    """The process would have ended here."""
+    """The process is assumed to end here."""
 
 
 class ShopMachine(RuleBasedStateMachine):
@@ -71,12 +71,12 @@ class ShopMachine(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     def reopen(self) -> None:
-        """A new shop on the same store. What was open before is left as it is until the end."""
+        """A new shop on the same store. The earlier one stays open until the end."""
         self.open.append(pagefold.open(self.config))
         self.shop: Shop = self.run(self.open[-1].__aenter__())
 
     def teardown(self) -> None:
-        """Whatever happened: once all is folded, the pages are those of the model, and nothing was lost or doubled."""
+        """Once all is folded, the pages are those of the model, and nothing was lost or doubled."""
         try:
             self.fold_everything(500)
             self.run(self.check_log())
@@ -86,7 +86,7 @@ class ShopMachine(RuleBasedStateMachine):
             self.runner.close()
 
     async def check_log(self) -> None:
-        """In the log are the accepted events, each once, and the bad ones."""
+        """The log has the accepted events, each once, and the bad ones."""
         stored = [(each.originator_id, each.originator_version) for each in await everything(self.shop.store)]
         expected = [(stream_of(each), each.source_version) for each in self.accepted]
         expected += [(stream, version) for stream, newest in self.bad.items() for version in range(10, newest + 1, 10)]
@@ -114,13 +114,13 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.accepted)
     @rule(seed=st.integers(0, 999))
     def deliver_again(self, seed: int) -> None:
-        """Whatever was accepted is a duplicate, in any order."""
+        """An accepted event is a duplicate, in any order."""
         again = random.Random(seed).sample(self.accepted, min(len(self.accepted), 10))
         assert {result.outcome for result in self.run(self.shop.append(again))} == {"duplicate"}
 
     @rule(batch=some_events, after=st.booleans(), crashes=st.booleans())
     def append_and_lose_the_answer(self, batch: list[DomainEvent], after: bool, crashes: bool) -> None:  # noqa: FBT001  # drawn
-        """The store fails before or after the commit, for good. Who sends the events again gets the truth."""
+        """The store fails before or after the commit. Sending the events again gives the right outcomes."""
         log = self.shop.store.log
         insert = log.insert
 
@@ -147,7 +147,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.accepted)
     @rule(seed=st.integers(0, 999))
     def put_a_bad_event(self, seed: int) -> None:
-        """A stream gets a head that cannot be folded: its page stays as the model has it."""
+        """A stream gets a head that cannot be folded: its page stays as in the model."""
         victim = random.Random(seed).choice(self.accepted)
         if victim.source_version > 9:  # a valid event repaired it already
             return
@@ -168,7 +168,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.bad)
     @rule(seed=st.integers(0, 999))
     def discard_dead_letters(self, seed: int) -> None:
-        """What somebody discarded stays out of the way, until its stream gets another bad event."""
+        """A discarded dead letter stays resolved, until its stream gets another bad event."""
         self.fold_everything(500)
         stream = random.Random(seed).choice(sorted(self.bad))
         for dead_letter in self.run(self.shop.dead_letters.newest(kind="projection")):
@@ -204,12 +204,12 @@ class ShopMachine(RuleBasedStateMachine):
 
     @rule(window=windows, domain=st.sampled_from(sorted(SPEAKS)))
     def fold_one_domain(self, window: int, domain: str) -> None:
-        """One domain alone, in small windows."""
+        """One domain, in small windows."""
         self.run(self.in_windows(window).catch_up([domain]))
 
     @rule(window=windows)
     def fold_everything(self, window: int) -> None:
-        """Once all is folded, the pages are those of the model byte for byte, and every event is counted."""
+        """Once all is folded, the pages equal the model's byte for byte, and every event is counted."""
         self.run(self.in_windows(window).catch_up())
         assert self.run(pages_of(self.shop)) == pages_in(self.model)
         self.run(assert_every_event_is_counted(self.shop.store))
@@ -238,18 +238,18 @@ class ShopMachine(RuleBasedStateMachine):
 
     @rule()
     def open_again(self) -> None:
-        """Another process takes over where the first one is."""
+        """Another process takes over from the first."""
         if len(self.open) < 4:
             self.reopen()
 
     def in_windows(self, window: int) -> Shop:
-        """The shop, with consumers that fold so many positions at a time."""
+        """The shop, with consumers that fold that many positions at a time."""
         work = WorkConfig(batch=window, poll_seconds=0.05, lease_seconds=1.0)
         return Shop(self.shop.store, msgspec.structs.replace(self.config, work=work))
 
     @invariant()
     def checkpoints_are_within_the_log(self) -> None:
-        """No checkpoint is ahead of the log, which ends at the last event that was acknowledged or later."""
+        """No checkpoint is ahead of the log, which ends at the last acknowledged event or later."""
         end = self.run(self.shop.store.log.end())
         assert end >= max(self.positions, default=0)
         for checkpoint in self.run(self.shop.store.coordination.checkpoints()):
@@ -257,7 +257,7 @@ class ShopMachine(RuleBasedStateMachine):
 
 
 def folding_class(store: Store) -> type:
-    """The class of a store's transactions."""
+    """The class of a store's fold transactions."""
     if type(store).__name__ == "SQLiteStore":
         return SQLiteFoldTransaction
     return PostgresFoldTransaction
@@ -266,7 +266,7 @@ def folding_class(store: Store) -> type:
 def run_machine(config: Callable[[], Config], examples: int, steps: int, *, derandomize: bool = True) -> None:
     """Runs the machine on several stores, each new."""
     run_state_machine_as_test(
-        lambda: ShopMachine(config()),  # type: ignore[arg-type]  # it takes any factory, says its documentation
+        lambda: ShopMachine(config()),  # type: ignore[arg-type]  # it takes any factory, according to its documentation
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -289,29 +289,29 @@ def a_postgres_shop(url: str) -> Config:
 
 
 def test_sqlite_against_the_model(tmp_path: Path) -> None:
-    """Whatever is done to it in whatever order, a SQLite store holds what the model holds."""
+    """After any operations in any order, a SQLite store equals the model."""
     run_machine(lambda: a_sqlite_shop(tmp_path), examples=60, steps=20)
 
 
 def test_postgres_against_the_model(postgres_url: str) -> None:
-    """Whatever is done to it in whatever order, a PostgreSQL store holds what the model holds."""
+    """After any operations in any order, a PostgreSQL store equals the model."""
     run_machine(lambda: a_postgres_shop(postgres_url), examples=20, steps=20)
 
 
 @pytest.mark.soak
 def test_sqlite_against_the_model_for_long(tmp_path: Path) -> None:
-    """The same with other choices each time, for as long as a soak is."""
+    """The same with other random choices each time, for the length of a soak."""
     run_machine(lambda: a_sqlite_shop(tmp_path), examples=1_000, steps=50, derandomize=False)
 
 
 @pytest.mark.soak
 def test_postgres_against_the_model_for_long(postgres_url: str) -> None:
-    """The same with other choices each time, for as long as a soak is."""
+    """The same with other random choices each time, for the length of a soak."""
     run_machine(lambda: a_postgres_shop(postgres_url), examples=100, steps=50, derandomize=False)
 
 
 def test_the_machine_says_what_a_person_expects(tmp_path: Path) -> None:
-    """The machine's own rules, by hand: what it compares is really there."""
+    """The rules of the machine, by hand: what it compares exists."""
     machine = ShopMachine(a_sqlite_shop(tmp_path))
     machine.append([event("inventory", {"available": 3}, sku="A"), event("inventory", {"available": 4}, sku="A")])
     assert [each.payload for each in machine.accepted] == [{"available": 3}]

@@ -1,4 +1,4 @@
-"""A real shop's data, against an oracle that reads the same files and shares nothing with the program."""
+"""A real shop's data, against an oracle that reads the same files and shares no code with the program."""
 
 import asyncio
 import gzip
@@ -32,14 +32,14 @@ def rows(file: Path) -> Iterator[Document]:
 
 
 def warehouses(channel: str) -> list[str]:
-    """The places that a channel sells from, as the configuration's file lists them."""
+    """The locations of a channel, according to the configuration file."""
     config = tomllib.loads(data_file("sunrise", "pagefold.toml").read_text())
     places: list[str] = config["channels"][channel]["sources"]["inventory"]
     return places
 
 
 class Oracle:
-    """What a person who reads the files expects of a page."""
+    """The page that a person expects who reads the files."""
 
     def __init__(self) -> None:
         self.catalog: dict[str, Document] = {}
@@ -57,7 +57,7 @@ class Oracle:
         self.places = {channel: warehouses(channel) for channel in CHANNELS}
 
     def page(self, sku: str, channel: str) -> Document:
-        """The whole document, its moments included: everything occurred when the year began."""
+        """The complete document, with its timestamps: every event occurred at the start of the year."""
         places = [place for place in self.places[channel] if place in self.stock[sku]]
         price = self.prices[sku, channel]
         versions = ["catalog/pim", "pricing/erp", *[f"inventory/{place}" for place in sorted(places)], "media/dam"]
@@ -91,14 +91,14 @@ class Oracle:
         }
 
     def inventory_of(self, sku: str, places: list[str]) -> Document:
-        """What the channel's places have together; the files know neither safety stock nor backorders."""
+        """The stock of the channel's locations together; the files have neither safety stock nor backorders."""
         available = {place: max(self.stock[sku][place], 0) for place in places}
         locations = [{"source": place, "available": available[place]} for place in places]
         total = sum(available.values())
         return {"available": total, "status": "in_stock" if total else "out_of_stock", "locations": locations}
 
     def asset(self, asset: Document, channel: str) -> Document:
-        """A picture, with its text in the channel's language when it has one."""
+        """A picture, with its text in the channel's language, if any."""
         spoken = [asset["alt"][locale] for locale in CHAINS[channel] if locale in asset.get("alt", {})]
         plain = {name: value for name, value in asset.items() if name != "alt" and value is not None}
         return plain | ({"alt": spoken[0]} if spoken else {})
@@ -112,7 +112,7 @@ def config(store_url: str) -> Config:
 
 @pytest.fixture
 async def sunrise(shop: Shop) -> AsyncIterator[Shop]:
-    """The shop, with the four files in it, folded."""
+    """A shop with the four files, folded."""
     for name in FILES:
         lines = data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()
         results = await shop.append([parse_event(line) for line in lines])
@@ -122,7 +122,7 @@ async def sunrise(shop: Shop) -> AsyncIterator[Shop]:
     assert await shop.dead_letters.newest() == []
 
 
-async def test_every_page_is_what_a_person_expects(sunrise: Shop) -> None:
+async def test_every_page_equals_the_oracles(sunrise: Shop) -> None:
     """All 102 SKUs on all 4 channels, field by field."""
     oracle = Oracle()
     assert len(oracle.catalog) == 102
@@ -146,7 +146,7 @@ async def test_every_page_is_what_a_person_expects(sunrise: Shop) -> None:
 
 
 async def test_the_sample_page(sunrise: Shop) -> None:
-    """The trousers: German name, 150.00 EUR, the stock of the channel's six places together, one image."""
+    """The trousers: German name, 150.00 EUR, the stock of the channel's six locations together, one image."""
     page = await sunrise.pages.get(SAMPLE, "de")
     assert page is not None
     assert page.ready
@@ -163,8 +163,8 @@ async def test_the_sample_page(sunrise: Shop) -> None:
     assert (sections["pricing"]["amount"], sections["pricing"]["currency"]) == ("187.50", "USD")
 
 
-async def test_the_files_again_change_nothing(sunrise: Shop) -> None:
-    """Every line a second time is a duplicate, and every page stays as it is."""
+async def test_repeated_files_change_nothing(sunrise: Shop) -> None:
+    """Every line again is a duplicate, and no page changes."""
     before = await sunrise.pages.get_json(SAMPLE, "de")
     for name in FILES:
         lines = data_file("sunrise", f"{name}.ndjson").read_bytes().splitlines()
@@ -175,7 +175,7 @@ async def test_the_files_again_change_nothing(sunrise: Shop) -> None:
 
 
 async def test_all_stock_rows(shop: Shop) -> None:
-    """The 40,675 rows of six warehouses: every page's sum, and each of its places, is that of the file."""
+    """The 40,675 rows of six warehouses: every page's sum, and each location's stock, equal the file's."""
     file = data_file("sunrise", "inventory-full.ndjson.gz")
     expected: dict[str, dict[str, int]] = defaultdict(dict)
     for row in rows(file):
@@ -202,7 +202,7 @@ async def test_all_stock_rows(shop: Shop) -> None:
 
 
 async def texts_of(shop: Shop, skus: list[str], channel: str) -> list[bytes | None]:
-    """The pages of many SKUs, asked for hundreds at a time."""
+    """The pages of many SKUs, hundreds per call."""
     texts: list[bytes | None] = []
     for start in range(0, len(skus), 500):
         texts += await asyncio.gather(*[shop.pages.get_json(sku, channel) for sku in skus[start : start + 500]])
