@@ -88,7 +88,7 @@ def stored(topic: str = "topic", *, identifier: UUID | str | None = None, versio
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether it comes to hold in that time."""
+    """Whether it becomes true within that time."""
     deadline = time.monotonic() + seconds
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -96,7 +96,7 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
 
 
 class Listening(threading.Thread):
-    """Reads a subscription to its end, in a thread, and remembers when each event came."""
+    """Reads a subscription to its end, in a thread, and records when each event came."""
 
     def __init__(self, subscription: Iterator[Notification]) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Listening(threading.Thread):
             self.error = error
 
     def waits_for(self, count: int) -> bool:
-        """Whether it receives so many events."""
+        """Whether it receives that many events."""
         return within(SECONDS_TO_END, lambda: len(self.received) >= count)
 
     def ended(self) -> bool:
@@ -128,7 +128,7 @@ class Listening(threading.Thread):
 
 
 def test_an_application_saves_and_reads(dogs: Dogs) -> None:
-    """Aggregates come back as they were saved, with snapshots and at earlier versions."""
+    """Aggregates come back unchanged, with snapshots and at earlier versions."""
     fido = dogs.register("Fido", "roll over", "play dead", "fetch")
     dog = dogs.dog(fido)
     assert (dog.name, dog.tricks, dog.version) == ("Fido", ["roll over", "play dead", "fetch"], 4)
@@ -146,7 +146,7 @@ def test_an_application_saves_and_reads(dogs: Dogs) -> None:
 
 
 async def test_an_application_and_a_shop_share_the_log(shop: Shop, dogs: Dogs) -> None:
-    """The notification log shows the shop's events in their places; the shop folds its own and sees no others."""
+    """The notification log has the shop's events at their positions; the shop folds its own and ignores others."""
     await append(shop, catalog("T-Shirt"))
     fido = dogs.register("Fido", "fetch")
     await append(shop, price("9.90"))
@@ -173,7 +173,7 @@ async def test_an_application_and_a_shop_share_the_log(shop: Shop, dogs: Dogs) -
 
 
 async def test_domain_events_are_appended_by_the_shop_only(shop: Shop, dogs: Dogs) -> None:
-    """A domain's topic or stream cannot be written past the validation, whatever else is in the call."""
+    """A domain's topic or stream cannot be written without validation, whatever else is in the call."""
     await say(shop, catalog("T-Shirt"))
     for refused in (
         stored("pricing"),
@@ -188,7 +188,7 @@ async def test_domain_events_are_appended_by_the_shop_only(shop: Shop, dogs: Dog
 
 
 def test_a_follower_records_with_its_position(store_url: str, config: Config) -> None:
-    """A process recorder, driven by a subscription, turns each event into others once, also when it starts again."""
+    """A process recorder, driven by a subscription, turns each event into others once, also after a restart."""
     env = environment(store_url)
     for names in (["Fido", "Rex"], ["Bello"]):
         with EventSourcedProjectionRunner(application_class=Dogs, projection_class=Tags, env=env) as runner:
@@ -207,7 +207,7 @@ def test_a_follower_records_with_its_position(store_url: str, config: Config) ->
 
 
 async def test_a_projection_follows_the_shop(shop: Shop, store_url: str) -> None:
-    """A tracking recorder keeps a view's place among the shop's own events, which a class with their topic can read."""
+    """A tracking recorder stores a view's position among the shop's events, which a class with their topic can read."""
     register_topic(PriceStated.TOPIC, PriceStated)
     await append(shop, catalog("T-Shirt"), price("9.90"))
     with ProjectionRunner(
@@ -218,15 +218,15 @@ async def test_a_projection_follows_the_shop(shop: Shop, store_url: str) -> None
         stream = f"{SKU}/*/pricing/erp"
         assert runner.view.stated == [f"{stream} 9.90", f"{stream} 8.90", "MUG/*/pricing/erp 7.90"]
         assert runner.view.max_tracking_id("Dogs") == newest.position
-    del runner  # which is the only one to have the view's factory
+    del runner  # the only one with the view's factory
     gc.collect()
 
 
 # --- subscriptions --------------------------------------------------------------------------------
 
 
-def test_a_subscription_receives_at_once(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
-    """Events recorded in this process, through this store or another one, arrive at once."""
+def test_a_subscription_receives_immediately(recorder: PagefoldApplicationRecorder, store_url: str) -> None:
+    """Events recorded in this process, through this store or another one, arrive immediately."""
     other = PagefoldFactory({STORE_VARIABLE: store_url})
     with recorder.subscribe() as subscription:
         listening = Listening(subscription)
@@ -268,7 +268,7 @@ def test_a_subscription_misses_nothing(recorder: PagefoldApplicationRecorder, st
 def test_a_subscription_to_rare_topics_moves_on(
     recorder: PagefoldApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Events of other topics are passed over once, not searched again with every new one."""
+    """Events of other topics are skipped once, not searched again with every new one."""
     monkeypatch.setattr(subscribing, "BATCH_EVENTS", 2)
     recorder.insert_events([stored("common") for _ in range(20)])
     recorder.insert_events([stored(f"rare {number}") for number in range(5)])
@@ -293,10 +293,10 @@ def test_a_subscription_to_rare_topics_moves_on(
 
 
 def test_a_subscription_ends_when_stopped(store_url: str) -> None:
-    """A stop from another thread ends a wait at once, and so does closing the store, and no thread is left."""
+    """A stop from another thread ends a wait immediately, as does closing the store, and no thread is left."""
     before = set(threading.enumerate())
     recorder = recorder_of(PagefoldFactory({STORE_VARIABLE: store_url}))
-    recorder.datastore.poll_seconds = SECONDS_TO_LOOK  # so that it ends in time only when it is cut short
+    recorder.datastore.poll_seconds = SECONDS_TO_LOOK  # so that it ends in time only if it is interrupted
     subscription = recorder.subscribe()
     listening, closed = Listening(subscription), Listening(recorder.subscribe())
     time.sleep(0.05)
@@ -312,7 +312,7 @@ def test_a_subscription_ends_when_stopped(store_url: str) -> None:
 def test_a_subscription_outlasts_an_outage(
     recorder: PagefoldApplicationRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that is away for a while is waited for; one that stays away ends the subscription with an error."""
+    """A subscription waits for an unavailable store, up to a time, after which it raises an error."""
     recorder.insert_events([stored()])
     records = recorder.datastore.store.records
     notifications = records.notifications
@@ -321,7 +321,7 @@ def test_a_subscription_outlasts_an_outage(
     async def unreliable(*arguments: object) -> object:
         if next(outage, None) is not None:
             raise StoreUnavailable("here", OSError("gone"))
-        return await notifications(*arguments)  # type: ignore[arg-type]  # passed on as they came
+        return await notifications(*arguments)  # type: ignore[arg-type]  # passed on unchanged
 
     monkeypatch.setattr(records, "notifications", unreliable)
     with recorder.subscribe() as subscription:
@@ -335,8 +335,8 @@ def test_a_subscription_outlasts_an_outage(
 # --- the recorders --------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_stored_is_refused(recorder: PagefoldApplicationRecorder) -> None:
-    """What one store could keep and the other not is refused by both, before anything is written."""
+def test_unstorable_events_are_refused(recorder: PagefoldApplicationRecorder) -> None:
+    """Both stores refuse what one of them could not store, before anything is written."""
     for wrong in (
         stored("nu\0ll"),
         stored("lone \ud800"),
@@ -380,7 +380,7 @@ def test_a_closed_store_says_so(factory: PagefoldFactory, recorder: PagefoldAppl
 
 
 def test_a_store_can_be_closed_from_its_own_thread(store_url: str, config: Config) -> None:
-    """The garbage collector runs in any thread, the store's own among them: what it closes there ends all the same."""
+    """The garbage collector runs in any thread, also the store's own: closing works there too."""
     before = set(threading.enumerate())
     recorder = recorder_of(PagefoldFactory({STORE_VARIABLE: store_url}))
 
@@ -393,7 +393,7 @@ def test_a_store_can_be_closed_from_its_own_thread(store_url: str, config: Confi
     assert_nothing_is_open(config)
 
 
-def test_identifiers_come_back_as_they_were_given(store_url: str) -> None:
+def test_identifiers_come_back_unchanged(store_url: str) -> None:
     """A UUID is returned as one, and other text as text; with the setting, all are text."""
     identifier = uuid4()
     for kind, given in (("uuid", identifier), ("text", identifier.hex)):
@@ -411,7 +411,7 @@ def test_identifiers_come_back_as_they_were_given(store_url: str) -> None:
 
 
 def test_the_environment_names_the_store(store_url: str, tmp_path: Path) -> None:
-    """The store is found by its URL or by a configuration, also where the variable is the application's own."""
+    """The store is found by its URL or by a configuration, also in the application's own variable."""
     file = tmp_path / "pagefold.toml"
     file.write_text(f'[store]\nurl = "{store_url}"\n[sources]\n[channels]\n', encoding="utf-8")
     module = {"PERSISTENCE_MODULE": "pagefold.engine.recorders"}
@@ -433,7 +433,7 @@ def test_the_environment_names_the_schema(postgres_url: str) -> None:
 
 
 def test_a_wrong_environment_is_explained(tmp_path: Path) -> None:
-    """What is missing or wrong in the environment is named, with what would be right."""
+    """The error names what is missing or invalid in the environment, and what would be valid."""
     url = f"sqlite:///{tmp_path / 'shop'}"
     expected: list[tuple[dict[str, str], type[Exception], str]] = [
         ({}, OSError, "set DOGS_PAGEFOLD_STORE or PAGEFOLD_STORE .* or DOGS_PAGEFOLD_CONFIG or PAGEFOLD_CONFIG"),
@@ -458,7 +458,7 @@ def test_a_wrong_environment_is_explained(tmp_path: Path) -> None:
 
 
 class OwnRecorder(PagefoldProcessRecorder):
-    """A class that an environment names."""
+    """A class that the environment names."""
 
 
 def test_the_environment_names_the_recorders(tmp_path: Path) -> None:
@@ -486,11 +486,11 @@ REMARKS = (
     "a crash of the server's machine",  # the test server runs without fsync
     "Executing <",  # on a busy machine, asyncio's debug mode finds a step slow
 )
-"""What may appear on standard error."""
+"""Lines that may appear on standard error."""
 
 
 def test_a_program_that_closes_nothing_ends(store_url: str, store: Store) -> None:
-    """An application that was never closed does not keep its program from ending, cleanly."""
+    """A program with an application that was never closed ends, cleanly."""
     command = [sys.executable, "-X", "dev", "-c", FORGETFUL, store_url]
     done = subprocess.run(command, capture_output=True, check=False, timeout=30, text=True)
     complaints = [line for line in done.stderr.splitlines() if not any(remark in line for remark in REMARKS)]

@@ -1,4 +1,4 @@
-"""Recorders over a store that is open already, inside the asynchronous program that has opened it."""
+"""Recorders on a store that is already open, inside the asynchronous program that opened it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ SECONDS_TO_HEAR = 5.0
 
 @asynccontextmanager
 async def recording(store: Store) -> AsyncIterator[PagefoldApplicationRecorder]:
-    """A recorder over the store. Its methods are for other threads."""
+    """A recorder on the store. Its methods are for other threads."""
     async with BlockingPortal() as portal:
         datastore = await run_sync(partial(Datastore, store, portal, poll_seconds=0.05, uuids=False))
         recorder = PagefoldFactory({}, datastore).application_recorder()
@@ -31,12 +31,12 @@ async def recording(store: Store) -> AsyncIterator[PagefoldApplicationRecorder]:
 
 
 def stored(version: int) -> StoredEvent:
-    """An arbitrary event, whose identifier could be read as a UUID."""
+    """An arbitrary event whose identifier could be a UUID."""
     return StoredEvent("0" * 32, version, "topic", b"{}")
 
 
 async def test_recorders_share_the_open_store(store: Store) -> None:
-    """What a thread records is in the program's own store, which is still open when the recorders are closed."""
+    """What a thread records is in the program's store, which stays open when the recorders are closed."""
     async with recording(store) as recorder:
         assert await run_sync(recorder.insert_events, [stored(1), stored(2)]) == [1, 2]
         assert await store.log.end() == 2
@@ -47,8 +47,8 @@ async def test_recorders_share_the_open_store(store: Store) -> None:
     assert await store.log.end() == 2
 
 
-async def test_what_a_thread_has_begun_is_finished(store: Store) -> None:
-    """A call that was made while the program around it was being cancelled does what it should."""
+async def test_a_call_of_a_thread_is_finished(store: Store) -> None:
+    """A call completes even if the program around it is cancelled meanwhile."""
     with anyio.CancelScope() as scope:
         async with recording(store) as recorder:
             with anyio.CancelScope(shield=True):
@@ -77,7 +77,7 @@ async def test_a_subscription_ends_with_its_datastore(store: Store) -> None:
 
 
 async def test_the_loop_s_own_thread_is_refused(store: Store) -> None:
-    """A datastore, whose calls would wait for the very loop that they are made in, cannot be made there."""
+    """A datastore cannot be made in the event loop's own thread, where its calls would block the loop."""
     async with BlockingPortal() as portal:
         with pytest.raises(RuntimeError, match="event loop thread"):
             Datastore(store, portal)

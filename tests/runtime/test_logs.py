@@ -1,4 +1,4 @@
-"""Logging: one line a batch on standard error, JSON when it is no terminal, never a payload."""
+"""Logging: one line per batch on standard error, JSON unless it is a terminal, never a payload."""
 
 import ast
 import asyncio
@@ -24,7 +24,7 @@ LEVELS = {"info", "warning", "error"}
 
 @pytest.fixture(autouse=True)
 def _kept_logging() -> Iterator[None]:
-    """Logging is configured for a whole process: afterwards it is as before."""
+    """Restores the logging configuration of the process after a test."""
     root = logging.getLogger()
     handlers, level, show = root.handlers[:], root.level, warnings.showwarning
     yield
@@ -35,7 +35,7 @@ def _kept_logging() -> Iterator[None]:
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Away from a terminal, a line is one JSON object: when, how grave, what; then the rest."""
+    """Away from a terminal, a line is one JSON object: timestamp, level, event; then the fields."""
     logs.configure("info")
     structlog.get_logger("engine.test").info("folded", domain="pricing", path=Path("a"), position=2**70)
     structlog.get_logger().debug("below the level")
@@ -47,7 +47,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal gets text, one line an event."""
+    """A terminal gets text, one line per event."""
     error = io.StringIO()
     monkeypatch.setattr(error, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", error)
@@ -60,7 +60,7 @@ def test_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_standard_librarys_loggers_come_out_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    """Libraries' own log lines and Python's warnings have the same form and obey the same level."""
+    """Log lines of libraries and Python's warnings have the same form and the same level."""
     logs.configure("warning")
     logging.getLogger("asyncio").warning("slow callback %s", "x")
     logging.getLogger("asyncio").info("not to be seen")
@@ -74,7 +74,7 @@ def test_the_standard_librarys_loggers_come_out_alike(capsys: pytest.CaptureFixt
 
 
 def test_retries_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    """Stamina's retries are seen, with the reason, and without what was called with what."""
+    """Stamina's retries are logged, with the reason, and without the call's arguments."""
     logs.configure("warning")
     attempts = 0
 
@@ -136,7 +136,7 @@ def test_no_line_shows_a_secret(capsys: pytest.CaptureFixture[str], *, as_json: 
 
 
 def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
-    """The last configuration counts, and no line comes twice."""
+    """The last configuration counts, and no line is logged twice."""
     logs.configure("warning")
     logs.configure("debug")
     logging.getLogger("x").debug("once")
@@ -172,7 +172,7 @@ def test_no_payload_above_debug(tmp_path: Path, store_url: str, monkeypatch: pyt
 
 
 @on_sqlite
-def test_a_line_a_batch(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_line_per_batch(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are logged by batch and domain, not by event."""
     place = settle(tmp_path, store_url, monkeypatch)
     run_pagefold("ingest", lines_file(place / "events.ndjson", *(event(f"SKU-{number}") for number in range(2_000))))
@@ -182,8 +182,8 @@ def test_a_line_a_batch(tmp_path: Path, store_url: str, monkeypatch: pytest.Monk
     assert len(folded) <= 4
 
 
-def test_what_is_logged_is_named() -> None:
-    """No log call of the program hands over a payload, a body, a state or a whole event, nor builds its message."""
+def test_log_calls_pass_no_payloads() -> None:
+    """No log call of the program passes a payload, a body, a state or a complete event, nor builds its message."""
     suspects = {"payload", "body", "state", "content", "text", "line", "events_", "letter", "sections"}
     for path in sorted((ROOT / "engine").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -191,14 +191,14 @@ def test_what_is_logged_is_named() -> None:
                 continue
             if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "log"):
                 continue
-            if node.func.attr not in LEVELS:  # of a store, which has a log as well
+            if node.func.attr not in LEVELS:  # of a store, which has an attribute `log`, too
                 continue
             place = f"{path.relative_to(ROOT)}:{node.lineno}"
             assert not isinstance(node.args[0], ast.JoinedStr), f"{place} builds its message"
             assert not suspects & {keyword.arg for keyword in node.keywords}, f"{place} logs a payload"
 
 
-def test_loops_log_nothing_of_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_event_loop_logs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """At `info` the event loop adds no line."""
     logs.configure("info")
     asyncio.run(asyncio.sleep(0))
@@ -208,7 +208,7 @@ def test_loops_log_nothing_of_themselves(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_embedding_program_gets_logs_by_the_standard_library(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where structlog is not configured, lines go to Python's logging with their fields, none to standard output."""
+    """Without structlog's configuration, lines go to Python's logging with their fields, none to standard output."""
     structlog.reset_defaults()
     log = logs.Logger("engine.test")
     with caplog.at_level("INFO", logger="engine.test"):

@@ -9,7 +9,7 @@ from pagefold.engine.runtime import store_timeout
 from pagefold.engine.runtime.store_timeout import with_timeout
 
 
-async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_in_time_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A result or error in time is passed on; slower work is abandoned, and its result discarded."""
     monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.05)
     go_on = asyncio.Event()
@@ -35,8 +35,8 @@ async def test_an_answer_in_time_is_given(monkeypatch: pytest.MonkeyPatch) -> No
     assert ended == [2, 3]
 
 
-async def test_no_more_is_begun_than_may_be_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While too much work is abandoned nothing is started; after it ends, everything works again."""
+async def test_abandoned_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While too much work is abandoned nothing is started; once it has ended, everything works again."""
     monkeypatch.setattr(store_timeout, "TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr(store_timeout, "MAX_ABANDONED", 3)
     go_on = asyncio.Event()

@@ -11,7 +11,7 @@ from pagefold.engine.runtime.task_groups import prefetch
 
 
 class Maker:
-    """Makes numbers, remembers which, and whether it was closed; fails at one of them, if that is set."""
+    """Makes numbers, and records which, and whether it was closed; fails at one of them, if set."""
 
     def __init__(self, *, fails_at: int = -1) -> None:
         self.fails_at = fails_at
@@ -45,7 +45,7 @@ async def test_the_next_one_is_made_while_the_former_is_used() -> None:
 
 
 async def test_an_error_is_raised_after_the_items_before_it() -> None:
-    """As itself, in no group."""
+    """Unchanged, not in an exception group."""
     maker = Maker(fails_at=3)
     taken = []
 
@@ -62,7 +62,7 @@ async def test_an_error_is_raised_after_the_items_before_it() -> None:
 
 @pytest.mark.parametrize("how", ["leaves", "fails", "is stopped"])
 async def test_a_closed_receiver_ends_it(how: str) -> None:
-    """It is ended where it is, with what it has made ahead."""
+    """It is closed, with the item that it has prefetched."""
     maker = Maker()
     with anyio.move_on_after(0.05 if how == "is stopped" else 5.0) as scope, suppress(ZeroDivisionError):
         async with prefetch(maker.numbers(1_000)) as numbers:

@@ -61,7 +61,7 @@ async def test_every_row_comes_once(prices: str) -> None:
     assert (first.sku, first.source_version, first.type, first.channel) == ("SKU-00001", 1, "pricing", "*")
     assert payload_of(first) == {"currency": "EUR", "amount": "1.50"}
     assert (found.end, found.batches[0].cursor, found.batches[-1].done) == (COMPLETE, None, 12_000)
-    with pytest.raises(SourceFailed, match="begins anew"):
+    with pytest.raises(SourceFailed, match="starts over"):
         await read(configured(query=ALL, database=prices), {"row": 7})
     assert (
         await selected(prices, "SELECT * FROM (SELECT 1 AS sku) AS a WHERE false", columns=columns("sku"))
