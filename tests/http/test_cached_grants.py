@@ -87,9 +87,9 @@ async def test_a_cached_token_is_answered_on_the_fast_path(shop: Shop) -> None:
         assert at_once.answer(b"GET", LINE, headers) is None
 
 
-def standing(office: TokenService, secret: str) -> bool:
+def standing(tokens: TokenService, secret: str) -> bool:
     """Whether the token gets a fast read."""
-    grant = office.cached_grant(secret)
+    grant = tokens.cached_grant(secret)
     return grant is not None and "read" in grant.scopes
 
 

@@ -231,9 +231,9 @@ async def test_rows_name_epochs(store_url: str, tmp_path: Path, rows: int, step:
     export_lines(config, "wms-a", [line_in(2, each) for each in said[::step]])
     async with pagefold.open(config) as shop:
         await append(shop, *(stock(99, version=99, sku=each.sku) for each in said))
-        async with shop.rebuilds() as office:
-            assert (await office.rebuild("wms-a")).counts.as_dict() == {"rows": rows, "newer": rows}
-            assert (await office.rebuild("wms-a")).counts.as_dict() == {"rows": rows, "equal": rows}
+        async with shop.rebuilds() as rebuilds:
+            assert (await rebuilds.rebuild("wms-a")).counts.as_dict() == {"rows": rows, "newer": rows}
+            assert (await rebuilds.rebuild("wms-a")).counts.as_dict() == {"rows": rows, "equal": rows}
         newest = await shop.store.log.newest_versions([stream_of(each) for each in said])
         assert newest == {stream_of(each): versioned(2, each.source_version) for each in said}
         await append(shop, stock(7, version=50, sku=said[0].sku))
@@ -255,7 +255,7 @@ async def test_columns_give_epochs(store_url: str, tmp_path: Path) -> None:
         sources["wms-a"], snapshot=msgspec.structs.replace(settings, file=str(file))
     )
     async with pagefold.open(msgspec.structs.replace(config, sources=sources)) as shop:
-        async with shop.rebuilds() as office:
-            assert (await office.rebuild("wms-a")).counts.missing == 2
+        async with shop.rebuilds() as rebuilds:
+            assert (await rebuilds.rebuild("wms-a")).counts.missing == 2
         newest = await shop.store.log.newest_versions([f"{sku}/*/inventory/wms-a" for sku in "AB"])
         assert sorted(newest.values()) == [1, versioned(4, 1)]

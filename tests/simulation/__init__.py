@@ -1,12 +1,12 @@
-"""A simulation of the whole: one seed decides what happens, and in the end everything that must hold is checked.
+"""A simulation of the whole product: a seed decides every event, and all invariants are checked at the end.
 
-`python -m tests.simulation --seed N` shows what happens with a seed.
+`python -m tests.simulation --seed N` shows the run of a seed.
 
-Which check stands for which invariant of the design, all of them by a model that shares no code with the product:
+The checks of the design's invariants, all by a model that shares no code with the product:
 
-* I1, I8, I12: `checks.check_answers`. I1 when power is lost is `disk.Disk`, which forgets what nobody synced
+* I1, I8, I12: `checks.check_answers`. I1 when power is lost is `disk.Disk`, which forgets unsynced writes
 * I2: `checks.check_origin`, `rebuilds.check_rebuilds`, `epochs.check_epochs`
-* I3, I7: `checks.check_pages`; what a rebuild withdrew comes back: `rebuilds.check_healing`
+* I3, I7: `checks.check_pages`; streams that a rebuild withdrew return: `rebuilds.check_healing`
 * I4: `checks.check_readers`; and in every transaction `environment._begin`
 * I5: `checks.check_checkpoints` and `checks.check_folded`, after every crash; `Machine._check_refused` of a log that
   was put back

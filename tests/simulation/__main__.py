@@ -1,4 +1,4 @@
-"""Shows what happens with a seed: `python -m tests.simulation --seed 17 --verbose`."""
+"""Shows the run of a seed: `python -m tests.simulation --seed 17 --verbose`."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from tests.simulation.machine import Failed, simulate
 
 
 def main() -> int:
-    """0 when everything holds that must."""
+    """0 if every invariant holds."""
     parser = argparse.ArgumentParser(prog="tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--count", type=int, default=1, help="so many seeds from there on")

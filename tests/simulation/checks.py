@@ -1,4 +1,4 @@
-"""What must hold in the end: the invariants of the design, checked on the files of the store alone."""
+"""The checks at the end: the invariants of the design, on the files of the store only."""
 
 import json
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from tests.simulation.model import DOMAINS, EPOCHS, VERSION_BITS, Fold, Row, Sho
 from tests.support.power_loss import SYSTEM
 
 Observations = Mapping[tuple[str, str, str], Sequence[Shown]]
-"""What a reader has seen of each section, in its order."""
+"""The states of each section that a reader has seen, in order."""
 
 
 class Counted(NamedTuple):
@@ -26,8 +26,8 @@ class Counted(NamedTuple):
     dead: int
 
 
-class Kept(NamedTuple):
-    """A section as the store has it."""
+class StoredSection(NamedTuple):
+    """A section in the store."""
 
     sku: str
     channel: str
@@ -42,13 +42,13 @@ class Files(NamedTuple):
     end: int
     checkpoints: list[Counted]
     kept: set[tuple[str, int, bytes]]
-    """The events in dead letters of the entrance: stream, version, content."""
+    """The conflicts among dead letters: stream, version, content."""
 
-    sections: list[Kept]
+    sections: list[StoredSection]
 
     @classmethod
     def read(cls, folder: Path) -> "Files":
-        """As they are. Nothing in them is changed."""
+        """Reads them without any change."""
         events, pages = raw(folder / "events.db"), raw(folder / "pages.db")
         try:
             return cls(
@@ -87,25 +87,25 @@ def row_of(position: int, stream: str, version: int, revision: int, topic: str, 
     return Row(position, stream, version, revision, topic, json.loads(state) if known else {})
 
 
-def section_of(sku: str, channel: str, domain: str, versions: bytes, body: bytes | None) -> Kept:
-    """A section, as a reader would be shown it."""
-    return Kept(sku, channel, domain, (json.loads(versions), None if body is None else json.loads(body)))
+def section_of(sku: str, channel: str, domain: str, versions: bytes, body: bytes | None) -> StoredSection:
+    """A section, as a reader sees it."""
+    return StoredSection(sku, channel, domain, (json.loads(versions), None if body is None else json.loads(body)))
 
 
 def kept_of(domain: str, state: bytes, stream: str, version: int) -> tuple[str, int, bytes]:
-    """An event in dead letters: its stream, its source's own version, its content."""
+    """A conflict in dead letters: its stream, its source's version, its content."""
     return stream, version % VERSION_BITS, encoded(in_order(json.loads(state)["payload"])) if domain else b""
 
 
 def raw(file: Path) -> apsw.Connection:
-    """A connection past everything that is simulated, which leaves the file as it is."""
+    """A connection that bypasses the simulated disk, and does not change the file."""
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE, vfs=SYSTEM)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
 
 
 def copied(file: Path) -> bytes:
-    """A consistent copy of a file that is in use."""
+    """A consistent copy of a file in use."""
     connection = raw(file)
     content = connection.serialize("main")
     connection.close()
@@ -113,7 +113,7 @@ def copied(file: Path) -> bytes:
 
 
 def end_of_log(folder: Path) -> int:
-    """The last position that is committed."""
+    """The last committed position."""
     events = raw(folder / "events.db")
     end: int = events.execute(_END).get
     events.close()
@@ -144,7 +144,7 @@ def check_checkpoints(files: Files) -> None:
 
 
 def check_folded(files: Files, fold: Fold) -> None:
-    """I5: up to its checkpoint a domain is folded, whatever has happened: its sections are of then, or of later."""
+    """I5: up to its checkpoint a domain is folded: its sections are of that position, or of a later one."""
     folded = {each.domain: each.position for each in files.checkpoints}
     sections = {each[:3]: each.shown for each in files.sections}
     for key, stages in history_of(fold, files.of_domains()).items():
@@ -156,19 +156,19 @@ def check_folded(files: Files, fold: Fold) -> None:
 
 
 def check_answers(files: Files, journal: Journal) -> None:
-    """I1, I8, I12: what was acknowledged is in the log at its position; a conflict is a dead letter."""
+    """I1, I8, I12: every acknowledged event is in the log at its position; a conflict is a dead letter."""
     by_position = {row.position: row for row in files.log}
     contents = defaultdict(set)
     for row in files.of_domains():
-        contents[row.place].add(_said(row))
+        contents[row.place].add(_content(row))
     for answer in journal.answers:
-        place, said = place_of(answer.sent.event), content_of(answer.sent.event)
+        place, content = place_of(answer.sent.event), content_of(answer.sent.event)
         _check_answer(answer, by_position, contents[place])
-        if answer.outcome == "duplicate" and journal.submitted[place, said] == 1:
+        if answer.outcome == "duplicate" and journal.submitted[place, content] == 1:
             first = by_position[answer.position or 0]
             assert "runId" in first.state, f"I1: {answer}: it was sent once"
         if answer.outcome == "conflict":
-            assert (*place, said) in files.kept, f"I8: {answer} is not in dead letters"
+            assert (*place, content) in files.kept, f"I8: {answer} is not in dead letters"
 
 
 def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[bytes]) -> None:
@@ -178,17 +178,17 @@ def _check_answer(answer: Answer, by_position: Mapping[int, Row], contents: set[
         return
     row = by_position.get(position or 0)
     assert row is not None, f"I1: {answer}: there is no such position"
-    assert row.place == place_of(sent.event), f"I1: {answer}: {row} stands there"
-    said = content_of(sent.event)
+    assert row.place == place_of(sent.event), f"I1: {answer}: {row} is there"
+    content = content_of(sent.event)
     if outcome == "conflict":
-        assert contents - {said}, f"I8: {answer}: the log has this very content alone"
+        assert contents - {content}, f"I8: {answer}: the log has only this content"
     else:
-        assert said in contents, f"I1: {answer}: the log does not have this content"
-        assert outcome != "appended" or _said(row) == said, f"I1: {answer}: {row} stands there"
+        assert content in contents, f"I1: {answer}: the log does not have this content"
+        assert outcome != "appended" or _content(row) == content, f"I1: {answer}: {row} is there"
 
 
 def check_origin(files: Files, journal: Journal) -> None:
-    """I2: what is in the log was submitted, or comes from a rebuild, and is there once."""
+    """I2: every event in the log was submitted, or comes from a rebuild, and is there once."""
     positions = [row.position for row in files.log]
     assert positions == sorted(set(positions)), "I2: positions are not in order"
     places = Counter((row.stream, row.version, row.revision) for row in files.log)
@@ -197,11 +197,11 @@ def check_origin(files: Files, journal: Journal) -> None:
     for row in by_rank.values():
         if "runId" in row.state:
             continue
-        assert journal.submitted[row.place, _said(row)], f"I2: nobody has sent {row}"
+        assert journal.submitted[row.place, _content(row)], f"I2: {row} was never sent"
         if row.revision:  # it was sent again, after a rebuild had withdrawn it
             before = by_rank.get((row.stream, (row.version, row.revision - 1)))
             healed = before is not None and before.state.get("drift") == "orphan"
-            assert healed, f"I2: {row} is a correction of {before}, and nobody has made one"
+            assert healed, f"I2: {row} is a correction of {before} by no one"
 
 
 def check_pages(files: Files, fold: Fold, pages: Mapping[tuple[str, str], bytes]) -> None:
@@ -213,7 +213,7 @@ def check_pages(files: Files, fold: Fold, pages: Mapping[tuple[str, str], bytes]
 
 
 def check_counts(files: Files) -> None:
-    """I10, I11: everything is folded, and what became of each event is counted, exactly."""
+    """I10, I11: everything is folded, and the counts of events are exact."""
     assert files.up_to_date(), f"I11: {files.checkpoints} with a log that ends at {files.end}"
     events = Counter(row.topic for row in files.of_domains())
     for each in files.checkpoints:
@@ -221,7 +221,7 @@ def check_counts(files: Files) -> None:
 
 
 def check_readers(files: Files, fold: Fold, observations: Sequence[Observations]) -> None:
-    """I4: what a reader saw of a section was once right, and no older than what it saw before."""
+    """I4: what a reader saw of a section was right at some position, and not older than what it saw before."""
     history = history_of(fold, files.of_domains())
     for seen in observations:
         for key, states in seen.items():
@@ -239,5 +239,5 @@ def _check_order(key: tuple[str, str, str], states: Sequence[Shown], history: Se
             raise AssertionError(problem)
 
 
-def _said(row: Row) -> bytes:
+def _content(row: Row) -> bytes:
     return encoded(in_order(row.state["payload"]))

@@ -11,8 +11,8 @@ from tests.simulation.model import DOMAINS, Document, Shown
 from tests.simulation.snapshots import Snapshots
 
 
-class Known(RunObserver):
-    """Remembers which snapshot a run reads."""
+class SnapshotRecorder(RunObserver):
+    """Records which snapshot a run reads."""
 
     def __init__(self, snapshots: Snapshots, source: str = "") -> None:
         self._snapshots = snapshots
@@ -25,7 +25,7 @@ class Known(RunObserver):
 
 
 async def append_documents(shop: Shop, events: Sequence[Document]) -> list[AppendResult]:
-    """The outcomes of events, sent as documents of the source."""
+    """The outcomes of events that are sent as documents of the source."""
     found: list[DomainEvent | Rejected] = []
     for event in events:
         try:
@@ -36,7 +36,7 @@ async def append_documents(shop: Shop, events: Sequence[Document]) -> list[Appen
 
 
 def observe(seen: dict[tuple[str, str, str], list[Shown]], page: Document) -> None:
-    """Remembers what a page shows of each section, where that is not what it showed last."""
+    """Records what a page shows of each section, if it has changed."""
     for domain in DOMAINS:
         versions = {name: version for name, version in page["sourceVersions"].items() if name.startswith(domain + "/")}
         if not versions:

@@ -1,4 +1,4 @@
-"""The disk of a simulated machine: it fails as disks do, and knows what it would hold when the power goes."""
+"""The disk of a simulated machine: it fails as disks do, and tracks what survives a power failure."""
 
 import random
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.support.power_loss import SYSTEM, DiskFile, Write
 
 DATABASES = ("events.db", "pages.db")
 TIP = "log.tip"
-"""It is written past SQLite, and never synced."""
+"""A file that is written outside SQLite, and never synced."""
 
 KEPT = (*DATABASES, "events.db-wal", "pages.db-wal", TIP)
 
@@ -33,7 +33,7 @@ UNIX_EPOCH = 210_866_760_000_000
 
 @dataclass
 class Faults:
-    """How often what is asked of the disk fails: the shares of reads, writes and syncs, and of a disk that is full."""
+    """How often disk operations fail: the shares of failing reads, writes and syncs, and of a full disk."""
 
     read: float = 0.0
     write: float = 0.0
@@ -42,7 +42,7 @@ class Faults:
 
 
 class Disk:
-    """Every file of the machine. Each time that the machine starts it has a new folder, with what was kept."""
+    """All files of the machine. After each restart it has a new folder, with the files that survived."""
 
     def __init__(self, folder: Path, luck: random.Random, trace: Trace) -> None:
         self._base = folder
@@ -56,11 +56,11 @@ class Disk:
 
     @property
     def folder(self) -> Path:
-        """Where the store is now."""
+        """The current folder of the store."""
         return self._base / f"disk-{self.generation}"
 
     def opened(self, path: str) -> DiskFile:
-        """The file; what it holds when it is opened first is safe."""
+        """Opens a file; its content at the first opening is durable."""
         if path not in self._files:
             self._files[path] = DiskFile()
             if Path(path).exists():
@@ -68,7 +68,7 @@ class Disk:
         return self._files[path]
 
     def change(self, owner: Process | None, path: str, change: Write | int | None) -> None:
-        """A write, a truncation, or, with None, a sync. Raises the error that SQLite is to get."""
+        """A write, a truncation, or, with None, a sync. Raises the error for SQLite."""
         self._alive(owner)
         kind = "sync" if change is None else "cut" if isinstance(change, int) else "write"
         if owner is not None:
@@ -95,7 +95,7 @@ class Disk:
             raise apsw.exception_for(ERRORS["read"])
 
     def delete(self, owner: Process | None, path: str) -> None:
-        """The file is gone, at once and for good."""
+        """The file is deleted, immediately and durably."""
         self._alive(owner)
         self._files.pop(path, None)
 
@@ -115,13 +115,13 @@ class Disk:
             raise apsw.exception_for(ERRORS[kind])
 
     def restart(self, *, power_lost: bool) -> None:
-        """The machine starts again, with what was written; where the power was lost, with what a disk would hold."""
+        """The machine restarts with all writes; after a power failure, with what a disk would have kept."""
         before = self.folder
         kept = {name: self._kept(before / name, power_lost=power_lost) for name in KEPT}
         self._renew({name: content for name, content in kept.items() if content is not None})
 
     def put_back(self, events: bytes, pages: bytes | None) -> None:
-        """The machine starts again with another log, and other pages or those that it has; `log.tip` may be left."""
+        """The machine restarts with another log, and with other pages or the same; `log.tip` may stay."""
         before = self.folder
         files = {"events.db": events, "pages.db": pages}
         for name in (TIP, *(() if pages else ("pages.db", "pages.db-wal"))):
@@ -130,7 +130,7 @@ class Disk:
         self._renew({name: content for name, content in files.items() if content is not None})
 
     def tip(self) -> int:
-        """The position of the newest event that was acknowledged, as far as the store remembers."""
+        """The position of the newest acknowledged event, as stored in the store."""
         file = self.folder / TIP
         return int(file.read_bytes().split()[0]) if file.exists() else 0
 
@@ -150,12 +150,12 @@ class Disk:
         self.folder.mkdir()
         for name, content in files.items():
             (self.folder / name).write_bytes(content)
-            if name != TIP:  # what the disk held is safe, should the power go again
+            if name != TIP:  # the disk's content survives another power failure
                 self.opened(str(self.folder / name))
 
 
 class SimulatedFile(apsw.VFSFile):
-    """A file of whichever process has opened it."""
+    """A file, opened by any process."""
 
     def __init__(self, name: str | apsw.URIFilename, flags: list[int], disk: Disk) -> None:
         super().__init__(SYSTEM, name, flags)
@@ -170,12 +170,12 @@ class SimulatedFile(apsw.VFSFile):
         return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # SQLite's name
-        """A write that is not safe yet."""
+        """A write that is not durable yet."""
         self._disk.change(self._owner, self._path, (offset, bytes(data)))
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802  # SQLite's name
-        """A cut that is not safe yet."""
+        """A truncation that is not durable yet."""
         self._disk.change(self._owner, self._path, newsize)
         super().xTruncate(newsize)
 
@@ -185,7 +185,7 @@ class SimulatedFile(apsw.VFSFile):
 
 
 class SimulatedFiles(apsw.VFS):
-    """The file system of the machine, for as long as it is registered."""
+    """The file system of the machine, while it is registered."""
 
     def __init__(self, disk: Disk, wall: Callable[[], datetime], random_bytes: Callable[[int], bytes]) -> None:
         self._disk = disk
@@ -200,7 +200,7 @@ class SimulatedFiles(apsw.VFS):
         return SimulatedFile(name, flags, self._disk)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # SQLite's name and order
-        """Deleted at once and for good."""
+        """Deleted immediately and durably."""
         self._disk.delete(PROCESS.get(), filename)
         super().xDelete(filename, syncdir)
 
@@ -209,7 +209,7 @@ class SimulatedFiles(apsw.VFS):
         return int(self._wall().timestamp() * 1000) + UNIX_EPOCH
 
     def xRandomness(self, numbytes: int) -> bytes:  # noqa: N802  # SQLite's name
-        """What SQLite's dice are seeded with."""
+        """The seed of SQLite's random generator."""
         return self._random_bytes(numbytes)
 
     def xSleep(self, microseconds: int) -> int:  # noqa: N802  # SQLite's name

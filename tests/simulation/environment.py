@@ -1,4 +1,4 @@
-"""What a simulated process has in place of the machine's own: clock, dice, threads, disk and locks."""
+"""The environment of a simulated process: clock, random numbers, threads, disk and locks."""
 
 import asyncio
 import logging
@@ -36,14 +36,14 @@ from tests.support.power_loss import SYSTEM
 
 BEGINNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 BUSY_SECONDS = 10.0
-"""How long a writer waits for another one's transaction."""
+"""Seconds that a writer waits for another transaction."""
 
 TICK_SECONDS = 0.2
-"""How often a worker polls the log. Each poll is a step, and time costs nothing here."""
+"""Seconds between a worker's polls of the log. Each poll is a step, and time costs nothing here."""
 
 
 class Slowness:
-    """How long work in a thread may take: mostly no time, sometimes `seconds` on average."""
+    """How long work in a thread takes: mostly no time, sometimes `seconds` on average."""
 
     def __init__(self, luck: random.Random) -> None:
         self._luck = luck
@@ -59,14 +59,14 @@ class Slowness:
 
 
 class Clock:
-    """What time it is. `ahead` is what somebody has set the machine's clock by."""
+    """The clock. `ahead` is by how much somebody has set the machine's clock."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self.ahead = 0.0
 
     def wall(self) -> datetime:
-        """The time of day that the machine's clock shows."""
+        """The wall-clock time of the machine."""
         return BEGINNING + timedelta(seconds=self._scheduler.time() + self.ahead)
 
     def seconds(self) -> float:
@@ -86,7 +86,7 @@ class Clock:
 
 
 class StepThread:
-    """Work that calls back into the event loop: in a thread that runs only while the loop waits for it."""
+    """Work that calls back into the event loop, in a thread that runs only while the loop waits for it."""
 
     _of_thread: "dict[int, StepThread]" = {}  # noqa: RUF012  # of all of them
 
@@ -98,7 +98,7 @@ class StepThread:
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
 
     async def run(self) -> Any:  # noqa: ANN401  # whatever the work gives
-        """What the work gives."""
+        """The result of the work."""
         process = PROCESS.get()
         thread = threading.Thread(target=self._main, args=(process,), daemon=True)
         thread.start()
@@ -119,7 +119,7 @@ class StepThread:
         return self._result
 
     def ask(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the function gives
-        """What a function of the event loop gives. For the thread."""
+        """The result of a function of the event loop, for the thread."""
         self._asked = function
         self._back.release()
         self._go.acquire()
@@ -129,7 +129,7 @@ class StepThread:
 
     @classmethod
     def current(cls) -> "StepThread":
-        """That of this thread."""
+        """The one of this thread."""
         return cls._of_thread[threading.get_ident()]
 
     def _main(self, process: Process | None) -> None:
@@ -146,7 +146,7 @@ class StepThread:
 
 
 class StepPortal:
-    """What `anyio.from_thread.BlockingPortal` is elsewhere."""
+    """Replaces `anyio.from_thread.BlockingPortal`."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,18 +155,18 @@ class StepPortal:
         """Nothing is left to wait for."""
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401  # as the portal's
-        """What a function of the event loop gives."""
+        """The result of a function of the event loop."""
         return StepThread.current().ask(lambda: function(*arguments))
 
 
 class Threads:
-    """Work that is done in threads elsewhere is done at once here, with moments before and after it for others."""
+    """Runs work for threads synchronously, with points before and after it at which other tasks run."""
 
     def __init__(self, slowness: Slowness) -> None:
         self._slowness = slowness
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...] = (), *_: Any, **__: Any) -> Any:  # noqa: ANN401  # as anyio has it
-        """What the function gives. It cannot be cancelled once it has begun."""
+        """The function's result. It cannot be cancelled once it has started."""
         await checkpoint()
         with anyio.CancelScope(shield=True):
             await self._slowness.wait()
@@ -184,7 +184,7 @@ class Threads:
         return result
 
     async def _patiently(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401  # likewise
-        """Waits for SQLite's locks as a thread would that has its busy timeout."""
+        """Waits for SQLite's locks as a thread with its busy timeout would."""
         process = PROCESS.get()
         deadline = asyncio.get_running_loop().time() + BUSY_SECONDS
         while True:
@@ -208,7 +208,7 @@ def _raised(result: Any) -> Any:  # noqa: ANN401  # whatever the work gives
 
 
 class Environment:
-    """All of it together, for one run."""
+    """All of them together, for one run."""
 
     def __init__(self, scheduler: Scheduler, disk: Disk, luck: random.Random) -> None:
         self.clock = Clock(scheduler)
@@ -218,11 +218,11 @@ class Environment:
         self._luck = luck
         self._threads = Threads(self.slowness)
         self._small = luck.random() < 0.5
-        """Whether SQLite moves its write-ahead log into the database after every few pages."""
+        """Whether SQLite checkpoints its write-ahead log after every few pages."""
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Everything is as a simulated process has it."""
+        """Replaces everything that a simulated process uses."""
         with ExitStack() as stack:
             for target, name, replacement in self._replacements():
                 stack.enter_context(patch.object(target, name, replacement))
@@ -278,7 +278,7 @@ class Environment:
 
     @contextmanager
     def _random_module(self) -> Iterator[None]:
-        """The dice that everybody shares: stamina takes its jitter from there."""
+        """The shared random generator: stamina takes its jitter from it."""
         before = random.getstate()
         random.seed(self._luck.randbytes(8))
         try:
@@ -292,7 +292,7 @@ _release_elsewhere = leases.LockFile.release
 
 
 def _acquire(cls: type[leases.LockFile], file: Path) -> leases.LockFile | None:
-    """The lock, which goes with its process."""
+    """Takes the lock, which ends with its process."""
     lock: leases.LockFile | None = _acquire_elsewhere(cls, file)
     process = PROCESS.get()
     if lock is not None and process is not None:
@@ -301,7 +301,7 @@ def _acquire(cls: type[leases.LockFile], file: Path) -> leases.LockFile | None:
 
 
 def _release(lock: leases.LockFile) -> None:
-    """The lock is free, and with it the number of its file."""
+    """Releases the lock, and the number of its file."""
     process = PROCESS.get()
     if process is not None and process.lock_files.pop(lock._descriptor, None) is not None:
         _release_elsewhere(lock)
@@ -334,7 +334,7 @@ def _begin(connection: apsw.Connection) -> None:
 
 
 class SimulatedConnection(apsw.Connection):
-    """A connection that closes whatever the disk does, as SQLite's do: only apsw raises then."""
+    """A connection that closes despite errors of the disk, as SQLite's do: only apsw raises then."""
 
     def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
         """Closes it."""
@@ -343,7 +343,7 @@ class SimulatedConnection(apsw.Connection):
 
 
 def _close_reader(reader: reader_connections.Reader, force: bool = False) -> None:  # noqa: FBT001, FBT002  # apsw's signature
-    """The same, of one that only reads."""
+    """The same for a connection that only reads."""
     with suppress(apsw.IOError, apsw.FullError):
         super(reader_connections.Reader, reader).close(force)
 
@@ -358,13 +358,13 @@ _identify_elsewhere = file_snapshot._identify
 
 
 def _identify(name: str) -> tuple[str, datetime]:
-    """The identity of a file, without its place, which differs between runs."""
+    """The identity of a file, without its path, which differs between runs."""
     identity, moment = _identify_elsewhere(name)
     return identity.replace(f"{Path.cwd()}/", ""), moment
 
 
 def _register(connection: apsw.Connection) -> None:
-    """The connection goes with its process."""
+    """The connection is closed with its process."""
     process = PROCESS.get()
     if process is not None:
         process.connections.append(connection)
@@ -372,7 +372,7 @@ def _register(connection: apsw.Connection) -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Nothing is logged: what is to be known is in the trace."""
+    """Disables logging: everything of interest is in the trace."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Epochs, from the rows of the log alone: which were raised, and which one each event had to enter."""
+"""Epochs, from the rows of the log only: which were raised, and which one each event had to enter."""
 
 from collections.abc import Collection, Mapping
 
@@ -9,7 +9,7 @@ from tests.simulation.snapshots import Snapshot
 
 
 class Epochs:
-    """What is known of epochs up to some place in the log."""
+    """The epochs up to some position of the log."""
 
     def __init__(self) -> None:
         self._raised: dict[str, int] = {}
@@ -17,7 +17,7 @@ class Epochs:
         self._versions: set[tuple[str, int]] = set()
 
     def learn(self, row: Row) -> None:
-        """The next event of the log."""
+        """Adds the next event of the log."""
         if row.stream == EPOCHS and row.state["what"] == "raised":
             scope, epoch = row.state["scope"], row.state["epoch"]
             self._raised[scope] = max(self._raised.get(scope, 0), epoch)
@@ -30,7 +30,7 @@ class Epochs:
         return (row.stream, row.version) in self._versions
 
     def floor(self, stream: str) -> int:
-        """The epoch that was raised for a stream or for its source."""
+        """The epoch that was raised for a stream or its source."""
         return max(self._raised.get(stream, 0), self._raised.get(stream.rpartition("/")[2], 0))
 
     def newest(self, stream: str) -> int:
@@ -38,17 +38,17 @@ class Epochs:
         return self._newest.get(stream, 0) // VERSION_BITS
 
     def current(self, stream: str) -> int:
-        """The one that an event enters which names none."""
+        """The epoch that an event without one enters."""
         return max(self.floor(stream), self.newest(stream))
 
     def placed(self, stream: str, version: int, named: int | None, head: Row) -> int:
-        """The version in the log of a row that names this epoch, with this head in its stream."""
+        """The version in the log of a row with this epoch, with this head in its stream."""
         epoch = max(self.floor(stream), head.epoch) if named is None else named
         return epoch * VERSION_BITS + version
 
 
 def check_epochs(files: Files, journal: Journal, snapshots: Mapping[str, Snapshot], asked: Collection[str]) -> None:
-    """I2 of epochs: each was raised by somebody who was asked to, and every event is in the one that it enters."""
+    """I2 for epochs: each was raised by a request, and every event is in the one that it enters."""
     epochs = Epochs()
     for row in files.log:
         if row.stream == EPOCHS:
@@ -64,8 +64,8 @@ def check_epochs(files: Files, journal: Journal, snapshots: Mapping[str, Snapsho
 def _check_note(row: Row, snapshots: Mapping[str, Snapshot], asked: Collection[str]) -> None:
     if row.state["what"] == "raised":
         run, scope = row.state.get("runId"), row.state["scope"]
-        told = scope in asked if run is None else run in snapshots and snapshots[run].new_epoch
-        assert told, f"I2: nobody has asked for {row}"
+        requested = scope in asked if run is None else run in snapshots and snapshots[run].new_epoch
+        assert requested, f"I2: {row} was not requested"
 
 
 def _allowed(row: Row, epochs: Epochs, journal: Journal, snapshots: Mapping[str, Snapshot]) -> set[int]:

@@ -1,4 +1,4 @@
-"""What was promised: kept outside of the machine, it outlives everything that happens to it."""
+"""The journal of sent events and answers, kept outside the machine, so that it survives everything."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tests.simulation.model import Document, canonical, encoded, in_order
 from tests.simulation.sources import Key, Sent
 
 Place = tuple[str, int]
-"""A stream, as the log writes it, and a version."""
+"""A stream, as named in the log, and a version."""
 
 
 class Moment(NamedTuple):
@@ -21,7 +21,7 @@ class Moment(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The outcome of an event, as its sender got it. It was sent after a position, and at this time or later."""
+    """The outcome of an event. It was sent after a position, and at this time or later."""
 
     sent: Sent
     outcome: str
@@ -31,28 +31,28 @@ class Answer(NamedTuple):
 
 
 class Journal:
-    """Every event that was ever sent, and every answer."""
+    """Every event that was sent, and every answer."""
 
     def __init__(self) -> None:
         self.submitted: Counter[tuple[Place, bytes]] = Counter()
         """How often each event was sent."""
         self.epochs: dict[tuple[Place, bytes], set[int | None]] = defaultdict(set)
-        """Which epochs each has named, None for none."""
+        """The epochs that each has named; None for none."""
         self.answers: list[Answer] = []
 
     def send(self, sent: Sequence[Sent]) -> None:
-        """Events go to the machine: any of them may be in the log from now on."""
+        """Events are sent: any of them may be in the log from now on."""
         for each in sent:
-            said = place_of(each.event), content_of(each.event)
-            self.submitted[said] += 1
-            self.epochs[said].add(each.event.get("epoch"))
+            content = place_of(each.event), content_of(each.event)
+            self.submitted[content] += 1
+            self.epochs[content].add(each.event.get("epoch"))
 
     def forget_since(self, answers: int) -> None:
-        """The log was restored to its state after so many answers."""
+        """The log was restored to its state after that many answers."""
         del self.answers[answers:]
 
-    def hear(self, sent: Sequence[Sent], results: Sequence[AppendResult], since: Moment, now: datetime) -> None:
-        """The machine has answered what was sent then. A clock may have been put back since."""
+    def record(self, sent: Sequence[Sent], results: Sequence[AppendResult], since: Moment, now: datetime) -> None:
+        """Records the answer to events that were sent then. The clock may have been set back since."""
         at = min(since.wall, now)
         self.answers += [
             Answer(each, result.outcome, result.position, since.position, at)
@@ -61,17 +61,17 @@ class Journal:
 
 
 def stream_of(key: Key) -> str:
-    """How the log writes the name of a stream: percent-encoded, but for what needs no encoding."""
+    """The name of a stream in the log: percent-encoded where needed."""
     return "/".join(encode(part) for part in key)
 
 
 def encode(part: str) -> str:
-    """A part of a stream's name: what would separate parts, or begin an encoding, is encoded."""
+    """A part of a stream's name: separators, and the sign that begins an encoding, are encoded."""
     return part.replace("%", "%25").replace("/", "%2F")
 
 
 def key_of(event: Document) -> Key:
-    """Where the version of an event counts."""
+    """The key of an event: its stream and version."""
     return event["sku"], event["channel"], event["type"], event["source"]
 
 
@@ -81,5 +81,5 @@ def place_of(event: Document) -> Place:
 
 
 def content_of(event: Document) -> bytes:
-    """The content of an event, in a form in which equal contents are equal."""
+    """The content of an event, in a form that is equal for equal contents."""
     return encoded(in_order(canonical(event["type"], event["payload"])))

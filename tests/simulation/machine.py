@@ -1,4 +1,4 @@
-"""One run of the simulation: a machine with a store, the processes on it, what is sent to them, and what goes wrong."""
+"""One run of the simulation: a machine with a store, its processes, their clients, and the faults."""
 
 import gc
 import random
@@ -39,18 +39,18 @@ from tests.simulation.sources import CHANNELS, SOURCES, Sent, Sources
 from tests.simulation.trace import Trace
 
 REBUILDING, RAISING = 0.4, 0.25
-"""The shares of runs in which sources are rebuilt, and in which epochs are raised."""
+"""The shares of runs with rebuilds, and with raised epochs."""
 
 NOT_NOW = (StoreUnavailable, LogReplaced, PagesUnfolded)
-"""The errors of senders and readers while the store cannot do what they ask."""
+"""The errors that senders and readers get while the store is unavailable."""
 
 SECONDS_TO_SEND = 300.0
 SECONDS_TO_CATCH_UP = 120.0
-"""How long, by the simulated clock, the workers have when nothing goes wrong any more."""
+"""Seconds of simulated time that the workers have once all faults have ended."""
 
 
 class Failed(AssertionError):
-    """Something does not hold that must; with the seed with which it can be had again."""
+    """An invariant does not hold; with the seed that reproduces it."""
 
     def __init__(self, seed: int, error: BaseException, trace: Trace) -> None:
         told = "\n".join(trace.lines[-40:])
@@ -61,7 +61,7 @@ class Failed(AssertionError):
 
 
 class Outcome(NamedTuple):
-    """How a run has ended: the digest of all that happened, and how much of what there was."""
+    """The end of a run: the digest of the trace, and the numbers of what happened."""
 
     digest: str
     steps: int
@@ -72,7 +72,7 @@ class Outcome(NamedTuple):
 
 
 class Backup(NamedTuple):
-    """Copies of both files, and how many answers had been given by then."""
+    """Copies of both files, and the number of answers until then."""
 
     events: bytes
     pages: bytes
@@ -80,14 +80,14 @@ class Backup(NamedTuple):
 
 
 class Refusing(NamedTuple):
-    """How a store is whose log is not the one that was folded: it stays so until somebody recovers it."""
+    """The state of a store whose log was replaced: it stays refused until it is recovered."""
 
     end: int
     folded: dict[str, int]
 
     @classmethod
     def of(cls, files: Files) -> "Refusing":
-        """As the files are. A checkpoint at 0 proves nothing."""
+        """According to the files. A checkpoint at 0 proves nothing."""
         return cls(files.end, {each.domain: each.position for each in files.checkpoints if each.position})
 
 
@@ -111,7 +111,7 @@ class Machine:
         self.rebuilder = Rebuilder(self.luck, self.trace, self.snapshots, lambda: self.config)
         self.raiser = EpochRaiser(self.trace, lambda: self.config)
         self.repaired: tuple[str, ...] = ()
-        """The sources of which a whole snapshot repairs everything in the end."""
+        """The sources of which a complete snapshot repairs everything in the end."""
         self.restarting = self.luck.choice([0.0, 0.0, 0.05])
         """How often the counter of a source restarts."""
         self.journal = Journal()
@@ -126,10 +126,10 @@ class Machine:
         self.backup: Backup | None = None
         self.refusing: Refusing | None = None
 
-    # --- the whole
+    # --- the run
 
     def run(self) -> Outcome:
-        """Everything that happens with this seed. Raises `Failed`."""
+        """The complete run of this seed. Raises `Failed`."""
         try:
             with chdir(self.folder), self.environment.entered(), silence():
                 try:
@@ -164,7 +164,7 @@ class Machine:
         self._judge(pages)
 
     async def _live(self) -> None:
-        """Everything is sent, whatever goes wrong; then nothing goes wrong any more, and the workers catch up."""
+        """Everything is sent, with faults; then the faults end, and the workers catch up."""
         self.start("server", self._serve)
         for number in range(self.luck.choice([1, 2])):
             self.start(f"worker-{number}", self._work)
@@ -172,11 +172,11 @@ class Machine:
             self.start("rebuilder", self.rebuilder.run)
         if self.luck.random() < RAISING:
             self.start("raiser", self.raiser.run)
-        await self._speak(self.luck.choice([5, 30, 60, 120]))
+        await self._send_changes(self.luck.choice([5, 30, 60, 120]))
         await self._until(self._all_is_sent, SECONDS_TO_SEND, "everything is sent")
-        await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "nobody is stopped any more")
+        await self._until(self.nemesis.has_let_go, SECONDS_TO_SEND, "every process to run")
         self.nemesis.rest()
-        await self._speak(10)
+        await self._send_changes(10)
         await self._until(lambda: not self.raiser.waiting, SECONDS_TO_SEND, "every epoch is raised")
         if "rebuilder" in self.programs:
             self.repaired = tuple(SOURCES)
@@ -187,8 +187,8 @@ class Machine:
         await self._until(self._is_caught_up, SECONDS_TO_CATCH_UP, "I11: lag is 0")
         self.ending = True
 
-    async def _speak(self, changes: int) -> None:
-        """So much changes in the sources, and is sent."""
+    async def _send_changes(self, changes: int) -> None:
+        """Changes that many facts in the sources, and sends them."""
         traffic = deque(self.sources.traffic(changes))
         while traffic:
             size = min(len(traffic), self.luck.choice([1, 2, 5, 20, 60]))
@@ -197,7 +197,7 @@ class Machine:
             await anyio.sleep(self.luck.expovariate(1 / 0.05))
 
     async def _finish(self) -> dict[tuple[str, str], bytes]:
-        """After the last start, without faults: folds what is left to fold, and reads every page."""
+        """After the last start, without faults: folds the rest, and reads every page."""
         self.trace.note("the end")
         async with pagefold.open(self.config) as shop:
             await shop.catch_up()
@@ -232,7 +232,7 @@ class Machine:
             await anyio.sleep(0.1)
 
     def _happen(self) -> None:
-        """A source loses a record or restarts its counter; a rebuild or an epoch is requested."""
+        """A source loses a record or restarts its counter; a rebuild or a raise of an epoch is requested."""
         self._happen_to_counters()
         if "rebuilder" not in self.programs:
             return
@@ -259,14 +259,14 @@ class Machine:
         return self._has_store() and checks.is_up_to_date(self.disk.folder)
 
     def _end_of_log(self) -> int:
-        """Where that counts: where something may have been withdrawn."""
+        """The end of the log, if a rebuild may withdraw something."""
         return checks.end_of_log(self.disk.folder) if "rebuilder" in self.programs else 0
 
     # --- the machine
 
     @property
     def config(self) -> Config:
-        """That of the shop, on the disk as it is since the machine was started last."""
+        """The shop's, on the disk of the current start."""
         return Config.parse(
             {
                 "store": {"url": f"sqlite:///{self.disk.folder}"},
@@ -282,7 +282,7 @@ class Machine:
         return random.Random(self.seed).choice([2, 10, 8_000, 8_000])
 
     def start(self, name: str, program: Callable[[], Awaitable[None]]) -> None:
-        """Starts a process, which is started again whenever it has ended."""
+        """Starts a process, which is restarted whenever it ends."""
         self.programs[name] = program
         process = Process(name, len(self.everybody) + 1)
         self.everybody.append(process)
@@ -317,11 +317,11 @@ class Machine:
             self.start(process.name, self.programs[process.name])
 
     def restart(self, *, power_lost: bool) -> None:
-        """All processes end at once, and the machine starts again."""
+        """All processes end together, and the machine restarts."""
         self.trace.note("the power is lost" if power_lost else "everything is killed")
         self._kill_all()
         self.disk.restart(power_lost=power_lost)
-        if power_lost:  # and with it, perhaps, the proof that the log is another one
+        if power_lost:  # and with it, perhaps, the proof that the log was replaced
             self.refusing = None
         if self._has_store() and "operator" not in self.programs:  # with another log, checkpoints prove nothing
             self._check_after_restart()
@@ -334,7 +334,7 @@ class Machine:
             self.backup = Backup(events, pages, len(self.journal.answers))
 
     def _put_back(self) -> None:
-        """Somebody puts the log back from a backup, alone or with the pages of then, and takes it for the log."""
+        """The log is restored from a backup, alone or with its pages, and possibly recovered."""
         if self.backup is None or not self._has_store():
             return
         self.trace.note("the log is put back")
@@ -353,12 +353,12 @@ class Machine:
         await anyio.sleep(self.luck.choice([0.0, 0.5, 2.0]))
         self._check_refused()
         await recover(self.config, self.trace)
-        for seen in self.observations:  # until now, readers were shown the pages of the other log
+        for seen in self.observations:  # until now, readers saw the pages of the other log
             seen.clear()
         del self.programs["operator"]
 
     def _check_refused(self) -> None:
-        """I5: nothing was appended or folded until now."""
+        """I5: nothing was appended or folded in the meantime."""
         if self.refusing is not None:
             now = Refusing.of(Files.read(self.disk.folder))
             assert now == self.refusing, f"I5: {now} with a log that was put back; it was {self.refusing}"
@@ -374,7 +374,7 @@ class Machine:
     def _check_after_restart(self) -> None:
         try:
             files = Files.read(self.disk.folder)
-        except apsw.SQLError:  # not even its tables are there yet
+        except apsw.SQLError:  # it has no tables yet
             return
         checks.check_checkpoints(files)
         checks.check_folded(files, self.fold)
@@ -382,7 +382,7 @@ class Machine:
     # --- programs
 
     async def _serve(self) -> None:
-        """Takes what is sent, and shows pages."""
+        """Appends what is sent, and serves pages."""
         process = PROCESS.get()
         assert process is not None
         async with pagefold.open(self.config) as shop, anyio.create_task_group() as group:
@@ -391,7 +391,7 @@ class Machine:
             group.start_soon(self._look, shop)
 
     async def _work(self) -> None:
-        """Folds what comes."""
+        """Folds new events."""
         async with pagefold.open(self.config) as shop:
             await shop.work()
 
@@ -412,11 +412,11 @@ class Machine:
                 self.outbox.appendleft(batch)
                 await anyio.sleep(0.1)
             else:
-                self.journal.hear(batch, results, since, self.environment.clock.wall())
+                self.journal.record(batch, results, since, self.environment.clock.wall())
             mine.remove(batch)
 
     async def _look(self, shop: Shop) -> None:
-        """Reads pages again and again."""
+        """Reads pages repeatedly."""
         seen: dict[tuple[str, str, str], list[Shown]] = {}
         self.observations.append(seen)
         while True:
@@ -432,7 +432,7 @@ class Machine:
 
 @cache
 def empty_store() -> Path:
-    """A folder with a new store: the same bytes each time."""
+    """A folder with a new store, the same bytes each time."""
     machine = Machine(0, Path(tempfile.mkdtemp(prefix="pagefold-simulation-")))
 
     async def make() -> None:
@@ -446,7 +446,7 @@ def empty_store() -> Path:
 
 
 def _discard_quietly(processes: list[Process]) -> None:
-    """Errors of a coroutine that is discarded are ignored."""
+    """Ignores errors of a discarded coroutine."""
     with patch.object(sys, "unraisablehook", lambda _: None), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         discard(processes)

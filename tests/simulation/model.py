@@ -1,4 +1,4 @@
-"""What every page must be, from the rows of the log alone. Written from the design; shares no code with the product."""
+"""The expected pages, from the rows of the log only. Written from the design; shares no code with the product."""
 
 import json
 from collections import defaultdict
@@ -15,7 +15,7 @@ Shown: TypeAlias = tuple[Versions, Document | None]
 DOMAINS = ("catalog", "pricing", "inventory", "media")
 AMOUNTS = ("amount", "compareAt")
 VERSION_BITS = 2**53
-"""Above them, a stored version has the epoch."""
+"""A stored version has the epoch in the bits above it."""
 
 EPOCHS = "pagefold-epochs"
 """The stream of epoch events."""
@@ -41,22 +41,22 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, int]:
-        """Its stream, and the source's own version, in whichever epoch."""
+        """Its stream, and the source's version, in any epoch."""
         return self.stream, self.version % VERSION_BITS
 
     @property
     def epoch(self) -> int:
-        """The epoch that it is in."""
+        """Its epoch."""
         return self.version // VERSION_BITS
 
     @property
     def rank(self) -> tuple[int, int]:
-        """What orders the events of a stream."""
+        """The order of the events of a stream."""
         return self.version, self.revision
 
 
 class Stage(NamedTuple):
-    """What a section was from a position of the log on."""
+    """The state of a section from a position of the log on."""
 
     position: int
     shown: Shown
@@ -72,7 +72,7 @@ class Section(NamedTuple):
 
 
 class Fold:
-    """The pages of a shop, by its configuration: sources with their domains, and channels."""
+    """The pages of a shop, from its configuration: sources with their domains, and channels."""
 
     def __init__(self, sources: Mapping[str, str], channels: Mapping[str, Document]) -> None:
         self._sources = sources
@@ -99,20 +99,20 @@ class Fold:
         counting: list[tuple[str, Document]] = []
         for source in self.ranking(channel, domain):
             names = [f"{sku}/{scope}/{domain}/{source}" for scope in (channel, "*")]
-            spoken = [heads[name] for name in names if name in heads]
-            if not spoken:
+            found = [heads[name] for name in names if name in heads]
+            if not found:
                 continue
-            moments += [row.state["occurredAt"] for row in spoken]
-            heard = [row for row in spoken if counts(row, domain, settings)]
-            versions[f"{domain}/{source}"] = (heard or spoken)[0].version % VERSION_BITS
-            counting += [(source, row.state["payload"]) for row in heard[:1]]
+            moments += [row.state["occurredAt"] for row in found]
+            valid = [row for row in found if counts(row, domain, settings)]
+            versions[f"{domain}/{source}"] = (valid or found)[0].version % VERSION_BITS
+            counting += [(source, row.state["payload"]) for row in valid[:1]]
         if not moments:
             return None
         body, ready = body_of(domain, counting, settings) if counting else (None, False)
         return Section(dict(sorted(versions.items())), max(moments), body, ready and body is not None)
 
     def ranking(self, channel: str, domain: str) -> Sequence[str]:
-        """The sources of a domain, as the channel ranks them."""
+        """The sources of a domain, in the channel's order."""
         chosen: Sequence[str] | None = self._channels[channel].get("sources", {}).get(domain)
         return [name for name, of in self._sources.items() if of == domain] if chosen is None else chosen
 
@@ -145,7 +145,7 @@ def heads_of(log: Iterable[Row]) -> dict[str, Row]:
 
 
 def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], list[Stage]]:
-    """By (SKU, channel, domain), everything that its section has ever been, in the order of the log."""
+    """By (SKU, channel, domain), every state of the section, in the order of the log."""
     history: dict[tuple[str, str, str], list[Stage]] = defaultdict(list)
     heads: dict[str, Row] = {}
     for row in log:
@@ -165,7 +165,7 @@ def history_of(fold: Fold, log: Sequence[Row]) -> dict[tuple[str, str, str], lis
 
 
 def counts(row: Row, domain: str, channel: Document) -> bool:
-    """What was withdrawn does not count, nor a price in another currency than the channel's."""
+    """A withdrawn event does not count, nor a price in another currency than the channel's."""
     payload = row.state["payload"]
     return payload is not None and (domain != "pricing" or payload["currency"] == channel["currency"])
 
@@ -183,7 +183,7 @@ def body_of(domain: str, counting: Sequence[tuple[str, Document]], channel: Docu
 
 
 def catalog_of(payloads: Sequence[Document], locales: Sequence[str]) -> Document | None:
-    """By attribute, the first source that has it; one that disables, disables."""
+    """Each attribute from the first source that has it; one source that disables is enough."""
     if any(payload.get("enabled") is False for payload in payloads):
         return None
     attributes: Document = {}
@@ -201,7 +201,7 @@ def catalog_of(payloads: Sequence[Document], locales: Sequence[str]) -> Document
 
 
 def stock_of(counting: Sequence[tuple[str, Document]]) -> Document:
-    """What all places can spare."""
+    """The sum of all locations' available stock."""
     locations = []
     for source, payload in counting:
         uncounted = payload["available"] is None
@@ -258,16 +258,16 @@ def canonical(domain: str, payload: Document | None) -> Document | None:
         fields["localized"] = {code: text for code, text in texts.items() if text}
     if "assets" in fields:
         assets = [asset | {"alt": in_locales(asset.get("alt", {}))} for asset in fields["assets"]]
-        fields["assets"] = [spoken(asset, DEFAULTS["asset"]) for asset in assets]
+        fields["assets"] = [without_defaults(asset, DEFAULTS["asset"]) for asset in assets]
     for name in ("tiers", "scheduled"):
         if name in fields:
-            fields[name] = [in_utc(in_cents(spoken(each, {}))) for each in fields[name]]
+            fields[name] = [in_utc(in_cents(without_defaults(each, {}))) for each in fields[name]]
     uncounted = {"available": None} if domain == "inventory" and payload["available"] is None else {}
-    return in_utc(in_cents(spoken(fields, DEFAULTS[domain]))) | uncounted
+    return in_utc(in_cents(without_defaults(fields, DEFAULTS[domain]))) | uncounted
 
 
-def spoken(fields: Document, defaults: Document) -> Document:
-    """Without nulls, and without what is meant when it is left out."""
+def without_defaults(fields: Document, defaults: Document) -> Document:
+    """Without nulls and defaults."""
     return {
         name: value
         for name, value in fields.items()
@@ -281,13 +281,13 @@ def in_locales(texts: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def in_bcp_47(locale: str) -> str:
-    """A language, and a region where there is one."""
+    """A language, and a region if there is one."""
     language, _, region = locale.replace("_", "-").partition("-")
     return f"{language.lower()}-{region.upper()}" if region else language.lower()
 
 
 def in_cents(fields: Document) -> Document:
-    """With every amount in canonical form: without insignificant zeros, and with at least two decimals."""
+    """With every amount in canonical form: no insignificant zeros, and at least two decimals."""
     return {name: in_cents_text(value) if name in AMOUNTS else value for name, value in fields.items()}
 
 
@@ -305,12 +305,12 @@ def in_utc(fields: Document) -> Document:
 
 
 def in_utc_text(moment: str) -> str:
-    """A moment, in UTC."""
+    """A timestamp in UTC."""
     return datetime.fromisoformat(moment).astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def in_microseconds(moment: datetime) -> str:
-    """A moment as events of the log have it, always with six digits."""
+    """A timestamp as in the log, always with six digits."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

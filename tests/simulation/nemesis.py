@@ -1,4 +1,4 @@
-"""What goes wrong, and when: by the number of the step, so that it happens at every await, sooner or later."""
+"""The faults of a run and their times: by the number of the step, so that sooner or later they occur at every await."""
 
 import math
 import random
@@ -20,15 +20,15 @@ FAULTS = (
 )
 
 
-class Blow(NamedTuple):
-    """Something that happens before a step."""
+class Fault(NamedTuple):
+    """A fault before a step."""
 
     step: int
     what: Callable[[], None]
 
 
 class Nemesis:
-    """All that goes wrong in one run. `processes` are those that live."""
+    """All faults of one run. `processes` are the live ones."""
 
     def __init__(
         self, luck: random.Random, trace: Trace, scheduler: Scheduler, disk: Disk, environment: Environment
@@ -44,24 +44,24 @@ class Nemesis:
         self.put_back: Callable[[], None] = lambda: None
         kinds = [self._kill, self._kill, self._kill_at_change, self._power, self._stop, self._break_disk]
         kinds += [self._set_clock, self._slow_down, self._terminate, self._stop_worker, self._stop_worker]
-        blows = [Blow(self._some_step(), luck.choice(kinds)) for _ in range(luck.choice([0, 1, 2, 3, 5, 8]))]
+        faults = [Fault(self._some_step(), luck.choice(kinds)) for _ in range(luck.choice([0, 1, 2, 3, 5, 8]))]
         if luck.random() < 0.2:
             steps = sorted((self._some_step(), self._some_step()))
-            blows += [Blow(steps[0], self._back_up), Blow(steps[1], self._put_back)]
-        self._blows = sorted(blows, key=lambda blow: blow.step)
+            faults += [Fault(steps[0], self._back_up), Fault(steps[1], self._put_back)]
+        self._faults = sorted(faults, key=lambda fault: fault.step)
 
     def tick(self) -> None:
-        """A step is about to be done."""
-        while self._blows and self._blows[0].step <= self._scheduler.steps:
-            self._blows.pop(0).what()
+        """Called before each step."""
+        while self._faults and self._faults[0].step <= self._scheduler.steps:
+            self._faults.pop(0).what()
 
     def has_let_go(self) -> bool:
         """Whether every live process runs."""
         return not any(process.stopped and process.alive for process in self.processes.values())
 
     def rest(self) -> None:
-        """Nothing goes wrong any more."""
-        self._blows.clear()
+        """Ends all faults."""
+        self._faults.clear()
         self._disk.faults = Faults()
         self._environment.slowness.share = 0.0
         for process in self.processes.values():
@@ -101,7 +101,7 @@ class Nemesis:
             victim.terminate()
 
     def _stop_worker(self) -> None:
-        """One that folds, for longer than it keeps its lease."""
+        """Stops a worker for longer than its lease."""
         workers = [process for name, process in self.processes.items() if name.startswith("worker") and process.alive]
         self._stop_one(self._luck.choice(workers) if workers else None, [2.0, 5.0])
 

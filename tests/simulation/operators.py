@@ -10,7 +10,7 @@ import pagefold
 from pagefold import Config, SourceFailed
 from pagefold.engine.errors import RebuildInProgress, RunNotResumable, RunTakenOver, UnknownRun
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest, RebuildService, RunReport
-from tests.simulation.clients import Known
+from tests.simulation.clients import SnapshotRecorder
 from tests.simulation.snapshots import Snapshot, Snapshots
 from tests.simulation.trace import Trace
 
@@ -26,26 +26,26 @@ class Rebuilder:
         self.orders: deque[Snapshot] = deque()
 
     async def run(self) -> None:
-        """For ever."""
-        async with pagefold.open(self._config()) as shop, shop.rebuilds() as office:
-            for report in await office.newest(3):
+        """Runs forever."""
+        async with pagefold.open(self._config()) as shop, shop.rebuilds() as rebuilds:
+            for report in await rebuilds.newest(3):
                 if report.state == "interrupted" and report.run is not None and self._luck.random() < 0.7:
-                    await self._tried(office.resume(report.run, Known(self._snapshots)))
+                    await self._tried(rebuilds.resume(report.run, SnapshotRecorder(self._snapshots)))
             while True:
                 if self.orders:
-                    await self._rebuild(office, self.orders[0])
+                    await self._rebuild(rebuilds, self.orders[0])
                     self.orders.popleft()
                 await anyio.sleep(0.05)
 
-    async def _rebuild(self, office: RebuildService, snapshot: Snapshot) -> None:
+    async def _rebuild(self, rebuilds: RebuildService, snapshot: Snapshot) -> None:
         self._snapshots.write(snapshot)
         new_epoch = " in a new epoch" * snapshot.new_epoch
         self._trace.note(f"rebuild of {snapshot.source}{new_epoch}: {snapshot.kind}, {len(snapshot.rows)} rows")
         order = RebuildRequest(confirmed=snapshot.confirmed, new_epoch=snapshot.new_epoch)
-        await self._tried(office.rebuild(snapshot.source, order, Known(self._snapshots, snapshot.source)))
+        await self._tried(rebuilds.rebuild(snapshot.source, order, SnapshotRecorder(self._snapshots, snapshot.source)))
 
     async def _tried(self, rebuild: Awaitable[RunReport]) -> None:
-        """What is wrong with a snapshot, or with a run, ends that run alone."""
+        """An invalid snapshot, or an error of a run, ends only that run."""
         try:
             report = await rebuild
         except (SourceFailed, RunNotResumable, RunTakenOver, RebuildInProgress, UnknownRun) as error:
@@ -55,7 +55,7 @@ class Rebuilder:
 
 
 class EpochRaiser:
-    """Raises the epochs of the sources and streams in `waiting`. `asked` is how often of each, with every attempt."""
+    """Raises the epochs of the sources and streams in `waiting`. `asked` counts the attempts for each."""
 
     def __init__(self, trace: Trace, config: Callable[[], Config]) -> None:
         self._trace = trace
@@ -64,7 +64,7 @@ class EpochRaiser:
         self.asked: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """For ever."""
+        """Runs forever."""
         async with pagefold.open(self._config()) as shop:
             while True:
                 if self.waiting:
@@ -76,7 +76,7 @@ class EpochRaiser:
 
 
 async def recover(config: Config, trace: Trace) -> None:
-    """Takes the log as it is."""
+    """Recovers the store with its current log."""
     async with pagefold.open(config) as shop:
         found = await shop.recover(confirmed=True)
     trace.note(f"recovered up to {found.position}: {found.changed} of {found.sections} sections changed")

@@ -1,4 +1,4 @@
-"""What rebuilds may do to a log: what they append is in a snapshot, and what they withdraw is not."""
+"""The limits of rebuilds: what they append is in a snapshot, and what they withdraw is not."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ from tests.simulation.checks import Files
 from tests.simulation.epochs import Epochs
 from tests.simulation.journal import Answer, Journal, content_of
 from tests.simulation.model import Row, encoded, heads_of, in_microseconds, in_order
-from tests.simulation.snapshots import Said, Snapshot
+from tests.simulation.snapshots import Snapshot, SnapshotRow
 
 SHARE, MOST, FEWEST = 0.05, 500, 5
-"""The brake: what a run may take away unasked, of the streams that are live."""
+"""The share of live streams that a run may withdraw unconfirmed."""
 
 
 def check_rebuilds(files: Files, snapshots: Mapping[str, Snapshot]) -> None:
-    """I2, I7, I14 of every event that a rebuild has made."""
+    """I2, I7, I14 for every event of a rebuild."""
     withdrawn: Counter[str] = Counter()
     lost: Counter[tuple[str, str]] = Counter()
     for row in files.of_domains():
         run = row.state.get("runId")
         if run is None:
             continue
-        assert run in snapshots, f"I2: {row} is of a run that nobody has begun"
+        assert run in snapshots, f"I2: {row} has an unknown run"
         if row.state["drift"] == "orphan":
             withdrawn[run] += 1
             _check_withdrawal(row, snapshots[run], files.of_domains())
@@ -42,13 +42,13 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
     for row in files.log:
         epochs.learn(row)
     for snapshot in snapshots:
-        for stream, said in snapshot.rows.items():
+        for stream, entry in snapshot.rows.items():
             head = heads.get(stream)
             assert head is not None, f"I6: {stream} is not in the log"
-            placed = epochs.placed(stream, said.version, said.epoch, head)
-            newer = head.version > placed and not _is_made_again(head, snapshot, said)
-            same = head.version == placed and _said(head) == said.content
-            assert newer or same, f"I6: {head} in place of {placed}, {said}"
+            placed = epochs.placed(stream, entry.version, entry.epoch, head)
+            newer = head.version > placed and not _is_made_again(head, snapshot, entry)
+            same = head.version == placed and _content(head) == entry.content
+            assert newer or same, f"I6: {head} in place of {placed}, {entry}"
         for stream, head in heads.items():
             if stream.endswith("/" + snapshot.source) and stream not in snapshot.rows:
                 gone = head.state["payload"] is None or snapshot.habits.trusted or _is_recent(head, snapshot)
@@ -56,7 +56,7 @@ def check_repaired(files: Files, snapshots: Sequence[Snapshot]) -> None:
 
 
 def check_healing(files: Files, journal: Journal) -> None:
-    """I7: what a rebuild has withdrawn returns when its source sends it again."""
+    """I7: a stream that a rebuild has withdrawn returns when its source sends an event again."""
     revisions: dict[tuple[str, int], list[Row]] = defaultdict(list)
     by_position = {row.position: row for row in files.of_domains()}
     for row in by_position.values():
@@ -67,36 +67,36 @@ def check_healing(files: Files, journal: Journal) -> None:
             continue
         stood = sorted(revisions[met.stream, met.version], key=lambda row: row.revision)
         before = [row for row in stood if row.position <= answer.behind]
-        if before and before[-1].state.get("drift") == "orphan" and _says_again(answer, before):
+        if before and before[-1].state.get("drift") == "orphan" and _sent_again(answer, before):
             assert len(stood) > len(before), f"I7: {answer} was said again, and stays withdrawn by {before[-1]}"
 
 
-def _says_again(answer: Answer, revisions: Sequence[Row]) -> bool:
-    """Whether an event was sent after the withdrawal with which these revisions end."""
+def _sent_again(answer: Answer, revisions: Sequence[Row]) -> bool:
+    """Whether an event was sent after the withdrawal that ends these revisions."""
     *_, withdrawn, withdrawal = revisions
     occurred_at = in_microseconds(datetime.fromisoformat(answer.sent.event["occurredAt"]))
     if occurred_at > withdrawal.state["occurredAt"]:
         return True
-    same = _said(withdrawn) == content_of(answer.sent.event)
+    same = _content(withdrawn) == content_of(answer.sent.event)
     return same and in_microseconds(answer.at) > withdrawal.state["recordedAt"]
 
 
-def _is_made_again(head: Row, snapshot: Snapshot, said: Said) -> bool:
-    """Whether a row proves that the record was made again since it was withdrawn."""
-    withdrawn = head.state["payload"] is None and said.content != b"null" and said.epoch is None
+def _is_made_again(head: Row, snapshot: Snapshot, entry: SnapshotRow) -> bool:
+    """Whether a row proves that its record was created again after its withdrawal."""
+    withdrawn = head.state["payload"] is None and entry.content != b"null" and entry.epoch is None
     return withdrawn and not snapshot.habits.trusted and not _is_recent(head, snapshot)
 
 
 def _is_recent(head: Row, snapshot: Snapshot) -> bool:
-    """Whether the snapshot may not know of it yet."""
+    """Whether the snapshot may not have it yet."""
     since = min(snapshot.since, snapshot.taken_at) - timedelta(seconds=snapshot.habits.settle + 1)
     newest: str = max(head.state["occurredAt"], head.state["recordedAt"])
     return newest >= in_microseconds(since)
 
 
 def _check_repair(row: Row, snapshot: Snapshot) -> None:
-    said = snapshot.rows.get(row.stream)
-    fits = said is not None and (row.place[1], _said(row)) == said[:2]
+    entry = snapshot.rows.get(row.stream)
+    fits = entry is not None and (row.place[1], _content(row)) == entry[:2]
     assert fits, f"I2: {row} is not what the {snapshot.kind} snapshot says"
 
 
@@ -109,12 +109,12 @@ def _check_withdrawal(row: Row, snapshot: Snapshot, log: Sequence[Row]) -> None:
     head = heads_of(each for each in log if each.stream == row.stream and each.position < row.position)[row.stream]
     if head.rank > row.rank:  # a newer event arrived, and counts
         return
-    said_at = head.state["occurredAt" if snapshot.habits.marked else "recordedAt"]
-    assert said_at <= since, f"I14: {row}, and the source has spoken since {since}: {head}"
+    sent_at = head.state["occurredAt" if snapshot.habits.marked else "recordedAt"]
+    assert sent_at <= since, f"I14: {row}, and the source has sent events since {since}: {head}"
 
 
 def _lost(row: Row, log: Sequence[Row]) -> list[str]:
-    """The attributes, and with "" everything, that a correction removes from its stream."""
+    """The attributes, or "" for everything, that a correction removes from its stream."""
     before = max(
         (each for each in log if each.stream == row.stream and each.rank < row.rank and each.position < row.position),
         key=lambda each: each.rank,
@@ -133,12 +133,12 @@ def _says(value: object) -> bool:
 
 
 def _check_brake(times: int, snapshot: Snapshot, files: Files, path: str) -> None:
-    """At the most that could have been live then."""
+    """At most the share of the streams that could be live then."""
     live = len({row.stream for row in files.of_domains() if row.stream.endswith("/" + snapshot.source)})
     allowed = max(min(int(live * SHARE), MOST), FEWEST)
     problem = f"I14: {times} of {live} streams of {snapshot.source} lose {path or 'everything'} unasked"
     assert snapshot.confirmed or times <= allowed, problem
 
 
-def _said(row: Row) -> bytes:
+def _content(row: Row) -> bytes:
     return encoded(in_order(row.state["payload"]))

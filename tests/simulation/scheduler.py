@@ -1,4 +1,4 @@
-"""An event loop without a world: time is a number, tasks run in random order, and processes die at any await."""
+"""A simulated event loop: time is a number, tasks run in random order, and processes die at any await."""
 
 import asyncio
 import gc
@@ -20,14 +20,14 @@ Style: TypeAlias = Literal["in order", "any", "by priority"]
 STYLES: tuple[Style, ...] = ("in order", "any", "any", "by priority")
 
 STEP_SECONDS = 0.00002
-"""The time of a step, so that a task that polls cannot stop the clock."""
+"""The duration of a step, so that a task that polls cannot stop the clock."""
 
 MAX_STEPS = 400_000
-"""A run that has not ended by then never will."""
+"""Steps after which a run counts as endless."""
 
 
 class Stuck(AssertionError):
-    """Nothing can happen any more, or the same things happen for ever."""
+    """No task can run, or the same ones run forever."""
 
     def __init__(self, steps: int) -> None:
         super().__init__(
@@ -39,9 +39,9 @@ PROCESS: "ContextVar[Process | None]" = ContextVar("PROCESS", default=None)
 
 
 class Process:
-    """A process of the machine: tasks, connections and locks that all go when it dies.
+    """A process of the machine: tasks, connections and locks that end with it.
 
-    `doomed` is set where it dies in the middle of a step: nothing that it does after that reaches the disk.
+    `doomed` is set if it dies in the middle of a step: nothing that it does afterwards reaches the disk.
     """
 
     def __init__(self, name: str, number: int) -> None:
@@ -61,7 +61,7 @@ class Process:
         """The program runs in it."""
         self.steps = 0
         self.changes = 0
-        """How many changes of files it has made."""
+        """The number of its changes of files."""
         self.dies_at_change: int | None = None
 
     def terminate(self) -> None:
@@ -70,14 +70,14 @@ class Process:
 
 
 class SimulatedTask(asyncio.Task[Any]):
-    """A task with a number, by which tasks have an order, and a priority."""
+    """A task with a number, which orders tasks, and a priority."""
 
     number = 0
     priority = 0.0
 
 
 class Scheduler(asyncio.BaseEventLoop):
-    """Runs one step at a time. Whatever is done in a thread elsewhere is done in a step here."""
+    """Runs one step at a time. Work for threads is done in a step."""
 
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
@@ -111,14 +111,14 @@ class Scheduler(asyncio.BaseEventLoop):
             return
         self._trace.note(f"{process.name} dies")
         process.alive = False
-        token = PROCESS.set(process)  # the disk does nothing for it any more
+        token = PROCESS.set(process)  # the disk ignores it from now on
         for connection in process.connections:
             with suppress(apsw.Error):
                 connection.close(force=True)
         PROCESS.reset(token)
         for descriptor in process.lock_files:
             os.close(descriptor)
-        process.lock_files.clear()  # whatever its tasks do when they are let go of closes none of them again
+        process.lock_files.clear()  # its tasks may close them again when they are discarded
         self.on_death(process)
 
     def _make_task(
@@ -190,7 +190,7 @@ class Scheduler(asyncio.BaseEventLoop):
         return max(candidates, key=lambda candidate: candidate[1])
 
     def _set_aside(self, handle: asyncio.Handle) -> bool:
-        """What a dead process would do is never done, and what a stopped one would do waits."""
+        """Callbacks of a dead process are dropped, and those of a stopped one wait."""
         process = process_of(handle)
         if process is None or (process.alive and not process.stopped):
             return False
@@ -218,23 +218,23 @@ class Scheduler(asyncio.BaseEventLoop):
         """A no-op: there is no input from outside the simulation."""
 
     def _write_to_self(self) -> None:
-        """It need not be woken: it never sleeps."""
+        """It never sleeps, and need not be woken."""
 
 
 def task_of(handle: Any) -> SimulatedTask | None:  # noqa: ANN401  # asyncio does not publish what a handle has
-    """The task whose step this is."""
+    """The task of a handle."""
     task = getattr(handle._callback, "__self__", None)
     return task if isinstance(task, SimulatedTask) else None
 
 
 def process_of(handle: Any) -> Process | None:  # noqa: ANN401  # likewise
-    """The process whose step this is."""
+    """The process of a handle."""
     process: Process | None = handle._context.get(PROCESS)
     return process
 
 
 def discard(processes: Iterable[Process]) -> None:
-    """Lets go of what dead processes were about to do, once their event loop is closed."""
+    """Discards the tasks of dead processes, once their event loop is closed."""
     for process in processes:
         for task in process.tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # they are pending, and that is meant

@@ -1,4 +1,4 @@
-"""The same choices on PostgreSQL, where processes are real: one run of workers, senders, readers and rebuilds."""
+"""The same choices on PostgreSQL with real processes: one run of workers, senders, readers and rebuilds."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from pagefold.engine.errors import LeaseLost, RebuildInProgress, RunTakenOver
 from pagefold.engine.rebuild.rebuild_service import RebuildRequest
 from tests.simulation import checks
 from tests.simulation.checks import Counted, Files
-from tests.simulation.clients import Known, append_documents, observe
+from tests.simulation.clients import SnapshotRecorder, append_documents, observe
 from tests.simulation.epochs import check_epochs
 from tests.simulation.journal import Journal, Moment
 from tests.simulation.model import Fold, Shown
@@ -64,12 +64,12 @@ class Servers:
         self._config.write_bytes(self._toml())
 
     async def run(self) -> None:
-        """Everything that happens with this seed, and the judgement."""
+        """The complete run of this seed, with its checks."""
         async with pagefold.open(Config.load(self._config)) as shop:
             self._workers = [self._processes.worker(self._config) for _ in range(WORKERS)]
             async with self._beside(shop):
-                await self._speak()
-                await self._strike()
+                await self._send_changes()
+                await self._inject_faults()
                 await eventually(lambda: not self._outbox, "everything is sent", SECONDS_TO_CATCH_UP)
             self._revive()
             await self._repair(shop)
@@ -78,7 +78,7 @@ class Servers:
 
     @asynccontextmanager
     async def _beside(self, shop: Shop) -> AsyncIterator[None]:
-        """Senders, a reader and rebuilds, for as long as the block lasts."""
+        """Senders, a reader and rebuilds, for the length of the block."""
         async with anyio.create_task_group() as group:
             stop = anyio.Event()
             for _ in range(3):
@@ -88,18 +88,18 @@ class Servers:
             yield
             stop.set()
 
-    async def _speak(self) -> None:
+    async def _send_changes(self) -> None:
         traffic = deque(self._sources.traffic(200))
         while traffic:
             size = min(len(traffic), self._luck.choice([1, 5, 20]))
             self._outbox.append([traffic.popleft() for _ in range(size)])
 
-    async def _strike(self) -> None:
-        """What goes wrong, one after the other."""
-        blows = [self._kill, self._freeze, self._cut, self._cut]
+    async def _inject_faults(self) -> None:
+        """The faults, one after the other."""
+        faults = [self._kill, self._freeze, self._cut, self._cut]
         for _ in range(self._luck.choice([2, 4, 6])):
             await anyio.sleep(self._luck.uniform(0.0, 0.3))
-            self._luck.choice(blows)()
+            self._luck.choice(faults)()
             if self._luck.random() < 0.5:
                 self._revive()
 
@@ -112,7 +112,7 @@ class Servers:
             victim.freeze()
 
     def _cut(self) -> None:
-        """Connections end, as when a server or a network does."""
+        """Ends connections, as a server or a network does."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(_CUT, (self._luck.choice([0.3, 1.0]),))
 
@@ -123,7 +123,7 @@ class Servers:
             else:
                 self._workers[place] = self._processes.worker(self._config)
 
-    # --- beside
+    # --- clients
 
     async def _send(self, shop: Shop, stop: anyio.Event) -> None:
         while self._outbox or not stop.is_set():
@@ -138,7 +138,7 @@ class Servers:
             except StoreUnavailable:
                 self._outbox.append(batch)
             else:
-                self._journal.hear(batch, results, since, datetime.now(UTC))
+                self._journal.record(batch, results, since, datetime.now(UTC))
 
     async def _look(self, shop: Shop, stop: anyio.Event) -> None:
         while not stop.is_set():
@@ -152,7 +152,7 @@ class Servers:
                 observe(self._seen, orjson.loads(text))
 
     async def _rebuild(self, shop: Shop, stop: anyio.Event) -> None:
-        async with shop.rebuilds() as office:
+        async with shop.rebuilds() as rebuilds:
             while not stop.is_set():
                 await anyio.sleep(self._luck.uniform(0.05, 0.3))
                 source = self._luck.choice(tuple(SOURCES))
@@ -169,18 +169,20 @@ class Servers:
                     if self._luck.random() < 0.1:
                         self._asked.add(source)
                         await shop.epochs.raise_epoch(source, reason="restored", operator="somebody")
-                    await office.rebuild(source, order, Known(self._snapshots, source))
+                    await rebuilds.rebuild(source, order, SnapshotRecorder(self._snapshots, source))
                 except (StoreUnavailable, SourceFailed, RebuildInProgress, RunTakenOver, LeaseLost):
                     continue
 
     async def _repair(self, shop: Shop) -> None:
-        """Rebuilds every source from a whole snapshot, when nothing goes wrong any more."""
-        async with shop.rebuilds() as office:
+        """Rebuilds every source from a complete snapshot, after all faults."""
+        async with shop.rebuilds() as rebuilds:
             for source in SOURCES:
                 self._snapshots.write(self._snapshots.take(source, "whole", confirmed=True))
-                await office.rebuild(source, RebuildRequest(confirmed=True), Known(self._snapshots, source))
+                await rebuilds.rebuild(
+                    source, RebuildRequest(confirmed=True), SnapshotRecorder(self._snapshots, source)
+                )
 
-    # --- the judgement
+    # --- the checks
 
     def _read(self) -> Files:
         """The content of the database, read without the program."""

@@ -1,4 +1,4 @@
-"""Snapshots of the simulated sources, as sources make them: whole, cut off, miscounted, shifted, with gaps."""
+"""Snapshots of the simulated sources: complete, truncated, miscounted, shifted, with gaps."""
 
 import csv
 import io
@@ -31,22 +31,23 @@ KINDS: tuple[Kind, ...] = (
     "emptied",
 )
 COMPLETE: tuple[Kind, ...] = ("whole", "without withdrawn", "gaps", "foreign", "emptied")
-"""Snapshots whose end marker is right, whether their content is true or not."""
+"""Snapshots with a valid end marker, whether or not their content is right."""
 
 FEWEST_ROWS: dict[Kind, int] = {"shifted": 2, "count 0": 1}
 """With fewer rows, nothing is wrong with such a snapshot."""
 
 COLUMNS = ("type", "sku", "channel", "source", "sourceVersion", "occurredAt", "epoch")
-"""Of a CSV file, besides the payload's."""
+"""The columns of a CSV file besides the payload's."""
 
 EMPTY: dict[str, Document] = {"catalog": {}, "media": {"assets": []}}
-"""What a mapping that names nothing makes of payloads, in the domains where that is a payload."""
+"""The payloads of a mapping that maps nothing, in the domains where they are valid."""
 
 
 class Habits(NamedTuple):
-    """How a source writes its files: with a marker of when it began, or `duration` before the file's own time.
+    """How a source writes its files: with a begin marker, or `duration` before the file's own time.
 
-    `trusted`: the end of the file is the end of the snapshot. `settle` is how many seconds it may not know yet.
+    `trusted`: the end of the file is the end of the snapshot. `settle`: seconds before the begin that it may not
+    have yet.
     """
 
     marked: bool
@@ -56,8 +57,8 @@ class Habits(NamedTuple):
     csv: bool
 
 
-class Said(NamedTuple):
-    """The content of a row: its source's own version, its payload, and its epoch, None for none."""
+class SnapshotRow(NamedTuple):
+    """The content of a row: its source's version, its payload, and its epoch, None for none."""
 
     version: int
     content: bytes
@@ -67,13 +68,14 @@ class Said(NamedTuple):
 class Snapshot(NamedTuple):
     """The state of a source. `rows` has it by stream; `taken_at` is when it was read.
 
-    `since` is what was known then, once it is written. With `new_epoch` it is the truth, in the next epoch.
+    `since` is the journal's state then, once it is written. With `new_epoch` it is authoritative, in the next
+    epoch.
     """
 
     source: str
     kind: Kind
     events: list[Document]
-    rows: dict[str, Said]
+    rows: dict[str, SnapshotRow]
     taken_at: datetime
     confirmed: bool
     habits: Habits
@@ -82,12 +84,12 @@ class Snapshot(NamedTuple):
 
     @property
     def proves(self) -> bool:
-        """Whether what is not in it may be withdrawn."""
+        """Whether streams that are not in it may be withdrawn."""
         return self.habits.trusted or self.kind in COMPLETE
 
 
 class Snapshots:
-    """Takes snapshots of sources, writes them into files, one a source, and remembers their content.
+    """Takes snapshots of sources, writes them into one file per source, and records their content.
 
     `named_in` precedes the names of the files in the configuration.
     """
@@ -113,11 +115,11 @@ class Snapshots:
         """By the name of the run that has read it."""
 
     def file(self, source: str) -> Path:
-        """Where the snapshot of a source is."""
+        """The file of a source's snapshot."""
         return self._folder / f"{source}.{'csv' if self._habits[source].csv else 'ndjson'}"
 
     def config(self) -> dict[str, Document]:
-        """The configuration of sources, with their snapshots."""
+        """The configuration of the sources and their snapshots."""
         return {name: {"domains": [domain], "snapshot": self._settings(name)} for name, domain in SOURCES.items()}
 
     def _settings(self, source: str) -> Document:
@@ -141,19 +143,19 @@ class Snapshots:
             events = [event for event in events if self._luck.random() < share]
         if kind == "cut off":
             events = events[: self._luck.randint(0, max(len(events) - 1, 0))]
-        if kind == "shifted":  # a row came twice in the place of one that was skipped
+        if kind == "shifted":  # a row was repeated in place of a skipped one
             place = self._luck.randrange(len(events))
             events[place] = events[place - 1]
         if kind == "emptied":
             events = [event | {"payload": EMPTY.get(event["type"], event["payload"])} for event in events]
         if self._luck.random() < 0.3:
             self._luck.shuffle(events)
-        rows = {stream_of(key_of(event)): _said_by(event) for event in events}
+        rows = {stream_of(key_of(event)): _snapshot_row(event) for event in events}
         taken_at = self._sources.now(source)
         return Snapshot(source, kind, events, rows, taken_at, confirmed, self._habits[source], taken_at, new_epoch)
 
     def write(self, snapshot: Snapshot) -> None:
-        """Writes the file that the configuration names, by the clock of the simulation."""
+        """Writes the configured file, with the simulated time."""
         self._written += 1
         file = self.file(snapshot.source)
         lines = self._lines(snapshot)
@@ -190,17 +192,17 @@ class Snapshots:
         }
 
 
-def _said_by(event: Document) -> Said:
-    return Said(event["sourceVersion"], content_of(event), event.get("epoch"))
+def _snapshot_row(event: Document) -> SnapshotRow:
+    return SnapshotRow(event["sourceVersion"], content_of(event), event.get("epoch"))
 
 
 def in_ndjson(lines: list[Document]) -> bytes:
-    """Rows and markers, one a line."""
+    """Rows and markers, one per line."""
     return b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
 
 def in_csv(lines: list[Document]) -> bytes:
-    """The same as CSV, markers after the header: payloads in their own columns if all are flat."""
+    """The same as CSV, with the markers after the header; payloads have their own columns if all are flat."""
     rows = [line for line in lines if "snapshot" not in line]
     leaves = _leaves([row["payload"] for row in rows])
     text = io.StringIO()
@@ -218,7 +220,7 @@ def in_csv(lines: list[Document]) -> bytes:
 
 
 def _leaves(payloads: list[Document | None]) -> list[str]:
-    """The fields of payloads that a cell each can hold; none where any has something else."""
+    """The fields of payloads that fit into cells; none if any does not."""
     if not all(payload is not None and _is_flat(payload) for payload in payloads):
         return []
     return sorted({field for payload in payloads for field in payload or ()})

@@ -1,4 +1,4 @@
-"""The systems that own the facts of a simulated shop: what is true there, and what they send of it, and how."""
+"""The systems that own the facts of a simulated shop: their states, and the events that they send."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 Document: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str, str]
-"""SKU, channel, domain, source: where a version counts."""
+"""The scope of a version: SKU, channel, domain, source."""
 
 SOURCES: dict[str, str] = {
     "pim": "catalog",
@@ -47,7 +47,7 @@ class Fact(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """An event on its way, and whether it must be refused."""
+    """An event in transit, and whether it must be rejected."""
 
     event: Document
     refused: bool = False
@@ -56,8 +56,8 @@ class Sent(NamedTuple):
 class Sources:
     """The current state of all sources, in `facts`, and their events.
 
-    Most events arrive. Some arrive twice, late, or never; some are invalid, some conflict with earlier ones, and some
-    repeat them. `naming` are sources whose events carry epochs.
+    Most events arrive. Some arrive twice, late, or never; some are invalid, some conflict with earlier ones, and
+    some repeat them. `naming` are sources whose events carry epochs.
     """
 
     def __init__(self, luck: random.Random, wall: Callable[[], datetime]) -> None:
@@ -69,7 +69,7 @@ class Sources:
         self._epochs: dict[Key, int] = {}
         self.naming = frozenset(source for source in SOURCES if luck.random() < 0.12)
         self._speaking = tuple(luck.sample(tuple(SOURCES), luck.choice([1, 2, 6, 6, 6, 6])))
-        self.saying_again = luck.choice([0.0, 0.0, 0.1])
+        self.sending_again = luck.choice([0.0, 0.0, 0.1])
         self.skus = luck.sample(SKUS, luck.randint(2, len(SKUS)))
         self.broken = luck.choice([0.0, 0.04])
         self.contradicting = luck.choice([0.0, 0.0, 0.05])
@@ -78,13 +78,13 @@ class Sources:
         self.unordered = luck.choice([0, 3, 30])
 
     def traffic(self, number: int) -> list[Sent]:
-        """So many changes, as they arrive."""
+        """That many changes, as they arrive."""
         sent: list[tuple[float, Sent]] = []
         for place in range(number):
             if self._luck.random() < self.broken:
                 sent.append((place, Sent(self._broken(), refused=True)))
                 continue
-            event = self.say_again() if self._luck.random() < self.saying_again else self.change()
+            event = self.send_again() if self._luck.random() < self.sending_again else self.change()
             if self._luck.random() < self.lost:
                 continue
             sent.append((place + self._luck.random() * self.unordered, Sent(event)))
@@ -96,7 +96,7 @@ class Sources:
         return [each for _, each in sent]
 
     def change(self) -> Document:
-        """Something changes in a source."""
+        """Changes a fact of a source."""
         luck = self._luck
         source = luck.choice(self._speaking)
         domain = SOURCES[source]
@@ -112,7 +112,7 @@ class Sources:
         self.facts[key] = Fact(version, self.now(source), payload, self._epoch(key))
         return self.event(key)
 
-    def say_again(self) -> Document:
+    def send_again(self) -> Document:
         """A source sends a state again, at the same version, perhaps as if it were new."""
         if not self.facts:
             return self.change()
@@ -152,7 +152,7 @@ class Sources:
         } | named
 
     def now(self, source: str) -> datetime:
-        """What time it is for a source."""
+        """The source's clock."""
         return self._wall() + self._skew[source]
 
     def forget(self) -> None:
@@ -220,7 +220,7 @@ class Sources:
             ]
         }
 
-    # --- what is wrong with events
+    # --- invalid events
 
     def _broken(self) -> Document:
         luck = self._luck
@@ -245,7 +245,7 @@ class Sources:
         return event | luck.choice(wrong)
 
     def _contradiction(self, event: Document) -> Document:
-        """Another content at the same version."""
+        """Other content at the same version."""
         other = None if event["payload"] is not None and self._luck.random() < 0.2 else self._other(event)
         return event | {"payload": other}
 
@@ -254,5 +254,5 @@ class Sources:
 
 
 def in_text(moment: datetime) -> str:
-    """RFC 3339."""
+    """As RFC 3339."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

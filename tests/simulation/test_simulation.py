@@ -1,4 +1,4 @@
-"""The whole of Pagefold on a simulated machine, seed by seed; a seed that fails is named, and fails again."""
+"""The whole of Pagefold on a simulated machine, seed by seed; a failing seed is named, and fails again."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ from tests.support.processes import Processes
 
 SEEDS, CHUNK = 200, 20
 SEEDS_A_ROUND = 250
-"""So the 40 rounds of a soak are 10,000 seeds."""
+"""With it, the 40 rounds of a soak are 10,000 seeds."""
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
-def test_whatever_happens_everything_holds(first: int) -> None:
-    """Crashes at every await, losses of power, failing disks, clocks that jump: every invariant holds in the end."""
+def test_every_invariant_holds(first: int) -> None:
+    """Crashes at every await, power failures, failing disks, clock jumps: every invariant holds in the end."""
     for seed in range(first, first + CHUNK):
         simulate(seed)
 
@@ -33,8 +33,8 @@ def test_whatever_happens_everything_holds(first: int) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", [SOAK_SEED])
 @pytest.mark.parametrize("number", range(SOAK_ROUNDS))
-def test_whatever_happens_everything_holds_for_long(number: int, seed: int) -> None:
-    """The same, for thousands of seeds: in processes of their own, for the dead of a run stay in memory."""
+def test_every_invariant_holds_for_long(number: int, seed: int) -> None:
+    """The same for thousands of seeds: in separate processes, since the objects of a run stay in memory."""
     first = seed + number * SEEDS_A_ROUND
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(first), "--count", str(SEEDS_A_ROUND)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -42,8 +42,8 @@ def test_whatever_happens_everything_holds_for_long(number: int, seed: int) -> N
     assert done.stdout.count(": Outcome(") == SEEDS_A_ROUND
 
 
-def test_a_seed_runs_again_to_the_same_end() -> None:
-    """In two processes whose sets have other orders, the same happens, step by step and byte by byte."""
+def test_a_seed_is_reproducible() -> None:
+    """In two processes with other hash seeds, the same happens, step by step and byte by byte."""
     first, second = (shown(7, 6, hash_seed) for hash_seed in ("1", "2"))
     assert len(first) == 6
     assert first == second
@@ -70,14 +70,14 @@ async def run_servers(server: PostgresServer, folder: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_on_postgres_everything_holds(postgres_server: PostgresServer, tmp_path: Path, seed: int) -> None:
+async def test_every_invariant_holds_on_postgres(postgres_server: PostgresServer, tmp_path: Path, seed: int) -> None:
     """Workers killed and frozen, connections cut, concurrent rebuilds: every invariant holds in the end."""
     await run_servers(postgres_server, tmp_path / "shop", seed)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", [SOAK_SEED])
-async def test_on_postgres_everything_holds_for_long(
+async def test_every_invariant_holds_on_postgres_for_long(
     postgres_server: PostgresServer, tmp_path: Path, seed: int
 ) -> None:
     """The same, for many seeds."""
@@ -89,7 +89,7 @@ async def test_on_postgres_everything_holds_for_long(
 
 
 def fails(seeds: int) -> Failed:
-    """The first failure among so many seeds."""
+    """The first failure among that many seeds."""
     for seed in range(1, seeds + 1):
         try:
             simulate(seed)
@@ -98,8 +98,8 @@ def fails(seeds: int) -> Failed:
     pytest.fail("every seed has passed")
 
 
-def test_a_careless_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that is not synced with every commit loses what was acknowledged, and the seed is named."""
+def test_an_unsynced_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is not synced with every commit loses acknowledged events, and the seed is named."""
     connect = connections.connect
 
     def carelessly(file: Path, *, synchronous: str) -> apsw.Connection:

@@ -1,10 +1,10 @@
-"""What happened, in one number and, for people, in lines."""
+"""The trace of a run: a digest and, for people, lines."""
 
 from hashlib import blake2b
 
 
 class Trace:
-    """Everything that was decided and done, in its order. `lines` are kept where somebody wants to read them."""
+    """All decisions and steps, in order. `lines` are kept if they are requested."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
@@ -18,7 +18,7 @@ class Trace:
         self._digest.update(b"%d %d\n" % (now * 1e6, task))
 
     def note(self, text: str) -> None:
-        """Something happens that a reader wants to know."""
+        """An event for a reader of the trace."""
         self._digest.update(text.encode())
         self.lines.append(f"{self._now:10.5f} {text}")
         if self._verbose:
@@ -31,5 +31,5 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """Equal for two runs exactly when the same happened, in the same order."""
+        """Equal for two runs if and only if the same happened, in the same order."""
         return self._digest.hexdigest()
