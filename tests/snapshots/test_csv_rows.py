@@ -1,4 +1,4 @@
-"""Snapshots in CSV files: records as events, the columns of the configuration, and what is no CSV."""
+"""Snapshots in CSV files: records as events, configured columns, and invalid CSV."""
 
 import re
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ RECORD = "A,1,2026-01-01T00:00:00Z,EUR,149.90"
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Where the snapshot is, as CSV."""
+    """The snapshot's address, as CSV."""
     return tmp_path / "prices.csv"
 
 
 def records(*lines: str, header: str = HEADER) -> str:
-    """A table of these records, with its end marker."""
+    """A table with these records and an end marker."""
     return "\n".join([header, *lines, f"#end,{len(lines)}"]) + "\n"
 
 
@@ -37,8 +37,8 @@ async def read_table(table: Path, text: str, domains: Sequence[str] = ("pricing"
     return await read(configured(domains, file=str(table), **settings))
 
 
-async def test_columns_named_as_their_targets_need_no_configuration(table: Path) -> None:
-    """A header of targets is enough, in any order; the end marker counts the records between."""
+async def test_columns_named_like_fields_need_no_configuration(table: Path) -> None:
+    """A header of field names suffices, in any order; the end marker counts the records."""
     found = await read_table(table, records(RECORD, RECORD.replace("A,1", "B,2")))
     assert found.end == COMPLETE
     first, second = found.events
@@ -49,7 +49,7 @@ async def test_columns_named_as_their_targets_need_no_configuration(table: Path)
 
 
 async def test_columns_and_constants_are_mapped(table: Path) -> None:
-    """A configured column gives its target, a constant is the same in each row, and other columns do not matter."""
+    """A configured column gives its field, a constant is the same in each row, and other columns are ignored."""
     found = await read_table(
         table,
         records("x;A;7;1,5;149.90;2026-01-01T00:00:00+02:00", header="note;ITEM_NO;CHANGE_NO;mass;PRICE;CHANGED"),
@@ -93,10 +93,8 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("domain", "path", "cell", "value"), VALUES)
-async def test_a_cell_becomes_what_the_payload_wants(
-    domain: str, path: str, cell: str, value: object, table: Path
-) -> None:
-    """Integers, truth values and JSON where the domain takes them; text where it takes text; else the cell as it is."""
+async def test_a_cell_has_the_type_of_its_field(domain: str, path: str, cell: str, value: object, table: Path) -> None:
+    """Integers, booleans and JSON as the domain's types require; text for a text; else the cell unchanged."""
     quoted = cell.replace('"', '""')
     line = f'A,1,2026-01-01T00:00:00Z,"{quoted}"'
     header = f"sku,sourceVersion,occurredAt,payload.{path}"
@@ -107,7 +105,7 @@ async def test_a_cell_becomes_what_the_payload_wants(
 
 
 async def test_an_empty_cell_is_left_out(table: Path) -> None:
-    """Missing is neither zero nor an empty text: required parts are refused by name, the others are absent."""
+    """A missing value is neither zero nor an empty text: required fields are rejected by name, others absent."""
     header = f"{HEADER},payload.compareAt,id"
     found = await read_table(table, records(f"{RECORD},,", ",1,,,,,", "A,,2026-01-01T00:00:00Z,EUR,1,,", header=header))
     first = found.rows[0].event
@@ -120,8 +118,8 @@ async def test_an_empty_cell_is_left_out(table: Path) -> None:
     ("cell", "payload"),
     [('{"currency":"EUR"}', b'{"currency":"EUR"}'), (" null ", None), ("not JSON", b"not JSON")],
 )
-async def test_a_column_may_have_the_whole_payload(cell: str, payload: bytes | None, table: Path) -> None:
-    """As JSON; `null` withdraws, and what is no JSON is for the door to refuse."""
+async def test_a_column_may_have_the_complete_payload(cell: str, payload: bytes | None, table: Path) -> None:
+    """As JSON; `null` withdraws, and invalid JSON is rejected by the validator."""
     quoted = cell.replace('"', '""')
     line = f'A,1,2026-01-01T00:00:00Z,"{quoted}"'
     [event] = (await read_table(table, records(line, header="sku,sourceVersion,occurredAt,payload"))).events
@@ -146,15 +144,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("line", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
-async def test_a_record_that_is_refused(line: str, reason: str, table: Path) -> None:
-    """The reason names the part of the event; the records around it are read."""
+async def test_a_record_that_is_rejected(line: str, reason: str, table: Path) -> None:
+    """The reason names the event's field; the records around it are read."""
     found = await read_table(table, f"{HEADER}\n{RECORD}\n{line}\n")
     assert not isinstance(found.rows[0].event, Rejected)
     assert found.refused[2].startswith(reason)
 
 
-async def test_what_the_payload_must_not_be_is_refused_by_the_door(table: Path) -> None:
-    """An event is made all the same, so that its stream is known; the door names the target as the column does."""
+async def test_an_invalid_payload_is_rejected_by_the_validator(table: Path) -> None:
+    """An event is made all the same, so that its stream is known; the validator's error names the column's field."""
     config = configured(["inventory"], file=str(table))
     header = "sku,sourceVersion,occurredAt,payload.available"
     written(table, records("A,1,2026-01-01T00:00:00Z,many", header=header))
@@ -164,7 +162,7 @@ async def test_what_the_payload_must_not_be_is_refused_by_the_door(table: Path) 
 
 
 async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
-    """RFC 4180: a quoted cell may hold what separates cells and lines, and quotes twice. Lines may end in CR LF."""
+    """RFC 4180: a quoted cell may contain separators, newlines and doubled quotes. Lines may end in CR LF."""
     cell = 'a "quoted", ;\r\nsecond\n\nlast'
     quoted = cell.replace('"', '""')
     first = f'"A,B",1,2026-01-01T00:00:00Z,EUR,1,"{quoted}"'
@@ -189,7 +187,7 @@ async def test_quotes_and_lines_inside_of_cells(table: Path) -> None:
     ],
 )
 async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:
-    """Only with its end marker is a table complete."""
+    """A table is complete only with its end marker."""
     found = await read_table(table, text)
     assert found.end is not None
     assert found.end.complete == (not reason)
@@ -210,7 +208,7 @@ async def test_how_a_table_ends(text: str, reason: str, table: Path) -> None:
     ],
 )  # fmt: skip
 async def test_a_header_that_does_not_fit(header: str, settings: dict[str, Any], problem: str, table: Path) -> None:
-    """Nothing is read of a table without the columns that were named; the error names those that there are."""
+    """Nothing is read of a table without the configured columns; the error names those of the header."""
     with pytest.raises(SourceFailed, match=re.escape(problem)):
         await read_table(table, f"{header}\n", **settings)
 
@@ -223,15 +221,15 @@ async def test_a_header_that_does_not_fit(header: str, settings: dict[str, Any],
         ({"sku": "A", "sourceVersion": "V", "occurredAt": "T"}, "columns.payload"),
     ],
 )
-async def test_columns_that_cannot_work(columns: dict[str, str], key: str, table: Path) -> None:
-    """What the configuration alone shows to be wrong is a configuration error."""
+async def test_invalid_columns(columns: dict[str, str], key: str, table: Path) -> None:
+    """An invalid column is an error of the configuration."""
     with pytest.raises(ConfigurationError) as caught:
         await read_table(table, "", columns=columns)
     assert caught.value.key == f"sources.erp.snapshot.{key}"
 
 
-async def test_a_quote_that_is_never_closed_is_not_held(table: Path) -> None:
-    """What follows it belongs to one record, which is refused for its length; nothing of it is taken for rows."""
+async def test_an_unclosed_quote_takes_no_memory(table: Path) -> None:
+    """The rest belongs to one record, which is rejected for its length; nothing of it is read as rows."""
     line = "x" * 999 + "\n"
     written(table, f'{HEADER}\n{RECORD}\nA,"{line * 50_000}{records(RECORD)}')
     start()
@@ -247,7 +245,7 @@ async def test_a_quote_that_is_never_closed_is_not_held(table: Path) -> None:
 
 
 async def test_a_record_that_is_too_long_ends_where_its_quotes_do(table: Path) -> None:
-    """Of one line or of many, it is one refused row, and the next record is read as usual."""
+    """Of one line or many, it is one rejected row, and the next record is read."""
     many, one = "\n".join(["x" * 99] * 12_000), "y" * 1_200_000
     written(table, records(RECORD, f'A,"{many}",x', RECORD, f'"{one}', f'{RECORD}",1,2,3,4', RECORD))
     found = await read(configured(file=str(table)))
@@ -262,8 +260,8 @@ async def test_a_cell_may_be_as_long_as_an_event(table: Path) -> None:
     assert event.id == long
 
 
-async def test_text_in_another_encoding_is_refused(table: Path) -> None:
-    """A record that is not UTF-8 is refused, the others are read."""
+async def test_text_in_another_encoding_is_rejected(table: Path) -> None:
+    """A record that is not UTF-8 is rejected, the others are read."""
     written(table, records(RECORD, RECORD.replace("A", "Ä"), RECORD).encode("latin-1"))
     found = await read(configured(file=str(table)))
     assert (found.refused, found.end) == ({2: "is not UTF-8"}, COMPLETE)

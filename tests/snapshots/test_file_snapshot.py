@@ -1,4 +1,4 @@
-"""Snapshots in files: what is a row, what is the end, and that what was cut off is never taken for the whole."""
+"""Snapshots in files: rows, end markers, and that a truncated file is never complete."""
 
 import gzip
 import os
@@ -34,7 +34,7 @@ else:
 
 
 def zstd_checked(content: bytes) -> bytes:
-    """Compressed as the command of that name does it, with a checksum."""
+    """Compressed as by the command of that name, with a checksum."""
     return zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
@@ -46,7 +46,7 @@ RECORD = "A,1,2026-01-01T00:00:00Z,EUR,149.90"
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the snapshot is."""
+    """The snapshot's path."""
     return tmp_path / "prices.ndjson"
 
 
@@ -55,7 +55,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd.compress], ids=["plain", "gzip", "zstd"])
 async def test_a_snapshot_is_read_to_its_end(pack: Pack, file: Path) -> None:
-    """Every row comes once, numbered, in batches; markers say when it was taken, and that it is complete."""
+    """Every row is read once, numbered, in batches; markers say when it was taken, and that it is complete."""
     content = pack(ndjson(prices(24_690)))
     written(file, content)
     found = await read(configured(file=str(file)))
@@ -68,8 +68,8 @@ async def test_a_snapshot_is_read_to_its_end(pack: Pack, file: Path) -> None:
     assert found.batches[-1].done == found.batches[-1].total == len(content)
 
 
-async def test_what_a_file_is_known_by(file: Path) -> None:
-    """Its path, size and time of writing make it the same; it says when it was written."""
+async def test_the_identity_of_a_file(file: Path) -> None:
+    """Its identity is its path, size and modification time; the latter is when it was written."""
     written(file, ndjson(prices(1)))
     os.utime(file, (1_700_000_000, 1_700_000_000))
     config = configured(file=str(file))
@@ -84,8 +84,8 @@ async def test_what_a_file_is_known_by(file: Path) -> None:
         assert snapshot.identity != identity
 
 
-async def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
-    """A file that is missing, a folder, and a pipe fail when the snapshot is opened."""
+async def test_unreadable_files(tmp_path: Path) -> None:
+    """A missing file, a folder, and a pipe fail when the snapshot is opened."""
     os.mkfifo(tmp_path / "pipe.ndjson")
     (tmp_path / "folder.ndjson").mkdir()
     for name, problem in (("none", "No such file"), ("folder", "is a folder"), ("pipe", "is not a regular file")):
@@ -94,16 +94,16 @@ async def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
         assert caught.value.name == str(tmp_path / f"{name}.ndjson")
 
 
-async def test_what_is_not_configured() -> None:
-    """A source without a snapshot, and one that is not there, are configuration errors."""
+async def test_unconfigured_snapshots() -> None:
+    """A source without a snapshot, and an unknown source, are errors of the configuration."""
     for source in ("pim", "wms"):
         with pytest.raises(ConfigurationError, match=f"sources.{source}"):
             async with open_snapshot(configured(file="a.csv"), source):
                 pass
 
 
-async def test_a_row_may_leave_out_what_is_plain(file: Path) -> None:
-    """Source, type and channel are filled in, whichever is missing, in rows of any mixture; the rest stays as it is."""
+async def test_a_row_may_leave_out_constants(file: Path) -> None:
+    """A missing source, type or channel is filled in, in any mixture of rows; the rest is unchanged."""
     whole = event(channel="*")
     names = ("source", "type", "channel")
     rows = [
@@ -120,16 +120,16 @@ async def test_a_row_may_leave_out_what_is_plain(file: Path) -> None:
     assert (len(found.rows), found.end) == (14, COMPLETE)
 
 
-async def test_a_type_is_plain_only_where_there_is_one(file: Path) -> None:
-    """A source of several domains must say which."""
+async def test_the_type_is_required_for_several_domains(file: Path) -> None:
+    """A source of several domains must name it."""
     bare = {key: value for key, value in event().items() if key != "type"}
     written(file, ndjson([bare, event()]))
     found = await read(configured(["pricing", "inventory"], file=str(file)))
     assert found.refused == {1: "type: is required"}
 
 
-async def test_rows_that_are_refused_count(file: Path) -> None:
-    """A row that is no event is refused where it stands, for the reason that the door has; the count is of all rows."""
+async def test_rejected_rows_count(file: Path) -> None:
+    """An invalid row is rejected in its place, with the validator's reason; the count has all rows."""
     bare = {"sku": "A", "sourceVersion": 1, "occurredAt": TAKEN_AT, "payload": None}
     rows: list[object] = [
         b"nonsense",
@@ -190,7 +190,7 @@ async def test_rows_that_are_refused_count(file: Path) -> None:
     ],
 )
 async def test_how_a_snapshot_ends(content: bytes, reason: str, file: Path) -> None:
-    """Only an end marker behind all rows, with their count and nothing after it, makes a snapshot complete."""
+    """A snapshot is complete only with an end marker after all rows, with their count and nothing after it."""
     written(file, content)
     found = await read(configured(file=str(file)))
     assert found.end is not None
@@ -198,8 +198,8 @@ async def test_how_a_snapshot_ends(content: bytes, reason: str, file: Path) -> N
     assert reason in found.end.reason
 
 
-async def test_markers_in_the_wrong_place_are_refused(file: Path) -> None:
-    """A begin marker behind a row is a refused row, and so is any that is not well formed."""
+async def test_markers_in_the_wrong_place_are_rejected(file: Path) -> None:
+    """A begin marker after a row is a rejected row, and so is an invalid marker."""
     bad = [b'{"snapshot":"begin","count":3}', b'{"snapshot":"begin","takenAt":"2026-11-23"}', b'{"snapshot":"middle"}']
     written(file, ndjson([*bad, event(), orjson.dumps(BEGIN)], begin=None))
     found = await read(configured(file=str(file)))
@@ -212,15 +212,15 @@ async def test_markers_in_the_wrong_place_are_refused(file: Path) -> None:
 
 
 async def test_the_end_marker_may_say_when(file: Path) -> None:
-    """Where the begin marker does not, the end marker tells since when changes may be missing."""
+    """Without a begin marker, the end marker says since when changes may be missing."""
     written(file, ndjson(prices(2), begin=None).replace(b'"count":2', f'"count":2,"takenAt":"{TAKEN_AT}"'.encode()))
     found = await read(configured(file=str(file)))
     assert (found.end, found.taken_at) == (COMPLETE, datetime(2026, 11, 23, 2, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
-async def test_what_is_cut_off_is_never_complete(pack: Pack, file: Path) -> None:
-    """Wherever a compressed file is cut, what was read is given, and it is not complete."""
+async def test_a_truncated_file_is_never_complete(pack: Pack, file: Path) -> None:
+    """Wherever a compressed file is truncated, the rows before are read, and it is not complete."""
     rows = prices(2_000)
     content = pack(ndjson(rows))
     most = 0
@@ -235,8 +235,8 @@ async def test_what_is_cut_off_is_never_complete(pack: Pack, file: Path) -> None
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd_checked], ids=["gzip", "zstd"])
-async def test_what_is_damaged_is_never_complete_with_other_rows(pack: Pack, file: Path) -> None:
-    """A bit that fell over anywhere leaves no complete snapshot that says something else."""
+async def test_a_damaged_file_is_never_complete_with_other_rows(pack: Pack, file: Path) -> None:
+    """A flipped bit anywhere leaves no complete snapshot with other rows."""
     content = bytearray(pack(ndjson(prices(500))))
     good = (await read_content(file, content)).rows
     for place in range(0, len(content), len(content) // 40):
@@ -244,7 +244,7 @@ async def test_what_is_damaged_is_never_complete_with_other_rows(pack: Pack, fil
         found = await read_content(file, content)
         content[place] ^= 16
         assert found.end is not None
-        if found.end.complete:  # it was in what the header says of the file's name and time
+        if found.end.complete:  # it was in the header's file name or time
             assert list(map(str, found.rows)) == list(map(str, good))
 
 
@@ -254,12 +254,12 @@ async def read_content(file: Path, content: bytes | bytearray) -> Read:
     return await read(configured(file=str(file)))
 
 
-# --- going on -------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])
-async def test_reading_goes_on_behind_a_batch(form: str, tmp_path: Path) -> None:
-    """From the cursor of each batch the rest comes, with its numbers, its moment and its end, as if never left."""
+async def test_reading_resumes_after_a_batch(form: str, tmp_path: Path) -> None:
+    """The cursor of each batch gives the rest, with its numbers, its time and its end."""
     file = tmp_path / f"prices.{form}"
     if form == "ndjson":
         rows = [*prices(3_000), {"bad": 1}, *prices(19_000)]
@@ -276,7 +276,7 @@ async def test_reading_goes_on_behind_a_batch(form: str, tmp_path: Path) -> None
 
 
 async def test_a_snapshot_can_be_read_again(file: Path) -> None:
-    """A second pass ends the first, which was left in the middle, and gives everything."""
+    """A second pass ends an unfinished first one, and reads everything."""
     written(file, ndjson(prices(20_000)))
     async with open_snapshot(configured(file=str(file)), "erp") as snapshot:
         await anext(snapshot.batches())
@@ -284,8 +284,8 @@ async def test_a_snapshot_can_be_read_again(file: Path) -> None:
         assert snapshot.end == COMPLETE
 
 
-async def test_an_error_of_whoever_reads_comes_out_as_it_is(file: Path) -> None:
-    """What is raised inside the block is not wrapped."""
+async def test_an_error_of_the_reader_is_not_wrapped(file: Path) -> None:
+    """An error inside the block is not wrapped."""
     written(file, ndjson(prices(20_000)))
 
     async def interrupted() -> None:
@@ -304,7 +304,7 @@ PIECES = b"\xef\xbb\xbf" + ndjson([event(), b"nonsense\n\r\n", event("B"), b"\xc
 
 @given(st.sampled_from([bytes, gzip.compress, zstd.compress]), st.lists(st.integers(1, 60), max_size=60))
 def test_how_bytes_arrive_does_not_matter(pack: Pack, sizes: list[int]) -> None:
-    """Rows are the same however a file's bytes come."""
+    """Rows are the same however a file's bytes are divided."""
     content = pack(PIECES)
 
     def pieces() -> Iterator[bytes]:
@@ -318,7 +318,7 @@ def test_how_bytes_arrive_does_not_matter(pack: Pack, sizes: list[int]) -> None:
 
 
 def found_in(pieces: Iterator[bytes]) -> list[str]:
-    """What the lines in these pieces say."""
+    """The lines in these pieces."""
     config = configured(file="a.ndjson")
     reading = NDJSONReading(
         FileToRead("a.ndjson", lambda: None), LineCursor(), RowCounter("erp"), JSONLines.of(config, "erp")
@@ -344,7 +344,7 @@ async def test_a_batch_is_bounded_by_its_bytes(form: str, tmp_path: Path, monkey
 
 
 async def test_a_small_file_may_hold_a_large_one(file: Path) -> None:
-    """What is a thousand times as long unpacked is read in bounded memory."""
+    """A file that is a thousand times as large decompressed is read in bounded memory."""
     written(file, gzip.compress(b" " * 100_000_000 + b"\n" + ndjson(prices(1), begin=None)))
     config = configured(file=str(file))
     start()

@@ -1,4 +1,4 @@
-"""Snapshots over HTTP: pages of every form, servers that falter, and servers that lead astray."""
+"""Snapshots over HTTP: pagination of every form, failing servers, and servers that lead elsewhere."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ WITH_TOKEN = {"token_variable": "ERP_TOKEN"}
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow each other quickly, and no proxy of the machine is asked."""
+    """Makes retries fast, and ignores the machine's proxy settings."""
     monkeypatch.setattr(endpoint_client, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(endpoint_client, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(endpoint_client, "JITTER", 0.01)
@@ -37,12 +37,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at(server: Server, **settings: object) -> Config:
-    """A snapshot at the server, as fast as it can be."""
+    """A snapshot at the server, without limits of pace."""
     return configured(**{"url": f"{server.url}/prices", "requests_per_second": 1000.0} | settings)
 
 
 async def taken(answering: Answering, **settings: object) -> Read:
-    """What is read of a server that answers like this."""
+    """The rows read of a server with these responses."""
     async with serving(answering) as server:
         return await read(at(server, **settings))
 
@@ -51,7 +51,7 @@ ROWS = prices(25)
 
 
 def by_cursor(asked: Asked) -> Reply:
-    """Ten rows a page; the cursor of the next one in the body."""
+    """Ten rows per page, with the cursor of the next one in the body."""
     start = int(asked.query.get("after", 0))
     following = start + 10 if start + 10 < len(ROWS) else None
     body = {"data": {"items": ROWS[start : start + 10], "next": following, "total": len(ROWS)}}
@@ -62,7 +62,7 @@ BY_CURSOR = {"items": "data.items", "cursor": "data.next", "cursor_parameter": "
 
 
 def by_link(asked: Asked) -> Reply:
-    """Ten rows a page, the body an array; the address of the next one in a header."""
+    """Ten rows per page, the body an array, with the next address in a header."""
     page = int(asked.query.get("page", 0))
     links = ['</first>; rel="first"'] + ([f'</prices?page={page + 1}>; rel="next last"'] if page < 2 else [])
     rows = orjson.dumps(ROWS[page * 10 : page * 10 + 10])
@@ -70,7 +70,7 @@ def by_link(asked: Asked) -> Reply:
 
 
 def by_address(asked: Asked) -> Reply:
-    """Ten rows a page; a relative address in the body, and an end marker as the last row."""
+    """Ten rows per page, with a relative address in the body, and an end marker as the last row."""
     page = int(asked.path.rpartition("/")[2]) if asked.path[-1].isdigit() else 0
     rows = [
         *([BEGIN] if page == 0 else []),
@@ -86,7 +86,7 @@ def by_address(asked: Asked) -> Reply:
     ids=["cursor", "Link", "address"],
 )
 async def test_pages_are_followed_to_the_last(answering: Answering, settings: dict[str, object]) -> None:
-    """Every row comes once, numbered, and from the cursor of each page the rest comes as if never left."""
+    """Every row is read once, numbered, and the cursor of each page gives the rest."""
     async with serving(answering) as server:
         config = at(server, **settings)
         whole = await read(config)
@@ -100,8 +100,8 @@ async def test_pages_are_followed_to_the_last(answering: Answering, settings: di
             assert (rest.end, rest.taken_at) == (COMPLETE, whole.taken_at)
 
 
-async def test_what_an_endpoint_is_known_by() -> None:
-    """Its address makes it the same; what is shown has no query, in which secrets may be."""
+async def test_the_identity_of_an_endpoint() -> None:
+    """Its identity is its address; its name has no query, which may contain secrets."""
     config = configured(url="https://erp.example/prices?key=secret")
     async with open_snapshot(config, "erp") as snapshot, open_snapshot(config, "erp") as again:
         assert (snapshot.name, snapshot.unit) == ("https://erp.example/prices", "rows")
@@ -110,7 +110,7 @@ async def test_what_an_endpoint_is_known_by() -> None:
 
 
 async def test_large_pages_make_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch has no more rows than it may; reading goes on in the middle of a page."""
+    """A batch has a maximum number of rows; reading resumes in the middle of a page."""
     monkeypatch.setattr(http_snapshot, "BATCH_ROWS", 4)
     async with serving(by_cursor) as server:
         whole = await read(at(server, **BY_CURSOR))
@@ -149,7 +149,7 @@ async def test_the_next_page_is_fetched_while_one_is_used() -> None:
 async def test_how_a_snapshot_ends(
     body: object, headers: Mapping[str, str], settings: dict[str, object], reason: str
 ) -> None:
-    """Complete is only what has as many rows as its total or its end marker says."""
+    """It is complete only with as many rows as its total or its end marker says."""
     found = await taken(lambda _: Reply(orjson.dumps(body), headers=headers), **settings)
     assert found.end is not None
     assert found.end.complete == (not reason)
@@ -157,7 +157,7 @@ async def test_how_a_snapshot_ends(
 
 
 async def test_a_cursor_that_runs_in_a_circle_ends() -> None:
-    """A page that was read is not read again, and pages without rows are not followed for ever."""
+    """A page is not read twice, and pages without rows are not followed forever."""
     circle = {"items": "data.items", "cursor": "data.next", "cursor_parameter": "after"}
     pages = {"": "a", "a": "b", "b": "a"}
 
@@ -176,11 +176,11 @@ async def test_a_cursor_that_runs_in_a_circle_ends() -> None:
     assert found.end == End(complete=False, reason="100 consecutive pages were empty")
 
 
-# --- servers that falter --------------------------------------------------------------------------
+# --- failing servers --------------------------------------------------------------------------
 
 
 def faltering(*replies: Reply) -> Answering:
-    """These answers first, and then all rows."""
+    """These responses first, and then all rows."""
     rest = iter(replies)
     return lambda _: next(rest, Reply(orjson.dumps([*ROWS, end(25)])))
 
@@ -194,15 +194,15 @@ def faltering(*replies: Reply) -> Answering:
     ],
     ids=["statuses", "cut off", "Retry-After"],
 )
-async def test_what_passes_is_waited_for(replies: list[Reply]) -> None:
-    """Statuses that pass, and connections that end in the middle, are tried again; no row comes twice."""
+async def test_temporary_errors_are_retried(replies: list[Reply]) -> None:
+    """Temporary statuses, and connections that break in the middle, are retried; no row is read twice."""
     found = await taken(faltering(*replies))
     assert (len(found.events), found.end) == (25, COMPLETE)
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_the_server_says_how_long_to_wait(form: str) -> None:
-    """`Retry-After` is kept to, as seconds and as a moment."""
+    """`Retry-After` is obeyed, as seconds and as a date."""
     moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)  # the server has to start first
     header = "1" if form == "seconds" else format_datetime(moment, usegmt=True)
     async with serving(faltering(Reply(status=429, headers={"retry-after": header}))) as server:
@@ -210,8 +210,8 @@ async def test_the_server_says_how_long_to_wait(form: str) -> None:
         assert server.at[1] - server.at[0] >= 0.9
 
 
-def test_no_server_makes_anybody_wait_for_ever() -> None:
-    """`Retry-After` counts up to two minutes; what is in the past is now, and what is neither form is nothing."""
+def test_the_wait_is_bounded() -> None:
+    """`Retry-After` counts up to two minutes; a past date is now, and an invalid value is ignored."""
     assert endpoint_client._retry_after("86400") == 120
     assert endpoint_client._retry_after("Fri, 01 Jan 2100 00:00:00 GMT") == 120
     assert endpoint_client._retry_after("Fri, 01 Jan 1999 00:00:00 GMT") == 0
@@ -233,8 +233,8 @@ def test_no_server_makes_anybody_wait_for_ever() -> None:
         (Reply(b"[]", headers={"content-encoding": "gzip"}), 1, "the response's compression is damaged"),
     ],
 )
-async def test_what_does_not_pass_fails(reply: Reply, asked: int, problem: str) -> None:
-    """At once where trying again is in vain, else after eight attempts; the reason is short, and without a query."""
+async def test_permanent_errors_fail(reply: Reply, asked: int, problem: str) -> None:
+    """Immediately for permanent errors, else after eight attempts; the reason is short, and without a query."""
     async with serving(lambda _: reply) as server:
         with pytest.raises(SourceFailed) as caught:
             await read(at(server))
@@ -243,7 +243,7 @@ async def test_what_does_not_pass_fails(reply: Reply, asked: int, problem: str) 
     assert "secret" not in str(caught.value)
 
 
-async def test_nobody_there() -> None:
+async def test_an_unreachable_server() -> None:
     """A server that cannot be reached fails the snapshot."""
     async with serving(by_link) as server:
         config = at(server)
@@ -251,8 +251,8 @@ async def test_nobody_there() -> None:
         await read(config)
 
 
-async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every step of a request has its time."""
+async def test_a_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of a request has a timeout."""
     monkeypatch.setattr(endpoint_client, "ATTEMPTS", 2)
     started = time.monotonic()
     with pytest.raises(SourceFailed, match="ReadTimeout"):
@@ -262,7 +262,7 @@ async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 async def test_a_page_is_bounded(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001  # a parameter
-    """A page that would not fit into memory is given up while it comes, however small it is packed."""
+    """Reading stops at a page that would exceed memory, however small it is compressed."""
     monkeypatch.setattr(endpoint_client, "MAX_RESPONSE_BYTES", 4 * 1024 * 1024)
     body = b"[" + b" " * 50_000_000 + b"]"
     reply = Reply(gzip.compress(body, 1), headers={"content-encoding": "gzip"}) if packed else Reply(body)
@@ -271,7 +271,7 @@ async def test_a_page_is_bounded(packed: bool, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_rows_before_a_failure_are_given() -> None:
-    """What was read is used; the error comes when the page that fails is wanted."""
+    """Rows before the error are used; it is raised at the page that fails."""
 
     def failing(asked: Asked) -> Reply:
         return Reply(status=404) if asked.query else by_cursor(asked)
@@ -299,7 +299,7 @@ FLAT = {"sku": "id", "sourceVersion": "v", "occurredAt": "at", "payload.amount":
     ],
 )
 async def test_what_an_endpoint_covers(settings: dict[str, object], covered: set[str]) -> None:
-    """What its columns and constants let a row name, where there is none as well; never a channel that is none here."""
+    """The channels that its columns and constants can name, also without rows; never one that is not configured."""
     reply = Reply(b"[]", headers={"x-total-count": "0"})
     async with serving(lambda _: reply) as server, open_snapshot(at(server, **settings), "erp") as snapshot:
         assert [batch async for batch in snapshot.batches()] == []
@@ -312,16 +312,16 @@ LEADING: dict[str, dict[str, object]] = {"cursor": {"items": "items", "cursor": 
 
 
 def leading_to(target: str) -> Answering:
-    """Ten rows, and the address of the next page in the body and in a header."""
+    """Ten rows, with this next address in the body and in a header."""
     body = orjson.dumps({"items": ROWS[:10], "next": target, "total": 20})
     return lambda _: Reply(body, headers={"link": f"<{target}>; rel=next"})
 
 
-# --- secrets, and where they go -------------------------------------------------------------------
+# --- secrets -------------------------------------------------------------------
 
 
 async def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is sent with every request; where it is missing, or is none, that is an error which does not show it."""
+    """It is sent with every request; a missing or invalid one is an error that does not show it."""
     async with serving(by_link) as server:
         config = at(server, **WITH_TOKEN)
         for value in ("", "two words", "Größe"):
@@ -340,8 +340,8 @@ ELSEWHERE = ["http://localhost:1/", "file:///etc/passwd", "//localhost:1/x", "ht
 
 @pytest.mark.parametrize("form", ["cursor", "Link"])
 @pytest.mark.parametrize("elsewhere", ["other", *ELSEWHERE])
-async def test_a_next_page_stays_at_home(elsewhere: str, form: str) -> None:
-    """With a token or without, however the next page is named, no other scheme, host or port is asked."""
+async def test_a_next_page_stays_at_its_host(elsewhere: str, form: str) -> None:
+    """With a token or without, however the next page is named, no other scheme, host or port is requested."""
     async with serving(by_link) as other:
         target = f"{other.url}/prices?page=1" if elsewhere == "other" else elsewhere
         with pytest.raises(SourceFailed, match=r"is not an allowed host|has the scheme|has a user in it") as caught:
@@ -352,8 +352,8 @@ async def test_a_next_page_stays_at_home(elsewhere: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["cursor", "Link"])
 @pytest.mark.parametrize("scheme", ["", "http://"])
-async def test_hosts_may_be_asked_too_but_get_no_token(form: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A next page at a listed host is asked for, there and back; the token goes to the endpoint's own host alone."""
+async def test_allowed_hosts_get_no_token(form: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A next page at an allowed host is requested, there and back; only the endpoint's own host gets the token."""
     monkeypatch.setenv("ERP_TOKEN", TOKEN)
     home = ""
 
@@ -373,8 +373,8 @@ async def test_hosts_may_be_asked_too_but_get_no_token(form: str, scheme: str, m
 
 
 @pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/", "https://127.0.0.1/"])
-async def test_a_run_that_goes_on_stays_at_home(elsewhere: str) -> None:
-    """Where it goes on is checked, too: the configuration may have been another one when that was recorded."""
+async def test_a_resumed_run_stays_at_its_host(elsewhere: str) -> None:
+    """The address in a cursor is checked too: the configuration may have changed since."""
     async with serving(by_link) as server:
         with pytest.raises(SourceFailed, match="is not an allowed host"):
             await read(at(server), {"page": elsewhere, "rows": 10})
@@ -382,7 +382,7 @@ async def test_a_run_that_goes_on_stays_at_home(elsewhere: str) -> None:
 
 
 async def test_nothing_secret_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither the token nor addresses with their queries, whatever goes wrong."""
+    """Neither the token nor addresses with their queries, whatever fails."""
     monkeypatch.setenv("ERP_TOKEN", TOKEN)
     caplog.set_level("DEBUG")
     async with serving(faltering(Reply(status=500), Reply(b"[]", cut=1))) as server:
@@ -395,14 +395,14 @@ async def test_nothing_secret_is_logged(monkeypatch: pytest.MonkeyPatch, caplog:
 
 
 async def test_requests_keep_their_pace() -> None:
-    """No more a second than configured, from the first one on."""
+    """No more requests per second than configured, from the first one on."""
     async with serving(by_cursor) as server:
         await read(at(server, **BY_CURSOR, requests_per_second=20.0))
         assert server.at[-1] - server.at[0] >= 0.09
 
 
 async def test_snapshots_of_one_server_share_its_limits() -> None:
-    """Several that are read at once ask no more at a time than one may; each without the others asks as it likes."""
+    """Concurrent snapshots share its limit of concurrency; separate ones each have their own."""
 
     def slow(asked: Asked) -> Reply:
         return by_cursor(asked)._replace(delay=0.02)
@@ -428,8 +428,8 @@ async def test_snapshots_of_one_server_share_its_limits() -> None:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-async def test_rows_are_judged_by_the_door_as_everywhere() -> None:
-    """Exact integers, keys that stand twice, what is no object: nothing is lost on the way through a page."""
+async def test_rows_are_validated_as_everywhere() -> None:
+    """Exact integers, repeated keys, rows that are not objects: nothing is lost in a page."""
     start = '{"type":"catalog","sku":"A","sourceVersion":1,"occurredAt":"2026-01-01T00:00:00Z",'
     large = start + '"payload":{"attributes":{"n":%s}}}'
     twice = large.replace('"sku"', '"sku":"B","sku"') % 1
@@ -457,7 +457,7 @@ async def test_rows_are_judged_by_the_door_as_everywhere() -> None:
 
 
 async def test_flat_rows_are_mapped_by_columns() -> None:
-    """Members of an object are columns: of any type of JSON, null and absent ones left out, others of no matter."""
+    """Members of an object are columns, of any JSON type; null and absent ones are left out, others ignored."""
     rows = [
         {"no": 4711, "rev": "7", "at": TAKEN_AT, "price": "1.50", "was": None, "incl": "true", "note": {"x": 1}},
         {"no": "B", "rev": 8, "at": TAKEN_AT, "price": "2.50", "tiers": [{"minQuantity": 2, "amount": "2.00"}]},
@@ -491,8 +491,8 @@ async def test_flat_rows_are_mapped_by_columns() -> None:
     }
 
 
-async def test_money_as_a_number_is_refused_by_the_door() -> None:
-    """A number with a fraction stays a number, in every digit, so that the door can refuse it."""
+async def test_a_price_that_is_a_number_is_rejected() -> None:
+    """A number with a fraction keeps every digit, so that the validator can reject it."""
     body = orjson.dumps([{**{key: value for key, value in event().items() if key != "payload"}, "price": 1.5}, end(1)])
     columns = {name: name for name in ("sku", "sourceVersion", "occurredAt")} | {"payload.amount": "price"}
     [found] = (await taken(lambda _: Reply(body), columns=columns)).events

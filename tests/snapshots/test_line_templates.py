@@ -1,4 +1,4 @@
-"""Lines that look alike are told without being read: what is told of one is what reading it would tell."""
+"""Line templates: entries of similar lines without parsing, equal to those of parsing."""
 
 import json
 from typing import Any
@@ -36,8 +36,8 @@ def line(payload: object, sku: str = "SKU-1", version: object = 7, **more: objec
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
-def shapes_of(*lines: bytes) -> LineTemplates:
-    """Shapes that have learned from these lines."""
+def templates_of(*lines: bytes) -> LineTemplates:
+    """Templates that have learned from these lines."""
     shapes = LineTemplates(CONFIG, "erp")
     for each in lines:
         try:
@@ -48,19 +48,19 @@ def shapes_of(*lines: bytes) -> LineTemplates:
 
 
 def read(text: bytes) -> bytes:
-    """The entry of a line, by reading it; empty where that tells none."""
+    """The entry of a line, by parsing it; empty if it has none."""
     event = parse_event(text)
     content = canonical_json(event.payload) if isinstance(event.payload, bytes) else NULL
     return content and head_content(VALIDATOR.stream_of(event), event.source_version, content)
 
 
 def is_text(part: bytes) -> bool:
-    """Whether these bytes can stand in JSON that the door has written."""
+    """Whether these bytes can be a text in JSON that the validator has written."""
     return min(part) >= 0x20 and part.decode(errors="replace").encode() == part
 
 
 def check(shapes: LineTemplates, text: bytes) -> bytes:
-    """What is told of a line is what reading it tells, or nothing that a log can have."""
+    """The entry of a line equals that of parsing it, or one that no log can have."""
     [told] = shapes.entries([text])
     if not told:
         return told
@@ -74,9 +74,9 @@ def check(shapes: LineTemplates, text: bytes) -> bytes:
     return told
 
 
-def test_the_lines_of_a_shape_are_told() -> None:
-    """Other values, other SKUs, other channels, with keys in any order: the entry is the one that the log has."""
-    shapes = shapes_of(line(PRICE))
+def test_lines_of_a_template_have_entries() -> None:
+    """Other values, SKUs and channels, with keys in any order: the entry is the one in the log."""
+    shapes = templates_of(line(PRICE))
     other = {**PRICE, "currency": "CHF", "amount": "0.10", "taxIncluded": False}
     [told] = shapes.entries([line(other, "TSHIRT-M", 12)])
     statement = VALIDATOR.validate(parse_event(line(other, "TSHIRT-M", 12)))
@@ -110,30 +110,30 @@ def test_the_lines_of_a_shape_are_told() -> None:
         b'{"snapshot":"end","count":1}',
     ],
 )
-def test_whatever_is_not_plain_is_left_to_be_read(text: bytes) -> None:
-    """Escapes, other numbers, other members, another order, names that are written otherwise, and what is no row."""
-    assert shapes_of(line(PRICE)).entries([text]) == [b""]
+def test_other_lines_are_left_to_the_parser(text: bytes) -> None:
+    """Escapes, other numbers, members or orders, names in another spelling, and invalid rows."""
+    assert templates_of(line(PRICE)).entries([text]) == [b""]
 
 
-def test_nothing_is_learned_of_a_line_that_breaks_a_rule() -> None:
-    """A key that stands twice, a moment that is none, a domain that the source may not write."""
+def test_nothing_is_learned_from_an_invalid_line() -> None:
+    """A repeated key, an invalid timestamp, a domain that the source may not write."""
     for text in (
         line(PRICE).replace(b'"sku":"SKU-1"', b'"sku":"SKU-1","sku":"SKU-1"'),
         line(PRICE).replace(b'"amount":"9.90"', b'"amount":"9.90","amount":"9.90"'),
         line(PRICE).replace(b"2026-01", b"2026-77"),
         line(PRICE).replace(b'"pricing"', b'"catalog"'),
     ):
-        assert shapes_of(text).entries([text]) == [b""]
+        assert templates_of(text).entries([text]) == [b""]
 
 
-def test_several_shapes_are_known_but_not_any_number() -> None:
-    """Lines of several shapes may alternate; where each has another one, learning ends."""
+def test_the_number_of_templates_is_bounded() -> None:
+    """Lines of several templates may alternate; if every line has another one, learning ends."""
     several = [line(dict(list(PRICE.items())[:size])) for size in range(1, 5)]
-    shapes = shapes_of(*several)
+    shapes = templates_of(*several)
     for text in several * 2:
         assert check(shapes, text)
     many = [line({f"a{number}": 1}) for number in range(200)]
-    shapes = shapes_of(*many)
+    shapes = templates_of(*many)
     assert sum(map(bool, shapes.entries(many))) < 20
 
 
@@ -142,18 +142,18 @@ def test_several_shapes_are_known_but_not_any_number() -> None:
 @example([{"payload": {"payload": 1}}], {"payload": {"payload": 2}}, "SKU-1", 1)
 @example([{"a": "%b"}], {"a": "%"}, "SKU-1", 1)
 @example([{"%b": "1", "b": ["0", "1"]}], {"%b": "0", "b": ["1", "0"]}, "SKU-1", 1)
-def test_what_is_told_is_what_reading_tells(known: list[Any], payload: object, sku: str, version: int) -> None:
-    """Whatever was learned, and whatever the line."""
-    shapes = shapes_of(*[line(each) for each in known])
+def test_entries_equal_those_of_the_parser(known: list[Any], payload: object, sku: str, version: int) -> None:
+    """After any lines, for any line."""
+    shapes = templates_of(*[line(each) for each in known])
     check(shapes, line(payload, sku, version))
     for each in known:
         check(shapes, line(each, sku, version, id="x"))
 
 
 @given(st.integers(0, 400), st.binary(max_size=4), st.integers(0, 3))
-def test_a_line_that_was_spoilt_is_read_or_told_as_it_is(place: int, put: bytes, dropped: int) -> None:
-    """Bytes are replaced anywhere: nothing passes that reading would refuse, unless the log can not have it."""
+def test_a_damaged_line_has_no_wrong_entry(place: int, put: bytes, dropped: int) -> None:
+    """Bytes are replaced anywhere: no entry is given for an invalid line, unless the log cannot have it."""
     text = line(PRICE, id="0123", correlationId="trace-1")
-    shapes = shapes_of(text)
+    shapes = templates_of(text)
     assert check(shapes, text)
     check(shapes, text[:place] + put + text[place + dropped :])

@@ -1,4 +1,4 @@
-"""Snapshots by a query: one moment of the source's database, and values of every type as the door takes them."""
+"""Snapshots by a query: one transaction of the source's database, and values of every type, converted."""
 
 import time
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ def prices(postgres_url: str) -> str:
 
 
 async def selected(url: str, select: str, *, domain: str = "pricing", **settings: object) -> Read:
-    """What is read by a query."""
+    """The rows of a query."""
     return await read(configured([domain], query=select, database=url, **settings))
 
 
 async def value(url: str, expression: str, path: str, domain: str = "catalog") -> object:
-    """What an expression becomes in a place of the payload, or why it is refused."""
+    """An expression's value in the payload, or why it is rejected."""
     select = f"""SELECT 'A' AS sku, {REST}, {expression} AS "payload.{path}" """
     [row] = (await selected(url, select, domain=domain)).rows
     if isinstance(row.event, Rejected):
@@ -53,7 +53,7 @@ async def value(url: str, expression: str, path: str, domain: str = "catalog") -
 
 
 async def test_every_row_comes_once(prices: str) -> None:
-    """In batches, numbered; the end of the cursor is the end of the snapshot. It cannot be gone on with."""
+    """In batches, numbered; the end of the cursor is the end of the snapshot. It cannot be resumed."""
     found = await selected(prices, ALL)
     assert [len(batch.rows) for batch in found.batches] == [10_000, 2_000]
     assert [row.number for row in found.rows] == list(range(1, 12_001))
@@ -69,12 +69,12 @@ async def test_every_row_comes_once(prices: str) -> None:
 
 
 def columns(name: str) -> dict[str, str]:
-    """Every part of an event from one column."""
+    """Every field of an event from one column."""
     return dict.fromkeys(("sku", "sourceVersion", "occurredAt", "payload"), name)
 
 
-async def test_one_moment_is_seen(prices: str) -> None:
-    """What is committed, changed and deleted after the first batch is not seen: not by this pass, but by the next."""
+async def test_one_transaction_is_read(prices: str) -> None:
+    """Changes that are committed after the first batch are not in this pass, but in the next."""
     async with open_snapshot(configured(query=ALL, database=prices), "erp") as snapshot:
         batches = snapshot.batches()
         rows = (await anext(batches)).rows
@@ -89,8 +89,8 @@ async def test_one_moment_is_seen(prices: str) -> None:
         assert (len(again), again[-1].sku, again[-1].source_version) == (12_000, "SKU-99999", 2)
 
 
-async def test_what_a_query_is_known_by(prices: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The query and where it is asked, without the password, which may come from the environment."""
+async def test_the_identity_of_a_query(prices: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query and its database, without the password, which may come from the environment."""
     monkeypatch.setenv("ERP_DATABASE", "postgresql://me:secret@db/erp")
     config = configured(query=ALL, database_variable="ERP_DATABASE")
     async with open_snapshot(config, "erp") as snapshot:
@@ -133,7 +133,7 @@ async def test_what_a_query_is_known_by(prices: str, monkeypatch: pytest.MonkeyP
     ],
 )
 async def test_values_of_every_type(expression: str, path: str, expected: object, postgres_url: str) -> None:
-    """Decimals become plain text, moments RFC 3339, JSON stays JSON, NULL is left out; bytes have no form."""
+    """Decimals become plain text, timestamps RFC 3339, JSON stays JSON, NULL is left out; bytes have no form."""
     found = await value(postgres_url, expression, path)
     if isinstance(found, str) and isinstance(expected, str):
         assert found.startswith(expected)
@@ -141,8 +141,8 @@ async def test_values_of_every_type(expression: str, path: str, expected: object
         assert (found, type(found)) == (expected, type(expected))
 
 
-async def test_a_moment_needs_its_offset(postgres_url: str) -> None:
-    """A timestamp without time zone is refused where it stands."""
+async def test_a_timestamp_needs_its_offset(postgres_url: str) -> None:
+    """A timestamp without time zone is rejected."""
     select = """SELECT 'A' AS sku, 1 AS "sourceVersion", localtimestamp AS "occurredAt", '{}'::json AS payload"""
     assert "occurredAt: needs its offset from UTC" in (await selected(postgres_url, select)).refused[1]
     assert "payload.attributes.a: needs its offset" in str(await value(postgres_url, "localtimestamp", "attributes.a"))
@@ -155,12 +155,12 @@ async def test_a_moment_needs_its_offset(postgres_url: str) -> None:
 async def test_whole_numbers_of_numeric_columns(
     expression: str, path: str, expected: object, postgres_url: str
 ) -> None:
-    """A decimal without a fraction is an integer where the domain takes one."""
+    """A decimal without a fraction is an integer if the domain requires one."""
     assert await value(postgres_url, expression, path, "inventory") == expected
 
 
 async def test_integers_in_json_are_exact(postgres_url: str) -> None:
-    """JSON columns are taken as they are written, so that the door sees every digit."""
+    """JSON columns are passed on as text, so that the validator sees every digit."""
     digits = "9" * 30
     for kind in ("json", "jsonb"):
         given = f"""'{{"a":{digits}}}'::{kind} AS "payload.attributes" """
@@ -174,7 +174,7 @@ async def test_integers_in_json_are_exact(postgres_url: str) -> None:
 
 
 async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:
-    """NULL, and JSON's null, in the column of the whole payload; NULL in that of a part only leaves the part out."""
+    """NULL, and JSON's null, in the column of the complete payload; NULL in a field's column only leaves it out."""
     select = """
         SELECT 'A' AS sku, 1.0 AS "sourceVersion", now() AS "occurredAt", payload FROM (VALUES
             (NULL::jsonb), ('null'::jsonb), ('{"currency": "EUR", "amount": "1.00"}'::jsonb)) AS rows (payload)"""
@@ -189,7 +189,7 @@ async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:
         ("SELECT 1; SELECT 2", "the query is not one SELECT"),
         ("DELETE FROM prices", "the query is not one SELECT: it has no columns"),
         (
-            f"WITH prices AS (DELETE FROM prices RETURNING *) {ALL}",  # noqa: S608  # all of it stands here
+            f"WITH prices AS (DELETE FROM prices RETURNING *) {ALL}",  # noqa: S608  # all rows are in this batch
             "the query is not one SELECT, according to the database: cannot execute SELECT in a read-only",
         ),
         ("TRUNCATE prices", "the query is not one SELECT: it has no columns"),
@@ -202,8 +202,8 @@ async def test_a_payload_that_is_null_withdraws(postgres_url: str) -> None:
         (ALL.replace("version AS", "1 / (version - 1) AS"), "division by zero"),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_asked(select: str, problem: str, prices: str) -> None:
-    """Anything but one SELECT that gives an event's parts fails, and changes nothing."""
+async def test_invalid_queries(select: str, problem: str, prices: str) -> None:
+    """Anything but one SELECT with the fields of an event fails, and changes nothing."""
     with pytest.raises(SourceFailed) as caught:
         await selected(prices, select)
     assert problem in caught.value.problem
@@ -211,20 +211,20 @@ async def test_what_cannot_be_asked(select: str, problem: str, prices: str) -> N
 
 
 async def test_unknown_columns_are_named(prices: str) -> None:
-    """A configured column that the result does not have fails with those that it has."""
+    """A configured column that is not in the result is an error that names the existing ones."""
     with pytest.raises(SourceFailed, match="has no column 'ITEM', which gives sku; it has sku, version"):
         await selected(prices, "SELECT sku, version FROM prices", columns=columns("ITEM"))
 
 
-async def test_a_database_that_is_not_there(tmp_path: object) -> None:
-    """It is a failure of the source, without its password."""
+async def test_an_unreachable_database(tmp_path: object) -> None:
+    """It is an error of the source, without its password."""
     with pytest.raises(SourceFailed) as caught:
         await selected(f"postgresql://me:secret@/x?host={tmp_path}", ALL)
     assert "secret" not in str(caught.value)
 
 
 async def test_a_session_that_is_ended_fails(prices: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read before is given; the end is not known then. The session says who it is."""
+    """The rows before are given; there is no end. The session has an application name."""
     monkeypatch.setattr(sql_snapshot, "FETCH_ROWS", 100)
     monkeypatch.setattr(sql_snapshot, "BATCH_ROWS", 100)
     async with open_snapshot(configured(query=ALL, database=prices), "erp") as snapshot:
@@ -243,7 +243,7 @@ async def test_a_session_that_is_ended_fails(prices: str, monkeypatch: pytest.Mo
 
 @contextmanager
 def limited(url: str) -> Iterator[None]:
-    """Sessions of the database give up after a moment."""
+    """The database's sessions have short timeouts."""
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
@@ -251,8 +251,8 @@ def limited(url: str) -> Iterator[None]:
     yield
 
 
-async def test_the_limits_of_the_database_do_not_hold(prices: str) -> None:
-    """A snapshot may take longer than the statements of the database's other users, and be idle in between."""
+async def test_the_timeouts_of_the_database_do_not_apply(prices: str) -> None:
+    """A snapshot may take longer than the database's statement timeouts, and be idle in between."""
     with limited(prices):
         select = ALL.replace("FROM prices", "FROM prices, (SELECT pg_sleep(0.4)) AS slow")
         async with open_snapshot(configured(query=select, database=prices), "erp") as snapshot:
@@ -263,8 +263,8 @@ async def test_the_limits_of_the_database_do_not_hold(prices: str) -> None:
             assert (len(rows), snapshot.end) == (12_000, COMPLETE)
 
 
-async def test_nothing_is_left_open(prices: str) -> None:
-    """When a pass is left in the middle, its connection goes."""
+async def test_no_connection_is_left_open(prices: str) -> None:
+    """When a pass is left in the middle, its connection is closed."""
     async with open_snapshot(configured(query=ALL, database=prices), "erp") as snapshot:
         await anext(snapshot.batches())
     deadline = time.monotonic() + 5
@@ -277,7 +277,7 @@ async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pyt
     monkeypatch.setattr(sql_snapshot, "FETCH_ROWS", 10)
     monkeypatch.setattr(sql_snapshot, "MAX_BATCH_BYTES", 100_000)
     large = """repeat('x', 5000) AS "payload.family" FROM generate_series(1, 100) AS n"""
-    select = f"SELECT n::text AS sku, {REST}, {large}"  # all of it stands here
+    select = f"SELECT n::text AS sku, {REST}, {large}"  # all rows are in this batch
     found = await selected(postgres_url, select, domain="catalog")
     assert (len(found.rows), max(len(batch.rows) for batch in found.batches)) == (100, 20)
 
@@ -292,9 +292,9 @@ async def test_large_rows_make_short_batches(postgres_url: str, monkeypatch: pyt
     ],
 )
 async def test_what_a_query_covers(prices: str, select: str, settings: dict[str, object], covered: set[str]) -> None:
-    """What its columns let a row name, once they are known; without rows, too."""
+    """The channels that its columns can name, once they are known; without rows, too."""
     nothing = f"SELECT * FROM ({select}) AS everything WHERE false"  # noqa: S608  # the test's own
     async with open_snapshot(configured(query=nothing, database=prices, **settings), "erp") as snapshot:
-        with suppress(SourceFailed):  # where it has too few columns
+        with suppress(SourceFailed):  # with too few columns
             assert [batch async for batch in snapshot.batches()] == []
         assert covered_in(snapshot) == covered
