@@ -1,4 +1,4 @@
-"""Backups: a store as a folder, made while it works; and back, when it is whole."""
+"""Backups: a store is copied into a folder while it works, and restored if the copy is complete."""
 
 import json
 import os
@@ -37,51 +37,51 @@ from tests.support.small_shop import (
 
 @pytest.fixture
 def tools(kind: str, request: pytest.FixtureRequest) -> Path | None:
-    """The folder of the programs of a PostgreSQL server that is not on the PATH."""
+    """The folder of a PostgreSQL server's programs, which is not on the PATH."""
     server: PostgresServer = request.getfixturevalue("postgres_server")
     return server.binaries if kind == "postgres" else None
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a backup goes."""
+    """The folder of a backup."""
     return tmp_path / "copies" / "monday"
 
 
 @pytest.fixture
 def umask() -> Iterator[None]:
-    """Files are made as widely as may be."""
+    """Sets the most permissive umask."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def widely(*paths: Path) -> list[str]:
-    """Those that others may read or write."""
+    """The files that others may read or write."""
     return [path.name for path in paths if path.stat().st_mode & 0o077]
 
 
 def a_program(folder: Path, script: str) -> None:
-    """A `pg_dump` that does this."""
+    """A `pg_dump` with this script."""
     (folder / "pg_dump").write_text(script)
     (folder / "pg_dump").chmod(0o755)
 
 
 @contextmanager
 def sqlite_copy(file: Path) -> Iterator[apsw.Connection]:
-    """A file, looked into."""
+    """A copy of a SQLite file, opened."""
     connection = apsw.Connection(str(file))
     yield connection
     connection.close()
 
 
 async def backed_up(shop: Shop, folder: Path, tools: Path | None) -> Manifest:
-    """A backup of what a shop has now."""
+    """A backup of the current state of a shop."""
     return await back_up(shop.config, folder, tools=tools, advance=lambda _done, _total: None)
 
 
-async def test_a_store_comes_back_as_it_was(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
-    """Log and pages have the same bytes again; later events are gone, and work continues."""
+async def test_a_store_is_restored_unchanged(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+    """Log and pages have the same bytes; later events are gone, and work continues."""
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(50)], catalog("shirt"))
     log, pages = await everything(shop.store), await pages_of(shop)
     manifest = await backed_up(shop, folder, tools)
@@ -141,7 +141,7 @@ async def test_a_running_shop_continues_with_the_restored_store(
     assert (await shop.verify()).changed == 0
 
 
-async def test_what_stood_there_is_kept(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+async def test_the_replaced_store_is_kept(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
     """A restore removes nothing: the replaced store is next to it."""
     await say(shop, catalog("shirt"))
     await backed_up(shop, folder, tools)
@@ -160,10 +160,8 @@ async def test_what_stood_there_is_kept(shop: Shop, config: Config, folder: Path
             assert session.execute("SELECT count(*) FROM stored_events").fetchone() == (2,)
 
 
-async def test_a_backup_that_is_not_whole_is_refused(
-    shop: Shop, config: Config, folder: Path, tools: Path | None
-) -> None:
-    """Each file is compared with its digest; what is damaged, missing or none at all changes nothing."""
+async def test_an_incomplete_backup_is_refused(shop: Shop, config: Config, folder: Path, tools: Path | None) -> None:
+    """Each file is compared with its digest; if one is damaged or missing, nothing is restored."""
     await say(shop, catalog("shirt"))
     manifest = await backed_up(shop, folder, tools)
     before = await pages_of(shop)
@@ -185,8 +183,8 @@ async def test_a_backup_that_is_not_whole_is_refused(
     assert await shop.store.proof.problem() is None
 
 
-async def test_a_store_that_is_in_doubt_is_not_backed_up(shop: Shop, folder: Path, tools: Path | None) -> None:
-    """A log that was put back would take the place of a good backup: it is refused by name."""
+async def test_a_store_with_a_replaced_log_is_not_backed_up(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """If the log was replaced, the backup is refused, so that it does not replace a good one."""
     await say(shop, *[stock(number, sku=f"S{number:03}") for number in range(10)])
     await put_back(shop, 5)
     with pytest.raises(LogReplaced):
@@ -195,8 +193,8 @@ async def test_a_store_that_is_in_doubt_is_not_backed_up(shop: Shop, folder: Pat
     assert (await backed_up(shop, folder, tools)).position == 5
 
 
-async def test_a_folder_that_is_taken_is_left_alone(shop: Shop, folder: Path, tools: Path | None) -> None:
-    """A backup never goes into what is there already, and leaves nothing half done."""
+async def test_a_folder_in_use_is_left_alone(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """A backup needs a new or empty folder, and a failed one leaves nothing behind."""
     await say(shop, catalog("shirt"))
     await backed_up(shop, folder, tools)
     manifest = (folder / "manifest.json").read_bytes()
@@ -207,14 +205,14 @@ async def test_a_folder_that_is_taken_is_left_alone(shop: Shop, folder: Path, to
 
 
 @pytest.mark.usefixtures("umask")
-async def test_a_backup_is_its_owner_s(shop: Shop, folder: Path, tools: Path | None) -> None:
-    """It has everything that the store has, so only its owner may read it."""
+async def test_a_backup_is_private(shop: Shop, folder: Path, tools: Path | None) -> None:
+    """It has everything of the store, so only its owner may read it."""
     await backed_up(shop, folder, tools)
     assert widely(folder, *folder.iterdir()) == []  # noqa: ASYNC240  # nothing else runs
 
 
-async def test_a_store_that_is_gone_comes_back(config: Config, folder: Path, tools: Path | None) -> None:
-    """There need be no store to put one back."""
+async def test_a_lost_store_is_restored(config: Config, folder: Path, tools: Path | None) -> None:
+    """A backup can be restored where there is no store."""
     async with pagefold.open(config) as shop:
         await say(shop, catalog("shirt"))
         pages = await pages_of(shop)
@@ -231,7 +229,7 @@ async def test_a_store_that_is_gone_comes_back(config: Config, folder: Path, too
 
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
-async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp_path: Path) -> None:
+async def test_unusable_programs_are_named(shop: Shop, folder: Path, tmp_path: Path) -> None:
     """Missing or outdated programs are named, with what is needed."""
     with pytest.raises(BackupError, match=r"no pg_dump in .*--pg-bin"):
         await backed_up(shop, folder, tmp_path)
@@ -247,7 +245,7 @@ async def test_programs_that_will_not_do_are_named(shop: Shop, folder: Path, tmp
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_dump_may_take_its_time(shop: Shop, folder: Path, tools: Path, tmp_path: Path) -> None:
-    """The moment that is dumped is held for as long as it takes, not only for the time of a lease."""
+    """The snapshot of a dump lasts as long as needed, not only as long as a lease."""
     await say(shop, catalog("shirt"))
     a_program(tmp_path, f'#!/bin/sh\n[ $1 = --version ] || sleep 2.5\nexec {tools / "pg_dump"} "$@"\n')
     assert (await backed_up(shop, folder, tmp_path)).position == 1
@@ -255,7 +253,7 @@ async def test_a_dump_may_take_its_time(shop: Shop, folder: Path, tools: Path, t
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_restore_that_fails_leaves_everything(shop: Shop, folder: Path, tools: Path) -> None:
-    """What the server refuses half way is as if it had not begun."""
+    """A restore that the server refuses half way changes nothing."""
     await say(shop, catalog("shirt"))
     await backed_up(shop, folder, tools)
     dump = folder / "store.dump"
@@ -287,13 +285,13 @@ async def test_a_restore_that_fails_leaves_everything(shop: Shop, folder: Path, 
         ("postgresql://[::1]:5433/x", {"host": "::1", "port": "5433", "dbname": "x"}),
     ],
 )
-def test_the_way_to_a_server_is_that_of_its_url(url: str, found: dict[str, str]) -> None:
+def test_the_programs_connect_by_the_url(url: str, found: dict[str, str]) -> None:
     """The programs get the connection parameters that the driver reads from the URL, without session settings."""
     assert parameters_of(url) == found
 
 
 def test_the_commands(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, tools: Path | None) -> None:
-    """From a shop to a folder and back, with the output for people and programs."""
+    """From a shop to a folder and back, with the output as text and JSON."""
     place = settle(tmp_path, store_url, monkeypatch)
     config = Config.load(place / "pagefold.toml")
     more = [] if tools is None else ["--pg-bin", str(tools)]

@@ -1,4 +1,4 @@
-"""Files and indexes that are really damaged: how that is reported, and how it is repaired."""
+"""Really damaged files and indexes: how they are reported and repaired."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +18,7 @@ from tests.support.small_shop import catalog, pages_of
 
 @pytest.fixture
 def place(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a configuration, and a store of 20 products that are folded."""
+    """A folder with a configuration, and a store of 20 folded products."""
     folder = settle(tmp_path, store_url, monkeypatch)
 
     async def fill() -> None:
@@ -38,7 +38,7 @@ def files(store_url: str) -> Path:
 
 @contextmanager
 def without_index(file: Path, table: str) -> Iterator[apsw.Connection]:
-    """Changes a table of a file without the index of its key knowing: that is how it lacks rows, or has too many."""
+    """Changes a table of a file without its key's index, which then lacks rows or has surplus ones."""
     with closing(apsw.Connection(str(file))) as connection:
         connection.pragma("journal_mode", "DELETE")
         connection.pragma("writable_schema", 1)
@@ -63,7 +63,7 @@ def without_index(file: Path, table: str) -> Iterator[apsw.Connection]:
 
 
 def lose_index_entries(url: str, table: str, files: Path | None) -> None:
-    """Puts a row into a table that its key does not know of, on either store."""
+    """Adds a row to a table without an entry in its key's index, on either store."""
     if files is not None:
         file = files / ("events.db" if table == "stored_events" else "pages.db")
         with without_index(file, table) as connection:
@@ -88,7 +88,7 @@ COPY = {
 @pytest.mark.parametrize("table", ["sections", "stored_events"])
 @pytest.mark.usefixtures("place")
 def test_an_index_that_lacks_rows_is_reported(kind: str, store_url: str, table: str) -> None:
-    """Verifying finds it and exits 1, and so does replaying: each says what to do."""
+    """Verifying and replaying report it, say what to do, and exit 1."""
     assert run_pagefold("verify").code == 0
     lose_index_entries(store_url, table, folder_of(store_url) if kind == "sqlite" else None)
     ran = run_pagefold("verify")
@@ -123,7 +123,7 @@ def test_amcheck_is_used_where_it_is(store_url: str) -> None:
 
 
 def overwrite(file: Path, table: str) -> None:
-    """Writes over the pages of a table, all but its first bytes."""
+    """Overwrites the pages of a table, except its first bytes."""
     with closing(apsw.Connection(str(file))) as connection:
         connection.pragma("wal_checkpoint", "TRUNCATE")
         size = int(connection.pragma("page_size"))
@@ -135,7 +135,7 @@ def overwrite(file: Path, table: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_damaged_pages_are_made_again(place: Path, files: Path) -> None:
-    """The error names the file, and how to make it again; and that works."""
+    """The error names the file, and how to fold it again; and that works."""
     config = Config.load(place / "pagefold.toml")
 
     async def all_pages() -> dict[tuple[str, str], bytes | None]:
@@ -158,7 +158,7 @@ def test_damaged_pages_are_made_again(place: Path, files: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_a_damaged_log_has_to_come_from_a_backup(place: Path, files: Path) -> None:
-    """The error says so, and with the backup everything is there again."""
+    """The error says so, and the restored backup has everything."""
     assert run_pagefold("backup", "copy").code == 0
     overwrite(files / "events.db", "stored_events")
     for command in (["work", "--once"], ["rebuild", "--from", "log"], ["history", "S07"]):
@@ -174,7 +174,7 @@ def test_a_damaged_log_has_to_come_from_a_backup(place: Path, files: Path) -> No
 @pytest.mark.parametrize(("name", "remedy"), [("pages.db", "delete pages.db"), ("events.db", "pagefold restore")])
 @pytest.mark.usefixtures("place")
 def test_what_is_no_database_is_named(files: Path, name: str, remedy: str) -> None:
-    """A foreign file in a file's place is named in the error."""
+    """The error names the foreign file."""
     for journal in files.glob(f"{name}-*"):
         journal.unlink()
     (files / name).write_bytes(b"this is no database, and never was one" * 1_000)

@@ -1,4 +1,4 @@
-"""What a store promises of dead letters."""
+"""The contract of dead letters in a store."""
 
 import msgspec
 import pytest
@@ -54,7 +54,7 @@ async def test_a_dead_letter_is_found_and_resolved(store: Store) -> None:
 
 
 @pytest.mark.parametrize("how", ["folded", "appended"])
-async def test_what_was_resolved_by_itself_comes_back(store: Store, how: ResolutionKind) -> None:
+async def test_a_fold_s_resolution_can_be_undone(store: Store, how: ResolutionKind) -> None:
     """It is reopened under its number, with the new reason and time; an operator may still resolve it."""
     await store.dead_letters.add([a_dead_letter()])
     [dead_letter] = await store.dead_letters.newest()
@@ -69,8 +69,8 @@ async def test_what_was_resolved_by_itself_comes_back(store: Store, how: Resolut
 
 
 @pytest.mark.parametrize("how", ["corrected", "discarded"])
-async def test_what_an_operator_decided_stays_decided(store: Store, how: ResolutionKind) -> None:
-    """The same event that fails again does not reopen its dead letter, and no later resolution counts."""
+async def test_an_operator_s_resolution_is_final(store: Store, how: ResolutionKind) -> None:
+    """The same event that fails again does not reopen a dead letter that an operator resolved, whatever follows."""
     decided = Resolution(how, MOMENT, "ada", "a test", 7)
     await store.dead_letters.add([a_dead_letter()])
     async with store.coordination.fold_transaction("inventory") as folding:
@@ -90,7 +90,7 @@ async def test_what_an_operator_decided_stays_decided(store: Store, how: Resolut
 
 
 async def test_newest_dead_letters_come_first(store: Store) -> None:
-    """Of each kind, domain and limit: the newest, by when they came there."""
+    """Of each kind and domain, up to a limit: the newest, by when they were added."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 15, 13)]
     last = "2999-12-31T00:00:00.000000Z"
     await store.dead_letters.add(
@@ -112,7 +112,7 @@ async def test_newest_dead_letters_come_first(store: Store) -> None:
 
 
 async def test_dead_letters_are_listed_from_either_end(store: Store) -> None:
-    """Each list continues after the last dead letter of the one before, through kinds and numbers of one time."""
+    """Each list continues after the last dead letter of the one before, also among those of one timestamp."""
     moments = [MOMENT.replace("12:", f"{hour}:") for hour in (11, 11, 11, 12, 13)]
     kept = [a_dead_letter(version=number)._replace(recorded_at=at) for number, at in enumerate(moments)]
     await store.dead_letters.add(kept)
@@ -145,7 +145,7 @@ async def test_a_list_is_bounded_in_bytes(store: Store) -> None:
 
 
 async def test_dead_letters_of_a_source(store: Store) -> None:
-    """A source's dead letters are those of its streams, and its requests without a domain; no other's."""
+    """A source's dead letters are those of its streams, and its requests without a domain."""
     names = ["A/*/inventory/wms-a", "B/*/inventory/xwms-a", "C/*/inventory/a%2Fb", "///wms-a", "///wms", "ÄA/*/media/ü"]
     for number, name in enumerate(names):
         domain = name.split("/")[2]

@@ -1,4 +1,4 @@
-"""The transactions that fold, checkpoints and leases: what `pagefold.engine.stores.store` promises, on both stores."""
+"""Fold transactions, checkpoints and leases: the contract of `pagefold.engine.stores.store`, on both stores."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ MOVED = Checkpoint("catalog", 7, 4, 2, 1, "fingerprint")
 
 
 class Interrupted(Exception):
-    """Something went wrong in the middle."""
+    """An error in the middle."""
 
 
 def buried(stream: str = "A/*/catalog/pim", *, version: int = 1, error: str = "wrong") -> NewDeadLetter:
@@ -33,12 +33,12 @@ async def checkpoint_of(store: Store, domain: str = "catalog") -> Checkpoint:
 
 
 async def a_log(store: Store) -> None:
-    """A log up to the position of `MOVED`: no checkpoint can be where no event is."""
+    """A log up to the position of `MOVED`: a checkpoint needs an event at its position."""
     await insert(store, *(f"S{number}" for number in range(MOVED.position)))
 
 
 def stamps(config: Config) -> Mapping[tuple[str, str], int]:
-    """For each section, something that changes whenever its row is written."""
+    """For each section, a value that changes whenever its row is written."""
     if config.store.url.startswith("postgresql:"):
         with psycopg.connect(config.store.url) as connection:
             rows = connection.execute("SELECT sku, domain, xmin::text::bigint FROM pagefold.sections").fetchall()
@@ -68,7 +68,7 @@ async def test_write_counts_what_changed(store: Store) -> None:
 
 
 async def test_many_sections_are_counted_together(store: Store) -> None:
-    """However many are written at once, and in whatever order they come, each counts that changed."""
+    """However many are written together, in any order, each changed one counts."""
     sections = [a_section(f"S{number:04d}") for number in range(1_234)]
     assert await folded(store, *reversed(sections)) == 1_234
     changed = [each._replace(body=b"[]") for each in sections[::2]]
@@ -92,7 +92,7 @@ async def test_an_equal_section_is_not_written(store: Store, config: Config) -> 
     assert after["B", "catalog"] != before["B", "catalog"]
 
 
-async def test_many_sections_at_once(store: Store) -> None:
+async def test_many_sections_in_one_call(store: Store) -> None:
     """Thousands of sections, unsorted, are one call."""
     sections = [a_section(f"S{number * 7919 % 5000:05}", channel) for channel in "ba" for number in range(5_000)]
     assert await folded(store, *sections) == 10_000
@@ -100,7 +100,7 @@ async def test_many_sections_at_once(store: Store) -> None:
 
 
 async def test_two_domains_of_one_page_are_two_rows(store: Store) -> None:
-    """What one domain writes leaves the sections of the others alone."""
+    """A domain's write leaves the sections of other domains alone."""
     await folded(store, a_section(body=b'"catalog"'))
     await folded(store, a_section(domain="pricing", body=b'"pricing"'), domain="pricing")
     assert {row[0]: row[4] for row in await store.pages.sections(SKU, "web-de")} == {
@@ -110,7 +110,7 @@ async def test_two_domains_of_one_page_are_two_rows(store: Store) -> None:
 
 
 async def test_sections_are_the_stored_ones_of_the_domain(store: Store) -> None:
-    """Those of some SKUs, with what this transaction wrote, by SKU and channel, in the types that the fold gives."""
+    """Those of some SKUs, including this transaction's, by SKU and channel, in the types of the fold."""
     written = [a_section("A", "web-us"), a_section("A", body=None), a_section("B"), a_section("Ä", body=b"[]")]
     await folded(store, *written, a_section("C"))
     await folded(store, a_section("A", domain="media"), domain="media")
@@ -124,7 +124,7 @@ async def test_sections_are_the_stored_ones_of_the_domain(store: Store) -> None:
 
 
 async def test_sections_of_many_skus(store: Store) -> None:
-    """Thousands of SKUs are asked for, and taken away, at once."""
+    """Thousands of SKUs are read and removed in one call."""
     sections = [a_section(f"S{number:05}") for number in range(5_000)]
     await folded(store, *sections)
     async with store.coordination.fold_transaction("catalog") as folding:
@@ -134,7 +134,7 @@ async def test_sections_of_many_skus(store: Store) -> None:
 
 
 async def test_removing_takes_away_a_domains_own(store: Store) -> None:
-    """The sections with these keys, if they are there; not those of another channel, SKU or domain."""
+    """The sections with these keys, if they exist; none of another channel, SKU or domain."""
     await folded(store, a_section("A"), a_section("A", "web-us"), a_section("B"), a_section("Ä"))
     await folded(store, a_section("A", domain="media"), domain="media")
     async with store.coordination.fold_transaction("catalog") as folding:
@@ -189,7 +189,7 @@ async def test_a_transaction_is_committed_at_its_end(store: Store) -> None:
     assert await checkpoint_of(store) == MOVED
 
 
-async def test_an_error_leaves_nothing_of_a_transaction(store: Store) -> None:
+async def test_an_error_rolls_a_transaction_back(store: Store) -> None:
     """If the body raises, sections, dead letters, streaks and checkpoint are as before, and the error is raised."""
     await a_log(store)
     await folded(store, a_section())
@@ -229,7 +229,7 @@ async def test_a_failed_statement_leaves_nothing_of_a_transaction(store: Store) 
 
 
 async def test_a_cancelled_transaction_leaves_nothing(store: Store) -> None:
-    """A body that is cancelled is rolled back, and the next transaction can begin."""
+    """A cancelled body is rolled back, and the next transaction can begin."""
     with anyio.move_on_after(0.05) as scope:
         async with store.coordination.fold_transaction("catalog") as folding:
             await folding.write([a_section()])
@@ -241,7 +241,7 @@ async def test_a_cancelled_transaction_leaves_nothing(store: Store) -> None:
 
 
 async def test_one_transaction_at_a_time_folds_a_domain(store: Store, config: Config) -> None:
-    """Another that folds the domain waits until the first ends, then sees what it did."""
+    """Another one that folds the domain waits until the first ends, and sees its result."""
     await a_log(store)
     order: list[str] = []
     other = await open_store(config)
@@ -262,7 +262,7 @@ async def test_one_transaction_at_a_time_folds_a_domain(store: Store, config: Co
 
 
 async def test_readers_see_whole_pages_while_others_fold(store: Store) -> None:
-    """Reading a page waits for no transaction, and sees none of one that is under way."""
+    """Reading a page waits for no transaction, and sees nothing uncommitted."""
     await folded(store, a_section())
     async with store.coordination.fold_transaction("catalog") as folding:
         await folding.write([a_section(body=b"[]")])
@@ -271,7 +271,7 @@ async def test_readers_see_whole_pages_while_others_fold(store: Store) -> None:
 
 
 async def test_appending_does_not_wait_for_folding(store: Store) -> None:
-    """The log takes events while a transaction folds, which sees them at once in its heads."""
+    """Events are appended during a fold transaction, whose heads have them immediately."""
     async with store.coordination.fold_transaction("catalog"):
         with anyio.fail_after(10):
             await insert(store, "A")
@@ -377,14 +377,14 @@ async def test_a_standby_takes_over(store: Store, config: Config) -> None:
 
 
 async def test_a_live_lease_is_never_taken_over(store: Store, config: Config) -> None:
-    """A holder that breathes keeps its lease for longer than `lease_seconds`, idle or inside a transaction."""
+    """A live holder keeps its lease for longer than `lease_seconds`, idle or inside a transaction."""
     await a_log(store)
     other = await open_store(config)
     try:
         with anyio.move_on_after(2.5) as scope:
             async with store.coordination.lease("catalog") as lease, anyio.create_task_group() as group:
                 assert lease is not None
-                group.start_soon(stand_by_for_ever, other)
+                group.start_soon(stand_by_forever, other)
                 await anyio.sleep(1.5)
                 async with lease.fold_transaction() as folding:
                     await folding.advance(MOVED)
@@ -395,8 +395,8 @@ async def test_a_live_lease_is_never_taken_over(store: Store, config: Config) ->
         await other.close()
 
 
-async def stand_by_for_ever(store: Store) -> None:
-    """Wants the lease and must not get it."""
+async def stand_by_forever(store: Store) -> None:
+    """Waits for the lease and must not get it."""
     async with store.coordination.lease("catalog"):
         pytest.fail("a live holder was replaced")
 
@@ -418,7 +418,7 @@ async def test_a_lost_lease_changes_nothing(store: Store) -> None:
 
 
 async def take_away(store: Store) -> None:
-    """Names another holder, as a standby does that takes over."""
+    """Names another holder, as a standby does when it takes over."""
     if isinstance(store, SQLiteStore):
         await store._connections.pages.run(lambda connection: connection.execute("UPDATE checkpoints SET holder = 'x'"))
         return
@@ -427,8 +427,8 @@ async def take_away(store: Store) -> None:
 
 
 @pytest.mark.parametrize("waiting", [False, True])
-async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting: bool) -> None:
-    """Errors under a lease are not wrapped, since callers handle them by type. And the lease is free."""
+async def test_errors_under_a_lease_are_not_wrapped(store: Store, *, waiting: bool) -> None:
+    """Errors under a lease are not wrapped, since callers handle them by type; the lease is released."""
 
     async def under_lease() -> None:
         async with store.coordination.lease("catalog", wait=waiting) as lease:
@@ -447,7 +447,7 @@ async def test_errors_come_through_a_lease_as_they_are(store: Store, *, waiting:
 
 
 async def test_advancing_keeps_the_holder(store: Store) -> None:
-    """A checkpoint moves with its counts and fingerprint; who holds it is the lease's business."""
+    """A checkpoint moves with its counts and fingerprint; its holder stays."""
     await a_log(store)
     async with store.coordination.lease("catalog") as lease:
         assert lease is not None
@@ -460,7 +460,7 @@ async def test_advancing_keeps_the_holder(store: Store) -> None:
 
 
 async def test_checkpoints_come_by_name(store: Store) -> None:
-    """Every domain that was ever folded has one, in the order of the names."""
+    """Every domain that was ever folded has one, ordered by name."""
     assert await store.coordination.checkpoints() == []
     for domain in ("pricing", "catalog", "media"):
         await folded(store, domain=domain)

@@ -1,4 +1,4 @@
-"""A log that is not the one that was folded: whatever became of it, nothing is appended to it, and nothing folded."""
+"""A log that is not the one that was folded: nothing is appended to it, and nothing folded, whatever its state."""
 
 import shutil
 import subprocess
@@ -36,12 +36,12 @@ Change = Callable[[Shop], Awaitable[object]]
 
 
 def many(number: int) -> list[DomainEvent]:
-    """So many events, in as many streams."""
+    """That many events, in as many streams."""
     return [stock(each, sku=f"S{each:03}") for each in range(number)]
 
 
 def copy_of(file: Path, into: Path) -> Path:
-    """What a backup of a file would hold now."""
+    """The content of a backup of a file."""
     with_source = apsw.Connection(str(file))
     target = apsw.Connection(str(into))
     with target.backup("main", with_source, "main") as backup:
@@ -51,15 +51,15 @@ def copy_of(file: Path, into: Path) -> Path:
     return into
 
 
-def put(copy: Path, file: Path) -> None:
-    """Puts a copy in the place of a file, as `rm` and `cp` do."""
+def replace_file(copy: Path, file: Path) -> None:
+    """Replaces a file by a copy, as `rm` and `cp` do."""
     file.unlink(missing_ok=True)
     discard_journals(file)
     shutil.copyfile(copy, file)
 
 
 async def put_back(shop: Shop, position: int) -> None:
-    """Leaves of the log what there was up to a position, and counts on from there, as an older copy would."""
+    """Truncates the log to a position, and continues to count from there, as in an older copy."""
     if isinstance(shop.store, SQLiteStore):
         folder = folder_of(shop.config.store.url)
         copy = copy_of(folder / "events.db", folder / "copy.db")
@@ -67,7 +67,7 @@ async def put_back(shop: Shop, position: int) -> None:
         with_copy.execute("DELETE FROM stored_events WHERE notification_id > ?", (position,))
         with_copy.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'stored_events'", (position,))
         with_copy.close()
-        put(copy, folder / "events.db")
+        replace_file(copy, folder / "events.db")
         return
     with psycopg.connect(shop.config.store.url) as connection:
         connection.execute("DELETE FROM pagefold.stored_events WHERE notification_id > %s", (position,))
@@ -76,8 +76,8 @@ async def put_back(shop: Shop, position: int) -> None:
         )
 
 
-async def append_unasked(config: Config, number: int) -> None:
-    """Makes the log longer without asking whether it is the right one, as a program of another age would."""
+async def append_unchecked(config: Config, number: int) -> None:
+    """Appends without checking the log, as a program of another version might."""
     rows = [(f"X{each}/*/media/dam", 1, "media", b"{}") for each in range(number)]
     if config.store.url.startswith("sqlite:"):
         connection = apsw.Connection(str(folder_of(config.store.url) / "events.db"))
@@ -95,7 +95,7 @@ async def append_unasked(config: Config, number: int) -> None:
 
 
 async def assert_closed(shop: Shop, reason: str) -> None:
-    """Nothing can be appended or folded in a shop, in any way, and each error says why."""
+    """Nothing can be appended or folded in a shop, and each error says why."""
     ways: list[Change] = [
         lambda shop: shop.append([price("9.99", sku="NEW")]),
         lambda shop: shop.store.log.correct([CorrectionEvent("S000/*/inventory/wms-a", 1, 7, "inventory", b"{}")]),
@@ -118,11 +118,11 @@ async def problem_of(shop: Shop) -> str | None:
 @pytest.mark.parametrize("lost", [1, 40])
 @pytest.mark.parametrize("appended", [0, 1, 100])
 async def test_a_log_that_was_put_back_is_refused(shop: Shop, config: Config, lost: int, appended: int) -> None:
-    """By one event or by many, whatever was appended since: at once where the shop is open, and where it is opened."""
+    """By one event or many, whatever was appended since: immediately in an open shop, and when one is opened."""
     await say(shop, *many(60))
     before = await pages_of(shop)
     await put_back(shop, 60 - lost)
-    await append_unasked(config, appended)
+    await append_unchecked(config, appended)
     await assert_closed(shop, "to position 60")
     async with pagefold.open(config) as another:
         await assert_closed(another, "to position 60")
@@ -130,7 +130,7 @@ async def test_a_log_that_was_put_back_is_refused(shop: Shop, config: Config, lo
 
 
 async def test_the_log_is_still_the_same_after_a_restart(shop: Shop, config: Config) -> None:
-    """Closing and opening proves nothing against a log, folded or not, nor does an empty one."""
+    """Closing and opening is no proof against a log, folded or not, nor is an empty log."""
     for number in range(3):
         async with pagefold.open(config) as another:
             assert await another.store.proof.problem() is None
@@ -140,7 +140,7 @@ async def test_the_log_is_still_the_same_after_a_restart(shop: Shop, config: Con
 
 
 async def test_each_log_has_its_own_identity(store: Store, tmp_path: Path) -> None:
-    """It is made with the log, stays, and is another one for another log."""
+    """It is created with the log, stays, and differs between logs."""
     identity = await store.proof.log_id()
     assert identity == await store.proof.log_id()
     other = await open_store(configured(f"sqlite:///{tmp_path / 'other'}"))
@@ -149,7 +149,7 @@ async def test_each_log_has_its_own_identity(store: Store, tmp_path: Path) -> No
 
 
 async def test_a_mark_is_of_everything_that_an_event_is(store: Store) -> None:
-    """Stream, version, revision, topic and state are in it, alike in both stores; of a large state, its beginning."""
+    """It covers stream, version, revision, topic and state, in both stores alike; of a large state, the beginning."""
     states = [b"1", b"2", b"x" * MAX_MARKED_BYTES + b"a" * 9, b"x" * MAX_MARKED_BYTES + b"b" * 10]
     await store.log.insert([Raw(f"S{number}", state=state) for number, state in enumerate(states)])
     events = [event for number in range(4) async for event in store.log.history(f"S{number}")]
@@ -161,7 +161,7 @@ async def test_a_mark_is_of_everything_that_an_event_is(store: Store) -> None:
 
 
 async def test_events_are_tallied(store: Store) -> None:
-    """Of a domain, up to a position: how many events, and in how many streams."""
+    """Of a domain, up to a position: the number of events, and of their streams."""
     await insert(store, "A", "B")
     await store.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"{}")])
     assert await store.proof.count_events("inventory", 2) == (2, 2)
@@ -169,8 +169,8 @@ async def test_events_are_tallied(store: Store) -> None:
     assert await store.proof.count_events("media", 9) == (0, 0)
 
 
-async def test_a_recovery_takes_the_log_as_it_is(shop: Shop) -> None:
-    """When it has begun, a log that was put back is taken again, and folded from its beginning."""
+async def test_a_recovery_accepts_the_log(shop: Shop) -> None:
+    """A restored log is accepted once a recovery has begun, and folded from its beginning."""
     await say(shop, *many(20))
     await put_back(shop, 10)
     await shop.store.proof.begin_recovery()
@@ -182,7 +182,7 @@ async def test_a_recovery_takes_the_log_as_it_is(shop: Shop) -> None:
     assert not (await shop.status()).recovering
 
 
-# --- files, which only SQLite has -------------------------------------------------------------------
+# --- files (SQLite) -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def sqlite_config(tmp_path: Path) -> Config:
 
 
 async def other_shop(tmp_path: Path) -> Path:
-    """The folder of another shop, with something in it."""
+    """The folder of another shop with some events."""
     config = configured(f"sqlite:///{tmp_path / 'other'}")
     async with pagefold.open(config) as shop:
         await say(shop, *many(30))
@@ -201,19 +201,19 @@ async def other_shop(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("file", ["events.db", "pages.db"])
 async def test_files_of_another_shop_are_refused(sqlite_config: Config, tmp_path: Path, file: str) -> None:
-    """Log and pages belong together: under those who have them open, and for those who open them."""
+    """Log and pages belong together: in an open store, and in one that is opened."""
     other = await other_shop(tmp_path)
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
-        put(copy_of(other / file, tmp_path / "copy.db"), folder / file)
+        replace_file(copy_of(other / file, tmp_path / "copy.db"), folder / file)
         await assert_closed(shop, "another log")
         async with pagefold.open(sqlite_config) as another:
             await assert_closed(another, "another log")
 
 
 async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
-    """A process with an open store reports it; one that opens the store creates another log, which was not folded."""
+    """A process with an open store reports it; one that opens the store creates another log, which is refused."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
@@ -229,7 +229,7 @@ async def test_a_deleted_log_is_refused(sqlite_config: Config) -> None:
 
 
 async def test_a_log_without_its_unfolded_last_events_is_refused(sqlite_config: Config) -> None:
-    """The newest acknowledged event is recorded outside the log, so that its loss is noticed, folded or not."""
+    """The newest acknowledged event is recorded outside the log, so its loss is noticed, folded or not."""
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
         await shop.append([price("1.00", sku="LAST")])
@@ -248,13 +248,13 @@ async def test_the_newest_acknowledged_event_is_known_after_somebody_else_has_re
         async with pagefold.open(sqlite_config) as other:
             await other.recover()
         await append(shop, stock(5, sku="LATE"))
-    put(copy, folder / "events.db")
+    replace_file(copy, folder / "events.db")
     async with pagefold.open(sqlite_config) as shop:
         assert "events were acknowledged up to position 4" in str(await problem_of(shop))
 
 
 async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: Config) -> None:
-    """An event whose transaction ends after the file was replaced is appended again, to the one that is there."""
+    """An event whose transaction ends after the file was replaced is appended again, to the new file."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(5))
@@ -262,7 +262,7 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(sqlite_config: C
         events = shop.store._connections.events  # type: ignore[attr-defined]  # of this store
 
         def replace() -> bool:
-            put(copy, folder / "events.db")
+            replace_file(copy, folder / "events.db")
             return False
 
         await events.run(lambda connection: connection.set_commit_hook(replace))
@@ -319,7 +319,7 @@ async def test_lost_pages_are_folded_again(sqlite_config: Config) -> None:
 
 
 async def test_a_worker_folds_lost_pages_by_itself(sqlite_config: Config) -> None:
-    """One that is at work, and has nothing to do, notices; so does one whose log was put back with the pages."""
+    """An idle worker notices, and so does one whose log was restored together with the pages."""
     folder = folder_of(sqlite_config.store.url)
     async with pagefold.open(sqlite_config) as shop:
         await say(shop, *many(20))
@@ -340,7 +340,7 @@ async def test_a_worker_folds_lost_pages_by_itself(sqlite_config: Config) -> Non
             group.cancel_scope.cancel()
 
 
-# --- schemas, which only PostgreSQL has -------------------------------------------------------------
+# --- schemas (PostgreSQL) -------------------------------------------------------------
 
 
 def tool(server: PostgresServer, name: str, url: str, *arguments: str) -> None:
@@ -400,7 +400,7 @@ COMMIT;
 
 @pytest.mark.parametrize("kind", ["postgres"], indirect=True)
 async def test_a_restored_server_strands_no_worker(shop: Shop, config: Config) -> None:
-    """Everything is restored, the worker's own name too: it continues from the restored position."""
+    """If everything is restored, also the worker's name, it continues from the restored position."""
     await say(shop, *many(10))
     with psycopg.connect(config.store.url, autocommit=True) as session:
         async with anyio.create_task_group() as group:

@@ -1,4 +1,4 @@
-"""Pages from inside the database, and reads that are merged."""
+"""Pages read inside the database, and merged reads."""
 
 import asyncio
 import itertools
@@ -37,7 +37,7 @@ def kind() -> str:
 
 
 def pages_of_every_kind() -> list[Section]:
-    """A page for each combination of what a section can be, named by it, and some with odd names."""
+    """A page for each combination of section states, named by it, and some with unusual names."""
     names = [domain.name for domain in DOMAINS]
     sections = []
     for index, combination in enumerate(itertools.product(STATES, repeat=len(names))):
@@ -60,7 +60,7 @@ async def published(store: PostgresStore, config: Config) -> Splicer:
 
 
 async def test_page_is_the_spliced_page(store: PostgresStore, config: Config) -> None:
-    """`page(sku, channel)` gives byte for byte what the library splices, and NULL where that shows nothing."""
+    """`page(sku, channel)` returns the splicer's bytes, or NULL if there is no page to show."""
     splicer = await published(store, config)
     sections = pages_of_every_kind()
     await folded(store, *sections)
@@ -85,7 +85,7 @@ async def test_page_is_null_when_there_is_none(
 
 
 async def test_page_takes_a_sku_in_any_form(store: PostgresStore, config: Config) -> None:
-    """A SKU in decomposed Unicode finds the page, which shows it composed, as the library does."""
+    """An SKU in decomposed Unicode finds the page, which has the composed one, as in the library."""
     await published(store, config)
     await folded(store, a_section("Ünï"))
     [(page,)] = query(config.store.url, "SELECT pagefold.page(%s, 'web-de') ->> 'sku'", "U\u0308ni\u0308")
@@ -93,7 +93,7 @@ async def test_page_takes_a_sku_in_any_form(store: PostgresStore, config: Config
 
 
 async def test_page_reads_its_own_tables(store: PostgresStore, config: Config) -> None:
-    """From a session that finds other tables of these names first, it is the same page."""
+    """It is the same page in a session whose search path has other tables of these names."""
     await published(store, config)
     await folded(store, a_section(SKU))
     ask = f"SELECT pagefold.page('{SKU}', 'web-de')::text"
@@ -102,7 +102,7 @@ async def test_page_reads_its_own_tables(store: PostgresStore, config: Config) -
 
 
 async def test_page_follows_the_layout(store: PostgresStore, config: Config) -> None:
-    """Another order, other requirements and fewer channels show at once; the same layout again is not written."""
+    """Another order, other requirements and fewer channels take effect immediately; an equal layout is not written."""
     await folded(store, a_section(SKU), a_section(SKU, "web-us"))
     layout = ["media", "catalog"], "catalog", {"web-de": ["catalog", "media"]}
     await published(store, config)
@@ -120,7 +120,7 @@ async def test_page_follows_the_layout(store: PostgresStore, config: Config) -> 
 
 
 class Counted:
-    """How often each of the two queries was asked, and a gate that holds answers back."""
+    """Counts the calls of the two queries, with a gate that delays results."""
 
     def __init__(self, store: PostgresStore) -> None:
         self.asked: list[int] = []
@@ -148,12 +148,12 @@ async def counted(store: PostgresStore, *skus: str) -> Counted:
 
 
 async def bodies(store: PostgresStore, sku: str) -> list[bytes]:
-    """What the sections of one page hold."""
+    """The bodies of one page's sections."""
     return [row[4] for row in await store.pages.sections(sku, "web-de")]
 
 
-async def test_reads_at_the_same_time_share_queries(store: PostgresStore) -> None:
-    """Of a crowd, the first asks for itself and the others together, each page once; everybody gets their own."""
+async def test_concurrent_reads_share_queries(store: PostgresStore) -> None:
+    """Of many readers, the first gets its own query and the others share one, each page once; each gets its own."""
     skus = [f"S{number}" for number in range(2 * merged_reads.MAX_KEYS)]
     queries = await counted(store, *skus)
     wanted = [*skus, *skus[1:50], "nobody's"]
@@ -163,14 +163,14 @@ async def test_reads_at_the_same_time_share_queries(store: PostgresStore) -> Non
 
 
 async def test_reads_alone_are_not_merged(store: PostgresStore) -> None:
-    """One after the other, each is a query of its own."""
+    """One after the other, each has its own query."""
     queries = await counted(store, "A", "B")
     assert [await bodies(store, sku) for sku in "ABA"] == [[b'"A"'], [b'"B"'], [b'"A"']]
     assert queries.asked == [1, 1, 1]
 
 
 async def test_merged_rows_are_as_rows_alone(store: PostgresStore) -> None:
-    """A page's rows are the same and in the same order, however they were asked for."""
+    """A page's rows are the same, in the same order, merged or not."""
     domains = [domain.name for domain in DOMAINS]
     await folded(store, *[a_section(sku, domain=domain) for sku in "AB" for domain in domains])
     alone = await store.pages.sections("A", "web-de")
@@ -195,7 +195,7 @@ async def test_a_cancelled_read_does_not_affect_others(store: PostgresStore, can
     assert await bodies(store, "A") == [b'"A"']
 
 
-async def test_a_key_that_makes_no_sense_is_an_error_for_its_reader_alone(store: PostgresStore) -> None:
+async def test_an_invalid_key_is_an_error_for_its_reader_only(store: PostgresStore) -> None:
     """A key that the server cannot accept does not fail the query of concurrent readers."""
     await counted(store, "A", "B")
     results = await asyncio.gather(*[bodies(store, sku) for sku in ("A", "B", "\0", "A")], return_exceptions=True)
@@ -204,7 +204,7 @@ async def test_a_key_that_makes_no_sense_is_an_error_for_its_reader_alone(store:
 
 
 async def test_a_cancelled_query_is_no_obstacle(store: PostgresStore) -> None:
-    """Reads that are cancelled while the server works on them leave the connection good for the next."""
+    """Cancelling reads during the query leaves the connection usable."""
     await counted(store, "A")
     for _ in range(20):
         task = asyncio.create_task(bodies(store, "A"))
@@ -258,7 +258,7 @@ async def test_a_lost_server_fails_every_reader() -> None:
             await store.log.wait(0, 1)
 
 
-async def test_a_read_that_hangs_is_given_up(store: PostgresStore) -> None:
+async def test_a_read_that_hangs_times_out(store: PostgresStore) -> None:
     """Readers of a query that hangs get an error in time, and the next page is read over a new connection."""
     await counted(store, "A")
     assert store.pages._session is not None
@@ -270,8 +270,8 @@ async def test_a_read_that_hangs_is_given_up(store: PostgresStore) -> None:
     assert await bodies(store, "A") == [b'"A"']
 
 
-async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many slow reads in a row, and one that waits while this process is blocked, succeed."""
+async def test_a_slow_read_does_not_time_out(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many slow reads in a row succeed, and so does one that waits while this process is blocked."""
     await counted(store, "A")
     assert store.pages._session is not None
     slow = "SELECT pg_sleep(0.3)::text, '', '', '', '\"A\"'::bytea, $1::text, $2::text"
@@ -287,7 +287,7 @@ async def test_a_slow_read_is_none_that_hangs(store: PostgresStore, monkeypatch:
 
 
 async def test_a_frozen_server_fails_every_reader() -> None:
-    """Those who read then, those who come later, and those who come together; afterwards all are answered again."""
+    """Current readers, later ones, and merged ones; afterwards all are answered again."""
     with PostgresServer() as server:
         async with opened(configured(server.create_database())) as store:
             await counted(store, "A")

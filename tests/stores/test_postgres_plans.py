@@ -1,4 +1,4 @@
-"""How the server answers what it is asked all the time: by index, however large the tables and stale the statistics."""
+"""Plans of hot statements: by index, however large the tables and stale the statistics."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from tests.support.small_shop import configured
 EVENTS = 50_000
 STREAMS = 10_000
 PAGES = 12_500
-"""Of four sections each."""
+"""Events, of four sections each."""
 
 FILL = f"""
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
@@ -50,7 +50,7 @@ NAMES = [f"S{number:05}/*/inventory/wms" for number in range(0, STREAMS, 100)]
 
 
 class Hot(NamedTuple):
-    """A statement with bindings, written as the server reads them; the indexes it may use; the blocks it may touch."""
+    """A statement with bindings, as SQL; the indexes it may use; the blocks it may touch."""
 
     name: str
     bindings: str
@@ -59,7 +59,7 @@ class Hot(NamedTuple):
 
 
 def array(values: list[str]) -> str:
-    """Text, as an array of the server's."""
+    """A PostgreSQL array of text."""
     return "ARRAY[" + ",".join(f"'{value}'" for value in values) + "]"
 
 
@@ -126,7 +126,7 @@ def full_database(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 async def session(full_database: str) -> AsyncIterator[Session]:
-    """A session of the store, with every hot statement prepared while the tables were empty; they are full now."""
+    """A session of the store, which prepared every hot statement while the tables were empty; they are full now."""
     async with opened(configured(full_database)) as store, store._connections.readers.session() as session:
         await session.run("TRUNCATE stored_events, sections, dead_letters, checkpoints, tokens RESTART IDENTITY")
         for table in ("stored_events", "sections", "dead_letters", "checkpoints", "tokens"):
@@ -135,14 +135,14 @@ async def session(full_database: str) -> AsyncIterator[Session]:
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node of a plan, and all below it."""
+    """A node of a plan, and all nodes below it."""
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
 
 
 async def explained(session: Session, hot: Hot, number: int) -> dict[str, Any]:
-    """What the server does for a statement that is executed, and undone."""
+    """The plan of a statement that is executed and rolled back."""
     bindings = f"({hot.bindings})" if hot.bindings else ""
     await session.run("BEGIN")
     try:
@@ -156,7 +156,7 @@ async def explained(session: Session, hot: Hot, number: int) -> dict[str, Any]:
 
 
 def judge(plan: dict[str, Any], hot: Hot) -> None:
-    """Tables are read by these indexes only, and no more of them than needed."""
+    """Tables are read by these indexes only, within the number of blocks."""
     read = [node for node in nodes(plan) if node["Node Type"].endswith("Scan") and "Relation Name" in node]
     assert {node["Node Type"] for node in read} <= {"Index Scan", "Index Only Scan"}, hot
     assert {node["Index Name"] for node in read} == hot.indexes, hot
@@ -166,7 +166,7 @@ def judge(plan: dict[str, Any], hot: Hot) -> None:
 
 @pytest.mark.parametrize("statistics", [False, True])
 async def test_hot_statements_read_by_index(session: Session, *, statistics: bool) -> None:
-    """Prepared on empty tables, never analysed or analysed: the indexes are the same, what they touch is bounded."""
+    """Prepared on empty tables, never analysed or analysed: the indexes are the same, and the blocks bounded."""
     for number, hot in enumerate(HOT):
         await session.run(f"PREPARE hot_{number} AS {SQL[hot.name]}")
         await explained(session, hot, number)

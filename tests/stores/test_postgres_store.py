@@ -1,4 +1,4 @@
-"""What is PostgreSQL's alone: leases that are sessions, the lock of the log, servers that will not do, its errors."""
+"""PostgreSQL only: leases as sessions, the lock of the log, unusable servers, and errors."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -55,13 +55,13 @@ async def test_a_session_whose_client_is_frozen_is_ended(
 
 
 async def holds(store: PostgresStore, domain: str, *, wait: bool) -> bool:
-    """Whether the lease of a domain can be had."""
+    """Whether the lease of a domain can be taken."""
     async with store.coordination.lease(domain, wait=wait) as lease:
         return lease is not None
 
 
-async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, config: Config) -> None:
-    """Its transactions raise `StoreUnavailable`, and the next lease can be had at once."""
+async def test_a_lease_without_its_session_is_invalid(store: PostgresStore, config: Config) -> None:
+    """Its transactions raise `StoreUnavailable`, and the next lease can be taken immediately."""
     async with store.coordination.lease("catalog") as lease:
         assert lease is not None
         end_sessions(config.store.url)
@@ -73,8 +73,8 @@ async def test_a_lease_that_lost_its_session_is_of_no_use(store: PostgresStore, 
     assert await store.pages.sections(SKU, "web-de") == []
 
 
-async def test_a_claim_is_held_in_silence(postgres_url: str) -> None:
-    """Its session outlives the database's time for idle ones, and does not outlive being ended."""
+async def test_an_idle_claim_is_held(postgres_url: str) -> None:
+    """Its session survives the database's idle timeout, but not its termination."""
     query(postgres_url, f"ALTER DATABASE {database(postgres_url)} SET idle_session_timeout = '100ms'")
     async with opened(configured(postgres_url)) as store, store.coordination.claim("rebuild") as claimed:
         assert claimed
@@ -112,7 +112,7 @@ async def test_a_session_lost_in_a_transaction_leaves_nothing(store: PostgresSto
 
 
 async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresStore, config: Config) -> None:
-    """An append that hangs in one schema holds up the appends of that schema alone."""
+    """A hanging append in one schema delays only the appends of that schema."""
     url = config.store.url
     async with opened(configured(url, store={"url": url, "schema": "another_shop"})) as other:
         with psycopg.connect(url, options="-c search_path=pagefold") as hanging:
@@ -130,7 +130,7 @@ async def test_shops_of_one_database_do_not_wait_for_each_other(store: PostgresS
 
 
 async def test_an_append_without_a_notification_is_found(store: PostgresStore, config: Config) -> None:
-    """A row that comes without a notification ends the wait for it all the same."""
+    """A row without a notification ends the wait all the same."""
     add = (
         "INSERT INTO pagefold.stored_events (originator_id, originator_version, topic, state) VALUES ('A', 1, 'x', '')"
     )
@@ -142,7 +142,7 @@ async def test_an_append_without_a_notification_is_found(store: PostgresStore, c
 
 @pytest.mark.parametrize("what", ["insert", "correct", "layout", "records"])
 async def test_an_append_after_a_cancelled_one_is_committed(store: PostgresStore, config: Config, what: str) -> None:
-    """Whatever was cancelled on the connection, at whatever step: what is acknowledged after it, others can see."""
+    """Whichever statement was cancelled on the connection, the next acknowledged append is visible to others."""
     calls: dict[str, Callable[[int], Coroutine[object, object, object]]] = {
         "insert": lambda step: store.log.insert([Raw(f"A{step}")]),
         "correct": lambda step: store.log.correct([CorrectionEvent(f"A{step}", 1, 1, "inventory", b"{}")]),
@@ -160,11 +160,11 @@ async def test_an_append_after_a_cancelled_one_is_committed(store: PostgresStore
         assert query(config.store.url, ask, position) == [(f"S{step}",)]
 
 
-# --- servers that will not do ---------------------------------------------------------------------
+# --- unusable servers ---------------------------------------------------------------------
 
 
 async def refusal(config: Config, *, create: bool = True) -> str:
-    """What opening the store is refused with, which must not be worth a retry."""
+    """The error on opening the store, which must not be retryable."""
     with pytest.raises(StoreError) as caught:
         await PostgresStore.open(config, create=create)
     assert not isinstance(caught.value, StoreUnavailable)
@@ -172,13 +172,13 @@ async def refusal(config: Config, *, create: bool = True) -> str:
 
 
 async def test_a_missing_database_is_an_error(config: Config) -> None:
-    """A database that does not exist is an error that names it; waiting would not make it."""
+    """A missing database is an error that names it; it is not retried."""
     url = config.store.url.replace(f"/{database(config.store.url)}", "/nowhere")
     assert 'database "nowhere" does not exist' in await refusal(configured(url))
 
 
 async def test_another_encoding_is_an_error(config: Config) -> None:
-    """A database that is not in UTF-8 cannot keep every SKU, and is refused before anything is made in it."""
+    """A database that is not in UTF-8 cannot store every SKU, and is refused before anything is created in it."""
     query(config.store.url, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
     url = config.store.url.replace(f"/{database(config.store.url)}", "/ascii")
     try:
@@ -188,7 +188,7 @@ async def test_another_encoding_is_an_error(config: Config) -> None:
         query(config.store.url, "DROP DATABASE ascii")
 
 
-async def test_a_server_that_is_not_there_may_come() -> None:
+async def test_an_unreachable_server_is_unavailable() -> None:
     """A server that does not answer is unavailable; the error and the store's name are without the password."""
     config = configured("postgresql://shop:secret@/db?host=/nowhere&password=secret")
     with pytest.raises(StoreUnavailable) as caught:
@@ -197,8 +197,8 @@ async def test_a_server_that_is_not_there_may_come() -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://host:secret/db", "postgresql://u@host/db?sslmode=secret"])
-async def test_a_url_that_makes_no_sense_is_a_configuration_error(url: str) -> None:
-    """It names the key and does not repeat the URL."""
+async def test_an_invalid_url_is_a_configuration_error(url: str) -> None:
+    """The error names the key and does not repeat the URL."""
     with pytest.raises(ConfigurationError, match=r"store\.url") as caught:
         await open_store(configured(url))
     assert "secret" not in str(caught.value)
@@ -225,8 +225,8 @@ async def test_a_role_with_few_rights_can_use_a_store(store: PostgresStore, conf
         query(config.store.url, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-async def test_a_schema_of_an_administrator_will_do(postgres_url: str) -> None:
-    """A role that may not make schemas uses one that was made for it."""
+async def test_an_existing_schema_is_used(postgres_url: str) -> None:
+    """A role that may not create schemas uses an existing one."""
     role = f"role_of_{database(postgres_url)}"
     query(postgres_url, f"CREATE ROLE {role} LOGIN; CREATE SCHEMA pagefold AUTHORIZATION {role}")
     url = postgres_url.replace("postgres@", f"{role}@")
@@ -238,7 +238,7 @@ async def test_a_schema_of_an_administrator_will_do(postgres_url: str) -> None:
 
 
 async def test_turned_off_durability_is_logged_once(config: Config, postgres_server: PostgresServer) -> None:
-    """A server that does not write to its disk is used, with a warning; one is enough."""
+    """A server without fsync is used, with a warning; one per process."""
     assert postgres_server.settings["fsync"] == "off"
     for expected in (["fsync, full_page_writes"], []):
         with capture_logs() as logs:
@@ -279,16 +279,16 @@ async def test_turned_off_durability_is_logged_once(config: Config, postgres_ser
         (ValueError("ours"), None),
     ],
 )
-def test_errors_are_told_apart(error: Exception, expected: type[StoreError] | None) -> None:
-    """Transient errors are `StoreUnavailable`, permanent ones `StoreUnusable`; bugs stay as they are."""
+def test_errors_are_translated(error: Exception, expected: type[StoreError] | None) -> None:
+    """Transient errors are `StoreUnavailable`, permanent ones `StoreUnusable`; bugs are not translated."""
     with pytest.raises(expected or type(error)) as caught, translate_errors("here"):
         raise error
     assert (caught.value is error) == (expected is None)
     assert not (needs_reconnect(error) and expected is not StoreUnavailable)
 
 
-async def test_every_statement_is_one_that_the_server_knows(store: PostgresStore) -> None:
-    """All of them can be prepared in a store's schema, including those outside the contract."""
+async def test_every_statement_can_be_prepared(store: PostgresStore) -> None:
+    """All statements can be prepared in a store's schema, including those outside the contract."""
     async with store._connections.readers.session() as session:
         for name, text in SQL.items():
             if not name.startswith("create_") or name == "create_checkpoint":

@@ -1,4 +1,4 @@
-"""The power goes: what SQLite acknowledged is on the disk, and the pages are whole, or can be folded again."""
+"""Power failures: SQLite's acknowledged events are on the disk, and the pages are complete or can be folded again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,13 +31,13 @@ CHANGES = 2500
 FAULTS = Faults(broken=0)
 
 ANY_MOMENT = ("--changes", "20", "900")
-"""From before the tables are there to well into the appending; a whole run makes more changes than that."""
+"""From before the tables exist to well into the appends; a complete run makes more changes."""
 
 LATE = ("--changes", "600", "900")
 
 
 class Machine:
-    """A computer that is switched on again after its power went. Its disk is a new folder each time."""
+    """A machine that restarts after power failures. Its disk is a new folder each time."""
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Machine:
         return Scene(folder, f"sqlite:///{self.disk}", seed=seed)
 
     async def run(self, scene: Scene, deliveries: Sequence[Arrival], *options: str) -> list[Acknowledgement]:
-        """Appends until the power fails, and returns what was acknowledged by then."""
+        """Appends until the power fails, and returns the acknowledged events."""
         self._generation += 1
         disk = self._folder / f"disk-{self._generation}"
         disk.mkdir()
@@ -75,7 +75,7 @@ def judge_files(disk: Path) -> None:
 
 
 async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
-    """All that was acknowledged is there, and the pages follow from what is there."""
+    """Every acknowledged event is there, and the pages follow from the log."""
     judge_files(machine.disk)
     scene = machine.scene(seed=1)
     async with pagefold.open(scene.config) as shop:
@@ -92,7 +92,7 @@ async def judge_machine(machine: Machine, deliveries: Sequence[Arrival], told: S
 
 
 async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
-    """A contradiction that was answered as one is in dead letters."""
+    """Every acknowledged conflict is in dead letters."""
     dead_letters = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
     kept = {(each.originator_id, each.originator_version) for each in dead_letters}
     for line, outcome, _ in told:
@@ -101,14 +101,14 @@ async def judge_kept_conflicts(shop: Shop, deliveries: Sequence[Arrival], told: 
 
 
 def standing(deliveries: Sequence[Arrival], log: Sequence[StoredEvent]) -> list[Arrival]:
-    """The deliveries that made it into the log."""
+    """The deliveries in the log."""
     keys = {(event.originator_id, event.originator_version) for event in log}
     first = [each for each in deliveries if each.expected == "appended"]
     return [each for each in first if each.event is not None and key_of(each.event) in keys]
 
 
 async def lose_power(folder: Path, seed: int, *options: str, times: int = 2) -> None:
-    """The power goes, again and again, and each time everything is sent again; each time the disk must be right."""
+    """Power failures, after each of which everything is sent again and the disk is checked."""
     with Processes(folder) as processes:
         machine = Machine(folder, processes)
         for _ in range(times):
@@ -120,20 +120,20 @@ async def lose_power(folder: Path, seed: int, *options: str, times: int = 2) -> 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_what_was_acknowledged_is_on_the_disk(tmp_path: Path, seed: int) -> None:
-    """After a loss of power, whatever the disk made of unsynced writes, the log has every acknowledged event."""
+async def test_acknowledged_events_are_on_the_disk(tmp_path: Path, seed: int) -> None:
+    """After a power failure, whichever unsynced writes the disk kept, the log has every acknowledged event."""
     await lose_power(tmp_path, seed, *ANY_MOMENT)
 
 
-async def test_a_careless_log_loses_what_was_acknowledged(tmp_path: Path) -> None:
-    """The control: with `synchronous = NORMAL` for the log, too, a loss of power loses some of it, sooner or later."""
+async def test_an_unsynced_log_loses_acknowledged_events(tmp_path: Path) -> None:
+    """The control: with `synchronous = NORMAL`, a power failure loses acknowledged events, sooner or later."""
     with pytest.raises(AssertionError, match=r"is not in the log|is not in dead letters|is beyond the log"):
         await lose_power(tmp_path, 1, *LATE, "--careless", times=10)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", [SOAK_SEED])
-async def test_what_was_acknowledged_is_on_the_disk_for_long(tmp_path: Path, seed: int) -> None:
+async def test_acknowledged_events_are_on_the_disk_for_long(tmp_path: Path, seed: int) -> None:
     """The same, many times over."""
     for number in range(SOAK_ROUNDS):
         folder = tmp_path / str(number)

@@ -1,4 +1,4 @@
-"""What a rebuild needs of a store: corrections, walks through the streams, claims. See `engine.stores.store`."""
+"""Scans, corrections and claims, for rebuilds. See `engine.stores.store`."""
 
 import random
 import subprocess
@@ -32,10 +32,10 @@ REQUESTED_SUFFIXES = [
     ["/media/dam", "x" * 500],
     [],
 ]
-"""One, several, one that ends another, similar ones, some that are patterns elsewhere, and one without streams."""
+"""One, several, one that ends another, similar ones, some with wildcards, and one without streams."""
 
 APPLICATIONS = ["0a1b2c3d4e5f", "f" * 32, "Fido", "A", "Ä-name", "~"]
-"""Streams of applications of the `eventsourcing` library, one named as a SKU is."""
+"""Streams of applications of the `eventsourcing` library, one of them named like an SKU's."""
 
 
 def correction(stream: str, version: int = 1, revision: int = 1, state: bytes = b"corrected") -> CorrectionEvent:
@@ -44,7 +44,7 @@ def correction(stream: str, version: int = 1, revision: int = 1, state: bytes = 
 
 
 def in_order(streams: Collection[str]) -> list[str]:
-    """By their UTF-8 bytes, which is how the log has them."""
+    """In the order of their UTF-8 bytes, which is the log's."""
     return sorted(streams, key=str.encode)
 
 
@@ -62,7 +62,7 @@ async def walk(
     limit: int = 1_000,
     max_bytes: int = MANY,
 ) -> list[StoredEvent]:
-    """All heads that a walk gives, step by step."""
+    """All heads of a scan, step by step."""
     found: list[StoredEvent] = []
     end: str | None = after
     while end is not None:
@@ -75,7 +75,7 @@ async def walk(
 
 
 async def walk_skus(store: Store, limit: int) -> list[str]:
-    """All SKUs, so many at a time."""
+    """All SKUs, that many per step."""
     found: list[str] = []
     while page := await store.log.skus(found[-1] if found else "", limit):
         assert len(page) <= limit
@@ -102,7 +102,7 @@ async def test_a_correction_is_the_head_of_its_version(store: Store) -> None:
 
 
 async def test_a_revision_is_taken_once(store: Store) -> None:
-    """A revision that is taken, by an earlier call or an earlier correction of this one, gets None, changes nothing."""
+    """A revision that exists, from an earlier call or this one, gets None and changes nothing."""
     await insert(store, "A")
     [position] = await store.log.correct([correction("A")])
     assert position is not None
@@ -162,10 +162,10 @@ async def test_corrections_and_inserts_appear_in_order(store: Store, config: Con
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_wait_is_woken_by_a_correction(store: Store, config: Config, *, elsewhere: bool) -> None:
-    """A correction wakes those who wait for the log to grow, also when it comes through another connection."""
+    """A correction wakes waiting readers, also through another connection."""
     other = await open_store(config) if elsewhere else store
     try:
-        await store.log.wait(0, 0.05)  # a listener that is made when first needed is there now
+        await store.log.wait(0, 0.05)  # the listener is started on first use
         [position] = await insert(store, "A")
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
@@ -192,7 +192,7 @@ async def test_scan_goes_through_heads_by_name(store: Store) -> None:
 
 @pytest.mark.parametrize("tails", REQUESTED_SUFFIXES)
 async def test_scan_gives_the_streams_that_end_in_a_tail(store: Store, tails: list[str]) -> None:
-    """Those and no others, each once; in a tail, every character means itself. The others are walked over."""
+    """Those and no others, each once; a tail has no wildcards. The other streams are scanned, too."""
     await insert(store, *STREAMS, *APPLICATIONS)
     expected = in_order([stream for stream in STREAMS if stream.endswith(tuple(tails))])
     for limit in (1, 3, 1_000):
@@ -223,7 +223,7 @@ async def test_scan_stays_between_two_names(store: Store) -> None:
     assert await store.log.scan(SUFFIXES, after="A0", below="A/", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
-async def test_scan_ends_where_it_looked_last(store: Store) -> None:
+async def test_scan_ends_at_the_last_stream_read(store: Store) -> None:
     """`end` is the last stream scanned, selected or not; None if there were fewer than `limit`."""
     await insert(store, "A/x", "B/y", "C/x", "D/y")
 
@@ -250,7 +250,7 @@ async def test_scan_sees_corrections(store: Store) -> None:
 
 
 async def test_scan_of_an_empty_log(store: Store) -> None:
-    """There is nothing, and no more to come."""
+    """It returns nothing, and is complete."""
     assert await store.log.scan(["/x"], after="", below="", limit=10, max_bytes=MANY) == ScannedHeads([], None)
 
 
@@ -260,7 +260,7 @@ async def test_scan_of_an_empty_log(store: Store) -> None:
 async def walk_entries(
     store: Store, tails: Sequence[str], limit: int, since: int = 2**53, max_bytes: int = MANY
 ) -> list[bytes]:
-    """The contents of all streams that end in a suffix, so many streams at a time."""
+    """The contents of all streams that end in a suffix, that many streams per step."""
     found: list[bytes] = []
     end: str | None = ""
     while end is not None:
@@ -283,8 +283,8 @@ def entries_of(heads: Sequence[StoredEvent]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("tails", REQUESTED_SUFFIXES)
-async def test_entries_are_what_the_heads_say(store: Store, tails: list[str]) -> None:
-    """As a scan finds them, in its order and in steps of any size: stream, version, and the end of the state."""
+async def test_entries_equal_the_heads(store: Store, tails: list[str]) -> None:
+    """In the order of a scan, with steps of any size: stream, version, and the end of the state."""
     await insert(store, *STREAMS, *APPLICATIONS)
     states = [b'{"id":"1","payload":{"a":"\\"payload\\":1","payload":2}}', b'{"payload":null}', b"\xff\x00", b""]
     await store.log.insert(
@@ -305,8 +305,8 @@ async def test_entries_of_later_events_equal_none(store: Store) -> None:
     assert changed == f"{STREAMS[0]}\x1f2\x1f\x1f".encode()
 
 
-async def test_entries_keep_apart_whatever_applications_store(store: Store) -> None:
-    """Separators in names and states of an application make no entries of their own."""
+async def test_entries_separate_the_states_of_applications(store: Store) -> None:
+    """Separators in names and states of an application do not split entries."""
     streams = ["A\x1e/*/pricing/erp", "B\x1f/*/pricing/erp", "C/*/pricing/erp"]
     forged = b'"payload":1\x1eX/*/pricing/erp\x1f1\x1f"payload":{}}'
     await store.log.insert([Raw(stream, state=forged) for stream in streams])
@@ -319,24 +319,24 @@ async def test_entries_keep_apart_whatever_applications_store(store: Store) -> N
 
 
 async def test_skus_are_those_of_streams(store: Store) -> None:
-    """Each SKU once, as the log writes it, in the order of its streams; streams without a slash are no SKU's."""
+    """Each SKU once, as encoded in the log, in the order of its streams; streams without a slash have no SKU."""
     await insert(store, *STREAMS, *APPLICATIONS, "/no-sku/catalog/pim", "//")
     expected = [name.removesuffix("/") for name in in_order([f"{sku}/" for sku in SKUS])]
     for limit in (1, 3, len(SKUS), 1_000):
         assert await walk_skus(store, limit) == expected
     assert await store.log.skus("A", 1) == [expected[expected.index("A") + 1]]
-    assert await store.log.skus("A!", 1) == ["A%25"]  # one that has no streams, or no longer
+    assert await store.log.skus("A!", 1) == ["A%25"]  # one without streams, or without them any more
 
 
 async def test_skus_of_a_log_without_any(store: Store) -> None:
-    """Applications' streams alone give none, nor does an empty log."""
+    """Streams of applications have none, and an empty log has none."""
     assert await store.log.skus("", 10) == []
     await insert(store, *APPLICATIONS, topic="an application's")
     assert await store.log.skus("", 10) == []
 
 
 async def test_window_is_of_a_domain_and_between_two_positions(store: Store) -> None:
-    """Its events with after < position <= upto, in order, corrections too; of other topics none."""
+    """Its events with after < position <= upto, in order, corrections included; none of other topics."""
     positions = await insert(store, *"ABCD")
     await insert(store, "P", topic="pricing")
     [corrected] = await store.log.correct([correction("B")])
@@ -368,7 +368,7 @@ async def test_untouched_streams_have_no_event_behind_a_position(store: Store) -
 
 
 async def test_untouched_of_many_streams(store: Store) -> None:
-    """Thousands of streams are asked for at once."""
+    """Thousands of streams in one call."""
     streams = [f"S{number:05}/*/catalog/pim" for number in range(5_000)]
     await insert(store, *streams)
     since = await store.log.end()
@@ -397,7 +397,7 @@ asyncio.run(main())
 
 @contextmanager
 def claimant(config: Config, task: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has claimed the task, and is killed in the end."""
+    """A process that holds the task, and is killed in the end."""
     arguments = [sys.executable, "-c", CLAIMANT, config.store.url, task]
     with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -433,8 +433,8 @@ async def test_a_claim_is_exclusive(store: Store, config: Config) -> None:
         await other.close()
 
 
-async def test_claims_and_leases_do_not_meet(store: Store, config: Config) -> None:
-    """A task may be named as a domain, a lease or another store's schema is: each has its own lock."""
+async def test_claims_and_leases_have_separate_locks(store: Store, config: Config) -> None:
+    """A task may have the name of a domain, a lease or another schema: each has its own lock."""
     async with store.coordination.claim("catalog") as claimed, store.coordination.lease("catalog", wait=False) as lease:
         assert claimed
         assert lease is not None
@@ -445,7 +445,7 @@ async def test_claims_and_leases_do_not_meet(store: Store, config: Config) -> No
 
 
 async def test_a_claim_ends_with_its_process(store: Store, config: Config) -> None:
-    """A process that is killed leaves its task to others."""
+    """The task of a killed process is free."""
     with claimant(config, "rebuild") as process:
         assert not await can_claim(store, "rebuild")
         assert await can_claim(store, "rebuild-2")

@@ -1,4 +1,4 @@
-"""How stores are made, recognised and kept durable."""
+"""How stores are created, recognised and made durable."""
 
 import os
 import re
@@ -24,12 +24,12 @@ STORED_EVENTS = ["notification_id", "originator_id", "originator_version", "revi
 SECTIONS = ["sku", "channel", "domain", "enabled", "ready", "versions", "body", "occurred_at", "recorded_at"]
 OLDEST_SQLITE = (3, 51, 3)
 DURABLE = 2
-"""What `PRAGMA synchronous` gives for FULL."""
+"""The value of `PRAGMA synchronous` for FULL."""
 
 
 @pytest.fixture
 def store_url(new_store_url: str) -> str:
-    """Here stores are made."""
+    """Stores are created here."""
     return new_store_url
 
 
@@ -49,7 +49,7 @@ def is_sqlite(config: Config) -> bool:
 
 
 def run(config: Config, file: str, sql: str) -> Sequence[Sequence[object]]:
-    """The rows of a statement, by another connection."""
+    """The rows of a statement, through another connection."""
     if is_sqlite(config):
         with sqlite_file(config, file) as connection:
             return connection.execute(sql).fetchall()
@@ -72,7 +72,7 @@ def columns(config: Config, file: str, table: str) -> list[object]:
 
 
 def contents(config: Config) -> Mapping[str, Sequence[Sequence[object]]]:
-    """Everything that the schema is made of, and the migrations that made it."""
+    """The complete schema, and its migrations."""
     files = ("events.db", "pages.db")
     if is_sqlite(config):
         listing = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
@@ -87,13 +87,13 @@ def contents(config: Config) -> Mapping[str, Sequence[Sequence[object]]]:
 
 
 async def test_the_tables_are_those_of_the_design(store: Store, config: Config) -> None:
-    """`stored_events` and `sections` have the columns that the design names, in its order."""
+    """`stored_events` and `sections` have the columns of the design, in its order."""
     assert columns(config, "events.db", "stored_events") == STORED_EVENTS
     assert columns(config, "pages.db", "sections") == SECTIONS
 
 
 async def test_positions_and_versions_are_unique(store: Store, config: Config) -> None:
-    """The database itself refuses a second event at a position, or at a (stream, version, revision)."""
+    """The database refuses a second event at a position, or at a (stream, version, revision)."""
     [position] = await insert(store, "A")
     into = "INSERT INTO stored_events (notification_id, originator_id, originator_version, revision, topic, state)"
     empty = "x''" if is_sqlite(config) else "''"
@@ -127,7 +127,7 @@ OLD_DEAD_LETTER = {
 
 
 async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It keeps its content, and new features work; a program that has it open can still append."""
+    """It keeps its content, and new features work; an older program with it open can still append."""
 
     def first_release(package: str, folder: str = "migrations") -> list[Migration]:
         return migrations(package, folder)[: 2 if folder == "migrations" else 1]
@@ -147,7 +147,7 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         [checkpoint] = await new.coordination.checkpoints()
         assert checkpoint.mark == await new.proof.mark(1) is not None
         assert await new.log.correct([CorrectionEvent("A", 1, 1, "inventory", b"2")]) == [2]
-        assert await old.records.insert("stored_events", [Raw("B")], None) == [3]  # as every release has appended
+        assert await old.records.insert("stored_events", [Raw("B")], None) == [3]  # as every release appends
         assert await insert(new, "C") == [4]
         assert [head.state for head in await old.log.heads(["A"])] == [b"2"]
         assert await new.coordination.streaks() == []
@@ -165,8 +165,8 @@ async def test_an_older_store_is_brought_up_to_date(config: Config, monkeypatch:
         await new.close()
 
 
-async def test_many_may_open_a_new_store_at_once(config: Config) -> None:
-    """Eight openers of a store that does not exist make it once, and all of them get it."""
+async def test_many_may_open_a_new_store_together(config: Config) -> None:
+    """Eight openers of a missing store create it once, and all of them open it."""
     stores: list[Store] = []
 
     async def open_one() -> None:
@@ -195,7 +195,7 @@ async def test_a_missing_store_is_an_error(config: Config) -> None:
 
 @pytest.mark.parametrize("file", ["events.db", "pages.db"])
 async def test_a_store_of_a_newer_program_is_left_alone(config: Config, file: str) -> None:
-    """A migration that this program does not know means that it must not touch the store."""
+    """With an unknown migration, the program does not touch the store."""
     await (await open_store(config)).close()
     run(config, file, "INSERT INTO migrations (number, name) VALUES (999, 'from the future')")
     with pytest.raises(StoreTooNew, match="999"):
@@ -205,8 +205,8 @@ async def test_a_store_of_a_newer_program_is_left_alone(config: Config, file: st
             pass
 
 
-async def test_what_is_kept_outlives_closing(config: Config) -> None:
-    """A store that is closed and opened again has what it had."""
+async def test_the_content_survives_closing(config: Config) -> None:
+    """A store that is closed and opened again has the same content."""
     for number in range(3):
         store = await open_store(config)
         assert await store.log.end() == number
@@ -230,7 +230,7 @@ def test_the_bundled_sqlite_is_without_the_bug() -> None:
 
 
 async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
-    """Whatever writes `events.db` does so with `synchronous = FULL`, in WAL mode."""
+    """Every writer of `events.db` uses `synchronous = FULL`, in WAL mode."""
     connections = sqlite_store._connections
     assert await connections.events.run(lambda each: each.pragma("synchronous")) == DURABLE
     for threaded in (connections.events, connections.pages):
@@ -240,7 +240,7 @@ async def test_the_log_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     await sqlite_store.close()
 
 
-async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
+async def test_a_resolution_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
     """An operator's resolution in `pages.db` is as durable as the log; nothing else there is."""
     pages, dead_letters = sqlite_store._connections.pages, sqlite_store.dead_letters
     async with sqlite_store.coordination.fold_transaction("inventory") as folding:
@@ -266,7 +266,7 @@ async def test_a_decision_waits_for_the_disk(sqlite_store: SQLiteStore) -> None:
 
 
 async def test_a_position_is_never_used_again(sqlite_store: SQLiteStore) -> None:
-    """Even when the end of the log were deleted, its positions stay taken (AUTOINCREMENT)."""
+    """Even if the end of the log were deleted, its positions would not be used again (AUTOINCREMENT)."""
     last = (await insert(sqlite_store, "A", "B"))[-1]
     events = sqlite_store._connections.events
     await events.run(lambda connection: connection.execute("DELETE FROM stored_events").fetchall())
@@ -276,7 +276,7 @@ async def test_a_position_is_never_used_again(sqlite_store: SQLiteStore) -> None
 
 
 async def test_writers_begin_as_writers(sqlite_store: SQLiteStore) -> None:
-    """Every transaction that writes takes the lock at its beginning: a deferred one could fail when it first writes."""
+    """Every writing transaction takes the lock at its beginning: a deferred one could fail at its first write."""
     seen: list[str] = []
 
     def watch(connection: apsw.Connection) -> None:
@@ -312,7 +312,7 @@ async def test_a_folder_that_cannot_be_used_is_a_store_error(tmp_path: Path, whe
 
 
 async def test_sessions_wait_for_the_disk(postgres_url: str) -> None:
-    """Where the database's default is to acknowledge before the disk has it, ours sessions still wait."""
+    """Also if the database's default is asynchronous commit, our sessions wait."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off".encode())
@@ -340,11 +340,11 @@ async def test_two_shops_share_a_database(postgres_url: str) -> None:
     await second.close()
 
 
-# --- who may look into a store, SQLite ------------------------------------------------------------
+# --- permissions, SQLite ------------------------------------------------------------
 
 
-async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
-    """Its folder is made with 700, and whatever is in it with 600, however wide files may be made."""
+async def test_a_store_is_private(tmp_path: Path) -> None:
+    """Its folder has mode 700, and its files 600, whatever the umask."""
     before = os.umask(0)
     try:
         store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
@@ -360,7 +360,7 @@ async def test_a_store_is_its_owner_s(tmp_path: Path) -> None:
 
 
 async def test_a_folder_readable_by_others_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Wider permissions stay, and are logged, with the right ones."""
+    """Wider permissions stay, and are logged, with the recommended ones."""
     (tmp_path / "shop").mkdir(mode=0o755)
     store = await SQLiteStore.open(configured(f"sqlite:///{tmp_path}/shop"))
     await store.close()

@@ -1,4 +1,4 @@
-"""What the SQLite store remembers of pages: never an older state, never without a bound, and only where it pays."""
+"""The SQLite store's page cache: never stale, bounded, and only while it pays."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -47,8 +47,8 @@ def body(recent: Recent, sku: str) -> bytes | None:
     return bytes(rows[0][4]) if rows else None
 
 
-def test_a_change_is_seen_at_once(recent: Recent, writer: apsw.Connection) -> None:
-    """Each read after a commit has what was committed, and none before it; nothing is an answer as well."""
+def test_a_change_is_seen_immediately(recent: Recent, writer: apsw.Connection) -> None:
+    """A read after a commit has its changes, and one before it does not; a missing page is cached, too."""
     assert body(recent, "A") is None
     for number in range(50):
         content = b"%d" % number
@@ -72,7 +72,7 @@ class Fetched(NamedTuple):
 
 @pytest.mark.parametrize("between", ["the version and the rows", "the rows and what is done next"])
 def test_a_commit_in_the_middle_of_a_read_is_seen(recent: Recent, writer: apsw.Connection, between: str) -> None:
-    """What is committed while a page is read is in this read or in the next: what is old is never kept for new."""
+    """A change that is committed during a read is in this read or in the next: old rows are never cached as new."""
     execute, left = recent._execute, ["2", "3", "4"]
     writer.execute(WRITE, ("A", b"1"))
 
@@ -85,15 +85,15 @@ def test_a_commit_in_the_middle_of_a_read_is_seen(recent: Recent, writer: apsw.C
             writer.execute(WRITE, ("A", left.pop(0).encode()))
         return Fetched(rows)
 
-    recent._execute = interrupted  # type: ignore[assignment]  # it gives what is asked of a cursor
+    recent._execute = interrupted  # type: ignore[assignment]  # it has what is used of a cursor
     seen = [body(recent, "A") for _ in range(6)]
     assert seen == sorted(seen, key=bytes)  # type: ignore[arg-type]  # none of them is None
     assert seen[-2:] == [b"4", b"4"]
     assert left == []
 
 
-def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Connection) -> None:
-    """The rows are the very same, until something changes."""
+def test_an_unchanged_page_is_not_read_again(recent: Recent, writer: apsw.Connection) -> None:
+    """The rows are the same objects until something changes."""
     writer.execute(WRITE, ("A", b"1"))
     first = recent.read(("A", "web"))
     assert recent.read(("A", "web")) is first
@@ -102,15 +102,15 @@ def test_what_has_not_changed_is_not_read_again(recent: Recent, writer: apsw.Con
 
 
 def test_a_large_page_is_not_kept(recent: Recent, writer: apsw.Connection) -> None:
-    """What has more bytes than the bound is read each time."""
+    """A page larger than the bound is read each time."""
     writer.execute(WRITE, ("A", b"x" * (RecentReads.MAX_ENTRY_BYTES + 1)))
     assert recent.read(("A", "web")) is not recent.read(("A", "web"))
 
 
-def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
+def test_a_cache_that_does_not_pay_pauses(
     recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When everybody reads something else nothing is kept, and after a while it is tried again."""
+    """If no page is read twice nothing is cached, and after a while the cache is tried again."""
     monkeypatch.setattr(RecentReads, "TRIAL", 100)
     monkeypatch.setattr(RecentReads, "REST", 1_000)
     writer.execute(WRITE, ("A", b"1"))
@@ -122,7 +122,7 @@ def test_a_memory_that_does_not_pay_is_given_up_for_a_while(
     assert recent.read(("A", "web")) is recent.read(("A", "web"))
 
 
-def test_a_memory_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(recent: Recent, writer: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pages are read, the cache has a maximum of bytes; the oldest entry goes first."""
     monkeypatch.setattr(RecentReads, "MAX_BYTES", 50_000)
     writer.execute(WRITE, ("S0", b"x" * 9_000))

@@ -1,4 +1,4 @@
-"""Who uses a SQLite connection leaves it free: no transaction stays open, and no thread at work."""
+"""A SQLite connection is left free after use: no transaction stays open, and no thread at work."""
 
 import asyncio
 import threading
@@ -31,12 +31,12 @@ async def sqlite_store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 def test_a_commit_that_fails_leaves_no_transaction_open() -> None:
-    """The next who uses the connection begins one of their own, and nothing of the former is in it."""
+    """The next user of the connection begins a transaction that has nothing of the failed one."""
     connection = apsw.Connection(":memory:")
     for _ in connection.execute(TABLES):
         pass
     begin(connection)
-    connection.execute("INSERT INTO child VALUES ('nobody')")  # what is wrong with it, SQLite sees when it commits
+    connection.execute("INSERT INTO child VALUES ('nobody')")  # SQLite detects the violation on commit
     with pytest.raises(apsw.ConstraintError):
         commit(connection)
     assert not connection.in_transaction

@@ -1,4 +1,4 @@
-"""What is read and written in bulk goes in one value. Where it does not fit into one, it goes in several."""
+"""Bulk reads and writes use one value, or several if one is too small."""
 
 from pathlib import Path
 
@@ -18,10 +18,8 @@ def config(tmp_path: Path) -> Config:
     return configured(f"sqlite:///{tmp_path / 'shop'}")
 
 
-async def test_what_does_not_fit_into_a_value_is_read_in_several(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Heads, a walk and sections of a hundred SKUs are whole, though a value holds no more than some ten of them."""
+async def test_large_results_are_read_in_several_values(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads, a scan and sections of a hundred SKUs are complete, though a value holds about ten of them."""
     monkeypatch.setattr(connections, "MAX_VALUE_BYTES", 20_000)
     monkeypatch.setattr(log, "MAX_STATES_BYTES", 10_000)
     store = await SQLiteStore.open(config)

@@ -1,4 +1,4 @@
-"""How far a step through the log goes: nothing is passed over, and little is read in vain."""
+"""The sizes of steps through the log: nothing is skipped, and little is read twice."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ MANY = 6_000
 
 
 class Streams:
-    """Streams of so many bytes each, named by number, and how many of their bytes were read."""
+    """Streams of these sizes in bytes, named by number, and how many of their bytes were read."""
 
     def __init__(self, sizes: Sequence[int], inseparable: frozenset[int] = frozenset()) -> None:
         self.sizes = sizes
@@ -49,7 +49,7 @@ sizes_of_streams = st.lists(st.sampled_from([0, 1, 300, 5_000, 70_000, MEGABYTE]
 
 @given(sizes_of_streams, st.integers(1, 70), st.sampled_from([1_000, 100_000, 2 * MEGABYTE]))
 def test_every_stream_is_given_once(sizes: list[int], limit: int, max_bytes: int) -> None:
-    """In order, whatever their sizes; no step has more than it may, unless it is of one stream."""
+    """In order, whatever their sizes; no step exceeds its limit, except with a single stream."""
     steps = Streams(sizes).walk(limit, max_bytes)
     assert [each for step in steps for each in step] == list(range(len(sizes)))
     for step in steps:
@@ -59,7 +59,7 @@ def test_every_stream_is_given_once(sizes: list[int], limit: int, max_bytes: int
 
 @given(sizes_of_streams, st.integers(1, 70), st.sampled_from([1_000, 100_000, 2 * MEGABYTE]))
 def test_a_step_is_as_long_as_it_may_be(sizes: list[int], limit: int, max_bytes: int) -> None:
-    """Fewer streams than asked for only where they and the next one have more than half of what may be."""
+    """Fewer streams than the limit only if, with the next one, they exceed half of the byte limit."""
     first, *others = Streams(sizes).walk(limit, max_bytes)
     if others and others[0] and len(first) < limit:
         assert sum(sizes[each] for each in (*first, others[0][0])) > max_bytes // 2
@@ -67,26 +67,26 @@ def test_a_step_is_as_long_as_it_may_be(sizes: list[int], limit: int, max_bytes:
 
 @pytest.mark.parametrize("size", [100, 20_000, 100_000, MEGABYTE])
 def test_little_is_read_in_vain(size: int) -> None:
-    """Streams of one size are read about once: what goes wrong is the beginning."""
+    """Streams of one size are read about once: only the first step may fail."""
     streams = Streams([size] * 20_000)
     streams.walk(MANY, ROOM)
     assert streams.bytes_read < 1.05 * sum(streams.sizes)
 
 
 def test_little_is_read_in_vain_where_large_ones_follow_small_ones() -> None:
-    """Even where sizes change time and again: what is read in vain is about twice as much as there is."""
+    """Even if sizes keep changing, at most about twice the data is read in vain."""
     streams = Streams(([100] * 7_000 + [MEGABYTE] * 500) * 3)
     streams.walk(MANY, ROOM)
     assert streams.bytes_read < 3.3 * sum(streams.sizes)
 
 
 def test_ambiguous_contents_are_read_alone() -> None:
-    """Of a stream whose name may be taken for two, its neighbours are read without it."""
+    """A stream whose name is ambiguous is read without its neighbours."""
     steps = Streams([100] * 50, frozenset({7, 8, 40})).walk(20, ROOM)
     assert [each for step in steps for each in step] == list(range(50))
 
 
 def test_one_that_is_larger_than_a_value_can_be_is_an_error() -> None:
-    """It is not asked for again and again."""
+    """It is not retried forever."""
     with pytest.raises(StepTooLarge):
         Streams([1, UNBOUNDED + 1]).walk(10, ROOM)

@@ -1,4 +1,4 @@
-"""The log, the pages, the dead letters and the records: what `engine.stores.store` promises, on both stores."""
+"""The log, the pages, the dead letters and the records: the contract of `engine.stores.store`, on both stores."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ ODD_SKUS = [
 
 
 async def test_insert_returns_ascending_positions_in_order(store: Store) -> None:
-    """Each event gets the next position, in the order in which the events were given."""
+    """Each event gets the next position, in the given order."""
     first = await insert(store, "C", "A", "B")
     second = await insert(store, "Z", "D")
     assert first + second == sorted(set(first + second))
@@ -48,13 +48,13 @@ async def test_insert_returns_ascending_positions_in_order(store: Store) -> None
 
 
 async def test_insert_of_nothing_is_nothing(store: Store) -> None:
-    """No events give no positions."""
+    """No events return no positions."""
     assert await store.log.insert([]) == []
     assert await store.log.end() == 0
 
 
 async def test_insert_takes_a_version_once(store: Store) -> None:
-    """A version that is taken, by an earlier call or by an earlier event of this one, gets None and changes nothing."""
+    """A version that exists, from an earlier call or this one, gets None and changes nothing."""
     [position] = await insert(store, "A")
     positions = await store.log.insert([Raw("A", 1, state=b"2"), Raw("B"), Raw("B", state=b"2"), Raw("A", 0)])
     assert [position is None for position in positions] == [True, False, True, False]
@@ -64,7 +64,7 @@ async def test_insert_takes_a_version_once(store: Store) -> None:
 
 
 async def test_insert_is_one_transaction(store: Store) -> None:
-    """When one event cannot be stored, none of them is."""
+    """If one event cannot be stored, none of them is."""
     broken = Raw("C", topic=None)  # type: ignore[arg-type]  # invalid on purpose
     with pytest.raises(Exception, match=r"(?i)null"):
         await store.log.insert([Raw("A"), Raw("B"), broken])
@@ -99,7 +99,7 @@ async def test_concurrent_inserts_append_each_version_once(store: Store) -> None
     assert len(await everything(store)) == 50
 
 
-async def test_states_come_back_as_they_were(store: Store) -> None:
+async def test_states_come_back_unchanged(store: Store) -> None:
     """States are bytes to the store, and versions go up to 2^53 - 1."""
     states = [b"", b"\x00\xff\xfe", '{"a":"ü \U0001f3bd"}'.encode(), b'{"a":"\\u0000"}', b" { } ", b"x" * 1_000_000]
     events = [Raw(f"S{number}", 2**53 - 1, "a topic", state) for number, state in enumerate(states)]
@@ -113,7 +113,7 @@ async def test_states_come_back_as_they_were(store: Store) -> None:
 
 
 async def test_events_at_returns_the_events_of_versions(store: Store) -> None:
-    """Only the versions asked for, each once; a version that nothing has is no error."""
+    """Only the given versions, each once; an unknown version is no error."""
     await insert(store, "A", "B", version=1)
     await insert(store, "A", version=2)
     found = await store.log.events_at({("A", 1), ("B", 1), ("B", 2), ("C", 1)})
@@ -122,7 +122,7 @@ async def test_events_at_returns_the_events_of_versions(store: Store) -> None:
 
 
 async def test_touched_gives_distinct_streams_of_a_window(store: Store) -> None:
-    """The domain's streams, sorted and each once; events, scanned and bytes count what the window holds."""
+    """The domain's streams, sorted and each once; events, scanned and bytes describe the window."""
     for version in range(3):
         await insert(store, "B", "A", version=version)
         await insert(store, "P", version=version, topic="pricing")
@@ -138,15 +138,15 @@ async def test_touched_advances_where_nothing_matches(store: Store) -> None:
     assert await store.log.touched("inventory", positions[2], 3) == TouchedStreams([], 0, 1, positions[3], 0)
 
 
-async def test_touched_ends_where_it_began_when_there_is_nothing(store: Store) -> None:
-    """An empty window ends at the position that was asked for, in an empty log and beyond its end."""
+async def test_touched_ends_where_it_began_in_an_empty_window(store: Store) -> None:
+    """An empty window ends at the given position, in an empty log and beyond its end."""
     assert await store.log.touched("inventory", 0, 10) == TouchedStreams([], 0, 0, 0, 0)
     [position] = await insert(store, "A")
     assert await store.log.touched("inventory", position, 10) == TouchedStreams([], 0, 0, position, 0)
     assert await store.log.touched("inventory", position + 1_000, 10) == TouchedStreams([], 0, 0, position + 1_000, 0)
 
 
-async def test_touched_walks_the_log_without_a_gap(store: Store) -> None:
+async def test_touched_has_no_gaps(store: Store) -> None:
     """Consecutive windows of any size hold every event of the domain once."""
     for number in range(25):
         await insert(store, f"S{number}", topic="pricing" if number % 3 else "inventory")
@@ -172,14 +172,14 @@ async def test_heads_are_the_newest_versions_not_the_last_arrivals(store: Store)
 
 
 async def test_heads_of_many_streams(store: Store) -> None:
-    """Thousands of streams with odd names are asked for at once."""
+    """Thousands of streams with unusual names in one call."""
     streams = [f"{sku}/{number}" for number in range(200) for sku in ODD_SKUS]
     await insert(store, *streams)
     assert {head.originator_id for head in await store.log.heads(streams)} == set(streams)
 
 
 async def test_before_goes_back_in_one_stream(store: Store) -> None:
-    """Older events of the same stream, the newest first, at most as many as asked for."""
+    """Older events of the same stream, newest first, up to a limit."""
     for version in (5, 1, 3, 4, 2):
         await insert(store, "A", version=version)
     await insert(store, "AA", "B", version=1)
@@ -191,7 +191,7 @@ async def test_before_goes_back_in_one_stream(store: Store) -> None:
 
 
 async def test_history_is_of_one_prefix_alone(store: Store) -> None:
-    """A SKU that begins another's, or has a wildcard in it, finds its own streams only, by name and version."""
+    """An SKU that begins another's, or contains a wildcard, has only its own streams, by name and version."""
     for sku in ODD_SKUS:
         await insert(store, f"{sku}/web-de/pricing/erp", f"{sku}/*/inventory/wms-a", version=2)
         await insert(store, f"{sku}/web-de/pricing/erp", version=1)
@@ -201,8 +201,8 @@ async def test_history_is_of_one_prefix_alone(store: Store) -> None:
         assert found == [(own[0], 2), (own[1], 1), (own[1], 2)]
 
 
-async def test_history_is_read_in_pages(store: Store) -> None:
-    """A history longer than a page is whole and in order, also when it changes stream at the end of a page."""
+async def test_history_is_read_in_chunks(store: Store) -> None:
+    """A history longer than a chunk is complete and in order, also if a chunk ends between two streams."""
     await store.log.insert([Raw("A/1", version) for version in range(1_000)])
     await store.log.insert([Raw("A/2", version) for version in range(1_500)])
     found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
@@ -210,7 +210,7 @@ async def test_history_is_read_in_pages(store: Store) -> None:
 
 
 async def test_a_history_of_large_events_is_read_in_small_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few of them one step has, it is whole and in order."""
+    """However few of them fit into a step, it is complete and in order."""
     monkeypatch.setattr(page_listing, "STEP_BYTES", 100)
     await store.log.insert([Raw(f"A/{version % 2}", version, state=b"x" * 50) for version in range(60)])
     found = [(event.originator_id, event.originator_version) async for event in store.log.history("A/")]
@@ -218,7 +218,7 @@ async def test_a_history_of_large_events_is_read_in_small_steps(store: Store, mo
 
 
 def test_steps_follow_the_size_of_the_rows() -> None:
-    """They grow up to a bound where rows are small, and shrink down to one row where they are large."""
+    """They grow up to a bound for small rows, and shrink down to one row for large ones."""
     small, large = [INITIAL_STEP], [MAX_STEP]
     for _ in range(10):
         small.append(next_step(small[-1], 1))
@@ -236,8 +236,8 @@ async def test_lag_counts_a_domain(store: Store) -> None:
     assert await store.log.lag("inventory", third) == Lag(0, None)
 
 
-async def test_wait_returns_at_once_when_the_log_is_longer(store: Store) -> None:
-    """What has grown already is not waited for."""
+async def test_wait_returns_immediately_if_the_log_is_longer(store: Store) -> None:
+    """It does not wait if the log is already longer."""
     await insert(store, "A")
     with anyio.fail_after(20):
         await store.log.wait(0, 60)
@@ -253,7 +253,7 @@ async def test_wait_ends_with_its_time(store: Store) -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_wait_is_woken_by_an_append(store: Store, config: Config, *, elsewhere: bool) -> None:
-    """An append wakes those who wait, before their time, also when it comes through another connection."""
+    """An append wakes waiting readers, also through another connection."""
     other = await open_store(config) if elsewhere else store
     try:
         await store.log.wait(0, 0.05)  # a listener that is made when first needed is there now
@@ -271,7 +271,7 @@ async def test_wait_is_woken_by_an_append(store: Store, config: Config, *, elsew
 
 
 async def test_sections_are_those_of_one_page(store: Store) -> None:
-    """A page's rows come as domain, enabled, ready, versions, body and moment, with the bytes that were written."""
+    """A page's rows are domain, enabled, ready, versions, body and timestamp, with the written bytes."""
     await folded(store, a_section(body=b'{"b":1.0,"a":"\xc3\xa4"}'), a_section(SKU + "L"), a_section(channel="web-us"))
     await folded(store, a_section(domain="media", body=None), domain="media")
     rows = await store.pages.sections(SKU, "web-de")
@@ -305,7 +305,7 @@ async def test_keys_are_every_page_once(store: Store) -> None:
 
 
 async def test_sections_of_several_pages(store: Store) -> None:
-    """Those of the SKUs that have any in the channel, each as the single page has them; odd names and bytes alike."""
+    """Those of the given SKUs in the channel, each as in the single page; unusual names and bytes alike."""
     odd = [*ODD_SKUS, "none"]
     sections = [a_section(sku, body=f'{{"x":"{number}ä"}}'.encode()) for number, sku in enumerate(ODD_SKUS)]
     await folded(store, *sections, a_section(channel="c9"), a_section("A", "c9"))
@@ -319,7 +319,7 @@ async def test_sections_of_several_pages(store: Store) -> None:
 
 
 async def test_pages_are_listed(store: Store) -> None:
-    """By SKU, after one: the sections of one channel; a SKU in other channels only has none."""
+    """By SKU, after one: the sections of one channel; an SKU that is only in other channels has none."""
     await folded(store, a_section("A"), a_section("B", "c9"), a_section("C")._replace(ready=False))
     await folded(store, a_section("A", domain="pricing", body=None), domain="pricing")
     found = await store.pages.list_pages("web-de", "", 10)
@@ -331,7 +331,7 @@ async def test_pages_are_listed(store: Store) -> None:
     assert await store.pages.list_pages("web-de", "C", 10) == []
 
 
-async def test_check_says_that_the_store_is_of_use(store: Store) -> None:
+async def test_check_returns_for_a_usable_store(store: Store) -> None:
     """It returns while the store answers with this program's schema."""
     await store.check_reads()
     await store.check_appends()
@@ -396,7 +396,7 @@ CHANGED: Mapping[str, Callable[[Section], Section]] = {
 
 
 async def holds(store: Store, domain: str, sections: Sequence[Section], skus: Sequence[str]) -> bool:
-    """Whether it has them, given as the fold gives them: by SKU, what is the same only once."""
+    """Whether it has them, given as the fold gives them: by SKU, equal ones once."""
     shared: list[SharedSections] = []
     for sku, each in groupby(sections, key=lambda section: section.sku):
         rows = list(each)
@@ -406,7 +406,7 @@ async def holds(store: Store, domain: str, sections: Sequence[Section], skus: Se
 
 
 async def test_stored_sections_match(store: Store) -> None:
-    """Exactly these sections of these SKUs in this domain, of which others may have more."""
+    """Exactly these sections of these SKUs in this domain; other SKUs may have more."""
     skus = list(dict.fromkeys(section.sku for section in SOME))
     assert await holds(store, "catalog", [], [])
     assert await holds(store, "catalog", [], skus)
@@ -427,8 +427,8 @@ async def test_stored_sections_match(store: Store) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGED.values(), ids=list(CHANGED))
-async def test_what_differs_is_not_held(store: Store, change: Callable[[Section], Section]) -> None:
-    """One thing in one of the sections is another."""
+async def test_different_sections_do_not_match(store: Store, change: Callable[[Section], Section]) -> None:
+    """One difference in one of the sections."""
     skus = [section.sku for section in SOME]
     await folded(store, *SOME)
     for number, section in enumerate(SOME):
@@ -437,8 +437,8 @@ async def test_what_differs_is_not_held(store: Store, change: Callable[[Section]
     assert await holds(store, "catalog", SOME, skus)
 
 
-async def test_many_sections_are_held(store: Store) -> None:
-    """Thousands of them at once, megabytes together."""
+async def test_many_sections_match(store: Store) -> None:
+    """Thousands of them in one call, megabytes together."""
     sections = [a_section(f"S{number:05}", body=b"%07d" % number * 100) for number in range(6_000)]
     skus = [section.sku for section in sections]
     await folded(store, *sections)
@@ -447,7 +447,7 @@ async def test_many_sections_are_held(store: Store) -> None:
 
 
 async def test_publishing_a_layout_can_be_repeated(store: Store) -> None:
-    """The same layout again, and another one, are both fine."""
+    """The same layout again, or another one."""
     for requires in ({"web-de": ["catalog"]}, {"web-de": ["catalog"]}, {"web-us": frozenset({"media"})}):
         await store.pages.publish_layout(["catalog", "media"], "catalog", requires)
 
@@ -456,7 +456,7 @@ async def test_publishing_a_layout_can_be_repeated(store: Store) -> None:
 
 
 async def test_records_are_all_or_nothing(store: Store) -> None:
-    """A taken version, or tracking that would not move forward, leaves nothing of the call."""
+    """An existing version, or a tracking position that does not move forward, rolls the call back."""
     assert await store.records.insert("stored_events", [Raw("A", 0), Raw("A", 1)], ("up", 5)) == [1, 2]
     with pytest.raises(AlreadyRecorded):
         await store.records.insert("stored_events", [Raw("B", 0), Raw("A", 1)], ("up", 6))
@@ -483,7 +483,7 @@ async def test_records_are_selected_by_version(store: Store, table: RecordTable)
 
 
 async def test_notifications_are_selected_by_position(store: Store) -> None:
-    """Both ends are included; topics are the given ones, or any; snapshots are not included."""
+    """Both bounds are inclusive; topics are the given ones, or any; snapshots are not included."""
     await insert(store, *"AB", topic="x")
     await insert(store, *"CD", topic="y")
     await store.records.insert("stored_snapshots", [Raw("A", 0)], None)

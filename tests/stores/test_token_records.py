@@ -1,4 +1,4 @@
-"""What stores keep of tokens, and what they do not."""
+"""Tokens in stores: what is stored of them, and what is not."""
 
 import base64
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from tests.support.token_fixtures import GUESS, READ, digest_of, kept, moment
 
 
 async def test_a_token_is_found_by_its_digest(store: Store) -> None:
-    """It comes back whole, and nothing else has its digest."""
+    """It comes back complete, and nothing else has its digest."""
     whole = Token("tok_a", "ü 🎽 '\"\\", frozenset(SCOPES), "erp", moment(0), moment(1))
     await store.tokens.add(whole, digest_of("a"))
     await store.tokens.add(kept("tok_b"), digest_of("b"))
@@ -32,8 +32,8 @@ async def test_a_token_is_found_by_its_digest(store: Store) -> None:
     assert await store.tokens.find(b"") is None
 
 
-async def test_tokens_are_listed_as_they_were_made(store: Store) -> None:
-    """By moment, and by name where that is the same; revoked ones too."""
+async def test_tokens_are_listed_in_order_of_creation(store: Store) -> None:
+    """By timestamp, then by name; revoked ones too."""
     assert await store.tokens.list_tokens() == []
     for name, seconds in (("tok_c", 1), ("tok_b", 2), ("tok_a", 1)):
         await store.tokens.add(kept(name, seconds), digest_of(name))
@@ -49,15 +49,15 @@ async def test_tokens_are_listed_as_they_were_made(store: Store) -> None:
 
 
 async def test_adding_a_token_can_be_repeated(store: Store) -> None:
-    """One whose digest is there already changes nothing, revocation included."""
+    """An existing digest changes nothing, its revocation included."""
     for _ in range(2):
         await store.tokens.add(kept("tok_a"), digest_of("a"))
         assert await store.tokens.revoke("tok_a", moment(1))
     assert await store.tokens.list_tokens() == [kept("tok_a", revoked_at=moment(1))]
 
 
-async def test_what_is_no_digest_is_not_kept(store: Store) -> None:
-    """The database itself refuses anything but 32 bytes, a secret by mistake among them, and a name that is taken."""
+async def test_invalid_digests_are_refused(store: Store) -> None:
+    """The database refuses anything but 32 bytes, such as a secret by mistake, and an existing name."""
     refused = (apsw.ConstraintError, asyncpg.IntegrityConstraintViolationError)
     with pytest.raises(refused, match=r"(?i)check"):
         await store.tokens.add(kept("tok_a"), GUESS.encode())
@@ -77,7 +77,7 @@ async def test_the_first_revocation_counts(store: Store) -> None:
 
 
 async def test_concurrent_revocations_are_one(store: Store, config: Config) -> None:
-    """Of many concurrent ones, in two processes, all succeed, and one timestamp is kept, also after a late one."""
+    """Of many concurrent ones, in two processes, all succeed, and one timestamp is stored, also after a late one."""
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     other = await open_store(config)
     told: list[bool] = []
@@ -96,8 +96,8 @@ async def test_concurrent_revocations_are_one(store: Store, config: Config) -> N
     await other.close()
 
 
-async def test_tokens_are_there_for_every_process_at_once(store: Store, config: Config) -> None:
-    """What one open store adds or revokes, another reads, and so does one that is opened later."""
+async def test_tokens_are_seen_by_every_process_immediately(store: Store, config: Config) -> None:
+    """A token that one open store adds or revokes is seen by another, and by one that is opened later."""
     other = await open_store(config)
     await store.tokens.add(kept("tok_a"), digest_of("a"))
     assert await other.tokens.find(digest_of("a")) == kept("tok_a")
@@ -111,21 +111,21 @@ async def test_tokens_are_there_for_every_process_at_once(store: Store, config: 
 
 @pytest.mark.parametrize("scopes", [READ, frozenset(["operate", "read"]), frozenset(SCOPES), frozenset()])
 def test_scopes_are_written_and_read(scopes: frozenset[Scope]) -> None:
-    """In one order, whatever the set's; a scope of a newer program allows nothing in this one."""
+    """In a fixed order; an unknown scope of a newer program allows nothing."""
     assert scopes_in(scope_text(scopes)) == scopes_in(f"admin {scope_text(scopes)} reader") == scopes
     assert scope_text(frozenset(["operate", "ingest"])) == "ingest operate"
 
 
-# --- what is on the disk --------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------
 
 
 def holds(files: Iterable[Path], needle: bytes) -> bool:
-    """Whether the bytes are in any of the files."""
+    """Whether any of the files contains the bytes."""
     return any(needle in file.read_bytes() for file in files)
 
 
 def files_of(config: Config, server: PostgresServer | None) -> list[Path]:
-    """What a store has written: its folder; or the table, its indexes and the write-ahead log of its server."""
+    """The files of a store: its folder; or the table, its indexes and the write-ahead log of its server."""
     if server is None:
         return [file for file in folder_of(config.store.url).rglob("*") if file.is_file()]
     url, data = config.store.url, server.folder / "data"
@@ -137,7 +137,7 @@ def files_of(config: Config, server: PostgresServer | None) -> list[Path]:
 
 
 async def test_the_secret_is_stored_nowhere(store: Store, config: Config, request: pytest.FixtureRequest) -> None:
-    """No file of the database has the secret, as text or as bytes, created, used and revoked; only the digest."""
+    """No file of the database has the secret, as text or bytes, after creation, use and revocation; only the digest."""
     server = None
     if config.store.url.startswith("postgresql:"):
         server = request.getfixturevalue("postgres_server")

@@ -1,4 +1,4 @@
-"""Stores that cannot be written: a full disk, a read-only folder, a standby, a database that is gone or silent."""
+"""Stores that cannot be written: a full disk, a read-only folder, a standby, an unavailable or silent database."""
 
 import asyncio
 import shutil
@@ -34,7 +34,7 @@ from tests.support.standbys import How, gone, standby
 
 SECONDS_TO_ANSWER = 2.0
 SLOWNESS = 1.5
-"""What a busy machine may add to it."""
+"""Seconds that a busy machine may add."""
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -56,13 +56,13 @@ def place(tmp_path: Path, small_disk: Disk, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def post(server: Server, version: int) -> httpx2.Response:
-    """The answer to an event."""
+    """The response to an event."""
     body = ndjson([event(version=version)])
     return httpx2.post(f"{server.url}/v1/events", content=body, headers=NDJSON, timeout=30)
 
 
 def problems(server: Server, path: str = "/readyz") -> dict[str, str]:
-    """What is wrong, by the name of the check."""
+    """The problems, by check."""
     document: Any = server.get(path).json()
     return {each["name"]: each["problem"] for each in document["checks"] if not each["ok"]}
 
@@ -78,7 +78,7 @@ def assert_it_can_be_read(*, ready: bool = False) -> None:
 
 @asynccontextmanager
 async def in_time(seconds: float = SECONDS_TO_ANSWER + SLOWNESS) -> AsyncIterator[None]:
-    """What is in the block takes no longer."""
+    """Checks that the block takes no longer."""
     begun = time.monotonic()
     yield
     assert time.monotonic() - begun < seconds
@@ -87,8 +87,8 @@ async def in_time(seconds: float = SECONDS_TO_ANSWER + SLOWNESS) -> AsyncIterato
 # --- a full disk ----------------------------------------------------------------------------------
 
 
-def test_what_is_on_a_full_disk_can_be_read(place: Path, small_disk: Disk) -> None:
-    """By processes that are started then; writes are refused, with the reason."""
+def test_a_full_disk_can_be_read(place: Path, small_disk: Disk) -> None:
+    """By processes that start then; writes are refused, with the reason."""
     small_disk.fill()
     assert_it_can_be_read()
     assert "log: the disk is full" in run_pagefold("status").err
@@ -100,7 +100,7 @@ def test_what_is_on_a_full_disk_can_be_read(place: Path, small_disk: Disk) -> No
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_on_a_full_disk_reads_and_recovers(place: Path, small_disk: Disk, workers: int) -> None:
-    """It is started there, answers what it can, refuses the rest in time, and takes it when there is room again."""
+    """It starts there, serves reads, refuses writes in time, and accepts them once there is space."""
     assert place.is_dir()
     small_disk.fill()
     with serving("--work", "--workers", str(workers)) as server:
@@ -119,7 +119,7 @@ def test_a_server_on_a_full_disk_reads_and_recovers(place: Path, small_disk: Dis
 
 
 def test_a_disk_that_fills_under_a_server(place: Path, small_disk: Disk) -> None:
-    """Each event that was acknowledged is in the log, and of those that were refused, none."""
+    """Every acknowledged event is in the log, and no refused one."""
     taken: list[int] = []
     with serving("--work") as server:
         small_disk.fill()
@@ -162,13 +162,13 @@ async def shop_on_a_small_disk() -> AsyncIterator[tuple[Shop, Disk]]:
 
 
 async def problem_with_the_log(shop: Shop) -> str | None:
-    """What the check of the log finds."""
+    """The problem that the check of the log reports."""
     [found] = [each.problem for each in await results_of(shop) if each.name == "log"]
     return found
 
 
 async def test_the_full_disk_of_a_database_is_noticed_before_an_append(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as the server's next files do not fit; reads continue; with space again, so do appends."""
+    """Once the server's next files do not fit; reads continue; with space again, so do appends."""
     monkeypatch.setattr(disk_space, "FRESH_SECONDS", 0.0)
     async with shop_on_a_small_disk() as (shop, small):
         assert await problem_with_the_log(shop) is None
@@ -206,7 +206,7 @@ REFUSED = "is read-only, and nothing was written: its file system is mounted rea
 
 @pytest.fixture(params=["closed", "crashed", "without its index"])
 def left(request: pytest.FixtureRequest, place: Path, small_disk: Disk) -> None:
-    """How the store was left before its disk became read-only."""
+    """The state of the store when its disk became read-only."""
     assert place.is_dir()
     shop = small_disk.folder / "shop"
     if request.param != "closed":
@@ -219,8 +219,8 @@ def left(request: pytest.FixtureRequest, place: Path, small_disk: Disk) -> None:
 
 
 @pytest.mark.usefixtures("left")
-def test_what_is_read_only_can_be_read(place: Path, small_disk: Disk) -> None:
-    """However it was left, by commands and by a server; what would write is refused at once, by name."""
+def test_a_read_only_store_can_be_read(place: Path, small_disk: Disk) -> None:
+    """Whatever its state, by commands and by a server; writes are refused immediately, with the reason."""
     assert_it_can_be_read()
     for command in (("ingest", lines_file(place / "b.ndjson", event(version=2))), ("work", "--once"), ("work",)):
         begun = time.monotonic()
@@ -241,7 +241,7 @@ def test_what_is_read_only_can_be_read(place: Path, small_disk: Disk) -> None:
 
 
 async def test_a_read_only_copy_shows_what_others_write(tmp_path: Path, small_disk: Disk) -> None:
-    """Where another mount of the same disk can be written, what is read through the read-only one is never old."""
+    """If another mount of the same disk is writable, reads through the read-only one are never stale."""
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     writing = configured(f"sqlite:///{small_disk.folder}/shop")
@@ -323,18 +323,18 @@ async def assert_read_only(config: Config, reason: str) -> None:
             assert problem_in(answer)["detail"].startswith("the store is read-only")
 
 
-# --- a store that fails, or does not respond ----------------------------------------------------------
+# --- failing and silent stores ----------------------------------------------------------
 
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
-    """Somebody who sends events over HTTP."""
+    """A client that sends events over HTTP."""
     async with client_of(service_of(shop, reads_open=True)) as opened:
         yield opened
 
 
 async def fails(*_asked: object) -> list[int | None]:
-    """An append that fails at once, and might not the next time."""
+    """An append fails once, and may succeed the next time."""
     raise FULL
 
 
@@ -385,7 +385,7 @@ class Silent:
         raise AssertionError
 
     def cached_grant(self, _secret: str) -> Grant | None:
-        """Everybody has to be looked up."""
+        """Every token needs a lookup."""
         return None
 
 
@@ -399,7 +399,7 @@ async def test_token_lookups_do_not_wait_for_a_silent_store() -> None:
 
 
 async def test_a_program_may_wait_longer(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a server, events are tried again for as long as ever."""
+    """Without a server, an append is retried for the usual time."""
     monkeypatch.setattr(appender, "RETRY_SECONDS", 10.0)
     async with pagefold.open(config) as shop:
         insert = shop.store.log.insert
@@ -410,10 +410,10 @@ async def test_a_program_may_wait_longer(config: Config, monkeypatch: pytest.Mon
         assert [result.outcome for result in await waiting] == ["appended"]
 
 
-async def test_a_slow_store_is_none_that_fails(
+async def test_a_slow_store_is_not_a_failing_one(
     shop: Shop, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While others are answered, those in the queue wait for their turn."""
+    """While others are answered, those in the queue wait their turn."""
     insert = shop.store.log.insert
 
     async def slow(*asked: Any) -> list[int | None]:  # noqa: ANN401  # as the log takes it
@@ -440,7 +440,7 @@ async def test_a_lost_database_is_reported_in_time(how: How) -> None:
                 assert (await client.get("/readyz")).status_code == 200
                 assert (await client.post("/v1/events", content=ndjson([event()]), headers=NDJSON)).status_code == 202
                 with gone(server, how):
-                    await asyncio.sleep(1.1)  # what was found a second ago counts no more
+                    await asyncio.sleep(1.1)  # results older than a second do not count
                     for ask in _requests():
                         async with in_time():
                             answer = await ask(client)
@@ -454,7 +454,7 @@ async def test_a_lost_database_is_reported_in_time(how: How) -> None:
 
 
 def _requests() -> list[Ask]:
-    """The requests: to append, for readiness, for pages, and for operators."""
+    """One request each: an append, readiness, a page, and an operator's."""
     wanted = {"channel": "web-de", "skus": [SKU]}
     return [
         lambda client: client.post("/v1/events", content=ndjson([event(version=2)]), headers=NDJSON),
