@@ -16,7 +16,7 @@ from tests.support.intake_routes import (
     HOW,
     JSON,
     NDJSON,
-    Door,
+    Entrance,
     configured,
     placed,
     settle,
@@ -48,7 +48,7 @@ def test_every_route_with_a_body_is_tested(store_url: str) -> None:
 
 
 @each_door
-async def test_the_complete_requests_are_accepted(shop: Shop, door: Door) -> None:
+async def test_the_complete_requests_are_accepted(shop: Shop, door: Entrance) -> None:
     """The requests of these tests are valid: only their bodies make the others invalid."""
     await settle(shop)
     async with client_of(service_of(shop, environment=ENVIRONMENT)) as client:
@@ -57,7 +57,7 @@ async def test_the_complete_requests_are_accepted(shop: Shop, door: Door) -> Non
 
 
 @each_door
-async def test_an_empty_body_is_refused(shop: Shop, door: Door) -> None:
+async def test_an_empty_body_is_refused(shop: Shop, door: Entrance) -> None:
     """An empty body, blanks, or a byte order mark alone is refused, signed or not, and nothing is stored."""
     await settle(shop)
     before = await state_of(shop)
@@ -94,7 +94,7 @@ async def test_an_empty_array_is_accepted(shop: Shop) -> None:
 # --- raw bytes ------------------------------------------------------------------------------------
 
 
-def bodiless(door: Door, *more: str) -> list[bytes]:
+def bodiless(door: Entrance, *more: str) -> list[bytes]:
     """Requests without a body: without a length, of length 0, in chunks without a chunk."""
     head = door.head(b"", "connection: close", *more)
     return [
@@ -118,13 +118,13 @@ async def test_an_absent_body_is_no_success(shop: Shop, how: str) -> None:
     assert await state_of(shop) == before
 
 
-def bodiless_with_offer(door: Door) -> list[bytes]:
+def bodiless_with_offer(door: Entrance) -> list[bytes]:
     """The same from a client that would prefer another protocol."""
     head = door.head(b"", "connection: close", *OFFER)
     return [head + b"content-length: 0\r\n\r\n", head + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"]
 
 
-def cut_short(door: Door, *more: str) -> list[bytes]:
+def cut_short(door: Entrance, *more: str) -> list[bytes]:
     """Requests whose bodies are valid, and shorter than announced."""
     head, body = door.head(door.body, *more), door.body
     half = len(body) // 2

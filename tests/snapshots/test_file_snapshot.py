@@ -25,7 +25,7 @@ from pagefold.engine.snapshots.json_rows import RowCounter
 from pagefold.engine.snapshots.line_rows import MAX_RUN_LINES, FileToRead, JSONLines, LineCursor, NDJSONReading
 from pagefold.engine.snapshots.snapshot import BATCH_ROWS, End, Row
 from tests.support.command_line import event
-from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, ndjson, prices, read, whole, written
+from tests.support.snapshot_fixtures import BEGIN, TAKEN_AT, Read, configured, ndjson, parsed, prices, read, written
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -104,12 +104,12 @@ async def test_unconfigured_snapshots() -> None:
 
 async def test_a_row_may_leave_out_constants(file: Path) -> None:
     """A missing source, type or channel is filled in, in any mixture of rows; the rest is unchanged."""
-    whole = event(channel="*")
+    parsed = event(channel="*")
     names = ("source", "type", "channel")
     rows = [
         {
             key: value
-            for key, value in whole.items()
+            for key, value in parsed.items()
             if key not in {name for bit, name in enumerate(names) if mask >> bit & 1}
         }
         for mask in [*range(8), 7, 7, 0, 3, 7]
@@ -267,12 +267,12 @@ async def test_reading_resumes_after_a_batch(form: str, tmp_path: Path) -> None:
     else:
         records = [RECORD.replace("A,", f'"A\n{number}",') for number in range(22_001)]
         written(file, "\n".join([HEADER, f"#begin,{TAKEN_AT}", "", *records, "#end,22001"]))
-    whole = await read(configured(file=str(file)))
-    assert (whole.end, len(whole.batches), whole.taken_at is None) == (COMPLETE, 3, False)
-    for number, batch in enumerate(whole.batches, 1):
+    parsed = await read(configured(file=str(file)))
+    assert (parsed.end, len(parsed.batches), parsed.taken_at is None) == (COMPLETE, 3, False)
+    for number, batch in enumerate(parsed.batches, 1):
         rest = await read(configured(file=str(file)), batch.cursor)
-        assert [str(row) for row in rest.rows] == [str(row) for later in whole.batches[number:] for row in later.rows]
-        assert (rest.end, rest.taken_at) == (COMPLETE, whole.taken_at)
+        assert [str(row) for row in rest.rows] == [str(row) for later in parsed.batches[number:] for row in later.rows]
+        assert (rest.end, rest.taken_at) == (COMPLETE, parsed.taken_at)
 
 
 async def test_a_snapshot_can_be_read_again(file: Path) -> None:
@@ -325,7 +325,7 @@ def found_in(pieces: Iterator[bytes]) -> list[str]:
     )
     found = reading.found(LineSplitter(MAX_LINE_BYTES).line_batches(decompress(pieces, "a.ndjson")))
     several = [each if isinstance(each, list) else [each] for each in found if each is not None]
-    return [str(whole(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]
+    return [str(parsed(each) if isinstance(each, Row) else each) for each in chain.from_iterable(several)]
 
 
 @pytest.mark.parametrize("form", ["ndjson", "csv"])

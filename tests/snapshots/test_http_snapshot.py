@@ -89,15 +89,15 @@ async def test_pages_are_followed_to_the_last(answering: Answering, settings: di
     """Every row is read once, numbered, and the cursor of each page gives the rest."""
     async with serving(answering) as server:
         config = at(server, **settings)
-        whole = await read(config)
-        assert [each.sku for each in whole.events] == [row["sku"] for row in ROWS]
-        assert [row.number for row in whole.rows] == list(range(1, 26))
-        assert (whole.end, len(server.asked)) == (COMPLETE, 3)
-        assert (whole.taken_at is not None) == (answering is by_address)
-        for number, batch in enumerate(whole.batches, 1):
+        parsed = await read(config)
+        assert [each.sku for each in parsed.events] == [row["sku"] for row in ROWS]
+        assert [row.number for row in parsed.rows] == list(range(1, 26))
+        assert (parsed.end, len(server.asked)) == (COMPLETE, 3)
+        assert (parsed.taken_at is not None) == (answering is by_address)
+        for number, batch in enumerate(parsed.batches, 1):
             rest = await read(config, batch.cursor)
-            assert rest.rows == [row for later in whole.batches[number:] for row in later.rows]
-            assert (rest.end, rest.taken_at) == (COMPLETE, whole.taken_at)
+            assert rest.rows == [row for later in parsed.batches[number:] for row in later.rows]
+            assert (rest.end, rest.taken_at) == (COMPLETE, parsed.taken_at)
 
 
 async def test_the_identity_of_an_endpoint() -> None:
@@ -113,11 +113,11 @@ async def test_large_pages_make_several_batches(monkeypatch: pytest.MonkeyPatch)
     """A batch has a maximum number of rows; reading resumes in the middle of a page."""
     monkeypatch.setattr(http_snapshot, "BATCH_ROWS", 4)
     async with serving(by_cursor) as server:
-        whole = await read(at(server, **BY_CURSOR))
-        assert [len(batch.rows) for batch in whole.batches] == [4, 4, 2, 4, 4, 2, 4, 1]
-        assert (whole.batches[3].done, whole.batches[3].total) == (14, 25)
-        rest = await read(at(server, **BY_CURSOR), whole.batches[3].cursor)
-        assert rest.rows == whole.rows[14:]
+        parsed = await read(at(server, **BY_CURSOR))
+        assert [len(batch.rows) for batch in parsed.batches] == [4, 4, 2, 4, 4, 2, 4, 1]
+        assert (parsed.batches[3].done, parsed.batches[3].total) == (14, 25)
+        rest = await read(at(server, **BY_CURSOR), parsed.batches[3].cursor)
+        assert rest.rows == parsed.rows[14:]
         assert rest.end == COMPLETE
 
 

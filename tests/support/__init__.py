@@ -1,1 +1,1 @@
-"""What tests share: servers, small shops, processes, fixtures of every kind."""
+"""What tests share: servers, small shops, processes and fixtures."""

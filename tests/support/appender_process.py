@@ -1,6 +1,6 @@
 """An appender process: `python -m tests.support.appender_process CONFIG LINES ACKNOWLEDGED` appends a file's lines.
 
-What it was told of each line is in ACKNOWLEDGED, on disk, before it sends the next. It begins with line `--start`, once
+The result of each line is in ACKNOWLEDGED, on disk, before it sends the next. It begins with line `--start`, once
 the file `--gate` is there. Lines of one SKU stay in their order; the SKUs are dealt out to `--tasks` tasks that append
 at the same time, `--batch` lines at once, with `--pause` seconds between. A batch whose fate is unknown after
 `--patience` seconds is sent again, until the store is back.
@@ -50,7 +50,7 @@ async def main(options: argparse.Namespace) -> None:
 
 @asynccontextmanager
 async def _opened(config: Path) -> AsyncIterator[Shop]:
-    """The shop, as soon as its store is there."""
+    """The shop, once its store exists."""
     deadline = anyio.current_time() + SECONDS_TO_OPEN
     while True:
         try:
@@ -101,7 +101,7 @@ def _read(line: bytes) -> DomainEvent | AppendResult:
 
 
 def _sku(line: bytes) -> bytes:
-    """What stands at "sku", however it is spelt; lines without one may go anywhere."""
+    """The value of "sku", however it is escaped; lines without one may go to any task."""
     try:
         return str(orjson.loads(line)["sku"]).encode()
     except (ValueError, KeyError, TypeError):

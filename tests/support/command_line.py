@@ -1,4 +1,4 @@
-"""The command line under test: in this process where that is enough, as a process of its own where it is not."""
+"""The command line under test: in this process, or in a process of its own where needed."""
 
 import io
 import logging
@@ -24,11 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "pagefold.engine.command")
 
 on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-"""For what does not depend on the store."""
+"""For tests that do not depend on the store."""
 
 
 class Ran(NamedTuple):
-    """What a command left: its exit code, results and messages."""
+    """The result of a command: its exit code, standard output and messages."""
 
     code: int
     out: str
@@ -36,24 +36,24 @@ class Ran(NamedTuple):
 
     @property
     def document(self) -> Any:  # noqa: ANN401  # tests look into it as they like
-        """The one JSON document on standard output."""
+        """The only JSON document on standard output."""
         [line] = self.out.splitlines()
         return orjson.loads(line)
 
     @property
     def documents(self) -> list[Any]:
-        """The JSON documents on standard output, one a line."""
+        """The JSON documents on standard output, one per line."""
         return [orjson.loads(line) for line in self.out.splitlines()]
 
     @property
     def counts(self) -> dict[str, int]:
-        """The outcomes that `ingest --json` counted, without the zeros."""
+        """The outcomes counted by `ingest --json`, without zeros."""
         names = ("appended", "duplicate", "conflict", "rejected")
         return {name: self.document[name] for name in names if self.document[name]}
 
 
 def settle(folder: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes a folder to work in, with a configuration and an empty store, and goes there."""
+    """Makes a working folder with a configuration and an empty store, and changes to it."""
     place = folder / "work"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -87,13 +87,13 @@ def spawn(
 
 
 def finished(process: subprocess.Popen[str], text: str | None = None) -> Ran:
-    """Waits for the process, after giving it the text."""
+    """Waits for the process, after writing the text to it."""
     out, err = process.communicate(text, timeout=60)
     return Ran(process.returncode, out, err)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> str:
-    """Reads standard error up to the line that has these words. Fails when it ends before, or after a minute."""
+    """Reads standard error up to a line with this text. Fails if it ends before, or after a minute."""
     assert process.stderr is not None
     read = ""
     watchdog = threading.Timer(60, process.kill)
@@ -128,12 +128,12 @@ def product(sku: str = "A", version: int = 1, *, enabled: bool = True) -> dict[s
 
 
 def ndjson(events: Sequence[object]) -> bytes:
-    """One event a line; bytes stand for themselves."""
+    """One event per line; bytes are lines of their own."""
     return b"".join((each if isinstance(each, bytes) else orjson.dumps(each)) + b"\n" for each in events)
 
 
 def lines_file(path: Path, *events: object) -> str:
-    """A file of events, by its name."""
+    """A file of events; returns its name."""
     path.write_bytes(ndjson(events))
     return str(path)
 
@@ -154,7 +154,7 @@ def _captured() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
 
 @contextmanager
 def _kept_logging() -> Iterator[None]:
-    """A command configures logging for its process; this process is the tests' own."""
+    """Restores logging, which a command configures for its process."""
     root = logging.getLogger()
     handlers, level, show = root.handlers[:], root.level, warnings.showwarning
     try:

@@ -1,4 +1,4 @@
-"""What tests of the PostgreSQL store do behind its back."""
+"""Direct access to the database of the PostgreSQL store."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ async def opened(config: Config) -> AsyncIterator[PostgresStore]:
 
 
 def query(url: str, statement: str, *bindings: object, search_path: str = "public") -> list[tuple[Any, ...]]:
-    """The rows of a statement, by a connection that knows nothing of the store."""
+    """The rows of a statement, through a separate connection."""
     with psycopg.connect(url, autocommit=True, options=f"-c search_path={search_path}") as connection:
         cursor = connection.execute(statement.encode(), bindings)
         return cursor.fetchall() if cursor.description else []
@@ -33,7 +33,7 @@ def database(url: str) -> str:
 
 
 def end_sessions(url: str) -> None:
-    """Ends every session of the store, as an administrator may."""
+    """Ends every session of the store, as an administrator can."""
     ask = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE application_name = 'pagefold' AND datname = current_database()"

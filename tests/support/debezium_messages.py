@@ -1,4 +1,4 @@
-"""Debezium's messages for tests, and what is read in them."""
+"""Debezium's messages for tests, and their parts."""
 
 import json
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ KEY_ONLY: Document = {"id": None, "item_no": "TSHIRT-M", "price": None}
 
 
 def configured(source: str = "erp", domains: str = "pricing", **settings: object) -> Config:
-    """The shop with changes of one source's tables."""
+    """A shop with CDC of one source's tables."""
     parsed = document()
     cdc = {"columns": COLUMNS, "constants": CONSTANTS} | settings
     parsed["sources"][source] = {"domains": domains.split(), "cdc": cdc}
@@ -38,8 +38,8 @@ def configured(source: str = "erp", domains: str = "pricing", **settings: object
 
 
 def reader(**settings: object) -> DebeziumReader:
-    """The changes of the source erp."""
-    return DebeziumReader(configured(**settings), "erp")  # type: ignore[arg-type]  # the settings may have any value
+    """The reader of the source erp."""
+    return DebeziumReader(configured(**settings), "erp")  # type: ignore[arg-type]  # settings of any type
 
 
 def envelope(op: str, before: Document | None = None, after: Document | None = None, **origin: object) -> Document:
@@ -48,39 +48,39 @@ def envelope(op: str, before: Document | None = None, after: Document | None = N
 
 
 def read(message: object, **settings: object) -> list[ParsedPart]:
-    """What a message says."""
+    """The parts of a message."""
     return found_in(reader(**settings), json.dumps(message).encode())
 
 
 def change(message: object, **settings: object) -> PartialEvent:
-    """The one change that it tells of."""
+    """Its only change."""
     [found] = read(message, **settings)
     assert isinstance(found, PartialEvent), found
     return found
 
 
 def event(message: object, **settings: object) -> DomainEvent:
-    """The same, where it leaves nothing out."""
+    """The same, if it is complete."""
     found = change(message, **settings)
     assert not found.unchanged
     return found.event
 
 
 def payload_of(event: DomainEvent) -> object:
-    """The payload, which came as JSON."""
+    """The payload, decoded."""
     assert isinstance(event.payload, bytes)
     return json.loads(event.payload)
 
 
 def refused(message: object, **settings: object) -> str:
-    """Why it says nothing, though it should."""
+    """The reason of its rejection."""
     [found] = read(message, **settings)
     assert isinstance(found, RejectedPart), found
     return str(found.rejection)
 
 
 def ignored(message: object, **settings: object) -> str:
-    """Why it says nothing, and need not."""
+    """The reason why it is ignored."""
     [found] = read(message, **settings)
     assert isinstance(found, IgnoredMessage), found
     return found.reason

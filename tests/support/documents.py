@@ -47,7 +47,7 @@ def commands(block: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def matches(expected: list[str], printed: list[str]) -> bool:
-    """Whether the lines are the same; `…` stands for anything, and alone on a line for any lines."""
+    """Whether the lines are equal; `…` matches anything, and alone on a line any lines."""
     regex = ".*".join(map(re.escape, "\n".join(expected).split("…")))
     flags = re.DOTALL if "…" in expected else 0
     return re.fullmatch(regex, "\n".join(printed), flags) is not None
@@ -72,7 +72,7 @@ class Walkthrough:
         self._server.close()
 
     def follow(self, page: Path) -> None:
-        """Run every block of a page. Raises `AssertionError` where a command prints something else."""
+        """Run every block of a page. Raises `AssertionError` if a command prints something else."""
         for language, block in blocks(page.read_text("utf-8")):
             match language:
                 case "console":
@@ -95,7 +95,7 @@ class Walkthrough:
         self.ran += 1
 
     def _run(self, command: str) -> tuple[int, list[str]]:
-        """The exit code of a shell command, and the lines that it prints, standard output first."""
+        """The exit code of a shell command, and its output, standard output first."""
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self.folder,
@@ -108,7 +108,7 @@ class Walkthrough:
         return done.returncode, (done.stdout + done.stderr).rstrip("\n").split("\n")
 
     def _serve(self, block: str) -> None:
-        """Start the server as the block says, in place of the one before, on a port that is free."""
+        """Start the server of the block in place of the one before, on a free port."""
         self._server.close()
         words = shlex.split(block, comments=True)
         start = words.index("pagefold")
@@ -123,7 +123,7 @@ class Walkthrough:
 
 @contextmanager
 def _serving(folder: Path, arguments: list[str], environment: dict[str, str]) -> Iterator[int]:
-    """The port where `pagefold` serves, with these arguments."""
+    """The port of `pagefold serve` with these arguments."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pagefold.engine.command", *arguments, "--port", "0", "--log-level", "error"],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""An HTTP server on this machine that answers as a test wants it to, also where that is no way to answer."""
+"""An HTTP server on this machine with the responses of a test, also invalid ones."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer; `cut` ends the connection after so many bytes of the body."""
+    """A response; `cut` closes the connection after that many bytes of the body."""
 
     body: bytes = b""
     status: int = 200
@@ -30,7 +30,7 @@ Answering: TypeAlias = Callable[[Asked], Reply]
 
 
 class Server:
-    """A server on this machine. `asked` has every request, `most` how many were under way at a time."""
+    """A server on this machine. `asked` has every request, `most` the maximum of concurrent ones."""
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
@@ -41,7 +41,7 @@ class Server:
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, with one request after the other."""
+        """One connection, with one request after another."""
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self._now += 1
@@ -74,7 +74,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(answering: Answering) -> AsyncIterator[Server]:
-    """A server that answers like this."""
+    """A server with these responses."""
     server = Server(answering)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A shop for one test, with what will be said to it, and the judgement over what became of that in the end."""
+"""A shop for one test, the events that it will get, and the checks at the end."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ SEED_VARIABLE = "PAGEFOLD_SOAK_SEED"
 
 SOAK_ROUNDS = int(os.environ.get(ROUNDS_VARIABLE, "40"))
 SOAK_SEED = int(os.environ.get(SEED_VARIABLE, "0")) or random.SystemRandom().randrange(1, 10**9)
-"""The seed of this soak run; it is part of the tests' names, so that a failure can be had again."""
+"""The seed of this soak run; it is part of the tests' names, so that a failure can be reproduced."""
 
 BEYOND_ALL = 2**62
 READ_AT_ONCE = 5_000
@@ -44,13 +44,13 @@ Key = tuple[str, int]
 
 
 def on(*stores: str, seed: int = 7) -> pytest.MarkDecorator:
-    """The stores of the fixture `scene`, and the seed of all that happens there, for a test."""
+    """The stores of the fixture `scene`, and the seed of a test."""
     names = [f"{store}-{seed}" for store in stores]
     return pytest.mark.parametrize("scene", [(store, seed) for store in stores], ids=names, indirect=True)
 
 
 class Scene:
-    """A store, its configuration in `config`, and deliveries: lines for appenders, the model for the judge."""
+    """A store, its configuration in `config`, and deliveries: lines for appenders, the model for the checks."""
 
     def __init__(self, folder: Path, url: str, *, seed: int = 7) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Scene:
     @classmethod
     @contextmanager
     def of(cls, request: pytest.FixtureRequest, folder: Path) -> Iterator[Self]:
-        """What `on` asked for: a scene on SQLite, or in a database of its own on the server of `durable_server`."""
+        """The scene that `on` describes: on SQLite, or in a new database on the server of `durable_server`."""
         store, seed = request.param
         if store == "sqlite":
             yield cls(folder, f"sqlite:///{folder}/store", seed=seed)
@@ -77,19 +77,19 @@ class Scene:
         server.drop_database(url)
 
     def deliveries(self, skus: int, changes: int, faults: Faults | None = None) -> list[Arrival]:
-        """A shop's catalog and what changes in it, as it arrives."""
+        """A shop's catalog and its changes, in order of arrival."""
         shop = sample_shop.Shop(self.seed, skus)
         events = itertools.chain(shop.catalog(), shop.changes(changes))
         return list(deliver(events, faults or Faults(), self.seed))
 
     def write(self, deliveries: Sequence[Arrival], name: str = "lines") -> Path:
-        """The lines in a file."""
+        """Writes the lines to a file."""
         file = self.folder / f"{name}.ndjson"
         file.write_bytes(b"".join(delivery.line + b"\n" for delivery in deliveries))
         return file
 
     def model(self, deliveries: Sequence[Arrival]) -> Model:
-        """The model when all of them were accepted or refused as they should."""
+        """The model, after all of them were accepted or rejected as expected."""
         model = Model(self._document)
         for delivery in deliveries:
             if delivery.event is not None:
@@ -98,18 +98,18 @@ class Scene:
 
 
 def key_of(event: Document) -> Key:
-    """Where an event stands in the log."""
+    """The key of an event in the log."""
     stream = Stream(normal(event["sku"]), event["channel"], event["type"], event["source"])
     return stream_id(stream), event["sourceVersion"]
 
 
 def content_of(event: Document) -> bytes:
-    """What an event says, in the form in which equal contents are equal."""
+    """The content of an event, in a form that is equal for equal contents."""
     return encoded(None if event["payload"] is None else canonical(event["payload"]))
 
 
 def payload_of(event: StoredEvent) -> bytes:
-    """What stands in the log, in that form."""
+    """A payload of the log, in that form."""
     payload = orjson.loads(event.state)["payload"]
     return encoded(None if payload is None else canonical(payload))
 
@@ -125,7 +125,7 @@ async def log_of(shop: Shop) -> list[StoredEvent]:
 
 
 def judge_acknowledgements(deliveries: Sequence[Arrival], told: Sequence[Acknowledgement], *, again: bool) -> None:
-    """Each line was answered as it should be. `again`: lines were sent again, and may have been there already."""
+    """Each line has the right answer. `again`: lines were sent again, and may be duplicates."""
     for line, outcome, position in told:
         expected = deliveries[line].expected
         known = again and expected == "appended" and outcome == "duplicate"
@@ -134,7 +134,7 @@ def judge_acknowledgements(deliveries: Sequence[Arrival], told: Sequence[Acknowl
 
 
 def judge_log(log: Sequence[StoredEvent], deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
-    """What was acknowledged stands where it was said to stand; nothing stands there that nobody sent, or twice."""
+    """Each acknowledged event is at its position; there is no event that was not sent, and none twice."""
     positions = [event.notification_id for event in log]
     assert positions == sorted(set(positions))
     true = {key_of(each.event): content_of(each.event) for each in deliveries if _is_first(each) and each.event}
@@ -157,7 +157,7 @@ def _is_first(delivery: Arrival) -> bool:
 
 
 async def judge_pages(shop: Shop, model: Model) -> None:
-    """Every page is what the model says, byte for byte, and there is no other page."""
+    """Every page equals the model's, byte for byte, and there is no other page."""
     expected = set(model.pages())
     pages = shop.store.pages.keys()
     assert {key async for key in pages} == expected
@@ -168,7 +168,7 @@ async def judge_pages(shop: Shop, model: Model) -> None:
 
 
 async def judge_counters(shop: Shop, model: Model) -> None:
-    """Nothing lags, and the sum of what was applied, stale and dead is the number of events: exactly."""
+    """Nothing lags, and applied, stale and dead add up to the number of events."""
     status = await shop.status()
     assert status.lag_events == 0
     assert [each.domain for each in status.domains] == list(DOMAINS)
@@ -179,14 +179,14 @@ async def judge_counters(shop: Shop, model: Model) -> None:
 
 
 async def judge_conflicts(shop: Shop, deliveries: Sequence[Arrival]) -> None:
-    """Every contradiction is kept in dead letters, once, however often it was sent."""
+    """Every conflict is in dead letters, once, however often it was sent."""
     kept = await shop.store.dead_letters.newest(DeadLetterFilter("ingest"), limit=READ_AT_ONCE)
     expected = [each.event for each in deliveries if each.expected == "conflict" and each.event is not None]
     assert sorted((each.originator_id, each.originator_version) for each in kept) == sorted(map(key_of, expected))
 
 
 async def judge(shop: Shop, model: Model, deliveries: Sequence[Arrival], told: Sequence[Acknowledgement]) -> None:
-    """Everything that must hold when the faults have stopped and the workers had time."""
+    """Every check, once the faults have ended and the workers had time."""
     await eventually(lambda: caught_up(shop), "lag 0", 30)
     judge_log(await log_of(shop), deliveries, told)
     await judge_counters(shop, model)
@@ -195,7 +195,7 @@ async def judge(shop: Shop, model: Model, deliveries: Sequence[Arrival], told: S
 
 
 async def caught_up(shop: Shop) -> bool:
-    """Whether the workers have nothing left to do, each checkpoint at the end of the log."""
+    """Whether the workers have caught up: each checkpoint is at the end of the log."""
     status = await shop.status()
     return all(each.checkpoint == each.log_end for each in status.domains)
 
@@ -206,6 +206,6 @@ async def holders(shop: Shop) -> set[int]:
 
 
 def process_of(holder: str) -> int:
-    """A holder is `host:process:token`; -1 for one that names no process."""
+    """The process of a holder, `host:process:token`; -1 if it has none."""
     parts = holder.split(":")
     return int(parts[1]) if len(parts) > 2 and parts[1].isdigit() else -1

@@ -24,23 +24,23 @@ SECRETS: Mapping[str, Grant] = {
     "operator": Grant("tok_operator", frozenset(["operate"]), None),
     "all": Grant("tok_all", frozenset(SCOPES), None),
 }
-"""What the tokens of these tests grant, by their secrets."""
+"""The grants of the tokens of these tests, by secret."""
 
 
 class Tokens:
-    """A token office that knows these alone."""
+    """A token service that knows only these."""
 
     async def verify(self, secret: str) -> Grant | None:
-        """What a secret grants."""
+        """The grant of a secret."""
         return SECRETS.get(secret)
 
     def cached_grant(self, _secret: str) -> Grant | None:
-        """Every secret has to be looked up."""
+        """Every secret needs a lookup."""
         return None
 
 
 def service_of(shop: Shop, anonymous: Grant | None = EVERYTHING, **settings: Any) -> ServerContext:  # noqa: ANN401  # as `ServerContext` takes them
-    """A server's inside. Unless said otherwise, everybody may do everything."""
+    """The context of a server. By default, every caller may do everything."""
     return ServerContext(shop, BearerAuthenticator(anonymous, Tokens()), **settings)
 
 
@@ -57,7 +57,7 @@ async def client_of(
 
 @asynccontextmanager
 async def served(service: ServerContext) -> AsyncIterator[tuple[str, int]]:
-    """A server that listens, and where."""
+    """A server that listens, and its address."""
     listener = listen("127.0.0.1", 0)
     host, port = listener.getsockname()[:2]
     assert address_of(listener) == f"http://{host}:{port}"
@@ -66,7 +66,7 @@ async def served(service: ServerContext) -> AsyncIterator[tuple[str, int]]:
 
 
 def problem_in(response: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
-    """The problem that an answer is, which has the form of all of them."""
+    """The problem in a response, after checking its form."""
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["cache-control"] == "no-store"
     problem = response.json()
@@ -76,6 +76,6 @@ def problem_in(response: httpx2.Response) -> Any:  # noqa: ANN401  # JSON
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens there."""
+    """Whether no process listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

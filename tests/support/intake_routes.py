@@ -1,4 +1,4 @@
-"""Every route that takes something in, with a request that is taken there: a shop that has them all, and its state."""
+"""Every route of intake, with a valid request: a shop that has them all, and its state."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ ENVIRONMENT = {"PLAIN": KEY.decode()}
 JSON, NDJSON = "application/json", "application/x-ndjson"
 SIGNATURE = "x-shop-signature"
 HOW = ("alone", "handed over")
-"""Servers of one process, and of two, of which the other one gets the request first."""
+"""A server of one process, and one of two, of which the reader gets the request first."""
 
 Headers: TypeAlias = Mapping[str, str]
 
@@ -47,8 +47,8 @@ PAYLOAD = {"currency": "EUR", "amount": "1.00"}
 NONE: Headers = {}
 
 
-class Door(NamedTuple):
-    """A way in: the path as it is asked for, the route's own, the type, a body that is taken, and other headers."""
+class Entrance(NamedTuple):
+    """A way of intake: the requested path, the route's path, the media type, a valid body, and other headers."""
 
     path: str
     route: str
@@ -57,14 +57,14 @@ class Door(NamedTuple):
     headers: Headers = NONE
 
     def headers_for(self, body: bytes) -> dict[str, str]:
-        """What goes with a body, which may be another one: it is signed where it has to be."""
+        """The headers for a body, which may be another one, with its signature if needed."""
         found = {"content-type": self.media_type, **self.headers}
         if SIGNATURE in found:
             found[SIGNATURE] = base64.b64encode(hmac.digest(KEY, body, hashlib.sha256)).decode()
         return found
 
     def head(self, body: bytes, *more: str) -> bytes:
-        """The head of a request with that body, but for how long it is, and the empty line."""
+        """The head of a request with that body, without its length and the empty line."""
         lines = [f"POST {self.path} HTTP/1.1", "host: localhost"]
         lines += [f"{name}: {value}" for name, value in self.headers_for(body).items()]
         return "".join(f"{line}\r\n" for line in [*lines, *more]).encode()
@@ -78,23 +78,25 @@ CHANGE = envelope("c", None, ROW)
 EVENTS = "/v1/events"
 DISMISS = "/v1/epochs:dismiss"
 DEAD_LETTER = "/v1/dead-letters/ingest-1"
-DOORS: Mapping[str, Door] = {
-    "an event": Door(EVENTS, EVENTS, JSON, _text(event())),
-    "events": Door(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
-    "lines": Door(EVENTS, EVENTS, NDJSON, _text(event()) + b"\n" + _text(event("B")) + b"\n"),
-    "a CloudEvent": Door(EVENTS, EVENTS, "application/cloudevents+json", _text({**CLOUD, "data": PAYLOAD})),
-    "CloudEvents": Door(EVENTS, EVENTS, "application/cloudevents-batch+json", _text([{**CLOUD, "data": PAYLOAD}])),
-    "a CloudEvent in headers": Door(EVENTS, EVENTS, JSON, _text(PAYLOAD), IN_HEADERS),
-    "a change": Door("/v1/cdc/erp", "/v1/cdc/{source}", JSON, _text(CHANGE)),
-    "changes": Door("/v1/cdc/erp", "/v1/cdc/{source}", NDJSON, _text(CHANGE) + b"\nnull\n"),
-    "a tombstone": Door("/v1/cdc/erp", "/v1/cdc/{source}", JSON, b"null"),
-    "a webhook": Door("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
-    "pages": Door("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
-    "letters": Door("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
-    "a correction": Door(f"{DEAD_LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})),
-    "an alarm": Door(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
-    "an epoch": Door("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
-    "a decision": Door(f"{DEAD_LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
+DOORS: Mapping[str, Entrance] = {
+    "an event": Entrance(EVENTS, EVENTS, JSON, _text(event())),
+    "events": Entrance(EVENTS, EVENTS, JSON, _text([event(), event("B")])),
+    "lines": Entrance(EVENTS, EVENTS, NDJSON, _text(event()) + b"\n" + _text(event("B")) + b"\n"),
+    "a CloudEvent": Entrance(EVENTS, EVENTS, "application/cloudevents+json", _text({**CLOUD, "data": PAYLOAD})),
+    "CloudEvents": Entrance(EVENTS, EVENTS, "application/cloudevents-batch+json", _text([{**CLOUD, "data": PAYLOAD}])),
+    "a CloudEvent in headers": Entrance(EVENTS, EVENTS, JSON, _text(PAYLOAD), IN_HEADERS),
+    "a change": Entrance("/v1/cdc/erp", "/v1/cdc/{source}", JSON, _text(CHANGE)),
+    "changes": Entrance("/v1/cdc/erp", "/v1/cdc/{source}", NDJSON, _text(CHANGE) + b"\nnull\n"),
+    "a tombstone": Entrance("/v1/cdc/erp", "/v1/cdc/{source}", JSON, b"null"),
+    "a webhook": Entrance("/v1/webhooks/shop", "/v1/webhooks/{source}", JSON, _text(PRICE), {SIGNATURE: ""}),
+    "pages": Entrance("/v1/pages:batchGet", "/v1/pages:batchGet", JSON, _text({"channel": "web-de", "skus": ["A"]})),
+    "letters": Entrance("/v1/dead-letters:retry", "/v1/dead-letters:retry", JSON, _text({"all": True})),
+    "a correction": Entrance(
+        f"{DEAD_LETTER}:correct", "/v1/dead-letters/{id}:correct", JSON, _text({"payload": PAYLOAD})
+    ),
+    "an alarm": Entrance(DISMISS, DISMISS, JSON, _text({"source": "erp", "reason": "looked into"})),
+    "an epoch": Entrance("/v1/epochs", "/v1/epochs", JSON, _text({"scope": "erp", "reason": "restored"})),
+    "a decision": Entrance(f"{DEAD_LETTER}:discard", "/v1/dead-letters/{id}:discard", JSON, _text({"reason": "seen"})),
 }
 
 
@@ -109,7 +111,7 @@ def configured(url: str, **http: Any) -> Config:  # noqa: ANN401  # settings
 
 
 async def settle(shop: Shop) -> None:
-    """A page, a dead letter of the one event that is not taken, and a source that looks reset."""
+    """A page, a dead letter of the only event that is rejected, and a source that looks reset."""
     await append(shop, price("1.00", sku="Z"))
     await shop.append([price("2.00", sku="Z")])
     await shop.catch_up()
@@ -118,7 +120,7 @@ async def settle(shop: Shop) -> None:
 
 
 async def state_of(shop: Shop) -> tuple[int, Sequence[object]]:
-    """What would not be the same if anything had been taken: the log, and what waits for somebody, or was decided."""
+    """The state that any accepted request changes: the log, and what is open or was resolved."""
     dead_letters = [dead_letter.id for dead_letter in await shop.dead_letters.newest()]
     alarms = [each.source for each in (await shop.status()).looks_reset]
     return len(await everything(shop.store)), [
@@ -136,18 +138,18 @@ class Listening(NamedTuple):
 
     @property
     def gone(self) -> int:
-        """How many have hung up before their request was whole."""
+        """The number of clients that disconnected before their request was complete."""
         return sum(each.traffic.gone for each in self.services)
 
     @property
     def arriving(self) -> int:
-        """Bytes of bodies that are not whole."""
+        """Bytes of incomplete bodies."""
         return sum(each.incoming.bytes for each in self.services)
 
 
 @asynccontextmanager
 async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[Listening]:  # noqa: ANN401  # as `ServerContext` takes them
-    """A server of one process; or the reader of two, who passes on whatever is not for readers."""
+    """A server of one process; or the reader of two, which passes on requests that are not for readers."""
     options: dict[str, Any] = {"reads_open": True, "environment": ENVIRONMENT} | settings
     if how == "alone":
         service = service_of(shop, **options)
@@ -163,7 +165,7 @@ async def listening(shop: Shop, how: str, **settings: Any) -> AsyncIterator[List
 
 @asynccontextmanager
 async def placed(shop: Shop, how: str, **settings: Any) -> AsyncIterator[tuple[Place, Listening]]:  # noqa: ANN401  # likewise
-    """The same, with a place at which bytes are said to it; in the end, everybody hangs up."""
+    """The same, with an address for raw bytes; every connection is closed in the end."""
     async with listening(shop, how, **settings) as server:
         place = Place("127.0.0.1", server.port)
         try:

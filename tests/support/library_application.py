@@ -16,7 +16,7 @@ from pagefold.engine.recorders import PagefoldTrackingRecorder
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    """What an application is told of a store."""
+    """The environment of an application for a store."""
     return {"PERSISTENCE_MODULE": "pagefold.engine.recorders", STORE_VARIABLE: url, **more}
 
 
@@ -51,19 +51,19 @@ class Dogs(Application[UUID]):
         return dog.id
 
     def dog(self, identifier: UUID) -> Dog:
-        """A dog as it is now."""
+        """A dog in its current state."""
         return cast("Dog", self.repository.get(identifier))
 
 
 class Tag(Aggregate):
-    """What a dog wears."""
+    """A dog's tag."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
 
 class Tags(EventSourcedProjection[UUID]):
-    """Follows the dogs, and makes each a tag: recorded with the position of what caused it, both or neither."""
+    """Follows the dogs, and makes a tag for each: recorded with the position of its cause, both or neither."""
 
     topics = (REGISTERED,)
 
@@ -74,14 +74,14 @@ class Tags(EventSourcedProjection[UUID]):
         processing_event.collect_events(Tag(f"I am {registered.name}"))
 
     def texts(self) -> list[str]:
-        """What stands on the tags, in the order of their making."""
+        """The texts of the tags, in the order of their creation."""
         notifications = self.recorder.select_notifications(None, 1_000, topics=[get_topic(cast("Any", Tag).Created)])
         return [cast("Any", self.mapper.to_domain_event(notification)).text for notification in notifications]
 
 
 @dataclass(frozen=True)
 class PriceStated:
-    """A domain event of the shop, as the library reads it. Its topic is the domain's name."""
+    """A domain event of the shop, as the library decodes it. Its topic is the domain's name."""
 
     originator_id: str
     originator_version: int
@@ -91,7 +91,7 @@ class PriceStated:
 
 
 class Prices(PagefoldTrackingRecorder):
-    """A view that remembers what it was told."""
+    """A view that stores what it receives."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # whatever a recorder takes
         super().__init__(*args, **kwargs)
@@ -105,6 +105,6 @@ class PriceProjection(Projection[Prices]):
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # noqa: ANN401  # the library's signature
-        """Remembers a price."""
+        """Stores a price."""
         self.view.stated.append(f"{domain_event.originator_id} {domain_event.payload['amount']}")
         self.view.insert_tracking(tracking)

@@ -47,7 +47,7 @@ WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
 
 
 class PostgresError(Exception):
-    """The server could not be found, made, started or stopped; the message has its log."""
+    """The server could not be found, created, started or stopped; the message has its log."""
 
 
 class PostgresServer:
@@ -110,7 +110,7 @@ class PostgresServer:
         return self._process is not None and self._process.poll() is None
 
     def url(self, database: str = "postgres") -> str:
-        """The URL of a database, as asyncpg and libpq read it."""
+        """The URL of a database, for asyncpg and libpq."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
@@ -157,20 +157,20 @@ class PostgresServer:
         self.start()
 
     def close(self) -> None:
-        """End the server and remove its folder. It may be called again; `start` makes a new one."""
+        """End the server and remove its folder. It may be called again; `start` creates a new one."""
         try:
             self.stop("immediate")
         finally:
             self._remove_cluster()
 
     def create_database(self, template: str = "template1") -> str:
-        """The URL of a new database, a copy of `template`, to which nobody may be connected."""
+        """The URL of a new database, a copy of `template`, which must have no connections."""
         name = f"test_{next(self._numbers)}"
         self._administer("CREATE DATABASE {} TEMPLATE {}", name, template)
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove the database of that URL, if it is there, and end the sessions in it."""
+        """Remove the database of that URL, if it exists, and end its sessions."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name_of(url))
 
     def _administer(self, statement: LiteralString, *names: str) -> None:
@@ -240,7 +240,7 @@ def find_binaries() -> Path:
 
 
 class ProcessOptions(TypedDict, total=False):
-    """How every process of the server runs, in the words of `subprocess`."""
+    """How every process of the server runs, as arguments of `subprocess`."""
 
     cwd: Path
     env: dict[str, str]
@@ -251,7 +251,7 @@ class ProcessOptions(TypedDict, total=False):
 
 
 def _process_options(user: str | None, folder: Path) -> ProcessOptions:
-    """As its user, in its folder, and deaf to a Ctrl-C that is meant for the caller."""
+    """As its user, in its folder, and without the caller's Ctrl-C."""
     options: ProcessOptions = {
         "cwd": folder,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -278,7 +278,7 @@ def _new_folder(user: str | None) -> Path:
 
 
 def _usable_binaries(binaries: Path, folder: Path, user: str | None) -> Path:
-    """The binaries, or a copy of their installation where the user cannot read and run them."""
+    """The binaries, or a copy of their installation if the user cannot read and run them."""
     if not (binaries / "postgres").is_file():
         message = f"no PostgreSQL in {binaries}"
         raise PostgresError(message)
@@ -292,7 +292,7 @@ def _usable_binaries(binaries: Path, folder: Path, user: str | None) -> Path:
 
 
 def _can(user: str | None, command: str, folder: Path) -> bool:
-    """Whether that user, in that folder, runs the shell command with success and no complaint."""
+    """Whether that user, in that folder, runs the shell command without an error."""
     options = _process_options(user, folder)
     try:
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, **options)

@@ -1,10 +1,10 @@
-"""A machine that loses power: it appends and folds until the power goes.
+"""A machine that loses power: it appends and folds until the power fails.
 
     python -m tests.support.power_loss CONFIG LINES TOLD DISK
 
-All of SQLite's files go through a virtual file system that knows what was synced. At one of the changes between the two
-`--changes`, chosen by `--seed`, the process ends, and the folder DISK is what a disk would hold then: everything
-that was synced, and of what was written since, nothing, some of it, or pieces of it.
+All of SQLite's files go through a virtual file system that records syncs. At one of the changes between the two
+`--changes`, chosen by `--seed`, the process ends, and the folder DISK gets what a disk could hold then: everything
+synced, and none, some or parts of the later writes.
 """
 
 import argparse
@@ -32,31 +32,31 @@ Write: TypeAlias = tuple[int, bytes]
 FATES: tuple[Fate, ...] = ("dropped", "some", "torn")
 SECTOR = 512
 POWER_LOST = 75
-"""The exit code of a process whose power went."""
+"""The exit code of a process whose power failed."""
 
 SYSTEM = apsw.vfs_names()[0]
-"""The file system that SQLite uses without us."""
+"""SQLite's default file system."""
 
 BATCH = 20
 SMALL_CHECKPOINT = 40
-"""Pages after which SQLite moves the write-ahead log into its database: often enough for a short run."""
+"""Pages after which SQLite checkpoints the write-ahead log: often enough for a short run."""
 
 
 class DiskFile:
-    """What of a file is on the disk for sure, and what was written since."""
+    """The durable content of a file, and the writes since."""
 
     def __init__(self) -> None:
         self.safe = bytearray()
         self.pending: list[Write | int] = []
 
     def sync(self) -> None:
-        """Everything is safe now."""
+        """All writes are durable now."""
         for each in self.pending:
             apply(self.safe, each)
         self.pending.clear()
 
     def after_power_loss(self, luck: random.Random) -> bytes:
-        """One of the contents that the file may have then."""
+        """One of the contents that the file may have after a power failure."""
         content = bytearray(self.safe)
         fate = luck.choice(FATES)
         for each in self.pending:
@@ -70,7 +70,7 @@ class DiskFile:
 
 
 def apply(content: bytearray, change: Write | int) -> None:
-    """Writes, or cuts to a length."""
+    """Writes, or truncates."""
     if isinstance(change, int):
         del content[change:]
         return
@@ -88,7 +88,7 @@ def tear(content: bytearray, write: Write, luck: random.Random) -> None:
 
 
 class Disk:
-    """Every file of the machine, and the moment at which the power goes: after so many changes of any file."""
+    """Every file of the machine, and the change of any file at which the power fails."""
 
     def __init__(self, changes: int, lose_power: Callable[[], None]) -> None:
         self.files: dict[str, DiskFile] = {}
@@ -97,7 +97,7 @@ class Disk:
         self._lose_power = lose_power
 
     def opened(self, path: str) -> DiskFile:
-        """The file; what it holds when it is opened first is safe."""
+        """Opens a file; its content at the first opening is durable."""
         with self._lock:
             if path not in self.files:
                 self.files[path] = DiskFile()
@@ -106,7 +106,7 @@ class Disk:
             return self.files[path]
 
     def change(self, file: DiskFile, change: Write | int | None) -> None:
-        """A write, a cut, or, with None, a sync; the power may go just before it."""
+        """A write, a truncation, or, with None, a sync; the power may fail just before it."""
         with self._lock:
             self._changes -= 1
             if self._changes == 0:
@@ -117,18 +117,18 @@ class Disk:
                 file.pending.append(change)
 
     def delete(self, path: str) -> None:
-        """The file is gone."""
+        """The file is deleted."""
         with self._lock:
             self.files.pop(path, None)
 
     def write_to(self, folder: Path, luck: random.Random) -> None:
-        """What a disk would hold."""
+        """Writes what the disk would hold."""
         for path, file in sorted(self.files.items()):
             (folder / Path(path).name).write_bytes(file.after_power_loss(luck))
 
 
 class WatchedFile(apsw.VFSFile):
-    """A file whose every change the disk is told of. It is written all the same: other connections read it."""
+    """A file whose changes are recorded. They are written all the same: other connections read them."""
 
     def __init__(self, name: str | apsw.URIFilename, flags: list[int], disk: Disk) -> None:
         super().__init__(SYSTEM, name, flags)
@@ -136,17 +136,17 @@ class WatchedFile(apsw.VFSFile):
         self._file = disk.opened(name if isinstance(name, str) else name.filename())
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802  # SQLite's name
-        """A write that is not safe yet."""
+        """A write that is not durable yet."""
         self._disk.change(self._file, (offset, bytes(data)))
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802  # SQLite's name
-        """A cut that is not safe yet."""
+        """A truncation that is not durable yet."""
         self._disk.change(self._file, newsize)
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802  # SQLite's name
-        """Makes safe what was written before."""
+        """Makes earlier writes durable."""
         self._disk.change(self._file, None)
         super().xSync(flags)
 
@@ -165,13 +165,13 @@ class WatchedFiles(apsw.VFS):
         return WatchedFile(name, flags, self._disk)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: FBT001, N802  # SQLite's name and order
-        """Deleted at once and for good."""
+        """Deleted immediately and durably."""
         super().xDelete(filename, syncdir)
         self._disk.delete(filename)
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Appends everything, folding what is there; the power goes before the end, or there is an end."""
+    """Appends everything and folds it; the power fails before the end, or never."""
     config = Config.load(options.config)
     lines = options.lines.read_bytes().splitlines()
     async with pagefold.open(config) as shop, anyio.create_task_group() as group:
@@ -181,7 +181,7 @@ async def main(options: argparse.Namespace) -> None:
 
 
 async def _append(shop: Shop, lines: list[bytes], told: Path) -> None:
-    """What was told is written before the next batch: another machine keeps it."""
+    """Each batch's results are written before the next batch: another machine keeps them."""
     with told.open("ab", buffering=0) as paper:
         for start in range(0, len(lines), BATCH):
             results = await shop.append([pagefold.parse_event(line) for line in lines[start : start + BATCH]])
@@ -193,7 +193,7 @@ async def _append(shop: Shop, lines: list[bytes], told: Path) -> None:
 
 
 def watch(options: argparse.Namespace) -> WatchedFiles:
-    """Puts the watched file system under everything that follows, for as long as it is kept."""
+    """Registers the watched file system as the default, while it is kept."""
     luck = random.Random(f"{options.seed} power")
 
     def lose_power() -> None:
@@ -205,7 +205,7 @@ def watch(options: argparse.Namespace) -> WatchedFiles:
 
 
 def connect_otherwise(*, careless: bool) -> None:
-    """Makes checkpoints come often, and the log as careless as the pages when that is asked for."""
+    """Makes checkpoints frequent, and, if requested, the log as weakly synced as the pages."""
     connect = connections.connect
 
     def connect_for_test(file: Path, *, synchronous: str) -> apsw.Connection:

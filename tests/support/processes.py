@@ -1,6 +1,6 @@
-"""Real processes for the tests that hurt them: workers that fold, appenders that append, and what can befall both.
+"""Real processes for tests of faults: workers that fold, appenders that append, and what can happen to both.
 
-Whatever a process says goes to a file, so that nobody waits for a reader, and nothing is lost when it dies.
+A process writes its output to a file, so that it never waits for a reader, and nothing is lost when it dies.
 """
 
 import ctypes
@@ -25,13 +25,13 @@ _DIE_WITH_PARENT = 1
 """`PR_SET_PDEATHSIG`, from <linux/prctl.h>."""
 
 Line: TypeAlias = dict[str, Any]
-"""What a process said in one line of JSON. `Any`, because each event has fields of its own."""
+"""The fields of one JSON line of a process. `Any`, because each event has its own fields."""
 
 Condition: TypeAlias = Callable[[], bool | Awaitable[bool]]
 
 
 class Acknowledgement(NamedTuple):
-    """What an appender was told about one line of its input, by the line's number."""
+    """The result of one line of an appender's input, by the line's number."""
 
     line: int
     outcome: str
@@ -39,13 +39,13 @@ class Acknowledgement(NamedTuple):
 
 
 def die_with_parent() -> None:
-    """Ties this process to the one that started it: it ends when that one does, however it ends (on Linux)."""
+    """Ties this process to its parent: it ends when the parent does, however that ends (on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 async def eventually(condition: Condition, what: str, seconds: float = 20.0) -> float:
-    """Waits until the condition holds and tells how long that took. Fails when it does not in time."""
+    """Waits until the condition holds, and returns how long that took. Fails if it takes too long."""
     begun = time.monotonic()
     while not await _holds(condition):
         assert time.monotonic() - begun < seconds, f"{what}: not within {seconds:g} s"
@@ -59,7 +59,7 @@ async def _holds(condition: Condition) -> bool:
 
 
 class Process:
-    """A Python module of the tests, running by itself. What it says is in `log`."""
+    """A Python module of the tests, in a process of its own. Its output is in `log`."""
 
     def __init__(self, module: str, *arguments: str, log: Path) -> None:
         self.log = log
@@ -74,7 +74,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
         return self._process.pid
 
     @property
@@ -84,27 +84,27 @@ class Process:
 
     @property
     def frozen(self) -> bool:
-        """Whether it stands still."""
+        """Whether it is stopped."""
         stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
         return stat.rpartition(")")[2].split()[0] in {"T", "t"}
 
     @property
     def exit_code(self) -> int | None:
-        """None as long as it is alive; below zero, the signal that ended it."""
+        """None while it is alive; below zero, the signal that ended it."""
         return self._process.poll()
 
     def kill(self) -> None:
-        """Ends it as `kill -9` does, frozen or not. Without effect where it has ended."""
+        """Ends it like `kill -9`, frozen or not. Without effect if it has ended."""
         self._process.kill()
         self._process.wait(SECONDS_TO_END)
 
     def terminate(self) -> int:
-        """Asks it to end, and gives its exit code."""
+        """Asks it to end, and returns its exit code."""
         self._process.terminate()
         return self._process.wait(SECONDS_TO_END)
 
     def freeze(self) -> None:
-        """Stops it where it stands."""
+        """Stops it (SIGSTOP)."""
         self._process.send_signal(signal.SIGSTOP)
         deadline = time.monotonic() + SECONDS_TO_END
         while not self.frozen:
@@ -112,11 +112,11 @@ class Process:
             time.sleep(POLL_SECONDS / 10)
 
     def wake(self) -> None:
-        """Lets it go on."""
+        """Resumes it."""
         self._process.send_signal(signal.SIGCONT)
 
     async def ended(self, seconds: float = 60.0) -> int:
-        """Waits for its end and gives its exit code."""
+        """Waits for its end and returns its exit code."""
         await eventually(lambda: not self.alive, f"the end of {self}", seconds)
         return self._process.wait()
 
@@ -141,13 +141,13 @@ class Worker(Process):
         self._trap = trap
 
     def set_trap(self, number: signal.Signals) -> None:
-        """Lets that signal hit it inside its next transaction, when a batch is written and not committed."""
+        """Sends itself that signal inside its next transaction, when a batch is written and not committed."""
         hidden = self._trap.with_suffix(".new")
         hidden.write_text(number.name, encoding="utf-8")
         hidden.rename(self._trap)
 
     def remove_trap(self) -> None:
-        """As if none had been set."""
+        """Removes the trap."""
         self._trap.unlink(missing_ok=True)
 
 
@@ -155,7 +155,7 @@ AnyProcess = TypeVar("AnyProcess", bound=Process)
 
 
 class Processes:
-    """The processes of one test, in a folder of their own. None of them is left when it is closed."""
+    """The processes of one test, in a folder of their own. None is left when it is closed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -177,12 +177,12 @@ class Processes:
         return self._start(Worker(trap, "tests.support.worker_process", str(config), *options, log=self._new_log()))
 
     def appender(self, config: Path, lines: Path, acknowledged: Path, *options: str) -> Process:
-        """A process that appends the lines of a file, and writes down what was acknowledged."""
+        """A process that appends the lines of a file, and records what was acknowledged."""
         arguments = (str(config), str(lines), str(acknowledged), *options)
         return self._start(Process("tests.support.appender_process", *arguments, log=self._new_log()))
 
     def machine(self, config: Path, lines: Path, acknowledged: Path, disk: Path, *options: str) -> Process:
-        """A process that appends and folds until its power goes. See `tests.support.power_loss`."""
+        """A process that appends and folds until its power fails. See `tests.support.power_loss`."""
         arguments = (str(config), str(lines), str(acknowledged), str(disk), *options)
         return self._start(Process("tests.support.power_loss", *arguments, log=self._new_log()))
 
@@ -199,7 +199,7 @@ class Processes:
 
 
 def acknowledged(file: Path) -> list[Acknowledgement]:
-    """What appenders wrote down in a file. A line that was cut short by death was not promised to anybody."""
+    """The results that appenders recorded in a file. An incomplete last line was not acknowledged."""
     if not file.exists():
         return []
     complete = file.read_bytes().rpartition(b"\n")[0].split(b"\n")

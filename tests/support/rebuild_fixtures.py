@@ -1,4 +1,4 @@
-"""Snapshots for tests, and rebuilds from them; and a hand in the table of sections, behind the shop's back."""
+"""Snapshots for tests, rebuilds from them, and direct access to the table of sections."""
 
 import gzip
 import json
@@ -29,11 +29,11 @@ SectionKey: TypeAlias = tuple[str, str, str]
 WHOLE = RebuildRequest()
 
 AT_ONCE: Mapping[str, object] = {"settle": 0, "duration": 0}
-"""Settings of a snapshot that shows everything that came before it was taken, and is taken at a file's own time."""
+"""Settings of a snapshot that has everything from before it was taken, and was taken at the file's own time."""
 
 
 class Witness(RunObserver):
-    """A watcher that remembers what it is told."""
+    """A `RunObserver` that records its calls."""
 
     def __init__(self) -> None:
         self.drift: dict[str, Finding] = {}
@@ -47,7 +47,7 @@ class Witness(RunObserver):
         self.run_id = run_id
 
     def compared(self, rows: int, total: int) -> None:
-        """Nothing goes back, and nothing beyond the end."""
+        """Progress never goes back, and never beyond the end."""
         assert self.sorted < rows <= total
         self.sorted = rows
 
@@ -56,7 +56,7 @@ class Witness(RunObserver):
         self.rows += len(batch.rows)
 
     def found(self, drift: Finding, streams: Sequence[str]) -> None:
-        """Remembers them; no stream is found twice."""
+        """Records them; no stream is found twice."""
         assert self.drift.keys().isdisjoint(streams)
         self.drift |= dict.fromkeys(streams, drift)
 
@@ -69,8 +69,8 @@ class Witness(RunObserver):
 def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) -> Config:
     """The small shop, where these sources have snapshots in `folder`, such as `erp.ndjson`.
 
-    Unless settings say otherwise, a snapshot shows everything that came before it was taken, and a file is taken at its
-    own time: what happens within a second here takes a night elsewhere.
+    By default, a snapshot has everything from before it was taken, and a file was taken at its own time: a test
+    takes seconds where a source takes a night.
     """
     tables = document(url, work={"poll_seconds": 0.05, "lease_seconds": 1.0})
     for source in sources:
@@ -79,12 +79,12 @@ def with_snapshots(url: str, folder: Path, *sources: str, **settings: object) ->
 
 
 def toml_of(config: Config) -> str:
-    """The configuration as a file has it."""
+    """The configuration as TOML."""
     return "\n".join(_tables(msgspec.to_builtins(config), ""))
 
 
 def _tables(table: Document, name: str) -> Iterator[str]:
-    """A table, and those in it behind it. What JSON writes of texts, numbers and lists is TOML."""
+    """A table, followed by the tables in it. JSON's texts, numbers and lists are TOML."""
     if name:
         yield f"[{name}]"
     for key, value in table.items():
@@ -96,12 +96,12 @@ def _tables(table: Document, name: str) -> Iterator[str]:
 
 
 def lines_of(events: Iterable[DomainEvent], *, taken_at: str | None = None, end: bool = True) -> bytes:
-    """A whole snapshot as NDJSON, in the order of the events."""
+    """A complete snapshot as NDJSON, in the order of the events."""
     return marked(map(as_line, events), taken_at=taken_at, end=end)
 
 
 def marked(lines: Iterable[bytes], *, taken_at: str | None = None, end: bool = True) -> bytes:
-    """Rows between the markers of a snapshot, which has no end marker unless `end`."""
+    """Rows between the markers of a snapshot, with an end marker only if `end`."""
     rows = list(lines)
     begin = [msgspec.json.encode({"snapshot": "begin", "takenAt": taken_at})] if taken_at else []
     marker = [msgspec.json.encode({"snapshot": "end", "count": len(rows)})] if end else []
@@ -109,7 +109,7 @@ def marked(lines: Iterable[bytes], *, taken_at: str | None = None, end: bool = T
 
 
 def file_of(config: Config, source: str) -> Path:
-    """Where the configuration says that the snapshot of a source is."""
+    """The configured file of the source's snapshot."""
     settings = config.sources[source].snapshot
     assert settings is not None
     assert settings.file is not None
@@ -117,25 +117,25 @@ def file_of(config: Config, source: str) -> Path:
 
 
 def export_lines(config: Config, source: str, lines: Iterable[bytes], *, taken_at: str | None = None) -> None:
-    """Puts a whole snapshot of these rows where it belongs, compressed when its name says so."""
+    """Writes a complete snapshot of these rows to its file, compressed if its name says so."""
     file, content = file_of(config, source), marked(lines, taken_at=taken_at)
     _put(file, gzip.compress(content, compresslevel=1) if file.suffix == ".gz" else content)
 
 
 def export(config: Config, source: str, *events: DomainEvent, taken_at: str | None = None, end: bool = True) -> None:
-    """Puts a snapshot where it belongs."""
+    """Writes a snapshot to its file."""
     _put(file_of(config, source), lines_of(events, taken_at=taken_at, end=end))
 
 
 def _put(file: Path, content: bytes) -> None:
-    """Writes it now: the time that a kernel gives a file may be some milliseconds older than the last event."""
+    """Sets the time to now: a kernel's file time may be some milliseconds before the last event."""
     file.write_bytes(content)
     moment = time.time_ns()
     os.utime(file, ns=(moment, moment))
 
 
 async def rebuild(shop: Shop, source: str, order: RebuildRequest = WHOLE, witness: Witness | None = None) -> RunReport:
-    """One run, and what it has found folded."""
+    """One run, with its changes folded."""
     async with shop.rebuilds() as office:
         report = await office.rebuild(source, order, witness or Witness())
     await shop.catch_up()
@@ -143,7 +143,7 @@ async def rebuild(shop: Shop, source: str, order: RebuildRequest = WHOLE, witnes
 
 
 async def resume(shop: Shop, run_id: str | None, *, confirmed: bool = False) -> RunReport:
-    """The same run, from where it was, and what it has found folded."""
+    """The same run, resumed, with its changes folded."""
     assert run_id is not None
     async with shop.rebuilds() as office:
         report = await office.resume(run_id, Witness(), confirmed=confirmed)
@@ -156,7 +156,7 @@ def counts_of(report: RunReport) -> dict[str, int]:
     return report.counts.as_dict()
 
 
-# --- behind the shop's back -------------------------------------------------------------------------
+# --- direct access to sections -------------------------------------------------------------------------
 
 _READ = "SELECT sku, channel, domain, enabled, ready, versions, body, occurred_at, recorded_at FROM sections"
 _REMOVE = "DELETE FROM sections WHERE sku = ? AND channel = ? AND domain = ?"
@@ -165,7 +165,7 @@ _PUT = "INSERT INTO sections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Intruder:
-    """Somebody with the key to a store, who reads and writes the table of sections as any program can."""
+    """Another program with access to the table of sections."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -177,16 +177,16 @@ class Intruder:
         return {section[:3]: section for section in sections}
 
     def remove(self, keys: Iterable[SectionKey]) -> None:
-        """Takes rows away."""
+        """Removes rows."""
         self._run(_REMOVE, list(keys))
 
     def put(self, sections: Collection[Section]) -> None:
-        """Writes rows, in the place of those that stand there."""
+        """Writes rows, replacing existing ones."""
         self.remove(section[:3] for section in sections)
         self._run(_PUT, list(sections))
 
     def take_leases_away(self) -> None:
-        """Names another holder of every domain, as a standby does that takes over."""
+        """Names another holder of every domain, as a standby does when it takes over."""
         self._run(_USURP, [()])
 
     def _run(self, statement: str, bindings: Iterable[Sequence[Any]] | None) -> list[tuple[Any, ...]]:
@@ -216,13 +216,13 @@ SPOIL: Mapping[str, Callable[[Section], Section]] = {
     "moment": lambda section: section._replace(occurred_at="1999-12-31T23:59:59.999999Z"),
     "no moment": lambda section: section._replace(recorded_at="yesterday"),
 }
-"""What can be wrong with a row."""
+"""The kinds of damage of a row."""
 
 
 def harm(
     before: Mapping[SectionKey, Section], after: Mapping[SectionKey, Section]
 ) -> dict[SectionKey, SectionDriftKind]:
-    """What was done to a table in between, row by row."""
+    """The damage that was done to a table, row by row."""
     done: dict[SectionKey, SectionDriftKind] = {}
     for key in before.keys() | after.keys():
         if key not in after:
@@ -250,7 +250,7 @@ def without_channel(config: Config, name: str) -> Config:
 
 
 def with_new_channel(config: Config, name: str) -> Config:
-    """The same configuration with a channel more."""
+    """The same configuration with one channel more."""
     france = msgspec.structs.replace(config.channels["web-de"], locale="fr-FR", fallbacks=["en"])
     return msgspec.structs.replace(config, channels={name: france, **config.channels})
 
@@ -265,4 +265,4 @@ CHANGES: Mapping[str, Callable[[Config], Config]] = {
     "removed": lambda config: without_channel(config, "outlet-de"),
     "new": lambda config: with_new_channel(config, "web-fr"),
 }
-"""What can change in a configuration so that pages do, too."""
+"""The changes of a configuration that change pages."""

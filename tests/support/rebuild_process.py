@@ -1,9 +1,9 @@
-"""A rebuild in a process of its own; `--resume` goes on with the last one.
+"""A rebuild in a process of its own; `--resume` resumes the last one.
 
     python -m tests.support.rebuild_process CONFIG SOURCE
 
-`--trap N`: the process kills itself at the N-th thing that it would write, before the store hears of it when N is odd,
-and else behind it, before it knows that it was heard.
+`--trap N`: the process kills itself at its N-th write: before the call of the store if N is odd, else after it, before
+its result is used.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MOST = RebuildRequest(max_orphans="100%")
 
 
 def set_trap(number: int) -> None:
-    """Kills this process at one of the things that a run writes."""
+    """Kills this process at one of the writes of a run."""
     write_in_peace = SourceRebuild._retry
     calls = itertools.count(1)
 
@@ -40,7 +40,7 @@ def set_trap(number: int) -> None:
         try:
             return await write_in_peace(self, work)
         finally:
-            if here:  # also when it is cancelled, because the rows turn out to be in no order
+            if here:  # also when it is cancelled, because the rows are not sorted
                 os.kill(os.getpid(), signal.SIGKILL)
 
     SourceRebuild._retry = write  # type: ignore[method-assign]  # the one place through which all is written

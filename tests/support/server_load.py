@@ -1,4 +1,4 @@
-"""Clients that ask a server without a pause, and count what was sent whole and never answered."""
+"""Clients that send requests continuously, and count those that were sent completely and never answered."""
 
 import socket
 import threading
@@ -10,9 +10,9 @@ SECONDS_TO_ANSWER = 20.0
 
 
 class Client(threading.Thread):
-    """One of them. It connects anew for each request, or keeps its connection until it is told that this was the last.
+    """One of them. It connects for each request, or keeps its connection until the server closes it.
 
-    `answered` and `unanswered` count the requests that were sent whole; a connection that was refused has sent none.
+    `answered` and `unanswered` count the requests that were sent completely; a refused connection has sent none.
     """
 
     def __init__(self, port: int, request: bytes, *, keeps: bool, pieces: int = 1) -> None:
@@ -26,7 +26,7 @@ class Client(threading.Thread):
         self.unanswered: list[str] = []
 
     def run(self) -> None:
-        """Asks until it is stopped, or nobody lets it in."""
+        """Sends requests until it is stopped, or no connection is accepted."""
         while not self._stopped.is_set():
             try:
                 line = self.connected()
@@ -41,7 +41,7 @@ class Client(threading.Thread):
         return socket.create_connection(("127.0.0.1", self._port), timeout=SECONDS_TO_ANSWER)
 
     def stop(self) -> None:
-        """After the request under way."""
+        """Stops after the current request."""
         self._stopped.set()
 
     def _ask(self, line: socket.socket) -> bool:
@@ -67,7 +67,7 @@ class Client(threading.Thread):
 
 
 def _answer(line: socket.socket) -> bytes | None:
-    """The head of an answer that has come whole; None where it has not."""
+    """The head of a complete response; None if it is incomplete."""
     got = b""
     while b"\r\n\r\n" not in got:
         if not (more := line.recv(65_536)):
@@ -86,7 +86,7 @@ def _answer(line: socket.socket) -> bytes | None:
 
 @contextmanager
 def load(*clients: Client) -> Iterator[None]:
-    """They ask while the block lasts, and for a request more."""
+    """They send requests while the block lasts, and one more."""
     for client in clients:
         client.start()
     try:

@@ -15,7 +15,7 @@ from tests.support.command_line import finished, spawn, wait_for
 
 
 class Server:
-    """`pagefold serve`, and where it listens."""
+    """`pagefold serve`, and its address."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -25,38 +25,38 @@ class Server:
         self.url, self.port = found[1], int(found[2])
 
     def get(self, path: str) -> httpx2.Response:
-        """The answer, over a connection of its own."""
+        """The response, over a separate connection."""
         return httpx2.get(self.url + path, timeout=10)
 
     def processes(self) -> set[int]:
-        """Those that answer, where there are several; each was started by the first one, and still runs."""
+        """The live processes of a server of several, all children of the first."""
         first = self.process.pid
         listed = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
         return {int(each) for each in listed if is_running(int(each))}
 
     def worker(self) -> int:
-        """The one of several that takes changes: it gives way to the others."""
+        """The worker of several processes: its priority is lower than the readers'."""
         [worker] = [each for each in self.processes() if os.getpriority(os.PRIO_PROCESS, each) > own_niceness()]
         return worker
 
     @staticmethod
     def files(process: int) -> list[Path]:
-        """What one of them has open."""
+        """The open files of one of them."""
         return list(Path(f"/proc/{process}/fd").iterdir())
 
     def ended(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit code, when it is told to end."""
+        """Its exit code, after SIGTERM."""
         self.process.send_signal(number)
         return finished(self.process).code
 
 
 def own_niceness() -> int:
-    """That of this process, which those that it starts have too."""
+    """That of this process, which its children inherit."""
     return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def is_running(process: int) -> bool:
-    """Whether there is such a process, and it has not ended."""
+    """Whether the process exists, and has not ended."""
     try:
         return " Z " not in Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -64,13 +64,13 @@ def is_running(process: int) -> bool:
 
 
 def kill(process: int) -> None:
-    """Ends it as `kill -9` does."""
+    """Ends it like `kill -9`."""
     signal.pidfd_send_signal(os.pidfd_open(process), signal.SIGKILL)
 
 
 @contextmanager
 def serving(*options: str) -> Iterator[Server]:
-    """A server that does not outlive the block."""
+    """A server that ends with the block."""
     process = spawn("serve", "--port", "0", *options, environment={"COLUMNS": "200"})
     try:
         yield Server(process)

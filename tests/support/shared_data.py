@@ -1,4 +1,4 @@
-"""The folder of data to run against, which is no part of the project."""
+"""The folder of test data, which is not part of the project."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ FOLDER = Path(os.environ.get("PAGEFOLD_DATA") or Path(__file__).resolve().parent
 
 
 def data_file(*parts: str) -> Path:
-    """A file of that folder; the test that asks for it is skipped where it is not there."""
+    """A file of that folder; the test is skipped if it is missing."""
     file = FOLDER.joinpath(*parts)
     if not file.exists():
         pytest.skip(f"no {file}: PAGEFOLD_DATA names the folder of the data")

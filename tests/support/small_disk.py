@@ -1,4 +1,4 @@
-"""Small disks for tests: file systems of their own, which can be filled, and mounted read-only."""
+"""Small disks for tests: separate file systems that can be filled, and mounted read-only."""
 
 import os
 import subprocess
@@ -24,21 +24,21 @@ class Disk:
                 filler.write(bytes(BLOCK))
 
     def free(self) -> None:
-        """There is room again."""
+        """Frees the space again."""
         (self.folder / "filler").unlink()
 
     def make_read_only(self) -> None:
-        """Nothing can be written any more, by nobody."""
+        """No process can write any more."""
         run_program("mount", "-o", "remount,ro", str(self.folder))
 
     def make_writable(self) -> None:
-        """As it was before."""
+        """Makes it writable again."""
         run_program("mount", "-o", "remount,rw", str(self.folder))
 
 
 @contextmanager
 def disk(folder: Path, mebibytes: int) -> Iterator[Disk]:
-    """A disk of that size, for the length of the block. Skips the test where this user may not mount one."""
+    """A disk of that size, for the length of the block. Skips the test if this user may not mount one."""
     folder.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")

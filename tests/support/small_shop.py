@@ -1,4 +1,4 @@
-"""A small shop for tests: its configuration, its events in a line each, and what a store is asked for directly."""
+"""A small shop for tests: its configuration, its events, and direct calls of a store."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ ESSENTIALS = ["catalog", "pricing", "inventory"]
 
 
 def document(url: str = "sqlite:///nowhere", **tables: Document) -> Document:
-    """What the configuration's file holds: 4 channels in 3 locales and 2 currencies. `tables` replace whole tables."""
+    """The configuration: 4 channels in 3 locales and 2 currencies. `tables` replace complete tables."""
     return {
         "store": {"url": url},
         "sources": {name: {"domains": domains} for name, domains in SOURCES.items()},
@@ -57,7 +57,7 @@ def document(url: str = "sqlite:///nowhere", **tables: Document) -> Document:
 
 
 def configured(url: str, **tables: Document) -> Config:
-    """The configuration of the shop at a store. A frozen worker is given up after a second, the shortest there is."""
+    """The configuration of the shop at a store. The lease is one second, the minimum."""
     return Config.parse(document(url, work={"poll_seconds": 0.05, "lease_seconds": 1.0}) | tables, store=url)
 
 
@@ -80,7 +80,7 @@ def event(  # noqa: PLR0913  # an event has that many parts
     source: str | None = None,
     identifier: str | None = None,
 ) -> DomainEvent:
-    """One event. When it occurred follows from its stream and version: a duplicate is a duplicate in every part."""
+    """One event. Its `occurredAt` follows from its stream and version, so that a duplicate is equal in every field."""
     speaker = source or SPEAKS[domain]
     name = f"{sku}/{channel}/{domain}/{speaker}"
     occurred_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=version, microseconds=crc32(name.encode()))
@@ -97,13 +97,13 @@ def event(  # noqa: PLR0913  # an event has that many parts
 
 
 def catalog(name: str, *, version: int = 1, channel: str = "*", sku: str = SKU, source: str = "pim") -> DomainEvent:
-    """What a product is called, in German and English."""
+    """A product's name, in German and English."""
     payload = {"attributes": {"code": name}, "localized": {"name": {"de": f"{name} (de)", "en": f"{name} (en)"}}}
     return event("catalog", payload, version=version, channel=channel, sku=sku, source=source)
 
 
 def price(amount: str, *, currency: str = "EUR", version: int = 1, channel: str = "*", sku: str = SKU) -> DomainEvent:
-    """What it costs."""
+    """A price."""
     payload = {"currency": currency, "amount": amount}
     return event("pricing", payload, version=version, channel=channel, sku=sku)
 
@@ -111,12 +111,12 @@ def price(amount: str, *, currency: str = "EUR", version: int = 1, channel: str 
 def stock(
     available: int, *, version: int = 1, channel: str = "*", sku: str = SKU, source: str = "wms-a"
 ) -> DomainEvent:
-    """How many a warehouse has."""
+    """The stock of a warehouse."""
     return event("inventory", {"available": available}, version=version, channel=channel, sku=sku, source=source)
 
 
 def media(*urls: str, version: int = 1, channel: str = "*", sku: str = SKU) -> DomainEvent:
-    """What it looks like."""
+    """A picture."""
     payload = {"assets": [{"url": url, "position": index} for index, url in enumerate(urls)]}
     return event("media", payload, version=version, channel=channel, sku=sku)
 
@@ -124,12 +124,12 @@ def media(*urls: str, version: int = 1, channel: str = "*", sku: str = SKU) -> D
 def withdrawn(
     domain: str, *, version: int, channel: str = "*", sku: str = SKU, source: str | None = None
 ) -> DomainEvent:
-    """A source takes its statement back."""
+    """A source withdraws its event."""
     return event(domain, None, version=version, channel=channel, sku=sku, source=source)
 
 
 def as_document(given: DomainEvent) -> Document:
-    """The event as it stands in a file, which is how the model reads it."""
+    """The event as in a file, for the model."""
     payload = msgspec.json.decode(given.payload) if isinstance(given.payload, bytes) else given.payload
     document: Document = {
         "type": given.type,
@@ -149,12 +149,12 @@ def as_line(given: DomainEvent) -> bytes:
 
 
 def stream_of(given: DomainEvent) -> str:
-    """The stream of an event, as it is named in the log."""
+    """The name of the event's stream in the log."""
     return stream_id(Stream(given.sku, given.channel, given.type, given.source))
 
 
 def a_model(config: Config) -> Model:
-    """The model under that configuration, where nothing was said yet."""
+    """The model with that configuration, without events."""
     tables: Document = msgspec.to_builtins(config)
     return Model(tables)
 
@@ -192,7 +192,7 @@ async def pages_of(shop: Shop) -> dict[tuple[str, str], bytes | None]:
 
 
 def pages_in(model: Model) -> dict[tuple[str, str], bytes | None]:
-    """Every page that there must be."""
+    """Every expected page."""
     return {(sku, channel): model.page(sku, channel, disabled=True) for sku, channel in model.pages()}
 
 
@@ -214,11 +214,11 @@ async def keys_of(store: Store) -> list[tuple[str, str]]:
     return [key async for key in store.pages.keys()]  # noqa: SIM118  # it is no dictionary
 
 
-# --- what a store is asked for directly -----------------------------------------------------------
+# --- direct calls of a store -----------------------------------------------------------
 
 
 class Raw(NamedTuple):
-    """An event as the log takes it."""
+    """An event as `Log.insert` takes it."""
 
     originator_id: str
     originator_version: int = 1
@@ -227,19 +227,19 @@ class Raw(NamedTuple):
 
 
 def a_section(sku: str = SKU, channel: str = "web-de", domain: str = "catalog", body: bytes | None = b"{}") -> Section:
-    """A section as the fold gives it, disabled when it has no body."""
+    """A section as the fold gives it, disabled if it has no body."""
     return Section(sku, channel, domain, body is not None, body is not None, b'{"pim":1}', body, MOMENT, MOMENT)
 
 
 def a_dead_letter(
     stream: str = "A/*/inventory/wms-a", *, version: int = 1, digest: bytes = b"1", error: str = "wrong"
 ) -> NewDeadLetter:
-    """A letter of the door."""
+    """A dead letter of the intake."""
     return NewDeadLetter("ingest", "inventory", stream, version, 0, digest, error, b"{}", MOMENT)
 
 
 def ended(dead_letter: AnyDeadLetter, resolution: Resolution) -> AnyDeadLetter:
-    """The letter, had it ended like this."""
+    """The dead letter, resolved like this."""
     how, at, by, reason, position = resolution
     return msgspec.structs.replace(
         dead_letter, resolution=how, resolved_at=at, resolved_by=by, reason=reason, position=position
@@ -247,7 +247,7 @@ def ended(dead_letter: AnyDeadLetter, resolution: Resolution) -> AnyDeadLetter:
 
 
 def undecided(dead_letter: AnyDeadLetter) -> AnyDeadLetter:
-    """The letter, had it never ended."""
+    """The dead letter, not resolved."""
     nothing = dict.fromkeys(("resolution", "resolved_at", "resolved_by", "reason", "position"))
     return msgspec.structs.replace(dead_letter, **nothing)
 
@@ -260,6 +260,6 @@ async def insert(store: Store, *streams: str, version: int = 1, topic: str = "in
 
 
 async def folded(store: Store, *sections: Section, domain: str = "catalog") -> int:
-    """How many of the sections differ from what stood there, once they are in place."""
+    """The number of these sections that differ from the stored ones, after writing them."""
     async with store.coordination.fold_transaction(domain) as folding:
         return await folding.write(sections)

@@ -1,4 +1,4 @@
-"""Snapshots under test: their configuration, their rows, and all that reading one gives."""
+"""Snapshots under test: their configuration, their rows, and the result of reading them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ BEGIN: Document = {"snapshot": "begin", "takenAt": TAKEN_AT}
 
 
 class Read(NamedTuple):
-    """What a snapshot gave from its beginning, or a cursor, to its end."""
+    """The result of reading a snapshot, from its beginning or a cursor to its end."""
 
     batches: list[Batch]
     end: End | None
@@ -33,24 +33,24 @@ class Read(NamedTuple):
 
     @property
     def rows(self) -> list[Row]:
-        """All rows, each read as a whole."""
+        """All rows, each parsed completely."""
         return [row for batch in self.batches for row in batch.rows]
 
     @property
     def events(self) -> list[DomainEvent]:
-        """The events, and nothing but events."""
+        """The events, if every row is one."""
         events = [row.event for row in self.rows]
         assert not [each for each in events if isinstance(each, Rejected)]
         return [each for each in events if isinstance(each, DomainEvent)]
 
     @property
     def refused(self) -> dict[int, str]:
-        """Why which rows were refused."""
+        """The rejected rows, with the reason."""
         return {row.number: str(row.event) for row in self.rows if isinstance(row.event, Rejected)}
 
 
-def whole(row: Row) -> Row:
-    """The row, where only its envelope was read, with what the rest of it says."""
+def parsed(row: Row) -> Row:
+    """The row, parsed completely if only its envelope was."""
     if not isinstance(row.event, EventEnvelope | None):
         return row
     try:
@@ -73,24 +73,24 @@ def configured(domains: Sequence[str] = ("pricing",), /, **snapshot: object) -> 
 async def read(config: Config, cursor: JSON = None, *, traffic: RequestLimiter | None = None) -> Read:
     """Reads the snapshot of erp to its end."""
     async with open_snapshot(config, "erp", traffic=traffic) as snapshot:
-        batches = [batch._replace(rows=list(map(whole, batch.rows))) async for batch in snapshot.batches(cursor)]
+        batches = [batch._replace(rows=list(map(parsed, batch.rows))) async for batch in snapshot.batches(cursor)]
         assert all(0 < len(batch.rows) <= BATCH_ROWS for batch in batches)
         return Read(batches, snapshot.end, snapshot.taken_at)
 
 
 def covered_in(snapshot: Snapshot) -> set[str]:
-    """The channels whose prices it covers, of one that there is, one that there is not, and all."""
+    """The channels whose prices it covers: a configured one, an unknown one, and `*`."""
     return {name for name in ("*", "web", "old") if snapshot.coverage.has(f"A/{name}/pricing/erp".encode())}
 
 
 def written(file: Path, content: bytes | bytearray | str) -> str:
-    """Writes a file; gives its name."""
+    """Writes a file; returns its name."""
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(file)
 
 
 def prices(count: int) -> list[Document]:
-    """So many different prices of erp."""
+    """That many different prices of erp."""
     return [event(f"SKU-{number:05}", amount=f"{number}.00") for number in range(count)]
 
 
@@ -106,6 +106,6 @@ def end(count: int) -> Document:
 
 
 def ndjson(rows: Sequence[object], *, begin: Document | None = BEGIN) -> bytes:
-    """Rows between their markers; bytes stand for themselves."""
+    """Rows between their markers; bytes are lines of their own."""
     lines = [*([] if begin is None else [begin]), *rows, end(len(rows))]
     return b"".join((line if isinstance(line, bytes) else orjson.dumps(line)) + b"\n" for line in lines)

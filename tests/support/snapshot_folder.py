@@ -1,4 +1,4 @@
-"""A folder to work in whose sources have snapshots, for tests of the command line."""
+"""A working folder whose sources have snapshots, for tests of the command line."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ SKUS = [f"SKU-{number:03}" for number in range(40)]
 
 
 def settle_with_snapshots(folder: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes it, and goes there. The ERP and the PIM have snapshots, which are empty."""
+    """Makes it, and changes to it. The ERP and the PIM have snapshots, which are empty."""
     place = settle(folder, store_url, monkeypatch)
     file = place / "pagefold.toml"
     file.write_text(file.read_text() + SNAPSHOTS)
@@ -30,7 +30,7 @@ def settle_with_snapshots(folder: Path, store_url: str, monkeypatch: pytest.Monk
 
 
 def export(place: Path, *rows: object, source: str = "erp", end: bool = True) -> None:
-    """Puts a snapshot where it belongs; its rows are the events, in the order of their streams as a source has them."""
+    """Writes a snapshot to its file; its rows are the events, in the order of their streams."""
     begin = {"snapshot": "begin", "takenAt": LATER}
     marker = [{"snapshot": "end", "count": len(rows)}] if end else []
     (place / f"{source}.ndjson").write_bytes(ndjson([begin, *rows, *marker]))
@@ -48,13 +48,13 @@ def prices(skus: Iterable[str] = SKUS, version: int = 5) -> list[dict[str, objec
 
 
 def amount(sku: str) -> str | None:
-    """What it costs on its page."""
+    """The price on its page."""
     pricing = run_pagefold("get", sku, "web-de").document["pricing"]
     return None if pricing is None else str(pricing["amount"])
 
 
 def drift_of(run: dict[str, Any]) -> dict[str, str]:
-    """Every stream that has drifted, and how."""
+    """Every stream that has drifted, and its drift."""
     return {each["stream"]: each["drift"] for each in run["drift"]}
 
 
@@ -64,7 +64,7 @@ def counts_of(run: dict[str, Any]) -> dict[str, int]:
 
 
 def held(place: Path) -> Ran:
-    """A run of which 6 of 40 streams are orphans, which is more than 5 %, and more than five."""
+    """A run of which 6 of 40 streams are orphans: more than 5 %, and more than five."""
     say(place, *prices(), *(product(sku) for sku in SKUS))
     export(place, *prices(SKUS[6:]))
     return run_pagefold("rebuild", "--source", "erp", "--json")

@@ -1,4 +1,4 @@
-"""PostgreSQL servers that are gone, stand still, or only repeat what another one does."""
+"""PostgreSQL servers that are stopped, frozen, or hot standbys."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ How = Literal["stopped", "frozen"]
 
 @contextmanager
 def gone(server: PostgresServer, how: How) -> Iterator[None]:
-    """The server is stopped, or all of its processes stand still, for the length of the block."""
+    """The server is stopped, or all of its processes are frozen, for the length of the block."""
     if how == "stopped":
         server.stop("immediate")
         yield
@@ -42,7 +42,7 @@ def gone(server: PostgresServer, how: How) -> Iterator[None]:
 
 @contextmanager
 def standby(primary: PostgresServer, url: str) -> Iterator[str]:
-    """A hot standby of the primary, by the URL of the same database there; it has what the primary had before."""
+    """A hot standby of the primary, by the URL of the same database; it has the primary's current content."""
     folder = primary.folder / "standby"
     options = _process_options(primary.user, primary.folder)
     copy: list[Path | str] = [

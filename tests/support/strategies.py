@@ -1,4 +1,4 @@
-"""What Hypothesis draws: payloads that the door accepts, events, and histories of a small shop."""
+"""Hypothesis strategies: valid payloads, events, and histories of a small shop."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -69,7 +69,7 @@ def schedules(draw: st.DrawFn) -> Document:
 
 
 def prices(currency: str | None) -> SearchStrategy[Document]:
-    """A price in a currency, or in any when it is None."""
+    """Prices in a currency, or in any if it is None."""
     currencies = st.sampled_from(["EUR", "USD", "JPY", "KWD"]) if currency is None else st.just(currency)
     return st.fixed_dictionaries(
         {"currency": currencies, "amount": amounts},
@@ -107,7 +107,7 @@ medias = fields(assets=st.lists(assets, max_size=4))
 
 
 def payloads(domain: str, channel: str) -> SearchStrategy[Document | None]:
-    """What the door accepts from a source of the domain for the channel; None takes back."""
+    """Valid payloads from a source of the domain for the channel; None withdraws."""
     stated: SearchStrategy[Document] = {
         "catalog": catalogs,
         "pricing": prices(CURRENCIES.get(channel)),
@@ -119,7 +119,7 @@ def payloads(domain: str, channel: str) -> SearchStrategy[Document | None]:
 
 @st.composite
 def events(draw: st.DrawFn, skus: Sequence[str] = SKUS, newest: int = 5) -> DomainEvent:
-    """One event that the door accepts."""
+    """One valid event."""
     domain = draw(st.sampled_from(sorted(SPEAKERS)))
     channel = draw(st.sampled_from(["*", "*", *CHANNELS]))
     return event(
@@ -133,17 +133,17 @@ def events(draw: st.DrawFn, skus: Sequence[str] = SKUS, newest: int = 5) -> Doma
 
 
 def key_of(given: DomainEvent) -> tuple[object, ...]:
-    """What may have one content only."""
+    """What may have only one content."""
     return given.sku, given.channel, given.type, given.source, given.source_version
 
 
 def histories(skus: Sequence[str] = SKUS, largest: int = 25) -> SearchStrategy[list[DomainEvent]]:
-    """Events of sources that keep to one content per version."""
+    """Events of sources that keep one content per version."""
     return st.lists(events(skus), max_size=largest, unique_by=key_of)
 
 
 class Delivery(NamedTuple):
-    """How a history arrives: in which order, with which repetitions, cut into which batches."""
+    """How a history is delivered: in which order, with which repetitions, in which batches."""
 
     batches: list[list[DomainEvent]]
     folds: list[bool]
@@ -164,12 +164,12 @@ def deliveries(draw: st.DrawFn, history: Sequence[DomainEvent]) -> Delivery:
 
 
 def utc(text: str) -> datetime:
-    """A moment, comparable."""
+    """A timestamp in UTC."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def defaults_of(domain: str) -> Mapping[str, object]:
-    """What a field says when it is left out, where that is something."""
+    """The default values of fields that have one."""
     defaults: dict[str, dict[str, object]] = {
         "catalog": {"attributes": {}, "localized": {}, "categories": [], "enabled": True},
         "pricing": {"tiers": [], "customerGroups": {}, "scheduled": []},

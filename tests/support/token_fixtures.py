@@ -1,4 +1,4 @@
-"""Tokens for tests: as a store keeps them, and a token service where time passes when a test says so."""
+"""Tokens for tests: as they are stored, and a token service with a clock of the test."""
 
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -19,22 +19,22 @@ READ: frozenset[Scope] = frozenset(["read"])
 
 
 def moment(seconds: float) -> str:
-    """So many seconds after noon."""
+    """That many seconds after noon."""
     return format_timestamp(NOON + timedelta(seconds=seconds))
 
 
 def kept(name: str, seconds: float = 0, **fields: object) -> Token:
-    """A token as a store keeps it, made so many seconds after noon."""
+    """A stored token, created that many seconds after noon."""
     return Token(name, "", READ, None, moment(seconds))._replace(**fields)  # type: ignore[arg-type]  # fields of a token
 
 
 def digest_of(text: str) -> bytes:
-    """What a store finds a token by."""
+    """The key of a token in a store."""
     return sha256(text.encode()).digest()
 
 
 class Watched(Tokens):
-    """The tokens of a store, which count what they are asked for, and can be slow, or away."""
+    """The tokens of a store, with counted calls, which can be slow or unavailable."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -45,7 +45,7 @@ class Watched(Tokens):
         self.gate.set()
 
     def hold(self) -> None:
-        """From now on, answers wait for the gate; the first of them tells that it is `reached`."""
+        """From now on, results wait for the gate; the first one sets `reached`."""
         self.reached, self.gate = anyio.Event(), anyio.Event()
 
     async def add(self, token: Token, digest: bytes) -> None:
@@ -53,7 +53,7 @@ class Watched(Tokens):
         await self._tokens.add(token, digest)
 
     async def find(self, digest: bytes) -> Token | None:
-        """What the store said when it was asked, told when the gate opens."""
+        """The store's result at the time of the call, returned when the gate opens."""
         self.asked += 1
         if self.away:
             raise StoreUnavailable("away", TimeoutError())
@@ -72,7 +72,7 @@ class Watched(Tokens):
 
 
 class Scene:
-    """A token service with watched tokens, where time passes when the test says so."""
+    """A token service with watched tokens and a clock of the test."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.watched = Watched(store.tokens)

@@ -2,8 +2,8 @@
 
     python -m tests.support.worker_process CONFIG
 
-`--keep` forbids others to kill it, should it be frozen. `--trap FILE`: when the file is there while a batch is written
-and not committed, the worker removes it and sends itself the signal that it names.
+`--keep` forbids others to kill it while it is frozen. `--trap FILE`: if the file exists while a batch is written and not
+committed, the worker removes it and sends itself the signal in it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def speak_json() -> None:
 
 
 def set_trap(file: Path) -> None:
-    """Makes every fold look at the trap before its transaction is committed."""
+    """Makes every fold check the trap before its transaction is committed."""
     fold_in_peace = Folder.fold
 
     async def fold(
@@ -52,11 +52,11 @@ def set_trap(file: Path) -> None:
 
 
 def spring(trap: Path) -> None:
-    """Sends the signal that is in the trap, where there is one."""
+    """Sends the signal in the trap, if there is one."""
     try:
         name = trap.read_text(encoding="utf-8")
         trap.unlink()
-    except FileNotFoundError:  # there is none, or it was just taken away
+    except FileNotFoundError:  # there is none, or it was just removed
         return
     os.kill(os.getpid(), signal.Signals[name])
 
